@@ -1,0 +1,67 @@
+"""Folders of files in the object store, each with its SHA-256: adapters and checkpoints.
+
+A folder counts only once its list of files stands in the database; objects without one are orphans.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import TuneryError
+from core.storage import ObjectStore
+
+
+class DamagedArtifact(TuneryError):
+    """A stored file is missing, or is not the one that was published."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    name: str
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Artifact":
+        with path.open("rb") as file:
+            return cls(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def publish_folder(store: ObjectStore, folder: Path, prefix: str) -> list[dict[str, Any]]:
+    """Upload every file of `folder` and read each back. Returns [{name, bytes, sha256}].
+
+    Raises DamagedArtifact where the store gives back something else than was sent.
+    """
+    artifacts = [Artifact.of(path) for path in sorted(folder.iterdir())]
+    for artifact in artifacts:
+        store.put_file(prefix + artifact.name, folder / artifact.name)
+        _verify(store, prefix, artifact)
+    return [asdict(artifact) for artifact in artifacts]
+
+
+def fetch_folder(store: ObjectStore, prefix: str, files: list[dict[str, Any]], folder: Path) -> None:
+    """Download `files` into `folder`. Raises DamagedArtifact where one is missing or altered."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in files:
+        _verify(store, prefix, Artifact(**entry), folder)
+
+
+def _verify(store: ObjectStore, prefix: str, artifact: Artifact, into: Path | None = None) -> None:
+    """Read the object, keep it in `into` where given, and compare its hash."""
+    digest = hashlib.sha256()
+    try:
+        chunks = store.read(prefix + artifact.name)
+    except FileNotFoundError as error:
+        raise DamagedArtifact(f"{artifact.name} is missing") from error
+    sink = (into / artifact.name).open("wb") if into else None
+    try:
+        for chunk in chunks:
+            digest.update(chunk)
+            if sink:
+                sink.write(chunk)
+    finally:
+        if sink:
+            sink.close()
+    if digest.hexdigest() != artifact.sha256:
+        raise DamagedArtifact(f"{artifact.name} is not the file that was published (SHA-256 differs)")

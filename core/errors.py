@@ -1,0 +1,92 @@
+"""The errors that Tunery raises on purpose. Everything else is a bug and stays uncaught.
+
+TuneryError
+├── ConfigurationError        the operator's settings are wrong; printed by the command line
+├── AppError                  a client's request cannot be met; carries its HTTP status
+│   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── NotFound 404
+│   ├── Conflict 409          ├── TooLarge 413           └── Unavailable 503
+├── JobError                  a job cannot go on; becomes the job's `error`
+└── LeaseLost                 this process no longer owns the job; it stops and writes nothing
+"""
+
+from typing import Any
+
+
+class TuneryError(Exception):
+    """Base of every error raised on purpose; str() is the sentence for a person."""
+
+
+class ConfigurationError(TuneryError):
+    """A setting is missing or contradicts another; the sentence says which to change."""
+
+
+class AppError(TuneryError):
+    """A request that cannot be met, in OpenAI's error form.
+
+    `details` holds findings that belong to the error, such as the bad rows of a file.
+    """
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        details: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.param = param
+        self.details = details
+
+
+class InvalidRequest(AppError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class NotAuthenticated(AppError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class NotFound(AppError):
+    status = 404
+    type = "invalid_request_error"
+
+
+class Conflict(AppError):
+    status = 409
+    type = "invalid_request_error"
+
+
+class TooLarge(AppError):
+    status = 413
+    type = "invalid_request_error"
+
+
+class Unavailable(AppError):
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+
+class JobError(TuneryError):
+    """Why a job failed: the `code`, `message` and `param` that its client reads."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(code, message, param)
+        self.code, self.message, self.param = code, message, param
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class LeaseLost(TuneryError):
+    """The fence has moved on, or the lease ran out: another process may own the job now."""

@@ -1,0 +1,255 @@
+"""The life of a job: the only writer of `Job.status` and of `Run`.
+
+    submit ─► queued ─claim─► running ─finish─► succeeded
+                ▲ │              │ ├──fail────► failed
+                │ └──cancel──────┼─┴──cancel──► cancelled
+                └─lose, release──┘
+
+Every function works inside the caller's transaction and never commits. A worker's write carries the job's
+id and fence; where they no longer name an open run, it raises LeaseLost and nothing is written. All times
+are the database's. Locks are taken in one order: the job, then its run.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import InvalidRequest, JobError, LeaseLost
+from core.ids import new_id
+from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
+
+TRANSITIONS = {
+    "queued": {"running", "failed", "cancelled"},
+    "running": {"queued", "succeeded", "failed", "cancelled"},
+    "succeeded": set[str](),
+    "failed": set[str](),
+    "cancelled": set[str](),
+}
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job, as long as `fence` is current and the run is open."""
+
+    job_id: str
+    fence: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. Rates are logical tokens per second; `epoch` counts fractions."""
+
+    phase: str
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float = 0.0
+    tokens_per_second: float | None = None
+    trained_tokens: int = 0
+    seconds_left: float | None = None
+
+
+def submit(session: Session, job: Job) -> None:
+    """Add a new job, queued, with its first events."""
+    job.status = "queued"
+    session.add(job)
+    session.flush()
+    record_event(session, job.id, f"Created fine-tuning job: {job.id}")
+    record_event(session, job.id, "Files validated, moving job to queued state")
+
+
+def claim(session: Session, owner: str, lease_seconds: float, base_model: str | None = None) -> Lease | None:
+    """Take the oldest queued job, of `base_model` where one is named. None where nothing waits."""
+    query = select(Job).where(Job.status == "queued").order_by(Job.id).limit(1)
+    if base_model is not None:
+        query = query.where(Job.base_model == base_model)
+    job = session.scalars(query.with_for_update(skip_locked=True)).first()
+    if job is None:
+        return None
+    job.fence += 1
+    _move(job, "running")
+    if job.started_at is None:
+        job.started_at = func.now()
+    session.flush()
+    session.add(Run(job_id=job.id, fence=job.fence, owner=owner, expires_at=_from_now(lease_seconds)))
+    message = (
+        "Fine-tuning job started"
+        if job.fence == 1
+        else f"Fine-tuning job started again (attempt {job.fence})"
+    )
+    record_event(session, job.id, message)
+    return Lease(job.id, job.fence, lease_seconds)
+
+
+def renew(session: Session, lease: Lease, progress: Progress) -> None:
+    """Prolong the lease and write the run's progress. Raises LeaseLost.
+
+    Touches the run alone, never the job's row: heartbeats stay out of the queue.
+    """
+    renewed = session.execute(
+        update(Run)
+        .where(*_open_run(lease))
+        .values(expires_at=_from_now(lease.seconds), **vars(progress))
+        .execution_options(synchronize_session=False)
+    )
+    if renewed.rowcount == 0:  # type: ignore[attr-defined]
+        raise LeaseLost(f"{lease.job_id}: fence {lease.fence} is not the owner any more")
+
+
+def owned_job(session: Session, lease: Lease) -> Job:
+    """The job, locked until the transaction ends. Raises LeaseLost."""
+    job = session.scalars(
+        select(Job)
+        .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
+        .where(*_open_run(lease), Job.status == "running")
+        .with_for_update()
+    ).one_or_none()
+    if job is None:
+        raise LeaseLost(f"{lease.job_id}: fence {lease.fence} is not the owner any more")
+    return job
+
+
+def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) -> None:
+    """Commit an uploaded checkpoint. Progress was made, so lost trainers are forgiven. Raises LeaseLost."""
+    job = owned_job(session, lease)
+    job.lost_attempts = 0
+    session.add(checkpoint)
+
+
+def finish(session: Session, lease: Lease, adapter: Adapter, result: File, trained_tokens: int) -> None:
+    """The job's commit point: adapter, result file, status and event in one. Raises LeaseLost."""
+    job = owned_job(session, lease)
+    session.add_all([adapter, result])
+    session.flush()
+    job.fine_tuned_model = fine_tuned_model_name(session, job)
+    job.result_file_id = result.id
+    job.trained_tokens = trained_tokens
+    job.finished_at = func.now()
+    _move(job, "succeeded")
+    _end_run(session, job, "succeeded")
+    record_event(session, job.id, f"New fine-tuned model created: {job.fine_tuned_model}")
+    record_event(session, job.id, "The job has successfully completed")
+
+
+def fail(session: Session, lease: Lease, error: JobError) -> None:
+    """End the job with an error that its client can act on. Raises LeaseLost."""
+    _fail(session, owned_job(session, lease), "failed", error)
+
+
+def release(session: Session, lease: Lease, reason: str) -> None:
+    """Give an unfinished job back, without blame: the worker shuts down. Raises LeaseLost."""
+    job = owned_job(session, lease)
+    _move(job, "queued")
+    _end_run(session, job, "released")
+    record_event(session, job.id, f"{reason}; the job waits for a worker", level="warn")
+
+
+def cancel(session: Session, job: Job) -> None:
+    """Cancel a queued or running job, at once: its worker finds its lease gone at the next look.
+
+    Raises InvalidRequest where the job has ended.
+    """
+    session.refresh(job, with_for_update=True)
+    if "cancelled" not in TRANSITIONS[job.status]:
+        raise InvalidRequest(
+            f"Job {job.id} has already {job.status if job.status != 'cancelled' else 'been cancelled'}; "
+            "only a queued or running job can be cancelled.",
+            code="job_not_cancellable",
+        )
+    was_running = job.status == "running"
+    job.finished_at = func.now()
+    _move(job, "cancelled")
+    if was_running:
+        _end_run(session, job, "cancelled")
+    record_event(session, job.id, "The job was cancelled")
+
+
+def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
+    """Requeue what a dead trainer held, saying why it died. Returns the jobs' ids."""
+    return _lose(session, Run.owner == owner, reason, max_lost_attempts)
+
+
+def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:
+    """Requeue jobs whose trainer has not renewed its lease. Returns their ids."""
+    return _lose(session, Run.expires_at < func.now(), "The trainer stopped answering", max_lost_attempts)
+
+
+def waiting_base_models(session: Session) -> list[str]:
+    """The base models with queued jobs."""
+    return list(session.scalars(select(Job.base_model).where(Job.status == "queued").distinct()))
+
+
+def record_event(
+    session: Session,
+    job_id: str,
+    message: str,
+    *,
+    level: str = "info",
+    data: dict[str, Any] | None = None,
+    type: str = "message",
+) -> None:
+    """Append to the job's log."""
+    session.add(
+        Event(id=new_id("ftevent-"), job_id=job_id, level=level, type=type, message=message, data=data)
+    )
+
+
+def fine_tuned_model_name(session: Session, job: Job) -> str:
+    """ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names them."""
+    project = session.get_one(Project, job.project_id)
+    return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-12:]}"
+
+
+def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:
+    rows = session.scalars(
+        select(Job)
+        .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
+        .where(Run.ended_at.is_(None), Job.status == "running", condition)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for job in rows:
+        job.lost_attempts += 1
+        if job.lost_attempts >= max_lost_attempts:
+            message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
+            _fail(session, job, "lost", JobError("worker_lost", message))
+            continue
+        _move(job, "queued")
+        _end_run(session, job, "lost")
+        record_event(session, job.id, f"{reason}; the job will go on from its last checkpoint", level="warn")
+    return [job.id for job in rows]
+
+
+def _fail(session: Session, job: Job, outcome: str, error: JobError) -> None:
+    job.error = {"code": error.code, "message": error.message, "param": error.param}
+    job.finished_at = func.now()
+    _move(job, "failed")
+    _end_run(session, job, outcome)
+    record_event(
+        session, job.id, f"The job failed: {error.message}", level="error", data={"code": error.code}
+    )
+
+
+def _move(job: Job, status: str) -> None:
+    if status not in TRANSITIONS[job.status]:
+        raise AssertionError(f"{job.id}: no way leads from {job.status} to {status}")
+    job.status = status
+
+
+def _end_run(session: Session, job: Job, outcome: str) -> None:
+    session.execute(
+        update(Run)
+        .where(Run.job_id == job.id, Run.ended_at.is_(None))
+        .values(ended_at=func.now(), outcome=outcome, seconds_left=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _open_run(lease: Lease) -> tuple[Any, ...]:
+    return Run.job_id == lease.job_id, Run.fence == lease.fence, Run.ended_at.is_(None)
+
+
+def _from_now(seconds: float) -> Any:
+    return func.now() + timedelta(seconds=seconds)

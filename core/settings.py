@@ -1,0 +1,77 @@
+"""One frozen Settings object, built once at a process's edge from TUNERY_* variables and handed down."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import ConfigurationError
+
+SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Each field is read from TUNERY_<NAME>.
+
+    Credentials of the object store are the usual AWS variables, which boto3 reads by itself.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TUNERY_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".tunery"), description="State folder: embedded servers, models, the first key")
+    database_url: str | None = Field(None, description="postgresql://user:password@host:port/name")
+    broker_url: str | None = Field(None, description="redis://host:port/0 (Redis or Valkey)")
+    s3_endpoint_url: str | None = Field(None, description="URL of the S3 endpoint")
+    s3_bucket: str | None = Field(None, description="Bucket; created when it is missing")
+
+    host: str = Field("127.0.0.1", description="Address the API listens on")
+    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on")
+
+    catalog_file: Path | None = Field(None, description="TOML file that declares the base models on offer")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where the trainer computes")
+
+    max_file_bytes: int = Field(512 * 1024**2, ge=1, description="Largest file, bytes")
+    max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
+
+    lease_seconds: float = Field(60, ge=1, description="A trainer silent for so long has lost its job")
+    sweep_seconds: float = Field(10, ge=0.1, description="How often lost leases and forgotten jobs are found")
+    max_lost_attempts: int = Field(5, ge=1, description="Lost trainers in a row before a job fails")
+    checkpoint_seconds: float = Field(
+        120, gt=0, description="Longest stretch of training without a checkpoint"
+    )
+    max_step_tokens: int = Field(1024, ge=64, description="Tokens computed at once; bounds activation memory")
+
+    log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
+    log_json: bool = Field(False, description="One JSON object per log line instead of text")
+
+    @property
+    def model_store(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def needs_embedded_servers(self) -> bool:
+        """True where no external server is named.
+
+        Raises ConfigurationError where only some are: a half-external service is a mistake.
+        """
+        missing = [name for name in SERVER_FIELDS if getattr(self, name) is None]
+        if missing and len(missing) < len(SERVER_FIELDS):
+            raise ConfigurationError(
+                "External servers are set only in part; set also "
+                + ", ".join(f"TUNERY_{name.upper()}" for name in missing)
+            )
+        return bool(missing)
+
+    def with_servers(self, **urls: str) -> Self:
+        """The same settings with the servers' addresses filled in."""
+        return self.model_copy(update=urls)
+
+    def server(self, name: str) -> str:
+        """The address in field `name`. Raises ConfigurationError where it is not set."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(
+                f"TUNERY_{name.upper()} is not set. Set it, or run `tunery up`, which starts its own servers."
+            )
+        return value

@@ -1,0 +1,143 @@
+"""The object store: any S3. Keys are made here, by the server, never taken from a client."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
+CHUNK_BYTES = 256 * 1024
+
+
+def file_key(file_id: str) -> str:
+    return f"files/{file_id}"
+
+
+def checkpoint_prefix(job_id: str, fence: int, step: int) -> str:
+    return f"checkpoints/{job_id}/{fence}/{step}/"
+
+
+def adapter_prefix(job_id: str, fence: int) -> str:
+    return f"adapters/{job_id}/{fence}/"
+
+
+class ObjectStore:
+    """One bucket. Network errors are boto3's, after its own retries."""
+
+    def __init__(self, endpoint_url: str, bucket: str) -> None:
+        self._bucket = bucket
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=30,
+                max_pool_connections=32,
+                retries={"mode": "standard", "max_attempts": 4},
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def ensure_bucket(self) -> None:
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+                raise
+            self._client.create_bucket(Bucket=self._bucket)
+
+    def check(self) -> None:
+        """Raises where the bucket cannot be reached."""
+        self._client.head_bucket(Bucket=self._bucket)
+
+    def put_file(self, key: str, path: Path) -> None:
+        self._client.upload_file(str(path), self._bucket, key)
+
+    def put_bytes(self, key: str, content: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The object's bytes in chunks. Raises FileNotFoundError before the first chunk."""
+        try:
+            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+                raise FileNotFoundError(key) from error
+            raise
+        return _chunks(body)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def delete_prefix(self, prefix: str) -> None:
+        for key in self.list(prefix):
+            self.delete(key)
+
+    def list(self, prefix: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def writer(self, key: str) -> "ObjectWriter":
+        return ObjectWriter(self._client, self._bucket, key)
+
+
+class ObjectWriter:
+    """Streams an object of unknown length: nothing is visible before `commit`, nothing is left by `abort`.
+
+    Holds at most one part (8 MiB) in memory. `bytes` and `sha256` tell what was written so far.
+    """
+
+    def __init__(self, client: Any, bucket: str, key: str) -> None:
+        self._client = client
+        self._target = {"Bucket": bucket, "Key": key}
+        self._upload_id: str | None = None
+        self._parts: list[dict[str, Any]] = []
+        self._buffer = bytearray()
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, chunk: bytes) -> None:
+        self.bytes += len(chunk)
+        self._digest.update(chunk)
+        self._buffer += chunk
+        while len(self._buffer) >= PART_BYTES:
+            self._send_part(bytes(self._buffer[:PART_BYTES]))
+            del self._buffer[:PART_BYTES]
+
+    def commit(self) -> None:
+        if self._upload_id is None:
+            self._client.put_object(**self._target, Body=bytes(self._buffer))
+            return
+        if self._buffer:
+            self._send_part(bytes(self._buffer))
+        self._client.complete_multipart_upload(
+            **self._target, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
+        )
+
+    def abort(self) -> None:
+        if self._upload_id is not None:
+            self._client.abort_multipart_upload(**self._target, UploadId=self._upload_id)
+
+    def _send_part(self, part: bytes) -> None:
+        if self._upload_id is None:
+            self._upload_id = self._client.create_multipart_upload(**self._target)["UploadId"]
+        number = len(self._parts) + 1
+        answer = self._client.upload_part(
+            **self._target, UploadId=self._upload_id, PartNumber=number, Body=part
+        )
+        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+
+def _chunks(body: Any) -> Iterator[bytes]:
+    with body:
+        yield from body.iter_chunks(CHUNK_BYTES)
