@@ -113,10 +113,13 @@ def owned_job(session: Session, lease: Lease) -> Job:
 
 
 def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) -> None:
-    """Commit an uploaded checkpoint. Progress was made, so lost trainers are forgiven. Raises LeaseLost."""
+    """Commit an uploaded checkpoint. Progress was made, so lost trainers are forgiven. Raises LeaseLost.
+
+    Doing it twice, after a commit whose answer was lost, changes nothing.
+    """
     job = owned_job(session, lease)
     job.lost_attempts = 0
-    session.add(checkpoint)
+    session.merge(checkpoint)
 
 
 def finish(session: Session, lease: Lease, adapter: Adapter, result: File, trained_tokens: int) -> None:
@@ -167,6 +170,12 @@ def cancel(session: Session, job: Job) -> None:
     record_event(session, job.id, "The job was cancelled")
 
 
+def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) -> list[str]:
+    """Requeue a job that this worker cannot go on with, for want of a server, say."""
+    condition = (Run.job_id == lease.job_id) & (Run.fence == lease.fence)
+    return _lose(session, condition, reason, max_lost_attempts)
+
+
 def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
     """Requeue what a dead trainer held, saying why it died. Returns the jobs' ids."""
     return _lose(session, Run.owner == owner, reason, max_lost_attempts)
@@ -175,6 +184,12 @@ def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: i
 def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:
     """Requeue jobs whose trainer has not renewed its lease. Returns their ids."""
     return _lose(session, Run.expires_at < func.now(), "The trainer stopped answering", max_lost_attempts)
+
+
+def holds_a_run(session: Session, owner: str) -> bool:
+    """Whether the trainer `owner` holds a job."""
+    open_runs = select(Run.job_id).where(Run.owner == owner, Run.ended_at.is_(None)).limit(1)
+    return session.scalars(open_runs).first() is not None
 
 
 def waiting_base_models(session: Session) -> list[str]:

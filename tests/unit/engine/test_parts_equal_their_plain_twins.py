@@ -1,0 +1,113 @@
+"""Every hand-written piece of the engine against the obvious version, values and gradients."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from worker.engine import attention, elementwise, loss, projection
+
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+def relative_difference(a: Tensor, b: Tensor) -> float:
+    a, b = a.detach(), b.detach()
+    return float((a.float() - b.float()).norm() / b.float().norm().clamp_min(1e-12))
+
+
+def assert_twins_agree(
+    dtype: torch.dtype, fast: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor
+) -> None:
+    """Same output, and same gradient for every input, for a random gradient of the output."""
+    outcomes = []
+    for function in (fast, plain):
+        leaves = [x.detach().clone().requires_grad_() for x in inputs]
+        out = function(*leaves)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(out.dtype))
+        outcomes.append([out, *(leaf.grad for leaf in leaves)])
+    for ours, theirs in zip(*outcomes, strict=True):
+        assert ours is not None
+        assert theirs is not None
+        assert relative_difference(ours, theirs) < TOLERANCE[dtype]
+
+
+@DTYPES
+def test_projection_with_two_adapters_on_their_own_rows(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, W = torch.randn(50, 32).to(dtype), torch.randn(24, 32).to(dtype)
+    factors = [torch.randn(shape) / 4 for shape in [(4, 32), (16, 4), (2, 32), (8, 2)]]
+
+    def run(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(x: Tensor, A1: Tensor, B1: Tensor, A2: Tensor, B2: Tensor) -> Tensor:
+            first = projection.LowRank(slice(0, 30), slice(0, 16), A1, B1, 2.0)
+            second = projection.LowRank(slice(30, 50), slice(16, 24), A2, B2, 0.5)
+            return function(x, W, [first, second])
+
+        return call
+
+    assert_twins_agree(dtype, run(projection.project), run(projection.project_plainly), x, *factors)
+
+
+@DTYPES
+def test_rms_norm(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight = torch.rand(48).to(dtype)
+    assert_twins_agree(
+        dtype,
+        lambda x: elementwise.rms_norm(x, weight, 1e-5),
+        lambda x: elementwise.rms_norm_plainly(x, weight, 1e-5),
+        torch.randn(20, 48).to(dtype),
+    )
+
+
+@DTYPES
+def test_swiglu(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    assert_twins_agree(dtype, elementwise.swiglu, elementwise.swiglu_plainly, torch.randn(20, 64).to(dtype))
+
+
+@DTYPES
+@pytest.mark.parametrize("kept", [True, False], ids=["kept probabilities", "recomputed probabilities"])
+def test_attention_over_segments_with_grouped_heads(
+    dtype: torch.dtype, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
+    torch.manual_seed(0)
+    heads = attention.Heads(query=6, key=2, size=8)
+    segments = [(0, 5), (5, 42), (42, 43), (43, 90)]
+    layout = attention.Layout(segments, *rotation(segments, heads.size, dtype))
+    assert_twins_agree(
+        dtype,
+        lambda qkv: attention.segment_attention(qkv, heads, layout, heads.size**-0.5),
+        lambda qkv: attention.segment_attention_plainly(qkv, heads, layout, heads.size**-0.5),
+        torch.randn(90, (6 + 2 * 2) * 8).to(dtype),
+    )
+
+
+def rotation(segments: list[tuple[int, int]], size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    positions = torch.cat([torch.arange(end - start) for start, end in segments])
+    frequencies = 100.0 ** -(torch.arange(0, size, 2) / size)
+    angles = torch.outer(positions, frequencies).repeat(1, 2)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+@DTYPES
+def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK_TOKENS", 8)
+    torch.manual_seed(0)
+    head = torch.randn(100, 32).to(dtype)
+    labels = torch.randint(0, 100, (30,))
+    weights = torch.rand(30)
+    hidden = torch.randn(30, 32).to(dtype)
+    assert_twins_agree(
+        dtype,
+        lambda h: loss.token_losses(h, head, labels, weights).total,
+        lambda h: loss.token_losses_plainly(h, head, labels, weights).total,
+        hidden,
+    )
+    ours, plain = (f(hidden, head, labels, weights) for f in (loss.token_losses, loss.token_losses_plainly))
+    assert relative_difference(ours.nll_S, plain.nll_S) < TOLERANCE[dtype]
+    assert torch.equal(ours.correct_S, plain.correct_S)

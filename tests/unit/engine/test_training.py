@@ -1,0 +1,211 @@
+"""Training with the engine: equal to PEFT, independent of neighbours, repeatable, resumable."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from core.errors import JobError
+from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
+from worker.data.render import Row
+from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter
+from worker.engine.base_model import ResidentBase
+from worker.engine.loop import evaluate, train_round
+from worker.engine.member import Member, StepResult
+
+MAX_TOKENS = 64
+
+
+def make_rows(count: int, seed: int) -> list[Row]:
+    random = np.random.default_rng(seed)
+    rows = []
+    for line in range(1, count + 1):
+        length = int(random.integers(6, 40))
+        tokens = random.integers(0, 300, length).astype(np.int32)
+        learnt = np.arange(length) >= length // 2
+        rows.append(Row(line, tokens, learnt))
+    return rows
+
+
+def make_spec(**changes: Any) -> JobSpec:
+    fields: dict[str, Any] = {
+        "base_model": "tiny",
+        "seed": 3,
+        "hyperparameters": Hyperparameters(n_epochs=2, batch_size=4, learning_rate_multiplier=1.0),
+        "adapter": LoraAdapter(r=4, lora_alpha=8),
+        "training": TrainingOptions(learning_rate=1e-2),
+    }
+    return JobSpec(**{**fields, **changes})
+
+
+def make_member(base: ResidentBase, name: str, spec: JobSpec, rows: list[Row]) -> Member:
+    return Member(TrainableAdapter(base, name, spec.adapter, spec.seed), spec, rows)
+
+
+def train(base: ResidentBase, members: list[Member], rounds: int) -> dict[str, list[float]]:
+    losses: dict[str, list[float]] = {member.adapter.name: [] for member in members}
+    for _ in range(rounds):
+        active = [member for member in members if not member.finished]
+        for name, result in train_round(base, active, MAX_TOKENS).items():
+            assert isinstance(result, StepResult)
+            losses[name].append(result.loss)
+    return losses
+
+
+def randomize(adapter: TrainableAdapter) -> None:
+    """B starts at zero, where half of the gradients vanish: any mistake there would pass."""
+    with torch.no_grad():
+        adapter.flat.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+
+
+def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
+    """Mean cross-entropy of the learnt tokens, each row on its own, through transformers and PEFT."""
+    losses = []
+    for row in rows:
+        tokens = torch.from_numpy(row.tokens_L).long()
+        logits = model(input_ids=tokens[None]).logits[0, :-1]
+        learnt = torch.from_numpy(row.learnt_L[1:])
+        losses.append(F.cross_entropy(logits[learnt], tokens[1:][learnt], reduction="none"))
+    return torch.cat(losses).mean()
+
+
+def test_loss_and_gradient_are_those_of_transformers_with_peft(base: ResidentBase) -> None:
+    spec = make_spec()
+    member = make_member(base, "job", spec, make_rows(12, 0))
+    randomize(member.adapter)
+    rows = member.next_rows
+    model = member.adapter._model
+    model.set_adapter("job")
+    expected = peft_loss(model, rows)
+    expected.backward()
+    assert member.adapter.flat.grad is not None
+    expected_gradient = member.adapter.flat.grad.clone()
+    member.forget_gradient()
+    seen: list[torch.Tensor] = []
+    member.take_step = lambda rows, loss, accuracy: (
+        seen.append(  # type: ignore[method-assign]
+            member.adapter.flat.grad.clone()  # type: ignore[union-attr]
+        )
+        or StepResult(1, loss, accuracy, 0, 0, 0)
+    )
+    (result,) = train_round(base, [member], MAX_TOKENS).values()
+    assert isinstance(result, StepResult)
+    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
+    assert (seen[0] - expected_gradient).norm() / expected_gradient.norm() < 1e-4
+
+
+def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(base: ResidentBase) -> None:
+    first = make_member(base, "first", make_spec(), make_rows(12, 0))
+    second = make_member(base, "second", make_spec(), make_rows(12, 0))
+    train_round(base, [first], max_tokens=30)
+    train_round(base, [second], max_tokens=10_000)
+    assert torch.allclose(first.adapter.flat, second.adapter.flat, atol=1e-6)
+
+
+def test_a_job_trained_beside_others_equals_the_job_alone(base: ResidentBase) -> None:
+    """Mixed ranks, targets, batch sizes, rates and lengths; a neighbour that ends earlier."""
+    other = make_spec(
+        seed=9,
+        adapter=LoraAdapter(r=2, target_modules=["q_proj", "down_proj"]),
+        hyperparameters=Hyperparameters(n_epochs=1, batch_size=3, learning_rate_multiplier=2.0),
+    )
+    alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
+    solo = train(base, [alone], 6)["alone"]
+    beside = make_member(base, "beside", make_spec(), make_rows(12, 0))
+    neighbour = make_member(base, "neighbour", other, make_rows(9, 5))
+    together = train(base, [neighbour, beside], 6)["beside"]
+    assert neighbour.finished
+    assert together == pytest.approx(solo, rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> None:
+    first = make_member(base, "first", make_spec(), make_rows(12, 0))
+    train(base, [first], 6)
+    second = make_member(base, "second", make_spec(), make_rows(12, 0))
+    train(base, [second], 6)
+    assert torch.equal(first.adapter.flat, second.adapter.flat)
+
+
+def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(base: ResidentBase, tmp_path: Path) -> None:
+    whole = make_member(base, "whole", make_spec(), make_rows(12, 0))
+    train(base, [whole], 6)
+    first_half = make_member(base, "first_half", make_spec(), make_rows(12, 0))
+    train(base, [first_half], 4)
+    first_half.adapter.save(tmp_path)
+    resumed = make_member(base, "resumed", make_spec(), make_rows(12, 0))
+    resumed.adapter.load(tmp_path / WEIGHTS_NAME)
+    resumed.restore(4, first_half.optimizer_tensors())
+    train(base, [resumed], 2)
+    assert resumed.finished
+    assert torch.equal(resumed.adapter.flat, whole.adapter.flat)
+
+
+def test_training_lowers_the_loss(base: ResidentBase) -> None:
+    rows = make_rows(4, 0)
+    spec = make_spec(hyperparameters=Hyperparameters(n_epochs=20, batch_size=4, learning_rate_multiplier=1.0))
+    member = make_member(base, "job", spec, rows)
+    before = evaluate(base, member.adapter, rows, MAX_TOKENS)
+    losses = train(base, [member], 20)["job"]
+    after = evaluate(base, member.adapter, rows, MAX_TOKENS)
+    assert losses[0] == pytest.approx(before.loss, rel=1e-5)
+    assert after.loss < before.loss - 0.5
+
+
+def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path
+) -> None:
+    rows = make_rows(12, 0)
+    member = make_member(base, "job", make_spec(), rows)
+    train(base, [member], 6)
+    member.adapter.save(tmp_path)
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
+    with torch.no_grad():
+        expected = peft_loss(plain, rows).item()
+    assert evaluate(base, member.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert all(name.startswith("base_model.model.") for name in load_file(tmp_path / WEIGHTS_NAME))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_rows(base: ResidentBase) -> None:
+    member = make_member(base, "job", make_spec(), make_rows(12, 0))
+    with torch.no_grad():
+        member.adapter.flat[0] = float("nan")
+    before = member.adapter.flat.clone()
+    lines = sorted(row.line for row in member.next_rows)
+    (result,) = train_round(base, [member], MAX_TOKENS).values()
+    assert isinstance(result, JobError)
+    assert result.code == "non_finite_loss"
+    assert all(str(line) in result.message for line in lines)
+    assert torch.equal(member.adapter.flat.isnan(), before.isnan())
+    assert member.step == 0
+
+
+def test_an_abandoned_round_moves_nobody(base: ResidentBase) -> None:
+    member = make_member(base, "job", make_spec(), make_rows(12, 0))
+    before = member.adapter.flat.clone()
+    answers = iter([False, True])
+    assert train_round(base, [member], 30, abandon=lambda: next(answers)) == {}
+    assert member.step == 0
+    assert torch.equal(member.adapter.flat, before)
+    reference = make_member(base, "reference", make_spec(), make_rows(12, 0))
+    train(base, [member], 2)
+    train(base, [reference], 2)
+    assert torch.equal(member.adapter.flat, reference.adapter.flat)
+
+
+def test_a_target_that_the_model_lacks_is_refused_by_name(base: ResidentBase) -> None:
+    spec = LoraAdapter(target_modules=["no_such_proj"])
+    with pytest.raises(JobError, match="no_such_proj"):
+        TrainableAdapter(base, "job", spec, 0)
+
+
+def test_an_adapter_can_be_attached_again_after_the_last_one_left(base: ResidentBase) -> None:
+    for _ in range(2):
+        member = make_member(base, "job", make_spec(), make_rows(12, 0))
+        train(base, [member], 1)
+        member.adapter.detach()

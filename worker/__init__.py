@@ -1,0 +1,1 @@
+"""Training: one folder per stage. Knows nothing of HTTP."""

@@ -1,0 +1,124 @@
+"""Checkpoints: a folder with the adapter, the optimizer's moments and the position, verified when it is used.
+
+Committed by a fenced row after the upload; a folder without a row is an orphan that nobody reads.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import lifecycle
+from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
+from core.ids import new_id
+from core.models import Checkpoint
+from core.storage import ObjectStore, checkpoint_prefix
+from worker.engine.adapters import WEIGHTS_NAME
+from worker.engine.member import Member
+from worker.reporter import Reporter
+
+MOMENTS_NAME = "optimizer.safetensors"
+STATE_NAME = "state.json"
+KEPT_EPOCHS = 3
+KEPT_FOR_RESUME = 2
+
+
+def save_checkpoint(
+    member: Member,
+    reporter: Reporter,
+    store: ObjectStore,
+    folder: Path,
+    fingerprint: str,
+    metrics: dict[str, Any],
+) -> None:
+    """Write, upload and commit the state after `member.step`. Raises LeaseLost."""
+    member.adapter.save(folder)
+    save_file(member.optimizer_tensors(), folder / MOMENTS_NAME)
+    state = {"step": member.step, "fingerprint": fingerprint}
+    (folder / STATE_NAME).write_text(json.dumps(state), "utf-8")
+    lease = reporter.lease
+    prefix = checkpoint_prefix(lease.job_id, lease.fence, member.step)
+    files = publish_folder(store, folder, prefix)
+
+    checkpoint = Checkpoint(
+        id=new_id("ftckpt-"),
+        job_id=lease.job_id,
+        fence=lease.fence,
+        step=member.step,
+        ends_epoch=member.at_epoch_end,
+        metrics=metrics,
+        object_prefix=prefix,
+        files=files,
+    )
+    reporter.commit(lambda session: lifecycle.record_checkpoint(session, lease, checkpoint))
+
+
+def restore_checkpoint(
+    member: Member,
+    reporter: Reporter,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    folder: Path,
+    fingerprint: str,
+) -> dict[str, Any]:
+    """Continue from the newest whole checkpoint and return its metrics, {} where there is none.
+
+    One that is damaged is refused, with an event, for the one before it.
+    """
+    with sessions() as session:
+        newest_first = session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.job_id == reporter.lease.job_id)
+            .order_by(Checkpoint.step.desc())
+        ).all()
+    for checkpoint in newest_first:
+        place = folder / str(checkpoint.step)
+        try:
+            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, place)
+            _load(member, place, fingerprint)
+        except DamagedArtifact as error:
+            reporter.event(f"Checkpoint at step {checkpoint.step} is refused: {error}", level="warn")
+            _remove(reporter, store, checkpoint)
+            continue
+        reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
+        return checkpoint.metrics
+    return {}
+
+
+def drop_old_checkpoints(sessions: sessionmaker[Session], store: ObjectStore, reporter: Reporter) -> None:
+    """Keep the last three of epochs, and the last two of any kind for a resume."""
+    with sessions() as session:
+        newest_first = session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.job_id == reporter.lease.job_id)
+            .order_by(Checkpoint.step.desc())
+        ).all()
+    epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
+    kept = {checkpoint.id for checkpoint in [*epochs, *newest_first[:KEPT_FOR_RESUME]]}
+    for checkpoint in newest_first:
+        if checkpoint.id not in kept:
+            _remove(reporter, store, checkpoint)
+
+
+def _load(member: Member, folder: Path, fingerprint: str) -> None:
+    state = json.loads((folder / STATE_NAME).read_text("utf-8"))
+    if state["fingerprint"] != fingerprint:
+        raise DamagedArtifact("it belongs to another specification, dataset or base model")
+    member.adapter.load(folder / WEIGHTS_NAME)
+    member.restore(state["step"], load_file(folder / MOMENTS_NAME))
+
+
+def _remove(reporter: Reporter, store: ObjectStore, checkpoint: Checkpoint) -> None:
+    """The row first, fenced: a row never points to objects that are gone."""
+
+    def delete(session: Session) -> None:
+        owned = lifecycle.owned_job(session, reporter.lease)
+        row = session.get(Checkpoint, checkpoint.id)
+        if row is not None and row.job_id == owned.id:
+            session.delete(row)
+
+    reporter.commit(delete)
+    store.delete_prefix(checkpoint.object_prefix)

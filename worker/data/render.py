@@ -1,0 +1,114 @@
+"""Chat rows to tokens, by the base model's own template, and which of them are learnt.
+
+Learnt is what the model has to say: each assistant message, with the token that ends the turn, unless its
+weight is 0. Where that stands in the text follows from the template: the text up to a message, with the
+prompt for an answer, must begin the text up to and with it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jinja2 import TemplateError
+from numpy.typing import NDArray
+
+from core.errors import JobError
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rendered row; `line` is its number in the file. learnt_L[i]: token i is to be predicted."""
+
+    line: int
+    tokens_L: NDArray[np.int32]
+    learnt_L: NDArray[np.bool_]
+
+    @property
+    def supervised(self) -> int:
+        """Predictions that count: the first token has nothing before it."""
+        return int(self.learnt_L[1:].sum())
+
+
+@dataclass
+class Rendered:
+    """The rows that can be learnt from, and the lines of those that were cut or left out."""
+
+    rows: list[Row] = field(default_factory=list)
+    cut: list[int] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(row.tokens_L) for row in self.rows)
+
+
+def render(tokenizer: Any, rows: Iterable[dict[str, Any]], max_length: int, param: str) -> Rendered:
+    """Render every row, cut to `max_length` tokens.
+
+    Rows that keep nothing to learn are left out. Raises JobError, which names the line, where the model's
+    template refuses a row, and where no row is left; `param` is the request's field that named the file.
+    """
+    rendered = Rendered()
+    for line, row in enumerate(rows, start=1):
+        text, spans = _render_text(tokenizer, row["messages"], line, param)
+        tokens_L, learnt_L = _tokenize(tokenizer, text, spans)
+        if len(tokens_L) > max_length:
+            rendered.cut.append(line)
+        result = Row(line, tokens_L[:max_length], learnt_L[:max_length])
+        if result.supervised:
+            rendered.rows.append(result)
+        else:
+            rendered.left_out.append(line)
+    if not rendered.rows:
+        raise JobError(
+            "nothing_to_learn",
+            f"No row has an assistant token within max_length = {max_length} tokens: raise training.max_length.",
+            param,
+        )
+    return rendered
+
+
+def _render_text(
+    tokenizer: Any, messages: list[dict[str, Any]], line: int, param: str
+) -> tuple[str, list[Span]]:
+    """The row's text, and where in it the learnt parts stand."""
+    messages = [_plain(message) for message in messages]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        spans = []
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant" or message.get("weight") == 0:
+                continue
+            before = tokenizer.apply_chat_template(
+                messages[:index], tokenize=False, add_generation_prompt=True
+            )
+            after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
+            if not (text.startswith(after) and after.startswith(before)):
+                raise TemplateError("the template renders earlier turns differently once later ones follow")
+            spans.append((len(before), len(after.rstrip())))
+    except TemplateError as error:
+        message = f"Line {line}: the base model's chat template refuses the messages: {error}"
+        raise JobError("invalid_training_file", message, param) from error
+    return text, spans
+
+
+def _tokenize(tokenizer: Any, text: str, spans: list[Span]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens_L = np.asarray(encoded["input_ids"], dtype=np.int32)
+    starts, ends = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
+    learnt_L = np.zeros(len(tokens_L), dtype=np.bool_)
+    for start, end in spans:
+        learnt_L |= (starts >= start) & (ends <= end) & (ends > starts)
+    return tokens_L, learnt_L
+
+
+def _plain(message: dict[str, Any]) -> dict[str, Any]:
+    """Content parts joined to text, and `developer` by its older name, which the templates know."""
+    content = message["content"]
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content)
+    role = "system" if message["role"] == "developer" else message["role"]
+    return {**message, "role": role, "content": content}

@@ -1,0 +1,162 @@
+"""The frozen base model's forward pass over one token axis, with the adapters of a cohort.
+
+The weights are transformers' own: projections of one input are merged into one matrix, of which the original
+parameters become views, so the plain model stays whole (it is the slow twin, and PEFT attaches to it).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import JobError
+from worker.engine.attention import Heads, Layout, segment_attention
+from worker.engine.elementwise import rms_norm, swiglu
+from worker.engine.projection import LowRank, project
+
+# Projections that read the same input, by the names that transformers and PEFT give them
+GROUPS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Tokens to compute at once; rows of one adapter lie side by side.
+
+    `supervised_S` are positions on the token axis whose next token, `labels_S`, is learnt with `weights_S`.
+    """
+
+    tokens_T: Tensor
+    positions_T: Tensor
+    segments: Sequence[tuple[int, int]]
+    adapter_rows: Mapping[str, slice]
+    supervised_S: Tensor
+    labels_S: Tensor
+    weights_S: Tensor
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One adapter's low-rank factors on one projection."""
+
+    A_RK: Tensor
+    B_NR: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """A merged weight and the columns of its output that belong to each projection."""
+
+    weight_NK: Tensor
+    columns: Mapping[str, slice]
+
+
+class Decoder:
+    """Runs a Llama-like model. Raises JobError where the architecture is not supported."""
+
+    def __init__(self, model: nn.Module) -> None:
+        config: Any = model.config
+        refuse_unsupported(config)
+        self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
+        self.head_VD = model.get_parameter("lm_head.weight")
+        self.final_norm_D = model.get_parameter("model.norm.weight")
+        self._rotary: Any = model.get_submodule("model.rotary_emb")
+        self._eps = config.rms_norm_eps
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self.layers = [_Layer(model, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
+
+    def hidden(self, batch: MicroBatch, adapters: Mapping[str, Mapping[str, Factors]]) -> Tensor:
+        """Final hidden states of the supervised positions, [S, D].
+
+        `adapters` maps an adapter's name to its factors by module name. The last block computes its output
+        projection and MLP for supervised positions only.
+        """
+        x_TD = self.embedding_VD[batch.tokens_T]
+        cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
+        layout = Layout(batch.segments, cos[0], sin[0])
+        for layer in self.layers[:-1]:
+            x_TD = layer.forward(x_TD, batch.adapter_rows, adapters, layout, self._heads, self._eps, None)
+        x_SD = self.layers[-1].forward(
+            x_TD, batch.adapter_rows, adapters, layout, self._heads, self._eps, batch.supervised_S
+        )
+        return rms_norm(x_SD, self.final_norm_D, self._eps)
+
+
+class _Layer:
+    def __init__(self, model: nn.Module, name: str) -> None:
+        self._name = name
+        self._input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
+        self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
+        self._groups = {key: _merge(model, name, projections) for key, projections in GROUPS.items()}
+
+    def forward(  # type: ignore[no-untyped-def]
+        self, x_TD, rows, adapters, layout: Layout, heads: Heads, eps: float, supervised_S: Tensor | None
+    ) -> Tensor:
+        qkv_TN = self._project("qkv", rms_norm(x_TD, self._input_norm_D, eps), rows, adapters)
+        attended_TD = segment_attention(qkv_TN, heads, layout, heads.size**-0.5)
+        if supervised_S is not None:
+            rows = _rows_among(supervised_S, rows)
+            attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
+        x_TD = x_TD + self._project("out", attended_TD, rows, adapters)
+        gate_up_TI = self._project("gate_up", rms_norm(x_TD, self._mlp_norm_D, eps), rows, adapters)
+        return x_TD + self._project("down", swiglu(gate_up_TI), rows, adapters)
+
+    def _project(self, key: str, x_TK: Tensor, rows: Mapping[str, slice], adapters: Any) -> Tensor:
+        group = self._groups[key]
+        low_ranks = [
+            LowRank(adapter_rows, columns, factors.A_RK, factors.B_NR, factors.scale)
+            for adapter, adapter_rows in rows.items()
+            for projection, columns in group.columns.items()
+            if (factors := adapters[adapter].get(f"{self._name}.{projection}")) is not None
+        ]
+        return project(x_TK, group.weight_NK, low_ranks)
+
+
+def refuse_unsupported(config: Any) -> None:
+    """Raises JobError where the fast path would compute something else than transformers does."""
+    architecture = (config.architectures or [config.model_type])[0]
+    if architecture not in SUPPORTED:
+        raise JobError(
+            "unsupported_architecture",
+            f"Models of the architecture {architecture} cannot be trained yet; {', '.join(SUPPORTED)} can.",
+            "model",
+        )
+    unsupported = {
+        "attention_bias": getattr(config, "attention_bias", False),
+        "mlp_bias": getattr(config, "mlp_bias", False),
+        "sliding_window": getattr(config, "sliding_window", None),
+        "hidden_act": config.hidden_act != "silu" and config.hidden_act,
+    }
+    for field, value in unsupported.items():
+        if value:
+            raise JobError(
+                "unsupported_architecture", f"Models with {field} = {value} cannot be trained yet.", "model"
+            )
+
+
+def _merge(model: nn.Module, layer: str, projections: Sequence[str]) -> Group:
+    """One matrix for projections of the same input; the model's own parameters become views of it."""
+    parameters = [model.get_parameter(f"{layer}.{projection}.weight") for projection in projections]
+    merged_NK = torch.cat([p.data for p in parameters]) if len(parameters) > 1 else parameters[0].data
+    columns, start = {}, 0
+    for projection, parameter in zip(projections, parameters, strict=True):
+        columns[projection] = slice(start, start + parameter.shape[0])
+        parameter.data = merged_NK[columns[projection]]
+        start += parameter.shape[0]
+    return Group(merged_NK, columns)
+
+
+def _rows_among(positions_S: Tensor, rows: Mapping[str, slice]) -> dict[str, slice]:
+    """Where each adapter's tokens stand once only `positions_S` (ascending) are left."""
+    bounds = torch.tensor([[r.start, r.stop] for r in rows.values()], device=positions_S.device)
+    found = torch.searchsorted(positions_S, bounds).tolist()
+    return {name: slice(*pair) for name, pair in zip(rows, found, strict=True)}

@@ -1,0 +1,136 @@
+"""One job inside a cohort: its adapter, optimizer, schedule and place in its data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from core.errors import JobError
+from core.jobspec import JobSpec
+from worker.data.render import Row
+from worker.engine.adapters import TrainableAdapter
+
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step of one job was like. Loss in nats per supervised token."""
+
+    step: int
+    loss: float
+    accuracy: float
+    tokens: int
+    learning_rate: float
+    gradient_norm: float
+
+
+class Member:
+    """Trains one adapter; nothing in it depends on which other jobs share the rounds.
+
+    Epoch e visits the rows in the order of a permutation seeded with (seed, e), so that `step` alone says
+    where in the data a job stands.
+    """
+
+    def __init__(self, adapter: TrainableAdapter, spec: JobSpec, rows: Sequence[Row]) -> None:
+        self.adapter = adapter
+        self.rows = rows
+        self.step = 0
+        self._spec = spec
+        self._batch_size = min(spec.hyperparameters.batch_size, len(rows))
+        self.steps_per_epoch = -(-len(rows) // self._batch_size)
+        self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
+        training = spec.training
+        self._optimizer = torch.optim.AdamW(
+            [adapter.flat],
+            lr=spec.peak_learning_rate,
+            betas=BETAS,
+            eps=EPS,
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        schedule = get_scheduler(
+            training.lr_scheduler_type,
+            self._optimizer,
+            num_warmup_steps=round(training.warmup_ratio * self.total_steps),
+            num_training_steps=self.total_steps,
+        )
+        self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.total_steps
+
+    @property
+    def at_epoch_end(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with fractions."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def next_rows(self) -> list[Row]:
+        """The batch of the step to come."""
+        return self._rows_after(self.step)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens of all steps done, also of those before a resume."""
+        return sum(len(row.tokens_L) for step in range(self.step) for row in self._rows_after(step))
+
+    def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
+        """Clip the gathered gradient, update, advance. Raises JobError before the update where not finite."""
+        gradient = self._gradient
+        norm = gradient.norm().item()
+        if not np.isfinite(loss) or not np.isfinite(norm):
+            lines = ", ".join(str(row.line) for row in rows)
+            raise JobError(
+                "non_finite_loss",
+                f"Step {self.step + 1}: loss {loss}, gradient norm {norm}, on the rows of lines {lines}. "
+                "A lower learning rate or max_grad_norm often helps; else look at these rows.",
+            )
+        limit = self._spec.training.max_grad_norm
+        if norm > limit:
+            gradient.mul_(limit / norm)
+        learning_rate = self._spec.peak_learning_rate * self._rate_at(self.step)
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+        self._optimizer.step()
+        gradient.zero_()
+        self.step += 1
+        tokens = sum(len(row.tokens_L) for row in rows)
+        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm)
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Moments of AdamW, flat, in the order of the adapter's parameters."""
+        state = self._optimizer.state[self.adapter.flat]
+        return {"exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
+
+    def restore(self, step: int, moments: dict[str, Tensor]) -> None:
+        """Continue after `step`; the adapter's weights are loaded beforehand."""
+        self._optimizer.state[self.adapter.flat] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": moments["exp_avg"].to(self.adapter.flat.device).clone(),
+            "exp_avg_sq": moments["exp_avg_sq"].to(self.adapter.flat.device).clone(),
+        }
+        self.step = step
+
+    def forget_gradient(self) -> None:
+        """Drop what an abandoned round has gathered."""
+        self._gradient.zero_()
+
+    def _rows_after(self, step: int) -> list[Row]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self._spec.seed, epoch]).permutation(len(self.rows))
+        chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
+        return [self.rows[index] for index in chosen]
+
+    @property
+    def _gradient(self) -> Tensor:
+        assert self.adapter.flat.grad is not None
+        return self.adapter.flat.grad

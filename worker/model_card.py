@@ -1,0 +1,67 @@
+"""README.md of an adapter: what it is, how it was made, how to load it."""
+
+from typing import Any
+
+from core.catalog import BaseModelEntry
+from core.jobspec import JobSpec
+from core.models import Job
+
+CARD = """---
+library_name: peft
+base_model: {repository}
+base_model_relation: adapter
+license: {license}
+tags: [lora, tunery]
+---
+
+# {name}
+
+A LoRA adapter for [{repository}](https://huggingface.co/{repository}), trained by Tunery in job `{job_id}`.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+| | |
+| --- | --- |
+| rank, alpha | {r}, {alpha}{rslora} |
+| target modules | {targets} |
+| epochs, batch size | {epochs}, {batch_size} |
+| peak learning rate, schedule | {learning_rate:g}, {schedule} |
+| seed | {seed} |
+| steps, tokens | {steps}, {tokens} |
+| training loss, last step | {train_loss:.4f} |
+| validation loss | {valid_loss} |
+
+`manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
+"""
+
+
+def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str:
+    spec = JobSpec.model_validate(job.spec)
+    valid_loss = training["full_valid_loss"]
+    return CARD.format(
+        repository=entry.repository,
+        revision=entry.revision,
+        license=entry.license.lower(),
+        name=job.suffix or f"{entry.id} adapter",
+        job_id=job.id,
+        r=spec.adapter.r,
+        alpha=spec.adapter.lora_alpha,
+        rslora=" (rank-stabilised)" if spec.adapter.use_rslora else "",
+        targets=", ".join(training["target_modules"]),
+        epochs=spec.hyperparameters.n_epochs,
+        batch_size=spec.hyperparameters.batch_size,
+        learning_rate=spec.peak_learning_rate,
+        schedule=spec.training.lr_scheduler_type,
+        seed=spec.seed,
+        steps=training["steps"],
+        tokens=training["trained_tokens"],
+        train_loss=training["train_loss"],
+        valid_loss="no validation file" if valid_loss is None else f"{valid_loss:.4f}",
+    )

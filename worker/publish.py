@@ -1,0 +1,110 @@
+"""The end of a job: the adapter's folder, its upload, and the one transaction that makes it exist."""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import lifecycle
+from core.artifacts import Artifact, publish_folder
+from core.ids import new_id
+from core.models import Adapter, File, Job, Metric
+from core.storage import ObjectStore, adapter_prefix, file_key
+from worker.engine.adapters import TrainableAdapter
+from worker.engine.base_model import ResidentBase
+from worker.model_card import model_card
+from worker.reporter import Reporter
+
+LIBRARIES = ("torch", "transformers", "peft", "safetensors")
+RESULT_COLUMNS = {
+    "step": "step",
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+
+
+def write_adapter_folder(
+    folder: Path, adapter: TrainableAdapter, base: ResidentBase, job: Job, training: dict[str, Any]
+) -> None:
+    """Everything that the adapter needs to load anywhere, and the manifest last."""
+    adapter.save(folder)
+    base.tokenizer.save_pretrained(folder)
+    (folder / "added_tokens.json").unlink(missing_ok=True)  # the base's; some runtimes take it for new tokens
+    (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
+    files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]
+    manifest = {
+        "job_id": job.id,
+        "base_model": base.entry.repository,
+        "base_revision": base.entry.revision,
+        "base_sha256": base.published_sha256,
+        "specification": job.spec,
+        "training": training,
+        "versions": library_versions(),
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def publish(
+    folder: Path,
+    job: Job,
+    reporter: Reporter,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    training: dict[str, Any],
+) -> None:
+    """Upload adapter and result file, then commit both with the job's success. Raises LeaseLost."""
+    lease = reporter.lease
+    prefix = adapter_prefix(lease.job_id, lease.fence)
+    files = publish_folder(store, folder, prefix)
+    adapter_id, result_id = new_id("adapter-"), new_id("file-")
+    reporter.flush()  # the last steps' metrics belong into the result file
+    table = _result_table(sessions, job.id)
+    store.put_bytes(file_key(result_id), table)
+
+    def commit(session: Session) -> None:
+        adapter = Adapter(
+            id=adapter_id,
+            project_id=job.project_id,
+            job_id=job.id,
+            object_prefix=prefix,
+            files=files,
+            training=training,
+        )
+        result = File(
+            id=result_id,
+            project_id=job.project_id,
+            filename="step_metrics.csv",
+            purpose="fine-tune-results",
+            bytes=len(table),
+            sha256=hashlib.sha256(table).hexdigest(),
+            object_key=file_key(result_id),
+        )
+        lifecycle.finish(session, lease, adapter, result, training["trained_tokens"])
+
+    reporter.commit(commit)
+
+
+def library_versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def _result_table(sessions: sessionmaker[Session], job_id: str) -> bytes:
+    with sessions() as session:
+        rows = session.scalars(select(Metric.data).where(Metric.job_id == job_id).order_by(Metric.step)).all()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(RESULT_COLUMNS)
+    for data in rows:
+        writer.writerow([data.get(field) for field in RESULT_COLUMNS.values()])
+    return text.getvalue().encode()

@@ -1,0 +1,145 @@
+"""Keeps a job's lease alive and carries its progress, metrics and events to the database.
+
+The training thread only appends; this thread writes, in short fenced transactions. So the device never waits
+for the database, and a database that is away for a while costs nothing but time: what was reported stays in
+memory until it is written or the lease is lost.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import lifecycle
+from core.errors import LeaseLost
+from core.lifecycle import Lease, Progress
+from core.models import Metric
+
+FLUSH_SECONDS = 0.5
+RETRY_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+Write = Callable[[Session], object]
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    step: int
+    data: dict[str, Any]
+
+
+class Reporter:
+    """One job's line to the database. `check` tells the training thread whether it still owns the job."""
+
+    def __init__(self, sessions: sessionmaker[Session], lease: Lease) -> None:
+        self.lease = lease
+        self._sessions = sessions
+        self._flushing = threading.Lock()
+        self._pending: list[Write] = []
+        self._progress = Progress("preparing")
+        self._renewed_at = time.monotonic()
+        self._lost = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"reporter-{lease.job_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the job belongs to another, or may: no renewal succeeded for the lease's time."""
+        return self._lost or time.monotonic() - self._renewed_at > self.lease.seconds
+
+    def check(self) -> None:
+        """Raises LeaseLost where it is `lost`."""
+        if self.lost:
+            raise LeaseLost(f"{self.lease.job_id}: the lease of fence {self.lease.fence} is gone")
+
+    def progress(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def event(self, message: str, level: str = "info", data: dict[str, Any] | None = None) -> None:
+        self._append(
+            lambda session: lifecycle.record_event(
+                session, self.lease.job_id, message, level=level, data=data
+            )
+        )
+
+    def metrics(self, metrics: StepMetrics, message: str) -> None:
+        """One step's values: a row of the series, and the event that OpenAI's clients read."""
+
+        def write(session: Session) -> None:
+            row = insert(Metric).values(job_id=self.lease.job_id, step=metrics.step, data=metrics.data)
+            session.execute(
+                row.on_conflict_do_update(
+                    index_elements=[Metric.job_id, Metric.step], set_={"data": row.excluded.data}
+                )
+            )
+            lifecycle.record_event(session, self.lease.job_id, message, data=metrics.data, type="metrics")
+
+        self._append(write)
+
+    def commit(self, write: Write) -> None:
+        """Write what is pending, then `write`, in one fenced transaction, trying again while the lease lasts.
+
+        Raises LeaseLost. A commit whose answer was lost is repeated: `write` must be fenced, so that the
+        second time finds its work done.
+        """
+        while True:
+            self.check()
+            try:
+                self._flush(write)
+                return
+            except DBAPIError as error:
+                if not _passing(error):
+                    raise
+                log.warning("database_unreachable", job=self.lease.job_id, error=str(error.orig))
+                time.sleep(RETRY_SECONDS)
+
+    def flush(self) -> None:
+        """Write what is pending, now. Raises LeaseLost."""
+        self.commit(lambda _: None)
+
+    def close(self) -> None:
+        """Stop renewing. What is pending is dropped: `commit` has written what mattered."""
+        self._closing.set()
+        self._thread.join()
+
+    def _append(self, write: Write) -> None:
+        self._pending.append(write)
+
+    def _run(self) -> None:
+        while not self._closing.wait(min(FLUSH_SECONDS, self.lease.seconds / 4)):
+            try:
+                self._flush()
+            except LeaseLost:
+                self._lost = True
+                return
+            except DBAPIError as error:
+                if not _passing(error):
+                    raise
+                log.warning("heartbeat_failed", job=self.lease.job_id, error=str(error.orig))
+
+    def _flush(self, write: Write | None = None) -> None:
+        with self._flushing:
+            asked_at = time.monotonic()
+            count = len(self._pending)  # the training thread may append meanwhile
+            with self._sessions.begin() as session:
+                lifecycle.renew(session, self.lease, self._progress)
+                for pending in self._pending[:count]:
+                    pending(session)
+                if write is not None:
+                    write(session)
+            del self._pending[:count]
+            self._renewed_at = asked_at
+
+
+def _passing(error: DBAPIError) -> bool:
+    """Whether another try may succeed: the connection broke, or the server restarts or is overloaded."""
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state[:2] in ("08", "40", "53", "55", "57")

@@ -1,0 +1,156 @@
+"""Keeps one trainer process alive, wakes it, and sweeps up what any trainer has lost.
+
+The trainer is spawned, not forked (CUDA does not survive a fork), in its own process group, so that it can be
+killed whole. It learns of this process's death by the end of its standard input.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import lifecycle
+from core.ids import new_id
+from core.settings import Settings
+
+STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs back
+SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
+MAX_RESTART_DELAY = 30
+IDLE_SWEEPS = 6  # with jobs waiting and none held, until a trainer counts as stuck
+
+# glibc gives large blocks back to the system and faults them in again at every step; keeping them nearly
+# doubles the speed on a CPU. Passive waiting lets other processes run where threads of a product would spin.
+TRAINER_ENVIRONMENT = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "OMP_WAIT_POLICY": "passive",
+    "TOKENIZERS_PARALLELISM": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Owns the trainer process of one device. Every method may be called from any thread."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = ""
+        self._idle_sweeps = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tell the trainer that jobs may wait. Losing this costs a sweep's time, no more."""
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        try:
+            process.stdin.write(b"wake\n")
+            process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            log.info("trainer_not_listening", owner=self._owner)
+
+    def stop(self) -> None:
+        """Let the trainer write a checkpoint and give its jobs back, then kill what is left of its group."""
+        self._stopping.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+        self._thread.join(STOP_SECONDS)
+        if process is not None:
+            _kill_group(process)
+
+    def _run(self) -> None:
+        delay = 0.0
+        while not self._stopping.wait(delay):
+            started_at = time.monotonic()
+            self._spawn()
+            reason = self._watch()
+            if self._stopping.is_set():
+                return
+            log.warning("trainer_died", owner=self._owner, reason=reason)
+            self._requeue(reason)
+            lived = time.monotonic() - started_at
+            delay = 0.0 if lived > SHORT_LIFE_SECONDS else min(MAX_RESTART_DELAY, max(0.5, delay * 2))
+
+    def _spawn(self) -> None:
+        self._owner = f"{socket.gethostname()}:{new_id('')}"
+        self._idle_sweeps = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "worker.trainer", self._owner],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            env={**TRAINER_ENVIRONMENT, **os.environ},
+        )
+
+    def _watch(self) -> str:
+        """Sweep until the trainer ends. Returns how it died."""
+        process = self._process
+        assert process is not None
+        while True:
+            try:
+                code = process.wait(self._settings.sweep_seconds)
+            except subprocess.TimeoutExpired:
+                self._sweep(process)
+                continue
+            _kill_group(process)
+            return name_death(code)
+
+    def _sweep(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            with self._sessions.begin() as session:
+                lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
+                waiting = lifecycle.waiting_base_models(session)
+                busy = lifecycle.holds_a_run(session, self._owner)
+        except SQLAlchemyError as error:
+            log.warning("sweep_failed", error=str(error))
+            return
+        if lost:
+            log.warning("leases_ran_out", jobs=lost)
+        self._idle_sweeps = self._idle_sweeps + 1 if waiting and not busy else 0
+        if self._idle_sweeps > IDLE_SWEEPS:
+            log.error("trainer_stuck", owner=self._owner, waiting=waiting)
+            _kill_group(process)
+        elif waiting:
+            self.wake()
+
+    def _requeue(self, reason: str) -> None:
+        """Give the dead trainer's jobs back at once, instead of when their leases run out."""
+        try:
+            with self._sessions.begin() as session:
+                lifecycle.lose_runs_of(session, self._owner, reason, self._settings.max_lost_attempts)
+        except SQLAlchemyError as error:
+            log.warning("requeue_failed", error=str(error))
+
+
+def name_death(code: int) -> str:
+    """A sentence for a process's exit status, as `Popen.returncode` tells it."""
+    if code == -signal.SIGKILL:
+        return "The trainer was killed (SIGKILL): by hand, or by the system for want of memory"
+    if code < 0:
+        return f"The trainer died of {signal.Signals(-code).name}"
+    return f"The trainer ended with status {code}"
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """The trainer and whatever it started; nothing where all are gone."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
