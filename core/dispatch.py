@@ -25,7 +25,13 @@ def create_celery(broker_url: str) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 5, "socket_keepalive": True},
+        broker_transport_options={
+            "socket_connect_timeout": 1,
+            "socket_timeout": 5,
+            "socket_keepalive": True,
+            "max_retries": 1,  # of a send; the worker's consumer has its own, endless ones
+            "interval_start": 0,
+        },
     )
     return app
 
@@ -42,3 +48,8 @@ class Doorbell:
             self._app.send_task(TASK, args=[base_model], ignore_result=True, expires=3600)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("broker_unreachable", base_model=base_model, error=str(error))
+
+    def check(self) -> None:
+        """Raises where the broker does not answer."""
+        with self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)

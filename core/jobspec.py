@@ -15,9 +15,9 @@ LORA_LEARNING_RATE = 2e-4
 
 
 class Options(BaseModel):
-    """Refuses what it does not know: a misspelt option must not train silently."""
+    """Refuses what it does not know and converts nothing: a misspelt option must not train silently."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RequestedHyperparameters(Options):

@@ -9,7 +9,15 @@ import structlog
 def configure_logs(level: str, as_json: bool) -> None:
     """`level` is debug, info, warning or error."""
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s %(message)s")
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=False,
+            # without the values of local variables, where keys may stand
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -231,6 +231,7 @@ class TrainingJob:
         """How the adapter was trained, for its manifest and card."""
         kept = ("train_loss", "full_valid_loss", "full_valid_mean_token_accuracy")
         return {
+            "base_revision": self._base.entry.revision,
             "steps": self.member.step,
             "trained_tokens": self._trained_tokens,
             **{key: self._metrics[key] for key in kept},

@@ -10,7 +10,7 @@ import structlog
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from core.artifacts import Artifact
 from core.catalog import BaseModelEntry
@@ -70,7 +70,12 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
         raise _unavailable(entry, f"{entry.file} has SHA-256 {sha256}, the catalog names {entry.sha256}")
     log.info("converting_base_model", model=entry.id)
     AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=entry.file,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
     model.save_pretrained(folder)
     return sha256
 

@@ -65,7 +65,7 @@ def render(tokenizer: Any, rows: Iterable[dict[str, Any]], max_length: int, para
     if not rendered.rows:
         raise JobError(
             "nothing_to_learn",
-            f"No row has an assistant token within max_length = {max_length} tokens: raise training.max_length.",
+            f"No row has an assistant token within max_length = {max_length} tokens: raise it.",
             param,
         )
     return rendered
@@ -90,8 +90,8 @@ def _render_text(
                 raise TemplateError("the template renders earlier turns differently once later ones follow")
             spans.append((len(before), len(after.rstrip())))
     except TemplateError as error:
-        message = f"Line {line}: the base model's chat template refuses the messages: {error}"
-        raise JobError("invalid_training_file", message, param) from error
+        reason = f"Line {line}: the base model's chat template refuses the messages: {error}"
+        raise JobError("invalid_training_file", reason, param) from error
     return text, spans
 
 

@@ -1,5 +1,6 @@
 """Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
 
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.errors import JobError
@@ -43,15 +44,15 @@ class TrainableAdapter:
 
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
-        self.config.base_model_name_or_path = self._base.entry.repository
-        self.config.revision = self._base.entry.revision
-        self.config.target_modules = sorted(self.config.target_modules)
-        self._model.save_pretrained(str(folder), selected_adapters=[self.name], save_embedding_layers=False)
-        written = folder / self.name
-        for path in written.iterdir():
-            path.rename(folder / path.name)
-        written.rmdir()
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's template; the model card is ours
+        config = copy.deepcopy(self.config)
+        config.base_model_name_or_path = self._base.entry.repository
+        config.revision = self._base.entry.revision
+        config.target_modules = sorted(config.target_modules)
+        config.inference_mode = True
+        folder.mkdir(parents=True, exist_ok=True)
+        config.save_pretrained(str(folder))
+        state = {name: tensor.contiguous() for name, tensor in self.state().items()}
+        save_file(state, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
     def load(self, weights: Path) -> None:
         """Take over saved weights, in place."""
@@ -79,7 +80,7 @@ class TrainableAdapter:
             yield module_name, Factors(A, B, float(module.scaling[self.name]))
 
     def _lora_modules(self) -> Iterator[tuple[str, Any]]:
-        for module_name, module in self._model.get_base_model().named_modules():
+        for module_name, module in self._base.model.named_modules():
             if self.name in getattr(module, "lora_A", {}):
                 yield module_name, module
 

@@ -88,7 +88,7 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(base: ResidentBas
     expected_gradient = member.adapter.flat.grad.clone()
     member.forget_gradient()
     seen: list[torch.Tensor] = []
-    member.take_step = lambda rows, loss, accuracy: (
+    member.take_step = lambda _rows, loss, accuracy: (
         seen.append(  # type: ignore[method-assign]
             member.adapter.flat.grad.clone()  # type: ignore[union-attr]
         )
@@ -204,8 +204,9 @@ def test_a_target_that_the_model_lacks_is_refused_by_name(base: ResidentBase) ->
         TrainableAdapter(base, "job", spec, 0)
 
 
-def test_an_adapter_can_be_attached_again_after_the_last_one_left(base: ResidentBase) -> None:
-    for _ in range(2):
-        member = make_member(base, "job", make_spec(), make_rows(12, 0))
+def test_an_adapter_can_be_attached_after_the_last_one_left(base: ResidentBase, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        member = make_member(base, name, make_spec(), make_rows(12, 0))
         train(base, [member], 1)
+        member.adapter.save(tmp_path / name)
         member.adapter.detach()

@@ -1,0 +1,69 @@
+"""/v1/adapters: list, read, download a file or all of them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from api import downloads
+from api.adapters import service
+from api.adapters.schemas import AdapterObject
+from api.auth import CurrentCaller
+from api.dependencies import ModelCatalog, Store, Transaction
+from api.errors import declared
+from api.paging import After
+from api.schemas import Page
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+
+MAX_LIMIT = 1000
+
+router = APIRouter(
+    prefix="/v1/adapters", tags=["Adapters"], responses=declared(NotAuthenticated, Unavailable)
+)
+
+
+@router.get("", responses=declared(InvalidRequest))
+def list_adapters(
+    session: Transaction,
+    caller: CurrentCaller,
+    catalog: ModelCatalog,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    after: After = None,
+) -> Page[AdapterObject]:
+    """Newest first."""
+    rows, has_more = service.list_page(session, caller.project_id, after, limit)
+    return Page.of([service.describe(row, catalog) for row in rows], has_more)
+
+
+@router.get("/{adapter_id}", responses=declared(NotFound))
+def retrieve_adapter(
+    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, adapter_id: str
+) -> AdapterObject:
+    return service.describe(service.get(session, caller.project_id, adapter_id), catalog)
+
+
+@router.get(
+    "/{adapter_id}/files/{name}",
+    response_class=StreamingResponse,
+    responses=declared(NotFound) | downloads.DOCUMENTED,
+)
+def download_adapter_file(
+    session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str, name: str
+) -> StreamingResponse:
+    adapter = service.get(session, caller.project_id, adapter_id).adapter
+    size, chunks = service.read_file(store, adapter, name)
+    return downloads.download(chunks, name, size=size)
+
+
+@router.get(
+    "/{adapter_id}/content",
+    response_class=StreamingResponse,
+    responses=declared(NotFound) | downloads.DOCUMENTED,
+)
+def download_adapter(
+    session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str
+) -> StreamingResponse:
+    """All files in one zip, which PEFT loads once unpacked."""
+    adapter = service.get(session, caller.project_id, adapter_id).adapter
+    chunks = service.read_all(store, adapter)
+    return downloads.download(chunks, f"{adapter_id}.zip", media_type="application/zip")

@@ -1,0 +1,27 @@
+"""Adapters: what a succeeded job leaves."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from api.schemas import Identified
+
+
+class AdapterFile(BaseModel):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class AdapterObject(Identified):
+    """`base_model` is the catalog's id, `model` the fine-tuned model's, `training` how it was trained."""
+
+    object: Literal["adapter"] = "adapter"
+    created_at: int
+    job_id: str
+    base_model: str
+    base_revision: str | None
+    model: str
+    type: str
+    files: list[AdapterFile]
+    training: dict[str, Any]

@@ -1,0 +1,70 @@
+"""What a client may know of an adapter, and its bytes."""
+
+from collections.abc import Iterator
+
+from sqlalchemy.orm import Session
+
+from api import downloads
+from api.adapters import queries
+from api.adapters.archive import zipped
+from api.adapters.queries import AdapterRow
+from api.adapters.schemas import AdapterFile, AdapterObject
+from api.paging import unknown_cursor
+from api.schemas import unix_seconds
+from core.catalog import Catalog
+from core.errors import NotFound
+from core.models import Adapter
+from core.storage import ObjectStore
+
+
+def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
+    """Raises NotFound, also for an adapter of another project."""
+    row = queries.find(session, project_id, adapter_id)
+    if row is None:
+        raise NotFound(f"No such adapter: {adapter_id}", code="adapter_not_found", param="adapter_id")
+    return row
+
+
+def list_page(
+    session: Session, project_id: str, after: str | None, limit: int
+) -> tuple[list[AdapterRow], bool]:
+    if after is not None and queries.find(session, project_id, after) is None:
+        raise unknown_cursor(after)
+    return queries.page(session, project_id, after=after, limit=limit)
+
+
+def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
+    """The worker writes the revision that it trained on; for adapters without, the catalog's counts."""
+    adapter, job = row
+    entry = catalog.get(job.base_model)
+    revision = adapter.training.get("base_revision") or (entry.revision if entry else None)
+    return AdapterObject(
+        id=adapter.id,
+        created_at=unix_seconds(adapter.created_at),
+        job_id=job.id,
+        base_model=job.base_model,
+        base_revision=revision,
+        model=job.fine_tuned_model or "",
+        type=job.spec["adapter"]["type"],
+        files=[AdapterFile(**entry) for entry in adapter.files],
+        training=adapter.training,
+    )
+
+
+def read_file(store: ObjectStore, adapter: Adapter, name: str) -> tuple[int, Iterator[bytes]]:
+    """Size and bytes of one file. Only names that the adapter lists are ever part of a key."""
+    size = next((entry["bytes"] for entry in adapter.files if entry["name"] == name), None)
+    if size is None:
+        raise NotFound(f"Adapter {adapter.id} has no file {name!r}", code="file_not_found", param="name")
+    return size, downloads.stored_bytes(store, adapter.object_prefix + name, name)
+
+
+def read_all(store: ObjectStore, adapter: Adapter) -> Iterator[bytes]:
+    """All files as a zip. Raises NotFound before the first byte where one is missing."""
+    names = [entry["name"] for entry in adapter.files]
+    stored = set(store.list(adapter.object_prefix))
+    missing = [name for name in names if adapter.object_prefix + name not in stored]
+    if missing:
+        raise NotFound(f"The bytes of {', '.join(missing)} are no longer stored.", code="content_missing")
+    members = ((name, store.read(adapter.object_prefix + name)) for name in names)
+    return zipped(members, adapter.created_at)

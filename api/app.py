@@ -1,0 +1,63 @@
+"""Puts the API together. Nothing is global: two apps may live in one process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from api.adapters.endpoints import router as adapters
+from api.auth import Authentication
+from api.boundary import Boundary
+from api.errors import answer_http_exception
+from api.files.endpoints import router as files
+from api.jobs.endpoints import router as jobs
+from api.models.endpoints import router as models
+from api.system.endpoints import router as system
+from api.validation import answer_validation_error
+from core.catalog import load_catalog
+from core.database import create_database, session_factory
+from core.dispatch import Doorbell, create_celery
+from core.settings import Settings
+from core.storage import ObjectStore
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API on the servers that `settings` name. Connects to none of them before the first request.
+
+    Raises ConfigurationError where a server is not named or the catalog cannot be read.
+    """
+    engine = create_database(settings.server("database_url"))
+    sessions = session_factory(engine)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="Tunery",
+        summary="Self-hosted fine-tuning behind OpenAI's wire format",
+        version=version("tunery"),
+        lifespan=lifespan,
+        middleware=[Middleware(Boundary), Middleware(Authentication, sessions=sessions)],
+        exception_handlers={
+            HTTPException: answer_http_exception,
+            RequestValidationError: answer_validation_error,
+        },
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.engine = engine
+    app.state.sessions = sessions
+    app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
+    app.state.catalog = load_catalog(settings.catalog_file)
+    for router in (files, jobs, models, adapters, system):
+        app.include_router(router)
+    return app

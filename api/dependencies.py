@@ -1,0 +1,33 @@
+"""What endpoints are handed: the request's transaction, and the parts that `create_app` built."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.catalog import Catalog
+from core.dispatch import Doorbell
+from core.settings import Settings
+from core.storage import ObjectStore
+
+
+def _transaction(request: Request) -> Iterator[Session]:
+    """One request, one transaction. Being of function scope, it commits before the response is sent."""
+    with request.app.state.sessions.begin() as session:
+        yield session
+
+
+def _part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
+    async def part_of_app(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return part_of_app
+
+
+Transaction = Annotated[Session, Depends(_transaction, scope="function")]
+AppSettings = Annotated[Settings, Depends(_part("settings"))]
+Sessions = Annotated[sessionmaker[Session], Depends(_part("sessions"))]
+Store = Annotated[ObjectStore, Depends(_part("store"))]
+Bell = Annotated[Doorbell, Depends(_part("doorbell"))]
+ModelCatalog = Annotated[Catalog, Depends(_part("catalog"))]

@@ -1,0 +1,105 @@
+"""Every failure in OpenAI's form: {"error": {"message", "type", "param", "code"}}."""
+
+from typing import Any
+
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as StoreConnectionError
+from fastapi import Request
+from pydantic import BaseModel
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from core.errors import AppError, InvalidRequest, NotFound, TooLarge, Unavailable
+
+RETRY_AFTER_SECONDS = 2
+
+# What a client should do about a status, where the official one would guess wrong.
+HEADERS = {
+    401: {"www-authenticate": "Bearer"},
+    409: {"x-should-retry": "false"},
+    503: {"retry-after": str(RETRY_AFTER_SECONDS)},
+}
+
+
+class ErrorObject(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    details: list[dict[str, Any]] | None = None
+
+
+class ErrorBody(BaseModel):
+    error: ErrorObject
+
+
+class MethodNotAllowed(AppError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class InternalError(AppError):
+    """A bug. The client learns the request's id and nothing else."""
+
+    code = "internal_error"
+
+
+def declared(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route: the errors that it answers with, and the form that all others share."""
+    responses: dict[int | str, dict[str, Any]] = {
+        error.status: {"model": ErrorBody, "description": (error.__doc__ or error.__name__).strip()}
+        for error in errors
+    }
+    return {**responses, "default": {"model": ErrorBody, "description": "Any other error, in the same form"}}
+
+
+def error_response(error: AppError, headers: dict[str, str] | None = None) -> JSONResponse:
+    content: dict[str, Any] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.details is not None:
+        content["details"] = error.details
+    return JSONResponse(
+        {"error": content}, status_code=error.status, headers=HEADERS.get(error.status, {}) | (headers or {})
+    )
+
+
+def expected(error: Exception) -> AppError | None:
+    """The error that the client is to see, where `error` is one that can happen; None where it is a bug."""
+    match error:
+        case AppError():
+            return error
+        case OperationalError() | InterfaceError() | PoolExhausted():
+            return Unavailable("The database cannot be reached at the moment; try again in a few seconds.")
+        case HTTPClientError() | StoreConnectionError():
+            return _storage_down()
+        case ClientError() if error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
+            return _storage_down()
+    return None
+
+
+async def answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own errors, such as an unknown URL."""
+    assert isinstance(error, HTTPException)
+    return error_response(_named(error, request), headers=dict(error.headers or {}))
+
+
+def _named(error: HTTPException, request: Request) -> AppError:
+    method, path = request.method, request.url.path
+    if error.status_code == 404:
+        return NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
+    if error.status_code == 405:
+        return MethodNotAllowed(f"Not allowed to {method} on {path}")
+    if error.status_code == 413:
+        return TooLarge(error.detail, code="request_too_large")
+    return InvalidRequest(error.detail)
+
+
+def _storage_down() -> Unavailable:
+    return Unavailable("The object store cannot be reached at the moment; try again in a few seconds.")

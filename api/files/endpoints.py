@@ -1,0 +1,82 @@
+"""/v1/files: upload, list, read, download, delete."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from api import downloads
+from api.auth import CurrentCaller
+from api.dependencies import AppSettings, Sessions, Store, Transaction
+from api.errors import declared
+from api.files import service
+from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
+from api.files.upload import ReceivedFile, Upload, blocks
+from api.paging import After
+from api.schemas import Page
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+
+router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
+
+
+@router.post("", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, TooLarge))
+async def upload_file(
+    request: Request, caller: CurrentCaller, settings: AppSettings, store: Store, sessions: Sessions
+) -> FileObject:
+    """Upload a file. The rows of a `fine-tune` file are checked; a wrong one is refused, with its lines."""
+    upload = Upload(
+        request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
+    )
+    try:
+        async for block in blocks(request.stream()):
+            await run_in_threadpool(upload.feed, block)
+        received = await run_in_threadpool(upload.finish)
+    except BaseException:
+        await run_in_threadpool(upload.abort)
+        raise
+    return await run_in_threadpool(_register, sessions, caller.project_id, received)
+
+
+def _register(sessions: sessionmaker[Session], project_id: str, received: ReceivedFile) -> FileObject:
+    """The request's one transaction. No session was open while the bytes came in."""
+    with sessions.begin() as session:
+        return FileObject.of(service.register(session, project_id, received))
+
+
+@router.get("", responses=declared(InvalidRequest))
+def list_files(
+    session: Transaction,
+    caller: CurrentCaller,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+    after: After = None,
+) -> Page[FileObject]:
+    files, has_more = service.list_page(session, caller.project_id, purpose, after, limit, order)
+    return Page.of([FileObject.of(file) for file in files], has_more)
+
+
+@router.get("/{file_id}", responses=declared(NotFound))
+def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> FileObject:
+    return FileObject.of(service.get(session, caller.project_id, file_id))
+
+
+@router.get(
+    "/{file_id}/content",
+    response_class=StreamingResponse,
+    responses=declared(NotFound) | downloads.DOCUMENTED,
+)
+def download_file(
+    session: Transaction, caller: CurrentCaller, store: Store, file_id: str
+) -> StreamingResponse:
+    file = service.get(session, caller.project_id, file_id)
+    chunks = downloads.stored_bytes(store, file.object_key, file_id)
+    return downloads.download(chunks, file.filename, size=file.bytes)
+
+
+@router.delete("/{file_id}", responses=declared(NotFound, Conflict))
+def delete_file(session: Transaction, caller: CurrentCaller, store: Store, file_id: str) -> FileDeleted:
+    service.delete(session, store, caller.project_id, file_id)
+    return FileDeleted(id=file_id)

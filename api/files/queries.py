@@ -1,0 +1,53 @@
+"""Reads of files. Every one takes the project."""
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from api.paging import fetch_page
+from core.models import File, Job
+
+
+def find(session: Session, project_id: str, file_id: str, *, lock: bool = False) -> File | None:
+    """The project's file, unless it was deleted. With `lock`, nobody deletes or uses it meanwhile."""
+    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
+def find_for_job(session: Session, project_id: str, file_id: str) -> File | None:
+    """The project's file, which cannot be deleted until the transaction ends; other jobs may use it too."""
+    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
+    return session.scalars(query.with_for_update(read=True)).one_or_none()
+
+
+def is_cursor(session: Session, project_id: str, file_id: str) -> bool:
+    """True also for a deleted file: a client may delete while it pages."""
+    query = select(File.id).where(File.id == file_id, File.project_id == project_id)
+    return session.scalar(query) is not None
+
+
+def page(
+    session: Session,
+    project_id: str,
+    purpose: str | None,
+    *,
+    after: str | None,
+    limit: int,
+    newest_first: bool,
+) -> tuple[list[File], bool]:
+    query = select(File).where(File.project_id == project_id, File.deleted_at.is_(None))
+    if purpose is not None:
+        query = query.where(File.purpose == purpose)
+    rows, has_more = fetch_page(session, query, File.id, after=after, limit=limit, newest_first=newest_first)
+    return [file for (file,) in rows], has_more
+
+
+def unfinished_job_with(session: Session, file_id: str) -> str | None:
+    """The id of a queued or running job that reads the file."""
+    return session.scalar(
+        select(Job.id)
+        .where(
+            or_(Job.training_file_id == file_id, Job.validation_file_id == file_id),
+            Job.status.in_(("queued", "running")),
+        )
+        .limit(1)
+    )

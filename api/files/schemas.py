@@ -1,0 +1,59 @@
+"""Files in OpenAI's shape."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from api.schemas import Identified, unix_seconds
+from core.models import File
+
+
+class FileObject(Identified):
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+    expires_at: None = None
+    status_details: None = None
+
+    @classmethod
+    def of(cls, file: File) -> "FileObject":
+        return cls(
+            id=file.id,
+            bytes=file.bytes,
+            created_at=unix_seconds(file.created_at),
+            filename=file.filename,
+            purpose=file.purpose,
+        )
+
+
+class FileDeleted(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+# The upload is parsed by hand while it streams, so FastAPI cannot derive this.
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The file itself"},
+                        "purpose": {
+                            "type": "string",
+                            "enum": ["fine-tune", "batch", "assistants", "vision", "user_data", "evals"],
+                            "description": "The rows of a fine-tune file are checked while it arrives",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}

@@ -1,0 +1,69 @@
+"""What may happen to a file. Nothing here commits."""
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from api.files import queries
+from api.files.upload import ReceivedFile
+from api.paging import unknown_cursor
+from core.errors import Conflict, NotFound
+from core.models import File
+from core.storage import ObjectStore, file_key
+
+
+def register(session: Session, project_id: str, received: ReceivedFile) -> File:
+    """The row of a file whose bytes are in the object store already."""
+    file = File(
+        id=received.id,
+        project_id=project_id,
+        filename=received.filename,
+        purpose=received.purpose,
+        bytes=received.bytes,
+        sha256=received.sha256,
+        object_key=file_key(received.id),
+        rows=received.rows,
+    )
+    session.add(file)
+    session.flush()
+    return file
+
+
+def get(session: Session, project_id: str, file_id: str) -> File:
+    """Raises NotFound, also for a file of another project."""
+    file = queries.find(session, project_id, file_id)
+    if file is None:
+        raise _no_such_file(file_id)
+    return file
+
+
+def list_page(
+    session: Session, project_id: str, purpose: str | None, after: str | None, limit: int, order: str
+) -> tuple[list[File], bool]:
+    if after is not None and not queries.is_cursor(session, project_id, after):
+        raise unknown_cursor(after)
+    return queries.page(session, project_id, purpose, after=after, limit=limit, newest_first=order == "desc")
+
+
+def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) -> None:
+    """Remove the bytes, and keep the row for the jobs that name it.
+
+    The bytes go first, under the row's lock: should the store be down, nothing has changed and the client
+    can ask again; the other order could leave bytes behind that nobody sees.
+    Raises NotFound, and Conflict while a queued or running job reads the file.
+    """
+    file = queries.find(session, project_id, file_id, lock=True)
+    if file is None:
+        raise _no_such_file(file_id)
+    job_id = queries.unfinished_job_with(session, file_id)
+    if job_id is not None:
+        raise Conflict(
+            f"File {file_id} is in use by job {job_id}. Cancel the job or wait for its end.",
+            code="file_in_use",
+            param="id",
+        )
+    store.delete(file.object_key)
+    file.deleted_at = func.now()
+
+
+def _no_such_file(file_id: str) -> NotFound:
+    return NotFound(f"No such File object: {file_id}", code="file_not_found", param="id")

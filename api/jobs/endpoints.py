@@ -1,0 +1,148 @@
+"""/v1/fine_tuning/jobs: create, list, read, cancel; events, checkpoints, metrics."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Query, Request
+
+from api.auth import CurrentCaller
+from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
+from api.errors import declared
+from api.jobs import service
+from api.jobs.schemas import CreateJob
+from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries
+from api.paging import After
+from api.schemas import Page
+from api.strict_json import StrictJsonRoute
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+
+MAX_LIMIT = 1000
+MAX_STEPS = 10_000
+LARGEST_STEP = 2**31 - 1
+
+METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+METADATA_PARAMETER = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "style": "deepObject",
+            "explode": True,
+            "description": "`metadata[key]=value`, any number of times; `metadata=null` finds jobs without",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True},
+        }
+    ]
+}
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/jobs",
+    tags=["Fine-tuning jobs"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.post("", responses=declared(InvalidRequest, TooLarge))
+def create_job(
+    session: Transaction,
+    caller: CurrentCaller,
+    settings: AppSettings,
+    catalog: ModelCatalog,
+    doorbell: Bell,
+    after_response: BackgroundTasks,
+    body: CreateJob,
+) -> JobObject:
+    """Queue a fine-tuning job. What `"auto"` became, and every default, stands in the answer."""
+    row = service.create(session, caller.project_id, catalog, body)
+    # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
+    after_response.add_task(doorbell.wake, row.job.base_model)
+    return JobObject.of(row, settings.lease_seconds)
+
+
+@router.get("", responses=declared(InvalidRequest), openapi_extra=METADATA_PARAMETER)
+def list_jobs(
+    request: Request,
+    session: Transaction,
+    caller: CurrentCaller,
+    settings: AppSettings,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    after: After = None,
+) -> Page[JobObject]:
+    """Newest first."""
+    metadata, without_metadata = _metadata_filter(request)
+    rows, has_more = service.list_page(session, caller.project_id, metadata, without_metadata, after, limit)
+    return Page.of([JobObject.of(row, settings.lease_seconds) for row in rows], has_more)
+
+
+@router.get("/{fine_tuning_job_id}", responses=declared(NotFound))
+def retrieve_job(
+    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
+) -> JobObject:
+    row = service.get(session, caller.project_id, fine_tuning_job_id)
+    return JobObject.of(row, settings.lease_seconds)
+
+
+@router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest))
+def cancel_job(
+    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
+) -> JobObject:
+    """Cancel a queued or running job, at once. It keeps its checkpoints."""
+    row = service.cancel(session, caller.project_id, fine_tuning_job_id)
+    return JobObject.of(row, settings.lease_seconds)
+
+
+@router.get("/{fine_tuning_job_id}/events", responses=declared(NotFound, InvalidRequest))
+def list_events(
+    session: Transaction,
+    caller: CurrentCaller,
+    fine_tuning_job_id: str,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    after: After = None,
+) -> Page[EventObject]:
+    """The job's log, newest first."""
+    events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
+    return Page.of([EventObject.of(event) for event in events], has_more)
+
+
+@router.get("/{fine_tuning_job_id}/checkpoints", responses=declared(NotFound, InvalidRequest))
+def list_checkpoints(
+    session: Transaction,
+    caller: CurrentCaller,
+    fine_tuning_job_id: str,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 10,
+    after: After = None,
+) -> Page[CheckpointObject]:
+    """The checkpoints at the ends of epochs, newest first."""
+    model_name, checkpoints, has_more = service.checkpoints(
+        session, caller.project_id, fine_tuning_job_id, after, limit
+    )
+    return Page.of([CheckpointObject.of(checkpoint, model_name) for checkpoint in checkpoints], has_more)
+
+
+@router.get("/{fine_tuning_job_id}/metrics", responses=declared(NotFound, InvalidRequest))
+def list_metrics(
+    session: Transaction,
+    caller: CurrentCaller,
+    fine_tuning_job_id: str,
+    after_step: Annotated[int, Query(ge=-1, le=LARGEST_STEP)] = -1,
+    limit: Annotated[int, Query(ge=1, le=MAX_STEPS)] = MAX_STEPS,
+) -> MetricsSeries:
+    """The values of every step beyond `after_step`, oldest first."""
+    metrics, has_more = service.metrics(session, caller.project_id, fine_tuning_job_id, after_step, limit)
+    return MetricsSeries(data=[MetricsPoint.of(metric) for metric in metrics], has_more=has_more)
+
+
+def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
+    """`metadata[k]=v` pairs, and whether `metadata=null` asks for jobs that have none."""
+    pairs: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if match := METADATA_FILTER.fullmatch(name):
+            pairs[match[1]] = value
+    whole = request.query_params.get("metadata")
+    if whole is not None and (pairs or whole != "null"):
+        raise InvalidRequest(
+            "Filter by metadata[key]=value, or find jobs without any by metadata=null; not both.",
+            code="invalid_value",
+            param="metadata",
+        )
+    return pairs, whole is not None

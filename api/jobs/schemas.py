@@ -1,0 +1,45 @@
+"""A job as a client asks for it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from core.jobspec import LoraAdapter, Options, RequestedHyperparameters, TrainingOptions
+
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+# A part of the fine-tuned model's name, whose parts are separated by colons.
+Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class SupervisedMethod(Options):
+    hyperparameters: RequestedHyperparameters | None = None
+
+
+class Method(BaseModel):
+    """How to train. Of OpenAI's methods, `supervised` is on offer."""
+
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: SupervisedMethod | None = None
+
+
+class CreateJob(BaseModel):
+    """OpenAI's parameters, and Tunery's own `adapter` and `training`. Others are ignored with a warning."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(description="A base model of `GET /v1/models`")]
+    training_file: Annotated[str, Field(description="A file with purpose `fine-tune` and at least 10 rows")]
+    validation_file: str | None = None
+    suffix: Suffix | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    metadata: Metadata | None = None
+    hyperparameters: Annotated[
+        RequestedHyperparameters | None, Field(description="The older place of what `method` holds")
+    ] = None
+    method: Method | None = None
+    integrations: Annotated[list[Any] | None, Field(description="Not supported yet: empty or null")] = None
+    adapter: Annotated[LoraAdapter | None, Field(description="In PEFT's names")] = None
+    training: Annotated[TrainingOptions | None, Field(description="In transformers' names")] = None

@@ -1,0 +1,221 @@
+"""What may happen to a job. Nothing here commits; `core.lifecycle` alone changes a status."""
+
+import secrets
+
+from sqlalchemy.orm import Session
+
+from api.files import queries as files
+from api.files.upload import CHECKED_PURPOSE
+from api.jobs import queries
+from api.jobs.queries import JobRow
+from api.jobs.schemas import CreateJob
+from api.paging import unknown_cursor
+from core import lifecycle
+from core.catalog import BaseModelEntry, Catalog
+from core.datasets.check import MIN_ROWS
+from core.errors import InvalidRequest, NotFound
+from core.ids import new_id
+from core.jobspec import (
+    JobSpec,
+    LoraAdapter,
+    RequestedHyperparameters,
+    TrainingOptions,
+    resolve_hyperparameters,
+)
+from core.models import Checkpoint, Event, File, Job, Metric
+
+MAX_NAMED_FIELDS = 16
+
+
+def create(session: Session, project_id: str, catalog: Catalog, request: CreateJob) -> JobRow:
+    """Submit a job. Raises InvalidRequest, which names the parameter."""
+    base_model = _base_model(catalog, request.model)
+    _refuse_what_is_not_on_offer(request)
+    training_file = _dataset(session, project_id, "training_file", request.training_file)
+    rows = training_file.rows or 0
+    if rows < MIN_ROWS:
+        raise InvalidRequest(
+            f"The training file has {rows} row{'' if rows == 1 else 's'}; a job needs at least {MIN_ROWS}.",
+            code="invalid_n_examples",
+            param="training_file",
+        )
+    if request.validation_file is not None:
+        _dataset(session, project_id, "validation_file", request.validation_file)
+    job = Job(
+        id=new_id("ftjob-"),
+        project_id=project_id,
+        base_model=base_model.id,
+        training_file_id=training_file.id,
+        validation_file_id=request.validation_file,
+        suffix=request.suffix,
+        client_metadata=request.metadata,
+        spec=_spec(base_model, request, rows).model_dump(mode="json"),
+    )
+    lifecycle.submit(session, job)
+    _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
+    return get(session, project_id, job.id)
+
+
+def get(session: Session, project_id: str, job_id: str) -> JobRow:
+    """Raises NotFound, also for a job of another project."""
+    row = queries.find_row(session, project_id, job_id)
+    if row is None:
+        raise _no_such_job(job_id)
+    return row
+
+
+def list_page(
+    session: Session,
+    project_id: str,
+    metadata: dict[str, str] | None,
+    without_metadata: bool,
+    after: str | None,
+    limit: int,
+) -> tuple[list[JobRow], bool]:
+    if after is not None and queries.find(session, project_id, after) is None:
+        raise unknown_cursor(after)
+    return queries.page(session, project_id, metadata, without_metadata, after=after, limit=limit)
+
+
+def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
+    """Raises NotFound, and InvalidRequest where the job has ended."""
+    lifecycle.cancel(session, _own(session, project_id, job_id))
+    return get(session, project_id, job_id)
+
+
+def events(
+    session: Session, project_id: str, job_id: str, after: str | None, limit: int
+) -> tuple[list[Event], bool]:
+    job = _own(session, project_id, job_id)
+    sequence = None
+    if after is not None:
+        sequence = queries.event_sequence(session, job.id, after)
+        if sequence is None:
+            raise unknown_cursor(after)
+    return queries.events(session, job.id, after=sequence, limit=limit)
+
+
+def checkpoints(
+    session: Session, project_id: str, job_id: str, after: str | None, limit: int
+) -> tuple[str, list[Checkpoint], bool]:
+    """The name of the job's model, its checkpoints, and whether more follow."""
+    job = _own(session, project_id, job_id)
+    step = None
+    if after is not None:
+        step = queries.checkpoint_step(session, job.id, after)
+        if step is None:
+            raise unknown_cursor(after)
+    found, has_more = queries.checkpoints(session, job.id, after=step, limit=limit)
+    return lifecycle.fine_tuned_model_name(session, job), found, has_more
+
+
+def metrics(
+    session: Session, project_id: str, job_id: str, after_step: int, limit: int
+) -> tuple[list[Metric], bool]:
+    job = _own(session, project_id, job_id)
+    return queries.metrics(session, job.id, after=after_step, limit=limit)
+
+
+def _own(session: Session, project_id: str, job_id: str) -> Job:
+    job = queries.find(session, project_id, job_id)
+    if job is None:
+        raise _no_such_job(job_id)
+    return job
+
+
+def _no_such_job(job_id: str) -> NotFound:
+    return NotFound(
+        f"Could not find fine tune: {job_id}", code="fine_tune_not_found", param="fine_tuning_job_id"
+    )
+
+
+def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
+    entry = catalog.get(name)
+    if entry is None:
+        raise InvalidRequest(
+            f"The model {name[:128]!r} cannot be fine-tuned here. On offer: "
+            f"{', '.join(entry.id for entry in catalog)}.",
+            code="model_not_available",
+            param="model",
+        )
+    return entry
+
+
+def _refuse_what_is_not_on_offer(request: CreateJob) -> None:
+    if request.method is not None and request.method.type != "supervised":
+        raise InvalidRequest(
+            f"The method '{request.method.type}' is not on offer yet. On offer: 'supervised'.",
+            code="unsupported_method",
+            param="method.type",
+        )
+    if request.integrations:
+        raise InvalidRequest(
+            "Integrations are not supported yet; leave the list empty.",
+            code="unsupported_integration",
+            param="integrations",
+        )
+
+
+def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:
+    """The named file, which stays until the transaction ends. A foreign one looks like a missing one."""
+    file = files.find_for_job(session, project_id, file_id)
+    if file is None:
+        raise InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
+    if file.purpose != CHECKED_PURPOSE:
+        raise InvalidRequest(
+            f"File {file_id} has the purpose '{file.purpose}'; upload it as '{CHECKED_PURPOSE}'.",
+            code="invalid_file_purpose",
+            param=param,
+        )
+    return file
+
+
+def _spec(base_model: BaseModelEntry, request: CreateJob, rows: int) -> JobSpec:
+    return JobSpec(
+        base_model=base_model.id,
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        hyperparameters=resolve_hyperparameters(_hyperparameters(request), rows),
+        adapter=request.adapter or LoraAdapter(),
+        training=_training(base_model, request.training or TrainingOptions()),
+    )
+
+
+def _hyperparameters(request: CreateJob) -> RequestedHyperparameters:
+    """From `method`, or from the older place; both may say the same."""
+    supervised = request.method.supervised if request.method else None
+    newer, older = supervised.hyperparameters if supervised else None, request.hyperparameters
+    if newer is not None and older is not None and newer != older:
+        raise InvalidRequest(
+            "'hyperparameters' contradicts 'method.supervised.hyperparameters'; send the latter alone.",
+            code="invalid_value",
+            param="hyperparameters",
+        )
+    return newer or older or RequestedHyperparameters()
+
+
+def _training(base_model: BaseModelEntry, training: TrainingOptions) -> TrainingOptions:
+    """With `max_length` filled in: the job shows what holds, whatever the catalog says later."""
+    max_length = training.max_length or base_model.max_length
+    if max_length > base_model.max_length:
+        raise InvalidRequest(
+            f"'training.max_length' is {max_length}, but rows of {base_model.id} have "
+            f"{base_model.max_length} tokens at most.",
+            code="invalid_value",
+            param="training.max_length",
+        )
+    return training.model_copy(update={"max_length": max_length})
+
+
+def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> None:
+    """Proxies add fields, so an unknown one fails nothing; its sender still wants to know."""
+    if not names:
+        return
+    shown = [name[:64] for name in names[:MAX_NAMED_FIELDS]]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    lifecycle.record_event(
+        session,
+        job.id,
+        f"Unknown parameters were ignored: {', '.join(shown)}{more}",
+        level="warn",
+        data={"unknown_parameters": shown},
+    )

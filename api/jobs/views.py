@@ -1,0 +1,172 @@
+"""A job and what belongs to it, as a client reads them: OpenAI's shapes, with Tunery's fields beside."""
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from api.jobs.queries import JobRow
+from api.schemas import Identified, unix_seconds
+from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
+from core.models import Checkpoint, Event, Metric, Run
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class SupervisedMethod(BaseModel):
+    hyperparameters: Hyperparameters
+
+
+class Method(BaseModel):
+    type: Literal["supervised"] = "supervised"
+    supervised: SupervisedMethod
+
+
+class Progress(BaseModel):
+    """`tokens_per_second` has a value while the job runs, `queue_position` (1 is next) while it waits."""
+
+    step: int
+    total_steps: int | None
+    epoch: float
+    tokens_per_second: float | None
+    percent: float | None
+    phase: str
+    queue_position: int | None
+
+
+class JobObject(Identified):
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None
+    estimated_finish: int | None
+    status: str
+    error: JobError | None
+    model: str
+    fine_tuned_model: str | None
+    organization_id: str
+    training_file: str
+    validation_file: str | None
+    result_files: list[str]
+    trained_tokens: int | None
+    seed: int
+    hyperparameters: Hyperparameters
+    method: Method
+    metadata: dict[str, str] | None
+    integrations: list[Any]
+    adapter: LoraAdapter
+    training: TrainingOptions
+    adapter_id: str | None
+    progress: Progress
+
+    @classmethod
+    def of(cls, row: JobRow, lease_seconds: float) -> "JobObject":
+        job, spec = row.job, JobSpec.model_validate(row.job.spec)
+        return cls(
+            id=job.id,
+            created_at=unix_seconds(job.created_at),
+            finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
+            estimated_finish=_estimated_finish(row, lease_seconds),
+            status=job.status,
+            error=JobError(**job.error) if job.error else None,
+            model=job.base_model,
+            fine_tuned_model=job.fine_tuned_model,
+            organization_id=job.project_id,
+            training_file=job.training_file_id,
+            validation_file=job.validation_file_id,
+            result_files=[job.result_file_id] if job.result_file_id else [],
+            trained_tokens=job.trained_tokens,
+            seed=spec.seed,
+            hyperparameters=spec.hyperparameters,
+            method=Method(supervised=SupervisedMethod(hyperparameters=spec.hyperparameters)),
+            metadata=job.client_metadata,
+            integrations=[],
+            adapter=spec.adapter,
+            training=spec.training,
+            adapter_id=row.adapter_id,
+            progress=_progress(row),
+        )
+
+
+class EventObject(Identified):
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: str
+    message: str
+    type: str
+    data: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, event: Event) -> "EventObject":
+        return cls(
+            id=event.id,
+            created_at=unix_seconds(event.created_at),
+            level=event.level,
+            message=event.message,
+            type=event.type,
+            data=event.data,
+        )
+
+
+class CheckpointObject(Identified):
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuning_job_id: str
+    fine_tuned_model_checkpoint: str
+    step_number: int
+    metrics: dict[str, Any]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, model_name: str) -> "CheckpointObject":
+        return cls(
+            id=checkpoint.id,
+            created_at=unix_seconds(checkpoint.created_at),
+            fine_tuning_job_id=checkpoint.job_id,
+            fine_tuned_model_checkpoint=f"{model_name}:ckpt-step-{checkpoint.step}",
+            step_number=checkpoint.step,
+            metrics={"step": checkpoint.step, **checkpoint.metrics},
+        )
+
+
+class MetricsPoint(BaseModel):
+    """The values of one step, under the names of the metrics events."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step: int
+
+    @classmethod
+    def of(cls, metric: Metric) -> "MetricsPoint":
+        return cls(**{**metric.data, "step": metric.step})
+
+
+class MetricsSeries(BaseModel):
+    """The next part of the series is asked for with `after_step=` the last step."""
+
+    object: Literal["list"] = "list"
+    data: list[MetricsPoint]
+    has_more: bool
+
+
+def _progress(row: JobRow) -> Progress:
+    run = row.run or Run(step=0, epoch=0.0, phase="queued")
+    running = row.job.status == "running"
+    return Progress(
+        step=run.step,
+        total_steps=run.total_steps,
+        epoch=run.epoch,
+        tokens_per_second=run.tokens_per_second if running else None,
+        percent=round(100 * run.step / run.total_steps, 1) if run.total_steps else None,
+        phase=run.phase if running else row.job.status,
+        queue_position=row.queue_position,
+    )
+
+
+def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:
+    """The last heartbeat prolonged the lease by `lease_seconds`, and said how many seconds are left."""
+    if row.job.status != "running" or row.run is None or row.run.seconds_left is None:
+        return None
+    return unix_seconds(row.run.expires_at + timedelta(seconds=row.run.seconds_left - lease_seconds))

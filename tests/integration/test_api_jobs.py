@@ -1,0 +1,624 @@
+"""/v1/fine_tuning/jobs over real HTTP: creating, reading, paging, cancelling, and asking wrongly."""
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from sqlalchemy import func, select, text
+
+from api.files import queries as files
+from core import lifecycle
+from core.dispatch import QUEUE, create_celery
+from core.errors import JobError
+from core.ids import new_id
+from core.lifecycle import Progress
+from core.models import File, Job, Metric
+from tests.fixtures.api import (
+    BASE_MODEL,
+    LEASE_SECONDS,
+    MAX_LENGTH,
+    Api,
+    Tenant,
+    dataset,
+    refusal,
+    strictly,
+    wait_for,
+)
+
+JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(scope="module")
+def training_file(alice: Tenant) -> str:
+    return alice.upload()
+
+
+def post(tenant: Tenant, **body: Any) -> httpx.Response:
+    return tenant.http.post(JOBS, json={"model": BASE_MODEL, **body})
+
+
+def events(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
+    data: list[dict[str, Any]] = tenant.http.get(f"{JOBS}/{job_id}/events").json()["data"]
+    return data
+
+
+def jobs_in_database(api: Api) -> int:
+    with api.sessions() as session:
+        return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+# Creating
+
+
+def test_the_official_client_creates_a_job(alice: Tenant, training_file: str) -> None:
+    job = alice.openai.fine_tuning.jobs.create(
+        model=BASE_MODEL,
+        training_file=training_file,
+        validation_file=training_file,
+        suffix="my-model",
+        seed=42,
+        metadata={"team": "support"},
+        method={
+            "type": "supervised",
+            "supervised": {"hyperparameters": {"n_epochs": 2, "learning_rate_multiplier": 0.5}},
+        },
+        extra_body={"adapter": {"type": "lora", "r": 8}, "training": {"lr_scheduler_type": "linear"}},
+    )
+
+    assert (job.status, job.object, job.seed) == ("queued", "fine_tuning.job", 42)
+    shown = alice.job(job.id)
+    strict = strictly(FineTuningJob, shown)
+    assert strict.id == job.id
+    assert strict.metadata == {"team": "support"}
+    assert strict.validation_file == training_file
+    resolved = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5}
+    assert shown["hyperparameters"] == resolved
+    assert shown["method"] == {"type": "supervised", "supervised": {"hyperparameters": resolved}}
+    assert (shown["adapter"]["r"], shown["adapter"]["lora_alpha"]) == (8, 32)
+    assert (shown["training"]["lr_scheduler_type"], shown["training"]["max_length"]) == ("linear", MAX_LENGTH)
+    assert shown["fine_tuned_model"] is None
+    assert shown["adapter_id"] is None
+
+
+def test_auto_becomes_numbers_that_fit_the_file(alice: Tenant, training_file: str) -> None:
+    job = alice.create_job(training_file=training_file, hyperparameters={"n_epochs": "auto"})
+    assert job["hyperparameters"] == {"n_epochs": 10, "batch_size": 4, "learning_rate_multiplier": 1.0}
+    assert 0 <= job["seed"] < 2**31
+    assert job["seed"] != alice.create_job(training_file=training_file)["seed"]
+
+
+def test_hyperparameters_are_taken_from_either_place_but_not_two_minds(
+    alice: Tenant, training_file: str
+) -> None:
+    older = {"hyperparameters": {"n_epochs": 3}}
+    newer = {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}}
+    for body in (older, newer, older | newer):
+        assert alice.create_job(training_file=training_file, **body)["hyperparameters"]["n_epochs"] == 3
+    contradicting = {"hyperparameters": {"n_epochs": 4}} | newer
+    refusal(post(alice, training_file=training_file, **contradicting), 400, "hyperparameters")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"method": None, "hyperparameters": None, "integrations": None, "adapter": None, "training": None},
+        {"suffix": None, "seed": None, "metadata": None, "validation_file": None},
+        {"integrations": [], "method": {"type": "supervised"}, "metadata": {}},
+        {"method": {"type": "supervised", "supervised": {}, "dpo": None}},
+        {"metadata": {"k" * 64: "v" * 512} | {f"key{number}": "" for number in range(15)}},
+        {"suffix": "x" * 64, "seed": 2**31 - 1, "training": {"max_length": MAX_LENGTH}},
+        {"adapter": {"target_modules": ["q_proj"], "init_lora_weights": "gaussian"}},
+    ],
+)
+def test_what_is_allowed_is_accepted(alice: Tenant, training_file: str, body: dict[str, Any]) -> None:
+    strictly(FineTuningJob, alice.create_job(training_file=training_file, **body))
+
+
+def test_unknown_parameters_are_ignored_with_a_warning_that_names_them(
+    alice: Tenant, training_file: str
+) -> None:
+    job = alice.create_job(training_file=training_file, service_tier="auto", **{"x" * 999: 1})
+    (warning,) = [event for event in events(alice, job["id"]) if event["level"] == "warn"]
+    assert "service_tier" in warning["message"]
+    assert len(warning["message"]) < 200
+    many = alice.create_job(training_file=training_file, **{f"field{number}": 1 for number in range(500)})
+    (warning,) = [event for event in events(alice, many["id"]) if event["level"] == "warn"]
+    assert "and 484 more" in warning["message"]
+
+
+def test_creation_wakes_the_workers_of_the_base_model(api: Api, alice: Tenant, training_file: str) -> None:
+    with create_celery(api.settings.server("broker_url")).connection_for_read() as connection:
+        redis = connection.default_channel.client
+        redis.delete(QUEUE)
+        alice.create_job(training_file=training_file)
+        message = json.loads(wait_for(lambda: redis.lpop(QUEUE)))
+    arguments, _, _ = json.loads(b64decode(message["body"]))
+    assert arguments == [BASE_MODEL]
+
+
+def test_a_job_is_created_while_the_broker_is_down(api: Api, alice: Tenant, training_file: str) -> None:
+    with api.broken(broker_url="redis://127.0.0.1:1/0") as lame:
+        started = time.monotonic()
+        answer = httpx.post(
+            lame.url + JOBS,
+            json={"model": BASE_MODEL, "training_file": training_file},
+            headers={"authorization": f"Bearer {alice.key}"},
+        )
+        assert answer.status_code == 200, answer.text
+        assert time.monotonic() - started < 5
+    assert alice.job(answer.json()["id"])["status"] == "queued"
+
+
+def test_no_success_is_told_before_the_commit(api: Api, alice: Tenant, training_file: str) -> None:
+    """A commit that fails turns into an error: an answer sent before it would have said 200."""
+    with api.sessions.begin() as session:
+        session.execute(text(FAIL_AT_COMMIT))
+    try:
+        before = jobs_in_database(api)
+        answer = post(alice, training_file=training_file, suffix="fails-at-commit")
+        refusal(answer, 500, None, "internal_error")
+        assert "at commit" not in answer.text
+        assert jobs_in_database(api) == before
+        committed = post(alice, training_file=training_file, suffix="commits").json()["id"]
+        with api.sessions() as session:
+            assert session.get(Job, committed) is not None
+    finally:
+        with api.sessions.begin() as session:
+            session.execute(text("DROP FUNCTION fail_at_commit CASCADE"))
+
+
+FAIL_AT_COMMIT = """
+CREATE FUNCTION fail_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.suffix = 'fails-at-commit' THEN RAISE EXCEPTION 'refused at commit'; END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION fail_at_commit();
+"""
+
+# Asking wrongly
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "says"),
+    [
+        ({"suffix": ""}, "suffix", "1 to 64 characters"),
+        ({"suffix": "x" * 65}, "suffix", "1 to 64 characters"),
+        ({"suffix": "a:b"}, "suffix", "matches"),
+        ({"seed": -1}, "seed", "from 0 to 2147483647"),
+        ({"seed": 2**31}, "seed", "from 0 to 2147483647"),
+        ({"seed": "x"}, "seed", "an integer"),
+        ({"metadata": {f"k{number}": "" for number in range(17)}}, "metadata", "at most 16 pairs"),
+        ({"metadata": {"k" * 65: ""}}, "metadata", "at most 64 characters"),
+        ({"metadata": {"k": "v" * 513}}, "metadata", "at most 512 characters"),
+        ({"metadata": {"k": 1}}, "metadata", "each value a string"),
+        ({"metadata": []}, "metadata", "an object"),
+        (
+            {"hyperparameters": {"n_epochs": 0}},
+            "hyperparameters.n_epochs",
+            '"auto" or an integer from 1 to 50',
+        ),
+        ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "from 1 to 50"),
+        ({"hyperparameters": {"n_epochs": "ten"}}, "hyperparameters.n_epochs", "from 1 to 50"),
+        ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs", "an integer"),
+        ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size", "from 1 to 256"),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": 0}},
+            "hyperparameters.learning_rate_multiplier",
+            "greater than 0 and of at most 1000",
+        ),
+        (
+            {"hyperparameters": {"epochs": 3}},
+            "hyperparameters.epochs",
+            "takes n_epochs, batch_size and learning_rate_multiplier",
+        ),
+        ({"hyperparameters": []}, "hyperparameters", "an object"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 99}}}},
+            "method.supervised.hyperparameters.n_epochs",
+            "from 1 to 50",
+        ),
+        ({"method": {"type": "supervised", "supervised": {"beta": 1}}}, "method.supervised.beta", "Unknown"),
+        ({"method": {"type": "dpo", "dpo": {}}}, "method.type", "not on offer yet. On offer: 'supervised'"),
+        ({"method": {"type": "reinforcement"}}, "method.type", "not on offer yet"),
+        ({"method": {"type": "magic"}}, "method.type", "On offer"),
+        ({"method": {}}, "method.type", "Missing required parameter"),
+        (
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]},
+            "integrations",
+            "not supported yet",
+        ),
+        ({"adapter": {"r": 0}}, "adapter.r", "an integer from 1 to 256"),
+        ({"adapter": {"r": 257}}, "adapter.r", "257. It must be an integer from 1 to 256"),
+        ({"adapter": {"r": None}}, "adapter.r", "null"),
+        ({"adapter": {"rank": 8}}, "adapter.rank", "'adapter' takes type, r, lora_alpha"),
+        ({"adapter": {"lora_dropout": 0.1}}, "adapter.lora_dropout", "equal to 0"),
+        ({"adapter": {"target_modules": []}}, "adapter.target_modules", "a list of at least 1 item"),
+        ({"adapter": {"type": "prefix_tuning"}}, "adapter.type", '"prefix_tuning". On offer: "lora"'),
+        ({"adapter": {"type": "ia3", "feedforward_modules": []}}, "adapter.type", 'On offer: "lora"'),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate", "greater than 0 and of at most 1"),
+        ({"training": {"warmup_ratio": 1.1}}, "training.warmup_ratio", "from 0 to 1"),
+        ({"training": {"lr_scheduler_type": "zigzag"}}, "training.lr_scheduler_type", '"cosine", "linear"'),
+        ({"training": {"epochs": 1}}, "training.epochs", "Unknown parameter"),
+        ({"training": {"max_length": 7}}, "training.max_length", "of at least 8"),
+        ({"training": {"max_length": MAX_LENGTH + 1}}, "training.max_length", f"{MAX_LENGTH} tokens at most"),
+        ({"model": "gpt-4o-mini"}, "model", f"On offer: {BASE_MODEL}, small-model"),
+        ({"model": None}, "model", "a string"),
+        ({"model": ["x"]}, "model", "a list. It must be a string"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else None,
+)
+def test_a_wrong_parameter_is_named_with_what_is_allowed(
+    api: Api, alice: Tenant, training_file: str, body: dict[str, Any], param: str, says: str
+) -> None:
+    before = jobs_in_database(api)
+    error = refusal(post(alice, **{"training_file": training_file, **body}), 400, param)
+    assert error["type"] == "invalid_request_error"
+    assert says in error["message"]
+    assert len(error["message"]) < 500
+    assert jobs_in_database(api) == before
+
+
+@pytest.mark.parametrize("missing", ["model", "training_file"])
+def test_a_missing_parameter_is_named(alice: Tenant, training_file: str, missing: str) -> None:
+    body = {"model": BASE_MODEL, "training_file": training_file}
+    del body[missing]
+    refusal(alice.http.post(JOBS, json=body), 400, missing, "missing_required_parameter")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "must be a JSON object"),
+        (b"[]", "must be a JSON object"),
+        (b'"text"', "must be a JSON object"),
+        (b"null", "must be a JSON object"),
+        (b'{"model": ', "not valid JSON"),
+        (b'{"model": "a", "model": "b"}', "'model' stands twice"),
+        (b'{"training": {"learning_rate": NaN}}', "NaN is not a JSON number"),
+        (b'{"training": {"max_grad_norm": 1e999}}', "1e999 is too large a number"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b'{"suffix": "\\u0000"}', "unpaired surrogate"),
+        (b'{"metadata": {"k": "\\ud800"}}', "unpaired surrogate"),
+        (b'{"metadata": {"\\u0000": "v"}}', "unpaired surrogate"),
+        (b'{"suffix": "\xff"}', "Not UTF-8"),
+        (b'{"x": ' + b"[" * 100 + b"]" * 100 + b"}", "Nested more than 32 levels deep"),
+        (b'{"x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "ested"),
+    ],
+)
+def test_a_body_that_is_not_plain_json_is_refused(alice: Tenant, body: bytes, says: str) -> None:
+    answer = alice.http.post(JOBS, content=body, headers={"content-type": "application/json"})
+    error = refusal(answer, 400, None, "invalid_json")
+    assert says in error["message"]
+
+
+def test_a_body_that_does_not_say_it_is_json_is_refused(alice: Tenant, training_file: str) -> None:
+    body = json.dumps({"model": BASE_MODEL, "training_file": training_file})
+    answer = alice.http.post(JOBS, content=body, headers={"content-type": "text/plain"})
+    assert "application/json" in refusal(answer, 400, None, "invalid_json")["message"]
+
+
+def test_a_huge_body_is_refused(alice: Tenant) -> None:
+    answer = alice.http.post(JOBS, json={"model": "x" * 2 * 1024**2})
+    refusal(answer, 413, None, "request_too_large")
+
+
+@pytest.mark.parametrize("param", ["training_file", "validation_file"])
+def test_a_file_that_cannot_be_used_is_told_alike_whoever_owns_it(
+    alice: Tenant, bob: Tenant, training_file: str, param: str
+) -> None:
+    deleted = alice.upload()
+    alice.openai.files.delete(deleted)
+    foreign = bob.upload()
+    told = set()
+    for file_id in ("file-" + "0" * 32, "no id at all", deleted, foreign):
+        answer = post(alice, **{"training_file": training_file, param: file_id})
+        error = refusal(answer, 400, param, "invalid_file_id")
+        told.add(error["message"].replace(file_id, "<id>"))
+    assert told == {"No such File object: <id>"}
+
+
+@pytest.mark.parametrize("param", ["training_file", "validation_file"])
+def test_a_file_of_another_purpose_is_refused(alice: Tenant, training_file: str, param: str) -> None:
+    other = alice.upload(purpose="batch")
+    error = refusal(
+        post(alice, **{"training_file": training_file, param: other}), 400, param, "invalid_file_purpose"
+    )
+    assert "'batch'" in error["message"]
+
+
+@pytest.mark.parametrize(("rows", "says"), [(9, "9 rows"), (1, "1 row;")])
+def test_a_training_file_needs_ten_rows(alice: Tenant, rows: int, says: str) -> None:
+    few = alice.upload(dataset(rows))
+    error = refusal(post(alice, training_file=few), 400, "training_file", "invalid_n_examples")
+    assert says in error["message"]
+    assert "at least 10" in error["message"]
+    alice.create_job(validation_file=few)
+
+
+def test_the_official_client_raises_its_own_errors(alice: Tenant, training_file: str) -> None:
+    jobs = alice.openai.fine_tuning.jobs
+    with pytest.raises(openai.BadRequestError) as refused:
+        jobs.create(model="gpt-4o-mini", training_file=training_file)
+    assert (refused.value.param, refused.value.code) == ("model", "model_not_available")
+    with pytest.raises(openai.NotFoundError) as missing:
+        jobs.retrieve("ftjob-unheard-of")
+    assert missing.value.code == "fine_tune_not_found"
+    with pytest.raises(openai.NotFoundError):
+        jobs.cancel("ftjob-unheard-of")
+
+
+def test_no_job_is_made_of_a_file_that_is_being_deleted(api: Api, alice: Tenant) -> None:
+    file_id = alice.upload()
+    with api.sessions() as deleting:
+        deleting.get_one(File, file_id, with_for_update=True).deleted_at = func.now()
+        deleting.flush()
+        answer = in_thread(lambda: post(alice, training_file=file_id))
+        wait_until_somebody_waits(api)
+        deleting.commit()
+    refusal(answer(), 400, "training_file", "invalid_file_id")
+
+
+def test_no_file_is_deleted_under_a_job_that_is_being_made(api: Api, alice: Tenant) -> None:
+    file_id, example = alice.upload(), alice.create_job()["id"]
+    with api.sessions() as making:
+        files.find_for_job(making, alice.project_id, file_id)
+        answer = in_thread(lambda: alice.http.delete(f"/v1/files/{file_id}"))
+        wait_until_somebody_waits(api)
+        like = making.get_one(Job, example)
+        job = Job(
+            id=new_id("ftjob-"),
+            project_id=like.project_id,
+            base_model=like.base_model,
+            training_file_id=file_id,
+            spec=like.spec,
+        )
+        lifecycle.submit(making, job)
+        making.commit()
+    refusal(answer(), 409, "id", "file_in_use")
+    assert alice.http.get(f"/v1/files/{file_id}/content").is_success
+
+
+def in_thread(ask: Callable[[], httpx.Response]) -> Callable[[], httpx.Response]:
+    return ThreadPoolExecutor(1).submit(ask).result
+
+
+def wait_until_somebody_waits(api: Api) -> None:
+    """For a lock, in this database."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with api.sessions() as session:
+        wait_for(lambda: session.scalar(waiting))
+
+
+# Reading
+
+
+def test_a_job_tells_its_place_in_the_queue(api: Api) -> None:
+    tenant = api.tenant()
+    with api.sessions.begin() as session:
+        waiting = session.scalars(select(Job).where(Job.status == "queued")).all()
+        for job in waiting:
+            lifecycle.cancel(session, job)
+    first, other = tenant.create_job(), tenant.create_job(model="small-model")
+    second = tenant.create_job()
+
+    places = [tenant.job(job["id"])["progress"]["queue_position"] for job in (first, other, second)]
+
+    assert places == [1, 1, 2]
+    progress = tenant.job(first["id"])["progress"]
+    assert (progress["phase"], progress["step"], progress["percent"]) == ("queued", 0, None)
+
+
+def test_a_running_job_tells_its_progress(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    lease = api.claim(job_id)
+    progress = Progress(
+        "training", step=5, total_steps=20, epoch=0.5, tokens_per_second=99.5, seconds_left=100
+    )
+    with api.sessions.begin() as session:
+        lifecycle.renew(session, lease, progress)
+
+    shown = alice.job(job_id)
+
+    strictly(FineTuningJob, shown)
+    assert shown["status"] == "running"
+    assert shown["progress"] == {
+        "step": 5,
+        "total_steps": 20,
+        "epoch": 0.5,
+        "tokens_per_second": 99.5,
+        "percent": 25.0,
+        "phase": "training",
+        "queue_position": None,
+    }
+    assert lease.seconds == LEASE_SECONDS
+    assert shown["estimated_finish"] == pytest.approx(time.time() + 100, abs=5)
+
+
+def test_a_job_given_back_keeps_its_progress_and_expects_nothing(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    lease = api.claim(job_id)
+    with api.sessions.begin() as session:
+        lifecycle.renew(session, lease, Progress("training", step=5, total_steps=20, seconds_left=100))
+        lifecycle.release(session, lease, "The worker shuts down")
+
+    shown = alice.job(job_id)
+
+    assert (shown["status"], shown["progress"]["phase"], shown["progress"]["step"]) == ("queued", "queued", 5)
+    assert shown["estimated_finish"] is None
+    assert shown["progress"]["queue_position"] >= 1
+
+
+def test_a_succeeded_job_names_what_it_made(api: Api, alice: Tenant, adapter_folder: Path) -> None:
+    job_id = alice.create_job(suffix="done")["id"]
+    adapter_id = api.finish(api.claim(job_id), adapter_folder)
+
+    shown = alice.job(job_id)
+
+    strictly(FineTuningJob, shown)
+    assert shown["status"] == "succeeded"
+    assert shown["fine_tuned_model"] == f"ft:{BASE_MODEL}:alice:done:{job_id[-12:]}"
+    assert (shown["adapter_id"], shown["trained_tokens"]) == (adapter_id, 1234)
+    assert shown["finished_at"] >= shown["created_at"]
+    assert alice.openai.files.content(shown["result_files"][0]).text.startswith("step,train_loss")
+    assert alice.openai.files.retrieve(shown["result_files"][0]).purpose == "fine-tune-results"
+
+
+def test_a_failed_job_tells_why(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    lease = api.claim(job_id)
+    error = JobError("out_of_memory", "Row 3 is too long", "training_file")
+    with api.sessions.begin() as session:
+        lifecycle.fail(session, lease, error)
+
+    job = strictly(FineTuningJob, alice.job(job_id))
+
+    assert job.status == "failed"
+    assert job.error is not None
+    assert (job.error.code, job.error.message, job.error.param) == (
+        "out_of_memory",
+        "Row 3 is too long",
+        "training_file",
+    )
+
+
+def test_paging_reaches_every_job_once_newest_first(api: Api) -> None:
+    tenant = api.tenant()
+    training_file = tenant.upload()
+    made = [tenant.create_job(training_file=training_file)["id"] for _ in range(5)]
+
+    assert [job.id for job in tenant.openai.fine_tuning.jobs.list(limit=2)] == made[::-1]
+    page = tenant.http.get(JOBS, params={"limit": 2}).json()
+    assert (page["object"], page["has_more"], page["last_id"]) == ("list", True, made[3])
+    assert tenant.http.get(JOBS, params={"limit": 0}).json()["data"] == []
+    assert tenant.http.get(JOBS, params={"after": made[0]}).json()["data"] == []
+
+
+def test_jobs_are_found_by_their_metadata(api: Api) -> None:
+    tenant = api.tenant()
+    training_file = tenant.upload()
+    red, blue, none = (
+        tenant.create_job(training_file=training_file, metadata=metadata)["id"]
+        for metadata in ({"team": "red", "x": ""}, {"team": "blue"}, None)
+    )
+    jobs = tenant.openai.fine_tuning.jobs
+
+    assert [job.id for job in jobs.list(metadata={"team": "red"})] == [red]
+    assert [job.id for job in jobs.list(metadata={"team": "red", "x": ""})] == [red]
+    assert [job.id for job in jobs.list(metadata={"team": "green"})] == []
+    assert [job["id"] for job in tenant.http.get(f"{JOBS}?metadata=null").json()["data"]] == [none]
+    assert [job.id for job in jobs.list()] == [none, blue, red]
+    refusal(tenant.http.get(f"{JOBS}?metadata=null&metadata[team]=red"), 400, "metadata")
+    refusal(tenant.http.get(f"{JOBS}?metadata=red"), 400, "metadata")
+
+
+@pytest.mark.parametrize("part", ["", "/events", "/checkpoints"])
+@pytest.mark.parametrize(
+    ("query", "param", "says"),
+    [
+        ("limit=-1", "limit", "from 0 to 1000"),
+        ("limit=1001", "limit", "from 0 to 1000"),
+        ("limit=x", "limit", "an integer"),
+        ("after=unheard-of", "after", "the last id of the page before"),
+    ],
+)
+def test_a_wrong_page_is_refused_with_what_is_allowed(
+    alice: Tenant, training_file: str, part: str, query: str, param: str, says: str
+) -> None:
+    base = JOBS
+    if part:
+        base += "/" + alice.create_job(training_file=training_file)["id"] + part
+    assert says in refusal(alice.http.get(f"{base}?{query}"), 400, param)["message"]
+
+
+def test_events_come_newest_first_and_page_to_the_end(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    with api.sessions.begin() as session:
+        for step in range(5):
+            lifecycle.record_event(
+                session, job_id, f"Step {step}", type="metrics", data={"step": step, "train_loss": 0.5}
+            )
+
+    paged = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id, limit=2)]
+
+    assert paged[:5] == [f"Step {step}" for step in (4, 3, 2, 1, 0)]
+    assert paged[5:] == [
+        "Files validated, moving job to queued state",
+        f"Created fine-tuning job: {job_id}",
+    ]
+    for shown in events(alice, job_id):
+        strictly(FineTuningJobEvent, shown)
+    assert events(alice, job_id)[0]["data"] == {"step": 4, "train_loss": 0.5}
+    assert events(alice, job_id)[0]["type"] == "metrics"
+    page = alice.http.get(f"{JOBS}/{job_id}/events", params={"limit": 0}).json()
+    assert (page["data"], page["has_more"]) == ([], True)
+
+
+def test_checkpoints_at_the_ends_of_epochs_come_newest_first(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job(suffix="ck")["id"]
+    lease = api.claim(job_id)
+    for step in (3, 6, 9):
+        api.checkpoint(lease, step, train_loss=1.5, valid_loss=2)
+    api.checkpoint(lease, 7, ends_epoch=False)
+
+    found = list(alice.openai.fine_tuning.jobs.checkpoints.list(job_id, limit=2))
+
+    assert [checkpoint.step_number for checkpoint in found] == [9, 6, 3]
+    for shown in alice.http.get(f"{JOBS}/{job_id}/checkpoints").json()["data"]:
+        strict = strictly(FineTuningJobCheckpoint, shown)
+        assert strict.fine_tuning_job_id == job_id
+        assert strict.metrics.train_loss == 1.5
+        assert strict.metrics.step == strict.step_number
+        name = f"ft:{BASE_MODEL}:alice:ck:{job_id[-12:]}:ckpt-step-{strict.step_number}"
+        assert strict.fine_tuned_model_checkpoint == name
+
+
+def test_metrics_continue_after_a_step(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    with api.sessions.begin() as session:
+        session.add_all(
+            Metric(job_id=job_id, step=step, data={"train_loss": 1 / step, "valid_loss": None})
+            for step in range(1, 6)
+        )
+    url = f"{JOBS}/{job_id}/metrics"
+
+    whole = alice.http.get(url).json()
+    assert [point["step"] for point in whole["data"]] == [1, 2, 3, 4, 5]
+    assert whole["data"][1] == {"step": 2, "train_loss": 0.5, "valid_loss": None}
+    assert whole["has_more"] is False
+    later = alice.http.get(url, params={"after_step": 2, "limit": 2}).json()
+    assert ([point["step"] for point in later["data"]], later["has_more"]) == ([3, 4], True)
+    assert alice.http.get(url, params={"after_step": 5}).json()["data"] == []
+    refusal(alice.http.get(url, params={"after_step": 10**30}), 400, "after_step")
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_job_is_cancelled_at_once_and_only_once(api: Api, alice: Tenant, running: bool) -> None:
+    job_id = alice.create_job()["id"]
+    if running:
+        api.claim(job_id)
+
+    cancelled = alice.http.post(f"{JOBS}/{job_id}/cancel").json()
+
+    assert strictly(FineTuningJob, cancelled).status == "cancelled"
+    assert cancelled["finished_at"] is not None
+    assert cancelled["progress"]["queue_position"] is None
+    assert alice.job(job_id) == cancelled
+    refusal(alice.http.post(f"{JOBS}/{job_id}/cancel"), 400, None, "job_not_cancellable")
+    assert [event["message"] for event in events(alice, job_id)].count("The job was cancelled") == 1
