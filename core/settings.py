@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port the API listens on")
 
     catalog_file: Path | None = Field(None, description="TOML file that declares the base models on offer")
+    model_store: Path | None = Field(None, description="Base models on disk; default: models/ in the home")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where the trainer computes")
 
     max_file_bytes: int = Field(512 * 1024**2, ge=1, description="Largest file, bytes")
@@ -46,8 +47,8 @@ class Settings(BaseSettings):
     log_json: bool = Field(False, description="One JSON object per log line instead of text")
 
     @property
-    def model_store(self) -> Path:
-        return self.home / "models"
+    def models_folder(self) -> Path:
+        return self.model_store or self.home / "models"
 
     @property
     def needs_embedded_servers(self) -> bool:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.datasets.check import read_rows
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
+from core.datasets.check import read_rows
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.lifecycle import Lease, Progress

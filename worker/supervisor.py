@@ -23,7 +23,7 @@ from core.settings import Settings
 STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs back
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
-IDLE_SWEEPS = 6  # with jobs waiting and none held, until a trainer counts as stuck
+STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold disk, stays well below
 
 # glibc gives large blocks back to the system and faults them in again at every step; keeping them nearly
 # doubles the speed on a CPU. Passive waiting lets other processes run where threads of a product would spin.
@@ -47,7 +47,7 @@ class Supervisor:
         self._sessions = sessions
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = ""
-        self._idle_sweeps = 0
+        self._idle_since: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -90,7 +90,7 @@ class Supervisor:
 
     def _spawn(self) -> None:
         self._owner = f"{socket.gethostname()}:{new_id('')}"
-        self._idle_sweeps = 0
+        self._idle_since = None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker.trainer", self._owner],
             stdin=subprocess.PIPE,
@@ -122,11 +122,14 @@ class Supervisor:
             return
         if lost:
             log.warning("leases_ran_out", jobs=lost)
-        self._idle_sweeps = self._idle_sweeps + 1 if waiting and not busy else 0
-        if self._idle_sweeps > IDLE_SWEEPS:
+        if not waiting or busy:
+            self._idle_since = None
+            return
+        self._idle_since = self._idle_since or time.monotonic()
+        if time.monotonic() - self._idle_since > STUCK_SECONDS:
             log.error("trainer_stuck", owner=self._owner, waiting=waiting)
             _kill_group(process)
-        elif waiting:
+        else:
             self.wake()
 
     def _requeue(self, reason: str) -> None:

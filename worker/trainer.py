@@ -94,7 +94,7 @@ class Trainer:
         """The base model, loaded in place of another one where need be. Raises JobError."""
         if self._base is None or self._base.entry.id != model_id:
             entry = self._entry(model_id)
-            folder, sha256 = ensure_model(entry, self._settings.model_store)
+            folder, sha256 = ensure_model(entry, self._settings.models_folder)
             self._base = None  # freed before the next one is loaded
             self._base = ResidentBase(entry, folder, sha256, self._device)
         return self._base

@@ -1,0 +1,181 @@
+"""Jobs at their worst moments: each ends succeeded, exactly once, with one adapter."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import select
+
+from core.models import Adapter, Checkpoint, Event, Metric
+from tests.fixtures.stack import LEASE_SECONDS, Stack, wait_until
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def undisturbed_weights(servers: object, job_api: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The adapter of the standard job, trained without any fault."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    stack = Stack(servers, job_api, job_api.tenant(), folder)  # type: ignore[arg-type,attr-defined]
+    worker = stack.start_worker()
+    try:
+        job_id = stack.create_job()
+        return (stack.assert_succeeded_exactly_once(job_id, folder) / WEIGHTS).read_bytes()
+    finally:
+        worker.destroy()
+
+
+def test_a_trainer_killed_in_the_middle_is_replaced_and_ends_with_the_same_adapter(
+    stack: Stack, tmp_path: Path, undisturbed_weights: bytes
+) -> None:
+    worker = stack.start_worker()
+    job_id = stack.create_job()
+    stack.wait_for_step(job_id, 8)
+    worker.trainer().kill()
+    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    assert stack.runs(job_id)[0].outcome == "lost"
+    assert any("SIGKILL" in message for message in stack.events(job_id)), "the death has no name"
+    assert any("Resumed from the checkpoint" in message for message in stack.events(job_id))
+    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
+
+
+def test_a_worker_killed_whole_loses_its_job_to_the_next_one(stack: Stack, tmp_path: Path) -> None:
+    first = stack.start_worker()
+    job_id = stack.create_job()
+    stack.wait_for_step(job_id, 2)
+    first.destroy()
+    stack.start_worker()
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    assert stack.runs(job_id)[0].outcome == "lost"
+
+
+def test_a_trainer_whose_supervisor_was_killed_gives_its_job_back_and_ends(
+    stack: Stack, tmp_path: Path
+) -> None:
+    first = stack.start_worker()
+    job_id = stack.create_job()
+    stack.wait_for_step(job_id, 2)
+    trainer = first.trainer()
+    first.kill()
+    trainer.wait(60)
+    assert stack.runs(job_id)[0].outcome == "released"
+    stack.start_worker()
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_a_worker_told_to_stop_writes_a_checkpoint_and_the_next_goes_on_from_it(
+    stack: Stack, tmp_path: Path, undisturbed_weights: bytes
+) -> None:
+    first = stack.start_worker(checkpoint_seconds="1000")
+    job_id = stack.create_job()
+    stack.wait_for_step(job_id, 2)
+    assert first.stop() == 0
+    (checkpoint,) = stack.checkpoints(job_id)
+    assert stack.job(job_id).status == "queued"
+    stack.start_worker()
+    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    assert f"Resumed from the checkpoint at step {checkpoint.step}" in stack.events(job_id)
+    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
+
+
+def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack, tmp_path: Path) -> None:
+    stack.start_worker()
+    jobs = [stack.create_job(rows=12, epochs=2) for _ in range(3)]
+    stack.wait_for_step(jobs[0], 1)
+    Redis.from_url(stack.servers.urls["broker_url"]).flushall()
+    stack.servers.kill("valkey")
+    stack.servers.restart("valkey")
+    for job_id in jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
+        assert len(stack.runs(job_id)) == 1, "no job had to be claimed twice for this"
+
+
+def test_a_database_restarted_under_load_costs_no_job(stack: Stack, tmp_path: Path) -> None:
+    stack.start_worker()
+    jobs = [stack.create_job(rows=12, epochs=3) for _ in range(2)]
+    stack.wait_for_step(jobs[0], 1)
+    stack.servers.restart("postgres")
+    for job_id in jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_finished(
+    stack: Stack, tmp_path: Path
+) -> None:
+    first = stack.start_worker()
+    job_id = stack.create_job()
+    stack.wait_for_step(job_id, 2)
+    zombie = first.trainer()
+    zombie.send_signal(signal.SIGSTOP)
+    first.process.send_signal(signal.SIGSTOP)  # or its supervisor would replace the frozen trainer
+    stack.start_worker()
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    before = everything_written(stack, job_id)
+    zombie.send_signal(signal.SIGCONT)
+    first.process.send_signal(signal.SIGCONT)
+    # Until the zombie's next round has ended and it has claimed another job, it has noticed nothing
+    next_job = stack.create_job(rows=12, epochs=1)
+    stack.wait_for_status(next_job, "succeeded")
+    wait_until(lambda: "lease_lost" in (tmp_path / "worker-1.log").read_text(), LEASE_SECONDS * 5)
+    assert everything_written(stack, job_id) == before
+
+
+def everything_written(stack: Stack, job_id: str) -> object:
+    """All rows and objects of a job."""
+    with stack.sessions() as session:
+        rows = [
+            [
+                vars(row) | {"_sa_instance_state": None}
+                for row in session.scalars(select(table).where(table.job_id == job_id))
+            ]
+            for table in (Adapter, Checkpoint, Event, Metric)
+        ]
+    job, runs = vars(stack.job(job_id)), [vars(run) for run in stack.runs(job_id)]
+    for row in (job, *runs):
+        row.pop("_sa_instance_state")
+    return rows, job, runs, stack.store.list(f"adapters/{job_id}/")
+
+
+def test_a_cancelled_job_stops_at_once_publishes_nothing_and_frees_the_trainer(stack: Stack) -> None:
+    stack.start_worker()
+    job_id = stack.create_job(rows=60, epochs=20)
+    stack.wait_for_step(job_id, 2)
+    answer = stack.tenant.openai.fine_tuning.jobs.cancel(job_id)
+    assert answer.status == "cancelled"
+    next_job = stack.create_job(rows=12, epochs=1)
+    stack.wait_for_status(next_job, "succeeded")
+    assert stack.job(job_id).status == "cancelled"
+    assert stack.runs(job_id)[0].outcome == "cancelled"
+    assert stack.adapters(job_id) == []
+    assert stack.store.list(f"adapters/{job_id}/") == []
+
+
+def test_a_damaged_checkpoint_is_refused_for_the_one_before_it(
+    stack: Stack, tmp_path: Path, undisturbed_weights: bytes
+) -> None:
+    first = stack.start_worker(checkpoint_seconds="1000")
+    job_id = stack.create_job()
+    wait_until(lambda: len(stack.checkpoints(job_id)) >= 2, 240)
+    first.destroy()
+    newest = stack.checkpoints(job_id)[-1]
+    stack.store.put_bytes(newest.object_prefix + "optimizer.safetensors", b"damaged")
+    stack.start_worker()
+    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    events = stack.events(job_id)
+    assert any(f"Checkpoint at step {newest.step} is refused: optimizer" in message for message in events)
+    assert any("Resumed from the checkpoint" in message for message in events)
+    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
+
+
+def test_a_job_whose_trainer_always_dies_fails_with_the_reason(stack: Stack) -> None:
+    worker = stack.start_worker(max_lost_attempts="2", checkpoint_seconds="1000")
+    job_id = stack.create_job(rows=60, epochs=20)
+    for attempt in (1, 2):
+        wait_until(lambda attempt=attempt: len(stack.runs(job_id)) == attempt, 120)  # type: ignore[misc]
+        worker.trainer().kill()
+    job = stack.wait_for_status(job_id, "failed")
+    assert job.error is not None
+    assert job.error["code"] == "worker_lost"
+    assert "SIGKILL" in json.dumps(job.error)
