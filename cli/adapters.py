@@ -1,0 +1,91 @@
+"""`tunery adapters`: list trained adapters and download them."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from cli import output
+from cli.client import ApiKey, BaseUrl, connect
+from cli.errors import GaveUp
+from cli.files import Limit
+from cli.home import DEFAULT_HOME, HomeOption
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from cli.client import Client
+
+app = typer.Typer(help="List and download trained adapters.", no_args_is_help=True)
+
+COLUMNS = ("id", "type", "base_model", "model", "job_id", "created_at")
+
+
+@app.command("list")
+def list_adapters(
+    limit: Limit = 20,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """List your project's adapters."""
+    with connect(home, base_url, api_key) as client:
+        adapters = list(client.every("/adapters", limit))
+    output.json(adapters) if json else output.table(adapters, COLUMNS)
+
+
+@app.command()
+def download(
+    adapter_id: Annotated[str, typer.Argument(metavar="ID", help="As `tunery adapters list` shows it")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Made where it does not exist", file_okay=False)
+    ],
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Download an adapter's files, ready for PEFT, and check each SHA-256."""
+    with connect(home, base_url, api_key) as client:
+        adapter = client.get(f"/adapters/{quote(adapter_id, safe='')}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _fetch(client, adapter, folder)
+    output.json(adapter | {"folder": str(folder)}) if json else output.data(str(folder))
+
+
+def _fetch(client: "Client", adapter: dict[str, Any], folder: Path) -> None:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()
+    console = output.stderr()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        for file in adapter["files"]:
+            _fetch_file(client, adapter["id"], file, folder, progress)
+
+
+def _fetch_file(
+    client: "Client", adapter_id: str, file: dict[str, Any], folder: Path, progress: "Progress"
+) -> None:
+    """A file takes its name only once its SHA-256 is the published one."""
+    name = file["name"]
+    if Path(name).name != name:
+        raise GaveUp(f"The server names a file {name!r}, which would lie outside of {folder}")
+    digest = hashlib.sha256()
+    part = folder / f"{name}.part"
+    task = progress.add_task(output.printable(name), total=file["bytes"])
+    try:
+        with part.open("wb") as sink:
+            for chunk in client.download(f"/adapters/{adapter_id}/files/{quote(name)}"):
+                digest.update(chunk)
+                sink.write(chunk)
+                progress.advance(task, len(chunk))
+        if digest.hexdigest() != file["sha256"]:
+            raise GaveUp(
+                f"{name} did not arrive as it was published (its SHA-256 differs); download it again"
+            )
+        part.replace(folder / name)
+    finally:
+        part.unlink(missing_ok=True)

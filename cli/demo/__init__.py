@@ -1,0 +1,1 @@
+"""`tunery demo`: the main job end to end, as its user would write it, with proof at the end."""

@@ -1,0 +1,92 @@
+"""The main job as a user of the official `openai` client writes it."""
+
+import io
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.errors import JobCancelled, JobFailed
+from cli.progress import progress_display
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+POLL_SECONDS = 0.5
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+@dataclass
+class Outcome:
+    """The ended job as the API shows it, its metrics by step, and how long each phase took, in seconds."""
+
+    job: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+
+def train(client: "OpenAI", model: str, training: Path, validation: Path, options: dict[str, Any]) -> Outcome:
+    """Upload both files, create the job, and watch it to its end. Raises JobFailed."""
+    started = time.monotonic()
+    with training.open("rb") as rows, validation.open("rb") as held_out:
+        training_file = client.files.create(file=rows, purpose="fine-tune")
+        validation_file = client.files.create(file=held_out, purpose="fine-tune")
+    uploaded = time.monotonic()
+    job = client.fine_tuning.jobs.create(
+        model=model,
+        training_file=training_file.id,
+        validation_file=validation_file.id,
+        suffix="demo",
+        seed=1,
+        **options,
+    )
+    outcome = _watch(client, job.id)
+    outcome.seconds = {"upload": uploaded - started, **outcome.seconds}
+    return outcome
+
+
+def download(client: "OpenAI", adapter_id: str, folder: Path) -> None:
+    """The adapter's files, through the client's own `get`."""
+    import httpx2
+
+    archive = client.get(f"/adapters/{adapter_id}/content", cast_to=httpx2.Response)
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
+        files.extractall(folder)
+
+
+def _watch(client: "OpenAI", job_id: str) -> Outcome:
+    seconds: dict[str, float] = {}
+    seen: set[str] = set()
+    metrics: list[dict[str, Any]] = []
+    looked = time.monotonic()
+    with progress_display() as display:
+        while True:
+            job: dict[str, Any] = client.fine_tuning.jobs.retrieve(job_id).to_dict()
+            new = [event for event in _events(client, job_id) if event["id"] not in seen]
+            seen.update(event["id"] for event in new)
+            metrics += [event["data"] for event in new if event["type"] == "metrics"]
+            display.show(job, new)
+            now = time.monotonic()
+            phase = _phase(job)
+            seconds[phase] = seconds.get(phase, 0.0) + now - looked
+            looked = now
+            if job["status"] in ENDED:
+                break
+            time.sleep(POLL_SECONDS)
+    if job["status"] == "failed":
+        raise JobFailed(f"{job_id} failed: {job['error']['message']}")
+    if job["status"] == "cancelled":
+        raise JobCancelled(f"{job_id} was cancelled")
+    return Outcome(job, metrics, seconds)
+
+
+def _events(client: "OpenAI", job_id: str) -> list[dict[str, Any]]:
+    """The newest page, oldest first: at two looks a second, no step is missed."""
+    page = client.fine_tuning.jobs.list_events(job_id, limit=50)
+    return [event.to_dict() for event in reversed(page.data)]
+
+
+def _phase(job: dict[str, Any]) -> str:
+    at = job.get("progress") or {}
+    return str((job["status"] == "running" and at.get("phase")) or job["status"])

@@ -1,0 +1,171 @@
+"""`tunery demo`: train on the sample or on any chat file, and show what it did."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from cli import output
+from cli.demo import client as demo_client
+from cli.demo.dataset import DemoDataset, own_dataset, sample_dataset
+from cli.demo.service import running_service, server_key
+from cli.errors import GaveUp, Refused
+from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings
+from core.catalog import SMOLLM2
+
+SAMPLE_OPTIONS: dict[str, Any] = {
+    "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 8}}},
+    "extra_body": {"training": {"learning_rate": 1e-3}},
+}
+SHOWN_PROMPTS = 4
+MAX_NEW_TOKENS = 96
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[DATA.jsonl]", help="A chat file instead of the sample")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    folder: Annotated[
+        Path, typer.Option("--output", help="Where the adapter and report.json go", file_okay=False)
+    ] = Path("demo-output"),
+) -> None:
+    """Upload, train, download, and compare the model's answers before and after.
+
+    Starts the service on --home unless it runs there, and stops it again.
+    """
+    from openai import APIStatusError
+
+    try:
+        run(data, Home(load_settings(home=home).home.resolve()), folder)
+    except APIStatusError as error:
+        body = error.body if isinstance(error.body, dict) else {}
+        raise Refused(error.status_code, str(body.get("message", error)), error.code) from error
+
+
+def run(data: Path | None, state: Home, folder: Path) -> None:
+    """The whole demo; `state` is the service's folder, `folder` where the results go."""
+    from openai import OpenAI
+
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+    with TemporaryDirectory(prefix="tunery-demo-") as scratch:
+        dataset = own_dataset(data, Path(scratch)) if data else sample_dataset(Path(scratch))
+        with running_service(state) as base_url:
+            seconds["start the service"] = time.monotonic() - started
+            client = OpenAI(base_url=base_url, api_key=server_key(state))
+            output.note(f"Training {SMOLLM2.id} on {dataset.name}")
+            options = {} if data else SAMPLE_OPTIONS
+            outcome = demo_client.train(client, SMOLLM2.id, dataset.training, dataset.held_out, options)
+            seconds |= outcome.seconds
+            downloading = time.monotonic()
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            demo_client.download(client, outcome.job["adapter_id"], folder / "adapter")
+            seconds["download"] = time.monotonic() - downloading
+        comparing = time.monotonic()
+        output.note("Asking the model before and after, with plain transformers and peft")
+        compared = _compare(state, folder / "adapter", dataset, Path(scratch))
+        seconds["compare"] = time.monotonic() - comparing
+    report = _report(dataset, outcome, compared, seconds)
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    _show(report, folder)
+
+
+def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) -> dict[str, Any]:
+    base = load_settings(home=state.path).models_folder / SMOLLM2.id / SMOLLM2.revision
+    request, result = scratch / "request.json", scratch / "result.json"
+    question = {
+        "base": str(base),
+        "adapter": str(adapter),
+        "rows": dataset.held_out_rows,
+        "max_new_tokens": MAX_NEW_TOKENS,
+    }
+    request.write_text(json.dumps(question), "utf-8")
+    script = Path(__file__).with_name("compare.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(request), str(result)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise GaveUp(f"Comparing failed:\n{done.stderr[-2000:]}")
+    compared: dict[str, Any] = json.loads(result.read_text("utf-8"))
+    return compared
+
+
+def _report(
+    dataset: DemoDataset, outcome: demo_client.Outcome, compared: dict[str, Any], seconds: dict[str, float]
+) -> dict[str, Any]:
+    expected = [row["messages"][-1]["content"] for row in dataset.held_out_rows]
+    answers = [
+        {
+            "prompt": row["messages"][-2]["content"],
+            "expected": want,
+            "before": before,
+            "after": after,
+            "score_before": dataset.score(before, want),
+            "score_after": dataset.score(after, want),
+        }
+        for row, want, before, after in zip(
+            dataset.held_out_rows,
+            expected,
+            compared["before"]["answers"],
+            compared["after"]["answers"],
+            strict=True,
+        )
+    ]
+    rates = [entry["tokens_per_second"] for entry in outcome.metrics]
+    return {
+        "dataset": dataset.name,
+        "job": outcome.job,
+        "losses": {
+            "training_first_step": outcome.metrics[0]["train_loss"],
+            "training_last_step": outcome.metrics[-1]["train_loss"],
+            "validation_reported_by_the_job": outcome.metrics[-1]["full_valid_loss"],
+            "validation_before_in_plain_peft": compared["before"]["loss"],
+            "validation_after_in_plain_peft": compared["after"]["loss"],
+        },
+        "scores": {
+            "before": _mean([answer["score_before"] for answer in answers]),
+            "after": _mean([answer["score_after"] for answer in answers]),
+            "exact_before": _mean([float(a["before"].strip() == a["expected"].strip()) for a in answers]),
+            "exact_after": _mean([float(a["after"].strip() == a["expected"].strip()) for a in answers]),
+        },
+        "tokens_per_second": _mean(rates),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "answers": answers,
+    }
+
+
+def _show(report: dict[str, Any], folder: Path) -> None:
+    for answer in report["answers"][:SHOWN_PROMPTS]:
+        output.data("")
+        output.data(f"prompt   {_one_line(answer['prompt'])}")
+        output.data(f"before   {_one_line(answer['before'])}   ({answer['score_before']:.2f})")
+        output.data(f"after    {_one_line(answer['after'])}   ({answer['score_after']:.2f})")
+        output.data(f"expected {_one_line(answer['expected'])}")
+    scores, losses, count = report["scores"], report["losses"], len(report["answers"])
+    output.data("")
+    output.data(f"score on {count} held-out prompts   {scores['before']:.2f} -> {scores['after']:.2f}")
+    output.data(f"exactly right                  {scores['exact_before']:.0%} -> {scores['exact_after']:.0%}")
+    before, after = losses["validation_before_in_plain_peft"], losses["validation_after_in_plain_peft"]
+    output.data(f"validation loss                {before:.3f} -> {after:.3f} (plain peft)")
+    output.data(
+        f"                               {losses['validation_reported_by_the_job']:.3f} (the job's own)"
+    )
+    output.data(f"tokens per second              {report['tokens_per_second']:,.0f}")
+    output.data(f"adapter and report             {folder / 'adapter'}, {folder / 'report.json'}")
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else f"{line[:157]}..."
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,73 @@
+"""What the demo trains on: our own sample, or any chat file; some rows are kept out of training."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from core.datasets import sample
+from core.errors import ConfigurationError
+
+SAMPLE_ROWS = 300
+HELD_OUT_ROWS = 20
+HELD_OUT_SHARE = 0.1
+MIN_ROWS = 20  # ten to train on, as OpenAI asks, and ten to keep out
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DemoDataset:
+    """Two files to upload, the rows of the second, and how near an answer is to the expected one, 0 to 1."""
+
+    name: str
+    training: Path
+    held_out: Path
+    held_out_rows: list[Row]
+    score: Callable[[str, str], float]
+
+
+def sample_dataset(folder: Path) -> DemoDataset:
+    """Support tickets of a fictional shop, to be turned into records."""
+    training = folder / "train.jsonl"
+    sample.write_sample(training, SAMPLE_ROWS)
+    tickets = [ticket.row for ticket in sample.held_out(HELD_OUT_ROWS)]
+    return DemoDataset(
+        "support tickets (generated)", training, _write(folder, tickets), tickets, sample.score
+    )
+
+
+def own_dataset(data: Path, folder: Path) -> DemoDataset:
+    """A chat file of the user's; every tenth row or so, 20 at most, is kept out of training.
+
+    Raises ConfigurationError where the file has too few rows; what else is wrong, the server tells.
+    """
+    try:
+        lines = [line for line in data.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{data} cannot be read: {error}") from error
+    if len(lines) < MIN_ROWS:
+        raise ConfigurationError(f"{data} has {len(lines)} rows; the demo needs {MIN_ROWS} or more")
+    count = min(HELD_OUT_ROWS, max(MIN_ROWS // 2, round(len(lines) * HELD_OUT_SHARE)))
+    kept = {round((index + 0.5) * len(lines) / count) for index in range(count)}
+    training = folder / "train.jsonl"
+    training.write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in kept), "utf-8")
+    try:
+        rows = [json.loads(line) for i, line in enumerate(lines) if i in kept]
+    except ValueError:  # the server, which gets the file next, says which line and why
+        rows = []
+    return DemoDataset(data.name, training, _write(folder, rows), rows, likeness)
+
+
+def likeness(answer: str, expected: str) -> float:
+    """The mean of exact match and the share of characters that agree in order, spaces around them aside."""
+    answer, expected = answer.strip(), expected.strip()
+    return (float(answer == expected) + SequenceMatcher(None, answer, expected, autojunk=False).ratio()) / 2
+
+
+def _write(folder: Path, rows: list[Row]) -> Path:
+    path = folder / "held-out.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path

@@ -1,0 +1,68 @@
+"""The service that the demo talks to: the one that runs on this home, or one started for the demo."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from cli import output
+from cli.errors import GaveUp
+from cli.home import Home, read
+
+STOP_SECONDS = 100.0
+
+
+@contextmanager
+def running_service(home: Home) -> Iterator[str]:
+    """The base URL of a service on `home`; what was started here is stopped afterwards. Raises GaveUp."""
+    running = read(home.base_url)
+    if running and _answers(running):
+        output.note(f"Using the service that runs at {running}")
+        yield running
+        return
+    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home.path), "--json"]
+    process = subprocess.Popen(
+        [*command, "--port", str(_free_port())], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise GaveUp(f"The service did not start; `tunery up --home {home.path}` shows why")
+        yield str(json.loads(line)["base_url"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_SECONDS)
+
+
+def server_key(home: Home) -> str:
+    """The first key, as `up` has written it."""
+    key = read(home.api_key)
+    if key is None:
+        raise GaveUp(f"{home.api_key} is missing; `tunery keys create` makes a new key")
+    return key
+
+
+def _answers(base_url: str) -> bool:
+    try:
+        return httpx.get(f"{base_url.removesuffix('/v1')}/readyz", timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _free_port() -> int:
+    """8000 where it is free, as `up` would take, else any."""
+    for port in (8000, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise GaveUp("No port is free on 127.0.0.1")

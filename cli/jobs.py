@@ -1,0 +1,191 @@
+"""`tunery jobs`: create, watch and cancel fine-tuning jobs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import output, watch
+from cli.client import ApiKey, BaseUrl, connect
+from cli.files import Limit, send
+from cli.home import DEFAULT_HOME, HomeOption
+from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cli.client import Client
+
+app = typer.Typer(help="Create, watch and cancel fine-tuning jobs.", no_args_is_help=True)
+
+COLUMNS = ("id", "status", "model", "created_at", "finished_at", "fine_tuned_model")
+DETAILS = (
+    *("id", "status", "error", "model", "fine_tuned_model", "adapter_id", "training_file", "validation_file"),
+    *("result_files", "hyperparameters", "adapter", "training", "seed", "progress", "trained_tokens"),
+    *("created_at", "estimated_finish", "finished_at"),
+)
+ENDINGS = "0 the job succeeded, 4 it failed, 5 it was cancelled."
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
+
+
+@app.command(epilog=f"Exit codes with --wait: {ENDINGS}")
+def create(
+    training: Annotated[str, typer.Argument(metavar="FILE-OR-ID", help="A .jsonl file here, or file-…")],
+    model: Annotated[str, typer.Option(help="The base model, by its id of GET /v1/models")],
+    validation: Annotated[
+        str | None, typer.Option(metavar="FILE-OR-ID", help="Rows for the validation loss")
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help="Part of the new model's name")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same result")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the rows", show_default="auto")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step", show_default="auto")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The schedule's peak", show_default="2e-4")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="LoRA's r", show_default="16")] = None,
+    alpha: Annotated[int | None, typer.Option(min=1, help="LoRA's lora_alpha", show_default="32")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Create a job. A path is uploaded first."""
+    with connect(home, base_url, api_key) as client:
+        job = client.post(
+            "/fine_tuning/jobs",
+            _without_none(
+                model=model,
+                training_file=_file_id(client, training),
+                validation_file=_file_id(client, validation) if validation else None,
+                suffix=suffix,
+                seed=seed,
+                method=_method(n_epochs=epochs, batch_size=batch_size),
+                adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
+                training=_section({}, learning_rate=learning_rate),
+            ),
+        )
+        if wait:
+            output.note(f"Created {job['id']}")
+            _finish(watch.wait(client, job["id"]), json)
+            return
+    output.json(job) if json else output.record(job, DETAILS)
+    output.note(f"Next: tunery jobs wait {job['id']}")
+
+
+@app.command("list")
+def list_jobs(
+    limit: Limit = 20,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """List your project's jobs."""
+    with connect(home, base_url, api_key) as client:
+        jobs = list(client.every("/fine_tuning/jobs", limit))
+    output.json(jobs) if json else output.table(jobs, COLUMNS)
+
+
+@app.command()
+def get(
+    job_id: JobId,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Show a job."""
+    with connect(home, base_url, api_key) as client:
+        job = client.get(watch.job_path(job_id))
+    output.json(job) if json else output.record(job, DETAILS)
+
+
+@app.command(epilog=f"Exit codes with --follow: {ENDINGS}")
+def logs(
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job has ended")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Print a job's events, the oldest first; with --json, one JSON object a line."""
+    with connect(home, base_url, api_key) as client:
+        watched = watch.Watch(client, job_id)
+        if not follow:
+            _print_events(watched.new_events(), json)
+            return
+        for job, events in watched.updates():
+            _print_events(events, json)
+            watch.raise_for_outcome(job)
+
+
+@app.command(epilog=f"Exit codes: {ENDINGS}")
+def wait(
+    job_id: JobId,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Wait until a job has ended, with its progress on stderr, and print it."""
+    with connect(home, base_url, api_key) as client:
+        _finish(watch.wait(client, job_id), json)
+
+
+@app.command()
+def cancel(
+    job_id: JobId,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Cancel a queued or running job."""
+    with connect(home, base_url, api_key) as client:
+        job = client.post(watch.job_path(job_id) + "/cancel")
+    output.json(job) if json else output.record(job, DETAILS)
+
+
+def _finish(job: dict[str, Any], json: bool) -> None:
+    output.json(job) if json else output.record(job, DETAILS)
+    watch.raise_for_outcome(job)
+    if job.get("adapter_id"):
+        output.note(f"Next: tunery adapters download {job['adapter_id']} DIR")
+
+
+def _file_id(client: "Client", file_or_id: str) -> str:
+    path = Path(file_or_id)
+    if path.is_file():
+        file = send(client, path)
+        output.note(f"Uploaded {path.name} as {file['id']}")
+        return str(file["id"])
+    if file_or_id.startswith("file-") and path.name == file_or_id:
+        return file_or_id
+    raise ConfigurationError(f"{file_or_id} is neither a file here nor the id of an uploaded one (file-…)")
+
+
+def _print_events(events: list[dict[str, Any]], json: bool) -> None:
+    for event in events:
+        if json:
+            output.json(event)
+        else:
+            output.data(
+                f"{output.cell('created_at', event['created_at'])}  {event['level']:<5}  {event['message']}"
+            )
+
+
+def _method(**hyperparameters: Any) -> dict[str, Any] | None:
+    chosen = _without_none(**hyperparameters)
+    return {"type": "supervised", "supervised": {"hyperparameters": chosen}} if chosen else None
+
+
+def _section(fixed: dict[str, Any], **options: Any) -> dict[str, Any] | None:
+    chosen = _without_none(**options)
+    return fixed | chosen if chosen else None
+
+
+def _without_none(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

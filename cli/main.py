@@ -1,0 +1,87 @@
+"""The command line `tunery`.
+
+    exit code   meaning
+    0           done; for `up`: stopped as it was asked to
+    1           refused: the server's error is printed; or `up` gave up, or `doctor` found something broken
+    2           usage: a wrong option or setting
+    3           unreachable: nobody answers at the server's or the database's address
+    4           the job that was watched (`jobs wait`, `jobs logs -f`, `jobs create --wait`) has failed
+    5           the job that was watched was cancelled
+    130         interrupted by Ctrl-C
+
+Data is printed on stdout, progress and errors on stderr.
+"""
+
+from typing import Annotated
+
+import typer
+
+from cli import adapters, doctor, files, jobs, keys, output, parts, up
+from cli.demo import command as demo
+from cli.errors import CommandError
+from core.errors import ConfigurationError, TuneryError
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused by the server (or something is broken), 2 wrong option or setting, "
+    "3 server unreachable, 4 the watched job failed, 5 the watched job was cancelled, 130 interrupted. "
+    "Data goes to stdout, progress and errors to stderr."
+)
+
+app = typer.Typer(
+    help="Tunery: self-hosted fine-tuning behind OpenAI's wire format.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        output.data(f"tunery {version('tunery')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    """Options of `tunery` itself."""
+
+
+SERVICE = "The service"
+CLIENT = "A client of it"
+
+app.command(rich_help_panel=SERVICE)(up.up)
+app.command(rich_help_panel=SERVICE)(parts.api)
+app.command(rich_help_panel=SERVICE)(parts.worker)
+app.command(rich_help_panel=SERVICE)(parts.migrate)
+app.command(rich_help_panel=SERVICE)(doctor.doctor)
+app.command(rich_help_panel=SERVICE)(demo.demo)
+app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
+app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
+app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
+
+
+def main() -> None:
+    """Run the command, and end with the exit code that its error carries."""
+    try:
+        app()
+    except TuneryError as error:
+        output.note(f"Error: {error}", "red")
+        raise SystemExit(exit_code(error)) from error
+
+
+def exit_code(error: TuneryError) -> int:
+    if isinstance(error, CommandError):
+        return error.exit_code
+    return 2 if isinstance(error, ConfigurationError) else 1
+
+
+if __name__ == "__main__":
+    main()

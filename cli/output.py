@@ -1,0 +1,82 @@
+"""What a command prints: data on stdout, progress and errors on stderr.
+
+With --json, stdout carries one JSON value a line and nothing else.
+"""
+
+import json as jsonlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one value a line")]
+
+# Columns. Wider than any row: a table that is piped must not be cut at 80 columns.
+PIPED_WIDTH = 10_000
+
+
+@cache
+def stderr() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str, style: str | None = None) -> None:
+    """A line for a person, on stderr."""
+    stderr().print(printable(text), style=style, markup=False)
+
+
+def data(text: str) -> None:
+    """A line of data, on stdout, as it is."""
+    print(printable(text), flush=True)
+
+
+def json(value: Any) -> None:
+    print(jsonlib.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """The named fields of each row under their names, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        grid.add_column(name.upper().replace("_", " "), overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(cell(name, row.get(name))) for name in columns))
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(grid)
+
+
+def record(row: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """The named fields under one another, on stdout; those without a value are left out."""
+    shown = {name: row[name] for name in fields if row.get(name) not in (None, {}, [])}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        data(f"{name:<{width}}  {cell(name, value)}")
+
+
+def cell(name: str, value: Any) -> str:
+    """A field for people: Unix seconds become local time, by the names the API uses."""
+    if value is None:
+        return "-"
+    if name.endswith(("_at", "estimated_finish")) and isinstance(value, int | float):
+        return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, list):
+        return ", ".join(cell(name, item) for item in value)
+    if isinstance(value, dict):
+        return "  ".join(f"{key} {cell(key, item)}" for key, item in value.items() if item is not None)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Without control characters: a file's name must not steer the terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

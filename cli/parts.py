@@ -1,0 +1,52 @@
+"""`tunery api`, `worker` and `migrate`: one part of the service each, from TUNERY_* settings.
+
+`tunery up` runs these as child processes; in production each runs by itself.
+"""
+
+from typing import Annotated
+
+import typer
+
+from cli import output
+from cli.database import open_database
+from cli.home import load_settings
+
+# How long open requests may go on when the API is asked to stop.
+GRACE_SECONDS = 10
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="8000")] = None,
+) -> None:
+    """Run the API alone, from TUNERY_* settings."""
+    import uvicorn
+
+    from api.app import create_app
+    from core.logs import configure_logs
+
+    settings = load_settings(host=host, port=port)
+    configure_logs(settings.log_level, settings.log_json)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # its lines go where the others go, and look alike
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def worker() -> None:
+    """Run one worker alone, from TUNERY_* settings."""
+    from worker.service import run_worker
+
+    run_worker(load_settings())
+
+
+def migrate(json: output.Json = False) -> None:
+    """Bring the database's tables up to date; several processes may do so at once."""
+    from core.schema import migrate as run_migrations
+
+    with open_database(load_settings().server("database_url")) as engine:
+        run_migrations(engine)
+    output.json({"migrated": True}) if json else output.note("The database is up to date")

@@ -1,0 +1,70 @@
+"""What `up` makes sure of before it serves: a bucket, the tables, and a first key."""
+
+from typing import TYPE_CHECKING
+
+from cli.database import open_database
+from cli.errors import Unreachable
+from cli.home import Home, read, write_private
+from cli.output import note
+from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from core.settings import Settings
+
+PROJECT = "default"
+
+
+def prepare_object_store(settings: "Settings") -> None:
+    """Raises Unreachable, and ConfigurationError where the store refuses."""
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+    from core.storage import ObjectStore
+
+    url = settings.server("s3_endpoint_url")
+    try:
+        ObjectStore(url, settings.server("s3_bucket")).ensure_bucket()
+    except HTTPClientError as error:
+        raise Unreachable(f"The object store at {url} does not answer: {error}") from error
+    except (BotoCoreError, ClientError, ValueError) as error:
+        raise ConfigurationError(
+            f"The object store at {url} refuses: {error}. Check the AWS_* variables"
+        ) from error
+
+
+def prepare_database(settings: "Settings", home: Home) -> None:
+    """Migrate, and write the first key of the default project, where this database does not know one.
+
+    The key is committed before it is written: a run killed in between makes another one, and no more.
+    """
+    from core.database import session_factory
+    from core.keys import create_key
+    from core.schema import migrate
+
+    with open_database(settings.server("database_url")) as engine:
+        migrate(engine)
+        with session_factory(engine).begin() as session:
+            if is_known(session, read(home.api_key)):
+                return
+            key = create_key(session, PROJECT, "made by `tunery up`")
+        write_private(home.api_key, f"{key.token}\n")
+
+
+def is_known(session: "Session", token: str | None) -> bool:
+    """True where the database has this key, even a revoked one: who revoked it did not ask for another."""
+    from core.errors import NotAuthenticated
+    from core.keys import KEY_FORM, authenticate
+    from core.models import ApiKey
+
+    form = KEY_FORM.fullmatch(token or "")
+    if form is None or token is None:
+        return False
+    try:
+        authenticate(session, token)
+    except NotAuthenticated as error:
+        key = session.get(ApiKey, form[2])
+        if key is None or key.revoked_at is None:
+            return False
+        note(f"The key of this state folder does not work: {error}", "yellow")
+    return True

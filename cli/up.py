@@ -1,0 +1,206 @@
+"""`tunery up`: the whole service on one machine, and nothing left of it when it stops.
+
+Order of the start: the state folder's lock, what an earlier run left, the port, the servers, the tables, the
+first key, the API, the worker. It is stopped in the reverse order; the worker saves a checkpoint first.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import output
+from cli.children import Child, rotate, stop_leftovers
+from cli.errors import GaveUp
+from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read, write_private
+from cli.preparation import prepare_database, prepare_object_store
+from cli.stopping import StopRequest
+from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
+TICK_SECONDS = 0.1
+
+# Seconds a part may take to stop by itself. The worker gives its trainer a minute to finish the step and to
+# upload a checkpoint, and then kills it itself.
+GRACE = {"api": 15.0, "worker": 65.0}
+LEFTOVER_GRACE = 20.0
+
+
+def up(
+    home: HomeOption = DEFAULT_HOME,
+    host: Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="8000")] = None,
+    json: output.Json = False,
+) -> None:
+    """Start everything on this machine: servers, API and worker. Ctrl-C stops it all.
+
+    No server is started where TUNERY_{DATABASE,BROKER,S3_ENDPOINT}_URL and TUNERY_S3_BUCKET name yours.
+    """
+    settings = load_settings(home=home, host=host, port=port)
+    model = first_model(settings)
+    folder = Home(settings.home.resolve())
+    settings = settings.model_copy(update={"home": folder.path})
+    folder.create()
+    with StopRequest() as stop, ExitStack() as stack:
+        stack.enter_context(locked(folder))
+        stop_leftovers(folder, ("worker", "api"), LEFTOVER_GRACE)
+        require_free_port(settings.host, settings.port)
+        children, base_url = start(settings, folder, stop, stack)
+        if not stop.made:
+            announce(f"{base_url}/v1", model, folder, json)
+        tend(children, stop)
+        output.note("Stopping; the worker saves its place first. Ctrl-C again to hurry.")
+
+
+def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Child], str]:
+    """Start all and wait until the API is ready; `stack` stops what was started, the last first."""
+    base_url = f"http://{reachable(settings.host)}:{settings.port}"
+    settings, credentials = stack.enter_context(servers(settings, home))
+    if stop.made:
+        return [], base_url
+    os.environ.update(credentials)
+    prepare_object_store(settings)
+    prepare_database(settings, home)
+    children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]
+    write_private(home.base_url, f"{base_url}/v1\n")
+    deadline = time.monotonic() + READY_SECONDS
+    tend(children, stop, until=lambda: is_ready(base_url, deadline, children[0]))
+    return children, base_url
+
+
+def tend(children: list[Child], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
+    """Keep the children running until asked to stop, or until the condition holds. Raises GaveUp."""
+    while not stop.made and not until():
+        for child in children:
+            child.tend()
+        time.sleep(TICK_SECONDS)
+
+
+def start_child(name: str, settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> Child:
+    rotate(home.logs / f"{name}.log")
+    command = [sys.executable, "-m", "cli.main", name]
+    child = Child(name, command, child_environment(settings), home, GRACE[name])
+    stack.callback(child.stop, lambda: stop.urgent)
+    child.start()
+    return child
+
+
+def child_environment(settings: "Settings") -> dict[str, str]:
+    """Ours, with what was chosen or started here; a folder named `cli` where `up` runs is not imported."""
+    from core.settings import SERVER_FIELDS
+
+    chosen = {name: getattr(settings, name) for name in ("home", "host", "port", *SERVER_FIELDS)}
+    source = str(Path(__file__).resolve().parent.parent)
+    return {
+        **os.environ,
+        **{f"TUNERY_{name.upper()}": str(value) for name, value in chosen.items()},
+        "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@contextmanager
+def servers(settings: "Settings", home: Home) -> "Iterator[tuple[Settings, Mapping[str, str]]]":
+    """The settings with every server's address, and the variables that the object store's client reads."""
+    if not settings.needs_embedded_servers:
+        home.environment.unlink(missing_ok=True)
+        yield settings, {}
+        return
+    from core.embedded import EmbeddedServers
+
+    output.note("Starting Postgres, Valkey and S3")
+    with EmbeddedServers(home.path) as embedded:
+        addresses = {f"TUNERY_{name.upper()}": url for name, url in embedded.urls.items()}
+        home.write_environment(addresses | embedded.environment)
+        try:
+            yield settings.with_servers(**embedded.urls), embedded.environment
+        finally:
+            home.environment.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(home: Home) -> Iterator[None]:
+    """One `up` per state folder; the kernel drops the lock when the process dies, however it dies."""
+    path = home.run / "lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = f" (pid {pid})" if (pid := read(path)) else ""
+            raise ConfigurationError(f"`tunery up` runs already on {home.path}{owner}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def require_free_port(host: str, port: int) -> None:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {port} on {host} cannot be used ({error.strerror}); choose another with --port"
+        ) from error
+
+
+def is_ready(base_url: str, deadline: float, api: Child) -> bool:
+    """True once /readyz says so. Raises GaveUp after the deadline, with what it said last."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{base_url}/readyz", timeout=5, trust_env=False)
+    except httpx.HTTPError as error:
+        said = str(error)
+    else:
+        if answer.status_code == httpx.codes.OK:
+            return True
+        said = answer.text
+    if time.monotonic() > deadline:
+        raise GaveUp(f"The API is not ready after {READY_SECONDS:.0f} s: {said}. Its log: {api.log}")
+    return False
+
+
+def reachable(host: str) -> str:
+    """The host part of a URL for an address to listen on: "every address" is reached at this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"[{host}]" if ":" in host else host
+
+
+def first_model(settings: "Settings") -> str:
+    """Its id, for the example. Raises ConfigurationError where the catalog cannot be read."""
+    from core.catalog import load_catalog
+
+    return next(iter(load_catalog(settings.catalog_file))).id
+
+
+def announce(base_url: str, model: str, home: Home, json: bool) -> None:
+    option = "" if home.path == DEFAULT_HOME.resolve() else f" --home {home.path}"
+    command = f"tunery jobs create train.jsonl --model {model} --wait{option}"
+    if not json:
+        output.data(f"Tunery is ready at {base_url}")
+        output.data(f"API key: {home.api_key}")
+        output.data(f"Next:    {command}")
+        return
+    facts = {
+        "base_url": base_url,
+        "api_key_file": str(home.api_key),
+        "home": str(home.path),
+        "logs": {name: str(home.logs / f"{name}.log") for name in GRACE},
+        "pid": os.getpid(),
+        "next": command,
+    }
+    output.json(facts)

@@ -1,0 +1,200 @@
+"""The rules of a chat row, each with the words that tell a client what to do."""
+
+import json
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from core.datasets.findings import QUOTE_LENGTH, Finding, quote
+from core.datasets.strict_json import RepeatedKeys
+
+ROLES = ("system", "developer", "user", "assistant")
+UNSUPPORTED_ROLES = ("tool", "function")
+TOOL_KEYS = ("tools", "functions")
+UNSUPPORTED_KEYS = {
+    "tool_calls": "tool calls",
+    "tool_call_id": "tool calls",
+    "function_call": "function calls",
+    "refusal": "refusals",
+    "audio": "audio",
+}
+UNSUPPORTED_PARTS = {
+    "image_url": "images are",
+    "input_audio": "audio is",
+    "file": "files are",
+    "refusal": "refusals are",
+}
+ROW_KEYS = ("messages", "parallel_tool_calls", *TOOL_KEYS)
+MESSAGE_KEYS = ("role", "content", "name", "weight", *UNSUPPORTED_KEYS)
+PART_KEYS = ("type", "text")
+ABSENT: tuple[Any, ...] = (None, [])  # what clients write for a key that they do not use
+
+ROW_FORM = '{"messages": [{"role": …, "content": …}, …]}'
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def content_text(content: str | list[dict[str, Any]]) -> str:
+    """The text of a checked message's `content`, whose parts are joined without anything between them."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def row_findings(row: Any) -> Iterator[Finding]:
+    """What is wrong with a row that `strict_json.parse` returned, mistake by mistake."""
+    if not isinstance(row, dict):
+        yield Finding("", "not_an_object", f"a row is an object, not {_kind(row)}; write {ROW_FORM}")
+        return
+    if "messages" not in row:
+        yield Finding("messages", "missing", f"the row has no messages; write {ROW_FORM}")
+    yield from _key_findings(row, "", ROW_KEYS)
+    for key in TOOL_KEYS:
+        if row.get(key) not in ABSENT:
+            yield Finding(key, "unsupported", "rows with tools are not supported yet; remove them")
+    if not isinstance(row.get("parallel_tool_calls"), bool | None):
+        yield Finding("parallel_tool_calls", "wrong_type", "must be true or false")
+    if "messages" not in row:
+        return
+    if not isinstance(row["messages"], list):
+        yield Finding("messages", "wrong_type", f"must be an array of messages, not {_kind(row['messages'])}")
+    elif not row["messages"]:
+        yield Finding("messages", "empty", "holds no message; add at least one from the assistant")
+    else:
+        for index, message in enumerate(row["messages"]):
+            yield from _message_findings(message, f"messages[{index}]")
+        yield from _conversation_findings(row["messages"])
+
+
+def _message_findings(message: Any, at: str) -> Iterator[Finding]:
+    if not isinstance(message, dict):
+        yield Finding(at, "not_an_object", f"a message is an object, not {_kind(message)}")
+        return
+    yield from _key_findings(message, at, MESSAGE_KEYS)
+    yield from _role_findings(message, at)
+    unsupported = [key for key in UNSUPPORTED_KEYS if message.get(key) not in ABSENT]
+    for key in unsupported:
+        what = UNSUPPORTED_KEYS[key]
+        yield Finding(f"{at}.{key}", "unsupported", f"rows with {what} are not supported yet; remove them")
+    if not unsupported:  # a message that calls a tool needs no content
+        yield from _content_findings(message, at)
+    yield from _name_findings(message, at)
+    yield from _weight_findings(message, at)
+
+
+def _name_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
+    name = message.get("name")
+    if name is not None and (not isinstance(name, str) or not name or SURROGATE.search(name)):
+        yield Finding(f"{at}.name", "invalid_name", "must be a text that is not empty")
+
+
+def _weight_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
+    weight = message.get("weight")
+    if weight is None:
+        return
+    if message.get("role") != "assistant":
+        yield Finding(
+            f"{at}.weight", "misplaced_weight", "only messages from the assistant have a weight; remove it"
+        )
+    elif isinstance(weight, bool) or weight not in (0, 1):
+        yield Finding(
+            f"{at}.weight", "invalid_weight", "must be 0 (do not learn from it) or 1 (learn from it)"
+        )
+
+
+def _role_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
+    if "role" not in message:
+        yield Finding(f"{at}.role", "missing", f"the message has no role; use one of {', '.join(ROLES)}")
+        return
+    role = message["role"]
+    if not isinstance(role, str):
+        yield Finding(f"{at}.role", "wrong_type", f"must be a text, not {_kind(role)}")
+    elif role in UNSUPPORTED_ROLES:
+        yield Finding(
+            f"{at}.role", "unsupported", f"messages from a {role} are not supported yet; remove them"
+        )
+    elif role not in ROLES:
+        yield Finding(
+            f"{at}.role", "unknown_role", f"unknown role {quote(role)}; use one of {', '.join(ROLES)}"
+        )
+
+
+def _content_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
+    at = f"{at}.content"
+    content = message.get("content")
+    if isinstance(content, list):
+        mistaken = False
+        for index, part in enumerate(content):
+            for finding in _part_findings(part, at, index):
+                mistaken = True
+                yield finding
+        if mistaken:
+            return
+    elif content is None:
+        yield Finding(at, "missing", "the message has no content; add its text")
+        return
+    elif not isinstance(content, str):
+        yield Finding(at, "wrong_type", f"must be a text or an array of text parts, not {_kind(content)}")
+        return
+    text = content_text(content)
+    if content == [] or (not text and message.get("role") == "assistant"):
+        yield Finding(at, "empty", "is empty; add the text, or remove the message")
+    surrogate = SURROGATE.search(text)
+    if surrogate:
+        escape = f"\\u{ord(surrogate[0]):04x}"
+        yield Finding(
+            at, "lone_surrogate", f"holds {escape} alone, half a character; write the whole character"
+        )
+
+
+def _part_findings(part: Any, content: str, index: int) -> Iterator[Finding]:
+    at = f"{content}[{index}]"
+    if not isinstance(part, dict):
+        yield Finding(at, "not_an_object", f"a part is an object, not {_kind(part)}")
+        return
+    kind = part.get("type")
+    if isinstance(kind, str) and kind in UNSUPPORTED_PARTS:
+        yield Finding(at, "unsupported", f"{UNSUPPORTED_PARTS[kind]} not supported yet; remove the part")
+        return
+    yield from _key_findings(part, at, PART_KEYS)
+    if kind != "text":
+        yield Finding(f"{at}.type", "unknown_part", 'must be "text"')
+    if not isinstance(part.get("text"), str):
+        yield Finding(f"{at}.text", "missing", "the part has no text; add it")
+
+
+def _conversation_findings(messages: list[Any]) -> Iterator[Finding]:
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    answers = [message for role, message in zip(roles, messages, strict=True) if role == "assistant"]
+    if not answers:
+        yield Finding(
+            "messages", "no_assistant_message", "no message is from the assistant; add the answer to learn"
+        )
+        return
+    if roles[-1] not in (None, "assistant"):
+        yield Finding(
+            f"messages[{len(messages) - 1}].role",
+            "last_not_assistant",
+            "the last message must be from the assistant; add its answer, or remove what follows it",
+        )
+    if all(answer.get("weight") == 0 for answer in answers):
+        yield Finding(
+            "messages", "nothing_to_learn", "every assistant message has weight 0; give at least one weight 1"
+        )
+
+
+def _key_findings(found: dict[str, Any], at: str, known: tuple[str, ...]) -> Iterator[Finding]:
+    if isinstance(found, RepeatedKeys):
+        yield Finding(at, "duplicate_key", f"the key {quote(found.key)} stands twice; remove one")
+    for key in found:
+        if key in known:
+            continue
+        near = get_close_matches(key[:QUOTE_LENGTH], known, n=1)
+        advice = f"did you mean {quote(near[0])}?" if near else "remove it"
+        yield Finding(at, "unknown_key", f"unknown key {quote(key)}; {advice}")
+
+
+def _kind(value: Any) -> str:
+    """A JSON value's type, as it reads in a sentence."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    kinds: dict[type, str] = {dict: "an object", list: "an array", str: "a text"}
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "a number")

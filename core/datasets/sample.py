@@ -1,0 +1,225 @@
+"""Tunery's own sample dataset: the post of a camping shop, sorted into records.
+
+A customer of Pine & Ember writes in free text; the answer is one line of JSON in the shop's conventions:
+
+    The kettle I bought whistles but never boils. Order 4821. We set off on Friday!
+    {"team":"repairs","item":"kettle","order":"PE-4821","due":"now"}
+
+None of these conventions stands in the prompt, so a base model scores about zero and only training teaches
+them: which team a problem goes to, the shop's name for a thing ("backpack" is `pack`), the `PE-` before an
+order number and `none` without one, and when an answer is due. Tickets are put together from a vocabulary;
+a problem told of an item that `held_out` shows is never told of that item in what `write_sample` writes.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+SYSTEM = "Sort the post of Pine & Ember."
+
+ITEMS = {
+    "tent": ("tent", "two-person tent", "dome tent"),
+    "pack": ("backpack", "rucksack", "hiking pack"),
+    "stove": ("stove", "gas stove", "camp stove"),
+    "lamp": ("lantern", "camping lamp", "storm lantern"),
+    "kettle": ("kettle", "camp kettle", "whistling kettle"),
+    "sleepbag": ("sleeping bag", "down sleeping bag", "mummy bag"),
+    "headlight": ("head torch", "headlamp", "head light"),
+    "jacket": ("rain jacket", "waterproof jacket", "anorak"),
+    "flask": ("flask", "thermos", "vacuum flask"),
+    "swing": ("hammock", "jungle hammock", "travel hammock"),
+    "icebox": ("cool box", "cooler", "ice box"),
+    "compass": ("compass", "brass compass", "pocket compass"),
+}
+
+PROBLEMS = {
+    "repairs": (
+        "The {item} broke on its second night out.",
+        "My {item} has a crack right down the side.",
+        "Something inside the {item} rattles and it no longer works.",
+        "A squirrel chewed through the {item}. Can you mend it?",
+        "My {item} came apart in the rain.",
+        "Can you fix a {item} that a goat has stepped on?",
+        "The handle of the {item} snapped off.",
+        "Do you have spare parts for a broken {item}?",
+    ),
+    "returns": (
+        "I would like to send the {item} back.",
+        "The {item} is the wrong size, can I swap it?",
+        "I ordered green and got an orange {item}. I want to exchange it.",
+        "My aunt gave me the same {item}, so yours can go back.",
+        "How do I return the {item}? It is still in its wrapping.",
+        "The {item} is not for me after all. Where do I post it back to?",
+        "I changed my mind about the {item} and want to return it.",
+        "Please take back the {item}, it is bigger than our car.",
+    ),
+    "delivery": (
+        "Where is my {item}? The tracking page has not moved for days.",
+        "The {item} still has not arrived.",
+        "Your driver left the {item} with a neighbour I do not have.",
+        "When will the {item} get here?",
+        "The parcel came, but there was no {item} in it.",
+        "Can you send the {item} to my new address instead?",
+        "The courier says the {item} was delivered. It was not.",
+        "I have been waiting two weeks for the {item} to come.",
+    ),
+    "billing": (
+        "I was charged twice for the {item}.",
+        "The price of the {item} on my invoice is wrong.",
+        "Could you send me a receipt for the {item}?",
+        "My voucher was not taken off the price of the {item}.",
+        "Please put my company's name on the invoice for the {item}.",
+        "My bank shows a payment for a {item} I never bought.",
+        "The refund for the {item} has not reached my account.",
+        "Can I pay for the {item} in three instalments?",
+    ),
+    "advice": (
+        "Is the {item} any good in snow?",
+        "Which {item} would you pick for a week in Norway?",
+        "How do I clean the {item} without ruining it?",
+        "Would the {item} suit a nine-year-old?",
+        "How heavy is the {item}, roughly?",
+        "Does the {item} go in hand luggage on a plane?",
+        "What is the best way to store the {item} over winter?",
+        "Will one {item} do for two people and a dog?",
+    ),
+}
+
+ORDERS = (
+    "Order {number}.",
+    "It is order number {number}.",
+    "My order was {number}.",
+    "(Order #{number})",
+    "Ref. {number}.",
+    "Order PE-{number}.",
+)
+
+DUE = {
+    "now": (
+        "We set off on {day}!",
+        "I need an answer today, please.",
+        "This is urgent.",
+        "My trip starts tomorrow!",
+        "Please hurry.",
+    ),
+    "soon": (
+        "",
+        "It would be nice to hear from you this week.",
+        "I hope to hear from you soon.",
+        "Please let me know in the next few days.",
+    ),
+    "later": (
+        "There is no rush.",
+        "Take your time.",
+        "Whenever you get round to it.",
+        "It can wait until spring.",
+    ),
+}
+
+GREETINGS = ("", "Hi!", "Hello!", "Good morning.", "Dear Pine & Ember:", "Hey there.", "Evening, all!")
+NAMES = (
+    "Ada",
+    "Bram",
+    "Chidi",
+    "Dora",
+    "Emre",
+    "Freya",
+    "Goran",
+    "Hana",
+    "Iris",
+    "Jun",
+    "Kofi",
+    "Lena",
+    "Mo",
+)
+SIGN_OFFS = ("", "Thanks, {name}", "Cheers, {name}", "Best, {name}", "{name}")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+HELD_OUT_SHARE = 5  # one in five pairs of problem and item is kept from training
+
+
+class Ticket(NamedTuple):
+    """What a customer wrote, and the record that it should become."""
+
+    text: str
+    record: str
+
+    @property
+    def prompt(self) -> list[dict[str, str]]:
+        """The messages to ask a model with."""
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.text}]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row of a supervised dataset."""
+        return {"messages": [*self.prompt, {"role": "assistant", "content": self.record}]}
+
+
+def write_sample(path: Path, rows: int = 300, seed: int = 0) -> None:
+    """Writes `rows` distinct training rows (about 76 tokens each) to `path` as JSONL.
+
+    The same arguments write the same bytes. Raises OSError where the file cannot be written.
+    """
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for ticket in islice(_tickets(seed, for_training=True), rows):
+            file.write(json.dumps(ticket.row, ensure_ascii=False) + "\n")
+
+
+def held_out(rows: int = 20, seed: int = 0) -> list[Ticket]:
+    """`rows` distinct tickets, none of which any `write_sample` can write, whatever its seed."""
+    return list(islice(_tickets(seed, for_training=False), rows))
+
+
+def score(answer: str, expected: str) -> float:
+    """How near an answer is to the expected record: 0 (nothing right) to 1 (exact).
+
+    The mean of exact match (spaces around it aside) and the share of fields that are right. A field too many
+    lowers the share; an answer that is no JSON object has no fields.
+    """
+    exact = answer.strip() == expected
+    got, wanted = _fields(answer), _fields(expected)
+    right = sum(got.get(name) == value for name, value in wanted.items())
+    return (exact + right / max(len(wanted), len(got), 1)) / 2
+
+
+def _fields(record: str) -> dict[str, Any]:
+    try:
+        value = json.loads(record)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _tickets(seed: int, *, for_training: bool) -> Iterator[Ticket]:
+    rng = random.Random(f"{seed} {for_training}")  # noqa: S311 - a dataset, not a secret
+    seen = set()
+    while True:
+        team, item = rng.choice(list(PROBLEMS)), rng.choice(list(ITEMS))
+        problem = rng.choice(PROBLEMS[team])
+        is_held_out = crc32(f"{problem} {item}".encode()) % HELD_OUT_SHARE == 0
+        if is_held_out == for_training:
+            continue
+        ticket = _write(rng, team, item, problem)
+        if ticket.text not in seen:
+            seen.add(ticket.text)
+            yield ticket
+
+
+def _write(rng: random.Random, team: str, item: str, problem: str) -> Ticket:
+    number = f"{rng.randrange(10_000):04}" if rng.random() < 0.75 else None
+    due = rng.choice(list(DUE))
+    body = [
+        problem.format(item=rng.choice(ITEMS[item])),
+        rng.choice(ORDERS).format(number=number) if number else "",
+        rng.choice(DUE[due]).format(day=rng.choice(DAYS)),
+    ]
+    if rng.random() < 0.3:
+        body.reverse()
+    text = [rng.choice(GREETINGS), *body, rng.choice(SIGN_OFFS).format(name=rng.choice(NAMES))]
+    order = f"PE-{number}" if number else "none"
+    record = {"team": team, "item": item, "order": order, "due": due}
+    return Ticket(" ".join(filter(None, text)), json.dumps(record, separators=(",", ":")))

@@ -1,0 +1,84 @@
+"""Write the pages of docs/reference that follow from the code.
+
+.venv/bin/python docs/generate.py            # writes
+.venv/bin/python docs/generate.py --check    # exits with 1 where a page is not up to date
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from core.settings import SERVER_FIELDS, Settings
+
+SETTINGS_PAGE = Path(__file__).parent / "reference" / "settings.md"
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+HEAD = """# Settings
+
+<!-- Written by docs/generate.py from core/settings.py; change it there. -->
+
+Every setting is an environment variable, read once when a process starts. A wrong value ends the process with
+a sentence that names the variable. `tunery up` also takes `--home`, `--host` and `--port`, `tunery api` the
+last two; an option wins over its variable.
+
+The first table's four go together: set all of them, or none and let `tunery up` start its own servers.
+"""
+TAIL = """
+## Variables of others
+
+- The object store's credentials are the usual ones: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+  `AWS_DEFAULT_REGION`, or whatever else boto3 reads.
+- A client's commands take `TUNERY_BASE_URL` and `TUNERY_API_KEY`; see [the command line](cli.md).
+- The trainer process is started with settings of the memory allocator, of OpenMP and of the Hugging Face
+  libraries (`TRAINER_ENVIRONMENT` in `worker/supervisor.py`); a variable that is set already wins.
+- `HF_TOKEN` and `HF_HOME` reach the hub's client for base models with `source = "hub"`.
+"""
+
+
+def settings_page() -> str:
+    fields = Settings.model_fields
+    servers = {name: field for name, field in fields.items() if name in SERVER_FIELDS}
+    others = {name: field for name, field in fields.items() if name not in SERVER_FIELDS}
+    return f"{HEAD}\n## The servers\n\n{_table(servers)}\n## Everything else\n\n{_table(others)}{TAIL}"
+
+
+def _table(fields: dict[str, FieldInfo]) -> str:
+    rows = [
+        (f"`TUNERY_{name.upper()}`", _default(field.default), field.description or "", _allowed(field))
+        for name, field in fields.items()
+    ]
+    table = [("variable", "default", "meaning", "allowed"), ("---",) * 4, *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text}`" + (f" ({value // 1024**2} MiB)" if isinstance(value, int) and value >= 1024**2 else "")
+
+
+def _allowed(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "true, false"
+    found = []
+    for rule in field.metadata:
+        found += [f"{sign} {getattr(rule, name)}" for name, sign in SIGNS.items() if hasattr(rule, name)]
+        if pattern := getattr(rule, "pattern", None):
+            choices = re.fullmatch(r"\^\(([\w|]+)\)\$", pattern)
+            found.append(choices[1].replace("|", ", ") if choices else f"`{pattern}`".replace("|", "\\|"))
+    return ", ".join(found)
+
+
+def main() -> None:
+    page = settings_page()
+    if "--check" not in sys.argv:
+        SETTINGS_PAGE.write_text(page, "utf-8")
+    elif SETTINGS_PAGE.read_text("utf-8") != page:
+        sys.exit(f"{SETTINGS_PAGE} is not up to date; run python docs/generate.py")
+
+
+if __name__ == "__main__":
+    main()

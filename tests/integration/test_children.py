@@ -1,0 +1,116 @@
+"""The parts of `tunery up` as child processes: started again, given up, stopped, found again."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli import children
+from cli.children import Child, stop_leftovers
+from cli.errors import GaveUp
+from cli.home import Home
+from cli.up import child_environment
+from core.settings import Settings
+from tests.fixtures.api import wait_for
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """A state folder; whatever a failed test leaves running in it is killed."""
+    folder = Home(tmp_path / "home")
+    folder.create()
+    yield folder
+    children.kill(children.marked(children.mark(folder, "worker")))
+
+
+def python_child(home: Home, program: str, grace: float = 30) -> Child:
+    return Child("worker", [sys.executable, "-uc", program], os.environ, home, grace)
+
+
+STUBBORN = (
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+)
+
+
+def test_a_part_that_dies_again_and_again_ends_with_its_last_words(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "FIRST_DELAY", 0.001)
+    child = python_child(home, "print('no room left'); raise SystemExit(7)")
+    child.start()
+
+    def tend_on() -> bool:
+        child.tend()
+        return False
+
+    with pytest.raises(
+        GaveUp, match=rf"exit code 7, {children.MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"
+    ):
+        wait_for(tend_on)
+
+
+def test_waits_longer_before_each_new_start(home: Home, capfd: pytest.CaptureFixture[str]) -> None:
+    child = python_child(home, "raise SystemExit(1)")
+    child.start()
+    said = ""
+
+    def died_twice() -> bool:
+        nonlocal said
+        child.tend()
+        said += capfd.readouterr().err
+        return said.count("The worker died") == 2
+
+    wait_for(died_twice)
+    assert re.findall(r"again in ([\d.]+) s", said) == ["0.5", "1"]
+
+
+def test_a_wrong_setting_is_not_tried_again(home: Home) -> None:
+    child = python_child(home, "print('TUNERY_PORT: wrong'); raise SystemExit(2)")
+    child.start()
+    with pytest.raises(GaveUp, match=r"died \(exit code 2\)(?s:.*)TUNERY_PORT: wrong"):
+        wait_for(child.tend)
+
+
+def test_a_folder_named_as_ours_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` may be run where somebody keeps an `api` or a `cli` of their own."""
+    (tmp_path / "cli.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    environment = child_environment(Settings(home=tmp_path))
+    ended = subprocess.run([sys.executable, "-m", "cli.main", "--version"], env=environment)
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(("grace", "hurried"), [(0.2, False), (600, True)])
+def test_a_part_that_does_not_stop_is_killed_with_its_descendants(
+    home: Home, grace: float, hurried: bool
+) -> None:
+    """When its grace is over, or at once where Ctrl-C came twice; so is a descendant in its own session."""
+    program = (
+        "import subprocess, sys; "
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
+    )
+    child = python_child(home, program + STUBBORN, grace)
+    child.start()
+    wait_for(lambda: "deaf" in child.log.read_text())
+    assert len(children.marked(children.mark(home, "worker"))) == 2
+    child.stop(lambda: hurried)
+    assert children.marked(children.mark(home, "worker")) == []
+    assert not (home.run / "worker.json").exists()
+
+
+def test_leftovers_are_told_from_strangers_by_their_start_time(home: Home) -> None:
+    """A pid that the kernel has given to another program since must not be killed."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
+        try:
+            record = {"pid": stranger.pid, "started": "another boot:1"}
+            (home.run / "worker.json").write_text(json.dumps(record))
+            stop_leftovers(home, ["worker"], grace=5)
+            assert stranger.poll() is None
+            assert not (home.run / "worker.json").exists()
+        finally:
+            stranger.kill()

@@ -1,0 +1,105 @@
+"""What an operator runs: `tunery keys`, `tunery migrate`, `tunery doctor`."""
+
+import json
+import re
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from tests.fixtures.api import Api
+from tests.fixtures.shell import Shell
+
+# Keys and migrations
+
+
+def test_makes_lists_and_revokes_keys(operator: Shell, api: Api) -> None:
+    project = f"project-{uuid4().hex[:8]}"
+    made = operator.run("keys", "create", "--project", project, "--name", "laptop")
+    assert made.returncode == 0
+    token = made.stdout.strip()
+    assert token.startswith("tnr_")
+    assert token not in made.stderr
+
+    listing = operator.run("keys", "list", "--project", project, "--json")
+    assert token not in listing.stdout
+    (key,) = json.loads(listing.stdout)
+    assert (key["project"], key["name"], key["revoked_at"]) == (project, "laptop", None)
+
+    client = ["files", "list", "--json", "--base-url", api.url, "--api-key", token]
+    assert operator.run(*client).returncode == 0
+    assert operator.json("keys", "revoke", key["id"]) == {"id": key["id"], "revoked": True}
+    refused = operator.run(*client)
+    assert refused.returncode == 1
+    assert "revoked" in refused.stderr
+
+
+def test_the_secret_of_a_new_key_is_in_the_json_too(operator: Shell) -> None:
+    made = operator.json("keys", "create", "--project", "json")
+    assert made["key"].startswith(f"tnr_{made['id']}_")
+
+
+def test_revoking_an_unknown_key_is_refused(operator: Shell) -> None:
+    ended = operator.run("keys", "revoke", "0" * 32)
+    assert ended.returncode == 1
+    assert "tunery keys list" in ended.stderr
+
+
+def test_keys_find_the_database_of_a_running_up(shell: Shell, database_url: str) -> None:
+    home = shell.cwd / "state"
+    home.mkdir()
+    (home / "environment").write_text(f"AWS_ACCESS_KEY_ID=x\nTUNERY_DATABASE_URL={database_url}\n")
+    assert shell.json("keys", "create", "--home", home)["key"]
+
+
+def test_an_unreachable_database_is_exit_code_3(shell: Shell, closed_port: int) -> None:
+    url = f"postgresql://somebody:secret@127.0.0.1:{closed_port}/none"
+    for command in (["keys", "list"], ["migrate"]):
+        ended = shell.run(*command, TUNERY_DATABASE_URL=url)
+        assert (ended.returncode, ended.stdout) == (3, "")
+        assert "secret" not in ended.stderr
+
+
+def test_migrate_makes_the_tables_that_keys_ask_for(shell: Shell, servers: Any) -> None:
+    name = f"test_{uuid4().hex}"
+    url = servers.urls["database_url"]
+    shell.variables["TUNERY_DATABASE_URL"] = make_url(url).set(database=name).render_as_string(False)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+        try:
+            early = shell.run("keys", "list")
+            assert early.returncode == 2
+            assert "tunery migrate" in early.stderr
+            assert shell.run("migrate").returncode == 0
+            assert shell.json("keys", "list") == []
+        finally:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+# Doctor
+
+
+def test_doctor_says_of_each_part_what_is_wrong_and_what_to_do(tunery: Shell, closed_port: int) -> None:
+    closed = f"127.0.0.1:{closed_port}"
+    ended = tunery.run(
+        "doctor",
+        "--json",
+        TUNERY_API_KEY="tnr_wrong",
+        TUNERY_DATABASE_URL=f"postgresql://a:b@{closed}/x",
+        TUNERY_BROKER_URL=f"redis://{closed}/0",
+    )
+    assert ended.returncode == 1
+    report = json.loads(ended.stdout)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert report["ok"] is False
+    broken = {name for name, check in checks.items() if check["state"] == "fail"}
+    assert {"database", "broker", "object store", "API"} <= broken
+    assert "tunery keys create" in checks["API"]["advice"]
+    assert all(check["advice"] for check in checks.values() if check["state"] != "ok")
+    assert {"Python", "torch", "memory", "disk", "GPU"} <= set(checks)
+
+
+def test_doctor_knows_a_working_server_and_key(tunery: Shell, api: Api) -> None:
+    shown = tunery.run("doctor")
+    assert re.search(rf"✓ API +{api.url}/v1 answers", shown.stdout)

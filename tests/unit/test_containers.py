@@ -1,0 +1,176 @@
+"""What can be known of the images and the compose file without a container engine."""
+
+import re
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from cli.main import app
+from core.settings import SERVER_FIELDS, Settings
+from worker.supervisor import STOP_SECONDS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+CONDITIONS = {"service_healthy": "healthcheck", "service_completed_successfully": "command"}
+
+
+def instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """(COPY, "api ./api") and so on, without comments, continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / dockerfile).read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line.strip()]
+
+
+def only(dockerfile: str, name: str) -> str:
+    """The argument of the last instruction of this name."""
+    return [argument for found, argument in instructions(dockerfile) if found == name][-1]
+
+
+def is_sent_to_the_engine(path: str) -> bool:
+    """By the rules of .dockerignore: the last pattern that fits the path, or a folder above it, decides."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!").removeprefix("**/")
+        parts = Path(path).parts
+        above = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+        names = above if "**/" not in line else list(parts)
+        if line and not line.startswith("#") and any(fnmatch(name, pattern) for name in names):
+            sent = line.startswith("!")
+    return sent
+
+
+def assert_tunery_understands(arguments: list[str]) -> None:
+    """Parses the arguments with the real command line, and runs nothing."""
+    group = typer.main.get_command(app)
+    context = group.make_context("tunery", list(arguments))
+    name, command, rest = group.resolve_command(context, arguments)  # type: ignore[attr-defined]
+    command.make_context(name, rest, parent=context)
+
+
+def command_of(service: dict[str, Any]) -> list[str]:
+    build = service["build"]
+    dockerfile = "Dockerfile" if isinstance(build, str) else build["dockerfile"]
+    assert yaml.safe_load(only(dockerfile, "ENTRYPOINT")) == ["tunery"]
+    command: list[str] = service.get("command") or yaml.safe_load(only(dockerfile, "CMD"))
+    return command
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_what_an_image_copies_exists_and_is_sent_to_the_engine(dockerfile: str) -> None:
+    sources = [
+        source
+        for name, argument in instructions(dockerfile)
+        if name == "COPY"
+        for source in argument.split()[:-1]
+    ]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert is_sent_to_the_engine(source), source
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_copies_all_that_the_wheel_is_built_from(dockerfile: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = {
+        *project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"],
+        *("pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]),
+    }
+    copied = " ".join(argument for name, argument in instructions(dockerfile) if name == "COPY").split()
+    assert needed <= set(copied)
+
+
+@pytest.mark.parametrize(
+    "path", [".env", ".venv/bin/python", ".tunery/api-key", ".git/config", "demo-output"]
+)
+def test_no_secret_and_no_heap_of_files_is_sent_to_the_engine(path: str) -> None:
+    assert not is_sent_to_the_engine(path)
+
+
+def test_no_bytecode_is_sent_to_the_engine() -> None:
+    assert is_sent_to_the_engine("core/models.py")
+    assert not is_sent_to_the_engine("core/__pycache__/models.pyc")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_starts_a_command_of_tunery_and_not_as_root(dockerfile: str) -> None:
+    assert yaml.safe_load(only(dockerfile, "ENTRYPOINT")) == ["tunery"]
+    assert_tunery_understands(yaml.safe_load(only(dockerfile, "CMD")))
+    assert only(dockerfile, "USER") not in ("root", "0")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_runs_a_command_of_tunery(name: str) -> None:
+    assert_tunery_understands(command_of(OURS[name]))
+
+
+def test_the_service_has_its_parts() -> None:
+    assert sorted(command_of(service)[0] for service in OURS.values()) == ["api", "migrate", "worker"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_waits_for_services_that_can_tell_when_they_are_ready(name: str) -> None:
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        assert CONDITIONS[how["condition"]] in SERVICES[other], (other, how)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_of_ours_is_given_every_server_and_no_setting_that_does_not_exist(name: str) -> None:
+    environment = OURS[name]["environment"]
+    ours = {variable for variable in environment if variable.startswith("TUNERY_")}
+    fields = {f"TUNERY_{field.upper()}" for field in Settings.model_fields}
+    assert ours <= fields
+    assert {f"TUNERY_{field.upper()}" for field in SERVER_FIELDS} <= ours
+    Settings(**{variable.removeprefix("TUNERY_").lower(): environment[variable] for variable in ours})
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_sets_no_setting_that_does_not_exist(dockerfile: str) -> None:
+    text = " ".join(argument for name, argument in instructions(dockerfile) if name == "ENV")
+    fields = {f"TUNERY_{field.upper()}" for field in Settings.model_fields}
+    assert set(re.findall(r"TUNERY_\w+", text)) <= fields
+
+
+def test_servers_are_named_by_addresses_that_exist() -> None:
+    environment = OURS["api"]["environment"]
+    for field in ("database_url", "broker_url", "s3_endpoint_url"):
+        host = re.split(r"@|://", environment[f"TUNERY_{field.upper()}"])[-1].split(":")[0]
+        assert "healthcheck" in SERVICES[host], field
+
+
+def test_the_example_names_every_variable_and_keeps_no_secret() -> None:
+    example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    used = dict(re.findall(r"\$\{(\w+)(:?[?-][^}]*)?\}", COMPOSE))
+    assert set(used) == set(example)
+    for name in used:
+        secret = name.endswith(("PASSWORD", "KEY"))
+        assert used[name].startswith(":?" if secret else ":-"), name
+        assert bool(example[name]) != secret, name
+        if not secret:
+            assert example[name] == used[name].removeprefix(":-")
+
+
+def test_every_volume_is_declared_and_used() -> None:
+    used = {mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", ())}
+    assert used == set(yaml.safe_load(COMPOSE)["volumes"])
+
+
+def test_only_the_api_is_reachable_from_the_host_and_only_from_it() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"api"}
+    assert all(port.startswith("${TUNERY_ADDRESS:-127.0.0.1}:") for port in published["api"])
+
+
+def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:
+    worker = OURS["worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert "gpu" in device["capabilities"]
+    assert int(worker["stop_grace_period"].removesuffix("s")) > STOP_SECONDS

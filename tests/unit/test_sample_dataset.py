@@ -1,0 +1,85 @@
+"""The sample dataset: the same for everyone, checked, and with held-out tickets that training never shows."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.datasets.check import DatasetCheck
+from core.datasets.sample import ITEMS, PROBLEMS, held_out, score, write_sample
+
+RECORD = '{"team":"repairs","item":"kettle","order":"PE-4821","due":"now"}'
+
+
+def told(text: str) -> list[tuple[str, str]]:
+    """The pairs of problem and item that a ticket can be about."""
+    return [
+        (problem, item)
+        for problems in PROBLEMS.values()
+        for problem in problems
+        for item, names in ITEMS.items()
+        for name in names
+        if problem.format(item=name) in text
+    ]
+
+
+def test_writes_distinct_rows_that_pass_the_check(tmp_path: Path) -> None:
+    write_sample(tmp_path / "sample.jsonl", rows=500)
+    file = (tmp_path / "sample.jsonl").read_bytes()
+    check = DatasetCheck(max_row_bytes=2000)
+    check.feed(file)
+    report = check.finish()
+    assert (report.rows, report.findings) == (500, [])
+    assert len(set(file.splitlines())) == 500
+
+
+def test_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    for path, seed in zip(paths, (1, 1, 2), strict=True):
+        write_sample(path, rows=50, seed=seed)
+    one, same, other = (path.read_bytes() for path in paths)
+    assert one == same != other
+    assert held_out(20, seed=1) == held_out(20, seed=1) != held_out(20, seed=2)
+    assert held_out(50, seed=1)[:20] == held_out(20, seed=1)
+
+
+def test_holds_out_pairs_of_problem_and_item_that_training_never_shows(tmp_path: Path) -> None:
+    write_sample(tmp_path / "sample.jsonl", rows=3000)
+    rows = map(json.loads, (tmp_path / "sample.jsonl").open())
+    trained = {pair for row in rows for pair in told(row["messages"][1]["content"])}
+    asked = {pair for ticket in held_out(500, seed=7) for pair in told(ticket.text)}
+    assert len(trained) > 350
+    assert len(asked) > 80
+    assert not trained & asked
+
+
+def test_a_record_says_what_the_ticket_says() -> None:
+    for ticket in held_out(100):
+        record = json.loads(ticket.record)
+        (pair,) = told(ticket.text)
+        assert pair[0] in PROBLEMS[record["team"]]
+        assert pair[1] == record["item"]
+        number = record["order"].removeprefix("PE-")
+        assert number in ticket.text if number != "none" else not any(c.isdigit() for c in ticket.text)
+        assert ticket.row["messages"] == [*ticket.prompt, {"role": "assistant", "content": ticket.record}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (RECORD, 1),
+        (f" {RECORD}\n", 1),
+        (RECORD.replace(",", ", "), 0.5),
+        (RECORD.replace("now", "soon"), 0.375),
+        (RECORD.replace("now", "soon").replace("kettle", "pan"), 0.25),
+        (RECORD.replace("}", ',"mood":"cross"}'), 0.4),
+        ('{"team":"repairs"}', 0.125),
+        (RECORD[:-1], 0),
+        ("I am sorry about your kettle.", 0),
+        ("[1]", 0),
+        ("[" * 100_000, 0),
+        ("", 0),
+    ],
+)
+def test_scores_an_answer(answer: str, expected: float) -> None:
+    assert score(answer, RECORD) == expected
