@@ -10,6 +10,7 @@ import typer
 from cli import output
 from cli.database import open_database
 from cli.home import load_settings
+from cli.preparation import prepare_object_store
 
 # How long open requests may go on when the API is asked to stop.
 GRACE_SECONDS = 10
@@ -44,9 +45,17 @@ def worker() -> None:
 
 
 def migrate(json: output.Json = False) -> None:
-    """Bring the database's tables up to date; several processes may do so at once."""
+    """Bring the database's tables up to date, and make the bucket, where one is named and missing.
+
+    Several processes may do so at once.
+    """
     from core.schema import migrate as run_migrations
 
-    with open_database(load_settings().server("database_url")) as engine:
+    settings = load_settings()
+    with open_database(settings.server("database_url")) as engine:
         run_migrations(engine)
-    output.json({"migrated": True}) if json else output.note("The database is up to date")
+    done = "The database is up to date"
+    if settings.s3_endpoint_url or settings.s3_bucket:
+        prepare_object_store(settings)
+        done += f", and the bucket {settings.s3_bucket} is there"
+    output.json({"migrated": True}) if json else output.note(done)

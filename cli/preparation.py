@@ -1,4 +1,4 @@
-"""What `up` makes sure of before it serves: a bucket, the tables, and a first key."""
+"""What `up` makes sure of before it serves: a bucket (as `migrate` does), the tables, and a first key."""
 
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,14 @@ PROJECT = "default"
 
 def prepare_object_store(settings: "Settings") -> None:
     """Raises Unreachable, and ConfigurationError where the store refuses."""
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
     from core.storage import ObjectStore
 
     url = settings.server("s3_endpoint_url")
     try:
         ObjectStore(url, settings.server("s3_bucket")).ensure_bucket()
-    except HTTPClientError as error:
+    except (ConnectionError, HTTPClientError) as error:
         raise Unreachable(f"The object store at {url} does not answer: {error}") from error
     except (BotoCoreError, ClientError, ValueError) as error:
         raise ConfigurationError(

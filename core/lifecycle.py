@@ -7,7 +7,8 @@
 
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
 id and fence; where they no longer name an open run, it raises LeaseLost and nothing is written. All times
-are the database's. Locks are taken in one order: the job, then its run.
+are the database's. Locks are taken in one order: the job, then its run; the job's is one that lets events be
+added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds events.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidRequest, JobError, LeaseLost
@@ -66,7 +68,7 @@ def claim(session: Session, owner: str, lease_seconds: float, base_model: str | 
     query = select(Job).where(Job.status == "queued").order_by(Job.id).limit(1)
     if base_model is not None:
         query = query.where(Job.base_model == base_model)
-    job = session.scalars(query.with_for_update(skip_locked=True)).first()
+    job = session.scalars(query.with_for_update(skip_locked=True, key_share=True)).first()
     if job is None:
         return None
     job.fence += 1
@@ -105,7 +107,7 @@ def owned_job(session: Session, lease: Lease) -> Job:
         select(Job)
         .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .where(*_open_run(lease), Job.status == "running")
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     if job is None:
         raise LeaseLost(f"{lease.job_id}: fence {lease.fence} is not the owner any more")
@@ -155,7 +157,7 @@ def cancel(session: Session, job: Job) -> None:
 
     Raises InvalidRequest where the job has ended.
     """
-    session.refresh(job, with_for_update=True)
+    session.refresh(job, with_for_update={"key_share": True})
     if "cancelled" not in TRANSITIONS[job.status]:
         raise InvalidRequest(
             f"Job {job.id} has already {job.status if job.status != 'cancelled' else 'been cancelled'}; "
@@ -205,11 +207,13 @@ def record_event(
     level: str = "info",
     data: dict[str, Any] | None = None,
     type: str = "message",
+    event_id: str | None = None,
 ) -> None:
-    """Append to the job's log."""
-    session.add(
-        Event(id=new_id("ftevent-"), job_id=job_id, level=level, type=type, message=message, data=data)
+    """Append to the job's log. With an `event_id`, doing it twice adds one event."""
+    event = insert(Event).values(
+        id=event_id or new_id("ftevent-"), job_id=job_id, level=level, type=type, message=message, data=data
     )
+    session.execute(event.on_conflict_do_nothing(index_elements=[Event.id]))
 
 
 def fine_tuned_model_name(session: Session, job: Job) -> str:
@@ -223,7 +227,7 @@ def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int)
         select(Job)
         .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .where(Run.ended_at.is_(None), Job.status == "running", condition)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     ).all()
     for job in rows:
         job.lost_attempts += 1

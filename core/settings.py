@@ -12,12 +12,14 @@ SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
 
 
 class Settings(BaseSettings):
-    """Everything an operator can set. Each field is read from TUNERY_<NAME>.
+    """Everything an operator can set. Each field is read from TUNERY_<NAME>; an empty variable is none.
 
     Credentials of the object store are the usual AWS variables, which boto3 reads by itself.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TUNERY_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="TUNERY_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     home: Path = Field(Path(".tunery"), description="State folder: embedded servers, models, the first key")
     database_url: str | None = Field(None, description="postgresql://user:password@host:port/name")
@@ -43,7 +45,11 @@ class Settings(BaseSettings):
     )
     max_step_tokens: int = Field(1024, ge=64, description="Tokens computed at once; bounds activation memory")
 
-    log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
+    log_level: str = Field(
+        "info",
+        pattern=r"^(debug|info|warning|error)$",
+        description="The least important lines that are logged",
+    )
     log_json: bool = Field(False, description="One JSON object per log line instead of text")
 
     @property

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -11,6 +13,7 @@ from botocore.exceptions import ClientError
 
 PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
 CHUNK_BYTES = 256 * 1024
+DEFAULT_REGION = "us-east-1"  # S3 refuses it where it is named: it is the region of those who name none
 
 
 def file_key(file_id: str) -> str:
@@ -30,7 +33,8 @@ class ObjectStore:
 
     def __init__(self, endpoint_url: str, bucket: str) -> None:
         self._bucket = bucket
-        self._client = boto3.client(
+        # A session of its own: the default one would keep the credentials of the process's first client.
+        self._client = boto3.Session().client(
             "s3",
             endpoint_url=endpoint_url,
             config=Config(
@@ -38,19 +42,22 @@ class ObjectStore:
                 read_timeout=30,
                 max_pool_connections=32,
                 retries={"mode": "standard", "max_attempts": 4},
+                signature_version="s3v4",
                 s3={"addressing_style": "path"},
+                proxies={} if is_loopback(endpoint_url) else None,  # None: those of the environment
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
         )
 
     def ensure_bucket(self) -> None:
+        """Make the bucket in the client's region where it is missing; several processes may do so."""
         try:
-            self._client.head_bucket(Bucket=self._bucket)
+            self.check()
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
                 raise
-            self._client.create_bucket(Bucket=self._bucket)
+            self._create_bucket()
 
     def check(self) -> None:
         """Raises where the bucket cannot be reached."""
@@ -85,6 +92,18 @@ class ObjectStore:
 
     def writer(self, key: str) -> "ObjectWriter":
         return ObjectWriter(self._client, self._bucket, key)
+
+    def _create_bucket(self) -> None:
+        region = self._client.meta.region_name
+        where = (
+            {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != DEFAULT_REGION else {}
+        )
+        try:
+            self._client.create_bucket(Bucket=self._bucket, **where)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+            self.check()  # another process was faster; a stranger's bucket is refused here
 
 
 class ObjectWriter:
@@ -136,6 +155,15 @@ class ObjectWriter:
             **self._target, UploadId=self._upload_id, PartNumber=number, Body=part
         )
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine's own, which no proxy can reach."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _chunks(body: Any) -> Iterator[bytes]:

@@ -19,9 +19,9 @@ HEAD = """# Settings
 
 <!-- Written by docs/generate.py from core/settings.py; change it there. -->
 
-Every setting is an environment variable, read once when a process starts. A wrong value ends the process with
-a sentence that names the variable. `tunery up` also takes `--home`, `--host` and `--port`, `tunery api` the
-last two; an option wins over its variable.
+Every setting is an environment variable, read once when a process starts. An empty one counts as not set; a
+wrong value ends the process with a sentence that names the variable. `tunery up` also takes `--home`,
+`--host` and `--port`, `tunery api` the last two; an option wins over its variable.
 
 The first table's four go together: set all of them, or none and let `tunery up` start its own servers.
 """

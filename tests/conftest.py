@@ -1,3 +1,8 @@
-"""Fixtures of all tests: the real servers, and a real API on them. Nothing starts before a test asks."""
+"""Fixtures of all tests: real servers, a real API on them, a shell. Nothing starts before a test asks."""
 
-pytest_plugins = ("tests.fixtures.servers", "tests.fixtures.api", "tests.fixtures.stack")
+pytest_plugins = (
+    "tests.fixtures.servers",
+    "tests.fixtures.api",
+    "tests.fixtures.stack",
+    "tests.fixtures.shell",
+)

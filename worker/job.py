@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from worker.engine.adapters import TrainableAdapter, adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import Evaluation, evaluate
 from worker.engine.member import Member, StepResult
-from worker.publish import publish, write_adapter_folder
+from worker.publish import describe_dataset, publish, write_adapter_folder
 from worker.reporter import Reporter, StepMetrics
 
 EVALUATIONS_PER_EPOCH = 4
@@ -42,10 +43,15 @@ class TrainingJob:
     """
 
     def __init__(
-        self, sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, lease: Lease
+        self,
+        sessions: sessionmaker[Session],
+        store: ObjectStore,
+        settings: Settings,
+        lease: Lease,
+        claimed_at: float,
     ) -> None:
         self.lease = lease
-        self.reporter = Reporter(sessions, lease)
+        self.reporter = Reporter(sessions, lease, claimed_at)
         self.folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
         self._sessions = sessions
         self._store = store
@@ -60,6 +66,7 @@ class TrainingJob:
             training_file = session.get_one(File, self._row.training_file_id)
             validation_id = self._row.validation_file_id
             validation_file = session.get_one(File, validation_id) if validation_id else None
+        self._files = training_file, validation_file
         self._spec = JobSpec.model_validate(self._row.spec)
         self._fingerprint = self._make_fingerprint(training_file)
         rows = self._rows(training_file, "training_file").rows
@@ -77,6 +84,7 @@ class TrainingJob:
             self.folder / "resume",
             self._fingerprint,
         )
+        self._saved_step = self.member.step
         self._trained_tokens = self.member.trained_tokens
         self._seconds_per_step: float | None = None
         self._stepped_at = self._checkpoint_at = time.monotonic()
@@ -98,12 +106,15 @@ class TrainingJob:
         self._stepped_at = time.monotonic()  # evaluation and checkpoint are not the step's time
 
     def save_checkpoint(self) -> None:
-        """Commit the present state. Raises LeaseLost."""
+        """Commit the present state, unless it is committed. Raises LeaseLost."""
+        if self.member.step == self._saved_step:
+            return
         self._report_progress("saving a checkpoint", None)
         folder = self.folder / f"step-{self.member.step}"
         save_checkpoint(self.member, self.reporter, self._store, folder, self._fingerprint, self._metrics)
         shutil.rmtree(folder)
         drop_old_checkpoints(self._sessions, self._store, self.reporter)
+        self._saved_step = self.member.step
         self._checkpoint_at = time.monotonic()
         self._report_progress("training", None)
 
@@ -112,7 +123,8 @@ class TrainingJob:
         self._report_progress("publishing", None)
         folder = self.folder / "adapter"
         training = self._summary()
-        write_adapter_folder(folder, self.member.adapter, self._base, self._row, training)
+        dataset = describe_dataset(*self._files)
+        write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
         publish(folder, self._row, self.reporter, self._sessions, self._store, training)
 
     def fail(self, error: JobError) -> None:
@@ -130,6 +142,8 @@ class TrainingJob:
 
     def out_of_memory(self) -> JobError:
         """What to tell the client: the longest row, and what would fit."""
+        if self._adapter is None:
+            return JobError("out_of_memory", "The base model does not fit into the device's memory.", "model")
         longest = max(self.member.rows, key=lambda row: len(row.tokens_L))
         return JobError(
             "out_of_memory",
@@ -149,7 +163,10 @@ class TrainingJob:
         self.reporter.progress(Progress("reading data"))
         entry = self._base.entry
         max_length = self._spec.training.max_length or entry.max_length
-        stream = self._store.read(file.object_key)
+        try:
+            stream = self._store.read(file.object_key)
+        except FileNotFoundError as error:
+            raise JobError("file_not_found", f"The content of {file.id} is gone.", param) from error
         rendered = render(self._base.tokenizer, read_rows(stream), max_length, param)
         for lines, what in (
             (rendered.cut, f"are longer than {max_length} tokens and were cut"),
@@ -171,19 +188,21 @@ class TrainingJob:
                 full = self._evaluate(self._valid_rows)
             if self.member.finished or result.step % self._eval_steps() == 0:
                 valid = self._evaluate(self._valid_rows[:EVAL_ROWS])
-        return {
+        values: dict[str, float | None] = {
             "step": result.step,
             "total_steps": self.member.total_steps,
             "train_loss": result.loss,
             "train_mean_token_accuracy": result.accuracy,
-            "valid_loss": valid and valid.loss,
-            "valid_mean_token_accuracy": valid and valid.accuracy,
-            "full_valid_loss": full and full.loss,
-            "full_valid_mean_token_accuracy": full and full.accuracy,
+            "valid_loss": valid.loss if valid else None,
+            "valid_mean_token_accuracy": valid.accuracy if valid else None,
+            "full_valid_loss": full.loss if full else None,
+            "full_valid_mean_token_accuracy": full.accuracy if full else None,
             "learning_rate": result.learning_rate,
             "grad_norm": result.gradient_norm,
             "tokens_per_second": tokens_per_second,
         }
+        # A validation loss may overflow, and JSON has no number for that
+        return {name: value if value is None or isfinite(value) else None for name, value in values.items()}
 
     def _report_metrics(self) -> None:
         metrics = self._metrics

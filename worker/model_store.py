@@ -2,8 +2,7 @@
 
 import hashlib
 import importlib.util
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -15,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from core.artifacts import Artifact
 from core.catalog import BaseModelEntry
 from core.errors import JobError
+from worker.build_once import build_once
 
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 HASH_NAME = "published.sha256"
@@ -31,8 +31,7 @@ def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
         assert entry.path is not None
         return entry.path, _verified_weights(entry, entry.path)
     folder = store / entry.id / entry.revision
-    if not (folder / HASH_NAME).exists():
-        _make_folder(entry, folder)
+    build_once(folder, partial(_build, entry), _is_finished)
     return folder, (folder / HASH_NAME).read_text("ascii")
 
 
@@ -43,17 +42,13 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _make_folder(entry: BaseModelEntry, folder: Path) -> None:
-    """Build beside the final place and rename: a killed process leaves no half model."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        sha256 = _convert_wheel(entry, building) if entry.source == "wheel" else _download(entry, building)
-        (building / HASH_NAME).write_text(sha256, "ascii")
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+def _build(entry: BaseModelEntry, folder: Path) -> None:
+    sha256 = _convert_wheel(entry, folder) if entry.source == "wheel" else _download(entry, folder)
+    (folder / HASH_NAME).write_text(sha256, "ascii")
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / HASH_NAME).exists()
 
 
 def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +34,22 @@ RESULT_COLUMNS = {
 }
 
 
+def describe_dataset(training_file: File, validation_file: File | None) -> dict[str, Any]:
+    """What the adapter was trained on, for its manifest."""
+    files = {"training_file": training_file, "validation_file": validation_file}
+    return {
+        name: file and {"id": file.id, "sha256": file.sha256, "rows": file.rows}
+        for name, file in files.items()
+    }
+
+
 def write_adapter_folder(
-    folder: Path, adapter: TrainableAdapter, base: ResidentBase, job: Job, training: dict[str, Any]
+    folder: Path,
+    adapter: TrainableAdapter,
+    base: ResidentBase,
+    job: Job,
+    training: dict[str, Any],
+    dataset: Mapping[str, Any],
 ) -> None:
     """Everything that the adapter needs to load anywhere, and the manifest last."""
     adapter.save(folder)
@@ -47,6 +62,7 @@ def write_adapter_folder(
         "base_model": base.entry.repository,
         "base_revision": base.entry.revision,
         "base_sha256": base.published_sha256,
+        "dataset": dataset,
         "specification": job.spec,
         "training": training,
         "versions": library_versions(),

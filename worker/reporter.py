@@ -13,11 +13,12 @@ from typing import Any
 
 import structlog
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
 from core.errors import LeaseLost
+from core.ids import new_id
 from core.lifecycle import Lease, Progress
 from core.models import Metric
 
@@ -38,13 +39,14 @@ class StepMetrics:
 class Reporter:
     """One job's line to the database. `check` tells the training thread whether it still owns the job."""
 
-    def __init__(self, sessions: sessionmaker[Session], lease: Lease) -> None:
+    def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
+        """`claimed_at` is what time.monotonic() said before the claim."""
         self.lease = lease
         self._sessions = sessions
         self._flushing = threading.Lock()
         self._pending: list[Write] = []
         self._progress = Progress("preparing")
-        self._renewed_at = time.monotonic()
+        self._renewed_at = claimed_at
         self._lost = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reporter-{lease.job_id}", daemon=True)
@@ -64,14 +66,18 @@ class Reporter:
         self._progress = progress
 
     def event(self, message: str, level: str = "info", data: dict[str, Any] | None = None) -> None:
-        self._append(
+        event_id = new_id(
+            "ftevent-"
+        )  # made here, so that a flush repeated after a lost answer adds one event
+        self._pending.append(
             lambda session: lifecycle.record_event(
-                session, self.lease.job_id, message, level=level, data=data
+                session, self.lease.job_id, message, level=level, data=data, event_id=event_id
             )
         )
 
     def metrics(self, metrics: StepMetrics, message: str) -> None:
         """One step's values: a row of the series, and the event that OpenAI's clients read."""
+        event_id = new_id("ftevent-")
 
         def write(session: Session) -> None:
             row = insert(Metric).values(job_id=self.lease.job_id, step=metrics.step, data=metrics.data)
@@ -80,9 +86,11 @@ class Reporter:
                     index_elements=[Metric.job_id, Metric.step], set_={"data": row.excluded.data}
                 )
             )
-            lifecycle.record_event(session, self.lease.job_id, message, data=metrics.data, type="metrics")
+            lifecycle.record_event(
+                session, self.lease.job_id, message, data=metrics.data, type="metrics", event_id=event_id
+            )
 
-        self._append(write)
+        self._pending.append(write)
 
     def commit(self, write: Write) -> None:
         """Write what is pending, then `write`, in one fenced transaction, trying again while the lease lasts.
@@ -110,9 +118,6 @@ class Reporter:
         self._closing.set()
         self._thread.join()
 
-    def _append(self, write: Write) -> None:
-        self._pending.append(write)
-
     def _run(self) -> None:
         while not self._closing.wait(min(FLUSH_SECONDS, self.lease.seconds / 4)):
             try:
@@ -120,16 +125,17 @@ class Reporter:
             except LeaseLost:
                 self._lost = True
                 return
-            except DBAPIError as error:
-                if not _passing(error):
-                    raise
-                log.warning("heartbeat_failed", job=self.lease.job_id, error=str(error.orig))
+            except SQLAlchemyError as error:
+                # Passing or not, the next beat tries again; a lease that nothing renews runs out by itself
+                log.warning("heartbeat_failed", job=self.lease.job_id, error=str(error))
 
     def _flush(self, write: Write | None = None) -> None:
         with self._flushing:
             asked_at = time.monotonic()
             count = len(self._pending)  # the training thread may append meanwhile
             with self._sessions.begin() as session:
+                if write is not None:
+                    lifecycle.owned_job(session, self.lease)  # the job's lock comes before its run's
                 lifecycle.renew(session, self.lease, self._progress)
                 for pending in self._pending[:count]:
                     pending(session)

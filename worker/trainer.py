@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 import torch
@@ -27,6 +28,7 @@ from core.settings import Settings
 from core.storage import ObjectStore
 from worker.engine.base_model import ResidentBase, choose_device
 from worker.engine.loop import train_round
+from worker.engine.member import StepResult
 from worker.job import TrainingJob
 from worker.model_store import ensure_model
 
@@ -50,6 +52,7 @@ class Trainer:
         self._device = choose_device(settings.device)
         self._base: ResidentBase | None = None
         self._jobs: list[TrainingJob] = []
+        self._suspicious = False
         self._bell = threading.Event()
         self._stopping = threading.Event()
 
@@ -59,12 +62,12 @@ class Trainer:
         )
         while not self._stopping.is_set():
             self._bell.clear()
-            if not self._jobs and not self._claim():
+            if not self._jobs and not (self._store_answers() and self._claim()):
                 self._bell.wait(self._settings.sweep_seconds)
                 continue
             self._train_one_round()
         for job in list(self._jobs):
-            self._guard(job, lambda job=job: self._give_back(job))  # type: ignore[misc]
+            self._guard(job, partial(self._give_back, job))
             self._leave(job)
 
     def wake(self) -> None:
@@ -74,8 +77,21 @@ class Trainer:
         self._stopping.set()
         self._bell.set()
 
+    def _store_answers(self) -> bool:
+        """Whether jobs can be taken. Asked only after a server has failed a job: else one outage would fail
+        job after job."""
+        if self._suspicious:
+            try:
+                self._store.check()
+            except SERVER_ERRORS as error:
+                log.warning("store_unreachable", error=str(error))
+                return False
+            self._suspicious = False
+        return True
+
     def _claim(self) -> bool:
         """Take the next job and prepare it. False where nothing waits or the database is away."""
+        claimed_at = time.monotonic()
         try:
             with self._sessions.begin() as session:
                 lease = lifecycle.claim(session, self._owner, self._settings.lease_seconds)
@@ -85,7 +101,7 @@ class Trainer:
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
             return False
-        job = TrainingJob(self._sessions, self._store, self._settings, lease)
+        job = TrainingJob(self._sessions, self._store, self._settings, lease, claimed_at)
         self._jobs.append(job)
         self._guard(job, lambda: job.prepare(self._resident_base(base_model)))
         return True
@@ -109,17 +125,25 @@ class Trainer:
         for job in list(self._jobs):
             self._guard(job, job.reporter.check)
         jobs = [job for job in self._jobs if not job.member.finished]
-        if jobs:
-            assert self._base is not None
-            results = train_round(
-                self._base, [job.member for job in jobs], self._settings.max_step_tokens, self._must_abandon
-            )
-            for job in jobs:
-                if job.member.adapter.name in results:
-                    self._guard(job, lambda job=job: job.after_step(results[job.member.adapter.name]))  # type: ignore[misc]
+        results = self._results(jobs) if jobs else {}
+        for job in jobs:
+            result = results.get(job.member.adapter.name)
+            if result is not None:
+                self._guard(job, partial(job.after_step, result))
         for job in [job for job in self._jobs if job.member.finished]:
             self._guard(job, job.publish)
             self._leave(job)
+
+    def _results(self, jobs: list[TrainingJob]) -> Mapping[str, StepResult | JobError]:
+        """The round's outcome by adapter. What breaks the round itself, want of memory say, ends its jobs."""
+        assert self._base is not None
+        members = [job.member for job in jobs]
+        try:
+            return train_round(self._base, members, self._settings.max_step_tokens, self._must_abandon)
+        except Exception as error:
+            for job in jobs:
+                self._guard(job, partial(_raise, error))
+            return {}
 
     def _must_abandon(self) -> bool:
         return self._stopping.is_set() or any(job.reporter.lost for job in self._jobs)
@@ -142,6 +166,7 @@ class Trainer:
             self._fail(job, job.out_of_memory())
         except SERVER_ERRORS as error:
             log.warning("server_failed", job=job.lease.job_id, exc_info=error)
+            self._suspicious = True
             self._lose(job, f"A server that the trainer needs did not answer ({type(error).__name__})")
         except Exception as error:
             log.error("unexpected_error", job=job.lease.job_id, exc_info=error)
@@ -167,6 +192,10 @@ class Trainer:
         if job in self._jobs:
             self._jobs.remove(job)
             job.close()
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def main() -> None:

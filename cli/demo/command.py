@@ -17,7 +17,6 @@ from cli.demo.dataset import DemoDataset, own_dataset, sample_dataset
 from cli.demo.service import running_service, server_key
 from cli.errors import GaveUp, Refused
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings
-from core.catalog import SMOLLM2
 
 SAMPLE_OPTIONS: dict[str, Any] = {
     "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 8}}},
@@ -53,6 +52,8 @@ def run(data: Path | None, state: Home, folder: Path) -> None:
     """The whole demo; `state` is the service's folder, `folder` where the results go."""
     from openai import OpenAI
 
+    from core.catalog import SMOLLM2
+
     seconds: dict[str, float] = {}
     started = time.monotonic()
     with TemporaryDirectory(prefix="tunery-demo-") as scratch:
@@ -79,6 +80,8 @@ def run(data: Path | None, state: Home, folder: Path) -> None:
 
 
 def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) -> dict[str, Any]:
+    from core.catalog import SMOLLM2
+
     base = load_settings(home=state.path).models_folder / SMOLLM2.id / SMOLLM2.revision
     request, result = scratch / "request.json", scratch / "result.json"
     question = {

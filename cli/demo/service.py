@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
-
 from cli import output
 from cli.errors import GaveUp
 from cli.home import Home, read
@@ -49,6 +47,8 @@ def server_key(home: Home) -> str:
 
 
 def _answers(base_url: str) -> bool:
+    import httpx
+
     try:
         return httpx.get(f"{base_url.removesuffix('/v1')}/readyz", timeout=5, trust_env=False).is_success
     except httpx.HTTPError:

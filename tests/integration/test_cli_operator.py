@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy.engine import make_url
 
+from core.storage import ObjectStore
 from tests.fixtures.api import Api
 from tests.fixtures.shell import Shell
 
@@ -75,6 +76,24 @@ def test_migrate_makes_the_tables_that_keys_ask_for(shell: Shell, servers: Any) 
             assert shell.json("keys", "list") == []
         finally:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def test_migrate_makes_the_bucket_where_one_is_named(operator: Shell, servers: Any, closed_port: int) -> None:
+    bucket = f"bucket-{uuid4().hex[:8]}"
+    operator.variables |= servers.environment
+    operator.variables |= {
+        "TUNERY_S3_ENDPOINT_URL": servers.urls["s3_endpoint_url"],
+        "TUNERY_S3_BUCKET": bucket,
+    }
+    assert operator.json("migrate") == {"migrated": True}
+    ObjectStore(servers.urls["s3_endpoint_url"], bucket).check()
+    assert operator.json("migrate") == {"migrated": True}
+
+    half = operator.run("migrate", TUNERY_S3_BUCKET="")
+    assert half.returncode == 2
+    assert "TUNERY_S3_BUCKET" in half.stderr
+    away = operator.run("migrate", TUNERY_S3_ENDPOINT_URL=f"http://127.0.0.1:{closed_port}")
+    assert (away.returncode, away.stdout) == (3, "")
 
 
 # Doctor

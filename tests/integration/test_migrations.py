@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -178,6 +179,36 @@ def test_processes_that_migrate_at_once_wait_for_one_another(new_database: Calla
     arguments = [sys.executable, "-m", "cli.main", "migrate"]
     processes = [subprocess.Popen(arguments, env=environment, cwd=MIGRATIONS.parent) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert is_current(engine)
+
+
+def test_a_second_engine_migrates_while_the_first_one_keeps_its_connections(
+    new_database: Callable[[], Engine],
+) -> None:
+    first = new_database()
+    migrate(first)
+    with first.connect() as connection:
+        locks = connection.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
+    assert locks == 0
+    second = create_database(first.url.render_as_string(hide_password=False))
+    migrate(second)
+    second.dispose()
+
+
+def test_a_migration_may_take_longer_than_other_statements(
+    new_database: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.database.STATEMENT_TIMEOUT", 1)
+    engine = new_database()
+    migrate(engine)
+    command.downgrade(alembic_config(engine), "base")
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as connection:
+            connection.execute(text("LOCK TABLE alembic_version"))
+            migration = pool.submit(migrate, engine)
+            with pytest.raises(TimeoutError):
+                migration.result(1.5)
+        migration.result(30)
     assert is_current(engine)
 
 

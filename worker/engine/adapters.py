@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from core.jobspec import LoraAdapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.decoder import Factors
+from worker.engine.projection import FlatParameters, LowRank, Part, Place
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 
@@ -22,8 +22,7 @@ WEIGHTS_NAME = "adapter_model.safetensors"
 class TrainableAdapter:
     """One job's adapter, attached to the base model under `name`.
 
-    All its parameters are views of one flat fp32 tensor, and their gradients of another, so that clipping and
-    the optimizer touch two tensors instead of hundreds.
+    PEFT's parameters become views of one flat tensor, in which the A of one group lie side by side.
     """
 
     def __init__(self, base: ResidentBase, name: str, spec: LoraAdapter, seed: int) -> None:
@@ -32,11 +31,27 @@ class TrainableAdapter:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = _attach(base, name, lora_config(spec))
-        self._parameters = dict(self._named_parameters())
-        self.flat = torch.cat([p.data.flatten().float() for p in self._parameters.values()])
-        self.flat.grad = torch.zeros_like(self.flat)
-        _make_views(self.flat, self._parameters)
-        self.factors = dict(self._collect_factors())
+        modules = dict(self._lora_modules())
+        targets = [
+            (group_name, {module: columns for module, columns in group.columns.items() if module in modules})
+            for group_name, group in base.decoder.groups.items()
+        ]
+        ordered = [
+            parameter
+            for _, columns in targets
+            for part in ("lora_A", "lora_B")
+            for parameter in (getattr(modules[module], part)[name].weight for module in columns)
+        ]
+        self._refuse_others(ordered)
+        self.parameters = FlatParameters(torch.cat([p.data.flatten() for p in ordered]), base.dtype)
+        self.low_ranks: dict[str, LowRank] = {}
+        start = 0
+        for group_name, columns in targets:
+            if columns:
+                layers = [modules[module] for module in columns]
+                low_rank = self._place(start, layers, list(columns.values()))
+                self.low_ranks[group_name] = low_rank
+                start = low_rank.parts[-1].B.stop
 
     @property
     def config(self) -> LoraConfig:
@@ -69,15 +84,33 @@ class TrainableAdapter:
         """Take the adapter off the base model."""
         self._base.detach(self.name)
 
-    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for module_name, module in self._lora_modules():
-            for part in ("lora_A", "lora_B"):
-                yield f"{module_name}.{part}", getattr(module, part)[self.name].weight
+    def _place(self, start: int, layers: Sequence[Any], columns: Sequence[slice]) -> LowRank:
+        """A group's factors in the flat tensor, from `start`: first every A, then every B."""
+        ranks, parts = 0, []
+        As = [layer.lora_A[self.name].weight for layer in layers]
+        A = Place(start, (sum(a.shape[0] for a in As), As[0].shape[1]))
+        place = A.stop
+        for layer, a, output in zip(layers, As, columns, strict=True):
+            b = layer.lora_B[self.name].weight
+            _make_view(a, Place(start + ranks * a.shape[1], tuple(a.shape)), self.parameters)
+            B = Place(place, tuple(b.shape))
+            _make_view(b, B, self.parameters)
+            parts.append(Part(output, slice(ranks, ranks + a.shape[0]), B, float(layer.scaling[self.name])))
+            ranks, place = ranks + a.shape[0], B.stop
+        return LowRank(self.parameters, A, parts)
 
-    def _collect_factors(self) -> Iterator[tuple[str, Factors]]:
-        for module_name, module in self._lora_modules():
-            A, B = module.lora_A[self.name].weight, module.lora_B[self.name].weight
-            yield module_name, Factors(A, B, float(module.scaling[self.name]))
+    def _refuse_others(self, known: Sequence[nn.Parameter]) -> None:
+        """Raises JobError where PEFT made parameters that the engine would not train."""
+        ours = {id(parameter) for parameter in known}
+        for name, parameter in self._base.model.named_parameters():
+            if self.name in name.split(".") and id(parameter) not in ours:
+                module = name.split(".lora_")[0]
+                self.detach()
+                raise JobError(
+                    "invalid_adapter",
+                    f"{module} cannot be adapted; choose among the linear layers of the blocks.",
+                    "adapter.target_modules",
+                )
 
     def _lora_modules(self) -> Iterator[tuple[str, Any]]:
         for module_name, module in self._base.model.named_modules():
@@ -110,12 +143,7 @@ def _attach(base: ResidentBase, name: str, config: LoraConfig) -> PeftModel:
         raise JobError("invalid_adapter", f"PEFT refuses the adapter: {error}", "adapter") from error
 
 
-def _make_views(flat: Tensor, parameters: dict[str, nn.Parameter]) -> None:
-    assert flat.grad is not None
-    start = 0
-    for parameter in parameters.values():
-        view = slice(start, start + parameter.numel())
-        parameter.data = flat[view].view(parameter.shape)
-        parameter.grad = flat.grad[view].view(parameter.shape)
-        parameter.requires_grad_(True)
-        start += parameter.numel()
+def _make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+    parameter.data = place.of(parameters.master.detach())
+    parameter.grad = place.of(parameters.gradient)
+    parameter.requires_grad_(True)

@@ -6,7 +6,7 @@ grouped heads cost no copies of keys. Probabilities of short segments are saved,
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +43,26 @@ class Heads:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the token axis is cut: segments that do not see each other, and each token's rotation."""
+    """How the token axis is cut: segments that do not see each other, and each token's rotation.
+
+    One layout serves all layers of a micro-batch, and with it the masks that they share.
+    """
 
     segments: Sequence[tuple[int, int]]  # start and end on the token axis
     cos_TE: Tensor
     sin_TE: Tensor
+    _masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def causal_mask(self, block: slice, group: int) -> Tensor:
+        """0 where a query of the block may see a key before the block's end, else -inf: [G·Q, keys]."""
+        key = (block.start, block.stop)
+        if key not in self._masks:
+            device = self.cos_TE.device
+            queries = torch.arange(block.start, block.stop, device=device)[:, None]
+            hidden = torch.arange(block.stop, device=device)[None, :] > queries
+            mask = torch.zeros(hidden.shape, dtype=self.cos_TE.dtype, device=device)
+            self._masks[key] = mask.masked_fill_(hidden, float("-inf")).repeat(group, 1)
+        return self._masks[key]
 
 
 def segment_attention(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float) -> Tensor:
@@ -73,47 +88,49 @@ def segment_attention_plainly(qkv_TN: Tensor, heads: Heads, layout: Layout, scal
 class _SegmentAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, qkv_TN, heads, layout, scale):  # type: ignore[no-untyped-def]
+        rotated_TN = _rotate(qkv_TN, heads, layout)
         out_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.query * heads.size)
         saved = []
         for start, end in layout.segments:
             rows = slice(start, end)
-            q, k, v = _rotated_heads(qkv_TN, heads, layout, rows)
+            q, k, v = _by_heads(rotated_TN[rows], heads)
             out_JGLE = _grouped(out_TD[rows], heads)
             keep = end - start <= SAVED_LENGTH
             for block in _query_blocks(end - start):
-                p = _probabilities(q, k, block, scale)
+                p = _probabilities(q, k, block, layout, scale)
                 o = torch.bmm(p, v[:, : block.stop])
                 out_JGLE[:, :, block] = o.unflatten(1, (heads.group, -1))
                 saved.append(p if keep else None)
         ctx.heads, ctx.layout, ctx.scale = heads, layout, scale
-        ctx.save_for_backward(qkv_TN, *saved)
+        ctx.save_for_backward(rotated_TN, *saved)
         return out_TD
 
     @staticmethod
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
-        qkv_TN, *saved = ctx.saved_tensors
+        rotated_TN, *saved = ctx.saved_tensors
         heads, layout = ctx.heads, ctx.layout
         probabilities = iter(saved)
-        dqkv_TN = torch.empty_like(qkv_TN)
+        drotated_TN = torch.empty_like(rotated_TN)
         for start, end in layout.segments:
             rows = slice(start, end)
-            q, k, v = _rotated_heads(qkv_TN, heads, layout, rows)
+            q, k, v = _by_heads(rotated_TN[rows], heads)
             do_JGLE = _grouped(dout_TD[rows], heads)
-            dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+            dq_JGLE = _grouped(drotated_TN[rows, heads.query_columns], heads)
+            dk, dv = torch.zeros_like(k), torch.zeros_like(v)
             for block in _query_blocks(end - start):
                 seen = slice(0, block.stop)
                 p = next(probabilities)
                 if p is None:
-                    p = _probabilities(q, k, block, ctx.scale)
+                    p = _probabilities(q, k, block, layout, ctx.scale)
                 do = do_JGLE[:, :, block].flatten(1, 2)
                 dp = torch.bmm(do, v[:, seen].transpose(1, 2))
-                ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+                ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scale)
                 dv[:, seen].baddbmm_(p.transpose(1, 2), do)
-                dq[:, :, block] = torch.bmm(ds, k[:, seen]).mul_(ctx.scale).unflatten(1, (heads.group, -1))
-                q_block = q[:, :, block].flatten(1, 2)
-                dk[:, seen].baddbmm_(ds.transpose(1, 2), q_block, alpha=ctx.scale)
-            _write_gradient(dqkv_TN, dq, dk, dv, heads, layout, rows)
-        return dqkv_TN, None, None, None
+                dk[:, seen].baddbmm_(ds.transpose(1, 2), q[:, :, block].flatten(1, 2))
+                dq_JGLE[:, :, block] = torch.bmm(ds, k[:, seen]).unflatten(1, (heads.group, -1))
+            _split(drotated_TN[rows, heads.key_columns], heads).copy_(dk)
+            _split(drotated_TN[rows, heads.value_columns], heads).copy_(dv)
+        return _rotate(drotated_TN, heads, layout, back=True), None, None, None
 
 
 def _query_blocks(length: int) -> Iterator[slice]:
@@ -121,39 +138,19 @@ def _query_blocks(length: int) -> Iterator[slice]:
         yield slice(start, min(start + QUERY_BLOCK, length))
 
 
-def _probabilities(q_JGLE: Tensor, k_JLE: Tensor, block: slice, scale: float) -> Tensor:
+def _probabilities(q_JGLE: Tensor, k_JLE: Tensor, block: slice, layout: Layout, scale: float) -> Tensor:
     """Softmax of a block's scores over the keys it may see: [J, G·Q, keys]."""
     q = q_JGLE[:, :, block].flatten(1, 2)
-    mask = _causal_mask(block, q.dtype, q.device).repeat(q_JGLE.shape[1], 1)
-    scores = torch.baddbmm(mask, q, k_JLE[:, : block.stop].transpose(1, 2), alpha=scale)
-    return torch.softmax(scores, dim=-1)
+    mask = layout.causal_mask(block, q_JGLE.shape[1])
+    return torch.softmax(torch.baddbmm(mask, q, k_JLE[:, : block.stop].transpose(1, 2), alpha=scale), dim=-1)
 
 
-def _causal_mask(block: slice, dtype: torch.dtype, device: torch.device) -> Tensor:
-    queries = torch.arange(block.start, block.stop, device=device)[:, None]
-    keys = torch.arange(block.stop, device=device)[None, :]
-    zeros = torch.zeros(queries.shape[0], keys.shape[1], dtype=dtype, device=device)
-    return zeros.masked_fill_(keys > queries, float("-inf"))
-
-
-def _rotated_heads(
-    qkv_TN: Tensor, heads: Heads, layout: Layout, rows: slice
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [J, G, L, E], keys and values [J, L, E] of one segment, rotated, contiguous."""
-    q = _rotate(_split(qkv_TN[rows, heads.query_columns], heads), layout, rows)
-    k = _rotate(_split(qkv_TN[rows, heads.key_columns], heads), layout, rows)
-    v = _split(qkv_TN[rows, heads.value_columns], heads).contiguous()
-    return q.unflatten(0, (heads.key, heads.group)), k, v
-
-
-def _write_gradient(  # type: ignore[no-untyped-def]
-    dqkv_TN: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, heads: Heads, layout: Layout, rows: slice
-):
-    _split(dqkv_TN[rows, heads.query_columns], heads).copy_(
-        _rotate(dq.flatten(0, 1), layout, rows, back=True)
-    )
-    _split(dqkv_TN[rows, heads.key_columns], heads).copy_(_rotate(dk, layout, rows, back=True))
-    _split(dqkv_TN[rows, heads.value_columns], heads).copy_(dv)
+def _by_heads(rotated_LN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [J, G, L, E], keys and values [J, L, E] of one segment, contiguous."""
+    q = _grouped(rotated_LN[:, heads.query_columns], heads).contiguous()
+    k = _split(rotated_LN[:, heads.key_columns], heads).contiguous()
+    v = _split(rotated_LN[:, heads.value_columns], heads).contiguous()
+    return q, k, v
 
 
 def _split(x_LN: Tensor, heads: Heads) -> Tensor:
@@ -166,18 +163,21 @@ def _grouped(x_LD: Tensor, heads: Heads) -> Tensor:
     return _split(x_LD, heads).unflatten(0, (heads.key, heads.group))
 
 
-def _rotate(x_HLE: Tensor, layout: Layout, rows: slice, back: bool = False) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them."""
-    cos, sin = layout.cos_TE[rows], layout.sin_TE[rows]
-    half = cos.shape[-1] // 2
-    cos, sin = cos[:, :half], sin[:, :half]
-    if back:
-        sin = -sin
-    x1, x2 = x_HLE[..., :half], x_HLE[..., half:]
-    out = torch.empty(x_HLE.shape, dtype=x_HLE.dtype, device=x_HLE.device)
-    torch.mul(x1, cos, out=out[..., :half]).addcmul_(x2, sin, value=-1)
-    torch.mul(x2, cos, out=out[..., half:]).addcmul_(x1, sin)
-    return out
+def _rotate(x_TN: Tensor, heads: Heads, layout: Layout, back: bool = False) -> Tensor:
+    """Queries and keys rotated by their positions, values as they are, for the whole token axis.
+
+    Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them.
+    """
+    half = heads.size // 2
+    cos, sin = layout.cos_TE[:, None, :half], layout.sin_TE[:, None, :half]
+    turned = slice(0, heads.value_columns.start)
+    out_TN = torch.empty_like(x_TN)
+    x, out = (t[:, turned].unflatten(1, (-1, heads.size)) for t in (x_TN, out_TN))
+    sign = 1 if back else -1
+    torch.mul(x[..., :half], cos, out=out[..., :half]).addcmul_(x[..., half:], sin, value=sign)
+    torch.mul(x[..., half:], cos, out=out[..., half:]).addcmul_(x[..., :half], sin, value=-sign)
+    out_TN[:, heads.value_columns] = x_TN[:, heads.value_columns]
+    return out_TN
 
 
 def _rotate_plainly(x_HLE: Tensor, layout: Layout, rows: slice) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from worker.engine.attention import Heads, Layout, segment_attention
 from worker.engine.elementwise import rms_norm, swiglu
-from worker.engine.projection import LowRank, project
+from worker.engine.projection import LowRank, Share, project
 
 # Projections that read the same input, by the names that transformers and PEFT give them
 GROUPS = {
@@ -43,20 +43,15 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class Factors:
-    """One adapter's low-rank factors on one projection."""
-
-    A_RK: Tensor
-    B_NR: Tensor
-    scale: float
-
-
-@dataclass(frozen=True)
 class Group:
-    """A merged weight and the columns of its output that belong to each projection."""
+    """A merged weight, and the columns of its output that belong to each projection, by module name."""
 
     weight_NK: Tensor
     columns: Mapping[str, slice]
+
+
+Adapters = Mapping[str, Mapping[str, LowRank]]
+"""Factors by the adapter's name and the group's."""
 
 
 class Decoder:
@@ -72,20 +67,24 @@ class Decoder:
         self._eps = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
-        self.layers = [_Layer(model, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
+        self._layers = [_Layer(model, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
 
-    def hidden(self, batch: MicroBatch, adapters: Mapping[str, Mapping[str, Factors]]) -> Tensor:
+    @property
+    def groups(self) -> dict[str, Group]:
+        """Every projection that an adapter can be attached to, by the group's name."""
+        return {name: group for layer in self._layers for name, group in layer.groups.items()}
+
+    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
         """Final hidden states of the supervised positions, [S, D].
 
-        `adapters` maps an adapter's name to its factors by module name. The last block computes its output
-        projection and MLP for supervised positions only.
+        The last block computes its output projection and MLP for supervised positions only.
         """
         x_TD = self.embedding_VD[batch.tokens_T]
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
         layout = Layout(batch.segments, cos[0], sin[0])
-        for layer in self.layers[:-1]:
+        for layer in self._layers[:-1]:
             x_TD = layer.forward(x_TD, batch.adapter_rows, adapters, layout, self._heads, self._eps, None)
-        x_SD = self.layers[-1].forward(
+        x_SD = self._layers[-1].forward(
             x_TD, batch.adapter_rows, adapters, layout, self._heads, self._eps, batch.supervised_S
         )
         return rms_norm(x_SD, self.final_norm_D, self._eps)
@@ -96,7 +95,7 @@ class _Layer:
         self._name = name
         self._input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
         self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
-        self._groups = {key: _merge(model, name, projections) for key, projections in GROUPS.items()}
+        self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(  # type: ignore[no-untyped-def]
         self, x_TD, rows, adapters, layout: Layout, heads: Heads, eps: float, supervised_S: Tensor | None
@@ -110,15 +109,14 @@ class _Layer:
         gate_up_TI = self._project("gate_up", rms_norm(x_TD, self._mlp_norm_D, eps), rows, adapters)
         return x_TD + self._project("down", swiglu(gate_up_TI), rows, adapters)
 
-    def _project(self, key: str, x_TK: Tensor, rows: Mapping[str, slice], adapters: Any) -> Tensor:
-        group = self._groups[key]
-        low_ranks = [
-            LowRank(adapter_rows, columns, factors.A_RK, factors.B_NR, factors.scale)
-            for adapter, adapter_rows in rows.items()
-            for projection, columns in group.columns.items()
-            if (factors := adapters[adapter].get(f"{self._name}.{projection}")) is not None
+    def _project(self, key: str, x_TK: Tensor, rows: Mapping[str, slice], adapters: Adapters) -> Tensor:
+        name = f"{self._name}.{key}"
+        shares = [
+            Share(tokens, adapters[adapter][name])
+            for adapter, tokens in rows.items()
+            if name in adapters[adapter]
         ]
-        return project(x_TK, group.weight_NK, low_ranks)
+        return project(x_TK, self.groups[name].weight_NK, shares)
 
 
 def refuse_unsupported(config: Any) -> None:
@@ -143,14 +141,14 @@ def refuse_unsupported(config: Any) -> None:
             )
 
 
-def _merge(model: nn.Module, layer: str, projections: Sequence[str]) -> Group:
+def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> Group:
     """One matrix for projections of the same input; the model's own parameters become views of it."""
-    parameters = [model.get_parameter(f"{layer}.{projection}.weight") for projection in projections]
-    merged_NK = torch.cat([p.data for p in parameters]) if len(parameters) > 1 else parameters[0].data
+    parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
+    merged_NK = torch.cat([parameter.data for parameter in parameters.values()])
     columns, start = {}, 0
-    for projection, parameter in zip(projections, parameters, strict=True):
-        columns[projection] = slice(start, start + parameter.shape[0])
-        parameter.data = merged_NK[columns[projection]]
+    for name, parameter in parameters.items():
+        columns[name] = slice(start, start + parameter.shape[0])
+        parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
     return Group(merged_NK, columns)
 

@@ -55,6 +55,8 @@ def train_round(
     shares = [Share(name, rows, 1 / sum(row.supervised for row in rows)) for name, rows in batches.items()]
     sums = {name: _Sum() for name in batches}
     adapters = [member.adapter for member in members]
+    for adapter in adapters:
+        adapter.parameters.refresh()
     for batch in pack(shares, max_tokens, base.device):
         if abandon():
             for member in members:
@@ -71,6 +73,7 @@ def evaluate(
     base: ResidentBase, adapter: TrainableAdapter, rows: Sequence[Row], max_tokens: int
 ) -> Evaluation:
     """Loss and accuracy of `adapter` on `rows`, without training."""
+    adapter.parameters.refresh()
     sums = {adapter.name: _Sum()}
     for batch in pack([Share(adapter.name, rows, 0.0)], max_tokens, base.device):
         _add(sums, batch, _forward(base, batch, [adapter]))
@@ -78,7 +81,7 @@ def evaluate(
 
 
 def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter]) -> TokenLosses:
-    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.factors for adapter in adapters})
+    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks for adapter in adapters})
     return token_losses(hidden_SD, base.decoder.head_VD, batch.labels_S, batch.weights_S)
 
 

@@ -46,7 +46,7 @@ class Member:
         self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
         training = spec.training
         self._optimizer = torch.optim.AdamW(
-            [adapter.flat],
+            [adapter.parameters.master],
             lr=spec.peak_learning_rate,
             betas=BETAS,
             eps=EPS,
@@ -86,7 +86,7 @@ class Member:
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
         """Clip the gathered gradient, update, advance. Raises JobError before the update where not finite."""
-        gradient = self._gradient
+        gradient = self.adapter.parameters.gradient
         norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
             lines = ", ".join(str(row.line) for row in rows)
@@ -108,21 +108,21 @@ class Member:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Moments of AdamW, flat, in the order of the adapter's parameters."""
-        state = self._optimizer.state[self.adapter.flat]
+        state = self._optimizer.state[self._master]
         return {"exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
 
     def restore(self, step: int, moments: dict[str, Tensor]) -> None:
         """Continue after `step`; the adapter's weights are loaded beforehand."""
-        self._optimizer.state[self.adapter.flat] = {
+        self._optimizer.state[self._master] = {
             "step": torch.tensor(float(step)),
-            "exp_avg": moments["exp_avg"].to(self.adapter.flat.device).clone(),
-            "exp_avg_sq": moments["exp_avg_sq"].to(self.adapter.flat.device).clone(),
+            "exp_avg": moments["exp_avg"].to(self._master.device).clone(),
+            "exp_avg_sq": moments["exp_avg_sq"].to(self._master.device).clone(),
         }
         self.step = step
 
     def forget_gradient(self) -> None:
         """Drop what an abandoned round has gathered."""
-        self._gradient.zero_()
+        self.adapter.parameters.gradient.zero_()
 
     def _rows_after(self, step: int) -> list[Row]:
         epoch, place = divmod(step, self.steps_per_epoch)
@@ -131,6 +131,5 @@ class Member:
         return [self.rows[index] for index in chosen]
 
     @property
-    def _gradient(self) -> Tensor:
-        assert self.adapter.flat.grad is not None
-        return self.adapter.flat.grad
+    def _master(self) -> Tensor:
+        return self.adapter.parameters.master

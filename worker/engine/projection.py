@@ -2,73 +2,134 @@
 
     y = x Wᵀ + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
-W may hold several projections of the same input, one below the other (queries, keys and values). Each adapter
-works on its own contiguous run of tokens. Saved for the backward pass are x, which the caller shares, and the
-rank-R product; W gets no gradient and x no copy in another type.
+W may hold several projections of one input, one below the other (queries, keys and values); then the A of one
+adapter lie below each other too and take one product. Each adapter works on its own contiguous run of tokens.
+Saved for the backward pass are x, which the caller shares, and the rank-R product; W gets no gradient, and
+the factors' gradients are added in place.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class LowRank:
-    """One adapter's factors on one projection of a group. A_RK and B_NR are fp32 parameters."""
+class FlatParameters:
+    """All parameters of one adapter in one tensor: fp32 to optimise, a copy in the type that is computed in.
 
-    rows: slice  # of the token axis: the adapter's tokens
-    columns: slice  # of the group's outputs: the projection
-    A_RK: Tensor
-    B_NR: Tensor
+    `master.grad` gathers the gradient. One tensor instead of hundreds makes clipping, the optimizer and the
+    copy a few operations.
+    """
+
+    def __init__(self, values: Tensor, dtype: torch.dtype) -> None:
+        self.master = values.float().requires_grad_()
+        self.master.grad = torch.zeros_like(self.master)
+        self.low = self.master.detach() if dtype == torch.float32 else self.master.detach().to(dtype)
+
+    @property
+    def gradient(self) -> Tensor:
+        assert self.master.grad is not None
+        return self.master.grad
+
+    def refresh(self) -> None:
+        """Compute with the present values from here on."""
+        if self.low.dtype != self.master.dtype:
+            self.low.copy_(self.master.detach())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a matrix stands in a flat tensor."""
+
+    start: int
+    shape: tuple[int, int]
+
+    @property
+    def stop(self) -> int:
+        return self.start + prod(self.shape)
+
+    def of(self, flat: Tensor) -> Tensor:
+        return flat[self.start : self.stop].view(self.shape)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One projection of a group: its columns of the output, its ranks among the group's, its B [N, R]."""
+
+    columns: slice
+    ranks: slice
+    B: Place
     scale: float
 
 
-def project(x_TK: Tensor, W_NK: Tensor, adapters: Sequence[LowRank]) -> Tensor:
+class LowRank:
+    """One adapter's factors on a group of projections of one input. A is [ΣR, K], all ranks of the group."""
+
+    def __init__(self, parameters: FlatParameters, A: Place, parts: Sequence[Part]) -> None:
+        self.parameters, self.A, self.parts = parameters, A, parts
+        self.A_RK, self.dA_RK = A.of(parameters.low), A.of(parameters.gradient)
+        self.Bs_NR = [part.B.of(parameters.low) for part in parts]
+        self.dBs_NR = [part.B.of(parameters.gradient) for part in parts]
+
+
+@dataclass(frozen=True)
+class Share:
+    """An adapter's part in a projection: its tokens on the axis, and its factors."""
+
+    rows: slice
+    low_rank: LowRank
+
+
+def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """y_TN for the tokens of all adapters at once; the optimised twin of `project_plainly`."""
-    factors = [factor for adapter in adapters for factor in (adapter.A_RK, adapter.B_NR)]
-    return _Projection.apply(x_TK, W_NK, adapters, *factors)
+    return _Projection.apply(x_TK, W_NK, shares, *(share.low_rank.parameters.master for share in shares))
 
 
-def project_plainly(x_TK: Tensor, W_NK: Tensor, adapters: Sequence[LowRank]) -> Tensor:
+def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """What `project` must equal, left to autograd."""
     y_TN = x_TK @ W_NK.T
-    for a in adapters:
-        z_TR = x_TK[a.rows] @ a.A_RK.to(x_TK.dtype).T
-        update_TN = torch.zeros_like(y_TN)
-        update_TN[a.rows, a.columns] = a.scale * (z_TR @ a.B_NR.to(x_TK.dtype).T)
-        y_TN = y_TN + update_TN
+    for share in shares:
+        low_rank, master = share.low_rank, share.low_rank.parameters.master
+        z_TR = x_TK[share.rows] @ low_rank.A.of(master).to(x_TK.dtype).T
+        for part in low_rank.parts:
+            update_TN = torch.zeros_like(y_TN)
+            B_NR = part.B.of(master).to(x_TK.dtype)
+            update_TN[share.rows, part.columns] = part.scale * (z_TR[:, part.ranks] @ B_NR.T)
+            y_TN = y_TN + update_TN
     return y_TN
 
 
 class _Projection(torch.autograd.Function):
+    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself.
+
     @staticmethod
-    def forward(ctx, x_TK, W_NK, adapters, *_factors):  # type: ignore[no-untyped-def]
+    def forward(ctx, x_TK, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
         y_TN = x_TK @ W_NK.T
-        saved = []
-        for a in adapters:
-            A_RK, B_NR = a.A_RK.to(x_TK.dtype), a.B_NR.to(x_TK.dtype)
-            z_TR = x_TK[a.rows] @ A_RK.T
-            y_TN[a.rows, a.columns].addmm_(z_TR, B_NR.T, alpha=a.scale)
-            saved += [A_RK, B_NR, z_TR]
-        ctx.adapters = adapters
-        ctx.save_for_backward(x_TK, W_NK, *saved)
+        products = []
+        for share in shares:
+            low_rank = share.low_rank
+            z_TR = x_TK[share.rows] @ low_rank.A_RK.T
+            for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
+                y_TN[share.rows, part.columns].addmm_(z_TR[:, part.ranks], B_NR.T, alpha=part.scale)
+            products.append(z_TR)
+        ctx.shares = shares
+        ctx.save_for_backward(x_TK, W_NK, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        x_TK, W_NK, *saved = ctx.saved_tensors
+        x_TK, W_NK, *products = ctx.saved_tensors
         dx_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
-        gradients: list[Tensor] = []
-        for a, (A_RK, B_NR, z_TR) in zip(ctx.adapters, _in_threes(saved), strict=True):
-            dy = dy_TN[a.rows, a.columns]
-            dz_TR = (dy @ B_NR).mul_(a.scale)
-            gradients += [(dz_TR.T @ x_TK[a.rows]).float(), (dy.T @ z_TR).float().mul_(a.scale)]
+        for share, z_TR in zip(ctx.shares, products, strict=True):
+            low_rank = share.low_rank
+            dz_TR = torch.empty_like(z_TR)
+            for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True):
+                dy = dy_TN[share.rows, part.columns]
+                dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
+                dB_NR.add_(dy.T @ z_TR[:, part.ranks], alpha=part.scale)
+            low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
             if dx_TK is not None:
-                dx_TK[a.rows].addmm_(dz_TR, A_RK)
-        return dx_TK, None, None, *gradients
-
-
-def _in_threes(tensors: list[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    return zip(tensors[0::3], tensors[1::3], tensors[2::3], strict=True)
+                dx_TK[share.rows].addmm_(dz_TR, low_rank.A_RK)
+        return dx_TK, None, None, *(None for _ in ctx.shares)

@@ -35,19 +35,30 @@ def assert_twins_agree(
 
 @DTYPES
 def test_projection_with_two_adapters_on_their_own_rows(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    x, W = torch.randn(50, 32).to(dtype), torch.randn(24, 32).to(dtype)
-    factors = [torch.randn(shape) / 4 for shape in [(4, 32), (16, 4), (2, 32), (8, 2)]]
-
-    def run(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def call(x: Tensor, A1: Tensor, B1: Tensor, A2: Tensor, B2: Tensor) -> Tensor:
-            first = projection.LowRank(slice(0, 30), slice(0, 16), A1, B1, 2.0)
-            second = projection.LowRank(slice(30, 50), slice(16, 24), A2, B2, 0.5)
-            return function(x, W, [first, second])
-
-        return call
-
-    assert_twins_agree(dtype, run(projection.project), run(projection.project_plainly), x, *factors)
+    """The first adapts two of the group's three projections, with different ranks, the second one."""
+    outcomes = []
+    for function in (projection.project, projection.project_plainly):
+        torch.manual_seed(0)
+        x = torch.randn(50, 32).to(dtype).requires_grad_()
+        W = torch.randn(24, 32).to(dtype)
+        first, second = (projection.FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
+        A = projection.Place(0, (6, 32))
+        parts = [
+            projection.Part(slice(0, 16), slice(0, 4), projection.Place(A.stop, (16, 4)), 2.0),
+            projection.Part(slice(20, 24), slice(4, 6), projection.Place(A.stop + 64, (4, 2)), 0.5),
+        ]
+        alone = [projection.Part(slice(16, 20), slice(0, 3), projection.Place(96, (4, 3)), 1.5)]
+        shares = [
+            projection.Share(slice(0, 30), projection.LowRank(first, A, parts)),
+            projection.Share(slice(30, 50), projection.LowRank(second, projection.Place(0, (3, 32)), alone)),
+        ]
+        y = function(x, W, shares)
+        y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
+        outcomes.append([y, x.grad, first.gradient, second.gradient])
+    for ours, plain in zip(*outcomes, strict=True):
+        assert ours is not None
+        assert plain is not None
+        assert relative_difference(ours, plain) < TOLERANCE[dtype]
 
 
 @DTYPES

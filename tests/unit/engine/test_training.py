@@ -61,7 +61,7 @@ def train(base: ResidentBase, members: list[Member], rounds: int) -> dict[str, l
 def randomize(adapter: TrainableAdapter) -> None:
     """B starts at zero, where half of the gradients vanish: any mistake there would pass."""
     with torch.no_grad():
-        adapter.flat.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+        adapter.parameters.master.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
 
 
 def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
@@ -84,13 +84,12 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(base: ResidentBas
     model.set_adapter("job")
     expected = peft_loss(model, rows)
     expected.backward()
-    assert member.adapter.flat.grad is not None
-    expected_gradient = member.adapter.flat.grad.clone()
+    expected_gradient = member.adapter.parameters.gradient.clone()
     member.forget_gradient()
     seen: list[torch.Tensor] = []
     member.take_step = lambda _rows, loss, accuracy: (
         seen.append(  # type: ignore[method-assign]
-            member.adapter.flat.grad.clone()  # type: ignore[union-attr]
+            member.adapter.parameters.gradient.clone()
         )
         or StepResult(1, loss, accuracy, 0, 0, 0)
     )
@@ -105,7 +104,7 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(base: ResidentBase
     second = make_member(base, "second", make_spec(), make_rows(12, 0))
     train_round(base, [first], max_tokens=30)
     train_round(base, [second], max_tokens=10_000)
-    assert torch.allclose(first.adapter.flat, second.adapter.flat, atol=1e-6)
+    assert torch.allclose(first.adapter.parameters.master, second.adapter.parameters.master, atol=1e-6)
 
 
 def test_a_job_trained_beside_others_equals_the_job_alone(base: ResidentBase) -> None:
@@ -129,7 +128,7 @@ def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> 
     train(base, [first], 6)
     second = make_member(base, "second", make_spec(), make_rows(12, 0))
     train(base, [second], 6)
-    assert torch.equal(first.adapter.flat, second.adapter.flat)
+    assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
 
 
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(base: ResidentBase, tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(base: ResidentBase,
     resumed.restore(4, first_half.optimizer_tensors())
     train(base, [resumed], 2)
     assert resumed.finished
-    assert torch.equal(resumed.adapter.flat, whole.adapter.flat)
+    assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
 
 
 def test_training_lowers_the_loss(base: ResidentBase) -> None:
@@ -174,34 +173,42 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
 def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_rows(base: ResidentBase) -> None:
     member = make_member(base, "job", make_spec(), make_rows(12, 0))
     with torch.no_grad():
-        member.adapter.flat[0] = float("nan")
-    before = member.adapter.flat.clone()
+        member.adapter.parameters.master[0] = float("nan")
+    before = member.adapter.parameters.master.clone()
     lines = sorted(row.line for row in member.next_rows)
     (result,) = train_round(base, [member], MAX_TOKENS).values()
     assert isinstance(result, JobError)
     assert result.code == "non_finite_loss"
     assert all(str(line) in result.message for line in lines)
-    assert torch.equal(member.adapter.flat.isnan(), before.isnan())
+    assert torch.equal(member.adapter.parameters.master.isnan(), before.isnan())
     assert member.step == 0
 
 
 def test_an_abandoned_round_moves_nobody(base: ResidentBase) -> None:
     member = make_member(base, "job", make_spec(), make_rows(12, 0))
-    before = member.adapter.flat.clone()
+    before = member.adapter.parameters.master.clone()
     answers = iter([False, True])
     assert train_round(base, [member], 30, abandon=lambda: next(answers)) == {}
     assert member.step == 0
-    assert torch.equal(member.adapter.flat, before)
+    assert torch.equal(member.adapter.parameters.master, before)
     reference = make_member(base, "reference", make_spec(), make_rows(12, 0))
     train(base, [member], 2)
     train(base, [reference], 2)
-    assert torch.equal(member.adapter.flat, reference.adapter.flat)
+    assert torch.equal(member.adapter.parameters.master, reference.adapter.parameters.master)
 
 
 def test_a_target_that_the_model_lacks_is_refused_by_name(base: ResidentBase) -> None:
     spec = LoraAdapter(target_modules=["no_such_proj"])
     with pytest.raises(JobError, match="no_such_proj"):
         TrainableAdapter(base, "job", spec, 0)
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_a_target_outside_the_blocks_is_refused_and_not_left_untrained(
+    base: ResidentBase, target: str
+) -> None:
+    with pytest.raises(JobError, match=f"{target} cannot be adapted"):
+        TrainableAdapter(base, "job", LoraAdapter(target_modules=["q_proj", target]), 0)
 
 
 def test_an_adapter_can_be_attached_after_the_last_one_left(base: ResidentBase, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""How many floating-point operations a LoRA run cannot do without, whoever trains it.
+
+Counted are the products that every exact trainer needs. What one of them does on top (padding, activations
+computed twice, gradients of frozen weights) is not credited, so it lowers that trainer's share.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from machine import linear_shapes
+
+RANK = 16  # of the adapters that all trainers are asked for
+
+
+def needed_operations(base: Path, lengths: list[int], answer_tokens: int, rank: int = RANK) -> float:
+    """Floating-point operations of one epoch: forward, input gradient, and the adapters' own gradient.
+
+    With T tokens in rows of length t, S of them supervised, L layers, hidden size d, vocabulary V, and N
+    weights in the matrices m x n of all layers (without embedding and head), each adapted with rank r:
+
+        4 N T  +  4 d V S  +  7 d L sum(t^2)  +  6 r T sum(m + n)
+
+    The third term is causal attention, half of a t x t square in each of two products forward and five
+    backward. Lengths count tokens. Raises FileNotFoundError without a config.json in `base`.
+    """
+    config = json.loads((base / "config.json").read_text())
+    shapes = linear_shapes(base)
+    layers, hidden, tokens = config["num_hidden_layers"], config["hidden_size"], sum(lengths)
+    weights = layers * sum(inputs * outputs for inputs, outputs in shapes.values())
+    sides = layers * sum(inputs + outputs for inputs, outputs in shapes.values())
+    attention_width = shapes["q_proj"][1]
+    return float(
+        4 * weights * tokens
+        + 4 * hidden * config["vocab_size"] * answer_tokens
+        + 7 * attention_width * layers * sum(length**2 for length in lengths)
+        + 6 * rank * sides * tokens
+    )
+
+
+def share_of_ceiling(operations: float, seconds: float, ceiling_gflops: float) -> float:
+    """Which part of the measured rate the needed work ran at; 1 is a run of matrix products alone."""
+    return operations / seconds / (ceiling_gflops * 1e9)

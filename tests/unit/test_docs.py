@@ -1,0 +1,98 @@
+"""The documents keep up with the code, and their links lead somewhere."""
+
+import ast
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import cli.errors
+from cli.main import app, exit_code
+from core.catalog import load_catalog
+from core.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+CLI_PAGE = (ROOT / "docs/reference/cli.md").read_text()
+OF_LLAMA_ARCHITECTURE = {f"HuggingFaceTB/SmolLM2-{size}-Instruct" for size in ("135M", "360M", "1.7B")}
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every command of `tunery`, as the words that a user types after it."""
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        yield from ((name, below) for below in inner) if inner else ((name,),)
+
+
+def finding_codes() -> set[str]:
+    """What stands for `code` where core/datasets makes a Finding or an Unreadable."""
+    places = {"Finding": 1, "Unreadable": 0}
+    found = set()
+    for source in (ROOT / "core/datasets").glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places:
+                code = node.args[places[node.func.id]]
+                if isinstance(code, ast.Constant):
+                    found.add(str(code.value))
+    return found
+
+
+def supported_architectures() -> tuple[str, ...]:
+    source = (ROOT / "worker/engine/decoder.py").read_text()
+    found: tuple[str, ...] = ast.literal_eval(re.search(r"^SUPPORTED = (\(.*\))$", source, re.MULTILINE)[1])  # type: ignore[index]
+    return found
+
+
+def test_the_page_of_settings_is_what_the_code_says() -> None:
+    check = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert check.returncode == 0, check.stderr
+
+
+def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
+    page = (ROOT / "docs/datasets.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", page.partition("\n## Findings\n")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(finding_codes())
+
+
+@pytest.mark.parametrize("where", ["core/catalog.py", "docs/how-to/add-a-base-model.md"])
+def test_an_example_of_a_catalog_can_be_read_and_says_what_trains(where: str, tmp_path: Path) -> None:
+    """The engine's source is read, not imported: it would bring torch along."""
+    page = (ROOT / where).read_text()
+    text = textwrap.dedent((ast.get_docstring(ast.parse(page)) or "") if where.endswith(".py") else page)
+    example = re.search(r"^( *)\[\[model\]\]\n(?:.+\n|\n(?=\1\[\[))*", text, re.MULTILINE)
+    assert example
+    file = tmp_path / "catalog.toml"
+    file.write_text(textwrap.dedent(example[0]).partition("```")[0])
+    for entry in load_catalog(file):
+        assert entry.repository in OF_LLAMA_ARCHITECTURE
+    for architecture in supported_architectures():
+        assert architecture in page
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_the_page_of_the_command_line_has_every_command(command: tuple[str, ...]) -> None:
+    head, *below = command
+    rows = [line.split("|")[1] for line in CLI_PAGE.splitlines() if line.startswith(f"| `tunery {head}")]
+    assert any(set(below) <= set(re.findall(r"[a-z]+", row)) for row in rows)
+
+
+def test_the_page_of_the_command_line_has_every_exit_code() -> None:
+    errors = [error for error in vars(cli.errors).values() if hasattr(error, "exit_code")]
+    codes = {0, 130, exit_code(ConfigurationError("")), *(error.exit_code for error in errors)}
+    listed = re.findall(r"^\| (\d+) \|", CLI_PAGE, re.MULTILINE)
+    assert sorted(map(int, listed)) == sorted(codes)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_something_that_exists(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not missing

@@ -1,0 +1,48 @@
+"""What an adapter's folder says about itself."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from core.catalog import SMOLLM2
+from core.jobspec import Hyperparameters, JobSpec
+from core.models import File, Job
+from worker.publish import describe_dataset, write_adapter_folder
+
+SPEC = JobSpec(
+    base_model=SMOLLM2.id,
+    seed=1,
+    hyperparameters=Hyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=1.0),
+)
+TRAINING = {
+    "steps": 30,
+    "trained_tokens": 4000,
+    "train_loss": 0.5,
+    "full_valid_loss": None,
+    "target_modules": ["q_proj"],
+}
+
+
+def test_the_manifest_has_the_hashes_that_the_card_promises(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    adapter = SimpleNamespace(save=lambda path: path.mkdir())
+    tokenizer = SimpleNamespace(save_pretrained=lambda path: (path / "tokenizer.json").write_text("{}"))
+    base = SimpleNamespace(entry=SMOLLM2, tokenizer=tokenizer, published_sha256="b" * 64)
+    job = Job(id="ftjob-1", spec=SPEC.model_dump())
+    training_file = File(id="file-1", sha256="c" * 64, rows=40)
+    validation_file = File(id="file-2", sha256="d" * 64, rows=4)
+    dataset = describe_dataset(training_file, validation_file)
+    write_adapter_folder(folder, cast(Any, adapter), cast(Any, base), job, TRAINING, dataset)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["base_sha256"] == "b" * 64
+    assert manifest["dataset"] == {
+        "training_file": {"id": "file-1", "sha256": "c" * 64, "rows": 40},
+        "validation_file": {"id": "file-2", "sha256": "d" * 64, "rows": 4},
+    }
+    assert {entry["name"] for entry in manifest["files"]} == {"README.md", "tokenizer.json"}
+
+
+def test_a_job_without_validation_says_so() -> None:
+    described = describe_dataset(File(id="file-1", sha256="c" * 64, rows=40), None)
+    assert described["validation_file"] is None
