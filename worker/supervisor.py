@@ -26,8 +26,8 @@ MAX_RESTART_DELAY = 30
 STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold disk, stays well below
 
 # glibc gives large blocks back to the system and faults them in again at every step; keeping them nearly
-# doubles the speed on a CPU. Threads that wait for each other spin briefly, then sleep: endless spinning is no
-# faster here, and where another process wants the core it is ten times slower.
+# doubles the speed on a CPU. Threads that wait for each other spin briefly, then sleep: endless spinning is
+# not faster here, and where another process wants the core it is ten times slower.
 TRAINER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**33),

@@ -80,6 +80,27 @@ def test_a_worker_told_to_stop_writes_a_checkpoint_and_the_next_goes_on_from_it(
     assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
 
 
+def test_a_worker_told_to_stop_before_the_first_step_gives_the_job_back(stack: Stack, tmp_path: Path) -> None:
+    first = stack.start_worker()
+    job_id = stack.create_job(rows=12, epochs=1)
+    wait_until(lambda: stack.runs(job_id), 120)
+    assert first.stop() == 0
+    assert stack.job(job_id).status == "queued"
+    assert stack.runs(job_id)[0].outcome == "released"
+    stack.start_worker()
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp_path: Path) -> None:
+    jobs = [stack.create_job(rows=12, epochs=1) for _ in range(2)]
+    stack.servers.kill("s3")
+    stack.start_worker(max_lost_attempts="2")
+    wait_until(lambda: "store_unreachable" in (tmp_path / "worker-1.log").read_text(), 120)
+    stack.servers.restart("s3")
+    for job_id in jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
 def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack, tmp_path: Path) -> None:
     stack.start_worker()
     jobs = [stack.create_job(rows=12, epochs=2) for _ in range(3)]
