@@ -52,6 +52,9 @@ def main() -> None:
     )
     rendered = render(base.tokenizer, enumerate(rows, start=1), SMOLLM2.max_length, "training_file")
     member = Member(TrainableAdapter(base, "bench", spec.adapter, spec.seed), spec, rendered.rows)
+    member.rows_after = lambda step: rendered.rows[step * task.batch_size :][
+        : task.batch_size
+    ]  # as the peers
     tokens = count_tokens(task.base, rows)
     started = time.perf_counter()
     to_first_step = time.time() - psutil.Process().create_time()

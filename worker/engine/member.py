@@ -77,12 +77,12 @@ class Member:
     @property
     def next_rows(self) -> list[Row]:
         """The batch of the step to come."""
-        return self._rows_after(self.step)
+        return self.rows_after(self.step)
 
     @property
     def trained_tokens(self) -> int:
         """Tokens of all steps done, also of those before a resume."""
-        return sum(len(row.tokens_L) for step in range(self.step) for row in self._rows_after(step))
+        return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
         """Clip the gathered gradient, update, advance. Raises JobError before the update where not finite."""
@@ -124,7 +124,8 @@ class Member:
         """Drop what an abandoned round has gathered."""
         self.adapter.parameters.gradient.zero_()
 
-    def _rows_after(self, step: int) -> list[Row]:
+    def rows_after(self, step: int) -> list[Row]:
+        """The batch that follows the first `step` steps."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self._spec.seed, epoch]).permutation(len(self.rows))
         chosen = order[place * self._batch_size : (place + 1) * self._batch_size]

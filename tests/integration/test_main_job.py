@@ -1,0 +1,91 @@
+"""The main job as a user of the official client runs it, from the upload to plain PEFT in another process."""
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from cli.demo import compare
+from core.catalog import SMOLLM2
+from tests.fixtures.stack import MODELS, Stack, short_rows, wait_until
+
+JOB_SECONDS = 240
+ROWS = 24
+
+
+def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
+    stack: Stack, tmp_path: Path
+) -> None:
+    client = stack.tenant.openai
+    stack.start_worker()
+    training_file = client.files.create(file=("train.jsonl", short_rows(ROWS)), purpose="fine-tune")
+    validation = short_rows(ROWS + 12).splitlines(keepends=True)[ROWS:]
+    validation_file = client.files.create(file=("valid.jsonl", b"".join(validation)), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        model=SMOLLM2.id,
+        training_file=training_file.id,
+        validation_file=validation_file.id,
+        suffix="reverse",
+        seed=5,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}},
+        extra_body={"adapter": {"type": "lora", "r": 8}, "training": {"learning_rate": 1e-3}},
+    )
+    assert job.status == "queued"
+    ended = wait_until(
+        lambda: (now := client.fine_tuning.jobs.retrieve(job.id)).status not in ("queued", "running") and now,
+        JOB_SECONDS,
+    )
+    assert ended.status == "succeeded", ended.error
+    assert ended.fine_tuned_model in {model.id for model in client.models.list()}
+
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=5))  # pages of five, to the end
+    assert len({event.id for event in events}) == len(events)
+    metrics = [event.data for event in reversed(events) if event.type == "metrics"]
+    assert [entry["step"] for entry in metrics] == list(range(1, 13))
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"] / 2
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert [checkpoint.step_number for checkpoint in checkpoints] == [12, 6]
+    reported = metrics[-1]["full_valid_loss"]
+    assert checkpoints[0].metrics.full_valid_loss == pytest.approx(reported)
+
+    table = client.files.content(ended.result_files[0]).text.splitlines()
+    assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    assert len(table) == 13
+
+    adapter_id = ended.model_extra["adapter_id"]
+    archive = client.get(f"/adapters/{adapter_id}/content", cast_to=httpx2.Response)
+    folder = tmp_path / "adapter"
+    zipfile.ZipFile(io.BytesIO(archive.content)).extractall(folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == SMOLLM2.repository
+    assert set(config["target_modules"]) == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    assert not (folder / "added_tokens.json").exists()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["dataset"]["training_file"]["id"] == training_file.id
+
+    loss = loss_in_plain_peft(folder, [json.loads(line) for line in validation], tmp_path)
+    assert loss == pytest.approx(reported, rel=0.01)
+
+
+def loss_in_plain_peft(adapter: Path, rows: list[dict[str, object]], scratch: Path) -> float:
+    """What transformers and PEFT make of the adapter, in a fresh process that knows nothing of Tunery."""
+    request = {
+        "base": str(MODELS / SMOLLM2.id / SMOLLM2.revision),
+        "adapter": str(adapter),
+        "rows": rows,
+        "max_new_tokens": 1,
+    }
+    (scratch / "request.json").write_text(json.dumps(request))
+    subprocess.run(
+        [sys.executable, compare.__file__, scratch / "request.json", scratch / "result.json"],
+        check=True,
+        cwd=scratch,
+    )
+    return float(json.loads((scratch / "result.json").read_text())["after"]["loss"])
