@@ -251,6 +251,7 @@ class TrainingJob:
         kept = ("train_loss", "full_valid_loss", "full_valid_mean_token_accuracy")
         return {
             "base_revision": self._base.entry.revision,
+            "dtype": str(self._base.dtype).removeprefix("torch."),
             "steps": self.member.step,
             "trained_tokens": self._trained_tokens,
             **{key: self._metrics[key] for key in kept},

@@ -84,8 +84,10 @@ def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) ->
 
     base = load_settings(home=state.path).models_folder / SMOLLM2.id / SMOLLM2.revision
     request, result = scratch / "request.json", scratch / "result.json"
+    manifest = json.loads((adapter / "manifest.json").read_text("utf-8"))
     question = {
         "base": str(base),
+        "dtype": manifest["training"]["dtype"],  # another one moves the loss by some per cent
         "adapter": str(adapter),
         "rows": dataset.held_out_rows,
         "max_new_tokens": MAX_NEW_TOKENS,

@@ -2,8 +2,9 @@
 
     python compare.py REQUEST.json RESULT.json
 
-REQUEST: {base, adapter, rows: [{messages}], max_new_tokens}. RESULT: for "before" and "after", the answers to
-each row's messages up to its last, and the mean loss of the rows' last messages in nats per token. Nothing of
+REQUEST: {base, adapter, dtype, rows: [{messages}], max_new_tokens}. RESULT: for "before" and "after", the
+answers to each row's messages up to its last, and the mean loss of the rows' last messages in nats per token.
+The type must be the one that the job computed in: bf16 and fp32 differ by some per cent. Nothing of
 Tunery is imported here: this is what anybody who downloads an adapter can run.
 """
 
@@ -21,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(request["adapter"], padding_side="left")
-    base = AutoModelForCausalLM.from_pretrained(request["base"], dtype=torch.float32).eval()
+    base = AutoModelForCausalLM.from_pretrained(request["base"], dtype=request["dtype"]).eval()
     rows = [row["messages"] for row in request["rows"]]
     result = {"before": measure(base, tokenizer, rows, request["max_new_tokens"])}
     adapted = PeftModel.from_pretrained(base, request["adapter"]).eval()
