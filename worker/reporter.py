@@ -66,9 +66,8 @@ class Reporter:
         self._progress = progress
 
     def event(self, message: str, level: str = "info", data: dict[str, Any] | None = None) -> None:
-        event_id = new_id(
-            "ftevent-"
-        )  # made here, so that a flush repeated after a lost answer adds one event
+        # Made here, so that a flush repeated after a lost answer adds one event
+        event_id = new_id("ftevent-")
         self._pending.append(
             lambda session: lifecycle.record_event(
                 session, self.lease.job_id, message, level=level, data=data, event_id=event_id

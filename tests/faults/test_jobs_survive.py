@@ -9,7 +9,8 @@ from redis import Redis
 from sqlalchemy import select
 
 from core.models import Adapter, Checkpoint, Event, Metric
-from tests.fixtures.stack import LEASE_SECONDS, Stack, wait_until
+from tests.fixtures.api import wait_for
+from tests.fixtures.stack import LEASE_SECONDS, Stack
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -83,7 +84,7 @@ def test_a_worker_told_to_stop_writes_a_checkpoint_and_the_next_goes_on_from_it(
 def test_a_worker_told_to_stop_before_the_first_step_gives_the_job_back(stack: Stack, tmp_path: Path) -> None:
     first = stack.start_worker()
     job_id = stack.create_job(rows=12, epochs=1)
-    wait_until(lambda: stack.runs(job_id), 120)
+    wait_for(lambda: stack.runs(job_id), 120)
     assert first.stop() == 0
     assert stack.job(job_id).status == "queued"
     assert stack.runs(job_id)[0].outcome == "released"
@@ -95,7 +96,7 @@ def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp
     jobs = [stack.create_job(rows=12, epochs=1) for _ in range(2)]
     stack.servers.kill("s3")
     stack.start_worker(max_lost_attempts="2")
-    wait_until(lambda: "store_unreachable" in (tmp_path / "worker-1.log").read_text(), 120)
+    wait_for(lambda: "store_unreachable" in (tmp_path / "worker-1.log").read_text(), 120)
     stack.servers.restart("s3")
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
@@ -139,7 +140,7 @@ def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_fini
     # Until the zombie's next round has ended and it has claimed another job, it has noticed nothing
     next_job = stack.create_job(rows=12, epochs=1)
     stack.wait_for_status(next_job, "succeeded")
-    wait_until(lambda: "lease_lost" in (tmp_path / "worker-1.log").read_text(), LEASE_SECONDS * 5)
+    wait_for(lambda: "lease_lost" in (tmp_path / "worker-1.log").read_text(), LEASE_SECONDS * 5)
     assert everything_written(stack, job_id) == before
 
 
@@ -178,7 +179,7 @@ def test_a_damaged_checkpoint_is_refused_for_the_one_before_it(
 ) -> None:
     first = stack.start_worker(checkpoint_seconds="1000")
     job_id = stack.create_job()
-    wait_until(lambda: len(stack.checkpoints(job_id)) >= 2, 240)
+    wait_for(lambda: len(stack.checkpoints(job_id)) >= 2, 240)
     first.destroy()
     newest = stack.checkpoints(job_id)[-1]
     stack.store.put_bytes(newest.object_prefix + "optimizer.safetensors", b"damaged")
@@ -194,7 +195,7 @@ def test_a_job_whose_trainer_always_dies_fails_with_the_reason(stack: Stack) -> 
     worker = stack.start_worker(max_lost_attempts="2", checkpoint_seconds="1000")
     job_id = stack.create_job(rows=60, epochs=20)
     for attempt in (1, 2):
-        wait_until(lambda attempt=attempt: len(stack.runs(job_id)) == attempt, 120)  # type: ignore[misc]
+        wait_for(lambda attempt=attempt: len(stack.runs(job_id)) == attempt, 120)  # type: ignore[misc]
         worker.trainer().kill()
     job = stack.wait_for_status(job_id, "failed")
     assert job.error is not None

@@ -13,7 +13,8 @@ import pytest
 from cli.demo import compare
 from core.catalog import SMOLLM2
 from core.datasets import sample
-from tests.fixtures.stack import MODELS, Stack, wait_until
+from tests.fixtures.api import wait_for
+from tests.fixtures.stack import MODELS, Stack
 
 JOB_SECONDS = 240
 ROWS = 24
@@ -39,7 +40,7 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
         extra_body={"adapter": {"type": "lora", "r": 8}, "training": {"learning_rate": 2e-4}},
     )
     assert job.status == "queued"
-    ended = wait_until(
+    ended = wait_for(
         lambda: (now := client.fine_tuning.jobs.retrieve(job.id)).status not in ("queued", "running") and now,
         JOB_SECONDS,
     )

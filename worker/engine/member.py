@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -41,6 +42,7 @@ class Member:
         self.rows = rows
         self.step = 0
         self._spec = spec
+        self._order: tuple[int, NDArray[np.int64]] | None = None
         self._batch_size = min(spec.hyperparameters.batch_size, len(rows))
         self.steps_per_epoch = -(-len(rows) // self._batch_size)
         self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
@@ -127,9 +129,15 @@ class Member:
     def rows_after(self, step: int) -> list[Row]:
         """The batch that follows the first `step` steps."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self._spec.seed, epoch]).permutation(len(self.rows))
-        chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
+        chosen = self._order_of(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         return [self.rows[index] for index in chosen]
+
+    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        """The epoch's permutation of the rows; the last one asked for is kept."""
+        if self._order is None or self._order[0] != epoch:
+            random = np.random.default_rng([self._spec.seed, epoch])
+            self._order = epoch, random.permutation(len(self.rows))
+        return self._order[1]
 
     @property
     def _master(self) -> Tensor:
