@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 import structlog
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy.engine import make_url
 
 from api.app import create_app
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal
+from tests.fixtures.servers import empty_database
 
 NOWHERE = {
     "database": ("database_url", "postgresql://nobody:secret-password@127.0.0.1:1/none"),
@@ -58,16 +57,8 @@ def test_readiness_names_the_part_that_is_down(api: Api, part: str) -> None:
 
 
 def test_readiness_names_missing_migrations(api: Api, servers: Any) -> None:
-    url = servers.urls["database_url"]
-    name = "test_empty_" + make_url(api.settings.server("database_url")).database[-8:]  # type: ignore[index]
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-        try:
-            empty = make_url(url).set(database=name).render_as_string(hide_password=False)
-            with api.broken(database_url=empty) as lame:
-                answer = httpx.get(f"{lame.url}/readyz")
-        finally:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with empty_database(servers) as empty, api.broken(database_url=empty) as lame:
+        answer = httpx.get(f"{lame.url}/readyz")
     assert (answer.status_code, answer.json()["database"]) == (503, "ok")
     assert "tunery migrate" in answer.json()["migrations"]
 

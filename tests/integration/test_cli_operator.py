@@ -5,11 +5,9 @@ import re
 from typing import Any
 from uuid import uuid4
 
-import psycopg
-from sqlalchemy.engine import make_url
-
 from core.storage import ObjectStore
 from tests.fixtures.api import Api
+from tests.fixtures.servers import empty_database
 from tests.fixtures.shell import Shell
 
 # Keys and migrations
@@ -63,19 +61,13 @@ def test_an_unreachable_database_is_exit_code_3(shell: Shell, closed_port: int) 
 
 
 def test_migrate_makes_the_tables_that_keys_ask_for(shell: Shell, servers: Any) -> None:
-    name = f"test_{uuid4().hex}"
-    url = servers.urls["database_url"]
-    shell.variables["TUNERY_DATABASE_URL"] = make_url(url).set(database=name).render_as_string(False)
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-        try:
-            early = shell.run("keys", "list")
-            assert early.returncode == 2
-            assert "tunery migrate" in early.stderr
-            assert shell.run("migrate").returncode == 0
-            assert shell.json("keys", "list") == []
-        finally:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with empty_database(servers) as url:
+        shell.variables["TUNERY_DATABASE_URL"] = url
+        early = shell.run("keys", "list")
+        assert early.returncode == 2
+        assert "tunery migrate" in early.stderr
+        assert shell.run("migrate").returncode == 0
+        assert shell.json("keys", "list") == []
 
 
 def test_migrate_makes_the_bucket_where_one_is_named(operator: Shell, servers: Any, closed_port: int) -> None:

@@ -5,24 +5,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, text, update
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
 from core.database import create_database
 from core.lifecycle import TRANSITIONS
 from core.models import Base, Job
 from core.schema import MIGRATIONS, alembic_config, is_current, migrate
+from tests.fixtures.servers import empty_database
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
 CONSTRAINTS = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint \
@@ -51,22 +49,14 @@ def described(engine: Engine, queries: tuple[str, ...] = WHOLE) -> dict[str, set
 @pytest.fixture
 def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
     """Makes empty databases, each with an engine of its own."""
-    url = servers.urls["database_url"]
-    engines: dict[str, Engine] = {}
+    with ExitStack() as made:
 
-    def make() -> Engine:
-        name = f"test_{uuid4().hex}"
-        with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(f'CREATE DATABASE "{name}"')
-        own = make_url(url).set(database=name).render_as_string(hide_password=False)
-        engines[name] = create_database(own)
-        return engines[name]
+        def make() -> Engine:
+            engine = create_database(made.enter_context(empty_database(servers)))
+            made.callback(engine.dispose)
+            return engine
 
-    yield make
-    for name, engine in engines.items():
-        engine.dispose()
-        with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        yield make
 
 
 @pytest.fixture
