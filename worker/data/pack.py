@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from worker.data.render import Row
-from worker.engine.decoder import MicroBatch
+from worker.engine.layout import MicroBatch, Segment
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def _lay(rows: Sequence[tuple[Share, Row]], device: torch.device) -> MicroBatch:
     start = 0
     for share, row in rows:
         end = start + len(row.tokens_L)
-        segments.append((start, end))
+        segments.append(Segment(start, end))
         before = adapter_rows.get(share.adapter, slice(start, start))
         adapter_rows[share.adapter] = slice(before.start, end)
         learnt = np.flatnonzero(row.learnt_L[1:])

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.engine.layout import Segment
+
 QUERY_BLOCK = 256  # queries a product: less wasted above the diagonal, still large enough to be efficient
 SAVED_LENGTH = 1024  # tokens of a segment up to which probabilities are kept for the backward pass
 
@@ -48,7 +50,7 @@ class Layout:
     One layout serves all layers of a micro-batch, and with it the masks that they share.
     """
 
-    segments: Sequence[tuple[int, int]]  # start and end on the token axis
+    segments: Sequence[Segment]
     cos_TE: Tensor
     sin_TE: Tensor
     _masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
@@ -73,8 +75,8 @@ def segment_attention(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float
 def segment_attention_plainly(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float) -> Tensor:
     """What `segment_attention` must equal: one call of PyTorch's own attention per segment."""
     outputs = []
-    for start, end in layout.segments:
-        rows = slice(start, end)
+    for segment in layout.segments:
+        rows = slice(segment.start, segment.end)
         q = _rotate_plainly(_split(qkv_TN[rows, heads.query_columns], heads), layout, rows)
         k = _rotate_plainly(_split(qkv_TN[rows, heads.key_columns], heads), layout, rows)
         v = _split(qkv_TN[rows, heads.value_columns], heads)
@@ -91,12 +93,12 @@ class _SegmentAttention(torch.autograd.Function):
         rotated_TN = _rotate(qkv_TN, heads, layout)
         out_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.query * heads.size)
         saved = []
-        for start, end in layout.segments:
-            rows = slice(start, end)
+        for segment in layout.segments:
+            rows = slice(segment.start, segment.end)
             q, k, v = _by_heads(rotated_TN[rows], heads)
             out_JGLE = _grouped(out_TD[rows], heads)
-            keep = end - start <= SAVED_LENGTH
-            for block in _query_blocks(end - start):
+            keep = segment.length <= SAVED_LENGTH
+            for block in _query_blocks(segment.length):
                 p = _probabilities(q, k, block, layout, scale)
                 o = torch.bmm(p, v[:, : block.stop])
                 out_JGLE[:, :, block] = o.unflatten(1, (heads.group, -1))
@@ -111,13 +113,13 @@ class _SegmentAttention(torch.autograd.Function):
         heads, layout = ctx.heads, ctx.layout
         probabilities = iter(saved)
         drotated_TN = torch.empty_like(rotated_TN)
-        for start, end in layout.segments:
-            rows = slice(start, end)
+        for segment in layout.segments:
+            rows = slice(segment.start, segment.end)
             q, k, v = _by_heads(rotated_TN[rows], heads)
             do_JGLE = _grouped(dout_TD[rows], heads)
             dq_JGLE = _grouped(drotated_TN[rows, heads.query_columns], heads)
             dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-            for block in _query_blocks(end - start):
+            for block in _query_blocks(segment.length):
                 seen = slice(0, block.stop)
                 p = next(probabilities)
                 if p is None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from worker.engine.attention import Heads, Layout, segment_attention
 from worker.engine.elementwise import rms_norm, swiglu
+from worker.engine.layout import MicroBatch
 from worker.engine.projection import LowRank, Share, project
 
 # Projections that read the same input, by the names that transformers and PEFT give them
@@ -24,22 +25,6 @@ GROUPS = {
     "down": ("mlp.down_proj",),
 }
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Tokens to compute at once; rows of one adapter lie side by side.
-
-    `supervised_S` are positions on the token axis whose next token, `labels_S`, is learnt with `weights_S`.
-    """
-
-    tokens_T: Tensor
-    positions_T: Tensor
-    segments: Sequence[tuple[int, int]]
-    adapter_rows: Mapping[str, slice]
-    supervised_S: Tensor
-    labels_S: Tensor
-    weights_S: Tensor
 
 
 @dataclass(frozen=True)

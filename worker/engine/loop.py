@@ -10,7 +10,7 @@ from worker.data.pack import Share, pack
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.decoder import MicroBatch
+from worker.engine.layout import MicroBatch
 from worker.engine.loss import TokenLosses, token_losses
 from worker.engine.member import Member, StepResult
 

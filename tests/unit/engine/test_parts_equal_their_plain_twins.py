@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from worker.engine import attention, elementwise, loss, projection
+from worker.engine.layout import Segment
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -88,7 +89,7 @@ def test_attention_over_segments_with_grouped_heads(
     monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=8)
-    segments = [(0, 5), (5, 42), (42, 43), (43, 90)]
+    segments = [Segment(0, 5), Segment(5, 42), Segment(42, 43), Segment(43, 90)]
     layout = attention.Layout(segments, *rotation(segments, heads.size, dtype))
     assert_twins_agree(
         dtype,
@@ -98,8 +99,8 @@ def test_attention_over_segments_with_grouped_heads(
     )
 
 
-def rotation(segments: list[tuple[int, int]], size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    positions = torch.cat([torch.arange(end - start) for start, end in segments])
+def rotation(segments: list[Segment], size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    positions = torch.cat([torch.arange(segment.length) for segment in segments])
     frequencies = 100.0 ** -(torch.arange(0, size, 2) / size)
     angles = torch.outer(positions, frequencies).repeat(1, 2)
     return angles.cos().to(dtype), angles.sin().to(dtype)

@@ -1,0 +1,43 @@
+"""What each token of a micro-batch may see: a forest of segments on one token axis."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Run = tuple[int, int]
+"""Start and end on the token axis."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of tokens that see each other causally, and every token of the runs in `prefix`.
+
+    A row whose beginning other rows of its step share is a chain of segments: `prefix` holds those before this
+    one, in order. Positions go on from the prefix's end.
+    """
+
+    start: int
+    end: int
+    prefix: tuple[Run, ...] = ()
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Tokens to compute at once; the segments of one adapter lie side by side.
+
+    A token is supervised once for every row that it stands in: `supervised_S` are ascending positions on the
+    token axis, repeated where need be, whose next token, `labels_S`, is learnt with `weights_S`.
+    """
+
+    tokens_T: Tensor
+    positions_T: Tensor
+    segments: Sequence[Segment]
+    adapter_rows: Mapping[str, slice]
+    supervised_S: Tensor
+    labels_S: Tensor
+    weights_S: Tensor
