@@ -13,7 +13,7 @@ Run = tuple[int, int]
 class Segment:
     """A run of tokens that see each other causally, and every token of the runs in `prefix`.
 
-    A row whose beginning other rows of its step share is a chain of segments: `prefix` holds those before this
+    A row that begins like other rows of its step is a chain of segments: `prefix` holds those before this
     one, in order. Positions go on from the prefix's end.
     """
 
