@@ -1,14 +1,23 @@
-"""A round's rows laid end to end on token axes, without padding, cut to what fits in memory at once."""
+"""A round's rows laid end to end on token axes: no padding, shared beginnings once, cut to what fits.
+
+Rows of one adapter that begin alike within a step share that beginning: its tokens are computed once, and
+each row's rest sees them. Which rows make a step is the seed's choice alone; only their order inside the step,
+and so the cut into micro-batches, follows their content.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from worker.data.render import Row
-from worker.engine.layout import MicroBatch, Segment
+from worker.engine.layout import MicroBatch, Run, Segment
+
+MIN_SHARED = 16  # tokens; a shorter common beginning costs more in small products than it saves
 
 
 @dataclass(frozen=True)
@@ -20,53 +29,141 @@ class Share:
     weight: float
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A row in its order, with the number of first tokens that it has in common with the row before it."""
+
+    share: Share
+    row: Row
+    common: int
+
+    @property
+    def own(self) -> int:
+        return len(self.row.tokens_L) - self.common
+
+
 def pack(shares: Sequence[Share], max_tokens: int, device: torch.device) -> Iterator[MicroBatch]:
     """Micro-batches of at most `max_tokens` tokens, or of one longer row; an adapter's rows stay together.
 
     They are of like size: products of a small rest would be inefficient.
     """
-    total = sum(len(row.tokens_L) for share in shares for row in share.rows)
+    rows = [placed for share in shares for placed in _ordered(share)]
+    total = sum(placed.own for placed in rows)
     fair_share = total / max(1, math.ceil(total / max_tokens))
-    pending: list[tuple[Share, Row]] = []
+    pending: list[_Placed] = []
     tokens = 0
-    for share in shares:
-        for row in share.rows:
-            length = len(row.tokens_L)
-            if pending and (tokens + length > max_tokens or tokens + length / 2 > fair_share):
-                yield _lay(pending, device)
-                pending, tokens = [], 0
-            pending.append((share, row))
-            tokens += length
+    for placed in rows:
+        if pending and (tokens + placed.own > max_tokens or tokens + placed.own / 2 > fair_share):
+            yield _lay(pending, device)
+            pending, tokens = [], 0
+        tokens += placed.own if pending else len(placed.row.tokens_L)
+        pending.append(placed)
     if pending:
         yield _lay(pending, device)
 
 
-def _lay(rows: Sequence[tuple[Share, Row]], device: torch.device) -> MicroBatch:
-    segments = []
-    adapter_rows: dict[str, slice] = {}
-    positions, supervised, labels, weights = [], [], [], []
-    start = 0
-    for share, row in rows:
-        end = start + len(row.tokens_L)
-        segments.append(Segment(start, end))
-        before = adapter_rows.get(share.adapter, slice(start, start))
-        adapter_rows[share.adapter] = slice(before.start, end)
+def _ordered(share: Share) -> list[_Placed]:
+    """The rows in the order of their tokens, so that those with a common beginning are neighbours."""
+    rows = sorted(share.rows, key=lambda row: row.tokens_L.astype(">i4").tobytes())
+    common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
+    return [_Placed(share, row, length) for row, length in zip(rows, common, strict=True)]
+
+
+def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:
+    """Tokens that both begin with; 0 where they are too few to be shared."""
+    length = min(len(a_L), len(b_L))
+    different = np.flatnonzero(a_L[:length] != b_L[:length])
+    common = int(different[0]) if len(different) else length
+    return common if common >= MIN_SHARED else 0
+
+
+@dataclass
+class _Axis:
+    """The token axis of a micro-batch as it grows."""
+
+    length: int = 0
+    segments: list[Segment] = field(default_factory=list)
+    adapter_rows: dict[str, slice] = field(default_factory=dict)
+    tokens: list[NDArray[np.int32]] = field(default_factory=list)
+    positions: list[NDArray[np.int64]] = field(default_factory=list)
+    supervised: list[NDArray[np.int64]] = field(default_factory=list)
+    labels: list[NDArray[np.int32]] = field(default_factory=list)
+    weights: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add_segment(self, tokens_L: NDArray[np.int32], prefix: tuple[Run, ...]) -> Run:
+        """Append tokens that see `prefix`."""
+        position = sum(end - start for start, end in prefix)
+        start, end = self.length, self.length + len(tokens_L)
+        self.segments.append(Segment(start, end, prefix))
+        self.tokens.append(tokens_L)
+        self.positions.append(np.arange(position, position + len(tokens_L)))
+        self.length = end
+        return start, end
+
+    def supervise(self, placed: _Placed, runs: Sequence[Run]) -> None:
+        """Let the row, which stands in `runs`, learn its tokens."""
+        row = placed.row
         learnt = np.flatnonzero(row.learnt_L[1:])
-        positions.append(np.arange(end - start))
-        supervised.append(learnt + start)
-        labels.append(row.tokens_L[learnt + 1])
-        weights.append(np.full(len(learnt), share.weight, dtype=np.float32))
-        start = end
+        where = np.concatenate([np.arange(start, end) for start, end in runs])
+        self.supervised.append(where[learnt])
+        self.labels.append(row.tokens_L[learnt + 1])
+        self.weights.append(np.full(len(learnt), placed.share.weight, dtype=np.float32))
 
-    def on_axis(parts: Sequence[np.ndarray]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate(parts)).to(device)
+    def micro_batch(self, device: torch.device) -> MicroBatch:
+        supervised = np.concatenate(self.supervised)
+        order = np.argsort(supervised, kind="stable")
 
-    return MicroBatch(
-        tokens_T=on_axis([row.tokens_L for _, row in rows]).long(),
-        positions_T=on_axis(positions),
-        segments=segments,
-        adapter_rows=adapter_rows,
-        supervised_S=on_axis(supervised),
-        labels_S=on_axis(labels).long(),
-        weights_S=on_axis(weights),
-    )
+        def on_device(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).to(device)
+
+        return MicroBatch(
+            tokens_T=on_device(np.concatenate(self.tokens)).long(),
+            positions_T=on_device(np.concatenate(self.positions)),
+            segments=self.segments,
+            adapter_rows=self.adapter_rows,
+            supervised_S=on_device(supervised[order]),
+            labels_S=on_device(np.concatenate(self.labels)[order]).long(),
+            weights_S=on_device(np.concatenate(self.weights)[order]),
+        )
+
+
+def _lay(rows: Sequence[_Placed], device: torch.device) -> MicroBatch:
+    axis = _Axis()
+    for share, group in _by_share(rows):
+        start = axis.length
+        _lay_trie(axis, group, 0, ())
+        axis.adapter_rows[share.adapter] = slice(start, axis.length)
+    return axis.micro_batch(device)
+
+
+def _lay_trie(axis: _Axis, rows: Sequence[_Placed], depth: int, prefix: tuple[Run, ...]) -> None:
+    """Lay rows that share their first `depth` tokens, which stand in the runs of `prefix`."""
+    for group in _branches(rows, depth):
+        common = min((placed.common for placed in group[1:]), default=len(group[0].row.tokens_L))
+        runs = prefix
+        if common > depth:
+            runs = (*prefix, axis.add_segment(group[0].row.tokens_L[depth:common], prefix))
+        ended = [placed for placed in group if len(placed.row.tokens_L) == common]
+        for placed in ended:
+            axis.supervise(placed, runs)
+        _lay_trie(axis, group[len(ended) :], common, runs)
+
+
+def _branches(rows: Sequence[_Placed], depth: int) -> Iterator[list[_Placed]]:
+    """Neighbours that share enough tokens beyond `depth` to lay them once."""
+    branch: list[_Placed] = []
+    for placed in rows:
+        if branch and placed.common < depth + MIN_SHARED:
+            yield branch
+            branch = []
+        branch.append(placed)
+    if branch:
+        yield branch
+
+
+def _by_share(rows: Sequence[_Placed]) -> Iterator[tuple[Share, list[_Placed]]]:
+    start = 0
+    for index in range(1, len(rows) + 1):
+        if index == len(rows) or rows[index].share is not rows[start].share:
+            yield rows[start].share, list(rows[start:index])
+            start = index

@@ -1,4 +1,4 @@
-"""Causal attention inside segments of one token axis, with rotary positions, as one autograd function.
+"""Causal attention of segments on one token axis, with rotary positions, as one autograd function.
 
 PyTorch's flash attention is slow on a CPU at the lengths of chat rows; here the scores of a block of queries
 are one batched matrix product per key head. Query heads that share a key head are laid below each other, so
@@ -15,7 +15,7 @@ from torch import Tensor
 from worker.engine.layout import Segment
 
 QUERY_BLOCK = 256  # queries a product: less wasted above the diagonal, still large enough to be efficient
-SAVED_LENGTH = 1024  # tokens of a segment up to which probabilities are kept for the backward pass
+SAVED_LENGTH = 1024  # keys that a segment sees, up to which probabilities are kept for the backward pass
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,18 @@ class Layout:
     segments: Sequence[Segment]
     cos_TE: Tensor
     sin_TE: Tensor
-    _masks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    _masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
 
-    def causal_mask(self, block: slice, group: int) -> Tensor:
-        """0 where a query of the block may see a key before the block's end, else -inf: [G·Q, keys]."""
-        key = (block.start, block.stop)
+    def causal_mask(self, seen_before: int, block: slice, group: int) -> Tensor:
+        """0 where a query of a segment's block may see a key, else -inf: [G·Q, keys].
+
+        The keys are the `seen_before` ones of the prefix, and the segment's own up to the block's end.
+        """
+        key = (seen_before, block.start, block.stop)
         if key not in self._masks:
             device = self.cos_TE.device
-            queries = torch.arange(block.start, block.stop, device=device)[:, None]
-            hidden = torch.arange(block.stop, device=device)[None, :] > queries
+            queries = torch.arange(block.start, block.stop, device=device)[:, None] + seen_before
+            hidden = torch.arange(seen_before + block.stop, device=device)[None, :] > queries
             mask = torch.zeros(hidden.shape, dtype=self.cos_TE.dtype, device=device)
             self._masks[key] = mask.masked_fill_(hidden, float("-inf")).repeat(group, 1)
         return self._masks[key]
@@ -74,14 +77,16 @@ def segment_attention(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float
 
 def segment_attention_plainly(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float) -> Tensor:
     """What `segment_attention` must equal: one call of PyTorch's own attention per segment."""
+    q_HTE = _rotate_plainly(_split(qkv_TN[:, heads.query_columns], heads), layout)
+    k_JTE = _rotate_plainly(_split(qkv_TN[:, heads.key_columns], heads), layout)
+    v_JTE = _split(qkv_TN[:, heads.value_columns], heads)
     outputs = []
     for segment in layout.segments:
-        rows = slice(segment.start, segment.end)
-        q = _rotate_plainly(_split(qkv_TN[rows, heads.query_columns], heads), layout, rows)
-        k = _rotate_plainly(_split(qkv_TN[rows, heads.key_columns], heads), layout, rows)
-        v = _split(qkv_TN[rows, heads.value_columns], heads)
+        q = q_HTE[:, segment.start : segment.end]
+        k, v = (torch.cat([t[:, start:end] for start, end in segment.seen], dim=1) for t in (k_JTE, v_JTE))
+        visible = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
         o = F.scaled_dot_product_attention(
-            q[None], k[None], v[None], is_causal=True, scale=scale, enable_gqa=True
+            q[None], k[None], v[None], attn_mask=visible, scale=scale, enable_gqa=True
         )
         outputs.append(o[0].transpose(0, 1).flatten(1))
     return torch.cat(outputs)
@@ -94,14 +99,13 @@ class _SegmentAttention(torch.autograd.Function):
         out_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.query * heads.size)
         saved = []
         for segment in layout.segments:
-            rows = slice(segment.start, segment.end)
-            q, k, v = _by_heads(rotated_TN[rows], heads)
-            out_JGLE = _grouped(out_TD[rows], heads)
-            keep = segment.length <= SAVED_LENGTH
-            for block in _query_blocks(segment.length):
+            q, k, v = _by_heads(rotated_TN, segment, heads)
+            out_JGLE = _grouped(out_TD[segment.start : segment.end], heads)
+            keep = segment.prefix_length + segment.length <= SAVED_LENGTH
+            for block in _query_blocks(segment):
                 p = _probabilities(q, k, block, layout, scale)
-                o = torch.bmm(p, v[:, : block.stop])
-                out_JGLE[:, :, block] = o.unflatten(1, (heads.group, -1))
+                o = torch.bmm(p, v[:, : block.keys])
+                out_JGLE[:, :, block.queries] = o.unflatten(1, (heads.group, -1))
                 saved.append(p if keep else None)
         ctx.heads, ctx.layout, ctx.scale = heads, layout, scale
         ctx.save_for_backward(rotated_TN, *saved)
@@ -113,46 +117,70 @@ class _SegmentAttention(torch.autograd.Function):
         heads, layout = ctx.heads, ctx.layout
         probabilities = iter(saved)
         drotated_TN = torch.empty_like(rotated_TN)
+        # In fp32, since every segment that sees a key adds to its gradient
+        dk_TD, dv_TD = rotated_TN.new_zeros(2, len(rotated_TN), heads.key * heads.size, dtype=torch.float32)
         for segment in layout.segments:
-            rows = slice(segment.start, segment.end)
-            q, k, v = _by_heads(rotated_TN[rows], heads)
-            do_JGLE = _grouped(dout_TD[rows], heads)
-            dq_JGLE = _grouped(drotated_TN[rows, heads.query_columns], heads)
+            own = slice(segment.start, segment.end)
+            q, k, v = _by_heads(rotated_TN, segment, heads)
+            do_JGLE = _grouped(dout_TD[own], heads)
+            dq_JGLE = _grouped(drotated_TN[own, heads.query_columns], heads)
             dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-            for block in _query_blocks(segment.length):
-                seen = slice(0, block.stop)
+            for block in _query_blocks(segment):
+                seen = slice(0, block.keys)
                 p = next(probabilities)
                 if p is None:
                     p = _probabilities(q, k, block, layout, ctx.scale)
-                do = do_JGLE[:, :, block].flatten(1, 2)
+                do = do_JGLE[:, :, block.queries].flatten(1, 2)
                 dp = torch.bmm(do, v[:, seen].transpose(1, 2))
                 ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scale)
                 dv[:, seen].baddbmm_(p.transpose(1, 2), do)
-                dk[:, seen].baddbmm_(ds.transpose(1, 2), q[:, :, block].flatten(1, 2))
-                dq_JGLE[:, :, block] = torch.bmm(ds, k[:, seen]).unflatten(1, (heads.group, -1))
-            _split(drotated_TN[rows, heads.key_columns], heads).copy_(dk)
-            _split(drotated_TN[rows, heads.value_columns], heads).copy_(dv)
+                dk[:, seen].baddbmm_(ds.transpose(1, 2), q[:, :, block.queries].flatten(1, 2))
+                dq_JGLE[:, :, block.queries] = torch.bmm(ds, k[:, seen]).unflatten(1, (heads.group, -1))
+            _add_to_seen(dk_TD, dk, segment, heads)
+            _add_to_seen(dv_TD, dv, segment, heads)
+        drotated_TN[:, heads.key_columns] = dk_TD
+        drotated_TN[:, heads.value_columns] = dv_TD
         return _rotate(drotated_TN, heads, layout, back=True), None, None, None
 
 
-def _query_blocks(length: int) -> Iterator[slice]:
-    for start in range(0, length, QUERY_BLOCK):
-        yield slice(start, min(start + QUERY_BLOCK, length))
+@dataclass(frozen=True)
+class _Block:
+    """Queries of a segment, and how many of the keys that it sees the last of them sees."""
+
+    queries: slice
+    prefix: int
+
+    @property
+    def keys(self) -> int:
+        return self.prefix + self.queries.stop
 
 
-def _probabilities(q_JGLE: Tensor, k_JLE: Tensor, block: slice, layout: Layout, scale: float) -> Tensor:
+def _query_blocks(segment: Segment) -> Iterator[_Block]:
+    for start in range(0, segment.length, QUERY_BLOCK):
+        yield _Block(slice(start, min(start + QUERY_BLOCK, segment.length)), segment.prefix_length)
+
+
+def _probabilities(q_JGLE: Tensor, k_JLE: Tensor, block: _Block, layout: Layout, scale: float) -> Tensor:
     """Softmax of a block's scores over the keys it may see: [J, G·Q, keys]."""
-    q = q_JGLE[:, :, block].flatten(1, 2)
-    mask = layout.causal_mask(block, q_JGLE.shape[1])
-    return torch.softmax(torch.baddbmm(mask, q, k_JLE[:, : block.stop].transpose(1, 2), alpha=scale), dim=-1)
+    q = q_JGLE[:, :, block.queries].flatten(1, 2)
+    mask = layout.causal_mask(block.prefix, block.queries, q_JGLE.shape[1])
+    return torch.softmax(torch.baddbmm(mask, q, k_JLE[:, : block.keys].transpose(1, 2), alpha=scale), dim=-1)
 
 
-def _by_heads(rotated_LN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [J, G, L, E], keys and values [J, L, E] of one segment, contiguous."""
-    q = _grouped(rotated_LN[:, heads.query_columns], heads).contiguous()
-    k = _split(rotated_LN[:, heads.key_columns], heads).contiguous()
-    v = _split(rotated_LN[:, heads.value_columns], heads).contiguous()
+def _by_heads(rotated_TN: Tensor, segment: Segment, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """A segment's queries [J, G, L, E], and the keys and values that it sees [J, L, E], contiguous."""
+    q = _grouped(rotated_TN[segment.start : segment.end, heads.query_columns], heads).contiguous()
+    seen = [rotated_TN[start:end] for start, end in segment.seen]
+    k = torch.cat([_split(run[:, heads.key_columns], heads) for run in seen], dim=1)
+    v = torch.cat([_split(run[:, heads.value_columns], heads) for run in seen], dim=1)
     return q, k, v
+
+
+def _add_to_seen(total_TD: Tensor, gradient_JLE: Tensor, segment: Segment, heads: Heads) -> None:
+    """Add the gradient of the keys or values that a segment sees where they stand on the token axis."""
+    lengths = [end - start for start, end in segment.seen]
+    for (start, end), part in zip(segment.seen, gradient_JLE.split(lengths, dim=1), strict=True):
+        _split(total_TD[start:end], heads).add_(part)
 
 
 def _split(x_LN: Tensor, heads: Heads) -> Tensor:
@@ -182,7 +210,7 @@ def _rotate(x_TN: Tensor, heads: Heads, layout: Layout, back: bool = False) -> T
     return out_TN
 
 
-def _rotate_plainly(x_HLE: Tensor, layout: Layout, rows: slice) -> Tensor:
+def _rotate_plainly(x_HTE: Tensor, layout: Layout) -> Tensor:
     """What `_rotate` must equal."""
-    x1, x2 = x_HLE.chunk(2, dim=-1)
-    return x_HLE * layout.cos_TE[rows] + torch.cat([-x2, x1], dim=-1) * layout.sin_TE[rows]
+    x1, x2 = x_HTE.chunk(2, dim=-1)
+    return x_HTE * layout.cos_TE + torch.cat([-x2, x1], dim=-1) * layout.sin_TE

@@ -25,6 +25,15 @@ class Segment:
     def length(self) -> int:
         return self.end - self.start
 
+    @property
+    def prefix_length(self) -> int:
+        return sum(end - start for start, end in self.prefix)
+
+    @property
+    def seen(self) -> tuple[Run, ...]:
+        """The prefix's runs, then its own."""
+        return *self.prefix, (self.start, self.end)
+
 
 @dataclass(frozen=True)
 class MicroBatch:

@@ -82,14 +82,23 @@ def test_swiglu(dtype: torch.dtype) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("kept", [True, False], ids=["kept probabilities", "recomputed probabilities"])
-def test_attention_over_segments_with_grouped_heads(
+def test_attention_over_segments_and_prefixes_with_grouped_heads(
     dtype: torch.dtype, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "QUERY_BLOCK", 16)
     monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=8)
-    segments = [Segment(0, 5), Segment(5, 42), Segment(42, 43), Segment(43, 90)]
+    root, branch = (43, 63), (63, 80)
+    segments = [
+        Segment(0, 5),
+        Segment(5, 42),
+        Segment(42, 43),
+        Segment(*root),
+        Segment(*branch, (root,)),
+        Segment(80, 81, (root, branch)),
+        Segment(81, 90, (root,)),
+    ]
     layout = attention.Layout(segments, *rotation(segments, heads.size, dtype))
     assert_twins_agree(
         dtype,
@@ -100,7 +109,7 @@ def test_attention_over_segments_with_grouped_heads(
 
 
 def rotation(segments: list[Segment], size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    positions = torch.cat([torch.arange(segment.length) for segment in segments])
+    positions = torch.cat([torch.arange(segment.length) + segment.prefix_length for segment in segments])
     frequencies = 100.0 ** -(torch.arange(0, size, 2) / size)
     angles = torch.outer(positions, frequencies).repeat(1, 2)
     return angles.cos().to(dtype), angles.sin().to(dtype)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
+from tests.unit.engine.rows import make_rows, shared_rows
 from worker.data.render import Row
 from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter
 from worker.engine.base_model import ResidentBase
@@ -20,17 +20,6 @@ from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member, StepResult
 
 MAX_TOKENS = 64
-
-
-def make_rows(count: int, seed: int) -> list[Row]:
-    random = np.random.default_rng(seed)
-    rows = []
-    for line in range(1, count + 1):
-        length = int(random.integers(6, 40))
-        tokens = random.integers(0, 300, length).astype(np.int32)
-        learnt = np.arange(length) >= length // 2
-        rows.append(Row(line, tokens, learnt))
-    return rows
 
 
 def make_spec(**changes: Any) -> JobSpec:
@@ -75,9 +64,10 @@ def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
     return torch.cat(losses).mean()
 
 
-def test_loss_and_gradient_are_those_of_transformers_with_peft(base: ResidentBase) -> None:
-    spec = make_spec()
-    member = make_member(base, "job", spec, make_rows(12, 0))
+@pytest.mark.parametrize("rows", [make_rows(12, 0), shared_rows()], ids=["unlike", "with shared prefixes"])
+def test_loss_and_gradient_are_those_of_transformers_with_peft(base: ResidentBase, rows: list[Row]) -> None:
+    spec = make_spec(hyperparameters=Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0))
+    member = make_member(base, "job", spec, rows)
     randomize(member.adapter)
     rows = member.next_rows
     model = member.adapter._model
