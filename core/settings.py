@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(
         120, gt=0, description="Longest stretch of training without a checkpoint"
     )
-    max_step_tokens: int = Field(1024, ge=64, description="Tokens computed at once; bounds activation memory")
+    max_step_tokens: int = Field(1280, ge=64, description="Tokens computed at once; bounds activation memory")
 
     log_level: str = Field(
         "info",

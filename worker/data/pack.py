@@ -1,11 +1,11 @@
 """A round's rows laid end to end on token axes: no padding, shared beginnings once, cut to what fits.
 
 Rows of one adapter that begin alike within a step share that beginning: its tokens are computed once, and
-each row's rest sees them. Which rows make a step is the seed's choice alone; only their order inside the step,
-and so the cut into micro-batches, follows their content.
+each row's rest sees them. Which rows make a step is the seed's choice alone; only their order inside the
+step, and so the cut into micro-batches, follows their content.
 """
 
-import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -45,21 +45,26 @@ class _Placed:
 def pack(shares: Sequence[Share], max_tokens: int, device: torch.device) -> Iterator[MicroBatch]:
     """Micro-batches of at most `max_tokens` tokens, or of one longer row; an adapter's rows stay together.
 
-    They are of like size: products of a small rest would be inefficient.
+    As few as possible, and of like size: products of a small rest would be inefficient.
     """
     rows = [placed for share in shares for placed in _ordered(share)]
-    total = sum(placed.own for placed in rows)
-    fair_share = total / max(1, math.ceil(total / max_tokens))
-    pending: list[_Placed] = []
+    fewest = len(_cut(rows, max_tokens))
+    limit = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
+    for group in _cut(rows, limit):
+        yield _lay(group, device)
+
+
+def _cut(rows: Sequence[_Placed], limit: int) -> list[list[_Placed]]:
+    """Groups of neighbours, each filled up to `limit` tokens; each lays its beginning anew."""
+    groups: list[list[_Placed]] = []
     tokens = 0
     for placed in rows:
-        if pending and (tokens + placed.own > max_tokens or tokens + placed.own / 2 > fair_share):
-            yield _lay(pending, device)
-            pending, tokens = [], 0
-        tokens += placed.own if pending else len(placed.row.tokens_L)
-        pending.append(placed)
-    if pending:
-        yield _lay(pending, device)
+        tokens += placed.own
+        if not groups or tokens > limit:
+            groups.append([])
+            tokens = len(placed.row.tokens_L)
+        groups[-1].append(placed)
+    return groups
 
 
 def _ordered(share: Share) -> list[_Placed]:

@@ -31,6 +31,8 @@ class ResidentBase:
             folder, dtype=self.dtype, use_safetensors=True, trust_remote_code=False
         ).to(device)
         self.model.requires_grad_(False)
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.clone()  # lets go of the file, whose pages would stay mapped
         self.decoder = Decoder(self.model)
         self._peft: PeftModel | None = None
 
