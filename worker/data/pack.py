@@ -42,13 +42,17 @@ class _Placed:
         return len(self.row.tokens_L) - self.common
 
 
-def pack(shares: Sequence[Share], max_tokens: int, device: torch.device) -> Iterator[MicroBatch]:
+def pack(
+    shares: Sequence[Share], max_tokens: int, device: torch.device, multiple: int = 1
+) -> Iterator[MicroBatch]:
     """Micro-batches of at most `max_tokens` tokens, or of one longer row; an adapter's rows stay together.
 
-    As few as possible, and of like size: products of a small rest would be inefficient.
+    As few as possible, of like size, since products of a small rest would be inefficient, and where the rows
+    allow it a multiple of `multiple`, for as many ranks.
     """
     rows = [placed for share in shares for placed in _ordered(share)]
     fewest = len(_cut(rows, max_tokens))
+    fewest = -(-fewest // multiple) * multiple
     limit = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
     for group in _cut(rows, limit):
         yield _lay(group, device)

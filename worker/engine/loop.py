@@ -1,7 +1,6 @@
 """The training loop's body: one round moves every job of a cohort by one optimizer step."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -13,31 +12,8 @@ from worker.engine.base_model import ResidentBase
 from worker.engine.layout import MicroBatch
 from worker.engine.loss import TokenLosses, token_losses
 from worker.engine.member import Member, StepResult
-
-
-@dataclass
-class _Sum:
-    """Running totals of one adapter's supervised tokens."""
-
-    nll: float = 0.0
-    correct: int = 0
-    tokens: int = 0
-
-    @property
-    def loss(self) -> float:
-        return self.nll / self.tokens
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.tokens
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean over supervised tokens: loss in nats, and the share predicted right."""
-
-    loss: float
-    accuracy: float
+from worker.engine.ranks import ALONE, Ranks
+from worker.engine.totals import Evaluation, Totals
 
 
 def train_round(
@@ -45,39 +21,55 @@ def train_round(
     members: Sequence[Member],
     max_tokens: int,
     abandon: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> dict[str, StepResult | JobError]:
     """One step for each member, by its adapter's name; a JobError concerns that member alone.
 
-    The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Where
-    `abandon` says so between two micro-batches, no member has moved and the result is empty.
+    The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Each
+    rank computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
+    micro-batches, no member has moved and the result is empty; several ranks ask it once, before the first.
     """
-    batches = {member.adapter.name: member.next_rows for member in members}
-    shares = [Share(name, rows, 1 / sum(row.supervised for row in rows)) for name, rows in batches.items()]
-    sums = {name: _Sum() for name in batches}
+    rows = {member.adapter.name: member.next_rows for member in members}
+    shares = [Share(name, part, 1 / sum(row.supervised for row in part)) for name, part in rows.items()]
+    totals = Totals(rows, base.device)
     adapters = [member.adapter for member in members]
     for adapter in adapters:
         adapter.parameters.refresh()
-    for batch in pack(shares, max_tokens, base.device):
-        if abandon():
-            for member in members:
-                member.forget_gradient()
-            return {}
+    abandoned = ranks.any(abandon())
+    for batch in ranks.part(list(pack(shares, max_tokens, base.device, ranks.size))):
+        abandoned = abandoned or (ranks.size == 1 and abandon())
+        if abandoned:
+            break
         losses = _forward(base, batch, adapters)
         losses.total.backward()
-        _add(sums, batch, losses)
-    return {member.adapter.name: _step(member, batches, sums) for member in members}
+        totals.add(batch, losses)
+    if abandoned:
+        for member in members:
+            member.forget_gradient()
+        return {}
+    for adapter in adapters:
+        ranks.sum(adapter.parameters.gradient)
+    ranks.sum(totals.sums_A3)
+    means = totals.evaluations()
+    return {name: _step(member, rows[name], means[name]) for name, member in zip(rows, members, strict=True)}
 
 
 @torch.no_grad()
 def evaluate(
-    base: ResidentBase, adapter: TrainableAdapter, rows: Sequence[Row], max_tokens: int
+    base: ResidentBase,
+    adapter: TrainableAdapter,
+    rows: Sequence[Row],
+    max_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Loss and accuracy of `adapter` on `rows`, without training."""
     adapter.parameters.refresh()
-    sums = {adapter.name: _Sum()}
-    for batch in pack([Share(adapter.name, rows, 0.0)], max_tokens, base.device):
-        _add(sums, batch, _forward(base, batch, [adapter]))
-    return Evaluation(sums[adapter.name].loss, sums[adapter.name].accuracy)
+    totals = Totals([adapter.name], base.device)
+    share = Share(adapter.name, rows, 0.0)
+    for batch in ranks.part(list(pack([share], max_tokens, base.device, ranks.size))):
+        totals.add(batch, _forward(base, batch, [adapter]))
+    ranks.sum(totals.sums_A3)
+    return totals.evaluations()[adapter.name]
 
 
 def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter]) -> TokenLosses:
@@ -85,24 +77,8 @@ def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[Trainable
     return token_losses(hidden_SD, base.decoder.head_VD, batch.labels_S, batch.weights_S)
 
 
-def _add(sums: Mapping[str, _Sum], batch: MicroBatch, losses: TokenLosses) -> None:
-    for name, nll, correct in _by_adapter(batch, losses):
-        sums[name].nll += nll.sum().item()
-        sums[name].correct += int(correct.sum().item())
-        sums[name].tokens += len(nll)
-
-
-def _by_adapter(batch: MicroBatch, losses: TokenLosses) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    for name, rows in batch.adapter_rows.items():
-        mine = (batch.supervised_S >= rows.start) & (batch.supervised_S < rows.stop)
-        yield name, losses.nll_S[mine], losses.correct_S[mine]
-
-
-def _step(
-    member: Member, batches: Mapping[str, list[Row]], sums: Mapping[str, _Sum]
-) -> StepResult | JobError:
-    name = member.adapter.name
+def _step(member: Member, rows: Sequence[Row], mean: Evaluation) -> StepResult | JobError:
     try:
-        return member.take_step(batches[name], sums[name].loss, sums[name].accuracy)
+        return member.take_step(rows, mean.loss, mean.accuracy)
     except JobError as error:
         return error
