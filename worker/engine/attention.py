@@ -1,21 +1,22 @@
 """Causal attention of segments on one token axis, with rotary positions, as one autograd function.
 
-PyTorch's flash attention is slow on a CPU at the lengths of chat rows; here the scores of a block of queries
-are one batched matrix product per key head. Query heads that share a key head are laid below each other, so
-grouped heads cost no copies of keys. Probabilities of short segments are saved, of long ones computed again.
+PyTorch's flash attention is slow on a CPU at the lengths of chat rows; here the scores of a bundle of pieces
+are one batched product. Query heads that share a key head are laid below each other, so grouped heads cost no
+copies of keys. Probabilities of short segments are saved, of long ones computed again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.engine.bundles import Bundle, bundle
 from worker.engine.layout import Segment
 
-QUERY_BLOCK = 256  # queries a product: less wasted above the diagonal, still large enough to be efficient
-SAVED_LENGTH = 1024  # keys that a segment sees, up to which probabilities are kept for the backward pass
+SAVED_LENGTH = 1024  # keys that a query sees, up to which probabilities are kept for the backward pass
 
 
 @dataclass(frozen=True)
@@ -43,43 +44,32 @@ class Heads:
         return slice((self.query + self.key) * self.size, (self.query + 2 * self.key) * self.size)
 
 
-@dataclass(frozen=True)
 class Layout:
-    """How the token axis is cut: segments that do not see each other, and each token's rotation.
+    """What each token may see, and its rotation: the same for all layers of a micro-batch."""
 
-    One layout serves all layers of a micro-batch, and with it the masks that they share.
-    """
+    def __init__(self, segments: Sequence[Segment], heads: Heads, cos_TE: Tensor, sin_TE: Tensor) -> None:
+        self.segments = segments
+        self.heads = heads
+        self.cos_TE, self.sin_TE = cos_TE, sin_TE
 
-    segments: Sequence[Segment]
-    cos_TE: Tensor
-    sin_TE: Tensor
-    _masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
-
-    def causal_mask(self, seen_before: int, block: slice, group: int) -> Tensor:
-        """0 where a query of a segment's block may see a key, else -inf: [G·Q, keys].
-
-        The keys are the `seen_before` ones of the prefix, and the segment's own up to the block's end.
-        """
-        key = (seen_before, block.start, block.stop)
-        if key not in self._masks:
-            device = self.cos_TE.device
-            queries = torch.arange(block.start, block.stop, device=device)[:, None] + seen_before
-            hidden = torch.arange(seen_before + block.stop, device=device)[None, :] > queries
-            mask = torch.zeros(hidden.shape, dtype=self.cos_TE.dtype, device=device)
-            self._masks[key] = mask.masked_fill_(hidden, float("-inf")).repeat(group, 1)
-        return self._masks[key]
+    @cached_property
+    def bundles(self) -> list[tuple[Bundle, Tensor]]:
+        """With the mask of each."""
+        heads = self.heads
+        return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundle(self.segments)]
 
 
-def segment_attention(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float) -> Tensor:
+def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
     """Attended values, [T, H·E], for queries, keys and values side by side in qkv_TN."""
-    return _SegmentAttention.apply(qkv_TN, heads, layout, scale)
+    return _SegmentAttention.apply(qkv_TN, layout, scale)
 
 
-def segment_attention_plainly(qkv_TN: Tensor, heads: Heads, layout: Layout, scale: float) -> Tensor:
+def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
     """What `segment_attention` must equal: one call of PyTorch's own attention per segment."""
-    q_HTE = _rotate_plainly(_split(qkv_TN[:, heads.query_columns], heads), layout)
-    k_JTE = _rotate_plainly(_split(qkv_TN[:, heads.key_columns], heads), layout)
-    v_JTE = _split(qkv_TN[:, heads.value_columns], heads)
+    heads = layout.heads
+    q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
+    q_HTE = _rotate_plainly(q_JTGE.transpose(1, 2).flatten(0, 1), layout)
+    k_JTE = _rotate_plainly(k_JTE, layout)
     outputs = []
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
@@ -94,120 +84,140 @@ def segment_attention_plainly(qkv_TN: Tensor, heads: Heads, layout: Layout, scal
 
 class _SegmentAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, qkv_TN, heads, layout, scale):  # type: ignore[no-untyped-def]
-        rotated_TN = _rotate(qkv_TN, heads, layout)
-        out_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.query * heads.size)
+    def forward(ctx, qkv_TN, layout, scale):  # type: ignore[no-untyped-def]
+        q_JTGE, k_JTE, v_JTE = _by_heads(qkv_TN, layout)
+        out_TD = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
+        out_JTGE = _queries_by_heads(out_TD, layout.heads)
         saved = []
-        for segment in layout.segments:
-            q, k, v = _by_heads(rotated_TN, segment, heads)
-            out_JGLE = _grouped(out_TD[segment.start : segment.end], heads)
-            keep = segment.prefix_length + segment.length <= SAVED_LENGTH
-            for block in _query_blocks(segment):
-                p = _probabilities(q, k, block, layout, scale)
-                o = torch.bmm(p, v[:, : block.keys])
-                out_JGLE[:, :, block.queries] = o.unflatten(1, (heads.group, -1))
-                saved.append(p if keep else None)
-        ctx.heads, ctx.layout, ctx.scale = heads, layout, scale
-        ctx.save_for_backward(rotated_TN, *saved)
+        for one, mask in layout.bundles:
+            k = _gather_keys(k_JTE, one)
+            p = _probabilities(_gather_queries(q_JTGE, one), k, mask, scale)
+            _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
+            saved.append(p if one.key_count <= SAVED_LENGTH else None)
+        ctx.layout, ctx.scale = layout, scale
+        ctx.save_for_backward(q_JTGE, k_JTE, v_JTE, *saved)
         return out_TD
 
     @staticmethod
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
-        rotated_TN, *saved = ctx.saved_tensors
-        heads, layout = ctx.heads, ctx.layout
-        probabilities = iter(saved)
-        drotated_TN = torch.empty_like(rotated_TN)
-        # In fp32, since every segment that sees a key adds to its gradient
-        dk_TD, dv_TD = rotated_TN.new_zeros(2, len(rotated_TN), heads.key * heads.size, dtype=torch.float32)
-        for segment in layout.segments:
-            own = slice(segment.start, segment.end)
-            q, k, v = _by_heads(rotated_TN, segment, heads)
-            do_JGLE = _grouped(dout_TD[own], heads)
-            dq_JGLE = _grouped(drotated_TN[own, heads.query_columns], heads)
-            dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-            for block in _query_blocks(segment):
-                seen = slice(0, block.keys)
-                p = next(probabilities)
-                if p is None:
-                    p = _probabilities(q, k, block, layout, ctx.scale)
-                do = do_JGLE[:, :, block.queries].flatten(1, 2)
-                dp = torch.bmm(do, v[:, seen].transpose(1, 2))
-                ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scale)
-                dv[:, seen].baddbmm_(p.transpose(1, 2), do)
-                dk[:, seen].baddbmm_(ds.transpose(1, 2), q[:, :, block.queries].flatten(1, 2))
-                dq_JGLE[:, :, block.queries] = torch.bmm(ds, k[:, seen]).unflatten(1, (heads.group, -1))
-            _add_to_seen(dk_TD, dk, segment, heads)
-            _add_to_seen(dv_TD, dv, segment, heads)
-        drotated_TN[:, heads.key_columns] = dk_TD
-        drotated_TN[:, heads.value_columns] = dv_TD
-        return _rotate(drotated_TN, heads, layout, back=True), None, None, None
+        q_JTGE, k_JTE, v_JTE, *saved = ctx.saved_tensors
+        layout = ctx.layout
+        dout_JTGE = _queries_by_heads(dout_TD, layout.heads)
+        dq_JTGE = torch.empty_like(q_JTGE)
+        # In fp32, since every piece that sees a key adds to its gradient
+        dk_JTE, dv_JTE = k_JTE.new_zeros(2, *k_JTE.shape, dtype=torch.float32)
+        for (one, mask), p in zip(layout.bundles, saved, strict=True):
+            q, k, v = _gather_queries(q_JTGE, one), _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
+            if p is None:
+                p = _probabilities(q, k, mask, ctx.scale)
+            do = _gather_queries(dout_JTGE, one)
+            dp = torch.bmm(do, v.transpose(1, 2))
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scale)
+            _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
+            _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
+            _scatter_queries(torch.bmm(ds, k), dq_JTGE, one)
+        return _from_heads(dq_JTGE, dk_JTE, dv_JTE, layout), None, None
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Queries of a segment, and how many of the keys that it sees the last of them sees."""
-
-    queries: slice
-    prefix: int
-
-    @property
-    def keys(self) -> int:
-        return self.prefix + self.queries.stop
+def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Softmax of the scores over the keys that a query may see: [J·pieces, Q·G, K]."""
+    return torch.softmax(torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale), dim=-1)
 
 
-def _query_blocks(segment: Segment) -> Iterator[_Block]:
-    for start in range(0, segment.length, QUERY_BLOCK):
-        yield _Block(slice(start, min(start + QUERY_BLOCK, segment.length)), segment.prefix_length)
+def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
+    """A bundle's queries, or what belongs to them: [J·pieces, Q·G, E], zero where padded."""
+    if len(one.pieces) == 1:
+        return x_JTGE[:, slice(*one.pieces[0].queries)].flatten(1, 2)
+    heads, _, group, size = x_JTGE.shape
+    out = x_JTGE.new_zeros(heads, len(one.pieces), one.query_count, group, size)
+    for index, piece in enumerate(one.pieces):
+        out[:, index, : piece.query_count] = x_JTGE[:, slice(*piece.queries)]
+    return out.view(-1, one.query_count * group, size)
 
 
-def _probabilities(q_JGLE: Tensor, k_JLE: Tensor, block: _Block, layout: Layout, scale: float) -> Tensor:
-    """Softmax of a block's scores over the keys it may see: [J, G·Q, keys]."""
-    q = q_JGLE[:, :, block.queries].flatten(1, 2)
-    mask = layout.causal_mask(block.prefix, block.queries, q_JGLE.shape[1])
-    return torch.softmax(torch.baddbmm(mask, q, k_JLE[:, : block.keys].transpose(1, 2), alpha=scale), dim=-1)
+def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
+    """The reverse of `_gather_queries`; what was padded is dropped."""
+    heads, _, group, size = out_JTGE.shape
+    x = x.view(heads, len(one.pieces), one.query_count, group, size)
+    for index, piece in enumerate(one.pieces):
+        out_JTGE[:, slice(*piece.queries)] = x[:, index, : piece.query_count]
 
 
-def _by_heads(rotated_TN: Tensor, segment: Segment, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    """A segment's queries [J, G, L, E], and the keys and values that it sees [J, L, E], contiguous."""
-    q = _grouped(rotated_TN[segment.start : segment.end, heads.query_columns], heads).contiguous()
-    seen = [rotated_TN[start:end] for start, end in segment.seen]
-    k = torch.cat([_split(run[:, heads.key_columns], heads) for run in seen], dim=1)
-    v = torch.cat([_split(run[:, heads.value_columns], heads) for run in seen], dim=1)
-    return q, k, v
+def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
+    """The keys or values that a bundle sees: [J·pieces, K, E], zero where padded."""
+    if len(one.pieces) == 1:
+        return torch.cat([x_JTE[:, slice(*run)] for run in one.pieces[0].keys], dim=1)
+    heads, _, size = x_JTE.shape
+    out = x_JTE.new_zeros(heads, len(one.pieces), one.key_count, size)
+    for index, run, place in _keys_of(one):
+        out[:, index, place] = x_JTE[:, run]
+    return out.view(-1, one.key_count, size)
 
 
-def _add_to_seen(total_TD: Tensor, gradient_JLE: Tensor, segment: Segment, heads: Heads) -> None:
-    """Add the gradient of the keys or values that a segment sees where they stand on the token axis."""
-    lengths = [end - start for start, end in segment.seen]
-    for (start, end), part in zip(segment.seen, gradient_JLE.split(lengths, dim=1), strict=True):
-        _split(total_TD[start:end], heads).add_(part)
+def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
+    """Add gradients of the keys or values that a bundle sees where they stand on the token axis."""
+    heads, _, size = total_JTE.shape
+    x = x.view(heads, len(one.pieces), one.key_count, size)
+    for index, run, place in _keys_of(one):
+        total_JTE[:, run] += x[:, index, place]
 
 
-def _split(x_LN: Tensor, heads: Heads) -> Tensor:
-    """[L, heads·E] -> [heads, L, E], a view."""
-    return x_LN.unflatten(-1, (-1, heads.size)).transpose(0, 1)
+def _keys_of(one: Bundle) -> Iterator[tuple[int, slice, slice]]:
+    for index, piece in enumerate(one.pieces):
+        for run, place in piece.key_places():
+            yield index, slice(*run), slice(*place)
 
 
-def _grouped(x_LD: Tensor, heads: Heads) -> Tensor:
-    """[L, H·E] -> [J, G, L, E], a view."""
-    return _split(x_LD, heads).unflatten(0, (heads.key, heads.group))
+def _queries_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
+    """[T, H·E] -> [J, T, G, E], a view."""
+    return x_TD.unflatten(1, (heads.key, heads.group, heads.size)).transpose(0, 1)
 
 
-def _rotate(x_TN: Tensor, heads: Heads, layout: Layout, back: bool = False) -> Tensor:
-    """Queries and keys rotated by their positions, values as they are, for the whole token axis.
+def _keys_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
+    """[T, J·E] -> [J, T, E], a view."""
+    return x_TD.unflatten(1, (heads.key, heads.size)).transpose(0, 1)
+
+
+def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries [J, T, G, E] and keys [J, T, E], and values [J, T, E]."""
+    q, k, v = _parts_by_heads(qkv_TN, layout.heads)
+    q_JTGE, k_JTE = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k))
+    _rotate(q, q_JTGE, layout)
+    _rotate(k, k_JTE, layout)
+    return q_JTGE, k_JTE, v.contiguous()
+
+
+def _from_heads(dq_JTGE: Tensor, dk_JTE: Tensor, dv_JTE: Tensor, layout: Layout) -> Tensor:
+    """The gradient of `_by_heads`'s input."""
+    heads = layout.heads
+    dqkv_TN = dq_JTGE.new_empty(dq_JTGE.shape[1], heads.value_columns.stop)
+    dq, dk, dv = _parts_by_heads(dqkv_TN, heads)
+    _rotate(dq_JTGE, dq, layout, back=True)
+    _rotate(dk_JTE.to(dq_JTGE.dtype), dk, layout, back=True)
+    dv.copy_(dv_JTE)
+    return dqkv_TN
+
+
+def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values as views."""
+    return (
+        _queries_by_heads(qkv_TN[:, heads.query_columns], heads),
+        _keys_by_heads(qkv_TN[:, heads.key_columns], heads),
+        _keys_by_heads(qkv_TN[:, heads.value_columns], heads),
+    )
+
+
+def _rotate(x: Tensor, out: Tensor, layout: Layout, back: bool = False) -> None:
+    """Write x, [J, T, ..., E], rotated by the tokens' positions, or back, to `out`.
 
     Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them.
     """
-    half = heads.size // 2
-    cos, sin = layout.cos_TE[:, None, :half], layout.sin_TE[:, None, :half]
-    turned = slice(0, heads.value_columns.start)
-    out_TN = torch.empty_like(x_TN)
-    x, out = (t[:, turned].unflatten(1, (-1, heads.size)) for t in (x_TN, out_TN))
+    half = layout.heads.size // 2
+    axes = [len(layout.cos_TE), *[1] * (x.dim() - 3), half]
+    cos, sin = layout.cos_TE[:, :half].view(axes), layout.sin_TE[:, :half].view(axes)
     sign = 1 if back else -1
     torch.mul(x[..., :half], cos, out=out[..., :half]).addcmul_(x[..., half:], sin, value=sign)
     torch.mul(x[..., half:], cos, out=out[..., half:]).addcmul_(x[..., :half], sin, value=-sign)
-    out_TN[:, heads.value_columns] = x_TN[:, heads.value_columns]
-    return out_TN
 
 
 def _rotate_plainly(x_HTE: Tensor, layout: Layout) -> Tensor:

@@ -66,11 +66,11 @@ class Decoder:
         """
         x_TD = self.embedding_VD[batch.tokens_T]
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
-        layout = Layout(batch.segments, cos[0], sin[0])
+        layout = Layout(batch.segments, self._heads, cos[0], sin[0])
         for layer in self._layers[:-1]:
-            x_TD = layer.forward(x_TD, batch.adapter_rows, adapters, layout, self._heads, self._eps, None)
+            x_TD = layer.forward(x_TD, batch.adapter_rows, adapters, layout, self._eps, None)
         x_SD = self._layers[-1].forward(
-            x_TD, batch.adapter_rows, adapters, layout, self._heads, self._eps, batch.supervised_S
+            x_TD, batch.adapter_rows, adapters, layout, self._eps, batch.supervised_S
         )
         return rms_norm(x_SD, self.final_norm_D, self._eps)
 
@@ -83,10 +83,10 @@ class _Layer:
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(  # type: ignore[no-untyped-def]
-        self, x_TD, rows, adapters, layout: Layout, heads: Heads, eps: float, supervised_S: Tensor | None
+        self, x_TD, rows, adapters, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
         qkv_TN = self._project("qkv", rms_norm(x_TD, self._input_norm_D, eps), rows, adapters)
-        attended_TD = segment_attention(qkv_TN, heads, layout, heads.size**-0.5)
+        attended_TD = segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
             rows = _rows_among(supervised_S, rows)
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]

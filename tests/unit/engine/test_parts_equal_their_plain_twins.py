@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.engine import attention, elementwise, loss, projection
+from worker.engine import attention, bundles, elementwise, loss, projection
 from worker.engine.layout import Segment
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
@@ -85,7 +85,7 @@ def test_swiglu(dtype: torch.dtype) -> None:
 def test_attention_over_segments_and_prefixes_with_grouped_heads(
     dtype: torch.dtype, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(bundles, "QUERY_BLOCK", 16)
     monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=8)
@@ -99,11 +99,11 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
         Segment(80, 81, (root, branch)),
         Segment(81, 90, (root,)),
     ]
-    layout = attention.Layout(segments, *rotation(segments, heads.size, dtype))
+    layout = attention.Layout(segments, heads, *rotation(segments, heads.size, dtype))
     assert_twins_agree(
         dtype,
-        lambda qkv: attention.segment_attention(qkv, heads, layout, heads.size**-0.5),
-        lambda qkv: attention.segment_attention_plainly(qkv, heads, layout, heads.size**-0.5),
+        lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),
+        lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
         torch.randn(90, (6 + 2 * 2) * 8).to(dtype),
     )
 
