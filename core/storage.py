@@ -8,11 +8,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
 CHUNK_BYTES = 256 * 1024
+PROBE_KEY = ".tunery-probe"
+PROBE_BYTES = 64 * 1024
+STORE_ERRORS = (
+    BotoCoreError,
+    ClientError,
+    Boto3Error,
+)  # the last one is what `upload_file` makes of the second
 DEFAULT_REGION = "us-east-1"  # S3 refuses it where it is named: it is the region of those who name none
 
 
@@ -29,7 +37,7 @@ def adapter_prefix(job_id: str, fence: int) -> str:
 
 
 class ObjectStore:
-    """One bucket. Network errors are boto3's, after its own retries."""
+    """One bucket. Every method raises STORE_ERRORS, after boto3's own retries."""
 
     def __init__(self, endpoint_url: str, bucket: str) -> None:
         self._bucket = bucket
@@ -62,6 +70,11 @@ class ObjectStore:
     def check(self) -> None:
         """Raises where the bucket cannot be reached."""
         self._client.head_bucket(Bucket=self._bucket)
+
+    def check_writing(self) -> None:
+        """Raises where the bucket does not take a write: a full disk still answers to `check`."""
+        self.put_bytes(PROBE_KEY, bytes(PROBE_BYTES))
+        self.delete(PROBE_KEY)
 
     def put_file(self, key: str, path: Path) -> None:
         self._client.upload_file(str(path), self._bucket, key)
