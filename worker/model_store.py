@@ -103,7 +103,7 @@ def _download(entry: BaseModelEntry, folder: Path) -> str:
 
 
 def _is_passing(error: BaseException | None) -> bool:
-    """Whether the hub may answer another time. It wraps some causes as a missing entry: these are looked at."""
+    """Whether the hub may answer another time. A missing entry may hide a cause: it is looked at."""
     match error:
         case None | OfflineModeIsEnabled():
             return False

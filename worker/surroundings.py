@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 def outside_fault(error: Exception) -> str | None:
-    """What to tell a job that met `error` through no fault of its own; None where the fault is its or ours."""
+    """What to tell a job that met `error` through no fault of its own; None where it is its or ours."""
     if isinstance(error, OutsideFault):
         return str(error)
     if isinstance(error, SERVER_ERRORS):
