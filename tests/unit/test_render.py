@@ -89,3 +89,16 @@ def test_a_base_model_without_a_chat_template_is_named_as_the_cause() -> None:
     with pytest.raises(JobError, match="no chat template") as raised:
         render_one(None, QUESTION, ANSWER)
     assert (raised.value.code, raised.value.param) == ("model_unavailable", "model")
+
+
+def test_a_file_of_long_rows_is_told_by_its_first_lines_and_their_number() -> None:
+    rendered = Rendered(cut=list(range(1, 5001)))
+    ((message, data),) = rendered.warnings("training_file", 512)
+    assert message.startswith(
+        "training_file: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 4990 more are longer than"
+    )
+    assert data == {"count": 5000, "lines": list(range(1, 101))}
+
+
+def test_rows_that_are_as_they_were_are_not_told() -> None:
+    assert list(render_one(CHATML, QUESTION, ANSWER).warnings("training_file", 512)) == []

@@ -6,7 +6,7 @@ prompt for an answer, must begin the text up to and with it. No template renders
 that opens a conversation; there the prompt is looked for in the text itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,9 @@ from core.datasets.chat_rules import content_text
 from core.errors import JobError
 
 Span = tuple[int, int]
+
+NAMED_LINES = 10  # in a sentence
+LISTED_LINES = 100  # for programs
 
 # jinja2's own, what transformers refuses, and what an expression of a template raises on an odd message
 REFUSALS = (TemplateError, ValueError, TypeError)
@@ -48,6 +51,19 @@ class Rendered:
     @property
     def tokens(self) -> int:
         return sum(len(row.tokens_L) for row in self.rows)
+
+    def warnings(self, param: str, max_length: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What a client should know of the rows that are not as they were: a sentence, and data for programs.
+
+        Of a large file, both name the first lines and count them all.
+        """
+        for lines, what in (
+            (self.cut, f"are longer than {max_length} tokens and were cut"),
+            (self.left_out, "keep nothing to learn and were left out"),
+        ):
+            if lines:
+                data = {"count": len(lines), "lines": lines[:LISTED_LINES]}
+                yield f"{param}: {_listed(lines)} {what}", data
 
 
 def render(
@@ -129,3 +145,9 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """Content as text, and `developer` by its older name, which the templates know."""
     role = "system" if message["role"] == "developer" else message["role"]
     return {**message, "role": role, "content": content_text(message["content"])}
+
+
+def _listed(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:NAMED_LINES]))
+    more = f" and {len(lines) - NAMED_LINES} more" if len(lines) > NAMED_LINES else ""
+    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
