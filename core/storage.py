@@ -2,25 +2,21 @@
 
 import hashlib
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from core.loopback import is_loopback
+
 PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
 CHUNK_BYTES = 256 * 1024
 PROBE_KEY = ".tunery-probe"
 PROBE_BYTES = 64 * 1024
-STORE_ERRORS = (
-    BotoCoreError,
-    ClientError,
-    Boto3Error,
-)  # the last one is what `upload_file` makes of the second
+STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` makes the last of the second
 DEFAULT_REGION = "us-east-1"  # S3 refuses it where it is named: it is the region of those who name none
 
 
@@ -168,15 +164,6 @@ class ObjectWriter:
             **self._target, UploadId=self._upload_id, PartNumber=number, Body=part
         )
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the address is this machine's own, which no proxy can reach."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _chunks(body: Any) -> Iterator[bytes]:

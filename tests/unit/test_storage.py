@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.storage import STORE_ERRORS, ObjectStore, is_loopback
+from core.loopback import is_loopback
+from core.storage import STORE_ERRORS, ObjectStore
 from tests.fixtures.endpoint import Endpoint
 
 
@@ -79,6 +80,8 @@ def test_a_probe_leaves_nothing_behind(endpoint: Endpoint) -> None:
         ("http://127.0.0.1:8333", True),
         ("http://[::1]:8333", True),
         ("http://localhost", True),
+        ("http://tunery.localhost:8000/v1", True),
+        ("http://127.1.example.com", False),
         ("http://s3:8333", False),
         ("https://s3.eu-central-1.amazonaws.com", False),
         ("http://10.0.0.1", False),
