@@ -52,6 +52,12 @@ def test_every_answer_is_learnt_with_the_token_that_ends_it() -> None:
     ]
 
 
+def test_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "A shop "}, {"type": "text", "text": "assistant."}]
+    rendered = render_one(CHATML, QUESTION, {**ANSWER, "content": parts})
+    assert learnt(rendered, QUESTION, ANSWER) == ["A shop assistant.<|im_end|>"]
+
+
 def test_an_answer_that_opens_the_conversation_is_learnt_like_any_other() -> None:
     messages = (HELLO, QUESTION, ANSWER)
     assert learnt(render_one(CHATML, *messages), *messages) == [
