@@ -24,8 +24,12 @@ def file_key(file_id: str) -> str:
     return f"files/{file_id}"
 
 
+def checkpoints_prefix(job_id: str) -> str:
+    return f"checkpoints/{job_id}/"
+
+
 def checkpoint_prefix(job_id: str, fence: int, step: int) -> str:
-    return f"checkpoints/{job_id}/{fence}/{step}/"
+    return f"{checkpoints_prefix(job_id)}{fence}/{step}/"
 
 
 def adapter_prefix(job_id: str, fence: int) -> str:

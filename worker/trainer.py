@@ -25,6 +25,7 @@ from core.logs import configure_logs
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
+from worker.cleanup import remove_resume_checkpoints
 from worker.engine.base_model import ResidentBase, choose_device
 from worker.engine.loop import train_round
 from worker.engine.member import StepResult
@@ -182,6 +183,7 @@ class Trainer:
         if job in self._jobs:
             self._jobs.remove(job)
             job.close()
+            remove_resume_checkpoints(self._sessions, self._store)
 
 
 def _raise(error: Exception) -> None:
