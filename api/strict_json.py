@@ -2,17 +2,17 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from core.strict_json import UNSTORABLE, NotANumber, RepeatedKeys, mark_repeated_keys, refuse_constant
+
 MAX_JSON_BYTES = 1024**2
 MAX_JSON_DEPTH = 32
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class StrictJsonRoute(APIRoute):
@@ -50,29 +50,18 @@ def strict_loads(body: bytes) -> Any:
         raise json.JSONDecodeError("Not UTF-8", "", error.start) from error
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
+            text, object_pairs_hook=mark_repeated_keys, parse_constant=refuse_constant, parse_float=_finite
         )
-        _refuse_unstorable(value, depth=0)
+        _refuse_surprises(value, depth=0)
     except json.JSONDecodeError:
         raise
+    except NotANumber as error:
+        raise json.JSONDecodeError(f"{error} is not a JSON number", "", 0) from error
     except RecursionError as error:
         raise json.JSONDecodeError("Nested too deeply", "", 0) from error
     except ValueError as error:
         raise json.JSONDecodeError(str(error), "", 0) from error
     return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"The key {twice[:64]!r} stands twice in one object")
-    return unique
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
@@ -82,17 +71,19 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _refuse_unstorable(value: Any, depth: int) -> None:
-    """Postgres holds neither NUL nor half of a surrogate pair."""
+def _refuse_surprises(value: Any, depth: int) -> None:
+    """Raises ValueError for a key twice, for depth, and for text that Postgres cannot hold."""
     if depth > MAX_JSON_DEPTH:
         raise ValueError(f"Nested more than {MAX_JSON_DEPTH} levels deep")
     if isinstance(value, str):
         if UNSTORABLE.search(value):
             raise ValueError("A string holds \\u0000 or an unpaired surrogate")
+    elif isinstance(value, RepeatedKeys):
+        raise ValueError(f"The key {value.key[:64]!r} stands twice in one object")
     elif isinstance(value, dict):
         for name, member in value.items():
-            _refuse_unstorable(name, depth)
-            _refuse_unstorable(member, depth + 1)
+            _refuse_surprises(name, depth)
+            _refuse_surprises(member, depth + 1)
     elif isinstance(value, list):
         for member in value:
-            _refuse_unstorable(member, depth + 1)
+            _refuse_surprises(member, depth + 1)

@@ -17,8 +17,9 @@ from pathlib import Path
 import psutil
 
 from cli.errors import GaveUp
-from cli.home import Home, read, write_private
+from cli.home import Home, read
 from cli.output import note
+from core.private_files import write_private
 
 MARK = "TUNERY_PART_OF"  # of the environment; its value is the state folder
 

@@ -11,6 +11,7 @@ import typer
 from cli.errors import Refused, Unreachable
 from cli.home import Home, read
 from core.errors import ConfigurationError
+from core.loopback import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -140,12 +141,6 @@ def normalised(base_url: str) -> str:
         raise ConfigurationError(f"{base_url!r} is no base URL; one looks like {DEFAULT_BASE_URL}")
     trimmed = base_url.rstrip("/")
     return trimmed if trimmed.endswith("/v1") else f"{trimmed}/v1"
-
-
-def is_loopback(url: str) -> bool:
-    """True for this machine, which no proxy of the environment can reach for us."""
-    host = urlsplit(url).hostname or ""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ logs/         what the parts print
 run/          which processes `up` has started
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigurationError
+from core.private_files import write_private
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -79,16 +79,6 @@ def read(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace the file in one step by one that only its owner can read, from its first moment."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def load_settings(**chosen: Any) -> "Settings":

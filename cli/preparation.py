@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 from cli.database import open_database
 from cli.errors import Unreachable
-from cli.home import Home, read, write_private
+from cli.home import Home, read
 from cli.output import note
 from core.errors import ConfigurationError
+from core.private_files import write_private
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -19,10 +19,11 @@ import typer
 from cli import output
 from cli.children import Child, rotate, stop_leftovers
 from cli.errors import GaveUp
-from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read, write_private
+from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.preparation import prepare_database, prepare_object_store
 from cli.stopping import StopRequest
 from core.errors import ConfigurationError
+from core.private_files import write_private
 
 if TYPE_CHECKING:
     from core.settings import Settings

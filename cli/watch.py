@@ -8,13 +8,12 @@ from urllib.parse import quote
 
 from cli import output
 from cli.errors import JobCancelled, JobFailed, Refused, Unreachable
+from core.statuses import ENDED
 
 if TYPE_CHECKING:
     from cli.client import Client
 
 T = TypeVar("T")
-
-ENDED = ("succeeded", "failed", "cancelled")
 
 POLL_SECONDS = 1.0
 # An API that is being restarted must not end an hours-long wait.

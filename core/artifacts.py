@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import TuneryError
+from core.errors import OutsideFault, TuneryError
 from core.storage import ObjectStore
 
 
@@ -31,12 +31,14 @@ class Artifact:
 def publish_folder(store: ObjectStore, folder: Path, prefix: str) -> list[dict[str, Any]]:
     """Upload every file of `folder` and read each back. Returns [{name, bytes, sha256}].
 
-    Raises DamagedArtifact where the store gives back something else than was sent.
+    Raises OutsideFault where the store gives back something else than was sent, twice.
     """
     artifacts = [Artifact.of(path) for path in sorted(folder.iterdir())]
     for artifact in artifacts:
-        store.put_file(prefix + artifact.name, folder / artifact.name)
-        _verify(store, prefix, artifact)
+        try:
+            _upload(store, folder, prefix, artifact)
+        except DamagedArtifact:
+            _upload_again(store, folder, prefix, artifact)
     return [asdict(artifact) for artifact in artifacts]
 
 
@@ -45,6 +47,18 @@ def fetch_folder(store: ObjectStore, prefix: str, files: list[dict[str, Any]], f
     folder.mkdir(parents=True, exist_ok=True)
     for entry in files:
         _verify(store, prefix, Artifact(**entry), folder)
+
+
+def _upload(store: ObjectStore, folder: Path, prefix: str, artifact: Artifact) -> None:
+    store.put_file(prefix + artifact.name, folder / artifact.name)
+    _verify(store, prefix, artifact)
+
+
+def _upload_again(store: ObjectStore, folder: Path, prefix: str, artifact: Artifact) -> None:
+    try:
+        _upload(store, folder, prefix, artifact)
+    except DamagedArtifact as error:
+        raise OutsideFault(f"The object store did not keep what was sent: {error}") from error
 
 
 def _verify(store: ObjectStore, prefix: str, artifact: Artifact, into: Path | None = None) -> None:

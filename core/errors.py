@@ -6,6 +6,7 @@ TuneryError
 │   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── NotFound 404
 │   ├── Conflict 409          ├── TooLarge 413           └── Unavailable 503
 ├── JobError                  a job cannot go on; becomes the job's `error`
+├── OutsideFault              what a job needs is away or broken; the job is requeued, with this sentence
 └── LeaseLost                 this process no longer owns the job; it stops and writes nothing
 """
 
@@ -86,6 +87,10 @@ class JobError(TuneryError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class OutsideFault(TuneryError):
+    """Something that the job needs failed, not the job; str() is read by its client, after a requeue."""
 
 
 class LeaseLost(TuneryError):

@@ -54,9 +54,10 @@ class LoraAdapter(Options):
 class TrainingOptions(Options):
     """Options of the optimizer and the loop.
 
-    `learning_rate` is the peak before `learning_rate_multiplier`; `max_length` counts tokens of a row, longer
-    rows are cut (default: the base model's limit); `eval_steps` counts optimizer steps (default: four times
-    an epoch, at most every 10 steps).
+    `learning_rate` is the peak before `learning_rate_multiplier`. `warmup_ratio` is the share of all steps in
+    which the rate rises linearly, whatever the schedule: from 0, as in transformers, so that the first step
+    of a warmup changes nothing. `max_length` counts tokens of a row, longer rows are cut (default: the base
+    model's limit). `eval_steps` counts optimizer steps (default: four times an epoch, at most every 10).
     """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = LORA_LEARNING_RATE

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
+from core.strict_json import storable
 
 TRANSITIONS = {
     "queued": {"running", "failed", "cancelled"},
@@ -211,7 +212,12 @@ def record_event(
 ) -> None:
     """Append to the job's log. With an `event_id`, doing it twice adds one event."""
     event = insert(Event).values(
-        id=event_id or new_id("ftevent-"), job_id=job_id, level=level, type=type, message=message, data=data
+        id=event_id or new_id("ftevent-"),
+        job_id=job_id,
+        level=level,
+        type=type,
+        message=storable(message),
+        data=data,
     )
     session.execute(event.on_conflict_do_nothing(index_elements=[Event.id]))
 
@@ -242,7 +248,7 @@ def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int)
 
 
 def _fail(session: Session, job: Job, outcome: str, error: JobError) -> None:
-    job.error = {"code": error.code, "message": error.message, "param": error.param}
+    job.error = {"code": error.code, "message": storable(error.message), "param": error.param}
     job.finished_at = func.now()
     _move(job, "failed")
     _end_run(session, job, outcome)

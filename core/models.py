@@ -20,6 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from core.statuses import ENDED
+
 JOB_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "lost", "released")
 
@@ -100,9 +102,7 @@ class Job(Base):
             "(status = 'succeeded') = (fine_tuned_model IS NOT NULL)", name="only_a_succeeded_job_has_a_model"
         ),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
-        CheckConstraint(
-            "(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished_at"
-        ),
+        CheckConstraint(f"({_one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         Index("ix_jobs_queue", "base_model", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
     )

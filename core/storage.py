@@ -2,17 +2,21 @@
 
 import hashlib
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from core.loopback import is_loopback
 
 PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
 CHUNK_BYTES = 256 * 1024
+PROBE_KEY = ".tunery-probe"
+PROBE_BYTES = 64 * 1024
+STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` makes the last of the second
 DEFAULT_REGION = "us-east-1"  # S3 refuses it where it is named: it is the region of those who name none
 
 
@@ -20,8 +24,12 @@ def file_key(file_id: str) -> str:
     return f"files/{file_id}"
 
 
+def checkpoints_prefix(job_id: str) -> str:
+    return f"checkpoints/{job_id}/"
+
+
 def checkpoint_prefix(job_id: str, fence: int, step: int) -> str:
-    return f"checkpoints/{job_id}/{fence}/{step}/"
+    return f"{checkpoints_prefix(job_id)}{fence}/{step}/"
 
 
 def adapter_prefix(job_id: str, fence: int) -> str:
@@ -29,7 +37,7 @@ def adapter_prefix(job_id: str, fence: int) -> str:
 
 
 class ObjectStore:
-    """One bucket. Network errors are boto3's, after its own retries."""
+    """One bucket. Every method raises STORE_ERRORS, after boto3's own retries."""
 
     def __init__(self, endpoint_url: str, bucket: str) -> None:
         self._bucket = bucket
@@ -62,6 +70,11 @@ class ObjectStore:
     def check(self) -> None:
         """Raises where the bucket cannot be reached."""
         self._client.head_bucket(Bucket=self._bucket)
+
+    def check_writing(self) -> None:
+        """Raises where the bucket does not take a write: a full disk still answers to `check`."""
+        self.put_bytes(PROBE_KEY, bytes(PROBE_BYTES))
+        self.delete(PROBE_KEY)
 
     def put_file(self, key: str, path: Path) -> None:
         self._client.upload_file(str(path), self._bucket, key)
@@ -155,15 +168,6 @@ class ObjectWriter:
             **self._target, UploadId=self._upload_id, PartNumber=number, Body=part
         )
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the address is this machine's own, which no proxy can reach."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _chunks(body: Any) -> Iterator[bytes]:

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
 from safetensors.torch import load_file, save_file
-from sqlalchemy import select
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
 from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
+from core.errors import TuneryError
 from core.ids import new_id
 from core.models import Checkpoint
-from core.storage import ObjectStore, checkpoint_prefix
+from core.storage import STORE_ERRORS, ObjectStore, checkpoint_prefix
 from worker.engine.adapters import WEIGHTS_NAME
 from worker.engine.member import Member
 from worker.reporter import Reporter
@@ -25,6 +28,12 @@ MOMENTS_NAME = "optimizer.safetensors"
 STATE_NAME = "state.json"
 KEPT_EPOCHS = 3
 KEPT_FOR_RESUME = 2
+
+log = structlog.get_logger()
+
+
+class ForeignCheckpoint(TuneryError):
+    """It is whole, but was made from another specification, dataset or base model than this job has here."""
 
 
 def save_checkpoint(
@@ -54,7 +63,12 @@ def save_checkpoint(
         object_prefix=prefix,
         files=files,
     )
-    reporter.commit(lambda session: lifecycle.record_checkpoint(session, lease, checkpoint))
+
+    def commit(session: Session) -> None:
+        _delete_foreign(session, checkpoint)
+        lifecycle.record_checkpoint(session, lease, checkpoint)
+
+    reporter.commit(commit)
 
 
 def restore_checkpoint(
@@ -67,7 +81,8 @@ def restore_checkpoint(
 ) -> dict[str, Any]:
     """Continue from the newest whole checkpoint and return its metrics, {} where there is none.
 
-    One that is damaged is refused, with an event, for the one before it.
+    One that is damaged is refused, with an event, for the one before it, and removed. A foreign one stays: a
+    worker with the right base model can go on from it.
     """
     for checkpoint in _newest_first(sessions, reporter.lease.job_id):
         place = folder / str(checkpoint.step)
@@ -78,42 +93,63 @@ def restore_checkpoint(
             reporter.event(f"Checkpoint at step {checkpoint.step} is refused: {error}", level="warn")
             _remove(reporter, store, checkpoint)
             continue
+        except ForeignCheckpoint as error:
+            reporter.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
+            continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
         return checkpoint.metrics
     return {}
 
 
 def drop_old_checkpoints(sessions: sessionmaker[Session], store: ObjectStore, reporter: Reporter) -> None:
-    """Keep the last three of epochs, and the last two of any kind for a resume."""
+    """Keep the last three of epochs, and the last two of any kind for a resume.
+
+    What cannot be removed now, for want of a server, stays until the next time. Raises LeaseLost.
+    """
     newest_first = _newest_first(sessions, reporter.lease.job_id)
     epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
     kept = {checkpoint.id for checkpoint in [*epochs, *newest_first[:KEPT_FOR_RESUME]]}
     for checkpoint in newest_first:
-        if checkpoint.id not in kept:
+        if checkpoint.id in kept:
+            continue
+        try:
             _remove(reporter, store, checkpoint)
+        except (SQLAlchemyError, *STORE_ERRORS) as error:
+            log.warning("old_checkpoint_not_removed", prefix=checkpoint.object_prefix, error=str(error))
 
 
 def _newest_first(sessions: sessionmaker[Session], job_id: str) -> Sequence[Checkpoint]:
+    """By the claim before the step: a run that passed over a foreign checkpoint stands behind its step."""
     with sessions() as session:
-        query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step.desc())
+        query = (
+            select(Checkpoint)
+            .where(Checkpoint.job_id == job_id)
+            .order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())
+        )
         return session.scalars(query).all()
 
 
 def _load(member: Member, folder: Path, fingerprint: str) -> None:
     state = json.loads((folder / STATE_NAME).read_text("utf-8"))
     if state["fingerprint"] != fingerprint:
-        raise DamagedArtifact("it belongs to another specification, dataset or base model")
+        raise ForeignCheckpoint("it belongs to another specification, dataset or base model")
     member.adapter.load(folder / WEIGHTS_NAME)
     member.restore(state["step"], load_file(folder / MOMENTS_NAME))
+
+
+def _delete_foreign(session: Session, checkpoint: Checkpoint) -> None:
+    """Make room for `checkpoint` where one that was passed over holds its step. The objects stay behind."""
+    taken = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.step == checkpoint.step)
+    session.execute(delete(Checkpoint).where(taken, Checkpoint.id != checkpoint.id))
 
 
 def _remove(reporter: Reporter, store: ObjectStore, checkpoint: Checkpoint) -> None:
     """The row first, fenced: a row never points to objects that are gone."""
 
-    def delete(session: Session) -> None:
+    def delete_row(session: Session) -> None:
         row = session.get(Checkpoint, checkpoint.id)
         if row is not None:  # gone already where the answer to a first commit was lost
             session.delete(row)
 
-    reporter.commit(delete)
+    reporter.commit(delete_row)
     store.delete_prefix(checkpoint.object_prefix)

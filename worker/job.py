@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
-from core.datasets.check import read_rows
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.lifecycle import Lease, Progress
@@ -22,6 +21,7 @@ from core.settings import Settings
 from core.storage import ObjectStore
 from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
 from worker.data.render import Rendered, Row, render
+from worker.data.stored import stored_rows
 from worker.engine.adapters import TrainableAdapter, adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import Evaluation, evaluate
@@ -33,7 +33,6 @@ EVALUATIONS_PER_EPOCH = 4
 MIN_EVAL_STEPS = 10
 EVAL_ROWS = 16
 RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
-LISTED_LINES = 10
 
 
 class TrainingJob:
@@ -163,17 +162,10 @@ class TrainingJob:
         self.reporter.progress(Progress("reading data"))
         entry = self._base.entry
         max_length = self._spec.training.max_length or entry.max_length
-        try:
-            stream = self._store.read(file.object_key)
-        except FileNotFoundError as error:
-            raise JobError("file_not_found", f"The content of {file.id} is gone.", param) from error
-        rendered = render(self._base.tokenizer, read_rows(stream), max_length, param)
-        for lines, what in (
-            (rendered.cut, f"are longer than {max_length} tokens and were cut"),
-            (rendered.left_out, "keep nothing to learn and were left out"),
-        ):
-            if lines:
-                self.reporter.event(f"{param}: {_listed(lines)} {what}", level="warn", data={"lines": lines})
+        rows = stored_rows(self._store, file, param)
+        rendered = render(self._base.tokenizer, rows, max_length, param)
+        for message, data in rendered.warnings(param, max_length):
+            self.reporter.event(message, level="warn", data=data)
         return rendered
 
     def _make_fingerprint(self, training_file: File) -> str:
@@ -257,9 +249,3 @@ class TrainingJob:
             **{key: self._metrics[key] for key in kept},
             "target_modules": sorted(self.member.adapter.config.target_modules),
         }
-
-
-def _listed(lines: list[int]) -> str:
-    shown = ", ".join(map(str, lines[:LISTED_LINES]))
-    more = f" and {len(lines) - LISTED_LINES} more" if len(lines) > LISTED_LINES else ""
-    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"

@@ -2,22 +2,26 @@
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import structlog
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from core.artifacts import Artifact
 from core.catalog import BaseModelEntry
-from core.errors import JobError
+from core.errors import JobError, OutsideFault
 from worker.build_once import build_once
 
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 HASH_NAME = "published.sha256"
+TOO_MANY_REQUESTS = 429
 
 log = structlog.get_logger()
 
@@ -25,14 +29,26 @@ log = structlog.get_logger()
 def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
     """The folder with the model's safetensors, and the SHA-256 that identifies its weights.
 
-    Raises JobError, which says what the operator has to mend.
+    Raises JobError, which says what the operator has to mend, and OutsideFault where the hub is away.
     """
     if entry.source == "folder":
         assert entry.path is not None
         return entry.path, _verified_weights(entry, entry.path)
     folder = store / entry.id / entry.revision
-    build_once(folder, partial(_build, entry), _is_finished)
+    try:
+        build_once(folder, partial(_build, entry), _is_finished)
+    except FileExistsError as error:
+        raise _unavailable(entry, str(error)) from error
     return folder, (folder / HASH_NAME).read_text("ascii")
+
+
+@contextmanager
+def loading(entry: BaseModelEntry) -> Iterator[None]:
+    """Makes a JobError of what transformers raises on a folder that lacks a part or has a wrong one."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unavailable(entry, str(error)) from error
 
 
 def weights_sha256(folder: Path) -> str:
@@ -79,9 +95,23 @@ def _download(entry: BaseModelEntry, folder: Path) -> str:
     log.info("downloading_base_model", model=entry.id, repository=entry.repository)
     try:
         snapshot_download(entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=WANTED)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        if _is_passing(error):
+            raise OutsideFault(f"The hub did not answer a download of {entry.repository}") from error
         raise _unavailable(entry, f"{entry.repository} cannot be downloaded: {error}") from error
     return _verified_weights(entry, folder)
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Whether the hub may answer another time. A missing entry may hide a cause: it is looked at."""
+    match error:
+        case None | OfflineModeIsEnabled():
+            return False
+        case HfHubHTTPError():
+            return bool(error.response.status_code >= 500 or error.response.status_code == TOO_MANY_REQUESTS)
+        case HTTPError() | ConnectionError() | TimeoutError():
+            return True
+    return _is_passing(error.__cause__)
 
 
 def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:

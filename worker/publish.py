@@ -53,7 +53,9 @@ def write_adapter_folder(
 ) -> None:
     """Everything that the adapter needs to load anywhere, and the manifest last."""
     adapter.save(folder)
-    base.tokenizer.save_pretrained(folder)
+    # Several templates would get a folder of their own, but an adapter's files lie flat: they go into a file
+    several = isinstance(base.tokenizer.chat_template, dict)
+    base.tokenizer.save_pretrained(folder, save_jinja_files=not several)
     (folder / "added_tokens.json").unlink(missing_ok=True)  # the base's; some runtimes take it for new tokens
     (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
     files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
@@ -147,4 +147,6 @@ class Reporter:
 def _passing(error: DBAPIError) -> bool:
     """Whether another try may succeed: the connection broke, or the server restarts or is overloaded."""
     state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state is None or state[:2] in ("08", "40", "53", "55", "57")
+    if state is None:  # the client's own: of the connection, or of a value that no server ever saw
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return error.connection_invalidated or state[:2] in ("08", "40", "53", "55", "57")

@@ -80,16 +80,27 @@ class Supervisor:
         delay = 0.0
         while not self._stopping.wait(delay):
             started_at = time.monotonic()
-            self._spawn()
-            if self._stopping.is_set() and self._process is not None:
-                self._process.terminate()  # the order to stop came while it was being spawned
-            reason = self._watch()
+            reason = self._live_once()
             if self._stopping.is_set():
                 return
             log.warning("trainer_died", owner=self._owner, reason=reason)
             self._requeue(reason)
             lived = time.monotonic() - started_at
             delay = 0.0 if lived > SHORT_LIFE_SECONDS else min(MAX_RESTART_DELAY, max(0.5, delay * 2))
+
+    def _live_once(self) -> str:
+        """Start a trainer and watch it to its end. Returns how it died, and raises nothing."""
+        self._process = None
+        try:
+            self._spawn()
+            if self._stopping.is_set() and self._process is not None:
+                self._process.terminate()  # the order to stop came while it was being spawned
+            return self._watch()
+        except Exception as error:
+            log.error("supervision_failed", owner=self._owner, exc_info=error)
+            if self._process is not None:
+                _kill_group(self._process)
+            return f"The trainer could not be started or watched ({type(error).__name__})"
 
     def _spawn(self) -> None:
         self._owner = f"{socket.gethostname()}:{new_id('')}"

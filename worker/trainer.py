@@ -14,7 +14,6 @@ from functools import partial
 
 import structlog
 import torch
-from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -26,14 +25,15 @@ from core.logs import configure_logs
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
+from worker.cleanup import remove_resume_checkpoints
 from worker.engine.base_model import ResidentBase, choose_device
 from worker.engine.loop import train_round
 from worker.engine.member import StepResult
 from worker.job import TrainingJob
-from worker.model_store import ensure_model
+from worker.model_store import ensure_model, loading
+from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
 
 STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
-SERVER_ERRORS = (SQLAlchemyError, BotoCoreError, ClientError, OSError)
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Trainer:
         self._device = choose_device(settings.device)
         self._base: ResidentBase | None = None
         self._jobs: list[TrainingJob] = []
-        self._suspicious = False
+        self._surroundings = Surroundings(self._store, settings.sweep_seconds)
         self._bell = threading.Event()
         self._stopping = threading.Event()
 
@@ -62,7 +62,7 @@ class Trainer:
         )
         while not self._stopping.is_set():
             self._bell.clear()
-            if not self._jobs and not (self._store_answers() and self._claim()):
+            if not self._jobs and not (self._surroundings.allow_a_job() and self._claim()):
                 self._bell.wait(self._settings.sweep_seconds)
                 continue
             self._train_one_round()
@@ -76,18 +76,6 @@ class Trainer:
     def stop(self) -> None:
         self._stopping.set()
         self._bell.set()
-
-    def _store_answers(self) -> bool:
-        """Whether jobs can be taken. Asked only after a server has failed a job: else one outage would fail
-        job after job."""
-        if self._suspicious:
-            try:
-                self._store.check()
-            except SERVER_ERRORS as error:
-                log.warning("store_unreachable", error=str(error))
-                return False
-            self._suspicious = False
-        return True
 
     def _claim(self) -> bool:
         """Take the next job and prepare it. False where nothing waits or the database is away."""
@@ -112,7 +100,8 @@ class Trainer:
             entry = self._entry(model_id)
             folder, sha256 = ensure_model(entry, self._settings.models_folder)
             self._base = None  # freed before the next one is loaded
-            self._base = ResidentBase(entry, folder, sha256, self._device)
+            with loading(entry):
+                self._base = ResidentBase(entry, folder, sha256, self._device)
         return self._base
 
     def _entry(self, model_id: str) -> BaseModelEntry:
@@ -164,14 +153,16 @@ class Trainer:
             self._fail(job, error)
         except torch.OutOfMemoryError:
             self._fail(job, job.out_of_memory())
-        except SERVER_ERRORS as error:
-            log.warning("server_failed", job=job.lease.job_id, exc_info=error)
-            self._suspicious = True
-            self._lose(job, f"A server that the trainer needs did not answer ({type(error).__name__})")
         except Exception as error:
-            log.error("unexpected_error", job=job.lease.job_id, exc_info=error)
-            message = "The trainer met an unexpected error; the worker's log has it under this job's id."
-            self._fail(job, JobError("internal_error", message))
+            reason = outside_fault(error)
+            if reason is None:
+                log.error("unexpected_error", job=job.lease.job_id, exc_info=error)
+                message = "The trainer met an unexpected error; the worker's log has it under this job's id."
+                self._fail(job, JobError("internal_error", message))
+            else:
+                log.warning("outside_fault", job=job.lease.job_id, exc_info=error)
+                self._surroundings.note_fault()
+                self._lose(job, reason)
         self._leave(job)
 
     def _fail(self, job: TrainingJob, error: JobError) -> None:
@@ -192,6 +183,7 @@ class Trainer:
         if job in self._jobs:
             self._jobs.remove(job)
             job.close()
+            remove_resume_checkpoints(self._sessions, self._store)
 
 
 def _raise(error: Exception) -> None:

@@ -17,6 +17,7 @@ from api.files.upload import ReceivedFile, Upload, blocks
 from api.paging import After
 from api.schemas import Page
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.storage import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
 
@@ -36,13 +37,19 @@ async def upload_file(
     except BaseException:
         await run_in_threadpool(upload.abort)
         raise
-    return await run_in_threadpool(_register, sessions, caller.project_id, received)
+    return await run_in_threadpool(_register, sessions, store, caller.project_id, received)
 
 
-def _register(sessions: sessionmaker[Session], project_id: str, received: ReceivedFile) -> FileObject:
+def _register(
+    sessions: sessionmaker[Session], store: ObjectStore, project_id: str, received: ReceivedFile
+) -> FileObject:
     """The request's one transaction. No session was open while the bytes came in."""
-    with sessions.begin() as session:
-        return FileObject.of(service.register(session, project_id, received))
+    try:
+        with sessions.begin() as session:
+            return FileObject.of(service.register(session, project_id, received))
+    except Exception:
+        service.forget_unregistered(sessions, store, received)
+        raise
 
 
 @router.get("", responses=declared(InvalidRequest))

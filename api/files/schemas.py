@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from api.files.upload import PURPOSES
 from api.schemas import Identified, unix_seconds
 from core.models import File
 
@@ -48,7 +49,7 @@ UPLOAD_BODY = {
                         "file": {"type": "string", "format": "binary", "description": "The file itself"},
                         "purpose": {
                             "type": "string",
-                            "enum": ["fine-tune", "batch", "assistants", "vision", "user_data", "evals"],
+                            "enum": list(PURPOSES),
                             "description": "The rows of a fine-tune file are checked while it arrives",
                         },
                     },

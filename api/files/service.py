@@ -1,14 +1,18 @@
 """What may happen to a file. Nothing here commits."""
 
+import structlog
 from sqlalchemy import func
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
 
 from api.files import queries
 from api.files.upload import ReceivedFile
 from api.paging import unknown_cursor
 from core.errors import Conflict, NotFound
 from core.models import File
-from core.storage import ObjectStore, file_key
+from core.storage import STORE_ERRORS, ObjectStore, file_key
+
+log = structlog.get_logger()
 
 
 def register(session: Session, project_id: str, received: ReceivedFile) -> File:
@@ -26,6 +30,20 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
     session.add(file)
     session.flush()
     return file
+
+
+def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, received: ReceivedFile) -> None:
+    """Remove the bytes of a file whose registration failed, if it did: a commit's answer may have been lost.
+
+    Where nobody can tell now, they stay. Bytes without a row cost room; a row without bytes costs a job.
+    """
+    try:
+        with sessions() as session:
+            registered = session.get(File, received.id) is not None
+        if not registered:
+            store.delete(file_key(received.id))
+    except (SQLAlchemyError, *STORE_ERRORS) as error:
+        log.warning("unregistered_file_stays", file=received.id, error=str(error))
 
 
 def get(session: Session, project_id: str, file_id: str) -> File:

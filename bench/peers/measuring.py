@@ -97,7 +97,7 @@ def task_from_arguments(description: str | None) -> Task:
 
 def read_rows(path: Path) -> list[Row]:
     """Read chat rows. Raises ValueError unless each ends with its only assistant message, the answer."""
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    rows = [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
     for number, row in enumerate(rows, 1):
         roles = [message["role"] for message in row["messages"]]
         if roles.count("assistant") != 1 or roles[-1] != "assistant":

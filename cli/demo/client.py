@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cli.errors import JobCancelled, JobFailed
 from cli.progress import progress_display
+from core.statuses import ENDED
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 POLL_SECONDS = 0.5
-ENDED = ("succeeded", "failed", "cancelled")
 
 
 @dataclass

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from core.datasets.findings import QUOTE_LENGTH, Finding, quote
-from core.datasets.strict_json import RepeatedKeys
+from core.strict_json import RepeatedKeys
 
 ROLES = ("system", "developer", "user", "assistant")
 UNSUPPORTED_ROLES = ("tool", "function")

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from core.datasets.chat import examine_row
+from core.datasets.chat import check_row
 from core.datasets.findings import Finding
 from core.datasets.reader import RowReader
 
 MIN_ROWS = 10  # a job's smallest dataset
+DESCRIBED_ROWS = 3
 MAX_BAD_ROWS = 10_000  # a file of nothing but mistakes is not worth reading to its end
 
 
@@ -29,14 +30,12 @@ class RowFinding(NamedTuple):
 class Report:
     """What a check found.
 
-    `rows` counts every line that is not blank, right or wrong; `characters` is the text in the messages of
-    the right ones. `findings` holds the first `max_findings`; `finding_count` and `bad_rows` count them all,
-    though no more than 20 findings of one row. `stopped` tells that the check gave up at 10,000 bad rows: the
-    counts then speak of the part that it read.
+    `rows` counts every line that is not blank, right or wrong. `findings` holds the first `max_findings`;
+    `finding_count` and `bad_rows` count them all, though no more than 20 findings of one row. `stopped` tells
+    that the check gave up at 10,000 bad rows: the counts then speak of the part that it read.
     """
 
     rows: int
-    characters: int
     findings: list[RowFinding]
     finding_count: int
     bad_rows: int
@@ -45,10 +44,6 @@ class Report:
     @property
     def ok(self) -> bool:
         return self.finding_count == 0
-
-    @property
-    def truncated(self) -> bool:
-        return self.finding_count > len(self.findings)
 
 
 class DatasetCheck:
@@ -61,7 +56,7 @@ class DatasetCheck:
     def __init__(self, max_row_bytes: int, max_findings: int = 100) -> None:
         self.max_findings = max_findings
         self._reader = RowReader(max_row_bytes)
-        self._rows = self._characters = self._finding_count = self._bad_rows = 0
+        self._rows = self._finding_count = self._bad_rows = 0
         self._findings: list[RowFinding] = []
 
     @property
@@ -80,7 +75,6 @@ class DatasetCheck:
             )
         return Report(
             rows=self._rows,
-            characters=self._characters,
             findings=self._findings,
             finding_count=self._finding_count,
             bad_rows=self._bad_rows,
@@ -92,8 +86,7 @@ class DatasetCheck:
             return
         for number, line in lines:
             self._rows += 1
-            characters, findings = (0, [line]) if isinstance(line, Finding) else examine_row(line)
-            self._characters += characters
+            findings = [line] if isinstance(line, Finding) else check_row(line)
             if findings:
                 self._add(number, findings)
                 if self._stopped:
@@ -106,15 +99,15 @@ class DatasetCheck:
         self._bad_rows += 1
 
 
-def describe(report: Report, max_rows: int = 3) -> str:
+def describe(report: Report) -> str:
     """The sentences for a client: the first mistake of each of the first bad rows, and how many more are bad.
 
-    Shows `max_rows` rows at most. Empty where the report has no findings.
+    Empty where the report has no findings.
     """
     first: dict[int, RowFinding] = {}
     for finding in report.findings:
         first.setdefault(finding.line, finding)
-    shown = list(first.values())[:max_rows]
+    shown = list(first.values())[:DESCRIBED_ROWS]
     sentences = [f"Line {f.line}{f.field and ', ' + f.field}: {f.message}." for f in shown]
     more = report.bad_rows - len(shown)
     if more:

@@ -2,7 +2,9 @@
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any
+
+from core.strict_json import NotANumber, mark_repeated_keys, refuse_constant
 
 STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|(NaN|-?Infinity)')
 
@@ -15,12 +17,6 @@ class Unreadable(Exception):
         self.code = code
 
 
-class RepeatedKeys(dict[str, Any]):
-    """An object in which `key` stands twice: JSON allows it, and readers disagree about what it means."""
-
-    key: str
-
-
 def parse(line: bytes) -> Any:
     """The value of a line. An object with a key that stands twice comes as `RepeatedKeys`.
 
@@ -29,10 +25,10 @@ def parse(line: bytes) -> Any:
     """
     text = _decode(line)
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        return json.loads(text, object_pairs_hook=mark_repeated_keys, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise Unreadable("invalid_json", _syntax_message(text, error)) from None
-    except _Constant as error:
+    except NotANumber as error:
         column = next(m.start() + 1 for m in STRING_OR_CONSTANT.finditer(text) if m[1])
         message = f"{error} at column {column} is not JSON; use a number or null"
         raise Unreadable("invalid_json", message) from None
@@ -42,34 +38,12 @@ def parse(line: bytes) -> Any:
         raise Unreadable("invalid_json", "the row holds a number with too many digits") from None
 
 
-class _Constant(Exception):
-    pass
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _Constant(name)
-
-
 def _decode(line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
         place = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
         raise Unreadable("invalid_utf8", f"{place} is not UTF-8; save the file as UTF-8") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
-    repeated = RepeatedKeys(plain)
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            repeated.key = key
-            break
-        seen.add(key)
-    return repeated
 
 
 def _syntax_message(text: str, error: json.JSONDecodeError) -> str:

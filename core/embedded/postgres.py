@@ -16,8 +16,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from core.embedded.process import HOST, Server, package_folder, write_private
+from core.embedded.process import HOST, Server, package_folder
 from core.errors import ConfigurationError
+from core.private_files import write_private
 
 DATABASE = "tunery"
 """The database and the role that owns it; not a superuser, so that SQL cannot reach files or programs."""

@@ -20,6 +20,7 @@ from typing import ClassVar
 import psutil
 
 from core.errors import ConfigurationError
+from core.private_files import write_private
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
@@ -39,18 +40,6 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replaces `path` in one step by a file that only its owner can read."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def package_folder(module: str, package: str) -> Path:

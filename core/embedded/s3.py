@@ -18,7 +18,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from core.embedded.process import HOST, Server, not_installed, write_private
+from core.embedded.process import HOST, Server, not_installed
+from core.private_files import write_private
 
 REGION = "us-east-1"
 BUCKET = "tunery"

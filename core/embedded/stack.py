@@ -17,10 +17,11 @@ from typing import Literal, Self
 
 from core.embedded.ports import claim_ports
 from core.embedded.postgres import Postgres
-from core.embedded.process import Server, write_private
+from core.embedded.process import Server
 from core.embedded.s3 import BUCKET, GRPC_OFFSET, S3, is_blocked
 from core.embedded.valkey import Valkey
 from core.errors import ConfigurationError
+from core.private_files import write_private
 
 ServerName = Literal["postgres", "valkey", "s3"]
 

@@ -6,7 +6,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from core.embedded.process import HOST, Server, package_folder, write_private
+from core.embedded.process import HOST, Server, package_folder
+from core.private_files import write_private
 
 
 class Valkey(Server):

@@ -10,8 +10,10 @@ import httpx
 import openai
 import pytest
 from openai.types import FileDeleted, FileObject
+from sqlalchemy import text
 
-from api.files.upload import clean_filename
+from api.files import service
+from api.files.upload import ReceivedFile, clean_filename
 from tests.fixtures.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
 
 GOOD = json.dumps(row()).encode()
@@ -295,6 +297,33 @@ def test_a_client_that_leaves_leaves_nothing(api: Api, alice: Tenant) -> None:
         line.sendall(b"x" * 9 * 1024**2)
         wait_for(lambda: len(unfinished_uploads(api)) > before)  # the first part is in the store
     wait_for(lambda: len(unfinished_uploads(api)) == before)
+
+
+@pytest.fixture
+def refusing_database(api: Api) -> Iterator[None]:
+    """Takes no file of the name refused.jsonl."""
+    with api.sessions.begin() as session:
+        session.execute(text("ALTER TABLE files ADD CONSTRAINT refuse CHECK (filename <> 'refused.jsonl')"))
+    yield
+    with api.sessions.begin() as session:
+        session.execute(text("ALTER TABLE files DROP CONSTRAINT refuse"))
+
+
+@pytest.mark.usefixtures("nothing_stored", "refusing_database")
+def test_an_upload_that_cannot_be_registered_leaves_nothing(alice: Tenant) -> None:
+    answer = alice.http.post(
+        "/v1/files", data={"purpose": "fine-tune"}, files={"file": ("refused.jsonl", dataset(10))}
+    )
+    refusal(answer, 500, code="internal_error")
+
+
+def test_an_upload_whose_registration_was_answered_with_silence_keeps_its_bytes(
+    api: Api, alice: Tenant
+) -> None:
+    file_id = alice.upload()
+    received = ReceivedFile(file_id, "train.jsonl", "fine-tune", bytes=1, sha256="", rows=12)
+    service.forget_unregistered(api.sessions, api.store, received)
+    assert f"files/{file_id}" in stored(api)
 
 
 def test_paging_reaches_every_file_once(api: Api) -> None:

@@ -22,9 +22,9 @@ from redis.retry import Retry
 
 from core.database import create_database
 from core.embedded import EmbeddedServers
-from core.embedded.process import wait_until
 from core.embedded.s3 import S3, socket_files
 from core.errors import ConfigurationError
+from tests.fixtures.api import wait_for
 from tests.fixtures.servers import server_folder
 
 REPOSITORY = Path(__file__).parents[2]
@@ -222,7 +222,7 @@ def test_recovers_after_kill_9_of(victims: str, home: Path) -> None:
         if victims != "the owner":
             for process in orphans:
                 process.kill()
-            assert wait_until(lambda: not processes_in(home), 5)
+            wait_for(lambda: not processes_in(home), 5)
 
         with EmbeddedServers(home) as servers:
             assert not set(processes_in(home)) & set(orphans)
@@ -249,7 +249,7 @@ def running(owner: subprocess.Popen[str], _home: Path) -> None:
 
 
 def starting(_owner: subprocess.Popen[str], home: Path) -> None:
-    assert wait_until(lambda: bool(processes_in(home)), 20)
+    wait_for(lambda: processes_in(home), 20)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from core.ids import new_id
 from core.jobspec import Hyperparameters, JobSpec
 from core.lifecycle import Lease, Progress
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
+from tests.fixtures.api import wait_for
 
 LEASE = 60.0
 LIMIT = 3
@@ -317,8 +318,6 @@ def test_a_cancel_and_a_heartbeat_with_events_do_not_wait_for_each_other_in_a_ci
 
 
 def wait_for_a_blocked_session(sessions: sessionmaker[Session]) -> None:
-    from tests.fixtures.api import wait_for
-
     blocked = (
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"

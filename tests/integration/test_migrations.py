@@ -20,6 +20,7 @@ from core.database import create_database
 from core.lifecycle import TRANSITIONS
 from core.models import Base, Job
 from core.schema import MIGRATIONS, alembic_config, is_current, migrate
+from core.statuses import ENDED
 from tests.fixtures.servers import empty_database
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
@@ -99,7 +100,7 @@ def move(connection: Connection, job: str, status: str) -> None:
             status=status,
             error={} if status == "failed" else None,
             fine_tuned_model="ft:tiny" if status == "succeeded" else None,
-            finished_at=func.now() if status in ("succeeded", "failed", "cancelled") else None,
+            finished_at=func.now() if status in ENDED else None,
         )
     )
 

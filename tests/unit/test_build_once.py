@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.api import wait_for
 from worker.build_once import build_once
 
 BUILDER = """
@@ -39,13 +40,6 @@ def start_builder(folder: Path, log: Path, seconds: float) -> subprocess.Popen[b
     return subprocess.Popen([sys.executable, "-c", BUILDER, str(folder), str(log), str(seconds)], cwd=root)
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_one_process_builds_and_the_others_find_its_work(tmp_path: Path) -> None:
     folder, log = tmp_path / "model" / "main", tmp_path / "log"
     processes = [start_builder(folder, log, 1) for _ in range(3)]
@@ -70,7 +64,7 @@ def test_of_threads_too_only_one_builds(tmp_path: Path) -> None:
 def test_a_killed_builder_holds_nobody_up_and_leaves_nothing(tmp_path: Path) -> None:
     folder, log = tmp_path / "main", tmp_path / "log"
     process = start_builder(folder, log, 60)
-    wait_for(log)
+    wait_for(log.exists, 20)
     process.kill()
     process.wait(10)
     build_once(folder, lambda building: (building / "finished").touch(), is_finished)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.datasets import chat
-from core.datasets.chat import check_row, content_text, examine_row
+from core.datasets.chat import check_row
 from core.datasets.check import MAX_BAD_ROWS, DatasetCheck, Report, RowFinding, describe, read_rows
 from core.datasets.findings import Finding
 from core.datasets.reader import RowReader
@@ -81,21 +81,6 @@ def test_accepts(row: Any) -> None:
     assert check_row(line(row)) == []
     assert check_row(json.dumps(row).encode()) == []
     assert check_row(json.dumps(row, indent=1).replace("\n", " ").encode()) == []
-
-
-def test_counts_the_characters_of_all_messages_in_plain_rows_and_in_others() -> None:
-    said = "né\n"
-    parts = [{"type": "text", "text": "n"}, {"type": "text", "text": "é\n"}]
-    assert examine_row(messages(USER, {"role": "assistant", "content": said})) == (
-        len("Is it raining?") + 3,
-        [],
-    )
-    assert examine_row(messages(USER, {"role": "assistant", "content": parts})) == (
-        len("Is it raining?") + 3,
-        [],
-    )
-    assert examine_row(messages(USER))[0] == 0
-    assert content_text(parts) == said
 
 
 # Lines that are not JSON, or not strict JSON
@@ -355,15 +340,12 @@ def test_refuses_a_file_without_rows(file: bytes) -> None:
 def test_counts_beyond_the_findings_that_it_keeps() -> None:
     report = check(b'{"messages": [{}], "x": 1}\n' * 5 + GOOD_LINE, max_findings=7)
     assert len(report.findings) == 7
-    assert report.truncated
     assert (report.rows, report.bad_rows, report.finding_count) == (6, 5, 20)
-    assert report.characters == len("Is it raining?It is.")
 
 
 def test_reports_no_more_than_it_found() -> None:
     report = check(b"[]\n" + GOOD_LINE, max_findings=1)
-    assert not report.truncated
-    assert not report.stopped
+    assert (report.finding_count, report.stopped) == (1, False)
 
 
 def test_gives_up_on_a_file_of_mistakes() -> None:
@@ -374,21 +356,22 @@ def test_gives_up_on_a_file_of_mistakes() -> None:
 
 def test_describes_the_first_mistake_of_the_first_rows() -> None:
     bot = messages({**USER, "role": "bot", "x": 1}, ANSWER)
-    assert describe(
-        check(b"\n".join([GOOD_LINE, bot, messages(), GOOD_LINE, bot, b"[]", b"[]"])), max_rows=2
-    ) == (
+    assert describe(check(b"\n".join([GOOD_LINE, bot, messages(), GOOD_LINE, b"3", bot, b"[]"]))) == (
         "Line 2, messages[0]: unknown key 'x'; remove it. "
         "Line 3, messages: holds no message; add at least one from the assistant. "
-        "3 more rows have errors."
+        "Line 5: a row is an object, not a number; write "
+        '{"messages": [{"role": …, "content": …}, …]}. '
+        "2 more rows have errors."
     )
 
 
 def test_describes_a_role_as_promised() -> None:
-    report = check(b"\n".join([messages({**USER, "role": "bot"}, ANSWER), b"[]"]))
-    assert describe(report, max_rows=1) == (
+    report = check(b"\n".join([messages({**USER, "role": "bot"}, ANSWER), b"[]", b"[]", b"[]"]))
+    sentences = describe(report)
+    assert sentences.startswith(
         "Line 1, messages[0].role: unknown role 'bot'; use one of system, developer, user, assistant. "
-        "1 more row has errors."
     )
+    assert sentences.endswith(" 1 more row has errors.")
 
 
 def test_describes_a_right_file_with_nothing() -> None:
@@ -435,14 +418,14 @@ def row_lines(draw: st.DrawFn) -> bytes:
 
 @given(row_lines())
 def test_the_fast_judge_and_the_slow_one_agree(row: bytes) -> None:
-    characters = chat.plain_characters(row)
-    if characters is not None:
-        assert chat.explain(row) == (characters, [])
+    if chat.is_plain(row):
+        assert chat.explain(row) == []
 
 
 def test_the_fast_judge_knows_the_plain_row() -> None:
-    plain = messages({"role": "system", "content": 'a "b"\n'}, USER, {**ANSWER, "weight": 0}, USER, ANSWER)
-    assert chat.plain_characters(plain) == 6 + 2 * len("Is it raining?It is.")
+    assert chat.is_plain(
+        messages({"role": "system", "content": 'a "b"\n'}, USER, {**ANSWER, "weight": 0}, USER, ANSWER)
+    )
 
 
 @given(row_lines())

@@ -5,6 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec
 from core.models import File, Job
@@ -24,23 +28,46 @@ TRAINING = {
 }
 
 
-def test_the_manifest_has_the_hashes_that_the_card_promises(tmp_path: Path) -> None:
-    folder = tmp_path / "adapter"
+ONE_TEMPLATE = "{{ messages }}"
+SEVERAL_TEMPLATES = {"default": ONE_TEMPLATE, "tool_use": "{{ tools }}"}
+
+
+def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]:
+    """An adapter's folder with a real tokenizer. Returns its manifest."""
     adapter = SimpleNamespace(save=lambda path: path.mkdir())
-    tokenizer = SimpleNamespace(save_pretrained=lambda path: (path / "tokenizer.json").write_text("{}"))
+    words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)
     base = SimpleNamespace(entry=SMOLLM2, tokenizer=tokenizer, published_sha256="b" * 64)
     job = Job(id="ftjob-1", spec=SPEC.model_dump())
     training_file = File(id="file-1", sha256="c" * 64, rows=40)
     validation_file = File(id="file-2", sha256="d" * 64, rows=4)
     dataset = describe_dataset(training_file, validation_file)
     write_adapter_folder(folder, cast(Any, adapter), cast(Any, base), job, TRAINING, dataset)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return manifest
+
+
+def test_the_manifest_has_the_hashes_that_the_card_promises(tmp_path: Path) -> None:
+    manifest = write_folder(tmp_path / "adapter", ONE_TEMPLATE)
     assert manifest["base_sha256"] == "b" * 64
     assert manifest["dataset"] == {
         "training_file": {"id": "file-1", "sha256": "c" * 64, "rows": 40},
         "validation_file": {"id": "file-2", "sha256": "d" * 64, "rows": 4},
     }
-    assert {entry["name"] for entry in manifest["files"]} == {"README.md", "tokenizer.json"}
+    assert {entry["name"] for entry in manifest["files"]} == {
+        *("README.md", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    }
+
+
+@pytest.mark.parametrize("template", [ONE_TEMPLATE, SEVERAL_TEMPLATES], ids=["one", "several"])
+def test_the_files_lie_flat_and_give_the_tokenizer_back_with_all_its_templates(
+    tmp_path: Path, template: str | dict[str, str]
+) -> None:
+    folder = tmp_path / "adapter"
+    manifest = write_folder(folder, template)
+    listed = {entry["name"] for entry in manifest["files"]}
+    assert {path.name for path in folder.iterdir()} == {*listed, "manifest.json"}
+    assert AutoTokenizer.from_pretrained(folder).chat_template == template
 
 
 def test_a_job_without_validation_says_so() -> None:

@@ -1,48 +1,13 @@
 """What the object store's client sends, seen from the other end."""
 
 import re
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from core.storage import ObjectStore, is_loopback
-
-
-@dataclass
-class Endpoint:
-    """An S3 without buckets, which takes down what it is asked."""
-
-    url: str
-    requests: list[tuple[str, str, str]] = field(default_factory=list)
-    signatures: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
-            seen.requests.append((self.command, self.path, body))
-            seen.signatures.append(self.headers["authorization"])
-            self.send_response(404 if self.command == "HEAD" else 200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        do_HEAD = do_PUT = do_GET = _answer
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        seen = Endpoint(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield seen
-        server.shutdown()
+from core.loopback import is_loopback
+from core.storage import STORE_ERRORS, ObjectStore
+from tests.fixtures.endpoint import Endpoint
 
 
 @pytest.mark.parametrize(
@@ -86,12 +51,37 @@ def test_another_machine_is_asked_through_the_operators_proxy(
     assert [path for _, path, _ in endpoint.requests] == ["http://s3.example.com/models"] * 2
 
 
+@pytest.mark.parametrize("write", ["a file", "bytes", "a probe"])
+def test_a_refused_write_raises_one_of_the_stores_errors(
+    endpoint: Endpoint, tmp_path: Path, write: str
+) -> None:
+    endpoint.put_status = 507
+    store = ObjectStore(endpoint.url, "models")
+    (tmp_path / "file").write_bytes(b"content")
+    writes = {
+        "a file": lambda: store.put_file("key", tmp_path / "file"),
+        "bytes": lambda: store.put_bytes("key", b"content"),
+        "a probe": store.check_writing,
+    }
+    with pytest.raises(STORE_ERRORS):
+        writes[write]()
+
+
+def test_a_probe_leaves_nothing_behind(endpoint: Endpoint) -> None:
+    ObjectStore(endpoint.url, "models").check_writing()
+    (put, wrote, _), (delete, deleted, _) = endpoint.requests
+    assert (put, delete) == ("PUT", "DELETE")
+    assert wrote == deleted
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
         ("http://127.0.0.1:8333", True),
         ("http://[::1]:8333", True),
         ("http://localhost", True),
+        ("http://tunery.localhost:8000/v1", True),
+        ("http://127.1.example.com", False),
         ("http://s3:8333", False),
         ("https://s3.eu-central-1.amazonaws.com", False),
         ("http://10.0.0.1", False),

@@ -2,10 +2,11 @@
 
 Learnt is what the model has to say: each assistant message, with the token that ends the turn, unless its
 weight is 0. Where that stands in the text follows from the template: the text up to a message, with the
-prompt for an answer, must begin the text up to and with it.
+prompt for an answer, must begin the text up to and with it. No template renders the nothing before an answer
+that opens a conversation; there the prompt is looked for in the text itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,12 @@ from core.datasets.chat_rules import content_text
 from core.errors import JobError
 
 Span = tuple[int, int]
+
+NAMED_LINES = 10  # in a sentence
+LISTED_LINES = 100  # for programs
+
+# jinja2's own, what transformers refuses, and what an expression of a template raises on an odd message
+REFUSALS = (TemplateError, ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,19 @@ class Rendered:
     def tokens(self) -> int:
         return sum(len(row.tokens_L) for row in self.rows)
 
+    def warnings(self, param: str, max_length: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What a client should know of the rows that are not as they were: a sentence, and data for programs.
+
+        Of a large file, both name the first lines and count them all.
+        """
+        for lines, what in (
+            (self.cut, f"are longer than {max_length} tokens and were cut"),
+            (self.left_out, "keep nothing to learn and were left out"),
+        ):
+            if lines:
+                data = {"count": len(lines), "lines": lines[:LISTED_LINES]}
+                yield f"{param}: {_listed(lines)} {what}", data
+
 
 def render(
     tokenizer: Any, rows: Iterable[tuple[int, dict[str, Any]]], max_length: int, param: str
@@ -54,6 +74,10 @@ def render(
     Rows that keep nothing to learn are left out. Raises JobError, which names the line, where the model's
     template refuses a row, and where no row is left; `param` is the request's field that named the file.
     """
+    if not tokenizer.chat_template:
+        raise JobError(
+            "model_unavailable", "The base model has no chat template to render rows with.", "model"
+        )
     rendered = Rendered()
     for line, row in rows:
         text, spans = _render_text(tokenizer, row["messages"], line, param)
@@ -85,17 +109,26 @@ def _render_text(
         for index, message in enumerate(messages):
             if message["role"] != "assistant" or message.get("weight") == 0:
                 continue
-            before = tokenizer.apply_chat_template(
-                messages[:index], tokenize=False, add_generation_prompt=True
-            )
             after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
+            before = _before(tokenizer, messages[: index + 1], after)
             if not (text.startswith(after) and after.startswith(before)):
                 raise TemplateError("the template renders earlier turns differently once later ones follow")
             spans.append((len(before), len(after.rstrip())))
-    except TemplateError as error:
+    except REFUSALS as error:
         reason = f"Line {line}: the base model's chat template refuses the messages: {error}"
-        raise JobError("invalid_training_file", reason, param) from error
+        raise JobError(f"invalid_{param}", reason, param) from error
     return text, spans
+
+
+def _before(tokenizer: Any, messages: list[dict[str, Any]], text: str) -> str:
+    """What stands before the last of `messages`, an answer; `text` is all of them."""
+    if len(messages) > 1:
+        return str(tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True))
+    prompted = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prompt = prompted.removeprefix(text)
+    if prompt in ("", prompted) or prompt not in text:
+        raise TemplateError("a conversation must not open with the assistant; begin it with the user")
+    return text[: text.index(prompt) + len(prompt)]
 
 
 def _tokenize(tokenizer: Any, text: str, spans: list[Span]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -112,3 +145,9 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """Content as text, and `developer` by its older name, which the templates know."""
     role = "system" if message["role"] == "developer" else message["role"]
     return {**message, "role": role, "content": content_text(message["content"])}
+
+
+def _listed(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:NAMED_LINES]))
+    more = f" and {len(lines) - NAMED_LINES} more" if len(lines) > NAMED_LINES else ""
+    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"

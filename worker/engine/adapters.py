@@ -11,6 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import LoraAdapter
 from worker.engine.base_model import ResidentBase
@@ -31,6 +32,15 @@ class TrainableAdapter:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = _attach(base, name, lora_config(spec))
+        try:
+            self._take_parameters(base)
+        except BaseException:
+            self.detach()
+            raise
+
+    def _take_parameters(self, base: ResidentBase) -> None:
+        """Make PEFT's parameters views of one tensor. Raises JobError where one cannot be trained."""
+        name = self.name
         modules = dict(self._lora_modules())
         targets = [
             (group_name, {module: columns for module, columns in group.columns.items() if module in modules})
@@ -70,12 +80,12 @@ class TrainableAdapter:
         save_file(state, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
     def load(self, weights: Path) -> None:
-        """Take over saved weights, in place."""
-        outcome = set_peft_model_state_dict(self._model, load_file(weights), adapter_name=self.name)
-        if outcome.unexpected_keys:
-            raise JobError(
-                "damaged_checkpoint", f"The checkpoint holds other tensors: {outcome.unexpected_keys[:3]}"
-            )
+        """Take over saved weights, in place. Raises DamagedArtifact where they are not all this adapter's."""
+        saved = load_file(weights)
+        others = sorted(saved.keys() ^ self.state().keys())
+        if others:
+            raise DamagedArtifact(f"its tensors are not this adapter's: {', '.join(others[:3])}")
+        set_peft_model_state_dict(self._model, saved, adapter_name=self.name)
 
     def state(self) -> dict[str, Tensor]:
         return get_peft_model_state_dict(self._model, adapter_name=self.name, save_embedding_layers=False)
@@ -105,7 +115,6 @@ class TrainableAdapter:
         for name, parameter in self._base.model.named_parameters():
             if self.name in name.split(".") and id(parameter) not in ours:
                 module = name.split(".lora_")[0]
-                self.detach()
                 raise JobError(
                     "invalid_adapter",
                     f"{module} cannot be adapted; choose among the linear layers of the blocks.",

@@ -16,6 +16,7 @@ from worker.engine.adapters import TrainableAdapter
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
+SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` would ignore `warmup_ratio`
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Member:
             fused=True,
         )
         schedule = get_scheduler(
-            training.lr_scheduler_type,
+            SCHEDULES.get(training.lr_scheduler_type, training.lr_scheduler_type),
             self._optimizer,
             num_warmup_steps=round(training.warmup_ratio * self.total_steps),
             num_training_steps=self.total_steps,
@@ -116,7 +117,7 @@ class Member:
     def restore(self, step: int, moments: dict[str, Tensor]) -> None:
         """Continue after `step`; the adapter's weights are loaded beforehand."""
         self._optimizer.state[self._master] = {
-            "step": torch.tensor(float(step)),
+            "step": torch.tensor(float(step), device=self._master.device),  # fused: not left on the CPU
             "exp_avg": moments["exp_avg"].to(self._master.device).clone(),
             "exp_avg_sq": moments["exp_avg_sq"].to(self._master.device).clone(),
         }

@@ -1,0 +1,154 @@
+"""Checkpoints in the real store and database: which one a job goes on from, and which one is removed."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sqlalchemy import select
+
+from core import lifecycle
+from core.lifecycle import Lease
+from core.models import Checkpoint, Event
+from core.storage import ObjectStore
+from tests.fixtures.api import Api, Tenant
+from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
+from worker.engine.adapters import WEIGHTS_NAME
+from worker.reporter import Reporter
+
+HERE, ELSEWHERE = "the fingerprint here", "the fingerprint on a worker with another base model"
+
+
+@dataclass
+class Weights:
+    """An adapter of one number, which tells where it was saved."""
+
+    value: float = 0.0
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir()
+        save_file({"weight": torch.tensor([self.value])}, folder / WEIGHTS_NAME)
+
+    def load(self, file: Path) -> None:
+        self.value = load_file(file)["weight"].item()
+
+
+@dataclass
+class SmallMember:
+    """What a checkpoint needs of a member."""
+
+    adapter: Weights
+    step: int = 0
+    at_epoch_end: bool = False
+
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        return {"exp_avg": torch.zeros(1)}
+
+    def restore(self, step: int, _: dict[str, torch.Tensor]) -> None:
+        self.step = step
+
+
+@dataclass
+class Run:
+    """One claim of a job, by a worker whose base model has this fingerprint."""
+
+    api: Api
+    lease: Lease
+    reporter: Reporter
+    folder: Path
+    fingerprint: str = HERE
+
+    def save(self, step: int, value: float) -> None:
+        member = SmallMember(Weights(value), step)
+        folder = self.folder / f"{self.lease.fence}-{step}"
+        save_checkpoint(
+            cast(Any, member), self.reporter, self.api.store, folder, self.fingerprint, {"train_loss": value}
+        )
+
+    def restore(self) -> tuple[int, float]:
+        """Step and value that the run goes on from; zeros where it begins."""
+        member = SmallMember(Weights())
+        folder = self.folder / f"{self.lease.fence}-resume"
+        restore_checkpoint(
+            cast(Any, member), self.reporter, self.api.sessions, self.api.store, folder, self.fingerprint
+        )
+        self.reporter.flush()
+        return member.step, member.adapter.value
+
+    def drop_old(self, store: ObjectStore | None = None) -> None:
+        drop_old_checkpoints(self.api.sessions, store or self.api.store, self.reporter)
+
+    def steps(self) -> list[int]:
+        with self.api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == self.lease.job_id)
+            return sorted(session.scalars(query))
+
+
+@contextmanager
+def run_of(api: Api, job_id: str, folder: Path, fingerprint: str = HERE) -> Iterator[Run]:
+    lease = api.claim(job_id)
+    reporter = Reporter(api.sessions, lease, time.monotonic())
+    try:
+        yield Run(api, lease, reporter, folder, fingerprint)
+        reporter.commit(lambda session: lifecycle.release(session, lease, "The test goes on"))
+    finally:
+        reporter.close()
+
+
+@pytest.fixture
+def job_id(alice: Tenant) -> str:
+    return str(alice.create_job()["id"])
+
+
+def test_a_run_goes_on_from_the_newest_one(api: Api, job_id: str, tmp_path: Path) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.1)
+        run.save(2, 0.2)
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (2, pytest.approx(0.2))
+
+
+def test_a_foreign_one_is_passed_over_with_an_event_and_kept_for_its_own_worker(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(5, 0.5)
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        assert run.restore() == (0, 0.0)
+        assert run.steps() == [5]
+    with api.sessions() as session:
+        messages = session.scalars(select(Event.message).where(Event.job_id == job_id)).all()
+    assert any("step 5 is passed over: it belongs to another" in message for message in messages)
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (5, pytest.approx(0.5))
+
+
+def test_a_run_that_passed_over_a_foreign_one_keeps_and_finds_its_own(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(2, 0.2)
+        run.save(9, 0.9)
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        run.save(2, 0.22)
+        run.save(3, 0.33)
+        run.drop_old()
+        assert run.steps() == [2, 3]
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        assert run.restore() == (3, pytest.approx(0.33))
+
+
+def test_a_store_that_is_away_when_old_ones_are_removed_costs_nothing(
+    api: Api, job_id: str, tmp_path: Path, closed_port: int
+) -> None:
+    away = ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere")
+    with run_of(api, job_id, tmp_path) as run:
+        for step in (1, 2, 3):
+            run.save(step, 0.1)
+        run.drop_old(away)
+        assert run.restore() == (3, pytest.approx(0.1))

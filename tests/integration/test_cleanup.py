@@ -1,0 +1,69 @@
+"""What is left of ended jobs: the checkpoints of epochs, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from core.lifecycle import Lease
+from core.models import Checkpoint
+from core.storage import ObjectStore, checkpoint_prefix
+from tests.fixtures.api import Api, Tenant
+from worker.cleanup import remove_resume_checkpoints
+
+
+@pytest.fixture
+def lease(api: Api, alice: Tenant) -> Lease:
+    """Of a job with checkpoints at steps 1 to 4, every second one an epoch's, and with an orphan's bytes."""
+    lease = api.claim(alice.create_job()["id"])
+    for step in range(1, 5):
+        api.checkpoint(lease, step, ends_epoch=step % 2 == 0)
+    for step in range(1, 6):
+        api.store.put_bytes(prefix(lease, step) + "weights", b"weights")
+    return lease
+
+
+def prefix(lease: Lease, step: int) -> str:
+    return checkpoint_prefix(lease.job_id, lease.fence, step)
+
+
+def steps(api: Api, lease: Lease) -> list[int]:
+    with api.sessions() as session:
+        return sorted(session.scalars(select(Checkpoint.step).where(Checkpoint.job_id == lease.job_id)))
+
+
+def objects(api: Api, lease: Lease) -> set[str]:
+    return set(api.store.list(f"checkpoints/{lease.job_id}/"))
+
+
+def end(api: Api, alice: Tenant, lease: Lease, how: str, folder: Path) -> None:
+    if how == "cancelled":
+        alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+    else:
+        api.finish(lease, folder)
+
+
+@pytest.mark.parametrize("how", ["succeeded", "cancelled"])
+def test_an_ended_job_keeps_the_checkpoints_of_its_epochs(
+    api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, how: str
+) -> None:
+    end(api, alice, lease, how, adapter_folder)
+    remove_resume_checkpoints(api.sessions, api.store)
+    assert steps(api, lease) == [2, 4]
+    assert objects(api, lease) == {prefix(lease, step) + "weights" for step in (2, 4)}
+
+
+def test_a_running_job_keeps_all(api: Api, lease: Lease) -> None:
+    remove_resume_checkpoints(api.sessions, api.store)
+    assert steps(api, lease) == [1, 2, 3, 4]
+    assert len(objects(api, lease)) == 5
+
+
+def test_what_a_store_that_is_away_keeps_is_removed_the_next_time(
+    api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, closed_port: int
+) -> None:
+    end(api, alice, lease, "cancelled", adapter_folder)
+    remove_resume_checkpoints(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere"))
+    assert steps(api, lease) == [1, 2, 3, 4]
+    remove_resume_checkpoints(api.sessions, api.store)
+    assert steps(api, lease) == [2, 4]

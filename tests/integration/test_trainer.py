@@ -1,0 +1,53 @@
+"""The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from core.models import Job
+from tests.fixtures.api import Api, Tenant, wait_for
+from worker.trainer import Trainer
+
+
+@contextmanager
+def running(api: Api, **servers: str) -> Iterator[None]:
+    """A trainer with the API's settings, but for `servers`."""
+    trainer = Trainer(api.settings.with_servers(**servers), owner="a trainer")
+    thread = threading.Thread(target=trainer.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        trainer.stop()
+        thread.join(30)
+
+
+def job_of(api: Api, job_id: str) -> Job:
+    with api.sessions() as session:
+        return session.get_one(Job, job_id)
+
+
+def test_a_new_trainer_takes_no_job_while_the_store_is_away(
+    api: Api, alice: Tenant, closed_port: int
+) -> None:
+    job_id = alice.create_job()["id"]
+    with capture_logs() as logs, running(api, s3_endpoint_url=f"http://127.0.0.1:{closed_port}"):
+        wait_for(lambda: any(entry["event"] == "store_unreachable" for entry in logs), 30)
+    job = job_of(api, job_id)
+    assert (job.status, job.fence) == ("queued", 0)
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_hub_that_is_away_fails_no_job(
+    api: Api, alice: Tenant, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{closed_port}")
+    job_id = alice.create_job()["id"]
+    with running(api):
+        wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 30)
+    assert job_of(api, job_id).status == "queued"
+    messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
+    assert any("The hub did not answer" in message for message in messages)

@@ -1,0 +1,53 @@
+"""A job's place in its schedule and in its data, apart from the model."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from core.jobspec import Hyperparameters, JobSpec, TrainingOptions
+from tests.unit.engine.test_training import make_rows
+from worker.engine.member import Member
+from worker.engine.projection import FlatParameters
+
+
+def make_member(device: str = "cpu", **training: Any) -> Member:
+    """Of ten steps, on an adapter of two parameters."""
+    spec = JobSpec(
+        base_model="tiny",
+        seed=1,
+        hyperparameters=Hyperparameters(n_epochs=2, batch_size=4, learning_rate_multiplier=1.0),
+        training=TrainingOptions(learning_rate=0.5, **training),
+    )
+    parameters = FlatParameters(torch.ones(2, device=device), torch.float32)
+    return Member(cast(Any, SimpleNamespace(parameters=parameters)), spec, make_rows(20, 0))
+
+
+def learning_rates(member: Member) -> list[float]:
+    return [member.take_step(member.next_rows, 1.0, 1.0).learning_rate for _ in range(member.total_steps)]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_every_schedule_warms_up(schedule: str) -> None:
+    rates = learning_rates(make_member(lr_scheduler_type=schedule, warmup_ratio=0.4))
+    assert rates[:5] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
+
+
+def test_a_constant_schedule_stays_at_its_peak() -> None:
+    assert learning_rates(make_member(lr_scheduler_type="constant", warmup_ratio=0.0)) == [0.5] * 10
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
+)
+def test_a_restored_member_steps_on(device: str) -> None:
+    first, second = make_member(device), make_member(device)
+    first.take_step(first.next_rows, 1.0, 1.0)
+    second.adapter.parameters.master.data.copy_(first.adapter.parameters.master.data)
+    second.restore(first.step, first.optimizer_tensors())
+    for member in (first, second):
+        member.adapter.parameters.gradient.fill_(0.1)
+        member.take_step(member.next_rows, 1.0, 1.0)
+    assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)

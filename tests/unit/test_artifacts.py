@@ -1,0 +1,44 @@
+"""Folders in the object store: what was published is what is read, or somebody hears of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from core.artifacts import publish_folder
+from core.errors import OutsideFault
+
+
+class DamagingStore:
+    """Keeps what it is sent, but for the first `damages` uploads, of which it keeps half."""
+
+    def __init__(self, damages: int) -> None:
+        self.objects: dict[str, bytes] = {}
+        self._damages = damages
+
+    def put_file(self, key: str, path: Path) -> None:
+        content = path.read_bytes()
+        self.objects[key] = content[: len(content) // 2] if self._damages > 0 else content
+        self._damages -= 1
+
+    def read(self, key: str) -> Iterator[bytes]:
+        yield self.objects[key]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "weights").write_bytes(b"weights")
+    (tmp_path / "config").write_bytes(b"config")
+    return tmp_path
+
+
+def test_a_file_that_was_damaged_on_its_way_is_sent_again(folder: Path) -> None:
+    store = DamagingStore(damages=1)
+    publish_folder(cast(Any, store), folder, "a/")
+    assert store.objects == {"a/config": b"config", "a/weights": b"weights"}
+
+
+def test_a_store_that_damages_a_file_twice_is_at_fault_and_not_the_job(folder: Path) -> None:
+    with pytest.raises(OutsideFault, match="did not keep what was sent: config"):
+        publish_folder(cast(Any, DamagingStore(damages=2)), folder, "a/")

@@ -1,0 +1,61 @@
+"""Which faults are not the job's, and when the next job may be taken after one."""
+
+import errno
+import tempfile
+from pathlib import Path
+
+import pytest
+from boto3.exceptions import S3UploadFailedError
+from sqlalchemy.exc import OperationalError
+
+from core.errors import OutsideFault
+from core.storage import ObjectStore
+from tests.fixtures.api import wait_for
+from tests.fixtures.endpoint import Endpoint
+from worker.surroundings import Surroundings, outside_fault
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (S3UploadFailedError("SlowDown"), "did not answer"),
+        (OperationalError("SELECT 1", {}, Exception()), "did not answer"),
+        (TimeoutError(), "did not answer"),
+        (OutsideFault("The hub did not answer"), "The hub did not answer"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk failed .No space left on device"),
+    ],
+)
+def test_a_fault_of_what_the_job_needs_requeues_it(error: Exception, reason: str) -> None:
+    assert reason.replace(".", "(") in (outside_fault(error) or "")
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("tokenizer.json"), FileExistsError("in the way"), ValueError("a bug")]
+)
+def test_what_no_other_try_can_mend_is_no_outside_fault(error: Exception) -> None:
+    assert outside_fault(error) is None
+
+
+def test_no_job_is_taken_into_an_outage_that_was_there_at_the_start(endpoint: Endpoint) -> None:
+    endpoint.put_status = 507
+    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=60)
+    assert not surroundings.allow_a_job()
+    endpoint.put_status = 200
+    assert surroundings.allow_a_job()
+
+
+def test_after_a_fault_no_job_is_taken_before_a_pause_and_a_write(endpoint: Endpoint) -> None:
+    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=0.05)
+    assert surroundings.allow_a_job()
+    surroundings.note_fault()
+    assert not surroundings.allow_a_job()
+    probes = len(endpoint.requests)
+    wait_for(surroundings.allow_a_job)
+    assert len(endpoint.requests) > probes
+
+
+def test_no_job_is_taken_while_the_disk_is_full(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert not Surroundings(ObjectStore(endpoint.url, "bucket"), pause=60).allow_a_job()

@@ -1,0 +1,77 @@
+"""What jobs need around them: which faults are not their own, and when the next one may be taken."""
+
+import errno
+import tempfile
+import time
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.errors import OutsideFault
+from core.storage import PROBE_BYTES, STORE_ERRORS, ObjectStore
+
+SERVER_ERRORS = (SQLAlchemyError, *STORE_ERRORS, ConnectionError, TimeoutError)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor takes an idle trainer for stuck
+FORGET_SECONDS = 600.0  # without a fault, until the next one is a first one again
+
+log = structlog.get_logger()
+
+
+def outside_fault(error: Exception) -> str | None:
+    """What to tell a job that met `error` through no fault of its own; None where it is its or ours."""
+    if isinstance(error, OutsideFault):
+        return str(error)
+    if isinstance(error, SERVER_ERRORS):
+        return f"A server that the trainer needs did not answer ({type(error).__name__})"
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return f"The trainer's disk failed ({error.strerror})"
+    return None
+
+
+class Surroundings:
+    """Lets no job be taken into an outage, which would otherwise fail job after job.
+
+    They are tried before the first job, since this trainer may stand in for one that an outage has ended, and
+    after each fault, with a pause that grows from `pause` seconds: a store that takes the probe may still
+    refuse the job.
+    """
+
+    def __init__(self, store: ObjectStore, pause: float) -> None:
+        self._store = store
+        self._first_pause = self._pause = pause
+        self._trusted = False
+        self._faulted_at: float | None = None
+
+    def note_fault(self) -> None:
+        """A job was lost through them."""
+        now = time.monotonic()
+        if self._faulted_at is not None:
+            again = now - self._faulted_at < FORGET_SECONDS
+            self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS) if again else self._first_pause
+        self._faulted_at = now
+        self._trusted = False
+
+    def allow_a_job(self) -> bool:
+        """Whether one may be taken now: they work, as far as a trial can tell, and the pause is over."""
+        if self._trusted:
+            return True
+        if self._faulted_at is not None and time.monotonic() - self._faulted_at < self._pause:
+            return False
+        try:
+            self._store.check_writing()
+            _check_disk()
+        except STORE_ERRORS as error:
+            log.warning("store_unreachable", error=str(error))
+        except OSError as error:
+            log.warning("disk_unusable", folder=tempfile.gettempdir(), error=str(error))
+        else:
+            self._trusted = True
+        return self._trusted
+
+
+def _check_disk() -> None:
+    """Raises OSError where no temporary file can be written."""
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(PROBE_BYTES))
