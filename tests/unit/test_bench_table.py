@@ -12,6 +12,7 @@ sys.path.extend(str(Path(__file__).resolve().parents[2] / folder) for folder in 
 import sixteen_jobs
 from counting import needed_operations, share_of_ceiling
 from page import merge
+from performance import performance_page
 from report import Run, failures, kept, rounded, summarise, table
 
 TINY = {
@@ -213,3 +214,31 @@ def test_a_workload_that_is_run_again_replaces_its_part_of_the_days_page(tmp_pat
     assert text.index("## gsm8k") < text.index("| Second") < text.index("## text2sql") < text.index("| Third")
     assert "unsloth: not run: it needs a GPU" in text
     assert list(json.loads(path.read_text())) == ["gsm8k", "text2sql"]
+
+
+def point(jobs: int, tokens_per_second: float) -> dict[str, Any]:
+    return {
+        "jobs": jobs,
+        "batch_size": 4,
+        "row_tokens": 60,
+        "tokens_per_second": tokens_per_second,
+        "tokens_per_second_per_job": tokens_per_second / jobs,
+        "seconds_per_round": 0.5,
+        "peak_rss_bytes": 2e9,
+    }
+
+
+def test_the_page_of_performance_follows_from_both_kinds_of_results() -> None:
+    day = {"gsm8k": section("Tunery")}
+    scaling = {
+        **{name: day["gsm8k"][name] for name in ("date", "commit", "base_model", "machine")},
+        "versions": {"torch": "2.0"},
+        "settings": {"rank": 16, "max_step_tokens": 1024},
+        "cohorts": [point(1, 100.0), point(4, 300.0)],
+        "lengths": [],
+    }
+    text = performance_page(day, scaling)
+    assert row_of(text, "Tunery")[0] == "20"
+    assert row_of(text, "4")[:3] == ["300", "75", "3.00"]
+    assert "performance.svg" in text
+    assert "performance.svg" not in performance_page(day, {})
