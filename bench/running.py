@@ -17,6 +17,7 @@ from trainers import BENCH, UNTUNED, Trainer
 from worker.supervisor import TRAINER_ENVIRONMENT, name_death
 
 LIMIT_SECONDS = 3 * 3600  # for one run
+GRACE_SECONDS = 150  # longer than bench/service.py takes to stop its service
 RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)\b.*")
 REASON_LENGTH = 200
 
@@ -77,9 +78,18 @@ def run_logged(command: list[str], environment: dict[str, str], log: Path) -> in
     except subprocess.TimeoutExpired:
         raise RunFailed(f"not done after {LIMIT_SECONDS / 3600:.0f} hours") from None
     finally:
-        if child.returncode is None:  # out of time, or Ctrl-C: the child's own children must go too
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+        if child.returncode is None:  # out of time, or Ctrl-C
+            end(child)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Stop the child and its own children: politely, since one of them may be a service with servers."""
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def reason_of(code: int, printed: str) -> str:

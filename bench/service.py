@@ -50,6 +50,7 @@ LIMIT_SECONDS = 3 * 3600.0
 
 def main() -> None:
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # the service must not outlive us
     jobs = json.loads(given.jobs.read_text())
     with tempfile.TemporaryDirectory() as folder, service(Path(folder), given.models) as (up, client):
         if not given.cold:
