@@ -123,7 +123,7 @@ def draw(scaling: dict[str, Any], path: Path) -> None:
         axes.set_xticks(values, [f"{value:,}" for value in values])
         axes.set_xlabel(label)
         axes.set_ylabel("tokens per second")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None, "Creator": None})

@@ -11,9 +11,11 @@ sys.path.extend(str(Path(__file__).resolve().parents[2] / folder) for folder in 
 
 import sixteen_jobs
 from counting import needed_operations, share_of_ceiling
-from page import merge
+from measuring import Tokens
+from page import merge, section_text
 from performance import performance_page
 from report import Run, failures, kept, rounded, summarise, table
+from workloads import Files
 
 TINY = {
     "hidden_size": 4,
@@ -214,6 +216,20 @@ def test_a_workload_that_is_run_again_replaces_its_part_of_the_days_page(tmp_pat
     assert text.index("## gsm8k") < text.index("| Second") < text.index("## text2sql") < text.index("| Third")
     assert "unsloth: not run: it needs a GPU" in text
     assert list(json.loads(path.read_text())) == ["gsm8k", "text2sql"]
+
+
+def test_the_part_of_sixteen_jobs_says_how_many_each_trainer_ran(tmp_path: Path) -> None:
+    files = [Files(tmp_path / "train.jsonl", tmp_path / "validation.jsonl")] * 16
+    jobs = sixteen_jobs.Jobs(tmp_path, files, [Tokens([60, 40], [20, 10])] * 16, turns=4)
+    runs = [
+        Run("Tunery, one cohort", 1, jobs_result(100.0, jobs_run=16)),
+        Run("TRL defaults", 1, failure="killed"),
+    ]
+    text = section_text(section("Any") | sixteen_jobs.section(jobs, "generated", 16, runs, 2.5))
+    assert "16 jobs of 2 rows each (generated), 1,600 tokens in all, LoRA of ranks 4, 8, 16, 32" in text
+    assert "the mean over the first 4 jobs" in text
+    assert row_of(text, "Tunery, one cohort")[:3] == ["16", "100", "16"]
+    assert "- TRL defaults, run 1 failed: killed" in text.splitlines()
 
 
 def point(jobs: int, tokens_per_second: float) -> dict[str, Any]:
