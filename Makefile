@@ -48,5 +48,5 @@ lint: $(INSTALLED) ## Check style, types, imports and Dockerfiles
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile Dockerfile.gpu
 
-bench: $(INSTALLED) ## Measure our trainer beside others
-	@$(BIN)/python bench/train.py
+bench: $(INSTALLED) ## Measure our trainer beside others; parts of it: make bench ARGS="--workload gsm8k --runs 3"
+	@$(BIN)/python bench/train.py $(ARGS)

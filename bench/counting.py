@@ -1,7 +1,9 @@
 """How many floating-point operations a LoRA run cannot do without, whoever trains it.
 
-Counted are the products that every exact trainer needs. What one of them does on top (padding, activations
-computed twice, gradients of frozen weights) is not credited, so it lowers that trainer's share.
+Counted are the products over the rows as they are, each row by itself. What a trainer does on top (padding,
+activations computed twice, gradients of frozen weights) is not credited, so it lowers that trainer's share.
+Nor is anything taken off for a beginning that several rows share and a trainer computes once: its share may
+pass 1.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from pathlib import Path
 
 from machine import linear_shapes
 
-RANK = 16  # of the adapters that all trainers are asked for
 
-
-def needed_operations(base: Path, lengths: list[int], answer_tokens: int, rank: int = RANK) -> float:
+def needed_operations(base: Path, lengths: list[int], answer_tokens: int, rank: int) -> float:
     """Floating-point operations of one epoch: forward, input gradient, and the adapters' own gradient.
+
+    It is the logical work: every row's tokens count, whether or not other rows begin with the same ones.
 
     With T tokens in rows of length t, S of them supervised, L layers, hidden size d, vocabulary V, and N
     weights in the matrices m x n of all layers (without embedding and head), each adapted with rank r:

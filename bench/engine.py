@@ -1,9 +1,9 @@
-"""Train one LoRA with Tunery's engine and write what it took: our side of `bench/train.py`.
+"""Train one LoRA with Tunery's engine and write what it took: our side of the comparison with the peers.
 
     python bench/engine.py --base DIR --data rows.jsonl --batch-size 8 --mode defaults --out result.json
 
-The same job as the peers' scripts do, through the code that the trainer process runs: render, pack, rounds of
-a cohort of one. Only the lease, the checkpoints and the uploads are left out, as saving is for the peers.
+After the job that is measured a second one takes its first step on the base that is still loaded: that is how
+soon a job trains on a resident trainer. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
 """
 
 from __future__ import annotations
@@ -14,70 +14,69 @@ import time
 from pathlib import Path
 
 import psutil
-
-sys.path[:0] = [str(Path(__file__).parent / "peers"), str(Path(__file__).parent.parent)]
-
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
 from measuring import (
-    SEED,
     Result,
-    count_tokens,
     read_rows,
     recorded_environment,
+    require_schedule,
+    steps_of,
     task_from_arguments,
     versions_of,
 )
-
-from core.catalog import SMOLLM2
-from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
-from worker.data.render import render
-from worker.engine.adapters import TrainableAdapter
-from worker.engine.base_model import ResidentBase, choose_device
-from worker.engine.loop import train_round
-from worker.engine.member import Member
-
-MAX_STEP_TOKENS = 1024
+from ours import (
+    MAX_STEP_TOKENS,
+    batches_of,
+    computed_tokens,
+    load_base,
+    new_member,
+    one_round,
+    rendered,
+    train,
+)
 
 
 def main() -> None:
     task = task_from_arguments(__doc__)
     rows = read_rows(task.data)
     max_step_tokens = task.overrides.get("max_step_tokens", MAX_STEP_TOKENS)
-    base = ResidentBase(SMOLLM2, task.base, "", choose_device("auto"))
-    spec = JobSpec(
-        base_model=SMOLLM2.id,
-        seed=SEED,
-        hyperparameters=Hyperparameters(n_epochs=1, batch_size=task.batch_size, learning_rate_multiplier=1.0),
-        adapter=LoraAdapter(),
-    )
-    rendered = render(base.tokenizer, enumerate(rows, start=1), SMOLLM2.max_length, "training_file")
-    member = Member(TrainableAdapter(base, "bench", spec.adapter, spec.seed), spec, rendered.rows)
-    member.rows_after = lambda step: rendered.rows[step * task.batch_size :][
-        : task.batch_size
-    ]  # as the peers
-    tokens = count_tokens(task.base, rows)
-    started = time.perf_counter()
-    to_first_step = time.time() - psutil.Process().create_time()
-    losses, seconds = [], []
-    while not member.finished:
-        step_started = time.perf_counter()
-        (result,) = train_round(base, [member], max_step_tokens).values()
-        if isinstance(result, Exception):
-            raise result
-        losses.append(result.loss)
-        seconds.append(time.perf_counter() - step_started)
+    born = psutil.Process().create_time()
+    base = load_base(task.base)
+    member = new_member(base, "bench", rendered(base, rows), task.batch_size, task.rank)
+    began, began_at = time.perf_counter(), time.time()
+    rounds, seconds = train(base, [member], max_step_tokens)
+    train_seconds = time.perf_counter() - began
+    if task.adapter is not None:
+        member.adapter.save(task.adapter)
+    seconds_to_adapter = time.time() - born
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    began = time.perf_counter()
+    second = new_member(base, "second", rendered(base, rows), task.batch_size, task.rank)
+    one_round(base, [second], max_step_tokens)
+    warm_seconds = time.perf_counter() - began
+
+    steps = [result for each in rounds for result in each.values()]
+    require_schedule([step.learning_rate for step in steps], steps_of(len(rows), task.batch_size))
     Result(
         peer="tunery",
         mode=task.mode,
         rows=len(rows),
         batch_size=task.batch_size,
-        real_tokens=rendered.tokens,
-        answer_tokens=tokens.answers,
-        train_seconds=time.perf_counter() - started,
+        rank=task.rank,
+        real_tokens=sum(len(row.tokens_L) for row in member.rows),
+        computed_tokens=computed_tokens(base, [batches_of(member)], max_step_tokens),
+        answer_tokens=sum(row.supervised for row in member.rows),
+        train_seconds=train_seconds,
         step_seconds=seconds,
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        seconds_to_first_step=to_first_step,
-        losses=losses,
+        peak_rss_bytes=peak,
+        seconds_to_first_step=began_at - born + seconds[0],
+        seconds_to_adapter=seconds_to_adapter,
+        losses=[step.loss for step in steps],
+        warm_seconds_to_first_step=warm_seconds,
         settings={"max_step_tokens": max_step_tokens, "threads": torch.get_num_threads()},
         environment=recorded_environment(),
         versions=versions_of("torch", "transformers", "peft"),

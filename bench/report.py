@@ -1,28 +1,33 @@
-"""From the runs of one workload to the table that is read and the JSON that is kept."""
+"""From runs to figures: medians over a trainer's runs, and how they compare."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from counting import share_of_ceiling
+from tables import NOTHING, markdown, shown
 
 REFERENCE = "TRL defaults"
+OURS = "Tunery"
 HEADINGS = (
     "trainer",
     "tokens/s",
+    "computed/s",
     f"× {REFERENCE}",
     "of ceiling",
     "peak memory, GB",
-    "s to first step",
-    "first loss",
-    "last loss",
+    "first step cold, s",
+    "warm, s",
+    "validation loss",
+    "ours to it",
 )
-NOTHING = "–"
 KEPT = (
-    *("rows", "batch_size", "real_tokens", "answer_tokens", "train_seconds", "tokens_per_second"),
-    *("peak_rss_bytes", "seconds_to_first_step", "settings"),
+    *("rows", "batch_size", "rank", "real_tokens", "computed_tokens", "answer_tokens", "train_seconds"),
+    *("tokens_per_second", "peak_rss_bytes", "seconds_to_first_step", "warm_seconds_to_first_step"),
+    *("seconds_to_adapter", "validation_loss", "settings"),
 )
 
 
@@ -45,18 +50,23 @@ class Line:
     runs: int
     """Runs that the medians are of."""
     tokens_per_second: float | None = None
-    """Real tokens, no padding, over the whole training run without loading and saving."""
+    """Logical tokens, those that the rows hold, over the whole training run without loading and saving."""
+    computed_per_second: float | None = None
+    """Tokens that went through the base: with padding; shared ones as often as they are computed."""
     ratio: float | None = None
     """To the reference's tokens per second."""
     share: float | None = None
-    """Of the ceiling, 0 to 1; None without a ceiling."""
+    """Of the ceiling, for the logical work; None without a ceiling."""
     peak_gb: float | None = None
     """Largest resident set, 10^9 bytes."""
     seconds_to_first_step: float | None = None
-    """From the start of the process."""
-    first_loss: float | None = None
-    """Mean over the step's answer tokens, nats."""
-    last_loss: float | None = None
+    """From the start of the process to the end of its first step."""
+    warm_seconds_to_first_step: float | None = None
+    """Of a second job on the base that is still loaded; None where every job loads its own."""
+    validation_loss: float | None = None
+    """After training, nats per answer token of the rows held out."""
+    ours_to_it: float | None = None
+    """How far our validation loss lies above (+) or below (-) this one, as a share of it."""
 
 
 def summarise(runs: list[Run], operations: float, ceiling_gflops: float | None) -> list[Line]:
@@ -64,15 +74,12 @@ def summarise(runs: list[Run], operations: float, ceiling_gflops: float | None) 
 
     `operations` is the needed work of one run; `ceiling_gflops` the measured rate in 10^9 operations/s.
     """
-    results: dict[str, list[dict[str, Any]]] = {run.trainer: [] for run in runs}
-    for run in runs:
-        if run.result is not None:
-            results[run.trainer].append(run.result)
-    rates = [result["tokens_per_second"] for result in results.get(REFERENCE, [])]
-    reference = median(rates) if rates else None
+    found = {run.trainer: results_of(runs, run.trainer) for run in runs}
+    reference = middle(found.get(REFERENCE, []), "tokens_per_second")
+    ours = middle(found.get(OURS, []), "validation_loss")
     return [
-        line_of(trainer, found, reference, operations, ceiling_gflops) if found else Line(trainer, 0)
-        for trainer, found in results.items()
+        line_of(trainer, results, reference, ours, operations, ceiling_gflops)
+        for trainer, results in found.items()
     ]
 
 
@@ -80,35 +87,48 @@ def line_of(
     trainer: str,
     results: list[dict[str, Any]],
     reference: float | None,
+    our_loss: float | None,
     operations: float,
     ceiling_gflops: float | None,
 ) -> Line:
-    """Medians of at least one result. `reference` is in tokens/s."""
+    """Medians of the results, if any. `reference` is in tokens/s, `our_loss` in nats."""
+    if not results:
+        return Line(trainer, 0)
     rate = median(result["tokens_per_second"] for result in results)
     seconds = median(result["train_seconds"] for result in results)
+    loss = middle(results, "validation_loss")
     return Line(
         trainer,
         len(results),
         rate,
+        middle(results, "computed_tokens_per_second"),
         rate / reference if reference else None,
         share_of_ceiling(operations, seconds, ceiling_gflops) if ceiling_gflops else None,
         median(result["peak_rss_bytes"] for result in results) / 1e9,
-        median(result["seconds_to_first_step"] for result in results),
-        median(result["losses"][0] for result in results),
-        median(result["losses"][-1] for result in results),
+        middle(results, "seconds_to_first_step"),
+        middle(results, "warm_seconds_to_first_step"),
+        loss,
+        against(our_loss, loss) if trainer != OURS else None,
     )
 
 
-def table(lines: list[Line], runs: list[Run]) -> str:
-    """Markdown, aligned for a terminal too; below it every run that failed, with its reason."""
-    cells = [HEADINGS, *(cells_of(line) for line in lines)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
-    dashes = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    text = "\n".join(
-        [padded(cells[0], widths), padded(dashes, widths), *(padded(row, widths) for row in cells[1:])]
-    )
-    failures = [f"- {run.trainer}, run {run.number} failed: {run.failure}" for run in runs if run.failure]
-    return text + "\n" + "".join(f"\n{failure}" for failure in failures) + ("\n" if failures else "")
+def results_of(runs: Sequence[Run], trainer: str) -> list[dict[str, Any]]:
+    return [run.result for run in runs if run.trainer == trainer and run.result is not None]
+
+
+def middle(results: Sequence[dict[str, Any]], name: str) -> float | None:
+    """The median of a figure over the results that have it."""
+    values = [result[name] for result in results if result.get(name) is not None]
+    return median(values) if values else None
+
+
+def against(ours: float | None, theirs: float | None) -> float | None:
+    """The distance as a share of theirs."""
+    return ours / theirs - 1 if ours and theirs else None
+
+
+def table(lines: Sequence[Line]) -> str:
+    return markdown(HEADINGS, [cells_of(line) for line in lines])
 
 
 def cells_of(line: Line) -> tuple[str, ...]:
@@ -117,42 +137,40 @@ def cells_of(line: Line) -> tuple[str, ...]:
     return (
         line.trainer,
         shown(line.tokens_per_second, ".0f"),
+        shown(line.computed_per_second, ".0f"),
         shown(line.ratio, ".2f"),
         shown(line.share, ".0%"),
         shown(line.peak_gb, ".1f"),
         shown(line.seconds_to_first_step, ".1f"),
-        shown(line.first_loss, ".3f"),
-        shown(line.last_loss, ".3f"),
+        shown(line.warm_seconds_to_first_step, ".1f"),
+        shown(line.validation_loss, ".4f"),
+        shown(line.ours_to_it, "+.2%"),
     )
 
 
-def shown(value: float | None, form: str) -> str:
-    return NOTHING if value is None else format(value, form)
-
-
-def padded(cells: tuple[str, ...] | list[str], widths: list[int]) -> str:
-    """The first column to the left, numbers to the right."""
-    first, *others = cells
-    numbers = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-    return "| " + " | ".join([first.ljust(widths[0]), *numbers]) + " |"
-
-
 def kept(run: Run) -> dict[str, Any]:
-    """What of a run goes to the results' file: no lists but the losses."""
+    """What of a run goes to the results' file: no lists but the losses of the steps."""
     described: dict[str, Any] = {"trainer": run.trainer, "run": run.number}
     if run.result is None:
         return described | {"failure": run.failure}
     losses = [round(loss, 4) for loss in run.result["losses"]]
-    return described | {name: run.result[name] for name in KEPT} | {"losses": losses}
+    return described | {name: run.result.get(name) for name in KEPT} | {"losses": losses}
 
 
-def versions(runs: list[Run]) -> dict[str, dict[str, str]]:
+def failures(runs: Sequence[dict[str, Any]]) -> str:
+    """A list of the kept runs that failed, each with its reason; empty where none did."""
+    failed = [run for run in runs if run.get("failure")]
+    lines = [f"- {run['trainer']}, run {run['run']} failed: {run['failure']}\n" for run in failed]
+    return "\n" + "".join(lines) if lines else ""
+
+
+def versions(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
     """The packages that each trainer was measured with."""
     return {run.trainer: run.result["versions"] for run in runs if run.result is not None}
 
 
-def rounded(line: Line) -> dict[str, Any]:
-    """The line for JSON, in four decimals."""
+def rounded(line: Any) -> dict[str, Any]:
+    """A line's fields for JSON, in four decimals."""
     return {
         name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(line).items()
     }

@@ -3,8 +3,10 @@
     python bench/workloads.py --out bench/workloads --data DIR
     python bench/workloads.py --out bench/workloads              # no outside data
 
-DIR may hold `gsm8k/train*.jsonl` with {"question", "answer"} lines and `text2sql/*.jsonl` with chat rows. A
-workload whose file is missing is generated: rows of about the same lengths, the same on every machine.
+DIR may hold `gsm8k/train*.jsonl` with {"question", "answer"} lines, `text2sql/*.jsonl` with chat rows, and
+`e2e_nlg/valid.txt` with `meaning||sentence` lines. A workload whose file is missing is generated: rows of
+about the same lengths, the same on every machine. The rows after those to train on are held out for
+validation.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ from typing import Any
 Row = dict[str, Any]
 
 ROWS = 48
+VALIDATION_ROWS = 16
+JOB_ROWS = 64
+JOB_RANKS = (4, 8, 16, 32) * 4
 SEED = 20
 
 # About 380 tokens: the length at which a common prefix outweighs a short question and its answer.
@@ -67,6 +73,17 @@ def text2sql(path: Path | None, n: int = ROWS) -> list[Row]:
         return list(islice(sql_questions(random.Random(SEED)), n))
     lines = [{turn["role"]: turn["content"] for turn in line["messages"]} for line in first_lines(path, n)]
     return [chat(line["user"], line["assistant"], SQL_SYSTEM_PROMPT) for line in lines]
+
+
+def e2e(path: Path | None, n: int) -> list[Row]:
+    """The first `n` restaurants to describe, about 80 tokens each with the base's own system prompt."""
+    if path is None:
+        return list(islice(restaurants(random.Random(SEED)), n))
+    with path.open() as file:
+        pairs = [line.strip().split("||") for line in islice(file, n)]
+    if len(pairs) < n:
+        raise ValueError(f"{path} has {len(pairs)} rows, and {n} are needed")
+    return [chat(meaning, sentence) for meaning, sentence in pairs]
 
 
 def first_lines(path: Path, n: int) -> list[Row]:
@@ -122,31 +139,80 @@ def sql_questions(chance: random.Random) -> Iterator[Row]:
         yield chat(user, query, SQL_SYSTEM_PROMPT)
 
 
+def restaurants(chance: random.Random) -> Iterator[Row]:
+    """Three to five facts, and a sentence that has them all."""
+    facts = {
+        "food": (["French", "Indian", "Italian", "Japanese"], "serves {} food"),
+        "price range": (["cheap", "moderate", "high"], "has {} prices"),
+        "customer rating": (["low", "average", "5 out of 5"], "has a customer rating of {}"),
+        "area": (["riverside", "city centre"], "lies in the {} area"),
+        "near": (["the old mill", "the market hall", "the north gate"], "is near {}"),
+    }
+    names = ["The Copper Pot", "Blue Door", "Lantern House", "The Quiet Fig"]
+    while True:
+        name = chance.choice(names)
+        chosen = {fact: chance.choice(facts[fact][0]) for fact in chance.sample(sorted(facts), 4)}
+        meaning = " | ".join([f"name : {name}", *(f"{fact} : {value}" for fact, value in chosen.items())])
+        said = [facts[fact][1].format(value) for fact, value in chosen.items()]
+        yield chat(meaning, f"{name} {', '.join(said[:-1])} and {said[-1]}.")
+
+
 WORKLOADS: dict[str, tuple[Callable[[Path | None, int], list[Row]], str]] = {
     "gsm8k": (gsm8k, "gsm8k/train*.jsonl"),
     "text2sql": (text2sql, "text2sql/*.jsonl"),
+    "e2e16": (e2e, "e2e_nlg/valid.txt"),
 }
 
 
-def build(name: str, out: Path, data: Path | None = None, n: int = ROWS) -> Path:
-    """Write workload `name` as `out`/`name`.jsonl and return that path; KeyError for an unknown name."""
-    make, pattern = WORKLOADS[name]
-    found = sorted(data.glob(pattern)) if data else []
-    rows = make(found[0] if found else None, n)
+@dataclass(frozen=True)
+class Files:
+    """The rows of one job."""
+
+    train: Path
+    validation: Path
+
+
+def source_of(name: str, data: Path | None) -> str | None:
+    """The outside file's name below `data`; None where the rows are generated."""
+    found = sorted(data.glob(WORKLOADS[name][1])) if data else []
+    return str(found[0].relative_to(data)) if data and found else None
+
+
+def build(name: str, out: Path, data: Path | None = None, n: int = ROWS) -> Files:
+    """Write `n` rows of workload `name` and those held out to `out`; KeyError for an unknown name."""
+    return write(out, name, rows_of(name, data, n + VALIDATION_ROWS), n)
+
+
+def build_jobs(name: str, out: Path, jobs: int, data: Path | None = None, n: int = JOB_ROWS) -> list[Files]:
+    """The same for `jobs` jobs, each with rows of its own."""
+    each = n + VALIDATION_ROWS
+    rows = rows_of(name, data, jobs * each)
+    return [write(out, f"{name}-{job + 1:02}", rows[job * each : (job + 1) * each], n) for job in range(jobs)]
+
+
+def rows_of(name: str, data: Path | None, n: int) -> list[Row]:
+    source = source_of(name, data)
+    return WORKLOADS[name][0](data / source if data and source else None, n)
+
+
+def write(out: Path, name: str, rows: Sequence[Row], n: int) -> Files:
+    """The first `n` rows to train on, the others to validate with."""
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{name}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    files = Files(out / f"{name}.jsonl", out / f"{name}-validation.jsonl")
+    for path, part in ((files.train, rows[:n]), (files.validation, rows[n:])):
+        path.write_text("".join(json.dumps(row) + "\n" for row in part))
+    return files
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--data", type=Path, help="folder of the outside data")
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of each workload (default {ROWS})")
     given = parser.parse_args()
-    for name in WORKLOADS:
-        print(build(name, given.out, given.data, given.rows))
+    for name in ("gsm8k", "text2sql"):
+        print(build(name, given.out, given.data).train)
+    for files in build_jobs("e2e16", given.out, len(JOB_RANKS), given.data):
+        print(files.train)
 
 
 if __name__ == "__main__":

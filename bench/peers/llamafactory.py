@@ -15,10 +15,12 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,11 @@ from typing import Any
 import torch
 import yaml
 from measuring import (
+    LEARNING_RATE,
+    MAX_GRAD_NORM,
     SEED,
     TARGET_MODULES,
+    UNLABELLED,
     Result,
     Row,
     Task,
@@ -35,10 +40,15 @@ from measuring import (
     read_rows,
     recorded_environment,
     require_equal,
+    require_schedule,
+    steps_of,
     task_from_arguments,
     versions_of,
+    warmup_steps,
 )
 
+CUTOFF_TOKENS = 8192  # longer than any row: none is cut
+PADDED_TO = 8  # its collator fills a batch to a multiple of so many tokens
 TRAINING_BEGINS = "***** Running training *****"
 
 
@@ -64,7 +74,7 @@ def write_dataset(folder: Path, rows: list[Row]) -> None:
     (folder / "dataset_info.json").write_text(json.dumps({"rows": entry}))
 
 
-def configuration(task: Task, folder: Path, longest_row: int) -> dict[str, Any]:
+def configuration(task: Task, folder: Path, rows: int) -> dict[str, Any]:
     """The YAML's contents. Without `template`, LLaMA-Factory reads the base's own chat template."""
     return {
         "stage": "sft",
@@ -72,20 +82,20 @@ def configuration(task: Task, folder: Path, longest_row: int) -> dict[str, Any]:
         "model_name_or_path": str(task.base),
         "dataset_dir": str(folder),
         "dataset": "rows",
-        "cutoff_len": max(2048, longest_row),
+        "cutoff_len": CUTOFF_TOKENS,
         "output_dir": str(folder / "output"),
         "finetuning_type": "lora",
-        "lora_rank": 16,
-        "lora_alpha": 32,
+        "lora_rank": task.rank,
+        "lora_alpha": 2 * task.rank,
         "lora_dropout": 0.0,
         "lora_target": ",".join(TARGET_MODULES),
         "bf16": True,
         "use_cpu": not torch.cuda.is_available(),  # bf16 is refused on a CPU without it
         "num_train_epochs": 1.0,
-        "learning_rate": 2e-4,
+        "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.03,  # below one it is a share of the run
-        "max_grad_norm": 1.0,
+        "warmup_steps": warmup_steps(steps_of(rows, task.batch_size)),
+        "max_grad_norm": MAX_GRAD_NORM,
         "disable_shuffling": True,
         "logging_steps": 1,
         "save_strategy": "no",
@@ -95,8 +105,18 @@ def configuration(task: Task, folder: Path, longest_row: int) -> dict[str, Any]:
     }
 
 
-def train(config: Path) -> tuple[float, str]:
-    """Run the command line; return the seconds until its training began, and what it had printed by then."""
+@dataclass(frozen=True)
+class Command:
+    """How the command line ran. All times in seconds from its start."""
+
+    training_began: float
+    ended: float
+    printed_before: str
+    """What it had printed when its training began."""
+
+
+def train(config: Path) -> Command:
+    """Run the command line to its end; exits with what it printed last where it fails."""
     command = [str(Path(sys.executable).parent / "llamafactory-cli"), "train", str(config)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     started, began = time.time(), 0.0
@@ -112,7 +132,13 @@ def train(config: Path) -> tuple[float, str]:
                 began, preparation = time.time(), "".join(lines)
     if child.returncode != 0 or not began:
         raise SystemExit("".join(lines[-40:]) + f"llamafactory-cli ended with status {child.returncode}")
-    return began - started, preparation
+    return Command(began - started, time.time() - started, preparation)
+
+
+def computed_tokens(per_row: list[int], batch: int) -> int:
+    """With the padding of every batch to its longest row, and that to a multiple of PADDED_TO."""
+    batches = [per_row[start : start + batch] for start in range(0, len(per_row), batch)]
+    return sum(len(rows) * -(-max(rows) // PADDED_TO) * PADDED_TO for rows in batches)
 
 
 def supervised_tokens_of_first_row(printed: str) -> int:
@@ -120,38 +146,51 @@ def supervised_tokens_of_first_row(printed: str) -> int:
     labels = re.search(r"label_ids:\s*(\[.*?\])", printed, re.DOTALL)
     if labels is None:
         raise SystemExit("LLaMA-Factory no longer prints its first example: its labels cannot be checked")
-    return sum(label != -100 for label in json.loads(labels[1]))
+    return sum(label != UNLABELLED for label in json.loads(labels[1]))
+
+
+def save(output: Path, folder: Path | None) -> None:
+    """The adapter out of everything that the command line leaves."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in output.glob("adapter_*"):
+            shutil.copy(file, folder)
 
 
 def main() -> None:
     task = task_from_arguments(__doc__)
     rows = read_rows(task.data)
     settings = settings_of(task)
-    tokens = count_tokens(task.base, rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_dataset(folder, rows)
         config = folder / "train.yaml"
-        config.write_text(yaml.safe_dump(configuration(task, folder, max(tokens.per_row)) | settings))
-        seconds_to_first_step, printed = train(config)
+        config.write_text(yaml.safe_dump(configuration(task, folder, len(rows)) | settings))
+        command = train(config)
         state = json.loads((folder / "output" / "trainer_state.json").read_text())
+        save(folder / "output", task.adapter)
 
-    supervised = supervised_tokens_of_first_row(printed)
+    tokens = count_tokens(task.base, rows)
+    supervised = supervised_tokens_of_first_row(command.printed_before)
     require_equal("answer tokens of the first row", supervised, tokens.answers_per_row[0])
     require_equal("tokens", int(state["num_input_tokens_seen"]), tokens.total)
     *steps, whole_run = state["log_history"]
+    require_schedule([step["learning_rate"] for step in steps], steps_of(len(rows), task.batch_size))
     marks = [0.0, *(step["train_runtime"] for step in steps)]
     Result(
         peer="llamafactory",
         mode=task.mode,
         rows=len(rows),
         batch_size=task.batch_size,
+        rank=task.rank,
         real_tokens=tokens.total,
+        computed_tokens=computed_tokens(tokens.per_row, settings["per_device_train_batch_size"]),
         answer_tokens=tokens.answers,
         train_seconds=whole_run["train_runtime"],
         step_seconds=[after - before for before, after in pairwise(marks)],
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
-        seconds_to_first_step=seconds_to_first_step,
+        seconds_to_first_step=command.training_began + marks[1],
+        seconds_to_adapter=command.ended,
         losses=[step["loss"] for step in steps],
         settings=settings,
         environment=recorded_environment(),

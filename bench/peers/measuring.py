@@ -1,4 +1,4 @@
-"""What every peer's script shares: its arguments, the token count, and the result file.
+"""What the trainers' scripts share: arguments, the settings all agree on, token counts, the result file.
 
 It is imported inside each peer's own environment, so it uses the standard library, and transformers for
 the tokenizer alone.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -18,8 +19,16 @@ Row = dict[str, Any]
 Mode = Literal["defaults", "tuned"]
 
 SEED = 42
+RANK = 16  # where --rank says nothing else; lora_alpha is twice the rank
+LEARNING_RATE = 2e-4  # the peak: after a linear warm-up, before a cosine down to zero
+WARMUP_RATIO = 0.03
+MAX_GRAD_NORM = 1.0
+UNLABELLED = -100  # transformers' mark of a token that the loss leaves out
 TARGET_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-RECORDED_ENVIRONMENT = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD", "OMP_NUM_THREADS")
+RECORDED_ENVIRONMENT = (
+    *("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD"),
+    *("OMP_NUM_THREADS", "GOMP_SPINCOUNT"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,28 @@ class Task:
     """Rows per optimizer step."""
     mode: Mode
     out: Path
+    rank: int
+    adapter: Path | None
+    """Folder to save the trained adapter in, in PEFT's form."""
     overrides: dict[str, Any]
     """The peer's own settings, replacing those of the mode: for trying variants."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A row as the base's chat template renders it."""
+
+    tokens: list[int]
+    answer: int
+    """Index of the answer's first token."""
+    end: int
+    """Index after the answer's end marker; what the template puts behind it (a line break) is no answer."""
+
+    @property
+    def labels(self) -> list[int]:
+        """What Tunery learns, in transformers' form: the answer and its end marker."""
+        before, after = self.answer, len(self.tokens) - self.end
+        return [UNLABELLED] * before + self.tokens[self.answer : self.end] + [UNLABELLED] * after
 
 
 @dataclass(frozen=True)
@@ -42,7 +71,7 @@ class Tokens:
 
     per_row: list[int]
     answers_per_row: list[int]
-    """What the loss sees: the answer, its end marker and what the template puts after it."""
+    """What most peers' loss sees: the answer, its end marker and what the template puts after it."""
 
     @property
     def total(self) -> int:
@@ -62,7 +91,11 @@ class Result:
     rows: int
     batch_size: int
     """Rows per optimizer step, as asked for."""
+    rank: int
     real_tokens: int
+    """Of the rows, without padding: the same for every trainer."""
+    computed_tokens: int
+    """That went through the base: padding counts, and what rows share counts as often as it is computed."""
     answer_tokens: int
     train_seconds: float
     """The whole training run; without imports, loading, tokenising and saving."""
@@ -71,15 +104,22 @@ class Result:
     peak_rss_bytes: int
     """The largest resident set of the training process over its whole life."""
     seconds_to_first_step: float
-    """From the start of the process to the start of training."""
+    """From the start of the process to the end of its first step."""
+    seconds_to_adapter: float
+    """From the start of the process until its adapter was saved."""
     losses: list[float]
     """One per step: mean cross-entropy over the step's answer tokens, in nats."""
+    warm_seconds_to_first_step: float | None = None
+    """The same for a second job on the base that is still loaded; None where each job loads its own."""
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        document = asdict(self) | {"tokens_per_second": self.real_tokens / self.train_seconds}
+        document = asdict(self) | {
+            "tokens_per_second": self.real_tokens / self.train_seconds,
+            "computed_tokens_per_second": self.computed_tokens / self.train_seconds,
+        }
         path.write_text(json.dumps(document, indent=1) + "\n")
 
 
@@ -90,9 +130,20 @@ def task_from_arguments(description: str | None) -> Task:
     parser.add_argument("--batch-size", type=int, required=True, help="rows per optimizer step, >= 1")
     parser.add_argument("--mode", choices=["defaults", "tuned"], required=True)
     parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    parser.add_argument("--rank", type=int, default=RANK, help=f"of the adapter (default {RANK})")
+    parser.add_argument("--adapter", type=Path, help="folder to save the adapter in")
     parser.add_argument("--override", type=json.loads, default={}, help="the peer's own settings, JSON")
     given = parser.parse_args()
-    return Task(given.base.resolve(), given.data, given.batch_size, given.mode, given.out, given.override)
+    return Task(
+        given.base.resolve(),
+        given.data,
+        given.batch_size,
+        given.mode,
+        given.out,
+        given.rank,
+        given.adapter,
+        given.override,
+    )
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -107,19 +158,54 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def count_tokens(base: Path, rows: list[Row]) -> Tokens:
-    """Count with the base's own tokenizer and chat template: every trainer is credited the same work."""
+def encode(base: Path, rows: list[Row]) -> list[Encoded]:
+    """With the base's own tokenizer and chat template. Raises ValueError where a row does not begin with its
+    prompt, token for token: then nobody could say which tokens are the answer's."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
 
-    def length(messages: list[dict[str, str]], *, prompt: bool) -> int:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    def tokens_of(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    per_row = [length(row["messages"], prompt=False) for row in rows]
-    prompts = [length(row["messages"][:-1], prompt=True) for row in rows]
-    return Tokens(per_row, [whole - prompt for whole, prompt in zip(per_row, prompts, strict=True)])
+    encoded = []
+    for number, row in enumerate(rows, 1):
+        messages = row["messages"]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        prompt = tokens_of(
+            tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+        )
+        whole, answered = tokens_of(text), tokens_of(text.rstrip())
+        if whole[: len(prompt)] != prompt or whole[: len(answered)] != answered:
+            raise ValueError(f"Row {number}: the prompt's tokens are not the beginning of the row's")
+        encoded.append(Encoded(whole, len(prompt), len(answered)))
+    return encoded
+
+
+def count_tokens(base: Path, rows: list[Row]) -> Tokens:
+    """Every trainer is credited the same work."""
+    encoded = encode(base, rows)
+    return Tokens([len(row.tokens) for row in encoded], [len(row.tokens) - row.answer for row in encoded])
+
+
+def warmup_steps(steps: int) -> int:
+    """Given to the trainers as a number: of a share, some round up and others to the nearest."""
+    return round(WARMUP_RATIO * steps)
+
+
+def steps_of(rows: int, batch_size: int) -> int:
+    """Optimizer steps of one epoch."""
+    return math.ceil(rows / batch_size)
+
+
+def learning_rates(steps: int) -> list[float]:
+    """What each of `steps` steps must run at: linear to the peak, then half a cosine."""
+    warm = warmup_steps(steps)
+    rising = [LEARNING_RATE * step / warm for step in range(warm)]
+    falling = [
+        LEARNING_RATE * (1 + math.cos(math.pi * step / (steps - warm))) / 2 for step in range(steps - warm)
+    ]
+    return rising + falling
 
 
 def recorded_environment() -> dict[str, str]:
@@ -140,3 +226,10 @@ def require_equal(what: str, seen: int, expected: int) -> None:
     """Stop a run whose peer trained on other tokens than it is credited for."""
     if seen != expected:
         raise SystemExit(f"{what}: the peer has {seen}, the base's chat template gives {expected}")
+
+
+def require_schedule(seen: list[float], steps: int) -> None:
+    """Stop a run that took other steps, or took them at other learning rates, than all trainers must."""
+    expected = learning_rates(steps)
+    if len(seen) != steps or not all(map(math.isclose, seen, expected)):
+        raise SystemExit(f"learning rates: the trainer ran at {seen}, and it should at {expected}")

@@ -1,4 +1,4 @@
-"""One virtual environment per peer trainer, so that each gets the libraries it asks for.
+"""One virtual environment per peer, so that each gets the libraries it asks for.
 
     python bench/peers/venvs.py                     # all peers under .bench-venvs/
     python bench/peers/venvs.py --only trl --venvs /tmp/peers
@@ -18,12 +18,21 @@ REQUIREMENTS: dict[str, list[str]] = {
     "trl": ["trl>=1.16,<2", "peft>=0.21", "torch>=2.9"],
     "llamafactory": ["llamafactory>=0.9.5", "torch>=2.9"],
 }
+HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs nothing that TRL has not brought along
+PEERS = sorted([*REQUIREMENTS, *HOME_OF])
+# These train on a GPU alone. What their environments will need stands here; no script runs them yet.
+GPU_REQUIREMENTS: dict[str, list[str]] = {"unsloth": ["unsloth"], "axolotl": ["axolotl"]}
 DEFAULT_VENVS = Path(__file__).resolve().parents[2] / ".bench-venvs"
+
+
+def environment_of(peer: str) -> str:
+    """The name of the environment that `peer` runs in."""
+    return HOME_OF.get(peer, peer)
 
 
 def interpreter(venvs: Path, peer: str) -> Path:
     """The Python of `peer`'s environment; the file exists once `create` has run."""
-    return venvs / peer / "bin" / "python"
+    return venvs / environment_of(peer) / "bin" / "python"
 
 
 def create(venvs: Path, peer: str) -> Path:
@@ -31,10 +40,10 @@ def create(venvs: Path, peer: str) -> Path:
 
     Raises subprocess.CalledProcessError when pip cannot install the peer, KeyError for an unknown peer.
     """
-    requirements = REQUIREMENTS[peer]
+    requirements = REQUIREMENTS[environment_of(peer)]
     python = interpreter(venvs, peer)
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(venvs / peer)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
     if peer == "llamafactory" and not imports(python, "torchaudio"):
         replace_torchaudio(python)
@@ -59,7 +68,7 @@ def replace_torchaudio(python: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="folder of the environments")
-    parser.add_argument("--only", choices=sorted(REQUIREMENTS), help="one peer instead of all")
+    parser.add_argument("--only", choices=PEERS, help="one peer instead of all")
     given = parser.parse_args()
     for peer in [given.only] if given.only else sorted(REQUIREMENTS):
         print(f"{peer}: {create(given.venvs, peer)}", flush=True)

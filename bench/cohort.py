@@ -1,0 +1,107 @@
+"""Train many small jobs with Tunery's engine in one process, together or one after another.
+
+    python bench/cohort.py --base DIR --jobs jobs.json --batch-size 8 --out result.json
+    python bench/cohort.py --base DIR --jobs jobs.json --batch-size 8 --in-turn --out result.json
+
+jobs.json lists the jobs: `[{"rows": "a.jsonl", "rank": 8, "adapter": "folder"}, …]`. Together they are a
+cohort: every round moves each of them by a step. In turn each has the base, loaded once, to itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+from measuring import read_rows, recorded_environment, require_schedule, versions_of
+from ours import MAX_STEP_TOKENS, batches_of, computed_tokens, load_base, new_member, rendered, train
+
+from worker.data.render import Row
+from worker.engine.base_model import ResidentBase
+from worker.engine.member import Member
+
+Trained = list[list[list[Row]]]
+"""The batches of each job of a cohort."""
+
+
+@dataclass
+class Jobs:
+    """Starts jobs on the base, and saves and times what they bring."""
+
+    base: ResidentBase
+    described: list[dict[str, Any]]
+    batch_size: int
+    born: float
+    seconds_to_adapter: list[float] = field(default_factory=list)
+
+    def start(self, number: int) -> Member:
+        rows = rendered(self.base, read_rows(Path(self.described[number]["rows"])))
+        return new_member(self.base, f"job{number}", rows, self.batch_size, self.described[number]["rank"])
+
+    def save(self, member: Member) -> None:
+        number = int(member.adapter.name.removeprefix("job"))
+        member.adapter.save(Path(self.described[number]["adapter"]))
+        member.adapter.detach()
+        self.seconds_to_adapter.append(time.time() - self.born)
+
+    def train(self, group: list[int]) -> Trained:
+        """Jobs `group` as one cohort. Exits where a learning rate is not the agreed one."""
+        members = [self.start(number) for number in group]
+        rounds, _ = train(self.base, members, when_finished=self.save)
+        for member in members:
+            name = member.adapter.name
+            rates = [results[name].learning_rate for results in rounds if name in results]
+            require_schedule(rates, member.total_steps)
+        return [batches_of(member) for member in members]
+
+
+def main() -> None:
+    given = arguments()
+    jobs = Jobs(
+        load_base(given.base),
+        json.loads(given.jobs.read_text()),
+        given.batch_size,
+        psutil.Process().create_time(),
+    )
+    loaded = time.time()
+    everyone = list(range(len(jobs.described)))
+    trained = [jobs.train(group) for group in ([[job] for job in everyone] if given.in_turn else [everyone])]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rows = [row for group in trained for batches in group for batch in batches for row in batch]
+    document = {
+        "jobs": len(everyone),
+        "in_turn": given.in_turn,
+        "seconds_to_base": loaded - jobs.born,
+        "makespan_seconds": jobs.seconds_to_adapter[-1],
+        "seconds_to_adapter": jobs.seconds_to_adapter,
+        "tokens": sum(len(row.tokens_L) for row in rows),
+        "computed_tokens": sum(computed_tokens(jobs.base, group) for group in trained),
+        "peak_rss_bytes": peak,
+        "settings": {"max_step_tokens": MAX_STEP_TOKENS, "batch_size": given.batch_size},
+        "environment": recorded_environment(),
+        "versions": versions_of("torch", "transformers", "peft"),
+    }
+    given.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
+    parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
+    parser.add_argument("--in-turn", action="store_true", help="one after another instead of together")
+    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Tunery's engine without the service around it, for the scripts that measure it.
+
+The code that the trainer process runs: render, pack, rounds of a cohort. Only the lease, the checkpoints and
+the uploads are left out, as they are for the peers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent / "peers"), str(Path(__file__).parent.parent)]
+
+from measuring import SEED
+from measuring import Row as ChatRow
+
+from core.catalog import SMOLLM2
+from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
+from core.settings import Settings
+from worker.data.pack import Share, pack
+from worker.data.render import Row, render
+from worker.engine.adapters import TrainableAdapter
+from worker.engine.base_model import ResidentBase, choose_device
+from worker.engine.loop import train_round
+from worker.engine.member import Member, StepResult
+
+MAX_STEP_TOKENS: int = Settings.model_fields["max_step_tokens"].default
+
+
+class InFileOrder(Member):
+    """A job that takes its rows as they stand in the file, as the peers do here; ours would shuffle them."""
+
+    def rows_after(self, step: int) -> list[Row]:
+        start = step % self.steps_per_epoch * self._batch_size
+        return list(self.rows[start : start + self._batch_size])
+
+
+def load_base(folder: Path) -> ResidentBase:
+    return ResidentBase(SMOLLM2, folder, "", choose_device("auto"))
+
+
+def rendered(base: ResidentBase, rows: Sequence[ChatRow]) -> list[Row]:
+    return render(base.tokenizer, enumerate(rows, start=1), SMOLLM2.max_length, "training_file").rows
+
+
+def new_member(
+    base: ResidentBase, name: str, rows: Sequence[Row], batch_size: int, rank: int, epochs: int = 1
+) -> Member:
+    """A job with the settings that all trainers share (bench/peers/measuring.py)."""
+    spec = JobSpec(
+        base_model=SMOLLM2.id,
+        seed=SEED,
+        hyperparameters=Hyperparameters(n_epochs=epochs, batch_size=batch_size, learning_rate_multiplier=1.0),
+        adapter=LoraAdapter(r=rank, lora_alpha=2 * rank),
+    )
+    return InFileOrder(TrainableAdapter(base, name, spec.adapter, spec.seed), spec, rows)
+
+
+def one_round(
+    base: ResidentBase, members: Sequence[Member], max_step_tokens: int = MAX_STEP_TOKENS
+) -> dict[str, StepResult]:
+    """A step of every member. Raises the JobError of the first that has one."""
+    results: dict[str, StepResult] = {}
+    for name, result in train_round(base, members, max_step_tokens).items():
+        if isinstance(result, Exception):
+            raise result
+        results[name] = result
+    return results
+
+
+def train(
+    base: ResidentBase,
+    members: Sequence[Member],
+    max_step_tokens: int = MAX_STEP_TOKENS,
+    when_finished: Callable[[Member], None] | None = None,
+) -> tuple[list[dict[str, StepResult]], list[float]]:
+    """Rounds until every member has finished: what each brought, and how many seconds it took."""
+    rounds, seconds = [], []
+    active = list(members)
+    while active:
+        began = time.perf_counter()
+        rounds.append(one_round(base, active, max_step_tokens))
+        seconds.append(time.perf_counter() - began)
+        for member in active:
+            if member.finished and when_finished:
+                when_finished(member)
+        active = [member for member in active if not member.finished]
+    return rounds, seconds
+
+
+def batches_of(member: Member) -> list[list[Row]]:
+    """The rows of each step of the member's whole run."""
+    return [member.rows_after(step) for step in range(member.total_steps)]
+
+
+def computed_tokens(
+    base: ResidentBase, jobs: Sequence[Sequence[Sequence[Row]]], max_step_tokens: int = MAX_STEP_TOKENS
+) -> int:
+    """Tokens on the axes of all micro-batches that jobs with these batches need when they train together.
+
+    Fewer than the rows hold, where rows share their beginnings. Packs every round once more, so it is to be
+    called outside of what is timed.
+    """
+    total = 0
+    for batches in zip_longest(*jobs, fillvalue=()):
+        shares = [Share(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
+        total += sum(len(batch.tokens_T) for batch in pack(shares, max_step_tokens, base.device))
+    return total

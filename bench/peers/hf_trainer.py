@@ -1,0 +1,82 @@
+"""Train one LoRA with transformers' Trainer and PEFT and write what it took. Runs in TRL's environment.
+
+    .bench-venvs/trl/bin/python bench/peers/hf_trainer.py --base DIR --data rows.jsonl \
+        --batch-size 8 --mode tuned --out result.json
+
+The loop that one writes from the two libraries' documentation: the prompt masked, rows padded to the longest
+of their batch. `defaults` adds bf16 autocast to what Trainer does when told nothing else. `tuned` is TRL's
+tuned setting: plain attention, and a step's gradient accumulated row by row. It learns what Tunery learns,
+without the line break after an answer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from measuring import (
+    UNLABELLED,
+    Encoded,
+    Task,
+    Tokens,
+    encode,
+    read_rows,
+    task_from_arguments,
+)
+from peft import get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
+from transformers_trainer import SEED, common_options, lora_config, measure, row_by_row, write_result
+
+
+@dataclass(frozen=True)
+class PadToLongest:
+    """Rows to a batch: each is filled at its end with `pad`, which is neither attended to nor learnt."""
+
+    pad: int
+
+    def __call__(self, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        longest = max(len(row.tokens) for row in rows)
+        filled: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+        for row in rows:
+            length, missing = len(row.tokens), longest - len(row.tokens)
+            filled["input_ids"].append(row.tokens + [self.pad] * missing)
+            filled["attention_mask"].append([1] * length + [0] * missing)
+            filled["labels"].append(row.labels + [UNLABELLED] * missing)
+        return {name: torch.tensor(lists) for name, lists in filled.items()}
+
+
+def settings_of(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the model is loaded with, and TrainingArguments' fields, for the task's mode and overrides."""
+    if task.mode == "defaults":
+        return {}, {"bf16": True, "per_device_train_batch_size": task.batch_size} | task.overrides
+    load = {"dtype": "bfloat16", "attn_implementation": "eager"}
+    return load, {"bf16": True} | row_by_row(task) | task.overrides
+
+
+def main() -> None:
+    task = task_from_arguments(__doc__)
+    encoded = encode(task.base, read_rows(task.data))
+    load, settings = settings_of(task)
+    set_seed(SEED)  # the adapter is made before Trainer sets it
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(task.base, **load), lora_config(task.rank))
+    tokenizer = AutoTokenizer.from_pretrained(task.base)
+    with tempfile.TemporaryDirectory() as folder:
+        options = common_options(task, len(encoded), folder) | {"remove_unused_columns": False}
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(**options | settings),
+            train_dataset=encoded,
+            data_collator=PadToLongest(tokenizer.pad_token_id),
+        )
+        measured = measure(trainer, task)
+    learnt = [row.end - row.answer for row in encoded]
+    tokens = Tokens([len(row.tokens) for row in encoded], learnt)
+    shown = settings | {"from_pretrained": load}
+    write_result(trainer, task, tokens, tokens.answers, "hf", shown, measured)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Write docs/performance.md and its picture from the newest results; nothing in them is typed by hand.
+
+python bench/performance.py                                # needs matplotlib: pip install -e '.[bench]'
+python bench/performance.py --results DIR --docs DIR       # elsewhere
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
+
+import page
+from running import say
+from tables import markdown
+
+PICTURE = "performance.svg"
+HEAD = """# Performance
+
+<!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
+
+`make bench` measures the first part, `python bench/scaling.py` the second; [how to](how-to/benchmark.md).
+"""
+SCALING_NOTES = """\
+Every point is a process of its own; the figures are medians of the rounds after the first. A round moves each
+job of a cohort by one step.
+"""
+
+
+def performance_page(day: page.Day, scaling: dict[str, Any]) -> str:
+    """The whole page; either part may be empty."""
+    parts = [HEAD]
+    if day:
+        parts += [f"\n## Beside other trainers: {name}\n\n{page.section_text(day[name])}" for name in day]
+        parts.append(f"\n### What the columns say\n\n{page.NOTES}")
+    if scaling:
+        parts.append(scaling_text(scaling))
+    return "".join(parts)
+
+
+def scaling_text(scaling: dict[str, Any]) -> str:
+    machine = scaling["machine"]
+    where = (
+        machine["gpu"] or f"{machine['threads']} threads of {machine['cpu']} ({', '.join(machine['isa'])})"
+    )
+    packages = ", ".join(f"{name} {number}" for name, number in scaling["versions"].items())
+    cohorts, lengths = scaling["cohorts"], scaling["lengths"]
+    return (
+        "\n## As the cohort and the rows grow\n\n"
+        f"{scaling['base_model']}, LoRA of rank {scaling['settings']['rank']} on all linear layers, at most "
+        f"{scaling['settings']['max_step_tokens']} tokens computed at once. {where}; {packages}. Commit "
+        f"{scaling['commit'] or 'unknown'}, {scaling['date'][:10]}.\n{SCALING_NOTES}\n"
+        f"![Tokens per second by jobs in the cohort and by tokens in a row]({PICTURE})\n\n"
+        f"{cohort_text(cohorts)}\n{length_text(lengths)}"
+    )
+
+
+def cohort_text(points: Sequence[dict[str, Any]]) -> str:
+    if not points:
+        return ""
+    alone = points[0]["tokens_per_second"] if points[0]["jobs"] == 1 else None
+    rows = [
+        (
+            str(point["jobs"]),
+            f"{point['tokens_per_second']:.0f}",
+            f"{point['tokens_per_second_per_job']:.0f}",
+            f"{point['tokens_per_second'] / alone:.2f}" if alone else "–",
+            f"{point['seconds_per_round']:.2f}",
+            f"{point['peak_rss_bytes'] / 1e9:.1f}",
+        )
+        for point in points
+    ]
+    headings = ("jobs", "tokens/s in all", "per job", "× one job", "s per round", "peak memory, GB")
+    first = points[0]
+    return (
+        f"Jobs that train together, {first['batch_size']} rows of {first['row_tokens']} tokens of each a "
+        "round:\n\n" + markdown(headings, rows)
+    )
+
+
+def length_text(points: Sequence[dict[str, Any]]) -> str:
+    if not points:
+        return ""
+    rows = [
+        (
+            f"{point['row_tokens']:,}",
+            str(point["batch_size"]),
+            f"{point['tokens_per_second']:.0f}",
+            f"{point['seconds_per_round']:.2f}",
+            f"{point['peak_rss_bytes'] / 1e9:.1f}",
+        )
+        for point in points
+    ]
+    headings = ("tokens in a row", "rows a step", "tokens/s", "s per step", "peak memory, GB")
+    return "One job, as its rows grow and its steps hold as many tokens:\n\n" + markdown(headings, rows)
+
+
+def draw(scaling: dict[str, Any], path: Path) -> None:
+    """Two graphs side by side, as SVG that is the same whenever the figures are."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tunery"
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    cohorts, lengths = scaling["cohorts"], scaling["lengths"]
+    jobs = [point["jobs"] for point in cohorts]
+    left.plot(jobs, [point["tokens_per_second"] for point in cohorts], "o-", label="in all")
+    left.plot(jobs, [point["tokens_per_second_per_job"] for point in cohorts], "s--", label="per job")
+    left.legend(frameon=False)
+    tokens = [point["row_tokens"] for point in lengths]
+    right.plot(tokens, [point["tokens_per_second"] for point in lengths], "o-")
+    for axes, values, label in ((left, jobs, "jobs in the cohort"), (right, tokens, "tokens in a row")):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(values, [f"{value:,}" for value in values])
+        axes.set_xlabel(label)
+        axes.set_ylabel("tokens per second")
+        axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+
+
+def newest(results: Path, pattern: str) -> dict[str, Any]:
+    """The contents of the file with the latest date in its name; empty where there is none."""
+    found = sorted(results.glob(pattern))
+    return dict(json.loads(found[-1].read_text())) if found else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder of the results")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder to write to")
+    given = parser.parse_args()
+    day = newest(given.results, "????-??-??.json")
+    scaling = newest(given.results, "????-??-??-scaling.json")
+    (given.docs / "performance.md").write_text(performance_page(day, scaling))
+    if scaling:
+        draw(scaling, given.docs / PICTURE)
+    say(f"Written to {given.docs / 'performance.md'}")
+
+
+if __name__ == "__main__":
+    main()

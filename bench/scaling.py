@@ -1,0 +1,98 @@
+"""How Tunery's throughput goes with the size of the cohort and with the length of the rows.
+
+    python bench/scaling.py                                    # everything: about ten minutes on two cores
+    python bench/scaling.py --cohorts 1,2 --lengths 128 --rounds 1 --out /tmp/try
+
+Each point is a process of its own. A cohort's jobs give 4 rows of 60 tokens each to a round. At every length
+a lone job's step holds 4,096 tokens, so that only the length differs. The results are <date>-scaling.json, of
+which `bench/performance.py` makes docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
+
+from preparation import commit, measure_machine, prepare
+from running import run_script, say
+
+from core.catalog import SMOLLM2
+from worker.supervisor import TRAINER_ENVIRONMENT
+
+COHORTS = [1, 2, 4, 8, 16]
+COHORT_ROWS, COHORT_ROW_TOKENS = 4, 60
+LENGTHS = [128, 256, 512, 1024, 2048, 4096]
+STEP_TOKENS = 4096
+POINT = (
+    *("jobs", "batch_size", "row_tokens", "tokens_per_second", "computed_tokens_per_second"),
+    *("tokens_per_second_per_job", "seconds_per_round", "round_seconds", "peak_rss_bytes"),
+)
+
+
+def main() -> None:
+    given = arguments()
+    base, _ = prepare(given.models, [])
+    before = measure_machine(base)
+    cohorts = [measure(base, jobs, COHORT_ROWS, COHORT_ROW_TOKENS, given.rounds) for jobs in given.cohorts]
+    lengths = [
+        measure(base, 1, max(1, STEP_TOKENS // tokens), tokens, given.rounds) for tokens in given.lengths
+    ]
+    after = measure_machine(base)
+    one = (cohorts + lengths)[0]
+    now = datetime.now().astimezone()
+    document = {
+        "date": now.isoformat(timespec="seconds"),
+        "commit": commit(),
+        "base_model": SMOLLM2.repository,
+        "machine": before.machine,
+        "gflops_before": before.gflops,
+        "gflops_after": after.gflops,
+        "versions": one["versions"],
+        "settings": one["settings"],
+        "environment": TRAINER_ENVIRONMENT,
+        "cohorts": [kept(point) for point in cohorts],
+        "lengths": [kept(point) for point in lengths],
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = given.out / f"{now:%Y-%m-%d}-scaling.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    say(f"Written to {path}")
+
+
+def measure(base: Path, jobs: int, batch_size: int, row_tokens: int, rounds: int) -> dict[str, Any]:
+    """Run bench/rounds.py. Raises RunFailed."""
+    arguments = ["--base", str(base), "--jobs", str(jobs), "--batch-size", str(batch_size)]
+    arguments += ["--row-tokens", str(row_tokens), "--rounds", str(rounds)]
+    point = run_script(Path(sys.executable), BENCH / "rounds.py", arguments, TRAINER_ENVIRONMENT)
+    say(f"{jobs} jobs, rows of {row_tokens}: {point['tokens_per_second']:.0f} tokens/s")
+    return point
+
+
+def kept(point: dict[str, Any]) -> dict[str, Any]:
+    return {name: point[name] for name in POINT}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cohorts", type=numbers, default=COHORTS, help="sizes (default 1,2,4,8,16)")
+    parser.add_argument("--lengths", type=numbers, default=LENGTHS, help="tokens (default 128 to 4096)")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each point (default 5)")
+    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    parser.add_argument("--out", type=Path, default=BENCH / "results", help="folder of the results")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Tables in Markdown that are aligned in a terminal too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NOTHING = "–"
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first column to the left, numbers to the right."""
+    cells = [headings, *rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    dashes = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "".join(f"{_padded(row, widths)}\n" for row in [headings, dashes, *rows])
+
+
+def shown(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = cells
+    numbers = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+    return "| " + " | ".join([first.ljust(widths[0]), *numbers]) + " |"

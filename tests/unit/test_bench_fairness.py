@@ -1,0 +1,77 @@
+"""The benchmark compares like with like: rows, learning rates and what is validated."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import get_cosine_schedule_with_warmup
+
+sys.path.extend(str(Path(__file__).resolve().parents[2] / folder) for folder in ("bench", "bench/peers"))
+
+from measuring import (
+    LEARNING_RATE,
+    MAX_GRAD_NORM,
+    UNLABELLED,
+    WARMUP_RATIO,
+    Encoded,
+    learning_rates,
+    require_schedule,
+    warmup_steps,
+)
+from workloads import JOB_RANKS, VALIDATION_ROWS, build, build_jobs
+
+from core.jobspec import TrainingOptions
+
+
+@pytest.mark.parametrize("steps", [1, 6, 20, 100])
+def test_expected_learning_rates_are_those_of_transformers_schedule(steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LEARNING_RATE)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps(steps), steps)
+    rates = []
+    for _ in range(steps):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    require_schedule(rates, steps)
+
+
+def test_a_run_with_another_warm_up_is_refused() -> None:
+    with pytest.raises(SystemExit, match="learning rates"):
+        require_schedule([0.0, *learning_rates(5)], 6)
+
+
+def test_peers_are_given_the_settings_that_our_jobs_have_by_default() -> None:
+    ours = TrainingOptions()
+    assert (ours.learning_rate, ours.warmup_ratio) == (LEARNING_RATE, WARMUP_RATIO)
+    assert (ours.max_grad_norm, ours.weight_decay, ours.lr_scheduler_type) == (MAX_GRAD_NORM, 0.0, "cosine")
+
+
+def test_labels_are_the_answer_and_its_end_marker() -> None:
+    row = Encoded(tokens=[5, 6, 7, 8, 9], answer=2, end=4)
+    assert row.labels == [UNLABELLED, UNLABELLED, 7, 8, UNLABELLED]
+
+
+def test_rows_held_out_follow_those_to_train_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "gsm8k").mkdir(parents=True)
+    lines = [{"question": f"q{number}", "answer": f"a{number}"} for number in range(30)]
+    (data / "gsm8k/train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    files = build("gsm8k", tmp_path, data, n=3)
+    assert answers(files.train) == ["a0", "a1", "a2"]
+    assert answers(files.validation) == [f"a{number}" for number in range(3, 3 + VALIDATION_ROWS)]
+
+
+def test_every_small_job_has_rows_of_its_own(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "e2e_nlg").mkdir(parents=True)
+    lines = "".join(f"name : {number}||It is {number} .\n" for number in range(16 * (2 + VALIDATION_ROWS)))
+    (data / "e2e_nlg/valid.txt").write_text(lines)
+    jobs = build_jobs("e2e16", tmp_path, len(JOB_RANKS), data, n=2)
+    rows = [answer for job in jobs for file in (job.train, job.validation) for answer in answers(file)]
+    assert len(set(rows)) == len(rows) == 16 * (2 + VALIDATION_ROWS)
+
+
+def answers(file: Path) -> list[str]:
+    return [json.loads(line)["messages"][-1]["content"] for line in file.read_text().splitlines()]
