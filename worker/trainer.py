@@ -94,7 +94,12 @@ class Trainer:
         claimed_at = time.monotonic()
         try:
             with self._sessions.begin() as session:
-                lease = lifecycle.claim(session, self._owner, self._settings.lease_seconds)
+                lease = lifecycle.claim(
+                    session,
+                    self._owner,
+                    self._settings.lease_seconds,
+                    project_jobs=self._settings.project_jobs,
+                )
                 if lease is None:
                     return False
                 base_model = session.get_one(Job, lease.job_id).base_model
