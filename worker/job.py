@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import Executor, Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,6 @@ class TrainingJob:
         claimed_at: float,
     ) -> None:
         self.lease = lease
-        self.spec = JobSpec.model_validate(row.spec)
         self.state_bytes = 0  # what it takes of the cohort's budget, known with its base model
         self.reporter = Reporter(sessions, lease, claimed_at)
         self._folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
@@ -59,6 +59,10 @@ class TrainingJob:
         self._adapter: TrainableAdapter | None = None
         self._member: Member | None = None
         self._closed = threading.Event()
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        return JobSpec.model_validate(self._row.spec)
 
     @property
     def member(self) -> Member:

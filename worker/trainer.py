@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 import torch
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -79,7 +80,7 @@ class Trainer:
         self._bell.set()
 
     def _look_for_jobs(self) -> None:
-        """Claim what may join, when the bell rang or a job left, and every `sweep_seconds`; not each round."""
+        """Claim what may join: when the bell rang or a job left, and every `sweep_seconds`."""
         if not self._bell.is_set() and time.monotonic() - self._looked_at < self._settings.sweep_seconds:
             return
         self._bell.clear()
@@ -129,7 +130,10 @@ class Trainer:
             return True
         if row.base_model != self._slot.base.entry.id:
             return False
-        needed = self._slot.state_bytes(JobSpec.model_validate(row.spec))
+        try:
+            needed = self._slot.state_bytes(JobSpec.model_validate(row.spec))
+        except ValidationError:  # of another version's, say: claimed, it fails by itself
+            return True
         return self._cohort.state_bytes + needed <= self._settings.cohort_bytes
 
     def _start_reading(self, job: TrainingJob) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from sqlalchemy import update
 
 from core import lifecycle
 from core.embedded import EmbeddedServers
 from core.lifecycle import Lease
-from core.models import Run
+from core.models import Job, Run
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import LEASE_SECONDS, Stack, job_api_on, unfinished_jobs
 from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
@@ -198,8 +199,19 @@ def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
 
 
-def test_jobs_beyond_the_budget_and_the_cap_wait(stack: Stack, tmp_path: Path) -> None:
-    """The last test here: its workers take the first one's place."""
+def test_a_specification_that_cannot_be_read_fails_its_job_alone(stack: Stack) -> None:
+    stays = create(stack, LONG)
+    stack.wait_for_step(stays)
+    unreadable = create(stack, SHORT)
+    with stack.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == unreadable).values(spec={"of": "another version"}))
+    ended = wait_for(lambda: (job := stack.job(unreadable)).status == "failed" and job, 30)
+    assert ended.error["code"] == "internal_error"
+    assert len(stack.runs(stays)) == 1
+
+
+def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp_path: Path) -> None:
+    """The last test here: its worker takes the first one's place."""
     stack.workers[0].destroy()
     stack.start_worker(catalog_file=str(stack.api.settings.catalog_file), cohort_bytes="0")
     jobs = [create(stack, SHORT) for _ in range(3)]
