@@ -53,6 +53,7 @@ class Job:
 
     def close(self) -> None:
         self._end("left")
+        self.member.adapter.detach()
 
     def _end(self, how: str) -> None:
         self.ended = self.ended or how
