@@ -3,8 +3,8 @@
     python bench/soak.py                          # 200 jobs, an hour at most
     python bench/soak.py --jobs 20 --seconds 900
 
-It runs a `tunery up` of its own on a new state folder. Trainers are killed during the first half of the jobs
-only, so that one trainer lives through the second half and its memory can be judged. At the end: every job
+It runs a `tunery up` of its own on a new state folder. Trainers are killed until half of the jobs have ended,
+so that one trainer lives through the second half and its memory can be judged. At the end: every job
 has succeeded, or was cancelled as it was asked to be; each job that succeeded has one adapter, no other job
 has any; no run is open; the trainer's memory has stopped to grow. Exits with 1 where that does not hold.
 """
@@ -72,7 +72,7 @@ class Soak:
             while len(self.jobs) < jobs and len(self.unfinished()) < AT_ONCE:
                 self.submit(file)
             self.look()
-            self.disturb(kills=2 * len(self.jobs) <= jobs)
+            self.disturb(kills=2 * (len(self.jobs) - len(self.unfinished())) <= jobs)
             time.sleep(TICK_SECONDS)
         self.drain()
 
