@@ -1,4 +1,4 @@
-"""`tunery jobs`: create, watch and cancel fine-tuning jobs."""
+"""`tunery jobs`: create, watch, pause and cancel fine-tuning jobs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from core.errors import ConfigurationError
 if TYPE_CHECKING:
     from cli.client import Client
 
-app = typer.Typer(help="Create, watch and cancel fine-tuning jobs.", no_args_is_help=True)
+app = typer.Typer(help="Create, watch, pause and cancel fine-tuning jobs.", no_args_is_help=True)
 
 COLUMNS = ("id", "status", "model", "created_at", "finished_at", "fine_tuned_model")
 DETAILS = (
@@ -143,9 +143,39 @@ def cancel(
     api_key: ApiKey = None,
     json: output.Json = False,
 ) -> None:
-    """Cancel a queued or running job."""
+    """Cancel a job that has not ended."""
+    _change(job_id, "cancel", home, base_url, api_key, json)
+
+
+@app.command()
+def pause(
+    job_id: JobId,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Pause a queued or running job; a running one saves a checkpoint first."""
+    _change(job_id, "pause", home, base_url, api_key, json)
+
+
+@app.command()
+def resume(
+    job_id: JobId,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Let a paused job go on from where it was."""
+    _change(job_id, "resume", home, base_url, api_key, json)
+
+
+def _change(
+    job_id: str, verb: str, home: Path, base_url: str | None, api_key: str | None, json: bool
+) -> None:
     with connect(home, base_url, api_key) as client:
-        job = client.post(watch.job_path(job_id) + "/cancel")
+        job = client.post(f"{watch.job_path(job_id)}/{verb}")
     output.json(job) if json else output.record(job, DETAILS)
 
 

@@ -1,9 +1,12 @@
 """The life of a job: the only writer of `Job.status` and of `Run`.
 
     submit ─► queued ─claim─► running ─finish─► succeeded
-                ▲ │              │ ├──fail────► failed
-                │ └──cancel──────┼─┴──cancel──► cancelled
-                └─lose, release──┘
+                ▲ ▲            │   └─────fail─► failed
+                │ └lose,release┤
+                │              ▼ pause
+                └──resume─── paused
+
+A queued job can be paused too, and a queued, running or paused one cancelled.
 
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
 id and fence; where they no longer name an open run, it raises LeaseLost and nothing is written. All times
@@ -11,6 +14,7 @@ are the database's. Locks are taken in one order: the job, then its run; the job
 added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds events.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,14 +23,16 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core import queue
 from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
 from core.strict_json import storable
 
 TRANSITIONS = {
-    "queued": {"running", "failed", "cancelled"},
-    "running": {"queued", "succeeded", "failed", "cancelled"},
+    "queued": {"running", "paused", "failed", "cancelled"},
+    "running": {"queued", "paused", "succeeded", "failed", "cancelled"},
+    "paused": {"queued", "cancelled"},
     "succeeded": set[str](),
     "failed": set[str](),
     "cancelled": set[str](),
@@ -64,13 +70,22 @@ def submit(session: Session, job: Job) -> None:
     record_event(session, job.id, "Files validated, moving job to queued state")
 
 
-def claim(session: Session, owner: str, lease_seconds: float, base_model: str | None = None) -> Lease | None:
-    """Take the oldest queued job, of `base_model` where one is named. None where nothing waits."""
-    query = select(Job).where(Job.status == "queued").order_by(Job.id).limit(1)
-    if base_model is not None:
-        query = query.where(Job.base_model == base_model)
-    job = session.scalars(query.with_for_update(skip_locked=True, key_share=True)).first()
-    if job is None:
+def claim(
+    session: Session,
+    owner: str,
+    lease_seconds: float,
+    *,
+    project_jobs: int | None = None,
+    accepts: Callable[[Job], bool] = lambda _job: True,
+) -> Lease | None:
+    """Take the next job of the queue. None where nothing waits, or where `accepts` refuses that job.
+
+    `core.queue.claimable` has the order and the cap of `project_jobs`. A job that is refused holds up what is
+    behind it, so that small or like jobs cannot overtake it for ever.
+    """
+    queue.wait_for_other_claims(session)
+    job = queue.next_job(session, project_jobs)
+    if job is None or not accepts(job):
         return None
     job.fence += 1
     _move(job, "running")
@@ -87,8 +102,8 @@ def claim(session: Session, owner: str, lease_seconds: float, base_model: str | 
     return Lease(job.id, job.fence, lease_seconds)
 
 
-def renew(session: Session, lease: Lease, progress: Progress) -> None:
-    """Prolong the lease and write the run's progress. Raises LeaseLost.
+def renew(session: Session, lease: Lease, progress: Progress) -> bool:
+    """Prolong the lease and write the run's progress. Returns whether to pause. Raises LeaseLost.
 
     Touches the run alone, never the job's row: heartbeats stay out of the queue.
     """
@@ -96,10 +111,12 @@ def renew(session: Session, lease: Lease, progress: Progress) -> None:
         update(Run)
         .where(*_open_run(lease))
         .values(expires_at=_from_now(lease.seconds), **vars(progress))
+        .returning(Run.pause_requested_at)
         .execution_options(synchronize_session=False)
-    )
-    if renewed.rowcount == 0:  # type: ignore[attr-defined]
+    ).one_or_none()
+    if renewed is None:
         raise LeaseLost(f"{lease.job_id}: fence {lease.fence} is not the owner any more")
+    return renewed.pause_requested_at is not None
 
 
 def owned_job(session: Session, lease: Lease) -> Job:
@@ -148,29 +165,68 @@ def fail(session: Session, lease: Lease, error: JobError) -> None:
 def release(session: Session, lease: Lease, reason: str) -> None:
     """Give an unfinished job back, without blame: the worker shuts down. Raises LeaseLost."""
     job = owned_job(session, lease)
-    _move(job, "queued")
-    _end_run(session, job, "released")
-    record_event(session, job.id, f"{reason}; the job waits for a worker", level="warn")
+    _give_back(session, job, "released", f"{reason}; the job waits for a worker")
 
 
 def cancel(session: Session, job: Job) -> None:
-    """Cancel a queued or running job, at once: its worker finds its lease gone at the next look.
+    """Cancel a job that has not ended, at once: its worker finds its lease gone at the next look.
 
     Raises InvalidRequest where the job has ended.
     """
     session.refresh(job, with_for_update={"key_share": True})
     if "cancelled" not in TRANSITIONS[job.status]:
-        raise InvalidRequest(
-            f"Job {job.id} has already {job.status if job.status != 'cancelled' else 'been cancelled'}; "
-            "only a queued or running job can be cancelled.",
-            code="job_not_cancellable",
-        )
-    was_running = job.status == "running"
+        raise _refusal(job, "only a queued, running or paused job can be cancelled", "job_not_cancellable")
     job.finished_at = func.now()
     _move(job, "cancelled")
-    if was_running:
-        _end_run(session, job, "cancelled")
+    _end_run(session, job, "cancelled")
     record_event(session, job.id, "The job was cancelled")
+
+
+def pause(session: Session, job: Job) -> None:
+    """Pause a job that has made no step, at once; ask the trainer of another one to (see `finish_pause`).
+
+    Where no step was made there is nothing to save, so closing the run loses nothing, whatever its trainer
+    is busy with. Asking twice changes nothing. Raises InvalidRequest where the job has ended or is paused.
+    """
+    session.refresh(job, with_for_update={"key_share": True})
+    if "paused" not in TRANSITIONS[job.status]:
+        raise _refusal(job, "only a queued or running job can be paused", "job_not_pausable")
+    run = _open_run_of(session, job)
+    if run is None or run.step == 0:
+        _pause(session, job, "paused")
+    elif run.pause_requested_at is None:
+        run.pause_requested_at = func.now()
+        record_event(session, job.id, "The job will be paused once its trainer has saved a checkpoint")
+
+
+def finish_pause(session: Session, lease: Lease) -> bool:
+    """Carry out a requested pause, after the checkpoint. Raises LeaseLost.
+
+    False, and nothing is written, where the request was taken back meanwhile.
+    """
+    job = owned_job(session, lease)
+    if not _pause_is_requested(session, job):
+        return False
+    _pause(session, job, "paused")
+    return True
+
+
+def resume(session: Session, job: Job) -> None:
+    """Put a paused job back into the queue, in its old place; or take back a pause that is still a request.
+
+    Raises InvalidRequest where there is no pause to end.
+    """
+    session.refresh(job, with_for_update={"key_share": True})
+    if job.status == "running" and _pause_is_requested(session, job):
+        run = _open_run_of(session, job)
+        assert run is not None
+        run.pause_requested_at = None
+        record_event(session, job.id, "The request to pause was taken back")
+        return
+    if job.status != "paused":
+        raise _refusal(job, "only a paused job can be resumed", "job_not_resumable")
+    _move(job, "queued")
+    record_event(session, job.id, "The job was resumed and waits for a worker")
 
 
 def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) -> list[str]:
@@ -193,11 +249,6 @@ def holds_a_run(session: Session, owner: str) -> bool:
     """Whether the trainer `owner` holds a job."""
     open_runs = select(Run.job_id).where(Run.owner == owner, Run.ended_at.is_(None)).limit(1)
     return session.scalars(open_runs).first() is not None
-
-
-def waiting_base_models(session: Session) -> list[str]:
-    """The base models with queued jobs."""
-    return list(session.scalars(select(Job.base_model).where(Job.status == "queued").distinct()))
 
 
 def record_event(
@@ -241,9 +292,7 @@ def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int)
             message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
             _fail(session, job, "lost", JobError("worker_lost", message))
             continue
-        _move(job, "queued")
-        _end_run(session, job, "lost")
-        record_event(session, job.id, f"{reason}; the job will go on from its last checkpoint", level="warn")
+        _give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
     return [job.id for job in rows]
 
 
@@ -257,6 +306,29 @@ def _fail(session: Session, job: Job, outcome: str, error: JobError) -> None:
     )
 
 
+def _give_back(session: Session, job: Job, outcome: str, message: str) -> None:
+    """To the queue, or to `paused` where that was asked for: the request outlives its trainer."""
+    record_event(session, job.id, message, level="warn")
+    if _pause_is_requested(session, job):
+        _pause(session, job, outcome)
+        return
+    _move(job, "queued")
+    _end_run(session, job, outcome)
+
+
+def _pause(session: Session, job: Job, outcome: str) -> None:
+    _move(job, "paused")
+    _end_run(session, job, outcome)
+    record_event(session, job.id, "The job was paused")
+
+
+def _refusal(job: Job, rule: str, code: str) -> InvalidRequest:
+    states = {"succeeded": "has already succeeded", "failed": "has already failed"}
+    states |= {"cancelled": "has already been cancelled", "paused": "is already paused"}
+    state = states.get(job.status, f"is {job.status}")
+    return InvalidRequest(f"Job {job.id} {state}; {rule}.", code=code)
+
+
 def _move(job: Job, status: str) -> None:
     if status not in TRANSITIONS[job.status]:
         raise AssertionError(f"{job.id}: no way leads from {job.status} to {status}")
@@ -268,8 +340,18 @@ def _end_run(session: Session, job: Job, outcome: str) -> None:
         update(Run)
         .where(Run.job_id == job.id, Run.ended_at.is_(None))
         .values(ended_at=func.now(), outcome=outcome, seconds_left=None)
-        .execution_options(synchronize_session=False)
     )
+
+
+def _open_run_of(session: Session, job: Job) -> Run | None:
+    """Locked; the job is locked beforehand."""
+    query = select(Run).where(Run.job_id == job.id, Run.ended_at.is_(None))
+    return session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
+
+
+def _pause_is_requested(session: Session, job: Job) -> bool:
+    run = _open_run_of(session, job)
+    return run is not None and run.pause_requested_at is not None
 
 
 def _open_run(lease: Lease) -> tuple[Any, ...]:

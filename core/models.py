@@ -22,8 +22,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.statuses import ENDED
 
-JOB_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
-RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "lost", "released")
+JOB_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -104,6 +104,7 @@ class Job(Base):
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({_one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         Index("ix_jobs_queue", "base_model", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
     )
 
@@ -149,6 +150,7 @@ class Run(Base):
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+    pause_requested_at: Mapped[datetime | None] = mapped_column(doc="The trainer reads it as it renews")
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
 

@@ -44,6 +44,13 @@ class Settings(BaseSettings):
         120, gt=0, description="Longest stretch of training without a checkpoint"
     )
     max_step_tokens: int = Field(1280, ge=64, description="Tokens computed at once; bounds activation memory")
+    cohort_jobs: int = Field(16, ge=1, description="Most jobs that one trainer trains together")
+    cohort_bytes: int = Field(
+        4 * 1024**3, ge=0, description="Most memory of their adapters, gradients and moments, bytes"
+    )
+    project_jobs: int | None = Field(
+        None, ge=1, description="Most jobs of one project that run at once, on all workers together"
+    )
 
     log_level: str = Field(
         "info",

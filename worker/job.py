@@ -4,9 +4,10 @@ import hashlib
 import json
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from math import isfinite
+from concurrent.futures import Executor, Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,21 @@ from core.models import File, Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
-from worker.data.render import Rendered, Row, render
-from worker.data.stored import stored_rows
+from worker.data.render import Rendered
 from worker.engine.adapters import TrainableAdapter, adapter_name
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import Evaluation, evaluate
 from worker.engine.member import Member, StepResult
+from worker.job_metrics import JobMetrics
 from worker.publish import describe_dataset, publish, write_adapter_folder
-from worker.reporter import Reporter, StepMetrics
-
-EVALUATIONS_PER_EPOCH = 4
-MIN_EVAL_STEPS = 10
-EVAL_ROWS = 16
-RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
+from worker.reporter import Reporter
+from worker.rows import read_file
 
 
 class TrainingJob:
     """A member of the cohort, with its lease, its reports and its checkpoints.
 
-    Raises JobError where the job cannot go on, and LeaseLost where it is not ours any more.
+    Read, attached, stepped, and then published, paused or given back. Raises JobError where the job cannot go
+    on, and LeaseLost where it is not ours any more.
     """
 
     def __init__(
@@ -47,92 +44,123 @@ class TrainingJob:
         store: ObjectStore,
         settings: Settings,
         lease: Lease,
+        row: Job,
         claimed_at: float,
     ) -> None:
         self.lease = lease
+        self.state_bytes = 0  # what it takes of the cohort's budget, known with its base model
         self.reporter = Reporter(sessions, lease, claimed_at)
-        self.folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
         self._sessions = sessions
         self._store = store
         self._settings = settings
+        self._row = row
+        self._reading: Future[tuple[Rendered, Rendered]] | None = None
         self._adapter: TrainableAdapter | None = None
+        self._member: Member | None = None
+        self._closed = threading.Event()
 
-    def prepare(self, base: ResidentBase) -> None:
-        """Read the rows, attach the adapter, and continue from a checkpoint where there is one."""
+    @cached_property
+    def spec(self) -> JobSpec:
+        return JobSpec.model_validate(self._row.spec)
+
+    @property
+    def member(self) -> Member:
+        assert self._member is not None
+        return self._member
+
+    @property
+    def attached(self) -> bool:
+        """Whether it takes part in rounds."""
+        return self._member is not None
+
+    @property
+    def waits_to_be_attached(self) -> bool:
+        """Whether its rows have been read, or could not be."""
+        return self._member is None and self._reading is not None and self._reading.done()
+
+    def start_reading(self, base: ResidentBase, readers: Executor) -> "Future[Any]":
+        """Download and render the rows in a thread of `readers`, while other jobs train."""
         self._base = base
-        with self._sessions() as session:
-            self._row = session.get_one(Job, self.lease.job_id)
-            training_file = session.get_one(File, self._row.training_file_id)
-            validation_id = self._row.validation_file_id
-            validation_file = session.get_one(File, validation_id) if validation_id else None
-        self._files = training_file, validation_file
-        self._spec = JobSpec.model_validate(self._row.spec)
-        self._fingerprint = self._make_fingerprint(training_file)
-        rows = self._rows(training_file, "training_file").rows
-        self._valid_rows: Sequence[Row] = (
-            self._rows(validation_file, "validation_file").rows if validation_file else ()
+        self._reading = readers.submit(self._read)
+        return self._reading
+
+    def attach(self) -> None:
+        """Add the adapter to the base, and continue from a checkpoint where there is one."""
+        assert self._reading is not None
+        training, validation = self._reading.result()
+        self._adapter = TrainableAdapter(
+            self._base, adapter_name(self.lease.job_id), self.spec.adapter, self.spec.seed
         )
-        name = adapter_name(self.lease.job_id)
-        self._adapter = TrainableAdapter(base, name, self._spec.adapter, self._spec.seed)
-        self.member = Member(self._adapter, self._spec, rows)
-        self._metrics = restore_checkpoint(
-            self.member,
+        member = Member(self._adapter, self.spec, training.rows)
+        self._fingerprint = self._make_fingerprint()
+        latest = restore_checkpoint(
+            member,
             self.reporter,
             self._sessions,
             self._store,
-            self.folder / "resume",
+            self._folder / "resume",
             self._fingerprint,
         )
-        self._saved_step = self.member.step
-        self._trained_tokens = self.member.trained_tokens
-        self._seconds_per_step: float | None = None
-        self._stepped_at = self._checkpoint_at = time.monotonic()
-        self._report_progress("training", None)
+        self._metrics = JobMetrics(
+            self._base,
+            member,
+            self.reporter,
+            validation.rows,
+            self.spec.training.eval_steps,
+            self._settings.max_step_tokens,
+            latest,
+        )
+        self._saved_step = member.step
+        self._checkpoint_at = time.monotonic()
+        self._member = member
+        self._metrics.progress("training")
 
-    def after_step(self, result: StepResult | JobError) -> None:
-        """Report a step; evaluate and write a checkpoint where one is due."""
+    def after_step(self, result: StepResult | JobError, seconds: float) -> None:
+        """Report a step of a round that took `seconds`; evaluate and write a checkpoint where one is due."""
         if isinstance(result, JobError):
             raise result
-        self._trained_tokens += result.tokens
-        seconds = self._lap()
-        past = self._seconds_per_step if self._seconds_per_step is not None else seconds
-        self._seconds_per_step = RATE_SMOOTHING * past + (1 - RATE_SMOOTHING) * seconds
-        self._report_progress("training", result.tokens / seconds)
-        self._metrics = self._measure(result, result.tokens / seconds)
-        self._report_metrics()
+        self._metrics.step(result, seconds)
         if self._checkpoint_is_due():
             self.save_checkpoint()
-        self._stepped_at = time.monotonic()  # evaluation and checkpoint are not the step's time
 
     def save_checkpoint(self) -> None:
-        """Commit the present state, unless it is committed. Raises LeaseLost."""
-        if self.member.step == self._saved_step:
+        """Commit the present state, unless it is committed or there is none yet. Raises LeaseLost."""
+        if self._member is None or self._member.step == self._saved_step:
             return
-        self._report_progress("saving a checkpoint", None)
-        folder = self.folder / f"step-{self.member.step}"
-        save_checkpoint(self.member, self.reporter, self._store, folder, self._fingerprint, self._metrics)
+        self._metrics.progress("saving a checkpoint")
+        folder = self._folder / f"step-{self._member.step}"
+        save_checkpoint(
+            self._member, self.reporter, self._store, folder, self._fingerprint, self._metrics.latest
+        )
         shutil.rmtree(folder)
         drop_old_checkpoints(self._sessions, self._store, self.reporter)
-        self._saved_step = self.member.step
+        self._saved_step = self._member.step
         self._checkpoint_at = time.monotonic()
-        self._report_progress("training", None)
+        self._metrics.progress("training")
 
     def publish(self) -> None:
         """Upload the adapter and end the job with success. Raises LeaseLost."""
-        self._report_progress("publishing", None)
-        folder = self.folder / "adapter"
+        self._metrics.progress("publishing")
+        folder = self._folder / "adapter"
         training = self._summary()
         dataset = describe_dataset(*self._files)
         write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
         publish(folder, self._row, self.reporter, self._sessions, self._store, training)
 
+    def pause(self) -> bool:
+        """Save a checkpoint and pause. False where the request was taken back. Raises LeaseLost."""
+        self.save_checkpoint()
+        return self.reporter.commit(lambda session: lifecycle.finish_pause(session, self.lease))
+
+    def give_back(self, reason: str) -> None:
+        """Save a checkpoint and let another worker go on. Raises LeaseLost."""
+        self.save_checkpoint()
+        self.reporter.commit(lambda session: lifecycle.release(session, self.lease, reason))
+
     def fail(self, error: JobError) -> None:
         """Raises LeaseLost."""
         self.reporter.commit(lambda session: lifecycle.fail(session, self.lease, error))
-
-    def release(self, reason: str) -> None:
-        """Raises LeaseLost."""
-        self.reporter.commit(lambda session: lifecycle.release(session, self.lease, reason))
 
     def lose(self, reason: str) -> None:
         """Give the job back after a fault that was not its own. Raises LeaseLost."""
@@ -141,9 +169,14 @@ class TrainingJob:
 
     def out_of_memory(self) -> JobError:
         """What to tell the client: the longest row, and what would fit."""
-        if self._adapter is None:
-            return JobError("out_of_memory", "The base model does not fit into the device's memory.", "model")
-        longest = max(self.member.rows, key=lambda row: len(row.tokens_L))
+        if self._member is None:
+            return JobError(
+                "out_of_memory",
+                "The base model with the adapter does not fit into the device's memory: "
+                "lower adapter.r, or choose a smaller model.",
+                "model",
+            )
+        longest = max(self._member.rows, key=lambda row: len(row.tokens_L))
         return JobError(
             "out_of_memory",
             f"The device's memory does not suffice. The longest row, line {longest.line}, has "
@@ -153,90 +186,39 @@ class TrainingJob:
 
     def close(self) -> None:
         """Leave nothing behind in this process."""
+        self._closed.set()
+        if self._reading is not None:
+            self._reading.cancel()
         self.reporter.close()
         if self._adapter is not None:
             self._adapter.detach()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _rows(self, file: File, param: str) -> Rendered:
+    def _read(self) -> tuple[Rendered, Rendered]:
+        """The rows to train on, and those to validate with."""
         self.reporter.progress(Progress("reading data"))
-        entry = self._base.entry
-        max_length = self._spec.training.max_length or entry.max_length
-        rows = stored_rows(self._store, file, param)
-        rendered = render(self._base.tokenizer, rows, max_length, param)
-        for message, data in rendered.warnings(param, max_length):
-            self.reporter.event(message, level="warn", data=data)
-        return rendered
+        with self._sessions() as session:
+            training_file = session.get_one(File, self._row.training_file_id)
+            validation_id = self._row.validation_file_id
+            validation_file = session.get_one(File, validation_id) if validation_id else None
+        self._files = training_file, validation_file
+        training = self._rendered(training_file, "training_file")
+        validation = self._rendered(validation_file, "validation_file") if validation_file else Rendered()
+        return training, validation
 
-    def _make_fingerprint(self, training_file: File) -> str:
+    def _rendered(self, file: File, param: str) -> Rendered:
+        max_length = self.spec.training.max_length or self._base.entry.max_length
+        return read_file(file, param, max_length, self._base, self._store, self.reporter, self._closed.is_set)
+
+    def _make_fingerprint(self) -> str:
         """What a checkpoint must agree with to be continued."""
+        training_file, _ = self._files
         parts = [self._row.spec, training_file.sha256, self._base.published_sha256]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _measure(self, result: StepResult, tokens_per_second: float) -> dict[str, Any]:
-        valid = full = None
-        if self._valid_rows:
-            if self.member.at_epoch_end:
-                full = self._evaluate(self._valid_rows)
-            if self.member.finished or result.step % self._eval_steps() == 0:
-                valid = self._evaluate(self._valid_rows[:EVAL_ROWS])
-        values: dict[str, float | None] = {
-            "step": result.step,
-            "total_steps": self.member.total_steps,
-            "train_loss": result.loss,
-            "train_mean_token_accuracy": result.accuracy,
-            "valid_loss": valid.loss if valid else None,
-            "valid_mean_token_accuracy": valid.accuracy if valid else None,
-            "full_valid_loss": full.loss if full else None,
-            "full_valid_mean_token_accuracy": full.accuracy if full else None,
-            "learning_rate": result.learning_rate,
-            "grad_norm": result.gradient_norm,
-            "tokens_per_second": tokens_per_second,
-        }
-        # A validation loss may overflow, and JSON has no number for that
-        return {name: value if value is None or isfinite(value) else None for name, value in values.items()}
-
-    def _report_metrics(self) -> None:
-        metrics = self._metrics
-        message = (
-            f"Step {self.member.step}/{self.member.total_steps}: training loss={metrics['train_loss']:.2f}"
-        )
-        if metrics["valid_loss"] is not None:
-            message += f", validation loss={metrics['valid_loss']:.2f}"
-        if metrics["full_valid_loss"] is not None:
-            message += f", full validation loss={metrics['full_valid_loss']:.2f}"
-        self.reporter.metrics(StepMetrics(self.member.step, metrics), message)
-
-    def _evaluate(self, rows: Sequence[Row]) -> Evaluation:
-        return evaluate(self._base, self.member.adapter, rows, self._settings.max_step_tokens)
-
-    def _eval_steps(self) -> int:
-        per_epoch = self.member.steps_per_epoch // EVALUATIONS_PER_EPOCH
-        return self._spec.training.eval_steps or max(MIN_EVAL_STEPS, per_epoch)
 
     def _checkpoint_is_due(self) -> bool:
         age = time.monotonic() - self._checkpoint_at
         return self.member.at_epoch_end or age > self._settings.checkpoint_seconds
-
-    def _lap(self) -> float:
-        now = time.monotonic()
-        seconds, self._stepped_at = now - self._stepped_at, now
-        return seconds
-
-    def _report_progress(self, phase: str, tokens_per_second: float | None) -> None:
-        member = self.member
-        left = (member.total_steps - member.step) * self._seconds_per_step if self._seconds_per_step else None
-        self.reporter.progress(
-            Progress(
-                phase,
-                member.step,
-                member.total_steps,
-                member.epoch,
-                tokens_per_second,
-                self._trained_tokens,
-                left,
-            )
-        )
 
     def _summary(self) -> dict[str, Any]:
         """How the adapter was trained, for its manifest and card."""
@@ -245,7 +227,7 @@ class TrainingJob:
             "base_revision": self._base.entry.revision,
             "dtype": str(self._base.dtype).removeprefix("torch."),
             "steps": self.member.step,
-            "trained_tokens": self._trained_tokens,
-            **{key: self._metrics[key] for key in kept},
+            "trained_tokens": self._metrics.trained_tokens,
+            **{key: self._metrics.latest[key] for key in kept},
             "target_modules": sorted(self.member.adapter.config.target_modules),
         }

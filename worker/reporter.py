@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.dialects.postgresql import insert
@@ -28,6 +28,7 @@ RETRY_SECONDS = 0.2
 log = structlog.get_logger()
 
 Write = Callable[[Session], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Reporter:
     def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
         """`claimed_at` is what time.monotonic() said before the claim."""
         self.lease = lease
+        self.pause_requested = False
         self._sessions = sessions
         self._flushing = threading.Lock()
         self._pending: list[Write] = []
@@ -91,17 +93,16 @@ class Reporter:
 
         self._pending.append(write)
 
-    def commit(self, write: Write) -> None:
+    def commit(self, write: Callable[[Session], T]) -> T:
         """Write what is pending, then `write`, in one fenced transaction, trying again while the lease lasts.
 
-        Raises LeaseLost. A commit whose answer was lost is repeated: `write` must be fenced, so that the
-        second time finds its work done.
+        Returns what `write` returns. Raises LeaseLost. A commit whose answer was lost is repeated: `write`
+        must be fenced, so that the second time finds its work done.
         """
         while True:
             self.check()
             try:
-                self._flush(write)
-                return
+                return self._flush(write, lock_job=True)
             except DBAPIError as error:
                 if not _passing(error):
                     raise
@@ -110,7 +111,7 @@ class Reporter:
 
     def flush(self) -> None:
         """Write what is pending, now. Raises LeaseLost."""
-        self.commit(lambda _: None)
+        self.commit(_nothing)
 
     def close(self) -> None:
         """Stop renewing. What is pending is dropped: `commit` has written what mattered."""
@@ -120,7 +121,7 @@ class Reporter:
     def _run(self) -> None:
         while not self._closing.wait(min(FLUSH_SECONDS, self.lease.seconds / 4)):
             try:
-                self._flush()
+                self._flush(_nothing, lock_job=False)
             except LeaseLost:
                 self._lost = True
                 return
@@ -128,20 +129,25 @@ class Reporter:
                 # Passing or not, the next beat tries again; a lease that nothing renews runs out by itself
                 log.warning("heartbeat_failed", job=self.lease.job_id, error=str(error))
 
-    def _flush(self, write: Write | None = None) -> None:
+    def _flush(self, write: Callable[[Session], T], *, lock_job: bool) -> T:
         with self._flushing:
             asked_at = time.monotonic()
             count = len(self._pending)  # the training thread may append meanwhile
             with self._sessions.begin() as session:
-                if write is not None:
-                    lifecycle.owned_job(session, self.lease)  # the job's lock comes before its run's
-                lifecycle.renew(session, self.lease, self._progress)
+                if lock_job:
+                    lifecycle.owned_job(session, self.lease)  # its lock comes before its run's
+                pause_requested = lifecycle.renew(session, self.lease, self._progress)
                 for pending in self._pending[:count]:
                     pending(session)
-                if write is not None:
-                    write(session)
+                written = write(session)
             del self._pending[:count]
             self._renewed_at = asked_at
+            self.pause_requested = pause_requested
+            return written
+
+
+def _nothing(_session: Session) -> None:
+    """A heartbeat has nothing to write but what is pending."""
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import lifecycle
+from core import lifecycle, queue
 from core.ids import new_id
 from core.settings import Settings
 
@@ -129,7 +129,7 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
-                waiting = lifecycle.waiting_base_models(session)
+                waiting = queue.waiting_base_models(session, self._settings.project_jobs)
                 busy = lifecycle.holds_a_run(session, self._owner)
         except SQLAlchemyError as error:
             log.warning("sweep_failed", error=str(error))

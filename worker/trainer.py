@@ -1,7 +1,7 @@
 """The resident trainer process, `python -m worker.trainer OWNER`: claim, train, publish, claim again.
 
 Its standard input is the line to its supervisor: a line means that jobs may wait, the end means that the
-supervisor is gone. SIGTERM and the end of input write a checkpoint, give the jobs back and stop.
+supervisor is gone. SIGTERM and the end of input write checkpoints, give the jobs back and stop.
 """
 
 import os
@@ -9,29 +9,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 import torch
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
-from core.catalog import BaseModelEntry, load_catalog
 from core.database import create_database, session_factory
-from core.errors import JobError, LeaseLost
+from core.jobspec import JobSpec
 from core.logs import configure_logs
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from worker.cleanup import remove_resume_checkpoints
-from worker.engine.base_model import ResidentBase, choose_device
-from worker.engine.loop import train_round
-from worker.engine.member import StepResult
+from worker.cohort import Cohort
 from worker.job import TrainingJob
-from worker.model_store import ensure_model, loading
-from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
+from worker.model_slot import ModelSlot
+from worker.surroundings import Surroundings
 
 STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
 
@@ -39,7 +37,12 @@ log = structlog.get_logger()
 
 
 class Trainer:
-    """Trains the jobs it holds, round by round; one base model is resident at a time."""
+    """Fills a cohort from the queue and trains it, round by round.
+
+    Only the queue's next job may join, and only where it trains on the resident base model and fits beside
+    the others. Another one waits, and so does all behind it: the cohort drains until that job can be taken.
+    So no job is overtaken for ever, neither on another base model nor with a larger adapter.
+    """
 
     def __init__(self, settings: Settings, owner: str) -> None:
         self._settings = settings
@@ -48,27 +51,29 @@ class Trainer:
             create_database(settings.server("database_url"))
         )
         self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-        self._catalog = load_catalog(settings.catalog_file)
-        self._device = choose_device(settings.device)
-        self._base: ResidentBase | None = None
-        self._jobs: list[TrainingJob] = []
-        self._surroundings = Surroundings(self._store, settings.sweep_seconds)
+        self._slot = ModelSlot(settings)
         self._bell = threading.Event()
         self._stopping = threading.Event()
+        self._surroundings = Surroundings(self._store, settings.sweep_seconds)
+        self._cohort = Cohort(settings.max_step_tokens, self._surroundings, job_left=self._job_left)
+        self._looked_at = 0.0
+        # One job's rows at a time: rendering takes a core from the training thread
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
     def run(self) -> None:
         log.info(
-            "trainer_ready", owner=self._owner, device=str(self._device), threads=torch.get_num_threads()
+            "trainer_ready",
+            owner=self._owner,
+            device=str(self._slot.device),
+            threads=torch.get_num_threads(),
         )
+        self._bell.set()
         while not self._stopping.is_set():
-            self._bell.clear()
-            if not self._jobs and not (self._surroundings.allow_a_job() and self._claim()):
+            self._look_for_jobs()
+            if not (self._cohort.jobs and self._cohort.train(self._slot.base, self._stopping.is_set)):
                 self._bell.wait(self._settings.sweep_seconds)
-                continue
-            self._train_one_round()
-        for job in list(self._jobs):
-            self._guard(job, partial(self._give_back, job))
-            self._leave(job)
+        self._cohort.give_back()
+        self._readers.shutdown()
 
     def wake(self) -> None:
         self._bell.set()
@@ -77,117 +82,61 @@ class Trainer:
         self._stopping.set()
         self._bell.set()
 
+    def _look_for_jobs(self) -> None:
+        """Claim what may join: when the bell rang or a job left, and every `sweep_seconds`."""
+        if not self._bell.is_set() and time.monotonic() - self._looked_at < self._settings.sweep_seconds:
+            return
+        self._bell.clear()
+        self._looked_at = time.monotonic()
+        while not self._stopping.is_set() and self._surroundings.allow_a_job() and self._claim():
+            pass
+
     def _claim(self) -> bool:
-        """Take the next job and prepare it. False where nothing waits or the database is away."""
+        """Take the next job. False where none waits that may join, or the database is away."""
+        if len(self._cohort.jobs) >= self._settings.cohort_jobs:
+            return False
         claimed_at = time.monotonic()
         try:
             with self._sessions.begin() as session:
-                lease = lifecycle.claim(session, self._owner, self._settings.lease_seconds)
+                lease = lifecycle.claim(
+                    session,
+                    self._owner,
+                    self._settings.lease_seconds,
+                    project_jobs=self._settings.project_jobs,
+                    accepts=self._may_join,
+                )
                 if lease is None:
                     return False
-                base_model = session.get_one(Job, lease.job_id).base_model
+                row = session.get_one(Job, lease.job_id)
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
             return False
-        job = TrainingJob(self._sessions, self._store, self._settings, lease, claimed_at)
-        self._jobs.append(job)
-        self._guard(job, lambda: job.prepare(self._resident_base(base_model)))
+        job = TrainingJob(self._sessions, self._store, self._settings, lease, row, claimed_at)
+        self._cohort.add(job, prepare=lambda: self._start_reading(job))
         return True
 
-    def _resident_base(self, model_id: str) -> ResidentBase:
-        """The base model, loaded in place of another one where need be. Raises JobError."""
-        if self._base is None or self._base.entry.id != model_id:
-            entry = self._entry(model_id)
-            folder, sha256 = ensure_model(entry, self._settings.models_folder)
-            self._base = None  # freed before the next one is loaded
-            with loading(entry):
-                self._base = ResidentBase(entry, folder, sha256, self._device)
-        return self._base
-
-    def _entry(self, model_id: str) -> BaseModelEntry:
-        entry = self._catalog.get(model_id)
-        if entry is None:
-            raise JobError("model_unavailable", f"This worker's catalog has no model {model_id}.", "model")
-        return entry
-
-    def _train_one_round(self) -> None:
-        for job in list(self._jobs):
-            self._guard(job, job.reporter.check)
-        jobs = [job for job in self._jobs if not job.member.finished]
-        results = self._results(jobs) if jobs else {}
-        for job in jobs:
-            result = results.get(job.member.adapter.name)
-            if result is not None:
-                self._guard(job, partial(job.after_step, result))
-        for job in [job for job in self._jobs if job.member.finished]:
-            self._guard(job, job.publish)
-            self._leave(job)
-
-    def _results(self, jobs: list[TrainingJob]) -> Mapping[str, StepResult | JobError]:
-        """The round's outcome by adapter. What breaks the round itself, want of memory say, ends its jobs."""
-        assert self._base is not None
-        members = [job.member for job in jobs]
+    def _may_join(self, row: Job) -> bool:
+        """Whether a job can train beside the present ones. Without any, it is taken whatever its size."""
+        if not self._cohort.jobs:
+            return True
+        if row.base_model != self._slot.base.entry.id:
+            return False
         try:
-            return train_round(self._base, members, self._settings.max_step_tokens, self._must_abandon)
-        except Exception as error:
-            for job in jobs:
-                self._guard(job, partial(_raise, error))
-            return {}
+            needed = self._slot.state_bytes(JobSpec.model_validate(row.spec))
+        except ValidationError:  # of another version's, say: claimed, it fails by itself
+            return True
+        return self._cohort.state_bytes + needed <= self._settings.cohort_bytes
 
-    def _must_abandon(self) -> bool:
-        return self._stopping.is_set() or any(job.reporter.lost for job in self._jobs)
+    def _job_left(self) -> None:
+        self._bell.set()  # there is room for another
+        remove_resume_checkpoints(self._sessions, self._store)
 
-    def _give_back(self, job: TrainingJob) -> None:
-        if not job.member.finished:
-            job.save_checkpoint()
-        job.release("The worker shuts down")
-
-    def _guard(self, job: TrainingJob, action: Callable[[], None]) -> None:
-        """Run one job's action; whatever it raises ends this job here and no other."""
-        try:
-            action()
-            return
-        except LeaseLost as error:
-            log.info("lease_lost", job=job.lease.job_id, reason=str(error))
-        except JobError as error:
-            self._fail(job, error)
-        except torch.OutOfMemoryError:
-            self._fail(job, job.out_of_memory())
-        except Exception as error:
-            reason = outside_fault(error)
-            if reason is None:
-                log.error("unexpected_error", job=job.lease.job_id, exc_info=error)
-                message = "The trainer met an unexpected error; the worker's log has it under this job's id."
-                self._fail(job, JobError("internal_error", message))
-            else:
-                log.warning("outside_fault", job=job.lease.job_id, exc_info=error)
-                self._surroundings.note_fault()
-                self._lose(job, reason)
-        self._leave(job)
-
-    def _fail(self, job: TrainingJob, error: JobError) -> None:
-        log.info("job_failed", job=job.lease.job_id, code=error.code, message=error.message)
-        self._end(job, lambda: job.fail(error))
-
-    def _lose(self, job: TrainingJob, reason: str) -> None:
-        self._end(job, lambda: job.lose(reason))
-
-    def _end(self, job: TrainingJob, action: Callable[[], None]) -> None:
-        """Write the job's end; where even that fails, its lease runs out and the sweep finds it."""
-        try:
-            action()
-        except (LeaseLost, *SERVER_ERRORS) as error:
-            log.warning("end_not_written", job=job.lease.job_id, error=str(error))
-
-    def _leave(self, job: TrainingJob) -> None:
-        if job in self._jobs:
-            self._jobs.remove(job)
-            job.close()
-            remove_resume_checkpoints(self._sessions, self._store)
-
-
-def _raise(error: Exception) -> None:
-    raise error
+    def _start_reading(self, job: TrainingJob) -> None:
+        """With the base model loaded, which takes a while where it is not the resident one."""
+        base = self._slot.load(job.spec.base_model)
+        job.state_bytes = self._slot.state_bytes(job.spec)
+        reading = job.start_reading(base, self._readers)
+        reading.add_done_callback(lambda _: self._bell.set())
 
 
 def main() -> None:

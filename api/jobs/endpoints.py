@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs: create, list, read, cancel; events, checkpoints, metrics."""
+"""/v1/fine_tuning/jobs: create, list, read, cancel, pause, resume; events, checkpoints, metrics."""
 
 import re
 from typing import Annotated, Any
@@ -86,8 +86,37 @@ def retrieve_job(
 def cancel_job(
     session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
 ) -> JobObject:
-    """Cancel a queued or running job, at once. It keeps its checkpoints."""
+    """Cancel a job that has not ended, at once. It keeps its checkpoints."""
     row = service.cancel(session, caller.project_id, fine_tuning_job_id)
+    return JobObject.of(row, settings.lease_seconds)
+
+
+@router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))
+def pause_job(
+    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
+) -> JobObject:
+    """Pause a queued or running job, which frees its place.
+
+    A job that has made steps saves a checkpoint first: it stays `running`, in the phase `pausing`, for some
+    seconds, and then is `paused`.
+    """
+    row = service.pause(session, caller.project_id, fine_tuning_job_id)
+    return JobObject.of(row, settings.lease_seconds)
+
+
+@router.post("/{fine_tuning_job_id}/resume", responses=declared(NotFound, InvalidRequest))
+def resume_job(
+    session: Transaction,
+    caller: CurrentCaller,
+    settings: AppSettings,
+    doorbell: Bell,
+    after_response: BackgroundTasks,
+    fine_tuning_job_id: str,
+) -> JobObject:
+    """Queue a paused job again, in its old place; it goes on from where it was. Also ends a pause that has
+    not taken effect yet."""
+    row = service.resume(session, caller.project_id, fine_tuning_job_id)
+    after_response.add_task(doorbell.wake, row.job.base_model)
     return JobObject.of(row, settings.lease_seconds)
 
 

@@ -83,6 +83,18 @@ def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
     return get(session, project_id, job_id)
 
 
+def pause(session: Session, project_id: str, job_id: str) -> JobRow:
+    """Raises NotFound, and InvalidRequest where the job has ended or is paused."""
+    lifecycle.pause(session, _own(session, project_id, job_id))
+    return get(session, project_id, job_id)
+
+
+def resume(session: Session, project_id: str, job_id: str) -> JobRow:
+    """Raises NotFound, and InvalidRequest where the job is not paused."""
+    lifecycle.resume(session, _own(session, project_id, job_id))
+    return get(session, project_id, job_id)
+
+
 def events(
     session: Session, project_id: str, job_id: str, after: str | None, limit: int
 ) -> tuple[list[Event], bool]:

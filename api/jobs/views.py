@@ -27,7 +27,11 @@ class Method(BaseModel):
 
 
 class Progress(BaseModel):
-    """`tokens_per_second` has a value while the job runs, `queue_position` (1 is next) while it waits."""
+    """`tokens_per_second` has a value while the job runs, `queue_position` while it waits.
+
+    The position is the place by age among the jobs on the same base model, 1 for the oldest. The phase of a
+    running job that is about to pause is `pausing`.
+    """
 
     step: int
     total_steps: int | None
@@ -160,9 +164,13 @@ def _progress(row: JobRow) -> Progress:
         epoch=run.epoch,
         tokens_per_second=run.tokens_per_second if running else None,
         percent=round(100 * run.step / run.total_steps, 1) if run.total_steps else None,
-        phase=run.phase if running else row.job.status,
+        phase=_phase(run) if running else row.job.status,
         queue_position=row.queue_position,
     )
+
+
+def _phase(run: Run) -> str:
+    return "pausing" if run.pause_requested_at else run.phase
 
 
 def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:

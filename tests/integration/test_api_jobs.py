@@ -622,3 +622,51 @@ def test_a_job_is_cancelled_at_once_and_only_once(api: Api, alice: Tenant, runni
     assert alice.job(job_id) == cancelled
     refusal(alice.http.post(f"{JOBS}/{job_id}/cancel"), 400, None, "job_not_cancellable")
     assert [event["message"] for event in events(alice, job_id)].count("The job was cancelled") == 1
+
+
+@pytest.mark.parametrize("steps", [None, 0, 3])
+def test_the_official_client_pauses_and_resumes_a_job(
+    api: Api, alice: Tenant, adapter_folder: Path, steps: int | None
+) -> None:
+    """Queued, claimed without a step, and training."""
+    jobs = alice.openai.fine_tuning.jobs
+    job_id = alice.create_job()["id"]
+    lease = None if steps is None else api.claim(job_id)
+    if lease and steps:
+        with api.sessions.begin() as session:
+            lifecycle.renew(session, lease, Progress("training", steps, 10))
+
+    paused = jobs.pause(job_id)
+
+    if lease and steps:
+        assert (paused.status, alice.job(job_id)["progress"]["phase"]) == ("running", "pausing")
+        with api.sessions.begin() as session:
+            assert lifecycle.finish_pause(session, lease)
+        paused = jobs.retrieve(job_id)
+    assert paused.status == "paused"  # type: ignore[comparison-overlap]  # which OpenAI's type does not list
+    shown = alice.job(job_id)
+    assert (shown["progress"]["phase"], shown["progress"]["step"]) == ("paused", steps or 0)
+    assert (shown["finished_at"], shown["estimated_finish"]) == (None, None)
+    refusal(alice.http.post(f"{JOBS}/{job_id}/pause"), 400, None, "job_not_pausable")
+
+    assert jobs.resume(job_id).status == "queued"
+    refusal(alice.http.post(f"{JOBS}/{job_id}/resume"), 400, None, "job_not_resumable")
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_a_job_of_another_project_cannot_be_paused_or_resumed(alice: Tenant, bob: Tenant, verb: str) -> None:
+    job_id = alice.create_job()["id"]
+    if verb == "resume":
+        alice.openai.fine_tuning.jobs.pause(job_id)
+    refusal(bob.http.post(f"{JOBS}/{job_id}/{verb}"), 404, "fine_tuning_job_id", "fine_tune_not_found")
+    assert alice.job(job_id)["status"] == ("paused" if verb == "resume" else "queued")
+
+
+def test_resuming_wakes_the_workers_of_the_base_model(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    alice.openai.fine_tuning.jobs.pause(job_id)
+    with create_celery(api.settings.server("broker_url")).connection_for_read() as connection:
+        bell = connection.SimpleQueue(QUEUE)
+        bell.clear()
+        alice.openai.fine_tuning.jobs.resume(job_id)
+        assert bell.get(timeout=10).payload[0] == [BASE_MODEL]

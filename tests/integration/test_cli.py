@@ -187,6 +187,15 @@ def test_cancels_a_job_once(tunery: Shell, alice: Tenant) -> None:
     assert "job_not_cancellable" in again.stderr
 
 
+def test_pauses_and_resumes_a_job(tunery: Shell, alice: Tenant) -> None:
+    job = alice.create_job()
+    assert tunery.json("jobs", "pause", job["id"])["status"] == "paused"
+    assert tunery.json("jobs", "resume", job["id"])["status"] == "queued"
+    again = tunery.run("jobs", "resume", job["id"])
+    assert again.returncode == 1
+    assert "job_not_resumable" in again.stderr
+
+
 def test_logs_are_all_there_and_in_order(tunery: Shell, api: Api, alice: Tenant) -> None:
     """More of them than the API gives in one page."""
     job = alice.create_job()

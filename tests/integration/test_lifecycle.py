@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import lifecycle
+from core import lifecycle, queue
 from core.database import create_database, session_factory
 from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
@@ -35,23 +35,28 @@ def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
 def empty_queue(sessions: sessionmaker[Session]) -> None:
     """What an earlier test left waiting would be claimed first."""
     with sessions.begin() as session:
-        for job in session.scalars(select(Job).where(Job.status.in_(["queued", "running"]))):
+        for job in session.scalars(select(Job).where(Job.status.in_(["queued", "running", "paused"]))):
             lifecycle.cancel(session, job)
 
 
-def submit(sessions: sessionmaker[Session], base_model: str = "base") -> str:
+def new_project(sessions: sessionmaker[Session]) -> str:
     with sessions.begin() as session:
         project = Project(id=new_id("proj_"), name=new_id("p"))
-        file = new_file(project.id)
         session.add(project)
-        session.flush()
+        return project.id
+
+
+def submit(sessions: sessionmaker[Session], base_model: str = "base", project_id: str | None = None) -> str:
+    project_id = project_id or new_project(sessions)
+    with sessions.begin() as session:
+        file = new_file(project_id)
         session.add(file)
         session.flush()
         hyperparameters = Hyperparameters(n_epochs=1, batch_size=4, learning_rate_multiplier=1.0)
         spec = JobSpec(base_model=base_model, seed=1, hyperparameters=hyperparameters)
         job = Job(
             id=new_id("ftjob-"),
-            project_id=project.id,
+            project_id=project_id,
             base_model=base_model,
             training_file_id=file.id,
             spec=spec.model_dump(),
@@ -73,9 +78,13 @@ def new_file(project_id: str) -> File:
     )
 
 
-def claim(sessions: sessionmaker[Session], owner: str = "a trainer") -> Lease:
+def try_to_claim(sessions: sessionmaker[Session], owner: str = "a trainer", **options: Any) -> Lease | None:
     with sessions.begin() as session:
-        lease = lifecycle.claim(session, owner, LEASE)
+        return lifecycle.claim(session, owner, LEASE, **options)
+
+
+def claim(sessions: sessionmaker[Session], owner: str = "a trainer", **options: Any) -> Lease:
+    lease = try_to_claim(sessions, owner, **options)
     assert lease is not None
     return lease
 
@@ -116,13 +125,53 @@ def test_the_oldest_job_is_claimed_first(sessions: sessionmaker[Session]) -> Non
     assert [claim(sessions).job_id, claim(sessions).job_id] == [first, second]
 
 
-def test_a_base_model_can_be_asked_for(sessions: sessionmaker[Session]) -> None:
-    submit(sessions, "one")
-    other = submit(sessions, "another")
-    with sessions.begin() as session:
-        lease = lifecycle.claim(session, "a trainer", LEASE, base_model="another")
-    assert lease is not None
-    assert lease.job_id == other
+def test_the_project_that_runs_least_comes_first(sessions: sessionmaker[Session]) -> None:
+    busy, idle = new_project(sessions), new_project(sessions)
+    jobs = [submit(sessions, project_id=project) for project in (busy, busy, busy, idle, idle)]
+    claimed = [claim(sessions).job_id for _ in jobs]
+    assert claimed == [jobs[0], jobs[3], jobs[1], jobs[4], jobs[2]]
+
+
+def test_a_project_at_its_cap_waits_and_others_do_not(sessions: sessionmaker[Session]) -> None:
+    project = new_project(sessions)
+    first, second = (submit(sessions, project_id=project) for _ in range(2))
+    other = submit(sessions)
+    lease = claim(sessions, project_jobs=1)
+    assert lease.job_id == first
+    assert claim(sessions, project_jobs=1).job_id == other
+    assert try_to_claim(sessions, project_jobs=1) is None
+    with sessions() as session:
+        assert queue.waiting_base_models(session, project_jobs=1) == []
+        assert queue.waiting_base_models(session, project_jobs=2) == ["base"]
+    finish(sessions, lease)
+    assert claim(sessions, project_jobs=1).job_id == second
+
+
+def test_trainers_that_claim_at_once_do_not_exceed_the_cap_together(
+    sessions: sessionmaker[Session],
+) -> None:
+    project = new_project(sessions)
+    for _ in range(8):
+        submit(sessions, project_id=project)
+    start = threading.Barrier(8)
+
+    def claim_one(number: int) -> Lease | None:
+        start.wait()
+        return try_to_claim(sessions, f"trainer {number}", project_jobs=2)
+
+    with ThreadPoolExecutor(8) as pool:
+        leases = [lease for lease in pool.map(claim_one, range(8)) if lease is not None]
+    assert len(leases) == 2
+
+
+def test_a_job_that_is_refused_stays_and_holds_up_what_is_behind_it(
+    sessions: sessionmaker[Session],
+) -> None:
+    first = submit(sessions, "another")
+    submit(sessions, "base")
+    assert try_to_claim(sessions, accepts=lambda job: job.base_model == "base") is None
+    assert job_of(sessions, first).status == "queued"
+    assert claim(sessions, accepts=lambda job: job.base_model == "another").job_id == first
 
 
 def test_many_trainers_at_once_never_claim_the_same_job(sessions: sessionmaker[Session]) -> None:
@@ -191,10 +240,11 @@ def writes(sessions: sessionmaker[Session], lease: Lease) -> dict[str, Any]:
         "finish": lambda: finish(sessions, lease),
         "fail": within(lambda session: lifecycle.fail(session, lease, JobError("code", "message"))),
         "release": within(lambda session: lifecycle.release(session, lease, "why")),
+        "pause": within(lambda session: lifecycle.finish_pause(session, lease)),
     }
 
 
-@pytest.mark.parametrize("write", ["renew", "checkpoint", "finish", "fail", "release"])
+@pytest.mark.parametrize("write", ["renew", "checkpoint", "finish", "fail", "release", "pause"])
 @pytest.mark.parametrize("taken", ["by the next trainer", "by a cancel", "by its own finish"])
 def test_an_owner_whose_run_is_closed_can_write_nothing(
     sessions: sessionmaker[Session], write: str, taken: str
@@ -280,6 +330,140 @@ def test_an_ended_job_cannot_be_cancelled(sessions: sessionmaker[Session], ended
             lifecycle.cancel(session, job)
         with pytest.raises(InvalidRequest, match="already"):
             lifecycle.cancel(session, job)
+
+
+def change(sessions: sessionmaker[Session], verb: Any, job_id: str) -> None:
+    with sessions.begin() as session:
+        verb(session, session.get_one(Job, job_id))
+
+
+def renew(sessions: sessionmaker[Session], lease: Lease) -> bool:
+    with sessions.begin() as session:
+        return lifecycle.renew(session, lease, TRAINING)
+
+
+def finish_pause(sessions: sessionmaker[Session], lease: Lease) -> bool:
+    with sessions.begin() as session:
+        return lifecycle.finish_pause(session, lease)
+
+
+def messages(sessions: sessionmaker[Session], job_id: str) -> list[str]:
+    with sessions() as session:
+        query = select(Event.message).where(Event.job_id == job_id).order_by(Event.sequence)
+        return list(session.scalars(query))
+
+
+def test_a_queued_job_pauses_at_once_and_keeps_its_place(sessions: sessionmaker[Session]) -> None:
+    first, second = submit(sessions), submit(sessions)
+    change(sessions, lifecycle.pause, first)
+    assert job_of(sessions, first).status == "paused"
+    change(sessions, lifecycle.resume, first)
+    assert [claim(sessions).job_id, claim(sessions).job_id] == [first, second]
+
+
+def test_a_paused_job_is_not_claimed(sessions: sessionmaker[Session]) -> None:
+    change(sessions, lifecycle.pause, submit(sessions))
+    assert try_to_claim(sessions) is None
+
+
+def test_a_running_job_without_a_step_pauses_at_once(sessions: sessionmaker[Session]) -> None:
+    job_id = submit(sessions)
+    lease = claim(sessions)
+    change(sessions, lifecycle.pause, job_id)
+    assert job_of(sessions, job_id).status == "paused"
+    assert runs_of(sessions, job_id)[0].outcome == "paused"
+    with pytest.raises(LeaseLost):
+        renew(sessions, lease)
+
+
+def test_a_running_job_pauses_when_its_trainer_has_read_the_request_and_saved(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id = submit(sessions)
+    lease = claim(sessions)
+    assert renew(sessions, lease) is False
+    for _ in range(2):  # a client that asks again changes nothing
+        change(sessions, lifecycle.pause, job_id)
+    assert job_of(sessions, job_id).status == "running"
+    assert renew(sessions, lease) is True
+    writes(sessions, lease)["checkpoint"]()
+    assert finish_pause(sessions, lease) is True
+    assert job_of(sessions, job_id).status == "paused"
+    assert [run.outcome for run in runs_of(sessions, job_id)] == ["paused"]
+    log = messages(sessions, job_id)
+    assert log.count("The job will be paused once its trainer has saved a checkpoint") == 1
+    assert log[-1] == "The job was paused"
+    change(sessions, lifecycle.resume, job_id)
+    again = claim(sessions, "another trainer")
+    assert (again.job_id, again.fence) == (job_id, 2)
+    assert renew(sessions, again) is False, "the request belonged to the run that it ended"
+
+
+def test_a_request_to_pause_can_be_taken_back(sessions: sessionmaker[Session]) -> None:
+    job_id = submit(sessions)
+    lease = claim(sessions)
+    renew(sessions, lease)
+    change(sessions, lifecycle.pause, job_id)
+    change(sessions, lifecycle.resume, job_id)
+    assert finish_pause(sessions, lease) is False
+    assert renew(sessions, lease) is False
+    assert job_of(sessions, job_id).status == "running"
+
+
+@pytest.mark.parametrize("end", ["lost", "released"])
+def test_a_job_whose_trainer_is_gone_before_the_pause_is_paused_all_the_same(
+    sessions: sessionmaker[Session], end: str
+) -> None:
+    job_id = submit(sessions)
+    lease = claim(sessions)
+    renew(sessions, lease)
+    change(sessions, lifecycle.pause, job_id)
+    if end == "lost":
+        let_the_lease_run_out(sessions, lease)
+    else:
+        writes(sessions, lease)["release"]()
+    assert job_of(sessions, job_id).status == "paused"
+    assert runs_of(sessions, job_id)[0].outcome == end
+    assert messages(sessions, job_id)[-1] == "The job was paused"
+
+
+def test_a_job_that_finishes_before_its_pause_has_succeeded(sessions: sessionmaker[Session]) -> None:
+    job_id = submit(sessions)
+    lease = claim(sessions)
+    renew(sessions, lease)
+    change(sessions, lifecycle.pause, job_id)
+    finish(sessions, lease)
+    assert job_of(sessions, job_id).status == "succeeded"
+
+
+def test_a_paused_job_can_be_cancelled(sessions: sessionmaker[Session]) -> None:
+    job_id = submit(sessions)
+    change(sessions, lifecycle.pause, job_id)
+    change(sessions, lifecycle.cancel, job_id)
+    assert job_of(sessions, job_id).status == "cancelled"
+
+
+@pytest.mark.parametrize("ended", ["paused", "cancelled", "succeeded"])
+def test_a_job_that_is_not_active_cannot_be_paused(sessions: sessionmaker[Session], ended: str) -> None:
+    job_id = submit(sessions)
+    if ended == "succeeded":
+        finish(sessions, claim(sessions))
+    else:
+        change(sessions, lifecycle.pause if ended == "paused" else lifecycle.cancel, job_id)
+    with pytest.raises(InvalidRequest, match="already"):
+        change(sessions, lifecycle.pause, job_id)
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "cancelled"])
+def test_only_a_paused_job_can_be_resumed(sessions: sessionmaker[Session], status: str) -> None:
+    job_id = submit(sessions)
+    if status == "running":
+        claim(sessions)
+    elif status == "cancelled":
+        change(sessions, lifecycle.cancel, job_id)
+    with pytest.raises(InvalidRequest, match="only a paused job can be resumed"):
+        change(sessions, lifecycle.resume, job_id)
+    assert job_of(sessions, job_id).status == status
 
 
 def test_an_event_written_twice_stands_once(sessions: sessionmaker[Session]) -> None:

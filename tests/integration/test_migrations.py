@@ -249,7 +249,7 @@ def test_an_ended_run_says_how_it_ended(connection: Connection, job: str) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("status = 'paused'", "no way leads|ck_jobs_status"),
+        ("status = 'forgotten'", "no way leads|ck_jobs_status"),
         ("error = '{}'", "only_a_failed_job_has_an_error"),
         ("fine_tuned_model = 'ft:tiny'", "only_a_succeeded_job_has_a_model"),
         ("finished_at = now()", "ck_jobs_finished_at"),

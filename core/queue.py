@@ -1,0 +1,50 @@
+"""Which waiting job is next: fair between projects, oldest first, within each project's cap."""
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from core.models import Job
+
+CLAIM_LOCK = 0x74756E657279  # a number of our own among the database's advisory locks
+
+
+def claimable(project_jobs: int | None) -> Select[Job]:
+    """The queued jobs that may be claimed, the next one first.
+
+    The project with the fewest running jobs goes first, and among its jobs (and projects that are equal) the
+    oldest. A project that runs `project_jobs` jobs waits; None is no cap.
+    """
+    running = (
+        select(Job.project_id, func.count().label("jobs"))
+        .where(Job.status == "running")
+        .group_by(Job.project_id)
+        .subquery("running")
+    )
+    of_project = func.coalesce(running.c.jobs, 0)
+    query = (
+        select(Job)
+        .outerjoin(running, running.c.project_id == Job.project_id)
+        .where(Job.status == "queued")
+        .order_by(of_project, Job.id)
+    )
+    return query if project_jobs is None else query.where(of_project < project_jobs)
+
+
+def wait_for_other_claims(session: Session) -> None:
+    """Let one transaction claim at a time: two that count at once would both find room for one more job.
+
+    The lock is the database's, so it holds between all workers; it goes with the transaction.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
+
+
+def next_job(session: Session, project_jobs: int | None) -> Job | None:
+    """The job to claim, locked; after `wait_for_other_claims`. One that is being changed is passed over."""
+    query = claimable(project_jobs).limit(1)
+    return session.scalars(query.with_for_update(of=Job, skip_locked=True, key_share=True)).first()
+
+
+def waiting_base_models(session: Session, project_jobs: int | None) -> list[str]:
+    """The base models with jobs that could be claimed."""
+    jobs = claimable(project_jobs).order_by(None).subquery()
+    return list(session.scalars(select(jobs.c.base_model).distinct()))

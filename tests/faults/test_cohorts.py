@@ -1,0 +1,222 @@
+"""Jobs that train together in the real trainer, on a tiny base model: they join, leave, pause, fail alone."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sqlalchemy import update
+
+from core import lifecycle
+from core.embedded import EmbeddedServers
+from core.lifecycle import Lease
+from core.models import Job, Run
+from tests.fixtures.api import wait_for
+from tests.fixtures.stack import LEASE_SECONDS, Stack, job_api_on, unfinished_jobs
+from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
+
+WEIGHTS = "adapter_model.safetensors"
+PAUSE_SECONDS = 10
+SHORT = {"rows": 12, "epochs": 2}  # 6 steps
+MIDDLE = {"rows": 120, "epochs": 2}  # 60 steps
+LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
+
+
+@pytest.fixture(scope="module")
+def whole_stack(
+    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """With one worker for all tests here."""
+    folder = tmp_path_factory.mktemp("cohorts")
+    write_model(folder / "model")
+    write_catalog(folder / "catalog.toml", folder / "model")
+    with job_api_on(servers, database_url, catalog_file=folder / "catalog.toml") as api:
+        stack = Stack(servers, api, api.tenant(), folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
+            stack.start_worker(catalog_file=str(folder / "catalog.toml"), checkpoint_seconds="1000")
+            yield stack
+        for worker in stack.workers:
+            worker.destroy()
+
+
+@pytest.fixture
+def stack(whole_stack: Stack) -> Iterator[Stack]:
+    yield whole_stack
+    for job_id in unfinished_jobs(whole_stack):
+        whole_stack.tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+@pytest.fixture(scope="module")
+def alone(whole_stack: Stack) -> str:
+    """A job of MIDDLE size and rank 8 that trained alone."""
+    job_id = create(whole_stack, MIDDLE)
+    whole_stack.wait_for_status(job_id, "succeeded")
+    return job_id
+
+
+def create(stack: Stack, size: dict[str, int], rank: int = 8, model: str = TINY, **body: Any) -> str:
+    return stack.create_job(**size, model=model, adapter={"type": "lora", "r": rank}, **body)
+
+
+def last_run(stack: Stack, job_id: str) -> Run:
+    return stack.runs(job_id)[-1]
+
+
+def weights(stack: Stack, job_id: str, into: Path) -> dict[str, torch.Tensor]:
+    return load_file(stack.assert_succeeded_exactly_once(job_id, into) / WEIGHTS)
+
+
+def assert_alike(mine: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    """Up to the rounding of the base's type, in all factors together."""
+    assert mine.keys() == theirs.keys()
+    flat, other = (torch.cat([tensors[name].flatten() for name in mine]) for tensors in (mine, theirs))
+    assert (flat - other).norm() < 0.02 * other.norm()
+
+
+def test_jobs_train_together_and_each_ends_as_it_would_alone(
+    stack: Stack, alone: str, tmp_path: Path
+) -> None:
+    smaller = create(stack, MIDDLE, rank=2)
+    stack.wait_for_status(smaller, "succeeded")
+    together = [create(stack, MIDDLE, rank) for rank in (2, 8, 16)]
+    for one, other in zip(together, (smaller, alone), strict=False):
+        assert_alike(weights(stack, one, tmp_path), weights(stack, other, tmp_path))
+        assert stack.losses(one) == pytest.approx(stack.losses(other), abs=0.02)
+    stack.assert_succeeded_exactly_once(together[-1], tmp_path)
+    runs = [last_run(stack, job_id) for job_id in together]
+    assert max(run.started_at for run in runs) < min(run.ended_at for run in runs)  # type: ignore[type-var]
+
+
+def test_a_job_that_comes_later_trains_and_ends_while_an_earlier_one_goes_on(
+    stack: Stack, tmp_path: Path
+) -> None:
+    earlier = create(stack, LONG)
+    stack.wait_for_step(earlier)
+    later = create(stack, SHORT, rank=4)
+    stack.assert_succeeded_exactly_once(later, tmp_path)
+    assert stack.job(earlier).status == "running"
+
+
+def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: Stack) -> None:
+    stays, leaves = create(stack, LONG), create(stack, LONG)
+    for job_id in (stays, leaves):
+        stack.wait_for_step(job_id)
+    stack.tenant.openai.fine_tuning.jobs.cancel(leaves)
+    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    assert len(stack.runs(stays)) == 1
+    assert stack.adapters(leaves) == []
+
+
+def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
+    stays, lost = create(stack, LONG), create(stack, LONG)
+    for job_id in (stays, lost):
+        stack.wait_for_step(job_id)
+    with stack.sessions.begin() as session:
+        lifecycle.lose(session, Lease(lost, 1, LEASE_SECONDS), "A test took it away", 5)
+    wait_for(lambda: len(stack.runs(lost)) == 2, 30)
+    stack.wait_for_step(lost)
+    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    assert len(stack.runs(stays)) == 1
+
+
+def test_a_job_that_turns_non_finite_fails_alone(stack: Stack) -> None:
+    stays = create(stack, LONG)
+    stack.wait_for_step(stays)
+    # Each step multiplies the weights by 1 - rate * decay
+    hyperparameters = {"n_epochs": 5, "batch_size": 4, "learning_rate_multiplier": 1000.0}
+    bursts = create(
+        stack,
+        SHORT,
+        method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        training={"learning_rate": 1.0, "weight_decay": 1.0, "max_grad_norm": 1e30, "warmup_ratio": 0.0},
+    )
+    job = stack.wait_for_status(bursts, "failed")
+    assert job.error is not None
+    assert job.error["code"] == "non_finite_loss"
+    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    assert len(stack.runs(stays)) == 1
+
+
+def test_a_paused_job_saves_its_place_frees_the_trainer_and_ends_as_if_it_had_run_through(
+    stack: Stack, alone: str, tmp_path: Path
+) -> None:
+    jobs = stack.tenant.openai.fine_tuning.jobs
+    job_id = create(stack, MIDDLE)
+    stack.wait_for_step(job_id)
+    asked = time.monotonic()
+    jobs.pause(job_id)
+    stack.wait_for_status(job_id, "paused")
+    assert time.monotonic() - asked < PAUSE_SECONDS
+    run = last_run(stack, job_id)
+    assert run.outcome == "paused"
+    assert stack.checkpoints(job_id)[-1].step == run.step
+    stack.assert_succeeded_exactly_once(create(stack, SHORT), tmp_path)
+    assert stack.job(job_id).status == "paused"
+    jobs.resume(job_id)
+    resumed, through = (stack.assert_succeeded_exactly_once(one, tmp_path) for one in (job_id, alone))
+    assert (resumed / WEIGHTS).read_bytes() == (through / WEIGHTS).read_bytes()
+    assert f"Resumed from the checkpoint at step {run.step}" in stack.events(job_id)
+    assert stack.losses(job_id) == stack.losses(alone)
+
+
+def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
+    stack: Stack, alone: str, tmp_path: Path
+) -> None:
+    jobs = stack.tenant.openai.fine_tuning.jobs
+    expected = weights(stack, alone, tmp_path)
+    pair = [create(stack, MIDDLE), create(stack, MIDDLE)]
+    for job_id in pair:
+        stack.wait_for_step(job_id)
+    jobs.pause(pair[0])
+    stack.wait_for_status(pair[0], "paused")
+    assert stack.job(pair[1]).status == "running"
+    jobs.resume(pair[0])
+    for job_id in pair:
+        assert_alike(weights(stack, job_id, tmp_path), expected)
+
+
+def test_a_waiting_job_on_another_base_lets_nobody_overtake_it(stack: Stack) -> None:
+    first = create(stack, MIDDLE)
+    stack.wait_for_step(first)
+    other, behind = create(stack, SHORT, model=OTHER), create(stack, SHORT)
+    for job_id in (first, other, behind):
+        stack.wait_for_status(job_id, "succeeded")
+    runs = [last_run(stack, job_id) for job_id in (first, other, behind)]
+    assert runs[0].ended_at <= runs[1].started_at  # type: ignore[operator]
+    assert runs[1].ended_at <= runs[2].started_at  # type: ignore[operator]
+
+
+def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path: Path) -> None:
+    jobs = [create(stack, MIDDLE) for _ in range(3)]
+    stack.wait_for_step(jobs[-1])
+    stack.workers[0].trainer().kill()
+    for job_id in jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_a_specification_that_cannot_be_read_fails_its_job_alone(stack: Stack) -> None:
+    stays = create(stack, LONG)
+    stack.wait_for_step(stays)
+    unreadable = create(stack, SHORT)
+    with stack.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == unreadable).values(spec={"of": "another version"}))
+    ended = wait_for(lambda: (job := stack.job(unreadable)).status == "failed" and job, 30)
+    assert ended.error["code"] == "internal_error"
+    assert len(stack.runs(stays)) == 1
+
+
+def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp_path: Path) -> None:
+    """The last test here: its worker takes the first one's place."""
+    stack.workers[0].destroy()
+    stack.start_worker(catalog_file=str(stack.api.settings.catalog_file), cohort_bytes="0")
+    jobs = [create(stack, SHORT) for _ in range(3)]
+    for job_id in jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    runs = [last_run(stack, job_id) for job_id in jobs]
+    for earlier, later in itertools.pairwise(runs):
+        assert earlier.ended_at <= later.started_at  # type: ignore[operator]

@@ -1,0 +1,150 @@
+"""A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import JobError, LeaseLost
+from tests.unit.engine.test_training import make_member, make_rows, make_spec
+from worker import cohort as module
+from worker.cohort import Cohort
+from worker.engine.base_model import ResidentBase
+from worker.engine.loop import train_round
+from worker.engine.member import Member
+
+MAX_TOKENS = 30  # a round of two jobs takes about ten micro-batches
+MIDDLE = 4
+
+
+class Job:
+    """What a cohort asks of a TrainingJob, without the servers: its looks at the lease, and how it ended."""
+
+    def __init__(self, base: ResidentBase, name: str, on_look: Callable[["Job"], None] = lambda _: None):
+        self.member = make_member(base, name, make_spec(), make_rows(12, 0))
+        self.lease = SimpleNamespace(job_id=name)
+        self.reporter = SimpleNamespace(check=self._look, pause_requested=False)
+        self.attached, self.waits_to_be_attached = True, False
+        self.looks = 0
+        self.ended = ""
+        self.error: JobError | None = None
+        self._on_look = on_look
+
+    def _look(self) -> None:
+        self.looks += 1
+        self._on_look(self)
+
+    def after_step(self, result: Any, _seconds: float) -> None:
+        if isinstance(result, JobError):
+            raise result
+
+    def pause(self) -> bool:
+        self._end("paused")
+        return True
+
+    def fail(self, error: JobError) -> None:
+        self.error = error
+        self._end("failed")
+
+    def out_of_memory(self) -> JobError:
+        return JobError("out_of_memory", "too much")
+
+    def close(self) -> None:
+        self._end("left")
+        self.member.adapter.detach()
+
+    def _end(self, how: str) -> None:
+        self.ended = self.ended or how
+        self.left_with = self.member.adapter.parameters.master.clone()
+
+
+def never() -> bool:
+    return False
+
+
+def cohort_of(*jobs: Job) -> Cohort:
+    cohort = Cohort(MAX_TOKENS, job_left=lambda: None)
+    cohort.jobs = list(jobs)  # type: ignore[arg-type]
+    return cohort
+
+
+def lose_in_the_middle(job: Job) -> None:
+    if job.looks == MIDDLE:
+        raise LeaseLost("gone")
+
+
+def pause_in_the_middle(job: Job) -> None:
+    job.reporter.pause_requested = job.looks == MIDDLE
+
+
+@pytest.mark.parametrize(("disturb", "how"), [(lose_in_the_middle, "left"), (pause_in_the_middle, "paused")])
+def test_a_job_leaves_a_round_in_the_middle_unmoved_and_its_neighbour_steps(
+    base: ResidentBase, disturb: Callable[[Job], None], how: str
+) -> None:
+    stays, leaves = Job(base, "stays"), Job(base, "leaves", disturb)
+    before = leaves.member.adapter.parameters.master.clone()
+    cohort = cohort_of(stays, leaves)
+    assert cohort.train(base, never)
+    assert cohort.jobs == [stays]
+    assert leaves.ended == how
+    assert torch.equal(leaves.left_with, before)
+    assert stays.looks > MIDDLE
+    undisturbed = [make_member(base, name, make_spec(), make_rows(12, 0)) for name in ("one", "two")]
+    train_round(base, undisturbed, MAX_TOKENS)
+    assert stays.member.step == 1
+    assert torch.equal(stays.member.adapter.parameters.master, undisturbed[0].adapter.parameters.master)
+
+
+@pytest.mark.parametrize("disturb", [lose_in_the_middle, pause_in_the_middle])
+def test_a_round_is_abandoned_when_its_last_job_leaves(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    job = Job(base, "job", disturb)
+    cohort_of(job).train(base, never)
+    assert job.ended
+    assert (job.looks, job.member.step) == (MIDDLE, 0)
+
+
+def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
+    stays, bursts = Job(base, "stays"), Job(base, "bursts")
+    with torch.no_grad():
+        bursts.member.adapter.parameters.master[0] = float("nan")
+    cohort = cohort_of(stays, bursts)
+    cohort.train(base, never)
+    assert cohort.jobs == [stays]
+    assert bursts.error is not None
+    assert bursts.error.code == "non_finite_loss"
+    assert stays.member.step == 1
+    assert stays.member.adapter.parameters.master.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(torch.OutOfMemoryError(), "out_of_memory"), (RuntimeError(), "internal_error")]
+)
+def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    stays, breaks = Job(base, "stays"), Job(base, "breaks")
+
+    def round_that_breaks(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        def look() -> bool:
+            """The round breaks after some of its gradients have been gathered."""
+            if breaks.member in members and breaks.looks >= MIDDLE:
+                raise error
+            return abandon()
+
+        return train_round(base, members, max_tokens, look)
+
+    monkeypatch.setattr(module, "train_round", round_that_breaks)
+    cohort = cohort_of(stays, breaks)
+    cohort.train(base, never)
+    assert cohort.jobs == [stays]
+    assert breaks.error is not None
+    assert breaks.error.code == code
+    alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
+    train_round(base, [alone], MAX_TOKENS)
+    assert torch.equal(stays.member.adapter.parameters.master, alone.adapter.parameters.master)

@@ -1,0 +1,156 @@
+"""The jobs that train together on the resident base model: how they join, step, leave, and fail alone."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import structlog
+import torch
+
+from core.errors import JobError, LeaseLost
+from worker.engine.base_model import ResidentBase
+from worker.engine.loop import train_round
+from worker.engine.member import StepResult
+from worker.job import TrainingJob
+from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
+
+log = structlog.get_logger()
+
+
+class Cohort:
+    """Jobs on one base model. They join between rounds, and leave between micro-batches.
+
+    A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
+    goes on.
+    """
+
+    def __init__(
+        self, max_step_tokens: int, surroundings: Surroundings, job_left: Callable[[], None]
+    ) -> None:
+        """`job_left` is called when there is room for another job."""
+        self.jobs: list[TrainingJob] = []
+        self._max_step_tokens = max_step_tokens
+        self._surroundings = surroundings
+        self._job_left = job_left
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(job.state_bytes for job in self.jobs)
+
+    def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
+        self.jobs.append(job)
+        self._guard(job, prepare)
+
+    def train(self, base: ResidentBase, stopping: Callable[[], bool]) -> bool:
+        """One round for every job whose rows are there. False where there is none."""
+        self._let_go()
+        for job in [job for job in self.jobs if job.waits_to_be_attached]:
+            self._guard(job, job.attach)
+        attached = [job for job in self.jobs if job.attached]
+        unfinished = [job for job in attached if not job.member.finished]
+        if unfinished:
+            self._take_a_step(base, unfinished, stopping)
+        for job in [job for job in self.jobs if job.attached and job.member.finished]:
+            self._guard(job, job.publish)
+            self._leave(job)
+        return bool(attached)
+
+    def give_back(self) -> None:
+        """Let other workers go on with all jobs."""
+        for job in list(self.jobs):
+            self._guard(job, partial(job.give_back, "The worker shuts down"))
+            self._leave(job)
+
+    def _take_a_step(
+        self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
+    ) -> None:
+        began = time.monotonic()
+        results = self._results(base, jobs, stopping)
+        seconds = time.monotonic() - began
+        for job in jobs:
+            result = results.get(job.member.adapter.name)
+            if result is not None and job in self.jobs:
+                self._guard(job, partial(job.after_step, result, seconds))
+
+    def _results(
+        self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
+    ) -> Mapping[str, StepResult | JobError]:
+        """The round's outcome by adapter; {} where it was abandoned."""
+
+        def abandon() -> bool:
+            self._let_go()
+            return stopping() or not any(job in self.jobs for job in jobs)
+
+        try:
+            return train_round(base, [job.member for job in jobs], self._max_step_tokens, abandon)
+        except Exception as error:
+            if len(jobs) == 1:
+                self._guard(jobs[0], partial(_raise, error))
+                return {}
+            log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
+        # Whose rows broke it, by want of memory say, shows when each steps alone: no other job suffers
+        for job in jobs:
+            job.member.forget_gradient()
+        return {name: result for job in jobs for name, result in self._results(base, [job], stopping).items()}
+
+    def _let_go(self) -> None:
+        """Part with the jobs that are not ours any more, and with those that are to pause."""
+        for job in list(self.jobs):
+            self._guard(job, job.reporter.check)
+        for job in [job for job in self.jobs if job.reporter.pause_requested]:
+            self._guard(job, partial(self._pause, job))
+
+    def _pause(self, job: TrainingJob) -> None:
+        if job.pause():
+            self._leave(job)
+
+    def _guard(self, job: TrainingJob, action: Callable[[], object]) -> None:
+        """Run one job's action; whatever it raises ends this job here and no other."""
+        try:
+            action()
+            return
+        except LeaseLost as error:
+            log.info("lease_lost", job=job.lease.job_id, reason=str(error))
+        except JobError as error:
+            self._fail(job, error)
+        except torch.OutOfMemoryError:
+            self._fail(job, job.out_of_memory())
+        except Exception as error:
+            self._end_by(job, error)
+        self._leave(job)
+
+    def _end_by(self, job: TrainingJob, error: Exception) -> None:
+        """End a job that met something unforeseen: give it back where the fault lies outside of it."""
+        reason = outside_fault(error)
+        if reason is None:
+            log.error("unexpected_error", job=job.lease.job_id, exc_info=error)
+            message = "The trainer met an unexpected error; the worker's log has it under this job's id."
+            self._fail(job, JobError("internal_error", message))
+        else:
+            log.warning("outside_fault", job=job.lease.job_id, exc_info=error)
+            self._surroundings.note_fault()
+            self._lose(job, reason)
+
+    def _fail(self, job: TrainingJob, error: JobError) -> None:
+        log.info("job_failed", job=job.lease.job_id, code=error.code, message=error.message)
+        self._end(job, lambda: job.fail(error))
+
+    def _lose(self, job: TrainingJob, reason: str) -> None:
+        self._end(job, lambda: job.lose(reason))
+
+    def _end(self, job: TrainingJob, action: Callable[[], None]) -> None:
+        """Write the job's end; where even that fails, its lease runs out and the sweep finds it."""
+        try:
+            action()
+        except (LeaseLost, *SERVER_ERRORS) as error:
+            log.warning("end_not_written", job=job.lease.job_id, error=str(error))
+
+    def _leave(self, job: TrainingJob) -> None:
+        if job in self.jobs:
+            self.jobs.remove(job)
+            job.close()
+            self._job_left()
+
+
+def _raise(error: Exception) -> None:
+    raise error

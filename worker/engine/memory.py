@@ -1,0 +1,42 @@
+"""How much memory an adapter takes while it trains, known before it is attached."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from core.jobspec import LoraAdapter
+
+OPTIMIZED_BYTES = 4 * 4  # fp32: the parameter, its gradient, AdamW's two moments
+
+Shapes = Mapping[str, tuple[int, int]]
+"""(inputs K, outputs N) of a model's projections, by module name."""
+
+
+def projection_shapes(model: nn.Module) -> Shapes:
+    """Of a model without adapters; the head counts as none of its projections, as in PEFT."""
+    return {
+        name: (module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name != "lm_head"
+    }
+
+
+def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype) -> int:
+    """Bytes of an adapter's parameters, gradients and moments on a base that computes in `dtype`.
+
+        P = Σ r (K + N)   over the adapted projections: A is [r, K], B is [N, r]
+        bytes = 16 P, and dtype's size times P for the copy that is computed with, unless dtype is fp32
+
+    Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
+    """
+    adapted = [shape for name, shape in shapes.items() if _is_adapted(name, adapter)]
+    parameters = sum(adapter.r * (inputs + outputs) for inputs, outputs in adapted)
+    copy = 0 if dtype == torch.float32 else dtype.itemsize
+    return parameters * (OPTIMIZED_BYTES + copy)
+
+
+def _is_adapted(name: str, adapter: LoraAdapter) -> bool:
+    """PEFT's rule: a target is a module's whole name or its last parts."""
+    targets = adapter.target_modules
+    return targets == "all-linear" or any(f".{name}".endswith(f".{target}") for target in targets)
