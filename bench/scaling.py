@@ -40,6 +40,7 @@ POINT = (
 def main() -> None:
     given = arguments()
     base, _ = prepare(given.models, [])
+    measured_commit = commit()  # now: the sources may change while it runs
     before = measure_machine(base)
     cohorts = [measure(base, jobs, COHORT_ROWS, COHORT_ROW_TOKENS, given.rounds) for jobs in given.cohorts]
     lengths = [
@@ -50,7 +51,7 @@ def main() -> None:
     now = datetime.now().astimezone()
     document = {
         "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": measured_commit,
         "base_model": SMOLLM2.repository,
         "machine": before.machine,
         "gflops_before": before.gflops,

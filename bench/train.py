@@ -58,6 +58,7 @@ def measure(
 ) -> page.Section:
     """Run a workload by every trainer; the machine's ceiling is measured before and after."""
     source = source_of(name, given.data) or "generated"
+    measured_commit = commit()  # now: the sources may change while it runs
     say(f"{name}: {source}")
     before = measure_machine(base)
     if name == MANY:
@@ -75,7 +76,7 @@ def measure(
         found = one_job.section(base, workload, counted, VALIDATION_ROWS, runs, loss, before, after)
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": measured_commit,
         "workload": name,
         "base_model": SMOLLM2.repository,
         "machine": before.machine,
