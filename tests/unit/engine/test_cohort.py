@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from core.errors import JobError, LeaseLost
-from tests.unit.engine.test_training import make_member, make_rows, make_spec
+from core.storage import ObjectStore
+from tests.unit.engine.rows import make_rows
+from tests.unit.engine.test_training import make_member, make_spec
 from worker import cohort as module
 from worker.cohort import Cohort
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import train_round
 from worker.engine.member import Member
+from worker.surroundings import Surroundings
 
 MAX_TOKENS = 30  # a round of two jobs takes about ten micro-batches
 MIDDLE = 4
@@ -65,7 +68,8 @@ def never() -> bool:
 
 
 def cohort_of(*jobs: Job) -> Cohort:
-    cohort = Cohort(MAX_TOKENS, job_left=lambda: None)
+    surroundings = Surroundings(cast(ObjectStore, None), pause=1)  # no test here asks the store
+    cohort = Cohort(MAX_TOKENS, surroundings, job_left=lambda: None)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
 
