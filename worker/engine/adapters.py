@@ -108,9 +108,14 @@ class TrainableAdapter:
                 self.detach()
                 raise JobError(
                     "invalid_adapter",
-                    f"{module} cannot be adapted; choose among the linear layers of the blocks.",
+                    f"{module} cannot be adapted; name target_modules among {', '.join(self._choices())}.",
                     "adapter.target_modules",
                 )
+
+    def _choices(self) -> list[str]:
+        """Leaf names of what can be adapted."""
+        groups = self._base.decoder.groups.values()
+        return sorted({module.rpartition(".")[2] for group in groups for module in group.columns})
 
     def _lora_modules(self) -> Iterator[tuple[str, Any]]:
         for module_name, module in self._base.model.named_modules():

@@ -1,0 +1,46 @@
+"""A base model's weights into memory, frozen, in the precision that the catalog declares."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from core.catalog import BaseModelEntry
+from core.errors import JobError
+from worker.engine.quantisation import make_trainable, quantization_config
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def declared_dtype(entry: BaseModelEntry, device: torch.device) -> torch.dtype:
+    """The type that is computed in; `auto` follows the device."""
+    return compute_dtype(device) if entry.dtype == "auto" else DTYPES[entry.dtype]
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies it, else fp32: emulated bf16 is many times slower."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_model(entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Raises JobError where transformers cannot load the model, or bitsandbytes is missing."""
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if entry.quantization is not None:
+        config = quantization_config(entry.quantization, dtype, entry.id)
+        options |= {"quantization_config": config, "device_map": {"": device}}
+    try:
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except ValueError as error:
+        reason = f"transformers cannot load {entry.id}: {error}"
+        raise JobError("unsupported_architecture", reason, "model") from error
+    model = model.eval().requires_grad_(False)
+    if entry.quantization is None:
+        return model.to(device)
+    make_trainable(model)
+    return model
