@@ -61,6 +61,8 @@ class TrainingJob:
     def prepare(self, base: ResidentBase) -> None:
         """Read the rows, attach the adapter, and continue from a checkpoint where there is one."""
         self._base = base
+        if base.slow_because:
+            self.reporter.event(base.slow_because, level="warn")
         with self._sessions() as session:
             self._row = session.get_one(Job, self.lease.job_id)
             training_file = session.get_one(File, self._row.training_file_id)
@@ -252,6 +254,8 @@ class TrainingJob:
         return {
             "base_revision": self._base.entry.revision,
             "dtype": str(self._base.dtype).removeprefix("torch."),
+            "quantization": self._base.entry.quantization,
+            "decoder": self._base.decoder.path,
             "steps": self.member.step,
             "trained_tokens": self._trained_tokens,
             **{key: self._metrics[key] for key in kept},

@@ -31,14 +31,8 @@ class ResidentBase:
         self._peft: PeftModel | None = None
 
     @property
-    def precision(self) -> str:
-        """How the weights are kept and computed with: `bfloat16`, or `nf4 in bfloat16`."""
-        dtype = str(self.dtype).removeprefix("torch.")
-        return f"{self.entry.quantization} in {dtype}" if self.entry.quantization else dtype
-
-    @property
     def slow_because(self) -> str | None:
-        """What to tell of a base whose rows cannot be packed."""
+        """What to tell a job whose rows cannot be packed."""
         if self.decoder.path != "plain":
             return None
         return f"{self.entry.id} trains row by row, which is right but slow: {self._not_faster}"

@@ -133,7 +133,7 @@ def _why_not_packed(
                 return f"{name} does not work on the tokens in their order"
             difference = _difference(x_TK[axis_N][compared], expected_NK[compared])
             if not difference <= tolerance:
-                return f"its rows change each other outside of attention (at {name}, by {difference:.1%})"
+                return f"on one token axis its rows change each other ({name} sees {difference:.1%} else)"
     return None
 
 
