@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 from core.catalog import BaseModelEntry
 from worker.engine.choose import choose_decoder
 from worker.engine.loading import declared_dtype, load_model
+from worker.engine.portable import is_text_only
 
 
 class ResidentBase:
@@ -27,6 +28,7 @@ class ResidentBase:
         self.dtype = declared_dtype(entry, device)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = load_model(entry, folder, device, self.dtype)
+        self.text_only = is_text_only(self.model)
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length)
         self._peft: PeftModel | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from worker.engine.head import Head
 from worker.engine.layout import MicroBatch, Segment
@@ -104,6 +105,17 @@ def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Se
             runs = (*segment.prefix, (segment.start, segment.end))
             axes.append((segment, torch.cat([torch.arange(*run, device=device) for run in runs])))
     return axes
+
+
+def linear_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Those that PEFT takes for linear, by name."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, Conv1D))}
+
+
+def is_text_only(model: Any) -> bool:
+    """Whether every linear layer is the text model's, or the head."""
+    text = {*linear_layers(body_of(model)).values(), model.get_output_embeddings()}
+    return text.issuperset(linear_layers(model).values())
 
 
 def body_of(model: Any) -> nn.Module:

@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 from worker.engine.head import Head, capped_logits
 from worker.engine.layout import MicroBatch, Segment
-from worker.engine.portable import PlainDecoder, PortableDecoder, body_of, row_axes
+from worker.engine.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
 from worker.engine.segment_attention import NAME
 
 # Of the mean over tokens of the relative difference. Rounding stays far below, another token's influence far
@@ -147,7 +146,7 @@ def _difference(a_TK: Tensor, b_TK: Tensor) -> float:
 def _recorded(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     """What the decoder's linear layers are called with, by name, in the order of their first calls."""
     inputs: dict[str, list[Tensor]] = {}
-    body = set(body_of(model).modules())
+    body = set(linear_layers(body_of(model)).values())
 
     def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Any], None]:
         def record(_module: nn.Module, args: tuple[Tensor, ...], out: Any) -> None:
@@ -158,8 +157,8 @@ def _recorded(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
     hooks = [
         module.register_forward_hook(recorder(name))
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and module in body
+        for name, module in linear_layers(model).items()
+        if module in body
     ]
     try:
         yield inputs

@@ -23,6 +23,7 @@ from worker.engine.base_model import ResidentBase
 from worker.engine.head import head_losses
 from worker.engine.layout import MicroBatch, Run, Segment
 from worker.engine.loop import evaluate
+from worker.engine.portable import row_axes
 from worker.engine.quantisation import quantization_config
 from worker.engine.segment_attention import NAME, SegmentLayout, attend, attending_in
 
@@ -192,6 +193,11 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
         assert evaluate(base, adapter, rows, max_tokens=30).loss == pytest.approx(expected, rel=1e-5)
 
 
+def test_row_by_row_no_row_runs_twice() -> None:
+    """Of the eight rows one ends where others go on."""
+    assert len(row_axes(lay(ROWS).segments, CPU)) == 7
+
+
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(quantization: Any, tmp_path: Path) -> None:
     save_model(PORTABLE["qwen 2, biases"](), tmp_path)
@@ -222,8 +228,18 @@ def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_pa
         TrainableAdapter(base, "one", LoraAdapter(), 0)
 
 
-@pytest.mark.parametrize("forgotten", ["sliding_window", "s_aux", "softcap", "prefix"])
-def test_an_attention_that_forgets_something_does_not_pass_the_trial(forgotten: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("forgotten", "make"),
+    [
+        ("sliding_window", tiny_config("Mistral", sliding_window=400)),  # longer than any row of the trial
+        ("s_aux", PORTABLE["gpt-oss, sinks and experts"]),
+        ("softcap", PORTABLE["gemma 2, capped scores and logits"]),
+        ("prefix", PORTABLE["qwen 2, biases"]),
+    ],
+)
+def test_an_attention_that_forgets_something_does_not_pass_the_trial(
+    forgotten: str, make: Callable[[], PretrainedConfig], tmp_path: Path
+) -> None:
     """The path is chosen by what the model computes, so a mistake of ours shows like one of the model's."""
 
     def forgetful(*args: Any, **options: Any) -> Any:
@@ -234,8 +250,7 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(forgotten: 
         with attending_in(SegmentLayout(segments, layout.positions_T)):
             return attend(*args, **options)
 
-    model = "gpt-oss, sinks and experts" if forgotten == "s_aux" else "gemma 2, capped scores and logits"
-    save_model(PORTABLE[model](), tmp_path)
+    save_model(make(), tmp_path)
     AttentionInterface.register(NAME, forgetful)
     try:
         assert load(tmp_path).decoder.path == "plain"
