@@ -225,7 +225,11 @@ def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_pa
     save_model(EXPERTS_THAT_PEFT_TARGETS(), tmp_path)
     base = load(tmp_path)
     with pytest.raises(JobError, match="name target_modules among k_proj, o_proj, q_proj, v_proj"):
-        TrainableAdapter(base, "one", LoraAdapter(), 0)
+        TrainableAdapter(base, "refused", LoraAdapter(), 0)
+    afterwards, fresh = (
+        loss_and_gradients(b, attach_two(b, leaf_names(b)), ROWS)[0] for b in (base, load(tmp_path))
+    )
+    assert afterwards == fresh
 
 
 @pytest.mark.parametrize(
