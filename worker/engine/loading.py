@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
@@ -29,18 +29,27 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_model(entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Raises JobError where transformers cannot load the model, or bitsandbytes is missing."""
+    """Raises JobError where transformers cannot load the model, its weights are quantised already, or
+    bitsandbytes is missing."""
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if entry.quantization is not None:
         config = quantization_config(entry.quantization, dtype, entry.id)
         options |= {"quantization_config": config, "device_map": {"": device}}
     try:
+        if hasattr(AutoConfig.from_pretrained(folder), "quantization_config"):
+            raise _unsupported(
+                entry, "its published weights are quantised; name others, declare quantization"
+            )
         model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:
-        reason = f"transformers cannot load {entry.id}: {error}"
-        raise JobError("unsupported_architecture", reason, "model") from error
+        raise _unsupported(entry, str(error)) from error
     model = model.eval().requires_grad_(False)
     if entry.quantization is None:
         return model.to(device)
     make_trainable(model)
     return model
+
+
+def _unsupported(entry: BaseModelEntry, reason: str) -> JobError:
+    message = f"The base model {entry.id} cannot be loaded: {reason}"
+    return JobError("unsupported_architecture", message, "model")

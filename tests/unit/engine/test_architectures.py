@@ -1,6 +1,8 @@
 """Any architecture that is taken trains as transformers with PEFT trains it, whatever path it takes."""
 
 import importlib.util
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -288,3 +290,21 @@ def test_a_quantised_base_without_bitsandbytes_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(JobError, match="pip install bitsandbytes"):
         load(tiny_folder, quantization="nf4")
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "published weights are quantised"),
+        ({"model_type": "of_tomorrow"}, "of_tomorrow"),
+    ],
+)
+def test_weights_that_cannot_be_trained_on_are_refused_when_they_are_loaded(
+    field: dict[str, Any], reason: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | field))
+    with pytest.raises(JobError, match=reason) as refusal:
+        load(tmp_path)
+    assert refusal.value.code == "unsupported_architecture"
