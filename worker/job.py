@@ -82,6 +82,8 @@ class TrainingJob:
     def start_reading(self, base: ResidentBase, readers: Executor) -> "Future[Any]":
         """Download and render the rows in a thread of `readers`, while other jobs train."""
         self._base = base
+        if base.slow_because:
+            self.reporter.event(base.slow_because, level="warn")
         self._reading = readers.submit(self._read)
         return self._reading
 
@@ -226,6 +228,8 @@ class TrainingJob:
         return {
             "base_revision": self._base.entry.revision,
             "dtype": str(self._base.dtype).removeprefix("torch."),
+            "quantization": self._base.entry.quantization,
+            "decoder": self._base.decoder.path,
             "steps": self.member.step,
             "trained_tokens": self._metrics.trained_tokens,
             **{key: self._metrics.latest[key] for key in kept},

@@ -29,6 +29,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 
 | | |
 | --- | --- |
+| base's weights | {precision} |
 | rank, alpha | {r}, {alpha}{rslora} |
 | target modules | {targets} |
 | epochs, batch size | {epochs}, {batch_size} |
@@ -51,6 +52,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         license=entry.license.lower(),
         name=job.suffix or f"{entry.id} adapter",
         job_id=job.id,
+        precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         r=spec.adapter.r,
         alpha=spec.adapter.lora_alpha,
         rslora=" (rank-stabilised)" if spec.adapter.use_rslora else "",

@@ -67,7 +67,7 @@ def write_adapter_folder(
         "dataset": dataset,
         "specification": job.spec,
         "training": training,
-        "versions": library_versions(),
+        "versions": library_versions(base.entry.quantization is not None),
         "files": files,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
@@ -113,8 +113,9 @@ def publish(
     reporter.commit(commit)
 
 
-def library_versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+def library_versions(quantised: bool) -> dict[str, str]:
+    names = (*LIBRARIES, "bitsandbytes") if quantised else LIBRARIES
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _result_table(sessions: sessionmaker[Session], job_id: str) -> bytes:

@@ -64,7 +64,7 @@ def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("where", ["core/catalog.py", "docs/how-to/add-a-base-model.md"])
-def test_an_example_of_a_catalog_can_be_read_and_says_what_trains(where: str, tmp_path: Path) -> None:
+def test_an_example_of_a_catalog_can_be_read_and_says_what_trains_fastest(where: str, tmp_path: Path) -> None:
     """The engine's source is read, not imported: it would bring torch along."""
     page = (ROOT / where).read_text()
     text = textwrap.dedent((ast.get_docstring(ast.parse(page)) or "") if where.endswith(".py") else page)

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec
 from core.models import File, Job
-from worker.publish import describe_dataset, write_adapter_folder
+from worker.model_card import model_card
+from worker.publish import describe_dataset, library_versions, write_adapter_folder
 
 SPEC = JobSpec(
     base_model=SMOLLM2.id,
@@ -25,6 +26,8 @@ TRAINING = {
     "train_loss": 0.5,
     "full_valid_loss": None,
     "target_modules": ["q_proj"],
+    "dtype": "bfloat16",
+    "quantization": None,
 }
 
 
@@ -73,3 +76,14 @@ def test_the_files_lie_flat_and_give_the_tokenizer_back_with_all_its_templates(
 def test_a_job_without_validation_says_so() -> None:
     described = describe_dataset(File(id="file-1", sha256="c" * 64, rows=40), None)
     assert described["validation_file"] is None
+
+
+@pytest.mark.parametrize(("quantization", "said"), [(None, "| bfloat16 |"), ("nf4", "| nf4 in bfloat16 |")])
+def test_the_card_says_in_which_precision_the_base_was(quantization: str | None, said: str) -> None:
+    job = Job(id="ftjob-1", spec=SPEC.model_dump())
+    assert said in model_card(SMOLLM2, job, {**TRAINING, "quantization": quantization})
+
+
+def test_a_manifest_names_what_quantised_the_base() -> None:
+    assert "bitsandbytes" in library_versions(quantised=True)
+    assert "bitsandbytes" not in library_versions(quantised=False)

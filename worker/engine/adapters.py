@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
@@ -31,7 +31,7 @@ class TrainableAdapter:
         self._base = base
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._model = _attach(base, name, lora_config(spec))
+            self._model = _attach(base, name, lora_config(spec, _targets(base, spec)))
         try:
             self._take_parameters(base)
         except BaseException:
@@ -117,9 +117,14 @@ class TrainableAdapter:
                 module = name.split(".lora_")[0]
                 raise JobError(
                     "invalid_adapter",
-                    f"{module} cannot be adapted; choose among the linear layers of the blocks.",
+                    f"{module} cannot be adapted; name target_modules among {', '.join(self._choices())}.",
                     "adapter.target_modules",
                 )
+
+    def _choices(self) -> list[str]:
+        """Leaf names of what can be adapted."""
+        groups = self._base.decoder.groups.values()
+        return sorted({module.rpartition(".")[2] for group in groups for module in group.columns})
 
     def _lora_modules(self) -> Iterator[tuple[str, Any]]:
         for module_name, module in self._base.model.named_modules():
@@ -127,17 +132,28 @@ class TrainableAdapter:
                 yield module_name, module
 
 
-def lora_config(spec: LoraAdapter) -> LoraConfig:
+def lora_config(spec: LoraAdapter, target_modules: Literal["all-linear"] | list[str]) -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=spec.r,
         lora_alpha=spec.lora_alpha,
         lora_dropout=spec.lora_dropout,
-        target_modules=spec.target_modules,
+        target_modules=target_modules,
         use_rslora=spec.use_rslora,
         init_lora_weights=spec.init_lora_weights,
         bias="none",
     )
+
+
+def _targets(base: ResidentBase, spec: LoraAdapter) -> Literal["all-linear"] | list[str]:
+    """What PEFT is asked for: in models that see or hear too, the text part's layers by their full names."""
+    wanted = spec.target_modules
+    if base.text_only:
+        return wanted
+    layers = [module for group in base.decoder.groups.values() for module in group.columns]
+    if wanted == "all-linear":
+        return layers
+    return [layer for layer in layers if layer.rpartition(".")[2] in wanted] or wanted
 
 
 def adapter_name(job_id: str) -> str:

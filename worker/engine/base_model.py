@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
-from worker.engine.decoder import Decoder, refuse_unsupported
+from worker.engine.choose import choose_decoder
+from worker.engine.loading import declared_dtype, load_model
+from worker.engine.portable import is_text_only
 
 
 class ResidentBase:
@@ -24,17 +25,19 @@ class ResidentBase:
         self.entry = entry
         self.published_sha256 = published_sha256
         self.device = device
-        self.dtype = compute_dtype(device)
+        self.dtype = declared_dtype(entry, device)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        refuse_unsupported(AutoConfig.from_pretrained(folder))
-        self.model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=self.dtype, use_safetensors=True, trust_remote_code=False
-        ).to(device)
-        self.model.requires_grad_(False)
-        for parameter in self.model.parameters():
-            parameter.data = parameter.data.clone()  # lets go of the file, whose pages would stay mapped
-        self.decoder = Decoder(self.model)
+        self.model = load_model(entry, folder, device, self.dtype)
+        self.text_only = is_text_only(self.model)
+        self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length)
         self._peft: PeftModel | None = None
+
+    @property
+    def slow_because(self) -> str | None:
+        """What to tell a job whose rows cannot be packed."""
+        if self.decoder.path != "plain":
+            return None
+        return f"{self.entry.id} trains row by row, which is right but slow: {self._not_faster}"
 
     def attach(self, name: str, config: LoraConfig) -> PeftModel:
         """Add PEFT's modules for one more adapter. Raises PEFT's ValueError for targets it cannot find."""
@@ -54,12 +57,3 @@ def choose_device(setting: str) -> torch.device:
     if setting == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(setting)
-
-
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the hardware multiplies it, else fp32: emulated bf16 is many times slower."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capabilities = torch.cpu.get_capabilities()
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
-    return torch.bfloat16 if fast else torch.float32

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import JobError
 from worker.engine.attention import Heads, Layout, segment_attention
 from worker.engine.elementwise import rms_norm, swiglu
 from worker.engine.layout import MicroBatch
-from worker.engine.projection import LowRank, Share, project
+from worker.engine.projection import Share, project
+from worker.engine.text_decoder import Adapters, Path
 
 # Projections that read the same input, by the names that transformers and PEFT give them
 GROUPS = {
@@ -25,6 +25,7 @@ GROUPS = {
     "down": ("mlp.down_proj",),
 }
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
+LENGTH_DEPENDENT = ("dynamic", "longrope")  # a long row would turn its neighbours' tokens differently
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,16 @@ class Group:
     columns: Mapping[str, slice]
 
 
-Adapters = Mapping[str, Mapping[str, LowRank]]
-"""Factors by the adapter's name and the group's."""
-
-
 class Decoder:
-    """Runs a Llama-like model. Raises JobError where the architecture is not supported."""
+    """Runs a Llama-like model, of which `why_unsupported` has nothing to say."""
+
+    path: Path = "fast"
+    softcap: float | None = None
 
     def __init__(self, model: nn.Module) -> None:
         config: Any = model.config
-        refuse_unsupported(config)
         self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
-        self.head_VD = model.get_parameter("lm_head.weight")
+        self.head_VD: Tensor = model.get_parameter("lm_head.weight")
         self.final_norm_D = model.get_parameter("model.norm.weight")
         self._rotary: Any = model.get_submodule("model.rotary_emb")
         self._eps = config.rms_norm_eps
@@ -104,26 +103,20 @@ class _Layer:
         return project(x_TK, self.groups[name].weight_NK, shares)
 
 
-def refuse_unsupported(config: Any) -> None:
-    """Raises JobError where the fast path would compute something else than transformers does."""
+def why_unsupported(config: Any) -> str | None:
+    """Why this path would compute something else than transformers does; None where it would not."""
     architecture = (config.architectures or [config.model_type])[0]
     if architecture not in SUPPORTED:
-        raise JobError(
-            "unsupported_architecture",
-            f"Models of the architecture {architecture} cannot be trained yet; {', '.join(SUPPORTED)} can.",
-            "model",
-        )
+        return f"its architecture is {architecture}"
+    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
     unsupported = {
         "attention_bias": getattr(config, "attention_bias", False),
         "mlp_bias": getattr(config, "mlp_bias", False),
         "sliding_window": getattr(config, "sliding_window", None),
         "hidden_act": config.hidden_act != "silu" and config.hidden_act,
+        "rope_type": rotation in LENGTH_DEPENDENT and rotation,
     }
-    for field, value in unsupported.items():
-        if value:
-            raise JobError(
-                "unsupported_architecture", f"Models with {field} = {value} cannot be trained yet.", "model"
-            )
+    return next((f"its {field} is {value}" for field, value in unsupported.items() if value), None)
 
 
 def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> Group:

@@ -9,8 +9,9 @@ from worker.data.pack import Share, pack
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.head import head_losses
 from worker.engine.layout import MicroBatch
-from worker.engine.loss import TokenLosses, token_losses
+from worker.engine.loss import TokenLosses
 from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.totals import Evaluation, Totals
@@ -74,7 +75,8 @@ def evaluate(
 
 def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter]) -> TokenLosses:
     hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks for adapter in adapters})
-    return token_losses(hidden_SD, base.decoder.head_VD, batch.labels_S, batch.weights_S)
+    decoder = base.decoder
+    return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 
 
 def _step(member: Member, rows: Sequence[Row], mean: Evaluation) -> StepResult | JobError:

@@ -4,28 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig
 
-from core.catalog import BaseModelEntry
-from worker.engine import base_model
+from tests.fixtures.tiny_models import TINY, save_model
 from worker.engine.base_model import ResidentBase
-
-TINY = BaseModelEntry(
-    id="tiny",
-    repository="tests/tiny",
-    source="folder",
-    revision="1",
-    license="MIT",
-    max_length=512,
-    path=Path(),
-)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=300,
         hidden_size=64,
@@ -36,15 +23,10 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tie_word_embeddings=True,
         max_position_embeddings=512,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    vocabulary = {f"<{index}>": index for index in range(300)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<0>"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<0>").save_pretrained(folder)
+    save_model(config, folder)
     return folder
 
 
 @pytest.fixture
-def base(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ResidentBase:
-    """In fp32, so that differences show."""
-    monkeypatch.setattr(base_model, "compute_dtype", lambda _device: torch.float32)
+def base(tiny_folder: Path) -> ResidentBase:
     return ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from worker.engine import attention, bundles, elementwise, loss, projection
+from worker.engine import attention, bundles, elementwise, head, lora_layers, loss, projection
 from worker.engine.layout import Segment
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
@@ -56,6 +57,31 @@ def test_projection_with_two_adapters_on_their_own_rows(dtype: torch.dtype) -> N
         y = function(x, W, shares)
         y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
         outcomes.append([y, x.grad, first.gradient, second.gradient])
+    for ours, plain in zip(*outcomes, strict=True):
+        assert ours is not None
+        assert plain is not None
+        assert relative_difference(ours, plain) < TOLERANCE[dtype]
+
+
+@DTYPES
+@pytest.mark.parametrize("view", [False, True], ids=["own output", "output that is a view"])
+def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool) -> None:
+    outcomes = []
+    for function in (lora_layers.add_low_rank, lora_layers.add_low_rank_plainly):
+        torch.manual_seed(0)
+        x = torch.randn(50, 32).to(dtype).requires_grad_()
+        y = torch.randn(25, 48).to(dtype).requires_grad_()
+        adapters = [projection.FlatParameters(torch.randn(4 * 32 + 24 * 4) / 4, dtype) for _ in range(2)]
+        A, B = projection.Place(0, (4, 32)), projection.Place(128, (24, 4))
+        part = projection.Part(slice(None), slice(0, 4), B, 1.5)
+        shares = [
+            projection.Share(slice(5, 30), projection.LowRank(adapters[0], A, [part])),
+            projection.Share(slice(30, 50), projection.LowRank(adapters[1], A, [part])),
+        ]
+        base = y.view(50, 24) if view else y.reshape(50, 24) * 1
+        out = function(base, x, shares)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
+        outcomes.append([out, x.grad, y.grad, *(adapter.gradient for adapter in adapters)])
     for ours, plain in zip(*outcomes, strict=True):
         assert ours is not None
         assert plain is not None
@@ -132,3 +158,25 @@ def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyP
     ours, plain = (f(hidden, head, labels, weights) for f in (loss.token_losses, loss.token_losses_plainly))
     assert relative_difference(ours.nll_S, plain.nll_S) < TOLERANCE[dtype]
     assert torch.equal(ours.correct_S, plain.correct_S)
+
+
+@DTYPES
+def test_cross_entropy_of_capped_logits_in_chunks(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "CHUNK_TOKENS", 8)
+    torch.manual_seed(0)
+    weight = torch.randn(100, 32).to(dtype)
+    labels = torch.randint(0, 100, (30,))
+    weights = torch.rand(30)
+
+    def plainly(hidden: Tensor) -> Tensor:
+        logits = head.capped_logits(hidden, weight, 5.0)
+        return (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
+
+    assert_twins_agree(
+        dtype,
+        lambda h: head.head_losses(h, weight, 5.0, labels, weights).total,
+        plainly,
+        torch.randn(30, 32).to(dtype),
+    )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from tests.unit.engine.conftest import TINY
+from tests.fixtures.tiny_models import TINY
 from tests.unit.engine.rows import shared_rows
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec
-from worker.engine import base_model, loop
+from worker.engine import loop
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import StepResult
 from worker.engine.ranks import from_environment
@@ -17,7 +17,6 @@ from worker.engine.ranks import from_environment
 
 def main(tiny_folder: Path, out: Path, rounds: int) -> None:
     torch.set_num_threads(1)
-    base_model.compute_dtype = lambda _device: torch.float32
     ranks = from_environment(torch.device("cpu"))
     base = ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))
     computed = count_forward_passes()

@@ -1,0 +1,28 @@
+"""The fastest path that computes what transformers computes, for a model just loaded."""
+
+from typing import Any
+
+from torch import nn
+
+from worker.engine.decoder import Decoder, why_unsupported
+from worker.engine.head import Head
+from worker.engine.portable import PlainDecoder, PortableDecoder
+from worker.engine.text_decoder import TextDecoder
+from worker.engine.trial import try_out
+
+
+def choose_decoder(model: nn.Module, max_length: int) -> tuple[TextDecoder, str]:
+    """The decoder, and why it is not a faster one ("" for the fast path).
+
+    `max_length` is the most tokens of a row. Raises JobError where no path is right.
+    """
+    config: Any = model.config
+    quantised = getattr(model, "hf_quantizer", None) is not None
+    not_fast = "its weights are quantised" if quantised else why_unsupported(config)
+    if not_fast is None:
+        return Decoder(model), ""
+    head = Head.of(model)
+    trial = try_out(model, head, max_length)
+    if trial.reason is None:
+        return PortableDecoder(model, head, trial.linears), not_fast
+    return PlainDecoder(model, head, trial.linears), trial.reason

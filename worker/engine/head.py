@@ -1,0 +1,68 @@
+"""From final hidden states to losses, for heads that do more than multiply."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from worker.engine.loss import CHUNK_TOKENS, TokenLosses, token_losses
+
+MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's name, Falcon-H1's
+DIVISORS = ("logits_scaling",)  # Granite's
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = cap(scale · hidden · weightᵀ), where cap(x) = softcap · tanh(x / softcap) or x."""
+
+    weight_VD: Tensor
+    scale: float
+    softcap: float | None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Head":
+        """What the configuration tells; `trial.py` holds it against the model's own logits."""
+        config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+        scale = 1.0
+        for name in MULTIPLIERS:
+            scale *= getattr(config, name, None) or 1.0
+        for name in DIVISORS:
+            scale /= getattr(config, name, None) or 1.0
+        weight_VD = model.get_output_embeddings().weight  # type: ignore[operator]
+        return cls(weight_VD, scale, getattr(config, "final_logit_softcapping", None))
+
+    def scaled(self, hidden_SD: Tensor) -> Tensor:
+        """Hidden states whose product with the weight has the logits' scale."""
+        return hidden_SD if self.scale == 1 else hidden_SD * self.scale
+
+
+def head_losses(
+    hidden_SD: Tensor, head_VD: Tensor, softcap: float | None, labels_S: Tensor, weights_S: Tensor
+) -> TokenLosses:
+    """`token_losses` of the logits, or of the capped ones (Bello et al. 2016, arXiv:1611.09940)."""
+    if softcap is None:
+        return token_losses(hidden_SD, head_VD, labels_S, weights_S)
+    nll, correct = [], []
+    for start in range(0, len(labels_S), CHUNK_TOKENS):
+        chunk = slice(start, start + CHUNK_TOKENS)
+        # Computed again in the backward pass: the full logits never exist at once
+        nll_C, correct_C = checkpoint(
+            _capped, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
+        )
+        nll.append(nll_C)
+        correct.append(correct_C)
+    nll_S = torch.cat(nll)
+    return TokenLosses((nll_S * weights_S).sum(), nll_S.detach(), torch.cat(correct))
+
+
+def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
+    logits_SV = (hidden_SD @ head_VD.T).float()
+    return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
+
+
+def _capped(hidden_CD: Tensor, head_VD: Tensor, softcap: float, labels_C: Tensor) -> tuple[Tensor, Tensor]:
+    logits_CV = capped_logits(hidden_CD, head_VD, softcap)
+    return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

@@ -1,0 +1,57 @@
+"""A base model's weights into memory, frozen, in the precision that the catalog declares."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from core.catalog import BaseModelEntry
+from core.errors import JobError
+from worker.engine.quantisation import make_trainable, quantization_config
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def declared_dtype(entry: BaseModelEntry, device: torch.device) -> torch.dtype:
+    """The type that is computed in; `auto` follows the device."""
+    return compute_dtype(device) if entry.dtype == "auto" else DTYPES[entry.dtype]
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies it, else fp32: emulated bf16 is many times slower."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_model(entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Raises JobError where transformers cannot load the model, its weights are quantised already, or
+    bitsandbytes is missing."""
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if entry.quantization is not None:
+        config = quantization_config(entry.quantization, dtype, entry.id)
+        options |= {"quantization_config": config, "device_map": {"": device}}
+    try:
+        if hasattr(AutoConfig.from_pretrained(folder), "quantization_config"):
+            raise _unsupported(
+                entry, "its published weights are quantised; name others, declare quantization"
+            )
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except ValueError as error:
+        raise _unsupported(entry, str(error)) from error
+    model = model.eval().requires_grad_(False)
+    if entry.quantization is not None:
+        make_trainable(model)
+        return model
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()  # lets go of the file, whose pages would stay mapped
+    return model.to(device)
+
+
+def _unsupported(entry: BaseModelEntry, reason: str) -> JobError:
+    message = f"The base model {entry.id} cannot be loaded: {reason}"
+    return JobError("unsupported_architecture", message, "model")

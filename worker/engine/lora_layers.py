@@ -1,0 +1,99 @@
+"""PEFT's LoRA layers in place, with the engine's computation on their parameters.
+
+    y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
+
+The base layer is whatever the model has there: with a bias, quantised, of any class. Each adapter works on
+its own tokens; the factors' gradients are added in place, as in `projection.py`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from worker.engine.projection import Share
+
+
+@contextmanager
+def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]]) -> Iterator[None]:
+    """Inside, the LoRA layers compute with these shares, by module name, and with nothing else.
+
+    Outside they are PEFT's again, which keeps the plain model whole.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    for name, layer in layers.items():
+        layer.forward = partial(_forward, layer.get_base_layer(), shares.get(name, ()))
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            del layer.forward
+
+
+def _forward(base_layer: nn.Module, shares: Sequence[Share], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    y: Tensor = base_layer(x, *args, **kwargs)
+    return add_low_rank(y, x, shares) if shares else y
+
+
+def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """y plus each adapter's update of its tokens; may change y. Further axes before T are taken as tokens."""
+    return _AddLowRank.apply(y_TN, x_TK, shares, *(share.low_rank.parameters.master for share in shares))
+
+
+def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """What `add_low_rank` must equal, left to autograd."""
+    for share in shares:
+        low_rank, master = share.low_rank, share.low_rank.parameters.master
+        (part,) = low_rank.parts
+        update_TN = torch.zeros_like(y_TN)
+        z_TR = x_TK[share.rows] @ low_rank.A.of(master).to(x_TK.dtype).T
+        update_TN[share.rows] = part.scale * (z_TR @ part.B.of(master).to(x_TK.dtype).T)
+        y_TN = y_TN + update_TN
+    return y_TN
+
+
+class _AddLowRank(torch.autograd.Function):
+    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself.
+
+    @staticmethod
+    def forward(ctx, y, x, shares, *_masters):  # type: ignore[no-untyped-def]
+        out = y
+        if y._is_view() or not y.is_contiguous():
+            out = y.clone(memory_format=torch.contiguous_format)  # autograd forbids to change a view here
+        else:
+            ctx.mark_dirty(y)
+        ctx.x_shape, ctx.x_dtype, ctx.shares = x.shape, x.dtype, shares
+        x_TK = x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype)
+        out_TN = out.view(-1, out.shape[-1])
+        products = []
+        for share in shares:
+            ((part,), (B_NR,)) = share.low_rank.parts, share.low_rank.Bs_NR
+            z_TR = x_TK[share.rows] @ share.low_rank.A_RK.T
+            if out.dtype == z_TR.dtype:
+                out_TN[share.rows].addmm_(z_TR, B_NR.T, alpha=part.scale)
+            else:
+                out_TN[share.rows].add_(z_TR @ B_NR.T, alpha=part.scale)
+            products.append(z_TR)
+        ctx.save_for_backward(x_TK, *products)
+        return out
+
+    @staticmethod
+    def backward(ctx, dout):  # type: ignore[no-untyped-def]
+        x_TK, *products = ctx.saved_tensors
+        dy_TN = dout.reshape(-1, dout.shape[-1]).to(x_TK.dtype)
+        dx_TK = torch.zeros_like(x_TK) if ctx.needs_input_grad[1] else None
+        for share, z_TR in zip(ctx.shares, products, strict=True):
+            low_rank = share.low_rank
+            ((part,), (B_NR,), (dB_NR,)) = low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR
+            dy = dy_TN[share.rows]
+            dz_TR = torch.mm(dy, B_NR).mul_(part.scale)
+            dB_NR.add_(dy.T @ z_TR, alpha=part.scale)
+            low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
+            if dx_TK is not None:
+                torch.mm(dz_TR, low_rank.A_RK, out=dx_TK[share.rows])
+        dx = None if dx_TK is None else dx_TK.to(ctx.x_dtype).view(ctx.x_shape)
+        return dout, dx, None, *(None for _ in ctx.shares)

@@ -1,0 +1,123 @@
+"""Attention over segments, as a function that transformers calls in the place of its own.
+
+A model under this implementation gets no mask from transformers: what each token may see follows from the
+`SegmentLayout` of the micro-batch, and from the window that the model's layer asks for.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from worker.engine.layout import Segment
+
+NAME = "tunery_segments"
+
+
+@dataclass(frozen=True)
+class SegmentLayout:
+    """The segments of a micro-batch, which cover its token axis in order, and the tokens' positions.
+
+    One layout serves all layers, and with it the masks that they share.
+    """
+
+    segments: Sequence[Segment]
+    positions_T: Tensor
+    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+
+    def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
+        """What the segment's tokens may see of keys or values: its prefix's, then its own."""
+        runs = (*segment.prefix, (segment.start, segment.end))
+        return torch.cat([x_HTE[:, start:end] for start, end in runs], dim=1)
+
+    def mask(self, segment: Segment, window: int | None) -> Tensor:
+        """True where a query of the segment sees a key of `seen`: not after it, nor `window` before it."""
+        key = (segment.start, window)
+        if key not in self._masks:
+            seen = self.seen(self.positions_T[None], segment)[0]
+            distance = self.positions_T[segment.start : segment.end, None] - seen[None]
+            visible = distance >= 0
+            self._masks[key] = visible if window is None else visible & (distance < window)
+        return self._masks[key]
+
+
+# transformers calls the function by its name and passes nothing of ours through, so the layout stands here.
+_layout: ContextVar[SegmentLayout] = ContextVar("segment_layout")
+
+
+@contextmanager
+def attending_in(layout: SegmentLayout) -> Iterator[None]:
+    """Attention inside follows this layout."""
+    token = _layout.set(layout)
+    try:
+        yield
+    finally:
+        _layout.reset(token)
+
+
+def attend(
+    _module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: [1, H, T, E], [1, J, T, E] twice -> [1, T, H, E].
+
+    `s_aux` are attention sinks, one logit per head that takes its share of the softmax and gives nothing.
+    """
+    if attention_mask is not None:
+        raise ValueError("a mask that the segments do not know of")
+    layout = _layout.get()
+    q_HTE, k_JTE, v_JTE = query[0], key[0], value[0]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    outputs = []
+    for segment in layout.segments:
+        q = q_HTE[:, segment.start : segment.end]
+        k, v = layout.seen(k_JTE, segment), layout.seen(v_JTE, segment)
+        window = sliding_window if sliding_window and sliding_window < k.shape[1] else None
+        if softcap is not None or s_aux is not None:
+            out = _explicit(q, k, v, layout.mask(segment, window), scale, softcap, s_aux)
+        else:
+            mask = layout.mask(segment, window) if segment.prefix or window else None
+            out = F.scaled_dot_product_attention(
+                q[None], k[None], v[None], mask, is_causal=mask is None, scale=scale, enable_gqa=True
+            )[0]
+        outputs.append(out.transpose(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+def _explicit(
+    q_HLE: Tensor,
+    k_JLE: Tensor,
+    v_JLE: Tensor,
+    mask_LL: Tensor,
+    scale: float,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+) -> Tensor:
+    """softmax of capped scores with a sink: what PyTorch's function cannot do."""
+    q_JGLE = q_HLE.unflatten(0, (len(k_JLE), -1))
+    scores = q_JGLE @ k_JLE[:, None].transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~mask_LL, float("-inf"))
+    if sinks_H is not None:
+        sinks = sinks_H.to(scores.dtype).view(*q_JGLE.shape[:2], 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    p = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v_JLE.dtype)
+    return (p[..., : k_JLE.shape[1]] @ v_JLE[:, None]).flatten(0, 1)
+
+
+AttentionInterface.register(NAME, attend)
