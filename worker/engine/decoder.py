@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.attention import Heads, Layout, segment_attention
-from worker.engine.elementwise import rms_norm, swiglu
+from worker.engine.elementwise import rms_norm
 from worker.engine.layout import MicroBatch
-from worker.engine.projection import Share, project
+from worker.engine.projection import Share, project, project_swiglu
 from worker.engine.text_decoder import Adapters, Path
 
 # Projections that read the same input, by the names that transformers and PEFT give them
@@ -91,16 +91,20 @@ class _Layer:
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
         x_TD = x_TD + self._project("out", attended_TD, rows, adapters)
         gate_up_TI = self._project("gate_up", rms_norm(x_TD, self._mlp_norm_D, eps), rows, adapters)
-        return x_TD + self._project("down", swiglu(gate_up_TI), rows, adapters)
+        W_NK, shares = self._weights("down", rows, adapters)
+        return x_TD + project_swiglu(gate_up_TI, W_NK, shares)
 
     def _project(self, key: str, x_TK: Tensor, rows: Mapping[str, slice], adapters: Adapters) -> Tensor:
+        return project(x_TK, *self._weights(key, rows, adapters))
+
+    def _weights(self, key: str, rows: Mapping[str, slice], adapters: Adapters) -> tuple[Tensor, list[Share]]:
         name = f"{self._name}.{key}"
         shares = [
             Share(tokens, adapters[adapter][name])
             for adapter, tokens in rows.items()
             if name in adapters[adapter]
         ]
-        return project(x_TK, self.groups[name].weight_NK, shares)
+        return self.groups[name].weight_NK, shares
 
 
 def why_unsupported(config: Any) -> str | None:

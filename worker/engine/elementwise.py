@@ -20,13 +20,24 @@ def rms_norm_plainly(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     return n.to(x_TD.dtype) * weight_D
 
 
-def swiglu(gate_up_TI: Tensor) -> Tensor:
+def swiglu_values(gate_up_TI: Tensor) -> Tensor:
     """silu(gate) · up (Shazeer 2020, arXiv:2002.05202), for gate and up side by side: [T, 2I] -> [T, I]."""
-    return _SwiGlu.apply(gate_up_TI)
+    gate, up = gate_up_TI.chunk(2, dim=-1)
+    return F.silu(gate).mul_(up)
+
+
+def swiglu_gradient(dy_TI: Tensor, gate_up_TI: Tensor) -> Tensor:
+    """Of `swiglu_values`, for gate and up side by side."""
+    gate, up = gate_up_TI.chunk(2, dim=-1)
+    dx_TI = torch.empty_like(gate_up_TI)
+    dgate, dup = dx_TI.chunk(2, dim=-1)
+    torch.mul(dy_TI, F.silu(gate), out=dup)
+    torch.ops.aten.silu_backward.grad_input(dy_TI * up, gate, grad_input=dgate)
+    return dx_TI
 
 
 def swiglu_plainly(gate_up_TI: Tensor) -> Tensor:
-    """What `swiglu` must equal, left to autograd."""
+    """What `swiglu_values` and `swiglu_gradient` must equal, left to autograd."""
     gate, up = gate_up_TI.chunk(2, dim=-1)
     return F.silu(gate) * up
 
@@ -47,21 +58,3 @@ class _RmsNorm(torch.autograd.Function):
         g = dy_TD * weight_D
         mean_T1 = (n * g).mean(-1, keepdim=True)
         return n.mul_(mean_T1).neg_().add_(g).mul_(rstd_T1).to(x_TD.dtype), None, None
-
-
-class _SwiGlu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, gate_up_TI):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(gate_up_TI)
-        gate, up = gate_up_TI.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
-
-    @staticmethod
-    def backward(ctx, dy_TI):  # type: ignore[no-untyped-def]
-        (gate_up_TI,) = ctx.saved_tensors
-        gate, up = gate_up_TI.chunk(2, dim=-1)
-        dx_TI = torch.empty_like(gate_up_TI)
-        dgate, dup = dx_TI.chunk(2, dim=-1)
-        torch.mul(dy_TI, F.silu(gate), out=dup)
-        torch.ops.aten.silu_backward.grad_input(dy_TI * up, gate, grad_input=dgate)
-        return dx_TI

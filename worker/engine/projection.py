@@ -15,6 +15,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from worker.engine.elementwise import swiglu_gradient, swiglu_values
+
 
 class FlatParameters:
     """All parameters of one adapter in one tensor: fp32 to optimise, a copy in the type that is computed in.
@@ -87,6 +89,12 @@ def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     return _Projection.apply(x_TK, W_NK, shares, *(share.low_rank.parameters.master for share in shares))
 
 
+def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """`project(swiglu(gate_up_TI), W_NK, shares)`, without keeping what lies between."""
+    masters = (share.low_rank.parameters.master for share in shares)
+    return _SwiGluProjection.apply(gate_up_TI, W_NK, shares, *masters)
+
+
 def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """What `project` must equal, left to autograd."""
     y_TN = x_TK @ W_NK.T
@@ -106,14 +114,7 @@ class _Projection(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x_TK, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN = x_TK @ W_NK.T
-        products = []
-        for share in shares:
-            low_rank = share.low_rank
-            z_TR = x_TK[share.rows] @ low_rank.A_RK.T
-            for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
-                y_TN[share.rows, part.columns].addmm_(z_TR[:, part.ranks], B_NR.T, alpha=part.scale)
-            products.append(z_TR)
+        y_TN, products = _forward(x_TK, W_NK, shares)
         ctx.shares = shares
         ctx.save_for_backward(x_TK, W_NK, *products)
         return y_TN
@@ -122,14 +123,52 @@ class _Projection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         x_TK, W_NK, *products = ctx.saved_tensors
         dx_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
-        for share, z_TR in zip(ctx.shares, products, strict=True):
-            low_rank = share.low_rank
-            dz_TR = torch.empty_like(z_TR)
-            for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True):
-                dy = dy_TN[share.rows, part.columns]
-                dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
-                dB_NR.add_(dy.T @ z_TR[:, part.ranks], alpha=part.scale)
-            low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
-            if dx_TK is not None:
-                dx_TK[share.rows].addmm_(dz_TR, low_rank.A_RK)
+        _backward(dy_TN, x_TK, dx_TK, ctx.shares, products)
         return dx_TK, None, None, *(None for _ in ctx.shares)
+
+
+class _SwiGluProjection(torch.autograd.Function):
+    # Of `project(swiglu(...))`: what goes in is computed again instead of saved; it is the widest activation
+
+    @staticmethod
+    def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
+        y_TN, products = _forward(swiglu_values(gate_up_TI), W_NK, shares)
+        ctx.shares = shares
+        ctx.save_for_backward(gate_up_TI, W_NK, *products)
+        return y_TN
+
+    @staticmethod
+    def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
+        gate_up_TI, W_NK, *products = ctx.saved_tensors
+        dx_TK = dy_TN @ W_NK
+        _backward(dy_TN, swiglu_values(gate_up_TI), dx_TK, ctx.shares, products)
+        return swiglu_gradient(dx_TK, gate_up_TI), None, None, *(None for _ in ctx.shares)
+
+
+def _forward(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> tuple[Tensor, list[Tensor]]:
+    """y_TN, and the rank-R product of each share."""
+    y_TN = x_TK @ W_NK.T
+    products = []
+    for share in shares:
+        low_rank = share.low_rank
+        z_TR = x_TK[share.rows] @ low_rank.A_RK.T
+        for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
+            y_TN[share.rows, part.columns].addmm_(z_TR[:, part.ranks], B_NR.T, alpha=part.scale)
+        products.append(z_TR)
+    return y_TN, products
+
+
+def _backward(
+    dy_TN: Tensor, x_TK: Tensor, dx_TK: Tensor | None, shares: Sequence[Share], products: Sequence[Tensor]
+) -> None:
+    """Add the factors' gradients, and their part in dx_TK, where they stand."""
+    for share, z_TR in zip(shares, products, strict=True):
+        low_rank = share.low_rank
+        dz_TR = torch.empty_like(z_TR)
+        for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True):
+            dy = dy_TN[share.rows, part.columns]
+            dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
+            dB_NR.add_(dy.T @ z_TR[:, part.ranks], alpha=part.scale)
+        low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
+        if dx_TK is not None:
+            dx_TK[share.rows].addmm_(dz_TR, low_rank.A_RK)

@@ -35,13 +35,26 @@ def assert_twins_agree(
         assert relative_difference(ours, theirs) < TOLERANCE[dtype]
 
 
+PROJECTIONS = {
+    "alone": (projection.project, projection.project_plainly, 32),
+    "of SwiGLU": (
+        projection.project_swiglu,
+        lambda x, W, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W, shares),
+        64,
+    ),
+}
+
+
 @DTYPES
-def test_projection_with_two_adapters_on_their_own_rows(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("fast", "plain", "width"), PROJECTIONS.values(), ids=PROJECTIONS)
+def test_projection_with_two_adapters_on_their_own_rows(
+    dtype: torch.dtype, fast: Callable[..., Tensor], plain: Callable[..., Tensor], width: int
+) -> None:
     """The first adapts two of the group's three projections, with different ranks, the second one."""
     outcomes = []
-    for function in (projection.project, projection.project_plainly):
+    for function in (fast, plain):
         torch.manual_seed(0)
-        x = torch.randn(50, 32).to(dtype).requires_grad_()
+        x = torch.randn(50, width).to(dtype).requires_grad_()
         W = torch.randn(24, 32).to(dtype)
         first, second = (projection.FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
         A = projection.Place(0, (6, 32))
@@ -57,10 +70,10 @@ def test_projection_with_two_adapters_on_their_own_rows(dtype: torch.dtype) -> N
         y = function(x, W, shares)
         y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
         outcomes.append([y, x.grad, first.gradient, second.gradient])
-    for ours, plain in zip(*outcomes, strict=True):
+    for ours, theirs in zip(*outcomes, strict=True):
         assert ours is not None
-        assert plain is not None
-        assert relative_difference(ours, plain) < TOLERANCE[dtype]
+        assert theirs is not None
+        assert relative_difference(ours, theirs) < TOLERANCE[dtype]
 
 
 @DTYPES
@@ -98,12 +111,6 @@ def test_rms_norm(dtype: torch.dtype) -> None:
         lambda x: elementwise.rms_norm_plainly(x, weight, 1e-5),
         torch.randn(20, 48).to(dtype),
     )
-
-
-@DTYPES
-def test_swiglu(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    assert_twins_agree(dtype, elementwise.swiglu, elementwise.swiglu_plainly, torch.randn(20, 64).to(dtype))
 
 
 @DTYPES
