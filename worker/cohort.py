@@ -38,6 +38,10 @@ class Cohort:
         return sum(job.state_bytes for job in self.jobs)
 
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
+        """Take in a claimed job. Where the same one is here still, under an older fence, that one leaves: its
+        lease was lost, which its reporter has not noticed yet."""
+        for former in [held for held in self.jobs if held.lease.job_id == job.lease.job_id]:
+            self._leave(former)
         self.jobs.append(job)
         self._guard(job, prepare)
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from sqlalchemy import update
 
 from core import lifecycle
 from core.embedded import EmbeddedServers
@@ -124,6 +123,20 @@ def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
     assert len(stack.runs(stays)) == 1
 
 
+def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
+    """Before its first step it is paused at once, and may be claimed again before its trainer has noticed."""
+    jobs = stack.tenant.openai.fine_tuning.jobs
+    stays, hasty = create(stack, LONG), create(stack, LONG)
+    wait_for(lambda: stack.runs(hasty), 30)
+    jobs.pause(hasty)
+    stack.wait_for_status(hasty, "paused")
+    jobs.resume(hasty)
+    wait_for(lambda: len(stack.runs(hasty)) == 2, 30)
+    for job_id in (stays, hasty):
+        stack.wait_for_step(job_id)
+    assert len(stack.runs(stays)) == 1
+
+
 def test_a_job_that_turns_non_finite_fails_alone(stack: Stack) -> None:
     stays = create(stack, LONG)
     stack.wait_for_step(stays)
@@ -202,9 +215,14 @@ def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path:
 def test_a_specification_that_cannot_be_read_fails_its_job_alone(stack: Stack) -> None:
     stays = create(stack, LONG)
     stack.wait_for_step(stays)
-    unreadable = create(stack, SHORT)
+    unreadable = create(stack, LONG)
+    stack.tenant.openai.fine_tuning.jobs.pause(unreadable)
+    stack.wait_for_status(unreadable, "paused")
     with stack.sessions.begin() as session:
-        session.execute(update(Job).where(Job.id == unreadable).values(spec={"of": "another version"}))
+        job = session.get_one(Job, unreadable)
+        job.spec = {"of": "another version"}
+        session.flush()
+        lifecycle.resume(session, job)
     ended = wait_for(lambda: (job := stack.job(unreadable)).status == "failed" and job, 30)
     assert ended.error["code"] == "internal_error"
     assert len(stack.runs(stays)) == 1

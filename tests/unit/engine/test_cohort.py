@@ -111,6 +111,17 @@ def test_a_round_is_abandoned_when_its_last_job_leaves(
     assert (job.looks, job.member.step) == (MIDDLE, 0)
 
 
+def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBase) -> None:
+    former, stays = Job(base, "job"), Job(base, "stays")
+    cohort = cohort_of(former, stays)
+    again = []
+    claimed: Any = SimpleNamespace(lease=SimpleNamespace(job_id="job"))
+    cohort.add(claimed, prepare=lambda: again.append(Job(base, "job")))  # the name must be free by now
+    assert former.ended == "left"
+    assert cohort.jobs == [stays, claimed]
+    assert again
+
+
 def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
     stays, bursts = Job(base, "stays"), Job(base, "bursts")
     with torch.no_grad():
