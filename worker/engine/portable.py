@@ -102,8 +102,7 @@ def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Se
     axes = []
     for segment in segments:
         if (segment.start, segment.end) not in inner:
-            runs = (*segment.prefix, (segment.start, segment.end))
-            axes.append((segment, torch.cat([torch.arange(*run, device=device) for run in runs])))
+            axes.append((segment, torch.cat([torch.arange(*run, device=device) for run in segment.seen])))
     return axes
 
 

@@ -33,8 +33,7 @@ class SegmentLayout:
 
     def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
         """What the segment's tokens may see of keys or values: its prefix's, then its own."""
-        runs = (*segment.prefix, (segment.start, segment.end))
-        return torch.cat([x_HTE[:, start:end] for start, end in runs], dim=1)
+        return torch.cat([x_HTE[:, start:end] for start, end in segment.seen], dim=1)
 
     def mask(self, segment: Segment, window: int | None) -> Tensor:
         """True where a query of the segment sees a key of `seen`: not after it, nor `window` before it."""
