@@ -20,7 +20,7 @@ from measuring import Row as ChatRow
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
 from core.settings import Settings
-from worker.data.pack import Share, pack
+from worker.data.pack import Share, pack_waves
 from worker.data.render import Row, render
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase, choose_device
@@ -107,5 +107,6 @@ def computed_tokens(
     total = 0
     for batches in zip_longest(*jobs, fillvalue=()):
         shares = [Share(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
-        total += sum(len(batch.tokens_T) for batch in pack(shares, max_step_tokens, base.device))
+        waves = pack_waves(shares, max_step_tokens, base.device, base.lanes.count)
+        total += sum(len(batch.tokens_T) for wave in waves for batch in wave)
     return total

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(
         120, gt=0, description="Longest stretch of training without a checkpoint"
     )
-    max_step_tokens: int = Field(1280, ge=64, description="Tokens computed at once; bounds activation memory")
+    max_step_tokens: int = Field(2560, ge=64, description="Tokens computed at once; bounds activation memory")
     cohort_jobs: int = Field(16, ge=1, description="Most jobs that one trainer trains together")
     cohort_bytes: int = Field(
         4 * 1024**3, ge=0, description="Most memory of their adapters, gradients and moments, bytes"

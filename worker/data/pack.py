@@ -7,7 +7,7 @@ step, and so the cut into micro-batches, follows their content.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +18,7 @@ from worker.data.render import Row
 from worker.engine.layout import MicroBatch, Run, Segment
 
 MIN_SHARED = 16  # tokens; a shorter common beginning costs more in small products than it saves
+WIDE_EFFICIENCY = 0.85  # of all threads on one axis, over that of each on its own: measured on two cores
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class _Placed:
         return len(self.row.tokens_L) - self.common
 
 
+Groups = list[list[_Placed]]
+
+
 def pack(
     shares: Sequence[Share], max_tokens: int, device: torch.device, multiple: int = 1
 ) -> Iterator[MicroBatch]:
@@ -50,17 +54,70 @@ def pack(
     As few as possible, of like size, since products of a small rest would be inefficient, and where the rows
     allow it a multiple of `multiple`, for as many ranks.
     """
+    for (batch,) in pack_waves(shares, max_tokens, device, 1, multiple):
+        yield batch
+
+
+def pack_waves(
+    shares: Sequence[Share], max_tokens: int, device: torch.device, lanes: int, multiple: int = 1
+) -> Iterator[list[MicroBatch]]:
+    """The micro-batches in waves of one or of up to `lanes`, with at most `max_tokens` tokens in a wave.
+
+    A wave of one is for all lanes together. Beginnings are laid anew in every micro-batch, and the lanes wait
+    for the longest; where that costs more than lanes gain, each wave has one.
+    """
     rows = [placed for share in shares for placed in _ordered(share)]
-    fewest = len(_cut(rows, max_tokens))
+    waves = [[group] for group in _even(rows, max_tokens, multiple)]
+    if lanes > 1:
+        side_by_side = _side_by_side(rows, max_tokens // lanes, lanes, multiple)
+        if lanes * sum(_tokens(wave[0]) for wave in side_by_side) * WIDE_EFFICIENCY < sum(
+            _tokens(wave[0]) for wave in waves
+        ):
+            waves = side_by_side
+    for wave in waves:
+        yield [_lay(group, device) for group in wave]
+
+
+def _side_by_side(rows: Sequence[_Placed], limit: int, lanes: int, multiple: int) -> list[Groups]:
+    """Waves of `lanes` groups of like size, the longest of a wave first."""
+    groups = _even(rows, limit, lanes * multiple)
+    if rows[0].share is rows[-1].share:  # of several jobs, each would be in every group: small products
+        groups = min(groups, _spread(rows, len(groups)), key=lambda groups: max(map(_tokens, groups)))
+    groups.sort(key=_tokens, reverse=True)
+    return [groups[start : start + lanes] for start in range(0, len(groups), lanes)]
+
+
+def _even(rows: Sequence[_Placed], limit: int, multiple: int) -> Groups:
+    """As few groups of at most `limit` tokens as hold the rows, of like size; if possible a multiple."""
+    fewest = len(_cut(rows, limit))
     fewest = -(-fewest // multiple) * multiple
-    limit = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
-    for group in _cut(rows, limit):
-        yield _lay(group, device)
+    lowest = bisect_left(range(limit), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
+    return _cut(rows, lowest)
 
 
-def _cut(rows: Sequence[_Placed], limit: int) -> list[list[_Placed]]:
+def _spread(rows: Sequence[_Placed], count: int) -> Groups:
+    """At most `count` groups, each row in the shortest one, long rows first: more even than neighbours are."""
+    groups: list[list[int]] = [[] for _ in range(count)]
+    lengths = [0] * count
+    for index in sorted(range(len(rows)), key=lambda index: -len(rows[index].row.tokens_L)):
+        shortest = lengths.index(min(lengths))
+        groups[shortest].append(index)
+        lengths[shortest] += len(rows[index].row.tokens_L)
+    return [_picked(rows, sorted(group)) for group in groups if group]
+
+
+def _picked(rows: Sequence[_Placed], indices: Sequence[int]) -> list[_Placed]:
+    """Some of the rows. In their order, two have in common the least that neighbours between them have."""
+    pairs = pairwise([indices[0], *indices])
+    return [
+        replace(rows[here], common=min((placed.common for placed in rows[before + 1 : here + 1]), default=0))
+        for before, here in pairs
+    ]
+
+
+def _cut(rows: Sequence[_Placed], limit: int) -> Groups:
     """Groups of neighbours, each filled up to `limit` tokens; each lays its beginning anew."""
-    groups: list[list[_Placed]] = []
+    groups: Groups = []
     tokens = 0
     for placed in rows:
         tokens += placed.own
@@ -69,6 +126,11 @@ def _cut(rows: Sequence[_Placed], limit: int) -> list[list[_Placed]]:
             tokens = len(placed.row.tokens_L)
         groups[-1].append(placed)
     return groups
+
+
+def _tokens(group: Sequence[_Placed]) -> int:
+    """On the axis of a micro-batch, which lays the first row whole."""
+    return group[0].common + sum(placed.own for placed in group)
 
 
 def _ordered(share: Share) -> list[_Placed]:

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,15 +53,23 @@ class TrainableAdapter:
             for parameter in (getattr(modules[module], part)[name].weight for module in columns)
         ]
         self._refuse_others(ordered)
-        self.parameters = FlatParameters(torch.cat([p.data.flatten() for p in ordered]), base.dtype)
-        self.low_ranks: dict[str, LowRank] = {}
+        lanes = range(base.lanes.count)
+        self.parameters = FlatParameters(
+            torch.cat([p.data.flatten() for p in ordered]), base.dtype, len(lanes)
+        )
+        self._low_ranks: list[dict[str, LowRank]] = [{} for _ in lanes]
         start = 0
         for group_name, columns in targets:
             if columns:
                 layers = [modules[module] for module in columns]
-                low_rank = self._place(start, layers, list(columns.values()))
-                self.low_ranks[group_name] = low_rank
-                start = low_rank.parts[-1].B.stop
+                A, parts = self._place(start, layers, list(columns.values()))
+                for lane in lanes:
+                    self._low_ranks[lane][group_name] = LowRank(self.parameters, A, parts, lane)
+                start = parts[-1].B.stop
+
+    def low_ranks(self, lane: int = 0) -> Mapping[str, LowRank]:
+        """The factors by the name of their group of projections, with the lane's gradient."""
+        return self._low_ranks[lane]
 
     @property
     def config(self) -> LoraConfig:
@@ -94,7 +102,7 @@ class TrainableAdapter:
         """Take the adapter off the base model."""
         self._base.detach(self.name)
 
-    def _place(self, start: int, layers: Sequence[Any], columns: Sequence[slice]) -> LowRank:
+    def _place(self, start: int, layers: Sequence[Any], columns: Sequence[slice]) -> tuple[Place, list[Part]]:
         """A group's factors in the flat tensor, from `start`: first every A, then every B."""
         ranks, parts = 0, []
         As = [layer.lora_A[self.name].weight for layer in layers]
@@ -107,7 +115,7 @@ class TrainableAdapter:
             _make_view(b, B, self.parameters)
             parts.append(Part(output, slice(ranks, ranks + a.shape[0]), B, float(layer.scaling[self.name])))
             ranks, place = ranks + a.shape[0], B.stop
-        return LowRank(self.parameters, A, parts)
+        return A, parts
 
     def _refuse_others(self, known: Sequence[nn.Parameter]) -> None:
         """Raises JobError where PEFT made parameters that the engine would not train."""

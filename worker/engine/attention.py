@@ -51,6 +51,8 @@ class Layout:
         self.segments = segments
         self.heads = heads
         self.cos_TE, self.sin_TE = cos_TE, sin_TE
+        half = heads.size // 2
+        self.signed_sin_TE = torch.cat([-sin_TE[:, :half], sin_TE[:, half:]], dim=1)
 
     @cached_property
     def bundles(self) -> list[tuple[Bundle, Tensor]]:
@@ -103,7 +105,9 @@ class _SegmentAttention(torch.autograd.Function):
         q_JTGE, k_JTE, v_JTE, *saved = ctx.saved_tensors
         layout = ctx.layout
         dout_JTGE = _queries_by_heads(dout_TD, layout.heads)
-        dq_JTGE = torch.empty_like(q_JTGE)
+        dqkv_TN = dout_TD.new_empty(dout_TD.shape[0], layout.heads.value_columns.stop)
+        dqk_TD = dout_TD.new_empty(dout_TD.shape[0], layout.heads.key_columns.stop)
+        dq_JTGE = _queries_by_heads(dqk_TD[:, layout.heads.query_columns], layout.heads)
         # In fp32, since every piece that sees a key adds to its gradient
         dk_JTE, dv_JTE = k_JTE.new_zeros(2, *k_JTE.shape, dtype=torch.float32)
         for (one, mask), p in zip(layout.bundles, saved, strict=True):
@@ -111,12 +115,15 @@ class _SegmentAttention(torch.autograd.Function):
             if p is None:
                 p = _probabilities(q, k, mask, ctx.scale)
             do = _gather_queries(dout_JTGE, one)
-            dp = torch.bmm(do, v.transpose(1, 2))
-            ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scale)
+            dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=ctx.scale)
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
             _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
             _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
             _scatter_queries(torch.bmm(ds, k), dq_JTGE, one)
-        return _from_heads(dq_JTGE, dk_JTE, dv_JTE, layout), None, None
+        _keys_by_heads(dqk_TD[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
+        _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
+        _rotate(dqk_TD, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
+        return dqkv_TN, None, None
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -180,22 +187,13 @@ def _keys_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
 
 def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated queries [J, T, G, E] and keys [J, T, E], and values [J, T, E]."""
-    q, k, v = _parts_by_heads(qkv_TN, layout.heads)
-    q_JTGE, k_JTE = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k))
-    _rotate(q, q_JTGE, layout)
-    _rotate(k, k_JTE, layout)
-    return q_JTGE, k_JTE, v.contiguous()
-
-
-def _from_heads(dq_JTGE: Tensor, dk_JTE: Tensor, dv_JTE: Tensor, layout: Layout) -> Tensor:
-    """The gradient of `_by_heads`'s input."""
     heads = layout.heads
-    dqkv_TN = dq_JTGE.new_empty(dq_JTGE.shape[1], heads.value_columns.stop)
-    dq, dk, dv = _parts_by_heads(dqkv_TN, heads)
-    _rotate(dq_JTGE, dq, layout, back=True)
-    _rotate(dk_JTE.to(dq_JTGE.dtype), dk, layout, back=True)
-    dv.copy_(dv_JTE)
-    return dqkv_TN
+    turned_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
+    _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TD, layout)
+    q = _queries_by_heads(turned_TD[:, heads.query_columns], heads)
+    k = _keys_by_heads(turned_TD[:, heads.key_columns], heads)
+    v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
+    return q.contiguous(), k.contiguous(), v.contiguous()
 
 
 def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
@@ -207,17 +205,17 @@ def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tenso
     )
 
 
-def _rotate(x: Tensor, out: Tensor, layout: Layout, back: bool = False) -> None:
-    """Write x, [J, T, ..., E], rotated by the tokens' positions, or back, to `out`.
+def _rotate(x_TD: Tensor, out_TD: Tensor, layout: Layout, back: bool = False) -> None:
+    """Write x_TD, heads side by side, rotated by the tokens' positions, or back, to `out_TD`.
 
-    Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them.
+    Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them. A head is
+    turned whole: PyTorch takes vector instructions only for rows that are longer than half a head.
     """
-    half = layout.heads.size // 2
-    axes = [len(layout.cos_TE), *[1] * (x.dim() - 3), half]
-    cos, sin = layout.cos_TE[:, :half].view(axes), layout.sin_TE[:, :half].view(axes)
-    sign = 1 if back else -1
-    torch.mul(x[..., :half], cos, out=out[..., :half]).addcmul_(x[..., half:], sin, value=sign)
-    torch.mul(x[..., half:], cos, out=out[..., half:]).addcmul_(x[..., :half], sin, value=-sign)
+    size = layout.heads.size
+    x_THE, out_THE = x_TD.unflatten(1, (-1, size)), out_TD.unflatten(1, (-1, size))
+    swapped_THE = x_THE.roll(size // 2, dims=-1)
+    torch.mul(x_THE, layout.cos_TE[:, None], out=out_THE)
+    out_THE.addcmul_(swapped_THE, layout.signed_sin_TE[:, None], value=-1 if back else 1)
 
 
 def _rotate_plainly(x_HTE: Tensor, layout: Layout) -> Tensor:

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from worker.engine.choose import choose_decoder
+from worker.engine.lanes import Lanes, lanes_for
 from worker.engine.loading import declared_dtype, load_model
 from worker.engine.portable import is_text_only
 
@@ -30,6 +31,7 @@ class ResidentBase:
         self.model = load_model(entry, folder, device, self.dtype)
         self.text_only = is_text_only(self.model)
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length)
+        self.lanes = Lanes(lanes_for(device) if self.decoder.path == "fast" else 1)
         self._peft: PeftModel | None = None
 
     @property

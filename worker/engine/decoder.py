@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from worker.engine.attention import Heads, Layout, segment_attention
 from worker.engine.elementwise import rms_norm
 from worker.engine.layout import MicroBatch
-from worker.engine.projection import Share, project, project_swiglu
+from worker.engine.projection import Share, project, project_norm, project_swiglu
 from worker.engine.text_decoder import Adapters, Path
 
 # Projections that read the same input, by the names that transformers and PEFT give them
@@ -84,18 +84,14 @@ class _Layer:
     def forward(  # type: ignore[no-untyped-def]
         self, x_TD, rows, adapters, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
-        qkv_TN = self._project("qkv", rms_norm(x_TD, self._input_norm_D, eps), rows, adapters)
+        qkv_TN = project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", rows, adapters))
         attended_TD = segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
             rows = _rows_among(supervised_S, rows)
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + self._project("out", attended_TD, rows, adapters)
-        gate_up_TI = self._project("gate_up", rms_norm(x_TD, self._mlp_norm_D, eps), rows, adapters)
-        W_NK, shares = self._weights("down", rows, adapters)
-        return x_TD + project_swiglu(gate_up_TI, W_NK, shares)
-
-    def _project(self, key: str, x_TK: Tensor, rows: Mapping[str, slice], adapters: Adapters) -> Tensor:
-        return project(x_TK, *self._weights(key, rows, adapters))
+        x_TD = x_TD + project(attended_TD, *self._weights("out", rows, adapters))
+        gate_up_TI = project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", rows, adapters))
+        return x_TD + project_swiglu(gate_up_TI, *self._weights("down", rows, adapters))
 
     def _weights(self, key: str, rows: Mapping[str, slice], adapters: Adapters) -> tuple[Tensor, list[Share]]:
         name = f"{self._name}.{key}"
@@ -126,7 +122,8 @@ def why_unsupported(config: Any) -> str | None:
 def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> Group:
     """One matrix for projections of the same input; the model's own parameters become views of it."""
     parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
-    merged_NK = torch.cat([parameter.data for parameter in parameters.values()])
+    # A matrix of [K, N] in memory: its products with the gradient are the faster ones on a CPU
+    merged_NK = torch.cat([parameter.data for parameter in parameters.values()]).T.contiguous().T
     columns, start = {}, 0
     for name, parameter in parameters.items():
         columns[name] = slice(start, start + parameter.shape[0])

@@ -26,35 +26,44 @@ def swiglu_values(gate_up_TI: Tensor) -> Tensor:
     return F.silu(gate).mul_(up)
 
 
-def swiglu_gradient(dy_TI: Tensor, gate_up_TI: Tensor) -> Tensor:
-    """Of `swiglu_values`, for gate and up side by side."""
+def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor) -> tuple[Tensor, Tensor]:
+    """The values and, for gate and up side by side, the gradient: what the backward pass needs of both."""
     gate, up = gate_up_TI.chunk(2, dim=-1)
     dx_TI = torch.empty_like(gate_up_TI)
     dgate, dup = dx_TI.chunk(2, dim=-1)
-    torch.mul(dy_TI, F.silu(gate), out=dup)
+    activated_TI = F.silu(gate)
+    torch.mul(dy_TI, activated_TI, out=dup)
     torch.ops.aten.silu_backward.grad_input(dy_TI * up, gate, grad_input=dgate)
-    return dx_TI
+    return activated_TI.mul_(up), dx_TI
 
 
 def swiglu_plainly(gate_up_TI: Tensor) -> Tensor:
-    """What `swiglu_values` and `swiglu_gradient` must equal, left to autograd."""
+    """What `swiglu_values` and `swiglu_again` must equal, left to autograd."""
     gate, up = gate_up_TI.chunk(2, dim=-1)
     return F.silu(gate) * up
+
+
+def rms_norm_values(x_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm's values, and 1 / sqrt(mean(x²) + eps) in fp32, [T, 1]."""
+    norm_T1 = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True, dtype=torch.float32)
+    rstd_T1 = norm_T1.square_().div_(x_TD.shape[-1]).add_(eps).rsqrt_()
+    return (x_TD * rstd_T1).to(x_TD.dtype).mul_(weight_D), rstd_T1
+
+
+def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Tensor) -> Tensor:
+    """With g = dy · weight:  dx = rstd g − x rstd³ mean(g x)."""
+    x, g = x_TD.float(), dy_TD * weight_D.float()
+    mean_T1 = torch.linalg.vecdot(g, x).unsqueeze(-1).mul_(rstd_T1.pow(3)).div_(x.shape[-1])
+    return (x * mean_T1).neg_().addcmul_(g, rstd_T1).to(x_TD.dtype)
 
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_TD, weight_D, eps):  # type: ignore[no-untyped-def]
-        norm_T1 = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True, dtype=torch.float32)
-        rstd_T1 = norm_T1.square_().div_(x_TD.shape[-1]).add_(eps).rsqrt_()
+        y_TD, rstd_T1 = rms_norm_values(x_TD, weight_D, eps)
         ctx.save_for_backward(x_TD, weight_D, rstd_T1)
-        return (x_TD * rstd_T1).to(x_TD.dtype).mul_(weight_D)
+        return y_TD
 
     @staticmethod
     def backward(ctx, dy_TD):  # type: ignore[no-untyped-def]
-        x_TD, weight_D, rstd_T1 = ctx.saved_tensors
-        # n = x·rstd, g = dy·weight:  dx = rstd (g − n mean(g n))
-        n = x_TD * rstd_T1
-        g = dy_TD * weight_D
-        mean_T1 = (n * g).mean(-1, keepdim=True)
-        return n.mul_(mean_T1).neg_().add_(g).mul_(rstd_T1).to(x_TD.dtype), None, None
+        return rms_norm_gradient(dy_TD, *ctx.saved_tensors), None, None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from core.errors import JobError
-from worker.data.pack import Share, pack
+from worker.data.pack import Share, pack_waves
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
@@ -36,19 +36,26 @@ def train_round(
     adapters = [member.adapter for member in members]
     for adapter in adapters:
         adapter.parameters.refresh()
+
+    def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
+        losses = _forward(base, batch, adapters, lane)
+        losses.total.backward()
+        return losses
+
     abandoned = ranks.any(abandon())
-    for batch in ranks.part(list(pack(shares, max_tokens, base.device, ranks.size))):
+    waves = list(pack_waves(shares, max_tokens, base.device, base.lanes.count, ranks.size))
+    for wave in ranks.part(waves):
         abandoned = abandoned or (ranks.size == 1 and abandon())
         if abandoned:
             break
-        losses = _forward(base, batch, adapters)
-        losses.total.backward()
-        totals.add(batch, losses)
+        for batch, losses in zip(wave, base.lanes.map(forward_and_backward, wave), strict=True):
+            totals.add(batch, losses)
     if abandoned:
         for member in members:
             member.forget_gradient()
         return {}
     for adapter in adapters:
+        adapter.parameters.gather()
         ranks.sum(adapter.parameters.gradient)
     ranks.sum(totals.sums_A3)
     means = totals.evaluations()
@@ -67,14 +74,22 @@ def evaluate(
     adapter.parameters.refresh()
     totals = Totals([adapter.name], base.device)
     share = Share(adapter.name, rows, 0.0)
-    for batch in ranks.part(list(pack([share], max_tokens, base.device, ranks.size))):
-        totals.add(batch, _forward(base, batch, [adapter]))
+
+    @torch.no_grad()  # a lane's thread does not know of the one above
+    def forward(lane: int, batch: MicroBatch) -> TokenLosses:
+        return _forward(base, batch, [adapter], lane)
+
+    for wave in ranks.part(list(pack_waves([share], max_tokens, base.device, base.lanes.count, ranks.size))):
+        for batch, losses in zip(wave, base.lanes.map(forward, wave), strict=True):
+            totals.add(batch, losses)
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
 
 
-def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter]) -> TokenLosses:
-    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks for adapter in adapters})
+def _forward(
+    base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter], lane: int
+) -> TokenLosses:
+    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
     decoder = base.decoder
     return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 

@@ -125,7 +125,7 @@ class Member:
 
     def forget_gradient(self) -> None:
         """Drop what an abandoned round has gathered."""
-        self.adapter.parameters.gradient.zero_()
+        self.adapter.parameters.forget_gradient()
 
     def rows_after(self, step: int) -> list[Row]:
         """The batch that follows the first `step` steps."""

@@ -7,7 +7,8 @@ from torch import nn
 
 from core.jobspec import LoraAdapter
 
-OPTIMIZED_BYTES = 4 * 4  # fp32: the parameter, its gradient, AdamW's two moments
+OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
+GRADIENT_BYTES = 4  # fp32, for each lane
 
 Shapes = Mapping[str, tuple[int, int]]
 """(inputs K, outputs N) of a model's projections, by module name."""
@@ -22,18 +23,19 @@ def projection_shapes(model: nn.Module) -> Shapes:
     }
 
 
-def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype) -> int:
-    """Bytes of an adapter's parameters, gradients and moments on a base that computes in `dtype`.
+def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype, lanes: int) -> int:
+    """Bytes of an adapter's parameters, gradients and moments on a base that computes in `dtype` in `lanes`.
 
         P = Σ r (K + N)   over the adapted projections: A is [r, K], B is [N, r]
-        bytes = 16 P, and dtype's size times P for the copy that is computed with, unless dtype is fp32
+        bytes = (12 + 4 lanes) P, and dtype's size times P for the copy that is computed with, unless dtype is
+        fp32
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
     adapted = [shape for name, shape in shapes.items() if _is_adapted(name, adapter)]
     parameters = sum(adapter.r * (inputs + outputs) for inputs, outputs in adapted)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
-    return parameters * (OPTIMIZED_BYTES + copy)
+    return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
 
 
 def _is_adapted(name: str, adapter: LoraAdapter) -> bool:

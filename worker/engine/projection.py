@@ -15,25 +15,35 @@ from math import prod
 import torch
 from torch import Tensor
 
-from worker.engine.elementwise import swiglu_gradient, swiglu_values
+from worker.engine.elementwise import rms_norm_gradient, rms_norm_values, swiglu_again, swiglu_values
 
 
 class FlatParameters:
     """All parameters of one adapter in one tensor: fp32 to optimise, a copy in the type that is computed in.
 
-    `master.grad` gathers the gradient. One tensor instead of hundreds makes clipping, the optimizer and the
-    copy a few operations.
+    `master.grad` gathers the gradient; each lane adds to one of its own, `gradients`, of which it is the first.
+    One tensor instead of hundreds makes clipping, the optimizer and the copy a few operations.
     """
 
-    def __init__(self, values: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, values: Tensor, dtype: torch.dtype, lanes: int = 1) -> None:
         self.master = values.float().requires_grad_()
-        self.master.grad = torch.zeros_like(self.master)
+        self.gradients = [torch.zeros_like(values, dtype=torch.float32) for _ in range(lanes)]
+        self.master.grad = self.gradients[0]
         self.low = self.master.detach() if dtype == torch.float32 else self.master.detach().to(dtype)
 
     @property
     def gradient(self) -> Tensor:
-        assert self.master.grad is not None
-        return self.master.grad
+        return self.gradients[0]
+
+    def gather(self) -> None:
+        """Bring the lanes' gradients into the first, in the lanes' order."""
+        for gradient in self.gradients[1:]:
+            self.gradient.add_(gradient)
+            gradient.zero_()
+
+    def forget_gradient(self) -> None:
+        for gradient in self.gradients:
+            gradient.zero_()
 
     def refresh(self) -> None:
         """Compute with the present values from here on."""
@@ -67,13 +77,17 @@ class Part:
 
 
 class LowRank:
-    """One adapter's factors on a group of projections of one input. A is [ΣR, K], all ranks of the group."""
+    """One adapter's factors on a group of projections of one input, with the gradient of one lane.
 
-    def __init__(self, parameters: FlatParameters, A: Place, parts: Sequence[Part]) -> None:
+    A is [ΣR, K], all ranks of the group.
+    """
+
+    def __init__(self, parameters: FlatParameters, A: Place, parts: Sequence[Part], lane: int = 0) -> None:
+        gradient = parameters.gradients[lane]
         self.parameters, self.A, self.parts = parameters, A, parts
-        self.A_RK, self.dA_RK = A.of(parameters.low), A.of(parameters.gradient)
+        self.A_RK, self.dA_RK = A.of(parameters.low), A.of(gradient)
         self.Bs_NR = [part.B.of(parameters.low) for part in parts]
-        self.dBs_NR = [part.B.of(parameters.gradient) for part in parts]
+        self.dBs_NR = [part.B.of(gradient) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,12 @@ class Share:
 def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """y_TN for the tokens of all adapters at once; the optimised twin of `project_plainly`."""
     return _Projection.apply(x_TK, W_NK, shares, *(share.low_rank.parameters.master for share in shares))
+
+
+def project_norm(x_TK: Tensor, weight_K: Tensor, eps: float, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """`project(rms_norm(x_TK, weight_K, eps), W_NK, shares)`, without keeping what lies between."""
+    masters = (share.low_rank.parameters.master for share in shares)
+    return _NormProjection.apply(x_TK, weight_K, eps, W_NK, shares, *masters)
 
 
 def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
@@ -123,8 +143,31 @@ class _Projection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         x_TK, W_NK, *products = ctx.saved_tensors
         dx_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
-        _backward(dy_TN, x_TK, dx_TK, ctx.shares, products)
+        for share, dz_TR in zip(ctx.shares, _backward(dy_TN, dx_TK, ctx.shares, products), strict=True):
+            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
         return dx_TK, None, None, *(None for _ in ctx.shares)
+
+
+class _NormProjection(torch.autograd.Function):
+    # Of `project(rms_norm(x))`, n = rstd x · weight. n is not kept: dA = dzᵀ n = (rstd dz)ᵀ x · weight
+
+    @staticmethod
+    def forward(ctx, x_TK, weight_K, eps, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
+        n_TK, rstd_T1 = rms_norm_values(x_TK, weight_K, eps)
+        y_TN, products = _forward(n_TK, W_NK, shares)
+        ctx.shares = shares
+        ctx.save_for_backward(x_TK, weight_K, rstd_T1, W_NK, *products)
+        return y_TN
+
+    @staticmethod
+    def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
+        x_TK, weight_K, rstd_T1, W_NK, *products = ctx.saved_tensors
+        dn_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
+        for share, dz_TR in zip(ctx.shares, _backward(dy_TN, dn_TK, ctx.shares, products), strict=True):
+            scaled_TR = dz_TR.mul_(rstd_T1[share.rows])
+            share.low_rank.dA_RK.addcmul_((scaled_TR.T @ x_TK[share.rows]).float(), weight_K.float())
+        dx_TK = None if dn_TK is None else rms_norm_gradient(dn_TK, x_TK, weight_K, rstd_T1)
+        return dx_TK, None, None, None, None, *(None for _ in ctx.shares)
 
 
 class _SwiGluProjection(torch.autograd.Function):
@@ -141,8 +184,11 @@ class _SwiGluProjection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         gate_up_TI, W_NK, *products = ctx.saved_tensors
         dx_TK = dy_TN @ W_NK
-        _backward(dy_TN, swiglu_values(gate_up_TI), dx_TK, ctx.shares, products)
-        return swiglu_gradient(dx_TK, gate_up_TI), None, None, *(None for _ in ctx.shares)
+        dzs = _backward(dy_TN, dx_TK, ctx.shares, products)
+        x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
+        for share, dz_TR in zip(ctx.shares, dzs, strict=True):
+            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
+        return dgate_up_TI, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> tuple[Tensor, list[Tensor]]:
@@ -159,16 +205,18 @@ def _forward(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> tuple[Tenso
 
 
 def _backward(
-    dy_TN: Tensor, x_TK: Tensor, dx_TK: Tensor | None, shares: Sequence[Share], products: Sequence[Tensor]
-) -> None:
-    """Add the factors' gradients, and their part in dx_TK, where they stand."""
+    dy_TN: Tensor, dx_TK: Tensor | None, shares: Sequence[Share], products: Sequence[Tensor]
+) -> list[Tensor]:
+    """Add to the gradients of B, and the low-rank part to dx_TK, where they stand; dz_TR of each share."""
+    dzs = []
     for share, z_TR in zip(shares, products, strict=True):
         low_rank = share.low_rank
         dz_TR = torch.empty_like(z_TR)
         for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True):
             dy = dy_TN[share.rows, part.columns]
             dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
-            dB_NR.add_(dy.T @ z_TR[:, part.ranks], alpha=part.scale)
-        low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
+            dB_NR.add_((z_TR[:, part.ranks].T @ dy).T, alpha=part.scale)
         if dx_TK is not None:
             dx_TK[share.rows].addmm_(dz_TR, low_rank.A_RK)
+        dzs.append(dz_TR)
+    return dzs

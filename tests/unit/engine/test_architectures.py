@@ -119,7 +119,7 @@ def loss_and_gradients(
 ) -> tuple[dict[str, float], dict[str, dict[str, Tensor]]]:
     """The engine's, by adapter, of one micro-batch; gradients by the parameter's name, less the adapter's."""
     batch, decoder = lay(rows), base.decoder
-    hidden_SD = decoder.hidden(batch, {name: adapters[name].low_ranks for name in rows})
+    hidden_SD = decoder.hidden(batch, {name: adapters[name].low_ranks() for name in rows})
     losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
     losses.total.backward()
     means, gradients = {}, {}

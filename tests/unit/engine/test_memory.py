@@ -15,6 +15,7 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
     base: ResidentBase, targets: str | list[str], dtype: torch.dtype, bytes_each: int
 ) -> None:
     spec = LoraAdapter.model_validate({"r": 4, "target_modules": targets})
-    expected = state_bytes(projection_shapes(base.model), spec, dtype)
-    adapter = TrainableAdapter(base, "job", spec, 0)
-    assert expected == adapter.parameters.master.numel() * bytes_each
+    expected = state_bytes(projection_shapes(base.model), spec, dtype, base.lanes.count)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    more_gradients = sum(gradient.nbytes for gradient in parameters.gradients[1:])
+    assert expected == parameters.master.numel() * bytes_each + more_gradients

@@ -35,8 +35,16 @@ def assert_twins_agree(
         assert relative_difference(ours, theirs) < TOLERANCE[dtype]
 
 
+NORM = torch.rand(32, generator=torch.Generator().manual_seed(2)) + 0.5
 PROJECTIONS = {
     "alone": (projection.project, projection.project_plainly, 32),
+    "of a norm": (
+        lambda x, W, shares: projection.project_norm(x, NORM.to(x.dtype), 1e-5, W, shares),
+        lambda x, W, shares: projection.project_plainly(
+            elementwise.rms_norm_plainly(x, NORM.to(x.dtype), 1e-5), W, shares
+        ),
+        32,
+    ),
     "of SwiGLU": (
         projection.project_swiglu,
         lambda x, W, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W, shares),
@@ -151,6 +159,7 @@ def rotation(segments: list[Segment], size: int, dtype: torch.dtype) -> tuple[Te
 @DTYPES
 def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss, "CHUNK_TOKENS", 8)
+    monkeypatch.setattr(loss, "BLOCK_TOKENS", 3)
     torch.manual_seed(0)
     head = torch.randn(100, 32).to(dtype)
     labels = torch.randint(0, 100, (30,))

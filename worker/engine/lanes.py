@@ -1,0 +1,45 @@
+"""Micro-batches side by side: one thread for each core beats all cores on one micro-batch.
+
+A product scales with the cores that share it, but what stands between two products is short, and the cores
+wait for each other there: on two cores a sixth of the time. Lanes wait once a micro-batch.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import torch
+
+MAX_LANES = 2  # each holds the activations of a micro-batch, and every adapter's gradient
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Lanes:
+    """Threads that divide torch's threads among them; a single item gets all of these."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count, "lane", _use_threads, (torch.get_num_threads() // count,))
+
+    def map(self, compute: Callable[[int, Item], Result], items: Sequence[Item]) -> list[Result]:
+        """`compute(lane, item)` of at most `count` items, in their order.
+
+        Whatever one raises is raised here once all have ended, so that nobody goes on behind.
+        """
+        if len(items) == 1:
+            return [compute(0, items[0])]
+        futures = [self._pool.submit(compute, lane, item) for lane, item in enumerate(items)]
+        wait(futures)
+        return [future.result() for future in futures]
+
+
+def lanes_for(device: torch.device) -> int:
+    """As many as there are threads for, at most MAX_LANES; one on a GPU, which is a whole."""
+    return min(MAX_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def _use_threads(count: int) -> None:
+    torch.set_num_threads(count)
+    torch.get_num_threads()  # this thread takes its number for good, whatever others set later
