@@ -25,10 +25,11 @@ SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a g
 MAX_RESTART_DELAY = 30
 STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold disk, stays well below
 
-# glibc gives large blocks back to the system and faults them in again at every step; keeping them nearly
-# doubles the speed on a CPU, in one arena for all threads. oneDNN keeps the code of every product's shape, and
-# there are as many shapes as lengths of micro-batches: 40 MB for each. Threads that wait for each other spin briefly, then sleep: endless spinning is
-# not faster here, and where another process wants the core it is ten times slower.
+# glibc gives large blocks back to the system and faults them in again at every step; keeping them, in one
+# arena for all threads, nearly doubles the speed on a CPU. oneDNN keeps code and buffers for every shape that
+# it has multiplied, and a micro-batch of another length is another shape: 40 MB each. Threads that wait for
+# each other spin briefly, then sleep: endless spinning is not faster here, and where another process wants the
+# core it is ten times slower.
 TRAINER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**33),

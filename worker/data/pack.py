@@ -96,7 +96,7 @@ def _even(rows: Sequence[_Placed], limit: int, multiple: int) -> Groups:
 
 
 def _spread(rows: Sequence[_Placed], count: int) -> Groups:
-    """At most `count` groups, each row in the shortest one, long rows first: more even than neighbours are."""
+    """At most `count` groups, long rows first, each in the shortest one: more even than neighbours are."""
     groups: list[list[int]] = [[] for _ in range(count)]
     lengths = [0] * count
     for index in sorted(range(len(rows)), key=lambda index: -len(rows[index].row.tokens_L)):

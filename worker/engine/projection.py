@@ -21,8 +21,8 @@ from worker.engine.elementwise import rms_norm_gradient, rms_norm_values, swiglu
 class FlatParameters:
     """All parameters of one adapter in one tensor: fp32 to optimise, a copy in the type that is computed in.
 
-    `master.grad` gathers the gradient; each lane adds to one of its own, `gradients`, of which it is the first.
-    One tensor instead of hundreds makes clipping, the optimizer and the copy a few operations.
+    Each lane adds to a gradient of its own; the first one, `master.grad`, gathers them. One tensor instead of
+    hundreds makes clipping, the optimizer and the copy a few operations.
     """
 
     def __init__(self, values: Tensor, dtype: torch.dtype, lanes: int = 1) -> None:

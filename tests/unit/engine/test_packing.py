@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.unit.engine.rows import make_rows, shared_rows, with_beginning
-from worker.data.pack import MIN_SHARED, Share, pack
+from worker.data.pack import MIN_SHARED, Share, pack, pack_waves
 from worker.data.render import Row
 from worker.engine.layout import MicroBatch
 
@@ -40,9 +40,10 @@ def expected_lessons(rows: list[Row], weight: float) -> list[tuple[tuple[int, ..
 
 
 @pytest.mark.parametrize("max_tokens", [60, 150, 10_000])
-def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int) -> None:
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int, lanes: int) -> None:
     rows = shared_rows()
-    batches = list(pack([Share("job", rows, 0.5)], max_tokens, CPU))
+    batches = [b for wave in pack_waves([Share("job", rows, 0.5)], max_tokens, CPU, lanes) for b in wave]
     assert sorted(lesson for batch in batches for lesson in lessons(batch)) == expected_lessons(rows, 0.5)
     assert {row for batch in batches for row in rows_of(batch)} <= {tuple(r.tokens_L.tolist()) for r in rows}
     for batch in batches:
@@ -87,3 +88,28 @@ def test_only_a_row_longer_than_the_budget_exceeds_it() -> None:
     rows = [*shared_rows(), *make_rows(1, 5)]
     for batch in pack([Share("job", rows, 1.0)], 90, CPU):
         assert len(batch.tokens_T) <= 90 or len(rows_of(batch)) == 1
+
+
+@pytest.mark.parametrize("max_tokens", [80, 200, 10_000])
+def test_lanes_get_micro_batches_of_like_size_within_the_budget(max_tokens: int) -> None:
+    rows = make_rows(40, 0)
+    waves = list(pack_waves([Share("job", rows, 1.0)], max_tokens, CPU, lanes=2))
+    lengths = [[len(batch.tokens_T) for batch in wave] for wave in waves]
+    assert all(len(wave) == 2 for wave in lengths)
+    assert all(sum(wave) <= max_tokens for wave in lengths)
+    assert sum(map(max, lengths)) <= 1.1 * sum(map(sum, lengths)) / 2
+
+
+def test_a_long_beginning_is_not_laid_again_for_another_lane() -> None:
+    prompt = np.arange(300, dtype=np.int32)
+    rows = [with_beginning(prompt, row) for row in make_rows(8, 0)]
+    (wave,) = pack_waves([Share("job", rows, 1.0)], 10_000, CPU, lanes=2)
+    assert len(wave) == 1
+
+
+def test_several_jobs_share_lanes_side_by_side() -> None:
+    shares = [Share(name, make_rows(6, seed), 1.0) for seed, name in enumerate("abc")]
+    (wave,) = pack_waves(shares, 10_000, CPU, lanes=2)
+    names = [list(batch.adapter_rows) for batch in wave]
+    assert set(names[0]) | set(names[1]) == set("abc")
+    assert len(set(names[0]) & set(names[1])) <= 1

@@ -1,0 +1,70 @@
+"""Lanes: micro-batches side by side give what they give one after another."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.unit.engine.rows import make_rows, shared_rows
+from tests.unit.engine.test_training import make_member, make_spec, train
+from worker.engine.base_model import ResidentBase
+from worker.engine.lanes import Lanes
+from worker.engine.loop import evaluate
+
+DEADLINE = 20
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Two threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["unlike rows", "shared prefixes"])
+def test_two_lanes_give_the_losses_and_adapters_of_one(
+    base: ResidentBase, threads: int, shared: bool
+) -> None:
+    rows = shared_rows() if shared else make_rows(12, 0)
+    outcomes = []
+    for count in (1, 2):
+        base.lanes = Lanes(count)
+        members = [make_member(base, f"{name}{count}", make_spec(), rows) for name in "ab"]
+        losses = train(base, members, 4)
+        validation = evaluate(base, members[0].adapter, rows, max_tokens=40).loss
+        outcomes.append(([*losses.values()], validation, members[1].adapter.parameters.master))
+    (alone, valid_alone, master_alone), (beside, valid_beside, master_beside) = outcomes
+    assert beside[0] == pytest.approx(alone[0], rel=1e-5)
+    assert beside[1] == pytest.approx(alone[1], rel=1e-5)
+    assert valid_beside == pytest.approx(valid_alone, rel=1e-5)
+    assert torch.allclose(master_beside, master_alone, atol=1e-5)
+
+
+def test_lanes_compute_at_the_same_time_and_divide_the_threads(threads: int) -> None:
+    together = threading.Barrier(2, timeout=DEADLINE)
+
+    def compute(lane: int, item: str) -> tuple[int, str, int]:
+        together.wait()
+        return lane, item, torch.get_num_threads()
+
+    lanes = Lanes(2)
+    assert lanes.map(compute, ["a", "b"]) == [(0, "a", 1), (1, "b", 1)]
+    assert lanes.map(lambda _, item: (item, torch.get_num_threads()), ["alone"]) == [("alone", 2)]
+
+
+def test_what_one_lane_raises_comes_when_the_others_have_ended(threads: int) -> None:
+    may_end, ended = threading.Event(), threading.Event()
+
+    def compute(lane: int, _: None) -> None:
+        if lane == 0:
+            raise MemoryError
+        assert may_end.wait(DEADLINE)
+        ended.set()
+
+    threading.Timer(0.2, may_end.set).start()  # long after the first lane's error
+    with pytest.raises(MemoryError):
+        Lanes(2).map(compute, [None, None])
+    assert ended.is_set()
