@@ -28,7 +28,7 @@ STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold
 # glibc gives large blocks back to the system and faults them in again at every step; keeping them, in one
 # arena for all threads, nearly doubles the speed on a CPU. oneDNN keeps code and buffers for every shape that
 # it has multiplied, and a micro-batch of another length is another shape: 40 MB each. Threads that wait for
-# each other spin briefly, then sleep: endless spinning is not faster here, and where another process wants the
+# each other spin briefly, then sleep: endless spinning is not faster here, and where another process wants a
 # core it is ten times slower.
 TRAINER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
