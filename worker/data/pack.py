@@ -96,14 +96,29 @@ def _even(rows: Sequence[_Placed], limit: int, multiple: int) -> Groups:
 
 
 def _spread(rows: Sequence[_Placed], count: int) -> Groups:
-    """At most `count` groups, long rows first, each in the shortest one: more even than neighbours are."""
+    """At most `count` groups, more even in length than neighbours would be.
+
+    Long rows first, each into the shortest group; then the longest and the shortest group exchange rows for as
+    long as that brings them closer.
+    """
     groups: list[list[int]] = [[] for _ in range(count)]
-    lengths = [0] * count
-    for index in sorted(range(len(rows)), key=lambda index: -len(rows[index].row.tokens_L)):
-        shortest = lengths.index(min(lengths))
+    lengths = np.array([len(placed.row.tokens_L) for placed in rows])
+    totals = np.zeros(count, dtype=np.int64)
+    for index in np.argsort(-lengths, kind="stable").tolist():
+        shortest = int(totals.argmin())
         groups[shortest].append(index)
-        lengths[shortest] += len(rows[index].row.tokens_L)
-    return [_picked(rows, sorted(group)) for group in groups if group]
+        totals[shortest] += lengths[index]
+    while True:
+        long, short = int(totals.argmax()), int(totals.argmin())
+        gap = totals[long] - totals[short]
+        gains = lengths[groups[long]][:, None] - lengths[groups[short]]
+        i, j = np.unravel_index(np.abs(gap - 2 * gains).argmin(), gains.shape)
+        if not 0 < gains[i, j] < gap:
+            break
+        groups[long][i], groups[short][j] = groups[short][j], groups[long][i]
+        totals[long] -= gains[i, j]
+        totals[short] += gains[i, j]
+    return [_picked(rows, sorted(group)) for group in groups]
 
 
 def _picked(rows: Sequence[_Placed], indices: Sequence[int]) -> list[_Placed]:
