@@ -12,7 +12,9 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
+from worker.engine.block_mask import block_mask, exits
 from worker.engine.bundles import Bundle, bundle
 from worker.engine.layout import Segment
 
@@ -57,6 +59,10 @@ class Layout:
         """With the mask of each."""
         heads = self.heads
         return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundle(self.segments)]
+
+    @cached_property
+    def block_mask(self) -> BlockMask:
+        return block_mask(exits(self.segments).to(self.cos_TE.device))
 
 
 def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
