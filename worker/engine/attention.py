@@ -80,7 +80,7 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
         k, v = (torch.cat([t[:, start:end] for start, end in segment.seen], dim=1) for t in (k_JTE, v_JTE))
-        visible = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
         o = F.scaled_dot_product_attention(
             q[None], k[None], v[None], attn_mask=visible, scale=scale, enable_gqa=True
         )

@@ -10,21 +10,17 @@ import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from core.jobspec import LoraAdapter
 from tests.fixtures.tiny_models import PORTABLE, TINY, save_model
-from tests.unit.engine.gpu_parts import COLUMNS, FLEX, HEADS, UNCOMPILED, K, share, tree
-from tests.unit.engine.rows import shared_rows
+from tests.unit.engine.gpu_parts import COLUMNS, FLEX, HEADS, UNCOMPILED, K, share, train_two, tree
 from tests.unit.engine.test_parts_equal_their_plain_twins import (
     assert_twins_agree,
     relative_difference,
     rotation,
 )
-from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, randomize, train
 from worker.engine import elementwise, operations, projection
 from worker.engine.attention import Layout, segment_attention, segment_attention_plainly
 from worker.engine.base_model import ResidentBase
 from worker.engine.decoder import Decoder
-from worker.engine.loop import evaluate
 from worker.engine.portable import PortableDecoder
 
 LENGTHS = [(300, 20, 30), (700, 10), (301, 5), (50, 600, 70), (513,), (20, 30), (17,), (40, 3)]
@@ -100,20 +96,7 @@ def test_a_cohort_trains_to_the_same_adapters(
         elif on_gpu:
             assert isinstance(base.decoder, PortableDecoder)
             base.decoder._do = noted(UNCOMPILED, used)
-        members = [
-            make_member(base, "first", make_spec(), shared_rows()),
-            make_member(
-                base, "second", make_spec(adapter=LoraAdapter(r=9, target_modules=["q_proj"])), shared_rows(1)
-            ),
-        ]
-        for member in members:
-            randomize(member.adapter)
-        losses = train(base, members, 3)
-        for member in members:
-            losses[member.adapter.name].append(
-                evaluate(base, member.adapter, shared_rows(2), MAX_TOKENS).loss
-            )
-        outcomes.append((losses, [member.adapter.parameters.master for member in members]))
+        outcomes.append(train_two(base))
     (cpu_losses, cpu_adapters), (losses, adapters) = outcomes
     assert used == expected
     for name in losses:
