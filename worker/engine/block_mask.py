@@ -6,7 +6,7 @@ the end of the last segment that has this one in its prefix, the token's exit.
     q sees k  ⟺  k ≤ q < exit(k)
 
 So the whole forest is one number per key, and a tile of queries and keys is empty, full or mixed by the
-smallest and the largest exit among its keys.
+smallest and the largest exit among its keys. B stands for tiles.
 """
 
 from collections.abc import Callable, Sequence

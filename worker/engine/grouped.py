@@ -32,20 +32,26 @@ def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
 def project_values(values: Values, kept_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """`project(values(kept_TI), ...)`, of whose two inputs the backward pass keeps `kept_TI` alone."""
     x_TK = values(kept_TI)
-    y_TN = F.linear(x_TK, W_NK)
-    return (
-        _AddLowRank.apply(y_TN, x_TK, kept_TI.detach(), values, shares, *_masters(shares)) if shares else y_TN
-    )
+    return _add(F.linear(x_TK, W_NK), x_TK, kept_TI, values, shares)
 
 
 def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
     """y plus each adapter's update of its tokens; may change y. What `lora_layers.add_low_rank` computes."""
-    return _AddLowRank.apply(y, x, x.detach(), _as_it_is, shares, *_masters(shares)) if shares else y
+    return _add(y, x, x, _as_it_is, shares)
+
+
+def _add(y: Tensor, x: Tensor, kept: Tensor, values: Values, shares: Sequence[Share]) -> Tensor:
+    tokens = x.numel() // x.shape[-1]
+    present = [share for share in shares if range(tokens)[share.rows]]
+    if not present:
+        return y
+    masters = (share.low_rank.parameters.master for share in present)
+    return _AddLowRank.apply(y, x, kept.detach(), values, present, *masters)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Runs of tokens, end to end from the axis's start, by their ends; some may be empty."""
+    """Runs of tokens, end to end from the axis's start, by their ends; none is empty."""
 
     ends: tuple[int, ...]
 
@@ -210,17 +216,14 @@ def _tokens_first(x: Tensor, shares: Sequence[Share]) -> Tensor:
     return x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype).contiguous()
 
 
-def _masters(shares: Sequence[Share]) -> Iterator[Tensor]:
-    return (share.low_rank.parameters.master for share in shares)
-
-
 def _as_it_is(x: Tensor) -> Tensor:
     return x
 
 
 def _are_aligned(*tensors: Tensor) -> bool:
     """Whether the grouped kernel takes them: every row of each begins at a multiple of 16 bytes."""
-    return all(n % ALIGNED == 0 for x in tensors for n in (x.storage_offset(), *x.stride()) if n != 1)
+    steps = (stride for x in tensors for stride in x.stride() if stride != 1)
+    return all(n % ALIGNED == 0 for n in (*steps, *(x.storage_offset() for x in tensors)))
 
 
 @lru_cache(maxsize=8)

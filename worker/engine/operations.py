@@ -24,7 +24,7 @@ from worker.engine.projection import Share
 from worker.engine.segment_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # that FlexAttention takes
-GROUPED_KERNEL = (9, 0)  # compute capability; below it PyTorch loops over the groups and waits for each
+GROUPED_KERNEL = {9, 10}  # major compute capabilities; on others PyTorch loops, and waits for the GPU
 
 Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
@@ -58,7 +58,7 @@ def operations_on(device: torch.device) -> Operations:
     if device.type != "cuda" or not can_compile():
         return ON_CPU
     operations = on_gpu(torch.compile)
-    if torch.cuda.get_device_capability(device) < GROUPED_KERNEL:
+    if torch.cuda.get_device_capability(device)[0] not in GROUPED_KERNEL:
         return with_loops(operations)
     return operations
 

@@ -131,9 +131,10 @@ def test_a_cpu_computes_with_the_hand_written_functions() -> None:
     [
         ((9, 0), True, {"norm", "segment_attention", "project", "project_swiglu", "add_low_rank", "attend"}),
         ((8, 0), True, {"norm", "segment_attention", "attend"}),
+        ((12, 0), True, {"norm", "segment_attention", "attend"}),
         ((9, 0), False, set()),
     ],
-    ids=["Hopper", "Ampere", "no compiler"],
+    ids=["Hopper", "Ampere", "consumer Blackwell", "no compiler"],
 )
 def test_a_gpu_takes_what_it_has_and_a_cpus_function_for_the_rest(
     capability: tuple[int, int], compiler: bool, expected: set[str], monkeypatch: pytest.MonkeyPatch
