@@ -98,8 +98,8 @@ def _even(rows: Sequence[_Placed], limit: int, multiple: int) -> Groups:
 def _spread(rows: Sequence[_Placed], count: int) -> Groups:
     """At most `count` groups, more even in length than neighbours would be.
 
-    Long rows first, each into the shortest group; then the longest and the shortest group exchange rows for as
-    long as that brings them closer.
+    Long rows first, each into the shortest group; then the longest and the shortest group exchange rows for
+    as long as that brings them closer.
     """
     groups: list[list[int]] = [[] for _ in range(count)]
     lengths = np.array([len(placed.row.tokens_L) for placed in rows])

@@ -12,7 +12,9 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
+from worker.engine.block_mask import block_mask, exits
 from worker.engine.bundles import Bundle, bundle
 from worker.engine.layout import Segment
 
@@ -60,6 +62,10 @@ class Layout:
         heads = self.heads
         return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundle(self.segments)]
 
+    @cached_property
+    def block_mask(self) -> BlockMask:
+        return block_mask(exits(self.segments).to(self.cos_TE.device))
+
 
 def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
     """Attended values, [T, H·E], for queries, keys and values side by side in qkv_TN."""
@@ -76,7 +82,7 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
         k, v = (torch.cat([t[:, start:end] for start, end in segment.seen], dim=1) for t in (k_JTE, v_JTE))
-        visible = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
         o = F.scaled_dot_product_attention(
             q[None], k[None], v[None], attn_mask=visible, scale=scale, enable_gqa=True
         )

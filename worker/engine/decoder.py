@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.engine.attention import Heads, Layout, segment_attention
-from worker.engine.elementwise import rms_norm
+from worker.engine.attention import Heads, Layout
 from worker.engine.layout import MicroBatch
-from worker.engine.projection import Share, project, project_norm, project_swiglu
+from worker.engine.operations import Operations, operations_on
+from worker.engine.projection import Share
 from worker.engine.text_decoder import Adapters, Path
 
 # Projections that read the same input, by the names that transformers and PEFT give them
@@ -42,7 +42,7 @@ class Decoder:
     path: Path = "fast"
     softcap: float | None = None
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, operations: Operations | None = None) -> None:
         config: Any = model.config
         self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
         self.head_VD: Tensor = model.get_parameter("lm_head.weight")
@@ -51,7 +51,8 @@ class Decoder:
         self._eps = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
-        self._layers = [_Layer(model, f"model.layers.{i}") for i in range(config.num_hidden_layers)]
+        self._do = operations or operations_on(self.embedding_VD.device)
+        self._layers = [_Layer(model, f"model.layers.{i}", self._do) for i in range(config.num_hidden_layers)]
 
     @property
     def groups(self) -> dict[str, Group]:
@@ -71,12 +72,12 @@ class Decoder:
         x_SD = self._layers[-1].forward(
             x_TD, batch.adapter_rows, adapters, layout, self._eps, batch.supervised_S
         )
-        return rms_norm(x_SD, self.final_norm_D, self._eps)
+        return self._do.norm(x_SD, self.final_norm_D, self._eps)
 
 
 class _Layer:
-    def __init__(self, model: nn.Module, name: str) -> None:
-        self._name = name
+    def __init__(self, model: nn.Module, name: str, operations: Operations) -> None:
+        self._name, self._do = name, operations
         self._input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
         self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
@@ -84,14 +85,16 @@ class _Layer:
     def forward(  # type: ignore[no-untyped-def]
         self, x_TD, rows, adapters, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
-        qkv_TN = project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", rows, adapters))
-        attended_TD = segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
+        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", rows, adapters))
+        attended_TD = self._do.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
             rows = _rows_among(supervised_S, rows)
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + project(attended_TD, *self._weights("out", rows, adapters))
-        gate_up_TI = project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", rows, adapters))
-        return x_TD + project_swiglu(gate_up_TI, *self._weights("down", rows, adapters))
+        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", rows, adapters))
+        gate_up_TI = self._do.project_norm(
+            x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", rows, adapters)
+        )
+        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", rows, adapters))
 
     def _weights(self, key: str, rows: Mapping[str, slice], adapters: Adapters) -> tuple[Tensor, list[Share]]:
         name = f"{self._name}.{key}"

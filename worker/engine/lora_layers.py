@@ -6,7 +6,7 @@ The base layer is whatever the model has there: with a bias, quantised, of any c
 its own tokens; the factors' gradients are added in place, as in `projection.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,16 +17,18 @@ from torch import Tensor, nn
 
 from worker.engine.projection import Share
 
+AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+
 
 @contextmanager
-def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]]) -> Iterator[None]:
+def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank) -> Iterator[None]:
     """Inside, the LoRA layers compute with these shares, by module name, and with nothing else.
 
     Outside they are PEFT's again, which keeps the plain model whole.
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     for name, layer in layers.items():
-        layer.forward = partial(_forward, layer.get_base_layer(), shares.get(name, ()))
+        layer.forward = partial(_forward, layer.get_base_layer(), shares.get(name, ()), add)
     try:
         yield
     finally:
@@ -34,9 +36,11 @@ def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]]) -> Iterator
             del layer.forward
 
 
-def _forward(base_layer: nn.Module, shares: Sequence[Share], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _forward(
+    base_layer: nn.Module, shares: Sequence[Share], add: AddLowRank, x: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
     y: Tensor = base_layer(x, *args, **kwargs)
-    return add_low_rank(y, x, shares) if shares else y
+    return add(y, x, shares) if shares else y
 
 
 def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from worker.engine.head import Head
 from worker.engine.layout import MicroBatch, Segment
 from worker.engine.lora_layers import adapted
+from worker.engine.operations import operations_on
 from worker.engine.projection import Share
 from worker.engine.segment_attention import SegmentLayout, attending_in
 from worker.engine.text_decoder import Adapters, Path
@@ -34,6 +35,7 @@ class _TransformersDecoder:
         self._model = model
         self._head = head
         self._body = body_of(model)
+        self._do = operations_on(head.weight_VD.device)
         self.head_VD, self.softcap = head.weight_VD, head.softcap
         self.groups = {name: Linear({name: slice(None)}) for name in linears}
 
@@ -43,7 +45,7 @@ class _TransformersDecoder:
         for adapter, tokens in rows.items():
             for linear, low_rank in adapters[adapter].items():
                 shares.setdefault(linear, []).append(Share(tokens, low_rank))
-        with adapted(self._model, shares):
+        with adapted(self._model, shares, self._do.add_low_rank):
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
 
@@ -58,7 +60,7 @@ class PortableDecoder(_TransformersDecoder):
 
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
         """Final hidden states of the supervised positions, [S, D]."""
-        with attending_in(SegmentLayout(batch.segments, batch.positions_T)):
+        with attending_in(SegmentLayout(batch.segments, batch.positions_T), self._do.attend):
             hidden_TD = self._run(
                 batch.adapter_rows,
                 adapters,

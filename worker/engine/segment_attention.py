@@ -4,7 +4,7 @@ A model under this implementation gets no mask from transformers: what each toke
 `SegmentLayout` of the micro-batch, and from the window that the model's layer asks for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
+from worker.engine.block_mask import block_mask, exits, window_mask
 from worker.engine.layout import Segment
 
 NAME = "tunery_segments"
@@ -30,6 +32,7 @@ class SegmentLayout:
     segments: Sequence[Segment]
     positions_T: Tensor
     _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+    _block_masks: dict[int | None, BlockMask] = field(default_factory=dict)
 
     def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
         """What the segment's tokens may see of keys or values: its prefix's, then its own."""
@@ -45,19 +48,65 @@ class SegmentLayout:
             self._masks[key] = visible if window is None else visible & (distance < window)
         return self._masks[key]
 
+    def block_mask(self, window: int | None) -> BlockMask:
+        """The same for the whole axis at once."""
+        if window is not None and window >= max(s.prefix_length + s.length for s in self.segments):
+            window = None
+        if window not in self._block_masks:
+            exit_T = exits(self.segments).to(self.positions_T.device)
+            self._block_masks[window] = (
+                block_mask(exit_T) if window is None else window_mask(exit_T, self.positions_T, window)
+            )
+        return self._block_masks[window]
+
+
+Attend = Callable[
+    [Tensor, Tensor, Tensor, SegmentLayout, float, int | None, float | None, Tensor | None], Tensor
+]
+"""Queries [H, T, E], keys, values [J, T, E], layout, scale, window, softcap, sinks [H] -> [T, H, E]."""
+
+
+def by_segments(
+    q_HTE: Tensor,
+    k_JTE: Tensor,
+    v_JTE: Tensor,
+    layout: SegmentLayout,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+) -> Tensor:
+    """One call for each segment."""
+    outputs = []
+    for segment in layout.segments:
+        q = q_HTE[:, segment.start : segment.end]
+        k, v = layout.seen(k_JTE, segment), layout.seen(v_JTE, segment)
+        narrow = window if window and window < k.shape[1] else None
+        if softcap is not None or sinks_H is not None:
+            out = _explicit(q, k, v, layout.mask(segment, narrow), scale, softcap, sinks_H)
+        else:
+            mask = layout.mask(segment, narrow) if segment.prefix or narrow else None
+            out = F.scaled_dot_product_attention(
+                q[None], k[None], v[None], mask, is_causal=mask is None, scale=scale, enable_gqa=True
+            )[0]
+        outputs.append(out.transpose(0, 1))
+    return torch.cat(outputs)
+
 
 # transformers calls the function by its name and passes nothing of ours through, so the layout stands here.
 _layout: ContextVar[SegmentLayout] = ContextVar("segment_layout")
+_function: ContextVar[Attend] = ContextVar("attention", default=by_segments)
 
 
 @contextmanager
-def attending_in(layout: SegmentLayout) -> Iterator[None]:
-    """Attention inside follows this layout."""
-    token = _layout.set(layout)
+def attending_in(layout: SegmentLayout, function: Attend = by_segments) -> Iterator[None]:
+    """Attention inside follows this layout, by this function."""
+    tokens = _layout.set(layout), _function.set(function)
     try:
         yield
     finally:
-        _layout.reset(token)
+        _layout.reset(tokens[0])
+        _function.reset(tokens[1])
 
 
 def attend(
@@ -78,23 +127,11 @@ def attend(
     """
     if attention_mask is not None:
         raise ValueError("a mask that the segments do not know of")
-    layout = _layout.get()
-    q_HTE, k_JTE, v_JTE = query[0], key[0], value[0]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    outputs = []
-    for segment in layout.segments:
-        q = q_HTE[:, segment.start : segment.end]
-        k, v = layout.seen(k_JTE, segment), layout.seen(v_JTE, segment)
-        window = sliding_window if sliding_window and sliding_window < k.shape[1] else None
-        if softcap is not None or s_aux is not None:
-            out = _explicit(q, k, v, layout.mask(segment, window), scale, softcap, s_aux)
-        else:
-            mask = layout.mask(segment, window) if segment.prefix or window else None
-            out = F.scaled_dot_product_attention(
-                q[None], k[None], v[None], mask, is_causal=mask is None, scale=scale, enable_gqa=True
-            )[0]
-        outputs.append(out.transpose(0, 1))
-    return torch.cat(outputs)[None], None
+    out_THE = _function.get()(
+        query[0], key[0], value[0], _layout.get(), scale, sliding_window or None, softcap, s_aux
+    )
+    return out_THE[None], None
 
 
 def _explicit(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.attention import flex_attention
 from transformers import LlamaConfig
 
 from tests.fixtures.tiny_models import TINY, save_model
@@ -30,3 +31,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def base(tiny_folder: Path) -> ResidentBase:
     return ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))
+
+
+@pytest.fixture
+def flex_gradients_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention has a backward pass for CPUs, behind a check that refuses them."""
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)

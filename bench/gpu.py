@@ -1,0 +1,174 @@
+"""Each part that a GPU computes its own way, beside what a CPU would do there and beside its plain twin.
+
+    python bench/gpu.py                                  # the sizes of a Llama of 1 B parameters, 16 adapters
+    python bench/gpu.py --tokens 16384 --adapters 64
+
+Forward and backward, in bf16, milliseconds; compiling is done before and not timed. Needs a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import Tensor
+from torch.utils.benchmark import Timer
+
+from worker.engine.attention import Heads, Layout, segment_attention_plainly
+from worker.engine.elementwise import rms_norm_plainly, swiglu_plainly
+from worker.engine.layout import Segment
+from worker.engine.operations import ON_CPU, Operations, operations_on
+from worker.engine.projection import FlatParameters, LowRank, Part, Place, Share, project_plainly
+
+HEADS = Heads(query=32, key=8, size=64)
+HIDDEN, INNER, RANK = 2048, 8192, 16
+PROMPT, ROW, ROWS = 390, 230, 8  # tokens of a beginning that so many rows share, and of a row
+DTYPE = torch.bfloat16
+
+Way = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """`ways`: the GPU's own, the CPU's, the plain twin."""
+
+    name: str
+    x: Tensor
+    ways: tuple[Way, Way, Way]
+
+
+def main() -> None:
+    given = arguments()
+    if not torch.cuda.is_available():
+        sys.exit("This measures a GPU, and there is none.")
+    device = torch.device("cuda")
+    do = operations_on(device)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {given.tokens} tokens")
+    if do is ON_CPU:
+        sys.exit("Triton or a C compiler is missing, so this GPU computes as a CPU does.")
+    print_table(parts(do, given.tokens, given.adapters, device))
+
+
+def print_table(found: Iterator[Compared]) -> None:
+    print(f"{'part':36} {'own':>9} {'CPU way':>9} {'plain':>9} {'CPU/own':>8} {'plain/own':>9}")
+    for part in found:
+        own, cpu, plain = (milliseconds(way, part.x) for way in part.ways)
+        print(f"{part.name:36} {own:9.3f} {cpu:9.3f} {plain:9.3f} {cpu / own:8.2f} {plain / own:9.2f}")
+
+
+def milliseconds(way: Way, x: Tensor) -> float:
+    """Median of the runs of a second, forward and backward."""
+    x.requires_grad_()
+    gradient = torch.randn_like(way(x))
+
+    def step() -> None:
+        x.grad = None
+        way(x).backward(gradient)
+
+    step()
+    return Timer("step()", globals={"step": step}).blocked_autorange(min_run_time=1).median * 1e3
+
+
+def parts(do: Operations, tokens: int, adapters: int, device: torch.device) -> Iterator[Compared]:
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device, dtype=DTYPE) / shape[-1] ** 0.5
+
+    norm_D = random(HIDDEN)
+    yield Compared(
+        "norm",
+        random(tokens, HIDDEN),
+        (
+            lambda x: do.norm(x, norm_D, 1e-5),
+            lambda x: ON_CPU.norm(x, norm_D, 1e-5),
+            lambda x: rms_norm_plainly(x, norm_D, 1e-5),
+        ),
+    )
+    for name, segments in (("attention, rows", rows(tokens)), ("attention, shared prompts", trees(tokens))):
+        yield attention(name, do, segments, random)
+    qkv = (HEADS.query_columns, HEADS.key_columns, HEADS.value_columns)
+    W_NK, down_NK = random(qkv[-1].stop, HIDDEN), random(HIDDEN, INNER)
+    for count in (1, adapters):
+        shares = low_ranks(count, tokens, HIDDEN, qkv, device)
+        yield Compared(
+            f"queries, keys, values, {count} adapters",
+            random(tokens, HIDDEN),
+            (
+                lambda x, s=shares: do.project(x, W_NK, s),
+                lambda x, s=shares: ON_CPU.project(x, W_NK, s),
+                lambda x, s=shares: project_plainly(x, W_NK, s),
+            ),
+        )
+        shares = low_ranks(count, tokens, INNER, (slice(0, HIDDEN),), device)
+        yield Compared(
+            f"gate and last product, {count} adapters",
+            random(tokens, 2 * INNER),
+            (
+                lambda x, s=shares: do.project_swiglu(x, down_NK, s),
+                lambda x, s=shares: ON_CPU.project_swiglu(x, down_NK, s),
+                lambda x, s=shares: project_plainly(swiglu_plainly(x), down_NK, s),
+            ),
+        )
+
+
+def attention(name: str, do: Operations, segments: list[Segment], random: Callable[..., Tensor]) -> Compared:
+    tokens, scale = segments[-1].end, HEADS.size**-0.5
+    layout = Layout(segments, HEADS, random(tokens, HEADS.size), random(tokens, HEADS.size))
+    return Compared(
+        name,
+        random(tokens, HEADS.value_columns.stop),
+        (
+            lambda x: do.segment_attention(x, layout, scale),
+            lambda x: ON_CPU.segment_attention(x, layout, scale),
+            lambda x: segment_attention_plainly(x, layout, scale),
+        ),
+    )
+
+
+def rows(tokens: int) -> list[Segment]:
+    return [Segment(start, min(start + ROW, tokens)) for start in range(0, tokens, ROW)]
+
+
+def trees(tokens: int) -> list[Segment]:
+    """As many shared prompts with their rows as fit, and one at least."""
+    segments: list[Segment] = []
+    for start in range(0, max(1, tokens - PROMPT - ROWS * ROW + 1), PROMPT + ROWS * ROW):
+        end = start + PROMPT
+        segments.append(Segment(start, end))
+        segments += [Segment(end + i * ROW, end + (i + 1) * ROW, ((start, end),)) for i in range(ROWS)]
+    return segments
+
+
+def low_ranks(
+    count: int, tokens: int, inputs: int, columns: tuple[slice, ...], device: torch.device
+) -> list[Share]:
+    """Adapters of one rank, each on an equal part of the tokens."""
+    bounds = [tokens * i // count for i in range(count + 1)]
+    return [Share(slice(start, end), low_rank(inputs, columns, device)) for start, end in pairwise(bounds)]
+
+
+def low_rank(inputs: int, columns: tuple[slice, ...], device: torch.device) -> LowRank:
+    A = Place(0, (RANK * len(columns), inputs))
+    place, made = A.stop, []
+    for index, each in enumerate(columns):
+        B = Place(place, (each.stop - each.start, RANK))
+        made.append(Part(each, slice(index * RANK, (index + 1) * RANK), B, 2.0))
+        place = B.stop
+    return LowRank(FlatParameters(torch.randn(place, device=device) / 100, DTYPE), A, made)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=8192, help="of a micro-batch (default 8192)")
+    parser.add_argument("--adapters", type=int, default=16, help="of a cohort (default 16)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
