@@ -1,6 +1,7 @@
 """The training loop's body: one round moves every job of a cohort by one optimizer step."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -28,7 +29,7 @@ def train_round(
 
     The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Each
     rank computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
-    micro-batches, no member has moved and the result is empty; several ranks ask it once, before the first.
+    micro-batches, no member has moved and the result is empty; a rank among several must not.
     """
     rows = {member.adapter.name: member.next_rows for member in members}
     shares = [Share(name, part, 1 / sum(row.supervised for row in part)) for name, part in rows.items()]
@@ -36,17 +37,15 @@ def train_round(
     adapters = [member.adapter for member in members]
     for adapter in adapters:
         adapter.parameters.refresh()
-    abandoned = ranks.any(abandon())
-    for batch in ranks.part(list(pack(shares, max_tokens, base.device, ranks.size))):
-        abandoned = abandoned or (ranks.size == 1 and abandon())
-        if abandoned:
-            break
-        losses = _forward(base, batch, adapters)
-        losses.total.backward()
-        totals.add(batch, losses)
+    batches = _part(base, list(pack(shares, max_tokens, base.device, ranks.size)), ranks)
+    try:
+        with ranks.together(in_step=base.sharded):
+            abandoned = _add_gradients(base, batches, adapters, totals, abandon)
+    except Exception:
+        _forget(members)
+        raise
     if abandoned:
-        for member in members:
-            member.forget_gradient()
+        _forget(members)
         return {}
     for adapter in adapters:
         ranks.sum(adapter.parameters.gradient)
@@ -66,11 +65,44 @@ def evaluate(
     """Loss and accuracy of `adapter` on `rows`, without training."""
     adapter.parameters.refresh()
     totals = Totals([adapter.name], base.device)
-    share = Share(adapter.name, rows, 0.0)
-    for batch in ranks.part(list(pack([share], max_tokens, base.device, ranks.size))):
-        totals.add(batch, _forward(base, batch, [adapter]))
+    batches = list(pack([Share(adapter.name, rows, 0.0)], max_tokens, base.device, ranks.size))
+    with ranks.together(in_step=base.sharded):
+        for batch in _part(base, batches, ranks):
+            totals.add(batch, _forward(base, batch, [adapter]))
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
+
+
+def _part(base: ResidentBase, batches: Sequence[MicroBatch], ranks: Ranks) -> Sequence[MicroBatch]:
+    """This rank's micro-batches. Ranks that compute in step have equally many: one that has fewer lets the
+    bare base compute once more, which adds to nothing."""
+    mine = ranks.part(batches)
+    if not base.sharded or len(mine) * ranks.size >= len(batches):
+        return mine
+    weights_S = torch.zeros_like(batches[0].weights_S)
+    return [*mine, replace(batches[0], adapter_rows={}, weights_S=weights_S)]
+
+
+def _add_gradients(
+    base: ResidentBase,
+    batches: Sequence[MicroBatch],
+    adapters: Sequence[TrainableAdapter],
+    totals: Totals,
+    abandon: Callable[[], bool],
+) -> bool:
+    """Forward and backward. Returns whether it was abandoned on the way."""
+    for batch in batches:
+        if abandon():
+            return True
+        losses = _forward(base, batch, adapters)
+        losses.total.backward()
+        totals.add(batch, losses)
+    return False
+
+
+def _forget(members: Sequence[Member]) -> None:
+    for member in members:
+        member.forget_gradient()
 
 
 def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter]) -> TokenLosses:
