@@ -109,7 +109,7 @@ class Crew:
             try:
                 order(self, *arguments)
             except SharedFault as fault:  # the first process tells whom it concerns
-                log.info("shared_fault", rank=self._ranks.rank, error=str(fault))
+                log.warning("shared_fault", rank=self._ranks.rank, exc_info=fault)
 
     def _order(self, order: Callable[..., T], *arguments: Any) -> T:
         self._ranks.broadcast((order, arguments))
