@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.supervisor import TRAINER_ENVIRONMENT
+from worker.launch import TRAINER_ENVIRONMENT
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent

@@ -43,6 +43,7 @@ def create(
     learning_rate: Annotated[
         float | None, typer.Option(help="The schedule's peak", show_default="2e-4")
     ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="To train on", show_default="1")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="LoRA's r", show_default="16")] = None,
     alpha: Annotated[int | None, typer.Option(min=1, help="LoRA's lora_alpha", show_default="32")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended")] = False,
@@ -63,7 +64,7 @@ def create(
                 seed=seed,
                 method=_method(n_epochs=epochs, batch_size=batch_size),
                 adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
-                training=_section({}, learning_rate=learning_rate),
+                training=_section({}, learning_rate=learning_rate, devices=devices),
             ),
         )
         if wait:

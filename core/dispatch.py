@@ -1,14 +1,18 @@
-"""Celery as a doorbell. A message names a base model, may be lost or doubled, and loses nothing."""
+"""Celery as a doorbell, one for each device class. A message may be lost or doubled, and loses nothing."""
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-QUEUE = "train"
 TASK = "tunery.train"
 
 log = structlog.get_logger()
+
+
+def queue_for(devices: int) -> str:
+    """The queue on which workers of a device class listen."""
+    return f"train-{devices}"
 
 
 def create_celery(broker_url: str) -> Celery:
@@ -19,7 +23,6 @@ def create_celery(broker_url: str) -> Celery:
         task_acks_late=False,
         task_serializer="json",
         accept_content=["json"],
-        task_default_queue=QUEUE,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
@@ -37,15 +40,17 @@ def create_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Wakes the workers of a base model, after the commit."""
+    """Wakes the workers of a device class, after the commit."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def wake(self, base_model: str) -> None:
+    def wake(self, base_model: str, devices: int) -> None:
         """Never fails: a job that nobody was woken for is found by the sweep."""
         try:
-            self._app.send_task(TASK, args=[base_model], ignore_result=True, expires=3600)
+            self._app.send_task(
+                TASK, args=[base_model], queue=queue_for(devices), ignore_result=True, expires=3600
+            )
         except (OperationalError, RedisError, OSError) as error:
             log.warning("broker_unreachable", base_model=base_model, error=str(error))
 

@@ -12,6 +12,7 @@ Auto = Literal["auto"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 LORA_LEARNING_RATE = 2e-4
+MAX_DEVICES = 64
 
 
 class Options(BaseModel):
@@ -58,6 +59,8 @@ class TrainingOptions(Options):
     which the rate rises linearly, whatever the schedule: from 0, as in transformers, so that the first step
     of a warmup changes nothing. `max_length` counts tokens of a row, longer rows are cut (default: the base
     model's limit). `eval_steps` counts optimizer steps (default: four times an epoch, at most every 10).
+    `devices` train each step together. `fsdp` spreads the base model's layers over them, for one that a
+    device alone cannot hold; else each holds the whole.
     """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = LORA_LEARNING_RATE
@@ -67,6 +70,8 @@ class TrainingOptions(Options):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     max_length: Annotated[int, Field(ge=8)] | None = None
     eval_steps: Annotated[int, Field(ge=1)] | None = None
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
+    fsdp: Literal["full_shard"] | None = None
 
 
 class JobSpec(Options):
@@ -81,6 +86,11 @@ class JobSpec(Options):
     @property
     def peak_learning_rate(self) -> float:
         return self.training.learning_rate * self.hyperparameters.learning_rate_multiplier
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the base model is spread over the devices."""
+        return self.training.fsdp is not None
 
 
 def resolve_hyperparameters(requested: RequestedHyperparameters, rows: int) -> Hyperparameters:

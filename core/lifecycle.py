@@ -76,15 +76,16 @@ def claim(
     lease_seconds: float,
     *,
     project_jobs: int | None = None,
+    devices: int = 1,
     accepts: Callable[[Job], bool] = lambda _job: True,
 ) -> Lease | None:
-    """Take the next job of the queue. None where nothing waits, or where `accepts` refuses that job.
+    """Take the next job of a device class. None where nothing waits, or where `accepts` refuses that job.
 
     `core.queue.claimable` has the order and the cap of `project_jobs`. A job that is refused holds up what is
     behind it, so that small or like jobs cannot overtake it for ever.
     """
     queue.wait_for_other_claims(session)
-    job = queue.next_job(session, project_jobs)
+    job = queue.next_job(session, project_jobs, devices)
     if job is None or not accepts(job):
         return None
     job.fence += 1

@@ -103,7 +103,7 @@ class Job(Base):
         ),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({_one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
-        Index("ix_jobs_queue", "base_model", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_queue", "devices", "base_model", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
     )
@@ -111,6 +111,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     base_model: Mapped[str] = mapped_column(doc="Id in the catalog")
+    devices: Mapped[int] = mapped_column(server_default="1", doc="The class of the workers that may claim it")
     training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"), index=True)
     suffix: Mapped[str | None]

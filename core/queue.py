@@ -8,8 +8,8 @@ from core.models import Job
 CLAIM_LOCK = 0x74756E657279  # a number of our own among the database's advisory locks
 
 
-def claimable(project_jobs: int | None) -> Select[Job]:
-    """The queued jobs that may be claimed, the next one first.
+def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
+    """The queued jobs that a worker of a device class may claim, the next one first.
 
     The project with the fewest running jobs goes first, and among its jobs (and projects that are equal) the
     oldest. A project that runs `project_jobs` jobs waits; None is no cap.
@@ -24,7 +24,7 @@ def claimable(project_jobs: int | None) -> Select[Job]:
     query = (
         select(Job)
         .outerjoin(running, running.c.project_id == Job.project_id)
-        .where(Job.status == "queued")
+        .where(Job.status == "queued", Job.devices == devices)
         .order_by(of_project, Job.id)
     )
     return query if project_jobs is None else query.where(of_project < project_jobs)
@@ -38,13 +38,13 @@ def wait_for_other_claims(session: Session) -> None:
     session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
 
 
-def next_job(session: Session, project_jobs: int | None) -> Job | None:
+def next_job(session: Session, project_jobs: int | None, devices: int) -> Job | None:
     """The job to claim, locked; after `wait_for_other_claims`. One that is being changed is passed over."""
-    query = claimable(project_jobs).limit(1)
+    query = claimable(project_jobs, devices).limit(1)
     return session.scalars(query.with_for_update(of=Job, skip_locked=True, key_share=True)).first()
 
 
-def waiting_base_models(session: Session, project_jobs: int | None) -> list[str]:
-    """The base models with jobs that could be claimed."""
-    jobs = claimable(project_jobs).order_by(None).subquery()
+def waiting_base_models(session: Session, project_jobs: int | None, devices: int = 1) -> list[str]:
+    """The base models with jobs that a worker of the class could claim."""
+    jobs = claimable(project_jobs, devices).order_by(None).subquery()
     return list(session.scalars(select(jobs.c.base_model).distinct()))

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.jobspec import MAX_DEVICES
 
 SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
 
@@ -34,6 +35,23 @@ class Settings(BaseSettings):
     model_store: Path | None = Field(None, description="Base models on disk; default: models/ in the home")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where the trainer computes")
 
+    devices: int = Field(
+        1, ge=1, le=MAX_DEVICES, description="The worker's class: devices that train its jobs together"
+    )
+    device_classes: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d?(,[1-9]\d?)*$",
+        description="Classes that some worker serves, like 1,8: what jobs may ask for; default: the worker's",
+    )
+    nodes: int = Field(1, ge=1, le=MAX_DEVICES, description="Machines that a class's devices are spread over")
+    node_rank: int = Field(0, ge=0, description="Which of these machines this is; 0 claims the jobs")
+    rendezvous: str | None = Field(
+        None,
+        pattern=r"^.+:\d+$",
+        validate_default=True,
+        description="host:port on machine 0, where the machines' processes meet",
+    )
+
     max_file_bytes: int = Field(512 * 1024**2, ge=1, description="Largest file, bytes")
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
 
@@ -58,6 +76,29 @@ class Settings(BaseSettings):
         description="The least important lines that are logged",
     )
     log_json: bool = Field(False, description="One JSON object per log line instead of text")
+
+    @field_validator("nodes", "node_rank", "rendezvous")
+    @classmethod
+    def _fit_together(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
+        devices, nodes = (info.data.get(name, 1) for name in ("devices", "nodes"))
+        if info.field_name == "nodes" and devices % int(value or 1):
+            raise ValueError(f"each machine needs as many of the {devices} devices as the others")
+        if info.field_name == "node_rank" and int(value or 0) >= nodes:
+            raise ValueError(f"the machines are counted from 0 to {nodes - 1}")
+        if info.field_name == "rendezvous" and value is None and nodes > 1:
+            raise ValueError("several machines need an address to meet at")
+        return value
+
+    @property
+    def offered_classes(self) -> list[int]:
+        """What `training.devices` may be."""
+        named = self.device_classes or str(self.devices)
+        return sorted({int(devices) for devices in named.split(",")})
+
+    @property
+    def claims_jobs(self) -> bool:
+        """False on the further machines of a class that is spread over several."""
+        return self.node_rank == 0
 
     @property
     def models_folder(self) -> Path:

@@ -8,8 +8,7 @@ import structlog
 import torch
 
 from core.errors import JobError, LeaseLost
-from worker.engine.base_model import ResidentBase
-from worker.engine.loop import train_round
+from worker.crew import Crew
 from worker.engine.member import StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
@@ -21,15 +20,13 @@ class Cohort:
     """Jobs on one base model. They join between rounds, and leave between micro-batches.
 
     A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
-    goes on.
+    goes on. Where several processes train together, jobs leave between rounds only.
     """
 
-    def __init__(
-        self, max_step_tokens: int, surroundings: Surroundings, job_left: Callable[[], None]
-    ) -> None:
+    def __init__(self, crew: Crew, surroundings: Surroundings, job_left: Callable[[], None]) -> None:
         """`job_left` is called when there is room for another job."""
         self.jobs: list[TrainingJob] = []
-        self._max_step_tokens = max_step_tokens
+        self._crew = crew
         self._surroundings = surroundings
         self._job_left = job_left
 
@@ -45,7 +42,7 @@ class Cohort:
         self.jobs.append(job)
         self._guard(job, prepare)
 
-    def train(self, base: ResidentBase, stopping: Callable[[], bool]) -> bool:
+    def train(self) -> bool:
         """One round for every job whose rows are there. False where there is none."""
         self._let_go()
         for job in [job for job in self.jobs if job.waits_to_be_attached]:
@@ -53,7 +50,7 @@ class Cohort:
         attached = [job for job in self.jobs if job.attached]
         unfinished = [job for job in attached if not job.member.finished]
         if unfinished:
-            self._take_a_step(base, unfinished, stopping)
+            self._take_a_step(unfinished)
         for job in [job for job in self.jobs if job.attached and job.member.finished]:
             self._guard(job, job.publish)
             self._leave(job)
@@ -65,37 +62,31 @@ class Cohort:
             self._guard(job, partial(job.give_back, "The worker shuts down"))
             self._leave(job)
 
-    def _take_a_step(
-        self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
-    ) -> None:
+    def _take_a_step(self, jobs: Sequence[TrainingJob]) -> None:
         began = time.monotonic()
-        results = self._results(base, jobs, stopping)
+        results = self._results(jobs)
         seconds = time.monotonic() - began
         for job in jobs:
             result = results.get(job.member.adapter.name)
             if result is not None and job in self.jobs:
                 self._guard(job, partial(job.after_step, result, seconds))
 
-    def _results(
-        self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
-    ) -> Mapping[str, StepResult | JobError]:
+    def _results(self, jobs: Sequence[TrainingJob]) -> Mapping[str, StepResult | JobError]:
         """The round's outcome by adapter; {} where it was abandoned."""
 
         def abandon() -> bool:
             self._let_go()
-            return stopping() or not any(job in self.jobs for job in jobs)
+            return self._crew.stopping or not any(job in self.jobs for job in jobs)
 
         try:
-            return train_round(base, [job.member for job in jobs], self._max_step_tokens, abandon)
+            return self._crew.train_round([job.member for job in jobs], abandon)
         except Exception as error:
             if len(jobs) == 1:
                 self._guard(jobs[0], partial(_raise, error))
                 return {}
             log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
         # Whose rows broke it, by want of memory say, shows when each steps alone: no other job suffers
-        for job in jobs:
-            job.member.forget_gradient()
-        return {name: result for job in jobs for name, result in self._results(base, [job], stopping).items()}
+        return {name: result for job in jobs for name, result in self._results([job]).items()}
 
     def _let_go(self) -> None:
         """Part with the jobs that are not ours any more, and with those that are to pause."""

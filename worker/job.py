@@ -21,8 +21,9 @@ from core.models import File, Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
+from worker.crew import Crew
 from worker.data.render import Rendered
-from worker.engine.adapters import TrainableAdapter, adapter_name
+from worker.engine.adapters import adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
 from worker.job_metrics import JobMetrics
@@ -43,6 +44,7 @@ class TrainingJob:
         sessions: sessionmaker[Session],
         store: ObjectStore,
         settings: Settings,
+        crew: Crew,
         lease: Lease,
         row: Job,
         claimed_at: float,
@@ -54,15 +56,19 @@ class TrainingJob:
         self._sessions = sessions
         self._store = store
         self._settings = settings
+        self._crew = crew
         self._row = row
         self._reading: Future[tuple[Rendered, Rendered]] | None = None
-        self._adapter: TrainableAdapter | None = None
         self._member: Member | None = None
         self._closed = threading.Event()
 
     @cached_property
     def spec(self) -> JobSpec:
         return JobSpec.model_validate(self._row.spec)
+
+    @property
+    def _name(self) -> str:
+        return adapter_name(self.lease.job_id)
 
     @property
     def member(self) -> Member:
@@ -91,10 +97,7 @@ class TrainingJob:
         """Add the adapter to the base, and continue from a checkpoint where there is one."""
         assert self._reading is not None
         training, validation = self._reading.result()
-        self._adapter = TrainableAdapter(
-            self._base, adapter_name(self.lease.job_id), self.spec.adapter, self.spec.seed
-        )
-        member = Member(self._adapter, self.spec, training.rows)
+        member = self._crew.join(self._name, self.spec, training.rows)
         self._fingerprint = self._make_fingerprint()
         latest = restore_checkpoint(
             member,
@@ -104,13 +107,13 @@ class TrainingJob:
             self._folder / "resume",
             self._fingerprint,
         )
+        self._crew.share_state(member)
         self._metrics = JobMetrics(
-            self._base,
+            self._crew,
             member,
             self.reporter,
             validation.rows,
             self.spec.training.eval_steps,
-            self._settings.max_step_tokens,
             latest,
         )
         self._saved_step = member.step
@@ -192,8 +195,7 @@ class TrainingJob:
         if self._reading is not None:
             self._reading.cancel()
         self.reporter.close()
-        if self._adapter is not None:
-            self._adapter.detach()
+        self._crew.leave(self._name)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _read(self) -> tuple[Rendered, Rendered]:

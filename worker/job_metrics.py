@@ -5,10 +5,10 @@ from math import isfinite
 from typing import Any
 
 from core.lifecycle import Progress
+from worker.crew import Crew
 from worker.data.render import Row
-from worker.engine.base_model import ResidentBase
-from worker.engine.loop import Evaluation, evaluate
 from worker.engine.member import Member, StepResult
+from worker.engine.totals import Evaluation
 from worker.reporter import Reporter, StepMetrics
 
 EVALUATIONS_PER_EPOCH = 4
@@ -22,23 +22,21 @@ class JobMetrics:
 
     def __init__(
         self,
-        base: ResidentBase,
+        crew: Crew,
         member: Member,
         reporter: Reporter,
         valid_rows: Sequence[Row],
         eval_steps: int | None,
-        max_step_tokens: int,
         latest: dict[str, Any],
     ) -> None:
         """`latest` is what the checkpoint that the job goes on from was made with."""
         self.latest = latest
         self.trained_tokens = member.trained_tokens
-        self._base = base
+        self._crew = crew
         self._member = member
         self._reporter = reporter
         self._valid_rows = valid_rows
         self._eval_steps = eval_steps or max(MIN_EVAL_STEPS, member.steps_per_epoch // EVALUATIONS_PER_EPOCH)
-        self._max_step_tokens = max_step_tokens
         self._seconds_per_step: float | None = None
 
     def step(self, result: StepResult, seconds: float) -> None:
@@ -93,7 +91,7 @@ class JobMetrics:
         return {name: value if value is None or isfinite(value) else None for name, value in values.items()}
 
     def _evaluate(self, rows: Sequence[Row]) -> Evaluation:
-        return evaluate(self._base, self._member.adapter, rows, self._max_step_tokens)
+        return self._crew.evaluate(self._member, rows)
 
     def _message(self) -> str:
         metrics = self.latest

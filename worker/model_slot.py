@@ -1,19 +1,32 @@
 """The device's one place for a base model: loads the one that is asked for, in place of another."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 
 from core.catalog import BaseModelEntry, load_catalog
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.settings import Settings
-from worker.engine.base_model import ResidentBase, choose_device
+from worker.engine.base_model import ResidentBase
 from worker.engine.memory import Shapes, projection_shapes, state_bytes
 from worker.model_store import ensure_model, loading
 
 
+@dataclass(frozen=True)
+class FoundModel:
+    """A base model on this machine's disk, and whether it is to be spread over the ranks."""
+
+    entry: BaseModelEntry
+    folder: Path
+    published_sha256: str
+    sharded: bool
+
+
 class ModelSlot:
-    def __init__(self, settings: Settings) -> None:
-        self.device: torch.device = choose_device(settings.device)
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self.device = device
         self._catalog = load_catalog(settings.catalog_file)
         self._models_folder = settings.models_folder
         self._base: ResidentBase | None = None
@@ -25,16 +38,28 @@ class ModelSlot:
         assert self._base is not None
         return self._base
 
-    def load(self, model_id: str) -> ResidentBase:
-        """Make `model_id` the resident one. No job may be attached to another. Raises JobError."""
-        if self._base is None or self._base.entry.id != model_id:
-            entry = self._entry(model_id)
-            folder, sha256 = ensure_model(entry, self._models_folder)
-            self._base = None  # freed before the next one is loaded
-            with loading(entry):
-                self._base = ResidentBase(entry, folder, sha256, self.device)
-            self._shapes = projection_shapes(self._base.model)
-        return self._base
+    def holds(self, spec: JobSpec) -> bool:
+        """Whether a job of `spec` trains on the resident base model, as it is."""
+        base = self._base
+        return base is not None and (base.entry.id, base.sharded) == (spec.base_model, spec.sharded)
+
+    def find(self, spec: JobSpec) -> FoundModel:
+        """Have the weights on the disk. Raises JobError, and OutsideFault where they cannot be fetched."""
+        entry = self._entry(spec.base_model)
+        return FoundModel(entry, *ensure_model(entry, self._models_folder), spec.sharded)
+
+    def load(self, found: FoundModel) -> None:
+        """Make it the resident one. No job may be attached to another. Raises JobError."""
+        self.clear()  # freed before the next one is loaded
+        with loading(found.entry):
+            self._base = ResidentBase(
+                found.entry, found.folder, found.published_sha256, self.device, found.sharded
+            )
+        self._shapes = projection_shapes(self._base.model)
+
+    def clear(self) -> None:
+        """Hold none."""
+        self._base = None
 
     def state_bytes(self, spec: JobSpec) -> int:
         """What a job of `spec` takes beside the resident base model."""

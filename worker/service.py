@@ -1,7 +1,12 @@
-"""`tunery worker`: a Celery worker whose one thread supervises the trainer of one device."""
+"""`tunery worker`: a Celery worker beside the thread that supervises the trainer of its devices."""
+
+import signal
+import threading
+
+from celery import Celery
 
 from core.database import create_database, session_factory
-from core.dispatch import QUEUE, create_celery
+from core.dispatch import create_celery, queue_for
 from core.logs import configure_logs
 from core.settings import Settings
 from worker.supervisor import Supervisor
@@ -12,22 +17,36 @@ def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then give running jobs back. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
-    app = create_celery(settings.server("broker_url"))
     supervisor = Supervisor(settings, sessions)
-    register_tasks(app, supervisor)
     supervisor.start()
     try:
-        app.worker_main(
-            [
-                "worker",
-                "--pool=threads",
-                "--concurrency=1",
-                f"--queues={QUEUE}",
-                f"--loglevel={settings.log_level.upper()}",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ]
-        )
+        if settings.claims_jobs:
+            app = create_celery(settings.server("broker_url"))
+            register_tasks(app, supervisor)
+            _answer_the_doorbell(app, settings)
+        else:  # its trainer follows another machine's, which is woken there
+            _wait_for_a_signal()
     finally:
         supervisor.stop()
+
+
+def _answer_the_doorbell(app: Celery, settings: Settings) -> None:
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            "--concurrency=1",
+            f"--queues={queue_for(settings.devices)}",
+            f"--loglevel={settings.log_level.upper()}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+def _wait_for_a_signal() -> None:
+    asked = threading.Event()
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_, lambda *_: asked.set())
+    asked.wait()

@@ -1,14 +1,12 @@
 """Keeps one trainer process alive, wakes it, and sweeps up what any trainer has lost.
 
-The trainer is spawned, not forked (CUDA does not survive a fork), in its own process group, so that it can be
-killed whole. It learns of this process's death by the end of its standard input.
+The trainer is spawned, not forked (CUDA does not survive a fork), in process groups of its own, so that it
+can be killed whole. It learns of this process's death by the end of its standard input.
 """
 
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
@@ -19,33 +17,18 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import lifecycle, queue
 from core.ids import new_id
 from core.settings import Settings
+from worker.launch import kill_trainer, start_trainer
 
 STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs back
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
 STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold disk, stays well below
 
-# glibc gives large blocks back to the system and faults them in again at every step; keeping them, in one
-# arena for all threads, nearly doubles the speed on a CPU. oneDNN keeps code and buffers for every shape that
-# it has multiplied, and a micro-batch of another length is another shape: 40 MB each. Threads that wait for
-# each other spin briefly, then sleep: endless spinning is not faster here, and where another process wants a
-# core it is ten times slower.
-TRAINER_ENVIRONMENT = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_ARENA_MAX": "1",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
-    "GOMP_SPINCOUNT": "1000",
-    "TOKENIZERS_PARALLELISM": "true",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
-
 log = structlog.get_logger()
 
 
 class Supervisor:
-    """Owns the trainer process of one device. Every method may be called from any thread."""
+    """Owns the trainer of a worker's devices. Every method may be called from any thread."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._settings = settings
@@ -78,7 +61,7 @@ class Supervisor:
             process.terminate()
         self._thread.join(STOP_SECONDS)
         if process is not None:
-            _kill_group(process)
+            kill_trainer(process, self._owner)
 
     def _run(self) -> None:
         delay = 0.0
@@ -103,18 +86,13 @@ class Supervisor:
         except Exception as error:
             log.error("supervision_failed", owner=self._owner, exc_info=error)
             if self._process is not None:
-                _kill_group(self._process)
+                kill_trainer(self._process, self._owner)
             return f"The trainer could not be started or watched ({type(error).__name__})"
 
     def _spawn(self) -> None:
         self._owner = f"{socket.gethostname()}:{new_id('')}"
         self._idle_since = None
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker.trainer", self._owner],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            env={**TRAINER_ENVIRONMENT, **os.environ},
-        )
+        self._process = start_trainer(self._settings, self._owner)
 
     def _watch(self) -> str:
         """Sweep until the trainer ends. Returns how it died."""
@@ -126,14 +104,14 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 self._sweep(process)
                 continue
-            _kill_group(process)
+            kill_trainer(process, self._owner)
             return name_death(code)
 
     def _sweep(self, process: subprocess.Popen[bytes]) -> None:
         try:
             with self._sessions.begin() as session:
                 lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
-                waiting = queue.waiting_base_models(session, self._settings.project_jobs)
+                waiting = self._waiting_base_models(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
         except SQLAlchemyError as error:
             log.warning("sweep_failed", error=str(error))
@@ -146,9 +124,16 @@ class Supervisor:
         self._idle_since = self._idle_since or time.monotonic()
         if time.monotonic() - self._idle_since > STUCK_SECONDS:
             log.error("trainer_stuck", owner=self._owner, waiting=waiting)
-            _kill_group(process)
+            kill_trainer(process, self._owner)
         else:
             self.wake()
+
+    def _waiting_base_models(self, session: Session) -> list[str]:
+        """Of the jobs that this trainer could claim."""
+        settings = self._settings
+        if not settings.claims_jobs:
+            return []
+        return queue.waiting_base_models(session, settings.project_jobs, settings.devices)
 
     def _requeue(self, reason: str) -> None:
         """Give the dead trainer's jobs back at once, instead of when their leases run out."""
@@ -166,12 +151,3 @@ def name_death(code: int) -> str:
     if code < 0:
         return f"The trainer died of {signal.Signals(-code).name}"
     return f"The trainer ended with status {code}"
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The trainer and whatever it started; nothing where all are gone."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()

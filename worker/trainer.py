@@ -1,7 +1,8 @@
 """The resident trainer process, `python -m worker.trainer OWNER`: claim, train, publish, claim again.
 
 Its standard input is the line to its supervisor: a line means that jobs may wait, the end means that the
-supervisor is gone. SIGTERM and the end of input write checkpoints, give the jobs back and stop.
+supervisor is gone. SIGTERM and the end of input write checkpoints, give the jobs back and stop. Where several
+processes train together, the first does so, and the others follow its orders (`crew.py`).
 """
 
 import os
@@ -27,6 +28,9 @@ from core.settings import Settings
 from core.storage import ObjectStore
 from worker.cleanup import remove_resume_checkpoints
 from worker.cohort import Cohort
+from worker.crew import Crew
+from worker.engine.base_model import choose_device
+from worker.engine.ranks import from_environment, number_on_machine
 from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
 from worker.surroundings import Surroundings
@@ -44,18 +48,18 @@ class Trainer:
     So no job is overtaken for ever, neither on another base model nor with a larger adapter.
     """
 
-    def __init__(self, settings: Settings, owner: str) -> None:
+    def __init__(self, settings: Settings, owner: str, slot: ModelSlot, crew: Crew) -> None:
         self._settings = settings
         self._owner = owner
+        self._slot = slot
+        self._crew = crew
         self._sessions: sessionmaker[Session] = session_factory(
             create_database(settings.server("database_url"))
         )
         self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-        self._slot = ModelSlot(settings)
         self._bell = threading.Event()
-        self._stopping = threading.Event()
         self._surroundings = Surroundings(self._store, settings.sweep_seconds)
-        self._cohort = Cohort(settings.max_step_tokens, self._surroundings, job_left=self._job_left)
+        self._cohort = Cohort(crew, self._surroundings, job_left=self._job_left)
         self._looked_at = 0.0
         # One job's rows at a time: rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -66,20 +70,22 @@ class Trainer:
             owner=self._owner,
             device=str(self._slot.device),
             threads=torch.get_num_threads(),
+            processes=self._crew.size,
         )
         self._bell.set()
-        while not self._stopping.is_set():
+        while not self._crew.asked_to_stop():
             self._look_for_jobs()
-            if not (self._cohort.jobs and self._cohort.train(self._slot.base, self._stopping.is_set)):
+            if not (self._cohort.jobs and self._cohort.train()):
                 self._bell.wait(self._settings.sweep_seconds)
         self._cohort.give_back()
         self._readers.shutdown()
+        self._crew.dismiss()
 
     def wake(self) -> None:
         self._bell.set()
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._crew.stop()
         self._bell.set()
 
     def _look_for_jobs(self) -> None:
@@ -88,7 +94,7 @@ class Trainer:
             return
         self._bell.clear()
         self._looked_at = time.monotonic()
-        while not self._stopping.is_set() and self._surroundings.allow_a_job() and self._claim():
+        while not self._crew.stopping and self._surroundings.allow_a_job() and self._claim():
             pass
 
     def _claim(self) -> bool:
@@ -103,6 +109,7 @@ class Trainer:
                     self._owner,
                     self._settings.lease_seconds,
                     project_jobs=self._settings.project_jobs,
+                    devices=self._settings.devices,
                     accepts=self._may_join,
                 )
                 if lease is None:
@@ -111,7 +118,7 @@ class Trainer:
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
             return False
-        job = TrainingJob(self._sessions, self._store, self._settings, lease, row, claimed_at)
+        job = TrainingJob(self._sessions, self._store, self._settings, self._crew, lease, row, claimed_at)
         self._cohort.add(job, prepare=lambda: self._start_reading(job))
         return True
 
@@ -119,13 +126,13 @@ class Trainer:
         """Whether a job can train beside the present ones. Without any, it is taken whatever its size."""
         if not self._cohort.jobs:
             return True
-        if row.base_model != self._slot.base.entry.id:
-            return False
         try:
-            needed = self._slot.state_bytes(JobSpec.model_validate(row.spec))
+            spec = JobSpec.model_validate(row.spec)
         except ValidationError:  # of another version's, say: claimed, it fails by itself
             return True
-        return self._cohort.state_bytes + needed <= self._settings.cohort_bytes
+        if not self._slot.holds(spec):
+            return False
+        return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
 
     def _job_left(self) -> None:
         self._bell.set()  # there is room for another
@@ -133,7 +140,7 @@ class Trainer:
 
     def _start_reading(self, job: TrainingJob) -> None:
         """With the base model loaded, which takes a while where it is not the resident one."""
-        base = self._slot.load(job.spec.base_model)
+        base = self._crew.load(job.spec)
         job.state_bytes = self._slot.state_bytes(job.spec)
         reading = job.start_reading(base, self._readers)
         reading.add_done_callback(lambda _: self._bell.set())
@@ -142,16 +149,38 @@ class Trainer:
 def main() -> None:
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
-    trainer = Trainer(settings, owner=sys.argv[1])
+    number = number_on_machine()
+    device = choose_device(settings.device, number)
+    slot = ModelSlot(settings, device)
+    crew = Crew(slot, from_environment(device), settings.max_step_tokens)
+    if number is None:
+        _serve(settings, slot, crew)
+        return
+    try:
+        _serve(settings, slot, crew)
+    except BaseException as error:
+        log.error("rank_failed", number=number, exc_info=error)
+        os._exit(1)  # whatever hangs: only this process's end tells torchrun to end the others
+    if not crew.stopping:
+        sys.exit(1)  # another machine stops; after a success, torchrun would wait for that one's
+
+
+def _serve(settings: Settings, slot: ModelSlot, crew: Crew) -> None:
+    trainer = Trainer(settings, sys.argv[1], slot, crew) if crew.leads else None
 
     def stop(*_: object) -> None:
-        trainer.stop()
+        (trainer or crew).stop()
         threading.Thread(target=_exit_late, daemon=True).start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
-    threading.Thread(target=_listen, args=(trainer.wake, stop), daemon=True).start()
-    trainer.run()
+    if not number_on_machine():  # the others on this machine have the same standard input
+        wake = trainer.wake if trainer else lambda: None
+        threading.Thread(target=_listen, args=(wake, stop), daemon=True).start()
+    if trainer:
+        trainer.run()
+    else:
+        crew.follow()
 
 
 def _listen(wake: Callable[[], None], stop: Callable[[], None]) -> None:

@@ -53,9 +53,9 @@ def create_job(
     body: CreateJob,
 ) -> JobObject:
     """Queue a fine-tuning job. What `"auto"` became, and every default, stands in the answer."""
-    row = service.create(session, caller.project_id, catalog, body)
+    row = service.create(session, caller.project_id, catalog, settings.offered_classes, body)
     # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
-    after_response.add_task(doorbell.wake, row.job.base_model)
+    after_response.add_task(doorbell.wake, row.job.base_model, row.job.devices)
     return JobObject.of(row, settings.lease_seconds)
 
 
@@ -115,8 +115,8 @@ def resume_job(
 ) -> JobObject:
     """Queue a paused job again, in its old place; it goes on from where it was. Also ends a pause that has
     not taken effect yet."""
-    row = service.resume(session, caller.project_id, fine_tuning_job_id)
-    after_response.add_task(doorbell.wake, row.job.base_model)
+    row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
+    after_response.add_task(doorbell.wake, row.job.base_model, row.job.devices)
     return JobObject.of(row, settings.lease_seconds)
 
 

@@ -79,7 +79,12 @@ def _rows(project_id: str) -> Select[*tuple[Any, ...]]:
     ahead = aliased(Job)
     place = (
         select(func.count())
-        .where(ahead.status == "queued", ahead.base_model == Job.base_model, ahead.id <= Job.id)
+        .where(
+            ahead.status == "queued",
+            ahead.base_model == Job.base_model,
+            ahead.devices == Job.devices,
+            ahead.id <= Job.id,
+        )
         .correlate(Job)
         .scalar_subquery()
     )

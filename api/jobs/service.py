@@ -1,6 +1,7 @@
 """What may happen to a job. Nothing here commits; `core.lifecycle` alone changes a status."""
 
 import secrets
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
@@ -27,10 +28,17 @@ from core.models import Checkpoint, Event, File, Job, Metric
 MAX_NAMED_FIELDS = 16
 
 
-def create(session: Session, project_id: str, catalog: Catalog, request: CreateJob) -> JobRow:
+def create(
+    session: Session,
+    project_id: str,
+    catalog: Catalog,
+    device_classes: Sequence[int],
+    request: CreateJob,
+) -> JobRow:
     """Submit a job. Raises InvalidRequest, which names the parameter."""
     base_model = _base_model(catalog, request.model)
     _refuse_what_is_not_on_offer(request)
+    _refuse_devices_without_workers((request.training or TrainingOptions()).devices, device_classes)
     training_file = _dataset(session, project_id, "training_file", request.training_file)
     rows = training_file.rows or 0
     if rows < MIN_ROWS:
@@ -41,15 +49,17 @@ def create(session: Session, project_id: str, catalog: Catalog, request: CreateJ
         )
     if request.validation_file is not None:
         _dataset(session, project_id, "validation_file", request.validation_file)
+    spec = _spec(base_model, request, rows)
     job = Job(
         id=new_id("ftjob-"),
         project_id=project_id,
         base_model=base_model.id,
+        devices=spec.training.devices,
         training_file_id=training_file.id,
         validation_file_id=request.validation_file,
         suffix=request.suffix,
         client_metadata=request.metadata,
-        spec=_spec(base_model, request, rows).model_dump(mode="json"),
+        spec=spec.model_dump(mode="json"),
     )
     lifecycle.submit(session, job)
     _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
@@ -89,9 +99,11 @@ def pause(session: Session, project_id: str, job_id: str) -> JobRow:
     return get(session, project_id, job_id)
 
 
-def resume(session: Session, project_id: str, job_id: str) -> JobRow:
-    """Raises NotFound, and InvalidRequest where the job is not paused."""
-    lifecycle.resume(session, _own(session, project_id, job_id))
+def resume(session: Session, project_id: str, job_id: str, device_classes: Sequence[int]) -> JobRow:
+    """Raises NotFound, and InvalidRequest where the job is not paused or could only wait for ever."""
+    job = _own(session, project_id, job_id)
+    _refuse_devices_without_workers(job.devices, device_classes)
+    lifecycle.resume(session, job)
     return get(session, project_id, job_id)
 
 
@@ -168,6 +180,17 @@ def _refuse_what_is_not_on_offer(request: CreateJob) -> None:
         )
 
 
+def _refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None:
+    """Such a job would wait for ever."""
+    if devices not in classes:
+        raise InvalidRequest(
+            f"No worker here trains on {devices} device{'s' if devices > 1 else ''}. On offer: "
+            f"{', '.join(str(offered) for offered in classes)}.",
+            code="devices_not_available",
+            param="training.devices",
+        )
+
+
 def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:
     """The named file, which stays until the transaction ends. A foreign one looks like a missing one."""
     file = files.find_for_job(session, project_id, file_id)
@@ -215,7 +238,21 @@ def _training(base_model: BaseModelEntry, training: TrainingOptions) -> Training
             code="invalid_value",
             param="training.max_length",
         )
+    if training.fsdp is not None:
+        _refuse_impossible_sharding(base_model, training.devices)
     return training.model_copy(update={"max_length": max_length})
+
+
+def _refuse_impossible_sharding(base_model: BaseModelEntry, devices: int) -> None:
+    reason = None
+    if devices == 1:
+        reason = "it spreads the base model over several devices, so 'training.devices' must be above 1"
+    elif base_model.quantization is not None:
+        reason = f"{base_model.id} is quantised, and quantised weights cannot be spread"
+    if reason is not None:
+        raise InvalidRequest(
+            f"'training.fsdp' is not possible here: {reason}.", code="invalid_value", param="training.fsdp"
+        )
 
 
 def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> None:

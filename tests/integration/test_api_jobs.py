@@ -17,7 +17,7 @@ from sqlalchemy import func, select, text
 
 from api.files import queries as files
 from core import lifecycle
-from core.dispatch import QUEUE, create_celery
+from core.dispatch import create_celery, queue_for
 from core.errors import JobError
 from core.ids import new_id
 from core.lifecycle import Progress
@@ -138,11 +138,38 @@ def test_unknown_parameters_are_ignored_with_a_warning_that_names_them(
 def test_creation_wakes_the_workers_of_the_base_model(api: Api, alice: Tenant, training_file: str) -> None:
     with create_celery(api.settings.server("broker_url")).connection_for_read() as connection:
         redis = connection.default_channel.client
-        redis.delete(QUEUE)
+        redis.delete(queue_for(1))
         alice.create_job(training_file=training_file)
-        message = json.loads(wait_for(lambda: redis.lpop(QUEUE)))
+        message = json.loads(wait_for(lambda: redis.lpop(queue_for(1))))
     arguments, _, _ = json.loads(b64decode(message["body"]))
     assert arguments == [BASE_MODEL]
+
+
+def test_a_job_on_several_devices_waits_for_the_workers_of_its_class(
+    api: Api, alice: Tenant, training_file: str
+) -> None:
+    with create_celery(api.settings.server("broker_url")).connection_for_read() as connection:
+        bells = {devices: connection.SimpleQueue(queue_for(devices)) for devices in (1, 2)}
+        for bell in bells.values():
+            bell.clear()
+        alone = alice.create_job(training_file=training_file)
+        training = {"devices": 2, "fsdp": "full_shard"}
+        job = alice.create_job(training_file=training_file, training=training)
+        assert bells[2].get(timeout=10).payload[0] == [BASE_MODEL]
+        assert bells[1].get(timeout=10).payload[0] == [BASE_MODEL]
+    assert training.items() <= job["training"].items()
+    assert (alone["training"]["devices"], alone["training"]["fsdp"]) == (1, None)
+
+
+def test_a_paused_job_whose_class_is_not_on_offer_any_more_is_not_resumed(
+    api: Api, alice: Tenant, training_file: str
+) -> None:
+    job_id = alice.create_job(training_file=training_file, training={"devices": 2})["id"]
+    alice.openai.fine_tuning.jobs.pause(job_id)
+    with api.broken(device_classes="1") as smaller:
+        tenant = smaller.tenant("alice")
+        refusal(tenant.http.post(f"{JOBS}/{job_id}/resume"), 400, "training.devices", "devices_not_available")
+    assert alice.job(job_id)["status"] == "paused"
 
 
 def test_a_job_is_created_while_the_broker_is_down(api: Api, alice: Tenant, training_file: str) -> None:
@@ -252,6 +279,10 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ({"training": {"epochs": 1}}, "training.epochs", "Unknown parameter"),
         ({"training": {"max_length": 7}}, "training.max_length", "of at least 8"),
         ({"training": {"max_length": MAX_LENGTH + 1}}, "training.max_length", f"{MAX_LENGTH} tokens at most"),
+        ({"training": {"devices": 0}}, "training.devices", "from 1 to 64"),
+        ({"training": {"devices": 3}}, "training.devices", "trains on 3 devices. On offer: 1, 2"),
+        ({"training": {"fsdp": "full_shard"}}, "training.fsdp", "'training.devices' must be above 1"),
+        ({"training": {"devices": 2, "fsdp": "hybrid_shard"}}, "training.fsdp", '"full_shard"'),
         ({"model": "gpt-4o-mini"}, "model", f"On offer: {BASE_MODEL}, small-model"),
         ({"model": None}, "model", "a string"),
         ({"model": ["x"]}, "model", "a list. It must be a string"),
@@ -666,7 +697,7 @@ def test_resuming_wakes_the_workers_of_the_base_model(api: Api, alice: Tenant) -
     job_id = alice.create_job()["id"]
     alice.openai.fine_tuning.jobs.pause(job_id)
     with create_celery(api.settings.server("broker_url")).connection_for_read() as connection:
-        bell = connection.SimpleQueue(QUEUE)
+        bell = connection.SimpleQueue(queue_for(1))
         bell.clear()
         alice.openai.fine_tuning.jobs.resume(job_id)
         assert bell.get(timeout=10).payload[0] == [BASE_MODEL]

@@ -46,7 +46,12 @@ def new_project(sessions: sessionmaker[Session]) -> str:
         return project.id
 
 
-def submit(sessions: sessionmaker[Session], base_model: str = "base", project_id: str | None = None) -> str:
+def submit(
+    sessions: sessionmaker[Session],
+    base_model: str = "base",
+    project_id: str | None = None,
+    devices: int = 1,
+) -> str:
     project_id = project_id or new_project(sessions)
     with sessions.begin() as session:
         file = new_file(project_id)
@@ -58,6 +63,7 @@ def submit(sessions: sessionmaker[Session], base_model: str = "base", project_id
             id=new_id("ftjob-"),
             project_id=project_id,
             base_model=base_model,
+            devices=devices,
             training_file_id=file.id,
             spec=spec.model_dump(),
         )
@@ -130,6 +136,16 @@ def test_the_project_that_runs_least_comes_first(sessions: sessionmaker[Session]
     jobs = [submit(sessions, project_id=project) for project in (busy, busy, busy, idle, idle)]
     claimed = [claim(sessions).job_id for _ in jobs]
     assert claimed == [jobs[0], jobs[3], jobs[1], jobs[4], jobs[2]]
+
+
+def test_a_worker_claims_jobs_of_its_device_class_and_no_other(sessions: sessionmaker[Session]) -> None:
+    on_two, on_one = submit(sessions, devices=2), submit(sessions)
+    assert claim(sessions).job_id == on_one
+    assert try_to_claim(sessions) is None
+    with sessions() as session:
+        assert queue.waiting_base_models(session, None) == []
+        assert queue.waiting_base_models(session, None, devices=2) == ["base"]
+    assert claim(sessions, devices=2).job_id == on_two
 
 
 def test_a_project_at_its_cap_waits_and_others_do_not(sessions: sessionmaker[Session]) -> None:

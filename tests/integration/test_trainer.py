@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import torch
 from structlog.testing import capture_logs
 
 from core.models import Job
 from tests.fixtures.api import Api, Tenant, wait_for
+from worker.crew import Crew
+from worker.engine.ranks import ALONE
+from worker.model_slot import ModelSlot
 from worker.trainer import Trainer
 
 
 @contextmanager
 def running(api: Api, **servers: str) -> Iterator[None]:
     """A trainer with the API's settings, but for `servers`."""
-    trainer = Trainer(api.settings.with_servers(**servers), owner="a trainer")
+    settings = api.settings.with_servers(**servers)
+    slot = ModelSlot(settings, torch.device("cpu"))
+    trainer = Trainer(settings, "a trainer", slot, Crew(slot, ALONE, settings.max_step_tokens))
     thread = threading.Thread(target=trainer.run, daemon=True)
     thread.start()
     try:

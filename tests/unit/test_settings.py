@@ -1,8 +1,10 @@
 """Settings, as a process reads them from its environment."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from core.settings import Settings
 
@@ -19,6 +21,28 @@ def test_models_are_kept_in_the_home_unless_a_store_is_named(monkeypatch: pytest
     assert Settings().models_folder == Path("/state/models")
     monkeypatch.setenv("TUNERY_MODEL_STORE", "/shared")
     assert Settings().models_folder == Path("/shared")
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        ({"devices": 8, "nodes": 3, "rendezvous": "first:29500"}, "nodes"),
+        ({"devices": 8, "nodes": 2, "node_rank": 2, "rendezvous": "first:29500"}, "node_rank"),
+        ({"devices": 8, "nodes": 2}, "rendezvous"),
+        ({"devices": 8, "nodes": 2, "rendezvous": "first"}, "rendezvous"),
+        ({"device_classes": "1,0"}, "device_classes"),
+    ],
+)
+def test_machines_that_do_not_fit_together_are_refused(settings: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**settings)
+    assert [error["loc"] for error in refused.value.errors()] == [(wrong,)]
+
+
+def test_the_classes_on_offer_are_the_worker_s_unless_they_are_named() -> None:
+    assert Settings().offered_classes == [1]
+    assert Settings(devices=4).offered_classes == [4]
+    assert Settings(devices=4, device_classes="8,1").offered_classes == [1, 8]
 
 
 def test_every_setting_says_what_it_is_for() -> None:

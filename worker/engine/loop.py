@@ -1,6 +1,7 @@
 """The training loop's body: one round moves every job of a cohort by one optimizer step."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -28,7 +29,7 @@ def train_round(
 
     The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Each
     rank computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
-    micro-batches, no member has moved and the result is empty; several ranks ask it once, before the first.
+    micro-batches, no member has moved and the result is empty; a rank among several must not.
     """
     rows = {member.adapter.name: member.next_rows for member in members}
     shares = [Share(name, part, 1 / sum(row.supervised for row in part)) for name, part in rows.items()]
@@ -42,17 +43,15 @@ def train_round(
         losses.total.backward()
         return losses
 
-    abandoned = ranks.any(abandon())
-    waves = list(pack_waves(shares, max_tokens, base.device, base.lanes.count, ranks.size))
-    for wave in ranks.part(waves):
-        abandoned = abandoned or (ranks.size == 1 and abandon())
-        if abandoned:
-            break
-        for batch, losses in zip(wave, base.lanes.map(forward_and_backward, wave), strict=True):
-            totals.add(batch, losses)
-    if abandoned:
-        for member in members:
-            member.forget_gradient()
+    waves = _waves(base, shares, max_tokens, ranks)
+    try:
+        with ranks.together(in_step=base.sharded):
+            finished = _compute(base, waves, forward_and_backward, totals, abandon)
+    except Exception:
+        _forget(members)
+        raise
+    if not finished:
+        _forget(members)
         return {}
     for adapter in adapters:
         adapter.parameters.gather()
@@ -73,17 +72,50 @@ def evaluate(
     """Loss and accuracy of `adapter` on `rows`, without training."""
     adapter.parameters.refresh()
     totals = Totals([adapter.name], base.device)
-    share = Share(adapter.name, rows, 0.0)
 
     @torch.no_grad()  # a lane's thread does not know of the one above
     def forward(lane: int, batch: MicroBatch) -> TokenLosses:
         return _forward(base, batch, [adapter], lane)
 
-    for wave in ranks.part(list(pack_waves([share], max_tokens, base.device, base.lanes.count, ranks.size))):
-        for batch, losses in zip(wave, base.lanes.map(forward, wave), strict=True):
-            totals.add(batch, losses)
+    waves = _waves(base, [Share(adapter.name, rows, 0.0)], max_tokens, ranks)
+    with ranks.together(in_step=base.sharded):
+        _compute(base, waves, forward, totals, lambda: False)
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
+
+
+def _waves(
+    base: ResidentBase, shares: Sequence[Share], max_tokens: int, ranks: Ranks
+) -> Sequence[list[MicroBatch]]:
+    """This rank's waves. Ranks that compute in step have equally many: one that has fewer lets the bare base
+    compute once more, which adds to nothing."""
+    waves = list(pack_waves(shares, max_tokens, base.device, base.lanes.count, ranks.size))
+    mine = ranks.part(waves)
+    if not base.sharded or len(mine) * ranks.size >= len(waves):
+        return mine
+    batch = waves[0][0]
+    return [*mine, [replace(batch, adapter_rows={}, weights_S=torch.zeros_like(batch.weights_S))]]
+
+
+def _compute(
+    base: ResidentBase,
+    waves: Sequence[list[MicroBatch]],
+    compute: Callable[[int, MicroBatch], TokenLosses],
+    totals: Totals,
+    abandon: Callable[[], bool],
+) -> bool:
+    """Wave after wave; False where `abandon` said so before one of them."""
+    for wave in waves:
+        if abandon():
+            return False
+        for batch, losses in zip(wave, base.lanes.map(compute, wave), strict=True):
+            totals.add(batch, losses)
+    return True
+
+
+def _forget(members: Sequence[Member]) -> None:
+    for member in members:
+        member.forget_gradient()
 
 
 def _forward(

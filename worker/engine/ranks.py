@@ -1,7 +1,10 @@
 """The processes that train together on several devices, each with the same state and a part of every step."""
 
 import os
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -9,6 +12,21 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+# For what the ranks tell each other beside the sums: an order may load a model that a machine has to fetch
+PATIENCE = timedelta(hours=2)
+
+
+class GroupLost(BaseException):
+    """A rank is gone or out of step, and this process must end. Not an Exception: no job is to blame."""
+
+
+class SharedFault(Exception):
+    """What went wrong on a rank, raised on every one: `error` is the first's that had one."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Ranks:
@@ -33,6 +51,17 @@ class Ranks:
         """The first process's value, whatever the others give."""
         return value
 
+    @contextmanager
+    def together(self, *, in_step: bool = False) -> Iterator[None]:  # noqa: ARG002
+        """What fails inside on one process fails on all, with a SharedFault; alone, as it is.
+
+        With `in_step`, the processes wait for each other inside, and a fault of one is the group's end.
+        """
+        yield
+
+    def part_ways(self) -> None:
+        """The last that is done together."""
+
 
 ALONE = Ranks()
 
@@ -40,30 +69,76 @@ ALONE = Ranks()
 class Torchrun(Ranks):
     """A process of those that `torchrun` started; it says how many and which, and where they meet.
 
-    Every rank must make the same calls in the same order, or all wait for ever.
+    Every rank must make the same calls in the same order, or all wait for ever. Each may raise GroupLost.
     """
 
     def __init__(self, device: torch.device) -> None:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        self._words = dist.new_group(backend="gloo", timeout=PATIENCE)  # waits without keeping a core busy
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._device = device
 
     def part(self, items: Sequence[T]) -> Sequence[T]:
         return items[self.rank :: self.size]
 
     def sum(self, values: Tensor) -> Tensor:
-        dist.all_reduce(values)
+        with _or_lost():
+            dist.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        return bool(self.sum(torch.tensor(int(flag), device=self._device)).item())
+        flags = torch.tensor(int(flag))
+        with _or_lost():
+            dist.all_reduce(flags, group=self._words)
+        return bool(flags.item())
 
     def broadcast(self, value: T) -> T:
         values = [value]
-        dist.broadcast_object_list(values, device=self._device)
+        with _or_lost():
+            dist.broadcast_object_list(values, group=self._words)
         return values[0]
+
+    @contextmanager
+    def together(self, *, in_step: bool = False) -> Iterator[None]:
+        fault: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            if in_step:
+                raise GroupLost(f"{type(error).__name__} while others waited: {error}") from error
+            fault = error
+        if self.any(fault is not None):
+            faults: list[Exception | None] = [None] * self.size
+            with _or_lost():
+                dist.all_gather_object(faults, _sendable(fault), group=self._words)
+            raise SharedFault(next(error for error in faults if error is not None)) from fault
+
+    def part_ways(self) -> None:
+        dist.destroy_process_group()
+
+
+def number_on_machine() -> int | None:
+    """Which of the processes that `torchrun` started on this machine this is; None where it did not."""
+    number = os.environ.get("LOCAL_RANK")
+    return None if number is None else int(number)
 
 
 def from_environment(device: torch.device) -> Ranks:
     """The group that `torchrun` started this process in, or a process alone."""
-    return Torchrun(device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ALONE
+    return ALONE if number_on_machine() is None else Torchrun(device)
+
+
+@contextmanager
+def _or_lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # PyTorch's, of every backend
+        raise GroupLost(f"The other ranks cannot be reached: {error}") from error
+
+
+def _sendable(error: Exception | None) -> Exception | None:
+    """The error, or one that says the same where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -22,6 +22,7 @@ from worker.data.render import Row
 from worker.engine import segment_attention
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.choose import choose_decoder
 from worker.engine.head import head_losses
 from worker.engine.layout import MicroBatch, Run, Segment
 from worker.engine.loop import evaluate
@@ -215,6 +216,14 @@ def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(quantization: A
         published = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
         unquantised, _ = loss_and_gradients_of_peft(published, tmp_path / name, ROWS[name])
         assert losses[name] == pytest.approx(unquantised, rel=0.1)
+
+
+def test_a_base_that_goes_row_by_row_cannot_be_spread_over_devices(tmp_path: Path) -> None:
+    save_model(PLAIN["lfm 2, short convolutions"](), tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with pytest.raises(JobError, match="its rows change each other") as refused:
+        choose_decoder(model, TINY.max_length, sharded=True)
+    assert refused.value.param == "training.fsdp"
 
 
 def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_path: Path) -> None:

@@ -11,15 +11,18 @@ from core.errors import JobError, LeaseLost
 from core.storage import ObjectStore
 from tests.unit.engine.rows import make_rows
 from tests.unit.engine.test_training import make_member, make_spec
-from worker import cohort as module
 from worker.cohort import Cohort
+from worker.crew import Crew
+from worker.engine import loop
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import train_round
 from worker.engine.member import Member
+from worker.engine.ranks import ALONE
+from worker.model_slot import ModelSlot
 from worker.surroundings import Surroundings
 
-MAX_TOKENS = 30  # a round of two jobs takes about ten micro-batches
-MIDDLE = 4
+MAX_TOKENS = 30  # a round of one job takes two waves at least
+MIDDLE = 3  # the look before the second wave
 
 
 class Job:
@@ -63,13 +66,10 @@ class Job:
         self.left_with = self.member.adapter.parameters.master.clone()
 
 
-def never() -> bool:
-    return False
-
-
-def cohort_of(*jobs: Job) -> Cohort:
+def cohort_of(base: ResidentBase, *jobs: Job) -> Cohort:
     surroundings = Surroundings(cast(ObjectStore, None), pause=1)  # no test here asks the store
-    cohort = Cohort(MAX_TOKENS, surroundings, job_left=lambda: None)
+    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS)
+    cohort = Cohort(crew, surroundings, job_left=lambda: None)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
 
@@ -89,8 +89,8 @@ def test_a_job_leaves_a_round_in_the_middle_unmoved_and_its_neighbour_steps(
 ) -> None:
     stays, leaves = Job(base, "stays"), Job(base, "leaves", disturb)
     before = leaves.member.adapter.parameters.master.clone()
-    cohort = cohort_of(stays, leaves)
-    assert cohort.train(base, never)
+    cohort = cohort_of(base, stays, leaves)
+    assert cohort.train()
     assert cohort.jobs == [stays]
     assert leaves.ended == how
     assert torch.equal(leaves.left_with, before)
@@ -106,14 +106,14 @@ def test_a_round_is_abandoned_when_its_last_job_leaves(
     base: ResidentBase, disturb: Callable[[Job], None]
 ) -> None:
     job = Job(base, "job", disturb)
-    cohort_of(job).train(base, never)
+    cohort_of(base, job).train()
     assert job.ended
     assert (job.looks, job.member.step) == (MIDDLE, 0)
 
 
 def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBase) -> None:
     former, stays = Job(base, "job"), Job(base, "stays")
-    cohort = cohort_of(former, stays)
+    cohort = cohort_of(base, former, stays)
     again = []
     claimed: Any = SimpleNamespace(lease=SimpleNamespace(job_id="job"))
     cohort.add(claimed, prepare=lambda: again.append(Job(base, "job")))  # the name must be free by now
@@ -126,8 +126,8 @@ def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
     stays, bursts = Job(base, "stays"), Job(base, "bursts")
     with torch.no_grad():
         bursts.member.adapter.parameters.master[0] = float("nan")
-    cohort = cohort_of(stays, bursts)
-    cohort.train(base, never)
+    cohort = cohort_of(base, stays, bursts)
+    cohort.train()
     assert cohort.jobs == [stays]
     assert bursts.error is not None
     assert bursts.error.code == "non_finite_loss"
@@ -154,9 +154,9 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
 
         return train_round(base, members, max_tokens, look)
 
-    monkeypatch.setattr(module, "train_round", round_that_breaks)
-    cohort = cohort_of(stays, breaks)
-    cohort.train(base, never)
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    cohort = cohort_of(base, stays, breaks)
+    cohort.train()
     assert cohort.jobs == [stays]
     assert breaks.error is not None
     assert breaks.error.code == code

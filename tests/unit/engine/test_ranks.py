@@ -1,38 +1,61 @@
-"""Processes that `torchrun` starts train one job together, and do what one process does."""
+"""Processes that `torchrun` starts train jobs together, and do what one process does."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-from tests.unit.engine.rows import shared_rows
-from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, train
+from tests.unit.engine.train_on_ranks import train
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import evaluate
 
 ROOT = Path(__file__).parents[3]
-ROUNDS = 3
+
+Seen = list[dict[str, Any]]
+"""By rank."""
 
 
-def test_two_processes_give_the_losses_and_the_adapter_of_one(
-    base: ResidentBase, tiny_folder: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command += ["tests.unit.engine.train_on_ranks", str(tiny_folder), str(tmp_path), str(ROUNDS)]
+@pytest.fixture(scope="module")
+def seen(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """What two processes on gloo have seen."""
+    out = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tests.unit.engine.train_on_ranks", str(tiny_folder), str(out)]
     subprocess.run(command, check=True, timeout=120, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    adapters = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
 
-    member = make_member(base, "job", make_spec(), shared_rows())
-    alone = train(base, [member], ROUNDS)["job"]
-    validation = evaluate(base, member.adapter, member.rows, MAX_TOKENS).loss
-    assert torch.equal(*adapters)
-    assert torch.allclose(adapters[0], member.adapter.parameters.master, atol=1e-5)
-    for rank in seen:
-        assert rank["losses"] == pytest.approx(alone, rel=1e-5)
-        assert rank["validation"] == pytest.approx(validation, rel=1e-5)
-    assert seen[0]["batches"] == seen[1]["batches"]
+
+@pytest.mark.parametrize(("how", "path"), [("whole", "fast"), ("sharded", "portable")])
+def test_two_processes_give_the_losses_and_the_adapters_of_one(
+    base: ResidentBase, seen: Seen, how: str, path: str
+) -> None:
+    alone = train(base)
+    first, second = (rank[how] for rank in seen)
+    assert first["adapters"] == second["adapters"]
+    assert first["adapters"] == pytest.approx(alone["adapters"], abs=1e-5)
+    for rank in (first, second):
+        assert rank["path"] == path
+        assert rank["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        assert rank["validation"] == pytest.approx(alone["validation"], rel=1e-5)
+
+
+def test_each_process_computes_a_part(seen: Seen) -> None:
+    one, other = (rank["whole"]["batches"] for rank in seen)
+    assert one > other  # which had nothing to do in rounds of a single micro-batch
+    assert other > len(seen[0]["whole"]["losses"]) / 2
+
+
+def test_sharded_processes_compute_in_step_and_hold_half_of_the_layers(
+    base: ResidentBase, seen: Seen
+) -> None:
+    first, second = (rank["sharded"] for rank in seen)
+    assert first["batches"] == second["batches"]
+    layers = sum(parameter.numel() for parameter in base.model.model.layers.parameters())
+    assert first["held"] + second["held"] == layers
+
+
+def test_a_fault_of_one_process_is_met_by_all(seen: Seen) -> None:
+    assert [rank["errors"] for rank in seen] == [["out_of_memory"]] * 2

@@ -1,0 +1,171 @@
+"""The processes of one trainer: the first takes jobs and decides, and all do the same, order by order.
+
+An order is a method with its arguments. The first process broadcasts it, and each runs it on its own base
+model and members, so that all make the same calls in the same order, whoever joins, leaves or fails. What
+goes wrong in one of them is told to all before anybody goes on. A process alone is a crew of one.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import structlog
+import torch
+from torch import Tensor
+
+from core.errors import JobError
+from core.jobspec import JobSpec
+from worker.data.render import Row
+from worker.engine import loop
+from worker.engine.adapters import TrainableAdapter
+from worker.engine.base_model import ResidentBase
+from worker.engine.member import Member, StepResult
+from worker.engine.ranks import GroupLost, Ranks, SharedFault
+from worker.engine.totals import Evaluation
+from worker.model_slot import ModelSlot
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Crew:
+    """What the first process asks of all; the others `follow`. Every call may raise GroupLost."""
+
+    def __init__(self, slot: ModelSlot, ranks: Ranks, max_step_tokens: int) -> None:
+        self._slot = slot
+        self._ranks = ranks
+        self._max_step_tokens = max_step_tokens
+        self._members: dict[str, Member] = {}
+        self._stopping = threading.Event()
+        self._dismissed = False
+
+    @property
+    def size(self) -> int:
+        return self._ranks.size
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first process."""
+        return self._ranks.rank == 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this process was told to stop."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """From any thread, of any process: `asked_to_stop` says so at its next call."""
+        self._stopping.set()
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process was told to stop. Asked often, also while there is nothing to do, it tells the
+        others that the first one is still there."""
+        return self._order(Crew._count_heads)
+
+    def load(self, spec: JobSpec) -> ResidentBase:
+        """Have the base model of `spec` resident in all processes. Raises JobError."""
+        if not self._slot.holds(spec):
+            self._order(Crew._load, spec)
+        return self._slot.base
+
+    def join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> Member:
+        """Attach a new adapter to the base model. Raises JobError."""
+        self._order(Crew._join, name, spec, rows)
+        return self._members[name]
+
+    def share_state(self, member: Member) -> None:
+        """Let all go on from where `member` was restored to in the first process."""
+        if self.size == 1:
+            return
+        moments = member.optimizer_tensors() if member.step else {}
+        on_host = {name: tensor.cpu() for name, tensor in moments.items()}
+        weights = member.adapter.parameters.master.detach().cpu()
+        self._order(Crew._restore, member.adapter.name, member.step, weights, on_host)
+
+    def train_round(
+        self, members: Sequence[Member], abandon: Callable[[], bool]
+    ) -> Mapping[str, StepResult | JobError]:
+        """`loop.train_round`; only a process alone can abandon it on the way."""
+        if self.size == 1:
+            return loop.train_round(self._slot.base, members, self._max_step_tokens, abandon)
+        return self._order(Crew._train_round, [member.adapter.name for member in members])
+
+    def evaluate(self, member: Member, rows: Sequence[Row]) -> Evaluation:
+        return self._order(Crew._evaluate, member.adapter.name, rows)
+
+    def leave(self, name: str) -> None:
+        """Detach the adapter, where there is one of that name."""
+        self._order(Crew._leave, name)
+
+    def dismiss(self) -> None:
+        """The last order: all processes end."""
+        self._order(Crew._dismiss)
+
+    def follow(self) -> None:
+        """Do what the first process orders, until it dismisses."""
+        while not self._dismissed:
+            order, arguments = self._ranks.broadcast((Crew._dismiss, ()))
+            try:
+                order(self, *arguments)
+            except SharedFault as fault:  # the first process tells whom it concerns
+                log.warning("shared_fault", rank=self._ranks.rank, exc_info=fault)
+
+    def _order(self, order: Callable[..., T], *arguments: Any) -> T:
+        self._ranks.broadcast((order, arguments))
+        try:
+            return order(self, *arguments)
+        except SharedFault as fault:
+            raise fault.error from fault
+        except Exception as error:
+            if self.size == 1:
+                raise
+            raise GroupLost(f"This process alone met {type(error).__name__}: {error}") from error
+
+    # What every process does
+
+    def _count_heads(self) -> bool:
+        return self._ranks.any(self.stopping)
+
+    def _load(self, spec: JobSpec) -> None:
+        try:
+            with self._ranks.together():
+                found = self._slot.find(spec)
+            published = self._ranks.broadcast(found.published_sha256)
+            with self._ranks.together():
+                if found.published_sha256 != published:
+                    message = f"The machines that train together hold different weights of {spec.base_model}."
+                    raise JobError("model_unavailable", message, "model")
+                self._slot.load(found)
+        except SharedFault:
+            self._slot.clear()  # here it may have been loaded
+            raise
+
+    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
+        with self._ranks.together():
+            adapter = TrainableAdapter(self._slot.base, name, spec.adapter, spec.seed)
+            self._members[name] = Member(adapter, spec, rows)
+
+    def _restore(self, name: str, step: int, weights: Tensor, moments: dict[str, Tensor]) -> None:
+        member = self._members[name]
+        with self._ranks.together(), torch.no_grad():
+            member.adapter.parameters.master.copy_(weights)
+            if moments:
+                member.restore(step, moments)
+
+    def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | JobError]:
+        members = [self._members[name] for name in names]
+        return loop.train_round(self._slot.base, members, self._max_step_tokens, ranks=self._ranks)
+
+    def _evaluate(self, name: str, rows: Sequence[Row]) -> Evaluation:
+        adapter = self._members[name].adapter
+        return loop.evaluate(self._slot.base, adapter, rows, self._max_step_tokens, self._ranks)
+
+    def _leave(self, name: str) -> None:
+        member = self._members.pop(name, None)
+        if member is not None:
+            member.adapter.detach()
+
+    def _dismiss(self) -> None:
+        self._dismissed = True
+        self._ranks.part_ways()
