@@ -375,7 +375,7 @@ def test_a_wrong_listing_is_refused_with_what_is_allowed(
     assert says in refusal(alice.http.get(f"/v1/files?{query}"), 400, param)["message"]
 
 
-def test_a_file_that_a_job_waits_for_cannot_be_deleted(api: Api, alice: Tenant) -> None:
+def test_a_file_of_a_job_that_has_not_ended_cannot_be_deleted(api: Api, alice: Tenant) -> None:
     training, validation = alice.upload(), alice.upload()
     job = alice.create_job(training_file=training, validation_file=validation)
 
@@ -384,6 +384,9 @@ def test_a_file_that_a_job_waits_for_cannot_be_deleted(api: Api, alice: Tenant) 
         assert job["id"] in refusal(answer, 409, "id", "file_in_use")["message"]
         assert answer.headers["x-should-retry"] == "false"
     api.claim(job["id"])
+    refusal(alice.http.delete(f"/v1/files/{training}"), 409, "id", "file_in_use")
+    alice.openai.fine_tuning.jobs.pause(job["id"])
+    assert alice.job(job["id"])["status"] == "paused"
     refusal(alice.http.delete(f"/v1/files/{training}"), 409, "id", "file_in_use")
 
     alice.openai.fine_tuning.jobs.cancel(job["id"])
