@@ -8,7 +8,7 @@ from api.files import queries as files
 from api.files.upload import CHECKED_PURPOSE
 from api.jobs import queries
 from api.jobs.queries import JobRow
-from api.jobs.schemas import CreateJob
+from api.jobs.schemas import CreateJob, Method
 from api.paging import unknown_cursor
 from core import lifecycle
 from core.catalog import BaseModelEntry, Catalog
@@ -154,18 +154,30 @@ def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
 
 
 def _refuse_what_is_not_on_offer(request: CreateJob) -> None:
-    if request.method is not None and request.method.type != "supervised":
-        raise InvalidRequest(
-            f"The method '{request.method.type}' is not on offer yet. On offer: 'supervised'.",
-            code="unsupported_method",
-            param="method.type",
-        )
+    if request.method is not None:
+        _refuse_other_methods(request.method)
     if request.integrations:
         raise InvalidRequest(
             "Integrations are not supported yet; leave the list empty.",
             code="unsupported_integration",
             param="integrations",
         )
+
+
+def _refuse_other_methods(method: Method) -> None:
+    if method.type != "supervised":
+        raise InvalidRequest(
+            f"The method '{method.type}' is not on offer yet. On offer: 'supervised'.",
+            code="unsupported_method",
+            param="method.type",
+        )
+    for name in ("dpo", "reinforcement"):
+        if getattr(method, name) is not None:
+            raise InvalidRequest(
+                f"'method.{name}' does not belong to the method 'supervised'; leave it out.",
+                code="invalid_value",
+                param=f"method.{name}",
+            )
 
 
 def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:

@@ -113,7 +113,7 @@ def test_hyperparameters_are_taken_from_either_place_but_not_two_minds(
         {"method": None, "hyperparameters": None, "integrations": None, "adapter": None, "training": None},
         {"suffix": None, "seed": None, "metadata": None, "validation_file": None},
         {"integrations": [], "method": {"type": "supervised"}, "metadata": {}},
-        {"method": {"type": "supervised", "supervised": {}, "dpo": None}},
+        {"method": {"type": "supervised", "supervised": {}, "dpo": None, "reinforcement": None}},
         {"metadata": {"k" * 64: "v" * 512} | {f"key{number}": "" for number in range(15)}},
         {"suffix": "x" * 64, "seed": 2**31 - 1, "training": {"max_length": MAX_LENGTH}},
         {"adapter": {"target_modules": ["q_proj"], "init_lora_weights": "gaussian"}},
@@ -233,6 +233,17 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ({"method": {"type": "reinforcement"}}, "method.type", "not on offer yet"),
         ({"method": {"type": "magic"}}, "method.type", "On offer"),
         ({"method": {}}, "method.type", "Missing required parameter"),
+        (
+            {"method": {"type": "supervised", "hyperparameters": {"n_epochs": 1}}},
+            "method.hyperparameters",
+            "Unknown parameter: 'method.hyperparameters'. 'method' takes type, supervised",
+        ),
+        (
+            {"method": {"type": "supervised", "supervized": {"hyperparameters": {"n_epochs": 1}}}},
+            "method.supervized",
+            "Unknown parameter",
+        ),
+        ({"method": {"type": "supervised", "dpo": {"beta": 1}}}, "method.dpo", "leave it out"),
         (
             {"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]},
             "integrations",
