@@ -280,6 +280,24 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(
     assert jobs_in_database(api) == before
 
 
+def test_all_wrong_parameters_are_named_the_first_with_what_is_allowed(alice: Tenant) -> None:
+    body = {"suffix": "a:b", "seed": -1, "hyperparameters": {"n_epochs": 0, "epochs": 3}}
+    error = refusal(alice.http.post(JOBS, json={"model": BASE_MODEL, **body}), 400, "training_file")
+    assert error["message"] == (
+        "Missing required parameter: 'training_file'. Also wrong: 'suffix', 'seed', "
+        "'hyperparameters.n_epochs' and 'hyperparameters.epochs'."
+    )
+
+
+def test_a_great_many_wrong_parameters_make_a_short_answer(alice: Tenant, training_file: str) -> None:
+    unknown = {f"field{number}": 1 for number in range(10_000)}
+    error = refusal(
+        post(alice, training_file=training_file, adapter=unknown), 400, "adapter.field0", "unknown_parameter"
+    )
+    assert "'adapter.field8' and at least 91 more" in error["message"]
+    assert len(error["message"]) < 500
+
+
 @pytest.mark.parametrize("missing", ["model", "training_file"])
 def test_a_missing_parameter_is_named(alice: Tenant, training_file: str, missing: str) -> None:
     body = {"model": BASE_MODEL, "training_file": training_file}
