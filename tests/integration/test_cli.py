@@ -29,6 +29,7 @@ def test_help_documents_every_exit_code(shell: Shell) -> None:
         "3",
         "4",
         "5",
+        "6",
         "130",
     ]
 
