@@ -1,5 +1,7 @@
 """`tunery worker`: a Celery worker whose one thread supervises the trainer of one device."""
 
+from celery import signals
+
 from core.database import create_database, session_factory
 from core.dispatch import QUEUE, create_celery
 from core.logs import configure_logs
@@ -16,9 +18,11 @@ def run_worker(settings: Settings) -> None:
     supervisor = Supervisor(settings, sessions)
     register_tasks(app, supervisor)
     supervisor.start()
+    signals.setup_logging.connect(_leave_logs_alone)
     try:
         app.worker_main(
             [
+                "--quiet",  # no banner: it is no line of the log
                 "worker",
                 "--pool=threads",
                 "--concurrency=1",
@@ -31,3 +35,7 @@ def run_worker(settings: Settings) -> None:
         )
     finally:
         supervisor.stop()
+
+
+def _leave_logs_alone(**_: object) -> None:
+    """Celery logs through our handler, in our form, where somebody listens to this signal."""
