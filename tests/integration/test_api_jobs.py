@@ -435,19 +435,30 @@ def wait_until_somebody_waits(api: Api) -> None:
 # Reading
 
 
-def test_a_job_tells_its_place_in_the_queue(api: Api) -> None:
-    tenant = api.tenant()
+def test_a_job_tells_its_place_in_the_order_of_the_claims(api: Api) -> None:
+    """Which is fair between projects: the oldest job is not always the next one."""
+    busy, idle = api.tenant(), api.tenant()
     with api.sessions.begin() as session:
-        waiting = session.scalars(select(Job).where(Job.status == "queued")).all()
-        for job in waiting:
+        for job in session.scalars(select(Job).where(Job.status.in_(["queued", "running"]))):
             lifecycle.cancel(session, job)
-    first, other = tenant.create_job(), tenant.create_job(model="small-model")
-    second = tenant.create_job()
+    api.claim(busy.create_job()["id"])
+    waiting = [(busy, busy.create_job()) for _ in range(2)]
+    waiting += [(idle, idle.create_job()), (busy, busy.create_job(model="small-model"))]
+    waiting += [(idle, idle.create_job()) for _ in range(2)]
 
-    places = [tenant.job(job["id"])["progress"]["queue_position"] for job in (first, other, second)]
+    told = {tenant.job(job["id"])["progress"]["queue_position"]: job["id"] for tenant, job in waiting}
+    listed = {job["id"]: job["progress"]["queue_position"] for job in idle.http.get(JOBS).json()["data"]}
 
-    assert places == [1, 1, 2]
-    progress = tenant.job(first["id"])["progress"]
+    with api.sessions.begin() as session:
+        leases = [lifecycle.claim(session, "a test", LEASE_SECONDS) for _ in waiting]
+    claimed = [lease.job_id for lease in leases if lease]
+    assert [told[place] for place in range(1, 7)] == claimed
+    assert listed == {job_id: place for place, job_id in told.items() if job_id in listed}
+    assert idle.job(claimed[0])["progress"]["queue_position"] is None
+
+
+def test_a_waiting_job_has_made_no_step(alice: Tenant) -> None:
+    progress = alice.create_job()["progress"]
     assert (progress["phase"], progress["step"], progress["percent"]) == ("queued", 0, None)
 
 
