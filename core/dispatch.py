@@ -37,7 +37,7 @@ def create_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Wakes the workers of a base model, after the commit."""
+    """Wakes one worker, whichever takes the message, after the commit."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
