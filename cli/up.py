@@ -34,7 +34,6 @@ TICK_SECONDS = 0.1
 # Seconds a part may take to stop by itself. The worker gives its trainer a minute to finish the step and to
 # upload a checkpoint, and then kills it itself.
 GRACE = {"api": 15.0, "worker": 65.0}
-LEFTOVER_GRACE = 20.0
 
 
 def up(
@@ -54,7 +53,7 @@ def up(
     folder.create()
     with StopRequest() as stop, ExitStack() as stack:
         stack.enter_context(locked(folder))
-        stop_leftovers(folder, ("worker", "api"), LEFTOVER_GRACE)
+        stop_leftovers(folder, reversed(GRACE.items()), lambda: stop.urgent)
         require_free_port(settings.host, settings.port)
         children, base_url = start(settings, folder, stop, stack)
         if not stop.made:
