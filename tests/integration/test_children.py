@@ -105,7 +105,7 @@ def test_a_part_that_does_not_stop_is_killed_with_its_descendants(
 
 SAVES_ITS_PLACE = """
 import subprocess, sys, time
-trainer = "import sys, time; sys.stdin.read(); time.sleep(0.3); open(sys.argv[1], 'w').close()"
+trainer = "import sys, time; sys.stdin.read(); time.sleep(1); open(sys.argv[1], 'w').close()"
 trainer = [sys.executable, "-c", trainer, sys.argv[1]]
 subprocess.Popen(trainer, stdin=subprocess.PIPE, start_new_session=True)
 print("up", flush=True)
