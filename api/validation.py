@@ -15,12 +15,18 @@ from core.errors import InvalidRequest
 
 Schema = dict[str, Any]
 
+MAX_FINDINGS = 100  # are looked at: a large body may hold any number
+MAX_NAMED_OTHERS = 8
+
 
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     openapi = request.app.openapi()
     operation = openapi["paths"][request.scope["route"].path][request.method.lower()]
-    return error_response(explain(error.errors()[0], operation, openapi["components"]["schemas"]))
+    components = openapi["components"]["schemas"]
+    found = error.errors()
+    first, *others = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]
+    return error_response(_with_others(first, others, all_known=len(found) <= MAX_FINDINGS))
 
 
 def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> InvalidRequest:
@@ -51,6 +57,17 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
         code="invalid_value",
         param=param,
     )
+
+
+def _with_others(first: InvalidRequest, others: list[InvalidRequest], all_known: bool) -> InvalidRequest:
+    """The first error, as OpenAI's form has room for one, with the names of the other wrong parameters."""
+    params = list(dict.fromkeys(other.param for other in others if other.param not in (None, first.param)))
+    if not params:
+        return first
+    named = [f"'{param}'" for param in params[:MAX_NAMED_OTHERS]]
+    if more := len(params) - len(named):
+        named.append(f"{more} more" if all_known else f"at least {more} more")
+    return InvalidRequest(f"{first.message} Also wrong: {_list(named)}.", code=first.code, param=first.param)
 
 
 def _unknown_parameter(located: list[str], name: str, schema: Schema) -> InvalidRequest:

@@ -3,40 +3,34 @@
 Each child leads a session of its own, so that the terminal's Ctrl-C reaches `up` alone, and is written down
 in HOME/run with its start time. All its descendants carry a mark in their environment. So an `up` that
 follows one which was killed finds what it left: a leader by pid and start time, the others by the mark.
+
+What a part leaves behind when it ends may end by itself, within the part's grace: a trainer whose worker was
+killed writes a checkpoint and gives its jobs back. Then it is killed.
 """
 
 import json
-import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from cli.errors import GaveUp
 from cli.home import Home, read
 from cli.output import note
+from cli.restarts import Restarts, name_exit
 from core.private_files import write_private
 
 MARK = "TUNERY_PART_OF"  # of the environment; its value is the state folder
 
-# Deaths in a row, each within QUICK_SECONDS of its start, after which `up` gives up.
-MAX_QUICK_DEATHS = 5
-QUICK_SECONDS = 60.0
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 30.0
-
 # The exit code of a ConfigurationError: another start would end in the same way.
 MISCONFIGURED = 2
-TAIL_LINES = 15
 POLL_SECONDS = 0.05
 
 
 class Child:
-    """One part. `grace` is how many seconds it may take to stop by itself."""
+    """One part. `grace` is how many seconds it, or what it leaves behind, may take to end by itself."""
 
     def __init__(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], home: Home, grace: float
@@ -49,9 +43,9 @@ class Child:
         self._record = home.run / f"{name}.json"
         self._grace = grace
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
-        self._quick_deaths = 0
-        self._next_start = 0.0
+        self._restarts = Restarts(name, self.log)
+        self._orphans: Sequence[psutil.Process] = ()
+        self._orphans_until = 0.0
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -63,48 +57,44 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._started = time.monotonic()
+        self._restarts.started()
         write_record(self._record, self._process.pid)
 
     def tend(self) -> None:
         """Start the part again where it has died, after a growing delay. Raises GaveUp."""
         if self._process is None:
-            if time.monotonic() >= self._next_start:
+            if self._restarts.due and not self._orphans_go_on():
+                kill(marked(self._mark))
                 self.start()
             return
         code = self._process.poll()
         if code is not None:
             self._process = None
-            kill(marked(self._mark))
-            self._plan_restart(code)
+            self._orphans, self._orphans_until = marked(self._mark), time.monotonic() + self._grace
+            self._restarts.plan(name_exit(code), hopeless=code == MISCONFIGURED)
+            if self._orphans:
+                note(
+                    f"Before that, what it has left may save its place, for {self._grace:g} s at most",
+                    "yellow",
+                )
 
     def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
         """SIGTERM, then SIGKILL for whatever is left when the grace is over or `hurried` turns true."""
+        is_late = limit(self._grace, hurried)
         if (process := self._process) is not None:
             process.terminate()
-            deadline = time.monotonic() + self._grace
-            while process.poll() is None and not hurried() and time.monotonic() < deadline:
+            while process.poll() is None and not is_late():
                 time.sleep(POLL_SECONDS)
             if process.poll() is None:
                 note(f"The {self.name} has not stopped by itself; killing it", "yellow")
                 process.kill()
             process.wait()
             self._process = None
-        kill(marked(self._mark))
+        end(self._mark, is_late)
         self._record.unlink(missing_ok=True)
 
-    def _plan_restart(self, code: int) -> None:
-        quick = time.monotonic() - self._started < QUICK_SECONDS
-        self._quick_deaths = self._quick_deaths + 1 if quick else 1
-        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if code == MISCONFIGURED or self._quick_deaths > MAX_QUICK_DEATHS:
-            times = f", {self._quick_deaths} times in a row" if self._quick_deaths > 1 else ""
-            raise GaveUp(f"The {self.name} died ({cause}{times}). Its log {self.log} ends:\n{tail(self.log)}")
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (self._quick_deaths - 1))
-        self._next_start = time.monotonic() + delay
-        note(
-            f"The {self.name} died ({cause}); starting it again in {delay:g} s. Its log: {self.log}", "yellow"
-        )
+    def _orphans_go_on(self) -> bool:
+        return time.monotonic() < self._orphans_until and any(map(is_alive, self._orphans))
 
 
 def mark(home: Home, name: str) -> str:
@@ -116,19 +106,53 @@ def marked(value: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _environment(process).get(MARK) == value]
 
 
-def stop_leftovers(home: Home, names: Sequence[str], grace: float) -> None:
-    """End what an earlier `up` of this state folder left running. The caller holds the folder's lock."""
-    for name in names:
+def stop_leftovers(
+    home: Home, graces: Iterable[tuple[str, float]], hurried: Callable[[], bool] = lambda: False
+) -> None:
+    """End what an earlier `up` of this state folder left running: part by part, each within its grace.
+
+    The caller holds the folder's lock.
+    """
+    for name, grace in graces:
+        is_late = limit(grace, hurried)
         path = home.run / f"{name}.json"
         leader = read_record(path)
+        left = marked(mark(home, name)) if leader is None else [leader]
+        if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            note(f"Stopping the {name} (pid {pids}) that an earlier `tunery up` left running")
         if leader is not None:
-            note(f"Stopping the {name} (pid {leader.pid}) that an earlier `tunery up` left running")
             with suppress(psutil.NoSuchProcess):
                 leader.terminate()
-            psutil.wait_procs([leader], timeout=grace)
+            wait_for([leader], is_late)
             kill([leader])
-        kill(marked(mark(home, name)))
+        end(mark(home, name), is_late)
         path.unlink(missing_ok=True)
+
+
+def limit(seconds: float, hurried: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether the time is over: after `seconds` from now, or once `hurried` turns true."""
+    deadline = time.monotonic() + seconds
+    return lambda: hurried() or time.monotonic() >= deadline
+
+
+def wait_for(processes: Sequence[psutil.Process], is_late: Callable[[], bool]) -> None:
+    while any(map(is_alive, processes)) and not is_late():
+        time.sleep(POLL_SECONDS)
+
+
+def end(mark: str, is_late: Callable[[], bool]) -> None:
+    """Let what carries the mark end by itself, and kill the rest."""
+    wait_for(marked(mark), is_late)
+    kill(marked(mark))
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """False also for a zombie: in a container nobody may be there to reap it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:
@@ -166,13 +190,6 @@ def start_time(pid: int) -> str | None:
     except OSError:
         return None
     return f"{boot}:{fields[19]}"
-
-
-def tail(path: Path) -> str:
-    """The last lines of a log."""
-    with path.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:])
 
 
 def rotate(path: Path) -> None:

@@ -159,6 +159,8 @@ def _with_findings(error: dict[str, Any]) -> str:
     """The message, and under it what the server found in the rows of a file."""
     lines = [str(error["message"])]
     for finding in error.get("details") or []:
-        line = f"line {finding['line']}: " if "line" in finding else ""
-        lines.append(f"  {line}{finding.get('message', finding)}")
+        place = ", ".join(
+            filter(None, (f"line {finding['line']}" if "line" in finding else "", finding.get("field")))
+        )
+        lines.append(f"  {place and place + ': '}{finding.get('message', finding)}")
     return os.linesep.join(lines)

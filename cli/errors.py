@@ -6,7 +6,8 @@ TuneryError
     ├── GaveUp        1   `up` cannot keep a part running; `doctor` found something broken
     ├── Unreachable   3   nobody answers at the server's or the database's address
     ├── JobFailed     4   the job that was watched has failed
-    └── JobCancelled  5   the job that was watched was cancelled
+    ├── JobCancelled  5   the job that was watched was cancelled
+    └── JobPaused     6   the job that was watched is paused: it does not go on by itself
 
 A ConfigurationError ends with 2, as a misspelt option does.
 """
@@ -54,3 +55,7 @@ class JobFailed(CommandError):
 
 class JobCancelled(CommandError):
     exit_code = 5
+
+
+class JobPaused(CommandError):
+    exit_code = 6

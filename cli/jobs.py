@@ -22,7 +22,7 @@ DETAILS = (
     *("result_files", "hyperparameters", "adapter", "training", "seed", "progress", "trained_tokens"),
     *("created_at", "estimated_finish", "finished_at"),
 )
-ENDINGS = "0 the job succeeded, 4 it failed, 5 it was cancelled."
+ENDINGS = "0 the job succeeded, 4 it failed, 5 it was cancelled, 6 it is paused."
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
 
@@ -46,7 +46,7 @@ def create(
     devices: Annotated[int | None, typer.Option(min=1, help="To train on", show_default="1")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="LoRA's r", show_default="16")] = None,
     alpha: Annotated[int | None, typer.Option(min=1, help="LoRA's lora_alpha", show_default="32")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended or is paused")] = False,
     home: HomeOption = DEFAULT_HOME,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -106,7 +106,9 @@ def get(
 @app.command(epilog=f"Exit codes with --follow: {ENDINGS}")
 def logs(
     job_id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the job has ended")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay until the job has ended or is paused")
+    ] = False,
     home: HomeOption = DEFAULT_HOME,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -131,7 +133,7 @@ def wait(
     api_key: ApiKey = None,
     json: output.Json = False,
 ) -> None:
-    """Wait until a job has ended, with its progress on stderr, and print it."""
+    """Wait until a job has ended or is paused, with its progress on stderr, and print it."""
     with connect(home, base_url, api_key) as client:
         _finish(watch.wait(client, job_id), json)
 

@@ -7,6 +7,7 @@
     3           unreachable: nobody answers at the server's or the database's address
     4           the job that was watched (`jobs wait`, `jobs logs -f`, `jobs create --wait`) has failed
     5           the job that was watched was cancelled
+    6           the job that was watched is paused: it does not go on by itself
     130         interrupted by Ctrl-C
 
 Data is printed on stdout, progress and errors on stderr.
@@ -23,7 +24,7 @@ from core.errors import ConfigurationError, TuneryError
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 refused by the server (or something is broken), 2 wrong option or setting, "
-    "3 server unreachable, 4 the watched job failed, 5 the watched job was cancelled, 130 interrupted. "
+    "3 server unreachable, 4 the watched job failed, 5 it was cancelled, 6 it is paused, 130 interrupted. "
     "Data goes to stdout, progress and errors to stderr."
 )
 

@@ -3,6 +3,7 @@
 `tunery up` runs these as child processes; in production each runs by itself.
 """
 
+import os
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ from cli.database import open_database
 from cli.home import load_settings
 from cli.preparation import prepare_object_store
 
+JsonLog = Annotated[
+    bool, typer.Option("--json", help="Log one JSON object a line, on stderr, as TUNERY_LOG_JSON does")
+]
+
 # How long open requests may go on when the API is asked to stop.
 GRACE_SECONDS = 10
 
@@ -19,6 +24,7 @@ GRACE_SECONDS = 10
 def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="8000")] = None,
+    json: JsonLog = False,
 ) -> None:
     """Run the API alone, from TUNERY_* settings."""
     import uvicorn
@@ -26,7 +32,7 @@ def api(
     from api.app import create_app
     from core.logs import configure_logs
 
-    settings = load_settings(host=host, port=port)
+    settings = load_settings(host=host, port=port, log_json=json or None)
     configure_logs(settings.log_level, settings.log_json)
     uvicorn.run(
         create_app(settings),
@@ -37,10 +43,12 @@ def api(
     )
 
 
-def worker() -> None:
+def worker(json: JsonLog = False) -> None:
     """Run one worker alone, from TUNERY_* settings."""
     from worker.service import run_worker
 
+    if json:
+        os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads it as well
     run_worker(load_settings())
 
 

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from cli.children import Child, rotate, stop_leftovers
 from cli.errors import GaveUp
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.preparation import prepare_database, prepare_object_store
+from cli.servers import WatchedServer, servers
 from cli.stopping import StopRequest
 from core.errors import ConfigurationError
 from core.private_files import write_private
@@ -28,13 +29,14 @@ from core.private_files import write_private
 if TYPE_CHECKING:
     from core.settings import Settings
 
+Part = Child | WatchedServer
+
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
 
 # Seconds a part may take to stop by itself. The worker gives its trainer a minute to finish the step and to
 # upload a checkpoint, and then kills it itself.
 GRACE = {"api": 15.0, "worker": 65.0}
-LEFTOVER_GRACE = 20.0
 
 
 def up(
@@ -54,19 +56,19 @@ def up(
     folder.create()
     with StopRequest() as stop, ExitStack() as stack:
         stack.enter_context(locked(folder))
-        stop_leftovers(folder, ("worker", "api"), LEFTOVER_GRACE)
+        stop_leftovers(folder, reversed(GRACE.items()), lambda: stop.urgent)
         require_free_port(settings.host, settings.port)
-        children, base_url = start(settings, folder, stop, stack)
+        parts, base_url = start(settings, folder, stop, stack)
         if not stop.made:
             announce(f"{base_url}/v1", model, folder, json)
-        tend(children, stop)
+        tend(parts, stop)
         output.note("Stopping; the worker saves its place first. Ctrl-C again to hurry.")
 
 
-def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Child], str]:
+def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
     """Start all and wait until the API is ready; `stack` stops what was started, the last first."""
     base_url = f"http://{reachable(settings.host)}:{settings.port}"
-    settings, credentials = stack.enter_context(servers(settings, home))
+    settings, credentials, watched = stack.enter_context(servers(settings, home))
     if stop.made:
         return [], base_url
     os.environ.update(credentials)
@@ -75,15 +77,16 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]
     write_private(home.base_url, f"{base_url}/v1\n")
     deadline = time.monotonic() + READY_SECONDS
-    tend(children, stop, until=lambda: is_ready(base_url, deadline, children[0]))
-    return children, base_url
+    parts: list[Part] = [*watched, *children]
+    tend(parts, stop, until=lambda: is_ready(base_url, deadline, children[0]))
+    return parts, base_url
 
 
-def tend(children: list[Child], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
-    """Keep the children running until asked to stop, or until the condition holds. Raises GaveUp."""
+def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
+    """Keep all parts running until asked to stop, or until the condition holds. Raises GaveUp."""
     while not stop.made and not until():
-        for child in children:
-            child.tend()
+        for part in parts:
+            part.tend()
         time.sleep(TICK_SECONDS)
 
 
@@ -109,25 +112,6 @@ def child_environment(settings: "Settings") -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-@contextmanager
-def servers(settings: "Settings", home: Home) -> "Iterator[tuple[Settings, Mapping[str, str]]]":
-    """The settings with every server's address, and the variables that the object store's client reads."""
-    if not settings.needs_embedded_servers:
-        home.environment.unlink(missing_ok=True)
-        yield settings, {}
-        return
-    from core.embedded import EmbeddedServers
-
-    output.note("Starting Postgres, Valkey and S3")
-    with EmbeddedServers(home.path) as embedded:
-        addresses = {f"TUNERY_{name.upper()}": url for name, url in embedded.urls.items()}
-        home.write_environment(addresses | embedded.environment)
-        try:
-            yield settings.with_servers(**embedded.urls), embedded.environment
-        finally:
-            home.environment.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Following a job until it ends: its events, its progress, and the exit code that it earns."""
+"""Following a job until it stands still: its events, its progress, and the exit code that it earns."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from cli import output
-from cli.errors import JobCancelled, JobFailed, Refused, Unreachable
+from cli.errors import JobCancelled, JobFailed, JobPaused, Refused, Unreachable
 from core.statuses import ENDED
 
 if TYPE_CHECKING:
     from cli.client import Client
 
 T = TypeVar("T")
+
+STANDING = (*ENDED, "paused")  # nothing more happens until somebody acts: a script must not wait for ever
 
 POLL_SECONDS = 1.0
 # An API that is being restarted must not end an hours-long wait.
@@ -32,14 +34,15 @@ class Watch:
     _complained: bool = field(default=False, init=False)
 
     def updates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """The job and its new events, oldest first, at every look; the last one is of the ended job.
+        """The job and its new events, oldest first, at every look; the last one is of a job that has ended or
+        is paused.
 
         The job is read before its events, so that the last look misses none.
         """
         while True:
             job = self._patiently(lambda: self.client.get(job_path(self.job_id)))
             yield job, self._patiently(self.new_events)
-            if job["status"] in ENDED:
+            if job["status"] in STANDING:
                 return
             time.sleep(POLL_SECONDS)
 
@@ -87,7 +90,7 @@ def job_path(job_id: str) -> str:
 
 
 def wait(client: "Client", job_id: str) -> dict[str, Any]:
-    """Show progress on stderr until the job has ended, and return it."""
+    """Show progress on stderr until the job has ended or is paused, and return it."""
     from cli.progress import progress_display
 
     try:
@@ -101,10 +104,12 @@ def wait(client: "Client", job_id: str) -> dict[str, Any]:
 
 
 def raise_for_outcome(job: dict[str, Any]) -> None:
-    """Raises JobFailed, JobCancelled."""
+    """Raises JobFailed, JobCancelled, JobPaused."""
     if job["status"] == "failed":
         error = job.get("error") or {}
         message = error.get("message") or "no reason was given"
         raise JobFailed(f"The job {job['id']} failed: {message} ({error.get('code') or 'unknown'})")
     if job["status"] == "cancelled":
         raise JobCancelled(f"The job {job['id']} was cancelled")
+    if job["status"] == "paused":
+        raise JobPaused(f"The job {job['id']} is paused. `tunery jobs resume {job['id']}` lets it go on")

@@ -40,7 +40,7 @@ def create_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Wakes the workers of a device class, after the commit."""
+    """Wakes one worker of a device class, whichever takes the message, after the commit."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app

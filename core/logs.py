@@ -9,6 +9,10 @@ import structlog
 def configure_logs(level: str, as_json: bool) -> None:
     """`level` is debug, info, warning or error."""
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s %(message)s")
+    if as_json:
+        logging.captureWarnings(True)
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_json_lines_of_libraries())
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json
@@ -28,4 +32,18 @@ def configure_logs(level: str, as_json: bool) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
+def _json_lines_of_libraries() -> logging.Formatter:
+    """What uvicorn, Celery and the others log, in the form of our own lines."""
+    stdlib = structlog.stdlib
+    return stdlib.ProcessorFormatter(
+        processors=[stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        foreign_pre_chain=[
+            stdlib.add_log_level,
+            stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+        ],
     )

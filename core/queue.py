@@ -1,6 +1,6 @@
 """Which waiting job is next: fair between projects, oldest first, within each project's cap."""
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, Subquery, func, select
 from sqlalchemy.orm import Session
 
 from core.models import Job
@@ -14,12 +14,7 @@ def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
     The project with the fewest running jobs goes first, and among its jobs (and projects that are equal) the
     oldest. A project that runs `project_jobs` jobs waits; None is no cap.
     """
-    running = (
-        select(Job.project_id, func.count().label("jobs"))
-        .where(Job.status == "running")
-        .group_by(Job.project_id)
-        .subquery("running")
-    )
+    running = _running_jobs()
     of_project = func.coalesce(running.c.jobs, 0)
     query = (
         select(Job)
@@ -28,6 +23,25 @@ def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
         .order_by(of_project, Job.id)
     )
     return query if project_jobs is None else query.where(of_project < project_jobs)
+
+
+def places() -> Select[tuple[str, int]]:
+    """The id and the place of each queued job in the order in which they will be claimed, 1 for the next one
+    on as many devices.
+
+    A claim counts for its project at once: a project's k-th waiting job goes when it runs k - 1 more. So it
+    comes as long as no running job ends, which brings jobs of its project forward, and none is added.
+    """
+    running = _running_jobs()
+    earlier = func.row_number().over(partition_by=(Job.project_id, Job.devices), order_by=Job.id)
+    turns = (
+        select(Job.id, Job.devices, (func.coalesce(running.c.jobs, 0) + earlier).label("turn"))
+        .outerjoin(running, running.c.project_id == Job.project_id)
+        .where(Job.status == "queued")
+        .subquery("turns")
+    )
+    in_class = func.row_number().over(partition_by=turns.c.devices, order_by=(turns.c.turn, turns.c.id))
+    return select(turns.c.id, in_class.label("place"))
 
 
 def wait_for_other_claims(session: Session) -> None:
@@ -48,3 +62,13 @@ def waiting_base_models(session: Session, project_jobs: int | None, devices: int
     """The base models with jobs that a worker of the class could claim."""
     jobs = claimable(project_jobs, devices).order_by(None).subquery()
     return list(session.scalars(select(jobs.c.base_model).distinct()))
+
+
+def _running_jobs() -> Subquery:
+    """How many jobs each project runs, where it runs any."""
+    return (
+        select(Job.project_id, func.count().label("jobs"))
+        .where(Job.status == "running")
+        .group_by(Job.project_id)
+        .subquery("running")
+    )

@@ -3,7 +3,7 @@
 import signal
 import threading
 
-from celery import Celery
+from celery import Celery, signals
 
 from core.database import create_database, session_factory
 from core.dispatch import create_celery, queue_for
@@ -19,6 +19,7 @@ def run_worker(settings: Settings) -> None:
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
     supervisor = Supervisor(settings, sessions)
     supervisor.start()
+    signals.setup_logging.connect(_leave_logs_alone)
     try:
         if settings.claims_jobs:
             app = create_celery(settings.server("broker_url"))
@@ -33,6 +34,7 @@ def run_worker(settings: Settings) -> None:
 def _answer_the_doorbell(app: Celery, settings: Settings) -> None:
     app.worker_main(
         [
+            "--quiet",  # no banner: it is no line of the log
             "worker",
             "--pool=threads",
             "--concurrency=1",
@@ -50,3 +52,7 @@ def _wait_for_a_signal() -> None:
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda *_: asked.set())
     asked.wait()
+
+
+def _leave_logs_alone(**_: object) -> None:
+    """Celery logs through our handler, in our form, where somebody listens to this signal."""

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
 from core.models import File, Job
+from core.statuses import ENDED
 
 
 def find(session: Session, project_id: str, file_id: str, *, lock: bool = False) -> File | None:
@@ -42,12 +43,12 @@ def page(
 
 
 def unfinished_job_with(session: Session, file_id: str) -> str | None:
-    """The id of a queued or running job that reads the file."""
+    """The id of a job that has not ended, and so will read the file: a paused one as well."""
     return session.scalar(
         select(Job.id)
         .where(
             or_(Job.training_file_id == file_id, Job.validation_file_id == file_id),
-            Job.status.in_(("queued", "running")),
+            Job.status.not_in(ENDED),
         )
         .limit(1)
     )

@@ -67,7 +67,7 @@ def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) 
 
     The bytes go first, under the row's lock: should the store be down, nothing has changed and the client
     can ask again; the other order could leave bytes behind that nobody sees.
-    Raises NotFound, and Conflict while a queued or running job reads the file.
+    Raises NotFound, and Conflict while a job that has not ended names the file.
     """
     file = queries.find(session, project_id, file_id, lock=True)
     if file is None:

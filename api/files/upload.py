@@ -12,7 +12,7 @@ from typing import Any
 from streaming_form_data import ParseFailedException, StreamingFormDataParser
 from streaming_form_data.targets import BaseTarget
 
-from core.datasets.check import DatasetCheck, describe
+from core.datasets.check import DatasetCheck, RowFinding, describe
 from core.errors import InvalidRequest, TooLarge
 from core.ids import new_id
 from core.storage import ObjectStore, file_key
@@ -75,7 +75,11 @@ class Upload:
                 "The body is not a well-formed multipart form.", code="invalid_multipart"
             ) from error
         if self._fed - self._writer.bytes > MAX_FORM_BYTES:
-            raise TooLarge("The form holds more than a file and its fields.", code="form_too_large")
+            raise TooLarge(
+                f"The form holds more than {MAX_FORM_BYTES} bytes beside the field 'file'. Send the file in "
+                "that field, its purpose in 'purpose', and nothing else.",
+                code="form_too_large",
+            )
 
     def finish(self) -> ReceivedFile:
         """Judge the whole and commit the object."""
@@ -87,7 +91,7 @@ class Upload:
         if not self._file.finished:
             raise InvalidRequest("The body ended in the middle of the form.", code="invalid_multipart")
         if self._writer.bytes == 0:
-            raise InvalidRequest("The file is empty.", code="empty_file", param="file")
+            raise _empty()
         rows = self._checked_rows() if purpose == CHECKED_PURPOSE else None
         self._writer.commit()
         filename = clean_filename(self._file.multipart_filename or "")
@@ -194,6 +198,16 @@ def _parser(headers: Mapping[str, str], fields: dict[str, BaseTarget]) -> Stream
     for name, field in fields.items():
         parser.register(name, field)
     return parser
+
+
+def _empty() -> InvalidRequest:
+    finding = RowFinding(1, "", "empty_file", "the file is empty; was the right one sent?")
+    return InvalidRequest(
+        "The file is empty; was the right one sent?",
+        code="empty_file",
+        param="file",
+        details=[finding._asdict()],
+    )
 
 
 def _missing(name: str) -> InvalidRequest:

@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Select, case, select
+from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
+from core import queue
 from core.models import Adapter, Checkpoint, Event, Job, Metric, Run
 
 
@@ -76,18 +77,9 @@ def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[l
 
 
 def _rows(project_id: str) -> Select[*tuple[Any, ...]]:
-    ahead = aliased(Job)
-    place = (
-        select(func.count())
-        .where(
-            ahead.status == "queued",
-            ahead.base_model == Job.base_model,
-            ahead.devices == Job.devices,
-            ahead.id <= Job.id,
-        )
-        .correlate(Job)
-        .scalar_subquery()
-    )
+    # Materialised, it is computed once for a page, and not at all where no job waits
+    places = queue.places().cte("places").prefix_with("MATERIALIZED")
+    place = select(places.c.place).where(places.c.id == Job.id).correlate(Job).scalar_subquery()
     return (
         select(Job, Run, Adapter.id, case((Job.status == "queued", place)))
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))

@@ -18,11 +18,13 @@ class SupervisedMethod(Options):
     hyperparameters: RequestedHyperparameters | None = None
 
 
-class Method(BaseModel):
-    """How to train. Of OpenAI's methods, `supervised` is on offer."""
+class Method(Options):
+    """How to train. Of OpenAI's methods, `supervised` is on offer; options of the others must be null."""
 
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: SupervisedMethod | None = None
+    dpo: Any = None
+    reinforcement: Any = None
 
 
 class CreateJob(BaseModel):

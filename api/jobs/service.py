@@ -9,7 +9,7 @@ from api.files import queries as files
 from api.files.upload import CHECKED_PURPOSE
 from api.jobs import queries
 from api.jobs.queries import JobRow
-from api.jobs.schemas import CreateJob
+from api.jobs.schemas import CreateJob, Method
 from api.paging import unknown_cursor
 from core import lifecycle
 from core.catalog import BaseModelEntry, Catalog
@@ -166,12 +166,8 @@ def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
 
 
 def _refuse_what_is_not_on_offer(request: CreateJob) -> None:
-    if request.method is not None and request.method.type != "supervised":
-        raise InvalidRequest(
-            f"The method '{request.method.type}' is not on offer yet. On offer: 'supervised'.",
-            code="unsupported_method",
-            param="method.type",
-        )
+    if request.method is not None:
+        _refuse_other_methods(request.method)
     if request.integrations:
         raise InvalidRequest(
             "Integrations are not supported yet; leave the list empty.",
@@ -189,6 +185,22 @@ def _refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> Non
             code="devices_not_available",
             param="training.devices",
         )
+
+
+def _refuse_other_methods(method: Method) -> None:
+    if method.type != "supervised":
+        raise InvalidRequest(
+            f"The method '{method.type}' is not on offer yet. On offer: 'supervised'.",
+            code="unsupported_method",
+            param="method.type",
+        )
+    for name in ("dpo", "reinforcement"):
+        if getattr(method, name) is not None:
+            raise InvalidRequest(
+                f"'method.{name}' does not belong to the method 'supervised'; leave it out.",
+                code="invalid_value",
+                param=f"method.{name}",
+            )
 
 
 def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:

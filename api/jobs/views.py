@@ -29,8 +29,8 @@ class Method(BaseModel):
 class Progress(BaseModel):
     """`tokens_per_second` has a value while the job runs, `queue_position` while it waits.
 
-    The position is the place by age among the jobs on the same base model and as many devices, 1 for the
-    oldest. The phase of a running job that is about to pause is `pausing`.
+    The position is the place among all projects' waiting jobs on as many devices, in the order in which they
+    are claimed, 1 for the next one. The phase of a running job that is about to pause is `pausing`.
     """
 
     step: int

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.errors import JobCancelled, JobFailed
 from cli.progress import progress_display
-from core.statuses import ENDED
+from cli.watch import STANDING, raise_for_outcome
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -27,7 +26,7 @@ class Outcome:
 
 
 def train(client: "OpenAI", model: str, training: Path, validation: Path, options: dict[str, Any]) -> Outcome:
-    """Upload both files, create the job, and watch it to its end. Raises JobFailed."""
+    """Upload both files, create the job, and watch it to its end. Raises as its outcome says."""
     started = time.monotonic()
     with training.open("rb") as rows, validation.open("rb") as held_out:
         training_file = client.files.create(file=rows, purpose="fine-tune")
@@ -71,13 +70,10 @@ def _watch(client: "OpenAI", job_id: str) -> Outcome:
             phase = _phase(job)
             seconds[phase] = seconds.get(phase, 0.0) + now - looked
             looked = now
-            if job["status"] in ENDED:
+            if job["status"] in STANDING:
                 break
             time.sleep(POLL_SECONDS)
-    if job["status"] == "failed":
-        raise JobFailed(f"{job_id} failed: {job['error']['message']}")
-    if job["status"] == "cancelled":
-        raise JobCancelled(f"{job_id} was cancelled")
+    raise_for_outcome(job)
     return Outcome(job, metrics, seconds)
 
 

@@ -1,6 +1,6 @@
 """`tunery demo`: train on the sample or on any chat file, and show what it did."""
 
-import json
+import json as jsonlib
 import shutil
 import subprocess
 import sys
@@ -34,6 +34,7 @@ def demo(
     folder: Annotated[
         Path, typer.Option("--output", help="Where the adapter and report.json go", file_okay=False)
     ] = Path("demo-output"),
+    json: output.Json = False,
 ) -> None:
     """Upload, train, download, and compare the model's answers before and after.
 
@@ -42,14 +43,15 @@ def demo(
     from openai import APIStatusError
 
     try:
-        run(data, Home(load_settings(home=home).home.resolve()), folder)
+        report = run(data, Home(load_settings(home=home).home.resolve()), folder)
     except APIStatusError as error:
         body = error.body if isinstance(error.body, dict) else {}
         raise Refused(error.status_code, str(body.get("message", error)), error.code) from error
+    output.json(report) if json else _show(report, folder)
 
 
-def run(data: Path | None, state: Home, folder: Path) -> None:
-    """The whole demo; `state` is the service's folder, `folder` where the results go."""
+def run(data: Path | None, state: Home, folder: Path) -> dict[str, Any]:
+    """The whole demo, and its report; `state` is the service's folder, `folder` where the results go."""
     from openai import OpenAI
 
     from core.catalog import SMOLLM2
@@ -75,8 +77,8 @@ def run(data: Path | None, state: Home, folder: Path) -> None:
         compared = _compare(state, folder / "adapter", dataset, Path(scratch))
         seconds["compare"] = time.monotonic() - comparing
     report = _report(dataset, outcome, compared, seconds)
-    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _show(report, folder)
+    (folder / "report.json").write_text(jsonlib.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return report
 
 
 def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) ->
 
     base = load_settings(home=state.path).models_folder / SMOLLM2.id / SMOLLM2.revision
     request, result = scratch / "request.json", scratch / "result.json"
-    manifest = json.loads((adapter / "manifest.json").read_text("utf-8"))
+    manifest = jsonlib.loads((adapter / "manifest.json").read_text("utf-8"))
     question = {
         "base": str(base),
         "dtype": manifest["training"]["dtype"],  # another one moves the loss by some per cent
@@ -92,14 +94,14 @@ def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) ->
         "rows": dataset.held_out_rows,
         "max_new_tokens": MAX_NEW_TOKENS,
     }
-    request.write_text(json.dumps(question), "utf-8")
+    request.write_text(jsonlib.dumps(question), "utf-8")
     script = Path(__file__).with_name("compare.py")
     done = subprocess.run(
         [sys.executable, str(script), str(request), str(result)], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise GaveUp(f"Comparing failed:\n{done.stderr[-2000:]}")
-    compared: dict[str, Any] = json.loads(result.read_text("utf-8"))
+    compared: dict[str, Any] = jsonlib.loads(result.read_text("utf-8"))
     return compared
 
 

@@ -90,6 +90,11 @@ class Server(ABC):
         """The process id of the server, None where it is not running."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """As `Popen.returncode` tells it, once the server has ended; None before."""
+        return self._process.poll() if self._process else None
+
     def start(self, abandoned: threading.Event | None = None) -> None:
         """Stops what an earlier owner left behind, starts the server and waits until it answers.
 

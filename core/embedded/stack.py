@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,6 +76,10 @@ class EmbeddedServers:
         self.stop()
 
     @property
+    def names(self) -> list[ServerName]:
+        return list(self._servers)
+
+    @property
     def urls(self) -> dict[str, str]:
         """database_url, broker_url, s3_endpoint_url and s3_bucket, for `Settings.with_servers`."""
         return dict(self._urls)
@@ -112,6 +116,17 @@ class EmbeddedServers:
     def restart(self, name: ServerName) -> None:
         """Stops one server and starts it at its address; ConfigurationError where that fails."""
         self._servers[name].start()
+
+    def exit_code(self, name: ServerName) -> int | None:
+        """How one server has ended; None while it runs."""
+        return self._servers[name].exit_code
+
+    def log(self, name: ServerName) -> Path:
+        return self._servers[name].log
+
+    def begin_restart(self, name: ServerName) -> Future[None]:
+        """As `restart`, in another thread; `stop` gives it up."""
+        return self._starts.submit(self._servers[name].start, self._abandoned)
 
     def kill(self, name: ServerName) -> None:
         """Kills all processes of one server, as a crash would."""

@@ -1,11 +1,14 @@
 """Jobs that train together in the real trainer, on a tiny base model: they join, leave, pause, fail alone."""
 
 import itertools
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +18,7 @@ from core.embedded import EmbeddedServers
 from core.lifecycle import Lease
 from core.models import Job, Run
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import LEASE_SECONDS, Stack, job_api_on, unfinished_jobs
+from tests.fixtures.stack import LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
 from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
 
 WEIGHTS = "adapter_model.safetensors"
@@ -210,6 +213,40 @@ def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path:
     stack.workers[0].trainer().kill()
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_a_database_killed_under_load_costs_no_job_and_nothing_that_was_confirmed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """All its processes by SIGKILL, as a machine's end would, while clients read and write."""
+    job_id = create(stack, {"rows": 400, "epochs": 2})
+    stack.wait_for_step(job_id)
+    answers: list[httpx.Response] = []
+    enough = threading.Event()
+
+    def use_the_api() -> None:
+        content = short_rows(10)
+        while not enough.is_set():
+            answers.append(stack.tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}"))
+            form = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a.jsonl", content)}}
+            answers.append(stack.tenant.http.post("/v1/files", **form))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(use_the_api) for _ in range(4)]
+        try:
+            wait_for(lambda: len(answers) > 8, 60)
+            stack.servers.kill("postgres")
+            wait_for(lambda: answers[-1].status_code == 503, 60)
+            stack.servers.restart("postgres")
+            wait_for(lambda: answers[-1].status_code == 200, 60)
+        finally:
+            enough.set()
+    for client in clients:
+        client.result()
+    assert {answer.status_code for answer in answers} == {200, 503}
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    confirmed = {answer.json()["id"] for answer in answers if answer.status_code == 200} - {job_id}
+    assert confirmed <= {file.id for file in stack.tenant.openai.files.list()}
 
 
 def test_a_specification_that_cannot_be_read_fails_its_job_alone(stack: Stack) -> None:

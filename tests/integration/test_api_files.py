@@ -151,6 +151,8 @@ def test_ten_thousand_wrong_rows_make_a_short_answer(alice: Tenant) -> None:
 def test_an_empty_file_is_refused(alice: Tenant, purpose: str) -> None:
     error = refusal(post(alice, b"", purpose), 400, "file", "empty_file")
     assert "empty" in error["message"]
+    (finding,) = error["details"]
+    assert (finding["line"], finding["field"], finding["code"]) == (1, "", "empty_file")
 
 
 def test_only_fine_tune_files_are_checked(alice: Tenant) -> None:
@@ -281,7 +283,8 @@ def test_an_announced_length_over_the_limit_is_refused_before_any_byte(api: Api,
 @pytest.mark.usefixtures("nothing_stored")
 def test_a_form_cannot_grow_beside_its_file(alice: Tenant) -> None:
     body = form(("purpose", None, b"batch"), ("filler", None, b"x" * 3 * 1024**2), ("file", "a", GOOD))
-    refusal(alice.http.post("/v1/files", **body), 413, None, "form_too_large")
+    error = refusal(alice.http.post("/v1/files", **body), 413, None, "form_too_large")
+    assert "Send the file in that field, its purpose in 'purpose', and nothing else" in error["message"]
 
 
 @pytest.mark.usefixtures("nothing_stored")
@@ -375,7 +378,7 @@ def test_a_wrong_listing_is_refused_with_what_is_allowed(
     assert says in refusal(alice.http.get(f"/v1/files?{query}"), 400, param)["message"]
 
 
-def test_a_file_that_a_job_waits_for_cannot_be_deleted(api: Api, alice: Tenant) -> None:
+def test_a_file_of_a_job_that_has_not_ended_cannot_be_deleted(api: Api, alice: Tenant) -> None:
     training, validation = alice.upload(), alice.upload()
     job = alice.create_job(training_file=training, validation_file=validation)
 
@@ -384,6 +387,9 @@ def test_a_file_that_a_job_waits_for_cannot_be_deleted(api: Api, alice: Tenant) 
         assert job["id"] in refusal(answer, 409, "id", "file_in_use")["message"]
         assert answer.headers["x-should-retry"] == "false"
     api.claim(job["id"])
+    refusal(alice.http.delete(f"/v1/files/{training}"), 409, "id", "file_in_use")
+    alice.openai.fine_tuning.jobs.pause(job["id"])
+    assert alice.job(job["id"])["status"] == "paused"
     refusal(alice.http.delete(f"/v1/files/{training}"), 409, "id", "file_in_use")
 
     alice.openai.fine_tuning.jobs.cancel(job["id"])

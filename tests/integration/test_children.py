@@ -5,12 +5,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from cli import children
+from cli import children, restarts
 from cli.children import Child, stop_leftovers
 from cli.errors import GaveUp
 from cli.home import Home
@@ -28,8 +28,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
     children.kill(children.marked(children.mark(folder, "worker")))
 
 
-def python_child(home: Home, program: str, grace: float = 30) -> Child:
-    return Child("worker", [sys.executable, "-uc", program], os.environ, home, grace)
+def python_child(home: Home, program: str, grace: float = 30, arguments: Sequence[str] = ()) -> Child:
+    return Child("worker", [sys.executable, "-uc", program, *arguments], os.environ, home, grace)
 
 
 STUBBORN = (
@@ -40,7 +40,7 @@ STUBBORN = (
 def test_a_part_that_dies_again_and_again_ends_with_its_last_words(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(restarts, "FIRST_DELAY", 0.001)
     child = python_child(home, "print('no room left'); raise SystemExit(7)")
     child.start()
 
@@ -49,7 +49,7 @@ def test_a_part_that_dies_again_and_again_ends_with_its_last_words(
         return False
 
     with pytest.raises(
-        GaveUp, match=rf"exit code 7, {children.MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"
+        GaveUp, match=rf"exit code 7, {restarts.MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"
     ):
         wait_for(tend_on)
 
@@ -103,13 +103,55 @@ def test_a_part_that_does_not_stop_is_killed_with_its_descendants(
     assert not (home.run / "worker.json").exists()
 
 
+SAVES_ITS_PLACE = """
+import subprocess, sys, time
+trainer = "import sys, time; sys.stdin.read(); time.sleep(1); open(sys.argv[1], 'w').close()"
+trainer = [sys.executable, "-c", trainer, sys.argv[1]]
+subprocess.Popen(trainer, stdin=subprocess.PIPE, start_new_session=True)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("found_by", ["the same up", "the same up as it stops", "the next up"])
+def test_what_a_killed_part_leaves_may_save_its_place(home: Home, tmp_path: Path, found_by: str) -> None:
+    saved = tmp_path / "saved"
+    child = python_child(home, SAVES_ITS_PLACE, arguments=[str(saved)])
+    child.start()
+    wait_for(lambda: "up" in child.log.read_text())
+    leader = children.read_record(home.run / "worker.json")
+    assert leader is not None
+    leader.kill()
+    if found_by == "the same up":
+        wait_for(lambda: child.tend() or child.log.read_text().count("up") == 2)
+    elif found_by == "the same up as it stops":
+        child.stop()
+    else:
+        stop_leftovers(home, [("worker", 30)])
+    assert saved.exists()
+    child.stop()
+    assert children.marked(children.mark(home, "worker")) == []
+
+
+def test_what_a_killed_part_leaves_for_too_long_is_killed(home: Home) -> None:
+    program = f"import subprocess, sys; subprocess.Popen([sys.executable, '-uc', {STUBBORN!r}]); "
+    child = python_child(home, program + STUBBORN, grace=0.2)
+    child.start()
+    wait_for(lambda: child.log.read_text().count("deaf") == 2)
+    leader, orphan = children.marked(children.mark(home, "worker"))
+    leader.kill()
+    wait_for(lambda: child.tend() or not children.is_alive(orphan))
+    wait_for(lambda: child.tend() or child.log.read_text().count("deaf") == 4)
+    child.stop()
+
+
 def test_leftovers_are_told_from_strangers_by_their_start_time(home: Home) -> None:
     """A pid that the kernel has given to another program since must not be killed."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
         try:
             record = {"pid": stranger.pid, "started": "another boot:1"}
             (home.run / "worker.json").write_text(json.dumps(record))
-            stop_leftovers(home, ["worker"], grace=5)
+            stop_leftovers(home, [("worker", 5)])
             assert stranger.poll() is None
             assert not (home.run / "worker.json").exists()
         finally:

@@ -29,6 +29,7 @@ def test_help_documents_every_exit_code(shell: Shell) -> None:
         "3",
         "4",
         "5",
+        "6",
         "130",
     ]
 
@@ -137,10 +138,11 @@ def test_uploads_and_lists_files(tunery: Shell) -> None:
 
 def test_a_refused_file_shows_what_is_wrong_with_its_rows(tunery: Shell) -> None:
     path = tunery.cwd / "rows.jsonl"
-    path.write_bytes(dataset(12) + b'{"messages": []}\n')
+    path.write_bytes(dataset(12) + b'{"messages": []}\nno JSON\n')
     ended = tunery.run("files", "upload", path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "line 13" in ended.stderr
+    assert re.search(r"^  line 13, messages: ", ended.stderr, re.MULTILINE)
+    assert re.search(r"^  line 14: ", ended.stderr, re.MULTILINE)
 
 
 def test_lists_more_than_a_page(tunery: Shell, api: Api) -> None:

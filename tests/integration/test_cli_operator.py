@@ -2,13 +2,17 @@
 
 import json
 import re
+import subprocess
 from typing import Any
 from uuid import uuid4
+
+import httpx
+import pytest
 
 from core.storage import ObjectStore
 from tests.fixtures.api import Api
 from tests.fixtures.servers import empty_database
-from tests.fixtures.shell import Shell
+from tests.fixtures.shell import DEADLINE, Shell
 
 # Keys and migrations
 
@@ -86,6 +90,51 @@ def test_migrate_makes_the_bucket_where_one_is_named(operator: Shell, servers: A
     assert "TUNERY_S3_BUCKET" in half.stderr
     away = operator.run("migrate", TUNERY_S3_ENDPOINT_URL=f"http://127.0.0.1:{closed_port}")
     assert (away.returncode, away.stdout) == (3, "")
+
+
+# Parts
+
+
+def test_the_api_alone_listens_where_it_is_told_and_logs_json(
+    operator: Shell, servers: Any, closed_port: int
+) -> None:
+    operator.variables |= of_servers(servers)
+    options = ["--host", "127.0.0.2", "--port", str(closed_port), "--json"]
+    with operator.running("api", *options) as running:
+        logged = read_log(running, "Uvicorn running")
+        answer = httpx.get(f"http://127.0.0.2:{closed_port}/readyz", timeout=30, trust_env=False)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{closed_port}/readyz", trust_env=False)
+        running.terminate()
+        printed, rest = running.communicate(timeout=DEADLINE)
+    assert answer.json()["status"] == "ready"
+    assert printed == ""
+    assert all(json.loads(line)["level"] for line in [*logged, *rest.splitlines()])
+
+
+def test_the_worker_alone_logs_json_also_what_its_libraries_say(operator: Shell, servers: Any) -> None:
+    operator.variables |= of_servers(servers)
+    with operator.running("worker", "--json") as running:
+        logged = [json.loads(line) for line in read_log(running, "ready.")]
+        running.terminate()
+        running.communicate(timeout=DEADLINE)
+    assert any(line.get("logger", "").startswith("celery") for line in logged)
+
+
+def of_servers(servers: Any) -> dict[str, str]:
+    """But for the database."""
+    urls = {f"TUNERY_{name.upper()}": url for name, url in servers.urls.items() if name != "database_url"}
+    return urls | servers.environment
+
+
+def read_log(running: subprocess.Popen[str], last: str) -> list[str]:
+    """Its lines up to the one that holds `last`."""
+    assert running.stderr is not None
+    lines: list[str] = []
+    while not (lines and last in lines[-1]):
+        lines.append(running.stderr.readline())
+        assert lines[-1], "it ended: " + "".join(lines)
+    return lines
 
 
 # Doctor

@@ -59,6 +59,24 @@ def test_following_ends_with_5_when_the_job_is_cancelled_meanwhile(tunery: Shell
     assert "cancelled" in errors
 
 
+@pytest.mark.parametrize("command", [["wait"], ["logs", "-f"]])
+def test_watching_ends_with_6_where_the_job_is_paused(
+    tunery: Shell, alice: Tenant, command: list[str]
+) -> None:
+    """It may be resumed tomorrow, or never."""
+    job = alice.create_job()
+    with tunery.running("jobs", *command, job["id"], "--json") as watching:
+        assert watching.stderr is not None
+        assert watching.stdout is not None
+        (watching.stderr if command == ["wait"] else watching.stdout).readline()
+        alice.openai.fine_tuning.jobs.pause(job["id"])
+        printed, errors = watching.communicate(timeout=DEADLINE)
+    assert watching.returncode == 6
+    assert f"tunery jobs resume {job['id']}" in errors
+    if command == ["wait"]:
+        assert json.loads(printed)["status"] == "paused"
+
+
 def test_create_wait_returns_how_the_job_ended(tunery: Shell, api: Api, alice: Tenant) -> None:
     arguments = ["jobs", "create", alice.upload(), "--model", BASE_MODEL, "--wait", "--json"]
     with tunery.running(*arguments) as waiting:

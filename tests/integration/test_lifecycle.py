@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import lifecycle, queue
+from core import database, lifecycle, queue
 from core.database import create_database, session_factory
 from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
@@ -515,6 +516,29 @@ def test_a_cancel_and_a_heartbeat_with_events_do_not_wait_for_each_other_in_a_ci
             lifecycle.record_event(heartbeat, lease.job_id, "a step")
         cancelled.result(10)
     assert job_of(sessions, lease.job_id).status == "cancelled"
+
+
+def test_a_process_frozen_in_its_claim_stops_neither_other_claims_nor_a_cancel(
+    sessions: sessionmaker[Session], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends its session: it would hold the lock of the claims, and the job's row."""
+    assert database.IDLE_IN_TRANSACTION_TIMEOUT < database.STATEMENT_TIMEOUT, "or who waits gives up first"
+    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_TIMEOUT", 1)
+    engine = create_database(database_url)
+    first, _second = submit(sessions), submit(sessions)
+    with ThreadPoolExecutor(2) as pool, Session(engine) as frozen:
+        held = lifecycle.claim(frozen, "a frozen trainer", LEASE)
+        assert held is not None
+        assert held.job_id == first
+        claimed = pool.submit(claim, sessions)
+        cancelled = pool.submit(change, sessions, lifecycle.cancel, first)
+        claimed.result(15)
+        cancelled.result(15)
+        with pytest.raises(DBAPIError) as thawed:
+            frozen.commit()
+    engine.dispose()
+    assert thawed.value.connection_invalidated, "the trainer tries again after a lost connection alone"
+    assert job_of(sessions, first).status == "cancelled"
 
 
 def wait_for_a_blocked_session(sessions: sessionmaker[Session]) -> None:

@@ -1,103 +1,29 @@
 """`tunery up`: the real command with its real servers, started, stopped, killed and started again."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from cli import children
 from core.embedded import EmbeddedServers
+from tests.fixtures.up import (
+    STOP_SECONDS,
+    Up,
+    free_port,
+    kill_all,
+    processes_of,
+    running,
+    start,
+    tunery,
+    until,
+)
 
-START_SECONDS = 90
-STOP_SECONDS = 90
 ROW = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
-
-
-def environment(**more: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TUNERY_", "AWS_"))}
-    return clean | more
-
-
-def tunery(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-    )
-
-
-@dataclass
-class Up:
-    """A running `tunery up --json` and what it printed."""
-
-    process: subprocess.Popen[str]
-    home: Path
-    stderr: Path
-    facts: dict[str, Any]
-
-    @property
-    def base_url(self) -> str:
-        return str(self.facts["base_url"])
-
-    def get(self, path: str) -> httpx.Response:
-        key = (self.home / "api-key").read_text().strip()
-        return httpx.get(
-            f"{self.base_url}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30, trust_env=False
-        )
-
-    def part(self, name: str) -> psutil.Process:
-        process = children.read_record(self.home / "run" / f"{name}.json")
-        assert process is not None
-        return process
-
-    def stop(self, *signals: signal.Signals) -> int:
-        for number in signals:
-            self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
-
-
-def start(home: Path, port: int, **more: str) -> Up:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    stderr = home.parent / "stderr.txt"
-    with stderr.open("a") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port), "--json"],
-            cwd=home.parent,
-            env=environment(**more),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-    assert process.stdout is not None
-    line = process.stdout.readline()  # ends when `up` does, so the test's own limit is the only one needed
-    assert line, f"up ended with {process.wait(STOP_SECONDS)}: {stderr.read_text()}"
-    return Up(process, home, stderr, json.loads(line))
-
-
-@contextmanager
-def running(home: Path, port: int, **more: str) -> Iterator[Up]:
-    up = start(home, port, **more)
-    try:
-        yield up
-    finally:
-        if up.process.poll() is None:
-            up.stop(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -111,31 +37,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Every process that names the state folder, or stands in it: ours, the servers', and their forks."""
-
-    def belongs(process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            words = [process.cwd(), *process.cmdline(), *process.environ().values()]
-        except (psutil.Error, OSError):
-            return False
-        return process.pid != os.getpid() and any(str(home) in word for word in words)
-
-    return [process for process in psutil.process_iter() if belongs(process)]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for: {what}"
-        time.sleep(0.05)
+    return free_port()
 
 
 def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, port: int) -> None:
@@ -180,10 +82,7 @@ def test_makes_keys_in_the_database_of_the_running_up(home: Path, port: int) -> 
 def test_recovers_when_the_whole_tree_was_killed(home: Path, port: int) -> None:
     up = start(home, port)
     key = (home / "api-key").read_text()
-    for process in [psutil.Process(up.process.pid), *processes_of(home)]:
-        if process.is_running():
-            process.kill()
-    up.process.wait(STOP_SECONDS)
+    kill_all(up)
     with running(home, port) as again:
         assert again.get("/files").status_code == 200
         assert (home / "api-key").read_text() == key
@@ -239,12 +138,14 @@ def test_a_catalog_that_cannot_be_read_is_named_before_anything_starts(home: Pat
     assert not home.exists()
 
 
-def test_uses_the_servers_that_it_is_given(
+def test_uses_the_servers_and_the_address_that_it_is_given(
     home: Path, port: int, servers: EmbeddedServers, database_url: str
 ) -> None:
     addresses = {f"TUNERY_{name.upper()}": url for name, url in servers.urls.items()}
     variables = addresses | {"TUNERY_DATABASE_URL": database_url} | servers.environment
-    with running(home, port, **variables) as up:
+    with running(home, port, "--host", "127.0.0.2", **variables) as up:
+        assert up.base_url == f"http://127.0.0.2:{port}/v1"
+        assert not _answers(f"http://127.0.0.1:{port}/readyz")
         assert up.get("/files").json()["data"] == []
         made = {path.name for path in home.iterdir()}
         assert not made & {"postgres", "valkey", "s3", "environment"}

@@ -79,6 +79,14 @@ def test_an_example_of_a_catalog_can_be_read_and_says_what_trains_fastest(where:
 
 
 @pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_command_has_json(command: tuple[str, ...]) -> None:
+    found = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    assert any("--json" in parameter.opts for parameter in found.params)
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
 def test_the_page_of_the_command_line_has_every_command(command: tuple[str, ...]) -> None:
     head, *below = command
     rows = [line.split("|")[1] for line in CLI_PAGE.splitlines() if line.startswith(f"| `tunery {head}")]
