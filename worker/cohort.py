@@ -9,6 +9,7 @@ import torch
 
 from core.errors import JobError, LeaseLost
 from worker.engine.base_model import ResidentBase
+from worker.engine.device import device_is_broken
 from worker.engine.loop import train_round
 from worker.engine.member import StepResult
 from worker.job import TrainingJob
@@ -88,6 +89,8 @@ class Cohort:
         try:
             return train_round(base, [job.member for job in jobs], self._max_step_tokens, abandon)
         except Exception as error:
+            if device_is_broken(error):
+                raise
             if len(jobs) == 1:
                 self._guard(jobs[0], partial(_raise, error))
                 return {}
@@ -109,7 +112,10 @@ class Cohort:
             self._leave(job)
 
     def _guard(self, job: TrainingJob, action: Callable[[], object]) -> None:
-        """Run one job's action; whatever it raises ends this job here and no other."""
+        """Run one job's action; whatever it raises ends this job here and no other.
+
+        Raises what says that the device is broken: no job can be blamed for that, and none go on.
+        """
         try:
             action()
             return
@@ -120,6 +126,8 @@ class Cohort:
         except torch.OutOfMemoryError:
             self._fail(job, job.out_of_memory())
         except Exception as error:
+            if device_is_broken(error):
+                raise
             self._end_by(job, error)
         self._leave(job)
 

@@ -27,8 +27,10 @@ from core.settings import Settings
 from core.storage import ObjectStore
 from worker.cleanup import remove_resume_checkpoints
 from worker.cohort import Cohort
+from worker.engine.device import check_device, device_is_broken
 from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
+from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import Surroundings
 
 STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
@@ -61,6 +63,8 @@ class Trainer:
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
     def run(self) -> None:
+        """Train until told to stop. Raises what no job is to blame for, above all that of a broken device."""
+        check_device(self._slot.device)  # before a job is claimed that could only be lost
         log.info(
             "trainer_ready",
             owner=self._owner,
@@ -151,7 +155,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     threading.Thread(target=_listen, args=(trainer.wake, stop), daemon=True).start()
-    trainer.run()
+    try:
+        trainer.run()
+    except Exception as error:
+        log.critical("trainer_broke", exc_info=error)
+        # At once: an orderly exit would wait for the readers, with every lease renewed meanwhile
+        os._exit(DEVICE_BROKEN if device_is_broken(error) else 1)
 
 
 def _listen(wake: Callable[[], None], stop: Callable[[], None]) -> None:

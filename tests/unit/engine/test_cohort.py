@@ -163,3 +163,24 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
     train_round(base, [alone], MAX_TOKENS)
     assert torch.equal(stays.member.adapter.parameters.master, alone.adapter.parameters.master)
+
+
+@pytest.mark.parametrize("names", [["alone"], ["one", "two"]])
+@pytest.mark.parametrize("during", ["the round", "what follows the step"])
+def test_a_broken_device_ends_the_trainer_and_fails_no_job(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, names: list[str], during: str
+) -> None:
+    jobs = [Job(base, name) for name in names]
+
+    def break_down(*_: object) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    if during == "the round":
+        monkeypatch.setattr(module, "train_round", break_down)
+    else:
+        monkeypatch.setattr(Job, "after_step", break_down)
+    cohort = cohort_of(*jobs)
+    with pytest.raises(torch.AcceleratorError):
+        cohort.train(base, never)
+    assert cohort.jobs == jobs
+    assert not any(job.ended for job in jobs)
