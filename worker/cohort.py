@@ -79,7 +79,7 @@ class Cohort:
 
     def _results(
         self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
-    ) -> Mapping[str, StepResult | JobError]:
+    ) -> Mapping[str, StepResult | Exception]:
         """The round's outcome by adapter; {} where it was abandoned."""
 
         def abandon() -> bool:

@@ -118,9 +118,9 @@ class TrainingJob:
         self._member = member
         self._metrics.progress("training")
 
-    def after_step(self, result: StepResult | JobError, seconds: float) -> None:
+    def after_step(self, result: StepResult | Exception, seconds: float) -> None:
         """Report a step of a round that took `seconds`; evaluate and write a checkpoint where one is due."""
-        if isinstance(result, JobError):
+        if isinstance(result, Exception):
             raise result
         self._metrics.step(result, seconds)
         if self._checkpoint_is_due():

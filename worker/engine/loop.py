@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from core.errors import JobError
 from worker.data.pack import Share, pack
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
@@ -23,8 +22,8 @@ def train_round(
     max_tokens: int,
     abandon: Callable[[], bool] = lambda: False,
     ranks: Ranks = ALONE,
-) -> dict[str, StepResult | JobError]:
-    """One step for each member, by its adapter's name; a JobError concerns that member alone.
+) -> dict[str, StepResult | Exception]:
+    """One step for each member, by its adapter's name; an error there concerns that member alone.
 
     The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Each
     rank computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
@@ -79,8 +78,9 @@ def _forward(base: ResidentBase, batch: MicroBatch, adapters: Sequence[Trainable
     return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 
 
-def _step(member: Member, rows: Sequence[Row], mean: Evaluation) -> StepResult | JobError:
+def _step(member: Member, rows: Sequence[Row], mean: Evaluation) -> StepResult | Exception:
+    """Whatever breaks is the member's own: those that have stepped keep their steps."""
     try:
         return member.take_step(rows, mean.loss, mean.accuracy)
-    except JobError as error:
+    except Exception as error:
         return error

@@ -31,6 +31,7 @@ class Job:
         self.reporter = SimpleNamespace(check=self._look, pause_requested=False)
         self.attached, self.waits_to_be_attached = True, False
         self.looks = 0
+        self.steps: list[int] = []
         self.ended = ""
         self.error: JobError | None = None
         self._on_look = on_look
@@ -40,8 +41,9 @@ class Job:
         self._on_look(self)
 
     def after_step(self, result: Any, _seconds: float) -> None:
-        if isinstance(result, JobError):
+        if isinstance(result, Exception):
             raise result
+        self.steps.append(result.step)
 
     def pause(self) -> bool:
         self._end("paused")
@@ -184,3 +186,21 @@ def test_a_broken_device_ends_the_trainer_and_fails_no_job(
         cohort.train(base, never)
     assert cohort.jobs == jobs
     assert not any(job.ended for job in jobs)
+
+
+def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, breaks, last = (Job(base, name) for name in ("first", "breaks", "last"))
+
+    def run_out() -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(breaks.member._optimizer, "step", run_out)
+    cohort = cohort_of(first, breaks, last)
+    cohort.train(base, never)
+    assert cohort.jobs == [first, last]
+    assert breaks.error is not None
+    assert breaks.error.code == "out_of_memory"
+    assert [job.steps for job in (first, last)] == [[1], [1]]
+    assert [job.member.step for job in (first, last)] == [1, 1]
