@@ -22,7 +22,7 @@ class Cohort:
     """Jobs on one base model. They join between rounds, and leave between micro-batches.
 
     A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
-    goes on.
+    goes on. While one has to be alone, its neighbours stay, but hold still.
     """
 
     def __init__(
@@ -38,6 +38,15 @@ class Cohort:
     def state_bytes(self) -> int:
         return sum(job.state_bytes for job in self.jobs)
 
+    @property
+    def admits_a_suspect(self) -> bool:
+        """Whether nobody would compute beside one: no rows are being read."""
+        return all(job.attached for job in self.jobs)
+
+    @property
+    def holds_a_suspect(self) -> bool:
+        return any(job.alone for job in self.jobs)
+
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
         """Take in a claimed job. Where the same one is here still, under an older fence, that one leaves: its
         lease was lost, which its reporter has not noticed yet."""
@@ -49,9 +58,9 @@ class Cohort:
     def train(self, base: ResidentBase, stopping: Callable[[], bool]) -> bool:
         """One round for every job whose rows are there. False where there is none."""
         self._let_go()
-        for job in [job for job in self.jobs if job.waits_to_be_attached]:
+        for job in [job for job in self._computing() if job.waits_to_be_attached]:
             self._guard(job, job.attach)
-        attached = [job for job in self.jobs if job.attached]
+        attached = [job for job in self._computing() if job.attached]
         unfinished = [job for job in attached if not job.member.finished]
         if unfinished:
             self._take_a_step(base, unfinished, stopping)
@@ -65,6 +74,10 @@ class Cohort:
         for job in list(self.jobs):
             self._guard(job, partial(job.give_back, "The worker shuts down"))
             self._leave(job)
+
+    def _computing(self) -> list[TrainingJob]:
+        """All, or the one that has to be alone."""
+        return [job for job in self.jobs if job.alone] or list(self.jobs)
 
     def _take_a_step(
         self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]

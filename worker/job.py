@@ -48,6 +48,7 @@ class TrainingJob:
         claimed_at: float,
     ) -> None:
         self.lease = lease
+        self.alone = lease.alone  # nobody may compute beside it before its next checkpoint
         self.state_bytes = 0  # what it takes of the cohort's budget, known with its base model
         self.reporter = Reporter(sessions, lease, claimed_at)
         self._folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
@@ -137,6 +138,7 @@ class TrainingJob:
         )
         shutil.rmtree(folder)
         drop_old_checkpoints(self._sessions, self._store, self.reporter)
+        self.alone = False  # what it has brought so far, no trainer was lost through
         self._saved_step = self._member.step
         self._checkpoint_at = time.monotonic()
         self._metrics.progress("training")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 
 import structlog
 import torch
@@ -25,6 +26,7 @@ from core.logs import configure_logs
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
+from core.suspects import is_suspect
 from worker.cleanup import remove_resume_checkpoints
 from worker.cohort import Cohort
 from worker.engine.device import check_device, device_is_broken
@@ -33,6 +35,7 @@ from worker.model_slot import ModelSlot
 from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import Surroundings
 
+HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
 STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
 
 log = structlog.get_logger()
@@ -43,7 +46,9 @@ class Trainer:
 
     Only the queue's next job may join, and only where it trains on the resident base model and fits beside
     the others. Another one waits, and so does all behind it: the cohort drains until that job can be taken.
-    So no job is overtaken for ever, neither on another base model nor with a larger adapter.
+    So no job is overtaken for ever, neither on another base model nor with a larger adapter. A job that may
+    have ended its last trainer is taken like any other, but the cohort holds still until it has made a
+    checkpoint, and nobody joins.
     """
 
     def __init__(self, settings: Settings, owner: str) -> None:
@@ -75,7 +80,7 @@ class Trainer:
         while not self._stopping.is_set():
             self._look_for_jobs()
             if not (self._cohort.jobs and self._cohort.train(self._slot.base, self._stopping.is_set)):
-                self._bell.wait(self._settings.sweep_seconds)
+                self._bell.wait(min(self._settings.sweep_seconds, HELD_SECONDS if self._cohort.jobs else inf))
         self._cohort.give_back()
         self._readers.shutdown()
 
@@ -97,7 +102,7 @@ class Trainer:
 
     def _claim(self) -> bool:
         """Take the next job. False where none waits that may join, or the database is away."""
-        if len(self._cohort.jobs) >= self._settings.cohort_jobs:
+        if len(self._cohort.jobs) >= self._settings.cohort_jobs or self._cohort.holds_a_suspect:
             return False
         claimed_at = time.monotonic()
         try:
@@ -107,7 +112,7 @@ class Trainer:
                     self._owner,
                     self._settings.lease_seconds,
                     project_jobs=self._settings.project_jobs,
-                    accepts=self._may_join,
+                    accepts=lambda row: self._may_join(row, is_suspect(session, row)),
                 )
                 if lease is None:
                     return False
@@ -119,11 +124,11 @@ class Trainer:
         self._cohort.add(job, prepare=lambda: self._start_reading(job))
         return True
 
-    def _may_join(self, row: Job) -> bool:
+    def _may_join(self, row: Job, suspect: bool) -> bool:
         """Whether a job can train beside the present ones. Without any, it is taken whatever its size."""
         if not self._cohort.jobs:
             return True
-        if row.base_model != self._slot.base.entry.id:
+        if row.base_model != self._slot.base.entry.id or (suspect and not self._cohort.admits_a_suspect):
             return False
         try:
             needed = self._slot.state_bytes(JobSpec.model_validate(row.spec))

@@ -15,11 +15,12 @@ from core.embedded import EmbeddedServers
 from core.lifecycle import Lease
 from core.models import Job, Run
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import LEASE_SECONDS, Stack, job_api_on, unfinished_jobs
+from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, unfinished_jobs
 from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
 
 WEIGHTS = "adapter_model.safetensors"
 PAUSE_SECONDS = 10
+LOSSES = 2  # that fail a job
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
 MIDDLE = {"rows": 120, "epochs": 2}  # 60 steps
 LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
@@ -37,7 +38,11 @@ def whole_stack(
         stack = Stack(servers, api, api.tenant(), folder)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
-            stack.start_worker(catalog_file=str(folder / "catalog.toml"), checkpoint_seconds="1000")
+            stack.start_worker(
+                catalog_file=str(folder / "catalog.toml"),
+                checkpoint_seconds="1000",
+                max_lost_attempts=str(LOSSES),
+            )
             yield stack
         for worker in stack.workers:
             worker.destroy()
@@ -209,6 +214,22 @@ def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path:
     stack.wait_for_step(jobs[-1])
     stack.workers[0].trainer().kill()
     for job_id in jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_a_job_that_kills_its_trainer_again_and_again_fails_and_its_neighbours_succeed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    neighbours = [create(stack, MIDDLE), create(stack, MIDDLE)]
+    guilty = create(stack, LONG)  # which makes no checkpoint before it has killed
+    for attempt in range(1, LOSSES + 1):
+        wait_for(lambda attempt=attempt: len(stack.runs(guilty)) == attempt, JOB_SECONDS)  # type: ignore[misc]
+        stack.wait_for_step(guilty)
+        stack.workers[0].trainer().kill()
+    error = stack.wait_for_status(guilty, "failed").error
+    assert error is not None
+    assert error["code"] == "worker_lost"
+    for job_id in neighbours:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
 
 

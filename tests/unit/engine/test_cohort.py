@@ -30,6 +30,7 @@ class Job:
         self.lease = SimpleNamespace(job_id=name)
         self.reporter = SimpleNamespace(check=self._look, pause_requested=False)
         self.attached, self.waits_to_be_attached = True, False
+        self.alone = False
         self.looks = 0
         self.steps: list[int] = []
         self.ended = ""
@@ -186,6 +187,17 @@ def test_a_broken_device_ends_the_trainer_and_fails_no_job(
         cohort.train(base, never)
     assert cohort.jobs == jobs
     assert not any(job.ended for job in jobs)
+
+
+def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> None:
+    waits, alone = Job(base, "waits"), Job(base, "alone")
+    alone.alone = True
+    cohort = cohort_of(waits, alone)
+    assert cohort.train(base, never)
+    assert [job.member.step for job in (waits, alone)] == [0, 1]
+    alone.alone = False  # it has made a checkpoint
+    assert cohort.train(base, never)
+    assert [job.member.step for job in (waits, alone)] == [1, 2]
 
 
 def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
