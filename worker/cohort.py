@@ -1,7 +1,7 @@
 """The jobs that train together on the resident base model: how they join, step, leave, and fail alone."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -11,7 +11,6 @@ from core.errors import JobError, LeaseLost
 from worker.engine.base_model import ResidentBase
 from worker.engine.device import device_is_broken
 from worker.engine.loop import train_round
-from worker.engine.member import StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
 
@@ -61,12 +60,15 @@ class Cohort:
         for job in [job for job in self._computing() if job.waits_to_be_attached]:
             self._guard(job, job.attach)
         attached = [job for job in self._computing() if job.attached]
-        unfinished = [job for job in attached if not job.member.finished]
-        if unfinished:
-            self._take_a_step(base, unfinished, stopping)
-        for job in [job for job in self.jobs if job.attached and job.member.finished]:
+        for job in attached:
+            if job in self.jobs:  # it may leave while another one evaluates
+                self._guard(job, partial(job.settle, self._abandoning([job], stopping)))
+        for job in [job for job in self.jobs if job.trained]:
             self._guard(job, job.publish)
             self._leave(job)
+        unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]
+        if unfinished:
+            self._take_a_step(base, unfinished, stopping)
         return bool(attached)
 
     def give_back(self) -> None:
@@ -83,35 +85,46 @@ class Cohort:
         self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
     ) -> None:
         began = time.monotonic()
-        results = self._results(base, jobs, stopping)
+        members = [job.member for job in jobs]
+        try:
+            results = train_round(base, members, self._max_step_tokens, self._abandoning(jobs, stopping))
+        except Exception as error:
+            if device_is_broken(error):
+                raise
+            self._step_alone(base, jobs, stopping, error)
+            return
         seconds = time.monotonic() - began
         for job in jobs:
             result = results.get(job.member.adapter.name)
             if result is not None and job in self.jobs:
                 self._guard(job, partial(job.after_step, result, seconds))
 
-    def _results(
-        self, base: ResidentBase, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]
-    ) -> Mapping[str, StepResult | Exception]:
-        """The round's outcome by adapter; {} where it was abandoned."""
+    def _step_alone(
+        self,
+        base: ResidentBase,
+        jobs: Sequence[TrainingJob],
+        stopping: Callable[[], bool],
+        error: Exception,
+    ) -> None:
+        """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
+        if len(jobs) == 1:
+            self._guard(jobs[0], partial(_raise, error))
+            return
+        log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
+        for job in jobs:
+            job.member.forget_gradient()
+        for job in jobs:
+            if job in self.jobs:
+                self._take_a_step(base, [job], stopping)
+
+    def _abandoning(self, jobs: Sequence[TrainingJob], stopping: Callable[[], bool]) -> Callable[[], bool]:
+        """Asked between micro-batches: lets those go that have to; whether none of `jobs` goes on."""
 
         def abandon() -> bool:
             self._let_go()
             return stopping() or not any(job in self.jobs for job in jobs)
 
-        try:
-            return train_round(base, [job.member for job in jobs], self._max_step_tokens, abandon)
-        except Exception as error:
-            if device_is_broken(error):
-                raise
-            if len(jobs) == 1:
-                self._guard(jobs[0], partial(_raise, error))
-                return {}
-            log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
-        # Whose rows broke it, by want of memory say, shows when each steps alone: no other job suffers
-        for job in jobs:
-            job.member.forget_gradient()
-        return {name: result for job in jobs for name, result in self._results(base, [job], stopping).items()}
+        return abandon
 
     def _let_go(self) -> None:
         """Part with the jobs that are not ours any more, and with those that are to pause."""

@@ -15,12 +15,13 @@ from core.embedded import EmbeddedServers
 from core.lifecycle import Lease
 from core.models import Job, Run
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, unfinished_jobs
+from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
 from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
 
 WEIGHTS = "adapter_model.safetensors"
 PAUSE_SECONDS = 10
 LOSSES = 2  # that fail a job
+VALIDATION_ROWS = 1500  # some seconds of evaluation
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
 MIDDLE = {"rows": 120, "epochs": 2}  # 60 steps
 LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
@@ -196,6 +197,25 @@ def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
     jobs.resume(pair[0])
     for job_id in pair:
         assert_alike(weights(stack, job_id, tmp_path), expected)
+
+
+def test_a_job_paused_while_it_evaluates_evaluates_after_the_resume(stack: Stack, tmp_path: Path) -> None:
+    jobs = stack.tenant.openai.fine_tuning.jobs
+    validation_file = stack.tenant.upload(short_rows(VALIDATION_ROWS))
+    job_id = create(stack, {"rows": 12, "epochs": 1}, validation_file=validation_file)
+    wait_for(lambda: (runs := stack.runs(job_id)) and runs[-1].phase == "validating", JOB_SECONDS)
+    asked = time.monotonic()
+    jobs.pause(job_id)
+    stack.wait_for_status(job_id, "paused")
+    assert time.monotonic() - asked < PAUSE_SECONDS
+    (checkpoint,) = stack.checkpoints(job_id)
+    assert "full_valid_loss" not in checkpoint.metrics, "the pause came too late to find it evaluating"
+    jobs.resume(job_id)
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    metrics = stack.metrics(job_id)
+    assert [data["step"] for data in metrics] == [1, 2, 3]
+    assert metrics[-1]["full_valid_loss"] > 0
+    assert stack.checkpoints(job_id)[0].metrics == metrics[-1]
 
 
 def test_a_waiting_job_on_another_base_lets_nobody_overtake_it(stack: Stack) -> None:

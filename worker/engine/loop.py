@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from core.errors import TuneryError
 from worker.data.pack import Share, pack
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
@@ -14,6 +15,10 @@ from worker.engine.loss import TokenLosses
 from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.totals import Evaluation, Totals
+
+
+class Abandoned(TuneryError):
+    """An evaluation was ended before its result."""
 
 
 def train_round(
@@ -61,12 +66,19 @@ def evaluate(
     rows: Sequence[Row],
     max_tokens: int,
     ranks: Ranks = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Loss and accuracy of `adapter` on `rows`, without training."""
+    """Loss and accuracy of `adapter` on `rows`, without training.
+
+    Raises Abandoned where `abandon` says so between two micro-batches, as in `train_round`.
+    """
     adapter.parameters.refresh()
     totals = Totals([adapter.name], base.device)
     share = Share(adapter.name, rows, 0.0)
+    abandoned = ranks.any(abandon())
     for batch in ranks.part(list(pack([share], max_tokens, base.device, ranks.size))):
+        if abandoned or (ranks.size == 1 and abandon()):
+            raise Abandoned
         totals.add(batch, _forward(base, batch, [adapter]))
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]

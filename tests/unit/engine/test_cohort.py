@@ -13,8 +13,9 @@ from tests.unit.engine.rows import make_rows
 from tests.unit.engine.test_training import make_member, make_spec
 from worker import cohort as module
 from worker.cohort import Cohort
+from worker.data.render import Row
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import train_round
+from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member
 from worker.surroundings import Surroundings
 
@@ -32,6 +33,8 @@ class Job:
         self.attached, self.waits_to_be_attached = True, False
         self.alone = False
         self.looks = 0
+        self.evaluated: list[Row] = []
+        self._base = base
         self.steps: list[int] = []
         self.ended = ""
         self.error: JobError | None = None
@@ -45,6 +48,21 @@ class Job:
         if isinstance(result, Exception):
             raise result
         self.steps.append(result.step)
+
+    def settle(self, abandon: Callable[[], bool]) -> None:
+        if self.evaluated:
+            evaluate(self._base, self.member.adapter, self.evaluated, MAX_TOKENS, abandon=abandon)
+
+    @property
+    def trained(self) -> bool:
+        return self.member.finished
+
+    @property
+    def ready_to_step(self) -> bool:
+        return not self.member.finished
+
+    def publish(self) -> None:
+        self._end("published")
 
     def pause(self) -> bool:
         self._end("paused")
@@ -216,3 +234,45 @@ def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
     assert breaks.error.code == "out_of_memory"
     assert [job.steps for job in (first, last)] == [[1], [1]]
     assert [job.member.step for job in (first, last)] == [1, 1]
+
+
+def test_a_neighbours_evaluation_holds_up_no_pause(base: ResidentBase) -> None:
+    evaluates, leaves = Job(base, "evaluates"), Job(base, "leaves", pause_in_the_middle)
+    evaluates.evaluated = make_rows(12, 0)
+    cohort_of(evaluates, leaves).train(base, never)
+    assert leaves.ended == "paused"
+    assert (leaves.member.step, leaves.looks) == (0, MIDDLE), "it waited for the evaluation's end"
+    assert (evaluates.member.step, evaluates.ended) == (1, "")
+
+
+@pytest.mark.parametrize("disturb", [lose_in_the_middle, pause_in_the_middle])
+def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    job = Job(base, "job", disturb)
+    job.evaluated = make_rows(12, 0)
+    cohort = cohort_of(job)
+    cohort.train(base, never)
+    assert cohort.jobs == []
+    assert (job.member.step, job.looks) == (0, MIDDLE)
+
+
+def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each steps alone then: whoever has stepped may leave while the next one does."""
+    first, second = Job(base, "first"), Job(base, "second")
+
+    def round_that_breaks(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        if len(members) > 1:
+            raise RuntimeError
+        first.reporter.pause_requested = members == [second.member]
+        return train_round(base, members, max_tokens, abandon)
+
+    monkeypatch.setattr(module, "train_round", round_that_breaks)
+    cohort = cohort_of(first, second)
+    cohort.train(base, never)
+    assert (first.ended, first.steps) == ("paused", [1])
+    assert (cohort.jobs, second.steps) == ([second], [1])
