@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
@@ -13,6 +14,8 @@ from worker.engine.device import device_is_broken
 from worker.engine.loop import train_round
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
+
+GIVEN_BACK_AT_ONCE = 8
 
 log = structlog.get_logger()
 
@@ -72,9 +75,11 @@ class Cohort:
         return bool(attached)
 
     def give_back(self) -> None:
-        """Let other workers go on with all jobs."""
-        for job in list(self.jobs):
-            self._guard(job, partial(job.give_back, "The worker shuts down"))
+        """Let other workers go on with all jobs. Checkpoints are written several at once: time is short."""
+        with ThreadPoolExecutor(GIVEN_BACK_AT_ONCE) as pool:
+            given_back = [(job, pool.submit(job.give_back, "The worker shuts down")) for job in self.jobs]
+        for job, outcome in given_back:
+            self._guard(job, outcome.result)
             self._leave(job)
 
     def _computing(self) -> list[TrainingJob]:

@@ -141,6 +141,7 @@ class TrainingJob:
         self._metrics.validate(abandon)
         if self._metrics.complete and self._checkpoint_is_due():
             self.save_checkpoint()
+            drop_old_checkpoints(self._sessions, self._store, self.reporter)
 
     def save_checkpoint(self) -> None:
         """Commit the present state, unless it is committed or there is none yet. Raises LeaseLost."""
@@ -152,7 +153,6 @@ class TrainingJob:
             self._member, self.reporter, self._store, folder, self._fingerprint, self._metrics.latest
         )
         shutil.rmtree(folder)
-        drop_old_checkpoints(self._sessions, self._store, self.reporter)
         self.alone = False  # what it has brought so far, no trainer was lost through
         self._saved = self._metrics.latest
         self._checkpoint_at = time.monotonic()

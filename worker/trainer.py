@@ -138,7 +138,8 @@ class Trainer:
 
     def _job_left(self) -> None:
         self._bell.set()  # there is room for another
-        remove_resume_checkpoints(self._sessions, self._store)
+        if not self._stopping.is_set():
+            remove_resume_checkpoints(self._sessions, self._store)
 
     def _start_reading(self, job: TrainingJob) -> None:
         """With the base model loaded, which takes a while where it is not the resident one."""

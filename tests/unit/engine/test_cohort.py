@@ -1,5 +1,6 @@
 """A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
 
+import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,6 +34,7 @@ class Job:
         self.attached, self.waits_to_be_attached = True, False
         self.alone = False
         self.looks = 0
+        self.on_give_back: Callable[[], object] = lambda: None
         self.evaluated: list[Row] = []
         self._base = base
         self.steps: list[int] = []
@@ -67,6 +69,10 @@ class Job:
     def pause(self) -> bool:
         self._end("paused")
         return True
+
+    def give_back(self, _reason: str) -> None:
+        self.on_give_back()
+        self._end("given back")
 
     def fail(self, error: JobError) -> None:
         self.error = error
@@ -276,3 +282,20 @@ def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
     cohort.train(base, never)
     assert (first.ended, first.steps) == ("paused", [1])
     assert (cohort.jobs, second.steps) == ([second], [1])
+
+
+def test_jobs_are_given_back_side_by_side_and_one_that_fails_costs_no_other(base: ResidentBase) -> None:
+    jobs = [Job(base, name) for name in ("one", "two", "gone")]
+    together = threading.Barrier(len(jobs))
+
+    def lose() -> None:
+        together.wait(10)
+        raise LeaseLost("gone")
+
+    for job in jobs:
+        job.on_give_back = lambda: together.wait(10)
+    jobs[-1].on_give_back = lose
+    cohort = cohort_of(*jobs)
+    cohort.give_back()
+    assert cohort.jobs == []
+    assert [job.ended for job in jobs] == ["given back", "given back", "left"]
