@@ -28,6 +28,7 @@ from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
 from core.strict_json import storable
+from core.suspects import companies, is_suspect
 
 TRANSITIONS = {
     "queued": {"running", "paused", "failed", "cancelled"},
@@ -46,6 +47,8 @@ class Lease:
     job_id: str
     fence: int
     seconds: float
+    alone: bool = False
+    """Whether nobody may compute beside the job before its next checkpoint: see `core/suspects.py`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def claim(
     job = queue.next_job(session, project_jobs, devices)
     if job is None or not accepts(job):
         return None
+    alone = is_suspect(session, job)
     job.fence += 1
     _move(job, "running")
     if job.started_at is None:
@@ -100,7 +104,7 @@ def claim(
         else f"Fine-tuning job started again (attempt {job.fence})"
     )
     record_event(session, job.id, message)
-    return Lease(job.id, job.fence, lease_seconds)
+    return Lease(job.id, job.fence, lease_seconds, alone)
 
 
 def renew(session: Session, lease: Lease, progress: Progress) -> bool:
@@ -231,9 +235,15 @@ def resume(session: Session, job: Job) -> None:
 
 
 def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) -> list[str]:
-    """Requeue a job that this worker cannot go on with, for want of a server, say."""
+    """Requeue a job that this trainer, which lives, cannot go on with, for want of a server, say.
+
+    It counts like a lost trainer, but throws no suspicion on the job.
+    """
     condition = (Run.job_id == lease.job_id) & (Run.fence == lease.fence)
-    return _lose(session, condition, reason, max_lost_attempts)
+    runs = _held_runs(session, condition)
+    for job, _ in runs:
+        _count_loss(session, job, "released", reason, max_lost_attempts)
+    return [job.id for job, _ in runs]
 
 
 def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
@@ -281,20 +291,40 @@ def fine_tuned_model_name(session: Session, job: Job) -> str:
 
 
 def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:
-    rows = session.scalars(
-        select(Job)
+    """Requeue the jobs of lost trainers, and count the loss where it may be the job's doing.
+
+    Without proof that it was, nobody fails: all that may have been become suspects (`core/suspects.py`).
+    """
+    runs = _held_runs(session, condition)
+    held = companies(session, {owner for _, owner in runs})
+    for job, owner in runs:
+        if held[owner].may_blame(job.id):
+            _count_loss(session, job, "lost", reason, max_lost_attempts if held[owner].proves else None)
+        else:
+            _give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
+    return [job.id for job, _ in runs]
+
+
+def _held_runs(session: Session, condition: Any) -> list[tuple[Job, str]]:
+    """Running jobs with their runs' owners, locked. What is being changed is passed over."""
+    rows = session.execute(
+        select(Job, Run.owner)
         .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .where(Run.ended_at.is_(None), Job.status == "running", condition)
         .with_for_update(skip_locked=True, key_share=True)
-    ).all()
-    for job in rows:
-        job.lost_attempts += 1
-        if job.lost_attempts >= max_lost_attempts:
-            message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
-            _fail(session, job, "lost", JobError("worker_lost", message))
-            continue
-        _give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
-    return [job.id for job in rows]
+    )
+    return [(job, owner) for job, owner in rows]
+
+
+def _count_loss(session: Session, job: Job, outcome: str, reason: str, max_lost_attempts: int | None) -> None:
+    """Requeue, or fail a job that has been lost `max_lost_attempts` times; None fails nobody."""
+    job.lost_attempts += 1
+    if max_lost_attempts is not None and job.lost_attempts >= max_lost_attempts:
+        message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
+        _fail(session, job, outcome, JobError("worker_lost", message))
+        return
+    alone = ", alone until it has made another" if outcome == "lost" else ""
+    _give_back(session, job, outcome, f"{reason}; the job will go on from its last checkpoint{alone}")
 
 
 def _fail(session: Session, job: Job, outcome: str, error: JobError) -> None:

@@ -122,7 +122,7 @@ class Job(Base):
     status: Mapped[str]
     fence: Mapped[int] = mapped_column(server_default="0")
     lost_attempts: Mapped[int] = mapped_column(
-        server_default="0", doc="Trainers lost since the last checkpoint"
+        server_default="0", doc="Trainers lost since the last checkpoint, perhaps through this job"
     )
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

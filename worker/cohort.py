@@ -1,7 +1,8 @@
 """The jobs that train together on the resident base model: how they join, step, leave, and fail alone."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
@@ -9,9 +10,11 @@ import torch
 
 from core.errors import JobError, LeaseLost
 from worker.crew import Crew
-from worker.engine.member import StepResult
+from worker.engine.device import device_is_broken
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
+
+GIVEN_BACK_AT_ONCE = 8
 
 log = structlog.get_logger()
 
@@ -20,7 +23,8 @@ class Cohort:
     """Jobs on one base model. They join between rounds, and leave between micro-batches.
 
     A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
-    goes on. Where several processes train together, jobs leave between rounds only.
+    goes on. While one has to be alone, its neighbours stay, but hold still. Where several processes train
+    together, jobs leave between rounds only.
     """
 
     def __init__(self, crew: Crew, surroundings: Surroundings, job_left: Callable[[], None]) -> None:
@@ -34,6 +38,15 @@ class Cohort:
     def state_bytes(self) -> int:
         return sum(job.state_bytes for job in self.jobs)
 
+    @property
+    def admits_a_suspect(self) -> bool:
+        """Whether nobody would compute beside one: no rows are being read."""
+        return all(job.attached for job in self.jobs)
+
+    @property
+    def holds_a_suspect(self) -> bool:
+        return any(job.alone for job in self.jobs)
+
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
         """Take in a claimed job. Where the same one is here still, under an older fence, that one leaves: its
         lease was lost, which its reporter has not noticed yet."""
@@ -45,48 +58,65 @@ class Cohort:
     def train(self) -> bool:
         """One round for every job whose rows are there. False where there is none."""
         self._let_go()
-        for job in [job for job in self.jobs if job.waits_to_be_attached]:
+        for job in [job for job in self._computing() if job.waits_to_be_attached]:
             self._guard(job, job.attach)
-        attached = [job for job in self.jobs if job.attached]
-        unfinished = [job for job in attached if not job.member.finished]
-        if unfinished:
-            self._take_a_step(unfinished)
-        for job in [job for job in self.jobs if job.attached and job.member.finished]:
+        attached = [job for job in self._computing() if job.attached]
+        for job in attached:
+            if job in self.jobs:  # it may leave while another one evaluates
+                self._guard(job, partial(job.settle, self._abandoning([job])))
+        for job in [job for job in self.jobs if job.trained]:
             self._guard(job, job.publish)
             self._leave(job)
+        unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]
+        if unfinished:
+            self._take_a_step(unfinished)
         return bool(attached)
 
     def give_back(self) -> None:
-        """Let other workers go on with all jobs."""
-        for job in list(self.jobs):
-            self._guard(job, partial(job.give_back, "The worker shuts down"))
+        """Let other workers go on with all jobs. Checkpoints are written several at once: time is short."""
+        with ThreadPoolExecutor(GIVEN_BACK_AT_ONCE) as pool:
+            given_back = [(job, pool.submit(job.give_back, "The worker shuts down")) for job in self.jobs]
+        for job, outcome in given_back:
+            self._guard(job, outcome.result)
             self._leave(job)
+
+    def _computing(self) -> list[TrainingJob]:
+        """All, or the one that has to be alone."""
+        return [job for job in self.jobs if job.alone] or list(self.jobs)
 
     def _take_a_step(self, jobs: Sequence[TrainingJob]) -> None:
         began = time.monotonic()
-        results = self._results(jobs)
+        try:
+            results = self._crew.train_round([job.member for job in jobs], self._abandoning(jobs))
+        except Exception as error:
+            if device_is_broken(error):
+                raise
+            self._step_alone(jobs, error)
+            return
         seconds = time.monotonic() - began
         for job in jobs:
             result = results.get(job.member.adapter.name)
             if result is not None and job in self.jobs:
                 self._guard(job, partial(job.after_step, result, seconds))
 
-    def _results(self, jobs: Sequence[TrainingJob]) -> Mapping[str, StepResult | JobError]:
-        """The round's outcome by adapter; {} where it was abandoned."""
+    def _step_alone(self, jobs: Sequence[TrainingJob], error: Exception) -> None:
+        """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
+        if len(jobs) == 1:
+            self._guard(jobs[0], partial(_raise, error))
+            return
+        log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
+        for job in jobs:
+            if job in self.jobs:
+                self._take_a_step([job])
+
+    def _abandoning(self, jobs: Sequence[TrainingJob]) -> Callable[[], bool]:
+        """Asked between micro-batches: lets those go that have to; whether none of `jobs` goes on."""
 
         def abandon() -> bool:
             self._let_go()
             return self._crew.stopping or not any(job in self.jobs for job in jobs)
 
-        try:
-            return self._crew.train_round([job.member for job in jobs], abandon)
-        except Exception as error:
-            if len(jobs) == 1:
-                self._guard(jobs[0], partial(_raise, error))
-                return {}
-            log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
-        # Whose rows broke it, by want of memory say, shows when each steps alone: no other job suffers
-        return {name: result for job in jobs for name, result in self._results([job]).items()}
+        return abandon
 
     def _let_go(self) -> None:
         """Part with the jobs that are not ours any more, and with those that are to pause."""
@@ -100,7 +130,10 @@ class Cohort:
             self._leave(job)
 
     def _guard(self, job: TrainingJob, action: Callable[[], object]) -> None:
-        """Run one job's action; whatever it raises ends this job here and no other."""
+        """Run one job's action; whatever it raises ends this job here and no other.
+
+        Raises what says that the device is broken: no job can be blamed for that, and none go on.
+        """
         try:
             action()
             return
@@ -111,6 +144,8 @@ class Cohort:
         except torch.OutOfMemoryError:
             self._fail(job, job.out_of_memory())
         except Exception as error:
+            if device_is_broken(error):
+                raise
             self._end_by(job, error)
         self._leave(job)
 

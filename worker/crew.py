@@ -85,13 +85,17 @@ class Crew:
 
     def train_round(
         self, members: Sequence[Member], abandon: Callable[[], bool]
-    ) -> Mapping[str, StepResult | JobError]:
+    ) -> Mapping[str, StepResult | Exception]:
         """`loop.train_round`; only a process alone can abandon it on the way."""
         if self.size == 1:
             return loop.train_round(self._slot.base, members, self._max_step_tokens, abandon)
         return self._order(Crew._train_round, [member.adapter.name for member in members])
 
-    def evaluate(self, member: Member, rows: Sequence[Row]) -> Evaluation:
+    def evaluate(self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool]) -> Evaluation:
+        """`loop.evaluate`; only a process alone can abandon it on the way."""
+        if self.size == 1:
+            base, adapter = self._slot.base, member.adapter
+            return loop.evaluate(base, adapter, rows, self._max_step_tokens, abandon=abandon)
         return self._order(Crew._evaluate, member.adapter.name, rows)
 
     def leave(self, name: str) -> None:
@@ -153,7 +157,7 @@ class Crew:
             if moments:
                 member.restore(step, moments)
 
-    def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | JobError]:
+    def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | Exception]:
         members = [self._members[name] for name in names]
         return loop.train_round(self._slot.base, members, self._max_step_tokens, ranks=self._ranks)
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,7 @@ class TrainingJob:
         claimed_at: float,
     ) -> None:
         self.lease = lease
+        self.alone = lease.alone  # nobody may compute beside it before its next checkpoint
         self.state_bytes = 0  # what it takes of the cohort's budget, known with its base model
         self.reporter = Reporter(sessions, lease, claimed_at)
         self._folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
@@ -93,6 +95,16 @@ class TrainingJob:
         self._reading = readers.submit(self._read)
         return self._reading
 
+    @property
+    def trained(self) -> bool:
+        """Whether nothing but its publication is left."""
+        return self.attached and self.member.finished and self._metrics.complete
+
+    @property
+    def ready_to_step(self) -> bool:
+        """Whether it has another step to make, and owes no evaluation of the last one."""
+        return self.attached and not self.member.finished and self._metrics.complete
+
     def attach(self) -> None:
         """Add the adapter to the base, and continue from a checkpoint where there is one."""
         assert self._reading is not None
@@ -116,22 +128,27 @@ class TrainingJob:
             self.spec.training.eval_steps,
             latest,
         )
-        self._saved_step = member.step
+        self._saved = latest
         self._checkpoint_at = time.monotonic()
         self._member = member
         self._metrics.progress("training")
 
-    def after_step(self, result: StepResult | JobError, seconds: float) -> None:
-        """Report a step of a round that took `seconds`; evaluate and write a checkpoint where one is due."""
-        if isinstance(result, JobError):
+    def after_step(self, result: StepResult | Exception, seconds: float) -> None:
+        """Take in a step of a round that took `seconds`. What is due then, `settle` does."""
+        if isinstance(result, Exception):
             raise result
         self._metrics.step(result, seconds)
-        if self._checkpoint_is_due():
+
+    def settle(self, abandon: Callable[[], bool]) -> None:
+        """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation."""
+        self._metrics.validate(abandon)
+        if self._metrics.complete and self._checkpoint_is_due():
             self.save_checkpoint()
+            drop_old_checkpoints(self._sessions, self._store, self.reporter)
 
     def save_checkpoint(self) -> None:
         """Commit the present state, unless it is committed or there is none yet. Raises LeaseLost."""
-        if self._member is None or self._member.step == self._saved_step:
+        if self._member is None or self._metrics.latest == self._saved:
             return
         self._metrics.progress("saving a checkpoint")
         folder = self._folder / f"step-{self._member.step}"
@@ -139,8 +156,8 @@ class TrainingJob:
             self._member, self.reporter, self._store, folder, self._fingerprint, self._metrics.latest
         )
         shutil.rmtree(folder)
-        drop_old_checkpoints(self._sessions, self._store, self.reporter)
-        self._saved_step = self._member.step
+        self.alone = False  # what it has brought so far, no trainer was lost through
+        self._saved = self._metrics.latest
         self._checkpoint_at = time.monotonic()
         self._metrics.progress("training")
 

@@ -1,12 +1,13 @@
 """What a client reads of a job's steps: progress, metrics and validation losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
 from core.lifecycle import Progress
 from worker.crew import Crew
 from worker.data.render import Row
+from worker.engine.loop import Abandoned
 from worker.engine.member import Member, StepResult
 from worker.engine.totals import Evaluation
 from worker.reporter import Reporter, StepMetrics
@@ -18,7 +19,11 @@ RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
 
 
 class JobMetrics:
-    """Measures one job and reports it. `latest` are the last step's metrics, {} before the first."""
+    """Measures one job and reports it. `latest` are the last step's metrics, {} before the first.
+
+    Where they still lack the validation that is due, they are not reported yet, and go into a checkpoint as
+    they are: whoever resumes from it makes the validation first, of the same state.
+    """
 
     def __init__(
         self,
@@ -40,7 +45,7 @@ class JobMetrics:
         self._seconds_per_step: float | None = None
 
     def step(self, result: StepResult, seconds: float) -> None:
-        """Report a step, of a round that took `seconds`; evaluate where that is due.
+        """Take in a step, of a round that took `seconds`; report it where no validation is due.
 
         The rate is the job's own tokens over the whole round's time: neighbours make a round longer.
         """
@@ -49,8 +54,36 @@ class JobMetrics:
         self._seconds_per_step = RATE_SMOOTHING * past + (1 - RATE_SMOOTHING) * seconds
         rate = result.tokens / seconds
         self.progress("training", rate)
-        self.latest = self._measure(result, rate)
-        self._reporter.metrics(StepMetrics(result.step, self.latest), self._message())
+        self.latest = _finite(
+            step=result.step,
+            total_steps=self._member.total_steps,
+            train_loss=result.loss,
+            train_mean_token_accuracy=result.accuracy,
+            learning_rate=result.learning_rate,
+            grad_norm=result.gradient_norm,
+            tokens_per_second=rate,
+        )
+        if not (self._full_is_due or self._part_is_due):
+            self._report(full=None, part=None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is due: the last step, if any, has been validated and reported."""
+        return not self.latest or "valid_loss" in self.latest
+
+    def validate(self, abandon: Callable[[], bool]) -> None:
+        """Evaluate what is due and report the step. Where `abandon` ends it, it stays due."""
+        if self.complete:
+            return
+        rate = self.latest["tokens_per_second"]
+        self.progress("validating", rate)
+        try:
+            full = self._evaluate(self._valid_rows, abandon) if self._full_is_due else None
+            part = self._evaluate(self._valid_rows[:EVAL_ROWS], abandon) if self._part_is_due else None
+        except Abandoned:
+            return
+        self._report(full, part)
+        self.progress("training", rate)
 
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
         member = self._member
@@ -67,31 +100,27 @@ class JobMetrics:
             )
         )
 
-    def _measure(self, result: StepResult, tokens_per_second: float) -> dict[str, Any]:
-        valid = full = None
-        if self._valid_rows:
-            if self._member.at_epoch_end:
-                full = self._evaluate(self._valid_rows)
-            if self._member.finished or result.step % self._eval_steps == 0:
-                valid = self._evaluate(self._valid_rows[:EVAL_ROWS])
-        values: dict[str, float | None] = {
-            "step": result.step,
-            "total_steps": self._member.total_steps,
-            "train_loss": result.loss,
-            "train_mean_token_accuracy": result.accuracy,
-            "valid_loss": valid.loss if valid else None,
-            "valid_mean_token_accuracy": valid.accuracy if valid else None,
-            "full_valid_loss": full.loss if full else None,
-            "full_valid_mean_token_accuracy": full.accuracy if full else None,
-            "learning_rate": result.learning_rate,
-            "grad_norm": result.gradient_norm,
-            "tokens_per_second": tokens_per_second,
-        }
-        # A validation loss may overflow, and JSON has no number for that
-        return {name: value if value is None or isfinite(value) else None for name, value in values.items()}
+    @property
+    def _full_is_due(self) -> bool:
+        return bool(self._valid_rows) and self._member.at_epoch_end
 
-    def _evaluate(self, rows: Sequence[Row]) -> Evaluation:
-        return self._crew.evaluate(self._member, rows)
+    @property
+    def _part_is_due(self) -> bool:
+        due = self._member.finished or self._member.step % self._eval_steps == 0
+        return bool(self._valid_rows) and due
+
+    def _evaluate(self, rows: Sequence[Row], abandon: Callable[[], bool]) -> Evaluation:
+        return self._crew.evaluate(self._member, rows, abandon)
+
+    def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
+        validation = _finite(
+            valid_loss=part.loss if part else None,
+            valid_mean_token_accuracy=part.accuracy if part else None,
+            full_valid_loss=full.loss if full else None,
+            full_valid_mean_token_accuracy=full.accuracy if full else None,
+        )
+        self.latest = {**self.latest, **validation}
+        self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
 
     def _message(self) -> str:
         metrics = self.latest
@@ -103,3 +132,8 @@ class JobMetrics:
         if metrics["full_valid_loss"] is not None:
             message += f", full validation loss={metrics['full_valid_loss']:.2f}"
         return message
+
+
+def _finite(**values: float | None) -> dict[str, Any]:
+    """A validation loss may overflow, and JSON has no number for that."""
+    return {name: value if value is None or isfinite(value) else None for name, value in values.items()}

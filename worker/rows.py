@@ -1,7 +1,6 @@
 """A job's file as rendered rows, with what was done to them told to the client."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from core.errors import LeaseLost
 from core.models import File
@@ -25,17 +24,12 @@ def read_file(
 
     Raises JobError, and LeaseLost as soon as `gone` says that nobody waits for the rows any more.
     """
-    rows = _until(gone, stored_rows(store, file, param))
-    rendered = render(base.tokenizer, rows, max_length, param)
+
+    def look_up() -> None:
+        if gone():
+            raise LeaseLost("the job has left while its rows were read")
+
+    rendered = render(base.tokenizer, stored_rows(store, file, param), max_length, param, look_up)
     for message, data in rendered.warnings(param, max_length):
         reporter.event(message, level="warn", data=data)
     return rendered
-
-
-def _until(
-    gone: Callable[[], bool], rows: Iterator[tuple[int, dict[str, Any]]]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row in rows:
-        if gone():
-            raise LeaseLost("the job has left while its rows were read")
-        yield row

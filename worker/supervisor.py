@@ -22,6 +22,7 @@ from worker.launch import kill_trainer, start_trainer
 STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs back
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
+DEVICE_BROKEN = 75  # a trainer's exit status: its device needs another process
 STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold disk, stays well below
 
 log = structlog.get_logger()
@@ -148,6 +149,8 @@ def name_death(code: int) -> str:
     """A sentence for a process's exit status, as `Popen.returncode` tells it."""
     if code == -signal.SIGKILL:
         return "The trainer was killed (SIGKILL): by hand, or by the system for want of memory"
+    if code == DEVICE_BROKEN:
+        return "The trainer's device failed"
     if code < 0:
         return f"The trainer died of {signal.Signals(-code).name}"
     return f"The trainer ended with status {code}"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 
 import structlog
 import torch
@@ -26,15 +27,19 @@ from core.logs import configure_logs
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
+from core.suspects import is_suspect
 from worker.cleanup import remove_resume_checkpoints
 from worker.cohort import Cohort
 from worker.crew import Crew
 from worker.engine.base_model import choose_device
+from worker.engine.device import check_device, device_is_broken
 from worker.engine.ranks import from_environment, number_on_machine
 from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
+from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import Surroundings
 
+HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
 STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
 
 log = structlog.get_logger()
@@ -45,7 +50,9 @@ class Trainer:
 
     Only the queue's next job may join, and only where it trains on the resident base model and fits beside
     the others. Another one waits, and so does all behind it: the cohort drains until that job can be taken.
-    So no job is overtaken for ever, neither on another base model nor with a larger adapter.
+    So no job is overtaken for ever, neither on another base model nor with a larger adapter. A job that may
+    have ended its last trainer is taken like any other, but the cohort holds still until it has made a
+    checkpoint, and nobody joins.
     """
 
     def __init__(self, settings: Settings, owner: str, slot: ModelSlot, crew: Crew) -> None:
@@ -65,6 +72,8 @@ class Trainer:
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
     def run(self) -> None:
+        """Train until told to stop. Raises what no job is to blame for, above all that of a broken device."""
+        check_device(self._slot.device)  # before a job is claimed that could only be lost
         log.info(
             "trainer_ready",
             owner=self._owner,
@@ -76,7 +85,7 @@ class Trainer:
         while not self._crew.asked_to_stop():
             self._look_for_jobs()
             if not (self._cohort.jobs and self._cohort.train()):
-                self._bell.wait(self._settings.sweep_seconds)
+                self._bell.wait(min(self._settings.sweep_seconds, HELD_SECONDS if self._cohort.jobs else inf))
         self._cohort.give_back()
         self._readers.shutdown()
         self._crew.dismiss()
@@ -99,7 +108,7 @@ class Trainer:
 
     def _claim(self) -> bool:
         """Take the next job. False where none waits that may join, or the database is away."""
-        if len(self._cohort.jobs) >= self._settings.cohort_jobs:
+        if len(self._cohort.jobs) >= self._settings.cohort_jobs or self._cohort.holds_a_suspect:
             return False
         claimed_at = time.monotonic()
         try:
@@ -110,7 +119,7 @@ class Trainer:
                     self._settings.lease_seconds,
                     project_jobs=self._settings.project_jobs,
                     devices=self._settings.devices,
-                    accepts=self._may_join,
+                    accepts=lambda row: self._may_join(row, is_suspect(session, row)),
                 )
                 if lease is None:
                     return False
@@ -122,10 +131,12 @@ class Trainer:
         self._cohort.add(job, prepare=lambda: self._start_reading(job))
         return True
 
-    def _may_join(self, row: Job) -> bool:
+    def _may_join(self, row: Job, suspect: bool) -> bool:
         """Whether a job can train beside the present ones. Without any, it is taken whatever its size."""
         if not self._cohort.jobs:
             return True
+        if suspect and not self._cohort.admits_a_suspect:
+            return False
         try:
             spec = JobSpec.model_validate(row.spec)
         except ValidationError:  # of another version's, say: claimed, it fails by itself
@@ -136,7 +147,8 @@ class Trainer:
 
     def _job_left(self) -> None:
         self._bell.set()  # there is room for another
-        remove_resume_checkpoints(self._sessions, self._store)
+        if not self._crew.stopping:
+            remove_resume_checkpoints(self._sessions, self._store)
 
     def _start_reading(self, job: TrainingJob) -> None:
         """With the base model loaded, which takes a while where it is not the resident one."""
@@ -153,15 +165,14 @@ def main() -> None:
     device = choose_device(settings.device, number)
     slot = ModelSlot(settings, device)
     crew = Crew(slot, from_environment(device), settings.max_step_tokens)
-    if number is None:
-        _serve(settings, slot, crew)
-        return
     try:
         _serve(settings, slot, crew)
     except BaseException as error:
-        log.error("rank_failed", number=number, exc_info=error)
-        os._exit(1)  # whatever hangs: only this process's end tells torchrun to end the others
-    if not crew.stopping:
+        log.critical("trainer_broke", number=number, exc_info=error)
+        # At once: an orderly exit would wait for the readers, with every lease renewed meanwhile; and only
+        # the end of this process tells torchrun to end the others
+        os._exit(DEVICE_BROKEN if device_is_broken(error) else 1)
+    if number is not None and not crew.stopping:
         sys.exit(1)  # another machine stops; after a success, torchrun would wait for that one's
 
 

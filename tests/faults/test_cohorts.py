@@ -18,11 +18,13 @@ from core.embedded import EmbeddedServers
 from core.lifecycle import Lease
 from core.models import Job, Run
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
+from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
 from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
 
 WEIGHTS = "adapter_model.safetensors"
 PAUSE_SECONDS = 10
+LOSSES = 2  # that fail a job
+VALIDATION_ROWS = 1500  # some seconds of evaluation
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
 MIDDLE = {"rows": 120, "epochs": 2}  # 60 steps
 LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
@@ -40,7 +42,11 @@ def whole_stack(
         stack = Stack(servers, api, api.tenant(), folder)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
-            stack.start_worker(catalog_file=str(folder / "catalog.toml"), checkpoint_seconds="1000")
+            stack.start_worker(
+                catalog_file=str(folder / "catalog.toml"),
+                checkpoint_seconds="1000",
+                max_lost_attempts=str(LOSSES),
+            )
             yield stack
         for worker in stack.workers:
             worker.destroy()
@@ -196,6 +202,25 @@ def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
         assert_alike(weights(stack, job_id, tmp_path), expected)
 
 
+def test_a_job_paused_while_it_evaluates_evaluates_after_the_resume(stack: Stack, tmp_path: Path) -> None:
+    jobs = stack.tenant.openai.fine_tuning.jobs
+    validation_file = stack.tenant.upload(short_rows(VALIDATION_ROWS))
+    job_id = create(stack, {"rows": 12, "epochs": 1}, validation_file=validation_file)
+    wait_for(lambda: (runs := stack.runs(job_id)) and runs[-1].phase == "validating", JOB_SECONDS)
+    asked = time.monotonic()
+    jobs.pause(job_id)
+    stack.wait_for_status(job_id, "paused")
+    assert time.monotonic() - asked < PAUSE_SECONDS
+    (checkpoint,) = stack.checkpoints(job_id)
+    assert "full_valid_loss" not in checkpoint.metrics, "the pause came too late to find it evaluating"
+    jobs.resume(job_id)
+    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    metrics = stack.metrics(job_id)
+    assert [data["step"] for data in metrics] == [1, 2, 3]
+    assert metrics[-1]["full_valid_loss"] > 0
+    assert stack.checkpoints(job_id)[0].metrics == metrics[-1]
+
+
 def test_a_waiting_job_on_another_base_lets_nobody_overtake_it(stack: Stack) -> None:
     first = create(stack, MIDDLE)
     stack.wait_for_step(first)
@@ -247,6 +272,22 @@ def test_a_database_killed_under_load_costs_no_job_and_nothing_that_was_confirme
     stack.assert_succeeded_exactly_once(job_id, tmp_path)
     confirmed = {answer.json()["id"] for answer in answers if answer.status_code == 200} - {job_id}
     assert confirmed <= {file.id for file in stack.tenant.openai.files.list()}
+
+
+def test_a_job_that_kills_its_trainer_again_and_again_fails_and_its_neighbours_succeed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    neighbours = [create(stack, MIDDLE), create(stack, MIDDLE)]
+    guilty = create(stack, LONG)  # which makes no checkpoint before it has killed
+    for attempt in range(1, LOSSES + 1):
+        wait_for(lambda attempt=attempt: len(stack.runs(guilty)) == attempt, JOB_SECONDS)  # type: ignore[misc]
+        stack.wait_for_step(guilty)
+        stack.workers[0].trainer().kill()
+    error = stack.wait_for_status(guilty, "failed").error
+    assert error is not None
+    assert error["code"] == "worker_lost"
+    for job_id in neighbours:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
 
 
 def test_a_specification_that_cannot_be_read_fails_its_job_alone(stack: Stack) -> None:

@@ -328,6 +328,60 @@ def test_a_job_lost_too_often_fails_with_the_reason_unless_it_made_progress(
     assert "The trainer burst" in job.error["message"]
 
 
+def lose_all_of(sessions: sessionmaker[Session], owner: str, limit: int = LIMIT) -> None:
+    with sessions.begin() as session:
+        lifecycle.lose_runs_of(session, owner, "The trainer burst", limit)
+
+
+def test_a_trainer_lost_with_several_jobs_fails_none_and_each_is_claimed_to_be_alone(
+    sessions: sessionmaker[Session],
+) -> None:
+    jobs = [submit(sessions) for _ in range(3)]
+    for _ in jobs:
+        assert not claim(sessions).alone
+    lose_all_of(sessions, "a trainer", limit=1)
+    assert [job_of(sessions, job_id).status for job_id in jobs] == ["queued"] * 3
+    lease = claim(sessions)
+    assert lease.alone
+    writes(sessions, lease)["checkpoint"]()
+    writes(sessions, lease)["release"]()
+    assert not claim(sessions).alone
+
+
+@pytest.mark.parametrize("found", ["by its supervisor", "by another's sweep"])
+def test_a_trainer_lost_with_a_suspect_is_held_against_it_alone(
+    sessions: sessionmaker[Session], found: str
+) -> None:
+    innocent, guilty = submit(sessions), submit(sessions)
+    claim(sessions)
+    claim(sessions)
+    lose_all_of(sessions, "a trainer", limit=2)
+    writes(sessions, claim(sessions))["checkpoint"]()
+    assert claim(sessions).alone
+    if found == "by its supervisor":
+        lose_all_of(sessions, "a trainer", limit=2)
+    else:
+        with sessions.begin() as session:
+            session.execute(update(Run).values(expires_at=func.now() - timedelta(seconds=1)))
+            lifecycle.lose_expired_runs(session, 2)
+    assert job_of(sessions, guilty).status == "failed"
+    assert (job_of(sessions, innocent).status, job_of(sessions, innocent).lost_attempts) == ("queued", 0)
+    assert not claim(sessions).alone
+
+
+def test_a_job_that_a_living_trainer_gives_back_counts_but_is_no_suspect(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id = submit(sessions)
+    for attempt in range(LIMIT):
+        lease = claim(sessions)
+        assert not lease.alone
+        with sessions.begin() as session:
+            lifecycle.lose(session, lease, "The store is away", LIMIT)
+        assert job_of(sessions, job_id).lost_attempts == attempt + 1
+    assert job_of(sessions, job_id).status == "failed"
+
+
 def test_a_released_job_is_not_blamed(sessions: sessionmaker[Session]) -> None:
     submit(sessions)
     lease = claim(sessions)

@@ -47,6 +47,19 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 
+def test_a_trainer_that_stops_spends_no_time_on_what_ended_jobs_left(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals: list[object] = []
+    monkeypatch.setattr("worker.trainer.remove_resume_checkpoints", lambda *_: removals.append(1))
+    trainer = Trainer(api.settings, owner="a trainer")
+    trainer._job_left()
+    assert len(removals) == 1
+    trainer.stop()
+    trainer._job_left()
+    assert len(removals) == 1
+
+
 def test_a_hub_that_is_away_fails_no_job(
     api: Api, alice: Tenant, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from core.errors import JobError
+from core.errors import JobError, LeaseLost
 from worker.data.render import Rendered, render
 
 CHATML = (
@@ -108,3 +108,48 @@ def test_a_file_of_long_rows_is_told_by_its_first_lines_and_their_number() -> No
 
 def test_rows_that_are_as_they_were_are_not_told() -> None:
     assert list(render_one(CHATML, QUESTION, ANSWER).warnings("training_file", 512)) == []
+
+
+class Counting:
+    """A tokenizer that tells how often and how much its template has rendered."""
+
+    def __init__(self) -> None:
+        self._tokenizer = make_tokenizer(CHATML)
+        self.chat_template = CHATML
+        self.messages: list[int] = []
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._tokenizer(*args, **options)
+
+    def apply_chat_template(self, messages: list[Any], **options: Any) -> Any:
+        self.messages.append(len(messages))
+        return self._tokenizer.apply_chat_template(messages, **options)
+
+
+def test_what_lies_behind_the_cut_is_rendered_once() -> None:
+    tokenizer, pairs = Counting(), 500
+    long_row = {"messages": [QUESTION, HELLO] * pairs}
+    (whole,) = render(tokenizer, [(7, {"messages": [QUESTION, HELLO] * 10})], 10_000, "training_file").rows
+    tokenizer.messages.clear()
+    rendered = render(tokenizer, [(7, long_row)], 512, "training_file")
+    (row,) = rendered.rows
+    assert np.array_equal(row.learnt_L, whole.learnt_L[:512])
+    assert row.learnt_L.sum() > 0
+    assert rendered.cut == [7]
+    assert tokenizer.messages[0] == 2 * pairs
+    assert max(tokenizer.messages[1:]) <= 20
+
+
+@pytest.mark.parametrize("looks", [1, 2, 5])
+def test_nobody_waits_for_the_end_of_a_row_whose_job_has_left(looks: int) -> None:
+    tokenizer = Counting()
+    answers = iter(range(looks))
+
+    def look_up() -> None:
+        if next(answers, None) is None:
+            raise LeaseLost("gone")
+
+    row = {"messages": [QUESTION, HELLO] * 100}
+    with pytest.raises(LeaseLost):
+        render(tokenizer, [(7, row)], 10_000, "training_file", look_up)
+    assert len(tokenizer.messages) == 1 + 2 * (looks - 1)

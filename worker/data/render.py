@@ -4,9 +4,13 @@ Learnt is what the model has to say: each assistant message, with the token that
 weight is 0. Where that stands in the text follows from the template: the text up to a message, with the
 prompt for an answer, must begin the text up to and with it. No template renders the nothing before an answer
 that opens a conversation; there the prompt is looked for in the text itself.
+
+So each answer costs two more renderings of what stands before it. They end where the row is cut: their number
+follows from `max_length`, not from the row.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,12 +71,17 @@ class Rendered:
 
 
 def render(
-    tokenizer: Any, rows: Iterable[tuple[int, dict[str, Any]]], max_length: int, param: str
+    tokenizer: Any,
+    rows: Iterable[tuple[int, dict[str, Any]]],
+    max_length: int,
+    param: str,
+    look_up: Callable[[], None] = lambda: None,
 ) -> Rendered:
     """Render every row, given with its line number, cut to `max_length` tokens.
 
     Rows that keep nothing to learn are left out. Raises JobError, which names the line, where the model's
     template refuses a row, and where no row is left; `param` is the request's field that named the file.
+    `look_up` is called between rows and between the renderings of one; what it raises ends the work.
     """
     if not tokenizer.chat_template:
         raise JobError(
@@ -80,11 +89,11 @@ def render(
         )
     rendered = Rendered()
     for line, row in rows:
-        text, spans = _render_text(tokenizer, row["messages"], line, param)
-        tokens_L, learnt_L = _tokenize(tokenizer, text, spans)
-        if len(tokens_L) > max_length:
+        look_up()
+        with _refusals(line, param):
+            result, cut = _render_row(tokenizer, line, row["messages"], max_length, look_up)
+        if cut:
             rendered.cut.append(line)
-        result = Row(line, tokens_L[:max_length], learnt_L[:max_length])
         if result.supervised:
             rendered.rows.append(result)
         else:
@@ -98,26 +107,51 @@ def render(
     return rendered
 
 
-def _render_text(
-    tokenizer: Any, messages: list[dict[str, Any]], line: int, param: str
-) -> tuple[str, list[Span]]:
-    """The row's text, and where in it the learnt parts stand."""
-    messages = [_plain(message) for message in messages]
+@contextmanager
+def _refusals(line: int, param: str) -> Iterator[None]:
+    """Makes a JobError, which names the line, of what a template raises."""
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False)
-        spans = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant" or message.get("weight") == 0:
-                continue
-            after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
-            before = _before(tokenizer, messages[: index + 1], after)
-            if not (text.startswith(after) and after.startswith(before)):
-                raise TemplateError("the template renders earlier turns differently once later ones follow")
-            spans.append((len(before), len(after.rstrip())))
+        yield
     except REFUSALS as error:
         reason = f"Line {line}: the base model's chat template refuses the messages: {error}"
         raise JobError(f"invalid_{param}", reason, param) from error
-    return text, spans
+
+
+def _render_row(
+    tokenizer: Any,
+    line: int,
+    messages: list[dict[str, Any]],
+    max_length: int,
+    look_up: Callable[[], None],
+) -> tuple[Row, bool]:
+    """The row's first `max_length` tokens, and whether there were more."""
+    messages = [_plain(message) for message in messages]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens_L = np.asarray(encoded["input_ids"][:max_length], dtype=np.int32)
+    offsets = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64)
+    starts, ends = offsets.reshape(-1, 2).T
+    learnt_L = np.zeros(len(tokens_L), dtype=np.bool_)
+    for start, end in _spans(tokenizer, messages, text, look_up):
+        if start >= ends.max(initial=0):
+            break  # it lies behind the cut, and so does all that follows
+        learnt_L |= (starts >= start) & (ends <= end) & (ends > starts)
+    return Row(line, tokens_L, learnt_L), len(encoded["input_ids"]) > max_length
+
+
+def _spans(
+    tokenizer: Any, messages: list[dict[str, Any]], text: str, look_up: Callable[[], None]
+) -> Iterator[Span]:
+    """Where in the row's text the learnt parts stand, one after another."""
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant" or message.get("weight") == 0:
+            continue
+        look_up()
+        after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
+        before = _before(tokenizer, messages[: index + 1], after)
+        if not (text.startswith(after) and after.startswith(before)):
+            raise TemplateError("the template renders earlier turns differently once later ones follow")
+        yield len(before), len(after.rstrip())
 
 
 def _before(tokenizer: Any, messages: list[dict[str, Any]], text: str) -> str:
@@ -129,16 +163,6 @@ def _before(tokenizer: Any, messages: list[dict[str, Any]], text: str) -> str:
     if prompt in ("", prompted) or prompt not in text:
         raise TemplateError("a conversation must not open with the assistant; begin it with the user")
     return text[: text.index(prompt) + len(prompt)]
-
-
-def _tokenize(tokenizer: Any, text: str, spans: list[Span]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    tokens_L = np.asarray(encoded["input_ids"], dtype=np.int32)
-    starts, ends = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
-    learnt_L = np.zeros(len(tokens_L), dtype=np.bool_)
-    for start, end in spans:
-        learnt_L |= (starts >= start) & (ends <= end) & (ends > starts)
-    return tokens_L, learnt_L
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from core.errors import JobError
+from core.errors import JobError, TuneryError
 from worker.data.pack import Share, pack_waves
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
@@ -18,14 +18,18 @@ from worker.engine.ranks import ALONE, Ranks
 from worker.engine.totals import Evaluation, Totals
 
 
+class Abandoned(TuneryError):
+    """An evaluation was ended before its result."""
+
+
 def train_round(
     base: ResidentBase,
     members: Sequence[Member],
     max_tokens: int,
     abandon: Callable[[], bool] = lambda: False,
     ranks: Ranks = ALONE,
-) -> dict[str, StepResult | JobError]:
-    """One step for each member, by its adapter's name; a JobError concerns that member alone.
+) -> dict[str, StepResult | Exception]:
+    """One step for each member, by its adapter's name; an error there concerns that member alone.
 
     The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Each
     rank computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
@@ -58,7 +62,10 @@ def train_round(
         ranks.sum(adapter.parameters.gradient)
     ranks.sum(totals.sums_A3)
     means = totals.evaluations()
-    return {name: _step(member, rows[name], means[name]) for name, member in zip(rows, members, strict=True)}
+    return {
+        name: _step(member, rows[name], means[name], ranks)
+        for name, member in zip(rows, members, strict=True)
+    }
 
 
 @torch.no_grad()
@@ -68,8 +75,12 @@ def evaluate(
     rows: Sequence[Row],
     max_tokens: int,
     ranks: Ranks = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Loss and accuracy of `adapter` on `rows`, without training."""
+    """Loss and accuracy of `adapter` on `rows`, without training.
+
+    Raises Abandoned where `abandon` says so between two micro-batches; a rank among several must not.
+    """
     adapter.parameters.refresh()
     totals = Totals([adapter.name], base.device)
 
@@ -79,7 +90,8 @@ def evaluate(
 
     waves = _waves(base, [Share(adapter.name, rows, 0.0)], max_tokens, ranks)
     with ranks.together(in_step=base.sharded):
-        _compute(base, waves, forward, totals, lambda: False)
+        if not _compute(base, waves, forward, totals, abandon):
+            raise Abandoned
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
 
@@ -126,8 +138,13 @@ def _forward(
     return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 
 
-def _step(member: Member, rows: Sequence[Row], mean: Evaluation) -> StepResult | JobError:
+def _step(member: Member, rows: Sequence[Row], mean: Evaluation, ranks: Ranks) -> StepResult | Exception:
+    """Whatever breaks is the member's own: those that have stepped keep their steps."""
     try:
         return member.take_step(rows, mean.loss, mean.accuracy)
     except JobError as error:
+        return error
+    except Exception as error:
+        if ranks.size > 1:  # the other ranks may have stepped
+            raise
         return error

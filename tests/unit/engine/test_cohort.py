@@ -1,5 +1,6 @@
 """A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
 
+import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +14,10 @@ from tests.unit.engine.rows import make_rows
 from tests.unit.engine.test_training import make_member, make_spec
 from worker.cohort import Cohort
 from worker.crew import Crew
+from worker.data.render import Row
 from worker.engine import loop
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import train_round
+from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
@@ -33,7 +35,12 @@ class Job:
         self.lease = SimpleNamespace(job_id=name)
         self.reporter = SimpleNamespace(check=self._look, pause_requested=False)
         self.attached, self.waits_to_be_attached = True, False
+        self.alone = False
         self.looks = 0
+        self.on_give_back: Callable[[], object] = lambda: None
+        self.evaluated: list[Row] = []
+        self._base = base
+        self.steps: list[int] = []
         self.ended = ""
         self.error: JobError | None = None
         self._on_look = on_look
@@ -43,12 +50,32 @@ class Job:
         self._on_look(self)
 
     def after_step(self, result: Any, _seconds: float) -> None:
-        if isinstance(result, JobError):
+        if isinstance(result, Exception):
             raise result
+        self.steps.append(result.step)
+
+    def settle(self, abandon: Callable[[], bool]) -> None:
+        if self.evaluated:
+            evaluate(self._base, self.member.adapter, self.evaluated, MAX_TOKENS, abandon=abandon)
+
+    @property
+    def trained(self) -> bool:
+        return self.member.finished
+
+    @property
+    def ready_to_step(self) -> bool:
+        return not self.member.finished
+
+    def publish(self) -> None:
+        self._end("published")
 
     def pause(self) -> bool:
         self._end("paused")
         return True
+
+    def give_back(self, _reason: str) -> None:
+        self.on_give_back()
+        self._end("given back")
 
     def fail(self, error: JobError) -> None:
         self.error = error
@@ -163,3 +190,112 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
     train_round(base, [alone], MAX_TOKENS)
     assert torch.equal(stays.member.adapter.parameters.master, alone.adapter.parameters.master)
+
+
+@pytest.mark.parametrize("names", [["alone"], ["one", "two"]])
+@pytest.mark.parametrize("during", ["the round", "what follows the step"])
+def test_a_broken_device_ends_the_trainer_and_fails_no_job(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, names: list[str], during: str
+) -> None:
+    jobs = [Job(base, name) for name in names]
+
+    def break_down(*_: object) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    if during == "the round":
+        monkeypatch.setattr(loop, "train_round", break_down)
+    else:
+        monkeypatch.setattr(Job, "after_step", break_down)
+    cohort = cohort_of(base, *jobs)
+    with pytest.raises(torch.AcceleratorError):
+        cohort.train()
+    assert cohort.jobs == jobs
+    assert not any(job.ended for job in jobs)
+
+
+def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> None:
+    waits, alone = Job(base, "waits"), Job(base, "alone")
+    alone.alone = True
+    cohort = cohort_of(base, waits, alone)
+    assert cohort.train()
+    assert [job.member.step for job in (waits, alone)] == [0, 1]
+    alone.alone = False  # it has made a checkpoint
+    assert cohort.train()
+    assert [job.member.step for job in (waits, alone)] == [1, 2]
+
+
+def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, breaks, last = (Job(base, name) for name in ("first", "breaks", "last"))
+
+    def run_out() -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(breaks.member._optimizer, "step", run_out)
+    cohort = cohort_of(base, first, breaks, last)
+    cohort.train()
+    assert cohort.jobs == [first, last]
+    assert breaks.error is not None
+    assert breaks.error.code == "out_of_memory"
+    assert [job.steps for job in (first, last)] == [[1], [1]]
+    assert [job.member.step for job in (first, last)] == [1, 1]
+
+
+def test_a_neighbours_evaluation_holds_up_no_pause(base: ResidentBase) -> None:
+    evaluates, leaves = Job(base, "evaluates"), Job(base, "leaves", pause_in_the_middle)
+    evaluates.evaluated = make_rows(12, 0)
+    cohort_of(base, evaluates, leaves).train()
+    assert leaves.ended == "paused"
+    assert (leaves.member.step, leaves.looks) == (0, MIDDLE), "it waited for the evaluation's end"
+    assert (evaluates.member.step, evaluates.ended) == (1, "")
+
+
+@pytest.mark.parametrize("disturb", [lose_in_the_middle, pause_in_the_middle])
+def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    job = Job(base, "job", disturb)
+    job.evaluated = make_rows(12, 0)
+    cohort = cohort_of(base, job)
+    cohort.train()
+    assert cohort.jobs == []
+    assert (job.member.step, job.looks) == (0, MIDDLE)
+
+
+def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each steps alone then: whoever has stepped may leave while the next one does."""
+    first, second = Job(base, "first"), Job(base, "second")
+
+    def round_that_breaks(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        if len(members) > 1:
+            raise RuntimeError
+        first.reporter.pause_requested = members == [second.member]
+        return train_round(base, members, max_tokens, abandon)
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    cohort = cohort_of(base, first, second)
+    cohort.train()
+    assert (first.ended, first.steps) == ("paused", [1])
+    assert (cohort.jobs, second.steps) == ([second], [1])
+
+
+def test_jobs_are_given_back_side_by_side_and_one_that_fails_costs_no_other(base: ResidentBase) -> None:
+    jobs = [Job(base, name) for name in ("one", "two", "gone")]
+    together = threading.Barrier(len(jobs))
+
+    def lose() -> None:
+        together.wait(10)
+        raise LeaseLost("gone")
+
+    for job in jobs:
+        job.on_give_back = lambda: together.wait(10)
+    jobs[-1].on_give_back = lose
+    cohort = cohort_of(base, *jobs)
+    cohort.give_back()
+    assert cohort.jobs == []
+    assert [job.ended for job in jobs] == ["given back", "given back", "left"]

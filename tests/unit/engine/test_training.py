@@ -16,7 +16,7 @@ from tests.unit.engine.rows import make_rows, shared_rows
 from worker.data.render import Row
 from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import evaluate, train_round
+from worker.engine.loop import Abandoned, evaluate, train_round
 from worker.engine.member import Member, StepResult
 
 MAX_TOKENS = 64
@@ -185,6 +185,14 @@ def test_an_abandoned_round_moves_nobody(base: ResidentBase) -> None:
     train(base, [member], 2)
     train(base, [reference], 2)
     assert torch.equal(member.adapter.parameters.master, reference.adapter.parameters.master)
+
+
+def test_an_evaluation_is_abandoned_between_micro_batches(base: ResidentBase) -> None:
+    member = make_member(base, "job", make_spec(), make_rows(12, 0))
+    answers = iter([False, False, True])
+    with pytest.raises(Abandoned):
+        evaluate(base, member.adapter, member.rows, 30, abandon=lambda: next(answers))
+    assert next(answers, None) is None
 
 
 def test_a_target_that_the_model_lacks_is_refused_by_name(base: ResidentBase) -> None:

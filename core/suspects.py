@@ -1,0 +1,50 @@
+"""Whose fault a lost trainer may be: read from the runs, and written by `core/lifecycle.py`.
+
+A trainer that dies tells nobody which of its jobs did it. All of them are suspects then, and each is claimed
+to compute alone until it has made a checkpoint, so that a second loss is certainly its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.models import Job, Run
+
+
+@dataclass(frozen=True)
+class Company:
+    """The jobs that one trainer holds, by id, and the suspects among them: one, or none."""
+
+    jobs: frozenset[str]
+    suspects: frozenset[str]
+
+    def may_blame(self, job_id: str) -> bool:
+        """Whether the trainer's loss may be this job's doing. Beside a suspect, nobody else computes."""
+        return not self.suspects or job_id in self.suspects
+
+    @property
+    def proves(self) -> bool:
+        """Whether it is the doing of whoever may be blamed, since no other job computed."""
+        return bool(self.suspects) or len(self.jobs) == 1
+
+
+def is_suspect(session: Session, job: Job) -> bool:
+    """Whether its last trainer was lost, perhaps through it, and it has made no checkpoint since."""
+    if job.lost_attempts == 0:
+        return False
+    ended = select(Run.outcome).where(Run.job_id == job.id, Run.ended_at.is_not(None))
+    return session.scalars(ended.order_by(Run.fence.desc()).limit(1)).first() == "lost"
+
+
+def companies(session: Session, owners: Iterable[str]) -> dict[str, Company]:
+    """What these trainers hold."""
+    return {owner: _company(session, owner) for owner in owners}
+
+
+def _company(session: Session, owner: str) -> Company:
+    held = select(Job).join(Run, Run.job_id == Job.id).where(Run.owner == owner, Run.ended_at.is_(None))
+    jobs = session.scalars(held).all()
+    suspects = [job.id for job in jobs if is_suspect(session, job)]
+    return Company(frozenset(job.id for job in jobs), frozenset(suspects))

@@ -1,0 +1,36 @@
+"""Which errors are the device's end, and which are a job's own."""
+
+import pytest
+import torch
+
+from worker.engine.device import check_device, device_is_broken
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    ],
+)
+def test_an_error_of_cuda_is_the_devices_end(error: Exception) -> None:
+    assert device_is_broken(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("a bug"),
+    ],
+)
+def test_want_of_memory_and_bugs_are_not(error: Exception) -> None:
+    assert not device_is_broken(error)
+
+
+def test_a_device_that_is_not_there_shows_before_a_job_is_claimed() -> None:
+    check_device(torch.device("cpu"))
+    with pytest.raises((RuntimeError, AssertionError)):
+        check_device(torch.device("cuda", 99))
