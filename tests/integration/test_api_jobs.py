@@ -467,12 +467,15 @@ def wait_until_somebody_waits(api: Api) -> None:
 
 
 def test_a_job_tells_its_place_in_the_order_of_the_claims(api: Api) -> None:
-    """Which is fair between projects: the oldest job is not always the next one."""
+    """Which is fair between projects, oldest first in each; jobs on more devices wait in another queue."""
     busy, idle = api.tenant(), api.tenant()
     with api.sessions.begin() as session:
         for job in session.scalars(select(Job).where(Job.status.in_(["queued", "running"]))):
             lifecycle.cancel(session, job)
     api.claim(busy.create_job()["id"])
+    on_two = busy.create_job()["id"]
+    with api.sessions.begin() as session:
+        session.get_one(Job, on_two).devices = 2
     waiting = [(busy, busy.create_job()) for _ in range(2)]
     waiting += [(idle, idle.create_job()), (busy, busy.create_job(model="small-model"))]
     waiting += [(idle, idle.create_job()) for _ in range(2)]
@@ -484,6 +487,7 @@ def test_a_job_tells_its_place_in_the_order_of_the_claims(api: Api) -> None:
         leases = [lifecycle.claim(session, "a test", LEASE_SECONDS) for _ in waiting]
     claimed = [lease.job_id for lease in leases if lease]
     assert [told[place] for place in range(1, 7)] == claimed
+    assert busy.job(on_two)["progress"]["queue_position"] == 1
     assert listed == {job_id: place for place, job_id in told.items() if job_id in listed}
     assert idle.job(claimed[0])["progress"]["queue_position"] is None
 
