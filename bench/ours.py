@@ -20,7 +20,8 @@ from measuring import Row as ChatRow
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
 from core.settings import Settings
-from worker.data.pack import Share, pack_waves
+from worker.data.grouping import Share
+from worker.data.pack import pack_waves
 from worker.data.render import Row, render
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase, choose_device

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from core.errors import JobError, TuneryError
-from worker.data.pack import Share, pack_waves
+from worker.data.grouping import Share
+from worker.data.pack import pack_waves
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase

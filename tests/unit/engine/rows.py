@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from worker.data.pack import MIN_SHARED
+from worker.data.grouping import MIN_SHARED
 from worker.data.render import Row
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.unit.engine.rows import make_rows, shared_rows, with_beginning
-from worker.data.pack import MIN_SHARED, Share, pack, pack_waves
+from worker.data.grouping import MIN_SHARED, Share
+from worker.data.pack import pack, pack_waves
 from worker.data.render import Row
 from worker.engine.layout import MicroBatch
 
