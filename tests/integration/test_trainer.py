@@ -1,14 +1,20 @@
 """The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
 
+import errno
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from core.embedded import EmbeddedServers
 from core.models import Job
 from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.stack import job_api_on
+from tests.fixtures.tiny import TINY, write_catalog, write_model
 from worker.trainer import Trainer
 
 
@@ -64,3 +70,24 @@ def test_a_hub_that_is_away_fails_no_job(
     assert job_of(api, job_id).status == "queued"
     messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
     assert any("The hub did not answer" in message for message in messages)
+
+
+def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_nothing(
+    servers: EmbeddedServers, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model")
+    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+        tenant = api.tenant()
+        job_id = tenant.create_job(model=TINY)["id"]
+        with monkeypatch.context() as patch, running(api):
+            patch.setattr(tempfile, "mkdtemp", refuse)
+            wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 60)
+        assert job_of(api, job_id).status == "queued"
+        messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
+        assert any("disk failed (Read-only file system)" in message for message in messages)
+        tenant.openai.fine_tuning.jobs.cancel(job_id)
