@@ -1,6 +1,8 @@
 """The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
 
 import errno
+import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from core.models import Job
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_catalog, write_model
-from worker.trainer import Trainer
+from worker.trainer import Trainer, _listen, _say_that_it_waits
 
 
 @contextmanager
@@ -58,6 +60,20 @@ def test_a_trainer_that_stops_spends_no_time_on_what_ended_jobs_left(
     trainer.stop()
     trainer._job_left()
     assert len(removals) == 1
+
+
+def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supervisors_end, trainers_end = socket.socketpair()
+    with supervisors_end, trainers_end, trainers_end.makefile() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        supervisors_end.sendall(b"wake\n")
+        _say_that_it_waits(trainers_end)
+        supervisors_end.close()
+        heard: list[str] = []
+        _listen(lambda: heard.append("wake"), lambda: heard.append("stop"))
+    assert heard[-1] == "stop"
 
 
 def test_a_hub_that_is_away_fails_no_job(
