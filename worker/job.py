@@ -3,13 +3,14 @@
 import hashlib
 import json
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -54,7 +55,6 @@ class TrainingJob:
         self.alone = lease.alone  # nobody may compute beside it before its next checkpoint
         self.state_bytes = 0  # what it takes of the cohort's budget, known with its base model
         self.reporter = Reporter(sessions, lease, claimed_at)
-        self._folder = Path(tempfile.mkdtemp(prefix="tunery-job-"))
         self._sessions = sessions
         self._store = store
         self._settings = settings
@@ -63,10 +63,17 @@ class TrainingJob:
         self._reading: Future[tuple[Rendered, Rendered]] | None = None
         self._member: Member | None = None
         self._closed = threading.Event()
+        self._leaving = ExitStack()
 
     @cached_property
     def spec(self) -> JobSpec:
         return JobSpec.model_validate(self._row.spec)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Made when it is needed: a disk that fails is met by an action of this job, which alone is lost."""
+        folder = TemporaryDirectory(prefix="tunery-job-", ignore_cleanup_errors=True)
+        return Path(self._leaving.enter_context(folder))
 
     @property
     def _name(self) -> str:
@@ -213,7 +220,7 @@ class TrainingJob:
             self._reading.cancel()
         self.reporter.close()
         self._crew.leave(self._name)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._leaving.close()
 
     def _read(self) -> tuple[Rendered, Rendered]:
         """The rows to train on, and those to validate with."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -29,11 +30,11 @@ TRAINER_ENVIRONMENT = {
 GROUP_STOP_SECONDS = 55
 
 
-def start_trainer(settings: Settings, owner: str) -> subprocess.Popen[bytes]:
-    """Its standard input reaches the first process on this machine; SIGTERM reaches them all."""
+def start_trainer(settings: Settings, owner: str, line: socket.socket) -> subprocess.Popen[bytes]:
+    """With `line` as its standard input, for the first process on this machine; SIGTERM reaches them all."""
     return subprocess.Popen(
         _command(settings, owner),
-        stdin=subprocess.PIPE,
+        stdin=line.fileno(),
         start_new_session=True,
         env={**TRAINER_ENVIRONMENT, **_group_environment(settings), **os.environ},
     )

@@ -1,7 +1,8 @@
 """Keeps one trainer process alive, wakes it, and sweeps up what any trainer has lost.
 
 The trainer is spawned, not forked (CUDA does not survive a fork), in process groups of its own, so that it
-can be killed whole. It learns of this process's death by the end of its standard input.
+can be killed whole. Its standard input is a line in both ways: by it the trainer is woken, says that it waits
+for its surroundings, and learns of this process's death.
 """
 
 import signal
@@ -23,7 +24,8 @@ STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs bac
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
 DEVICE_BROKEN = 75  # a trainer's exit status: its device needs another process
-STUCK_SECONDS = 120  # with jobs waiting and none held; starting up, with a cold disk, stays well below
+STUCK_SECONDS = 120  # with jobs waiting, none held, and no word why; starting up stays well below
+LINE_BYTES = 64 * 1024
 
 log = structlog.get_logger()
 
@@ -35,6 +37,7 @@ class Supervisor:
         self._settings = settings
         self._sessions = sessions
         self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
         self._owner = ""
         self._idle_since: float | None = None
         self._stopping = threading.Event()
@@ -45,13 +48,12 @@ class Supervisor:
 
     def wake(self) -> None:
         """Tell the trainer that jobs may wait. Losing this costs a sweep's time, no more."""
-        process = self._process
-        if process is None or process.stdin is None:
+        line = self._line
+        if line is None:
             return
         try:
-            process.stdin.write(b"wake\n")
-            process.stdin.flush()
-        except (BrokenPipeError, ValueError):
+            line.sendall(b"wake\n")
+        except OSError:
             log.info("trainer_not_listening", owner=self._owner)
 
     def stop(self) -> None:
@@ -93,7 +95,12 @@ class Supervisor:
     def _spawn(self) -> None:
         self._owner = f"{socket.gethostname()}:{new_id('')}"
         self._idle_since = None
-        self._process = start_trainer(self._settings, self._owner)
+        if self._line is not None:
+            self._line.close()
+        self._line, its_end = socket.socketpair()
+        self._line.setblocking(False)
+        with its_end:
+            self._process = start_trainer(self._settings, self._owner, its_end)
 
     def _watch(self) -> str:
         """Sweep until the trainer ends. Returns how it died."""
@@ -119,7 +126,7 @@ class Supervisor:
             return
         if lost:
             log.warning("leases_ran_out", jobs=lost)
-        if not waiting or busy:
+        if not waiting or busy or self._says_that_it_waits():
             self._idle_since = None
             return
         self._idle_since = self._idle_since or time.monotonic()
@@ -135,6 +142,14 @@ class Supervisor:
         if not settings.claims_jobs:
             return []
         return queue.waiting_base_models(session, settings.project_jobs, settings.devices)
+
+    def _says_that_it_waits(self) -> bool:
+        """Whether the trainer has said so since the last time: it is not stuck, its surroundings are away."""
+        assert self._line is not None
+        try:
+            return bool(self._line.recv(LINE_BYTES))
+        except OSError:  # nothing there, or nobody
+            return False
 
     def _requeue(self, reason: str) -> None:
         """Give the dead trainer's jobs back at once, instead of when their leases run out."""

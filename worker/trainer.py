@@ -1,17 +1,21 @@
 """The resident trainer process, `python -m worker.trainer OWNER`: claim, train, publish, claim again.
 
 Its standard input is the line to its supervisor: a line means that jobs may wait, the end means that the
-supervisor is gone. SIGTERM and the end of input write checkpoints, give the jobs back and stop. Where several
-processes train together, the first does so, and the others follow its orders (`crew.py`).
+supervisor is gone; the trainer writes to it while it waits for the store or the disk. SIGTERM and the end of
+input write checkpoints, give the jobs back and stop. Where several processes train together, the first does
+so, and the others follow its orders (`crew.py`).
 """
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from math import inf
 
 import structlog
@@ -55,11 +59,20 @@ class Trainer:
     checkpoint, and nobody joins.
     """
 
-    def __init__(self, settings: Settings, owner: str, slot: ModelSlot, crew: Crew) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        owner: str,
+        slot: ModelSlot,
+        crew: Crew,
+        say_that_it_waits: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`say_that_it_waits` is called as long as no job can be taken for want of the store or the disk."""
         self._settings = settings
         self._owner = owner
         self._slot = slot
         self._crew = crew
+        self._say_that_it_waits = say_that_it_waits
         self._sessions: sessionmaker[Session] = session_factory(
             create_database(settings.server("database_url"))
         )
@@ -103,8 +116,12 @@ class Trainer:
             return
         self._bell.clear()
         self._looked_at = time.monotonic()
-        while not self._crew.stopping and self._surroundings.allow_a_job() and self._claim():
-            pass
+        while not self._crew.stopping:
+            if not self._surroundings.allow_a_job():
+                self._say_that_it_waits()
+                return
+            if not self._claim():
+                return
 
     def _claim(self) -> bool:
         """Take the next job. False where none waits that may join, or the database is away."""
@@ -177,7 +194,10 @@ def main() -> None:
 
 
 def _serve(settings: Settings, slot: ModelSlot, crew: Crew) -> None:
-    trainer = Trainer(settings, sys.argv[1], slot, crew) if crew.leads else None
+    trainer = None
+    if crew.leads:
+        line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+        trainer = Trainer(settings, sys.argv[1], slot, crew, partial(_say_that_it_waits, line))
 
     def stop(*_: object) -> None:
         (trainer or crew).stop()
@@ -195,9 +215,16 @@ def _serve(settings: Settings, slot: ModelSlot, crew: Crew) -> None:
 
 
 def _listen(wake: Callable[[], None], stop: Callable[[], None]) -> None:
-    for _ in sys.stdin:
-        wake()
+    with suppress(OSError):  # the end, too, where the supervisor has died without reading all
+        for _ in sys.stdin:
+            wake()
     stop()
+
+
+def _say_that_it_waits(line: socket.socket) -> None:
+    """Or not, where the supervisor does not read: that must not hold up its trainer."""
+    with suppress(OSError):
+        line.send(b"waiting\n", socket.MSG_DONTWAIT)
 
 
 def _exit_late() -> None:

@@ -1,12 +1,15 @@
 """The supervisor, which must outlive whatever happens to its trainer."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fixtures.api import Api, wait_for
+from tests.fixtures.api import Api, Tenant, wait_for
+from worker import supervisor as module
 from worker.supervisor import Supervisor
 
 LISTENING_TRAINER = """#!/bin/sh
@@ -28,3 +31,48 @@ def test_a_trainer_that_cannot_be_started_is_tried_again(
         program.chmod(0o700)
         wait_for(started.exists)
         supervisor.stop()
+
+
+TRAINER_THAT_WAITS = """#!/bin/sh
+while :; do echo waiting >&0; echo life >> "{lives}"; sleep 0.1; done
+"""
+TRAINER_THAT_HANGS = """#!/bin/sh
+echo life >> "{lives}"
+exec cat
+"""
+
+
+@contextmanager
+def supervised(api: Api, program: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The script in the trainer's place, before a job that it does not take."""
+    program.write_text(script.format(lives=program.with_name("lives")))
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(module, "STUCK_SECONDS", 0.5)
+    supervisor = Supervisor(api.settings.model_copy(update={"sweep_seconds": 0.1}), api.sessions)
+    supervisor.start()
+    try:
+        yield
+    finally:
+        supervisor.stop()
+
+
+@pytest.mark.parametrize(
+    ("script", "stuck"), [(TRAINER_THAT_WAITS, False), (TRAINER_THAT_HANGS, True)], ids=["waits", "hangs"]
+)
+def test_a_trainer_is_stuck_unless_it_says_that_it_waits(
+    api: Api, alice: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, stuck: bool
+) -> None:
+    job_id = alice.create_job()["id"]
+    lives = tmp_path / "lives"
+    with capture_logs() as logs:
+        with supervised(api, tmp_path / "python", script, monkeypatch):
+            # The one has waited many times as long as it may hang, the other has been killed and replaced
+            wait_for(lambda: lives.exists() and len(lives.read_text().split()) >= (2 if stuck else 30), 30)
+        killed = [entry for entry in logs if entry["event"] == "trainer_stuck"]
+    assert bool(killed) == stuck
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_broken_device_is_named_as_the_trainers_death() -> None:
+    assert module.name_death(module.DEVICE_BROKEN) == "The trainer's device failed"

@@ -1,27 +1,39 @@
 """The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
 
+import errno
+import socket
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from structlog.testing import capture_logs
 
+from core.embedded import EmbeddedServers
 from core.models import Job
+from core.settings import Settings
 from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.stack import job_api_on
+from tests.fixtures.tiny import TINY, write_catalog, write_model
 from worker.crew import Crew
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
-from worker.trainer import Trainer
+from worker.trainer import Trainer, _listen, _say_that_it_waits
+
+
+def new_trainer(settings: Settings) -> Trainer:
+    slot = ModelSlot(settings, torch.device("cpu"))
+    return Trainer(settings, "a trainer", slot, Crew(slot, ALONE, settings.max_step_tokens))
 
 
 @contextmanager
 def running(api: Api, **servers: str) -> Iterator[None]:
     """A trainer with the API's settings, but for `servers`."""
-    settings = api.settings.with_servers(**servers)
-    slot = ModelSlot(settings, torch.device("cpu"))
-    trainer = Trainer(settings, "a trainer", slot, Crew(slot, ALONE, settings.max_step_tokens))
+    trainer = new_trainer(api.settings.with_servers(**servers))
     thread = threading.Thread(target=trainer.run, daemon=True)
     thread.start()
     try:
@@ -52,12 +64,26 @@ def test_a_trainer_that_stops_spends_no_time_on_what_ended_jobs_left(
 ) -> None:
     removals: list[object] = []
     monkeypatch.setattr("worker.trainer.remove_resume_checkpoints", lambda *_: removals.append(1))
-    trainer = Trainer(api.settings, owner="a trainer")
+    trainer = new_trainer(api.settings)
     trainer._job_left()
     assert len(removals) == 1
     trainer.stop()
     trainer._job_left()
     assert len(removals) == 1
+
+
+def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supervisors_end, trainers_end = socket.socketpair()
+    with supervisors_end, trainers_end, trainers_end.makefile() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        supervisors_end.sendall(b"wake\n")
+        _say_that_it_waits(trainers_end)
+        supervisors_end.close()
+        heard: list[str] = []
+        _listen(lambda: heard.append("wake"), lambda: heard.append("stop"))
+    assert heard[-1] == "stop"
 
 
 def test_a_hub_that_is_away_fails_no_job(
@@ -70,3 +96,24 @@ def test_a_hub_that_is_away_fails_no_job(
     assert job_of(api, job_id).status == "queued"
     messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
     assert any("The hub did not answer" in message for message in messages)
+
+
+def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_nothing(
+    servers: EmbeddedServers, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model")
+    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+        tenant = api.tenant()
+        job_id = tenant.create_job(model=TINY)["id"]
+        with monkeypatch.context() as patch, running(api):
+            patch.setattr(tempfile, "mkdtemp", refuse)
+            wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 60)
+        assert job_of(api, job_id).status == "queued"
+        messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
+        assert any("disk failed (Read-only file system)" in message for message in messages)
+        tenant.openai.fine_tuning.jobs.cancel(job_id)

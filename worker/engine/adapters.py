@@ -31,12 +31,24 @@ class TrainableAdapter:
         self._base = base
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._model = _attach(base, name, lora_config(spec, _targets(base, spec)))
+            self._model = self._attach(spec)
         try:
             self._take_parameters(base)
         except BaseException:
             self.detach()
             raise
+
+    def _attach(self, spec: LoraAdapter) -> PeftModel:
+        try:
+            return self._base.attach(self.name, lora_config(spec, _targets(self._base, spec)))
+        except ValueError as error:
+            raise self._refusal(", ".join(self._strange(spec)) or "Some module") from error
+
+    def _strange(self, spec: LoraAdapter) -> list[str]:
+        """The targets that name nothing which the engine can train."""
+        targets = [] if spec.target_modules == "all-linear" else spec.target_modules
+        known = [f".{module}" for module in _adaptable(self._base)]
+        return [one for one in targets if not any(module.endswith(f".{one}") for module in known)]
 
     def _take_parameters(self, base: ResidentBase) -> None:
         """Make PEFT's parameters views of one tensor. Raises JobError where one cannot be trained."""
@@ -122,17 +134,12 @@ class TrainableAdapter:
         ours = {id(parameter) for parameter in known}
         for name, parameter in self._base.model.named_parameters():
             if self.name in name.split(".") and id(parameter) not in ours:
-                module = name.split(".lora_")[0]
-                raise JobError(
-                    "invalid_adapter",
-                    f"{module} cannot be adapted; name target_modules among {', '.join(self._choices())}.",
-                    "adapter.target_modules",
-                )
+                raise self._refusal(name.split(".lora_")[0])
 
-    def _choices(self) -> list[str]:
-        """Leaf names of what can be adapted."""
-        groups = self._base.decoder.groups.values()
-        return sorted({module.rpartition(".")[2] for group in groups for module in group.columns})
+    def _refusal(self, what: str) -> JobError:
+        choices = sorted({module.rpartition(".")[2] for module in _adaptable(self._base)})
+        message = f"{what} cannot be adapted; name target_modules among {', '.join(choices)}."
+        return JobError("invalid_adapter", message, "adapter.target_modules")
 
     def _lora_modules(self) -> Iterator[tuple[str, Any]]:
         for module_name, module in self._base.model.named_modules():
@@ -158,22 +165,20 @@ def _targets(base: ResidentBase, spec: LoraAdapter) -> Literal["all-linear"] | l
     wanted = spec.target_modules
     if base.text_only:
         return wanted
-    layers = [module for group in base.decoder.groups.values() for module in group.columns]
+    layers = _adaptable(base)
     if wanted == "all-linear":
         return layers
     return [layer for layer in layers if layer.rpartition(".")[2] in wanted] or wanted
 
 
+def _adaptable(base: ResidentBase) -> list[str]:
+    """The modules that the engine can train an adapter on, by their full names."""
+    return [module for group in base.decoder.groups.values() for module in group.columns]
+
+
 def adapter_name(job_id: str) -> str:
     """A name that PyTorch takes as a module's."""
     return re.sub(r"\W", "_", job_id)
-
-
-def _attach(base: ResidentBase, name: str, config: LoraConfig) -> PeftModel:
-    try:
-        return base.attach(name, config)
-    except ValueError as error:
-        raise JobError("invalid_adapter", f"PEFT refuses the adapter: {error}", "adapter") from error
 
 
 def _make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:

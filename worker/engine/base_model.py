@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
@@ -49,16 +50,26 @@ class ResidentBase:
         return f"{self.entry.id} trains row by row, which is right but slow: {self._not_faster}"
 
     def attach(self, name: str, config: LoraConfig) -> PeftModel:
-        """Add PEFT's modules for one more adapter. Raises PEFT's ValueError for targets it cannot find."""
-        if self._peft is None:
-            self._peft = PeftModel(self.model, config, adapter_name=name)
-        else:
-            self._peft.add_adapter(name, config)
+        """Add PEFT's modules for one more adapter. Raises PEFT's ValueError for targets that it refuses."""
+        try:
+            if self._peft is None:
+                self._peft = PeftModel(self.model, config, adapter_name=name)
+            else:
+                self._peft.add_adapter(name, config)
+        except BaseException:
+            self._take_off_what_there_is_of(name)
+            raise
         return self._peft
 
     def detach(self, name: str) -> None:
         if self._peft is not None:
             self._peft.delete_adapter(name)
+
+    def _take_off_what_there_is_of(self, name: str) -> None:
+        """PEFT adapts module after module, and stops at the first that it refuses."""
+        for module in self.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.delete_adapter(name)
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

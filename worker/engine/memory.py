@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from core.jobspec import LoraAdapter
+from worker.engine.portable import linear_layers
 
 OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
 GRADIENT_BYTES = 4  # fp32, for each lane
@@ -16,11 +18,16 @@ Shapes = Mapping[str, tuple[int, int]]
 
 def projection_shapes(model: nn.Module) -> Shapes:
     """Of a model without adapters; the head counts as none of its projections, as in PEFT."""
-    return {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name != "lm_head"
-    }
+    return {name: _shape(layer) for name, layer in linear_layers(model).items() if name != "lm_head"}
+
+
+def _shape(layer: nn.Module) -> tuple[int, int]:
+    match layer:
+        case nn.Linear():
+            return layer.in_features, layer.out_features
+        case Conv1D():
+            return layer.nx, layer.nf
+    raise TypeError(f"{type(layer).__name__} is no linear layer")
 
 
 def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype, lanes: int) -> int:

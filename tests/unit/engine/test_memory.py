@@ -1,9 +1,13 @@
 """The memory that an adapter is expected to take is what it takes."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import GPT2Config
 
 from core.jobspec import LoraAdapter
+from tests.fixtures.tiny_models import TINY, save_model
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.memory import projection_shapes, state_bytes
@@ -19,3 +23,12 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
     parameters = TrainableAdapter(base, "job", spec, 0).parameters
     more_gradients = sum(gradient.nbytes for gradient in parameters.gradients[1:])
     assert expected == parameters.master.numel() * bytes_each + more_gradients
+
+
+def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path) -> None:
+    save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
+    base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
+    spec = LoraAdapter(r=4)
+    expected = state_bytes(projection_shapes(base.model), spec, torch.float32, base.lanes.count)
+    adapter = TrainableAdapter(base, "job", spec, 0)
+    assert expected == adapter.parameters.master.numel() * 16
