@@ -42,7 +42,8 @@ def load_model(entry: BaseModelEntry, folder: Path, device: torch.device, dtype:
             )
         model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:
-        raise _unsupported(entry, str(error)) from error
+        told = str(error).replace(str(folder), entry.repository)  # clients read it, and see no path
+        raise _unsupported(entry, told) from error
     model = model.eval().requires_grad_(False)
     if entry.quantization is not None:
         make_trainable(model)
