@@ -45,7 +45,6 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 
 def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str:
     spec = JobSpec.model_validate(job.spec)
-    valid_loss = training["full_valid_loss"]
     return CARD.format(
         repository=entry.repository,
         revision=entry.revision,
@@ -65,5 +64,11 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         steps=training["steps"],
         tokens=training["trained_tokens"],
         train_loss=training["train_loss"],
-        valid_loss="no validation file" if valid_loss is None else f"{valid_loss:.4f}",
+        valid_loss=_told(training["full_valid_loss"], job),
     )
+
+
+def _told(valid_loss: float | None, job: Job) -> str:
+    if job.validation_file_id is None:
+        return "no validation file"
+    return "not finite" if valid_loss is None else f"{valid_loss:.4f}"

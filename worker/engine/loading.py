@@ -48,7 +48,8 @@ def load_model(
             )
         model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:
-        raise _unsupported(entry, str(error)) from error
+        told = str(error).replace(str(folder), entry.repository)  # clients read it, and see no path
+        raise _unsupported(entry, told) from error
     model = model.eval().requires_grad_(False)
     if sharded:
         return shard(model, device)

@@ -311,3 +311,4 @@ def test_weights_that_cannot_be_trained_on_are_refused_when_they_are_loaded(
     with pytest.raises(JobError, match=reason) as refusal:
         load(tmp_path)
     assert refusal.value.code == "unsupported_architecture"
+    assert str(tmp_path) not in refusal.value.message
