@@ -84,7 +84,8 @@ def restore_checkpoint(
     One that is damaged is refused, with an event, for the one before it, and removed. A foreign one stays: a
     worker with the right base model can go on from it.
     """
-    for checkpoint in _newest_first(sessions, reporter.lease.job_id):
+    checkpoints = _newest_first(sessions, reporter.lease.job_id)
+    for checkpoint in checkpoints:
         place = folder / str(checkpoint.step)
         try:
             fetch_folder(store, checkpoint.object_prefix, checkpoint.files, place)
@@ -98,6 +99,8 @@ def restore_checkpoint(
             continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
         return checkpoint.metrics
+    if checkpoints:
+        reporter.event("No checkpoint can be used: the job starts over at step 0", level="warn")
     return {}
 
 

@@ -22,9 +22,9 @@ from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, 
 from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
 
 WEIGHTS = "adapter_model.safetensors"
-PAUSE_SECONDS = 10
-LOSSES = 2  # that fail a job
-VALIDATION_ROWS = 1500  # some seconds of evaluation
+PAUSE_SECONDS = 10  # within which a trainer parts with a job, paused or cancelled
+LOSSES = 3  # that fail a job; one more than a busy machine may cost by itself
+VALIDATION_ROWS = 4000  # some seconds of evaluation: a request to pause takes up to one to arrive
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
 MIDDLE = {"rows": 120, "epochs": 2}  # 60 steps
 LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
@@ -75,6 +75,11 @@ def last_run(stack: Stack, job_id: str) -> Run:
     return stack.runs(job_id)[-1]
 
 
+def parted(stack: Stack, job_id: str) -> bool:
+    """Whether the trainer has noticed that the job is not its own any more."""
+    return any("lease_lost" in line and job_id in line for line in stack.log().splitlines())
+
+
 def weights(stack: Stack, job_id: str, into: Path) -> dict[str, torch.Tensor]:
     return load_file(stack.assert_succeeded_exactly_once(job_id, into) / WEIGHTS)
 
@@ -115,6 +120,7 @@ def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: S
     for job_id in (stays, leaves):
         stack.wait_for_step(job_id)
     stack.tenant.openai.fine_tuning.jobs.cancel(leaves)
+    wait_for(lambda: parted(stack, leaves), PAUSE_SECONDS)
     stack.wait_for_step(stays, last_run(stack, stays).step + 20)
     assert len(stack.runs(stays)) == 1
     assert stack.adapters(leaves) == []
@@ -194,8 +200,10 @@ def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
     pair = [create(stack, MIDDLE), create(stack, MIDDLE)]
     for job_id in pair:
         stack.wait_for_step(job_id)
+    asked = time.monotonic()
     jobs.pause(pair[0])
     stack.wait_for_status(pair[0], "paused")
+    assert time.monotonic() - asked < PAUSE_SECONDS
     assert stack.job(pair[1]).status == "running"
     jobs.resume(pair[0])
     for job_id in pair:

@@ -17,7 +17,7 @@ from core.lifecycle import Lease
 from core.models import Checkpoint, Event
 from core.storage import ObjectStore
 from tests.fixtures.api import Api, Tenant
-from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
+from worker.checkpoint import STATE_NAME, drop_old_checkpoints, restore_checkpoint, save_checkpoint
 from worker.engine.adapters import WEIGHTS_NAME
 from worker.reporter import Reporter
 
@@ -100,6 +100,11 @@ def run_of(api: Api, job_id: str, folder: Path, fingerprint: str = HERE) -> Iter
         reporter.close()
 
 
+def messages_of(api: Api, job_id: str) -> list[str]:
+    with api.sessions() as session:
+        return list(session.scalars(select(Event.message).where(Event.job_id == job_id)))
+
+
 @pytest.fixture
 def job_id(alice: Tenant) -> str:
     return str(alice.create_job()["id"])
@@ -121,11 +126,35 @@ def test_a_foreign_one_is_passed_over_with_an_event_and_kept_for_its_own_worker(
     with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
         assert run.restore() == (0, 0.0)
         assert run.steps() == [5]
-    with api.sessions() as session:
-        messages = session.scalars(select(Event.message).where(Event.job_id == job_id)).all()
+    messages = messages_of(api, job_id)
     assert any("step 5 is passed over: it belongs to another" in message for message in messages)
     with run_of(api, job_id, tmp_path) as run:
         assert run.restore() == (5, pytest.approx(0.5))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_starts_over_and_says_so(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        for step in (1, 2):
+            run.save(step, 0.1 * step)
+        with api.sessions() as session:
+            prefixes = session.scalars(select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id))
+            for prefix, name in zip(prefixes, (WEIGHTS_NAME, STATE_NAME), strict=True):
+                api.store.put_bytes(prefix + name, b"damaged")
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (0, 0.0)
+        assert run.steps() == []
+    told = messages_of(api, job_id)
+    for step in (1, 2):
+        assert any(f"Checkpoint at step {step} is refused" in message for message in told)
+    assert told.count("No checkpoint can be used: the job starts over at step 0") == 1
+
+
+def test_a_run_that_begins_has_nothing_to_tell_of_checkpoints(api: Api, job_id: str, tmp_path: Path) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (0, 0.0)
+    assert not any("heckpoint" in message for message in messages_of(api, job_id))
 
 
 def test_a_run_that_passed_over_a_foreign_one_keeps_and_finds_its_own(

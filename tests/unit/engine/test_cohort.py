@@ -41,6 +41,8 @@ class Job:
         self.evaluated: list[Row] = []
         self._base = base
         self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.looks_since = 0
         self.ended = ""
         self.error: JobError | None = None
         self._on_look = on_look
@@ -53,6 +55,7 @@ class Job:
         if isinstance(result, Exception):
             raise result
         self.steps.append(result.step)
+        self.losses.append(result.loss)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         if self.evaluated:
@@ -299,3 +302,34 @@ def test_jobs_are_given_back_side_by_side_and_one_that_fails_costs_no_other(base
     cohort.give_back()
     assert cohort.jobs == []
     assert [job.ended for job in jobs] == ["given back", "given back", "left"]
+
+
+def burst(job: Job) -> None:
+    """Its weights turn out not to be finite in the middle of the second round."""
+    if job.member.step == 1:
+        with torch.no_grad():
+            job.member.adapter.parameters.master[0] = float("nan")
+
+
+def leave_in_the_second_round(job: Job) -> None:
+    job.looks_since = job.looks_since + 1 if job.member.step == 1 else 0
+    if job.looks_since == MIDDLE:
+        raise LeaseLost("gone")
+
+
+@pytest.mark.parametrize("disturb", [burst, leave_in_the_second_round], ids=["turns NaN", "leaves"])
+def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job_alone(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    """Step by step, within what docs/engine.md promises."""
+    solo = Job(base, "solo")
+    while not solo.ended:
+        cohort_of(solo).train(base, never)
+    first, neighbour, last = Job(base, "first"), Job(base, "neighbour", disturb), Job(base, "last")
+    cohort = cohort_of(first, neighbour, last)
+    while cohort.jobs:
+        cohort.train(base, never)
+    assert (neighbour.steps, len(solo.losses)) == ([1], solo.member.total_steps)
+    for job in (first, last):
+        assert job.ended == "published"
+        assert job.losses == pytest.approx(solo.losses, rel=1e-4)
