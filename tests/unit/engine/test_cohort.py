@@ -324,11 +324,11 @@ def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job
     """Step by step, within what docs/engine.md promises."""
     solo = Job(base, "solo")
     while not solo.ended:
-        cohort_of(solo).train(base, never)
+        cohort_of(base, solo).train()
     first, neighbour, last = Job(base, "first"), Job(base, "neighbour", disturb), Job(base, "last")
-    cohort = cohort_of(first, neighbour, last)
+    cohort = cohort_of(base, first, neighbour, last)
     while cohort.jobs:
-        cohort.train(base, never)
+        cohort.train()
     assert (neighbour.steps, len(solo.losses)) == ([1], solo.member.total_steps)
     for job in (first, last):
         assert job.ended == "published"
