@@ -15,14 +15,6 @@ from worker.data.grouping import MIN_SHARED, Placed, Share, waves_of
 from worker.engine.layout import MicroBatch, Run, Segment
 
 
-def pack(
-    shares: Sequence[Share], max_tokens: int, device: torch.device, multiple: int = 1
-) -> Iterator[MicroBatch]:
-    """Micro-batches of at most `max_tokens` tokens, or of one longer row, one after another."""
-    for (batch,) in pack_waves(shares, max_tokens, device, 1, multiple):
-        yield batch
-
-
 def pack_waves(
     shares: Sequence[Share], max_tokens: int, device: torch.device, lanes: int, multiple: int = 1
 ) -> Iterator[list[MicroBatch]]:

@@ -6,11 +6,16 @@ import torch
 
 from tests.unit.engine.rows import make_rows, shared_rows, with_beginning
 from worker.data.grouping import MIN_SHARED, Share
-from worker.data.pack import pack, pack_waves
+from worker.data.pack import pack_waves
 from worker.data.render import Row
 from worker.engine.layout import MicroBatch
 
 CPU = torch.device("cpu")
+
+
+def pack(shares: list[Share], max_tokens: int) -> list[MicroBatch]:
+    """Micro-batches one after another: waves of a single lane."""
+    return [batch for (batch,) in pack_waves(shares, max_tokens, CPU, lanes=1)]
 
 
 def rows_of(batch: MicroBatch) -> list[tuple[int, ...]]:
@@ -52,7 +57,7 @@ def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int, lanes: int
 
 
 def test_positions_go_on_from_the_prefix() -> None:
-    (batch,) = pack([Share("job", shared_rows(), 1.0)], 10_000, CPU)
+    (batch,) = pack([Share("job", shared_rows(), 1.0)], 10_000)
     for segment in batch.segments:
         begin = segment.prefix_length
         expected = torch.arange(begin, begin + segment.length)
@@ -61,7 +66,7 @@ def test_positions_go_on_from_the_prefix() -> None:
 
 def test_a_beginning_that_all_rows_share_is_computed_once() -> None:
     rows = shared_rows()
-    (batch,) = pack([Share("job", rows, 1.0)], 10_000, CPU)
+    (batch,) = pack([Share("job", rows, 1.0)], 10_000)
     prompt = 2 * MIN_SHARED
     repeated_prompts = (len(rows) - 1) * prompt
     repeated_turns = 3 * prompt
@@ -72,13 +77,13 @@ def test_a_beginning_that_all_rows_share_is_computed_once() -> None:
 
 def test_a_short_common_beginning_is_not_shared() -> None:
     rows = [with_beginning(np.arange(MIN_SHARED - 1, dtype=np.int32), row) for row in make_rows(4, 1)]
-    (batch,) = pack([Share("job", rows, 1.0)], 10_000, CPU)
+    (batch,) = pack([Share("job", rows, 1.0)], 10_000)
     assert all(not segment.prefix for segment in batch.segments)
 
 
 def test_jobs_share_nothing_and_lie_side_by_side() -> None:
     rows = shared_rows()
-    (batch,) = pack([Share("a", rows, 1.0), Share("b", rows, 1.0)], 10_000, CPU)
+    (batch,) = pack([Share("a", rows, 1.0), Share("b", rows, 1.0)], 10_000)
     half = len(batch.tokens_T) // 2
     assert batch.adapter_rows == {"a": slice(0, half), "b": slice(half, 2 * half)}
     for segment in batch.segments:
@@ -87,7 +92,7 @@ def test_jobs_share_nothing_and_lie_side_by_side() -> None:
 
 def test_only_a_row_longer_than_the_budget_exceeds_it() -> None:
     rows = [*shared_rows(), *make_rows(1, 5)]
-    for batch in pack([Share("job", rows, 1.0)], 90, CPU):
+    for batch in pack([Share("job", rows, 1.0)], 90):
         assert len(batch.tokens_T) <= 90 or len(rows_of(batch)) == 1
 
 
