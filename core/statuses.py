@@ -1,3 +1,3 @@
-"""Statuses of a job, for those that need no table: core/models.py, which loads SQLAlchemy, has all."""
+"""Statuses of a job, for those that need no table: core/models, which loads SQLAlchemy, has all."""
 
 ENDED = ("succeeded", "failed", "cancelled")

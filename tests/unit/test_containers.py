@@ -96,7 +96,7 @@ def test_no_secret_and_no_heap_of_files_is_sent_to_the_engine(path: str) -> None
 
 
 def test_no_bytecode_is_sent_to_the_engine() -> None:
-    assert is_sent_to_the_engine("core/models.py")
+    assert is_sent_to_the_engine("core/models/jobs.py")
     assert not is_sent_to_the_engine("core/__pycache__/models.pyc")
 
 

@@ -1,0 +1,73 @@
+"""What training leaves behind: events, metrics, checkpoints, adapters."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Identity, Index, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base
+
+
+class Event(Base):
+    """What the client reads in the job's log, in the order of `sequence`."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_job_id_sequence", "job_id", "sequence"),)
+
+    sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    level: Mapped[str]
+    type: Mapped[str] = mapped_column(doc="message or metrics")
+    message: Mapped[str]
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class Metric(Base):
+    """The values of one optimizer step. A step computed again after a crash replaces the row."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[dict[str, Any]]
+
+
+class Checkpoint(Base):
+    """A verified state of training in the object store: adapter, optimizer, position."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (
+        UniqueConstraint("job_id", "step"),
+        ForeignKeyConstraint(["job_id", "fence"], ["runs.job_id", "runs.fence"]),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    fence: Mapped[int]
+    step: Mapped[int]
+    ends_epoch: Mapped[bool] = mapped_column(doc="The API lists these; the others only serve a resume")
+    metrics: Mapped[dict[str, Any]]
+    object_prefix: Mapped[str]
+    files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Adapter(Base):
+    """The published result of a succeeded job."""
+
+    __tablename__ = "adapters"
+    __table_args__ = (Index("ix_adapters_project_id_id", "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    object_prefix: Mapped[str]
+    files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
+    training: Mapped[dict[str, Any]] = mapped_column(
+        doc="How it was trained: losses, steps, seconds, versions"
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
