@@ -21,7 +21,7 @@ from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
 from core.settings import Settings
 from worker.data.grouping import Share
-from worker.data.pack import pack_waves
+from worker.data.pack import pack
 from worker.data.render import Row, render
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase, choose_device
@@ -108,6 +108,6 @@ def computed_tokens(
     total = 0
     for batches in zip_longest(*jobs, fillvalue=()):
         shares = [Share(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
-        waves = pack_waves(shares, max_step_tokens, base.device, base.lanes.count)
-        total += sum(len(batch.tokens_T) for wave in waves for batch in wave)
+        batches = pack(shares, max_step_tokens, base.device)
+        total += sum(len(batch.tokens_T) for batch in batches)
     return total

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.data.grouping import MIN_SHARED, Placed, Share, waves_of
+from worker.data.grouping import MIN_SHARED, Placed, Share, groups_of
 from worker.engine.layout import MicroBatch, Run, Segment
 
 
-def pack_waves(
-    shares: Sequence[Share], max_tokens: int, device: torch.device, lanes: int, multiple: int = 1
-) -> Iterator[list[MicroBatch]]:
-    """Micro-batches in waves of those that are computed side by side, as `grouping.waves_of` groups them."""
-    for wave in waves_of(shares, max_tokens, lanes, multiple):
-        yield [_lay(group, device) for group in wave]
+def pack(
+    shares: Sequence[Share], max_tokens: int, device: torch.device, multiple: int = 1
+) -> Iterator[MicroBatch]:
+    """Micro-batches of the rows that `grouping.groups_of` puts together."""
+    for group in groups_of(shares, max_tokens, multiple):
+        yield _lay(group, device)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from torch.nn.attention.flex_attention import BlockMask
 
 from worker.engine.block_mask import block_mask, exits
 from worker.engine.bundles import Bundle, bundle
+from worker.engine.exchange import Lane
 from worker.engine.layout import Segment
 
 SAVED_LENGTH = 1024  # keys that a query sees, up to which probabilities are kept for the backward pass
@@ -47,11 +48,22 @@ class Heads:
 
 
 class Layout:
-    """What each token may see, and its rotation: the same for all layers of a micro-batch."""
+    """What each token may see, and its rotation: the same for all layers of a micro-batch.
 
-    def __init__(self, segments: Sequence[Segment], heads: Heads, cos_TE: Tensor, sin_TE: Tensor) -> None:
+    The tokens are those of a `lane`'s part of the axis; without one, all of it.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        heads: Heads,
+        cos_TE: Tensor,
+        sin_TE: Tensor,
+        lane: Lane | None = None,
+    ) -> None:
         self.segments = segments
         self.heads = heads
+        self.lane = lane or Lane.alone(len(cos_TE))
         self.cos_TE, self.sin_TE = cos_TE, sin_TE
         half = heads.size // 2
         self.signed_sin_TE = torch.cat([-sin_TE[:, :half], sin_TE[:, half:]], dim=1)
@@ -59,8 +71,8 @@ class Layout:
     @cached_property
     def bundles(self) -> list[tuple[Bundle, Tensor]]:
         """With the mask of each."""
-        heads = self.heads
-        return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundle(self.segments)]
+        heads, bundles = self.heads, bundle(self.segments, self.lane.start)
+        return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundles]
 
     @cached_property
     def block_mask(self) -> BlockMask:
@@ -93,7 +105,9 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
 class _SegmentAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, qkv_TN, layout, scale):  # type: ignore[no-untyped-def]
-        q_JTGE, k_JTE, v_JTE = _by_heads(qkv_TN, layout)
+        q_JTGE, *own = _by_heads(qkv_TN, layout)
+        keys = layout.lane.give(*own)
+        k_JTE, v_JTE = keys.kv_2JTE
         out_TD = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
         out_JTGE = _queries_by_heads(out_TD, layout.heads)
         saved = []
@@ -102,20 +116,24 @@ class _SegmentAttention(torch.autograd.Function):
             p = _probabilities(_gather_queries(q_JTGE, one), k, mask, scale)
             _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
             saved.append(p if one.key_count <= SAVED_LENGTH else None)
-        ctx.layout, ctx.scale = layout, scale
-        ctx.save_for_backward(q_JTGE, k_JTE, v_JTE, *saved)
+        ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
+        ctx.save_for_backward(q_JTGE, *saved)
         return out_TD
 
     @staticmethod
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
-        q_JTGE, k_JTE, v_JTE, *saved = ctx.saved_tensors
-        layout = ctx.layout
+        q_JTGE, *saved = ctx.saved_tensors
+        layout, keys = ctx.layout, ctx.keys
+        ctx.keys = None  # what autograd saves is freed by itself
+        k_JTE, v_JTE = keys.kv_2JTE
         dout_JTGE = _queries_by_heads(dout_TD, layout.heads)
         dqkv_TN = dout_TD.new_empty(dout_TD.shape[0], layout.heads.value_columns.stop)
         dqk_TD = dout_TD.new_empty(dout_TD.shape[0], layout.heads.key_columns.stop)
         dq_JTGE = _queries_by_heads(dqk_TD[:, layout.heads.query_columns], layout.heads)
         # In fp32, since every piece that sees a key adds to its gradient
-        dk_JTE, dv_JTE = k_JTE.new_zeros(2, *k_JTE.shape, dtype=torch.float32)
+        seen = keys.kv_2JTE[:, :, : layout.lane.end]
+        dkv_2JTE = torch.zeros_like(seen, dtype=torch.float32, memory_format=torch.contiguous_format)
+        dk_JTE, dv_JTE = dkv_2JTE
         for (one, mask), p in zip(layout.bundles, saved, strict=True):
             q, k, v = _gather_queries(q_JTGE, one), _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
             if p is None:
@@ -126,6 +144,7 @@ class _SegmentAttention(torch.autograd.Function):
             _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
             _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
             _scatter_queries(torch.bmm(ds, k), dq_JTGE, one)
+        dk_JTE, dv_JTE = layout.lane.give_back(keys, dkv_2JTE)
         _keys_by_heads(dqk_TD[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
         _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
         _rotate(dqk_TD, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
@@ -192,14 +211,14 @@ def _keys_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
 
 
 def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries [J, T, G, E] and keys [J, T, E], and values [J, T, E]."""
+    """Rotated queries [J, T, G, E], and views of rotated keys and of values [J, T, E]."""
     heads = layout.heads
     turned_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
     _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TD, layout)
     q = _queries_by_heads(turned_TD[:, heads.query_columns], heads)
     k = _keys_by_heads(turned_TD[:, heads.key_columns], heads)
     v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
-    return q.contiguous(), k.contiguous(), v.contiguous()
+    return q.contiguous(), k, v
 
 
 def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:

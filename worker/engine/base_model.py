@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from worker.engine.choose import choose_decoder
+from worker.engine.decoder import Decoder
 from worker.engine.lanes import Lanes, lanes_for
 from worker.engine.loading import declared_dtype, load_model
 from worker.engine.portable import is_text_only
@@ -39,7 +40,8 @@ class ResidentBase:
         self.model = load_model(entry, folder, device, self.dtype, sharded)
         self.text_only = is_text_only(self.model)
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
-        self.lanes = Lanes(lanes_for(device) if self.decoder.path == "fast" else 1)
+        fast = self.decoder if isinstance(self.decoder, Decoder) else None
+        self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
         self._peft: PeftModel | None = None
 
     @property

@@ -61,10 +61,10 @@ class Bundle:
         return mask if len(self.pieces) == 1 else mask.repeat(heads, 1, 1)
 
 
-def bundle(segments: Sequence[Segment]) -> list[Bundle]:
-    """All pieces of the segments, the largest first."""
+def bundle(segments: Sequence[Segment], first_query: int = 0) -> list[Bundle]:
+    """All pieces of the segments, the largest first. Queries are counted from `first_query` on the axis."""
     pieces = sorted(
-        (piece for segment in segments for piece in _pieces(segment)),
+        (piece for segment in segments for piece in _pieces(segment, first_query)),
         key=lambda piece: (piece.key_count, piece.query_count),
         reverse=True,
     )
@@ -76,10 +76,10 @@ def bundle(segments: Sequence[Segment]) -> list[Bundle]:
     return [Bundle(pieces) for pieces in bundles]
 
 
-def _pieces(segment: Segment) -> Iterator[Piece]:
+def _pieces(segment: Segment, first_query: int) -> Iterator[Piece]:
     for start in range(segment.start, segment.end, QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, segment.end)
-        yield Piece((start, end), (*segment.prefix, (segment.start, end)))
+        yield Piece((start - first_query, end - first_query), (*segment.prefix, (segment.start, end)))
 
 
 def _belong_together(pieces: Sequence[Piece]) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.attention import Heads, Layout
+from worker.engine.division import Costs
 from worker.engine.layout import MicroBatch
 from worker.engine.operations import Operations, operations_on
 from worker.engine.projection import Share
@@ -25,6 +26,7 @@ GROUPS = {
     "down": ("mlp.down_proj",),
 }
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
+ATTENTION_EFFORT = 1.5  # its products are small, and a softmax stands between them: measured
 LENGTH_DEPENDENT = ("dynamic", "longrope")  # a long row would turn its neighbours' tokens differently
 
 
@@ -59,6 +61,16 @@ class Decoder:
         """Every projection that an adapter can be attached to, by the group's name."""
         return {name: group for layer in self._layers for name, group in layer.groups.items()}
 
+    @property
+    def costs(self) -> Costs:
+        """By floating-point operations, forward and backward.
+
+        4 for each weight of the layers and token, 12 HE for each layer, query and key, 4 DV for each label.
+        """
+        weights = sum(group.weight_NK.numel() for group in self.groups.values())
+        per_key = 3 * self._heads.query * self._heads.size * len(self._layers) * ATTENTION_EFFORT
+        return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
+
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
         """Final hidden states of the supervised positions, [S, D].
 
@@ -66,7 +78,7 @@ class Decoder:
         """
         x_TD = self.embedding_VD[batch.tokens_T]
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
-        layout = Layout(batch.segments, self._heads, cos[0], sin[0])
+        layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
         for layer in self._layers[:-1]:
             x_TD = layer.forward(x_TD, batch.adapter_rows, adapters, layout, self._eps, None)
         x_SD = self._layers[-1].forward(

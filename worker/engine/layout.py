@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from worker.engine.exchange import Lane
+
 Run = tuple[int, int]
 """Start and end on the token axis."""
 
@@ -41,6 +43,9 @@ class MicroBatch:
 
     A token is supervised once for every row that it stands in: `supervised_S` are ascending positions on the
     token axis, repeated where need be, whose next token, `labels_S`, is learnt with `weights_S`.
+
+    A `lane`'s part of a micro-batch has the tokens of its own run. Its segments are runs of the whole axis,
+    and a prefix may lie in another lane's part; all other positions count from the part's start.
     """
 
     tokens_T: Tensor
@@ -50,3 +55,4 @@ class MicroBatch:
     supervised_S: Tensor
     labels_S: Tensor
     weights_S: Tensor
+    lane: Lane | None = None

@@ -7,7 +7,7 @@ import torch
 
 from core.errors import JobError, TuneryError
 from worker.data.grouping import Share
-from worker.data.pack import pack_waves
+from worker.data.pack import pack
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
@@ -48,10 +48,10 @@ def train_round(
         losses.total.backward()
         return losses
 
-    waves = _waves(base, shares, max_tokens, ranks)
+    batches = _micro_batches(base, shares, max_tokens, ranks)
     try:
         with ranks.together(in_step=base.sharded):
-            finished = _compute(base, waves, forward_and_backward, totals, abandon)
+            finished = _compute(base, batches, forward_and_backward, totals, abandon)
     except Exception:
         _forget(members)
         raise
@@ -89,41 +89,56 @@ def evaluate(
     def forward(lane: int, batch: MicroBatch) -> TokenLosses:
         return _forward(base, batch, [adapter], lane)
 
-    waves = _waves(base, [Share(adapter.name, rows, 0.0)], max_tokens, ranks)
+    batches = _micro_batches(base, [Share(adapter.name, rows, 0.0)], max_tokens, ranks)
     with ranks.together(in_step=base.sharded):
-        if not _compute(base, waves, forward, totals, abandon):
+        if not _compute(base, batches, forward, totals, abandon):
             raise Abandoned
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
 
 
-def _waves(
+def _micro_batches(
     base: ResidentBase, shares: Sequence[Share], max_tokens: int, ranks: Ranks
-) -> Sequence[list[MicroBatch]]:
-    """This rank's waves. Ranks that compute in step have equally many: one that has fewer lets the bare base
+) -> Sequence[MicroBatch]:
+    """This rank's part. Ranks that compute in step have equally many: one that has fewer lets the bare base
     compute once more, which adds to nothing."""
-    waves = list(pack_waves(shares, max_tokens, base.device, base.lanes.count, ranks.size))
-    mine = ranks.part(waves)
-    if not base.sharded or len(mine) * ranks.size >= len(waves):
+    batches = list(pack(shares, max_tokens, base.device, ranks.size))
+    mine = ranks.part(batches)
+    if not base.sharded or len(mine) * ranks.size >= len(batches):
         return mine
-    batch = waves[0][0]
-    return [*mine, [replace(batch, adapter_rows={}, weights_S=torch.zeros_like(batch.weights_S))]]
+    again = batches[0]
+    return [*mine, replace(again, adapter_rows={}, weights_S=torch.zeros_like(again.weights_S))]
 
 
 def _compute(
     base: ResidentBase,
-    waves: Sequence[list[MicroBatch]],
+    batches: Sequence[MicroBatch],
     compute: Callable[[int, MicroBatch], TokenLosses],
     totals: Totals,
     abandon: Callable[[], bool],
 ) -> bool:
-    """Wave after wave; False where `abandon` said so before one of them."""
-    for wave in waves:
+    """One after another, each by all lanes; False where `abandon` said so before one of them."""
+    for batch in batches:
         if abandon():
             return False
-        for batch, losses in zip(wave, base.lanes.map(compute, wave), strict=True):
-            totals.add(batch, losses)
+        parts = base.lanes.parts_of(batch)
+        for part, losses in zip(parts, base.lanes.map(_aborting(compute), parts), strict=True):
+            totals.add(part, losses)
     return True
+
+
+def _aborting(compute: Callable[[int, MicroBatch], TokenLosses]) -> Callable[[int, MicroBatch], TokenLosses]:
+    """Where one lane fails, the others do not wait for it."""
+
+    def compute_or_abort(lane: int, part: MicroBatch) -> TokenLosses:
+        try:
+            return compute(lane, part)
+        except BaseException as error:
+            if part.lane is not None:
+                part.lane.exchange.abort(error)
+            raise
+
+    return compute_or_abort
 
 
 def _forget(members: Sequence[Member]) -> None:

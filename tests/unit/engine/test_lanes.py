@@ -1,13 +1,15 @@
-"""Lanes: micro-batches side by side give what they give one after another."""
+"""Lanes: parts of a micro-batch side by side give what it gives whole."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.unit.engine.rows import make_rows, shared_rows
 from tests.unit.engine.test_training import make_member, make_spec, train
+from worker.engine import attention
 from worker.engine.base_model import ResidentBase
 from worker.engine.lanes import Lanes
 from worker.engine.loop import evaluate
@@ -53,6 +55,25 @@ def test_lanes_compute_at_the_same_time_and_divide_the_threads(threads: int) -> 
     lanes = Lanes(2)
     assert lanes.map(compute, ["a", "b"]) == [(0, "a", 1), (1, "b", 1)]
     assert lanes.map(lambda _, item: (item, torch.get_num_threads()), ["alone"]) == [("alone", 2)]
+
+
+@pytest.mark.timeout(DEADLINE)
+@pytest.mark.parametrize(("failing", "in_backward"), [(0, False), (1, True)])
+def test_nobody_waits_for_a_lane_that_failed(
+    base: ResidentBase, threads: int, failing: int, in_backward: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotate = attention._rotate
+
+    def rotate_or_fail(x_TD: Tensor, out_TD: Tensor, layout: attention.Layout, back: bool = False) -> None:
+        if layout.lane.number == failing and back == in_backward:
+            raise MemoryError
+        rotate(x_TD, out_TD, layout, back)
+
+    base.lanes = Lanes(2)
+    member = make_member(base, "a", make_spec(), shared_rows())
+    monkeypatch.setattr(attention, "_rotate", rotate_or_fail)
+    with pytest.raises(MemoryError):
+        train(base, [member], 1)
 
 
 def test_what_one_lane_raises_comes_when_the_others_have_ended(threads: int) -> None:

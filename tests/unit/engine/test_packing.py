@@ -6,7 +6,7 @@ import torch
 
 from tests.unit.engine.rows import make_rows, shared_rows, with_beginning
 from worker.data.grouping import MIN_SHARED, Share
-from worker.data.pack import pack_waves
+from worker.data.pack import pack as pack_on
 from worker.data.render import Row
 from worker.engine.layout import MicroBatch
 
@@ -14,8 +14,7 @@ CPU = torch.device("cpu")
 
 
 def pack(shares: list[Share], max_tokens: int) -> list[MicroBatch]:
-    """Micro-batches one after another: waves of a single lane."""
-    return [batch for (batch,) in pack_waves(shares, max_tokens, CPU, lanes=1)]
+    return list(pack_on(shares, max_tokens, CPU))
 
 
 def rows_of(batch: MicroBatch) -> list[tuple[int, ...]]:
@@ -26,13 +25,14 @@ def rows_of(batch: MicroBatch) -> list[tuple[int, ...]]:
     return [tuple(t for start, end in leaf.seen for t in tokens[start:end]) for leaf in leaves]
 
 
-def lessons(batch: MicroBatch) -> list[tuple[tuple[int, ...], int, float]]:
+def lessons(batch: MicroBatch, axis_T: torch.Tensor) -> list[tuple[tuple[int, ...], int, float]]:
     """What is seen when a token is to be predicted, that token, and its weight."""
     found = []
-    for position, label, weight in zip(batch.supervised_S, batch.labels_S, batch.weights_S, strict=True):
+    positions_S = batch.supervised_S + (batch.lane.start if batch.lane else 0)
+    for position, label, weight in zip(positions_S, batch.labels_S, batch.weights_S, strict=True):
         (segment,) = [s for s in batch.segments if s.start <= position < s.end]
-        seen = [t for start, end in segment.prefix for t in batch.tokens_T[start:end].tolist()]
-        seen += batch.tokens_T[segment.start : int(position) + 1].tolist()
+        seen = [t for start, end in segment.prefix for t in axis_T[start:end].tolist()]
+        seen += axis_T[segment.start : int(position) + 1].tolist()
         found.append((tuple(seen), int(label), float(weight)))
     return sorted(found)
 
@@ -46,11 +46,11 @@ def expected_lessons(rows: list[Row], weight: float) -> list[tuple[tuple[int, ..
 
 
 @pytest.mark.parametrize("max_tokens", [60, 150, 10_000])
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int, lanes: int) -> None:
+def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int) -> None:
     rows = shared_rows()
-    batches = [b for wave in pack_waves([Share("job", rows, 0.5)], max_tokens, CPU, lanes) for b in wave]
-    assert sorted(lesson for batch in batches for lesson in lessons(batch)) == expected_lessons(rows, 0.5)
+    batches = pack([Share("job", rows, 0.5)], max_tokens)
+    found = [lesson for batch in batches for lesson in lessons(batch, batch.tokens_T)]
+    assert sorted(found) == expected_lessons(rows, 0.5)
     assert {row for batch in batches for row in rows_of(batch)} <= {tuple(r.tokens_L.tolist()) for r in rows}
     for batch in batches:
         assert torch.equal(batch.supervised_S, batch.supervised_S.sort().values)
@@ -96,26 +96,9 @@ def test_only_a_row_longer_than_the_budget_exceeds_it() -> None:
         assert len(batch.tokens_T) <= 90 or len(rows_of(batch)) == 1
 
 
-@pytest.mark.parametrize("max_tokens", [80, 200, 10_000])
-def test_lanes_get_micro_batches_of_like_size_within_the_budget(max_tokens: int) -> None:
+def test_micro_batches_are_as_few_as_possible_and_of_like_size() -> None:
     rows = make_rows(40, 0)
-    waves = list(pack_waves([Share("job", rows, 1.0)], max_tokens, CPU, lanes=2))
-    lengths = [[len(batch.tokens_T) for batch in wave] for wave in waves]
-    assert all(len(wave) == 2 for wave in lengths)
-    assert all(sum(wave) <= max_tokens for wave in lengths)
-    assert sum(map(max, lengths)) <= 1.1 * sum(map(sum, lengths)) / 2
-
-
-def test_a_long_beginning_is_not_laid_again_for_another_lane() -> None:
-    prompt = np.arange(300, dtype=np.int32)
-    rows = [with_beginning(prompt, row) for row in make_rows(8, 0)]
-    (wave,) = pack_waves([Share("job", rows, 1.0)], 10_000, CPU, lanes=2)
-    assert len(wave) == 1
-
-
-def test_several_jobs_share_lanes_side_by_side() -> None:
-    shares = [Share(name, make_rows(6, seed), 1.0) for seed, name in enumerate("abc")]
-    (wave,) = pack_waves(shares, 10_000, CPU, lanes=2)
-    names = [list(batch.adapter_rows) for batch in wave]
-    assert set(names[0]) | set(names[1]) == set("abc")
-    assert len(set(names[0]) & set(names[1])) <= 1
+    longest = max(len(row.tokens_L) for row in rows)
+    lengths = [len(batch.tokens_T) for batch in pack([Share("job", rows, 1.0)], 200)]
+    assert len(lengths) == -(-sum(lengths) // 200)
+    assert max(lengths) - min(lengths) <= 2 * longest
