@@ -23,7 +23,7 @@ from torch.utils.benchmark import Timer
 
 from worker.engine.attention import Heads, Layout, segment_attention_plainly
 from worker.engine.elementwise import rms_norm_plainly, swiglu_plainly
-from worker.engine.layout import Segment
+from worker.engine.micro_batch import Segment
 from worker.engine.operations import ON_CPU, Operations, operations_on
 from worker.engine.projection import FlatParameters, LowRank, Part, Place, Share, project_plainly
 

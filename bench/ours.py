@@ -20,13 +20,13 @@ from measuring import Row as ChatRow
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
 from core.settings import Settings
-from worker.data.grouping import Share
-from worker.data.pack import pack
 from worker.data.render import Row, render
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase, choose_device
+from worker.engine.grouping import JobRows
 from worker.engine.loop import train_round
 from worker.engine.member import Member, StepResult
+from worker.engine.pack import pack
 
 MAX_STEP_TOKENS: int = Settings.model_fields["max_step_tokens"].default
 
@@ -107,7 +107,7 @@ def computed_tokens(
     """
     total = 0
     for batches in zip_longest(*jobs, fillvalue=()):
-        shares = [Share(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
-        batches = pack(shares, max_step_tokens, base.device)
+        jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
+        batches = pack(jobs_rows, max_step_tokens, base.device)
         total += sum(len(batch.tokens_T) for batch in batches)
     return total

@@ -17,7 +17,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from worker.engine.block_mask import block_mask, exits
 from worker.engine.bundles import Bundle, bundle
 from worker.engine.exchange import Lane
-from worker.engine.layout import Segment
+from worker.engine.micro_batch import Segment
 
 SAVED_LENGTH = 1024  # keys that a query sees, up to which probabilities are kept for the backward pass
 
@@ -88,8 +88,8 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
     """What `segment_attention` must equal: one call of PyTorch's own attention per segment."""
     heads = layout.heads
     q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
-    q_HTE = _rotate_plainly(q_JTGE.transpose(1, 2).flatten(0, 1), layout)
-    k_JTE = _rotate_plainly(k_JTE, layout)
+    q_HTE = rotated(q_JTGE.transpose(1, 2).flatten(0, 1), layout.cos_TE, layout.sin_TE)
+    k_JTE = rotated(k_JTE, layout.cos_TE, layout.sin_TE)
     outputs = []
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
@@ -243,7 +243,7 @@ def _rotate(x_TD: Tensor, out_TD: Tensor, layout: Layout, back: bool = False) ->
     out_THE.addcmul_(swapped_THE, layout.signed_sin_TE[:, None], value=-1 if back else 1)
 
 
-def _rotate_plainly(x_HTE: Tensor, layout: Layout) -> Tensor:
-    """What `_rotate` must equal."""
+def rotated(x_HTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
+    """What `_rotate` must equal, left to autograd."""
     x1, x2 = x_HTE.chunk(2, dim=-1)
-    return x_HTE * layout.cos_TE + torch.cat([-x2, x1], dim=-1) * layout.sin_TE
+    return x_HTE * cos_TE + torch.cat([-x2, x1], dim=-1) * sin_TE

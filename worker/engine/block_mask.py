@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from worker.engine.layout import Run, Segment
+from worker.engine.micro_batch import Run, Segment
 
 TILE = 128  # FlexAttention's own size; its kernels take no smaller one at full speed
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.layout import Run, Segment
+from worker.engine.micro_batch import Run, Segment
 
 QUERY_BLOCK = 256  # queries of a piece: less wasted above the diagonal, still enough for an efficient product
 SCORES = 256 * 256  # of a bundle, per head: so many stay in a core's cache from the product to the softmax

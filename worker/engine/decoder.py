@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worker.engine.attention import Heads, Layout
 from worker.engine.division import Costs
-from worker.engine.layout import MicroBatch
+from worker.engine.micro_batch import MicroBatch
 from worker.engine.operations import Operations, operations_on
 from worker.engine.projection import Share
 from worker.engine.text_decoder import Adapters, Path
@@ -31,8 +31,8 @@ LENGTH_DEPENDENT = ("dynamic", "longrope")  # a long row would turn its neighbou
 
 
 @dataclass(frozen=True)
-class Group:
-    """A merged weight, and the columns of its output that belong to each projection, by module name."""
+class MergedProjections:
+    """Projections of one input as one weight, and each one's columns of the output, by module name."""
 
     weight_NK: Tensor
     columns: Mapping[str, slice]
@@ -57,7 +57,7 @@ class Decoder:
         self._layers = [_Layer(model, f"model.layers.{i}", self._do) for i in range(config.num_hidden_layers)]
 
     @property
-    def groups(self) -> dict[str, Group]:
+    def groups(self) -> dict[str, MergedProjections]:
         """Every projection that an adapter can be attached to, by the group's name."""
         return {name: group for layer in self._layers for name, group in layer.groups.items()}
 
@@ -80,9 +80,9 @@ class Decoder:
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
         layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
         for layer in self._layers[:-1]:
-            x_TD = layer.forward(x_TD, batch.adapter_rows, adapters, layout, self._eps, None)
+            x_TD = layer.forward(x_TD, batch.adapter_tokens, adapters, layout, self._eps, None)
         x_SD = self._layers[-1].forward(
-            x_TD, batch.adapter_rows, adapters, layout, self._eps, batch.supervised_S
+            x_TD, batch.adapter_tokens, adapters, layout, self._eps, batch.supervised_S
         )
         return self._do.norm(x_SD, self.final_norm_D, self._eps)
 
@@ -95,24 +95,26 @@ class _Layer:
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(  # type: ignore[no-untyped-def]
-        self, x_TD, rows, adapters, layout: Layout, eps: float, supervised_S: Tensor | None
+        self, x_TD, tokens, adapters, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
-        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", rows, adapters))
+        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", tokens, adapters))
         attended_TD = self._do.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
-            rows = _rows_among(supervised_S, rows)
+            tokens = _tokens_among(supervised_S, tokens)
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", rows, adapters))
+        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", tokens, adapters))
         gate_up_TI = self._do.project_norm(
-            x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", rows, adapters)
+            x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", tokens, adapters)
         )
-        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", rows, adapters))
+        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", tokens, adapters))
 
-    def _weights(self, key: str, rows: Mapping[str, slice], adapters: Adapters) -> tuple[Tensor, list[Share]]:
+    def _weights(
+        self, key: str, tokens: Mapping[str, slice], adapters: Adapters
+    ) -> tuple[Tensor, list[Share]]:
         name = f"{self._name}.{key}"
         shares = [
-            Share(tokens, adapters[adapter][name])
-            for adapter, tokens in rows.items()
+            Share(run, adapters[adapter][name])
+            for adapter, run in tokens.items()
             if name in adapters[adapter]
         ]
         return self.groups[name].weight_NK, shares
@@ -134,7 +136,7 @@ def why_unsupported(config: Any) -> str | None:
     return next((f"its {field} is {value}" for field, value in unsupported.items() if value), None)
 
 
-def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> Group:
+def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjections:
     """One matrix for projections of the same input; the model's own parameters become views of it."""
     parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
     # A matrix of [K, N] in memory: its products with the gradient are the faster ones on a CPU
@@ -144,11 +146,11 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> Group:
         columns[name] = slice(start, start + parameter.shape[0])
         parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
-    return Group(merged_NK, columns)
+    return MergedProjections(merged_NK, columns)
 
 
-def _rows_among(positions_S: Tensor, rows: Mapping[str, slice]) -> dict[str, slice]:
+def _tokens_among(positions_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
     """Where each adapter's tokens stand once only `positions_S` (ascending) are left."""
-    bounds = torch.tensor([[r.start, r.stop] for r in rows.values()], device=positions_S.device)
+    bounds = torch.tensor([[r.start, r.stop] for r in tokens.values()], device=positions_S.device)
     found = torch.searchsorted(positions_S, bounds).tolist()
-    return {name: slice(*pair) for name, pair in zip(rows, found, strict=True)}
+    return {name: slice(*pair) for name, pair in zip(tokens, found, strict=True)}

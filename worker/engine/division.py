@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.engine.bundles import QUERY_BLOCK
 from worker.engine.exchange import Exchange, Lane
-from worker.engine.layout import MicroBatch, Run, Segment
+from worker.engine.micro_batch import MicroBatch, Run, Segment
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,16 @@ def _seen(segments: Sequence[Segment], bounds: Sequence[int]) -> set[int]:
 def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBatch:
     ends = torch.tensor([lane.start, lane.end])
     learnt = slice(*torch.searchsorted(batch.supervised_S, ends).tolist())
-    rows = {
-        name: slice(max(rows.start, lane.start) - lane.start, min(rows.stop, lane.end) - lane.start)
-        for name, rows in batch.adapter_rows.items()
+    adapter_tokens = {
+        name: slice(max(run.start, lane.start) - lane.start, min(run.stop, lane.end) - lane.start)
+        for name, run in batch.adapter_tokens.items()
     }
     return replace(
         batch,
         tokens_T=batch.tokens_T[lane.start : lane.end],
         positions_T=batch.positions_T[lane.start : lane.end],
         segments=segments,
-        adapter_rows={name: rows for name, rows in rows.items() if rows.start < rows.stop},
+        adapter_tokens={name: run for name, run in adapter_tokens.items() if run.start < run.stop},
         supervised_S=batch.supervised_S[learnt] - lane.start,
         labels_S=batch.labels_S[learnt],
         weights_S=batch.weights_S[learnt],

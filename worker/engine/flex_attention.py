@@ -16,7 +16,7 @@ from torch.nn.attention.flex_attention import (
     flex_attention,
 )
 
-from worker.engine.attention import Heads
+from worker.engine.attention import Heads, rotated
 
 ONE_KERNEL: FlexKernelOptions = {"BACKEND": "TRITON"}  # short axes would take another, made for decoding
 
@@ -31,7 +31,7 @@ def attended(
     q_HTE = _by_heads(qkv_TN[:, heads.query_columns], heads.query)
     k_JTE = _by_heads(qkv_TN[:, heads.key_columns], heads.key)
     v_JTE = _by_heads(qkv_TN[:, heads.value_columns], heads.key)
-    q_HTE, k_JTE = (_rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
+    q_HTE, k_JTE = (rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
     return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, None, None).flatten(1)
 
 
@@ -44,7 +44,7 @@ def attended_by_heads(
     softcap: float | None,
     sinks_H: Tensor | None,
 ) -> Tensor:
-    """Attended values, [T, H, E], of heads that are rotated; the twin of `segment_attention.by_segments`.
+    """Attended values, [T, H, E], of rotated heads; the twin of `transformers_attention.by_segments`.
 
     A sink takes its share of the softmax and gives nothing, so with it the output is
 
@@ -77,9 +77,3 @@ def attended_by_heads(
 def _by_heads(x_TN: Tensor, heads: int) -> Tensor:
     """[T, heads · E] -> [heads, T, E]."""
     return x_TN.unflatten(1, (heads, -1)).transpose(0, 1)
-
-
-def _rotated(x_HTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them."""
-    x1, x2 = x_HTE.chunk(2, dim=-1)
-    return x_HTE * cos_TE + torch.cat([-x2, x1], dim=-1) * sin_TE

@@ -42,7 +42,7 @@ def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
 
 def _add(y: Tensor, x: Tensor, kept: Tensor, values: Values, shares: Sequence[Share]) -> Tensor:
     tokens = x.numel() // x.shape[-1]
-    present = [share for share in shares if range(tokens)[share.rows]]
+    present = [share for share in shares if range(tokens)[share.tokens]]
     if not present:
         return y
     masters = (share.low_rank.parameters.master for share in present)
@@ -201,7 +201,7 @@ def _slots(shares: Sequence[Share], tokens: int) -> Iterator[tuple[int, LowRank 
     """The whole axis as runs with one adapter each, or with none: their ends and factors."""
     reached = 0
     for (start, stop, _), low_rank in sorted(
-        ((share.rows.indices(tokens), share.low_rank) for share in shares), key=lambda slot: slot[0]
+        ((share.tokens.indices(tokens), share.low_rank) for share in shares), key=lambda slot: slot[0]
     ):
         if start > reached:
             yield start, None

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from worker.engine.division import EVEN, Costs, divided
-from worker.engine.layout import MicroBatch
+from worker.engine.micro_batch import MicroBatch
 
 MAX_LANES = 2  # each holds the activations of a micro-batch, and every adapter's gradient
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import torch
 
 from core.errors import JobError, TuneryError
-from worker.data.grouping import Share
-from worker.data.pack import pack
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.grouping import JobRows
 from worker.engine.head import head_losses
-from worker.engine.layout import MicroBatch
 from worker.engine.loss import TokenLosses
 from worker.engine.member import Member, StepResult
+from worker.engine.micro_batch import MicroBatch
+from worker.engine.pack import pack
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.totals import Evaluation, Totals
 
@@ -37,7 +37,7 @@ def train_round(
     micro-batches, no member has moved and the result is empty; a rank among several must not.
     """
     rows = {member.adapter.name: member.next_rows for member in members}
-    shares = [Share(name, part, 1 / sum(row.supervised for row in part)) for name, part in rows.items()]
+    jobs = [JobRows(name, part, 1 / sum(row.supervised for row in part)) for name, part in rows.items()]
     totals = Totals(rows, base.device)
     adapters = [member.adapter for member in members]
     for adapter in adapters:
@@ -48,7 +48,7 @@ def train_round(
         losses.total.backward()
         return losses
 
-    batches = _micro_batches(base, shares, max_tokens, ranks)
+    batches = _micro_batches(base, jobs, max_tokens, ranks)
     try:
         with ranks.together(in_step=base.sharded):
             finished = _compute(base, batches, forward_and_backward, totals, abandon)
@@ -89,7 +89,7 @@ def evaluate(
     def forward(lane: int, batch: MicroBatch) -> TokenLosses:
         return _forward(base, batch, [adapter], lane)
 
-    batches = _micro_batches(base, [Share(adapter.name, rows, 0.0)], max_tokens, ranks)
+    batches = _micro_batches(base, [JobRows(adapter.name, rows, 0.0)], max_tokens, ranks)
     with ranks.together(in_step=base.sharded):
         if not _compute(base, batches, forward, totals, abandon):
             raise Abandoned
@@ -98,16 +98,16 @@ def evaluate(
 
 
 def _micro_batches(
-    base: ResidentBase, shares: Sequence[Share], max_tokens: int, ranks: Ranks
+    base: ResidentBase, jobs: Sequence[JobRows], max_tokens: int, ranks: Ranks
 ) -> Sequence[MicroBatch]:
     """This rank's part. Ranks that compute in step have equally many: one that has fewer lets the bare base
     compute once more, which adds to nothing."""
-    batches = list(pack(shares, max_tokens, base.device, ranks.size))
+    batches = list(pack(jobs, max_tokens, base.device, ranks.size))
     mine = ranks.part(batches)
     if not base.sharded or len(mine) * ranks.size >= len(batches):
         return mine
     again = batches[0]
-    return [*mine, replace(again, adapter_rows={}, weights_S=torch.zeros_like(again.weights_S))]
+    return [*mine, replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
 
 
 def _compute(

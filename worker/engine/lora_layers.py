@@ -15,7 +15,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from worker.engine.projection import Share
+from worker.engine.projection import Share, add_gradients, add_updates
 
 AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 
@@ -44,20 +44,11 @@ def _forward(
 
 
 def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y plus each adapter's update of its tokens; may change y. Further axes before T are taken as tokens."""
+    """y plus each adapter's update of its tokens; may change y. Further axes before T are taken as tokens.
+
+    Its plain twin is `projection.add_low_rank_plainly`.
+    """
     return _AddLowRank.apply(y_TN, x_TK, shares, *(share.low_rank.parameters.master for share in shares))
-
-
-def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """What `add_low_rank` must equal, left to autograd."""
-    for share in shares:
-        low_rank, master = share.low_rank, share.low_rank.parameters.master
-        (part,) = low_rank.parts
-        update_TN = torch.zeros_like(y_TN)
-        z_TR = x_TK[share.rows] @ low_rank.A.of(master).to(x_TK.dtype).T
-        update_TN[share.rows] = part.scale * (z_TR @ part.B.of(master).to(x_TK.dtype).T)
-        y_TN = y_TN + update_TN
-    return y_TN
 
 
 class _AddLowRank(torch.autograd.Function):
@@ -72,16 +63,7 @@ class _AddLowRank(torch.autograd.Function):
             ctx.mark_dirty(y)
         ctx.x_shape, ctx.x_dtype, ctx.shares = x.shape, x.dtype, shares
         x_TK = x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype)
-        out_TN = out.view(-1, out.shape[-1])
-        products = []
-        for share in shares:
-            ((part,), (B_NR,)) = share.low_rank.parts, share.low_rank.Bs_NR
-            z_TR = x_TK[share.rows] @ share.low_rank.A_RK.T
-            if out.dtype == z_TR.dtype:
-                out_TN[share.rows].addmm_(z_TR, B_NR.T, alpha=part.scale)
-            else:
-                out_TN[share.rows].add_(z_TR @ B_NR.T, alpha=part.scale)
-            products.append(z_TR)
+        products = add_updates(out.view(-1, out.shape[-1]), x_TK, shares)
         ctx.save_for_backward(x_TK, *products)
         return out
 
@@ -90,14 +72,7 @@ class _AddLowRank(torch.autograd.Function):
         x_TK, *products = ctx.saved_tensors
         dy_TN = dout.reshape(-1, dout.shape[-1]).to(x_TK.dtype)
         dx_TK = torch.zeros_like(x_TK) if ctx.needs_input_grad[1] else None
-        for share, z_TR in zip(ctx.shares, products, strict=True):
-            low_rank = share.low_rank
-            ((part,), (B_NR,), (dB_NR,)) = low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR
-            dy = dy_TN[share.rows]
-            dz_TR = torch.mm(dy, B_NR).mul_(part.scale)
-            dB_NR.add_(dy.T @ z_TR, alpha=part.scale)
-            low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
-            if dx_TK is not None:
-                torch.mm(dz_TR, low_rank.A_RK, out=dx_TK[share.rows])
+        for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
+            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.tokens])
         dx = None if dx_TK is None else dx_TK.to(ctx.x_dtype).view(ctx.x_shape)
         return dout, dx, None, *(None for _ in ctx.shares)

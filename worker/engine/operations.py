@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
-from worker.engine import flex_attention, grouped, lora_layers, projection
-from worker.engine import segment_attention as portable_attention
+from worker.engine import flex_attention, grouped, lora_layers, projection, transformers_attention
 from worker.engine.attention import Layout, segment_attention
 from worker.engine.elementwise import rms_norm, rms_norm_plainly, swiglu_plainly
 from worker.engine.projection import Share
-from worker.engine.segment_attention import Attend, SegmentLayout
+from worker.engine.transformers_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # that FlexAttention takes
 GROUPED_KERNEL = {9, 10}  # major compute capabilities; on others PyTorch loops, and waits for the GPU
@@ -50,7 +49,7 @@ ON_CPU = Operations(
     project_norm=projection.project_norm,
     project_swiglu=projection.project_swiglu,
     add_low_rank=lora_layers.add_low_rank,
-    attend=portable_attention.by_segments,
+    attend=transformers_attention.by_segments,
 )
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from worker.engine.head import Head
-from worker.engine.layout import MicroBatch, Segment
 from worker.engine.lora_layers import adapted
+from worker.engine.micro_batch import MicroBatch, Segment
 from worker.engine.operations import operations_on
 from worker.engine.projection import Share
-from worker.engine.segment_attention import SegmentLayout, attending_in
 from worker.engine.text_decoder import Adapters, Path
+from worker.engine.transformers_attention import SegmentLayout, attending_in
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class _TransformersDecoder:
         self.head_VD, self.softcap = head.weight_VD, head.softcap
         self.groups = {name: Linear({name: slice(None)}) for name in linears}
 
-    def _run(self, rows: Mapping[str, slice], adapters: Adapters, **inputs: Tensor) -> Tensor:
-        """Final hidden states [T, D] of one token axis, each adapter working on its rows of it."""
+    def _run(self, tokens: Mapping[str, slice], adapters: Adapters, **inputs: Tensor) -> Tensor:
+        """Final hidden states [T, D] of one token axis, each adapter working on its tokens."""
         shares: dict[str, list[Share]] = {}
-        for adapter, tokens in rows.items():
+        for adapter, run in tokens.items():
             for linear, low_rank in adapters[adapter].items():
-                shares.setdefault(linear, []).append(Share(tokens, low_rank))
+                shares.setdefault(linear, []).append(Share(run, low_rank))
         with adapted(self._model, shares, self._do.add_low_rank):
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
@@ -53,7 +53,7 @@ class _TransformersDecoder:
 class PortableDecoder(_TransformersDecoder):
     """One call for the whole token axis; attention follows the segments.
 
-    The model must be under `segment_attention`'s implementation (`model.set_attn_implementation`).
+    The model must be under `transformers_attention`'s implementation (`model.set_attn_implementation`).
     """
 
     path: Path = "portable"
@@ -62,7 +62,7 @@ class PortableDecoder(_TransformersDecoder):
         """Final hidden states of the supervised positions, [S, D]."""
         with attending_in(SegmentLayout(batch.segments, batch.positions_T), self._do.attend):
             hidden_TD = self._run(
-                batch.adapter_rows,
+                batch.adapter_tokens,
                 adapters,
                 input_ids=batch.tokens_T[None],
                 position_ids=batch.positions_T[None],
@@ -89,7 +89,7 @@ class PlainDecoder(_TransformersDecoder):
         for segment, axis_L in row_axes(batch.segments, batch.tokens_T.device):
             everything = {
                 name: slice(None)
-                for name, tokens in batch.adapter_rows.items()
+                for name, tokens in batch.adapter_tokens.items()
                 if tokens.start <= segment.start < tokens.stop
             }
             rows.append(self._run(everything, adapters, input_ids=batch.tokens_T[axis_L][None]))

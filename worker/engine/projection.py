@@ -94,7 +94,7 @@ class LowRank:
 class Share:
     """An adapter's part in a projection: its tokens on the axis, and its factors."""
 
-    rows: slice
+    tokens: slice
     low_rank: LowRank
 
 
@@ -117,14 +117,18 @@ def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) ->
 
 def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """What `project` must equal, left to autograd."""
-    y_TN = x_TK @ W_NK.T
+    return add_low_rank_plainly(x_TK @ W_NK.T, x_TK, shares)
+
+
+def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """y plus each adapter's update of its tokens, left to autograd."""
     for share in shares:
         low_rank, master = share.low_rank, share.low_rank.parameters.master
-        z_TR = x_TK[share.rows] @ low_rank.A.of(master).to(x_TK.dtype).T
+        z_TR = x_TK[share.tokens] @ low_rank.A.of(master).to(x_TK.dtype).T
         for part in low_rank.parts:
             update_TN = torch.zeros_like(y_TN)
             B_NR = part.B.of(master).to(x_TK.dtype)
-            update_TN[share.rows, part.columns] = part.scale * (z_TR[:, part.ranks] @ B_NR.T)
+            update_TN[share.tokens, part.columns] = part.scale * (z_TR[:, part.ranks] @ B_NR.T)
             y_TN = y_TN + update_TN
     return y_TN
 
@@ -143,8 +147,8 @@ class _Projection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         x_TK, W_NK, *products = ctx.saved_tensors
         dx_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
-        for share, dz_TR in zip(ctx.shares, _backward(dy_TN, dx_TK, ctx.shares, products), strict=True):
-            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
+        for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
+            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.tokens])
         return dx_TK, None, None, *(None for _ in ctx.shares)
 
 
@@ -163,9 +167,9 @@ class _NormProjection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         x_TK, weight_K, rstd_T1, W_NK, *products = ctx.saved_tensors
         dn_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
-        for share, dz_TR in zip(ctx.shares, _backward(dy_TN, dn_TK, ctx.shares, products), strict=True):
-            scaled_TR = dz_TR.mul_(rstd_T1[share.rows])
-            share.low_rank.dA_RK.addcmul_((scaled_TR.T @ x_TK[share.rows]).float(), weight_K.float())
+        for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dn_TK, ctx.shares, products), strict=True):
+            scaled_TR = dz_TR.mul_(rstd_T1[share.tokens])
+            share.low_rank.dA_RK.addcmul_((scaled_TR.T @ x_TK[share.tokens]).float(), weight_K.float())
         dx_TK = None if dn_TK is None else rms_norm_gradient(dn_TK, x_TK, weight_K, rstd_T1)
         return dx_TK, None, None, None, None, *(None for _ in ctx.shares)
 
@@ -184,27 +188,36 @@ class _SwiGluProjection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         gate_up_TI, W_NK, *products = ctx.saved_tensors
         dx_TK = dy_TN @ W_NK
-        dzs = _backward(dy_TN, dx_TK, ctx.shares, products)
+        dzs = add_gradients(dy_TN, dx_TK, ctx.shares, products)
         x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
-            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.rows])
+            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.tokens])
         return dgate_up_TI, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> tuple[Tensor, list[Tensor]]:
     """y_TN, and the rank-R product of each share."""
     y_TN = x_TK @ W_NK.T
+    return y_TN, add_updates(y_TN, x_TK, shares)
+
+
+def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Tensor]:
+    """Add each share's update to y_TN, where it stands; their rank-R products, which the way back needs."""
     products = []
     for share in shares:
         low_rank = share.low_rank
-        z_TR = x_TK[share.rows] @ low_rank.A_RK.T
+        z_TR = x_TK[share.tokens] @ low_rank.A_RK.T
         for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
-            y_TN[share.rows, part.columns].addmm_(z_TR[:, part.ranks], B_NR.T, alpha=part.scale)
+            y, z = y_TN[share.tokens, part.columns], z_TR[:, part.ranks]
+            if y.dtype == z.dtype:
+                y.addmm_(z, B_NR.T, alpha=part.scale)
+            else:
+                y.add_(z @ B_NR.T, alpha=part.scale)
         products.append(z_TR)
-    return y_TN, products
+    return products
 
 
-def _backward(
+def add_gradients(
     dy_TN: Tensor, dx_TK: Tensor | None, shares: Sequence[Share], products: Sequence[Tensor]
 ) -> list[Tensor]:
     """Add to the gradients of B, and the low-rank part to dx_TK, where they stand; dz_TR of each share."""
@@ -213,10 +226,10 @@ def _backward(
         low_rank = share.low_rank
         dz_TR = torch.empty_like(z_TR)
         for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True):
-            dy = dy_TN[share.rows, part.columns]
+            dy = dy_TN[share.tokens, part.columns]
             dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
             dB_NR.add_((z_TR[:, part.ranks].T @ dy).T, alpha=part.scale)
         if dx_TK is not None:
-            dx_TK[share.rows].addmm_(dz_TR, low_rank.A_RK)
+            dx_TK[share.tokens].addmm_(dz_TR, low_rank.A_RK)
         dzs.append(dz_TR)
     return dzs

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from worker.engine.layout import MicroBatch
+from worker.engine.micro_batch import MicroBatch
 from worker.engine.projection import LowRank
 
 Path = Literal["fast", "portable", "plain"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.engine.layout import MicroBatch
 from worker.engine.loss import TokenLosses
+from worker.engine.micro_batch import MicroBatch
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Totals:
         """Loss, right predictions, tokens."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
-        for name, tokens in batch.adapter_rows.items():
+        for name, tokens in batch.adapter_tokens.items():
             mine = (batch.supervised_S >= tokens.start) & (batch.supervised_S < tokens.stop)
             sums_3 = self.sums_A3[self._index[name]]
             sums_3[0] += losses.nll_S[mine].sum()

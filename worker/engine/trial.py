@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from core.errors import JobError
 from worker.engine.head import Head, capped_logits
-from worker.engine.layout import MicroBatch, Segment
+from worker.engine.micro_batch import MicroBatch, Segment
 from worker.engine.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
-from worker.engine.segment_attention import NAME
+from worker.engine.transformers_attention import NAME
 
 # Of the mean over tokens of the relative difference. Rounding stays far below, another token's influence far
 # above: in bf16 SmolLM2's differences round to 0, and a rotation stretched by half again makes 0.065.
@@ -85,7 +85,7 @@ def _rows(head_VD: Tensor, max_length: int) -> MicroBatch:
         tokens_T=tokens_T,
         positions_T=torch.cat([torch.arange(*run, device=device) for run in positions]),
         segments=SEGMENTS,
-        adapter_rows={},
+        adapter_tokens={},
         supervised_S=torch.arange(TOKENS, device=device),
         labels_S=tokens_T,
         weights_S=torch.ones(TOKENS, device=device),

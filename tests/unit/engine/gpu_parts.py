@@ -12,8 +12,8 @@ from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, 
 from worker.engine import operations, projection
 from worker.engine.attention import Heads
 from worker.engine.base_model import ResidentBase
-from worker.engine.layout import Segment
 from worker.engine.loop import evaluate
+from worker.engine.micro_batch import Segment
 
 UNCOMPILED = operations.on_gpu(lambda function: function)
 HEADS = Heads(query=6, key=2, size=16)

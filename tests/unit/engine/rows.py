@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from worker.data.grouping import MIN_SHARED
 from worker.data.render import Row
+from worker.engine.grouping import MIN_SHARED
 
 
 def make_rows(count: int, seed: int) -> list[Row]:

@@ -19,16 +19,16 @@ from core.errors import JobError
 from core.jobspec import LoraAdapter
 from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model, tiny_config
 from worker.data.render import Row
-from worker.engine import segment_attention
+from worker.engine import transformers_attention
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.choose import choose_decoder
 from worker.engine.head import head_losses
-from worker.engine.layout import MicroBatch, Run, Segment
 from worker.engine.loop import evaluate
+from worker.engine.micro_batch import MicroBatch, Run, Segment
 from worker.engine.portable import row_axes
 from worker.engine.quantisation import quantization_config
-from worker.engine.segment_attention import NAME, SegmentLayout, attend, attending_in
+from worker.engine.transformers_attention import NAME, SegmentLayout, attend, attending_in
 
 CPU = torch.device("cpu")
 LEARNT_FROM = 3  # so that tokens of shared beginnings are supervised too
@@ -61,7 +61,7 @@ def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
     positions: list[int] = []
     segments: list[Segment] = []
     supervised: list[tuple[int, int, float]] = []
-    adapter_rows = {}
+    adapter_tokens = {}
     for adapter, rows in rows_of.items():
         first = len(axis)
         runs: dict[Chain, Run] = {}
@@ -78,13 +78,13 @@ def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
             places = [place for d in range(len(row)) for place in range(*runs[row[: d + 1]])]
             labels = sum(row, ())[1:]
             supervised += [(p, t, weight) for p, t in list(zip(places, labels, strict=False))[LEARNT_FROM:]]
-        adapter_rows[adapter] = slice(first, len(axis))
+        adapter_tokens[adapter] = slice(first, len(axis))
     supervised_S, labels_S, weights_S = zip(*sorted(supervised), strict=True)
     return MicroBatch(
         tokens_T=torch.tensor(axis),
         positions_T=torch.tensor(positions),
         segments=segments,
-        adapter_rows=adapter_rows,
+        adapter_tokens=adapter_tokens,
         supervised_S=torch.tensor(supervised_S),
         labels_S=torch.tensor(labels_S),
         weights_S=torch.tensor(weights_S),
@@ -124,7 +124,7 @@ def loss_and_gradients(
     losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
     losses.total.backward()
     means, gradients = {}, {}
-    for name, tokens_of in batch.adapter_rows.items():
+    for name, tokens_of in batch.adapter_tokens.items():
         mine = (batch.supervised_S >= tokens_of.start) & (batch.supervised_S < tokens_of.stop)
         means[name] = losses.nll_S[mine].mean().item()
         gradients[name] = {
@@ -254,7 +254,7 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(
     def forgetful(*args: Any, **options: Any) -> Any:
         if forgotten != "prefix":
             return attend(*args, **{**options, forgotten: None})
-        layout = segment_attention._layout.get()
+        layout = transformers_attention._layout.get()
         segments = [Segment(segment.start, segment.end) for segment in layout.segments]
         with attending_in(SegmentLayout(segments, layout.positions_T)):
             return attend(*args, **options)

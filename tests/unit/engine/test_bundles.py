@@ -1,7 +1,7 @@
 """Attention's pieces: every query once, with the keys before it, and only like pieces in one product."""
 
 from worker.engine.bundles import PADDING, QUERY_BLOCK, SCORES, Bundle, bundle
-from worker.engine.layout import Segment
+from worker.engine.micro_batch import Segment
 
 LONG = Segment(0, 2 * QUERY_BLOCK + 10)
 PROMPT = Segment(LONG.end, LONG.end + 100)

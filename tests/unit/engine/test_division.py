@@ -5,13 +5,13 @@ import torch
 
 from tests.unit.engine.rows import make_rows, shared_rows
 from tests.unit.engine.test_packing import CPU, expected_lessons, lessons
-from worker.data.grouping import Share
-from worker.data.pack import pack
 from worker.engine.division import EVEN, Costs, divided
-from worker.engine.layout import MicroBatch
+from worker.engine.grouping import JobRows
+from worker.engine.micro_batch import MicroBatch
+from worker.engine.pack import pack
 
 
-def micro_batch(*shares: Share) -> MicroBatch:
+def micro_batch(*shares: JobRows) -> MicroBatch:
     (batch,) = pack(shares, 100_000, CPU)
     return batch
 
@@ -19,7 +19,7 @@ def micro_batch(*shares: Share) -> MicroBatch:
 @pytest.mark.parametrize("lanes", [1, 2, 3, 7])
 def test_each_row_is_learnt_whole_wherever_the_axis_is_cut(lanes: int) -> None:
     rows = shared_rows()
-    whole = micro_batch(Share("job", rows, 0.5))
+    whole = micro_batch(JobRows("job", rows, 0.5))
     parts = divided(whole, lanes, EVEN)
     assert len(parts) == lanes
     assert torch.equal(torch.cat([part.tokens_T for part in parts]), whole.tokens_T)
@@ -29,10 +29,10 @@ def test_each_row_is_learnt_whole_wherever_the_axis_is_cut(lanes: int) -> None:
 
 
 def test_each_jobs_tokens_stay_its_own() -> None:
-    whole = micro_batch(*(Share(name, make_rows(6, seed), 1.0) for seed, name in enumerate("abc")))
+    whole = micro_batch(*(JobRows(name, make_rows(6, seed), 1.0) for seed, name in enumerate("abc")))
     parts = divided(whole, 2, EVEN)
-    for name, tokens in whole.adapter_rows.items():
-        mine = [part.tokens_T[part.adapter_rows[name]] for part in parts if name in part.adapter_rows]
+    for name, tokens in whole.adapter_tokens.items():
+        mine = [part.tokens_T[part.adapter_tokens[name]] for part in parts if name in part.adapter_tokens]
         assert torch.equal(torch.cat(mine), whole.tokens_T[tokens])
 
 
@@ -42,11 +42,11 @@ def test_the_parts_cost_alike(costs: Costs) -> None:
         keys = sum(one.length * (one.prefix_length + one.length) for one in part.segments)
         return len(part.tokens_T) + costs.key * keys + costs.label * len(part.labels_S)
 
-    lighter, heavier = sorted(map(cost, divided(micro_batch(Share("job", shared_rows(), 1.0)), 2, costs)))
+    lighter, heavier = sorted(map(cost, divided(micro_batch(JobRows("job", shared_rows(), 1.0)), 2, costs)))
     assert heavier - lighter < 0.05 * heavier
 
 
 def test_there_are_no_more_parts_than_tokens() -> None:
     (row,) = make_rows(1, 0)
-    parts = divided(micro_batch(Share("job", [row], 1.0)), 10 * len(row.tokens_L), EVEN)
+    parts = divided(micro_batch(JobRows("job", [row], 1.0)), 10 * len(row.tokens_L), EVEN)
     assert [len(part.tokens_T) for part in parts] == [1] * len(row.tokens_L)

@@ -15,8 +15,8 @@ from tests.unit.engine.test_parts_equal_their_plain_twins import (
 )
 from worker.engine.attention import Layout, segment_attention_plainly
 from worker.engine.block_mask import TILE, block_mask, exits, window_mask
-from worker.engine.layout import Segment
-from worker.engine.segment_attention import Attend, SegmentLayout, by_segments
+from worker.engine.micro_batch import Segment
+from worker.engine.transformers_attention import Attend, SegmentLayout, by_segments
 
 
 def chain(*lengths: int) -> list[Segment]:

@@ -13,7 +13,7 @@ from tests.unit.engine.test_parts_equal_their_plain_twins import (
     TOLERANCE,
     relative_difference,
 )
-from worker.engine import elementwise, grouped, lora_layers, projection
+from worker.engine import elementwise, grouped, projection
 
 ADAPTERS: dict[str, list[tuple[slice, dict[int, int]]]] = {
     "one": [(slice(0, 50), {0: 4, 1: 4, 2: 4})],
@@ -83,7 +83,7 @@ def test_products_do_not_grow_in_number_with_the_adapters(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("view", [False, True], ids=["own output", "output that is a view"])
 def test_low_rank_update_with_grouped_products(view: bool, dtype: torch.dtype) -> None:
     outcomes = []
-    for function in (grouped.add_low_rank, lora_layers.add_low_rank_plainly):
+    for function in (grouped.add_low_rank, projection.add_low_rank_plainly):
         torch.manual_seed(0)
         x = torch.randn(1, 50, K).to(dtype).requires_grad_()
         y = torch.randn(1, 25, 32).to(dtype).requires_grad_()
@@ -92,7 +92,7 @@ def test_low_rank_update_with_grouped_products(view: bool, dtype: torch.dtype) -
             share(rows, {0: rank}, dtype, [slice(0, 16)])
             for rows, rank in ((slice(9, 30), 4), (slice(30, 50), 9))
         ]
-        twin = function is lora_layers.add_low_rank_plainly
+        twin = function is projection.add_low_rank_plainly
         out = function(base[0], x[0], shares) if twin else function(base, x, shares)
         out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
         outcomes.append([out, x.grad, y.grad, *(each.low_rank.parameters.gradient for each in shares)])

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from tests.unit.engine.rows import make_rows, shared_rows, with_beginning
-from worker.data.grouping import MIN_SHARED, Share
-from worker.data.pack import pack as pack_on
 from worker.data.render import Row
-from worker.engine.layout import MicroBatch
+from worker.engine.grouping import MIN_SHARED, JobRows
+from worker.engine.micro_batch import MicroBatch
+from worker.engine.pack import pack as pack_on
 
 CPU = torch.device("cpu")
 
 
-def pack(shares: list[Share], max_tokens: int) -> list[MicroBatch]:
+def pack(shares: list[JobRows], max_tokens: int) -> list[MicroBatch]:
     return list(pack_on(shares, max_tokens, CPU))
 
 
@@ -48,7 +48,7 @@ def expected_lessons(rows: list[Row], weight: float) -> list[tuple[tuple[int, ..
 @pytest.mark.parametrize("max_tokens", [60, 150, 10_000])
 def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int) -> None:
     rows = shared_rows()
-    batches = pack([Share("job", rows, 0.5)], max_tokens)
+    batches = pack([JobRows("job", rows, 0.5)], max_tokens)
     found = [lesson for batch in batches for lesson in lessons(batch, batch.tokens_T)]
     assert sorted(found) == expected_lessons(rows, 0.5)
     assert {row for batch in batches for row in rows_of(batch)} <= {tuple(r.tokens_L.tolist()) for r in rows}
@@ -57,7 +57,7 @@ def test_each_row_is_learnt_whole_whatever_it_shares(max_tokens: int) -> None:
 
 
 def test_positions_go_on_from_the_prefix() -> None:
-    (batch,) = pack([Share("job", shared_rows(), 1.0)], 10_000)
+    (batch,) = pack([JobRows("job", shared_rows(), 1.0)], 10_000)
     for segment in batch.segments:
         begin = segment.prefix_length
         expected = torch.arange(begin, begin + segment.length)
@@ -66,7 +66,7 @@ def test_positions_go_on_from_the_prefix() -> None:
 
 def test_a_beginning_that_all_rows_share_is_computed_once() -> None:
     rows = shared_rows()
-    (batch,) = pack([Share("job", rows, 1.0)], 10_000)
+    (batch,) = pack([JobRows("job", rows, 1.0)], 10_000)
     prompt = 2 * MIN_SHARED
     repeated_prompts = (len(rows) - 1) * prompt
     repeated_turns = 3 * prompt
@@ -77,28 +77,28 @@ def test_a_beginning_that_all_rows_share_is_computed_once() -> None:
 
 def test_a_short_common_beginning_is_not_shared() -> None:
     rows = [with_beginning(np.arange(MIN_SHARED - 1, dtype=np.int32), row) for row in make_rows(4, 1)]
-    (batch,) = pack([Share("job", rows, 1.0)], 10_000)
+    (batch,) = pack([JobRows("job", rows, 1.0)], 10_000)
     assert all(not segment.prefix for segment in batch.segments)
 
 
 def test_jobs_share_nothing_and_lie_side_by_side() -> None:
     rows = shared_rows()
-    (batch,) = pack([Share("a", rows, 1.0), Share("b", rows, 1.0)], 10_000)
+    (batch,) = pack([JobRows("a", rows, 1.0), JobRows("b", rows, 1.0)], 10_000)
     half = len(batch.tokens_T) // 2
-    assert batch.adapter_rows == {"a": slice(0, half), "b": slice(half, 2 * half)}
+    assert batch.adapter_tokens == {"a": slice(0, half), "b": slice(half, 2 * half)}
     for segment in batch.segments:
         assert all((start < half) == (segment.start < half) for start, _ in segment.prefix)
 
 
 def test_only_a_row_longer_than_the_budget_exceeds_it() -> None:
     rows = [*shared_rows(), *make_rows(1, 5)]
-    for batch in pack([Share("job", rows, 1.0)], 90):
+    for batch in pack([JobRows("job", rows, 1.0)], 90):
         assert len(batch.tokens_T) <= 90 or len(rows_of(batch)) == 1
 
 
 def test_micro_batches_are_as_few_as_possible_and_of_like_size() -> None:
     rows = make_rows(40, 0)
     longest = max(len(row.tokens_L) for row in rows)
-    lengths = [len(batch.tokens_T) for batch in pack([Share("job", rows, 1.0)], 200)]
+    lengths = [len(batch.tokens_T) for batch in pack([JobRows("job", rows, 1.0)], 200)]
     assert len(lengths) == -(-sum(lengths) // 200)
     assert max(lengths) - min(lengths) <= 2 * longest

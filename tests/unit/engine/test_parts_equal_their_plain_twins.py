@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.engine import attention, bundles, elementwise, head, lora_layers, loss, projection
-from worker.engine.layout import Segment
+from worker.engine.micro_batch import Segment
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -88,7 +88,7 @@ def test_projection_with_two_adapters_on_their_own_rows(
 @pytest.mark.parametrize("view", [False, True], ids=["own output", "output that is a view"])
 def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool) -> None:
     outcomes = []
-    for function in (lora_layers.add_low_rank, lora_layers.add_low_rank_plainly):
+    for function in (lora_layers.add_low_rank, projection.add_low_rank_plainly):
         torch.manual_seed(0)
         x = torch.randn(50, 32).to(dtype).requires_grad_()
         y = torch.randn(25, 48).to(dtype).requires_grad_()

@@ -51,7 +51,7 @@ class MicroBatch:
     tokens_T: Tensor
     positions_T: Tensor
     segments: Sequence[Segment]
-    adapter_rows: Mapping[str, slice]
+    adapter_tokens: Mapping[str, slice]
     supervised_S: Tensor
     labels_S: Tensor
     weights_S: Tensor

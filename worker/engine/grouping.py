@@ -18,7 +18,7 @@ MIN_SHARED = 16  # tokens; a shorter common beginning costs more in small produc
 
 
 @dataclass(frozen=True)
-class Share:
+class JobRows:
     """What one adapter contributes to a round. `weight` is each supervised token's part in its mean loss."""
 
     adapter: str
@@ -30,7 +30,7 @@ class Share:
 class Placed:
     """A row in its order, with the number of first tokens that it has in common with the row before it."""
 
-    share: Share
+    job: JobRows
     row: Row
     common: int
 
@@ -43,12 +43,12 @@ Group = list[Placed]
 """The rows of a micro-batch: those of one adapter side by side, in the order of their tokens."""
 
 
-def groups_of(shares: Sequence[Share], max_tokens: int, multiple: int = 1) -> list[Group]:
+def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> list[Group]:
     """As few groups of at most `max_tokens` tokens, or of one longer row, as hold all rows; of like size.
 
     Products of a small rest would be inefficient. Where the rows allow it, a multiple of `multiple`.
     """
-    rows = [placed for share in shares for placed in _ordered(share)]
+    rows = [placed for job in jobs for placed in _ordered(job)]
     fewest = len(_cut(rows, max_tokens))
     fewest = -(-fewest // multiple) * multiple
     lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
@@ -68,11 +68,11 @@ def _cut(rows: Sequence[Placed], limit: int) -> list[Group]:
     return groups
 
 
-def _ordered(share: Share) -> Group:
+def _ordered(job: JobRows) -> Group:
     """The rows in the order of their tokens, so that those with a common beginning are neighbours."""
-    rows = sorted(share.rows, key=lambda row: row.tokens_L.astype(">i4").tobytes())
+    rows = sorted(job.rows, key=lambda row: row.tokens_L.astype(">i4").tobytes())
     common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
-    return [Placed(share, row, length) for row, length in zip(rows, common, strict=True)]
+    return [Placed(job, row, length) for row, length in zip(rows, common, strict=True)]
 
 
 def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.data.grouping import MIN_SHARED, Placed, Share, groups_of
-from worker.engine.layout import MicroBatch, Run, Segment
+from worker.engine.grouping import MIN_SHARED, JobRows, Placed, groups_of
+from worker.engine.micro_batch import MicroBatch, Run, Segment
 
 
 def pack(
-    shares: Sequence[Share], max_tokens: int, device: torch.device, multiple: int = 1
+    jobs: Sequence[JobRows], max_tokens: int, device: torch.device, multiple: int = 1
 ) -> Iterator[MicroBatch]:
     """Micro-batches of the rows that `grouping.groups_of` puts together."""
-    for group in groups_of(shares, max_tokens, multiple):
+    for group in groups_of(jobs, max_tokens, multiple):
         yield _lay(group, device)
 
 
@@ -29,7 +29,7 @@ class _Axis:
 
     length: int = 0
     segments: list[Segment] = field(default_factory=list)
-    adapter_rows: dict[str, slice] = field(default_factory=dict)
+    adapter_tokens: dict[str, slice] = field(default_factory=dict)
     tokens: list[NDArray[np.int32]] = field(default_factory=list)
     positions: list[NDArray[np.int64]] = field(default_factory=list)
     supervised: list[NDArray[np.int64]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class _Axis:
         where = np.concatenate([np.arange(start, end) for start, end in runs])
         self.supervised.append(where[learnt])
         self.labels.append(row.tokens_L[learnt + 1])
-        self.weights.append(np.full(len(learnt), placed.share.weight, dtype=np.float32))
+        self.weights.append(np.full(len(learnt), placed.job.weight, dtype=np.float32))
 
     def micro_batch(self, device: torch.device) -> MicroBatch:
         supervised = np.concatenate(self.supervised)
@@ -66,7 +66,7 @@ class _Axis:
             tokens_T=on_device(np.concatenate(self.tokens)).long(),
             positions_T=on_device(np.concatenate(self.positions)),
             segments=self.segments,
-            adapter_rows=self.adapter_rows,
+            adapter_tokens=self.adapter_tokens,
             supervised_S=on_device(supervised[order]),
             labels_S=on_device(np.concatenate(self.labels)[order]).long(),
             weights_S=on_device(np.concatenate(self.weights)[order]),
@@ -75,10 +75,10 @@ class _Axis:
 
 def _lay(rows: Sequence[Placed], device: torch.device) -> MicroBatch:
     axis = _Axis()
-    for share, group in _by_share(rows):
+    for job, group in _by_job(rows):
         start = axis.length
         _lay_trie(axis, group, 0, ())
-        axis.adapter_rows[share.adapter] = slice(start, axis.length)
+        axis.adapter_tokens[job.adapter] = slice(start, axis.length)
     return axis.micro_batch(device)
 
 
@@ -107,9 +107,9 @@ def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:
         yield branch
 
 
-def _by_share(rows: Sequence[Placed]) -> Iterator[tuple[Share, list[Placed]]]:
+def _by_job(rows: Sequence[Placed]) -> Iterator[tuple[JobRows, list[Placed]]]:
     start = 0
     for index in range(1, len(rows) + 1):
-        if index == len(rows) or rows[index].share is not rows[start].share:
-            yield rows[start].share, list(rows[start:index])
+        if index == len(rows) or rows[index].job is not rows[start].job:
+            yield rows[start].job, list(rows[start:index])
             start = index

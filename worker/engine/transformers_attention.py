@@ -17,7 +17,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
 from worker.engine.block_mask import block_mask, exits, window_mask
-from worker.engine.layout import Segment
+from worker.engine.micro_batch import Segment
 
 NAME = "tunery_segments"
 
