@@ -55,10 +55,10 @@ class Exchange:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if SANE_REQUEST_ID.fullmatch(given) else new_id("req_")
-        scope.setdefault("state", {})["request_id"] = self.request_id
         self._body_pending = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self._awaits_continue = "expect" in headers
         self._started = time.monotonic()
+        scope.setdefault("state", {}).update(request_id=self.request_id, arrived=self._started)
         self._seconds: float | None = None
         self._status: int | None = None
 
