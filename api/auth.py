@@ -1,4 +1,8 @@
-"""Who asks. A middleware checks the key before routing and before the body is read: no route forgets it."""
+"""Who asks, and what they may do.
+
+A middleware checks the key, and its role by the request's method, before routing and before the body is read:
+no route forgets it. A route that only an administrator may use takes an `AdminCaller`.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,22 +15,33 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import keys
-from core.errors import NotAuthenticated
+from core.audit import Actor
+from core.errors import NotAuthenticated, PermissionDenied
+from core.roles import Role
 
 # The paths that need no key, compared whole: nothing below or beside them is open.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
+READING_METHODS = frozenset({"GET", "HEAD"})
+
 
 @dataclass(frozen=True)
-class Caller:
+class Caller(Actor):
     """Whoever holds the key; all that the request may see belongs to the project."""
 
-    project_id: str
-    key_id: str
+    role: Role = Role.READ_ONLY
+
+    def require(self, role: Role) -> None:
+        """Raises PermissionDenied."""
+        if not self.role.includes(role):
+            raise PermissionDenied(
+                f"This API key has the role '{self.role}', and this request needs '{role}'. "
+                f"`tunery keys create --role {role}` makes such a key."
+            )
 
 
 class Authentication:
-    """ASGI middleware. Lets public paths and requests with a live key pass, and nothing else."""
+    """ASGI middleware. Lets public paths pass, and requests with a live key whose role covers the method."""
 
     def __init__(self, app: ASGIApp, sessions: sessionmaker[Session]) -> None:
         self._app = app
@@ -35,13 +50,15 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and scope["path"] not in PUBLIC_PATHS:
             token = _bearer_token(Headers(scope=scope).get("authorization", ""))
-            scope.setdefault("state", {})["caller"] = await run_in_threadpool(self._identify, token)
+            caller = await run_in_threadpool(self._identify, token, scope["state"]["request_id"])
+            scope["state"]["caller"] = caller
+            caller.require(Role.READ_ONLY if scope["method"] in READING_METHODS else Role.MEMBER)
         await self._app(scope, receive, send)
 
-    def _identify(self, token: str) -> Caller:
+    def _identify(self, token: str, request_id: str) -> Caller:
         with self._sessions() as session:
             key = keys.authenticate(session, token)
-            return Caller(key.project_id, key.id)
+            return Caller(key.project_id, key.id, request_id, Role(key.role))
 
 
 def _bearer_token(header: str) -> str:
@@ -62,3 +79,11 @@ async def _caller(
 
 
 CurrentCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def _admin(caller: CurrentCaller) -> Caller:
+    caller.require(Role.ADMIN)
+    return caller
+
+
+AdminCaller = Annotated[Caller, Depends(_admin)]

@@ -58,6 +58,7 @@ class Exchange:
         self._body_pending = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self._awaits_continue = "expect" in headers
         self._started = time.monotonic()
+        scope.setdefault("state", {}).update(request_id=self.request_id, arrived=self._started)
         self._seconds: float | None = None
         self._status: int | None = None
 

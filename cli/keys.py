@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from cli import output
 from cli.database import open_database
 from cli.home import DEFAULT_HOME, Home, HomeOption
 from core.errors import ConfigurationError
+from core.roles import Role
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -21,23 +23,28 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-COLUMNS = ("id", "project", "name", "created_at", "revoked_at")
+COLUMNS = ("id", "project", "name", "role", "created_at", "expires_at", "revoked_at")
 
 
 @app.command()
 def create(
     project: Annotated[str, typer.Option(help="Made where it does not exist")] = "default",
     name: Annotated[str, typer.Option(help="What the key is for")] = "made by `tunery keys create`",
+    role: Annotated[Role, typer.Option(help="read-only reads, member writes, admin manages")] = Role.MEMBER,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Expires after so many", show_default="never")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
     """Make a key. Its secret is printed now, and never again."""
     from core.keys import create_key
 
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
     with database_session(home) as session:
-        key = create_key(session, project, name)
+        key = create_key(session, project, name, role, expires_at)
     if json:
-        output.json({"id": key.id, "project": project, "name": name, "key": key.token})
+        output.json({"id": key.id, "project": project, "name": name, "role": role.value, "key": key.token})
         return
     output.data(key.token)
     output.note(f"The key {key.id} of project {project}; keep it, it is not shown again.")
@@ -63,7 +70,9 @@ def list_keys(
                 "id": key.id,
                 "project": project_name,
                 "name": key.name,
+                "role": key.role,
                 "created_at": int(key.created_at.timestamp()),
+                "expires_at": int(key.expires_at.timestamp()) if key.expires_at else None,
                 "revoked_at": int(key.revoked_at.timestamp()) if key.revoked_at else None,
             }
             for key, project_name in session.execute(query)

@@ -41,6 +41,7 @@ def prepare_database(settings: "Settings", home: Home) -> None:
     """
     from core.database import session_factory
     from core.keys import create_key
+    from core.roles import Role
     from core.schema import migrate
 
     with open_database(settings.server("database_url")) as engine:
@@ -48,7 +49,7 @@ def prepare_database(settings: "Settings", home: Home) -> None:
         with session_factory(engine).begin() as session:
             if is_known(session, read(home.api_key)):
                 return
-            key = create_key(session, PROJECT, "made by `tunery up`")
+            key = create_key(session, PROJECT, "made by `tunery up`", Role.ADMIN)
         write_private(home.api_key, f"{key.token}\n")
 
 

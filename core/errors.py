@@ -3,8 +3,9 @@
 TuneryError
 ├── ConfigurationError        the operator's settings are wrong; printed by the command line
 ├── AppError                  a client's request cannot be met; carries its HTTP status
-│   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── NotFound 404
-│   ├── Conflict 409          ├── TooLarge 413           └── Unavailable 503
+│   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── PermissionDenied 403
+│   ├── NotFound 404          ├── Conflict 409           ├── TooLarge 413
+│   └── Unavailable 503
 ├── JobError                  a job cannot go on; becomes the job's `error`
 ├── OutsideFault              what a job needs is away or broken; the job is requeued, with this sentence
 └── LeaseLost                 this process no longer owns the job; it stops and writes nothing
@@ -55,6 +56,12 @@ class NotAuthenticated(AppError):
     status = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+
+
+class PermissionDenied(AppError):
+    status = 403
+    type = "invalid_request_error"
+    code = "insufficient_permissions"
 
 
 class NotFound(AppError):

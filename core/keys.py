@@ -10,6 +10,7 @@ import re
 import secrets
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotAuthenticated, NotFound
 from core.ids import new_id
 from core.models import ApiKey, Project
+from core.roles import Role
 
 KEY_FORM = re.compile(r"(tnr_([0-9a-f]{32})_[0-9a-f]{48})_([0-9a-f]{8})")
 
@@ -29,7 +31,13 @@ class NewKey:
     token: str
 
 
-def create_key(session: Session, project_name: str, name: str) -> NewKey:
+def create_key(
+    session: Session,
+    project_name: str,
+    name: str,
+    role: Role = Role.MEMBER,
+    expires_at: datetime | None = None,
+) -> NewKey:
     """A new key of the project, which is created where it does not exist."""
     project = session.scalars(select(Project).where(Project.name == project_name)).one_or_none()
     if project is None:
@@ -39,7 +47,9 @@ def create_key(session: Session, project_name: str, name: str) -> NewKey:
     key_id = new_id("")
     body = f"tnr_{key_id}_{secrets.token_hex(24)}"
     token = f"{body}_{_check(body)}"
-    session.add(ApiKey(id=key_id, project_id=project.id, name=name, sha256=_sha256(token)))
+    key = ApiKey(id=key_id, project_id=project.id, name=name, role=role, sha256=_sha256(token))
+    key.expires_at = expires_at
+    session.add(key)
     session.flush()
     return NewKey(key_id, token)
 
@@ -52,11 +62,14 @@ def authenticate(session: Session, token: str) -> ApiKey:
             "Incorrect API key provided: it is not complete. A Tunery key looks like tnr_…; "
             "`tunery keys create` makes one."
         )
-    key = session.get(ApiKey, form[2])
+    query = select(ApiKey, ApiKey.expires_at <= func.now()).where(ApiKey.id == form[2])
+    key, expired = session.execute(query).one_or_none() or (None, None)
     if key is None or not hmac.compare_digest(key.sha256, _sha256(token)):
         raise NotAuthenticated("Incorrect API key provided: this server does not know it.")
     if key.revoked_at is not None:
         raise NotAuthenticated("This API key has been revoked. `tunery keys create` makes a new one.")
+    if expired:
+        raise NotAuthenticated("This API key has expired. `tunery keys create` makes a new one.")
     return key
 
 

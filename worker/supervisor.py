@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import lifecycle, queue
+from core import idempotency, lifecycle, queue
 from core.ids import new_id
 from core.settings import Settings
 from worker.launch import kill_trainer, start_trainer
@@ -121,6 +121,7 @@ class Supervisor:
                 lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
                 waiting = self._waiting_base_models(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
+                idempotency.forget_old_records(session)
         except SQLAlchemyError as error:
             log.warning("sweep_failed", error=str(error))
             return

@@ -1,6 +1,7 @@
 """/v1/files: upload, list, read, download, delete."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
@@ -14,17 +15,19 @@ from api.errors import declared
 from api.files import service
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import ReceivedFile, Upload, blocks
+from api.idempotency import ThisAttempt
 from api.paging import After
 from api.schemas import Page
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.idempotency import Attempt, once
 from core.storage import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
 
 
-@router.post("", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, TooLarge))
+@router.post("", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge))
 async def upload_file(
-    request: Request, caller: CurrentCaller, settings: AppSettings, store: Store, sessions: Sessions
+    request: Request, attempt: ThisAttempt, settings: AppSettings, store: Store, sessions: Sessions
 ) -> FileObject:
     """Upload a file. The rows of a `fine-tune` file are checked; a wrong one is refused, with its lines."""
     upload = Upload(
@@ -37,19 +40,28 @@ async def upload_file(
     except BaseException:
         await run_in_threadpool(upload.abort)
         raise
-    return await run_in_threadpool(_register, sessions, store, caller.project_id, received)
+    return await run_in_threadpool(_register, sessions, store, attempt, received)
 
 
 def _register(
-    sessions: sessionmaker[Session], store: ObjectStore, project_id: str, received: ReceivedFile
+    sessions: sessionmaker[Session], store: ObjectStore, attempt: Attempt, received: ReceivedFile
 ) -> FileObject:
     """The request's one transaction. No session was open while the bytes came in."""
+    asked = json.dumps([received.filename, received.purpose, received.sha256])
+    registered = False
     try:
         with sessions.begin() as session:
-            return FileObject.of(service.register(session, project_id, received))
-    except Exception:
-        service.forget_unregistered(sessions, store, received)
-        raise
+
+            def register() -> dict[str, Any]:
+                file = service.register(session, attempt.actor.project_id, received)
+                return FileObject.of(file).model_dump(mode="json")
+
+            answer = FileObject.model_validate(once(session, attempt, asked, register))
+        registered = answer.id == received.id
+        return answer
+    finally:
+        if not registered:
+            service.forget_unregistered(sessions, store, received)
 
 
 @router.get("", responses=declared(InvalidRequest))

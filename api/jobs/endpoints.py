@@ -8,13 +8,15 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request
 from api.auth import CurrentCaller
 from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
 from api.errors import declared
+from api.idempotency import ThisAttempt
 from api.jobs import service
 from api.jobs.schemas import CreateJob
 from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.idempotency import once
 
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
@@ -42,7 +44,7 @@ router = APIRouter(
 )
 
 
-@router.post("", responses=declared(InvalidRequest, TooLarge))
+@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge))
 def create_job(
     session: Transaction,
     caller: CurrentCaller,
@@ -50,13 +52,19 @@ def create_job(
     catalog: ModelCatalog,
     doorbell: Bell,
     after_response: BackgroundTasks,
+    attempt: ThisAttempt,
     body: CreateJob,
 ) -> JobObject:
     """Queue a fine-tuning job. What `"auto"` became, and every default, stands in the answer."""
-    row = service.create(session, caller.project_id, catalog, settings.offered_classes, body)
+
+    def create() -> dict[str, Any]:
+        row = service.create(session, caller.project_id, catalog, settings.offered_classes, body)
+        return JobObject.of(row, settings.lease_seconds).model_dump(mode="json")
+
+    job = JobObject.model_validate(once(session, attempt, body.model_dump_json(), create))
     # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
-    after_response.add_task(doorbell.wake, row.job.base_model, row.job.devices)
-    return JobObject.of(row, settings.lease_seconds)
+    after_response.add_task(doorbell.wake, job.model, job.training.devices)
+    return job
 
 
 @router.get("", responses=declared(InvalidRequest), openapi_extra=METADATA_PARAMETER)

@@ -1,9 +1,24 @@
 """The tables, which migrations/ creates."""
 
+from core.models.audit import AuditLog
 from core.models.base import Base
 from core.models.files import File
+from core.models.idempotency import IdempotencyRecord
 from core.models.jobs import Job, Run
 from core.models.projects import ApiKey, Project
 from core.models.training import Adapter, Checkpoint, Event, Metric
 
-__all__ = ["Adapter", "ApiKey", "Base", "Checkpoint", "Event", "File", "Job", "Metric", "Project", "Run"]
+__all__ = [
+    "Adapter",
+    "ApiKey",
+    "AuditLog",
+    "Base",
+    "Checkpoint",
+    "Event",
+    "File",
+    "IdempotencyRecord",
+    "Job",
+    "Metric",
+    "Project",
+    "Run",
+]

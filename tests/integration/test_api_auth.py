@@ -1,5 +1,6 @@
 """Keys and tenants: no route without a key but the written list, and nothing of another project anywhere."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from fastapi.routing import iter_route_contexts
 
 from api.auth import PUBLIC_PATHS
 from core.keys import revoke_key
+from core.roles import Role
 from tests.fixtures.api import Api, Tenant, refusal
 
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json"}
@@ -91,6 +93,27 @@ def test_a_mistyped_and_a_revoked_key_are_refused(api: Api) -> None:
         revoke_key(session, tenant.key.split("_")[1])
 
     assert "revoked" in refusal(tenant.http.get("/v1/files"), 401)["message"]
+
+
+def test_an_expired_key_is_refused_and_one_that_expires_later_is_not(api: Api) -> None:
+    now = datetime.now(UTC)
+    live = api.tenant(expires_at=now + timedelta(hours=1))
+    expired = api.tenant(expires_at=now - timedelta(seconds=1))
+    assert live.http.get("/v1/files").is_success
+    assert "expired" in refusal(expired.http.get("/v1/files"), 401, None, "invalid_api_key")["message"]
+
+
+def test_a_read_only_key_reads_and_the_official_client_names_what_it_may_not(api: Api, alice: Tenant) -> None:
+    file_id = alice.upload()
+    reader = api.tenant("alice", Role.READ_ONLY).openai
+    assert reader.files.retrieve(file_id).id == file_id
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        reader.files.delete(file_id)
+    assert caught.value.code == "insufficient_permissions"
+    assert "'read-only'" in caught.value.message
+    with pytest.raises(openai.PermissionDeniedError):
+        reader.files.create(file=("a.jsonl", b"x" * 8 * 1024**2), purpose="fine-tune")
+    assert alice.openai.files.retrieve(file_id).id == file_id
 
 
 def test_the_key_is_checked_before_the_body(api: Api) -> None:

@@ -38,6 +38,16 @@ def test_makes_lists_and_revokes_keys(operator: Shell, api: Api) -> None:
     assert "revoked" in refused.stderr
 
 
+def test_a_key_has_a_role_and_may_expire(operator: Shell, api: Api) -> None:
+    made = operator.json("keys", "create", "--project", "roles", "--role", "read-only", "--days", "30")
+    (listed,) = operator.json("keys", "list", "--project", "roles")
+    lifetime = listed["expires_at"] - listed["created_at"]
+    assert (listed["role"], lifetime) == ("read-only", pytest.approx(30 * 24 * 3600, abs=5))
+    upload = httpx.post(f"{api.url}/v1/files", headers={"authorization": f"Bearer {made['key']}"})
+    assert upload.status_code == 403
+    assert operator.run("keys", "create", "--role", "owner").returncode == 2
+
+
 def test_the_secret_of_a_new_key_is_in_the_json_too(operator: Shell) -> None:
     made = operator.json("keys", "create", "--project", "json")
     assert made["key"].startswith(f"tnr_{made['id']}_")

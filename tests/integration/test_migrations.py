@@ -273,3 +273,12 @@ def test_a_checkpoint_belongs_to_a_run_of_its_job_and_its_step_is_its_own(
     connection.execute(text(insert), {"id": "ftckpt-1", "job": job, "fence": 1})
     with refused(connection, "uq_checkpoints_job_id_step"):
         connection.execute(text(insert), {"id": "ftckpt-2", "job": job, "fence": 1})
+
+
+def test_the_audit_log_only_grows(connection: Connection, job: str) -> None:
+    insert = """INSERT INTO audit_logs (id, project_id, action, resource_id)
+                VALUES ('audit_log-1', 'proj_1', 'job.created', 'ftjob-1')"""
+    connection.execute(text(insert))
+    for change in ("UPDATE audit_logs SET action = 'x'", "DELETE FROM audit_logs", "TRUNCATE audit_logs"):
+        with refused(connection, "append-only"):
+            connection.execute(text(change))
