@@ -150,7 +150,7 @@ def test_a_first_attempt_that_a_retry_overtook_creates_nothing(api: Api, tenant:
             this = Attempt(actor, "POST /somewhere", None, retry_count, arrived)
             return str(once(session, this, "something", lambda: {"id": would_create})["id"])
 
-    arrived = time.monotonic()
+    arrived = time.monotonic() - 1
     assert attempt(time.monotonic(), 1, "of the retry") == "of the retry"
     assert attempt(arrived, 0, "of the late first attempt") == "of the retry"
     assert attempt(time.monotonic(), 0, "of a new request") == "of a new request"
