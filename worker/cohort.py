@@ -1,6 +1,7 @@
 """The jobs that train together on the resident base model: how they join, step, leave, and fail alone."""
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -86,12 +87,15 @@ class Cohort:
 
     def _take_a_step(self, jobs: Sequence[TrainingJob]) -> None:
         began = time.monotonic()
+        fault = None
         try:
             results = self._crew.train_round([job.member for job in jobs], self._abandoning(jobs))
         except Exception as error:
             if device_is_broken(error):
                 raise
-            self._step_alone(jobs, error)
+            fault = error
+        if fault is not None:
+            self._step_alone(jobs, fault)
             return
         seconds = time.monotonic() - began
         for job in jobs:
@@ -105,6 +109,7 @@ class Cohort:
             self._guard(jobs[0], partial(_raise, error))
             return
         log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
+        _let_go_of_the_round(error)
         for job in jobs:
             if job in self.jobs:
                 self._take_a_step([job])
@@ -180,6 +185,15 @@ class Cohort:
             self.jobs.remove(job)
             job.close()
             self._job_left()
+
+
+def _let_go_of_the_round(error: BaseException) -> None:
+    """Its traceback keeps what the round had computed, which may be all the memory there is."""
+    told: BaseException | None = error
+    while told is not None and told.__traceback__ is not None:
+        traceback.clear_frames(told.__traceback__)
+        told.__traceback__ = None  # errors may cause each other in a circle: this one is done
+        told = told.__cause__ or told.__context__
 
 
 def _raise(error: Exception) -> None:

@@ -1,6 +1,8 @@
 """A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -193,6 +195,38 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
     train_round(base, [alone], MAX_TOKENS)
     assert torch.equal(stays.member.adapter.parameters.master, alone.adapter.parameters.master)
+
+
+def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would run out of memory too: an error keeps the frames that it came through, and its cause's."""
+    computed: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+
+    def run_out() -> None:
+        activations = torch.ones(8)
+        computed.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError
+
+    def round_that_breaks(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        if len(members) == 1:
+            alive.extend(activations() is not None for activations in computed)
+            return train_round(base, members, max_tokens, abandon)
+        try:
+            run_out()
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError from error
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    gc.disable()  # what lives on in a circle would be found by chance
+    try:
+        cohort_of(base, Job(base, "one"), Job(base, "two")).train()
+    finally:
+        gc.enable()
+    assert alive == [False, False]
 
 
 @pytest.mark.parametrize("names", [["alone"], ["one", "two"]])
