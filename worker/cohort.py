@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,6 +12,7 @@ import torch
 from core.errors import JobError, LeaseLost
 from worker.crew import Crew
 from worker.engine.device import device_is_broken
+from worker.engine.member import NonFiniteLoss, StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
 
@@ -94,22 +95,31 @@ class Cohort:
             if device_is_broken(error):
                 raise
             fault = error
-        if fault is not None:
-            self._step_alone(jobs, fault)
-            return
-        seconds = time.monotonic() - began
+        if fault is None:
+            self._take_in(jobs, results, time.monotonic() - began)
+        elif len(jobs) == 1:
+            self._guard(jobs[0], partial(_raise, fault))
+        else:
+            log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=fault)
+            _let_go_of_the_round(fault)
+            self._step_alone(jobs)
+
+    def _take_in(
+        self, jobs: Sequence[TrainingJob], results: Mapping[str, StepResult | Exception], seconds: float
+    ) -> None:
+        again = []
         for job in jobs:
             result = results.get(job.member.adapter.name)
-            if result is not None and job in self.jobs:
+            if result is None or job not in self.jobs:
+                continue
+            if isinstance(result, NonFiniteLoss) and len(jobs) > 1:
+                again.append(job)  # kernels that mask by 0 let a neighbour's NaN through
+            else:
                 self._guard(job, partial(job.after_step, result, seconds))
+        self._step_alone(again)
 
-    def _step_alone(self, jobs: Sequence[TrainingJob], error: Exception) -> None:
+    def _step_alone(self, jobs: Sequence[TrainingJob]) -> None:
         """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
-        if len(jobs) == 1:
-            self._guard(jobs[0], partial(_raise, error))
-            return
-        log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
-        _let_go_of_the_round(error)
         for job in jobs:
             if job in self.jobs:
                 self._take_a_step([job])

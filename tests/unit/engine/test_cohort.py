@@ -20,7 +20,7 @@ from worker.data.render import Row
 from worker.engine import loop
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
-from worker.engine.member import Member
+from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
 from worker.surroundings import Surroundings
@@ -167,6 +167,34 @@ def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
     assert stays.member.adapter.parameters.master.isfinite().all()
 
 
+def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour's NaN may have come through a mask: 0 times NaN is NaN."""
+    neighbour, infected = Job(base, "neighbour"), Job(base, "infected")
+    take_step = infected.member.take_step
+
+    def round_that_infects(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        def step(rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
+            if len(members) > 1:
+                infected.member.adapter.parameters.gradient.fill_(float("nan"))
+            return take_step(rows, loss, accuracy)
+
+        monkeypatch.setattr(infected.member, "take_step", step)
+        return train_round(base, members, max_tokens, abandon)
+
+    monkeypatch.setattr(loop, "train_round", round_that_infects)
+    cohort = cohort_of(base, neighbour, infected)
+    cohort.train()
+    assert cohort.jobs == [neighbour, infected]
+    assert (neighbour.steps, infected.steps) == ([1], [1])
+    alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
+    train_round(base, [alone], MAX_TOKENS)
+    assert torch.equal(infected.member.adapter.parameters.master, alone.adapter.parameters.master)
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(torch.OutOfMemoryError(), "out_of_memory"), (RuntimeError(), "internal_error")]
 )
@@ -200,7 +228,7 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
 def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else each would run out of memory too: an error keeps the frames that it came through, and its cause's."""
+    """Else each would run out of memory too: an error keeps its frames, and its cause's."""
     computed: list[weakref.ref[torch.Tensor]] = []
     alive: list[bool] = []
 
