@@ -66,7 +66,7 @@ class Cohort:
         for job in attached:
             if job in self.jobs:  # it may leave while another one evaluates
                 self._guard(job, partial(job.settle, self._abandoning([job])))
-        for job in [job for job in self.jobs if job.trained]:
+        for job in [job for job in attached if job in self.jobs and job.trained]:
             self._guard(job, job.publish)
             self._leave(job)
         unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]

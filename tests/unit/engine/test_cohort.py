@@ -39,6 +39,7 @@ class Job:
         self.attached, self.waits_to_be_attached = True, False
         self.alone = False
         self.looks = 0
+        self.settled = 0
         self.on_give_back: Callable[[], object] = lambda: None
         self.evaluated: list[Row] = []
         self._base = base
@@ -60,6 +61,7 @@ class Job:
         self.losses.append(result.loss)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
+        self.settled += 1
         if self.evaluated:
             evaluate(self._base, self.member.adapter, self.evaluated, MAX_TOKENS, abandon=abandon)
 
@@ -287,6 +289,19 @@ def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> N
     alone.alone = False  # it has made a checkpoint
     assert cohort.train()
     assert [job.member.step for job in (waits, alone)] == [1, 2]
+
+
+def test_nobody_is_published_unsettled_because_another_has_to_be_alone(base: ResidentBase) -> None:
+    """Its last step's checkpoint is not written yet."""
+    trained, alone = Job(base, "trained"), Job(base, "alone")
+    trained.member.step = trained.member.total_steps
+    alone.alone = True
+    cohort = cohort_of(base, trained, alone)
+    cohort.train()
+    assert (trained.ended, trained.settled) == ("", 0)
+    alone.alone = False
+    cohort.train()
+    assert (trained.ended, trained.settled) == ("published", 1)
 
 
 def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
