@@ -97,7 +97,8 @@ def claim(
     if job.started_at is None:
         job.started_at = func.now()
     session.flush()
-    session.add(Run(job_id=job.id, fence=job.fence, owner=owner, expires_at=_from_now(lease_seconds)))
+    expires_at = _from_now(lease_seconds)
+    session.add(Run(job_id=job.id, fence=job.fence, owner=owner, alone=alone, expires_at=expires_at))
     message = (
         "Fine-tuning job started"
         if job.fence == 1

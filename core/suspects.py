@@ -7,15 +7,15 @@ to compute alone until it has made a checkpoint, so that a second loss is certai
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from core.models import Job, Run
+from core.models import Checkpoint, Job, Run
 
 
 @dataclass(frozen=True)
 class Company:
-    """The jobs that one trainer holds, by id, and the suspects among them: one, or none."""
+    """The jobs that a lost trainer held, by id, and the suspects among them: one, or none."""
 
     jobs: frozenset[str]
     suspects: frozenset[str]
@@ -39,12 +39,21 @@ def is_suspect(session: Session, job: Job) -> bool:
 
 
 def companies(session: Session, owners: Iterable[str]) -> dict[str, Company]:
-    """What these trainers hold."""
+    """What these trainers held."""
     return {owner: _company(session, owner) for owner in owners}
 
 
 def _company(session: Session, owner: str) -> Company:
-    held = select(Job).join(Run, Run.job_id == Job.id).where(Run.owner == owner, Run.ended_at.is_(None))
-    jobs = session.scalars(held).all()
-    suspects = [job.id for job in jobs if is_suspect(session, job)]
-    return Company(frozenset(job.id for job in jobs), frozenset(suspects))
+    """Also those whose loss is written already: leases do not end together, and sweeps find them singly.
+
+    A trainer that lives on after a loss has more company than it should. That proves less, and blames nobody
+    falsely.
+    """
+    made_a_checkpoint = exists().where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence)
+    held = (
+        select(Run.job_id, Run.alone & ~made_a_checkpoint)
+        .where(Run.owner == owner, Run.ended_at.is_(None) | (Run.outcome == "lost"))
+        .order_by(Run.fence)
+    )
+    suspected = dict(session.execute(held).tuples().all())  # each job by its last run there
+    return Company(frozenset(suspected), frozenset(job_id for job_id in suspected if suspected[job_id]))

@@ -70,12 +70,16 @@ class Run(Base):
         CheckConstraint(one_of("outcome", RUN_OUTCOMES), name="outcome"),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="an_ended_run_has_an_outcome"),
         Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("ix_runs_owner", "owner"),
         Index("ix_runs_open_expires_at", "expires_at", postgresql_where=text("ended_at IS NULL")),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
+    alone: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="Whether it was claimed to compute alone: see core/suspects.py"
+    )
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
     pause_requested_at: Mapped[datetime | None] = mapped_column(doc="The trainer reads it as it renews")
