@@ -252,6 +252,14 @@ def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: i
     return _lose(session, Run.owner == owner, reason, max_lost_attempts)
 
 
+def release_runs_of(session: Session, owner: str, reason: str) -> list[str]:
+    """Requeue, without blame, what a trainer held that was stopped on purpose. Returns the jobs' ids."""
+    runs = _held_runs(session, Run.owner == owner)
+    for job, _ in runs:
+        _give_back(session, job, "released", f"{reason}; the job will go on from its last checkpoint")
+    return [job.id for job, _ in runs]
+
+
 def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:
     """Requeue jobs whose trainer has not renewed its lease. Returns their ids."""
     return _lose(session, Run.expires_at < func.now(), "The trainer stopped answering", max_lost_attempts)

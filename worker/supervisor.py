@@ -57,14 +57,18 @@ class Supervisor:
             log.info("trainer_not_listening", owner=self._owner)
 
     def stop(self) -> None:
-        """Let the trainer write a checkpoint and give its jobs back, then kill what is left of its group."""
+        """Let the trainer write checkpoints and give its jobs back, then kill what is left of its group.
+
+        Jobs that it did not give back in time, or died with, are released: the operator's stop is not theirs.
+        """
         self._stopping.set()
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
         self._thread.join(STOP_SECONDS)
-        if process is not None:
-            kill_trainer(process, self._owner)
+        if self._process is not None:
+            kill_trainer(self._process, self._owner)
+        self._release()
 
     def _run(self) -> None:
         delay = 0.0
@@ -159,6 +163,16 @@ class Supervisor:
                 lifecycle.lose_runs_of(session, self._owner, reason, self._settings.max_lost_attempts)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
+
+    def _release(self) -> None:
+        try:
+            with self._sessions.begin() as session:
+                released = lifecycle.release_runs_of(session, self._owner, "The worker was stopped")
+        except SQLAlchemyError as error:
+            log.warning("release_failed", error=str(error))
+            return
+        if released:
+            log.warning("trainer_stopped_late", owner=self._owner, jobs=released)
 
 
 def name_death(code: int) -> str:
