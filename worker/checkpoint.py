@@ -12,7 +12,7 @@ import structlog
 from safetensors.torch import load_file, save_file
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from core import lifecycle
 from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
@@ -74,7 +74,6 @@ def save_checkpoint(
 def restore_checkpoint(
     member: Member,
     reporter: Reporter,
-    sessions: sessionmaker[Session],
     store: ObjectStore,
     folder: Path,
     fingerprint: str,
@@ -84,7 +83,7 @@ def restore_checkpoint(
     One that is damaged is refused, with an event, for the one before it, and removed. A foreign one stays: a
     worker with the right base model can go on from it.
     """
-    checkpoints = _newest_first(sessions, reporter.lease.job_id)
+    checkpoints = _newest_first(reporter)
     for checkpoint in checkpoints:
         place = folder / str(checkpoint.step)
         try:
@@ -104,12 +103,12 @@ def restore_checkpoint(
     return {}
 
 
-def drop_old_checkpoints(sessions: sessionmaker[Session], store: ObjectStore, reporter: Reporter) -> None:
+def drop_old_checkpoints(reporter: Reporter, store: ObjectStore) -> None:
     """Keep the last three of epochs, and the last two of any kind for a resume.
 
     What cannot be removed now, for want of a server, stays until the next time. Raises LeaseLost.
     """
-    newest_first = _newest_first(sessions, reporter.lease.job_id)
+    newest_first = _newest_first(reporter)
     epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
     kept = {checkpoint.id for checkpoint in [*epochs, *newest_first[:KEPT_FOR_RESUME]]}
     for checkpoint in newest_first:
@@ -121,15 +120,14 @@ def drop_old_checkpoints(sessions: sessionmaker[Session], store: ObjectStore, re
             log.warning("old_checkpoint_not_removed", prefix=checkpoint.object_prefix, error=str(error))
 
 
-def _newest_first(sessions: sessionmaker[Session], job_id: str) -> Sequence[Checkpoint]:
+def _newest_first(reporter: Reporter) -> Sequence[Checkpoint]:
     """By the claim before the step: a run that passed over a foreign checkpoint stands behind its step."""
-    with sessions() as session:
-        query = (
-            select(Checkpoint)
-            .where(Checkpoint.job_id == job_id)
-            .order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())
-        )
-        return session.scalars(query).all()
+    query = (
+        select(Checkpoint)
+        .where(Checkpoint.job_id == reporter.lease.job_id)
+        .order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())
+    )
+    return reporter.commit(lambda session: session.scalars(query).all())
 
 
 def _load(member: Member, folder: Path, fingerprint: str) -> None:

@@ -121,7 +121,6 @@ class TrainingJob:
         latest = restore_checkpoint(
             member,
             self.reporter,
-            self._sessions,
             self._store,
             self._folder / "resume",
             self._fingerprint,
@@ -149,14 +148,13 @@ class TrainingJob:
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation."""
         self._metrics.validate(abandon)
-        if self._metrics.complete and self._checkpoint_is_due():
-            self.save_checkpoint()
-            drop_old_checkpoints(self._sessions, self._store, self.reporter)
+        if self._metrics.complete and self._checkpoint_is_due() and self.save_checkpoint():
+            drop_old_checkpoints(self.reporter, self._store)
 
-    def save_checkpoint(self) -> None:
-        """Commit the present state, unless it is committed or there is none yet. Raises LeaseLost."""
+    def save_checkpoint(self) -> bool:
+        """Commit the present state. False where it is committed, or there is none yet. Raises LeaseLost."""
         if self._member is None or self._metrics.latest == self._saved:
-            return
+            return False
         self._metrics.progress("saving a checkpoint")
         folder = self._folder / f"step-{self._member.step}"
         save_checkpoint(
@@ -167,6 +165,7 @@ class TrainingJob:
         self._saved = self._metrics.latest
         self._checkpoint_at = time.monotonic()
         self._metrics.progress("training")
+        return True
 
     def publish(self) -> None:
         """Upload the adapter and end the job with success. Raises LeaseLost."""
@@ -175,7 +174,7 @@ class TrainingJob:
         training = self._summary()
         dataset = describe_dataset(*self._files)
         write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
-        publish(folder, self._row, self.reporter, self._sessions, self._store, training)
+        publish(folder, self._row, self.reporter, self._store, training)
 
     def pause(self) -> bool:
         """Save a checkpoint and pause. False where the request was taken back. Raises LeaseLost."""
