@@ -6,6 +6,7 @@ Committed by a fenced row after the upload; a folder without a row is an orphan 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
@@ -65,7 +66,7 @@ def save_checkpoint(
     )
 
     def commit(session: Session) -> None:
-        _delete_foreign(session, checkpoint)
+        _make_room(session, checkpoint)
         lifecycle.record_checkpoint(session, lease, checkpoint)
 
     reporter.commit(commit)
@@ -80,20 +81,16 @@ def restore_checkpoint(
 ) -> dict[str, Any]:
     """Continue from the newest whole checkpoint and return its metrics, {} where there is none.
 
-    One that is damaged is refused, with an event, for the one before it, and removed. A foreign one stays: a
-    worker with the right base model can go on from it.
+    One that is damaged or foreign is passed over, with an event, for the one before it. It stays: a worker
+    that is set up otherwise, with the right store or base model, may go on from it.
     """
     checkpoints = _newest_first(reporter)
     for checkpoint in checkpoints:
-        place = folder / str(checkpoint.step)
         try:
-            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, place)
-            _load(member, place, fingerprint)
-        except DamagedArtifact as error:
-            reporter.event(f"Checkpoint at step {checkpoint.step} is refused: {error}", level="warn")
-            _remove(reporter, store, checkpoint)
-            continue
-        except ForeignCheckpoint as error:
+            with TemporaryDirectory(dir=folder) as place:
+                fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
+                _load(member, Path(place), fingerprint)
+        except (DamagedArtifact, ForeignCheckpoint) as error:
             reporter.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
@@ -138,7 +135,7 @@ def _load(member: Member, folder: Path, fingerprint: str) -> None:
     member.restore(state["step"], load_file(folder / MOMENTS_NAME))
 
 
-def _delete_foreign(session: Session, checkpoint: Checkpoint) -> None:
+def _make_room(session: Session, checkpoint: Checkpoint) -> None:
     """Make room for `checkpoint` where one that was passed over holds its step. The objects stay behind."""
     taken = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.step == checkpoint.step)
     session.execute(delete(Checkpoint).where(taken, Checkpoint.id != checkpoint.id))

@@ -122,7 +122,7 @@ class TrainingJob:
             member,
             self.reporter,
             self._store,
-            self._folder / "resume",
+            self._folder,
             self._fingerprint,
         )
         self._crew.share_state(member)
