@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class ForeignCheckpoint(TuneryError):
-    """It is whole, but was made from another specification, dataset or base model than this job has here."""
+    """It is whole, but its fingerprint is another than the job has here: see `worker/fingerprint.py`."""
 
 
 def save_checkpoint(
@@ -130,7 +130,7 @@ def _newest_first(reporter: Reporter) -> Sequence[Checkpoint]:
 def _load(member: Member, folder: Path, fingerprint: str) -> None:
     state = json.loads((folder / STATE_NAME).read_text("utf-8"))
     if state["fingerprint"] != fingerprint:
-        raise ForeignCheckpoint("it belongs to another specification, dataset or base model")
+        raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
     member.adapter.load(folder / WEIGHTS_NAME)
     member.restore(state["step"], load_file(folder / MOMENTS_NAME))
 

@@ -1,7 +1,5 @@
 """One claimed job from its rows to its adapter: what surrounds the training steps."""
 
-import hashlib
-import json
 import shutil
 import threading
 import time
@@ -28,6 +26,7 @@ from worker.data.render import Rendered
 from worker.engine.adapters import adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
+from worker.fingerprint import fingerprint
 from worker.job_metrics import JobMetrics
 from worker.publish import describe_dataset, publish, write_adapter_folder
 from worker.reporter import Reporter
@@ -117,14 +116,8 @@ class TrainingJob:
         assert self._reading is not None
         training, validation = self._reading.result()
         member = self._crew.join(self._name, self.spec, training.rows)
-        self._fingerprint = self._make_fingerprint()
-        latest = restore_checkpoint(
-            member,
-            self.reporter,
-            self._store,
-            self._folder,
-            self._fingerprint,
-        )
+        self._fingerprint = fingerprint(self._row.spec, self._base, training.rows)
+        latest = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
         self._crew.share_state(member)
         self._metrics = JobMetrics(
             self._crew,
@@ -236,12 +229,6 @@ class TrainingJob:
     def _rendered(self, file: File, param: str) -> Rendered:
         max_length = self.spec.training.max_length or self._base.entry.max_length
         return read_file(file, param, max_length, self._base, self._store, self.reporter, self._closed.is_set)
-
-    def _make_fingerprint(self) -> str:
-        """What a checkpoint must agree with to be continued."""
-        training_file, _ = self._files
-        parts = [self._row.spec, training_file.sha256, self._base.published_sha256]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _checkpoint_is_due(self) -> bool:
         age = time.monotonic() - self._checkpoint_at
