@@ -32,7 +32,6 @@ from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from core.suspects import is_suspect
-from worker.cleanup import remove_resume_checkpoints
 from worker.cohort import Cohort
 from worker.crew import Crew
 from worker.engine.base_model import choose_device
@@ -79,7 +78,7 @@ class Trainer:
         self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         self._bell = threading.Event()
         self._surroundings = Surroundings(self._store, settings.sweep_seconds)
-        self._cohort = Cohort(crew, self._surroundings, job_left=self._job_left)
+        self._cohort = Cohort(crew, self._surroundings, job_left=self._bell.set)
         self._looked_at = 0.0
         # One job's rows at a time: rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -161,11 +160,6 @@ class Trainer:
         if not self._slot.holds(spec):
             return False
         return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
-
-    def _job_left(self) -> None:
-        self._bell.set()  # there is room for another
-        if not self._crew.stopping:
-            remove_resume_checkpoints(self._sessions, self._store)
 
     def _start_reading(self, job: TrainingJob) -> None:
         """With the base model loaded, which takes a while where it is not the resident one."""

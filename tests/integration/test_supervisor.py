@@ -88,7 +88,9 @@ while :; do sleep 0.1; done
 """
 
 
-@pytest.mark.parametrize("script", [TRAINER_THAT_WILL_NOT_STOP, TRAINER_THAT_DIES_OF_ITS_STOP])
+@pytest.mark.parametrize(
+    "script", [TRAINER_THAT_WILL_NOT_STOP, TRAINER_THAT_DIES_OF_ITS_STOP], ids=["will not", "dies"]
+)
 def test_what_a_stopped_trainer_did_not_give_back_is_released_without_blame(
     api: Api, alice: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:

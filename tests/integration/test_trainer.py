@@ -59,19 +59,6 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 
-def test_a_trainer_that_stops_spends_no_time_on_what_ended_jobs_left(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removals: list[object] = []
-    monkeypatch.setattr("worker.trainer.remove_resume_checkpoints", lambda *_: removals.append(1))
-    trainer = new_trainer(api.settings)
-    trainer._job_left()
-    assert len(removals) == 1
-    trainer.stop()
-    trainer._job_left()
-    assert len(removals) == 1
-
-
 def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
