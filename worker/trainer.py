@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from math import inf
+from queue import SimpleQueue
 
 import structlog
 import torch
@@ -193,11 +194,12 @@ def _serve(settings: Settings, slot: ModelSlot, crew: Crew) -> None:
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         trainer = Trainer(settings, sys.argv[1], slot, crew, partial(_say_that_it_waits, line))
 
-    def stop(*_: object) -> None:
+    def stop() -> None:
         (trainer or crew).stop()
-        threading.Thread(target=_exit_late, daemon=True).start()
+        time.sleep(STOP_SECONDS)
+        os._exit(1)
 
-    signal.signal(signal.SIGTERM, stop)
+    _at_signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     if not number_on_machine():  # the others on this machine have the same standard input
         wake = trainer.wake if trainer else lambda: None
@@ -221,9 +223,16 @@ def _say_that_it_waits(line: socket.socket) -> None:
         line.send(b"waiting\n", socket.MSG_DONTWAIT)
 
 
-def _exit_late() -> None:
-    time.sleep(STOP_SECONDS)
-    os._exit(1)
+def _at_signal(number: signal.Signals, action: Callable[[], None]) -> None:
+    """In a thread of its own: a handler interrupts the main one, and what that holds, `action` may need."""
+    came: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt anything
+
+    def wait() -> None:
+        came.get()
+        action()
+
+    threading.Thread(target=wait, daemon=True).start()
+    signal.signal(number, lambda *_: came.put(None))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
 
 import errno
+import signal
 import socket
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from tests.fixtures.tiny import TINY, write_catalog, write_model
 from worker.crew import Crew
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
-from worker.trainer import Trainer, _listen, _say_that_it_waits
+from worker.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
 
 
 def new_trainer(settings: Settings) -> Trainer:
@@ -71,6 +72,18 @@ def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
         heard: list[str] = []
         _listen(lambda: heard.append("wake"), lambda: heard.append("stop"))
     assert heard[-1] == "stop"
+
+
+def test_a_signal_is_met_wherever_it_interrupts_the_main_thread() -> None:
+    """Even where that holds the very lock that the order to stop needs, as while it waits for its bell."""
+    bell, before = threading.Event(), signal.getsignal(signal.SIGUSR1)
+    _at_signal(signal.SIGUSR1, bell.set)
+    try:
+        with bell._cond:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert bell.wait(10)
 
 
 def test_a_hub_that_is_away_fails_no_job(
