@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import idempotency, lifecycle, queue
 from core.ids import new_id
 from core.settings import Settings
+from worker import stop_times
 from worker.launch import kill_trainer, start_trainer
 
-STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs back
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
 DEVICE_BROKEN = 75  # a trainer's exit status: its device needs another process
@@ -65,7 +65,7 @@ class Supervisor:
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
-        self._thread.join(STOP_SECONDS)
+        self._thread.join(stop_times.SUPERVISOR)
         if self._process is not None:
             kill_trainer(self._process, self._owner)
         self._release()

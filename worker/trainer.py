@@ -33,6 +33,7 @@ from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from core.suspects import is_suspect
+from worker import stop_times
 from worker.cohort import Cohort
 from worker.crew import Crew
 from worker.engine.base_model import choose_device
@@ -44,7 +45,6 @@ from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import Surroundings
 
 HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
-STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
 
 log = structlog.get_logger()
 
@@ -196,7 +196,7 @@ def _serve(settings: Settings, slot: ModelSlot, crew: Crew) -> None:
 
     def stop() -> None:
         (trainer or crew).stop()
-        time.sleep(STOP_SECONDS)
+        time.sleep(stop_times.TRAINER)
         os._exit(1)
 
     _at_signal(signal.SIGTERM, stop)

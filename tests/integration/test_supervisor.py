@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from core import lifecycle
 from core.models import Job, Run
 from tests.fixtures.api import Api, Tenant, wait_for
+from worker import stop_times
 from worker import supervisor as module
 from worker.supervisor import Supervisor
 
@@ -95,7 +96,7 @@ def test_what_a_stopped_trainer_did_not_give_back_is_released_without_blame(
     api: Api, alice: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     job_id = alice.create_job()["id"]
-    monkeypatch.setattr(module, "STOP_SECONDS", 1)
+    monkeypatch.setattr(stop_times, "SUPERVISOR", 1)
     with supervised(api, tmp_path / "python", script, monkeypatch) as supervisor:
         wait_for((tmp_path / "lives").exists)
         with api.sessions.begin() as session:
