@@ -123,7 +123,7 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
-                waiting = self._waiting_base_models(session)
+                waiting = self._jobs_wait(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
                 idempotency.forget_old_records(session)
         except SQLAlchemyError as error:
@@ -136,17 +136,15 @@ class Supervisor:
             return
         self._idle_since = self._idle_since or time.monotonic()
         if time.monotonic() - self._idle_since > STUCK_SECONDS:
-            log.error("trainer_stuck", owner=self._owner, waiting=waiting)
+            log.error("trainer_stuck", owner=self._owner)
             kill_trainer(process, self._owner)
         else:
             self.wake()
 
-    def _waiting_base_models(self, session: Session) -> list[str]:
-        """Of the jobs that this trainer could claim."""
+    def _jobs_wait(self, session: Session) -> bool:
+        """Whether there are some that this trainer could claim."""
         settings = self._settings
-        if not settings.claims_jobs:
-            return []
-        return queue.waiting_base_models(session, settings.project_jobs, settings.devices)
+        return settings.claims_jobs and queue.jobs_wait(session, settings.project_jobs, settings.devices)
 
     def _says_that_it_waits(self) -> bool:
         """Whether the trainer has said so since the last time: it is not stuck, its surroundings are away."""

@@ -63,7 +63,7 @@ def create_job(
 
     job = JobObject.model_validate(once(session, attempt, body.model_dump_json(), create))
     # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
-    after_response.add_task(doorbell.wake, job.model, job.training.devices)
+    after_response.add_task(doorbell.wake, job.training.devices)
     return job
 
 
@@ -124,7 +124,7 @@ def resume_job(
     """Queue a paused job again, in its old place; it goes on from where it was. Also ends a pause that has
     not taken effect yet."""
     row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
-    after_response.add_task(doorbell.wake, row.job.base_model, row.job.devices)
+    after_response.add_task(doorbell.wake, row.job.devices)
     return JobObject.of(row, settings.lease_seconds)
 
 

@@ -29,7 +29,7 @@ class Job(Base):
         ),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
-        Index("ix_jobs_queue", "devices", "base_model", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),

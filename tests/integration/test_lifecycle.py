@@ -144,8 +144,8 @@ def test_a_worker_claims_jobs_of_its_device_class_and_no_other(sessions: session
     assert claim(sessions).job_id == on_one
     assert try_to_claim(sessions) is None
     with sessions() as session:
-        assert queue.waiting_base_models(session, None) == []
-        assert queue.waiting_base_models(session, None, devices=2) == ["base"]
+        assert not queue.jobs_wait(session, None)
+        assert queue.jobs_wait(session, None, devices=2)
     assert claim(sessions, devices=2).job_id == on_two
 
 
@@ -158,8 +158,8 @@ def test_a_project_at_its_cap_waits_and_others_do_not(sessions: sessionmaker[Ses
     assert claim(sessions, project_jobs=1).job_id == other
     assert try_to_claim(sessions, project_jobs=1) is None
     with sessions() as session:
-        assert queue.waiting_base_models(session, project_jobs=1) == []
-        assert queue.waiting_base_models(session, project_jobs=2) == ["base"]
+        assert not queue.jobs_wait(session, project_jobs=1)
+        assert queue.jobs_wait(session, project_jobs=2)
     finish(sessions, lease)
     assert claim(sessions, project_jobs=1).job_id == second
 
