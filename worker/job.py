@@ -127,7 +127,7 @@ class TrainingJob:
             self.spec.training.eval_steps,
             latest,
         )
-        self._saved = latest
+        self._saved = self._metrics.state
         self._checkpoint_at = time.monotonic()
         self._member = member
         self._metrics.progress("training")
@@ -146,7 +146,7 @@ class TrainingJob:
 
     def save_checkpoint(self) -> bool:
         """Commit the present state. False where it is committed, or there is none yet. Raises LeaseLost."""
-        if self._member is None or self._metrics.latest == self._saved:
+        if self._member is None or self._metrics.state == self._saved:
             return False
         self._metrics.progress("saving a checkpoint")
         folder = self._folder / f"step-{self._member.step}"
@@ -155,7 +155,7 @@ class TrainingJob:
         )
         shutil.rmtree(folder)
         self.alone = False  # what it has brought so far, no trainer was lost through
-        self._saved = self._metrics.latest
+        self._saved = self._metrics.state
         self._checkpoint_at = time.monotonic()
         self._metrics.progress("training")
         return True
