@@ -28,7 +28,7 @@ from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
 from core.strict_json import storable
-from core.suspects import companies, is_suspect
+from core.suspects import companies, trial_step
 
 TRANSITIONS = {
     "queued": {"running", "paused", "failed", "cancelled"},
@@ -47,8 +47,13 @@ class Lease:
     job_id: str
     fence: int
     seconds: float
-    alone: bool = False
-    """Whether nobody may compute beside the job before its next checkpoint: see `core/suspects.py`."""
+    trial_step: int | None = None
+    """Of a suspect, which has to get past it alone: see `core/suspects.py`."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody may compute beside the job before its next checkpoint."""
+        return self.trial_step is not None
 
 
 @dataclass(frozen=True)
@@ -91,21 +96,21 @@ def claim(
     job = queue.next_job(session, project_jobs, devices)
     if job is None or not accepts(job):
         return None
-    alone = is_suspect(session, job)
-    job.fence += 1
+    lease = Lease(job.id, job.fence + 1, lease_seconds, trial_step(session, job))
+    job.fence = lease.fence
     _move(job, "running")
     if job.started_at is None:
         job.started_at = func.now()
     session.flush()
     expires_at = _from_now(lease_seconds)
-    session.add(Run(job_id=job.id, fence=job.fence, owner=owner, alone=alone, expires_at=expires_at))
+    session.add(Run(job_id=job.id, fence=lease.fence, owner=owner, alone=lease.alone, expires_at=expires_at))
     message = (
         "Fine-tuning job started"
         if job.fence == 1
         else f"Fine-tuning job started again (attempt {job.fence})"
     )
     record_event(session, job.id, message)
-    return Lease(job.id, job.fence, lease_seconds, alone)
+    return lease
 
 
 def renew(session: Session, lease: Lease, progress: Progress) -> bool:

@@ -1,7 +1,8 @@
 """Whose fault a lost trainer may be: read from the runs, and written by `core/lifecycle.py`.
 
 A trainer that dies tells nobody which of its jobs did it. All of them are suspects then, and each is claimed
-to compute alone until it has made a checkpoint, so that a second loss is certainly its own.
+to compute alone until it has got past the step at which it was lost, and has made a checkpoint. So a second
+loss is certainly its own.
 """
 
 from collections.abc import Iterable
@@ -32,10 +33,16 @@ class Company:
 
 def is_suspect(session: Session, job: Job) -> bool:
     """Whether its last trainer was lost, perhaps through it, and it has made no checkpoint since."""
+    return trial_step(session, job) is not None
+
+
+def trial_step(session: Session, job: Job) -> int | None:
+    """The last step of a suspect's lost run, as its last heartbeat told; None where it is no suspect."""
     if job.lost_attempts == 0:
-        return False
-    ended = select(Run.outcome).where(Run.job_id == job.id, Run.ended_at.is_not(None))
-    return session.scalars(ended.order_by(Run.fence.desc()).limit(1)).first() == "lost"
+        return None
+    ended = select(Run.outcome, Run.step).where(Run.job_id == job.id, Run.ended_at.is_not(None))
+    last = session.execute(ended.order_by(Run.fence.desc()).limit(1)).first()
+    return last.step if last is not None and last.outcome == "lost" else None
 
 
 def companies(session: Session, owners: Iterable[str]) -> dict[str, Company]:
@@ -55,5 +62,5 @@ def _company(session: Session, owner: str) -> Company:
         .where(Run.owner == owner, Run.ended_at.is_(None) | (Run.outcome == "lost"))
         .order_by(Run.fence)
     )
-    suspected = dict(session.execute(held).tuples().all())  # each job by its last run there
+    suspected = dict(session.execute(held).all())  # each job by its last run there
     return Company(frozenset(suspected), frozenset(job_id for job_id in suspected if suspected[job_id]))

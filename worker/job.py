@@ -128,6 +128,7 @@ class TrainingJob:
             latest,
         )
         self._saved = self._metrics.state
+        self._trial_step = max(member.step, self.lease.trial_step or 0)
         self._checkpoint_at = time.monotonic()
         self._member = member
         self._metrics.progress("training")
@@ -139,7 +140,12 @@ class TrainingJob:
         self._metrics.step(result, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation."""
+        """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation.
+
+        A suspect that has stood its trial saves that before all else: its neighbours wait for it.
+        """
+        if self.alone and self.member.step > self._trial_step:
+            self.save_checkpoint()
         self._metrics.validate(abandon)
         if self._metrics.complete and self._checkpoint_is_due() and self.save_checkpoint():
             drop_old_checkpoints(self.reporter, self._store)

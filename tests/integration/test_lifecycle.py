@@ -348,6 +348,19 @@ def test_a_trainer_lost_with_several_jobs_fails_none_and_each_is_claimed_to_be_a
     assert not claim(sessions).alone
 
 
+def test_a_suspect_has_to_get_past_the_step_that_its_lost_run_had_made(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id, owner = submit(sessions), new_id("trainer-")
+    lease = claim(sessions, owner)
+    assert lease.trial_step is None
+    with sessions.begin() as session:
+        lifecycle.renew(session, lease, Progress("training", step=7))
+    lose_all_of(sessions, owner)
+    again = claim(sessions)
+    assert (again.job_id, again.alone, again.trial_step) == (job_id, True, 7)
+
+
 @pytest.mark.parametrize("found", ["by its supervisor", "by another's sweep"])
 def test_a_trainer_lost_with_a_suspect_is_held_against_it_alone(
     sessions: sessionmaker[Session], found: str

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from core import lifecycle
 from core.embedded import EmbeddedServers
-from core.models import Job
+from core.lifecycle import Progress
+from core.models import Checkpoint, Job
 from core.settings import Settings
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.stack import job_api_on
@@ -117,3 +120,24 @@ def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_no
         messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
         assert any("disk failed (Read-only file system)" in message for message in messages)
         tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
+) -> None:
+    """Its neighbours hold still until then."""
+    write_model(tmp_path / "model")
+    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+        tenant = api.tenant()
+        hyperparameters = {"n_epochs": 1, "batch_size": 1}
+        job_id = tenant.create_job(model=TINY, hyperparameters=hyperparameters)["id"]
+        lease = api.claim(job_id)
+        with api.sessions.begin() as session:
+            lifecycle.renew(session, lease, Progress("training", step=2))
+            lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
+        with running(api):
+            wait_for(lambda: job_of(api, job_id).status == "succeeded", 120)
+        with api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == job_id)
+            assert sorted(session.scalars(query)) == [3, 12]
