@@ -194,10 +194,11 @@ def cancel(session: Session, job: Job) -> None:
 
 
 def pause(session: Session, job: Job) -> None:
-    """Pause a job that has made no step, at once; ask the trainer of another one to (see `finish_pause`).
+    """Pause a job at once where its run stands at step 0; else ask its trainer to (see `finish_pause`).
 
-    Where no step was made there is nothing to save, so closing the run loses nothing, whatever its trainer
-    is busy with. Asking twice changes nothing. Raises InvalidRequest where the job has ended or is paused.
+    There, nothing was computed or taken from a checkpoint yet, so closing the run loses nothing, whatever its
+    trainer is busy with. Asking twice changes nothing. Raises InvalidRequest where the job has ended or is
+    paused.
     """
     session.refresh(job, with_for_update={"key_share": True})
     if "paused" not in TRANSITIONS[job.status]:

@@ -78,6 +78,6 @@ class Adapter(Base):
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
     training: Mapped[dict[str, Any]] = mapped_column(
-        doc="How it was trained: losses, steps, seconds, versions"
+        doc="How it was trained: base revision, type, path, steps, tokens, last losses, target modules"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
