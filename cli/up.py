@@ -25,6 +25,7 @@ from cli.servers import WatchedServer, servers
 from cli.stopping import StopRequest
 from core.errors import ConfigurationError
 from core.private_files import write_private
+from worker import stop_times
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -34,9 +35,7 @@ Part = Child | WatchedServer
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
 
-# Seconds a part may take to stop by itself. The worker gives its trainer a minute to finish the step and to
-# upload a checkpoint, and then kills it itself.
-GRACE = {"api": 15.0, "worker": 65.0}
+GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds a part may take to stop by itself
 
 
 def up(

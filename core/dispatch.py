@@ -45,14 +45,12 @@ class Doorbell:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def wake(self, base_model: str, devices: int) -> None:
+    def wake(self, devices: int) -> None:
         """Never fails: a job that nobody was woken for is found by the sweep."""
         try:
-            self._app.send_task(
-                TASK, args=[base_model], queue=queue_for(devices), ignore_result=True, expires=3600
-            )
+            self._app.send_task(TASK, queue=queue_for(devices), ignore_result=True, expires=3600)
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("broker_unreachable", base_model=base_model, error=str(error))
+            log.warning("broker_unreachable", devices=devices, error=str(error))
 
     def check(self) -> None:
         """Raises where the broker does not answer."""

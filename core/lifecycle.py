@@ -28,7 +28,7 @@ from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
 from core.strict_json import storable
-from core.suspects import companies, is_suspect
+from core.suspects import companies, trial_step
 
 TRANSITIONS = {
     "queued": {"running", "paused", "failed", "cancelled"},
@@ -47,8 +47,13 @@ class Lease:
     job_id: str
     fence: int
     seconds: float
-    alone: bool = False
-    """Whether nobody may compute beside the job before its next checkpoint: see `core/suspects.py`."""
+    trial_step: int | None = None
+    """Of a suspect, which has to get past it alone: see `core/suspects.py`."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody may compute beside the job before its next checkpoint."""
+        return self.trial_step is not None
 
 
 @dataclass(frozen=True)
@@ -91,20 +96,21 @@ def claim(
     job = queue.next_job(session, project_jobs, devices)
     if job is None or not accepts(job):
         return None
-    alone = is_suspect(session, job)
-    job.fence += 1
+    lease = Lease(job.id, job.fence + 1, lease_seconds, trial_step(session, job))
+    job.fence = lease.fence
     _move(job, "running")
     if job.started_at is None:
         job.started_at = func.now()
     session.flush()
-    session.add(Run(job_id=job.id, fence=job.fence, owner=owner, expires_at=_from_now(lease_seconds)))
+    expires_at = _from_now(lease_seconds)
+    session.add(Run(job_id=job.id, fence=lease.fence, owner=owner, alone=lease.alone, expires_at=expires_at))
     message = (
         "Fine-tuning job started"
         if job.fence == 1
         else f"Fine-tuning job started again (attempt {job.fence})"
     )
     record_event(session, job.id, message)
-    return Lease(job.id, job.fence, lease_seconds, alone)
+    return lease
 
 
 def renew(session: Session, lease: Lease, progress: Progress) -> bool:
@@ -188,10 +194,11 @@ def cancel(session: Session, job: Job) -> None:
 
 
 def pause(session: Session, job: Job) -> None:
-    """Pause a job that has made no step, at once; ask the trainer of another one to (see `finish_pause`).
+    """Pause a job at once where its run stands at step 0; else ask its trainer to (see `finish_pause`).
 
-    Where no step was made there is nothing to save, so closing the run loses nothing, whatever its trainer
-    is busy with. Asking twice changes nothing. Raises InvalidRequest where the job has ended or is paused.
+    There, nothing was computed or taken from a checkpoint yet, so closing the run loses nothing, whatever its
+    trainer is busy with. Asking twice changes nothing. Raises InvalidRequest where the job has ended or is
+    paused.
     """
     session.refresh(job, with_for_update={"key_share": True})
     if "paused" not in TRANSITIONS[job.status]:
@@ -249,6 +256,14 @@ def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) ->
 def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
     """Requeue what a dead trainer held, saying why it died. Returns the jobs' ids."""
     return _lose(session, Run.owner == owner, reason, max_lost_attempts)
+
+
+def release_runs_of(session: Session, owner: str, reason: str) -> list[str]:
+    """Requeue, without blame, what a trainer held that was stopped on purpose. Returns the jobs' ids."""
+    runs = _held_runs(session, Run.owner == owner)
+    for job, _ in runs:
+        _give_back(session, job, "released", f"{reason}; the job will go on from its last checkpoint")
+    return [job.id for job, _ in runs]
 
 
 def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:

@@ -60,10 +60,9 @@ def next_job(session: Session, project_jobs: int | None, devices: int) -> Job | 
     return session.scalars(query.with_for_update(of=Job, skip_locked=True, key_share=True)).first()
 
 
-def waiting_base_models(session: Session, project_jobs: int | None, devices: int = 1) -> list[str]:
-    """The base models with jobs that a worker of the class could claim."""
-    jobs = claimable(project_jobs, devices).order_by(None).subquery()
-    return list(session.scalars(select(jobs.c.base_model).distinct()))
+def jobs_wait(session: Session, project_jobs: int | None, devices: int = 1) -> bool:
+    """Whether there is a job that a worker of the class could claim."""
+    return bool(session.scalar(select(claimable(project_jobs, devices).order_by(None).exists())))
 
 
 def _running_jobs() -> Subquery:

@@ -1,21 +1,22 @@
 """Whose fault a lost trainer may be: read from the runs, and written by `core/lifecycle.py`.
 
 A trainer that dies tells nobody which of its jobs did it. All of them are suspects then, and each is claimed
-to compute alone until it has made a checkpoint, so that a second loss is certainly its own.
+to compute alone until it has got past the step at which it was lost, and has made a checkpoint. So a second
+loss is certainly its own.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from core.models import Job, Run
+from core.models import Checkpoint, Job, Run
 
 
 @dataclass(frozen=True)
 class Company:
-    """The jobs that one trainer holds, by id, and the suspects among them: one, or none."""
+    """The jobs that a lost trainer held, by id, and the suspects among them: one, or none."""
 
     jobs: frozenset[str]
     suspects: frozenset[str]
@@ -32,19 +33,34 @@ class Company:
 
 def is_suspect(session: Session, job: Job) -> bool:
     """Whether its last trainer was lost, perhaps through it, and it has made no checkpoint since."""
+    return trial_step(session, job) is not None
+
+
+def trial_step(session: Session, job: Job) -> int | None:
+    """The last step of a suspect's lost run, as its last heartbeat told; None where it is no suspect."""
     if job.lost_attempts == 0:
-        return False
-    ended = select(Run.outcome).where(Run.job_id == job.id, Run.ended_at.is_not(None))
-    return session.scalars(ended.order_by(Run.fence.desc()).limit(1)).first() == "lost"
+        return None
+    ended = select(Run.outcome, Run.step).where(Run.job_id == job.id, Run.ended_at.is_not(None))
+    last = session.execute(ended.order_by(Run.fence.desc()).limit(1)).first()
+    return last.step if last is not None and last.outcome == "lost" else None
 
 
 def companies(session: Session, owners: Iterable[str]) -> dict[str, Company]:
-    """What these trainers hold."""
+    """What these trainers held."""
     return {owner: _company(session, owner) for owner in owners}
 
 
 def _company(session: Session, owner: str) -> Company:
-    held = select(Job).join(Run, Run.job_id == Job.id).where(Run.owner == owner, Run.ended_at.is_(None))
-    jobs = session.scalars(held).all()
-    suspects = [job.id for job in jobs if is_suspect(session, job)]
-    return Company(frozenset(job.id for job in jobs), frozenset(suspects))
+    """Also those whose loss is written already: leases do not end together, and sweeps find them singly.
+
+    A trainer that lives on after a loss has more company than it should. That proves less, and blames nobody
+    falsely.
+    """
+    made_a_checkpoint = exists().where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence)
+    held = (
+        select(Run.job_id, Run.alone & ~made_a_checkpoint)
+        .where(Run.owner == owner, Run.ended_at.is_(None) | (Run.outcome == "lost"))
+        .order_by(Run.fence)
+    )
+    suspected = dict(session.execute(held).all())  # each job by its last run there
+    return Company(frozenset(suspected), frozenset(job_id for job_id in suspected if suspected[job_id]))

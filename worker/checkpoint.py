@@ -6,13 +6,14 @@ Committed by a fenced row after the upload; a folder without a row is an orphan 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
 from safetensors.torch import load_file, save_file
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from core import lifecycle
 from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 
 
 class ForeignCheckpoint(TuneryError):
-    """It is whole, but was made from another specification, dataset or base model than this job has here."""
+    """It is whole, but its fingerprint is another than the job has here: see `worker/fingerprint.py`."""
 
 
 def save_checkpoint(
@@ -65,7 +66,7 @@ def save_checkpoint(
     )
 
     def commit(session: Session) -> None:
-        _delete_foreign(session, checkpoint)
+        _make_room(session, checkpoint)
         lifecycle.record_checkpoint(session, lease, checkpoint)
 
     reporter.commit(commit)
@@ -74,27 +75,22 @@ def save_checkpoint(
 def restore_checkpoint(
     member: Member,
     reporter: Reporter,
-    sessions: sessionmaker[Session],
     store: ObjectStore,
     folder: Path,
     fingerprint: str,
 ) -> dict[str, Any]:
     """Continue from the newest whole checkpoint and return its metrics, {} where there is none.
 
-    One that is damaged is refused, with an event, for the one before it, and removed. A foreign one stays: a
-    worker with the right base model can go on from it.
+    One that is damaged or foreign is passed over, with an event, for the one before it. It stays: a worker
+    that is set up otherwise, with the right store or base model, may go on from it.
     """
-    checkpoints = _newest_first(sessions, reporter.lease.job_id)
+    checkpoints = _newest_first(reporter)
     for checkpoint in checkpoints:
-        place = folder / str(checkpoint.step)
         try:
-            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, place)
-            _load(member, place, fingerprint)
-        except DamagedArtifact as error:
-            reporter.event(f"Checkpoint at step {checkpoint.step} is refused: {error}", level="warn")
-            _remove(reporter, store, checkpoint)
-            continue
-        except ForeignCheckpoint as error:
+            with TemporaryDirectory(dir=folder) as place:
+                fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
+                _load(member, Path(place), fingerprint)
+        except (DamagedArtifact, ForeignCheckpoint) as error:
             reporter.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
@@ -104,12 +100,12 @@ def restore_checkpoint(
     return {}
 
 
-def drop_old_checkpoints(sessions: sessionmaker[Session], store: ObjectStore, reporter: Reporter) -> None:
+def drop_old_checkpoints(reporter: Reporter, store: ObjectStore) -> None:
     """Keep the last three of epochs, and the last two of any kind for a resume.
 
     What cannot be removed now, for want of a server, stays until the next time. Raises LeaseLost.
     """
-    newest_first = _newest_first(sessions, reporter.lease.job_id)
+    newest_first = _newest_first(reporter)
     epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
     kept = {checkpoint.id for checkpoint in [*epochs, *newest_first[:KEPT_FOR_RESUME]]}
     for checkpoint in newest_first:
@@ -121,26 +117,25 @@ def drop_old_checkpoints(sessions: sessionmaker[Session], store: ObjectStore, re
             log.warning("old_checkpoint_not_removed", prefix=checkpoint.object_prefix, error=str(error))
 
 
-def _newest_first(sessions: sessionmaker[Session], job_id: str) -> Sequence[Checkpoint]:
+def _newest_first(reporter: Reporter) -> Sequence[Checkpoint]:
     """By the claim before the step: a run that passed over a foreign checkpoint stands behind its step."""
-    with sessions() as session:
-        query = (
-            select(Checkpoint)
-            .where(Checkpoint.job_id == job_id)
-            .order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())
-        )
-        return session.scalars(query).all()
+    query = (
+        select(Checkpoint)
+        .where(Checkpoint.job_id == reporter.lease.job_id)
+        .order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())
+    )
+    return reporter.commit(lambda session: session.scalars(query).all())
 
 
 def _load(member: Member, folder: Path, fingerprint: str) -> None:
     state = json.loads((folder / STATE_NAME).read_text("utf-8"))
     if state["fingerprint"] != fingerprint:
-        raise ForeignCheckpoint("it belongs to another specification, dataset or base model")
+        raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
     member.adapter.load(folder / WEIGHTS_NAME)
     member.restore(state["step"], load_file(folder / MOMENTS_NAME))
 
 
-def _delete_foreign(session: Session, checkpoint: Checkpoint) -> None:
+def _make_room(session: Session, checkpoint: Checkpoint) -> None:
     """Make room for `checkpoint` where one that was passed over holds its step. The objects stay behind."""
     taken = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.step == checkpoint.step)
     session.execute(delete(Checkpoint).where(taken, Checkpoint.id != checkpoint.id))

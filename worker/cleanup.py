@@ -1,5 +1,8 @@
 """What jobs leave behind once they have ended, whoever ended them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,24 +12,30 @@ from core.models import Checkpoint, Job
 from core.statuses import ENDED
 from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix
 
-JOBS_AT_ONCE = 20  # the trainer waits meanwhile; more than it can end in between
-
 log = structlog.get_logger()
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Of ended jobs, keep the checkpoints of epochs, which the API lists; nobody can resume from the others.
 
-    Raises nothing: what cannot be removed now is found again the next time.
+    Raises nothing, and may run in several processes at once.
     """
-    try:
+    with _or_next_time("checkpoints"):
         for job_id in _ended_jobs(sessions):
-            _remove_objects(sessions, store, job_id)
-            with sessions.begin() as session:
-                mine = (Checkpoint.job_id == job_id) & ~Checkpoint.ends_epoch
-                session.execute(delete(Checkpoint).where(mine))
+            with _or_next_time(f"checkpoints of {job_id}"):
+                _remove_objects(sessions, store, job_id)
+                with sessions.begin() as session:
+                    mine = (Checkpoint.job_id == job_id) & ~Checkpoint.ends_epoch
+                    session.execute(delete(Checkpoint).where(mine))
+
+
+@contextmanager
+def _or_next_time(what: str) -> Iterator[None]:
+    """What cannot be removed now is found again, and keeps nothing else."""
+    try:
+        yield
     except (SQLAlchemyError, *STORE_ERRORS) as error:
-        log.warning("checkpoints_not_removed", error=str(error))
+        log.warning("not_removed", what=what, error=str(error))
 
 
 def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
@@ -36,7 +45,6 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Job.status.in_(ENDED), ~Checkpoint.ends_epoch)
         .distinct()
-        .limit(JOBS_AT_ONCE)
     )
     with sessions() as session:
         return list(session.scalars(query))

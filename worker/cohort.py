@@ -1,7 +1,8 @@
 """The jobs that train together on the resident base model: how they join, step, leave, and fail alone."""
 
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,6 +12,7 @@ import torch
 from core.errors import JobError, LeaseLost
 from worker.crew import Crew
 from worker.engine.device import device_is_broken
+from worker.engine.member import NonFiniteLoss, StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
 
@@ -64,7 +66,7 @@ class Cohort:
         for job in attached:
             if job in self.jobs:  # it may leave while another one evaluates
                 self._guard(job, partial(job.settle, self._abandoning([job])))
-        for job in [job for job in self.jobs if job.trained]:
+        for job in [job for job in attached if job in self.jobs and job.trained]:
             self._guard(job, job.publish)
             self._leave(job)
         unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]
@@ -86,25 +88,38 @@ class Cohort:
 
     def _take_a_step(self, jobs: Sequence[TrainingJob]) -> None:
         began = time.monotonic()
+        fault = None
         try:
             results = self._crew.train_round([job.member for job in jobs], self._abandoning(jobs))
         except Exception as error:
             if device_is_broken(error):
                 raise
-            self._step_alone(jobs, error)
-            return
-        seconds = time.monotonic() - began
+            fault = error
+        if fault is None:
+            self._take_in(jobs, results, time.monotonic() - began)
+        elif len(jobs) == 1:
+            self._guard(jobs[0], partial(_raise, fault))
+        else:
+            log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=fault)
+            _let_go_of_the_round(fault)
+            self._step_alone(jobs)
+
+    def _take_in(
+        self, jobs: Sequence[TrainingJob], results: Mapping[str, StepResult | Exception], seconds: float
+    ) -> None:
+        again = []
         for job in jobs:
             result = results.get(job.member.adapter.name)
-            if result is not None and job in self.jobs:
+            if result is None or job not in self.jobs:
+                continue
+            if isinstance(result, NonFiniteLoss) and len(jobs) > 1:
+                again.append(job)  # kernels that mask by 0 let a neighbour's NaN through
+            else:
                 self._guard(job, partial(job.after_step, result, seconds))
+        self._step_alone(again)
 
-    def _step_alone(self, jobs: Sequence[TrainingJob], error: Exception) -> None:
+    def _step_alone(self, jobs: Sequence[TrainingJob]) -> None:
         """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
-        if len(jobs) == 1:
-            self._guard(jobs[0], partial(_raise, error))
-            return
-        log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=error)
         for job in jobs:
             if job in self.jobs:
                 self._take_a_step([job])
@@ -180,6 +195,15 @@ class Cohort:
             self.jobs.remove(job)
             job.close()
             self._job_left()
+
+
+def _let_go_of_the_round(error: BaseException) -> None:
+    """Its traceback keeps what the round had computed, which may be all the memory there is."""
+    told: BaseException | None = error
+    while told is not None and told.__traceback__ is not None:
+        traceback.clear_frames(told.__traceback__)
+        told.__traceback__ = None  # errors may cause each other in a circle: this one is done
+        told = told.__cause__ or told.__context__
 
 
 def _raise(error: Exception) -> None:

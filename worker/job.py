@@ -1,7 +1,5 @@
 """One claimed job from its rows to its adapter: what surrounds the training steps."""
 
-import hashlib
-import json
 import shutil
 import threading
 import time
@@ -28,6 +26,7 @@ from worker.data.render import Rendered
 from worker.engine.adapters import adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
+from worker.fingerprint import fingerprint
 from worker.job_metrics import JobMetrics
 from worker.publish import describe_dataset, publish, write_adapter_folder
 from worker.reporter import Reporter
@@ -117,15 +116,8 @@ class TrainingJob:
         assert self._reading is not None
         training, validation = self._reading.result()
         member = self._crew.join(self._name, self.spec, training.rows)
-        self._fingerprint = self._make_fingerprint()
-        latest = restore_checkpoint(
-            member,
-            self.reporter,
-            self._sessions,
-            self._store,
-            self._folder / "resume",
-            self._fingerprint,
-        )
+        self._fingerprint = fingerprint(self._row.spec, self._base, training.rows)
+        latest = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
         self._crew.share_state(member)
         self._metrics = JobMetrics(
             self._crew,
@@ -135,7 +127,8 @@ class TrainingJob:
             self.spec.training.eval_steps,
             latest,
         )
-        self._saved = latest
+        self._saved = self._metrics.state
+        self._trial_step = max(member.step, self.lease.trial_step or 0)
         self._checkpoint_at = time.monotonic()
         self._member = member
         self._metrics.progress("training")
@@ -147,16 +140,20 @@ class TrainingJob:
         self._metrics.step(result, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation."""
-        self._metrics.validate(abandon)
-        if self._metrics.complete and self._checkpoint_is_due():
-            self.save_checkpoint()
-            drop_old_checkpoints(self._sessions, self._store, self.reporter)
+        """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation.
 
-    def save_checkpoint(self) -> None:
-        """Commit the present state, unless it is committed or there is none yet. Raises LeaseLost."""
-        if self._member is None or self._metrics.latest == self._saved:
-            return
+        A suspect that has stood its trial saves that before all else: its neighbours wait for it.
+        """
+        if self.alone and self.member.step > self._trial_step:
+            self.save_checkpoint()
+        self._metrics.validate(abandon)
+        if self._metrics.complete and self._checkpoint_is_due() and self.save_checkpoint():
+            drop_old_checkpoints(self.reporter, self._store)
+
+    def save_checkpoint(self) -> bool:
+        """Commit the present state. False where it is committed, or there is none yet. Raises LeaseLost."""
+        if self._member is None or self._metrics.state == self._saved:
+            return False
         self._metrics.progress("saving a checkpoint")
         folder = self._folder / f"step-{self._member.step}"
         save_checkpoint(
@@ -164,9 +161,10 @@ class TrainingJob:
         )
         shutil.rmtree(folder)
         self.alone = False  # what it has brought so far, no trainer was lost through
-        self._saved = self._metrics.latest
+        self._saved = self._metrics.state
         self._checkpoint_at = time.monotonic()
         self._metrics.progress("training")
+        return True
 
     def publish(self) -> None:
         """Upload the adapter and end the job with success. Raises LeaseLost."""
@@ -175,7 +173,7 @@ class TrainingJob:
         training = self._summary()
         dataset = describe_dataset(*self._files)
         write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
-        publish(folder, self._row, self.reporter, self._sessions, self._store, training)
+        publish(folder, self._row, self.reporter, self._store, training)
 
     def pause(self) -> bool:
         """Save a checkpoint and pause. False where the request was taken back. Raises LeaseLost."""
@@ -237,12 +235,6 @@ class TrainingJob:
     def _rendered(self, file: File, param: str) -> Rendered:
         max_length = self.spec.training.max_length or self._base.entry.max_length
         return read_file(file, param, max_length, self._base, self._store, self.reporter, self._closed.is_set)
-
-    def _make_fingerprint(self) -> str:
-        """What a checkpoint must agree with to be continued."""
-        training_file, _ = self._files
-        parts = [self._row.spec, training_file.sha256, self._base.published_sha256]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _checkpoint_is_due(self) -> bool:
         age = time.monotonic() - self._checkpoint_at

@@ -21,8 +21,9 @@ RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
 class JobMetrics:
     """Measures one job and reports it. `latest` are the last step's metrics, {} before the first.
 
-    Where they still lack the validation that is due, they are not reported yet, and go into a checkpoint as
-    they are: whoever resumes from it makes the validation first, of the same state.
+    They are `complete` once the validation that is due, if any, has been made; until then they are not
+    reported, and go into a checkpoint as they are: whoever resumes from it makes the validation first, of the
+    same state.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class JobMetrics:
     ) -> None:
         """`latest` is what the checkpoint that the job goes on from was made with."""
         self.latest = latest
+        self.complete = not latest or "valid_loss" in latest  # so a checkpoint tells
         self.trained_tokens = member.trained_tokens
         self._crew = crew
         self._member = member
@@ -63,13 +65,14 @@ class JobMetrics:
             grad_norm=result.gradient_norm,
             tokens_per_second=rate,
         )
+        self.complete = False
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing is due: the last step, if any, has been validated and reported."""
-        return not self.latest or "valid_loss" in self.latest
+    def state(self) -> tuple[int, bool]:
+        """What tells whether a checkpoint has all that there is."""
+        return self._member.step, self.complete
 
     def validate(self, abandon: Callable[[], bool]) -> None:
         """Evaluate what is due and report the step. Where `abandon` ends it, it stays due."""
@@ -120,6 +123,7 @@ class JobMetrics:
             full_valid_mean_token_accuracy=full.accuracy if full else None,
         )
         self.latest = {**self.latest, **validation}
+        self.complete = True
         self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
 
     def _message(self) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 import psutil
 
 from core.settings import Settings
+from worker import stop_times
 
 # glibc gives large blocks back to the system and faults them in again at every step; keeping them, in one
 # arena for all threads, nearly doubles the speed on a CPU. oneDNN keeps code and buffers for every shape that
@@ -26,8 +27,6 @@ TRAINER_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-# Of torchrun, from an order to stop until it kills: more than the processes themselves take at most
-GROUP_STOP_SECONDS = 55
 
 
 def start_trainer(settings: Settings, owner: str, line: socket.socket) -> subprocess.Popen[bytes]:
@@ -82,5 +81,5 @@ def _group_environment(settings: Settings) -> dict[str, str]:
     threads = max(1, (os.cpu_count() or 1) * settings.nodes // settings.devices)
     return {
         "OMP_NUM_THREADS": str(threads),  # torchrun's own choice is 1
-        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GROUP_STOP_SECONDS),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(stop_times.GROUP),
     }

@@ -7,12 +7,13 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from core import lifecycle
 from core.artifacts import Artifact, publish_folder
@@ -77,7 +78,6 @@ def publish(
     folder: Path,
     job: Job,
     reporter: Reporter,
-    sessions: sessionmaker[Session],
     store: ObjectStore,
     training: dict[str, Any],
 ) -> None:
@@ -86,8 +86,7 @@ def publish(
     prefix = adapter_prefix(lease.job_id, lease.fence)
     files = publish_folder(store, folder, prefix)
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
-    reporter.flush()  # the last steps' metrics belong into the result file
-    table = _result_table(sessions, job.id)
+    table = reporter.commit(partial(_result_table, job.id))  # with the last steps' metrics, still pending
     store.put_bytes(file_key(result_id), table)
 
     def commit(session: Session) -> None:
@@ -118,9 +117,8 @@ def library_versions(quantised: bool) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _result_table(sessions: sessionmaker[Session], job_id: str) -> bytes:
-    with sessions() as session:
-        rows = session.scalars(select(Metric.data).where(Metric.job_id == job_id).order_by(Metric.step)).all()
+def _result_table(job_id: str, session: Session) -> bytes:
+    rows = session.scalars(select(Metric.data).where(Metric.job_id == job_id).order_by(Metric.step)).all()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(RESULT_COLUMNS)

@@ -109,10 +109,6 @@ class Reporter:
                 log.warning("database_unreachable", job=self.lease.job_id, error=str(error.orig))
                 time.sleep(RETRY_SECONDS)
 
-    def flush(self) -> None:
-        """Write what is pending, now. Raises LeaseLost."""
-        self.commit(_nothing)
-
     def close(self) -> None:
         """Stop renewing. What is pending is dropped: `commit` has written what mattered."""
         self._closing.set()

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import idempotency, lifecycle, queue
 from core.ids import new_id
 from core.settings import Settings
+from worker import stop_times
 from worker.launch import kill_trainer, start_trainer
 
-STOP_SECONDS = 60  # for the trainer to write a checkpoint and give its jobs back
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
 DEVICE_BROKEN = 75  # a trainer's exit status: its device needs another process
@@ -57,14 +57,18 @@ class Supervisor:
             log.info("trainer_not_listening", owner=self._owner)
 
     def stop(self) -> None:
-        """Let the trainer write a checkpoint and give its jobs back, then kill what is left of its group."""
+        """Let the trainer write checkpoints and give its jobs back, then kill what is left of its group.
+
+        Jobs that it did not give back in time, or died with, are released: the operator's stop is not theirs.
+        """
         self._stopping.set()
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
-        self._thread.join(STOP_SECONDS)
-        if process is not None:
-            kill_trainer(process, self._owner)
+        self._thread.join(stop_times.SUPERVISOR)
+        if self._process is not None:
+            kill_trainer(self._process, self._owner)
+        self._release()
 
     def _run(self) -> None:
         delay = 0.0
@@ -119,7 +123,7 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
-                waiting = self._waiting_base_models(session)
+                waiting = self._jobs_wait(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
                 idempotency.forget_old_records(session)
         except SQLAlchemyError as error:
@@ -132,17 +136,15 @@ class Supervisor:
             return
         self._idle_since = self._idle_since or time.monotonic()
         if time.monotonic() - self._idle_since > STUCK_SECONDS:
-            log.error("trainer_stuck", owner=self._owner, waiting=waiting)
+            log.error("trainer_stuck", owner=self._owner)
             kill_trainer(process, self._owner)
         else:
             self.wake()
 
-    def _waiting_base_models(self, session: Session) -> list[str]:
-        """Of the jobs that this trainer could claim."""
+    def _jobs_wait(self, session: Session) -> bool:
+        """Whether there are some that this trainer could claim."""
         settings = self._settings
-        if not settings.claims_jobs:
-            return []
-        return queue.waiting_base_models(session, settings.project_jobs, settings.devices)
+        return settings.claims_jobs and queue.jobs_wait(session, settings.project_jobs, settings.devices)
 
     def _says_that_it_waits(self) -> bool:
         """Whether the trainer has said so since the last time: it is not stuck, its surroundings are away."""
@@ -159,6 +161,16 @@ class Supervisor:
                 lifecycle.lose_runs_of(session, self._owner, reason, self._settings.max_lost_attempts)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
+
+    def _release(self) -> None:
+        try:
+            with self._sessions.begin() as session:
+                released = lifecycle.release_runs_of(session, self._owner, "The worker was stopped")
+        except SQLAlchemyError as error:
+            log.warning("release_failed", error=str(error))
+            return
+        if released:
+            log.warning("trainer_stopped_late", owner=self._owner, jobs=released)
 
 
 def name_death(code: int) -> str:

@@ -8,6 +8,6 @@ from worker.supervisor import Supervisor
 
 def register_tasks(app: Celery, supervisor: Supervisor) -> None:
     @app.task(name=TASK, ignore_result=True)
-    def train(_base_model: str) -> None:
-        """Jobs on this base model may wait; the database says which."""
+    def train() -> None:
+        """Jobs may wait; the database says which."""
         supervisor.wake()

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from math import inf
+from queue import SimpleQueue
 
 import structlog
 import torch
@@ -32,7 +33,7 @@ from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from core.suspects import is_suspect
-from worker.cleanup import remove_resume_checkpoints
+from worker import stop_times
 from worker.cohort import Cohort
 from worker.crew import Crew
 from worker.engine.base_model import choose_device
@@ -44,7 +45,6 @@ from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import Surroundings
 
 HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
-STOP_SECONDS = 50  # from the order to stop to the process's end, whatever hangs
 
 log = structlog.get_logger()
 
@@ -79,7 +79,7 @@ class Trainer:
         self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         self._bell = threading.Event()
         self._surroundings = Surroundings(self._store, settings.sweep_seconds)
-        self._cohort = Cohort(crew, self._surroundings, job_left=self._job_left)
+        self._cohort = Cohort(crew, self._surroundings, job_left=self._bell.set)
         self._looked_at = 0.0
         # One job's rows at a time: rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -162,11 +162,6 @@ class Trainer:
             return False
         return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
 
-    def _job_left(self) -> None:
-        self._bell.set()  # there is room for another
-        if not self._crew.stopping:
-            remove_resume_checkpoints(self._sessions, self._store)
-
     def _start_reading(self, job: TrainingJob) -> None:
         """With the base model loaded, which takes a while where it is not the resident one."""
         base = self._crew.load(job.spec)
@@ -199,11 +194,12 @@ def _serve(settings: Settings, slot: ModelSlot, crew: Crew) -> None:
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         trainer = Trainer(settings, sys.argv[1], slot, crew, partial(_say_that_it_waits, line))
 
-    def stop(*_: object) -> None:
+    def stop() -> None:
         (trainer or crew).stop()
-        threading.Thread(target=_exit_late, daemon=True).start()
+        time.sleep(stop_times.TRAINER)
+        os._exit(1)
 
-    signal.signal(signal.SIGTERM, stop)
+    _at_signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
     if not number_on_machine():  # the others on this machine have the same standard input
         wake = trainer.wake if trainer else lambda: None
@@ -227,9 +223,16 @@ def _say_that_it_waits(line: socket.socket) -> None:
         line.send(b"waiting\n", socket.MSG_DONTWAIT)
 
 
-def _exit_late() -> None:
-    time.sleep(STOP_SECONDS)
-    os._exit(1)
+def _at_signal(number: signal.Signals, action: Callable[[], None]) -> None:
+    """In a thread of its own: a handler interrupts the main one, and what that holds, `action` may need."""
+    came: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt anything
+
+    def wait() -> None:
+        came.get()
+        action()
+
+    threading.Thread(target=wait, daemon=True).start()
+    signal.signal(number, lambda *_: came.put(None))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def create_job(
 
     job = JobObject.model_validate(once(session, attempt, body.model_dump_json(), create))
     # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
-    after_response.add_task(doorbell.wake, job.model, job.training.devices)
+    after_response.add_task(doorbell.wake, job.training.devices)
     return job
 
 
@@ -140,7 +140,7 @@ def resume_job(
     row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
     check_queue(session, caller.project_id, caller.quotas.queued_jobs)
     audit.record(session, caller, "job.resumed", row.job.id)
-    after_response.add_task(doorbell.wake, row.job.base_model, row.job.devices)
+    after_response.add_task(doorbell.wake, row.job.devices)
     return JobObject.of(row, settings.lease_seconds)
 
 

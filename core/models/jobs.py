@@ -29,7 +29,7 @@ class Job(Base):
         ),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
-        Index("ix_jobs_queue", "devices", "base_model", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
@@ -70,12 +70,16 @@ class Run(Base):
         CheckConstraint(one_of("outcome", RUN_OUTCOMES), name="outcome"),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="an_ended_run_has_an_outcome"),
         Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("ix_runs_owner", "owner"),
         Index("ix_runs_open_expires_at", "expires_at", postgresql_where=text("ended_at IS NULL")),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
+    alone: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="Whether it was claimed to compute alone: see core/suspects.py"
+    )
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
     pause_requested_at: Mapped[datetime | None] = mapped_column(doc="The trainer reads it as it renews")

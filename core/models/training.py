@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Identity, Index, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -43,6 +52,7 @@ class Checkpoint(Base):
     __table_args__ = (
         UniqueConstraint("job_id", "step"),
         ForeignKeyConstraint(["job_id", "fence"], ["runs.job_id", "runs.fence"]),
+        Index("ix_checkpoints_for_resume", "job_id", postgresql_where=text("NOT ends_epoch")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -68,6 +78,6 @@ class Adapter(Base):
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
     training: Mapped[dict[str, Any]] = mapped_column(
-        doc="How it was trained: losses, steps, seconds, versions"
+        doc="How it was trained: base revision, type, path, steps, tokens, last losses, target modules"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -175,7 +175,7 @@ def test_a_cancelled_job_stops_at_once_publishes_nothing_and_frees_the_trainer(s
     assert stack.store.list(f"adapters/{job_id}/") == []
 
 
-def test_a_damaged_checkpoint_is_refused_for_the_one_before_it(
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     stack: Stack, tmp_path: Path, undisturbed_weights: bytes
 ) -> None:
     first = stack.start_worker(checkpoint_seconds="1000")
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_refused_for_the_one_before_it(
     stack.start_worker()
     folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
     events = stack.events(job_id)
-    assert any(f"Checkpoint at step {newest.step} is refused: optimizer" in message for message in events)
+    assert any(f"Checkpoint at step {newest.step} is passed over: optimizer" in each for each in events)
     assert any("Resumed from the checkpoint" in message for message in events)
     assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
 

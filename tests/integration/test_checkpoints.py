@@ -4,13 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from core import lifecycle
 from core.lifecycle import Lease
@@ -19,7 +22,8 @@ from core.storage import ObjectStore
 from tests.fixtures.api import Api, Tenant
 from worker.checkpoint import STATE_NAME, drop_old_checkpoints, restore_checkpoint, save_checkpoint
 from worker.engine.adapters import WEIGHTS_NAME
-from worker.reporter import Reporter
+from worker.publish import _result_table
+from worker.reporter import Reporter, StepMetrics
 
 HERE, ELSEWHERE = "the fingerprint here", "the fingerprint on a worker with another base model"
 
@@ -73,15 +77,12 @@ class Run:
     def restore(self) -> tuple[int, float]:
         """Step and value that the run goes on from; zeros where it begins."""
         member = SmallMember(Weights())
-        folder = self.folder / f"{self.lease.fence}-resume"
-        restore_checkpoint(
-            cast(Any, member), self.reporter, self.api.sessions, self.api.store, folder, self.fingerprint
-        )
-        self.reporter.flush()
+        restore_checkpoint(cast(Any, member), self.reporter, self.api.store, self.folder, self.fingerprint)
+        self.reporter.commit(lambda _: None)  # its events
         return member.step, member.adapter.value
 
     def drop_old(self, store: ObjectStore | None = None) -> None:
-        drop_old_checkpoints(self.api.sessions, store or self.api.store, self.reporter)
+        drop_old_checkpoints(self.reporter, store or self.api.store)
 
     def steps(self) -> list[int]:
         with self.api.sessions() as session:
@@ -114,8 +115,10 @@ def test_a_run_goes_on_from_the_newest_one(api: Api, job_id: str, tmp_path: Path
     with run_of(api, job_id, tmp_path) as run:
         run.save(1, 0.1)
         run.save(2, 0.2)
+    saved = set(tmp_path.iterdir())
     with run_of(api, job_id, tmp_path) as run:
         assert run.restore() == (2, pytest.approx(0.2))
+    assert set(tmp_path.iterdir()) == saved, "what was fetched takes room while the job trains"
 
 
 def test_a_foreign_one_is_passed_over_with_an_event_and_kept_for_its_own_worker(
@@ -132,7 +135,7 @@ def test_a_foreign_one_is_passed_over_with_an_event_and_kept_for_its_own_worker(
         assert run.restore() == (5, pytest.approx(0.5))
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_starts_over_and_says_so(
+def test_a_run_whose_checkpoints_are_all_damaged_starts_over_says_so_and_keeps_them(
     api: Api, job_id: str, tmp_path: Path
 ) -> None:
     with run_of(api, job_id, tmp_path) as run:
@@ -144,10 +147,10 @@ def test_a_run_whose_checkpoints_are_all_damaged_starts_over_and_says_so(
                 api.store.put_bytes(prefix + name, b"damaged")
     with run_of(api, job_id, tmp_path) as run:
         assert run.restore() == (0, 0.0)
-        assert run.steps() == []
+        assert run.steps() == [1, 2], "a worker with another store may read them"
     told = messages_of(api, job_id)
     for step in (1, 2):
-        assert any(f"Checkpoint at step {step} is refused" in message for message in told)
+        assert any(f"Checkpoint at step {step} is passed over: " in message for message in told)
     assert told.count("No checkpoint can be used: the job starts over at step 0") == 1
 
 
@@ -181,3 +184,46 @@ def test_a_store_that_is_away_when_old_ones_are_removed_costs_nothing(
             run.save(step, 0.1)
         run.drop_old(away)
         assert run.restore() == (3, pytest.approx(0.1))
+
+
+@contextmanager
+def broken_once(api: Api, reading: str) -> Iterator[list[str]]:
+    """The database's connection breaks at the first statement that begins so; tells which did."""
+    engine = api.sessions.kw["bind"]
+    broke: list[str] = []
+
+    def break_down(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(reading) and not broke:
+            broke.append(statement)
+            raise OperationalError(statement, None, psycopg.OperationalError("the connection is lost"))
+
+    event.listen(engine, "before_cursor_execute", break_down)
+    try:
+        yield broke
+    finally:
+        event.remove(engine, "before_cursor_execute", break_down)
+
+
+def test_a_database_that_breaks_while_checkpoints_are_looked_up_costs_nothing(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        for step in (1, 2, 3):
+            run.save(step, 0.1)
+        with broken_once(api, "SELECT checkpoints.id") as broke:
+            run.drop_old()
+        assert (run.steps(), len(broke)) == ([2, 3], 1)
+        with broken_once(api, "SELECT checkpoints.id") as broke:
+            assert run.restore() == (3, pytest.approx(0.1))
+        assert len(broke) == 1
+
+
+def test_a_database_that_breaks_while_the_result_file_is_made_costs_nothing(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.reporter.metrics(StepMetrics(1, {"step": 1, "train_loss": 0.5}), "Step 1")
+        with broken_once(api, "SELECT metrics.data") as broke:
+            table = run.reporter.commit(partial(_result_table, job_id))
+        assert len(broke) == 1
+        assert b"1,0.5" in table

@@ -3,17 +3,23 @@
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from sqlalchemy import select
 
 from core.lifecycle import Lease
 from core.models import Checkpoint
 from core.storage import ObjectStore, checkpoint_prefix
-from tests.fixtures.api import Api, Tenant
+from tests.fixtures.api import Api, Tenant, wait_for
 from worker.cleanup import remove_resume_checkpoints
+from worker.janitor import Janitor
 
 
 @pytest.fixture
 def lease(api: Api, alice: Tenant) -> Lease:
+    return lease_with_checkpoints(api, alice)
+
+
+def lease_with_checkpoints(api: Api, alice: Tenant) -> Lease:
     """Of a job with checkpoints at steps 1 to 4, every second one an epoch's, and with an orphan's bytes."""
     lease = api.claim(alice.create_job()["id"])
     for step in range(1, 5):
@@ -67,3 +73,33 @@ def test_what_a_store_that_is_away_keeps_is_removed_the_next_time(
     assert steps(api, lease) == [1, 2, 3, 4]
     remove_resume_checkpoints(api.sessions, api.store)
     assert steps(api, lease) == [2, 4]
+
+
+def test_a_job_whose_objects_the_store_refuses_to_delete_keeps_no_other_from_being_cleaned(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = [lease_with_checkpoints(api, alice) for _ in range(3)]
+    for lease in leases:
+        alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+    refused = sorted(leases, key=lambda lease: lease.job_id)[1]
+    delete = api.store.delete
+
+    def refuse(key: str) -> None:
+        if refused.job_id in key:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+        delete(key)
+
+    monkeypatch.setattr(api.store, "delete", refuse)
+    remove_resume_checkpoints(api.sessions, api.store)
+    left = [steps(api, lease) for lease in leases if lease is not refused]
+    assert (left, steps(api, refused)) == ([[2, 4], [2, 4]], [1, 2, 3, 4])
+
+
+def test_the_janitor_cleans_until_it_is_stopped(api: Api, alice: Tenant, lease: Lease) -> None:
+    janitor = Janitor(api.sessions, api.store, 0.05)
+    janitor.start()
+    alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+    wait_for(lambda: steps(api, lease) == [2, 4])
+    janitor.stop()
+    janitor._thread.join(10)
+    assert not janitor._thread.is_alive()

@@ -144,8 +144,8 @@ def test_a_worker_claims_jobs_of_its_device_class_and_no_other(sessions: session
     assert claim(sessions).job_id == on_one
     assert try_to_claim(sessions) is None
     with sessions() as session:
-        assert queue.waiting_base_models(session, None) == []
-        assert queue.waiting_base_models(session, None, devices=2) == ["base"]
+        assert not queue.jobs_wait(session, None)
+        assert queue.jobs_wait(session, None, devices=2)
     assert claim(sessions, devices=2).job_id == on_two
 
 
@@ -158,8 +158,8 @@ def test_a_project_at_its_cap_waits_and_others_do_not(sessions: sessionmaker[Ses
     assert claim(sessions, project_jobs=1).job_id == other
     assert try_to_claim(sessions, project_jobs=1) is None
     with sessions() as session:
-        assert queue.waiting_base_models(session, project_jobs=1) == []
-        assert queue.waiting_base_models(session, project_jobs=2) == ["base"]
+        assert not queue.jobs_wait(session, project_jobs=1)
+        assert queue.jobs_wait(session, project_jobs=2)
     finish(sessions, lease)
     assert claim(sessions, project_jobs=1).job_id == second
 
@@ -348,18 +348,32 @@ def test_a_trainer_lost_with_several_jobs_fails_none_and_each_is_claimed_to_be_a
     assert not claim(sessions).alone
 
 
+def test_a_suspect_has_to_get_past_the_step_that_its_lost_run_had_made(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id, owner = submit(sessions), new_id("trainer-")
+    lease = claim(sessions, owner)
+    assert lease.trial_step is None
+    with sessions.begin() as session:
+        lifecycle.renew(session, lease, Progress("training", step=7))
+    lose_all_of(sessions, owner)
+    again = claim(sessions)
+    assert (again.job_id, again.alone, again.trial_step) == (job_id, True, 7)
+
+
 @pytest.mark.parametrize("found", ["by its supervisor", "by another's sweep"])
 def test_a_trainer_lost_with_a_suspect_is_held_against_it_alone(
     sessions: sessionmaker[Session], found: str
 ) -> None:
     innocent, guilty = submit(sessions), submit(sessions)
-    claim(sessions)
-    claim(sessions)
-    lose_all_of(sessions, "a trainer", limit=2)
-    writes(sessions, claim(sessions))["checkpoint"]()
-    assert claim(sessions).alone
+    before, owner = new_id("trainer-"), new_id("trainer-")
+    claim(sessions, before)
+    claim(sessions, before)
+    lose_all_of(sessions, before, limit=2)
+    writes(sessions, claim(sessions, owner))["checkpoint"]()
+    assert claim(sessions, owner).alone
     if found == "by its supervisor":
-        lose_all_of(sessions, "a trainer", limit=2)
+        lose_all_of(sessions, owner, limit=2)
     else:
         with sessions.begin() as session:
             session.execute(update(Run).values(expires_at=func.now() - timedelta(seconds=1)))
@@ -367,6 +381,45 @@ def test_a_trainer_lost_with_a_suspect_is_held_against_it_alone(
     assert job_of(sessions, guilty).status == "failed"
     assert (job_of(sessions, innocent).status, job_of(sessions, innocent).lost_attempts) == ("queued", 0)
     assert not claim(sessions).alone
+
+
+def let_go_of_the_lease(sessions: sessionmaker[Session], lease: Lease) -> None:
+    """It runs out before those of the same trainer's other jobs, and a sweep finds it alone."""
+    with sessions.begin() as session:
+        past = func.now() - timedelta(seconds=1)
+        run = (Run.job_id == lease.job_id) & (Run.fence == lease.fence)
+        session.execute(update(Run).where(run).values(expires_at=past))
+        assert lifecycle.lose_expired_runs(session, 1) == [lease.job_id]
+
+
+def test_a_trainer_whose_leases_run_out_one_by_one_fails_nobody_for_having_been_the_last(
+    sessions: sessionmaker[Session],
+) -> None:
+    owner = new_id("trainer-")
+    jobs = [submit(sessions) for _ in range(3)]
+    for lease in [claim(sessions, owner) for _ in jobs]:
+        let_go_of_the_lease(sessions, lease)
+    assert [job_of(sessions, job_id).status for job_id in jobs] == ["queued"] * 3
+
+
+@pytest.mark.parametrize("first", ["the suspect's", "its neighbour's"])
+def test_a_suspect_is_to_blame_and_its_neighbour_is_not_whichever_lease_runs_out_first(
+    sessions: sessionmaker[Session], first: str
+) -> None:
+    submit(sessions)
+    claim(sessions, "the trainer before")
+    lose_all_of(sessions, "the trainer before")
+    owner = new_id("trainer-")
+    suspect = claim(sessions, owner)
+    submit(sessions)
+    neighbour = claim(sessions, owner)
+    assert (suspect.alone, neighbour.alone) == (True, False)
+    in_order = [suspect, neighbour] if first == "the suspect's" else [neighbour, suspect]
+    for lease in in_order:
+        let_go_of_the_lease(sessions, lease)
+    assert job_of(sessions, suspect.job_id).status == "failed"
+    spared = job_of(sessions, neighbour.job_id)
+    assert (spared.status, spared.lost_attempts) == ("queued", 0)
 
 
 def test_a_job_that_a_living_trainer_gives_back_counts_but_is_no_suspect(

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from core import lifecycle
+from core.models import Job, Run
 from tests.fixtures.api import Api, Tenant, wait_for
+from worker import stop_times
 from worker import supervisor as module
 from worker.supervisor import Supervisor
 
@@ -43,7 +46,7 @@ exec cat
 
 
 @contextmanager
-def supervised(api: Api, program: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def supervised(api: Api, program: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     """The script in the trainer's place, before a job that it does not take."""
     program.write_text(script.format(lives=program.with_name("lives")))
     program.chmod(0o700)
@@ -52,7 +55,7 @@ def supervised(api: Api, program: Path, script: str, monkeypatch: pytest.MonkeyP
     supervisor = Supervisor(api.settings.model_copy(update={"sweep_seconds": 0.1}), api.sessions)
     supervisor.start()
     try:
-        yield
+        yield supervisor
     finally:
         supervisor.stop()
 
@@ -71,6 +74,36 @@ def test_a_trainer_is_stuck_unless_it_says_that_it_waits(
             wait_for(lambda: lives.exists() and len(lives.read_text().split()) >= (2 if stuck else 30), 30)
         killed = [entry for entry in logs if entry["event"] == "trainer_stuck"]
     assert bool(killed) == stuck
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+TRAINER_THAT_WILL_NOT_STOP = """#!/bin/sh
+trap '' TERM
+touch "{lives}"
+while :; do sleep 0.1; done
+"""
+TRAINER_THAT_DIES_OF_ITS_STOP = """#!/bin/sh
+trap 'exit 1' TERM
+touch "{lives}"
+while :; do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize(
+    "script", [TRAINER_THAT_WILL_NOT_STOP, TRAINER_THAT_DIES_OF_ITS_STOP], ids=["will not", "dies"]
+)
+def test_what_a_stopped_trainer_did_not_give_back_is_released_without_blame(
+    api: Api, alice: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    job_id = alice.create_job()["id"]
+    monkeypatch.setattr(stop_times, "SUPERVISOR", 1)
+    with supervised(api, tmp_path / "python", script, monkeypatch) as supervisor:
+        wait_for((tmp_path / "lives").exists)
+        with api.sessions.begin() as session:
+            assert lifecycle.claim(session, supervisor._owner, 60)
+    with api.sessions() as session:
+        job, run = session.get_one(Job, job_id), session.get_one(Run, (job_id, 1))
+    assert (job.status, job.lost_attempts, run.outcome) == ("queued", 0, "released")
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 

@@ -1,6 +1,7 @@
 """The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
 
 import errno
+import signal
 import socket
 import sys
 import tempfile
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from core import lifecycle
 from core.embedded import EmbeddedServers
-from core.models import Job
+from core.lifecycle import Progress
+from core.models import Checkpoint, Job
 from core.settings import Settings
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.stack import job_api_on
@@ -22,7 +26,7 @@ from tests.fixtures.tiny import TINY, write_catalog, write_model
 from worker.crew import Crew
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
-from worker.trainer import Trainer, _listen, _say_that_it_waits
+from worker.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
 
 
 def new_trainer(settings: Settings) -> Trainer:
@@ -59,19 +63,6 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 
-def test_a_trainer_that_stops_spends_no_time_on_what_ended_jobs_left(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removals: list[object] = []
-    monkeypatch.setattr("worker.trainer.remove_resume_checkpoints", lambda *_: removals.append(1))
-    trainer = new_trainer(api.settings)
-    trainer._job_left()
-    assert len(removals) == 1
-    trainer.stop()
-    trainer._job_left()
-    assert len(removals) == 1
-
-
 def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -84,6 +75,18 @@ def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
         heard: list[str] = []
         _listen(lambda: heard.append("wake"), lambda: heard.append("stop"))
     assert heard[-1] == "stop"
+
+
+def test_a_signal_is_met_wherever_it_interrupts_the_main_thread() -> None:
+    """Even where that holds the very lock that the order to stop needs, as while it waits for its bell."""
+    bell, before = threading.Event(), signal.getsignal(signal.SIGUSR1)
+    _at_signal(signal.SIGUSR1, bell.set)
+    try:
+        with bell._cond:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert bell.wait(10)
 
 
 def test_a_hub_that_is_away_fails_no_job(
@@ -117,3 +120,24 @@ def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_no
         messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
         assert any("disk failed (Read-only file system)" in message for message in messages)
         tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
+) -> None:
+    """Its neighbours hold still until then."""
+    write_model(tmp_path / "model")
+    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+        tenant = api.tenant()
+        hyperparameters = {"n_epochs": 1, "batch_size": 1}
+        job_id = tenant.create_job(model=TINY, hyperparameters=hyperparameters)["id"]
+        lease = api.claim(job_id)
+        with api.sessions.begin() as session:
+            lifecycle.renew(session, lease, Progress("training", step=2))
+            lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
+        with running(api):
+            wait_for(lambda: job_of(api, job_id).status == "succeeded", 120)
+        with api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == job_id)
+            assert sorted(session.scalars(query)) == [3, 12]

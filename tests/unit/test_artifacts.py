@@ -6,15 +6,19 @@ from typing import Any, cast
 
 import pytest
 
-from core.artifacts import publish_folder
+from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
 from core.errors import OutsideFault
 
 
 class DamagingStore:
-    """Keeps what it is sent, but for the first `damages` uploads, of which it keeps half."""
+    """Keeps what it is sent, but for the first `damages` uploads, of which it keeps half.
+
+    Of each object it gives half at the first `slips` reads.
+    """
 
     def __init__(self, damages: int) -> None:
         self.objects: dict[str, bytes] = {}
+        self.slips = 0
         self._damages = damages
 
     def put_file(self, key: str, path: Path) -> None:
@@ -23,7 +27,9 @@ class DamagingStore:
         self._damages -= 1
 
     def read(self, key: str) -> Iterator[bytes]:
-        yield self.objects[key]
+        content = self.objects[key]
+        yield content[: len(content) // 2] if self.slips > 0 else content
+        self.slips -= 1
 
 
 @pytest.fixture
@@ -42,3 +48,15 @@ def test_a_file_that_was_damaged_on_its_way_is_sent_again(folder: Path) -> None:
 def test_a_store_that_damages_a_file_twice_is_at_fault_and_not_the_job(folder: Path) -> None:
     with pytest.raises(OutsideFault, match="did not keep what was sent: config"):
         publish_folder(cast(Any, DamagingStore(damages=2)), folder, "a/")
+
+
+def test_a_file_that_was_damaged_once_as_it_was_read_is_read_again(folder: Path, tmp_path: Path) -> None:
+    store = DamagingStore(damages=0)
+    files = publish_folder(cast(Any, store), folder, "a/")
+    store.slips = 1
+    fetch_folder(cast(Any, store), "a/", files, tmp_path / "fetched")
+    assert (tmp_path / "fetched" / "weights").read_bytes() == b"weights"
+    assert (tmp_path / "fetched" / "config").read_bytes() == b"config"
+    store.slips = 2
+    with pytest.raises(DamagedArtifact, match="config"):
+        fetch_folder(cast(Any, store), "a/", files, tmp_path / "fetched")

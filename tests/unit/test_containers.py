@@ -12,7 +12,7 @@ import yaml
 
 from cli.main import app
 from core.settings import SERVER_FIELDS, Settings
-from worker.supervisor import STOP_SECONDS
+from worker import stop_times
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
@@ -173,4 +173,4 @@ def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:
     worker = OURS["worker"]
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert "gpu" in device["capabilities"]
-    assert int(worker["stop_grace_period"].removesuffix("s")) > STOP_SECONDS
+    assert int(worker["stop_grace_period"].removesuffix("s")) > stop_times.WORKER

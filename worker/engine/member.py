@@ -31,6 +31,10 @@ class StepResult:
     gradient_norm: float
 
 
+class NonFiniteLoss(JobError):
+    """A step's loss or gradient is not finite. Beside others, that need not be this job's doing."""
+
+
 class Member:
     """Trains one adapter; nothing in it depends on which other jobs share the rounds.
 
@@ -88,12 +92,16 @@ class Member:
         return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
-        """Clip the gathered gradient, update, advance. Raises JobError before the update where not finite."""
+        """Clip the gathered gradient, update, advance.
+
+        Raises NonFiniteLoss before the update; the same step can be made again.
+        """
         gradient = self.adapter.parameters.gradient
         norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
+            self.forget_gradient()
             lines = ", ".join(str(row.line) for row in rows)
-            raise JobError(
+            raise NonFiniteLoss(
                 "non_finite_loss",
                 f"Step {self.step + 1}: loss {loss}, gradient norm {norm}, on the rows of lines {lines}. "
                 "A lower learning rate or max_grad_norm often helps; else look at these rows.",

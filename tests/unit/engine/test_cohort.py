@@ -1,6 +1,8 @@
 """A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +20,7 @@ from worker.data.render import Row
 from worker.engine import loop
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
-from worker.engine.member import Member
+from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
 from worker.surroundings import Surroundings
@@ -37,6 +39,7 @@ class Job:
         self.attached, self.waits_to_be_attached = True, False
         self.alone = False
         self.looks = 0
+        self.settled = 0
         self.on_give_back: Callable[[], object] = lambda: None
         self.evaluated: list[Row] = []
         self._base = base
@@ -58,6 +61,7 @@ class Job:
         self.losses.append(result.loss)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
+        self.settled += 1
         if self.evaluated:
             evaluate(self._base, self.member.adapter, self.evaluated, MAX_TOKENS, abandon=abandon)
 
@@ -165,6 +169,34 @@ def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
     assert stays.member.adapter.parameters.master.isfinite().all()
 
 
+def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour's NaN may have come through a mask: 0 times NaN is NaN."""
+    neighbour, infected = Job(base, "neighbour"), Job(base, "infected")
+    take_step = infected.member.take_step
+
+    def round_that_infects(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        def step(rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
+            if len(members) > 1:
+                infected.member.adapter.parameters.gradient.fill_(float("nan"))
+            return take_step(rows, loss, accuracy)
+
+        monkeypatch.setattr(infected.member, "take_step", step)
+        return train_round(base, members, max_tokens, abandon)
+
+    monkeypatch.setattr(loop, "train_round", round_that_infects)
+    cohort = cohort_of(base, neighbour, infected)
+    cohort.train()
+    assert cohort.jobs == [neighbour, infected]
+    assert (neighbour.steps, infected.steps) == ([1], [1])
+    alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
+    train_round(base, [alone], MAX_TOKENS)
+    assert torch.equal(infected.member.adapter.parameters.master, alone.adapter.parameters.master)
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(torch.OutOfMemoryError(), "out_of_memory"), (RuntimeError(), "internal_error")]
 )
@@ -193,6 +225,38 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
     train_round(base, [alone], MAX_TOKENS)
     assert torch.equal(stays.member.adapter.parameters.master, alone.adapter.parameters.master)
+
+
+def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would run out of memory too: an error keeps its frames, and its cause's."""
+    computed: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+
+    def run_out() -> None:
+        activations = torch.ones(8)
+        computed.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError
+
+    def round_that_breaks(
+        base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        if len(members) == 1:
+            alive.extend(activations() is not None for activations in computed)
+            return train_round(base, members, max_tokens, abandon)
+        try:
+            run_out()
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError from error
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    gc.disable()  # what lives on in a circle would be found by chance
+    try:
+        cohort_of(base, Job(base, "one"), Job(base, "two")).train()
+    finally:
+        gc.enable()
+    assert alive == [False, False]
 
 
 @pytest.mark.parametrize("names", [["alone"], ["one", "two"]])
@@ -225,6 +289,19 @@ def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> N
     alone.alone = False  # it has made a checkpoint
     assert cohort.train()
     assert [job.member.step for job in (waits, alone)] == [1, 2]
+
+
+def test_nobody_is_published_unsettled_because_another_has_to_be_alone(base: ResidentBase) -> None:
+    """Its last step's checkpoint is not written yet."""
+    trained, alone = Job(base, "trained"), Job(base, "alone")
+    trained.member.step = trained.member.total_steps
+    alone.alone = True
+    cohort = cohort_of(base, trained, alone)
+    cohort.train()
+    assert (trained.ended, trained.settled) == ("", 0)
+    alone.alone = False
+    cohort.train()
+    assert (trained.ended, trained.settled) == ("published", 1)
 
 
 def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(

@@ -1,0 +1,20 @@
+"""What a checkpoint must agree with to be continued: all that a job's further steps follow from."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from worker.data.render import Row
+from worker.engine.base_model import ResidentBase
+
+
+def fingerprint(spec: Mapping[str, Any], base: ResidentBase, rows: Iterable[Row]) -> str:
+    """Of the rows as they were rendered: template and tokenizer may change where the dataset does not."""
+    parts = [spec, base.published_sha256, base.entry.quantization, str(base.dtype)]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for row in rows:
+        digest.update(json.dumps([row.line, len(row.tokens_L)]).encode())
+        digest.update(row.tokens_L.tobytes())
+        digest.update(row.learnt_L.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,30 @@
+"""A thread of the supervising process that removes from the object store what nobody can use any more."""
+
+import threading
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.storage import ObjectStore
+from worker.cleanup import remove_resume_checkpoints
+
+
+class Janitor:
+    """Apart from trainer and supervisor: neither a job nor a sweep waits for a store that is away."""
+
+    def __init__(self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Nobody waits for what it is at: the next one finds it again."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            remove_resume_checkpoints(self._sessions, self._store)
