@@ -16,6 +16,8 @@ from api.errors import answer_http_exception
 from api.files.endpoints import router as files
 from api.jobs.endpoints import router as jobs
 from api.models.endpoints import router as models
+from api.organization.endpoints import router as organization
+from api.rates import RequestRates
 from api.system.endpoints import router as system
 from api.validation import answer_validation_error
 from core.catalog import load_catalog
@@ -32,6 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     """
     engine = create_database(settings.server("database_url"))
     sessions = session_factory(engine)
+    rates = RequestRates(settings.server("broker_url"))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Self-hosted fine-tuning behind OpenAI's wire format",
         version=version("tunery"),
         lifespan=lifespan,
-        middleware=[Middleware(Boundary), Middleware(Authentication, sessions=sessions)],
+        middleware=[
+            Middleware(Boundary),
+            Middleware(Authentication, sessions=sessions, settings=settings, rates=rates),
+        ],
         exception_handlers={
             HTTPException: answer_http_exception,
             RequestValidationError: answer_validation_error,
@@ -58,6 +64,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
-    for router in (files, jobs, models, adapters, system):
+    for router in (files, jobs, models, adapters, organization, system):
         app.include_router(router)
     return app

@@ -14,14 +14,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.rates import RequestRates
 from core import keys
 from core.audit import Actor
 from core.errors import NotAuthenticated, PermissionDenied
+from core.quotas import Quotas
 from core.roles import Role
+from core.settings import Settings
 
 # The paths that need no key, compared whole: nothing below or beside them is open.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
+NO_QUOTAS = Quotas()
 READING_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -30,6 +34,9 @@ class Caller(Actor):
     """Whoever holds the key; all that the request may see belongs to the project."""
 
     role: Role = Role.READ_ONLY
+    quotas: Quotas = NO_QUOTAS
+    of_operator: bool = False
+    """Whether the project is the one whose admin keys administer the installation."""
 
     def require(self, role: Role) -> None:
         """Raises PermissionDenied."""
@@ -41,24 +48,33 @@ class Caller(Actor):
 
 
 class Authentication:
-    """ASGI middleware. Lets public paths pass, and requests with a live key whose role covers the method."""
+    """ASGI middleware. Lets public paths pass, and requests with a live key whose role covers the method, as
+    many as the project may make."""
 
-    def __init__(self, app: ASGIApp, sessions: sessionmaker[Session]) -> None:
+    def __init__(
+        self, app: ASGIApp, sessions: sessionmaker[Session], settings: Settings, rates: RequestRates
+    ) -> None:
         self._app = app
         self._sessions = sessions
+        self._settings = settings
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and scope["path"] not in PUBLIC_PATHS:
             token = _bearer_token(Headers(scope=scope).get("authorization", ""))
-            caller = await run_in_threadpool(self._identify, token, scope["state"]["request_id"])
+            caller = await run_in_threadpool(self._admit, token, scope["state"]["request_id"])
             scope["state"]["caller"] = caller
             caller.require(Role.READ_ONLY if scope["method"] in READING_METHODS else Role.MEMBER)
         await self._app(scope, receive, send)
 
-    def _identify(self, token: str, request_id: str) -> Caller:
+    def _admit(self, token: str, request_id: str) -> Caller:
+        """Raises NotAuthenticated, and RateLimited."""
         with self._sessions() as session:
             key = keys.authenticate(session, token)
-            return Caller(key.project_id, key.id, request_id, Role(key.role))
+        quotas = Quotas.of(key.project, self._settings)
+        self._rates.count(key.project_id, quotas.requests_per_minute)
+        of_operator = key.project.name == self._settings.operator_project
+        return Caller(key.project_id, key.id, request_id, Role(key.role), quotas, of_operator)
 
 
 def _bearer_token(header: str) -> str:
@@ -87,3 +103,12 @@ async def _admin(caller: CurrentCaller) -> Caller:
 
 
 AdminCaller = Annotated[Caller, Depends(_admin)]
+
+
+async def _operator(caller: AdminCaller) -> Caller:
+    if not caller.of_operator:
+        raise PermissionDenied("Only the operator may do this: ask for it, or use an admin key of theirs.")
+    return caller
+
+
+OperatorCaller = Annotated[Caller, Depends(_operator)]

@@ -66,7 +66,9 @@ def error_response(error: AppError, headers: dict[str, str] | None = None) -> JS
     if error.details is not None:
         content["details"] = error.details
     return JSONResponse(
-        {"error": content}, status_code=error.status, headers=HEADERS.get(error.status, {}) | (headers or {})
+        {"error": content},
+        status_code=error.status,
+        headers=HEADERS.get(error.status, {}) | dict(error.headers) | (headers or {}),
     )
 
 

@@ -39,10 +39,11 @@ def create(
 ) -> None:
     """Make a key. Its secret is printed now, and never again."""
     from core.keys import create_key
+    from core.projects import find_or_create_project
 
     expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
     with database_session(home) as session:
-        key = create_key(session, project, name, role, expires_at)
+        key = create_key(session, find_or_create_project(session, project), name, role, expires_at)
     if json:
         output.json({"id": key.id, "project": project, "name": name, "role": role.value, "key": key.token})
         return

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from cli import adapters, doctor, files, jobs, keys, output, parts, up
+from cli import adapters, doctor, files, jobs, keys, output, parts, projects, up
 from cli.demo import command as demo
 from cli.errors import CommandError
 from core.errors import ConfigurationError, TuneryError
@@ -63,6 +63,7 @@ app.command(rich_help_panel=SERVICE)(parts.worker)
 app.command(rich_help_panel=SERVICE)(parts.migrate)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(demo.demo)
+app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
 app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)

@@ -41,6 +41,7 @@ def prepare_database(settings: "Settings", home: Home) -> None:
     """
     from core.database import session_factory
     from core.keys import create_key
+    from core.projects import find_or_create_project
     from core.roles import Role
     from core.schema import migrate
 
@@ -49,7 +50,9 @@ def prepare_database(settings: "Settings", home: Home) -> None:
         with session_factory(engine).begin() as session:
             if is_known(session, read(home.api_key)):
                 return
-            key = create_key(session, PROJECT, "made by `tunery up`", Role.ADMIN)
+            key = create_key(
+                session, find_or_create_project(session, PROJECT), "made by `tunery up`", Role.ADMIN
+            )
         write_private(home.api_key, f"{key.token}\n")
 
 

@@ -17,11 +17,18 @@ class Actor:
     key_id: str | None = None
     request_id: str | None = None
 
+    def on(self, project_id: str) -> "Actor":
+        """The same, as the log of another project has it."""
+        return Actor(project_id, self.key_id, self.request_id)
+
+
+OPERATOR = Actor(project_id="")
+
 
 def record(
     session: Session, actor: Actor, action: str, resource_id: str, details: dict[str, Any] | None = None
 ) -> None:
-    """Append to the log. `action` is the thing and what was done to it, such as `job.cancelled`."""
+    """Append to the log of the actor's project. `action` names a thing and a deed, as in `job.cancelled`."""
     entry = AuditLog(
         id=new_id("audit_log-"),
         project_id=actor.project_id,

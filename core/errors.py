@@ -5,12 +5,14 @@ TuneryError
 ├── AppError                  a client's request cannot be met; carries its HTTP status
 │   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── PermissionDenied 403
 │   ├── NotFound 404          ├── Conflict 409           ├── TooLarge 413
-│   └── Unavailable 503
+│   ├── RateLimited 429       ├── QuotaExceeded 429      └── Unavailable 503
 ├── JobError                  a job cannot go on; becomes the job's `error`
 ├── OutsideFault              what a job needs is away or broken; the job is requeued, with this sentence
 └── LeaseLost                 this process no longer owns the job; it stops and writes nothing
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -25,12 +27,14 @@ class ConfigurationError(TuneryError):
 class AppError(TuneryError):
     """A request that cannot be met, in OpenAI's error form.
 
-    `details` holds findings that belong to the error, such as the bad rows of a file.
+    `headers` tell a client whether and when to ask again, where the status does not. `details` holds findings
+    that belong to the error, such as the bad rows of a file.
     """
 
     status = 500
     type = "server_error"
     code: str | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -77,6 +81,27 @@ class Conflict(AppError):
 class TooLarge(AppError):
     status = 413
     type = "invalid_request_error"
+
+
+class RateLimited(AppError):
+    """Too many requests or waiting jobs; after `retry_after` seconds there may be room."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.headers = {"retry-after": str(retry_after)}
+
+
+class QuotaExceeded(AppError):
+    """Waiting does not help: something must be deleted, or the quota raised."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    headers = MappingProxyType({"x-should-retry": "false"})
 
 
 class Unavailable(AppError):

@@ -15,6 +15,8 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core import audit
+from core.audit import OPERATOR, Actor
 from core.errors import NotAuthenticated, NotFound
 from core.ids import new_id
 from core.models import ApiKey, Project
@@ -33,29 +35,26 @@ class NewKey:
 
 def create_key(
     session: Session,
-    project_name: str,
+    project: Project,
     name: str,
     role: Role = Role.MEMBER,
     expires_at: datetime | None = None,
+    by: Actor = OPERATOR,
 ) -> NewKey:
-    """A new key of the project, which is created where it does not exist."""
-    project = session.scalars(select(Project).where(Project.name == project_name)).one_or_none()
-    if project is None:
-        project = Project(id=new_id("proj_"), name=project_name)
-        session.add(project)
-        session.flush()
+    """A new key of the project."""
     key_id = new_id("")
     body = f"tnr_{key_id}_{secrets.token_hex(24)}"
     token = f"{body}_{_check(body)}"
-    key = ApiKey(id=key_id, project_id=project.id, name=name, role=role, sha256=_sha256(token))
-    key.expires_at = expires_at
+    key = ApiKey(id=key_id, project=project, name=name, role=role, expires_at=expires_at)
+    key.sha256 = _sha256(token)
     session.add(key)
     session.flush()
+    audit.record(session, by.on(project.id), "api_key.created", key_id, {"name": name, "role": role})
     return NewKey(key_id, token)
 
 
 def authenticate(session: Session, token: str) -> ApiKey:
-    """The live key that `token` belongs to. Raises NotAuthenticated."""
+    """The live key that `token` belongs to, with its project. Raises NotAuthenticated."""
     form = KEY_FORM.fullmatch(token)
     if form is None or not hmac.compare_digest(_check(form[1]), form[3]):
         raise NotAuthenticated(
@@ -73,13 +72,14 @@ def authenticate(session: Session, token: str) -> ApiKey:
     return key
 
 
-def revoke_key(session: Session, key_id: str) -> ApiKey:
+def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:
     """Revoke a key, for good. Raises NotFound. Revoking twice changes nothing."""
-    key = session.get(ApiKey, key_id)
+    key = session.get(ApiKey, key_id, with_for_update={"of": ApiKey})
     if key is None:
         raise NotFound(f"No API key has the id {key_id}; `tunery keys list` shows them.", param="id")
     if key.revoked_at is None:
         key.revoked_at = func.now()
+        audit.record(session, by.on(key.project_id), "api_key.deleted", key_id)
     return key
 
 

@@ -1,9 +1,9 @@
 """Which waiting job is next: fair between projects, oldest first, within each project's cap."""
 
-from sqlalchemy import Select, Subquery, func, select
+from sqlalchemy import Integer, Select, Subquery, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from core.models import Job
+from core.models import Job, Project
 
 CLAIM_LOCK = 0x74756E657279  # a number of our own among the database's advisory locks
 
@@ -12,17 +12,19 @@ def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
     """The queued jobs that a worker of a device class may claim, the next one first.
 
     The project with the fewest running jobs goes first, and among its jobs (and projects that are equal) the
-    oldest. A project that runs `project_jobs` jobs waits; None is no cap.
+    oldest. A project that runs as many jobs as it may waits: as its quota says, or else `project_jobs`, where
+    None is no cap.
     """
     running = _running_jobs()
     of_project = func.coalesce(running.c.jobs, 0)
-    query = (
+    cap = func.coalesce(Project.max_running_jobs, literal(project_jobs, Integer))
+    return (
         select(Job)
+        .join(Project, Project.id == Job.project_id)
         .outerjoin(running, running.c.project_id == Job.project_id)
-        .where(Job.status == "queued", Job.devices == devices)
+        .where(Job.status == "queued", Job.devices == devices, or_(cap.is_(None), of_project < cap))
         .order_by(of_project, Job.id)
     )
-    return query if project_jobs is None else query.where(of_project < project_jobs)
 
 
 def places() -> Select[tuple[str, int]]:

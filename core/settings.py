@@ -69,6 +69,14 @@ class Settings(BaseSettings):
     project_jobs: int | None = Field(
         None, ge=1, description="Most jobs of one project that run at once, on all workers together"
     )
+    operator_project: str = Field(
+        "default", description="The project whose admin keys administer all projects, not only their own"
+    )
+    project_queued_jobs: int | None = Field(None, ge=0, description="Most jobs of one project that wait")
+    project_stored_bytes: int | None = Field(None, ge=0, description="Most bytes of one project's files")
+    project_requests_per_minute: int | None = Field(
+        None, ge=1, description="Most requests of one project a minute, to all API processes together"
+    )
 
     log_level: str = Field(
         "info",

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api import downloads
-from api.auth import CurrentCaller
+from api.auth import Caller, CurrentCaller
 from api.dependencies import AppSettings, Sessions, Store, Transaction
 from api.errors import declared
 from api.files import service
@@ -18,21 +18,39 @@ from api.files.upload import ReceivedFile, Upload, blocks
 from api.idempotency import ThisAttempt
 from api.paging import After
 from api.schemas import Page
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core import audit
+from core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    Unavailable,
+)
 from core.idempotency import Attempt, once
+from core.quotas import check_store
 from core.storage import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
 
 
-@router.post("", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge))
+@router.post(
+    "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
+)
 async def upload_file(
-    request: Request, attempt: ThisAttempt, settings: AppSettings, store: Store, sessions: Sessions
+    request: Request,
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    store: Store,
+    sessions: Sessions,
 ) -> FileObject:
     """Upload a file. The rows of a `fine-tune` file are checked; a wrong one is refused, with its lines."""
     upload = Upload(
         request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
     )
+    await run_in_threadpool(_refuse_what_cannot_fit, sessions, caller, upload.announced_bytes)
     try:
         async for block in blocks(request.stream()):
             await run_in_threadpool(upload.feed, block)
@@ -40,11 +58,20 @@ async def upload_file(
     except BaseException:
         await run_in_threadpool(upload.abort)
         raise
-    return await run_in_threadpool(_register, sessions, store, attempt, received)
+    return await run_in_threadpool(_register, sessions, store, caller, attempt, received)
+
+
+def _refuse_what_cannot_fit(sessions: sessionmaker[Session], caller: Caller, announced_bytes: int) -> None:
+    with sessions.begin() as session:
+        check_store(session, caller.project_id, caller.quotas.stored_bytes, announced_bytes)
 
 
 def _register(
-    sessions: sessionmaker[Session], store: ObjectStore, attempt: Attempt, received: ReceivedFile
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    caller: Caller,
+    attempt: Attempt,
+    received: ReceivedFile,
 ) -> FileObject:
     """The request's one transaction. No session was open while the bytes came in."""
     asked = json.dumps([received.filename, received.purpose, received.sha256])
@@ -53,7 +80,9 @@ def _register(
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:
-                file = service.register(session, attempt.actor.project_id, received)
+                file = service.register(session, caller.project_id, received)
+                check_store(session, caller.project_id, caller.quotas.stored_bytes)
+                audit.record(session, caller, "file.created", file.id)
                 return FileObject.of(file).model_dump(mode="json")
 
             answer = FileObject.model_validate(once(session, attempt, asked, register))
@@ -98,4 +127,5 @@ def download_file(
 @router.delete("/{file_id}", responses=declared(NotFound, Conflict))
 def delete_file(session: Transaction, caller: CurrentCaller, store: Store, file_id: str) -> FileDeleted:
     service.delete(session, store, caller.project_id, file_id)
+    audit.record(session, caller, "file.deleted", file_id)
     return FileDeleted(id=file_id)

@@ -58,7 +58,10 @@ class Upload:
     ) -> None:
         self.id = new_id("file-")
         self._max_file_bytes = max_file_bytes
-        self._refuse_if_announced_too_large(headers.get("content-length", ""))
+        length = headers.get("content-length", "")
+        self.announced_bytes = max(0, int(length) - MAX_FORM_BYTES) if length.isdecimal() else 0
+        if self.announced_bytes > max_file_bytes:
+            raise self._too_large()
         self._purpose = _PurposeField()
         self._file = _FileField(self._receive)
         self._parser = _parser(headers, {"purpose": self._purpose, "file": self._file})
@@ -118,10 +121,6 @@ class Upload:
                 details=[finding._asdict() for finding in report.findings],
             )
         return report.rows
-
-    def _refuse_if_announced_too_large(self, content_length: str) -> None:
-        if content_length.isdecimal() and int(content_length) > self._max_file_bytes + MAX_FORM_BYTES:
-            raise self._too_large()
 
     def _too_large(self) -> TooLarge:
         return TooLarge(

@@ -15,8 +15,18 @@ from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoin
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core import audit
+from core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+)
 from core.idempotency import once
+from core.quotas import check_queue
 
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
@@ -44,7 +54,7 @@ router = APIRouter(
 )
 
 
-@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge))
+@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge, RateLimited))
 def create_job(
     session: Transaction,
     caller: CurrentCaller,
@@ -59,6 +69,8 @@ def create_job(
 
     def create() -> dict[str, Any]:
         row = service.create(session, caller.project_id, catalog, settings.offered_classes, body)
+        check_queue(session, caller.project_id, caller.quotas.queued_jobs)
+        audit.record(session, caller, "job.created", row.job.id)
         return JobObject.of(row, settings.lease_seconds).model_dump(mode="json")
 
     job = JobObject.model_validate(once(session, attempt, body.model_dump_json(), create))
@@ -96,6 +108,7 @@ def cancel_job(
 ) -> JobObject:
     """Cancel a job that has not ended, at once. It keeps its checkpoints."""
     row = service.cancel(session, caller.project_id, fine_tuning_job_id)
+    audit.record(session, caller, "job.cancelled", row.job.id)
     return JobObject.of(row, settings.lease_seconds)
 
 
@@ -109,10 +122,11 @@ def pause_job(
     seconds, and then is `paused`.
     """
     row = service.pause(session, caller.project_id, fine_tuning_job_id)
+    audit.record(session, caller, "job.paused", row.job.id)
     return JobObject.of(row, settings.lease_seconds)
 
 
-@router.post("/{fine_tuning_job_id}/resume", responses=declared(NotFound, InvalidRequest))
+@router.post("/{fine_tuning_job_id}/resume", responses=declared(NotFound, InvalidRequest, RateLimited))
 def resume_job(
     session: Transaction,
     caller: CurrentCaller,
@@ -124,6 +138,8 @@ def resume_job(
     """Queue a paused job again, in its old place; it goes on from where it was. Also ends a pause that has
     not taken effect yet."""
     row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
+    check_queue(session, caller.project_id, caller.quotas.queued_jobs)
+    audit.record(session, caller, "job.resumed", row.job.id)
     after_response.add_task(doorbell.wake, row.job.base_model, row.job.devices)
     return JobObject.of(row, settings.lease_seconds)
 

@@ -66,6 +66,22 @@ def test_keys_find_the_database_of_a_running_up(shell: Shell, database_url: str)
     assert shell.json("keys", "create", "--home", home)["key"]
 
 
+def test_projects_have_quotas_use_and_a_log(operator: Shell) -> None:
+    name = f"project-{uuid4().hex[:8]}"
+    made = operator.json("projects", "create", name)
+    assert operator.run("projects", "create", name).returncode == 1
+    set_ = operator.json("projects", "quotas", name, "--queued-jobs", "5", "--stored-bytes", "1000")
+    assert (set_["queued_jobs"], set_["stored_bytes"], set_["running_jobs"]) == (5, 1000, None)
+    assert operator.json("projects", "quotas", name, "--queued-jobs", "default")["queued_jobs"] is None
+    assert operator.run("projects", "quotas", name, "--queued-jobs", "many").returncode == 2
+    assert made["id"] in {project["id"] for project in operator.json("projects", "list")}
+    assert operator.json("projects", "usage", "--project", name) == []
+    actions = [
+        (entry["action"], entry["key_id"]) for entry in operator.json("projects", "audit", "--project", name)
+    ]
+    assert actions == [("project.updated", None), ("project.updated", None), ("project.created", None)]
+
+
 def test_an_unreachable_database_is_exit_code_3(shell: Shell, closed_port: int) -> None:
     url = f"postgresql://somebody:secret@127.0.0.1:{closed_port}/none"
     for command in (["keys", "list"], ["migrate"]):

@@ -1,0 +1,133 @@
+"""/v1/organization: projects and their keys, the audit log, usage. For admin keys."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.auth import AdminCaller, OperatorCaller
+from api.dependencies import Transaction
+from api.errors import declared
+from api.organization import queries, service
+from api.organization.schemas import (
+    ApiKeyDeleted,
+    ApiKeyObject,
+    AuditLogObject,
+    CreateApiKey,
+    CreateProject,
+    NewApiKey,
+    ProjectObject,
+    UpdateProject,
+    UsagePage,
+)
+from api.paging import After
+from api.schemas import Page
+from api.strict_json import StrictJsonRoute
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.models import ApiKey
+from core.projects import create_project, set_quotas
+
+Limit = Annotated[int, Query(ge=0, le=100)]
+ProjectId = Annotated[str | None, Query(description="Of one project; the operator's default is all")]
+Moment = Annotated[int | None, Query(ge=0, le=2**32, description="Unix seconds")]
+
+router = APIRouter(
+    prefix="/v1/organization",
+    tags=["Organization"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
+)
+
+
+@router.get("/projects", responses=declared(InvalidRequest))
+def list_projects(
+    session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
+) -> Page[ProjectObject]:
+    """Newest first: the caller's own project, or all of them for the operator."""
+    projects, has_more = queries.projects(session, service.scope(caller, None), after=after, limit=limit)
+    return Page.of([ProjectObject.of(project) for project in projects], has_more)
+
+
+@router.post("/projects", responses=declared(InvalidRequest, Conflict))
+def create_a_project(session: Transaction, caller: OperatorCaller, body: CreateProject) -> ProjectObject:
+    """For the operator."""
+    project = create_project(session, body.name, caller)
+    if quotas := body.quotas.model_dump(exclude_unset=True):
+        set_quotas(session, project, quotas, caller)
+    return ProjectObject.of(project)
+
+
+@router.get("/projects/{project_id}", responses=declared(NotFound))
+def retrieve_project(session: Transaction, caller: AdminCaller, project_id: str) -> ProjectObject:
+    return ProjectObject.of(service.get_project(session, caller, project_id))
+
+
+@router.post("/projects/{project_id}", responses=declared(InvalidRequest, NotFound))
+def update_project(
+    session: Transaction, caller: OperatorCaller, project_id: str, body: UpdateProject
+) -> ProjectObject:
+    """Set quotas. For the operator: a project does not raise its own."""
+    project = service.get_project(session, caller, project_id)
+    set_quotas(session, project, body.quotas.model_dump(exclude_unset=True), caller)
+    return ProjectObject.of(project)
+
+
+@router.get("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound))
+def list_api_keys(
+    session: Transaction, caller: AdminCaller, project_id: str, limit: Limit = 20, after: After = None
+) -> Page[ApiKeyObject]:
+    """Those that are not revoked, newest first."""
+    project = service.get_project(session, caller, project_id)
+    keys, has_more = queries.keys(session, project.id, after=after, limit=limit)
+    return Page.of([ApiKeyObject.of(key) for key in keys], has_more)
+
+
+@router.post("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound))
+def create_api_key(
+    session: Transaction, caller: AdminCaller, project_id: str, body: CreateApiKey
+) -> NewApiKey:
+    """The answer's `value` is the key; it is not kept, and never shown again."""
+    new = service.create(session, caller, project_id, body)
+    key = session.get_one(ApiKey, new.id)
+    return NewApiKey(**ApiKeyObject.of(key).model_dump(), value=new.token)
+
+
+@router.get("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))
+def retrieve_api_key(
+    session: Transaction, caller: AdminCaller, project_id: str, api_key_id: str
+) -> ApiKeyObject:
+    return ApiKeyObject.of(service.get_key(session, caller, project_id, api_key_id))
+
+
+@router.delete("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))
+def delete_api_key(
+    session: Transaction, caller: AdminCaller, project_id: str, api_key_id: str
+) -> ApiKeyDeleted:
+    """Revoke it, for good: requests with it are refused from now on."""
+    service.revoke(session, caller, project_id, api_key_id)
+    return ApiKeyDeleted(id=api_key_id)
+
+
+@router.get("/audit_logs", responses=declared(InvalidRequest, NotFound))
+def list_audit_logs(
+    session: Transaction,
+    caller: AdminCaller,
+    project_id: ProjectId = None,
+    limit: Limit = 20,
+    after: After = None,
+) -> Page[AuditLogObject]:
+    """Who did what, newest first."""
+    scope = service.scope(caller, project_id)
+    entries, has_more = queries.audit_logs(session, scope, after=after, limit=limit)
+    return Page.of([AuditLogObject.of(entry) for entry in entries], has_more)
+
+
+@router.get("/usage/fine_tuning", responses=declared(InvalidRequest, NotFound))
+def fine_tuning_usage(
+    session: Transaction,
+    caller: AdminCaller,
+    project_id: ProjectId = None,
+    start_time: Moment = None,
+    end_time: Moment = None,
+) -> UsagePage:
+    """Tokens trained and device seconds of each day, by default of the last 30."""
+    return UsagePage(data=service.usage_by_day(session, caller, project_id, start_time, end_time))

@@ -1,0 +1,47 @@
+"""How often a project asks, counted in the broker for all API processes together."""
+
+import math
+import time
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from redis.exceptions import RedisError
+
+from core.errors import RateLimited
+
+# Seconds. A broker that is away costs one request this much, and then nobody counts for a while.
+TIMEOUT = 0.5
+PAUSE = 5.0
+
+log = structlog.get_logger()
+
+
+class RequestRates:
+    """A sliding window of a minute for each project. While the broker is away, every request passes."""
+
+    def __init__(self, broker_url: str) -> None:
+        storage = RedisStorage(
+            broker_url, key_prefix="tunery-rates", socket_connect_timeout=TIMEOUT, socket_timeout=TIMEOUT
+        )
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._away_until = 0.0
+
+    def count(self, project_id: str, most: int | None) -> None:
+        """Count a request of a project that may make `most` a minute, None any number. Raises RateLimited."""
+        if most is None or time.monotonic() < self._away_until:
+            return
+        item = RateLimitItemPerMinute(most)
+        try:
+            if self._limiter.hit(item, project_id):
+                return
+            resets_at = self._limiter.get_window_stats(item, project_id).reset_time
+        except RedisError as error:
+            self._away_until = time.monotonic() + PAUSE
+            log.warning("requests_not_counted", error=str(error))
+            return
+        raise RateLimited(
+            f"This project may make {most} requests a minute. Wait as long as the header retry-after says.",
+            retry_after=max(1, math.ceil(resets_at - time.time())),
+        )

@@ -1,0 +1,234 @@
+"""Who may call what: every route and method, by every kind of key. A new route needs a line in ACCESS.
+
+Whoever may not call a route gets the right status, and nothing has changed afterwards.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+from sqlalchemy import text
+
+from api.auth import PUBLIC_PATHS
+from core.keys import revoke_key
+from core.models import Base
+from core.roles import Role
+from tests.fixtures.api import Api, Tenant, refusal
+
+PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
+
+JOBS = "/v1/fine_tuning/jobs"
+PROJECTS = "/v1/organization/projects"
+
+# Who may call the route: those that are named, and those that come after them in the line above.
+ACCESS = {
+    ("GET", "/healthz"): PUBLIC,
+    ("GET", "/readyz"): PUBLIC,
+    ("GET", "/docs"): PUBLIC,
+    ("HEAD", "/docs"): PUBLIC,
+    ("GET", "/openapi.json"): PUBLIC,
+    ("HEAD", "/openapi.json"): PUBLIC,
+    ("GET", "/v1/files"): READER,
+    ("POST", "/v1/files"): MEMBER,
+    ("GET", "/v1/files/{file_id}"): READER,
+    ("DELETE", "/v1/files/{file_id}"): MEMBER,
+    ("GET", "/v1/files/{file_id}/content"): READER,
+    ("GET", JOBS): READER,
+    ("POST", JOBS): MEMBER,
+    ("GET", JOBS + "/{fine_tuning_job_id}"): READER,
+    ("POST", JOBS + "/{fine_tuning_job_id}/cancel"): MEMBER,
+    ("POST", JOBS + "/{fine_tuning_job_id}/pause"): MEMBER,
+    ("POST", JOBS + "/{fine_tuning_job_id}/resume"): MEMBER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
+    ("GET", "/v1/models"): READER,
+    ("GET", "/v1/models/{model:path}"): READER,
+    ("GET", "/v1/adapters"): READER,
+    ("GET", "/v1/adapters/{adapter_id}"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/content"): READER,
+    ("GET", PROJECTS): ADMIN,
+    ("POST", PROJECTS): OPERATOR,
+    ("GET", PROJECTS + "/{project_id}"): ADMIN,
+    ("POST", PROJECTS + "/{project_id}"): OPERATOR,
+    ("GET", PROJECTS + "/{project_id}/api_keys"): ADMIN,
+    ("POST", PROJECTS + "/{project_id}/api_keys"): ADMIN,
+    ("GET", PROJECTS + "/{project_id}/api_keys/{api_key_id}"): ADMIN,
+    ("DELETE", PROJECTS + "/{project_id}/api_keys/{api_key_id}"): ADMIN,
+    ("GET", "/v1/organization/audit_logs"): ADMIN,
+    ("GET", "/v1/organization/usage/fine_tuning"): ADMIN,
+}
+CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
+
+# Bodies of POSTs on something that exists: a foreigner must not fail for another reason.
+BODIES: dict[str, Any] = {
+    PROJECTS + "/{project_id}": {"quotas": {}},
+    PROJECTS + "/{project_id}/api_keys": {"name": "x"},
+}
+
+
+class Owned(NamedTuple):
+    """What Alice's project owns: one of each thing that a path may name."""
+
+    file_id: str
+    fine_tuning_job_id: str
+    adapter_id: str
+    model: str
+    project_id: str
+    api_key_id: str
+    name: str = "adapter_config.json"
+
+
+MISSING = Owned(
+    "file-" + "0" * 32,
+    "ftjob-" + "0" * 32,
+    "adapter-" + "0" * 32,
+    "ft:x",
+    "proj_" + "0" * 32,
+    "0" * 32,
+    "nothing.json",
+)
+
+
+@pytest.fixture(scope="module")
+def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Owned:
+    folder: Path = tmp_path_factory.mktemp("adapter")
+    (folder / "adapter_config.json").write_text("{}")
+    file_id = alice.upload()
+    job_id = alice.create_job(training_file=file_id, metadata={"secret": "alice"})["id"]
+    lease = api.claim(job_id)
+    api.checkpoint(lease, 3)
+    adapter_id = api.finish(lease, folder)
+    model = alice.job(job_id)["fine_tuned_model"]
+    return Owned(file_id, job_id, adapter_id, model, alice.project_id, alice.key.split("_")[1])
+
+
+@pytest.fixture(scope="module")
+def keys(api: Api) -> dict[str, Tenant]:
+    """Of each kind of caller one in Alice's project, but the operator, who has another."""
+    return {
+        READER: api.tenant("alice", Role.READ_ONLY),
+        MEMBER: api.tenant("alice", Role.MEMBER),
+        ADMIN: api.tenant("alice", Role.ADMIN),
+        OPERATOR: api.tenant("default", Role.ADMIN),
+    }
+
+
+def routes(api: Api) -> set[tuple[str, str]]:
+    """Every method and path that the app answers to, whatever kind of route it is."""
+    found = set()
+    for context in iter_route_contexts(api.app.routes):
+        assert context.path is not None, "a route without a path: this test must learn about its kind"
+        found |= {(method, context.path) for method in context.methods or {"GET"}}
+    return found
+
+
+def ask(client: httpx.Client, method: str, path: str, of: Owned) -> httpx.Response:
+    filled = path
+    for name, value in of._asdict().items():
+        filled = filled.replace("{" + name + "}", value).replace("{" + name + ":path}", value)
+    assert "{" not in filled, f"{path}: Owned must learn about a new parameter"
+    return client.request(method, filled, json=BODIES.get(path) if method == "POST" else None)
+
+
+@contextmanager
+def unchanged(api: Api, route: tuple[str, str]) -> Iterator[None]:
+    before = state(api)
+    yield
+    assert state(api) == before, route
+
+
+def state(api: Api) -> dict[str, Any]:
+    """A digest of every table, and the names of all objects."""
+    found: dict[str, Any] = {"objects": sorted(api.store.list(""))}
+    with api.sessions() as session:
+        for table in Base.metadata.tables:
+            rows = session.scalars(text(f"SELECT CAST(t AS text) FROM {table} t ORDER BY 1"))
+            found[table] = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    return found
+
+
+def test_every_route_is_in_the_table(api: Api) -> None:
+    assert routes(api) == set(ACCESS)
+    assert {path for (_, path), who in ACCESS.items() if who == PUBLIC} == PUBLIC_PATHS
+
+
+def test_public_routes_need_no_key(api: Api) -> None:
+    for path in PUBLIC_PATHS:
+        assert httpx.get(api.url + path).status_code == 200, path
+
+
+@pytest.mark.parametrize("credential", ["none", "bad", "revoked", "expired"])
+def test_without_a_live_key_every_other_route_is_closed(api: Api, owned: Owned, credential: str) -> None:
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    tenant = api.tenant("alice", Role.ADMIN, expires_at=expired if credential == "expired" else None)
+    if credential == "revoked":
+        with api.sessions.begin() as session:
+            revoke_key(session, tenant.key.split("_")[1])
+    token = {"none": "", "bad": f"Bearer {tenant.key[:-1]}"}.get(credential, f"Bearer {tenant.key}")
+    with httpx.Client(base_url=api.url, headers={"authorization": token}) as client:
+        for method, path in CLOSED:
+            with unchanged(api, (method, path)):
+                answer = ask(client, method, path, owned)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            refusal(answer, 401, None, "invalid_api_key")
+
+
+@pytest.mark.parametrize("caller", [READER, MEMBER, ADMIN])
+def test_a_role_that_does_not_suffice_is_refused(
+    api: Api, owned: Owned, keys: dict[str, Tenant], caller: str
+) -> None:
+    ranks = [READER, MEMBER, ADMIN, OPERATOR]
+    for (method, path), needed in CLOSED.items():
+        if ranks.index(caller) < ranks.index(needed):
+            with unchanged(api, (method, path)):
+                answer = ask(keys[caller].http, method, path, owned)
+            refusal(answer, 403, None, "insufficient_permissions")
+
+
+def test_the_role_that_a_route_needs_suffices(owned: Owned, keys: dict[str, Tenant]) -> None:
+    """Reading works; the rest gets as far as finding that nothing is there, or nothing was sent."""
+    for (method, path), needed in CLOSED.items():
+        reads = method == "GET"
+        answer = ask(keys[needed].http, method, path, owned if reads else MISSING)
+        expected = {200} if reads else {404} if "{" in path else {400}
+        assert answer.status_code in expected, (method, path, answer.text)
+
+
+def test_what_is_foreign_looks_like_what_does_not_exist(api: Api, alice: Tenant, owned: Owned) -> None:
+    """On every route with an id: the same answer, but for the id in it."""
+    stranger = api.tenant(role=Role.ADMIN)
+    for (method, path), needed in CLOSED.items():
+        if "{" not in path:
+            continue
+        with unchanged(api, (method, path)):
+            foreign = ask(stranger.http, method, path, owned)
+            unknown = ask(stranger.http, method, path, MISSING)
+        status = 403 if needed == OPERATOR else 404
+        assert foreign.status_code == unknown.status_code == status, (method, path, foreign.text)
+        assert without_ids(foreign, owned) == without_ids(unknown, MISSING), (method, path)
+
+
+def without_ids(answer: httpx.Response, ids: Owned) -> str:
+    shown = answer.text
+    for value in ids:
+        shown = shown.replace(value, "<id>")
+    return shown
+
+
+def test_lists_hold_nothing_foreign(api: Api, owned: Owned) -> None:
+    stranger = api.tenant(role=Role.ADMIN)
+    own = {stranger.project_id, stranger.key.split("_")[1]}
+    for (method, path), needed in CLOSED.items():
+        if method == "GET" and "{" not in path and needed != OPERATOR:
+            shown = ask(stranger.http, method, path, owned).text
+            assert not [value for value in owned if value in shown and value not in own], path
+    for path, cursor in (("/v1/files", owned.file_id), (JOBS, owned.fine_tuning_job_id)):
+        refusal(stranger.http.get(path, params={"after": cursor}), 400, "after", "invalid_cursor")
