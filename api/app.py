@@ -19,6 +19,7 @@ from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.rates import RequestRates
 from api.system.endpoints import router as system
+from api.turns import Turns
 from api.validation import answer_validation_error
 from core.catalog import load_catalog
 from core.database import create_database, session_factory
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
+            Middleware(Turns),
             Middleware(Authentication, sessions=sessions, settings=settings, rates=rates),
         ],
         exception_handlers={

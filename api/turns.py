@@ -1,0 +1,52 @@
+"""Room for everybody: a key has a few requests in work at once, and its further ones wait for these.
+
+So whoever floods the API queues behind themselves, in memory, and takes neither the threads nor the database
+connections from others. It holds before the key is looked up: that costs a thread and a connection as well.
+"""
+
+import asyncio
+from contextlib import ExitStack
+from weakref import WeakValueDictionary
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import PUBLIC_PATHS
+
+# More would not make a process faster, whose interpreter runs one thread at a time.
+AT_ONCE = 4
+
+
+class Turns:
+    """ASGI middleware. A request's turn lasts until its answer begins: who reads slowly stops nobody.
+
+    An upload takes none: it mostly waits for its client, and works a block at a time.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._at_work: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        is_upload = headers.get("content-type", "").startswith("multipart/")
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or is_upload:
+            await self._app(scope, receive, send)
+            return
+        with ExitStack() as turn:
+
+            async def send_after_the_turn(message: Message) -> None:
+                turn.close()
+                await send(message)
+
+            at_work = self._of(headers.get("authorization", ""))
+            await at_work.acquire()
+            turn.callback(at_work.release)
+            await self._app(scope, receive, send_after_the_turn)
+
+    def _of(self, authorization: str) -> asyncio.Semaphore:
+        """Lives as long as a request of the key does."""
+        at_work = self._at_work.get(authorization)
+        if at_work is None:
+            at_work = self._at_work[authorization] = asyncio.Semaphore(AT_ONCE)
+        return at_work
