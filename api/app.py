@@ -20,6 +20,7 @@ from api.organization.endpoints import router as organization
 from api.rates import RequestRates
 from api.system.endpoints import router as system
 from api.turns import Turns
+from api.uploads.endpoints import router as uploads
 from api.validation import answer_validation_error
 from core.catalog import load_catalog
 from core.database import create_database, session_factory
@@ -66,6 +67,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
-    for router in (files, jobs, models, adapters, organization, system):
+    for router in (files, uploads, jobs, models, adapters, organization, system):
         app.include_router(router)
     return app

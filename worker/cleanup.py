@@ -1,32 +1,77 @@
-"""What jobs leave behind once they have ended, whoever ended them."""
+"""What is left in the object store of jobs, uploads, adapters and files that have ended, whoever ended them.
+
+The database says first that something is gone, and its bytes go later: whatever dies in between, they are
+found again. No function raises, and each may run in several processes at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.models import Checkpoint, Job
+from core.models import Adapter, Checkpoint, File, Job, Upload, UploadPart
 from core.statuses import ENDED
-from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix
+from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix, upload_prefix
 
-JOBS_AT_ONCE = 20  # the trainer waits meanwhile; more than it can end in between
+AT_ONCE = 20  # of each kind: more than end between two sweeps
+GRACE = timedelta(minutes=10)  # for requests that began before an upload ended, or a file expired
 
 log = structlog.get_logger()
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Of ended jobs, keep the checkpoints of epochs, which the API lists; nobody can resume from the others.
-
-    Raises nothing: what cannot be removed now is found again the next time.
-    """
-    try:
+    """Of ended jobs, keep the checkpoints of epochs, which the API lists: nobody resumes from the others."""
+    with _or_next_time("checkpoints"):
         for job_id in _ended_jobs(sessions):
             _remove_objects(sessions, store, job_id)
             with sessions.begin() as session:
                 mine = (Checkpoint.job_id == job_id) & ~Checkpoint.ends_epoch
                 session.execute(delete(Checkpoint).where(mine))
+
+
+def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Of uploads that have ended, or whose time is over, keep the file that they became."""
+    with _or_next_time("parts"):
+        _expire_uploads(sessions)
+        for upload_id, file_key in _ended_uploads(sessions):
+            prefix = upload_prefix(upload_id)
+            store.abort_writes(prefix)
+            for key in store.list(prefix):
+                if key != file_key:
+                    store.delete(key)
+            with sessions.begin() as session:
+                session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+                session.execute(update(Upload).where(Upload.id == upload_id).values(cleaned_at=func.now()))
+
+
+def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    with _or_next_time("adapters"):
+        for adapter_id, prefix in _deleted_adapters(sessions):
+            store.delete_prefix(prefix)
+            with sessions.begin() as session:
+                session.execute(update(Adapter).where(Adapter.id == adapter_id).values(cleaned_at=func.now()))
+
+
+def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Files that have expired, unless a job that has not ended reads them: no new one can name them."""
+    with _or_next_time("files"):
+        for file_id, key in _expired_files(sessions):
+            store.delete(key)
+            with sessions.begin() as session:
+                session.execute(update(File).where(File.id == file_id).values(deleted_at=func.now()))
+
+
+@contextmanager
+def _or_next_time(what: str) -> Iterator[None]:
+    """What cannot be removed now is found again."""
+    try:
+        yield
     except (SQLAlchemyError, *STORE_ERRORS) as error:
-        log.warning("checkpoints_not_removed", error=str(error))
+        log.warning("not_removed", what=what, error=str(error))
 
 
 def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
@@ -36,7 +81,7 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Job.status.in_(ENDED), ~Checkpoint.ends_epoch)
         .distinct()
-        .limit(JOBS_AT_ONCE)
+        .limit(AT_ONCE)
     )
     with sessions() as session:
         return list(session.scalars(query))
@@ -50,3 +95,42 @@ def _remove_objects(sessions: sessionmaker[Session], store: ObjectStore, job_id:
     for key in store.list(checkpoints_prefix(job_id)):
         if not key.startswith(kept):
             store.delete(key)
+
+
+def _expire_uploads(sessions: sessionmaker[Session]) -> None:
+    overdue = (Upload.status == "pending") & (Upload.expires_at < func.now() - GRACE)
+    expired = update(Upload).where(Upload.cleaned_at.is_(None), overdue)
+    with sessions.begin() as session:
+        session.execute(expired.values(status="expired", ended_at=Upload.expires_at))
+
+
+def _ended_uploads(sessions: sessionmaker[Session]) -> list[tuple[str, str | None]]:
+    """With the key of the file that each became, if it did."""
+    query = (
+        select(Upload.id, File.object_key)
+        .outerjoin(File, File.id == Upload.file_id)
+        .where(Upload.cleaned_at.is_(None), Upload.ended_at < func.now() - GRACE)
+        .limit(AT_ONCE)
+    )
+    with sessions() as session:
+        return [(upload_id, key) for upload_id, key in session.execute(query)]
+
+
+def _deleted_adapters(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
+    query = select(Adapter.id, Adapter.object_prefix).where(
+        Adapter.deleted_at.is_not(None), Adapter.cleaned_at.is_(None)
+    )
+    with sessions() as session:
+        return [(adapter_id, prefix) for adapter_id, prefix in session.execute(query.limit(AT_ONCE))]
+
+
+def _expired_files(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
+    reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
+    in_use = select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
+    query = (
+        select(File.id, File.object_key)
+        .where(File.expires_at < func.now() - GRACE, File.deleted_at.is_(None), ~in_use)
+        .limit(AT_ONCE)
+    )
+    with sessions() as session:
+        return [(file_id, key) for file_id, key in session.execute(query)]

@@ -9,6 +9,8 @@ from core.database import create_database, session_factory
 from core.dispatch import create_celery, queue_for
 from core.logs import configure_logs
 from core.settings import Settings
+from core.storage import ObjectStore
+from worker.janitor import Janitor
 from worker.supervisor import Supervisor
 from worker.tasks import register_tasks
 
@@ -16,9 +18,12 @@ from worker.tasks import register_tasks
 def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then give running jobs back. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
-    sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=3))
     supervisor = Supervisor(settings, sessions)
     supervisor.start()
+    store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    janitor = Janitor(sessions, store, settings.sweep_seconds)
+    janitor.start()
     signals.setup_logging.connect(_leave_logs_alone)
     try:
         if settings.claims_jobs:
@@ -28,6 +33,7 @@ def run_worker(settings: Settings) -> None:
         else:  # its trainer follows another machine's, which is woken there
             _wait_for_a_signal()
     finally:
+        janitor.stop()
         supervisor.stop()
 
 

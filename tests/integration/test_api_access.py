@@ -25,6 +25,7 @@ PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin",
 
 JOBS = "/v1/fine_tuning/jobs"
 PROJECTS = "/v1/organization/projects"
+UPLOADS = "/v1/uploads"
 
 # Who may call the route: those that are named, and those that come after them in the line above.
 ACCESS = {
@@ -39,6 +40,10 @@ ACCESS = {
     ("GET", "/v1/files/{file_id}"): READER,
     ("DELETE", "/v1/files/{file_id}"): MEMBER,
     ("GET", "/v1/files/{file_id}/content"): READER,
+    ("POST", UPLOADS): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/parts"): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/complete"): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/cancel"): MEMBER,
     ("GET", JOBS): READER,
     ("POST", JOBS): MEMBER,
     ("GET", JOBS + "/{fine_tuning_job_id}"): READER,
@@ -69,6 +74,7 @@ CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
 
 # Bodies of POSTs on something that exists: a foreigner must not fail for another reason.
 BODIES: dict[str, Any] = {
+    UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
     PROJECTS + "/{project_id}": {"quotas": {}},
     PROJECTS + "/{project_id}/api_keys": {"name": "x"},
 }
@@ -78,6 +84,7 @@ class Owned(NamedTuple):
     """What Alice's project owns: one of each thing that a path may name."""
 
     file_id: str
+    upload_id: str
     fine_tuning_job_id: str
     adapter_id: str
     model: str
@@ -88,6 +95,7 @@ class Owned(NamedTuple):
 
 MISSING = Owned(
     "file-" + "0" * 32,
+    "upload_" + "0" * 32,
     "ftjob-" + "0" * 32,
     "adapter-" + "0" * 32,
     "ft:x",
@@ -107,7 +115,17 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     api.checkpoint(lease, 3)
     adapter_id = api.finish(lease, folder)
     model = alice.job(job_id)["fine_tuned_model"]
-    return Owned(file_id, job_id, adapter_id, model, alice.project_id, alice.key.split("_")[1])
+    announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
+    return Owned(
+        file_id=file_id,
+        upload_id=upload_id,
+        fine_tuning_job_id=job_id,
+        adapter_id=adapter_id,
+        model=model,
+        project_id=alice.project_id,
+        api_key_id=alice.key.split("_")[1],
+    )
 
 
 @pytest.fixture(scope="module")
