@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from api.adapters.endpoints import router as adapters
 from api.auth import Authentication
 from api.boundary import Boundary
+from api.checkpoints.endpoints import router as checkpoints
 from api.errors import answer_http_exception
 from api.files.endpoints import router as files
 from api.jobs.endpoints import router as jobs
@@ -67,6 +68,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
-    for router in (files, uploads, jobs, models, adapters, organization, system):
+    for router in (files, uploads, jobs, checkpoints, models, adapters, organization, system):
         app.include_router(router)
     return app

@@ -22,7 +22,7 @@ MAX_NAMED_OTHERS = 8
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     openapi = request.app.openapi()
-    operation = openapi["paths"][request.scope["route"].path][request.method.lower()]
+    operation = openapi["paths"][request.scope["route"].path_format][request.method.lower()]
     components = openapi["components"]["schemas"]
     found = error.errors()
     first, *others = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]

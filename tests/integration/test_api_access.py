@@ -24,6 +24,7 @@ from tests.fixtures.api import Api, Tenant, refusal
 PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
 
 JOBS = "/v1/fine_tuning/jobs"
+PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
 UPLOADS = "/v1/uploads"
 
@@ -53,10 +54,15 @@ ACCESS = {
     ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
+    ("GET", PERMISSIONS): ADMIN,
+    ("POST", PERMISSIONS): ADMIN,
+    ("DELETE", PERMISSIONS + "/{permission_id}"): ADMIN,
     ("GET", "/v1/models"): READER,
     ("GET", "/v1/models/{model:path}"): READER,
+    ("DELETE", "/v1/models/{model:path}"): MEMBER,
     ("GET", "/v1/adapters"): READER,
     ("GET", "/v1/adapters/{adapter_id}"): READER,
+    ("DELETE", "/v1/adapters/{adapter_id}"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", PROJECTS): ADMIN,
@@ -75,6 +81,7 @@ CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
 # Bodies of POSTs on something that exists: a foreigner must not fail for another reason.
 BODIES: dict[str, Any] = {
     UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
+    PERMISSIONS: {"project_ids": ["x"]},
     PROJECTS + "/{project_id}": {"quotas": {}},
     PROJECTS + "/{project_id}/api_keys": {"name": "x"},
 }
@@ -88,6 +95,8 @@ class Owned(NamedTuple):
     fine_tuning_job_id: str
     adapter_id: str
     model: str
+    fine_tuned_model_checkpoint: str
+    permission_id: str
     project_id: str
     api_key_id: str
     name: str = "adapter_config.json"
@@ -99,6 +108,8 @@ MISSING = Owned(
     "ftjob-" + "0" * 32,
     "adapter-" + "0" * 32,
     "ft:x",
+    "ft:x",
+    "cp_" + "0" * 32,
     "proj_" + "0" * 32,
     "0" * 32,
     "nothing.json",
@@ -117,12 +128,16 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     model = alice.job(job_id)["fine_tuned_model"]
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
+    admin, friend = api.tenant("alice", Role.ADMIN), api.tenant().project_id
+    (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
         file_id=file_id,
         upload_id=upload_id,
         fine_tuning_job_id=job_id,
         adapter_id=adapter_id,
         model=model,
+        fine_tuned_model_checkpoint=model,
+        permission_id=permission.id,
         project_id=alice.project_id,
         api_key_id=alice.key.split("_")[1],
     )
