@@ -15,6 +15,7 @@ from api.boundary import Boundary
 from api.checkpoints.endpoints import router as checkpoints
 from api.errors import answer_http_exception
 from api.files.endpoints import router as files
+from api.graders.endpoints import router as graders
 from api.jobs.endpoints import router as jobs
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
@@ -68,6 +69,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
-    for router in (files, uploads, jobs, checkpoints, models, adapters, organization, system):
+    for router in (files, uploads, jobs, checkpoints, graders, models, adapters, organization, system):
         app.include_router(router)
     return app

@@ -24,6 +24,7 @@ from tests.fixtures.api import Api, Tenant, refusal
 PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
 
 JOBS = "/v1/fine_tuning/jobs"
+GRADERS = "/v1/fine_tuning/alpha/graders"
 PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
 UPLOADS = "/v1/uploads"
@@ -54,6 +55,8 @@ ACCESS = {
     ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
+    ("POST", GRADERS + "/run"): MEMBER,
+    ("POST", GRADERS + "/validate"): MEMBER,
     ("GET", PERMISSIONS): ADMIN,
     ("POST", PERMISSIONS): ADMIN,
     ("DELETE", PERMISSIONS + "/{permission_id}"): ADMIN,
