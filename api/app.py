@@ -12,14 +12,17 @@ from starlette.middleware import Middleware
 from api.adapters.endpoints import router as adapters
 from api.auth import Authentication
 from api.boundary import Boundary
+from api.checkpoints.endpoints import router as checkpoints
 from api.errors import answer_http_exception
 from api.files.endpoints import router as files
+from api.graders.endpoints import router as graders
 from api.jobs.endpoints import router as jobs
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.rates import RequestRates
 from api.system.endpoints import router as system
 from api.turns import Turns
+from api.uploads.endpoints import router as uploads
 from api.validation import answer_validation_error
 from core.catalog import load_catalog
 from core.database import create_database, session_factory
@@ -66,6 +69,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
-    for router in (files, jobs, models, adapters, organization, system):
+    for router in (files, uploads, jobs, checkpoints, graders, models, adapters, organization, system):
         app.include_router(router)
     return app

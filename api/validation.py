@@ -22,7 +22,7 @@ MAX_NAMED_OTHERS = 8
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     openapi = request.app.openapi()
-    operation = openapi["paths"][request.scope["route"].path][request.method.lower()]
+    operation = openapi["paths"][request.scope["route"].path_format][request.method.lower()]
     components = openapi["components"]["schemas"]
     found = error.errors()
     first, *others = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]
@@ -44,10 +44,10 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
     schema = _body(operation) if place == "body" else _query(operation)
     located, schema = _locate(schema, [str(part) for part in path], components)
     param = ".".join(located)
+    if finding["type"].startswith("union_tag") and "discriminator" in schema:
+        return _wrong_tag(located, schema["discriminator"], finding["input"])
     if finding["type"] == "missing":
-        return InvalidRequest(
-            f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param
-        )
+        return _missing(param)
     if finding["type"] == "extra_forbidden":
         return _unknown_parameter(located, str(path[-1])[:64], schema)
     choices = _choices(schema)
@@ -79,6 +79,26 @@ def _unknown_parameter(located: list[str], name: str, schema: Schema) -> Invalid
     )
 
 
+def _missing(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param
+    )
+
+
+def _wrong_tag(located: list[str], discriminator: Schema, given: dict[str, Any]) -> InvalidRequest:
+    """Of an object that is one of several kinds, and does not say which."""
+    name = discriminator["propertyName"]
+    param = ".".join([*located, name])
+    if name not in given:
+        return _missing(param)
+    kinds = _list([json.dumps(kind) for kind in discriminator["mapping"]])
+    return InvalidRequest(
+        f"Invalid value for '{param}': {_quoted(given[name])}. On offer: {kinds}.",
+        code="invalid_value",
+        param=param,
+    )
+
+
 def _body(operation: Schema) -> Schema:
     schema: Schema = operation["requestBody"]["content"]["application/json"]["schema"]
     return schema
@@ -93,6 +113,10 @@ def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[s
     located: list[str] = []
     schema = _object(schema, components)
     for part in path:
+        kinds = schema.get("discriminator", {}).get("mapping", {})
+        if part in kinds:
+            schema = _object({"$ref": kinds[part]}, components)
+            continue
         if part not in schema.get("properties", {}):
             break
         located.append(part)
@@ -119,6 +143,9 @@ def _words(schema: Schema, components: Schema) -> str:
     schema = _object(schema, components)
     if choices := _choices(schema):
         return _list(choices, "or")
+    if "discriminator" in schema:
+        kinds = [json.dumps(kind) for kind in schema["discriminator"]["mapping"]]
+        return f"an object with the {schema['discriminator']['propertyName']} {_list(kinds, 'or')}"
     if "anyOf" in schema:
         return _list([_words(option, components) for option in schema["anyOf"]], "or")
     match schema.get("type"):

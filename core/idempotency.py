@@ -59,6 +59,12 @@ def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], An
     return answer
 
 
+def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | None:
+    """Of an attempt that has created what is `asked` for: before long work, which `once` only concludes."""
+    earlier = _earlier(session, attempt, _fingerprint(attempt, asked))
+    return earlier.answer if earlier else None
+
+
 def forget_old_records(session: Session) -> None:
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
 

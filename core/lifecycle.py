@@ -27,6 +27,7 @@ from core import queue
 from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
 from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
+from core.models.jobs import MODEL_ID_LENGTH
 from core.strict_json import storable
 from core.suspects import companies, trial_step
 
@@ -302,7 +303,7 @@ def record_event(
 def fine_tuned_model_name(session: Session, job: Job) -> str:
     """ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names them."""
     project = session.get_one(Project, job.project_id)
-    return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-12:]}"
+    return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-MODEL_ID_LENGTH:]}"
 
 
 def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     )
 
     max_file_bytes: int = Field(512 * 1024**2, ge=1, description="Largest file, bytes")
+    max_upload_bytes: int = Field(8 * 1024**3, ge=1, description="Largest file that arrives in parts, bytes")
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
 
     lease_seconds: float = Field(60, ge=1, description="A trainer silent for so long has lost its job")

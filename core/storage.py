@@ -24,6 +24,11 @@ def file_key(file_id: str) -> str:
     return f"files/{file_id}"
 
 
+def upload_prefix(upload_id: str) -> str:
+    """Of an upload's parts, and of the file that they become."""
+    return f"uploads/{upload_id}/"
+
+
 def checkpoints_prefix(job_id: str) -> str:
     return f"checkpoints/{job_id}/"
 
@@ -102,6 +107,15 @@ class ObjectStore:
     def list(self, prefix: str) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def abort_writes(self, prefix: str) -> None:
+        """Drop what writers under `prefix` have sent and neither committed nor aborted."""
+        pages = self._client.get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+            for entry in page.get("Uploads", []):
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=entry["Key"], UploadId=entry["UploadId"]
+                )
 
     def writer(self, key: str) -> "ObjectWriter":
         return ObjectWriter(self._client, self._bucket, key)

@@ -1,25 +1,29 @@
-"""What jobs leave behind once they have ended, whoever ended them."""
+"""What is left in the object store of jobs, uploads, adapters and files that have ended, whoever ended them.
+
+The database says first that something is gone, and its bytes go later: whatever dies in between, they are
+found again. No function raises, and each may run in several processes at once.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.models import Checkpoint, Job
+from core.models import Adapter, Checkpoint, File, Job, Upload, UploadPart
 from core.statuses import ENDED
-from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix
+from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix, upload_prefix
+
+GRACE = timedelta(minutes=10)  # for requests that began before an upload ended, or a file expired
 
 log = structlog.get_logger()
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Of ended jobs, keep the checkpoints of epochs, which the API lists; nobody can resume from the others.
-
-    Raises nothing, and may run in several processes at once.
-    """
+    """Of ended jobs, keep the checkpoints of epochs, which the API lists: nobody resumes from the others."""
     with _or_next_time("checkpoints"):
         for job_id in _ended_jobs(sessions):
             with _or_next_time(f"checkpoints of {job_id}"):
@@ -27,6 +31,43 @@ def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStor
                 with sessions.begin() as session:
                     mine = (Checkpoint.job_id == job_id) & ~Checkpoint.ends_epoch
                     session.execute(delete(Checkpoint).where(mine))
+
+
+def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Of uploads that have ended, or whose time is over, keep the file that they became."""
+    with _or_next_time("parts"):
+        _expire_uploads(sessions)
+        for upload_id, file_key in _ended_uploads(sessions):
+            with _or_next_time(f"parts of {upload_id}"):
+                prefix = upload_prefix(upload_id)
+                store.abort_writes(prefix)
+                for key in store.list(prefix):
+                    if key != file_key:
+                        store.delete(key)
+                with sessions.begin() as session:
+                    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+                    ended = update(Upload).where(Upload.id == upload_id)
+                    session.execute(ended.values(cleaned_at=func.now()))
+
+
+def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    with _or_next_time("adapters"):
+        for adapter_id, prefix in _deleted_adapters(sessions):
+            with _or_next_time(adapter_id):
+                store.delete_prefix(prefix)
+                with sessions.begin() as session:
+                    deleted = update(Adapter).where(Adapter.id == adapter_id)
+                    session.execute(deleted.values(cleaned_at=func.now()))
+
+
+def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Files that have expired, unless a job that has not ended reads them: no new one can name them."""
+    with _or_next_time("files"):
+        for file_id, key in _expired_files(sessions):
+            with _or_next_time(file_id):
+                store.delete(key)
+                with sessions.begin() as session:
+                    session.execute(update(File).where(File.id == file_id).values(deleted_at=func.now()))
 
 
 @contextmanager
@@ -58,3 +99,39 @@ def _remove_objects(sessions: sessionmaker[Session], store: ObjectStore, job_id:
     for key in store.list(checkpoints_prefix(job_id)):
         if not key.startswith(kept):
             store.delete(key)
+
+
+def _expire_uploads(sessions: sessionmaker[Session]) -> None:
+    overdue = (Upload.status == "pending") & (Upload.expires_at < func.now() - GRACE)
+    expired = update(Upload).where(Upload.cleaned_at.is_(None), overdue)
+    with sessions.begin() as session:
+        session.execute(expired.values(status="expired", ended_at=Upload.expires_at))
+
+
+def _ended_uploads(sessions: sessionmaker[Session]) -> list[tuple[str, str | None]]:
+    """With the key of the file that each became, if it did."""
+    query = (
+        select(Upload.id, File.object_key)
+        .outerjoin(File, File.id == Upload.file_id)
+        .where(Upload.cleaned_at.is_(None), Upload.ended_at < func.now() - GRACE)
+    )
+    with sessions() as session:
+        return [(upload_id, key) for upload_id, key in session.execute(query)]
+
+
+def _deleted_adapters(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
+    query = select(Adapter.id, Adapter.object_prefix).where(
+        Adapter.deleted_at.is_not(None), Adapter.cleaned_at.is_(None)
+    )
+    with sessions() as session:
+        return [(adapter_id, prefix) for adapter_id, prefix in session.execute(query)]
+
+
+def _expired_files(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
+    reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
+    in_use = select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
+    query = select(File.id, File.object_key).where(
+        File.expires_at < func.now() - GRACE, File.deleted_at.is_(None), ~in_use
+    )
+    with sessions() as session:
+        return [(file_id, key) for file_id, key in session.execute(query)]

@@ -1,11 +1,18 @@
-"""A thread of the supervising process that removes from the object store what nobody can use any more."""
+"""A thread of the supervising process that removes from the object store what the API says is gone."""
 
 import threading
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.storage import ObjectStore
-from worker.cleanup import remove_resume_checkpoints
+from worker.cleanup import (
+    remove_deleted_adapters,
+    remove_expired_files,
+    remove_parts,
+    remove_resume_checkpoints,
+)
+
+REMOVALS = (remove_resume_checkpoints, remove_parts, remove_deleted_adapters, remove_expired_files)
 
 
 class Janitor:
@@ -27,4 +34,5 @@ class Janitor:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
-            remove_resume_checkpoints(self._sessions, self._store)
+            for remove in REMOVALS:
+                remove(self._sessions, self._store)

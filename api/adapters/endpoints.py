@@ -1,4 +1,4 @@
-"""/v1/adapters: list, read, download a file or all of them."""
+"""/v1/adapters: list, read, download a file or all of them, delete."""
 
 from typing import Annotated
 
@@ -7,12 +7,13 @@ from starlette.responses import StreamingResponse
 
 from api import downloads
 from api.adapters import service
-from api.adapters.schemas import AdapterObject
+from api.adapters.schemas import AdapterDeleted, AdapterObject
 from api.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Store, Transaction
 from api.errors import declared
 from api.paging import After
 from api.schemas import Page
+from core import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
 MAX_LIMIT = 1000
@@ -67,3 +68,11 @@ def download_adapter(
     adapter = service.get(session, caller.project_id, adapter_id).adapter
     chunks = service.read_all(store, adapter)
     return downloads.download(chunks, f"{adapter_id}.zip", media_type="application/zip")
+
+
+@router.delete("/{adapter_id}", responses=declared(NotFound))
+def delete_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterDeleted:
+    """Delete the adapter, and with it the fine-tuned model. The job's record stays."""
+    service.delete(session, caller.project_id, adapter_id)
+    audit.record(session, caller, "adapter.deleted", adapter_id)
+    return AdapterDeleted(id=adapter_id)

@@ -25,3 +25,9 @@ class AdapterObject(Identified):
     type: str
     files: list[AdapterFile]
     training: dict[str, Any]
+
+
+class AdapterDeleted(BaseModel):
+    id: str
+    object: Literal["adapter"] = "adapter"
+    deleted: Literal[True] = True

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from api import downloads
@@ -21,14 +22,29 @@ def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
     """Raises NotFound, also for an adapter of another project."""
     row = queries.find(session, project_id, adapter_id)
     if row is None:
-        raise NotFound(f"No such adapter: {adapter_id}", code="adapter_not_found", param="adapter_id")
+        raise _no_such_adapter(adapter_id)
     return row
+
+
+def delete(session: Session, project_id: str, adapter_id: str) -> None:
+    """From now on nobody sees the adapter, nor its model; a sweep removes the files. The job stays as it is.
+
+    Raises NotFound, also the second time.
+    """
+    deleted = session.execute(
+        update(Adapter)
+        .where(Adapter.id == adapter_id, Adapter.project_id == project_id, Adapter.deleted_at.is_(None))
+        .values(deleted_at=func.now())
+        .returning(Adapter.id)
+    )
+    if deleted.one_or_none() is None:
+        raise _no_such_adapter(adapter_id)
 
 
 def list_page(
     session: Session, project_id: str, after: str | None, limit: int
 ) -> tuple[list[AdapterRow], bool]:
-    if after is not None and queries.find(session, project_id, after) is None:
+    if after is not None and not queries.is_cursor(session, project_id, after):
         raise unknown_cursor(after)
     return queries.page(session, project_id, after=after, limit=limit)
 
@@ -68,3 +84,7 @@ def read_all(store: ObjectStore, adapter: Adapter) -> Iterator[bytes]:
         raise NotFound(f"The bytes of {', '.join(missing)} are no longer stored.", code="content_missing")
     members = ((name, store.read(adapter.object_prefix + name)) for name in names)
     return zipped(members, adapter.created_at)
+
+
+def _no_such_adapter(adapter_id: str) -> NotFound:
+    return NotFound(f"No such adapter: {adapter_id}", code="adapter_not_found", param="adapter_id")

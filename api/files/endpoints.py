@@ -13,8 +13,10 @@ from api.auth import Caller, CurrentCaller
 from api.dependencies import AppSettings, Sessions, Store, Transaction
 from api.errors import declared
 from api.files import service
+from api.files.intake import ReceivedFile
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
-from api.files.upload import ReceivedFile, Upload, blocks
+from api.files.upload import Upload
+from api.forms import receive
 from api.idempotency import ThisAttempt
 from api.paging import After
 from api.schemas import Page
@@ -51,13 +53,7 @@ async def upload_file(
         request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
     )
     await run_in_threadpool(_refuse_what_cannot_fit, sessions, caller, upload.announced_bytes)
-    try:
-        async for block in blocks(request.stream()):
-            await run_in_threadpool(upload.feed, block)
-        received = await run_in_threadpool(upload.finish)
-    except BaseException:
-        await run_in_threadpool(upload.abort)
-        raise
+    received = await receive(request.stream(), upload)
     return await run_in_threadpool(_register, sessions, store, caller, attempt, received)
 
 
@@ -74,7 +70,7 @@ def _register(
     received: ReceivedFile,
 ) -> FileObject:
     """The request's one transaction. No session was open while the bytes came in."""
-    asked = json.dumps([received.filename, received.purpose, received.sha256])
+    asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
     registered = False
     try:
         with sessions.begin() as session:

@@ -1,6 +1,6 @@
 """Reads of files. Every one takes the project."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
@@ -9,14 +9,14 @@ from core.statuses import ENDED
 
 
 def find(session: Session, project_id: str, file_id: str, *, lock: bool = False) -> File | None:
-    """The project's file, unless it was deleted. With `lock`, nobody deletes or uses it meanwhile."""
-    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
+    """The project's file, unless it is deleted or has expired. With `lock`, nobody deletes or uses it."""
+    query = _present(project_id).where(File.id == file_id)
     return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
 def find_for_job(session: Session, project_id: str, file_id: str) -> File | None:
     """The project's file, which cannot be deleted until the transaction ends; other jobs may use it too."""
-    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
+    query = _present(project_id).where(File.id == file_id)
     return session.scalars(query.with_for_update(read=True)).one_or_none()
 
 
@@ -35,7 +35,7 @@ def page(
     limit: int,
     newest_first: bool,
 ) -> tuple[list[File], bool]:
-    query = select(File).where(File.project_id == project_id, File.deleted_at.is_(None))
+    query = _present(project_id)
     if purpose is not None:
         query = query.where(File.purpose == purpose)
     rows, has_more = fetch_page(session, query, File.id, after=after, limit=limit, newest_first=newest_first)
@@ -51,4 +51,12 @@ def unfinished_job_with(session: Session, file_id: str) -> str | None:
             Job.status.not_in(ENDED),
         )
         .limit(1)
+    )
+
+
+def _present(project_id: str) -> Select[File]:
+    return select(File).where(
+        File.project_id == project_id,
+        File.deleted_at.is_(None),
+        or_(File.expires_at.is_(None), File.expires_at > func.now()),
     )

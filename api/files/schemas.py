@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from api.files.upload import PURPOSES
+from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
+from api.files.intake import PURPOSES
 from api.schemas import Identified, unix_seconds
 from core.models import File
 
@@ -16,7 +17,7 @@ class FileObject(Identified):
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"
-    expires_at: None = None
+    expires_at: int | None = None
     status_details: None = None
 
     @classmethod
@@ -27,6 +28,7 @@ class FileObject(Identified):
             created_at=unix_seconds(file.created_at),
             filename=file.filename,
             purpose=file.purpose,
+            expires_at=unix_seconds(file.expires_at) if file.expires_at else None,
         )
 
 
@@ -51,6 +53,13 @@ UPLOAD_BODY = {
                             "type": "string",
                             "enum": list(PURPOSES),
                             "description": "The rows of a fine-tune file are checked while it arrives",
+                        },
+                        "expires_after[anchor]": {"type": "string", "enum": list(EXPIRY_ANCHORS)},
+                        "expires_after[seconds]": {
+                            "type": "integer",
+                            "minimum": MIN_LIFETIME,
+                            "maximum": MAX_LIFETIME,
+                            "description": "With the anchor, how long to keep the file; else until deleted",
                         },
                     },
                 }

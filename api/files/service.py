@@ -1,16 +1,18 @@
 """What may happen to a file. Nothing here commits."""
 
+from datetime import timedelta
+
 import structlog
 from sqlalchemy import func
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.files import queries
-from api.files.upload import ReceivedFile
+from api.files.intake import ReceivedFile
 from api.paging import unknown_cursor
 from core.errors import Conflict, NotFound
 from core.models import File
-from core.storage import STORE_ERRORS, ObjectStore, file_key
+from core.storage import STORE_ERRORS, ObjectStore
 
 log = structlog.get_logger()
 
@@ -24,9 +26,11 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
         purpose=received.purpose,
         bytes=received.bytes,
         sha256=received.sha256,
-        object_key=file_key(received.id),
+        object_key=received.object_key,
         rows=received.rows,
     )
+    if received.lifetime is not None:
+        file.expires_at = func.now() + timedelta(seconds=received.lifetime)
     session.add(file)
     session.flush()
     return file
@@ -41,7 +45,7 @@ def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, rec
         with sessions() as session:
             registered = session.get(File, received.id) is not None
         if not registered:
-            store.delete(file_key(received.id))
+            store.delete(received.object_key)
     except (SQLAlchemyError, *STORE_ERRORS) as error:
         log.warning("unregistered_file_stays", file=received.id, error=str(error))
 

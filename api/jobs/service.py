@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from api.files import queries as files
-from api.files.upload import CHECKED_PURPOSE
+from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
 from api.jobs.queries import JobRow
 from api.jobs.schemas import CreateJob, Method

@@ -1,4 +1,4 @@
-"""/v1/models: list, read."""
+"""/v1/models: list, read, delete."""
 
 from fastapi import APIRouter
 
@@ -6,15 +6,16 @@ from api.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
 from api.errors import declared
 from api.models import service
-from api.models.schemas import ModelList, ModelObject
-from core.errors import NotAuthenticated, NotFound, Unavailable
+from api.models.schemas import ModelDeleted, ModelList, ModelObject
+from core import audit
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 
 router = APIRouter(prefix="/v1/models", tags=["Models"], responses=declared(NotAuthenticated, Unavailable))
 
 
 @router.get("")
 def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatalog) -> ModelList:
-    """The base models on offer, and the project's fine-tuned models, newest first."""
+    """The base models on offer, the project's fine-tuned models, newest first, and those shared with it."""
     return ModelList(data=service.list_all(session, caller.project_id, catalog))
 
 
@@ -23,3 +24,13 @@ def retrieve_model(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
 ) -> ModelObject:
     return service.get(session, caller.project_id, catalog, model)
+
+
+@router.delete("/{model:path}", responses=declared(NotFound, PermissionDenied, InvalidRequest))
+def delete_model(
+    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
+) -> ModelDeleted:
+    """Delete a fine-tuned model and its adapter. Its job's record and checkpoints stay."""
+    service.delete(session, caller.project_id, catalog, model)
+    audit.record(session, caller, "model.deleted", model)
+    return ModelDeleted(id=model)

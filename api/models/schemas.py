@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from api.models.queries import TunedModel
 from api.schemas import unix_seconds
 from core.catalog import BaseModelEntry
-from core.models import Job
 
 
 class ModelObject(BaseModel):
@@ -20,13 +20,16 @@ class ModelObject(BaseModel):
         return cls(id=entry.id, created=entry.created, owned_by=entry.repository.split("/")[0])
 
     @classmethod
-    def of_job(cls, job: Job, project_name: str) -> "ModelObject":
-        name, finished_at = job.fine_tuned_model, job.finished_at
-        if name is None or finished_at is None:
-            raise AssertionError(f"{job.id} has not succeeded")
-        return cls(id=name, created=unix_seconds(finished_at), owned_by=project_name)
+    def of_tuned(cls, model: TunedModel) -> "ModelObject":
+        return cls(id=model.name, created=unix_seconds(model.created_at), owned_by=model.owned_by)
 
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelObject]
+
+
+class ModelDeleted(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True

@@ -1,36 +1,54 @@
-"""The base models of the catalog, and what the project made of them."""
+"""The base models of the catalog, what the project made of them, and what others share with it."""
 
-from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from api.adapters import service as adapters
+from api.models import queries
+from api.models.queries import TunedModel
 from api.models.schemas import ModelObject
 from core.catalog import Catalog
-from core.errors import NotFound
-from core.models import Job, Project
+from core.errors import InvalidRequest, NotFound, PermissionDenied
 
 
 def list_all(session: Session, project_id: str, catalog: Catalog) -> list[ModelObject]:
-    query = _fine_tuned(project_id).order_by(Job.id.desc())
-    return [
-        *(ModelObject.of_base(entry) for entry in catalog),
-        *(ModelObject.of_job(job, project) for job, project in session.execute(query)),
-    ]
+    tuned = [*queries.owned(session, project_id), *queries.shared(session, project_id)]
+    return [*map(ModelObject.of_base, catalog), *map(ModelObject.of_tuned, tuned)]
 
 
-def get(session: Session, project_id: str, catalog: Catalog, model_id: str) -> ModelObject:
-    """Raises NotFound, also for a model of another project."""
-    entry = catalog.get(model_id)
+def get(session: Session, project_id: str, catalog: Catalog, name: str) -> ModelObject:
+    """A base model, a fine-tuned one or a checkpoint. Raises NotFound, also for what is not shared."""
+    entry = catalog.get(name)
     if entry is not None:
         return ModelObject.of_base(entry)
-    found = session.execute(_fine_tuned(project_id).where(Job.fine_tuned_model == model_id)).one_or_none()
-    if found is None:
-        raise NotFound(f"The model '{model_id}' does not exist", code="model_not_found", param="model")
-    return ModelObject.of_job(*found)
+    return ModelObject.of_tuned(_visible(session, project_id, name))
 
 
-def _fine_tuned(project_id: str) -> Select[Job, str]:
-    return (
-        select(Job, Project.name)
-        .join(Project, Project.id == Job.project_id)
-        .where(Job.project_id == project_id, Job.status == "succeeded")
-    )
+def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> None:
+    """Delete a fine-tuned model and its adapter. Raises NotFound, also the second time."""
+    if catalog.get(name) is not None:
+        raise PermissionDenied(
+            f"'{name}' is a base model; only the operator's catalog can withdraw it.",
+            code="model_not_deletable",
+            param="model",
+        )
+    model = _visible(session, project_id, name)
+    if model.project_id != project_id:
+        raise PermissionDenied(
+            f"The model '{name}' is shared with this project; only its owner can delete it.",
+            code="model_not_deletable",
+            param="model",
+        )
+    if model.adapter_id is None:
+        raise InvalidRequest(
+            f"'{name}' is a checkpoint, which belongs to its job. Delete a model by its own name.",
+            code="model_not_deletable",
+            param="model",
+        )
+    adapters.delete(session, project_id, model.adapter_id)
+
+
+def _visible(session: Session, project_id: str, name: str) -> TunedModel:
+    model = queries.find(session, name)
+    if model is None or not (model.project_id == project_id or queries.is_shared(session, name, project_id)):
+        raise NotFound(f"The model '{name}' does not exist", code="model_not_found", param="model")
+    return model

@@ -6,7 +6,8 @@ from core.models.files import File
 from core.models.idempotency import IdempotencyRecord
 from core.models.jobs import Job, Run
 from core.models.projects import ApiKey, Project
-from core.models.training import Adapter, Checkpoint, Event, Metric
+from core.models.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
+from core.models.uploads import Upload, UploadPart
 
 __all__ = [
     "Adapter",
@@ -14,6 +15,7 @@ __all__ = [
     "AuditLog",
     "Base",
     "Checkpoint",
+    "CheckpointPermission",
     "Event",
     "File",
     "IdempotencyRecord",
@@ -21,4 +23,6 @@ __all__ = [
     "Metric",
     "Project",
     "Run",
+    "Upload",
+    "UploadPart",
 ]

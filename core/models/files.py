@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, func
+from sqlalchemy import BigInteger, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base
@@ -12,6 +12,13 @@ class File(Base):
     """An uploaded or produced file; its bytes lie in the object store under `object_key`."""
 
     __tablename__ = "files"
+    __table_args__ = (
+        Index(
+            "ix_files_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
@@ -22,4 +29,5 @@ class File(Base):
     object_key: Mapped[str]
     rows: Mapped[int | None] = mapped_column(BigInteger, doc="Rows of a checked dataset, else null")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(doc="From then on it counts as deleted")
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, literal_column, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -11,6 +11,7 @@ from core.models.base import Base, one_of
 from core.statuses import ENDED
 
 JOB_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+MODEL_ID_LENGTH = 12  # so much of a job's id ends the name of its model
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
 
@@ -33,6 +34,7 @@ class Job(Base):
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
+        Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

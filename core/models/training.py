@@ -70,7 +70,14 @@ class Adapter(Base):
     """The published result of a succeeded job."""
 
     __tablename__ = "adapters"
-    __table_args__ = (Index("ix_adapters_project_id_id", "project_id", "id"),)
+    __table_args__ = (
+        Index("ix_adapters_project_id_id", "project_id", "id"),
+        Index(
+            "ix_adapters_to_clean",
+            "id",
+            postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
@@ -80,4 +87,23 @@ class Adapter(Base):
     training: Mapped[dict[str, Any]] = mapped_column(
         doc="How it was trained: base revision, type, path, steps, tokens, last losses, target modules"
     )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the job that made it")
+    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the sweep had removed its files")
+
+
+class CheckpointPermission(Base):
+    """Lets another project use a fine-tuned model, or one checkpoint of it."""
+
+    __tablename__ = "checkpoint_permissions"
+    __table_args__ = (
+        UniqueConstraint("model", "project_id"),
+        Index("ix_checkpoint_permissions_model_id", "model", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    step: Mapped[int | None] = mapped_column(doc="The checkpoint's; null for the model itself")
+    model: Mapped[str] = mapped_column(doc="Name of the model or the checkpoint")
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True, doc="Who may use it")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -24,7 +24,10 @@ from tests.fixtures.api import Api, Tenant, refusal
 PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
 
 JOBS = "/v1/fine_tuning/jobs"
+GRADERS = "/v1/fine_tuning/alpha/graders"
+PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
+UPLOADS = "/v1/uploads"
 
 # Who may call the route: those that are named, and those that come after them in the line above.
 ACCESS = {
@@ -39,6 +42,10 @@ ACCESS = {
     ("GET", "/v1/files/{file_id}"): READER,
     ("DELETE", "/v1/files/{file_id}"): MEMBER,
     ("GET", "/v1/files/{file_id}/content"): READER,
+    ("POST", UPLOADS): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/parts"): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/complete"): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/cancel"): MEMBER,
     ("GET", JOBS): READER,
     ("POST", JOBS): MEMBER,
     ("GET", JOBS + "/{fine_tuning_job_id}"): READER,
@@ -48,10 +55,17 @@ ACCESS = {
     ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
+    ("POST", GRADERS + "/run"): MEMBER,
+    ("POST", GRADERS + "/validate"): MEMBER,
+    ("GET", PERMISSIONS): ADMIN,
+    ("POST", PERMISSIONS): ADMIN,
+    ("DELETE", PERMISSIONS + "/{permission_id}"): ADMIN,
     ("GET", "/v1/models"): READER,
     ("GET", "/v1/models/{model:path}"): READER,
+    ("DELETE", "/v1/models/{model:path}"): MEMBER,
     ("GET", "/v1/adapters"): READER,
     ("GET", "/v1/adapters/{adapter_id}"): READER,
+    ("DELETE", "/v1/adapters/{adapter_id}"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", PROJECTS): ADMIN,
@@ -69,6 +83,8 @@ CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
 
 # Bodies of POSTs on something that exists: a foreigner must not fail for another reason.
 BODIES: dict[str, Any] = {
+    UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
+    PERMISSIONS: {"project_ids": ["x"]},
     PROJECTS + "/{project_id}": {"quotas": {}},
     PROJECTS + "/{project_id}/api_keys": {"name": "x"},
 }
@@ -78,9 +94,12 @@ class Owned(NamedTuple):
     """What Alice's project owns: one of each thing that a path may name."""
 
     file_id: str
+    upload_id: str
     fine_tuning_job_id: str
     adapter_id: str
     model: str
+    fine_tuned_model_checkpoint: str
+    permission_id: str
     project_id: str
     api_key_id: str
     name: str = "adapter_config.json"
@@ -88,9 +107,12 @@ class Owned(NamedTuple):
 
 MISSING = Owned(
     "file-" + "0" * 32,
+    "upload_" + "0" * 32,
     "ftjob-" + "0" * 32,
     "adapter-" + "0" * 32,
     "ft:x",
+    "ft:x",
+    "cp_" + "0" * 32,
     "proj_" + "0" * 32,
     "0" * 32,
     "nothing.json",
@@ -107,7 +129,21 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     api.checkpoint(lease, 3)
     adapter_id = api.finish(lease, folder)
     model = alice.job(job_id)["fine_tuned_model"]
-    return Owned(file_id, job_id, adapter_id, model, alice.project_id, alice.key.split("_")[1])
+    announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
+    admin, friend = api.tenant("alice", Role.ADMIN), api.tenant().project_id
+    (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
+    return Owned(
+        file_id=file_id,
+        upload_id=upload_id,
+        fine_tuning_job_id=job_id,
+        adapter_id=adapter_id,
+        model=model,
+        fine_tuned_model_checkpoint=model,
+        permission_id=permission.id,
+        project_id=alice.project_id,
+        api_key_id=alice.key.split("_")[1],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +175,10 @@ def ask(client: httpx.Client, method: str, path: str, of: Owned) -> httpx.Respon
 
 
 @contextmanager
-def unchanged(api: Api) -> Iterator[None]:
+def unchanged(api: Api, route: tuple[str, str]) -> Iterator[None]:
     before = state(api)
     yield
-    assert state(api) == before
+    assert state(api) == before, route
 
 
 def state(api: Api) -> dict[str, Any]:
@@ -173,9 +209,10 @@ def test_without_a_live_key_every_other_route_is_closed(api: Api, owned: Owned, 
         with api.sessions.begin() as session:
             revoke_key(session, tenant.key.split("_")[1])
     token = {"none": "", "bad": f"Bearer {tenant.key[:-1]}"}.get(credential, f"Bearer {tenant.key}")
-    with httpx.Client(base_url=api.url, headers={"authorization": token}) as client, unchanged(api):
+    with httpx.Client(base_url=api.url, headers={"authorization": token}) as client:
         for method, path in CLOSED:
-            answer = ask(client, method, path, owned)
+            with unchanged(api, (method, path)):
+                answer = ask(client, method, path, owned)
             assert answer.headers["www-authenticate"] == "Bearer"
             refusal(answer, 401, None, "invalid_api_key")
 
@@ -185,10 +222,10 @@ def test_a_role_that_does_not_suffice_is_refused(
     api: Api, owned: Owned, keys: dict[str, Tenant], caller: str
 ) -> None:
     ranks = [READER, MEMBER, ADMIN, OPERATOR]
-    closed = [route for route, needed in CLOSED.items() if ranks.index(caller) < ranks.index(needed)]
-    with unchanged(api):
-        for method, path in closed:
-            answer = ask(keys[caller].http, method, path, owned)
+    for (method, path), needed in CLOSED.items():
+        if ranks.index(caller) < ranks.index(needed):
+            with unchanged(api, (method, path)):
+                answer = ask(keys[caller].http, method, path, owned)
             refusal(answer, 403, None, "insufficient_permissions")
 
 
@@ -204,14 +241,15 @@ def test_the_role_that_a_route_needs_suffices(owned: Owned, keys: dict[str, Tena
 def test_what_is_foreign_looks_like_what_does_not_exist(api: Api, alice: Tenant, owned: Owned) -> None:
     """On every route with an id: the same answer, but for the id in it."""
     stranger = api.tenant(role=Role.ADMIN)
-    with unchanged(api):
-        for (method, path), needed in CLOSED.items():
-            if "{" not in path:
-                continue
-            foreign, unknown = (ask(stranger.http, method, path, ids) for ids in (owned, MISSING))
-            status = 403 if needed == OPERATOR else 404
-            assert foreign.status_code == unknown.status_code == status, (method, path, foreign.text)
-            assert without_ids(foreign, owned) == without_ids(unknown, MISSING), (method, path)
+    for (method, path), needed in CLOSED.items():
+        if "{" not in path:
+            continue
+        with unchanged(api, (method, path)):
+            foreign = ask(stranger.http, method, path, owned)
+            unknown = ask(stranger.http, method, path, MISSING)
+        status = 403 if needed == OPERATOR else 404
+        assert foreign.status_code == unknown.status_code == status, (method, path, foreign.text)
+        assert without_ids(foreign, owned) == without_ids(unknown, MISSING), (method, path)
 
 
 def without_ids(answer: httpx.Response, ids: Owned) -> str:

@@ -13,7 +13,7 @@ from openai.types import FileDeleted, FileObject
 from sqlalchemy import text
 
 from api.files import service
-from api.files.upload import ReceivedFile, clean_filename
+from api.files.intake import ReceivedFile, clean_filename
 from tests.fixtures.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
 
 GOOD = json.dumps(row()).encode()
@@ -170,6 +170,29 @@ def test_an_unknown_purpose_is_refused_with_what_is_on_offer(alice: Tenant, purp
     assert "fine-tune, batch" in error["message"]
 
 
+def test_a_file_can_be_kept_for_a_while_only(alice: Tenant) -> None:
+    made = alice.openai.files.create(
+        file=("a", b"x"), purpose="batch", expires_after={"anchor": "created_at", "seconds": 7200}
+    )
+    assert made.expires_at == made.created_at + 7200
+    assert alice.openai.files.retrieve(made.id) == made
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"expires_after[seconds]": "7200"}, "expires_after[anchor]"),
+        ({"expires_after[anchor]": "created_at"}, "expires_after[seconds]"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "60"}, "expires_after[seconds]"),
+        ({"expires_after[anchor]": "deleted_at", "expires_after[seconds]": "7200"}, "expires_after[anchor]"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_stored")
+def test_a_wrong_expiry_is_refused(alice: Tenant, fields: dict[str, str], param: str) -> None:
+    answer = alice.http.post("/v1/files", data={"purpose": "batch", **fields}, files={"file": GOOD})
+    refusal(answer, 400, param)
+
+
 def test_fields_come_in_any_order_and_unknown_ones_are_ignored(alice: Tenant) -> None:
     answer = alice.http.post(
         "/v1/files",
@@ -178,6 +201,7 @@ def test_fields_come_in_any_order_and_unknown_ones_are_ignored(alice: Tenant) ->
             ("file", "a.jsonl", GOOD),
             ("expires_after[seconds]", None, b"3600"),
             ("purpose", None, b"fine-tune"),
+            ("unheard_of", None, b"x"),
         ),
     )
     assert answer.status_code == 200, answer.text
@@ -284,7 +308,7 @@ def test_an_announced_length_over_the_limit_is_refused_before_any_byte(api: Api,
 def test_a_form_cannot_grow_beside_its_file(alice: Tenant) -> None:
     body = form(("purpose", None, b"batch"), ("filler", None, b"x" * 3 * 1024**2), ("file", "a", GOOD))
     error = refusal(alice.http.post("/v1/files", **body), 413, None, "form_too_large")
-    assert "Send the file in that field, its purpose in 'purpose', and nothing else" in error["message"]
+    assert "beside the field 'file'. Send 'file' and 'purpose', and nothing else" in error["message"]
 
 
 @pytest.mark.usefixtures("nothing_stored")
@@ -324,7 +348,9 @@ def test_an_upload_whose_registration_was_answered_with_silence_keeps_its_bytes(
     api: Api, alice: Tenant
 ) -> None:
     file_id = alice.upload()
-    received = ReceivedFile(file_id, "train.jsonl", "fine-tune", bytes=1, sha256="", rows=12)
+    received = ReceivedFile(
+        file_id, f"files/{file_id}", "train.jsonl", "fine-tune", bytes=1, sha256="", rows=12
+    )
     service.forget_unregistered(api.sessions, api.store, received)
     assert f"files/{file_id}" in stored(api)
 

@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 import openai
 import pytest
-from openai.types import Model
+from openai.types import Model, ModelDeleted
 
 from api.adapters.archive import zipped
 from core.models import Adapter
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
+from core.storage import ObjectStore
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly, wait_for
+from worker.cleanup import remove_deleted_adapters
+from worker.janitor import Janitor
 
 
 class Trained(NamedTuple):
@@ -59,6 +62,44 @@ def test_a_project_whose_name_holds_a_slash_has_models_too(api: Api, adapter_fol
     name = tenant.job(job_id)["fine_tuned_model"]
     assert "team/research" in name
     assert tenant.openai.models.retrieve(name).id == name
+
+
+@pytest.mark.parametrize("by", ["model", "adapter"])
+def test_a_deleted_model_is_gone_with_its_adapter_and_the_job_stays(
+    api: Api, alice: Tenant, trained: Trained, by: str, closed_port: int
+) -> None:
+    path = f"/v1/models/{trained.model}" if by == "model" else f"/v1/adapters/{trained.adapter_id}"
+    job = alice.job(trained.job_id)
+    with api.sessions() as session:
+        prefix = session.get_one(Adapter, trained.adapter_id).object_prefix
+
+    deleted = alice.http.delete(path)
+
+    if by == "model":
+        assert strictly(ModelDeleted, deleted.json()).id == trained.model
+    assert deleted.json()["deleted"]
+    refusal(alice.http.delete(path), 404, "model" if by == "model" else "adapter_id")
+    assert trained.model not in [model.id for model in alice.openai.models.list()]
+    refusal(alice.http.get(f"/v1/models/{trained.model}"), 404, "model")
+    for rest in ("", "/content", "/files/manifest.json"):
+        refusal(alice.http.get(f"/v1/adapters/{trained.adapter_id}{rest}"), 404, "adapter_id")
+    assert trained.adapter_id not in [row["id"] for row in alice.http.get("/v1/adapters").json()["data"]]
+    assert alice.job(trained.job_id) == job
+    assert api.store.list(prefix)  # whoever reads them now may finish
+
+    remove_deleted_adapters(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere"))
+    janitor = Janitor(api.sessions, api.store, 0.01)
+    janitor.start()
+    wait_for(lambda: not api.store.list(prefix))
+    janitor.stop()
+
+
+def test_what_is_no_model_of_the_project_cannot_be_deleted(api: Api, alice: Tenant, trained: Trained) -> None:
+    with pytest.raises(openai.PermissionDeniedError, match="base model"):
+        alice.openai.models.delete(BASE_MODEL)
+    with pytest.raises(openai.NotFoundError):
+        alice.openai.models.delete("unheard-of")
+    assert alice.openai.models.retrieve(trained.model).id == trained.model
 
 
 def test_an_adapter_tells_what_it_is(alice: Tenant, trained: Trained) -> None:

@@ -1,0 +1,82 @@
+"""Who else may use a fine-tuned model or a checkpoint. Nothing here commits."""
+
+import re
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from api.checkpoints import queries
+from api.models import queries as models
+from api.models.queries import TunedModel
+from api.paging import unknown_cursor
+from core.errors import InvalidRequest, NotFound
+from core.ids import new_id
+from core.models import CheckpointPermission
+
+PERMISSION_ID = re.compile(r"cp_[0-9a-f]{32}")
+
+
+def share(session: Session, project_id: str, name: str, project_ids: list[str]) -> list[CheckpointPermission]:
+    """Sharing twice changes nothing. Raises NotFound, and InvalidRequest for an unknown project."""
+    model = _own(session, project_id, name)
+    missing = set(project_ids) - queries.existing_projects(session, project_ids)
+    if missing:
+        raise InvalidRequest(
+            f"No such project: {min(missing)}", code="project_not_found", param="project_ids"
+        )
+    rows = [
+        {
+            "id": new_id("cp_"),
+            "job_id": model.job_id,
+            "step": model.step,
+            "model": name,
+            "project_id": grantee,
+        }
+        for grantee in dict.fromkeys(project_ids)
+    ]
+    session.execute(insert(CheckpointPermission).values(rows).on_conflict_do_nothing())
+    return queries.of_projects(session, name, project_ids)
+
+
+def list_page(
+    session: Session,
+    project_id: str,
+    name: str,
+    grantee: str | None,
+    after: str | None,
+    limit: int,
+    *,
+    newest_first: bool,
+) -> tuple[list[CheckpointPermission], bool]:
+    """After any permission's id: a client may delete while it pages. Raises NotFound, InvalidRequest."""
+    _own(session, project_id, name)
+    if after is not None and not PERMISSION_ID.fullmatch(after):
+        raise unknown_cursor(after)
+    return queries.page(session, name, grantee, after=after, limit=limit, newest_first=newest_first)
+
+
+def withdraw(session: Session, project_id: str, name: str, permission_id: str) -> None:
+    """Raises NotFound."""
+    _own(session, project_id, name)
+    deleted = session.execute(
+        delete(CheckpointPermission)
+        .where(CheckpointPermission.id == permission_id, CheckpointPermission.model == name)
+        .returning(CheckpointPermission.id)
+    )
+    if deleted.one_or_none() is None:
+        raise NotFound(
+            f"No such permission: {permission_id}", code="permission_not_found", param="permission_id"
+        )
+
+
+def _own(session: Session, project_id: str, name: str) -> TunedModel:
+    """A model or checkpoint of the project: one that is shared with it cannot be shared on."""
+    model = models.find(session, name)
+    if model is None or model.project_id != project_id:
+        raise NotFound(
+            f"No such fine-tuned model or checkpoint: {name}",
+            code="checkpoint_not_found",
+            param="fine_tuned_model_checkpoint",
+        )
+    return model

@@ -1,0 +1,20 @@
+"""When a file that its client wants to keep for a while only is deleted."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from core.jobspec import Options
+
+MIN_LIFETIME = 3600
+MAX_LIFETIME = 30 * 24 * 3600
+
+Anchor = Literal["created_at"]
+EXPIRY_ANCHORS: tuple[str, ...] = get_args(Anchor)
+
+
+class ExpiresAfter(Options):
+    """The file is deleted so many seconds after it was made, but not while a job needs it."""
+
+    anchor: Anchor
+    seconds: Annotated[int, Field(ge=MIN_LIFETIME, le=MAX_LIFETIME)]

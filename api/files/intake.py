@@ -1,0 +1,106 @@
+"""A file's bytes on their way into the object store, and through the dataset check at the same time.
+
+They are never whole in memory or on disk, and nothing is visible before they are complete and right.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from core.datasets.check import DatasetCheck, RowFinding, describe
+from core.errors import InvalidRequest, TooLarge
+from core.storage import ObjectStore
+
+CHECKED_PURPOSE = "fine-tune"
+Purpose = Literal["fine-tune", "batch", "assistants", "vision", "user_data", "evals"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+
+MAX_FILENAME = 255
+
+
+@dataclass(frozen=True)
+class ReceivedFile:
+    """A complete file, whose bytes are in the object store. `rows` of a checked dataset, else None."""
+
+    id: str
+    object_key: str
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    rows: int | None
+    lifetime: int | None = None
+    """Seconds from its registration to its expiry; None keeps it."""
+
+
+class FileIntake:
+    """Write the bytes, then `finish` or `abort`. Raises InvalidRequest and TooLarge on the way."""
+
+    def __init__(self, store: ObjectStore, object_key: str, *, max_bytes: int, max_row_bytes: int) -> None:
+        self._key = object_key
+        self._max_bytes = max_bytes
+        self._writer = store.writer(object_key)
+        self._check = DatasetCheck(max_row_bytes)
+
+    def write(self, chunk: bytes, purpose: str | None) -> None:
+        """`purpose` is None where it is not known yet."""
+        if self._writer.bytes + len(chunk) > self._max_bytes:
+            raise self.too_large()
+        self._writer.write(chunk)
+        if purpose in (CHECKED_PURPOSE, None):
+            self._check.feed(chunk)
+
+    def finish(self, file_id: str, filename: str, purpose: str, lifetime: int | None) -> ReceivedFile:
+        """Judge the whole and commit the object."""
+        if self._writer.bytes == 0:
+            raise _empty()
+        rows = self._checked_rows() if purpose == CHECKED_PURPOSE else None
+        self._writer.commit()
+        return ReceivedFile(
+            id=file_id,
+            object_key=self._key,
+            filename=clean_filename(filename),
+            purpose=purpose,
+            bytes=self._writer.bytes,
+            sha256=self._writer.sha256,
+            rows=rows,
+            lifetime=lifetime,
+        )
+
+    def abort(self) -> None:
+        """Leave nothing in the object store."""
+        self._writer.abort()
+
+    def too_large(self) -> TooLarge:
+        return TooLarge(
+            f"The file is too large: this server takes files of up to {self._max_bytes} bytes.",
+            code="file_too_large",
+            param="file",
+        )
+
+    def _checked_rows(self) -> int:
+        report = self._check.finish()
+        if not report.ok:
+            raise InvalidRequest(
+                describe(report),
+                code="invalid_file_format",
+                param="file",
+                details=[finding._asdict() for finding in report.findings],
+            )
+        return report.rows
+
+
+def clean_filename(name: str) -> str:
+    """The last part of a client's path, without what cannot be printed."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(letter for letter in last if letter.isprintable())[:MAX_FILENAME] or "upload"
+
+
+def _empty() -> InvalidRequest:
+    finding = RowFinding(1, "", "empty_file", "the file is empty; was the right one sent?")
+    return InvalidRequest(
+        "The file is empty; was the right one sent?",
+        code="empty_file",
+        param="file",
+        details=[finding._asdict()],
+    )

@@ -1,0 +1,30 @@
+"""/v1/fine_tuning/alpha/graders: run a grader on one sample, or see whether it could be run."""
+
+from fastapi import APIRouter
+
+from api.auth import CurrentCaller
+from api.errors import declared
+from api.graders import service
+from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
+from api.strict_json import StrictJsonRoute
+from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/alpha/graders",
+    tags=["Graders"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, InvalidRequest, TooLarge, Unavailable),
+)
+
+
+@router.post("/run")
+def run_grader(_caller: CurrentCaller, body: RunGrader) -> GraderRun:
+    """The reward of one sample."""
+    return service.run(body)
+
+
+@router.post("/validate", response_model_exclude_unset=True)
+def validate_grader(_caller: CurrentCaller, body: ValidateGrader) -> ValidatedGrader:
+    """The grader itself, where it can be used. Of those that need a model, only the shape is looked at."""
+    service.check(body.grader)
+    return ValidatedGrader(grader=body.grader)

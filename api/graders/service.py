@@ -1,0 +1,137 @@
+"""What a grader says of a sample, and whether it can say anything."""
+
+import time
+from typing import Any
+
+from api.graders.formula import Formula, FormulaError
+from api.graders.schemas import (
+    MAX_TEXT,
+    GraderRun,
+    LabelModelGrader,
+    MultiGrader,
+    PythonGrader,
+    RunErrors,
+    RunGrader,
+    RunMetadata,
+    ScoreModelGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
+)
+from api.graders.similarity import NOT_ON_OFFER, similarity
+from api.graders.templates import NoJson, UnknownVariable, malformed, render
+from core.errors import InvalidRequest
+
+TextGrader = StringCheckGrader | TextSimilarityGrader
+
+OPERATIONS = {
+    "eq": lambda text, reference: text == reference,
+    "ne": lambda text, reference: text != reference,
+    "like": lambda text, reference: reference in text,
+    "ilike": lambda text, reference: reference.casefold() in text.casefold(),
+}
+
+
+def check(grader: Any, param: str = "grader") -> None:
+    """Raises InvalidRequest where it can never be run, here or anywhere."""
+    match grader:
+        case MultiGrader():
+            for name, part in grader.by_name.items():
+                check(
+                    part,
+                    f"{param}.graders.{name}" if isinstance(grader.graders, dict) else f"{param}.graders",
+                )
+            _formula(grader, param)
+        case PythonGrader():
+            raise _not_on_offer(
+                param, "Python graders are off on this server, which has no sandbox for them."
+            )
+        case TextSimilarityGrader(evaluation_metric=metric) if metric in NOT_ON_OFFER:
+            message = f"'{metric}' is not on offer on this server: {NOT_ON_OFFER[metric]}."
+            raise _not_on_offer(f"{param}.evaluation_metric", message)
+        case StringCheckGrader() | TextSimilarityGrader():
+            _check_template(grader.input, f"{param}.input")
+            _check_template(grader.reference, f"{param}.reference")
+
+
+def run(request: RunGrader) -> GraderRun:
+    """Raises InvalidRequest for a grader that cannot be run; what goes wrong with the sample stands in the
+    answer's errors, with a reward of 0."""
+    grader = request.grader
+    check(grader)
+    parts = _runnable(grader)
+    started = time.perf_counter()
+    scores: dict[str, float] = {}
+    reward, errors = 0.0, RunErrors()
+    try:
+        for name, part in parts.items():
+            scores[name] = _score(part, request)
+        reward = _formula(grader).value(scores) if isinstance(grader, MultiGrader) else scores[grader.name]
+    except UnknownVariable:
+        errors.invalid_variable_error = True
+    except NoJson:
+        errors.sample_parse_error = True
+    except FormulaError:
+        errors.other_error = True
+    return GraderRun(
+        reward=reward,
+        metadata=RunMetadata(
+            name=grader.name,
+            type=grader.type,
+            errors=errors,
+            execution_time=time.perf_counter() - started,
+            scores=scores,
+        ),
+        sub_rewards=scores if isinstance(grader, MultiGrader) else {},
+        model_grader_token_usage_per_model={},
+    )
+
+
+def _score(grader: TextGrader, request: RunGrader) -> float:
+    text = render(grader.input, request.item, request.model_sample)
+    reference = render(grader.reference, request.item, request.model_sample)
+    for rendered in (text, reference):
+        if len(rendered) > MAX_TEXT:
+            raise InvalidRequest(
+                f"A text of the grader '{grader.name}' has {len(rendered)} characters; up to {MAX_TEXT} are "
+                "compared.",
+                code="text_too_long",
+                param="item",
+            )
+    if isinstance(grader, StringCheckGrader):
+        return float(OPERATIONS[grader.operation](text, reference))
+    return similarity(grader.evaluation_metric, text, reference)
+
+
+def _formula(grader: MultiGrader, param: str = "grader") -> Formula:
+    try:
+        return Formula(grader.calculate_output, grader.by_name)
+    except FormulaError as error:
+        raise InvalidRequest(
+            f"The formula cannot be used: {error}.", code="invalid_value", param=f"{param}.calculate_output"
+        ) from error
+
+
+def _check_template(template: str, param: str) -> None:
+    wrong = malformed(template)
+    if wrong is not None:
+        raise InvalidRequest(
+            f"The template holds '{{{{{wrong[:64]}}}}}'. Between the braces stands a path, such as "
+            "{{ sample.output_text }} or {{ item.reference }}.",
+            code="invalid_value",
+            param=param,
+        )
+
+
+def _runnable(grader: Any) -> dict[str, TextGrader]:
+    """The graders of texts that `grader` is made of. Those with a model may be declared, but not run yet."""
+    parts = grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
+    for part in parts.values():
+        if isinstance(part, ScoreModelGrader | LabelModelGrader):
+            raise _not_on_offer(
+                "grader", f"'{part.type}' graders need a chat model, which this server does not offer yet."
+            )
+    return parts
+
+
+def _not_on_offer(param: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, code="grader_not_available", param=param)

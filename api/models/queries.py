@@ -1,0 +1,99 @@
+"""Reads of fine-tuned models and of checkpoints, under the names by which clients call them."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, Select, and_, func, literal_column, or_, select
+from sqlalchemy.orm import Session
+
+from core.lifecycle import fine_tuned_model_name
+from core.models import Adapter, Checkpoint, CheckpointPermission, Job, Project
+from core.models.jobs import MODEL_ID_LENGTH
+
+CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(\d{1,9})", re.DOTALL)
+
+
+class TunedModel(NamedTuple):
+    """A fine-tuned model, or one checkpoint of it, which has a `step` and no adapter of its own."""
+
+    name: str
+    job_id: str
+    step: int | None
+    adapter_id: str | None
+    project_id: str
+    owned_by: str
+    created_at: datetime
+
+
+def find(session: Session, name: str) -> TunedModel | None:
+    """Whoever owns it; nothing that was deleted."""
+    if checkpoint := CHECKPOINT_NAME.fullmatch(name):
+        return _find_checkpoint(session, name, checkpoint[1], int(checkpoint[2]))
+    row = session.execute(_models().where(Job.fine_tuned_model == name)).one_or_none()
+    return _model(row) if row else None
+
+
+def is_shared(session: Session, name: str, project_id: str) -> bool:
+    query = select(CheckpointPermission.id).where(
+        CheckpointPermission.model == name, CheckpointPermission.project_id == project_id
+    )
+    return session.scalar(query) is not None
+
+
+def owned(session: Session, project_id: str) -> Iterable[TunedModel]:
+    """The project's models, newest first."""
+    rows = session.execute(_models().where(Job.project_id == project_id).order_by(Job.id.desc()))
+    return map(_model, rows)
+
+
+def shared(session: Session, project_id: str) -> Iterable[TunedModel]:
+    """What other projects share with this one, the latest first."""
+    step = CheckpointPermission.step
+    checkpoint = and_(Checkpoint.job_id == Job.id, Checkpoint.step == step, Checkpoint.ends_epoch)
+    adapter = and_(Adapter.job_id == Job.id, Adapter.deleted_at.is_(None), step.is_(None))
+    created_at = func.coalesce(Checkpoint.created_at, Job.finished_at)
+    query = (
+        select(CheckpointPermission.model, Job.id, step, Adapter.id, Project.id, Project.name, created_at)
+        .select_from(CheckpointPermission)
+        .join(Job, Job.id == CheckpointPermission.job_id)
+        .join(Project, Project.id == Job.project_id)
+        .outerjoin(Checkpoint, checkpoint)
+        .outerjoin(Adapter, adapter)
+        .where(CheckpointPermission.project_id == project_id, Job.project_id != project_id)
+        .where(or_(Checkpoint.id.is_not(None), Adapter.id.is_not(None)))
+        .order_by(CheckpointPermission.id.desc())
+    )
+    return (TunedModel(*row) for row in session.execute(query))
+
+
+def _find_checkpoint(session: Session, name: str, model: str, step: int) -> TunedModel | None:
+    """By the end of the model's name: a job that has not succeeded has checkpoints, but no model yet."""
+    query = (
+        select(Checkpoint, Job, Project.name)
+        .join(Job, Job.id == Checkpoint.job_id)
+        .join(Project, Project.id == Job.project_id)
+        .where(func.right(Job.id, literal_column(str(MODEL_ID_LENGTH))) == model[-MODEL_ID_LENGTH:])
+        .where(Checkpoint.step == step, Checkpoint.ends_epoch)
+    )
+    for checkpoint, job, project in session.execute(query):
+        if fine_tuned_model_name(session, job) == model:
+            return TunedModel(name, job.id, step, None, job.project_id, project, checkpoint.created_at)
+    return None
+
+
+def _models() -> Select[*tuple[Any, ...]]:
+    return (
+        select(Job, Adapter.id, Project.name)
+        .join(Adapter, Adapter.job_id == Job.id)
+        .join(Project, Project.id == Job.project_id)
+        .where(Job.status == "succeeded", Adapter.deleted_at.is_(None))
+    )
+
+
+def _model(row: Row[*tuple[Any, ...]]) -> TunedModel:
+    job, adapter_id, project = row
+    return TunedModel(
+        job.fine_tuned_model, job.id, None, adapter_id, job.project_id, project, job.finished_at
+    )

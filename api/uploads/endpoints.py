@@ -1,0 +1,152 @@
+"""/v1/uploads: announce a large file, send its parts in any order and several at once, complete or cancel."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
+
+from api.auth import Caller, CurrentCaller
+from api.dependencies import AppSettings, Sessions, Store, Transaction
+from api.errors import declared
+from api.files import service as files
+from api.files.intake import ReceivedFile
+from api.forms import receive
+from api.idempotency import ThisAttempt
+from api.strict_json import StrictJsonRoute
+from api.uploads import service
+from api.uploads.part import PartIntake
+from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadObject, UploadPartObject
+from core import audit
+from core.errors import (
+    AppError,
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    Unavailable,
+)
+from core.idempotency import Attempt, earlier_answer, once
+from core.quotas import check_store
+from core.storage import ObjectStore
+
+router = APIRouter(
+    prefix="/v1/uploads",
+    tags=["Uploads"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable, InvalidRequest, TooLarge),
+)
+
+
+@router.post("", responses=declared(Conflict, QuotaExceeded))
+def create_upload(
+    session: Transaction,
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    body: CreateUpload,
+) -> UploadObject:
+    """Announce a file. Its parts can be sent, and the upload completed, within an hour."""
+
+    def create() -> dict[str, Any]:
+        check_store(session, caller.project_id, caller.quotas.stored_bytes, body.bytes)
+        upload = service.create(session, caller.project_id, body, settings.max_upload_bytes)
+        return UploadObject.of(upload).model_dump(mode="json")
+
+    return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+
+
+@router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound))
+async def create_part(
+    request: Request,
+    caller: CurrentCaller,
+    settings: AppSettings,
+    store: Store,
+    sessions: Sessions,
+    upload_id: str,
+) -> UploadPartObject:
+    """Send a part. A retry may store it twice: only the parts that are named in the end count."""
+    await run_in_threadpool(_refuse_ended, sessions, caller.project_id, upload_id)
+    received = await receive(request.stream(), PartIntake(request.headers, store, upload_id))
+
+    def register() -> UploadPartObject:
+        with sessions.begin() as session:
+            part = service.add_part(
+                session, caller.project_id, upload_id, received, settings.max_upload_bytes
+            )
+            return UploadPartObject.of(part)
+
+    try:
+        return await run_in_threadpool(register)
+    except AppError:
+        await run_in_threadpool(store.delete, received.object_key)
+        raise
+
+
+@router.post("/{upload_id}/complete", responses=declared(NotFound, Conflict, QuotaExceeded))
+def complete_upload(
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    store: Store,
+    sessions: Sessions,
+    upload_id: str,
+    body: CompleteUpload,
+) -> UploadObject:
+    """Make a file of the parts. It is checked as an uploaded one is; where it is wrong, the upload stays
+    pending, for other parts or another order."""
+    with sessions() as session:
+        answer = earlier_answer(session, attempt, body.model_dump_json())
+        if answer is not None:
+            return UploadObject.model_validate(answer)
+        upload = service.get_pending(session, caller.project_id, upload_id)
+        service.check_parts(session, upload, body.part_ids)
+    received = service.assemble(store, upload, body, settings.max_row_bytes)
+    return _register(sessions, store, caller, attempt, upload_id, body, received)
+
+
+@router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))
+def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) -> UploadObject:
+    """No part is taken any more, and what was sent is removed."""
+
+    def cancel() -> dict[str, Any]:
+        upload = service.cancel(session, attempt.actor.project_id, upload_id)
+        return UploadObject.of(upload).model_dump(mode="json")
+
+    return UploadObject.model_validate(once(session, attempt, "", cancel))
+
+
+def _refuse_ended(sessions: sessionmaker[Session], project_id: str, upload_id: str) -> None:
+    """Before the first byte is read."""
+    with sessions() as session:
+        service.get_pending(session, project_id, upload_id)
+
+
+def _register(
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    caller: Caller,
+    attempt: Attempt,
+    upload_id: str,
+    body: CompleteUpload,
+    received: ReceivedFile,
+) -> UploadObject:
+    """The completion's one transaction. No session was open while the bytes were read."""
+    registered = False
+    try:
+        with sessions.begin() as session:
+
+            def complete() -> dict[str, Any]:
+                upload, file = service.complete(session, caller.project_id, upload_id, received)
+                check_store(session, caller.project_id, caller.quotas.stored_bytes)
+                audit.record(session, caller, "file.created", file.id, {"upload": upload.id})
+                return UploadObject.of(upload, file).model_dump(mode="json")
+
+            answer = once(session, attempt, body.model_dump_json(), complete)
+        registered = answer["file"]["id"] == received.id
+        return UploadObject.model_validate(answer)
+    finally:
+        if not registered:
+            files.forget_unregistered(sessions, store, received)

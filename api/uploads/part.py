@@ -1,0 +1,59 @@
+"""The form of one part while it streams: its bytes go to the object store as they arrive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api.forms import FileField, StreamedForm, announced_bytes
+from core.errors import InvalidRequest, TooLarge
+from core.ids import new_id
+from core.storage import ObjectStore, upload_prefix
+
+MAX_PART_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class ReceivedPart:
+    """A part whose bytes are in the object store."""
+
+    id: str
+    object_key: str
+    bytes: int
+
+
+class PartIntake:
+    """Feed it the body, then `finish` or `abort`. Raises InvalidRequest and TooLarge on the way."""
+
+    def __init__(self, headers: Mapping[str, str], store: ObjectStore, upload_id: str) -> None:
+        if announced_bytes(headers) > MAX_PART_BYTES:
+            raise _too_large()
+        self._id = new_id("part_")
+        self._key = upload_prefix(upload_id) + self._id
+        self._writer = store.writer(self._key)
+        self._form = StreamedForm(headers, FileField("data", self._receive))
+
+    def feed(self, block: bytes) -> None:
+        self._form.feed(block)
+
+    def finish(self) -> ReceivedPart:
+        self._form.finish()
+        if self._writer.bytes == 0:
+            raise InvalidRequest("The part is empty.", code="invalid_value", param="data")
+        self._writer.commit()
+        return ReceivedPart(self._id, self._key, self._writer.bytes)
+
+    def abort(self) -> None:
+        """Leave nothing in the object store."""
+        self._writer.abort()
+
+    def _receive(self, chunk: bytes) -> None:
+        if self._writer.bytes + len(chunk) > MAX_PART_BYTES:
+            raise _too_large()
+        self._writer.write(chunk)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        f"The part is too large: it may have up to {MAX_PART_BYTES} bytes. Send the rest in another one.",
+        code="part_too_large",
+        param="data",
+    )

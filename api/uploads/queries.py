@@ -1,0 +1,33 @@
+"""Reads of uploads and their parts. Those that start from an upload's id take the project."""
+
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.models import Upload, UploadPart
+
+
+def find(
+    session: Session, project_id: str, upload_id: str, lock: Literal["share", "change"] | None
+) -> tuple[Upload, bool] | None:
+    """The upload, and whether its time is over. `share` lets others add parts meanwhile, but end nothing."""
+    query = select(Upload, Upload.expires_at <= func.now()).where(
+        Upload.id == upload_id, Upload.project_id == project_id
+    )
+    if lock is not None:
+        query = query.with_for_update(read=lock == "share")
+    found = session.execute(query).one_or_none()
+    return (found[0], found[1]) if found else None
+
+
+def stored_parts(session: Session, upload_id: str) -> tuple[int, int]:
+    """How many parts there are, and their bytes."""
+    query = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0))
+    count, size = session.execute(query.where(UploadPart.upload_id == upload_id)).one()
+    return count, size
+
+
+def part_sizes(session: Session, upload_id: str) -> dict[str, int]:
+    parts = session.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id))
+    return {part.id: part.bytes for part in parts}
