@@ -17,6 +17,9 @@ from api.errors import answer_http_exception
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.jobs.endpoints import router as jobs
+from api.jobs.event_feed import EventFeed
+from api.jobs.places import QueuePlaces
+from api.jobs.views import Presenter
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.rates import RequestRates
@@ -25,7 +28,7 @@ from api.turns import Turns
 from api.uploads.endpoints import router as uploads
 from api.validation import answer_validation_error
 from core.catalog import load_catalog
-from core.database import create_database, session_factory
+from core.database import create_database, reading_sessions, session_factory
 from core.dispatch import Doorbell, create_celery
 from core.settings import Settings
 from core.storage import ObjectStore
@@ -66,6 +69,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine
     app.state.sessions = sessions
+    app.state.reading_sessions = reading_sessions(engine)
+    app.state.event_feed = EventFeed(app.state.reading_sessions)
+    app.state.presenter = Presenter(settings.lease_seconds, QueuePlaces(app.state.reading_sessions))
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)

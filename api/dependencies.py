@@ -28,6 +28,7 @@ def _part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
 Transaction = Annotated[Session, Depends(_transaction, scope="function")]
 AppSettings = Annotated[Settings, Depends(_part("settings"))]
 Sessions = Annotated[sessionmaker[Session], Depends(_part("sessions"))]
+ReadingSessions = Annotated[sessionmaker[Session], Depends(_part("reading_sessions"))]
 Store = Annotated[ObjectStore, Depends(_part("store"))]
 Bell = Annotated[Doorbell, Depends(_part("doorbell"))]
 ModelCatalog = Annotated[Catalog, Depends(_part("catalog"))]

@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -17,8 +18,7 @@ JsonLog = Annotated[
     bool, typer.Option("--json", help="Log one JSON object a line, on stderr, as TUNERY_LOG_JSON does")
 ]
 
-# How long open requests may go on when the API is asked to stop.
-GRACE_SECONDS = 10
+COULD_NOT_START = 3  # uvicorn's own exit status
 
 
 def api(
@@ -27,20 +27,17 @@ def api(
     json: JsonLog = False,
 ) -> None:
     """Run the API alone, from TUNERY_* settings."""
-    import uvicorn
-
     from api.app import create_app
+    from api.server import Server
     from core.logs import configure_logs
 
     settings = load_settings(host=host, port=port, log_json=json or None)
     configure_logs(settings.log_level, settings.log_json)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # its lines go where the others go, and look alike
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    server = Server(create_app(settings), settings.host, settings.port)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(COULD_NOT_START)
 
 
 def worker(json: JsonLog = False) -> None:

@@ -3,15 +3,18 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 
+from api import conditional
 from api.auth import CurrentCaller
-from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
+from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Transaction
 from api.errors import declared
 from api.idempotency import ThisAttempt
-from api.jobs import service
+from api.jobs import event_stream, service
+from api.jobs.event_feed import EventFeed
+from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
-from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries
+from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries, Presenter
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
@@ -31,6 +34,7 @@ from core.quotas import check_queue
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
 LARGEST_STEP = 2**31 - 1
+RESUMES = "The `id` of the last event that was received; of a stream only"
 
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 METADATA_PARAMETER = {
@@ -46,6 +50,20 @@ METADATA_PARAMETER = {
     ]
 }
 
+
+async def _event_feed(request: Request) -> EventFeed:
+    feed: EventFeed = request.app.state.event_feed
+    return feed
+
+
+async def _presenter(request: Request) -> Presenter:
+    presenter: Presenter = request.app.state.presenter
+    return presenter
+
+
+Feed = Annotated[EventFeed, Depends(_event_feed)]
+Presenting = Annotated[Presenter, Depends(_presenter)]
+
 router = APIRouter(
     prefix="/v1/fine_tuning/jobs",
     tags=["Fine-tuning jobs"],
@@ -60,6 +78,7 @@ def create_job(
     caller: CurrentCaller,
     settings: AppSettings,
     catalog: ModelCatalog,
+    present: Presenting,
     doorbell: Bell,
     after_response: BackgroundTasks,
     attempt: ThisAttempt,
@@ -71,7 +90,7 @@ def create_job(
         row = service.create(session, caller.project_id, catalog, settings.offered_classes, body)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.created", row.job.id)
-        return JobObject.of(row, settings.lease_seconds).model_dump(mode="json")
+        return present.job(row).model_dump(mode="json")
 
     job = JobObject.model_validate(once(session, attempt, body.model_dump_json(), create))
     # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
@@ -79,42 +98,67 @@ def create_job(
     return job
 
 
-@router.get("", responses=declared(InvalidRequest), openapi_extra=METADATA_PARAMETER)
+@router.get(
+    "",
+    response_model=Page[JobObject],
+    responses=declared(InvalidRequest) | conditional.DOCUMENTED,
+    openapi_extra=METADATA_PARAMETER,
+)
 def list_jobs(
     request: Request,
-    session: Transaction,
+    sessions: ReadingSessions,
     caller: CurrentCaller,
-    settings: AppSettings,
+    present: Presenting,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
-) -> Page[JobObject]:
-    """Newest first."""
-    metadata, without_metadata = _metadata_filter(request)
-    rows, has_more = service.list_page(session, caller.project_id, metadata, without_metadata, after, limit)
-    return Page.of([JobObject.of(row, settings.lease_seconds) for row in rows], has_more)
+) -> Response:
+    """Newest first. With `If-None-Match`, a page that has not changed is answered 304."""
+    asked = (caller.project_id, _metadata_filter(request), after, limit)
+    with sessions() as session:
+        if conditional.is_conditional(request):
+            tag = present.tag(*service.list_versions(session, *asked))
+            if unchanged := conditional.not_modified(request, tag):
+                return unchanged
+        rows, has_more = service.list_page(session, *asked)
+    page = Page.of([present.job(row) for row in rows], has_more)
+    return conditional.tagged(page, present.tag([row.as_version for row in rows], has_more))
 
 
-@router.get("/{fine_tuning_job_id}", responses=declared(NotFound))
+@router.get(
+    "/{fine_tuning_job_id}",
+    response_model=JobObject,
+    responses=declared(NotFound) | conditional.DOCUMENTED,
+)
 def retrieve_job(
-    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
-) -> JobObject:
-    row = service.get(session, caller.project_id, fine_tuning_job_id)
-    return JobObject.of(row, settings.lease_seconds)
+    request: Request,
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    present: Presenting,
+    fine_tuning_job_id: str,
+) -> Response:
+    """A job as it is now. With `If-None-Match`, one that has not changed is answered 304."""
+    with sessions() as session:
+        if conditional.is_conditional(request):
+            version = service.version(session, caller.project_id, fine_tuning_job_id)
+            if unchanged := conditional.not_modified(request, present.tag([version])):
+                return unchanged
+        row = service.get(session, caller.project_id, fine_tuning_job_id)
+    return conditional.tagged(present.job(row), present.tag([row.as_version]))
 
 
 @router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest))
 def cancel_job(
-    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
+    session: Transaction, caller: CurrentCaller, present: Presenting, fine_tuning_job_id: str
 ) -> JobObject:
     """Cancel a job that has not ended, at once. It keeps its checkpoints."""
     row = service.cancel(session, caller.project_id, fine_tuning_job_id)
     audit.record(session, caller, "job.cancelled", row.job.id)
-    return JobObject.of(row, settings.lease_seconds)
+    return present.job(row)
 
 
 @router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))
 def pause_job(
-    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
+    session: Transaction, caller: CurrentCaller, present: Presenting, fine_tuning_job_id: str
 ) -> JobObject:
     """Pause a queued or running job, which frees its place.
 
@@ -123,7 +167,7 @@ def pause_job(
     """
     row = service.pause(session, caller.project_id, fine_tuning_job_id)
     audit.record(session, caller, "job.paused", row.job.id)
-    return JobObject.of(row, settings.lease_seconds)
+    return present.job(row)
 
 
 @router.post("/{fine_tuning_job_id}/resume", responses=declared(NotFound, InvalidRequest, RateLimited))
@@ -131,6 +175,7 @@ def resume_job(
     session: Transaction,
     caller: CurrentCaller,
     settings: AppSettings,
+    present: Presenting,
     doorbell: Bell,
     after_response: BackgroundTasks,
     fine_tuning_job_id: str,
@@ -141,19 +186,35 @@ def resume_job(
     check_queue(session, caller.project_id, caller.quotas.queued_jobs)
     audit.record(session, caller, "job.resumed", row.job.id)
     after_response.add_task(doorbell.wake, row.job.devices)
-    return JobObject.of(row, settings.lease_seconds)
+    return present.job(row)
 
 
-@router.get("/{fine_tuning_job_id}/events", responses=declared(NotFound, InvalidRequest))
+@router.get(
+    "/{fine_tuning_job_id}/events",
+    response_model=Page[EventObject],
+    responses=declared(NotFound, InvalidRequest) | event_stream.DOCUMENTED,
+)
 def list_events(
-    session: Transaction,
+    sessions: ReadingSessions,
     caller: CurrentCaller,
+    feed: Feed,
     fine_tuning_job_id: str,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
-) -> Page[EventObject]:
-    """The job's log, newest first."""
-    events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description=RESUMES)] = None,
+) -> Page[EventObject] | Response:
+    """The job's log, newest first.
+
+    With `Accept: text/event-stream` it is pushed instead, as server-sent events, oldest first, until the job
+    has ended; `limit` and `after` do not count then. A stream that breaks, or ends earlier as each does after
+    a quarter of an hour, is resumed with `Last-Event-ID`.
+    """
+    with sessions() as session:
+        if event_stream.MEDIA_TYPE in accept:
+            place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
+            return event_stream.response(feed, place) if place else Response(status_code=204)
+        events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
     return Page.of([EventObject.of(event) for event in events], has_more)
 
 
@@ -185,8 +246,8 @@ def list_metrics(
     return MetricsSeries(data=[MetricsPoint.of(metric) for metric in metrics], has_more=has_more)
 
 
-def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
-    """`metadata[k]=v` pairs, and whether `metadata=null` asks for jobs that have none."""
+def _metadata_filter(request: Request) -> Filter:
+    """From `metadata[k]=v` pairs, or `metadata=null`, which asks for jobs that have none."""
     pairs: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if match := METADATA_FILTER.fullmatch(name):
@@ -198,4 +259,4 @@ def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
             code="invalid_value",
             param="metadata",
         )
-    return pairs, whole is not None
+    return Filter(pairs, without_metadata=whole is not None)

@@ -2,21 +2,41 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
-from core import queue
 from core.models import Adapter, Checkpoint, Event, Job, Metric, Run
 
 
+class JobVersion(NamedTuple):
+    """What tells whether a job still reads the same, at a fraction of a `JobRow`'s cost."""
+
+    id: str
+    status: str
+    version: str
+
+
 class JobRow(NamedTuple):
-    """A job with its latest run, its adapter's id, and its place in the queue, counted from 1."""
+    """A job with its latest run and its adapter's id. `version` is another one after each change of these."""
 
     job: Job
     run: Run | None
     adapter_id: str | None
-    queue_position: int | None
+    version: str
+
+    @property
+    def as_version(self) -> JobVersion:
+        return JobVersion(self.job.id, self.job.status, self.version)
+
+
+# Postgres stamps each version of a row with the transaction that wrote it.
+VERSION: ColumnElement[str] = func.concat_ws(
+    "-",
+    cast(literal_column("jobs.xmin"), Text),
+    cast(literal_column("runs.xmin"), Text),
+    cast(literal_column("adapters.xmin"), Text),
+)
 
 
 def find(session: Session, project_id: str, job_id: str) -> Job | None:
@@ -24,26 +44,39 @@ def find(session: Session, project_id: str, job_id: str) -> Job | None:
 
 
 def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
-    found = session.execute(_rows(project_id).where(Job.id == job_id)).one_or_none()
+    query = _of_project(select(Job, Run, Adapter.id, VERSION), project_id)
+    found = session.execute(query.where(Job.id == job_id)).one_or_none()
     return JobRow(*found) if found else None
 
 
+def find_version(session: Session, project_id: str, job_id: str) -> JobVersion | None:
+    query = _of_project(select(Job.id, Job.status, VERSION), project_id)
+    found = session.execute(query.where(Job.id == job_id)).one_or_none()
+    return JobVersion(*found) if found else None
+
+
+class Filter(NamedTuple):
+    """Which jobs a list is to hold: those with all of `metadata`, or those without any."""
+
+    metadata: dict[str, str]
+    without_metadata: bool
+
+
 def page(
-    session: Session,
-    project_id: str,
-    metadata: dict[str, str] | None,
-    without_metadata: bool,
-    *,
-    after: str | None,
-    limit: int,
+    session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
-    query = _rows(project_id)
-    if metadata:
-        query = query.where(Job.client_metadata.contains(metadata))
-    if without_metadata:
-        query = query.where(Job.client_metadata.is_(None))
+    query = _filtered(_of_project(select(Job, Run, Adapter.id, VERSION), project_id), wanted)
     rows, has_more = fetch_page(session, query, Job.id, after=after, limit=limit)
     return [JobRow(*row) for row in rows], has_more
+
+
+def page_versions(
+    session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
+) -> tuple[list[JobVersion], bool]:
+    """Of the jobs that `page` would find."""
+    query = _filtered(_of_project(select(Job.id, Job.status, VERSION), project_id), wanted)
+    rows, has_more = fetch_page(session, query, Job.id, after=after, limit=limit)
+    return [JobVersion(*row) for row in rows], has_more
 
 
 def event_sequence(session: Session, job_id: str, event_id: str) -> int | None:
@@ -76,13 +109,18 @@ def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[l
     return [metric for (metric,) in rows], has_more
 
 
-def _rows(project_id: str) -> Select[*tuple[Any, ...]]:
-    # Materialised, it is computed once for a page, and not at all where no job waits
-    places = queue.places().cte("places").prefix_with("MATERIALIZED")
-    place = select(places.c.place).where(places.c.id == Job.id).correlate(Job).scalar_subquery()
+def _of_project(columns: Select[*tuple[Any, ...]], project_id: str) -> Select[*tuple[Any, ...]]:
     return (
-        select(Job, Run, Adapter.id, case((Job.status == "queued", place)))
+        columns.select_from(Job)
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .outerjoin(Adapter, Adapter.job_id == Job.id)
         .where(Job.project_id == project_id)
     )
+
+
+def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[Any, ...]]:
+    if wanted.metadata:
+        query = query.where(Job.client_metadata.contains(wanted.metadata))
+    if wanted.without_metadata:
+        query = query.where(Job.client_metadata.is_(None))
+    return query

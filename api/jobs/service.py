@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
-from api.jobs.queries import JobRow
+from api.jobs.event_feed import Place
+from api.jobs.queries import Filter, JobRow, JobVersion
 from api.jobs.schemas import CreateJob, Method
 from api.paging import unknown_cursor
 from core import lifecycle
@@ -24,6 +25,7 @@ from core.jobspec import (
     resolve_hyperparameters,
 )
 from core.models import Checkpoint, Event, File, Job, Metric
+from core.statuses import ENDED
 
 MAX_NAMED_FIELDS = 16
 
@@ -74,17 +76,26 @@ def get(session: Session, project_id: str, job_id: str) -> JobRow:
     return row
 
 
+def version(session: Session, project_id: str, job_id: str) -> JobVersion:
+    """Raises NotFound, as `get` does."""
+    found = queries.find_version(session, project_id, job_id)
+    if found is None:
+        raise _no_such_job(job_id)
+    return found
+
+
 def list_page(
-    session: Session,
-    project_id: str,
-    metadata: dict[str, str] | None,
-    without_metadata: bool,
-    after: str | None,
-    limit: int,
+    session: Session, project_id: str, wanted: Filter, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
-    if after is not None and queries.find(session, project_id, after) is None:
-        raise unknown_cursor(after)
-    return queries.page(session, project_id, metadata, without_metadata, after=after, limit=limit)
+    _require_cursor(session, project_id, after)
+    return queries.page(session, project_id, wanted, after=after, limit=limit)
+
+
+def list_versions(
+    session: Session, project_id: str, wanted: Filter, after: str | None, limit: int
+) -> tuple[list[JobVersion], bool]:
+    _require_cursor(session, project_id, after)
+    return queries.page_versions(session, project_id, wanted, after=after, limit=limit)
 
 
 def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
@@ -111,12 +122,19 @@ def events(
     session: Session, project_id: str, job_id: str, after: str | None, limit: int
 ) -> tuple[list[Event], bool]:
     job = _own(session, project_id, job_id)
-    sequence = None
-    if after is not None:
-        sequence = queries.event_sequence(session, job.id, after)
-        if sequence is None:
-            raise unknown_cursor(after)
+    sequence = None if after is None else _sequence(session, job.id, "after", after)
     return queries.events(session, job.id, after=sequence, limit=limit)
+
+
+def place_after(session: Session, project_id: str, job_id: str, last_event_id: str | None) -> Place | None:
+    """Where a stream of events is to go on. None where nothing will follow the last event."""
+    job = _own(session, project_id, job_id)
+    if last_event_id is None:
+        return Place(job.id, 0)
+    sequence = _sequence(session, job.id, "Last-Event-ID", last_event_id)
+    newest, _ = queries.events(session, job.id, after=None, limit=1)
+    is_last = job.status in ENDED and newest[0].sequence == sequence
+    return None if is_last else Place(job.id, sequence)
 
 
 def checkpoints(
@@ -138,6 +156,18 @@ def metrics(
 ) -> tuple[list[Metric], bool]:
     job = _own(session, project_id, job_id)
     return queries.metrics(session, job.id, after=after_step, limit=limit)
+
+
+def _sequence(session: Session, job_id: str, param: str, event_id: str) -> int:
+    sequence = queries.event_sequence(session, job_id, event_id)
+    if sequence is None:
+        raise unknown_cursor(event_id, param)
+    return sequence
+
+
+def _require_cursor(session: Session, project_id: str, after: str | None) -> None:
+    if after is not None and queries.find(session, project_id, after) is None:
+        raise unknown_cursor(after)
 
 
 def _own(session: Session, project_id: str, job_id: str) -> Job:

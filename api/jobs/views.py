@@ -1,11 +1,15 @@
 """A job and what belongs to it, as a client reads them: OpenAI's shapes, with Tunery's fields beside."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from api.jobs.queries import JobRow
+from api.conditional import weak_tag
+from api.jobs.places import QueuePlaces
+from api.jobs.queries import JobRow, JobVersion
 from api.schemas import Identified, unix_seconds
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from core.models import Checkpoint, Event, Metric, Run
@@ -67,7 +71,7 @@ class JobObject(Identified):
     progress: Progress
 
     @classmethod
-    def of(cls, row: JobRow, lease_seconds: float) -> "JobObject":
+    def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
         job, spec = row.job, JobSpec.model_validate(row.job.spec)
         return cls(
             id=job.id,
@@ -82,7 +86,7 @@ class JobObject(Identified):
             training_file=job.training_file_id,
             validation_file=job.validation_file_id,
             result_files=[job.result_file_id] if job.result_file_id else [],
-            trained_tokens=job.trained_tokens,
+            trained_tokens=_trained_tokens(row),
             seed=spec.seed,
             hyperparameters=spec.hyperparameters,
             method=Method(supervised=SupervisedMethod(hyperparameters=spec.hyperparameters)),
@@ -91,8 +95,26 @@ class JobObject(Identified):
             adapter=spec.adapter,
             training=spec.training,
             adapter_id=row.adapter_id,
-            progress=_progress(row),
+            progress=_progress(row, queue_position),
         )
+
+
+@dataclass(frozen=True)
+class Presenter:
+    """Shows jobs, and tells by a tag whether they still look the same."""
+
+    lease_seconds: float
+    places: QueuePlaces
+
+    def job(self, row: JobRow) -> JobObject:
+        return JobObject.of(row, self.lease_seconds, self._place(row.as_version))
+
+    def tag(self, versions: Sequence[JobVersion], has_more: bool = False) -> str:
+        """An ETag of one job, or of a page of them."""
+        return weak_tag(has_more, *((*version, self._place(version)) for version in versions))
+
+    def _place(self, version: JobVersion) -> int | None:
+        return self.places.of(version.id) if version.status == "queued" else None
 
 
 class EventObject(Identified):
@@ -155,7 +177,7 @@ class MetricsSeries(BaseModel):
     has_more: bool
 
 
-def _progress(row: JobRow) -> Progress:
+def _progress(row: JobRow, queue_position: int | None) -> Progress:
     run = row.run or Run(step=0, epoch=0.0, phase="queued")
     running = row.job.status == "running"
     return Progress(
@@ -165,8 +187,15 @@ def _progress(row: JobRow) -> Progress:
         tokens_per_second=run.tokens_per_second if running else None,
         percent=round(100 * run.step / run.total_steps, 1) if run.total_steps else None,
         phase=_phase(run) if running else row.job.status,
-        queue_position=row.queue_position,
+        queue_position=queue_position,
     )
+
+
+def _trained_tokens(row: JobRow) -> int | None:
+    """Of the whole job once it has succeeded; before, as its latest run told. None before the first run."""
+    if row.job.trained_tokens is not None:
+        return row.job.trained_tokens
+    return row.run.trained_tokens if row.run else None
 
 
 def _phase(run: Run) -> str:

@@ -35,6 +35,12 @@ class Job(Base):
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
         Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
+        Index(
+            "ix_jobs_client_metadata",
+            "client_metadata",
+            postgresql_using="gin",
+            postgresql_ops={"client_metadata": "jsonb_path_ops"},
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -1,0 +1,50 @@
+"""A job's events as server-sent events, from a place on until the job has ended."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+
+from api.jobs.event_feed import EventFeed, Place
+from api.jobs.views import EventObject
+
+MEDIA_TYPE = EventSourceResponse.media_type
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            MEDIA_TYPE: {"schema": {"type": "string", "description": "With `Accept: text/event-stream`"}}
+        }
+    },
+    204: {"description": "To a stream with `Last-Event-ID`: that was the last event of a job that has ended"},
+}
+
+KEEP_ALIVE_SECONDS = 15.0  # shorter than the patience of usual proxies
+RETRY_MILLISECONDS = 2000
+
+# A stream ends after so many seconds, and its client resumes it: a key that was revoked meanwhile is refused.
+LIFE_SECONDS = 900.0
+
+
+def response(feed: EventFeed, place: Place) -> EventSourceResponse:
+    return EventSourceResponse(
+        _stream(feed, place), headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )
+
+
+async def _stream(feed: EventFeed, place: Place) -> AsyncIterator[bytes]:
+    ends_at = time.monotonic() + LIFE_SECONDS
+    yield format_sse_event(retry=RETRY_MILLISECONDS)
+    while time.monotonic() < ends_at:
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                news = await feed.after(place)
+        except TimeoutError:
+            yield KEEPALIVE_COMMENT
+            continue
+        for event in news.events:
+            yield format_sse_event(id=event.id, data_str=EventObject.of(event).model_dump_json())
+            place = Place(place.job_id, event.sequence)
+        if news.over:
+            return
