@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises ConfigurationError where a server is not named or the catalog cannot be read.
     """
     engine = create_database(settings.server("database_url"))
-    sessions = session_factory(engine)
+    sessions, reading = session_factory(engine), reading_sessions(engine)
     rates = RequestRates(settings.server("broker_url"))
 
     @asynccontextmanager
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(Boundary),
             Middleware(Turns),
-            Middleware(Authentication, sessions=sessions, settings=settings, rates=rates),
+            Middleware(Authentication, sessions=reading, settings=settings, rates=rates),
         ],
         exception_handlers={
             HTTPException: answer_http_exception,
@@ -69,9 +69,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine
     app.state.sessions = sessions
-    app.state.reading_sessions = reading_sessions(engine)
-    app.state.event_feed = EventFeed(app.state.reading_sessions)
-    app.state.presenter = Presenter(settings.lease_seconds, QueuePlaces(app.state.reading_sessions))
+    app.state.reading_sessions = reading
+    app.state.event_feed = EventFeed(reading)
+    app.state.presenter = Presenter(settings.lease_seconds, QueuePlaces(reading))
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
