@@ -8,7 +8,7 @@ memory until it is written or the lease is lost.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -48,6 +48,7 @@ class Reporter:
         self._flushing = threading.Lock()
         self._pending: list[Write] = []
         self._progress = Progress("preparing")
+        self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
         self._closing = threading.Event()
@@ -65,7 +66,7 @@ class Reporter:
             raise LeaseLost(f"{self.lease.job_id}: the lease of fence {self.lease.fence} is gone")
 
     def progress(self, progress: Progress) -> None:
-        self._progress = progress
+        self._progress, self._progress_at = progress, time.monotonic()
 
     def event(self, message: str, level: str = "info", data: dict[str, Any] | None = None) -> None:
         # Made here, so that a flush repeated after a lost answer adds one event
@@ -132,7 +133,7 @@ class Reporter:
             with self._sessions.begin() as session:
                 if lock_job:
                     lifecycle.owned_job(session, self.lease)  # its lock comes before its run's
-                pause_requested = lifecycle.renew(session, self.lease, self._progress)
+                pause_requested = lifecycle.renew(session, self.lease, self._progress_now())
                 for pending in self._pending[:count]:
                     pending(session)
                 written = write(session)
@@ -140,6 +141,12 @@ class Reporter:
             self._renewed_at = asked_at
             self.pause_requested = pause_requested
             return written
+
+    def _progress_now(self) -> Progress:
+        """As it was told, with the seconds that have gone since then: a step may take minutes."""
+        progress, age = self._progress, time.monotonic() - self._progress_at
+        left = progress.seconds_left
+        return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
 
 
 def _nothing(_session: Session) -> None:
