@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -32,6 +33,9 @@ from core.database import create_database, reading_sessions, session_factory
 from core.dispatch import Doorbell, create_celery
 from core.settings import Settings
 from core.storage import ObjectStore
+
+# Of those that other requests use, uploads would take all, and each holds a megabyte while it signs a part.
+UPLOAD_THREADS = 8
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -73,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.event_feed = EventFeed(reading)
     app.state.presenter = Presenter(settings.lease_seconds, QueuePlaces(reading))
     app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
     for router in (files, uploads, jobs, checkpoints, graders, models, adapters, organization, system):

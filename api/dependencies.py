@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -29,6 +30,7 @@ Transaction = Annotated[Session, Depends(_transaction, scope="function")]
 AppSettings = Annotated[Settings, Depends(_part("settings"))]
 Sessions = Annotated[sessionmaker[Session], Depends(_part("sessions"))]
 ReadingSessions = Annotated[sessionmaker[Session], Depends(_part("reading_sessions"))]
+UploadThreads = Annotated[CapacityLimiter, Depends(_part("upload_threads"))]
 Store = Annotated[ObjectStore, Depends(_part("store"))]
 Bell = Annotated[Doorbell, Depends(_part("doorbell"))]
 ModelCatalog = Annotated[Catalog, Depends(_part("catalog"))]

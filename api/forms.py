@@ -5,7 +5,7 @@ ignored, and the file's bytes are handed on as they arrive.
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from streaming_form_data import ParseFailedException, StreamingFormDataParser
 from streaming_form_data.targets import BaseTarget
 
@@ -27,14 +27,16 @@ class Receiver(Protocol[Received]):
     def abort(self) -> None: ...
 
 
-async def receive(stream: AsyncIterator[bytes], receiver: Receiver[Received]) -> Received:
-    """Feed the whole body to `receiver`, in a thread."""
+async def receive(
+    stream: AsyncIterator[bytes], receiver: Receiver[Received], threads: CapacityLimiter
+) -> Received:
+    """Feed the whole body to `receiver`, in one of `threads`."""
     try:
         async for block in _blocks(stream):
-            await run_in_threadpool(receiver.feed, block)
-        return await run_in_threadpool(receiver.finish)
+            await to_thread.run_sync(receiver.feed, block, limiter=threads)
+        return await to_thread.run_sync(receiver.finish, limiter=threads)
     except BaseException:
-        await run_in_threadpool(receiver.abort)
+        await to_thread.run_sync(receiver.abort, limiter=threads)
         raise
 
 

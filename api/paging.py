@@ -28,9 +28,9 @@ def fetch_page(
     return rows[:limit], len(rows) > limit
 
 
-def unknown_cursor(given: str, param: str = "after") -> InvalidRequest:
+def unknown_cursor(after: str) -> InvalidRequest:
     return InvalidRequest(
-        f"'{param}' is {given[:128]!r}, which is nothing of this list. It takes the last id that you got.",
+        f"'after' is {after!r}, which is nothing of this list. It takes the last id of the page before.",
         code="invalid_cursor",
-        param=param,
+        param="after",
     )

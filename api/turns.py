@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import PUBLIC_PATHS
 
-# More would not make a process faster, whose interpreter runs one thread at a time.
-AT_ONCE = 4
+# More would hardly make a process faster, whose interpreter runs one thread at a time, and others slower.
+AT_ONCE = 2
 
 
 class Turns:

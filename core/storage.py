@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import boto3
@@ -136,7 +137,8 @@ class ObjectStore:
 class ObjectWriter:
     """Streams an object of unknown length: nothing is visible before `commit`, nothing is left by `abort`.
 
-    Holds at most one part (8 MiB) in memory. `bytes` and `sha256` tell what was written so far.
+    A part (8 MiB) waits in an unnamed file on disk: in memory, fifty uploads at once would need gigabytes.
+    `bytes` and `sha256` tell what was written so far.
     """
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
@@ -144,7 +146,7 @@ class ObjectWriter:
         self._target = {"Bucket": bucket, "Key": key}
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
-        self._buffer = bytearray()
+        self._part = TemporaryFile()  # noqa: SIM115 (closed by `commit` and `abort`)
         self._digest = hashlib.sha256()
         self.bytes = 0
 
@@ -155,33 +157,38 @@ class ObjectWriter:
     def write(self, chunk: bytes) -> None:
         self.bytes += len(chunk)
         self._digest.update(chunk)
-        self._buffer += chunk
-        while len(self._buffer) >= PART_BYTES:
-            self._send_part(bytes(self._buffer[:PART_BYTES]))
-            del self._buffer[:PART_BYTES]
+        self._part.write(chunk)
+        if self._part.tell() >= PART_BYTES:
+            self._send_part()
 
     def commit(self) -> None:
-        if self._upload_id is None:
-            self._client.put_object(**self._target, Body=bytes(self._buffer))
-            return
-        if self._buffer:
-            self._send_part(bytes(self._buffer))
+        with self._part:
+            if self._upload_id is None:
+                self._part.seek(0)
+                self._client.put_object(**self._target, Body=self._part)
+                return
+            if self._part.tell():
+                self._send_part()
         self._client.complete_multipart_upload(
             **self._target, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
         )
 
     def abort(self) -> None:
+        self._part.close()
         if self._upload_id is not None:
             self._client.abort_multipart_upload(**self._target, UploadId=self._upload_id)
 
-    def _send_part(self, part: bytes) -> None:
+    def _send_part(self) -> None:
         if self._upload_id is None:
             self._upload_id = self._client.create_multipart_upload(**self._target)["UploadId"]
         number = len(self._parts) + 1
+        self._part.seek(0)
         answer = self._client.upload_part(
-            **self._target, UploadId=self._upload_id, PartNumber=number, Body=part
+            **self._target, UploadId=self._upload_id, PartNumber=number, Body=self._part
         )
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        self._part.seek(0)
+        self._part.truncate()
 
 
 def _chunks(body: Any) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from api import downloads
 from api.auth import Caller, CurrentCaller
-from api.dependencies import AppSettings, Sessions, Store, Transaction
+from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.errors import declared
 from api.files import service
 from api.files.intake import ReceivedFile
@@ -47,13 +47,14 @@ async def upload_file(
     settings: AppSettings,
     store: Store,
     sessions: Sessions,
+    threads: UploadThreads,
 ) -> FileObject:
     """Upload a file. The rows of a `fine-tune` file are checked; a wrong one is refused, with its lines."""
     upload = Upload(
         request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
     )
     await run_in_threadpool(_refuse_what_cannot_fit, sessions, caller, upload.announced_bytes)
-    received = await receive(request.stream(), upload)
+    received = await receive(request.stream(), upload, threads)
     return await run_in_threadpool(_register, sessions, store, caller, attempt, received)
 
 

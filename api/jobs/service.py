@@ -65,7 +65,7 @@ def create(
     )
     lifecycle.submit(session, job)
     _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
-    return get(session, project_id, job.id)
+    return JobRow(job, run=None, adapter_id=None, version="")
 
 
 def get(session: Session, project_id: str, job_id: str) -> JobRow:
@@ -122,7 +122,11 @@ def events(
     session: Session, project_id: str, job_id: str, after: str | None, limit: int
 ) -> tuple[list[Event], bool]:
     job = _own(session, project_id, job_id)
-    sequence = None if after is None else _sequence(session, job.id, "after", after)
+    sequence = None
+    if after is not None:
+        sequence = queries.event_sequence(session, job.id, after)
+        if sequence is None:
+            raise unknown_cursor(after)
     return queries.events(session, job.id, after=sequence, limit=limit)
 
 
@@ -131,7 +135,13 @@ def place_after(session: Session, project_id: str, job_id: str, last_event_id: s
     job = _own(session, project_id, job_id)
     if last_event_id is None:
         return Place(job.id, 0)
-    sequence = _sequence(session, job.id, "Last-Event-ID", last_event_id)
+    sequence = queries.event_sequence(session, job.id, last_event_id)
+    if sequence is None:
+        raise InvalidRequest(
+            f"'Last-Event-ID' is {last_event_id[:128]!r}, which is no event of this job; without it all come.",
+            code="invalid_cursor",
+            param="Last-Event-ID",
+        )
     newest, _ = queries.events(session, job.id, after=None, limit=1)
     is_last = job.status in ENDED and newest[0].sequence == sequence
     return None if is_last else Place(job.id, sequence)
@@ -156,13 +166,6 @@ def metrics(
 ) -> tuple[list[Metric], bool]:
     job = _own(session, project_id, job_id)
     return queries.metrics(session, job.id, after=after_step, limit=limit)
-
-
-def _sequence(session: Session, job_id: str, param: str, event_id: str) -> int:
-    sequence = queries.event_sequence(session, job_id, event_id)
-    if sequence is None:
-        raise unknown_cursor(event_id, param)
-    return sequence
 
 
 def _require_cursor(session: Session, project_id: str, after: str | None) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, CurrentCaller
-from api.dependencies import AppSettings, Sessions, Store, Transaction
+from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.errors import declared
 from api.files import service as files
 from api.files.intake import ReceivedFile
@@ -65,11 +65,12 @@ async def create_part(
     settings: AppSettings,
     store: Store,
     sessions: Sessions,
+    threads: UploadThreads,
     upload_id: str,
 ) -> UploadPartObject:
     """Send a part. A retry may store it twice: only the parts that are named in the end count."""
     await run_in_threadpool(_refuse_ended, sessions, caller.project_id, upload_id)
-    received = await receive(request.stream(), PartIntake(request.headers, store, upload_id))
+    received = await receive(request.stream(), PartIntake(request.headers, store, upload_id), threads)
 
     def register() -> UploadPartObject:
         with sessions.begin() as session:

@@ -617,7 +617,7 @@ def test_jobs_are_found_by_their_metadata(api: Api) -> None:
         ("limit=-1", "limit", "from 0 to 1000"),
         ("limit=1001", "limit", "from 0 to 1000"),
         ("limit=x", "limit", "an integer"),
-        ("after=unheard-of", "after", "the last id that you got"),
+        ("after=unheard-of", "after", "the last id of the page before"),
     ],
 )
 def test_a_wrong_page_is_refused_with_what_is_allowed(
