@@ -51,7 +51,7 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
     if finding["type"] == "extra_forbidden":
         return _unknown_parameter(located, str(path[-1])[:64], schema)
     choices = _choices(schema)
-    allowed = f"On offer: {_list(choices)}." if choices else f"It must be {_words(schema, components)}."
+    allowed = f"On offer: {_list(choices)}." if choices else f"It must be {words(schema, components)}."
     return InvalidRequest(
         f"Invalid value for '{param}': {_quoted(finding['input'])}. {allowed}",
         code="invalid_value",
@@ -138,7 +138,7 @@ def _choices(schema: Schema) -> list[str]:
     return [json.dumps(choice) for choice in schema.get("enum", [])]
 
 
-def _words(schema: Schema, components: Schema) -> str:
+def words(schema: Schema, components: Schema) -> str:
     """What a schema allows: "an integer from 1 to 256"."""
     schema = _object(schema, components)
     if choices := _choices(schema):
@@ -147,7 +147,7 @@ def _words(schema: Schema, components: Schema) -> str:
         kinds = [json.dumps(kind) for kind in schema["discriminator"]["mapping"]]
         return f"an object with the {schema['discriminator']['propertyName']} {_list(kinds, 'or')}"
     if "anyOf" in schema:
-        return _list([_words(option, components) for option in schema["anyOf"]], "or")
+        return _list([words(option, components) for option in schema["anyOf"]], "or")
     match schema.get("type"):
         case "integer" | "number" as kind:
             return ("an integer" if kind == "integer" else "a number") + _range(schema)
@@ -197,9 +197,13 @@ def _pattern(schema: Schema) -> str:
 
 
 def _members(schema: Schema, components: Schema) -> str:
-    keys = _words({"type": "string", **schema.get("propertyNames", {})}, components)
+    keys = words({"type": "string", **schema.get("propertyNames", {})}, components)
     values = schema["additionalProperties"]
-    return f", each key {keys} and each value {_words(values, components)}" if values else ""
+    return (
+        f", each key {keys} and each value {words(values, components)}"
+        if values not in ({}, True, False)
+        else ""
+    )
 
 
 def _quoted(value: Any) -> str:

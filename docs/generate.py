@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from api_page import api_page
 from pydantic.fields import FieldInfo
 
 from core.settings import SERVER_FIELDS, Settings
 
-SETTINGS_PAGE = Path(__file__).parent / "reference" / "settings.md"
+REFERENCE = Path(__file__).parent / "reference"
+SETTINGS_PAGE, API_PAGE = REFERENCE / "settings.md", REFERENCE / "api.md"
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 HEAD = """# Settings
 
@@ -73,11 +75,11 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    page = settings_page()
-    if "--check" not in sys.argv:
-        SETTINGS_PAGE.write_text(page, "utf-8")
-    elif SETTINGS_PAGE.read_text("utf-8") != page:
-        sys.exit(f"{SETTINGS_PAGE} is not up to date; run python docs/generate.py")
+    for path, page in ((SETTINGS_PAGE, settings_page()), (API_PAGE, api_page())):
+        if "--check" not in sys.argv:
+            path.write_text(page, "utf-8")
+        elif path.read_text("utf-8") != page:
+            sys.exit(f"{path} is not up to date; run python docs/generate.py")
 
 
 if __name__ == "__main__":

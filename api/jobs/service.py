@@ -138,7 +138,7 @@ def place_after(session: Session, project_id: str, job_id: str, last_event_id: s
     sequence = queries.event_sequence(session, job.id, last_event_id)
     if sequence is None:
         raise InvalidRequest(
-            f"'Last-Event-ID' is {last_event_id[:128]!r}, which is no event of this job; without it all come.",
+            f"'Last-Event-ID' is {last_event_id[:128]!r}, which is no event of the job; without it all come.",
             code="invalid_cursor",
             param="Last-Event-ID",
         )

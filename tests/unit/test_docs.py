@@ -50,7 +50,7 @@ def supported_architectures() -> tuple[str, ...]:
     return found
 
 
-def test_the_page_of_settings_is_what_the_code_says() -> None:
+def test_the_pages_of_settings_and_of_the_api_are_what_the_code_says() -> None:
     check = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
