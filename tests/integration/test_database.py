@@ -1,0 +1,41 @@
+"""The pool's connections, after the server has cut them."""
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from core import database
+from core.database import create_database
+
+
+def cut_off_all(url: str) -> None:
+    """End every other session of the database, as a restart does."""
+    admin = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with admin.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    admin.dispose()
+
+
+@pytest.mark.parametrize("rested", [True, False])
+def test_a_connection_that_has_rested_is_replaced_where_it_was_cut(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, rested: bool
+) -> None:
+    """One that was used a moment ago is not tried first; its failure replaces all of them."""
+    monkeypatch.setattr(database, "RESTED", 0.0 if rested else 3600.0)
+    engine = create_database(database_url)
+    with engine.connect() as first, engine.connect() as second:
+        first.execute(text("SELECT 1"))
+        second.execute(text("SELECT 1"))
+    cut_off_all(database_url)
+    if not rested:
+        with pytest.raises(OperationalError), engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    for _ in range(3):
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
