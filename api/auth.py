@@ -27,10 +27,6 @@ from core.settings import Settings
 # The paths that need no key, compared whole: nothing below or beside them is open.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
-# Seconds for which a process does not look up a key again that it found alive. One that is revoked, or
-# expires, works for so much longer, and a changed quota counts so much later.
-TRUST_SECONDS = 2.0
-
 NO_QUOTAS = Quotas()
 READING_METHODS = frozenset({"GET", "HEAD"})
 
@@ -83,7 +79,7 @@ class Authentication:
         caller, until = self._trusted.get(digest, (None, 0.0))
         if caller is None or time.monotonic() > until:
             self._trusted.pop(digest, None)
-            until = time.monotonic() + TRUST_SECONDS
+            until = time.monotonic() + self._settings.key_trust_seconds
             caller = await run_in_threadpool(self._look_up, token)
             self._trusted[digest] = caller, until
         return caller

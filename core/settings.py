@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         description="host:port on machine 0, where the machines' processes meet",
     )
 
+    key_trust_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="How long after its revocation, or a change of quotas, a key may be taken as before",
+    )
+
     max_file_bytes: int = Field(512 * 1024**2, ge=1, description="Largest file, bytes")
     max_upload_bytes: int = Field(8 * 1024**3, ge=1, description="Largest file that arrives in parts, bytes")
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
