@@ -49,6 +49,7 @@ from core.embedded import EmbeddedServers
 from core.jobspec import Hyperparameters, JobSpec
 from core.keys import create_key
 from core.lifecycle import Progress
+from core.projects import find_or_create_project
 from core.schema import migrate
 
 PROCESSES = 2
@@ -79,9 +80,8 @@ class Service:
     def __init__(self, engine: Engine, environment: dict[str, str]) -> None:
         sessions = session_factory(engine)
         with sessions.begin() as session:
-            self.key, self.other_key = (
-                create_key(session, name, "bench").token for name in ("busy", "quiet")
-            )
+            projects = [find_or_create_project(session, name) for name in ("busy", "quiet")]
+            self.key, self.other_key = (create_key(session, project, "bench").token for project in projects)
         self.jobs = fill(engine, sessions)
         self.ports = [free_port() for _ in range(PROCESSES)]
         self.processes = [start_api(port, environment) for port in self.ports]
