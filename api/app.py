@@ -24,15 +24,19 @@ from api.jobs.views import Presenter
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.rates import RequestRates
+from api.secrets.endpoints import router as secrets
 from api.system.endpoints import router as system
 from api.turns import Turns
 from api.uploads.endpoints import router as uploads
 from api.validation import answer_validation_error
+from api.webhooks.endpoints import router as webhooks
 from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
 from core.dispatch import Doorbell, create_celery
+from core.egress import Egress
 from core.settings import Settings
 from core.storage import ObjectStore
+from core.vault import Vault
 
 # Of those that other requests use, uploads would take all, and each holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
@@ -41,7 +45,7 @@ UPLOAD_THREADS = 8
 def create_app(settings: Settings) -> FastAPI:
     """The API on the servers that `settings` name. Connects to none of them before the first request.
 
-    Raises ConfigurationError where a server is not named or the catalog cannot be read.
+    Raises ConfigurationError where a server is not named, or the catalog or a key cannot be read.
     """
     engine = create_database(settings.server("database_url"))
     sessions, reading = session_factory(engine), reading_sessions(engine)
@@ -80,6 +84,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.catalog = load_catalog(settings.catalog_file)
-    for router in (files, uploads, jobs, checkpoints, graders, models, adapters, organization, system):
+    app.state.vault = Vault.of(settings)
+    app.state.egress = Egress(settings.egress_allow)
+    of_jobs = (files, uploads, jobs, checkpoints, graders, models, adapters)
+    for router in (*of_jobs, organization, secrets, webhooks, system):
         app.include_router(router)
     return app

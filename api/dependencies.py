@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.catalog import Catalog
 from core.dispatch import Doorbell
+from core.egress import Egress
 from core.settings import Settings
 from core.storage import ObjectStore
+from core.vault import Vault
 
 
 def _transaction(request: Request) -> Iterator[Session]:
@@ -34,3 +36,5 @@ UploadThreads = Annotated[CapacityLimiter, Depends(_part("upload_threads"))]
 Store = Annotated[ObjectStore, Depends(_part("store"))]
 Bell = Annotated[Doorbell, Depends(_part("doorbell"))]
 ModelCatalog = Annotated[Catalog, Depends(_part("catalog"))]
+Secrets = Annotated[Vault, Depends(_part("vault"))]
+Outgoing = Annotated[Egress, Depends(_part("egress"))]

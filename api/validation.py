@@ -52,11 +52,8 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
         return _unknown_parameter(located, str(path[-1])[:64], schema)
     choices = _choices(schema)
     allowed = f"On offer: {_list(choices)}." if choices else f"It must be {words(schema, components)}."
-    return InvalidRequest(
-        f"Invalid value for '{param}': {_quoted(finding['input'])}. {allowed}",
-        code="invalid_value",
-        param=param,
-    )
+    given = "" if schema.get("writeOnly") else f": {_quoted(finding['input'])}"
+    return InvalidRequest(f"Invalid value for '{param}'{given}. {allowed}", code="invalid_value", param=param)
 
 
 def _with_others(first: InvalidRequest, others: list[InvalidRequest], all_known: bool) -> InvalidRequest:
@@ -109,7 +106,7 @@ def _query(operation: Schema) -> Schema:
 
 
 def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[str], Schema]:
-    """Follow `path` as far as it names properties: pydantic appends the branch of a union to it."""
+    """Follow `path` as far as it names properties and members: pydantic adds the branch of a union to it."""
     located: list[str] = []
     schema = _object(schema, components)
     for part in path:
@@ -117,10 +114,11 @@ def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[s
         if part in kinds:
             schema = _object({"$ref": kinds[part]}, components)
             continue
-        if part not in schema.get("properties", {}):
+        inner = schema.get("properties", {}).get(part, schema.get("items") if part.isdigit() else None)
+        if inner is None:
             break
         located.append(part)
-        schema = _object(schema["properties"][part], components)
+        schema = _object(inner, components)
     return located, schema
 
 

@@ -62,6 +62,9 @@ class Client:
     def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._json("POST", path, json=body)
 
+    def delete(self, path: str) -> dict[str, Any]:
+        return self._json("DELETE", path)
+
     def upload(self, filename: str, content: IO[bytes], purpose: str) -> dict[str, Any]:
         """Send a file as it is read; it is never held in memory."""
         files = {"file": (filename, content, "application/octet-stream")}

@@ -1,6 +1,7 @@
 """The state folder: where `up` leaves what the other commands look for.
 
 api-key       the first key of project "default", mode 0600
+secret-keys   what stored secrets are sealed with, unless TUNERY_SECRET_KEYS says otherwise, mode 0600
 base-url      where the API of the last `up` listens
 environment   TUNERY_* and AWS_* of the embedded servers while they run, mode 0600
 logs/         what the parts print
@@ -36,6 +37,10 @@ class Home:
     @property
     def api_key(self) -> Path:
         return self.path / "api-key"
+
+    @property
+    def secret_keys(self) -> Path:
+        return self.path / "secret-keys"
 
     @property
     def base_url(self) -> Path:

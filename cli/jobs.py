@@ -46,6 +46,9 @@ def create(
     devices: Annotated[int | None, typer.Option(min=1, help="To train on", show_default="1")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="LoRA's r", show_default="16")] = None,
     alpha: Annotated[int | None, typer.Option(min=1, help="LoRA's lora_alpha", show_default="32")] = None,
+    wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Report to Weights & Biases")] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended or is paused")] = False,
     home: HomeOption = DEFAULT_HOME,
     base_url: BaseUrl = None,
@@ -65,6 +68,7 @@ def create(
                 method=_method(n_epochs=epochs, batch_size=batch_size),
                 adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
                 training=_section({}, learning_rate=learning_rate, devices=devices),
+                integrations=_integrations(wandb, mlflow, tensorboard),
             ),
         )
         if wait:
@@ -213,6 +217,17 @@ def _print_events(events: list[dict[str, Any]], json: bool) -> None:
 def _method(**hyperparameters: Any) -> dict[str, Any] | None:
     chosen = _without_none(**hyperparameters)
     return {"type": "supervised", "supervised": {"hyperparameters": chosen}} if chosen else None
+
+
+def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:
+    asked: list[dict[str, Any]] = []
+    if wandb is not None:
+        asked.append({"type": "wandb", "wandb": {"project": wandb}})
+    if mlflow is not None:
+        asked.append({"type": "mlflow", "mlflow": {"experiment": mlflow}})
+    if tensorboard:
+        asked.append({"type": "tensorboard"})
+    return asked or None
 
 
 def _section(fixed: dict[str, Any], **options: Any) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What `up` makes sure of before it serves: a bucket (as `migrate` does), the tables, and a first key."""
+"""What `up` makes sure of before it serves: a bucket (as `migrate` does), the tables, a first key, a seal."""
 
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,19 @@ def prepare_object_store(settings: "Settings") -> None:
         raise ConfigurationError(
             f"The object store at {url} refuses: {error}. Check the AWS_* variables"
         ) from error
+
+
+def secret_keys(settings: "Settings", home: Home) -> dict[str, str]:
+    """The variable for the parts, where the operator has set none: the state folder's key, made once."""
+    if settings.secret_keys is not None:
+        return {}
+    from core.vault import Vault
+
+    keys = read(home.secret_keys)
+    if keys is None:
+        keys = Vault.new_key()
+        write_private(home.secret_keys, f"{keys}\n")
+    return {"TUNERY_SECRET_KEYS": keys}
 
 
 def prepare_database(settings: "Settings", home: Home) -> None:

@@ -20,7 +20,7 @@ from cli import output
 from cli.children import Child, rotate, stop_leftovers
 from cli.errors import GaveUp
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
-from cli.preparation import prepare_database, prepare_object_store
+from cli.preparation import prepare_database, prepare_object_store, secret_keys
 from cli.servers import WatchedServer, servers
 from cli.stopping import StopRequest
 from core.errors import ConfigurationError
@@ -70,7 +70,7 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     settings, credentials, watched = stack.enter_context(servers(settings, home))
     if stop.made:
         return [], base_url
-    os.environ.update(credentials)
+    os.environ.update(credentials, **secret_keys(settings, home))
     prepare_object_store(settings)
     prepare_database(settings, home)
     children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]

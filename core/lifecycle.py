@@ -11,7 +11,8 @@ A queued job can be paused too, and a queued, running or paused one cancelled.
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
 id and fence; where they no longer name an open run, it raises LeaseLost and nothing is written. All times
 are the database's. Locks are taken in one order: the job, then its run; the job's is one that lets events be
-added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds events.
+added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds events. With a job's end its
+webhooks are written, to be sent later (`core/webhooks.py`).
 """
 
 from collections.abc import Callable
@@ -23,11 +24,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from core import queue
+from core import queue, webhooks
 from core.errors import InvalidRequest, JobError, LeaseLost
 from core.ids import new_id
-from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run
+from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run, Tracker
 from core.models.jobs import MODEL_ID_LENGTH
+from core.statuses import ENDED
 from core.strict_json import storable
 from core.suspects import companies, trial_step
 
@@ -75,6 +77,7 @@ def submit(session: Session, job: Job) -> None:
     job.status = "queued"
     session.add(job)
     session.flush()
+    session.add_all(Tracker(job_id=job.id, type=asked["type"]) for asked in job.integrations)
     record_event(session, job.id, f"Created fine-tuning job: {job.id}")
     record_event(session, job.id, "Files validated, moving job to queued state")
 
@@ -99,7 +102,7 @@ def claim(
         return None
     lease = Lease(job.id, job.fence + 1, lease_seconds, trial_step(session, job))
     job.fence = lease.fence
-    _move(job, "running")
+    _move(session, job, "running")
     if job.started_at is None:
         job.started_at = func.now()
     session.flush()
@@ -163,7 +166,7 @@ def finish(session: Session, lease: Lease, adapter: Adapter, result: File, train
     job.result_file_id = result.id
     job.trained_tokens = trained_tokens
     job.finished_at = func.now()
-    _move(job, "succeeded")
+    _move(session, job, "succeeded")
     _end_run(session, job, "succeeded")
     record_event(session, job.id, f"New fine-tuned model created: {job.fine_tuned_model}")
     record_event(session, job.id, "The job has successfully completed")
@@ -189,7 +192,7 @@ def cancel(session: Session, job: Job) -> None:
     if "cancelled" not in TRANSITIONS[job.status]:
         raise _refusal(job, "only a queued, running or paused job can be cancelled", "job_not_cancellable")
     job.finished_at = func.now()
-    _move(job, "cancelled")
+    _move(session, job, "cancelled")
     _end_run(session, job, "cancelled")
     record_event(session, job.id, "The job was cancelled")
 
@@ -238,7 +241,7 @@ def resume(session: Session, job: Job) -> None:
         return
     if job.status != "paused":
         raise _refusal(job, "only a paused job can be resumed", "job_not_resumable")
-    _move(job, "queued")
+    _move(session, job, "queued")
     record_event(session, job.id, "The job was resumed and waits for a worker")
 
 
@@ -346,7 +349,7 @@ def _count_loss(session: Session, job: Job, outcome: str, reason: str, max_lost_
 def _fail(session: Session, job: Job, outcome: str, error: JobError) -> None:
     job.error = {"code": error.code, "message": storable(error.message), "param": error.param}
     job.finished_at = func.now()
-    _move(job, "failed")
+    _move(session, job, "failed")
     _end_run(session, job, outcome)
     record_event(
         session, job.id, f"The job failed: {error.message}", level="error", data={"code": error.code}
@@ -359,12 +362,12 @@ def _give_back(session: Session, job: Job, outcome: str, message: str) -> None:
     if _pause_is_requested(session, job):
         _pause(session, job, outcome)
         return
-    _move(job, "queued")
+    _move(session, job, "queued")
     _end_run(session, job, outcome)
 
 
 def _pause(session: Session, job: Job, outcome: str) -> None:
-    _move(job, "paused")
+    _move(session, job, "paused")
     _end_run(session, job, outcome)
     record_event(session, job.id, "The job was paused")
 
@@ -376,10 +379,12 @@ def _refusal(job: Job, rule: str, code: str) -> InvalidRequest:
     return InvalidRequest(f"Job {job.id} {state}; {rule}.", code=code)
 
 
-def _move(job: Job, status: str) -> None:
+def _move(session: Session, job: Job, status: str) -> None:
     if status not in TRANSITIONS[job.status]:
         raise AssertionError(f"{job.id}: no way leads from {job.status} to {status}")
     job.status = status
+    if status in ENDED:
+        webhooks.announce_end(session, job)
 
 
 def _end_run(session: Session, job: Job, outcome: str) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.integrations import installed_integrations
 from core.jobspec import MAX_DEVICES
 
 SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
@@ -85,6 +86,27 @@ class Settings(BaseSettings):
         None, ge=1, description="Most requests of one project a minute, to all API processes together"
     )
 
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys that stored secrets are sealed with, separated by commas, the newest first; "
+        "`tunery secrets keygen` prints one. `tunery up` makes its own",
+    )
+    egress_allow: str | None = Field(
+        None,
+        description="Hosts and networks, like hooks.internal,10.0.0.0/8, that webhooks may reach though they "
+        "are private, and without TLS",
+    )
+    integrations: str | None = Field(
+        None,
+        pattern=r"^(wandb|mlflow|tensorboard)(,(wandb|mlflow|tensorboard))*$",
+        description="Trackers that the workers have; default: those whose library is installed here",
+    )
+    mlflow_tracking_uris: str | None = Field(
+        None,
+        description="MLflow servers that jobs may report to, separated by commas, the default first; without "
+        "one, MLflow is not on offer",
+    )
+
     log_level: str = Field(
         "info",
         pattern=r"^(debug|info|warning|error)$",
@@ -109,6 +131,16 @@ class Settings(BaseSettings):
         """What `training.devices` may be."""
         named = self.device_classes or str(self.devices)
         return sorted({int(devices) for devices in named.split(",")})
+
+    @property
+    def offered_integrations(self) -> list[str]:
+        """What a job's `integrations` may name."""
+        named = installed_integrations() if self.integrations is None else self.integrations.split(",")
+        return [name for name in named if name != "mlflow" or self.offered_mlflow_uris]
+
+    @property
+    def offered_mlflow_uris(self) -> list[str]:
+        return [uri.strip() for uri in (self.mlflow_tracking_uris or "").split(",") if uri.strip()]
 
     @property
     def claims_jobs(self) -> bool:

@@ -6,4 +6,5 @@ pytest_plugins = (
     "tests.fixtures.stack",
     "tests.fixtures.shell",
     "tests.fixtures.endpoint",
+    "tests.fixtures.receiver",
 )

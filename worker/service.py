@@ -1,29 +1,37 @@
-"""`tunery worker`: Celery beside the threads that supervise the trainer of its devices, and clean up."""
+"""`tunery worker`: Celery beside threads that supervise a trainer, send webhooks, report, and clean up."""
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from celery import Celery, signals
 
 from core.database import create_database, session_factory
 from core.dispatch import create_celery, queue_for
+from core.egress import Egress
 from core.logs import configure_logs
 from core.settings import Settings
 from core.storage import ObjectStore
+from core.vault import Vault
 from worker.janitor import Janitor
 from worker.supervisor import Supervisor
 from worker.tasks import register_tasks
+from worker.tracking.service import Tracking
+from worker.webhooks import WebhookSender
 
 
 def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then give running jobs back. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
-    sessions = session_factory(create_database(settings.server("database_url"), pool_size=3))
-    supervisor = Supervisor(settings, sessions)
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-    janitor = Janitor(sessions, store, settings.sweep_seconds)
-    supervisor.start()
-    janitor.start()
+    supervisor, janitor = Supervisor(settings, sessions), Janitor(sessions, store, settings.sweep_seconds)
+    parts: list[Supervisor | Janitor | WebhookSender | Tracking] = [supervisor, janitor]
+    if settings.claims_jobs:
+        sender = WebhookSender(sessions, Vault.of(settings), Egress(settings.egress_allow))
+        parts += [sender, Tracking(sessions)]
+    for part in parts:
+        part.start()
     signals.setup_logging.connect(_leave_logs_alone)
     try:
         if settings.claims_jobs:
@@ -33,8 +41,8 @@ def run_worker(settings: Settings) -> None:
         else:  # its trainer follows another machine's, which is woken there
             _wait_for_a_signal()
     finally:
-        janitor.stop()
-        supervisor.stop()
+        with ThreadPoolExecutor() as pool:  # at once: each may take most of the time that there is
+            list(pool.map(lambda part: part.stop(), parts))
 
 
 def _answer_the_doorbell(app: Celery, settings: Settings) -> None:

@@ -87,7 +87,7 @@ def create_job(
     """Queue a fine-tuning job. What `"auto"` became, and every default, stands in the answer."""
 
     def create() -> dict[str, Any]:
-        row = service.create(session, caller.project_id, catalog, settings.offered_classes, body)
+        row = service.create(session, caller.project_id, catalog, settings, body)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.created", row.job.id)
         return present.job(row).model_dump(mode="json")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from core.integrations import Integration
 from core.jobspec import LoraAdapter, Options, RequestedHyperparameters, TrainingOptions
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
@@ -42,6 +43,9 @@ class CreateJob(BaseModel):
         RequestedHyperparameters | None, Field(description="The older place of what `method` holds")
     ] = None
     method: Method | None = None
-    integrations: Annotated[list[Any] | None, Field(description="Not supported yet: empty or null")] = None
+    integrations: Annotated[
+        list[Integration] | None,
+        Field(description="Experiment trackers to report to, each at most once", max_length=8),
+    ] = None
     adapter: Annotated[LoraAdapter | None, Field(description="In PEFT's names")] = None
     training: Annotated[TrainingOptions | None, Field(description="In transformers' names")] = None

@@ -9,6 +9,7 @@ from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
 from api.jobs.event_feed import Place
+from api.jobs.integrations import checked_integrations
 from api.jobs.queries import Filter, JobRow, JobVersion
 from api.jobs.schemas import CreateJob, Method
 from api.paging import unknown_cursor
@@ -25,6 +26,7 @@ from core.jobspec import (
     resolve_hyperparameters,
 )
 from core.models import Checkpoint, Event, File, Job, Metric
+from core.settings import Settings
 from core.statuses import ENDED
 
 MAX_NAMED_FIELDS = 16
@@ -34,13 +36,16 @@ def create(
     session: Session,
     project_id: str,
     catalog: Catalog,
-    device_classes: Sequence[int],
+    settings: Settings,
     request: CreateJob,
 ) -> JobRow:
     """Submit a job. Raises InvalidRequest, which names the parameter."""
     base_model = _base_model(catalog, request.model)
-    _refuse_what_is_not_on_offer(request)
-    _refuse_devices_without_workers((request.training or TrainingOptions()).devices, device_classes)
+    if request.method is not None:
+        _refuse_other_methods(request.method)
+    integrations = checked_integrations(request.integrations or [], settings)
+    devices = (request.training or TrainingOptions()).devices
+    _refuse_devices_without_workers(devices, settings.offered_classes)
     training_file = _dataset(session, project_id, "training_file", request.training_file)
     rows = training_file.rows or 0
     if rows < MIN_ROWS:
@@ -62,6 +67,7 @@ def create(
         suffix=request.suffix,
         client_metadata=request.metadata,
         spec=spec.model_dump(mode="json"),
+        integrations=[asked.model_dump(mode="json") for asked in integrations],
     )
     lifecycle.submit(session, job)
     _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
@@ -196,17 +202,6 @@ def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
             param="model",
         )
     return entry
-
-
-def _refuse_what_is_not_on_offer(request: CreateJob) -> None:
-    if request.method is not None:
-        _refuse_other_methods(request.method)
-    if request.integrations:
-        raise InvalidRequest(
-            "Integrations are not supported yet; leave the list empty.",
-            code="unsupported_integration",
-            param="integrations",
-        )
 
 
 def _refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from api.conditional import weak_tag
 from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow, JobVersion
 from api.schemas import Identified, unix_seconds
+from core.integrations import Integration
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from core.models import Checkpoint, Event, Metric, Run
+
+INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 
 
 class JobError(BaseModel):
@@ -64,7 +67,7 @@ class JobObject(Identified):
     hyperparameters: Hyperparameters
     method: Method
     metadata: dict[str, str] | None
-    integrations: list[Any]
+    integrations: list[Integration]
     adapter: LoraAdapter
     training: TrainingOptions
     adapter_id: str | None
@@ -85,13 +88,13 @@ class JobObject(Identified):
             organization_id=job.project_id,
             training_file=job.training_file_id,
             validation_file=job.validation_file_id,
-            result_files=[job.result_file_id] if job.result_file_id else [],
+            result_files=[file for file in (job.result_file_id, job.tensorboard_file_id) if file],
             trained_tokens=_trained_tokens(row),
             seed=spec.seed,
             hyperparameters=spec.hyperparameters,
             method=Method(supervised=SupervisedMethod(hyperparameters=spec.hyperparameters)),
             metadata=job.client_metadata,
-            integrations=[],
+            integrations=INTEGRATIONS.validate_python(job.integrations),
             adapter=spec.adapter,
             training=spec.training,
             adapter_id=row.adapter_id,

@@ -6,8 +6,11 @@ from core.models.files import File
 from core.models.idempotency import IdempotencyRecord
 from core.models.jobs import Job, Run
 from core.models.projects import ApiKey, Project
+from core.models.secrets import Secret
+from core.models.tracking import Tracker
 from core.models.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.models.uploads import Upload, UploadPart
+from core.models.webhooks import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "Adapter",
@@ -23,6 +26,10 @@ __all__ = [
     "Metric",
     "Project",
     "Run",
+    "Secret",
+    "Tracker",
     "Upload",
     "UploadPart",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

@@ -52,6 +52,9 @@ class Job(Base):
     suffix: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     spec: Mapped[dict[str, Any]]
+    integrations: Mapped[list[dict[str, Any]]] = mapped_column(
+        server_default="[]", doc="Trackers asked for, as `core.integrations` defines them"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     status: Mapped[str]
@@ -65,6 +68,7 @@ class Job(Base):
     fine_tuned_model: Mapped[str | None] = mapped_column(unique=True)
     trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    tensorboard_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
 
 
 class Run(Base):

@@ -28,6 +28,8 @@ GRADERS = "/v1/fine_tuning/alpha/graders"
 PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
 UPLOADS = "/v1/uploads"
+WEBHOOKS = "/v1/webhook_endpoints"
+WEBHOOK = WEBHOOKS + "/{webhook_endpoint_id}"
 
 # Who may call the route: those that are named, and those that come after them in the line above.
 ACCESS = {
@@ -76,6 +78,19 @@ ACCESS = {
     ("POST", PROJECTS + "/{project_id}/api_keys"): ADMIN,
     ("GET", PROJECTS + "/{project_id}/api_keys/{api_key_id}"): ADMIN,
     ("DELETE", PROJECTS + "/{project_id}/api_keys/{api_key_id}"): ADMIN,
+    ("GET", "/v1/secrets"): ADMIN,
+    ("POST", "/v1/secrets"): ADMIN,
+    ("DELETE", "/v1/secrets/{secret_name}"): ADMIN,
+    ("GET", "/v1/webhook_event_types"): ADMIN,
+    ("GET", WEBHOOKS): ADMIN,
+    ("POST", WEBHOOKS): ADMIN,
+    ("GET", WEBHOOK): ADMIN,
+    ("POST", WEBHOOK): ADMIN,
+    ("DELETE", WEBHOOK): ADMIN,
+    ("POST", WEBHOOK + "/rotate_secret"): ADMIN,
+    ("POST", WEBHOOK + "/test"): ADMIN,
+    ("GET", WEBHOOK + "/deliveries"): ADMIN,
+    ("POST", WEBHOOK + "/deliveries/{delivery_id}/redeliver"): ADMIN,
     ("GET", "/v1/organization/audit_logs"): ADMIN,
     ("GET", "/v1/organization/usage/fine_tuning"): ADMIN,
 }
@@ -85,6 +100,9 @@ CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
 BODIES: dict[str, Any] = {
     UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
     PERMISSIONS: {"project_ids": ["x"]},
+    WEBHOOK: {},
+    WEBHOOK + "/rotate_secret": {},
+    WEBHOOK + "/test": {"event_type": "fine_tuning.job.failed"},
     PROJECTS + "/{project_id}": {"quotas": {}},
     PROJECTS + "/{project_id}/api_keys": {"name": "x"},
 }
@@ -102,6 +120,9 @@ class Owned(NamedTuple):
     permission_id: str
     project_id: str
     api_key_id: str
+    webhook_endpoint_id: str
+    delivery_id: str
+    secret_name: str
     name: str = "adapter_config.json"
 
 
@@ -115,6 +136,9 @@ MISSING = Owned(
     "cp_" + "0" * 32,
     "proj_" + "0" * 32,
     "0" * 32,
+    "whe_" + "1" * 32,
+    "whd_" + "1" * 32,
+    "NO_SUCH_SECRET",
     "nothing.json",
 )
 
@@ -123,7 +147,10 @@ MISSING = Owned(
 def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Owned:
     folder: Path = tmp_path_factory.mktemp("adapter")
     (folder / "adapter_config.json").write_text("{}")
-    file_id = alice.upload()
+    file_id, admin = alice.upload(), api.tenant("alice", Role.ADMIN)
+    admin.http.post("/v1/secrets", json={"name": "A_SECRET", "value": "x"})
+    wanted = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.succeeded"]}
+    webhook_id = admin.http.post(WEBHOOKS, json=wanted).json()["id"]
     job_id = alice.create_job(training_file=file_id, metadata={"secret": "alice"})["id"]
     lease = api.claim(job_id)
     api.checkpoint(lease, 3)
@@ -131,7 +158,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     model = alice.job(job_id)["fine_tuned_model"]
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
-    admin, friend = api.tenant("alice", Role.ADMIN), api.tenant().project_id
+    friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
         file_id=file_id,
@@ -143,6 +170,9 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         permission_id=permission.id,
         project_id=alice.project_id,
         api_key_id=alice.key.split("_")[1],
+        webhook_endpoint_id=webhook_id,
+        delivery_id=admin.http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
+        secret_name="A_SECRET",
     )
 
 

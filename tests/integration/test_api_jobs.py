@@ -270,9 +270,9 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ),
         ({"method": {"type": "supervised", "dpo": {"beta": 1}}}, "method.dpo", "leave it out"),
         (
-            {"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]},
-            "integrations",
-            "not supported yet",
+            {"integrations": [{"type": "wandb", "wandb": {"project": ""}}]},
+            "integrations.0.wandb.project",
+            "a string of 1 to 128 characters",
         ),
         ({"adapter": {"r": 0}}, "adapter.r", "an integer from 1 to 256"),
         ({"adapter": {"r": 257}}, "adapter.r", "257. It must be an integer from 1 to 256"),

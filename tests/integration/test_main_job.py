@@ -13,17 +13,23 @@ import pytest
 from cli.demo import compare
 from core.catalog import SMOLLM2
 from core.datasets import sample
+from core.roles import Role
 from tests.fixtures.api import wait_for
+from tests.fixtures.receiver import Receiver
 from tests.fixtures.stack import MODELS, Stack
+from tests.fixtures.tracker_files import tensorboard_scalars
 
 JOB_SECONDS = 240
 ROWS = 24
 
 
 def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
-    stack: Stack, tmp_path: Path
+    stack: Stack, receiver: Receiver, tmp_path: Path
 ) -> None:
     client = stack.tenant.openai
+    endpoint = stack.api.tenant(stack.tenant.project, Role.ADMIN).openai.webhooks.create(
+        name="ours", url=receiver.url, event_types=["fine_tuning.job.succeeded"]
+    )
     stack.start_worker()
     sample.write_sample(tmp_path / "train.jsonl", ROWS)
     held_out = [ticket.row for ticket in sample.held_out(ROWS)]
@@ -37,7 +43,11 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
         suffix="reverse",
         seed=5,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}},
-        extra_body={"adapter": {"type": "lora", "r": 8}, "training": {"learning_rate": 2e-4}},
+        extra_body={
+            "adapter": {"type": "lora", "r": 8},
+            "training": {"learning_rate": 2e-4},
+            "integrations": [{"type": "tensorboard"}],
+        },
     )
     assert job.status == "queued"
     ended = wait_for(
@@ -60,6 +70,14 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
     table = client.files.content(ended.result_files[0]).text.splitlines()
     assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert len(table) == 13
+
+    wait_for(lambda: receiver.requests)
+    (told,) = receiver.requests
+    event = client.webhooks.unwrap(told.body, told.headers, secret=endpoint.signing_secret)
+    assert (event.type, event.data.id) == ("fine_tuning.job.succeeded", job.id)
+    files = wait_for(lambda: client.fine_tuning.jobs.retrieve(job.id).result_files[1:], 60)
+    losses = tensorboard_scalars(client.files.content(files[0]).read())["train_loss"]
+    assert losses == [(entry["step"], pytest.approx(entry["train_loss"])) for entry in metrics]
 
     adapter_id = ended.model_extra["adapter_id"]
     archive = client.get(f"/adapters/{adapter_id}/content", cast_to=httpx2.Response)

@@ -47,16 +47,19 @@ def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, po
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
         assert Path(up.facts["api_key_file"]).stat().st_mode & 0o777 == 0o600
         assert (home / "environment").stat().st_mode & 0o777 == 0o600
+        assert (home / "secret-keys").stat().st_mode & 0o777 == 0o600
+        stored = tunery("secrets", "set", "A_SECRET", "--home", home, cwd=home.parent, input="x")
+        assert stored.returncode == 0, stored.stderr
         uploaded = tunery("files", "upload", dataset, "--home", home, "--json", cwd=home.parent)
         assert uploaded.returncode == 0, uploaded.stderr
-        key = (home / "api-key").read_text()
+        key, seal = ((home / name).read_text() for name in ("api-key", "secret-keys"))
         assert {"api.log", "worker.log"} <= {path.name for path in (home / "logs").iterdir()}
         assert up.stop(signal.SIGTERM) == 0
     assert processes_of(home) == []
     assert not (home / "environment").exists()
 
     with running(home, port) as up:
-        assert (home / "api-key").read_text() == key
+        assert [(home / name).read_text() for name in ("api-key", "secret-keys")] == [key, seal]
         file = json.loads(uploaded.stdout)
         assert up.get(f"/files/{file['id']}/content").text == ROW * 10
         assert up.stop(signal.SIGINT) == 0

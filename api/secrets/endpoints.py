@@ -1,0 +1,50 @@
+"""/v1/secrets: what a project's jobs may use, such as a tracker's key: set, listed, deleted, never read."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.auth import AdminCaller
+from api.dependencies import Secrets, Transaction
+from api.errors import declared
+from api.paging import After
+from api.schemas import Page
+from api.secrets import service
+from api.secrets.schemas import SecretDeleted, SecretObject, SetSecret
+from api.strict_json import StrictJsonRoute
+from core import audit
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
+
+router = APIRouter(
+    prefix="/v1/secrets",
+    tags=["Secrets"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
+)
+
+
+@router.post("", responses=declared(InvalidRequest, TooLarge))
+def set_secret(session: Transaction, caller: AdminCaller, vault: Secrets, body: SetSecret) -> SecretObject:
+    """Store a secret, or replace it. It is encrypted, and no request returns it."""
+    secret = service.put(session, caller.project_id, vault, body.name, body.value.get_secret_value())
+    audit.record(session, caller, "secret.set", body.name)
+    return SecretObject.of(secret)
+
+
+@router.get("", responses=declared(InvalidRequest))
+def list_secrets(
+    session: Transaction,
+    caller: AdminCaller,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: After = None,
+) -> Page[SecretObject]:
+    """Their names."""
+    secrets, has_more = service.list_page(session, caller.project_id, after, limit)
+    return Page.of([SecretObject.of(secret) for secret in secrets], has_more)
+
+
+@router.delete("/{secret_name}", responses=declared(NotFound))
+def delete_secret(session: Transaction, caller: AdminCaller, secret_name: str) -> SecretDeleted:
+    service.delete(session, caller.project_id, secret_name)
+    audit.record(session, caller, "secret.deleted", secret_name)
+    return SecretDeleted(id=secret_name)

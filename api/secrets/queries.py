@@ -1,0 +1,29 @@
+"""Reads and writes of stored secrets. Every one takes the project."""
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from api.paging import fetch_page
+from core.models import Secret
+
+
+def put(session: Session, project_id: str, name: str, sealed: str) -> Secret:
+    """Insert or replace: of two clients at once, both succeed and the later one's value stays."""
+    row = insert(Secret).values(project_id=project_id, name=name, sealed=sealed)
+    replacing = row.on_conflict_do_update(
+        index_elements=[Secret.project_id, Secret.name],
+        set_={"sealed": row.excluded.sealed, "updated_at": func.now()},
+    )
+    return session.scalars(replacing.returning(Secret)).one()
+
+
+def page(session: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[Secret], bool]:
+    """By name."""
+    query = select(Secret).where(Secret.project_id == project_id)
+    rows, has_more = fetch_page(session, query, Secret.name, after=after, limit=limit, newest_first=False)
+    return [secret for (secret,) in rows], has_more
+
+
+def find(session: Session, project_id: str, name: str) -> Secret | None:
+    return session.get(Secret, (project_id, name))

@@ -1,0 +1,28 @@
+"""What may happen to a stored secret. Nothing here commits, and nothing here reads a value back."""
+
+from sqlalchemy.orm import Session
+
+from api.paging import unknown_cursor
+from api.secrets import queries
+from core.errors import NotFound
+from core.models import Secret
+from core.vault import Vault
+
+
+def put(session: Session, project_id: str, vault: Vault, name: str, value: str) -> Secret:
+    """Raises InvalidRequest where this server cannot keep secrets."""
+    return queries.put(session, project_id, name, vault.seal(value))
+
+
+def list_page(session: Session, project_id: str, after: str | None, limit: int) -> tuple[list[Secret], bool]:
+    if after is not None and queries.find(session, project_id, after) is None:
+        raise unknown_cursor(after)
+    return queries.page(session, project_id, after=after, limit=limit)
+
+
+def delete(session: Session, project_id: str, name: str) -> None:
+    """Raises NotFound."""
+    secret = queries.find(session, project_id, name)
+    if secret is None:
+        raise NotFound(f"No secret is named {name}.", code="secret_not_found", param="secret_name")
+    session.delete(secret)

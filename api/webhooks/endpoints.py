@@ -1,0 +1,153 @@
+"""/v1/webhook_endpoints, as OpenAI has them; and beside them the deliveries, to list and to repeat."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.auth import AdminCaller
+from api.dependencies import Outgoing, Secrets, Sessions, Transaction
+from api.errors import declared
+from api.paging import After
+from api.schemas import Page
+from api.strict_json import StrictJsonRoute
+from api.webhooks import service
+from api.webhooks.schemas import (
+    CreateEndpoint,
+    DeliveryObject,
+    EndpointDeleted,
+    EndpointObject,
+    EndpointTested,
+    EndpointWithSecret,
+    EventTypeList,
+    RotateSecret,
+    TestEndpoint,
+    UpdateEndpoint,
+)
+from core import audit
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
+from core.webhooks import EVENT_TYPES
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["Webhooks"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
+)
+
+
+@router.get("/webhook_event_types")
+def list_event_types(_: AdminCaller) -> EventTypeList:
+    return EventTypeList(data=list(EVENT_TYPES))
+
+
+@router.post("/webhook_endpoints", responses=declared(InvalidRequest, TooLarge))
+def create_endpoint(
+    session: Transaction, caller: AdminCaller, vault: Secrets, egress: Outgoing, body: CreateEndpoint
+) -> EndpointWithSecret:
+    """Register a URL for events. The answer holds the signing secret, which is not shown again."""
+    endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
+    audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
+    return EndpointWithSecret.showing(endpoint, secret)
+
+
+@router.get("/webhook_endpoints", responses=declared(InvalidRequest))
+def list_endpoints(
+    session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
+) -> Page[EndpointObject]:
+    """Newest first."""
+    endpoints, has_more = service.list_page(session, caller.project_id, after, limit)
+    return Page.of([EndpointObject.of(endpoint) for endpoint in endpoints], has_more)
+
+
+@router.get("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
+def retrieve_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_id: str) -> EndpointObject:
+    return EndpointObject.of(service.get(session, caller.project_id, webhook_endpoint_id))
+
+
+@router.post(
+    "/webhook_endpoints/{webhook_endpoint_id}", responses=declared(InvalidRequest, NotFound, TooLarge)
+)
+def update_endpoint(
+    session: Transaction,
+    caller: AdminCaller,
+    egress: Outgoing,
+    webhook_endpoint_id: str,
+    body: UpdateEndpoint,
+) -> EndpointObject:
+    endpoint = service.update(session, caller.project_id, egress, webhook_endpoint_id, body)
+    audit.record(session, caller, "webhook_endpoint.updated", endpoint.id)
+    return EndpointObject.of(endpoint)
+
+
+@router.delete("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
+def delete_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_id: str) -> EndpointDeleted:
+    """Delete an endpoint with its deliveries; what has not been sent is not sent any more."""
+    service.delete(session, caller.project_id, webhook_endpoint_id)
+    audit.record(session, caller, "webhook_endpoint.deleted", webhook_endpoint_id)
+    return EndpointDeleted(id=webhook_endpoint_id)
+
+
+@router.post(
+    "/webhook_endpoints/{webhook_endpoint_id}/rotate_secret",
+    responses=declared(InvalidRequest, NotFound, TooLarge),
+)
+def rotate_secret(
+    session: Transaction, caller: AdminCaller, vault: Secrets, webhook_endpoint_id: str, body: RotateSecret
+) -> EndpointWithSecret:
+    """Sign with a new secret, and for a day with the old one beside it, where that is asked for."""
+    endpoint, secret = service.rotate_secret(
+        session,
+        caller.project_id,
+        vault,
+        webhook_endpoint_id,
+        keep_former=body.keep_old_secret_active_for_24_hours,
+    )
+    audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
+    return EndpointWithSecret.showing(endpoint, secret)
+
+
+@router.post(
+    "/webhook_endpoints/{webhook_endpoint_id}/test", responses=declared(InvalidRequest, NotFound, TooLarge)
+)
+def test_endpoint(
+    sessions: Sessions,
+    caller: AdminCaller,
+    vault: Secrets,
+    egress: Outgoing,
+    webhook_endpoint_id: str,
+    body: TestEndpoint,
+) -> EndpointTested:
+    """Send a sample event, once and now. No transaction is open while the endpoint is waited for."""
+    with sessions() as session:
+        endpoint = service.get(session, caller.project_id, webhook_endpoint_id)
+    status = service.send_sample(vault, egress, endpoint, body.event_type)
+    return EndpointTested(webhook_endpoint_id=endpoint.id, event_type=body.event_type, status_code=status)
+
+
+@router.get(
+    "/webhook_endpoints/{webhook_endpoint_id}/deliveries", responses=declared(InvalidRequest, NotFound)
+)
+def list_deliveries(
+    session: Transaction,
+    caller: AdminCaller,
+    webhook_endpoint_id: str,
+    limit: Limit = 20,
+    after: After = None,
+) -> Page[DeliveryObject]:
+    """Newest first."""
+    deliveries, has_more = service.deliveries(session, caller.project_id, webhook_endpoint_id, after, limit)
+    return Page.of([DeliveryObject.of(delivery) for delivery in deliveries], has_more)
+
+
+@router.post(
+    "/webhook_endpoints/{webhook_endpoint_id}/deliveries/{delivery_id}/redeliver",
+    responses=declared(InvalidRequest, NotFound),
+)
+def redeliver(
+    session: Transaction, caller: AdminCaller, webhook_endpoint_id: str, delivery_id: str
+) -> DeliveryObject:
+    """Send an event again, now and, where that fails, later; with the webhook-id that it had."""
+    delivery = service.redeliver(session, caller.project_id, webhook_endpoint_id, delivery_id)
+    return DeliveryObject.of(delivery)

@@ -1,0 +1,162 @@
+"""What may happen to webhook endpoints and deliveries. Nothing here commits; `core.webhooks` sends."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from api.paging import unknown_cursor
+from api.webhooks import queries
+from api.webhooks.schemas import CreateEndpoint, UpdateEndpoint
+from core import webhooks
+from core.egress import Egress, EgressRefused
+from core.errors import InvalidRequest, NotFound
+from core.ids import new_id
+from core.models import WebhookDelivery, WebhookEndpoint
+from core.vault import Vault
+from core.webhooks import Outcome
+
+MAX_ENDPOINTS = 20  # of a project: each job's end writes a row for every one
+SAMPLE_JOB = "ftjob-sample"
+
+
+def create(
+    session: Session, project_id: str, vault: Vault, egress: Egress, request: CreateEndpoint
+) -> tuple[WebhookEndpoint, str]:
+    """The endpoint and its signing secret. Raises InvalidRequest."""
+    _check_url(egress, request.url)
+    if queries.count(session, project_id) >= MAX_ENDPOINTS:
+        raise InvalidRequest(
+            f"A project has at most {MAX_ENDPOINTS} webhook endpoints; delete one first.",
+            code="too_many_webhook_endpoints",
+        )
+    endpoint = WebhookEndpoint(
+        id=new_id("whe_"),
+        project_id=project_id,
+        name=request.name,
+        url=request.url,
+        event_types=_without_twins(request.event_types),
+    )
+    secret = webhooks.new_signing_secret()
+    webhooks.set_secret(vault, endpoint, secret, keep_former=False)
+    session.add(endpoint)
+    session.flush()
+    return endpoint, secret
+
+
+def get(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
+    """Raises NotFound, also for an endpoint of another project."""
+    endpoint = queries.find(session, project_id, endpoint_id)
+    if endpoint is None:
+        raise _no_such_endpoint(endpoint_id)
+    return endpoint
+
+
+def list_page(
+    session: Session, project_id: str, after: str | None, limit: int
+) -> tuple[list[WebhookEndpoint], bool]:
+    if after is not None and queries.find(session, project_id, after) is None:
+        raise unknown_cursor(after)
+    return queries.page(session, project_id, after=after, limit=limit)
+
+
+def update(
+    session: Session, project_id: str, egress: Egress, endpoint_id: str, request: UpdateEndpoint
+) -> WebhookEndpoint:
+    """Raises NotFound and InvalidRequest."""
+    endpoint = _locked(session, project_id, endpoint_id)
+    if request.url is not None:
+        _check_url(egress, request.url)
+        endpoint.url = request.url
+    if request.name is not None:
+        endpoint.name = request.name
+    if request.event_types is not None:
+        endpoint.event_types = _without_twins(request.event_types)
+    if request.enabled is not None and request.enabled != (endpoint.disabled_at is None):
+        endpoint.disabled_at = None if request.enabled else func.now()
+    if session.is_modified(endpoint):
+        endpoint.updated_at = func.now()
+    session.flush()
+    session.refresh(endpoint)
+    return endpoint
+
+
+def rotate_secret(
+    session: Session, project_id: str, vault: Vault, endpoint_id: str, *, keep_former: bool
+) -> tuple[WebhookEndpoint, str]:
+    """Raises NotFound."""
+    endpoint = _locked(session, project_id, endpoint_id)
+    secret = webhooks.new_signing_secret()
+    webhooks.set_secret(vault, endpoint, secret, keep_former=keep_former)
+    endpoint.updated_at = func.now()
+    session.flush()
+    session.refresh(endpoint)
+    return endpoint, secret
+
+
+def delete(session: Session, project_id: str, endpoint_id: str) -> None:
+    """With its deliveries. Raises NotFound."""
+    session.delete(_locked(session, project_id, endpoint_id))
+
+
+def send_sample(vault: Vault, egress: Egress, endpoint: WebhookEndpoint, event_type: str) -> int:
+    """The status that the endpoint answers a sample event with. Raises InvalidRequest where none comes."""
+    payload = webhooks.payload_of(event_type, SAMPLE_JOB)
+    secrets = [vault.open(sealed) for sealed in webhooks.live_secrets(endpoint)]
+    outcome: Outcome = webhooks.send(egress, endpoint.url, payload, secrets)
+    if outcome.response_code is None:
+        raise InvalidRequest(f"The endpoint gave no answer: {outcome.error}.", code="webhook_not_answered")
+    return outcome.response_code
+
+
+def deliveries(
+    session: Session, project_id: str, endpoint_id: str, after: str | None, limit: int
+) -> tuple[list[WebhookDelivery], bool]:
+    endpoint = get(session, project_id, endpoint_id)
+    if after is not None and queries.find_delivery(session, endpoint.id, after) is None:
+        raise unknown_cursor(after)
+    return queries.deliveries(session, endpoint.id, after=after, limit=limit)
+
+
+def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
+    """Raises NotFound, and InvalidRequest where the endpoint is disabled."""
+    endpoint = get(session, project_id, endpoint_id)
+    delivery = queries.find_delivery(session, endpoint.id, delivery_id)
+    if delivery is None:
+        raise NotFound(
+            f"No such webhook delivery: {delivery_id}", code="webhook_delivery_not_found", param="delivery_id"
+        )
+    if endpoint.disabled_at is not None:
+        raise InvalidRequest(
+            f"Endpoint {endpoint.id} is disabled; enable it first.", code="webhook_endpoint_disabled"
+        )
+    webhooks.redeliver(delivery)
+    session.flush()
+    session.refresh(delivery)
+    return delivery
+
+
+def _locked(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
+    endpoint = queries.find(session, project_id, endpoint_id, lock=True)
+    if endpoint is None:
+        raise _no_such_endpoint(endpoint_id)
+    return endpoint
+
+
+def _no_such_endpoint(endpoint_id: str) -> NotFound:
+    return NotFound(
+        f"No such webhook endpoint: {endpoint_id}",
+        code="webhook_endpoint_not_found",
+        param="webhook_endpoint_id",
+    )
+
+
+def _check_url(egress: Egress, url: str) -> None:
+    try:
+        egress.check_url(url)
+    except EgressRefused as error:
+        raise InvalidRequest(f"The URL is refused: {error}.", code="invalid_url", param="url") from error
+
+
+def _without_twins(event_types: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(event_types))

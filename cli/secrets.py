@@ -1,0 +1,100 @@
+"""`tunery secrets`: what a project's jobs use, such as a tracker's key; and the keys that seal them."""
+
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from cli import output
+from cli.client import ApiKey, BaseUrl, connect
+from cli.files import Limit
+from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
+from cli.keys import database_session
+from core.errors import ConfigurationError
+
+app = typer.Typer(
+    help="Set, list and delete a project's secrets, with an administrator's key. They are never shown again.",
+    no_args_is_help=True,
+)
+
+COLUMNS = ("name", "created_at", "updated_at")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Like WANDB_API_KEY")]
+
+
+@app.command("set")
+def set_secret(
+    name: Name,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Store a secret, or replace it. Its value is asked for, or read from a pipe: never an argument."""
+    interactive = sys.stdin.isatty()
+    value = typer.prompt("Value", hide_input=True, err=True) if interactive else sys.stdin.read().rstrip("\n")
+    with connect(home, base_url, api_key) as client:
+        secret = client.post("/secrets", {"name": name, "value": value})
+    output.json(secret) if json else output.note(f"Stored {name}")
+
+
+@app.command("list")
+def list_secrets(
+    limit: Limit = 100,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """List the names of the stored secrets."""
+    with connect(home, base_url, api_key) as client:
+        secrets = list(client.every("/secrets", limit))
+    output.json(secrets) if json else output.table(secrets, COLUMNS)
+
+
+@app.command()
+def delete(
+    name: Name,
+    home: HomeOption = DEFAULT_HOME,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+    json: output.Json = False,
+) -> None:
+    """Delete a secret."""
+    with connect(home, base_url, api_key) as client:
+        answer = client.delete(f"/secrets/{quote(name, safe='')}")
+    output.json(answer) if json else output.note(f"Deleted {name}")
+
+
+@app.command()
+def keygen(json: output.Json = False) -> None:
+    """Print a new key for TUNERY_SECRET_KEYS."""
+    from core.vault import Vault
+
+    key = Vault.new_key()
+    output.json({"key": key}) if json else output.data(key)
+
+
+@app.command()
+def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
+    """Seal all that is stored with the first of TUNERY_SECRET_KEYS, directly in the database.
+
+    The others can be taken away afterwards.
+    """
+    from core.reseal import reseal_all
+    from core.vault import Vault
+
+    vault = Vault(_keys(home))
+    with database_session(home) as session:
+        count = reseal_all(session, vault)
+    output.json({"resealed": count}) if json else output.note(f"Sealed {count} anew")
+
+
+def _keys(home: "HomeOption") -> str:
+    """Raises ConfigurationError where there is none."""
+    settings = load_settings(home=home)
+    keys = settings.secret_keys.get_secret_value() if settings.secret_keys else read(Home(home).secret_keys)
+    if keys is None:
+        raise ConfigurationError("No key: set TUNERY_SECRET_KEYS, or name the --home of a `tunery up`")
+    return keys

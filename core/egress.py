@@ -1,0 +1,190 @@
+"""Requests to addresses that a client named: no private network, no redirect, no endless answer.
+
+The host is resolved once, every address of it is judged, and the connection goes to an address that was
+judged: a name that resolves otherwise a moment later (DNS rebinding) reaches nothing else.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import httpcore
+
+from core.errors import TuneryError
+
+Address = IPv4Address | IPv6Address
+
+MAX_URL = 2048
+NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class EgressRefused(TuneryError):
+    """The request may not be made; the sentence says why."""
+
+
+class NotAnswered(TuneryError):
+    """No whole answer came: the host is unknown, away, too slow, or speaks no HTTP."""
+
+
+class Egress:
+    """Where requests may go: to public addresses by https, and wherever the operator allows."""
+
+    def __init__(self, allowed: str | None) -> None:
+        """`allowed` are hosts and networks, separated by commas, as in `TUNERY_EGRESS_ALLOW`."""
+        self._networks, self._hosts = [], set()
+        for entry in filter(None, (part.strip() for part in (allowed or "").split(","))):
+            try:
+                self._networks.append(ip_network(entry, strict=False))
+            except ValueError:
+                self._hosts.add(entry.lower())
+
+    def check_url(self, url: str) -> SplitResult:
+        """What can be said before the host is resolved. Raises EgressRefused."""
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+            url.encode("ascii")
+        except ValueError:
+            raise EgressRefused("it is no valid URL (a host beyond ASCII is written in Punycode)") from None
+        if parts.scheme not in ("http", "https") or not host or len(url) > MAX_URL or not url.isprintable():
+            raise EgressRefused(f"it must be an https URL of at most {MAX_URL} characters")
+        if parts.username is not None or parts.password is not None or parts.fragment or " " in url:
+            raise EgressRefused("it must hold no user name, password, fragment or space")
+        address = _literal(host)
+        if address is not None:
+            self._judge(host, address)
+        if parts.scheme == "http" and not self._allows(host, address):
+            raise EgressRefused(
+                "it must use https; the operator may allow plain http to a host by TUNERY_EGRESS_ALLOW"
+            )
+        return parts
+
+    def resolve(self, host: str, port: int) -> list[str]:
+        """The host's addresses. Raises EgressRefused where one of them is forbidden, and NotAnswered."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise NotAnswered(f"the host {host} cannot be resolved") from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        for address in addresses:
+            self._judge(host, ip_address(address.partition("%")[0]))
+        return addresses
+
+    def _judge(self, host: str, address: Address) -> None:
+        if not (_is_public(address) or self._allows(host, address)):
+            raise EgressRefused(
+                f"{host} leads to {address}, which is no public address; the operator may allow it by "
+                "TUNERY_EGRESS_ALLOW"
+            )
+
+    def _allows(self, host: str, address: Address | None) -> bool:
+        return host in self._hosts or (
+            address is not None and any(address in network for network in self._networks)
+        )
+
+
+def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> int:
+    """POST, and return the answer's status; its body is not read, and a redirect is not followed.
+
+    All of it takes `seconds` at most, but for the resolver's own time. Raises EgressRefused and NotAnswered.
+    """
+    egress.check_url(url)
+    guarded = _Guarded(egress, time.monotonic() + seconds)
+    tls = ssl.create_default_context()
+    try:
+        with (
+            httpcore.ConnectionPool(network_backend=guarded, ssl_context=tls) as pool,
+            pool.stream("POST", url, headers=list(headers.items()), content=body) as answer,
+        ):
+            return answer.status
+    except httpcore.TimeoutException as error:
+        raise NotAnswered(f"no answer within {seconds:g} s") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+        raise NotAnswered(str(error) or type(error).__name__) from error
+
+
+class _Guarded(httpcore.NetworkBackend):
+    """Connects to judged addresses only, and gives up at `deadline` (of time.monotonic)."""
+
+    def __init__(self, egress: Egress, deadline: float) -> None:
+        self._egress = egress
+        self._deadline = deadline
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 (the deadline rules)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        failure: httpcore.NetworkError | httpcore.TimeoutException | None = None
+        for address in self._egress.resolve(host, port):
+            try:
+                left = _left(self._deadline, httpcore.ConnectTimeout)
+                stream = self._plain.connect_tcp(address, port, left, local_address, socket_options)
+                return _Timed(stream, self._deadline)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or NotAnswered(f"the host {host} has no address")
+
+
+class _Timed(httpcore.NetworkStream):
+    """A stream whose every wait ends at the deadline: one that sends a byte now and then cannot hold us."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, _left(self._deadline, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._stream.write(buffer, _left(self._deadline, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        left = _left(self._deadline, httpcore.ConnectTimeout)
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise late
+    return left
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_public(address: Address) -> bool:
+    """Whether anybody on the internet could reach it; an IPv4 address inside of an IPv6 one is looked at."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return _is_public(inner)
+        if address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,230 @@
+"""Webhooks as an outbox: a delivery is written with what it tells of, and sent later, at least once.
+
+Deliveries carry OpenAI's payload and are signed as Standard Webhooks (https://www.standardwebhooks.com) are.
+Every function works inside the caller's transaction and never commits; no session is open while something is
+sent: `claim_due`, then `send`, then `record_attempt`.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import random
+import secrets
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from core.egress import Egress, EgressRefused, NotAnswered, post
+from core.ids import new_id
+from core.models import Job, WebhookDelivery, WebhookEndpoint
+from core.statuses import ENDED
+from core.vault import Vault
+
+EVENT_TYPES = tuple(f"fine_tuning.job.{status}" for status in ENDED)
+
+TIMEOUT_SECONDS = 15.0
+# Until the next attempt, seconds; after as many attempts and one more, a delivery has failed.
+DELAYS = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
+JITTER = 0.1  # of a delay, so that what failed at once does not come back at once
+CLAIM_SECONDS = 60  # a sender that has not told by then is dead
+FORMER_SECRET_HOURS = 24
+GONE = 410
+MAX_ERROR = 500
+
+
+@dataclass(frozen=True)
+class Message:
+    """All that an attempt needs. `attempt` is a fence: what an older one writes is dropped."""
+
+    delivery_id: str
+    endpoint_id: str
+    attempt: int
+    url: str
+    payload: dict[str, Any]
+    sealed_secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt came to: the answer's status, or why there was none."""
+
+    response_code: int | None
+    error: str | None = None
+
+    @property
+    def delivered(self) -> bool:
+        return self.response_code is not None and 200 <= self.response_code < 300
+
+
+def announce_end(session: Session, job: Job) -> None:
+    """Write a delivery for each endpoint of the job's project that wants to know of its end."""
+    event_type = f"fine_tuning.job.{job.status}"
+    endpoints = select(WebhookEndpoint).where(
+        WebhookEndpoint.project_id == job.project_id,
+        WebhookEndpoint.disabled_at.is_(None),
+        WebhookEndpoint.event_types.contains([event_type]),
+    )
+    # Locked, since one that is deleted meanwhile would break this transaction, and with it the job's end
+    for endpoint in session.scalars(endpoints.with_for_update(read=True, key_share=True)):
+        session.add(
+            WebhookDelivery(
+                id=new_id("whd_"),
+                endpoint_id=endpoint.id,
+                event_type=event_type,
+                payload=payload_of(event_type, job.id),
+            )
+        )
+
+
+def payload_of(event_type: str, job_id: str) -> dict[str, Any]:
+    """An event in OpenAI's form."""
+    return {
+        "id": new_id("evt_"),
+        "object": "event",
+        "created_at": int(time.time()),
+        "type": event_type,
+        "data": {"id": job_id},
+    }
+
+
+def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Message]:
+    """Take deliveries whose time has come, one for an endpoint, and none for those that are `busy`."""
+    due = (
+        select(WebhookDelivery.id)
+        .ext(distinct_on(WebhookDelivery.endpoint_id))
+        .where(WebhookDelivery.next_attempt_at <= func.now(), WebhookDelivery.endpoint_id.not_in(busy))
+        .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
+    )
+    rows = session.execute(
+        select(WebhookDelivery, WebhookEndpoint)
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(
+            WebhookDelivery.id.in_(due),
+            WebhookDelivery.next_attempt_at <= func.now(),
+            WebhookEndpoint.disabled_at.is_(None),
+        )
+        .order_by(WebhookDelivery.next_attempt_at)
+        .limit(limit)
+        .with_for_update(of=WebhookDelivery, skip_locked=True)
+    )
+    messages = []
+    for delivery, endpoint in rows:
+        delivery.attempts += 1
+        delivery.last_attempt_at = func.now()
+        delivery.response_code = delivery.error = None
+        delivery.next_attempt_at = _from_now(CLAIM_SECONDS)
+        messages.append(
+            Message(
+                delivery.id,
+                endpoint.id,
+                delivery.attempts,
+                endpoint.url,
+                delivery.payload,
+                live_secrets(endpoint),
+            )
+        )
+    return messages
+
+
+def live_secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:
+    """The sealed secrets that sign now: the newest, and the one before it for a while."""
+    expires_at = endpoint.former_expires_at
+    if endpoint.former_sealed_secret is None or expires_at is None or expires_at < datetime.now(UTC):
+        return (endpoint.sealed_secret,)
+    return (endpoint.sealed_secret, endpoint.former_sealed_secret)
+
+
+def send(egress: Egress, url: str, payload: dict[str, Any], signing_secrets: Sequence[str]) -> Outcome:
+    """One attempt. Raises nothing that a receiver could cause."""
+    body = json.dumps(payload, separators=(",", ":")).encode()
+    try:
+        status = post(egress, url, _headers(payload["id"], body, signing_secrets), body, TIMEOUT_SECONDS)
+    except (EgressRefused, NotAnswered) as error:
+        return Outcome(None, str(error)[:MAX_ERROR])
+    outcome = Outcome(status)
+    return outcome if outcome.delivered else Outcome(status, f"the endpoint answered {status}")
+
+
+def record_attempt(session: Session, message: Message, outcome: Outcome) -> None:
+    """Write what became of an attempt: delivered, to be tried again, or given up."""
+    endpoint = session.get(WebhookEndpoint, message.endpoint_id, with_for_update={"key_share": True})
+    delivery = session.get(WebhookDelivery, message.delivery_id, with_for_update=True)
+    if endpoint is None or delivery is None:
+        return  # deleted meanwhile
+    if delivery.status != "pending" or delivery.attempts != message.attempt:
+        return  # tried again meanwhile
+    delivery.response_code, delivery.error = outcome.response_code, outcome.error
+    if outcome.delivered:
+        _end(delivery, "delivered")
+    elif outcome.response_code == GONE:
+        _end(delivery, "failed")
+        session.flush()
+        _disable(session, endpoint)
+    elif message.attempt > len(DELAYS):
+        _end(delivery, "failed")
+    else:
+        delay = DELAYS[message.attempt - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        delivery.next_attempt_at = _from_now(delay)
+
+
+def _disable(session: Session, endpoint: WebhookEndpoint) -> None:
+    """Send nothing to the endpoint any more, nor what waits for it."""
+    endpoint.disabled_at = func.now()
+    waiting = select(WebhookDelivery).where(
+        WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.status == "pending"
+    )
+    for delivery in session.scalars(waiting.with_for_update()):
+        _end(delivery, "failed")
+        delivery.error = "the endpoint has answered 410 Gone and is disabled"
+
+
+def _end(delivery: WebhookDelivery, status: str) -> None:
+    delivery.status, delivery.next_attempt_at = status, None
+
+
+def redeliver(delivery: WebhookDelivery) -> None:
+    """Attempt now what waits; begin anew, with all attempts, with what has ended. The webhook-id stays."""
+    if delivery.status != "pending":
+        delivery.status, delivery.attempts = "pending", 0
+    delivery.next_attempt_at = func.now()
+
+
+def new_signing_secret() -> str:
+    """32 random bytes, in Standard Webhooks' form."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def set_secret(vault: Vault, endpoint: WebhookEndpoint, secret: str, *, keep_former: bool) -> None:
+    """Sign with `secret` from now on, and with the former one too for a day, where `keep_former`."""
+    sealed = vault.seal(secret)
+    endpoint.former_sealed_secret = endpoint.sealed_secret if keep_former else None
+    endpoint.former_expires_at = _from_now(FORMER_SECRET_HOURS * 3600) if keep_former else None
+    endpoint.sealed_secret, endpoint.secret_hint = sealed, f"whsec_…{secret[-4:]}"
+
+
+def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str]) -> dict[str, str]:
+    timestamp = str(int(time.time()))
+    signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
+    return {
+        "content-type": "application/json",
+        "user-agent": "Tunery-Webhooks",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in signing_secrets),
+    }
+
+
+def _signature(secret: str, signed: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+def _from_now(seconds: float) -> Any:
+    return func.now() + timedelta(seconds=seconds)

@@ -1,0 +1,99 @@
+"""Starts a process for each tracker that has something to report, and ends one that hangs."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.ids import new_id
+from worker.tracking import hold as holds
+from worker.tracking.hold import Hold
+
+LOOK_SECONDS = 1.0
+STOP_SECONDS = 20.0  # to finish what is being sent
+MAX_PROCESSES = 16  # some 100 MB each
+# The worker's own credentials are not its clients': a job reports with its project's secrets or not at all.
+OWN_CREDENTIALS = (
+    "WANDB_API_KEY",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+)
+# Nobody is told that these libraries are used here, and none waits longer than a hold lasts.
+LIBRARY_ENVIRONMENT = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "WANDB_ERROR_REPORTING": "false",
+}
+
+log = structlog.get_logger()
+
+
+class Tracking:
+    """A thread of the worker's supervising process."""
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the processes finish what they send, then kill them."""
+        self._stopping.set()
+        self._thread.join()
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self._processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0, deadline - time.monotonic()))
+            process.kill()
+            process.wait()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            try:
+                self._look()
+            except SQLAlchemyError as error:
+                log.warning("tracking_look_failed", error=str(error))
+            except OSError as error:  # no process can be started
+                log.error("tracker_not_started", error=str(error))
+
+    def _look(self) -> None:
+        self._processes = {
+            holder: process for holder, process in self._processes.items() if process.poll() is None
+        }
+        if self._processes:
+            with self._sessions() as session:
+                hung = holds.lapsed(session, list(self._processes))
+            for holder in hung:
+                log.warning("tracker_hangs", holder=holder)
+                self._processes[holder].kill()
+        while len(self._processes) < MAX_PROCESSES:
+            holder = new_id("tracker-")
+            with self._sessions.begin() as session:
+                hold = holds.take(session, holder)
+            if hold is None:
+                return
+            self._processes[holder] = self._start(hold)
+
+    def _start(self, hold: Hold) -> subprocess.Popen[bytes]:
+        environment = {name: value for name, value in os.environ.items() if name not in OWN_CREDENTIALS}
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker.tracking", hold.job_id, hold.type, hold.holder],
+            stdin=subprocess.PIPE,  # its end tells the process that we are gone
+            stdout=subprocess.DEVNULL,
+            env=LIBRARY_ENVIRONMENT | environment,
+        )
