@@ -69,7 +69,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "all places in the queue": lambda session: session.execute(queue.places()).all(),
     "the sweep": lambda session: (
         lifecycle.lose_expired_runs(session, 5),
-        queue.waiting_base_models(session, None),
+        queue.jobs_wait(session, None),
     ),
     "the feed of events": lambda session: session.execute(
         news_of([Place(f"ftjob-{number:08}", 0) for number in range(1, 301)])

@@ -34,7 +34,7 @@ def test_a_write_that_the_client_library_refuses_is_not_tried_forever(reporter: 
 def test_the_seconds_left_run_down_during_a_long_step(api: Api, alice: Tenant, reporter: Reporter) -> None:
     """So that the estimated finish stands still between two reports, rather than moving with the clock."""
     reporter.progress(Progress("training", 1, 9, seconds_left=1000.0))
-    reporter.flush()
+    reporter.commit(lambda _session: None)
     estimated = alice.job(reporter.lease.job_id)["estimated_finish"]
     assert estimated == pytest.approx(time.time() + 1000, abs=3)
     with api.sessions() as session:
