@@ -41,13 +41,16 @@ from core.vault import Vault
 # Of those that other requests use, uploads would take all, and each holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
 
+# Seconds. A request whose connection was cut within them gets a 503, which clients try again.
+CONNECTION_RESTED = 0.25
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The API on the servers that `settings` name. Connects to none of them before the first request.
 
     Raises ConfigurationError where a server is not named, or the catalog or a key cannot be read.
     """
-    engine = create_database(settings.server("database_url"))
+    engine = create_database(settings.server("database_url"), rested=CONNECTION_RESTED)
     sessions, reading = session_factory(engine), reading_sessions(engine)
     rates = RequestRates(settings.server("broker_url"))
 

@@ -18,13 +18,13 @@ STATEMENT_TIMEOUT = 30
 # store, and can be asked for again.
 IDLE_IN_TRANSACTION_TIMEOUT = STATEMENT_TIMEOUT // 2
 
-# Seconds. A pooled connection that has rested for longer is tried before it is used: the server may have been
-# restarted meanwhile. A busy one is not, which would cost every request a round trip.
-RESTED = 0.25
 
+def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> Engine:
+    """An engine for `url` (postgresql://…), which tries a pooled connection that has rested before use.
 
-def create_database(url: str, *, pool_size: int = 10) -> Engine:
-    """An engine for `url` (postgresql://…), which tries a pooled connection that has rested before use."""
+    The server may have been restarted meanwhile. One that was used within `rested` seconds is not tried, since
+    that would cost each of many requests a round trip.
+    """
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
@@ -36,7 +36,7 @@ def create_database(url: str, *, pool_size: int = 10) -> Engine:
             "tcp_user_timeout": CONNECT_TIMEOUT * 2000,
         },
     )
-    _try_the_rested(engine)
+    _try_the_rested(engine, rested)
     return engine
 
 
@@ -53,7 +53,7 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def _try_the_rested(engine: Engine) -> None:
+def _try_the_rested(engine: Engine, rested: float) -> None:
     """As `pool_pre_ping` does, which tries every connection each time."""
 
     @event.listens_for(engine, "checkin")
@@ -63,7 +63,7 @@ def _try_the_rested(engine: Engine) -> None:
     @event.listens_for(engine, "checkout")
     def try_it(connection: Any, record: Any, _proxy: Any) -> None:
         used_at = record.info.get("used_at")
-        if used_at is None or time.monotonic() - used_at < RESTED:
+        if used_at is None or time.monotonic() - used_at < rested:
             return
         try:
             engine.dialect.do_ping(connection)

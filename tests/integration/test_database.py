@@ -4,7 +4,6 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from core import database
 from core.database import create_database
 
 
@@ -22,12 +21,9 @@ def cut_off_all(url: str) -> None:
 
 
 @pytest.mark.parametrize("rested", [True, False])
-def test_a_connection_that_has_rested_is_replaced_where_it_was_cut(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, rested: bool
-) -> None:
+def test_a_connection_that_has_rested_is_replaced_where_it_was_cut(database_url: str, rested: bool) -> None:
     """One that was used a moment ago is not tried first; its failure replaces all of them."""
-    monkeypatch.setattr(database, "RESTED", 0.0 if rested else 3600.0)
-    engine = create_database(database_url)
+    engine = create_database(database_url, rested=0.0 if rested else 3600.0)
     with engine.connect() as first, engine.connect() as second:
         first.execute(text("SELECT 1"))
         second.execute(text("SELECT 1"))
