@@ -22,8 +22,8 @@ IDLE_IN_TRANSACTION_TIMEOUT = STATEMENT_TIMEOUT // 2
 def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> Engine:
     """An engine for `url` (postgresql://…), which tries a pooled connection that has rested before use.
 
-    The server may have been restarted meanwhile. One that was used within `rested` seconds is not tried, since
-    that would cost each of many requests a round trip.
+    The server may have been restarted meanwhile. One that was used within `rested` seconds is not tried: for
+    many requests a second, the round trips would add up.
     """
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
