@@ -9,12 +9,14 @@ from starlette.responses import StreamingResponse
 from core.errors import NotFound
 from core.storage import ObjectStore
 
-DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The bytes",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+BYTES = "application/octet-stream"
+ZIP = "application/zip"
+
+
+def documented(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route that answers with a `download`."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": "The bytes", "content": content}}
 
 
 def download(
@@ -22,7 +24,7 @@ def download(
     filename: str,
     *,
     size: int | None = None,
-    media_type: str = "application/octet-stream",
+    media_type: str = BYTES,
 ) -> StreamingResponse:
     """A download that no browser renders. `size`, in bytes, lets the client notice a cut connection."""
     headers = {

@@ -5,11 +5,13 @@ from typing import Any
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as StoreConnectionError
 from fastapi import Request
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
 from core.errors import AppError, InvalidRequest, NotFound, TooLarge, Unavailable
 
@@ -89,7 +91,10 @@ def expected(error: Exception) -> AppError | None:
 async def answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     """Starlette's own errors, such as an unknown URL."""
     assert isinstance(error, HTTPException)
-    return error_response(_named(error, request), headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return error_response(_named(error, request), headers)
 
 
 def _named(error: HTTPException, request: Request) -> AppError:
@@ -101,6 +106,15 @@ def _named(error: HTTPException, request: Request) -> AppError:
     if error.status_code == 413:
         return TooLarge(error.detail, code="request_too_large")
     return InvalidRequest(error.detail)
+
+
+def _methods(request: Request) -> set[str]:
+    """Of all routes with the request's path: Starlette names those of the first."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.path is not None and compile_path(route.path)[0].match(request.url.path):
+            found |= route.methods or set()
+    return found
 
 
 def _storage_down() -> Unavailable:

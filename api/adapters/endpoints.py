@@ -46,7 +46,7 @@ def retrieve_adapter(
 @router.get(
     "/{adapter_id}/files/{name}",
     response_class=StreamingResponse,
-    responses=declared(NotFound) | downloads.DOCUMENTED,
+    responses=declared(NotFound) | downloads.documented(downloads.BYTES),
 )
 def download_adapter_file(
     session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str, name: str
@@ -59,7 +59,7 @@ def download_adapter_file(
 @router.get(
     "/{adapter_id}/content",
     response_class=StreamingResponse,
-    responses=declared(NotFound) | downloads.DOCUMENTED,
+    responses=declared(NotFound) | downloads.documented(downloads.ZIP),
 )
 def download_adapter(
     session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str
@@ -67,7 +67,7 @@ def download_adapter(
     """All files in one zip, which PEFT loads once unpacked."""
     adapter = service.get(session, caller.project_id, adapter_id).adapter
     chunks = service.read_all(store, adapter)
-    return downloads.download(chunks, f"{adapter_id}.zip", media_type="application/zip")
+    return downloads.download(chunks, f"{adapter_id}.zip", media_type=downloads.ZIP)
 
 
 @router.delete("/{adapter_id}", responses=declared(NotFound))

@@ -111,7 +111,7 @@ def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> 
 @router.get(
     "/{file_id}/content",
     response_class=StreamingResponse,
-    responses=declared(NotFound) | downloads.DOCUMENTED,
+    responses=declared(NotFound) | downloads.documented(downloads.BYTES),
 )
 def download_file(
     session: Transaction, caller: CurrentCaller, store: Store, file_id: str

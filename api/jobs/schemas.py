@@ -31,7 +31,7 @@ class Method(Options):
 class CreateJob(BaseModel):
     """OpenAI's parameters, and Tunery's own `adapter` and `training`. Others are ignored with a warning."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
 
     model: Annotated[str, Field(description="A base model of `GET /v1/models`")]
     training_file: Annotated[str, Field(description="A file with purpose `fine-tune` and at least 10 rows")]

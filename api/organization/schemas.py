@@ -21,7 +21,7 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 class ProjectQuotas(BaseModel):
     """What the project may have; null is the installation's default."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     queued_jobs: Count | None = None
     running_jobs: Count | None = None
@@ -59,7 +59,7 @@ class ProjectObject(Identified):
 class CreateApiKey(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     role: Role = Role.MEMBER
-    expires_in_seconds: Annotated[int, Field(ge=1, le=MAX_LIFETIME)] | None = None
+    expires_in_seconds: Annotated[int, Field(ge=1, le=MAX_LIFETIME, strict=True)] | None = None
 
 
 class ApiKeyObject(Identified):

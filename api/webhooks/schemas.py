@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from api.schemas import Identified, unix_seconds
 from core.models import WebhookDelivery, WebhookEndpoint
@@ -29,13 +29,15 @@ class UpdateEndpoint(BaseModel):
     name: Name | None = None
     url: Url | None = None
     event_types: EventTypes | None = None
-    enabled: Annotated[bool | None, Field(description="Tunery's own: false sends nothing meanwhile")] = None
+    enabled: Annotated[
+        StrictBool | None, Field(description="Tunery's own: false sends nothing meanwhile")
+    ] = None
 
 
 class RotateSecret(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    keep_old_secret_active_for_24_hours: bool = False
+    keep_old_secret_active_for_24_hours: StrictBool = False
 
 
 class TestEndpoint(BaseModel):

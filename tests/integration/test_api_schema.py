@@ -1,0 +1,210 @@
+"""The API against its own OpenAPI document: whatever is sent, each answer is one that the document promises.
+
+Schemathesis sends what the document allows and what it forbids, operation by operation and in sequences in
+which one answer's ids go into the next request. Streams of events are not asked for here, since they would be
+waited for to their end; test_api_event_stream.py reads them.
+"""
+
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from schemathesis import Case
+from schemathesis.engine import events, from_schema
+from schemathesis.engine.recorder import ScenarioRecorder
+from schemathesis.schemas import BaseSchema
+
+from core.roles import Role
+from tests.fixtures.api import BASE_MODEL, Api, Tenant
+
+GRADERS = "/v1/fine_tuning/alpha/graders"
+JOBS = "/v1/fine_tuning/jobs"
+UPLOADS = "/v1/uploads"
+WEBHOOKS = "/v1/webhook_endpoints"
+
+# What the document cannot say, such as that an id must exist, makes valid data fail.
+UNDECIDABLE = ("positive_data_acceptance", "use_after_free", "ensure_resource_availability")
+
+
+@dataclass
+class Run:
+    """What was answered, by operation and status, and what was wrong with it."""
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    failures: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def take(self, event: events.EngineEvent) -> None:
+        if isinstance(event, events.ScenarioFinished):
+            self._count(event.recorder)
+            self._judge(event.recorder)
+        elif isinstance(event, events.NonFatalError):
+            self.errors.append(f"{event.label}: {event.value!r}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+
+    def _count(self, recorder: ScenarioRecorder) -> None:
+        for case_id, interaction in recorder.interactions.items():
+            if interaction.response is not None:
+                operation = recorder.cases[case_id].value.operation.label
+                self.answers[operation, interaction.response.status_code] += 1
+
+    def _judge(self, recorder: ScenarioRecorder) -> None:
+        for checks in recorder.checks.values():
+            for found in (check.failure_info for check in checks if check.failure_info):
+                failure = found.failure
+                text = f"{failure.operation}: {failure.title}\n{failure.message}\n{found.code_sample}"
+                self.failures.setdefault((failure.operation, failure.title), text)
+
+
+@dataclass
+class Known:
+    """Values that requests take where they would otherwise make one up, which would never meet anything.
+
+    By place and name, as in `path.file_id`; for some paths also others, which one request may end.
+    """
+
+    anywhere: dict[str, str]
+    at: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def operator(api: Api) -> Tenant:
+    return api.tenant("default", Role.ADMIN)
+
+
+@pytest.fixture(scope="module")
+def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Known:
+    """One of each thing that a path or a body may name."""
+    folder: Path = tmp_path_factory.mktemp("adapter")
+    (folder / "adapter_config.json").write_text("{}")
+    http, other = operator.http, api.tenant(role=Role.ADMIN)
+    file_id, url = operator.upload(), f"{api.url}/healthz"
+
+    def trained() -> dict[str, Any]:
+        lease = api.claim(operator.create_job(training_file=file_id)["id"])
+        api.checkpoint(lease, 3)
+        api.finish(lease, folder)
+        return operator.job(lease.job_id)
+
+    wanted = {"name": "x", "url": url, "event_types": ["fine_tuning.job.succeeded"]}
+    webhook_id, ended_id = (http.post(WEBHOOKS, json=wanted).json()["id"] for _ in range(2))
+    job, deleted, shared = trained(), trained()["fine_tuned_model"], trained()["fine_tuned_model"]
+    queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
+    http.post(f"{JOBS}/{paused}/pause")
+    announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    upload_id = http.post(UPLOADS, json=announced).json()["id"]
+    part_id = http.post(f"{UPLOADS}/{upload_id}/parts", files={"data": b"x"}).json()["id"]
+    permissions = operator.openai.fine_tuning.checkpoints.permissions
+    return Known(
+        {
+            "path.adapter_id": job["adapter_id"],
+            "path.api_key_id": other.key.split("_")[1],
+            "path.delivery_id": http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
+            "path.file_id": file_id,
+            "path.fine_tuned_model_checkpoint": shared,
+            "path.fine_tuning_job_id": job["id"],
+            "path.model": deleted,
+            "path.name": "adapter_config.json",
+            "path.permission_id": permissions.create(shared, project_ids=[other.project_id]).data[0].id,
+            "path.project_id": other.project_id,
+            "path.webhook_endpoint_id": webhook_id,
+            "body.model": BASE_MODEL,
+            "body.project_ids[*]": other.project_id,
+            "body.training_file": file_id,
+            "body.url": url,
+        },
+        {
+            f"{JOBS}/{{fine_tuning_job_id}}/cancel": {"path.fine_tuning_job_id": queued},
+            f"{JOBS}/{{fine_tuning_job_id}}/pause": {"path.fine_tuning_job_id": running},
+            f"{JOBS}/{{fine_tuning_job_id}}/resume": {"path.fine_tuning_job_id": paused},
+            f"{WEBHOOKS}/{{webhook_endpoint_id}}": {"path.webhook_endpoint_id": ended_id},
+            f"{UPLOADS}/{{upload_id}}/complete": {"path.upload_id": upload_id, "body.part_ids[*]": part_id},
+        },
+    )
+
+
+def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Config:
+    dictionaries = {}
+
+    def taken(values: dict[str, str]) -> dict[str, Any]:
+        for value in values.values():
+            dictionaries[value] = {"values": [value]}
+        return {name: {"dictionary": value, "probability": 0.8} for name, value in values.items()}
+
+    operations = [{"include-path": path, "parameters": taken(values)} for path, values in known.at.items()]
+    return schemathesis.Config.from_dict(
+        {
+            "base-url": api.url,
+            "auth": {"openapi": {"HTTPBearer": {"bearer": operator.key}}},
+            "seed": 1,
+            "continue-on-failure": True,
+            "cache": {"enabled": False},
+            "checks": {name: {"enabled": False} for name in UNDECIDABLE},
+            "generation": {
+                "deterministic": True,
+                "max-examples": 10,
+                "no-shrink": True,
+                "allow-extra-parameters": False,
+            },
+            "parameters": taken(known.anywhere),
+            "operations": [
+                *operations,
+                # Thousands of ways to nest graders, where the other phases try some
+                {"include-path-regex": f"^{GRADERS}/", "phases": {"coverage": {"enabled": False}}},
+                # Every value of metadata[key] is a string in a URL, so none is wrong
+                {
+                    "include-path": JOBS,
+                    "include-method": "GET",
+                    "checks": {"negative_data_rejection": {"enabled": False}},
+                },
+            ],
+            "dictionaries": dictionaries,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def document(api: Api, operator: Tenant, known: Known) -> BaseSchema:
+    config = configuration(api, operator, known)
+    document = schemathesis.openapi.from_dict(without_default(api.app.openapi()), config=config)
+
+    @document.hook
+    def filter_case(_: Any, case: Case) -> bool:
+        """Spare the key that all requests use, and the quotas of its project."""
+        used = {operator.project_id, operator.key.split("_")[1]}
+        return not used & {str(value) for value in case.path_parameters.values()}
+
+    return document
+
+
+def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
+    """The document with each status that an operation answers named, none covered by `default`."""
+    strict = deepcopy(openapi)
+    for operations in strict["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("default", None)
+    return strict
+
+
+@pytest.fixture(scope="module")
+def run(document: BaseSchema) -> Run:
+    run = Run()
+    for event in from_schema(document).execute():
+        run.take(event)
+    return run
+
+
+def test_no_answer_breaks_the_document(run: Run) -> None:
+    assert not run.errors
+    assert not run.failures, "\n\n".join(run.failures.values())
+
+
+def test_every_operation_was_met_by_data_that_it_takes(run: Run, document: BaseSchema) -> None:
+    operations = {result.ok().label for result in document.get_all_operations()}
+    succeeded = {operation for operation, status in run.answers if status < 300}
+    assert operations == succeeded, operations - succeeded
