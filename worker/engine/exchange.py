@@ -1,11 +1,13 @@
 """What lanes of one micro-batch give each other in attention: keys and values, and their gradients back.
 
 A token sees none behind it. So a lane waits, forward, for those before it, and backward for those behind it,
-layer by layer; never do two wait for each other.
+layer by layer; never do two wait for each other. A lane whose tokens learn nothing as deep down as another's
+ends its backward pass above it, and gives nothing there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition
 
@@ -33,6 +35,7 @@ class Exchange:
         self._changed = Condition()
         self._layers: dict[int, LayerKeys] = {}  # that some lane has not reached
         self._reached = [0] * len(sees)
+        self._ended: set[int] = set()
         self._error: BaseException | None = None
 
     def give(self, lane: int, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
@@ -57,11 +60,18 @@ class Exchange:
         with self._changed:
             layer.gradients[lane] = dkv_2JTE
             self._changed.notify_all()
-            self._wait_for(lambda: layer.gradients.keys() >= set(later))
+            self._wait_for(lambda: layer.gradients.keys() | self._ended >= set(later))
         part = slice(*self.bounds[lane : lane + 2])
         for other in later:
-            dkv_2JTE[:, :, part] += layer.gradients[other][:, :, part]
+            if other in layer.gradients:
+                dkv_2JTE[:, :, part] += layer.gradients[other][:, :, part]
         return dkv_2JTE[:, :, part]
+
+    def end(self, lane: int) -> None:
+        """The lane gives nothing more."""
+        with self._changed:
+            self._ended.add(lane)
+            self._changed.notify_all()
 
     def abort(self, error: BaseException) -> None:
         """Let the lanes that wait, or will, raise `error`: what they wait for will not come."""
@@ -105,6 +115,16 @@ class Lane:
     @property
     def end(self) -> int:
         return self.exchange.bounds[self.number + 1]
+
+    @contextmanager
+    def taking_part(self) -> Iterator[None]:
+        """The other lanes learn that this one has ended, or why it failed: none waits for it in vain."""
+        try:
+            yield
+        except BaseException as error:
+            self.exchange.abort(error)
+            raise
+        self.exchange.end(self.number)
 
     def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
         return self.exchange.give(self.number, k_JTE, v_JTE)

@@ -1,6 +1,7 @@
 """The training loop's body: one round moves every job of a cohort by one optimizer step."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -122,23 +123,19 @@ def _compute(
         if abandon():
             return False
         parts = base.lanes.parts_of(batch)
-        for part, losses in zip(parts, base.lanes.map(_aborting(compute), parts), strict=True):
+        for part, losses in zip(parts, base.lanes.map(_taking_part(compute), parts), strict=True):
             totals.add(part, losses)
     return True
 
 
-def _aborting(compute: Callable[[int, MicroBatch], TokenLosses]) -> Callable[[int, MicroBatch], TokenLosses]:
-    """Where one lane fails, the others do not wait for it."""
-
-    def compute_or_abort(lane: int, part: MicroBatch) -> TokenLosses:
-        try:
+def _taking_part(
+    compute: Callable[[int, MicroBatch], TokenLosses],
+) -> Callable[[int, MicroBatch], TokenLosses]:
+    def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
+        with part.lane.taking_part() if part.lane else nullcontext():
             return compute(lane, part)
-        except BaseException as error:
-            if part.lane is not None:
-                part.lane.exchange.abort(error)
-            raise
 
-    return compute_or_abort
+    return compute_part
 
 
 def _forget(members: Sequence[Member]) -> None:

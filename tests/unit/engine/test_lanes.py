@@ -3,16 +3,18 @@
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.engine.rows import make_rows, shared_rows
+from core.jobspec import LoraAdapter
+from tests.unit.engine.rows import make_rows, shared_rows, with_beginning
 from tests.unit.engine.test_training import make_member, make_spec, train
 from worker.engine import attention
 from worker.engine.base_model import ResidentBase
 from worker.engine.lanes import Lanes
-from worker.engine.loop import evaluate
+from worker.engine.loop import evaluate, train_round
 
 DEADLINE = 20
 
@@ -74,6 +76,26 @@ def test_nobody_waits_for_a_lane_that_failed(
     monkeypatch.setattr(attention, "_rotate", rotate_or_fail)
     with pytest.raises(MemoryError):
         train(base, [member], 1)
+
+
+@pytest.mark.timeout(DEADLINE)
+def test_nobody_waits_for_a_lane_whose_job_learns_nothing_so_deep(base: ResidentBase, threads: int) -> None:
+    deep = make_rows(1, 0)
+    shallow = [with_beginning(np.arange(200, dtype=np.int32), row) for row in make_rows(1, 1)]
+    rows = {"deep": deep, "shallow": shallow}
+    specs = {
+        "deep": make_spec(),
+        "shallow": make_spec(adapter=LoraAdapter(r=2, target_modules=["down_proj"])),
+    }
+    outcomes = []
+    for count in (1, 2):
+        base.lanes = Lanes(count)
+        members = [make_member(base, f"{name}{count}", specs[name], rows[name]) for name in rows]
+        for _ in range(2):
+            train_round(base, members, max_tokens=1_000)
+        outcomes.append(torch.cat([member.adapter.parameters.master.detach() for member in members]))
+    alone, beside = outcomes
+    assert torch.allclose(beside, alone, atol=1e-5)
 
 
 def test_what_one_lane_raises_comes_when_the_others_have_ended(threads: int) -> None:
