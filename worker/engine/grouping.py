@@ -5,16 +5,16 @@ micro-batches, follows their content.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.data.render import Row
 
-MIN_SHARED = 16  # tokens; a shorter common beginning costs more in small products than it saves
+MIN_SHARED = 16  # tokens; fewer in common, beyond those that more rows share, cost more than they save
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class JobRows:
 
 @dataclass(frozen=True)
 class Placed:
-    """A row in its order, with the number of first tokens that it has in common with the row before it."""
+    """A row in its order, with the number of first tokens that it shares with the row before it."""
 
     job: JobRows
     row: Row
@@ -72,12 +72,30 @@ def _ordered(job: JobRows) -> Group:
     """The rows in the order of their tokens, so that those with a common beginning are neighbours."""
     rows = sorted(job.rows, key=lambda row: row.tokens_L.astype(">i4").tobytes())
     common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
-    return [Placed(job, row, length) for row, length in zip(rows, common, strict=True)]
+    return [Placed(job, row, length) for row, length in zip(rows, _shared(common, 0), strict=True)]
+
+
+def _shared(common: Sequence[int], depth: int) -> Iterator[int]:
+    """What is to be shared of what neighbours have in common, where all share `depth` tokens.
+
+    A branch shares what all its rows have in common; beyond that, some of them may share more.
+    """
+    for branch in _branches(common, depth + MIN_SHARED):
+        yield depth
+        if len(branch) > 1:
+            inner = min(branch[1:])
+            yield from islice(_shared(branch, inner), 1, None)
+
+
+def _branches(common: Sequence[int], least: int) -> Iterator[Sequence[int]]:
+    """Runs of neighbours that have at least `least` tokens in common."""
+    starts = [index for index, length in enumerate(common) if index == 0 or length < least]
+    for start, end in pairwise([*starts, len(common)]):
+        yield common[start:end]
 
 
 def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:
-    """Tokens that both begin with; 0 where they are too few to be shared."""
+    """How many tokens both begin with."""
     length = min(len(a_L), len(b_L))
     different = np.flatnonzero(a_L[:length] != b_L[:length])
-    common = int(different[0]) if len(different) else length
-    return common if common >= MIN_SHARED else 0
+    return int(different[0]) if len(different) else length

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.engine.grouping import MIN_SHARED, JobRows, Placed, groups_of
+from worker.engine.grouping import JobRows, Placed, groups_of
 from worker.engine.micro_batch import MicroBatch, Run, Segment
 
 
@@ -96,10 +96,10 @@ def _lay_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run
 
 
 def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:
-    """Neighbours that share enough tokens beyond `depth` to lay them once."""
+    """Neighbours that share tokens beyond `depth`."""
     branch: list[Placed] = []
     for placed in rows:
-        if branch and placed.common < depth + MIN_SHARED:
+        if branch and placed.common <= depth:
             yield branch
             branch = []
         branch.append(placed)

@@ -96,6 +96,18 @@ def test_only_a_row_longer_than_the_budget_exceeds_it() -> None:
         assert len(batch.tokens_T) <= 90 or len(rows_of(batch)) == 1
 
 
+def test_beginnings_too_short_to_be_shared_count_for_the_budget() -> None:
+    """Two kinds of rows behind one prompt: what the rows of a kind have in common is too short."""
+    prompt = np.arange(100, dtype=np.int32)
+    rows = []
+    for row in make_rows(60, 0):
+        kind = np.full(MIN_SHARED - 1, 201 + row.line % 2)
+        rows.append(with_beginning(np.concatenate([prompt, kind, [row.line]]).astype(np.int32), row))
+    batches = pack([JobRows("job", rows, 1.0)], 1_000)
+    assert max(len(batch.tokens_T) for batch in batches) <= 1_000
+    assert {segment.prefix_length for batch in batches for segment in batch.segments} == {0, len(prompt)}
+
+
 def test_micro_batches_are_as_few_as_possible_and_of_like_size() -> None:
     rows = make_rows(40, 0)
     longest = max(len(row.tokens_L) for row in rows)
