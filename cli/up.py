@@ -68,10 +68,11 @@ def up(
 def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
     """Start all and wait until the API is ready; `stack` stops what was started, the last first."""
     base_url = f"http://{reachable(settings.host)}:{settings.port}"
-    settings, credentials, watched = stack.enter_context(servers(settings, home))
+    keys = secret_keys(settings, home)
+    settings, credentials, watched = stack.enter_context(servers(settings, home, keys))
     if stop.made:
         return [], base_url
-    os.environ.update(credentials, **secret_keys(settings, home))
+    os.environ.update(credentials, **keys)
     prepare_object_store(settings)
     prepare_database(settings, home)
     children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]
