@@ -192,12 +192,6 @@ def start_time(pid: int) -> str | None:
     return f"{boot}:{fields[19]}"
 
 
-def rotate(path: Path) -> None:
-    """Put the log of the run before aside."""
-    if path.exists():
-        path.replace(path.with_suffix(".log.1"))
-
-
 def _environment(process: psutil.Process) -> dict[str, str]:
     try:
         return process.environ()

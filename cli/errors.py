@@ -3,7 +3,7 @@
 TuneryError
 └── CommandError
     ├── Refused       1   the server answered, and said no
-    ├── GaveUp        1   `up` cannot keep a part running; `doctor` found something broken
+    ├── GaveUp        1   `up` cannot keep a part running; `doctor` or `secrets reseal` found something broken
     ├── Unreachable   3   nobody answers at the server's or the database's address
     ├── JobFailed     4   the job that was watched has failed
     ├── JobCancelled  5   the job that was watched was cancelled

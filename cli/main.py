@@ -2,7 +2,8 @@
 
     exit code   meaning
     0           done; for `up`: stopped as it was asked to
-    1           refused: the server's error is printed; or `up` gave up, or `doctor` found something broken
+    1           refused: the server's error is printed; or `up` gave up, or `doctor` or `secrets reseal` found
+                something broken
     2           usage: a wrong option or setting
     3           unreachable: nobody answers at the server's or the database's address
     4           the job that was watched (`jobs wait`, `jobs logs -f`, `jobs create --wait`) has failed

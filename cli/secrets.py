@@ -8,6 +8,7 @@ import typer
 
 from cli import output
 from cli.client import ApiKey, BaseUrl, connect
+from cli.errors import GaveUp
 from cli.files import Limit
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.keys import database_session
@@ -80,15 +81,23 @@ def keygen(json: output.Json = False) -> None:
 def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     """Seal all that is stored with the first of TUNERY_SECRET_KEYS, directly in the database.
 
-    The others can be taken away afterwards.
+    The others can be taken away afterwards. What none of them opens is named, and stays as it is.
     """
     from core.reseal import reseal_all
     from core.vault import Vault
 
     vault = Vault(_keys(home))
     with database_session(home) as session:
-        count = reseal_all(session, vault)
-    output.json({"resealed": count}) if json else output.note(f"Sealed {count} anew")
+        done = reseal_all(session, vault)
+    if json:
+        output.json({"resealed": done.count, "unreadable": done.unreadable})
+    else:
+        output.note(f"Sealed {done.count} anew")
+    if done.unreadable:
+        raise GaveUp(
+            f"None of the keys opens {'; '.join(done.unreadable)}. Add the key to TUNERY_SECRET_KEYS and "
+            "repeat this; if it is lost, set the secret again or rotate the endpoint's"
+        )
 
 
 def _keys(home: "HomeOption") -> str:

@@ -52,10 +52,10 @@ class WatchedServer:
 
 @contextmanager
 def servers(
-    settings: "Settings", home: Home
+    settings: "Settings", home: Home, keys: Mapping[str, str]
 ) -> "Iterator[tuple[Settings, Mapping[str, str], list[WatchedServer]]]":
     """The settings with every server's address, the variables that the object store's client reads, and the
-    servers to tend."""
+    servers to tend. What a worker needs that is started by hand is left in HOME, `keys` of secrets too."""
     if not settings.needs_embedded_servers:
         home.environment.unlink(missing_ok=True)
         yield settings, {}, []
@@ -65,7 +65,7 @@ def servers(
     note("Starting Postgres, Valkey and S3")
     with EmbeddedServers(home.path) as embedded:
         addresses = {f"TUNERY_{name.upper()}": url for name, url in embedded.urls.items()}
-        home.write_environment(addresses | embedded.environment)
+        home.write_environment({**addresses, **embedded.environment, **keys})
         try:
             watched = [WatchedServer(embedded, name) for name in embedded.names]
             yield settings.with_servers(**embedded.urls), embedded.environment, watched

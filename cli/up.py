@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import output
-from cli.children import Child, rotate, stop_leftovers
+from cli.children import Child, stop_leftovers
 from cli.errors import GaveUp
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
+from cli.log_files import LogFiles, rotate
 from cli.preparation import prepare_database, prepare_object_store, secret_keys
 from cli.servers import WatchedServer, servers
 from cli.stopping import StopRequest
@@ -30,7 +31,7 @@ from worker import stop_times
 if TYPE_CHECKING:
     from core.settings import Settings
 
-Part = Child | WatchedServer
+Part = Child | WatchedServer | LogFiles
 
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
@@ -67,16 +68,17 @@ def up(
 def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
     """Start all and wait until the API is ready; `stack` stops what was started, the last first."""
     base_url = f"http://{reachable(settings.host)}:{settings.port}"
-    settings, credentials, watched = stack.enter_context(servers(settings, home))
+    keys = secret_keys(settings, home)
+    settings, credentials, watched = stack.enter_context(servers(settings, home, keys))
     if stop.made:
         return [], base_url
-    os.environ.update(credentials, **secret_keys(settings, home))
+    os.environ.update(credentials, **keys)
     prepare_object_store(settings)
     prepare_database(settings, home)
     children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]
     write_private(home.base_url, f"{base_url}/v1\n")
     deadline = time.monotonic() + READY_SECONDS
-    parts: list[Part] = [*watched, *children]
+    parts: list[Part] = [*watched, *children, LogFiles(home.logs)]
     tend(parts, stop, until=lambda: is_ready(base_url, deadline, children[0]))
     return parts, base_url
 

@@ -20,6 +20,8 @@ Address = IPv4Address | IPv6Address
 
 MAX_URL = 2048
 NAT64 = IPv6Network("64:ff9b::/96")
+# Translated to IPv4 by whoever is in between, if at all; some releases of Python take them for global
+LOCALLY_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
 
 
 class EgressRefused(TuneryError):
@@ -185,6 +187,8 @@ def _is_public(address: Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return _is_public(inner)
+        if any(address in network for network in LOCALLY_TRANSLATED):
+            return False
         if address.teredo is not None or address.is_site_local:
             return False
     return address.is_global and not address.is_multicast

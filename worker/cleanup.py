@@ -1,4 +1,4 @@
-"""What is left in the object store of jobs, uploads, adapters and files that have ended, whoever ended them.
+"""What is left of jobs, uploads, adapters, files and deliveries that have ended, whoever ended them.
 
 The database says first that something is gone, and its bytes go later: whatever dies in between, they are
 found again. No function raises, and each may run in several processes at once.
@@ -13,11 +13,12 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.models import Adapter, Checkpoint, File, Job, Upload, UploadPart
+from core.models import Adapter, Checkpoint, File, Job, Upload, UploadPart, WebhookDelivery
 from core.statuses import ENDED
 from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix, upload_prefix
 
 GRACE = timedelta(minutes=10)  # for requests that began before an upload ended, or a file expired
+DELIVERIES_KEPT = timedelta(days=30)  # after their last attempt
 
 log = structlog.get_logger()
 
@@ -68,6 +69,16 @@ def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) ->
                 store.delete(key)
                 with sessions.begin() as session:
                     session.execute(update(File).where(File.id == file_id).values(deleted_at=func.now()))
+
+
+def remove_old_deliveries(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
+    """Of webhooks, those that have ended long ago, and with them the way to send them again."""
+    with _or_next_time("deliveries"), sessions.begin() as session:
+        oldest = func.now() - DELIVERIES_KEPT
+        tried_at = func.coalesce(WebhookDelivery.last_attempt_at, WebhookDelivery.created_at)
+        session.execute(
+            delete(WebhookDelivery).where(WebhookDelivery.next_attempt_at.is_(None), tried_at < oldest)
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A thread of the supervising process that removes from the object store what the API says is gone."""
+"""A thread of the supervising process that removes what the API says is gone, and what is too old."""
 
 import threading
 
@@ -8,11 +8,18 @@ from core.storage import ObjectStore
 from worker.cleanup import (
     remove_deleted_adapters,
     remove_expired_files,
+    remove_old_deliveries,
     remove_parts,
     remove_resume_checkpoints,
 )
 
-REMOVALS = (remove_resume_checkpoints, remove_parts, remove_deleted_adapters, remove_expired_files)
+REMOVALS = (
+    remove_resume_checkpoints,
+    remove_parts,
+    remove_deleted_adapters,
+    remove_expired_files,
+    remove_old_deliveries,
+)
 
 
 class Janitor:

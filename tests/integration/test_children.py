@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cli import children, restarts
+from cli import children, log_files, restarts
 from cli.children import Child, stop_leftovers
 from cli.errors import GaveUp
 from cli.home import Home
+from cli.log_files import LogFiles
 from cli.up import child_environment
 from core.settings import Settings
 from tests.fixtures.api import wait_for
@@ -52,6 +53,28 @@ def test_a_part_that_dies_again_and_again_ends_with_its_last_words(
         GaveUp, match=rf"exit code 7, {restarts.MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"
     ):
         wait_for(tend_on)
+
+
+def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_printing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "MAX_BYTES", 10)
+    (home.logs / "postgres.log").write_text("short")
+    go_on = home.path / "go-on"
+    child = python_child(
+        home,
+        "import pathlib, sys, time\nprint('a long line')\n"
+        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)\nprint('more')",
+        arguments=[str(go_on)],
+    )
+    child.start()
+    wait_for(lambda: child.log.read_text() == "a long line\n")
+    LogFiles(home.logs).tend()
+    assert (home.logs / "worker.log.1").read_text() == "a long line\n"
+    go_on.touch()
+    wait_for(lambda: child.log.read_text() == "more\n")
+    child.stop()
+    assert {path.name for path in home.logs.iterdir()} == {"worker.log", "worker.log.1", "postgres.log"}
 
 
 def test_waits_longer_before_each_new_start(home: Home, capfd: pytest.CaptureFixture[str]) -> None:

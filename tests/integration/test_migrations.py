@@ -139,6 +139,31 @@ def test_migrating_twice_changes_nothing(new_database: Callable[[], Engine]) -> 
     assert described(engine) == before
 
 
+def test_a_database_that_is_behind_is_not_current(new_database: Callable[[], Engine]) -> None:
+    engine = new_database()
+    command.upgrade(alembic_config(engine), REVISIONS[-2])
+    assert not is_current(engine)
+
+
+def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to_migrate(
+    new_database: Callable[[], Engine],
+) -> None:
+    engine = new_database()
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert is_current(engine)
+    environment = os.environ | {"TUNERY_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
+    arguments = [sys.executable, "-m", "cli.main", "migrate"]
+    ended = subprocess.run(
+        arguments, env=environment, cwd=MIGRATIONS.parent, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "newer release" in ended.stderr
+    assert "9999" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_migration_can_be_undone_and_done_again(new_database: Callable[[], Engine], revision: str) -> None:
     engine = new_database()

@@ -1,5 +1,6 @@
 """Stored secrets: what goes in, what never comes out, and what a lost or a new key means."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, text
 
 from core.errors import ConfigurationError
-from core.models import Secret
+from core.models import Secret, WebhookEndpoint
 from core.reseal import reseal_all
 from core.roles import Role
 from core.vault import Unreadable, Vault
@@ -147,3 +148,32 @@ def test_an_operator_makes_a_key_and_seals_with_it(
     assert Vault(new).open(stored(api, admin, "WANDB_API_KEY")) == VALUE
     back = shell.run("secrets", "reseal", TUNERY_SECRET_KEYS=f"{old},{new}")
     assert back.returncode == 0, back.stderr
+
+
+def test_what_no_key_opens_is_named_and_keeps_nothing_else_from_being_sealed(
+    api: Api, admin: Tenant, database_url: str, tmp_path: Path
+) -> None:
+    assert api.settings.secret_keys is not None
+    old, new, lost = api.settings.secret_keys.get_secret_value(), Vault.new_key(), Vault.new_key()
+    shell = Shell(tmp_path, {"TUNERY_DATABASE_URL": database_url})
+    put(admin), put(admin, name="LOST")
+    endpoint = admin.http.post(
+        "/v1/webhook_endpoints",
+        json={"name": "a", "url": "https://example.com", "event_types": ["fine_tuning.job.failed"]},
+    ).json()["id"]
+    with api.sessions.begin() as session:
+        session.get_one(Secret, (admin.project_id, "LOST")).sealed = Vault(lost).seal(VALUE)
+        session.get_one(WebhookEndpoint, endpoint).former_sealed_secret = Vault(lost).seal(VALUE)
+    ended = shell.run("secrets", "reseal", "--json", TUNERY_SECRET_KEYS=f"{new},{old}")
+    assert ended.returncode == 1
+    assert json.loads(ended.stdout)["unreadable"] == [
+        f"secret LOST of project {admin.project}",
+        f"webhook endpoint {endpoint} of project {admin.project}",
+    ]
+    assert "LOST" in ended.stderr
+    assert endpoint in ended.stderr
+    assert Vault(new).open(stored(api, admin, "WANDB_API_KEY")) == VALUE
+    assert Vault(lost).open(stored(api, admin, "LOST")) == VALUE
+    back = shell.run("secrets", "reseal", TUNERY_SECRET_KEYS=f"{old},{new},{lost}")
+    assert back.returncode == 0, back.stderr
+    assert Vault(old).open(stored(api, admin, "LOST")) == VALUE

@@ -1,15 +1,18 @@
 """Jobs that report to trackers: real libraries, offline or on files, in processes of their own."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from openai.types.fine_tuning import FineTuningJob
 from sqlalchemy import update
 
@@ -18,10 +21,15 @@ from core.integrations import LIBRARIES
 from core.lifecycle import Lease
 from core.models import Event, Job, Metric, Tracker
 from core.roles import Role
+from core.vault import Vault
 from tests.fixtures.api import Api, Tenant, refusal, running_api, strictly, wait_for
+from tests.fixtures.receiver import Receiver
 from tests.fixtures.tracker_files import tensorboard_scalars, wandb_history, wandb_records
+from worker.tracking import hold as holds
+from worker.tracking.hold import Hold
 from worker.tracking.service import Tracking
 from worker.tracking.sinks import Report, TrackerRefused, open_sink
+from worker.tracking.wandb_sink import WandbRun
 
 SECRET = "0123456789abcdef" * 2 + "hidden00"  # as long as a real key
 WANDB = {"type": "wandb", "wandb": {"project": "ours", "name": "first", "tags": ["a-tag"]}}
@@ -50,6 +58,11 @@ def worker_variables(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.tracking.service.LEAVE_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -166,7 +179,7 @@ def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, t
 
 
 def test_a_tracker_that_hangs_is_killed_and_tried_again_and_the_job_does_not_notice(
-    api: Api, tenant: Tenant, tracking: Tracking, adapter_folder: Path
+    api: Api, tenant: Tenant, tracking: Tracking, impatient: None, adapter_folder: Path
 ) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     lease = api.claim(job_id)
@@ -193,6 +206,110 @@ def let_time_pass(api: Api, job_id: str) -> None:
     with api.sessions.begin() as session:
         past = datetime.now(UTC) - timedelta(seconds=1)
         session.execute(update(Tracker).where(Tracker.job_id == job_id).values(held_until=past))
+
+
+def test_a_process_that_hangs_is_killed_also_when_another_worker_noticed_first(
+    api: Api, tenant: Tenant, tracking: Tracking, impatient: None
+) -> None:
+    job_id = tenant.create_job(integrations=[MLFLOW])["id"]
+    make_steps(api, api.claim(job_id), 1)
+    wait_until_reported(api, job_id, 1)
+    (hanging,) = processes(tracking)
+    hanging.send_signal(signal.SIGSTOP)
+    with api.sessions.begin() as session:
+        session.get_one(Tracker, (job_id, "mlflow")).held_until = datetime.now(UTC) - timedelta(days=1)
+        session.flush()
+        assert holds.take(session, "of another worker") is None
+    assert trackers(api, job_id)["mlflow"].holder is None
+    wait_for(lambda: not hanging.is_running(), SECONDS)
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_tracker_whose_server_is_away_for_half_a_day_is_not_given_up(api: Api, tenant: Tenant) -> None:
+    job_id = tenant.create_job(integrations=[MLFLOW])["id"]
+    hold, waited = Hold(job_id, "mlflow", "a-holder"), timedelta()
+    while (tracker := trackers(api, job_id)["mlflow"]).ended_at is None:
+        waited += max(timedelta(), tracker.held_until - datetime.now(UTC))
+        with api.sessions.begin() as session:
+            session.get_one(Tracker, (job_id, "mlflow")).holder = hold.holder
+            session.flush()
+            holds.fail(session, hold, "no answer")
+    assert waited > timedelta(hours=12)
+    assert any("given up" in message and "in a row" in message for message in messages(tenant, job_id))
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_backlog_goes_out_in_portions_that_prolong_the_hold(api: Api, tenant: Tenant) -> None:
+    """MLflow takes a request, of up to a second, for each step."""
+    job_id = tenant.create_job(integrations=[MLFLOW])["id"]
+    make_steps(api, api.claim(job_id), *range(1, 1 + holds.HOLD_SECONDS))
+    with api.sessions.begin() as session:
+        session.get_one(Tracker, (job_id, "mlflow")).holder = "a-holder"
+        session.flush()
+        look = holds.look(session, Hold(job_id, "mlflow", "a-holder"), 0, 0)
+    assert 0 < len(look.points) < holds.HOLD_SECONDS
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_worker_that_lacks_the_key_of_a_secret_reports_once_it_has_it(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tracking
+) -> None:
+    right = os.environ["TUNERY_SECRET_KEYS"]
+    monkeypatch.setenv("TUNERY_SECRET_KEYS", Vault.new_key())
+    job_id = tenant.create_job(integrations=[WANDB])["id"]
+    make_steps(api, api.claim(job_id), 1)
+    wait_for(lambda: trackers(api, job_id)["wandb"].failures == 1, SECONDS)
+    assert any("is not among TUNERY_SECRET_KEYS" in message for message in messages(tenant, job_id))
+    monkeypatch.setenv("TUNERY_SECRET_KEYS", right)
+    let_time_pass(api, job_id)
+    wait_until_reported(api, job_id, 1)
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+    wait_until_ended(api, job_id)
+
+
+def test_a_library_and_its_processes_are_given_no_credentials_of_the_worker(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tracking
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_hidden")
+    monkeypatch.setenv("TUNERY_PART_OF", "worker@here")  # by which `up` finds what a dead worker left
+    assert "AWS_SECRET_ACCESS_KEY" in os.environ
+    job_id = tenant.create_job(integrations=[WANDB])["id"]
+    make_steps(api, api.claim(job_id), 1)
+    wait_until_reported(api, job_id, 1)
+    (process,) = processes(tracking)
+    given = [child.environ() for child in process.children(recursive=True)]
+    assert given
+    for environment in given:
+        ours = {name for name in environment if name.startswith(("TUNERY_", "AWS_", "HF_TOKEN"))}
+        assert ours == {"TUNERY_PART_OF"}
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+    wait_until_ended(api, job_id)
+
+
+def test_mlflow_is_given_the_projects_token_and_no_password_of_the_workers_account(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "of-the-worker"
+    (home / ".mlflow").mkdir(parents=True)
+    (home / ".mlflow" / "credentials").write_text(
+        "[mlflow]\nmlflow_tracking_username = worker\nmlflow_tracking_password = hidden\n"
+    )
+    (home / ".netrc").write_text("machine 127.0.0.1 login worker password hidden\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "to be replaced")
+    receiver.statuses = [400]
+    secrets = {"MLFLOW_TRACKING_TOKEN": "of-the-project"}
+    report = Report(Job(id="ftjob-1"), MLFLOW, secrets, tmp_path / "tracking", [receiver.url])
+    with pytest.raises(MlflowException):
+        open_sink("mlflow", report)
+    assert receiver.requests[0].headers["authorization"] == "Bearer of-the-project"
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_wandb_has_perhaps_not_sent_is_reported_anew(offline: bool) -> None:
+    """Of a run that goes on, it drops the steps that it has; an offline run is another one each time."""
+    run = SimpleNamespace(offline=offline, url="https://wandb.example/run")
+    assert WandbRun(cast(Any, run)).remembers is offline
 
 
 def test_a_tracker_without_its_secret_is_given_up_with_a_word_to_the_client(

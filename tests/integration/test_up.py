@@ -53,6 +53,7 @@ def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, po
         uploaded = tunery("files", "upload", dataset, "--home", home, "--json", cwd=home.parent)
         assert uploaded.returncode == 0, uploaded.stderr
         key, seal = ((home / name).read_text() for name in ("api-key", "secret-keys"))
+        assert f"TUNERY_SECRET_KEYS={seal}" in (home / "environment").read_text()
         assert {"api.log", "worker.log"} <= {path.name for path in (home / "logs").iterdir()}
         assert up.stop(signal.SIGTERM) == 0
     assert processes_of(home) == []

@@ -19,17 +19,19 @@ from openai.types.webhooks import (
     WebhookEndpointWithSecret,
     WebhookEventTypeList,
 )
-from sqlalchemy import select, text, update
+from sqlalchemy import null, select, text, update
 
 from core import lifecycle, webhooks
 from core.egress import Egress
 from core.errors import JobError
+from core.ids import new_id
 from core.models import Job, WebhookDelivery
 from core.roles import Role
 from core.vault import Vault
 from tests.fixtures.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.receiver import Receiver
 from tests.fixtures.shell import Shell
+from worker.cleanup import remove_old_deliveries
 from worker.webhooks import WebhookSender
 
 EVENTS = list(webhooks.EVENT_TYPES)
@@ -186,6 +188,37 @@ def test_the_last_attempt_gives_up_and_a_redelivery_begins_anew(
     first, second = receiver.requests
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
+
+
+def test_what_has_ended_a_month_ago_is_removed_and_what_waits_is_kept(
+    api: Api, admin: Tenant, receiver: Receiver
+) -> None:
+    endpoint = endpoint_at(admin, receiver)
+    now = datetime.now(UTC)
+    made = {
+        "old": ("delivered", now - timedelta(days=31)),
+        "given up": ("failed", now - timedelta(days=31)),
+        "recent": ("delivered", now - timedelta(days=29)),
+        "waiting": ("pending", None),
+    }
+    with api.sessions.begin() as session:
+        for name, (status, tried_at) in made.items():
+            session.add(
+                WebhookDelivery(
+                    id=new_id("whd_"),
+                    endpoint_id=endpoint.id,
+                    event_type=name,
+                    payload={},
+                    status=status,
+                    next_attempt_at=now + timedelta(days=1) if status == "pending" else null(),
+                    last_attempt_at=tried_at,
+                    created_at=now - timedelta(days=40),
+                )
+            )
+    remove_old_deliveries(api.sessions, api.store)
+    with api.sessions() as session:
+        mine = select(WebhookDelivery.event_type).where(WebhookDelivery.endpoint_id == endpoint.id)
+        assert set(session.scalars(mine)) == {"recent", "waiting"}
 
 
 def test_an_endpoint_that_is_gone_is_told_nothing_more_until_it_is_enabled(

@@ -89,7 +89,7 @@ def test_an_image_copies_all_that_the_wheel_is_built_from(dockerfile: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", [".env", ".venv/bin/python", ".tunery/api-key", ".git/config", "demo-output"]
+    "path", [".env", "tunery.env", ".venv/bin/python", ".tunery/api-key", ".git/config", "demo-output"]
 )
 def test_no_secret_and_no_heap_of_files_is_sent_to_the_engine(path: str) -> None:
     assert not is_sent_to_the_engine(path)
@@ -132,6 +132,12 @@ def test_a_service_of_ours_is_given_every_server_and_no_setting_that_does_not_ex
     Settings(**{variable.removeprefix("TUNERY_").lower(): environment[variable] for variable in ours})
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_of_ours_reads_further_settings_from_a_file_that_may_be_missing(name: str) -> None:
+    assert OURS[name]["env_file"] == [{"path": "tunery.env", "required": False}]
+    assert "tunery.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_sets_no_setting_that_does_not_exist(dockerfile: str) -> None:
     text = " ".join(argument for name, argument in instructions(dockerfile) if name == "ENV")
@@ -150,6 +156,7 @@ def test_the_example_names_every_variable_and_keeps_no_secret() -> None:
     example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     used = dict(re.findall(r"\$\{(\w+)(:?[?-][^}]*)?\}", COMPOSE))
     assert set(used) == set(example)
+    assert not any(name.startswith("TUNERY_") for name in used), "they are compose's, not settings"
     for name in used:
         secret = name.endswith(("PASSWORD", "KEY"))
         assert used[name].startswith(":?" if secret else ":-"), name
@@ -166,7 +173,7 @@ def test_every_volume_is_declared_and_used() -> None:
 def test_only_the_api_is_reachable_from_the_host_and_only_from_it() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"api"}
-    assert all(port.startswith("${TUNERY_ADDRESS:-127.0.0.1}:") for port in published["api"])
+    assert all(port.startswith("${API_ADDRESS:-127.0.0.1}:") for port in published["api"])
 
 
 def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:

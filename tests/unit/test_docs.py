@@ -57,6 +57,14 @@ def test_the_pages_of_settings_and_of_the_api_are_what_the_code_says() -> None:
     assert check.returncode == 0, check.stderr
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_table_begins_with_its_head(page: Path) -> None:
+    for block in page.read_text().split("\n\n"):
+        lines = block.strip("\n").splitlines()
+        if len(lines) > 1 and all(line.startswith("|") for line in lines):
+            assert re.fullmatch(r"\|([ :-]+\|)+", lines[1]), f"{page}: {lines[0]}"
+
+
 def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
     page = (ROOT / "docs/datasets.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page.partition("\n## Findings\n")[2], re.MULTILINE)

@@ -5,6 +5,7 @@ database, and stand neither in the command line nor in what is logged.
 """
 
 import hashlib
+import os
 import signal
 import sys
 import threading
@@ -24,7 +25,7 @@ from core.models import File, Job, Secret
 from core.settings import Settings
 from core.statuses import ENDED
 from core.storage import ObjectStore, file_key
-from core.vault import Unreadable, Vault
+from core.vault import Vault
 from worker.tracking import hold as holds
 from worker.tracking.hold import Hold, HoldLost
 from worker.tracking.sinks import PROJECT_SECRETS, Report, Sink, TrackerRefused, open_sink
@@ -57,7 +58,7 @@ class Reporting:
             self._report()
         except (HoldLost, SQLAlchemyError) as error:  # the hold runs out by itself
             log.warning("tracking_ended", job=self._hold.job_id, tracker=self._hold.type, error=str(error))
-        except (TrackerRefused, Unreadable) as error:
+        except TrackerRefused as error:
             self._write(holds.refuse, str(error))
         except Exception as error:
             reason = self._without_secrets(f"{type(error).__name__}: {error}")
@@ -162,11 +163,20 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_json)
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=1))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    forget_credentials()
     reporting = Reporting(settings, sessions, store, Hold(*sys.argv[1:4]))
     signal.signal(signal.SIGTERM, lambda *_: reporting.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_stop_with_the_worker, args=(reporting,), daemon=True).start()
     reporting.run()
+
+
+def forget_credentials() -> None:
+    """Database and store are open by now: no library, and no process that one starts, is given the keys."""
+    settings = {f"TUNERY_{name.upper()}" for name in Settings.model_fields}
+    for name in list(os.environ):
+        if name in settings or name.startswith("AWS_"):
+            del os.environ[name]
 
 
 def _stop_with_the_worker(reporting: Reporting) -> None:

@@ -1,9 +1,11 @@
 """Who reports a job to a tracker, and how far: rows of `Tracker`, which one process holds at a time.
 
 A process that ends gives its hold back; one that is killed, or hangs, lets it run out, and the next one that
-takes the tracker counts that as a failure. After some in a row without progress, the tracker is given up.
+takes the tracker counts that as a failure. After some in a row without progress, over half a day, the tracker
+is given up.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,9 +18,9 @@ from core.errors import TuneryError
 from core.models import Job, Metric, Tracker
 
 HOLD_SECONDS = 120  # longer than any library waits for its server before it says so
-MAX_FAILURES = 5
-RETRY_SECONDS = 30  # after the first failure, and as much more after each further one
-POINTS_AT_ONCE = 1000
+# Until the next try, seconds; a tracker that fails as many times in a row, and once more, is given up.
+DELAYS = (30, 2 * 60, 10 * 60, 3600, 3 * 3600, 8 * 3600)
+POINTS_AT_ONCE = 100  # between two looks, which prolong the hold: MLflow takes a request for each
 REPORTABLE = ("running", "succeeded", "failed", "cancelled")
 
 
@@ -106,12 +108,12 @@ def fail(session: Session, hold: Hold, reason: str) -> None:
     _count_failure(session, _held(session, hold), reason)
 
 
-def lapsed(session: Session, holders: list[str]) -> list[str]:
-    """Of these holders, those that have not looked for too long."""
+def holding(session: Session, holders: Collection[str]) -> set[str | None]:
+    """Those of these holders whose hold has neither ended, nor run out, nor been taken from them."""
     query = select(Tracker.holder).where(
-        Tracker.holder.in_(holders), Tracker.ended_at.is_(None), Tracker.held_until <= func.now()
+        Tracker.holder.in_(holders), Tracker.ended_at.is_(None), Tracker.held_until > func.now()
     )
-    return [holder for holder in session.scalars(query) if holder is not None]
+    return set(session.scalars(query))
 
 
 def _held(session: Session, hold: Hold) -> Tracker:
@@ -123,10 +125,10 @@ def _held(session: Session, hold: Hold) -> Tracker:
 
 def _count_failure(session: Session, tracker: Tracker, reason: str) -> None:
     tracker.failures += 1
-    if tracker.failures >= MAX_FAILURES:
+    if tracker.failures > len(DELAYS):
         _give_up(session, tracker, f"{reason}, {tracker.failures} times in a row")
         return
-    tracker.holder, tracker.held_until = None, _from_now(RETRY_SECONDS * tracker.failures)
+    tracker.holder, tracker.held_until = None, _from_now(DELAYS[tracker.failures - 1])
     if tracker.failures == 1:
         _warn(session, tracker, f"Reporting to {tracker.type} failed and is tried again: {reason}")
 

@@ -39,7 +39,8 @@ def open_run(report: Report) -> MlflowRun:
     uri = asked.get("tracking_uri") or next(iter(report.mlflow_uris), None)
     if uri not in report.mlflow_uris:
         raise TrackerRefused("the worker's TUNERY_MLFLOW_TRACKING_URIS does not name the job's tracking_uri")
-    os.environ.update(report.secrets)  # the client reads its token there, at every request
+    # Read at every request: the token, and files of the account's home with passwords of the worker's own
+    os.environ.update(report.secrets | {"HOME": str(report.folder)})
     client = MlflowClient(tracking_uri=uri)
     experiment = _experiment(client, asked["experiment"])
     run = _run_of_an_earlier_process(client, experiment, report.job.id)

@@ -17,9 +17,12 @@ from worker.tracking.hold import Hold
 
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 20.0  # to finish what is being sent
+LEAVE_SECONDS = 10.0  # for a process that holds nothing any more to end by itself; less than the first delay
 MAX_PROCESSES = 16  # some 100 MB each
 # The worker's own credentials are not its clients': a job reports with its project's secrets or not at all.
 OWN_CREDENTIALS = (
+    "HF_TOKEN",
+    "NETRC",
     "WANDB_API_KEY",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_USERNAME",
@@ -43,6 +46,7 @@ class Tracking:
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._leaving: dict[str, float] = {}  # those that hold nothing, and until when they may live
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
@@ -76,11 +80,7 @@ class Tracking:
             holder: process for holder, process in self._processes.items() if process.poll() is None
         }
         if self._processes:
-            with self._sessions() as session:
-                hung = holds.lapsed(session, list(self._processes))
-            for holder in hung:
-                log.warning("tracker_hangs", holder=holder)
-                self._processes[holder].kill()
+            self._kill_what_does_not_leave()
         while len(self._processes) < MAX_PROCESSES:
             holder = new_id("tracker-")
             with self._sessions.begin() as session:
@@ -88,6 +88,21 @@ class Tracking:
             if hold is None:
                 return
             self._processes[holder] = self._start(hold)
+
+    def _kill_what_does_not_leave(self) -> None:
+        """A process that hangs loses its hold, whichever worker notices, and is its own worker's to kill."""
+        with self._sessions() as session:
+            holding = holds.holding(session, self._processes)
+        now = time.monotonic()
+        self._leaving = {
+            holder: self._leaving.get(holder, now + LEAVE_SECONDS)
+            for holder in self._processes
+            if holder not in holding
+        }
+        for holder, deadline in self._leaving.items():
+            if now > deadline:
+                log.warning("tracker_hangs", holder=holder)
+                self._processes[holder].kill()
 
     def _start(self, hold: Hold) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if name not in OWN_CREDENTIALS}

@@ -12,10 +12,11 @@ INIT_SECONDS = 60
 
 
 class WandbRun:
-    remembers = True
-
     def __init__(self, run: wandb.Run) -> None:
         self._run = run
+        # `log` returns before anything is sent, so a process that is killed leaves steps unsent. W&B drops
+        # those that a run has already; offline, each process writes a run of its own.
+        self.remembers = run.offline
         self.place = None if run.offline else run.url
 
     def log(self, step: int, values: dict[str, float]) -> None:
