@@ -62,7 +62,6 @@ def create_upload(
 async def create_part(
     request: Request,
     caller: CurrentCaller,
-    settings: AppSettings,
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
@@ -74,10 +73,7 @@ async def create_part(
 
     def register() -> UploadPartObject:
         with sessions.begin() as session:
-            part = service.add_part(
-                session, caller.project_id, upload_id, received, settings.max_upload_bytes
-            )
-            return UploadPartObject.of(part)
+            return UploadPartObject.of(service.add_part(session, caller.project_id, upload_id, received))
 
     try:
         return await run_in_threadpool(register)

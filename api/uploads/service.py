@@ -1,13 +1,11 @@
 """What may happen to an upload. Nothing here commits.
 
 An upload ends once: completing and cancelling lock its row, and whoever comes second is told what happened. A
-part holds the row too while it is registered, so none is added to an upload that has ended.
+part locks the row too while it is registered, so none is added to an upload that has ended, nor one too many.
 """
 
 import hashlib
 from datetime import timedelta
-from typing import Literal
-
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
@@ -15,7 +13,7 @@ from api import downloads
 from api.files import service as files
 from api.files.intake import FileIntake, ReceivedFile, clean_filename
 from api.uploads import queries
-from api.uploads.part import ReceivedPart
+from api.uploads.part import MAX_PART_BYTES, ReceivedPart
 from api.uploads.schemas import MAX_PARTS, CompleteUpload, CreateUpload
 from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
@@ -50,15 +48,15 @@ def get_pending(
     session: Session,
     project_id: str,
     upload_id: str,
-    lock: Literal["share", "change"] | None = None,
     *,
+    lock: bool = False,
     was_in_time: bool = False,
 ) -> Upload:
     """Raises NotFound, also for an upload of another project, and InvalidRequest where it has ended.
 
     With `was_in_time`, its time may be over, as long as nobody has noticed.
     """
-    found = queries.find(session, project_id, upload_id, lock)
+    found = queries.find(session, project_id, upload_id, lock=lock)
     if found is None:
         raise NotFound(f"No such Upload object: {upload_id}", code="upload_not_found", param="upload_id")
     upload, overdue = found
@@ -69,16 +67,19 @@ def get_pending(
     raise InvalidRequest(f"Upload {upload_id} {what}.", code=f"upload_{status}", param="upload_id")
 
 
-def add_part(
-    session: Session, project_id: str, upload_id: str, received: ReceivedPart, max_bytes: int
-) -> UploadPart:
-    """The row of a part whose bytes are in the object store already. Raises AppError before it is written."""
-    get_pending(session, project_id, upload_id, lock="share")
+def add_part(session: Session, project_id: str, upload_id: str, received: ReceivedPart) -> UploadPart:
+    """The row of a part whose bytes are in the object store already. Raises AppError before it is written.
+
+    There is room for each part twice, and for one more: retries must not keep an upload from its completion.
+    """
+    upload = get_pending(session, project_id, upload_id, lock=True)
     count, size = queries.stored_parts(session, upload_id)
-    if count >= MAX_PARTS or size + received.bytes > max_bytes:
+    most_parts, most_bytes = 2 * MAX_PARTS, 2 * upload.bytes + MAX_PART_BYTES
+    if count >= most_parts or size + received.bytes > most_bytes:
         raise InvalidRequest(
-            f"Upload {upload_id} holds {count} parts of {size} bytes together; up to {MAX_PARTS} parts and "
-            f"{max_bytes} bytes are possible.",
+            f"Upload {upload_id} holds {count} parts of {size} bytes together; for a file of {upload.bytes} "
+            f"bytes up to {most_parts} parts and {most_bytes} bytes are possible. Complete it with those that "
+            "make the file, or cancel it.",
             code="too_many_parts",
             param="data",
         )
@@ -130,7 +131,7 @@ def complete(
     session: Session, project_id: str, upload_id: str, received: ReceivedFile
 ) -> tuple[Upload, File]:
     """Make the assembled file the upload's. An upload that ended meanwhile stays as it is: InvalidRequest."""
-    upload = get_pending(session, project_id, upload_id, lock="change", was_in_time=True)
+    upload = get_pending(session, project_id, upload_id, lock=True, was_in_time=True)
     file = files.register(session, project_id, received)
     upload.status, upload.file_id, upload.ended_at = "completed", file.id, func.now()
     session.flush()
@@ -138,7 +139,7 @@ def complete(
 
 
 def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
-    upload = get_pending(session, project_id, upload_id, lock="change")
+    upload = get_pending(session, project_id, upload_id, lock=True)
     upload.status, upload.ended_at = "cancelled", func.now()
     session.flush()
     return upload
