@@ -4,21 +4,18 @@ An upload ends once: completing and cancelling lock its row, and whoever comes s
 part locks the row too while it is registered, so none is added to an upload that has ended, nor one too many.
 """
 
-import hashlib
 from datetime import timedelta
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from api import downloads
 from api.files import service as files
-from api.files.intake import FileIntake, ReceivedFile, clean_filename
+from api.files.intake import ReceivedFile, clean_filename
 from api.uploads import queries
 from api.uploads.part import MAX_PART_BYTES, ReceivedPart
-from api.uploads.schemas import MAX_PARTS, CompleteUpload, CreateUpload
+from api.uploads.schemas import MAX_PARTS, CreateUpload
 from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
 from core.models import File, Upload, UploadPart
-from core.storage import ObjectStore, upload_prefix
 
 LIFETIME = timedelta(hours=1)
 
@@ -105,28 +102,6 @@ def check_parts(session: Session, upload: Upload, part_ids: list[str]) -> None:
         )
 
 
-def assemble(store: ObjectStore, upload: Upload, request: CompleteUpload, max_row_bytes: int) -> ReceivedFile:
-    """Stream the parts, one after the other, into one object. Nothing is visible yet.
-
-    The object lies beside the parts, under the upload's prefix: should this process die, the sweep that
-    cleans up behind the upload finds it. Raises InvalidRequest where rows or checksum are wrong.
-    """
-    file_id = new_id("file-")
-    prefix = upload_prefix(upload.id)
-    intake = FileIntake(store, prefix + file_id, max_bytes=upload.bytes, max_row_bytes=max_row_bytes)
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        for part_id in request.part_ids:
-            for chunk in downloads.stored_bytes(store, prefix + part_id, part_id):
-                digest.update(chunk)
-                intake.write(chunk, upload.purpose)
-        _compare(digest.hexdigest(), request.md5)
-        return intake.finish(file_id, upload.filename, upload.purpose, upload.file_lifetime)
-    except BaseException:
-        intake.abort()
-        raise
-
-
 def complete(
     session: Session, project_id: str, upload_id: str, received: ReceivedFile
 ) -> tuple[Upload, File]:
@@ -143,16 +118,6 @@ def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
     upload.status, upload.ended_at = "cancelled", func.now()
     session.flush()
     return upload
-
-
-def _compare(md5: str, announced: str | None) -> None:
-    if announced is not None and announced.lower() != md5:
-        raise InvalidRequest(
-            f"The parts, in this order, have the MD5 {md5}, not {announced.lower()}. Send the damaged part "
-            "again, and complete the upload with the new one's id.",
-            code="checksum_mismatch",
-            param="md5",
-        )
 
 
 def _wrong_parts(message: str, code: str = "invalid_value") -> InvalidRequest:

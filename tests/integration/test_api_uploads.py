@@ -13,7 +13,8 @@ from openai.types import Upload
 from openai.types.uploads import UploadPart
 from sqlalchemy import func, insert, select, update
 
-from api.uploads import service
+from api.files.intake import ReceivedFile
+from api.uploads.assembly import Assembly
 from api.uploads.part import MAX_PART_BYTES
 from api.uploads.schemas import MAX_PARTS
 from core.errors import QuotaExceeded
@@ -193,14 +194,13 @@ def test_a_completion_that_is_overtaken_leaves_no_file(
 ) -> None:
     """Cancelled, and completed by somebody else, while the parts are being joined."""
     upload_id, part_ids = half
-    assemble = service.assemble
+    finish = Assembly.finish
 
-    def cancelled_meanwhile(*args: Any) -> Any:
-        received = assemble(*args)
+    def cancelled_meanwhile(assembly: Assembly) -> ReceivedFile:
         assert cancel(alice, upload_id).status_code == 200
-        return received
+        return finish(assembly)
 
-    monkeypatch.setattr(service, "assemble", cancelled_meanwhile)
+    monkeypatch.setattr(Assembly, "finish", cancelled_meanwhile)
     refusal(complete(alice, upload_id, part_ids), 400, "upload_id", "upload_cancelled")
     assert objects(api, upload_id) == set(part_ids)
 
