@@ -9,7 +9,7 @@ from api import downloads
 from api.adapters import service
 from api.adapters.schemas import AdapterDeleted, AdapterObject
 from api.auth import CurrentCaller
-from api.dependencies import ModelCatalog, Store, Transaction
+from api.dependencies import ModelCatalog, ReadingSessions, Store, Transaction
 from api.errors import declared
 from api.paging import After
 from api.schemas import Page
@@ -49,9 +49,10 @@ def retrieve_adapter(
     responses=declared(NotFound) | downloads.documented(downloads.BYTES),
 )
 def download_adapter_file(
-    session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str, name: str
+    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, name: str
 ) -> StreamingResponse:
-    adapter = service.get(session, caller.project_id, adapter_id).adapter
+    with sessions() as session:
+        adapter = service.get(session, caller.project_id, adapter_id).adapter
     size, chunks = service.read_file(store, adapter, name)
     return downloads.download(chunks, name, size=size)
 
@@ -62,10 +63,11 @@ def download_adapter_file(
     responses=declared(NotFound) | downloads.documented(downloads.ZIP),
 )
 def download_adapter(
-    session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str
+    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str
 ) -> StreamingResponse:
     """All files in one zip, which PEFT loads once unpacked."""
-    adapter = service.get(session, caller.project_id, adapter_id).adapter
+    with sessions() as session:
+        adapter = service.get(session, caller.project_id, adapter_id).adapter
     chunks = service.read_all(store, adapter)
     return downloads.download(chunks, f"{adapter_id}.zip", media_type=downloads.ZIP)
 
