@@ -146,14 +146,22 @@ def retrieve_job(
     return conditional.tagged(present.job(row), present.tag([row.as_version]))
 
 
-@router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest))
+@router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest, Conflict))
 def cancel_job(
-    session: Transaction, caller: CurrentCaller, present: Presenting, fine_tuning_job_id: str
+    session: Transaction,
+    caller: CurrentCaller,
+    present: Presenting,
+    attempt: ThisAttempt,
+    fine_tuning_job_id: str,
 ) -> JobObject:
     """Cancel a job that has not ended, at once. It keeps its checkpoints."""
-    row = service.cancel(session, caller.project_id, fine_tuning_job_id)
-    audit.record(session, caller, "job.cancelled", row.job.id)
-    return present.job(row)
+
+    def cancel() -> dict[str, Any]:
+        row = service.cancel(session, caller.project_id, fine_tuning_job_id)
+        audit.record(session, caller, "job.cancelled", row.job.id)
+        return present.job(row).model_dump(mode="json")
+
+    return JobObject.model_validate(once(session, attempt, "", cancel))
 
 
 @router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))
