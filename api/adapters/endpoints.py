@@ -1,4 +1,7 @@
-"""/v1/adapters: list, read, download a file or all of them, delete."""
+"""/v1/adapters: list, read, download a file or all of them, delete.
+
+A project with which a model is shared reads and downloads its adapter, and does no more.
+"""
 
 from typing import Annotated
 
@@ -31,7 +34,7 @@ def list_adapters(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
 ) -> Page[AdapterObject]:
-    """Newest first."""
+    """The project's own, newest first."""
     rows, has_more = service.list_page(session, caller.project_id, after, limit)
     return Page.of([service.describe(row, catalog) for row in rows], has_more)
 
@@ -74,7 +77,7 @@ def download_adapter(
 
 @router.delete("/{adapter_id}", responses=declared(NotFound))
 def delete_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterDeleted:
-    """Delete the adapter, and with it the fine-tuned model. The job's record stays."""
+    """Delete the project's own adapter, and with it the fine-tuned model. The job's record stays."""
     service.delete(session, caller.project_id, adapter_id)
     audit.record(session, caller, "adapter.deleted", adapter_id)
     return AdapterDeleted(id=adapter_id)

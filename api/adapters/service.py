@@ -19,7 +19,7 @@ from core.storage import ObjectStore
 
 
 def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
-    """Raises NotFound, also for an adapter of another project."""
+    """To read. Raises NotFound, also for an adapter of another project whose model is not shared."""
     row = queries.find(session, project_id, adapter_id)
     if row is None:
         raise _no_such_adapter(adapter_id)

@@ -1,4 +1,4 @@
-"""Who else may use a fine-tuned model or a checkpoint. Nothing here commits."""
+"""Who else may see a fine-tuned model or a checkpoint. Nothing here commits."""
 
 import re
 
