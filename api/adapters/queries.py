@@ -26,12 +26,6 @@ def find(session: Session, project_id: str, adapter_id: str) -> AdapterRow | Non
     return AdapterRow(*found) if found else None
 
 
-def is_cursor(session: Session, project_id: str, adapter_id: str) -> bool:
-    """True also for a deleted adapter: a client may delete while it pages."""
-    query = select(Adapter.id).where(Adapter.id == adapter_id, Adapter.project_id == project_id)
-    return session.scalar(query) is not None
-
-
 def page(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> tuple[list[AdapterRow], bool]:
