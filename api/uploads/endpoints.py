@@ -55,6 +55,7 @@ def create_upload(
     def create() -> dict[str, Any]:
         check_store(session, caller.project_id, caller.quotas.stored_bytes, body.bytes)
         upload = service.create(session, caller.project_id, body, settings.max_upload_bytes)
+        audit.record(session, caller, "upload.created", upload.id)
         return UploadObject.of(upload).model_dump(mode="json")
 
     return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create))
@@ -111,6 +112,7 @@ def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) ->
 
     def cancel() -> dict[str, Any]:
         upload = service.cancel(session, attempt.actor.project_id, upload_id)
+        audit.record(session, attempt.actor, "upload.cancelled", upload.id)
         return UploadObject.of(upload).model_dump(mode="json")
 
     return UploadObject.model_validate(once(session, attempt, "", cancel))

@@ -19,7 +19,7 @@ from api.uploads.part import MAX_PART_BYTES
 from api.uploads.schemas import MAX_PARTS
 from core.errors import QuotaExceeded
 from core.ids import new_id
-from core.models import Project
+from core.models import AuditLog, Project
 from core.models import Upload as UploadRow
 from core.models import UploadPart as PartRow
 from core.storage import upload_prefix
@@ -167,9 +167,10 @@ def test_an_upload_ends_once(api: Api, alice: Tenant, half: tuple[str, list[str]
     assert objects(api, upload_id) == {*part_ids, file_id}
 
 
-def test_a_cancelled_upload_takes_nothing(alice: Tenant, half: tuple[str, list[str]]) -> None:
+def test_a_cancelled_upload_takes_nothing(api: Api, alice: Tenant, half: tuple[str, list[str]]) -> None:
     upload_id, part_ids = half
     assert strictly(Upload, cancel(alice, upload_id).json()).status == "cancelled"
+    assert logged(api, upload_id) == ["upload.created", "upload.cancelled"]
     for answer in (
         complete(alice, upload_id, part_ids),
         cancel(alice, upload_id),
@@ -284,8 +285,10 @@ def test_a_file_expires_but_not_under_a_job(api: Api, alice: Tenant) -> None:
     assert key in api.store.list(key)
 
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    remove_expired_files(api.sessions, api.store)
+    for _ in range(2):
+        remove_expired_files(api.sessions, api.store)
     assert api.store.list(key) == []
+    assert logged(api, made["id"]) == ["file.created", "file.expired"]
 
 
 def test_what_pending_uploads_announce_counts_for_the_projects_quota(api: Api) -> None:
@@ -336,6 +339,13 @@ def test_an_upload_takes_no_more_than_each_part_twice_and_one(api: Api, alice: T
 def allow(api: Api, tenant: Tenant, stored_bytes: int) -> None:
     with api.sessions.begin() as session:
         session.get_one(Project, tenant.project_id).max_stored_bytes = stored_bytes
+
+
+def logged(api: Api, resource_id: str) -> list[str]:
+    """What the audit log has of it."""
+    with api.sessions() as session:
+        entries = select(AuditLog.action).where(AuditLog.resource_id == resource_id).order_by(AuditLog.id)
+        return list(session.scalars(entries))
 
 
 def has_parts(api: Api, upload_id: str, sizes: list[int]) -> None:
