@@ -30,8 +30,11 @@ def fetch_page(
 
 
 def check_cursor(after: str | None, kind: re.Pattern[str]) -> None:
-    """Raises InvalidRequest where `after` is no id of this kind. It need not be there any more, as a client may
-    delete while it pages, nor belong to the project: it only says where the page begins."""
+    """Raises InvalidRequest where `after` is no id of this kind.
+
+    It need not be there any more, as a client may delete while it pages, nor belong to the project: it only
+    says where the page begins.
+    """
     if after is not None and not kind.fullmatch(after):
         raise unknown_cursor(after)
 

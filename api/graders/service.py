@@ -93,7 +93,7 @@ def _score(grader: TextGrader, item: Any, sample: Sample) -> float:
         reference = render(grader.reference, item, sample, MAX_TEXT)
     except TooLong as error:
         raise InvalidRequest(
-            f"A text of the grader '{grader.name}' has more than the {MAX_TEXT} characters that are compared.",
+            f"A text of the grader '{grader.name}' is too long: up to {MAX_TEXT} characters are compared.",
             code="text_too_long",
             param="item",
         ) from error

@@ -53,8 +53,10 @@ def malformed(template: str) -> str | None:
 
 
 def render(template: str, item: Any, sample: Sample, most: int) -> str:
-    """Raises UnknownVariable, NoJson, and TooLong as soon as there are more than `most` characters. What is no
-    string is written as JSON."""
+    """What is no string is written as JSON.
+
+    Raises UnknownVariable, NoJson, and TooLong as soon as there are more than `most` characters.
+    """
     pieces, length = [], 0
     for piece in _pieces(template, item, sample):
         length += len(piece)

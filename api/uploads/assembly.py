@@ -48,8 +48,8 @@ class Assembly:
     def _compare(self, md5: str) -> None:
         if self._md5 is not None and self._md5.lower() != md5:
             raise InvalidRequest(
-                f"The parts, in this order, have the MD5 {md5}, not {self._md5.lower()}. Send the damaged part "
-                "again, and complete the upload with the new one's id.",
+                f"The parts, in this order, have the MD5 {md5}, not {self._md5.lower()}. Send the damaged "
+                "part again, and complete the upload with the new one's id.",
                 code="checksum_mismatch",
                 param="md5",
             )

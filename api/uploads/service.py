@@ -5,6 +5,7 @@ part locks the row too while it is registered, so none is added to an upload tha
 """
 
 from datetime import timedelta
+
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
@@ -75,8 +76,8 @@ def add_part(session: Session, project_id: str, upload_id: str, received: Receiv
     if count >= most_parts or size + received.bytes > most_bytes:
         raise InvalidRequest(
             f"Upload {upload_id} holds {count} parts of {size} bytes together; for a file of {upload.bytes} "
-            f"bytes up to {most_parts} parts and {most_bytes} bytes are possible. Complete it with those that "
-            "make the file, or cancel it.",
+            f"bytes up to {most_parts} parts and {most_bytes} bytes are possible. Complete it with those "
+            "that make the file, or cancel it.",
             code="too_many_parts",
             param="data",
         )

@@ -21,13 +21,10 @@ def test_a_loop_that_deletes_as_it_pages_reaches_everything(api: Api, path: str)
     tenant = api.tenant(role=Role.ADMIN)
     for number in range(3):
         MAKE[path](tenant, number)
-    after: str | None = None
-    deleted = 0
-    while page := tenant.http.get(path, params={"limit": 1, **({"after": after} if after else {})}).json()[
-        "data"
-    ]:
-        after = page[0]["id"]
-        assert tenant.http.delete(f"{path}/{after}").is_success
+    deleted, asked = 0, {"limit": "1"}
+    while page := tenant.http.get(path, params=asked).json()["data"]:
+        asked["after"] = page[0]["id"]
+        assert tenant.http.delete(f"{path}/{page[0]['id']}").is_success
         deleted += 1
     assert deleted == 3
 
