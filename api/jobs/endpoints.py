@@ -215,13 +215,13 @@ def list_events(
     """The job's log, newest first.
 
     With `Accept: text/event-stream` it is pushed instead, as server-sent events, oldest first, until the job
-    has ended; `limit` and `after` do not count then. A stream that breaks, or ends earlier as each does after
-    a quarter of an hour, is resumed with `Last-Event-ID`.
+    has ended; `limit` and `after` do not count then. A stream that breaks is resumed with `Last-Event-ID`.
+    One whose key is revoked or expires ends within half a minute.
     """
     with sessions() as session:
         if event_stream.MEDIA_TYPE in accept:
             place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
-            return event_stream.response(feed, place) if place else Response(status_code=204)
+            return event_stream.response(feed, place, caller) if place else Response(status_code=204)
         events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
     return Page.of([EventObject.of(event) for event in events], has_more)
 
