@@ -160,7 +160,7 @@ def test_a_stream_ends_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch, e
         assert open_stream.messages(1) == ["while the key is live"]
         with api.sessions.begin() as session:
             setattr(session.get_one(ApiKey, tenant.key.split("_")[1]), end, func.now())
-        assert list(open_stream) == []
+        assert len(list(islice(open_stream.lines, 20))) < 20  # else comments keep it alive
 
 
 @pytest.mark.parametrize("status", ["failed", "succeeded"])
