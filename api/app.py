@@ -26,6 +26,7 @@ from api.organization.endpoints import router as organization
 from api.rates import RequestRates
 from api.secrets.endpoints import router as secrets
 from api.system.endpoints import router as system
+from api.system.service import SharedReadiness, readiness
 from api.turns import Turns
 from api.uploads.endpoints import router as uploads
 from api.validation import answer_validation_error
@@ -83,9 +84,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
     app.state.presenter = Presenter(settings.lease_seconds, QueuePlaces(reading))
-    app.state.store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
-    app.state.doorbell = Doorbell(create_celery(settings.server("broker_url")))
+    app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
+    app.state.readiness = SharedReadiness(lambda: readiness(engine, doorbell, store))
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings)
     app.state.egress = Egress(settings.egress_allow)

@@ -2,7 +2,7 @@
 ignored, and the file's bytes are handed on as they arrive.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -38,6 +38,12 @@ async def receive(
     except BaseException:
         await to_thread.run_sync(receiver.abort, limiter=threads)
         raise
+
+
+async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:
+    """The same chunks, each waited for in one of `threads`."""
+    while chunk := await to_thread.run_sync(next, chunks, b"", limiter=threads):
+        yield chunk
 
 
 async def _blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

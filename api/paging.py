@@ -1,5 +1,6 @@
 """Keyset paging: a page costs the same wherever it lies, and rows that come or go shift nothing."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -26,6 +27,16 @@ def fetch_page(
     query = query.order_by(key.desc() if newest_first else key.asc()).limit(limit + 1)
     rows = list(session.execute(query).all())
     return rows[:limit], len(rows) > limit
+
+
+def check_cursor(after: str | None, kind: re.Pattern[str]) -> None:
+    """Raises InvalidRequest where `after` is no id of this kind.
+
+    It need not be there any more, as a client may delete while it pages, nor belong to the project: it only
+    says where the page begins.
+    """
+    if after is not None and not kind.fullmatch(after):
+        raise unknown_cursor(after)
 
 
 def unknown_cursor(after: str) -> InvalidRequest:

@@ -5,6 +5,7 @@ connections from others. It holds before the key is looked up: that costs a thre
 """
 
 import asyncio
+import re
 from contextlib import ExitStack
 from weakref import WeakValueDictionary
 
@@ -16,11 +17,13 @@ from api.auth import PUBLIC_PATHS
 # More would hardly make a process faster, whose interpreter runs one thread at a time, and others slower.
 AT_ONCE = 2
 
+UPLOADS = re.compile(r"/v1/files|/v1/uploads/[^/]+/(parts|complete)")
+
 
 class Turns:
     """ASGI middleware. A request's turn lasts until its answer begins: who reads slowly stops nobody.
 
-    An upload takes none: it mostly waits for its client, and works a block at a time.
+    An upload takes none: it mostly waits for its client or the object store, and works a block at a time.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,4 +54,4 @@ class Turns:
 
 
 def _is_upload(scope: Scope) -> bool:
-    return Headers(scope=scope).get("content-type", "").startswith("multipart/")
+    return scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None

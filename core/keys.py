@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from core import audit
@@ -70,6 +70,13 @@ def authenticate(session: Session, token: str) -> ApiKey:
     if expired:
         raise NotAuthenticated("This API key has expired. `tunery keys create` makes a new one.")
     return key
+
+
+def is_live(session: Session, key_id: str | None) -> bool:
+    """Whether a key that was authenticated before still may be used."""
+    in_time = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+    query = select(ApiKey.id).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), in_time)
+    return session.scalar(query) is not None
 
 
 def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:

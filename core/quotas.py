@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import QuotaExceeded, RateLimited
-from core.models import File, Job, Project
+from core.models import File, Job, Project, Upload
 from core.settings import Settings
 
 QUEUE_RETRY_SECONDS = 30
@@ -56,16 +56,24 @@ def check_store(session: Session, project_id: str, most: int | None, announced: 
     _wait_for_others_of_the_project(session, project_id)
     if stored_bytes(session, project_id) + announced > most:
         raise QuotaExceeded(
-            f"This project may store {most} bytes of files, and this one does not fit. Delete files, or ask "
-            "the operator for a larger quota.",
+            f"This project may store {most} bytes of files, and this one does not fit. Delete files, cancel "
+            "uploads that are pending, or ask the operator for a larger quota.",
             param="file",
         )
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """The bytes of the project's files, uploaded and produced; adapters and checkpoints are not counted."""
-    mine = (File.project_id == project_id) & File.deleted_at.is_(None)
-    return int(session.scalars(select(func.coalesce(func.sum(File.bytes), 0)).where(mine)).one())
+    """The bytes of the project's files, uploaded, produced and announced for uploads that can be completed.
+
+    Adapters and checkpoints are not counted.
+    """
+    files = select(func.coalesce(func.sum(File.bytes), 0)).where(
+        File.project_id == project_id, File.deleted_at.is_(None)
+    )
+    announced = select(func.coalesce(func.sum(Upload.bytes), 0)).where(
+        Upload.project_id == project_id, Upload.status == "pending", Upload.expires_at > func.now()
+    )
+    return int(session.scalars(select(files.scalar_subquery() + announced.scalar_subquery())).one())
 
 
 def _wait_for_others_of_the_project(session: Session, project_id: str) -> None:

@@ -13,6 +13,8 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import audit
+from core.audit import OPERATOR
 from core.models import Adapter, Checkpoint, File, Job, Upload, UploadPart, WebhookDelivery
 from core.statuses import ENDED
 from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix, upload_prefix
@@ -64,11 +66,14 @@ def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore)
 def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Files that have expired, unless a job that has not ended reads them: no new one can name them."""
     with _or_next_time("files"):
-        for file_id, key in _expired_files(sessions):
+        for file_id, project_id, key in _expired_files(sessions):
             with _or_next_time(file_id):
                 store.delete(key)
                 with sessions.begin() as session:
-                    session.execute(update(File).where(File.id == file_id).values(deleted_at=func.now()))
+                    there = (File.id == file_id) & File.deleted_at.is_(None)
+                    expired = update(File).where(there).values(deleted_at=func.now()).returning(File.id)
+                    if session.scalar(expired) is not None:
+                        audit.record(session, OPERATOR.on(project_id), "file.expired", file_id)
 
 
 def remove_old_deliveries(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
@@ -138,11 +143,12 @@ def _deleted_adapters(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
         return [(adapter_id, prefix) for adapter_id, prefix in session.execute(query)]
 
 
-def _expired_files(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
+def _expired_files(sessions: sessionmaker[Session]) -> list[tuple[str, str, str]]:
+    """With the project and the key of each."""
     reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
     in_use = select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
-    query = select(File.id, File.object_key).where(
+    query = select(File.id, File.project_id, File.object_key).where(
         File.expires_at < func.now() - GRACE, File.deleted_at.is_(None), ~in_use
     )
     with sessions() as session:
-        return [(file_id, key) for file_id, key in session.execute(query)]
+        return [(file_id, project_id, key) for file_id, project_id, key in session.execute(query)]

@@ -1,4 +1,7 @@
-"""/v1/adapters: list, read, download a file or all of them, delete."""
+"""/v1/adapters: list, read, download a file or all of them, delete.
+
+A project with which a model is shared reads and downloads its adapter, and does no more.
+"""
 
 from typing import Annotated
 
@@ -9,7 +12,7 @@ from api import downloads
 from api.adapters import service
 from api.adapters.schemas import AdapterDeleted, AdapterObject
 from api.auth import CurrentCaller
-from api.dependencies import ModelCatalog, Store, Transaction
+from api.dependencies import ModelCatalog, ReadingSessions, Store, Transaction
 from api.errors import declared
 from api.paging import After
 from api.schemas import Page
@@ -31,7 +34,7 @@ def list_adapters(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
 ) -> Page[AdapterObject]:
-    """Newest first."""
+    """The project's own, newest first."""
     rows, has_more = service.list_page(session, caller.project_id, after, limit)
     return Page.of([service.describe(row, catalog) for row in rows], has_more)
 
@@ -49,9 +52,10 @@ def retrieve_adapter(
     responses=declared(NotFound) | downloads.documented(downloads.BYTES),
 )
 def download_adapter_file(
-    session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str, name: str
+    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, name: str
 ) -> StreamingResponse:
-    adapter = service.get(session, caller.project_id, adapter_id).adapter
+    with sessions() as session:
+        adapter = service.get(session, caller.project_id, adapter_id).adapter
     size, chunks = service.read_file(store, adapter, name)
     return downloads.download(chunks, name, size=size)
 
@@ -62,17 +66,18 @@ def download_adapter_file(
     responses=declared(NotFound) | downloads.documented(downloads.ZIP),
 )
 def download_adapter(
-    session: Transaction, caller: CurrentCaller, store: Store, adapter_id: str
+    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str
 ) -> StreamingResponse:
     """All files in one zip, which PEFT loads once unpacked."""
-    adapter = service.get(session, caller.project_id, adapter_id).adapter
+    with sessions() as session:
+        adapter = service.get(session, caller.project_id, adapter_id).adapter
     chunks = service.read_all(store, adapter)
     return downloads.download(chunks, f"{adapter_id}.zip", media_type=downloads.ZIP)
 
 
 @router.delete("/{adapter_id}", responses=declared(NotFound))
 def delete_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterDeleted:
-    """Delete the adapter, and with it the fine-tuned model. The job's record stays."""
+    """Delete the project's own adapter, and with it the fine-tuned model. The job's record stays."""
     service.delete(session, caller.project_id, adapter_id)
     audit.record(session, caller, "adapter.deleted", adapter_id)
     return AdapterDeleted(id=adapter_id)

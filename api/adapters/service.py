@@ -10,16 +10,19 @@ from api.adapters import queries
 from api.adapters.archive import zipped
 from api.adapters.queries import AdapterRow
 from api.adapters.schemas import AdapterFile, AdapterObject
-from api.paging import unknown_cursor
+from api.paging import check_cursor
 from api.schemas import unix_seconds
 from core.catalog import Catalog
 from core.errors import NotFound
+from core.ids import kind
 from core.models import Adapter
 from core.storage import ObjectStore
 
+ADAPTER_ID = kind("adapter-")
+
 
 def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
-    """Raises NotFound, also for an adapter of another project."""
+    """To read. Raises NotFound, also for an adapter of another project whose model is not shared."""
     row = queries.find(session, project_id, adapter_id)
     if row is None:
         raise _no_such_adapter(adapter_id)
@@ -44,8 +47,7 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
 def list_page(
     session: Session, project_id: str, after: str | None, limit: int
 ) -> tuple[list[AdapterRow], bool]:
-    if after is not None and not queries.is_cursor(session, project_id, after):
-        raise unknown_cursor(after)
+    check_cursor(after, ADAPTER_ID)
     return queries.page(session, project_id, after=after, limit=limit)
 
 

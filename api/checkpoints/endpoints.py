@@ -1,5 +1,8 @@
 """/v1/fine_tuning/checkpoints/…/permissions: share a fine-tuned model or a checkpoint with other projects.
 
+Who has a permission sees the name among the models. For a whole model, `adapter_id` there leads to the
+adapter, to read and to download; nobody can download a checkpoint's weights yet. Only the owner deletes.
+
 A name may hold slashes, since a project's name may: hence `:path`.
 """
 
@@ -39,7 +42,10 @@ router = APIRouter(
 def create_permissions(
     session: Transaction, caller: AdminCaller, fine_tuned_model_checkpoint: str, body: CreatePermissions
 ) -> Page[PermissionObject]:
-    """Let other projects use it. It takes an administrator's key of the project that owns it."""
+    """Let other projects see it among their models and, for a whole model, download its adapter.
+
+    It takes an administrator's key of the project that owns it.
+    """
     permissions = service.share(session, caller.project_id, fine_tuned_model_checkpoint, body.project_ids)
     audit.record(
         session, caller, "checkpoint.shared", fine_tuned_model_checkpoint, {"projects": body.project_ids}
@@ -73,7 +79,7 @@ def list_permissions(
 def delete_permission(
     session: Transaction, caller: AdminCaller, fine_tuned_model_checkpoint: str, permission_id: str
 ) -> PermissionDeleted:
-    """The project of the permission cannot use it any more."""
+    """The project of the permission does not see it any more."""
     service.withdraw(session, caller.project_id, fine_tuned_model_checkpoint, permission_id)
     details = {"permission": permission_id}
     audit.record(session, caller, "checkpoint.unshared", fine_tuned_model_checkpoint, details)

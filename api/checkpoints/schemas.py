@@ -13,7 +13,7 @@ class CreatePermissions(BaseModel):
 
     project_ids: Annotated[
         list[Annotated[str, Field(max_length=128)]],
-        Field(min_length=1, max_length=100, description="The projects that may use it"),
+        Field(min_length=1, max_length=100, description="The projects that may see it"),
     ]
 
 

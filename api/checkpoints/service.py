@@ -1,6 +1,4 @@
-"""Who else may use a fine-tuned model or a checkpoint. Nothing here commits."""
-
-import re
+"""Who else may see a fine-tuned model or a checkpoint. Nothing here commits."""
 
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
@@ -9,12 +7,12 @@ from sqlalchemy.orm import Session
 from api.checkpoints import queries
 from api.models import queries as models
 from api.models.queries import TunedModel
-from api.paging import unknown_cursor
+from api.paging import check_cursor
 from core.errors import InvalidRequest, NotFound
-from core.ids import new_id
+from core.ids import kind, new_id
 from core.models import CheckpointPermission
 
-PERMISSION_ID = re.compile(r"cp_[0-9a-f]{32}")
+PERMISSION_ID = kind("cp_")
 
 
 def share(session: Session, project_id: str, name: str, project_ids: list[str]) -> list[CheckpointPermission]:
@@ -49,10 +47,9 @@ def list_page(
     *,
     newest_first: bool,
 ) -> tuple[list[CheckpointPermission], bool]:
-    """After any permission's id: a client may delete while it pages. Raises NotFound, InvalidRequest."""
+    """Raises NotFound, InvalidRequest."""
     _own(session, project_id, name)
-    if after is not None and not PERMISSION_ID.fullmatch(after):
-        raise unknown_cursor(after)
+    check_cursor(after, PERMISSION_ID)
     return queries.page(session, name, grantee, after=after, limit=limit, newest_first=newest_first)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from api import downloads
 from api.auth import Caller, CurrentCaller
-from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
+from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, Transaction, UploadThreads
 from api.errors import declared
 from api.files import service
 from api.files.intake import ReceivedFile
@@ -114,9 +114,10 @@ def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> 
     responses=declared(NotFound) | downloads.documented(downloads.BYTES),
 )
 def download_file(
-    session: Transaction, caller: CurrentCaller, store: Store, file_id: str
+    sessions: ReadingSessions, caller: CurrentCaller, store: Store, file_id: str
 ) -> StreamingResponse:
-    file = service.get(session, caller.project_id, file_id)
+    with sessions() as session:
+        file = service.get(session, caller.project_id, file_id)
     chunks = downloads.stored_bytes(store, file.object_key, file_id)
     return downloads.download(chunks, file.filename, size=file.bytes)
 

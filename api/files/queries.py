@@ -20,12 +20,6 @@ def find_for_job(session: Session, project_id: str, file_id: str) -> File | None
     return session.scalars(query.with_for_update(read=True)).one_or_none()
 
 
-def is_cursor(session: Session, project_id: str, file_id: str) -> bool:
-    """True also for a deleted file: a client may delete while it pages."""
-    query = select(File.id).where(File.id == file_id, File.project_id == project_id)
-    return session.scalar(query) is not None
-
-
 def page(
     session: Session,
     project_id: str,

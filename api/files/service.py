@@ -9,10 +9,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.files import queries
 from api.files.intake import ReceivedFile
-from api.paging import unknown_cursor
+from api.paging import check_cursor
 from core.errors import Conflict, NotFound
+from core.ids import kind
 from core.models import File
 from core.storage import STORE_ERRORS, ObjectStore
+
+FILE_ID = kind("file-")
 
 log = structlog.get_logger()
 
@@ -61,8 +64,7 @@ def get(session: Session, project_id: str, file_id: str) -> File:
 def list_page(
     session: Session, project_id: str, purpose: str | None, after: str | None, limit: int, order: str
 ) -> tuple[list[File], bool]:
-    if after is not None and not queries.is_cursor(session, project_id, after):
-        raise unknown_cursor(after)
+    check_cursor(after, FILE_ID)
     return queries.page(session, project_id, purpose, after=after, limit=limit, newest_first=order == "desc")
 
 

@@ -18,7 +18,7 @@ from api.graders.schemas import (
     TextSimilarityGrader,
 )
 from api.graders.similarity import NOT_ON_OFFER, similarity
-from api.graders.templates import NoJson, UnknownVariable, malformed, render
+from api.graders.templates import NoJson, Sample, TooLong, UnknownVariable, malformed, render
 from core.errors import InvalidRequest
 
 TextGrader = StringCheckGrader | TextSimilarityGrader
@@ -60,11 +60,12 @@ def run(request: RunGrader) -> GraderRun:
     check(grader)
     parts = _runnable(grader)
     started = time.perf_counter()
+    sample = Sample(request.model_sample)
     scores: dict[str, float] = {}
     reward, errors = 0.0, RunErrors()
     try:
         for name, part in parts.items():
-            scores[name] = _score(part, request)
+            scores[name] = _score(part, request.item, sample)
         reward = _formula(grader).value(scores) if isinstance(grader, MultiGrader) else scores[grader.name]
     except UnknownVariable:
         errors.invalid_variable_error = True
@@ -86,17 +87,16 @@ def run(request: RunGrader) -> GraderRun:
     )
 
 
-def _score(grader: TextGrader, request: RunGrader) -> float:
-    text = render(grader.input, request.item, request.model_sample)
-    reference = render(grader.reference, request.item, request.model_sample)
-    for rendered in (text, reference):
-        if len(rendered) > MAX_TEXT:
-            raise InvalidRequest(
-                f"A text of the grader '{grader.name}' has {len(rendered)} characters; up to {MAX_TEXT} are "
-                "compared.",
-                code="text_too_long",
-                param="item",
-            )
+def _score(grader: TextGrader, item: Any, sample: Sample) -> float:
+    try:
+        text = render(grader.input, item, sample, MAX_TEXT)
+        reference = render(grader.reference, item, sample, MAX_TEXT)
+    except TooLong as error:
+        raise InvalidRequest(
+            f"A text of the grader '{grader.name}' is too long: up to {MAX_TEXT} characters are compared.",
+            code="text_too_long",
+            param="item",
+        ) from error
     if isinstance(grader, StringCheckGrader):
         return float(OPERATIONS[grader.operation](text, reference))
     return similarity(grader.evaluation_metric, text, reference)

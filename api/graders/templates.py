@@ -5,6 +5,8 @@ There are no filters, loops or expressions, so a template from a client can do n
 
 import json
 import re
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -20,37 +22,12 @@ class NoJson(Exception):
     """The template wants `sample.output_json`, and the sample is no JSON."""
 
 
-def malformed(template: str) -> str | None:
-    """The first `{{ … }}` of `template` that is no path."""
-    return next((inner for inner in BRACES.findall(template) if not PATH.fullmatch(inner.strip())), None)
+class TooLong(Exception):
+    """The text has more characters than it may have."""
 
 
-def render(template: str, item: Any, sample: str) -> str:
-    """Raises UnknownVariable, NoJson. What is no string is written as JSON."""
-
-    def value(match: re.Match[str]) -> str:
-        found = _follow(match[1].strip(), item, sample)
-        return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-
-    return BRACES.sub(value, template)
-
-
-def _follow(path: str, item: Any, sample: str) -> Any:
-    parsed = PATH.fullmatch(path)
-    assert parsed is not None, "templates are checked before they are rendered"
-    found: Any = item if parsed[1] == "item" else _Sample(sample)
-    for name, index, key in STEP.findall(parsed[2]):
-        try:
-            found = found[int(index)] if index else found[name or key]
-        except (KeyError, IndexError, TypeError) as error:
-            raise UnknownVariable(path) from error
-    if isinstance(found, _Sample):
-        raise UnknownVariable(path)
-    return found
-
-
-class _Sample:
-    """The namespace `sample`."""
+class Sample:
+    """The namespace `sample`. Its JSON is parsed once, however often templates name it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -59,8 +36,60 @@ class _Sample:
         if name == "output_text":
             return self._text
         if name == "output_json":
-            try:
-                return json.loads(self._text)
-            except (ValueError, RecursionError) as error:
-                raise NoJson from error
+            return self._json
         raise KeyError(name)
+
+    @cached_property
+    def _json(self) -> Any:
+        try:
+            return json.loads(self._text)
+        except (ValueError, RecursionError) as error:
+            raise NoJson from error
+
+
+def malformed(template: str) -> str | None:
+    """The first `{{ … }}` of `template` that is no path."""
+    return next((found[1] for found in _braces(template) if not PATH.fullmatch(found[1].strip())), None)
+
+
+def render(template: str, item: Any, sample: Sample, most: int) -> str:
+    """What is no string is written as JSON.
+
+    Raises UnknownVariable, NoJson, and TooLong as soon as there are more than `most` characters.
+    """
+    pieces, length = [], 0
+    for piece in _pieces(template, item, sample):
+        length += len(piece)
+        if length > most:
+            raise TooLong
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _pieces(template: str, item: Any, sample: Sample) -> Iterator[str]:
+    end = 0
+    for found in _braces(template):
+        yield template[end : found.start()]
+        value = _follow(found[1].strip(), item, sample)
+        yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        end = found.end()
+    yield template[end:]
+
+
+def _braces(template: str) -> Iterator[re.Match[str]]:
+    """Nothing is looked for beyond the last `}}`: each `{{` there would be followed to the end in vain."""
+    return BRACES.finditer(template, 0, template.rfind("}}") + 2)
+
+
+def _follow(path: str, item: Any, sample: Sample) -> Any:
+    parsed = PATH.fullmatch(path)
+    assert parsed is not None, "templates are checked before they are rendered"
+    found: Any = item if parsed[1] == "item" else sample
+    for name, index, key in STEP.findall(parsed[2]):
+        try:
+            found = found[int(index)] if index else found[name or key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise UnknownVariable(path) from error
+    if isinstance(found, Sample):
+        raise UnknownVariable(path)
+    return found

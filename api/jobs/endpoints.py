@@ -146,14 +146,22 @@ def retrieve_job(
     return conditional.tagged(present.job(row), present.tag([row.as_version]))
 
 
-@router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest))
+@router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest, Conflict))
 def cancel_job(
-    session: Transaction, caller: CurrentCaller, present: Presenting, fine_tuning_job_id: str
+    session: Transaction,
+    caller: CurrentCaller,
+    present: Presenting,
+    attempt: ThisAttempt,
+    fine_tuning_job_id: str,
 ) -> JobObject:
     """Cancel a job that has not ended, at once. It keeps its checkpoints."""
-    row = service.cancel(session, caller.project_id, fine_tuning_job_id)
-    audit.record(session, caller, "job.cancelled", row.job.id)
-    return present.job(row)
+
+    def cancel() -> dict[str, Any]:
+        row = service.cancel(session, caller.project_id, fine_tuning_job_id)
+        audit.record(session, caller, "job.cancelled", row.job.id)
+        return present.job(row).model_dump(mode="json")
+
+    return JobObject.model_validate(once(session, attempt, "", cancel))
 
 
 @router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))
@@ -207,13 +215,13 @@ def list_events(
     """The job's log, newest first.
 
     With `Accept: text/event-stream` it is pushed instead, as server-sent events, oldest first, until the job
-    has ended; `limit` and `after` do not count then. A stream that breaks, or ends earlier as each does after
-    a quarter of an hour, is resumed with `Last-Event-ID`.
+    has ended; `limit` and `after` do not count then. A stream that breaks is resumed with `Last-Event-ID`.
+    One whose key is revoked or expires ends within half a minute.
     """
     with sessions() as session:
         if event_stream.MEDIA_TYPE in accept:
             place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
-            return event_stream.response(feed, place) if place else Response(status_code=204)
+            return event_stream.response(feed, place, caller) if place else Response(status_code=204)
         events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
     return Page.of([EventObject.of(event) for event in events], has_more)
 

@@ -20,6 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from core import keys
+from core.audit import Actor
 from core.models import Event, Job
 from core.statuses import ENDED
 
@@ -64,6 +66,14 @@ class EventFeed:
         finally:
             listeners.discard(future)
 
+    async def admits(self, caller: Actor) -> bool:
+        """Whether the caller's key is live. While the database is away it counts as such: nothing is told."""
+        try:
+            return await run_in_threadpool(self._is_live, caller)
+        except SQLAlchemyError as error:
+            log.warning("key_not_read", error=str(error))
+            return True
+
     def close(self) -> None:
         """End all listening, for good."""
         self._closed = True
@@ -79,6 +89,10 @@ class EventFeed:
                 log.warning("events_not_read", error=str(error))
             self._listeners = {place: left for place, left in self._listeners.items() if left}
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _is_live(self, caller: Actor) -> bool:
+        with self._sessions() as session:
+            return keys.is_live(session, caller.key_id)
 
     def _tell(self, place: Place, news: News) -> None:
         for future in self._listeners.pop(place, ()):

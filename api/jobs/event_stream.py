@@ -1,4 +1,4 @@
-"""A job's events as server-sent events, from a place on until the job has ended."""
+"""A job's events as server-sent events, from a place on until the job has ended, or the key does."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from api.jobs.event_feed import EventFeed, Place
 from api.jobs.views import EventObject
+from core.audit import Actor
 
 MEDIA_TYPE = EventSourceResponse.media_type
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
@@ -23,20 +24,23 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 KEEP_ALIVE_SECONDS = 15.0  # shorter than the patience of usual proxies
 RETRY_MILLISECONDS = 2000
 
-# A stream ends after so many seconds, and its client resumes it: a key that was revoked meanwhile is refused.
-LIFE_SECONDS = 900.0
+KEY_SECONDS = 15.0  # between two looks at the key of an open stream
 
 
-def response(feed: EventFeed, place: Place) -> EventSourceResponse:
+def response(feed: EventFeed, place: Place, caller: Actor) -> EventSourceResponse:
     return EventSourceResponse(
-        _stream(feed, place), headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+        _stream(feed, place, caller), headers={"cache-control": "no-store", "x-accel-buffering": "no"}
     )
 
 
-async def _stream(feed: EventFeed, place: Place) -> AsyncIterator[bytes]:
-    ends_at = time.monotonic() + LIFE_SECONDS
+async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RETRY_MILLISECONDS)
-    while time.monotonic() < ends_at:
+    look_at = time.monotonic() + KEY_SECONDS
+    while True:
+        if time.monotonic() >= look_at:
+            if not await feed.admits(caller):
+                return
+            look_at = time.monotonic() + KEY_SECONDS
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 news = await feed.after(place)

@@ -12,12 +12,12 @@ from api.jobs.event_feed import Place
 from api.jobs.integrations import checked_integrations
 from api.jobs.queries import Filter, JobRow, JobVersion
 from api.jobs.schemas import CreateJob, Method
-from api.paging import unknown_cursor
+from api.paging import check_cursor, unknown_cursor
 from core import lifecycle
 from core.catalog import BaseModelEntry, Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest, NotFound
-from core.ids import new_id
+from core.ids import kind, new_id
 from core.jobspec import (
     JobSpec,
     LoraAdapter,
@@ -29,6 +29,7 @@ from core.models import Checkpoint, Event, File, Job, Metric
 from core.settings import Settings
 from core.statuses import ENDED
 
+JOB_ID = kind("ftjob-")
 MAX_NAMED_FIELDS = 16
 
 
@@ -93,14 +94,14 @@ def version(session: Session, project_id: str, job_id: str) -> JobVersion:
 def list_page(
     session: Session, project_id: str, wanted: Filter, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
-    _require_cursor(session, project_id, after)
+    check_cursor(after, JOB_ID)
     return queries.page(session, project_id, wanted, after=after, limit=limit)
 
 
 def list_versions(
     session: Session, project_id: str, wanted: Filter, after: str | None, limit: int
 ) -> tuple[list[JobVersion], bool]:
-    _require_cursor(session, project_id, after)
+    check_cursor(after, JOB_ID)
     return queries.page_versions(session, project_id, wanted, after=after, limit=limit)
 
 
@@ -172,11 +173,6 @@ def metrics(
 ) -> tuple[list[Metric], bool]:
     job = _own(session, project_id, job_id)
     return queries.metrics(session, job.id, after=after_step, limit=limit)
-
-
-def _require_cursor(session: Session, project_id: str, after: str | None) -> None:
-    if after is not None and queries.find(session, project_id, after) is None:
-        raise unknown_cursor(after)
 
 
 def _own(session: Session, project_id: str, job_id: str) -> Job:

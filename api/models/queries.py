@@ -12,7 +12,7 @@ from core.lifecycle import fine_tuned_model_name
 from core.models import Adapter, Checkpoint, CheckpointPermission, Job, Project
 from core.models.jobs import MODEL_ID_LENGTH
 
-CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(\d{1,9})", re.DOTALL)
+CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
 
 
 class TunedModel(NamedTuple):

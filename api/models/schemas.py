@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.models.queries import TunedModel
 from api.schemas import unix_seconds
@@ -14,6 +14,7 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    adapter_id: str | None = Field(default=None, description="Its weights; null but for fine-tuned models")
 
     @classmethod
     def of_base(cls, entry: BaseModelEntry) -> "ModelObject":
@@ -21,7 +22,12 @@ class ModelObject(BaseModel):
 
     @classmethod
     def of_tuned(cls, model: TunedModel) -> "ModelObject":
-        return cls(id=model.name, created=unix_seconds(model.created_at), owned_by=model.owned_by)
+        return cls(
+            id=model.name,
+            created=unix_seconds(model.created_at),
+            owned_by=model.owned_by,
+            adapter_id=model.adapter_id,
+        )
 
 
 class ModelList(BaseModel):

@@ -19,12 +19,15 @@ from api.organization.schemas import (
     UpdateProject,
     UsagePage,
 )
-from api.paging import After
+from api.paging import After, check_cursor
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.ids import kind
 from core.models import ApiKey
 from core.projects import create_project, set_quotas
+
+PROJECT_ID, KEY_ID, AUDIT_LOG_ID = kind("proj_"), kind(""), kind("audit_log-")
 
 Limit = Annotated[int, Query(ge=0, le=100)]
 ProjectId = Annotated[str | None, Query(description="Of one project; the operator's default is all")]
@@ -43,6 +46,7 @@ def list_projects(
     session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
 ) -> Page[ProjectObject]:
     """Newest first: the caller's own project, or all of them for the operator."""
+    check_cursor(after, PROJECT_ID)
     projects, has_more = queries.projects(session, service.scope(caller, None), after=after, limit=limit)
     return Page.of([ProjectObject.of(project) for project in projects], has_more)
 
@@ -77,6 +81,7 @@ def list_api_keys(
 ) -> Page[ApiKeyObject]:
     """Those that are not revoked, newest first."""
     project = service.get_project(session, caller, project_id)
+    check_cursor(after, KEY_ID)
     keys, has_more = queries.keys(session, project.id, after=after, limit=limit)
     return Page.of([ApiKeyObject.of(key) for key in keys], has_more)
 
@@ -117,6 +122,7 @@ def list_audit_logs(
 ) -> Page[AuditLogObject]:
     """Who did what, newest first."""
     scope = service.scope(caller, project_id)
+    check_cursor(after, AUDIT_LOG_ID)
     entries, has_more = queries.audit_logs(session, scope, after=after, limit=limit)
     return Page.of([AuditLogObject.of(entry) for entry in entries], has_more)
 

@@ -1,5 +1,6 @@
 """Stored secrets as clients see them: never with their values."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
@@ -7,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from api.schemas import Identified, unix_seconds
 from core.models import Secret
 
+SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 SecretName = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$"),
+    StringConstraints(pattern=f"^{SECRET_NAME.pattern}$"),
     Field(description="Of a variable: capitals, digits, underscores"),
 ]
 

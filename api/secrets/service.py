@@ -2,8 +2,9 @@
 
 from sqlalchemy.orm import Session
 
-from api.paging import unknown_cursor
+from api.paging import check_cursor
 from api.secrets import queries
+from api.secrets.schemas import SECRET_NAME
 from core.errors import NotFound
 from core.models import Secret
 from core.vault import Vault
@@ -15,8 +16,7 @@ def put(session: Session, project_id: str, vault: Vault, name: str, value: str) 
 
 
 def list_page(session: Session, project_id: str, after: str | None, limit: int) -> tuple[list[Secret], bool]:
-    if after is not None and queries.find(session, project_id, after) is None:
-        raise unknown_cursor(after)
+    check_cursor(after, SECRET_NAME)
     return queries.page(session, project_id, after=after, limit=limit)
 
 

@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.dependencies import Bell, Store
-from api.system import service
 from api.system.schemas import Health, Readiness
+from api.system.service import SharedReadiness
 
 router = APIRouter(tags=["System"])
 
@@ -16,9 +15,10 @@ async def health() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "A part is not ready"}})
-def ready(request: Request, response: Response, doorbell: Bell, store: Store) -> Readiness:
-    """Whether database, migrations, broker and storage are there."""
-    found = service.readiness(request.app.state.engine, doorbell, store)
+async def ready(request: Request, response: Response) -> Readiness:
+    """Whether database, migrations, broker and storage are there, or were within the last second."""
+    readiness: SharedReadiness = request.app.state.readiness
+    found = await readiness.now()
     if found.status != "ready":
         response.status_code = 503
         response.headers["retry-after"] = "2"

@@ -1,18 +1,43 @@
 """Asks each server whether it answers, all at once and not for long."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import structlog
 from sqlalchemy import Engine, text
+from starlette.concurrency import run_in_threadpool
 
 from api.system.schemas import Readiness
 from core.dispatch import Doorbell
 from core.storage import ObjectStore
 
 DEADLINE_SECONDS = 5.0
+SHARED_SECONDS = 1.0
 
 log = structlog.get_logger()
+
+
+class SharedReadiness:
+    """One look at a time, shared by all who ask meanwhile and for a second after: anybody may ask, and each
+    look takes threads and connections. Who waits takes none."""
+
+    def __init__(self, look: Callable[[], Readiness]) -> None:
+        self._look = look
+        self._looking: asyncio.Task[Readiness] | None = None
+        self._stale_at = 0.0
+
+    async def now(self) -> Readiness:
+        if self._looking is None or (self._looking.done() and time.monotonic() > self._stale_at):
+            self._looking = asyncio.create_task(self._looked())
+        return await asyncio.shield(self._looking)
+
+    async def _looked(self) -> Readiness:
+        try:
+            return await run_in_threadpool(self._look)
+        finally:
+            self._stale_at = time.monotonic() + SHARED_SECONDS
 
 
 def readiness(engine: Engine, doorbell: Doorbell, store: ObjectStore) -> Readiness:

@@ -11,10 +11,11 @@ from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadTh
 from api.errors import declared
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.forms import receive
+from api.forms import in_threads, receive
 from api.idempotency import ThisAttempt
 from api.strict_json import StrictJsonRoute
 from api.uploads import service
+from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake
 from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from core import audit
@@ -29,6 +30,7 @@ from core.errors import (
     Unavailable,
 )
 from core.idempotency import Attempt, earlier_answer, once
+from core.models import Upload
 from core.quotas import check_store
 from core.storage import ObjectStore
 
@@ -53,6 +55,7 @@ def create_upload(
     def create() -> dict[str, Any]:
         check_store(session, caller.project_id, caller.quotas.stored_bytes, body.bytes)
         upload = service.create(session, caller.project_id, body, settings.max_upload_bytes)
+        audit.record(session, caller, "upload.created", upload.id)
         return UploadObject.of(upload).model_dump(mode="json")
 
     return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create))
@@ -62,7 +65,6 @@ def create_upload(
 async def create_part(
     request: Request,
     caller: CurrentCaller,
-    settings: AppSettings,
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
@@ -74,10 +76,7 @@ async def create_part(
 
     def register() -> UploadPartObject:
         with sessions.begin() as session:
-            part = service.add_part(
-                session, caller.project_id, upload_id, received, settings.max_upload_bytes
-            )
-            return UploadPartObject.of(part)
+            return UploadPartObject.of(service.add_part(session, caller.project_id, upload_id, received))
 
     try:
         return await run_in_threadpool(register)
@@ -87,25 +86,24 @@ async def create_part(
 
 
 @router.post("/{upload_id}/complete", responses=declared(NotFound, Conflict, QuotaExceeded))
-def complete_upload(
+async def complete_upload(
     caller: CurrentCaller,
     attempt: ThisAttempt,
     settings: AppSettings,
     store: Store,
     sessions: Sessions,
+    threads: UploadThreads,
     upload_id: str,
     body: CompleteUpload,
 ) -> UploadObject:
     """Make a file of the parts. It is checked as an uploaded one is; where it is wrong, the upload stays
     pending, for other parts or another order."""
-    with sessions() as session:
-        answer = earlier_answer(session, attempt, body.model_dump_json())
-        if answer is not None:
-            return UploadObject.model_validate(answer)
-        upload = service.get_pending(session, caller.project_id, upload_id)
-        service.check_parts(session, upload, body.part_ids)
-    received = service.assemble(store, upload, body, settings.max_row_bytes)
-    return _register(sessions, store, caller, attempt, upload_id, body, received)
+    found = await run_in_threadpool(_completed_or_complete, sessions, attempt, upload_id, body)
+    if isinstance(found, UploadObject):
+        return found
+    parts = in_threads(stored_parts(store, found, body.part_ids), threads)
+    received = await receive(parts, Assembly(store, found, body.md5, settings.max_row_bytes), threads)
+    return await run_in_threadpool(_register, sessions, store, caller, attempt, upload_id, body, received)
 
 
 @router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))
@@ -114,6 +112,7 @@ def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) ->
 
     def cancel() -> dict[str, Any]:
         upload = service.cancel(session, attempt.actor.project_id, upload_id)
+        audit.record(session, attempt.actor, "upload.cancelled", upload.id)
         return UploadObject.of(upload).model_dump(mode="json")
 
     return UploadObject.model_validate(once(session, attempt, "", cancel))
@@ -123,6 +122,19 @@ def _refuse_ended(sessions: sessionmaker[Session], project_id: str, upload_id: s
     """Before the first byte is read."""
     with sessions() as session:
         service.get_pending(session, project_id, upload_id)
+
+
+def _completed_or_complete(
+    sessions: sessionmaker[Session], attempt: Attempt, upload_id: str, body: CompleteUpload
+) -> UploadObject | Upload:
+    """The answer of an earlier attempt, or the upload, all of whose parts are there."""
+    with sessions() as session:
+        answer = earlier_answer(session, attempt, body.model_dump_json())
+        if answer is not None:
+            return UploadObject.model_validate(answer)
+        upload = service.get_pending(session, attempt.actor.project_id, upload_id)
+        service.check_parts(session, upload, body.part_ids)
+        return upload
 
 
 def _register(

@@ -1,7 +1,5 @@
 """Reads of uploads and their parts. Those that start from an upload's id take the project."""
 
-from typing import Literal
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -9,15 +7,13 @@ from core.models import Upload, UploadPart
 
 
 def find(
-    session: Session, project_id: str, upload_id: str, lock: Literal["share", "change"] | None
+    session: Session, project_id: str, upload_id: str, *, lock: bool = False
 ) -> tuple[Upload, bool] | None:
-    """The upload, and whether its time is over. `share` lets others add parts meanwhile, but end nothing."""
+    """The upload, and whether its time is over. With `lock`, nobody adds a part to it or ends it."""
     query = select(Upload, Upload.expires_at <= func.now()).where(
         Upload.id == upload_id, Upload.project_id == project_id
     )
-    if lock is not None:
-        query = query.with_for_update(read=lock == "share")
-    found = session.execute(query).one_or_none()
+    found = session.execute(query.with_for_update() if lock else query).one_or_none()
     return (found[0], found[1]) if found else None
 
 

@@ -1,26 +1,22 @@
 """What may happen to an upload. Nothing here commits.
 
 An upload ends once: completing and cancelling lock its row, and whoever comes second is told what happened. A
-part holds the row too while it is registered, so none is added to an upload that has ended.
+part locks the row too while it is registered, so none is added to an upload that has ended, nor one too many.
 """
 
-import hashlib
 from datetime import timedelta
-from typing import Literal
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from api import downloads
 from api.files import service as files
-from api.files.intake import FileIntake, ReceivedFile, clean_filename
+from api.files.intake import ReceivedFile, clean_filename
 from api.uploads import queries
-from api.uploads.part import ReceivedPart
-from api.uploads.schemas import MAX_PARTS, CompleteUpload, CreateUpload
+from api.uploads.part import MAX_PART_BYTES, ReceivedPart
+from api.uploads.schemas import MAX_PARTS, CreateUpload
 from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
 from core.models import File, Upload, UploadPart
-from core.storage import ObjectStore, upload_prefix
 
 LIFETIME = timedelta(hours=1)
 
@@ -50,15 +46,15 @@ def get_pending(
     session: Session,
     project_id: str,
     upload_id: str,
-    lock: Literal["share", "change"] | None = None,
     *,
+    lock: bool = False,
     was_in_time: bool = False,
 ) -> Upload:
     """Raises NotFound, also for an upload of another project, and InvalidRequest where it has ended.
 
     With `was_in_time`, its time may be over, as long as nobody has noticed.
     """
-    found = queries.find(session, project_id, upload_id, lock)
+    found = queries.find(session, project_id, upload_id, lock=lock)
     if found is None:
         raise NotFound(f"No such Upload object: {upload_id}", code="upload_not_found", param="upload_id")
     upload, overdue = found
@@ -69,16 +65,19 @@ def get_pending(
     raise InvalidRequest(f"Upload {upload_id} {what}.", code=f"upload_{status}", param="upload_id")
 
 
-def add_part(
-    session: Session, project_id: str, upload_id: str, received: ReceivedPart, max_bytes: int
-) -> UploadPart:
-    """The row of a part whose bytes are in the object store already. Raises AppError before it is written."""
-    get_pending(session, project_id, upload_id, lock="share")
+def add_part(session: Session, project_id: str, upload_id: str, received: ReceivedPart) -> UploadPart:
+    """The row of a part whose bytes are in the object store already. Raises AppError before it is written.
+
+    There is room for each part twice, and for one more: retries must not keep an upload from its completion.
+    """
+    upload = get_pending(session, project_id, upload_id, lock=True)
     count, size = queries.stored_parts(session, upload_id)
-    if count >= MAX_PARTS or size + received.bytes > max_bytes:
+    most_parts, most_bytes = 2 * MAX_PARTS, 2 * upload.bytes + MAX_PART_BYTES
+    if count >= most_parts or size + received.bytes > most_bytes:
         raise InvalidRequest(
-            f"Upload {upload_id} holds {count} parts of {size} bytes together; up to {MAX_PARTS} parts and "
-            f"{max_bytes} bytes are possible.",
+            f"Upload {upload_id} holds {count} parts of {size} bytes together; for a file of {upload.bytes} "
+            f"bytes up to {most_parts} parts and {most_bytes} bytes are possible. Complete it with those "
+            "that make the file, or cancel it.",
             code="too_many_parts",
             param="data",
         )
@@ -104,33 +103,11 @@ def check_parts(session: Session, upload: Upload, part_ids: list[str]) -> None:
         )
 
 
-def assemble(store: ObjectStore, upload: Upload, request: CompleteUpload, max_row_bytes: int) -> ReceivedFile:
-    """Stream the parts, one after the other, into one object. Nothing is visible yet.
-
-    The object lies beside the parts, under the upload's prefix: should this process die, the sweep that
-    cleans up behind the upload finds it. Raises InvalidRequest where rows or checksum are wrong.
-    """
-    file_id = new_id("file-")
-    prefix = upload_prefix(upload.id)
-    intake = FileIntake(store, prefix + file_id, max_bytes=upload.bytes, max_row_bytes=max_row_bytes)
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        for part_id in request.part_ids:
-            for chunk in downloads.stored_bytes(store, prefix + part_id, part_id):
-                digest.update(chunk)
-                intake.write(chunk, upload.purpose)
-        _compare(digest.hexdigest(), request.md5)
-        return intake.finish(file_id, upload.filename, upload.purpose, upload.file_lifetime)
-    except BaseException:
-        intake.abort()
-        raise
-
-
 def complete(
     session: Session, project_id: str, upload_id: str, received: ReceivedFile
 ) -> tuple[Upload, File]:
     """Make the assembled file the upload's. An upload that ended meanwhile stays as it is: InvalidRequest."""
-    upload = get_pending(session, project_id, upload_id, lock="change", was_in_time=True)
+    upload = get_pending(session, project_id, upload_id, lock=True, was_in_time=True)
     file = files.register(session, project_id, received)
     upload.status, upload.file_id, upload.ended_at = "completed", file.id, func.now()
     session.flush()
@@ -138,20 +115,10 @@ def complete(
 
 
 def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
-    upload = get_pending(session, project_id, upload_id, lock="change")
+    upload = get_pending(session, project_id, upload_id, lock=True)
     upload.status, upload.ended_at = "cancelled", func.now()
     session.flush()
     return upload
-
-
-def _compare(md5: str, announced: str | None) -> None:
-    if announced is not None and announced.lower() != md5:
-        raise InvalidRequest(
-            f"The parts, in this order, have the MD5 {md5}, not {announced.lower()}. Send the damaged part "
-            "again, and complete the upload with the new one's id.",
-            code="checksum_mismatch",
-            param="md5",
-        )
 
 
 def _wrong_parts(message: str, code: str = "invalid_value") -> InvalidRequest:

@@ -150,4 +150,5 @@ def redeliver(
 ) -> DeliveryObject:
     """Send an event again, now and, where that fails, later; with the webhook-id that it had."""
     delivery = service.redeliver(session, caller.project_id, webhook_endpoint_id, delivery_id)
+    audit.record(session, caller, "webhook_delivery.redelivered", delivery.id)
     return DeliveryObject.of(delivery)

@@ -29,7 +29,7 @@ def page(
     return [endpoint for (endpoint,) in rows], has_more
 
 
-def find_delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
+def locked_delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery | None:
     query = select(WebhookDelivery).where(
         WebhookDelivery.id == delivery_id, WebhookDelivery.endpoint_id == endpoint_id
     )

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from api.paging import unknown_cursor
+from api.paging import check_cursor
 from api.webhooks import queries
 from api.webhooks.schemas import CreateEndpoint, UpdateEndpoint
 from core import webhooks
 from core.egress import Egress, EgressRefused
 from core.errors import InvalidRequest, NotFound
-from core.ids import new_id
+from core.ids import kind, new_id
 from core.models import WebhookDelivery, WebhookEndpoint
 from core.vault import Vault
 from core.webhooks import Outcome
 
+ENDPOINT_ID, DELIVERY_ID = kind("whe_"), kind("whd_")
 MAX_ENDPOINTS = 20  # of a project: each job's end writes a row for every one
 SAMPLE_JOB = "ftjob-sample"
 
@@ -55,8 +56,7 @@ def get(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
 def list_page(
     session: Session, project_id: str, after: str | None, limit: int
 ) -> tuple[list[WebhookEndpoint], bool]:
-    if after is not None and queries.find(session, project_id, after) is None:
-        raise unknown_cursor(after)
+    check_cursor(after, ENDPOINT_ID)
     return queries.page(session, project_id, after=after, limit=limit)
 
 
@@ -113,15 +113,14 @@ def deliveries(
     session: Session, project_id: str, endpoint_id: str, after: str | None, limit: int
 ) -> tuple[list[WebhookDelivery], bool]:
     endpoint = get(session, project_id, endpoint_id)
-    if after is not None and queries.find_delivery(session, endpoint.id, after) is None:
-        raise unknown_cursor(after)
+    check_cursor(after, DELIVERY_ID)
     return queries.deliveries(session, endpoint.id, after=after, limit=limit)
 
 
 def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
     """Raises NotFound, and InvalidRequest where the endpoint is disabled."""
     endpoint = get(session, project_id, endpoint_id)
-    delivery = queries.find_delivery(session, endpoint.id, delivery_id)
+    delivery = queries.locked_delivery(session, endpoint.id, delivery_id)
     if delivery is None:
         raise NotFound(
             f"No such webhook delivery: {delivery_id}", code="webhook_delivery_not_found", param="delivery_id"

@@ -13,6 +13,7 @@ class File(Base):
 
     __tablename__ = "files"
     __table_args__ = (
+        Index("ix_files_present", "project_id", "id", postgresql_where=text("deleted_at IS NULL")),
         Index(
             "ix_files_expires_at",
             "expires_at",
@@ -21,7 +22,7 @@ class File(Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
     purpose: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)

@@ -93,7 +93,7 @@ class Adapter(Base):
 
 
 class CheckpointPermission(Base):
-    """Lets another project use a fine-tuned model, or one checkpoint of it."""
+    """Lets another project see a fine-tuned model and download its adapter, or see one checkpoint of it."""
 
     __tablename__ = "checkpoint_permissions"
     __table_args__ = (
@@ -105,5 +105,5 @@ class CheckpointPermission(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     step: Mapped[int | None] = mapped_column(doc="The checkpoint's; null for the model itself")
     model: Mapped[str] = mapped_column(doc="Name of the model or the checkpoint")
-    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True, doc="Who may use it")
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True, doc="Who may see it")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

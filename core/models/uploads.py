@@ -22,11 +22,12 @@ class Upload(Base):
         CheckConstraint(one_of("status", UPLOAD_STATUSES), name="status"),
         CheckConstraint("(status = 'completed') = (file_id IS NOT NULL)", name="completed_with_a_file"),
         CheckConstraint("(status = 'pending') = (ended_at IS NULL)", name="ended_at"),
+        Index("ix_uploads_pending", "project_id", postgresql_where=text("status = 'pending'")),
         Index("ix_uploads_to_clean", "id", postgresql_where=text("cleaned_at IS NULL")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
     purpose: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger, doc="As announced")

@@ -87,6 +87,35 @@ def test_a_shared_model_is_used_and_not_passed_on_or_deleted(api: Api, shared: S
     refusal(shared.admin.http.delete(f"/v1/models/{shared.checkpoints[0]}"), 400, "model")
 
 
+def test_who_may_use_a_model_downloads_its_adapter_and_deletes_nothing(api: Api, shared: Shared) -> None:
+    friend, other = api.tenant(), api.tenant()
+    permissions = shared.admin.openai.fine_tuning.checkpoints.permissions
+    permissions.create(shared.checkpoints[0], project_ids=[other.project_id])
+    (permission,) = permissions.create(shared.model, project_ids=[friend.project_id])
+    adapter = f"/v1/adapters/{friend.http.get(f'/v1/models/{shared.model}').json()['adapter_id']}"
+    reads = (adapter, f"{adapter}/content", f"{adapter}/files/adapter_config.json")
+
+    for path in reads:
+        assert friend.http.get(path).is_success, path
+        refusal(other.http.get(path), 404, "adapter_id")
+    assert friend.http.get("/v1/adapters").json()["data"] == []
+    refusal(friend.http.delete(adapter), 404, "adapter_id")
+
+    permissions.delete(permission.id, fine_tuned_model_checkpoint=shared.model)
+    for path in reads:
+        refusal(friend.http.get(path), 404, "adapter_id")
+    assert shared.admin.http.get(adapter).is_success
+
+
+def test_a_checkpoint_has_one_name(shared: Shared) -> None:
+    """Permissions go by the name: one of two could be withdrawn while the other holds."""
+    name = shared.checkpoints[1]
+    assert name.endswith(":ckpt-step-1")
+    for other in ("01", "١", "+1", "1 "):
+        body = {"project_ids": [shared.admin.project_id]}
+        refusal(shared.admin.http.post(url(name[:-1] + other), json=body), 404, "fine_tuned_model_checkpoint")
+
+
 def test_the_answers_are_the_official_clients(api: Api, shared: Shared) -> None:
     friends = [api.tenant().project_id for _ in range(3)]
     checkpoint = shared.checkpoints[1]

@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from openai.types.fine_tuning import FineTuningJobEvent
-from sqlalchemy import QueuePool
+from sqlalchemy import QueuePool, func
 
 from api.jobs import event_stream
 from core import lifecycle
 from core.errors import JobError
+from core.models import ApiKey
 from tests.fixtures.api import Api, Tenant, refusal, running_api, strictly, wait_for
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -147,13 +148,19 @@ def test_a_silent_stream_is_kept_alive_by_comments(
         assert silent.messages(1) == ["not silent"]
 
 
-def test_a_stream_ends_after_its_time_so_that_the_key_is_checked_anew(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(event_stream, "LIFE_SECONDS", 0.0)
-    job_id = alice.create_job()["id"]
-    with stream(alice, api.url, job_id) as short:
-        assert list(short) == []
+@pytest.mark.parametrize("end", ["revoked_at", "expires_at"])
+def test_a_stream_ends_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(event_stream, "KEY_SECONDS", 0.0)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.7)
+    tenant = api.tenant()
+    job_id = tenant.create_job()["id"]
+    with stream(tenant, api.url, job_id) as open_stream:
+        open_stream.messages(2)
+        say(api, job_id, "while the key is live")
+        assert open_stream.messages(1) == ["while the key is live"]
+        with api.sessions.begin() as session:
+            setattr(session.get_one(ApiKey, tenant.key.split("_")[1]), end, func.now())
+        assert len(list(islice(open_stream.lines, 20))) < 20  # else comments keep it alive
 
 
 @pytest.mark.parametrize("status", ["failed", "succeeded"])

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from openai.types.fine_tuning.alpha import GraderRunResponse, GraderValidateResponse
 
+from api.graders.schemas import MAX_TEXT
+from api.graders.templates import Sample, TooLong, render
 from tests.fixtures.api import Tenant, refusal, strictly
 
 URL = "/v1/fine_tuning/alpha/graders"
@@ -184,3 +186,33 @@ def test_a_grader_with_a_model_cannot_be_run_yet(alice: Tenant, grader: dict[str
     assert validate(alice, grader).status_code == 200
     answer = alice.http.post(f"{URL}/run", json={"grader": grader, "model_sample": "x"})
     assert "chat model" in refusal(answer, 400, "grader", "grader_not_available")["message"]
+
+
+def test_a_text_beyond_what_is_compared_is_refused_before_it_is_whole(alice: Tenant) -> None:
+    """A few hundred bytes of a template could make gigabytes of an item."""
+
+    class Counted(dict[str, str]):
+        asked = 0
+
+        def __getitem__(self, name: str) -> str:
+            self.asked += 1
+            return super().__getitem__(name)
+
+    item = Counted(text="x" * 60)
+    with pytest.raises(TooLong):
+        render("{{item.text}}" * 1000, item, Sample(""), 100)
+    assert item.asked == 2
+    grader = {**CHECK, "input": "{{ item.answer }}" * 3000}
+    body = {"grader": grader, "model_sample": "x", "item": {"answer": "x" * 60_000}}
+    refusal(alice.http.post(f"{URL}/run", json=body), 400, "item", "text_too_long")
+
+
+def test_a_samples_json_is_parsed_once() -> None:
+    sample = Sample('{"city": "Bonn"}')
+    assert sample["output_json"] is sample["output_json"]
+
+
+def test_a_template_of_opening_braces_is_looked_through_in_a_moment(alice: Tenant) -> None:
+    answer = validate(alice, {**CHECK, "input": "{{ item.answer }}" + "{" * (MAX_TEXT - 17)})
+    assert answer.status_code == 200
+    assert answer.elapsed.total_seconds() < 5

@@ -3,9 +3,10 @@
 import hashlib
 import io
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import openai
 import pytest
@@ -189,3 +190,29 @@ def test_a_zip_with_a_lost_file_is_refused_before_it_begins(
         alice.http.get(f"/v1/adapters/{trained.adapter_id}/content"), 404, None, "content_missing"
     )
     assert "manifest.json" in error["message"]
+
+
+def test_no_download_waits_for_the_store_with_a_database_connection(
+    api: Api, alice: Tenant, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = alice.upload()
+    held: list[int] = []
+
+    def note(work: Callable[[str], Any]) -> Callable[[str], Any]:
+        def noting(key: str) -> Any:
+            held.append(api.app.state.engine.pool.checkedout())
+            return work(key)
+
+        return noting
+
+    for name in ("read", "list"):
+        monkeypatch.setattr(api.store, name, note(getattr(api.store, name)))
+    for path in (
+        f"/v1/files/{file_id}/content",
+        f"/v1/adapters/{trained.adapter_id}/content",
+        f"/v1/adapters/{trained.adapter_id}/files/manifest.json",
+    ):
+        held.clear()
+        assert alice.http.get(path).is_success
+        assert held, path
+        assert set(held) == {0}, path

@@ -138,6 +138,16 @@ def test_what_was_done_stands_in_the_log_with_who_and_when(api: Api, admin: Tena
     assert pages == entries
 
 
+def test_a_redelivery_stands_in_the_log(admin: Tenant) -> None:
+    wanted = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.cancelled"]}
+    endpoint = f"/v1/webhook_endpoints/{admin.http.post('/v1/webhook_endpoints', json=wanted).json()['id']}"
+    admin.http.post(f"/v1/fine_tuning/jobs/{admin.create_job()['id']}/cancel")
+    (delivery,) = admin.http.get(f"{endpoint}/deliveries").json()["data"]
+    assert admin.http.post(f"{endpoint}/deliveries/{delivery['id']}/redeliver").is_success
+    newest = audit(admin)[0]
+    assert (newest["type"], newest["resource_id"]) == ("webhook_delivery.redelivered", delivery["id"])
+
+
 def test_the_log_of_a_project_has_what_the_operator_did_in_it(admin: Tenant, operator: Tenant) -> None:
     project = admin.project_id
     key = operator.http.post(f"{PROJECTS}/{project}/api_keys", json={"name": "x"}).json()

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,7 +15,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal
+from core.storage import ObjectStore
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, wait_for
 from tests.fixtures.servers import empty_database
 
 NOWHERE = {
@@ -54,6 +57,29 @@ def test_readiness_names_the_part_that_is_down(api: Api, part: str) -> None:
         "migrations" if part == "database" else "",
     }
     assert {name: found[name] for name in fine} == dict.fromkeys(fine, "ok")
+
+
+def test_all_who_ask_at_once_for_readiness_share_one_look(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody else waits for it, though they are more than the threads of the process."""
+    looks, go_on = [], threading.Event()
+    check = ObjectStore.check
+
+    def slowly(store: ObjectStore) -> None:
+        looks.append(store)
+        assert go_on.wait(4)
+        check(store)
+
+    monkeypatch.setattr(ObjectStore, "check", slowly)
+    with api.broken() as another, ThreadPoolExecutor(60) as pool:
+        asked = [pool.submit(httpx.get, f"{another.url}/readyz", timeout=20) for _ in range(60)]
+        wait_for(lambda: looks)
+        assert alice.http.get(f"{another.url}/v1/models", timeout=3).is_success
+        go_on.set()
+        assert {answer.result().json()["status"] for answer in asked} == {"ready"}
+        assert len(looks) == 1
+        wait_for(lambda: httpx.get(f"{another.url}/readyz") and len(looks) == 2)
 
 
 def test_readiness_names_missing_migrations(api: Api, servers: Any) -> None:

@@ -11,12 +11,15 @@ import openai
 import pytest
 from openai.types import Upload
 from openai.types.uploads import UploadPart
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
-from api.uploads import service
+from api.files.intake import ReceivedFile
+from api.uploads.assembly import Assembly
 from api.uploads.part import MAX_PART_BYTES
+from api.uploads.schemas import MAX_PARTS
 from core.errors import QuotaExceeded
-from core.models import Project
+from core.ids import new_id
+from core.models import AuditLog, Project
 from core.models import Upload as UploadRow
 from core.models import UploadPart as PartRow
 from core.storage import upload_prefix
@@ -164,9 +167,10 @@ def test_an_upload_ends_once(api: Api, alice: Tenant, half: tuple[str, list[str]
     assert objects(api, upload_id) == {*part_ids, file_id}
 
 
-def test_a_cancelled_upload_takes_nothing(alice: Tenant, half: tuple[str, list[str]]) -> None:
+def test_a_cancelled_upload_takes_nothing(api: Api, alice: Tenant, half: tuple[str, list[str]]) -> None:
     upload_id, part_ids = half
     assert strictly(Upload, cancel(alice, upload_id).json()).status == "cancelled"
+    assert logged(api, upload_id) == ["upload.created", "upload.cancelled"]
     for answer in (
         complete(alice, upload_id, part_ids),
         cancel(alice, upload_id),
@@ -191,14 +195,13 @@ def test_a_completion_that_is_overtaken_leaves_no_file(
 ) -> None:
     """Cancelled, and completed by somebody else, while the parts are being joined."""
     upload_id, part_ids = half
-    assemble = service.assemble
+    finish = Assembly.finish
 
-    def cancelled_meanwhile(*args: Any) -> Any:
-        received = assemble(*args)
+    def cancelled_meanwhile(assembly: Assembly) -> ReceivedFile:
         assert cancel(alice, upload_id).status_code == 200
-        return received
+        return finish(assembly)
 
-    monkeypatch.setattr(service, "assemble", cancelled_meanwhile)
+    monkeypatch.setattr(Assembly, "finish", cancelled_meanwhile)
     refusal(complete(alice, upload_id, part_ids), 400, "upload_id", "upload_cancelled")
     assert objects(api, upload_id) == set(part_ids)
 
@@ -282,22 +285,71 @@ def test_a_file_expires_but_not_under_a_job(api: Api, alice: Tenant) -> None:
     assert key in api.store.list(key)
 
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    remove_expired_files(api.sessions, api.store)
+    for _ in range(2):
+        remove_expired_files(api.sessions, api.store)
     assert api.store.list(key) == []
+    assert logged(api, made["id"]) == ["file.created", "file.expired"]
 
 
-def test_an_upload_that_does_not_fit_the_projects_quota_is_refused(api: Api) -> None:
-    """When it is announced, and where others were faster, when it is completed: then it stays pending."""
+def test_what_pending_uploads_announce_counts_for_the_projects_quota(api: Api) -> None:
+    """Until they are cancelled or their time is over, and once: a completed one counts as its file."""
     tenant = api.tenant()
-    with api.sessions.begin() as session:
-        session.get_one(Project, tenant.project_id).max_stored_bytes = len(CONTENT)
+    allow(api, tenant, 2 * len(CONTENT))
+    upload_id, cancelled, overdue = announce(tenant, len(CONTENT)), announce(tenant, 1), announce(tenant, 1)
+    body = {"bytes": len(CONTENT), "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    refusal(tenant.http.post("/v1/uploads", json=body), QuotaExceeded.status, "file", "insufficient_quota")
+
+    assert cancel(tenant, cancelled).status_code == 200
+    age(api, overdue, expires_at=func.now())
+    assert complete(tenant, upload_id, [part(tenant, upload_id, CONTENT)]).status_code == 200
+    assert announce(tenant, len(CONTENT))
+
+
+def test_an_upload_that_does_not_fit_in_the_end_stays_pending(api: Api) -> None:
+    tenant = api.tenant()
     upload_id = announce(tenant, len(CONTENT))
     part_id = part(tenant, upload_id, CONTENT)
-    file_id = tenant.upload(b"x", purpose="batch")
-
-    body = {"bytes": len(CONTENT), "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
-    for answer in (tenant.http.post("/v1/uploads", json=body), complete(tenant, upload_id, [part_id])):
-        refusal(answer, QuotaExceeded.status, "file", "insufficient_quota")
+    allow(api, tenant, len(CONTENT) - 1)
+    answer = complete(tenant, upload_id, [part_id])
+    refusal(answer, QuotaExceeded.status, "file", "insufficient_quota")
     assert objects(api, upload_id) == {part_id}
-    tenant.openai.files.delete(file_id)
+    allow(api, tenant, len(CONTENT))
     assert complete(tenant, upload_id, [part_id]).json()["status"] == "completed"
+
+
+def test_parts_that_were_sent_twice_keep_no_upload_from_its_completion(api: Api, alice: Tenant) -> None:
+    """Neither the largest one nor one of the most parts."""
+    largest, most = announce(alice, 8 * 1024**3), announce(alice, len(CONTENT))
+    has_parts(api, largest, [MAX_PART_BYTES] * 128)
+    has_parts(api, most, [1] * MAX_PARTS)
+    assert send(alice, largest, b"x").status_code == 200
+    assert complete(alice, most, [part(alice, most, CONTENT)]).status_code == 200
+
+
+def test_an_upload_takes_no_more_than_each_part_twice_and_one(api: Api, alice: Tenant) -> None:
+    large, many = announce(alice, 100), announce(alice, 100)
+    has_parts(api, large, [100, 100, MAX_PART_BYTES - 1])
+    has_parts(api, many, [1] * (2 * MAX_PARTS - 1))
+    for upload_id in (large, many):
+        kept = part(alice, upload_id, b"x")
+        refusal(send(alice, upload_id, b"x"), 400, "data", "too_many_parts")
+        assert objects(api, upload_id) == {kept}
+
+
+def allow(api: Api, tenant: Tenant, stored_bytes: int) -> None:
+    with api.sessions.begin() as session:
+        session.get_one(Project, tenant.project_id).max_stored_bytes = stored_bytes
+
+
+def logged(api: Api, resource_id: str) -> list[str]:
+    """What the audit log has of it."""
+    with api.sessions() as session:
+        entries = select(AuditLog.action).where(AuditLog.resource_id == resource_id).order_by(AuditLog.id)
+        return list(session.scalars(entries))
+
+
+def has_parts(api: Api, upload_id: str, sizes: list[int]) -> None:
+    """As far as the database knows."""
+    with api.sessions.begin() as session:
+        rows = [{"id": new_id("part_"), "upload_id": upload_id, "bytes": size} for size in sizes]
+        session.execute(insert(PartRow), rows)

@@ -110,6 +110,15 @@ def test_a_file_sent_twice_under_one_key_is_stored_once(api: Api, tenant: Tenant
     assert {key.rpartition("/")[2] for key in set(api.store.list("files/")) - stored} == {answers[0]["id"]}
 
 
+@pytest.mark.parametrize("header", [{"x-stainless-retry-count": "1"}, {"idempotency-key": "cancel"}])
+def test_a_cancel_whose_answer_was_lost_gets_it(tenant: Tenant, header: dict[str, str]) -> None:
+    path = f"{JOBS}/{tenant.create_job()['id']}/cancel"
+    first = tenant.http.post(path, headers={key: value.replace("1", "0") for key, value in header.items()})
+    again = tenant.http.post(path, headers=header)
+    assert (again.status_code, again.json()) == (200, first.json())
+    refusal(tenant.http.post(path), 400, None)
+
+
 def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload()
     old, young = (create(tenant, key=key, training_file=file_id).json()["id"] for key in ("old", "young"))

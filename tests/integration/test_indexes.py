@@ -8,15 +8,17 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
+from api.files import queries as files
 from api.jobs import queries
 from api.jobs.event_feed import Place, news_of
 from api.jobs.queries import Filter
 from core import lifecycle, queue
 from core.database import create_database, session_factory
+from core.quotas import stored_bytes
 
 JOBS = 100_000
 WAITING = 200
-LARGE = ("jobs", "runs", "events")
+LARGE = ("files", "jobs", "runs", "events")
 EVERYTHING = Filter({}, without_metadata=False)
 
 FILL = f"""
@@ -67,6 +69,10 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     ),
     "a page of events": lambda session: queries.events(session, NEWEST, after=10**9, limit=20),
     "all places in the queue": lambda session: session.execute(queue.places()).all(),
+    "a page of files": lambda session: files.page(
+        session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
+    ),
+    "the bytes that a project stores": lambda session: stored_bytes(session, OF_NEWEST),
     "the sweep": lambda session: (
         lifecycle.lose_expired_runs(session, 5),
         queue.jobs_wait(session, None),

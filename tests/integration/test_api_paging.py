@@ -1,0 +1,45 @@
+"""One rule for the cursors of all lists: an id of the list's kind, whether it is still there or not."""
+
+from collections.abc import Callable
+
+import pytest
+
+from core.roles import Role
+from tests.fixtures.api import Api, Tenant, refusal
+
+WEBHOOK = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.failed"]}
+
+MAKE: dict[str, Callable[[Tenant, int], object]] = {
+    "/v1/files": lambda tenant, _: tenant.upload(),
+    "/v1/secrets": lambda tenant, n: tenant.http.post("/v1/secrets", json={"name": f"N{n}", "value": "x"}),
+    "/v1/webhook_endpoints": lambda tenant, _: tenant.http.post("/v1/webhook_endpoints", json=WEBHOOK),
+}
+
+
+@pytest.mark.parametrize("path", MAKE)
+def test_a_loop_that_deletes_as_it_pages_reaches_everything(api: Api, path: str) -> None:
+    tenant = api.tenant(role=Role.ADMIN)
+    for number in range(3):
+        MAKE[path](tenant, number)
+    deleted, asked = 0, {"limit": "1"}
+    while page := tenant.http.get(path, params=asked).json()["data"]:
+        asked["after"] = page[0]["id"]
+        assert tenant.http.delete(f"{path}/{page[0]['id']}").is_success
+        deleted += 1
+    assert deleted == 3
+
+
+def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant) -> None:
+    admin = api.tenant("alice", Role.ADMIN)
+    ids = {
+        "fine_tuning_job_id": alice.create_job()["id"],
+        "project_id": alice.project_id,
+        "webhook_endpoint_id": admin.http.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"],
+    }
+    asked = 0
+    for path, methods in api.app.openapi()["paths"].items():
+        named = {parameter["name"] for parameter in methods.get("get", {}).get("parameters", ())}
+        if "after" in named and "fine_tuned_model_checkpoint" not in named:
+            refusal(admin.http.get(path.format(**ids), params={"after": "x"}), 400, "after", "invalid_cursor")
+            asked += 1
+    assert asked == 11
