@@ -43,6 +43,7 @@ from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
 from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import Surroundings
+from worker.watchdog import Watchdog
 
 HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
 
@@ -176,7 +177,9 @@ def main() -> None:
     number = number_on_machine()
     device = choose_device(settings.device, number)
     slot = ModelSlot(settings, device)
-    crew = Crew(slot, from_environment(device), settings.max_step_tokens)
+    watchdog = Watchdog(settings.hang_seconds)
+    watchdog.start()
+    crew = Crew(slot, from_environment(device), settings.max_step_tokens, watchdog)
     try:
         _serve(settings, slot, crew)
     except BaseException as error:

@@ -27,11 +27,13 @@ from worker.crew import Crew
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
 from worker.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
+from worker.watchdog import Watchdog
 
 
 def new_trainer(settings: Settings) -> Trainer:
     slot = ModelSlot(settings, torch.device("cpu"))
-    return Trainer(settings, "a trainer", slot, Crew(slot, ALONE, settings.max_step_tokens))
+    crew = Crew(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
+    return Trainer(settings, "a trainer", slot, crew)
 
 
 @contextmanager

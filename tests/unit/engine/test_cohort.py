@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
 from worker.surroundings import Surroundings
+from worker.watchdog import Watchdog
 
 MAX_TOKENS = 30  # a round of one job takes two waves at least
 MIDDLE = 3  # the look before the second wave
@@ -102,7 +104,7 @@ class Job:
 
 def cohort_of(base: ResidentBase, *jobs: Job) -> Cohort:
     surroundings = Surroundings(cast(ObjectStore, None), pause=1)  # no test here asks the store
-    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS)
+    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
     cohort = Cohort(crew, surroundings, job_left=lambda: None)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
