@@ -1,6 +1,8 @@
 """What jobs need around them: which faults are not their own, and when the next one may be taken."""
 
 import errno
+import os
+import re
 import tempfile
 import time
 
@@ -12,6 +14,7 @@ from core.storage import PROBE_BYTES, STORE_ERRORS, ObjectStore
 
 SERVER_ERRORS = (SQLAlchemyError, *STORE_ERRORS, ConnectionError, TimeoutError)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+QUOTED_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor takes an idle trainer for stuck
 FORGET_SECONDS = 600.0  # without a fault, until the next one is a first one again
@@ -25,9 +28,19 @@ def outside_fault(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, SERVER_ERRORS):
         return f"A server that the trainer needs did not answer ({type(error).__name__})"
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return f"The trainer's disk failed ({error.strerror})"
-    return None
+    fault = disk_fault(error)
+    return fault and f"The trainer's disk failed ({fault})"
+
+
+def disk_fault(error: Exception) -> str | None:
+    """What the system says of the disk; None where `error` is another one.
+
+    Libraries written in Rust (safetensors, tokenizers) raise no OSError, but quote its number.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (quoted := QUOTED_ERRNO.search(str(error))):
+        number = int(quoted[1])
+    return os.strerror(number) if number in DISK_ERRORS else None
 
 
 class Surroundings:
