@@ -200,7 +200,12 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(torch.OutOfMemoryError(), "out_of_memory"), (RuntimeError(), "internal_error")]
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError(), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError(), "internal_error"),
+    ],
 )
 def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
