@@ -2,6 +2,7 @@
 
 import errno
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,19 @@ def test_what_no_other_try_can_mend_is_no_outside_fault(error: Exception) -> Non
 
 def test_no_job_is_taken_into_an_outage_that_was_there_at_the_start(endpoint: Endpoint) -> None:
     endpoint.put_status = 507
-    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=60)
+    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=0.05)
     assert not surroundings.allow_a_job()
     endpoint.put_status = 200
-    assert surroundings.allow_a_job()
+    wait_for(surroundings.allow_a_job)
+
+
+def test_an_outage_that_lasts_is_looked_at_less_and_less_often(endpoint: Endpoint) -> None:
+    """Jobs that train wait for each look."""
+    endpoint.put_status = 507
+    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=0.1)
+    began = time.monotonic()
+    wait_for(lambda: not surroundings.allow_a_job() and len(endpoint.requests) == 4)
+    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4
 
 
 def test_after_a_fault_no_job_is_taken_before_a_pause_and_a_write(endpoint: Endpoint) -> None:
