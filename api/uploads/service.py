@@ -107,7 +107,7 @@ def check_parts(session: Session, upload: Upload, part_ids: list[str]) -> None:
 def assemble(store: ObjectStore, upload: Upload, request: CompleteUpload, max_row_bytes: int) -> ReceivedFile:
     """Stream the parts, one after the other, into one object. Nothing is visible yet.
 
-    The object lies beside the parts, under the upload's prefix: should this process die, the sweep that
+    The object lies beside the parts, under the upload's prefix: should this process die, the janitor that
     cleans up behind the upload finds it. Raises InvalidRequest where rows or checksum are wrong.
     """
     file_id = new_id("file-")
