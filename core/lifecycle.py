@@ -291,7 +291,11 @@ def record_event(
     type: str = "message",
     event_id: str | None = None,
 ) -> None:
-    """Append to the job's log. With an `event_id`, doing it twice adds one event."""
+    """Append to the job's log. With an `event_id`, doing it twice adds one event.
+
+    The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
+    order of their numbers.
+    """
     event = insert(Event).values(
         id=event_id or new_id("ftevent-"),
         job_id=job_id,
@@ -301,6 +305,13 @@ def record_event(
         data=data,
     )
     session.execute(event.on_conflict_do_nothing(index_elements=[Event.id]))
+
+
+def record_outside_event(session: Session, job_id: str, message: str, **options: Any) -> None:
+    """`record_event` by one who does not hold the job: waits until nobody else writes its events."""
+    job = session.get_one(Job, job_id, with_for_update={"key_share": True}, populate_existing=True)
+    _open_run_of(session, job)
+    record_event(session, job_id, message, **options)
 
 
 def fine_tuned_model_name(session: Session, job: Job) -> str:

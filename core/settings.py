@@ -70,6 +70,9 @@ class Settings(BaseSettings):
         120, gt=0, description="Longest stretch of training without a checkpoint"
     )
     max_step_tokens: int = Field(2560, ge=64, description="Tokens computed at once; bounds activation memory")
+    hang_seconds: float = Field(
+        1800, gt=0, description="A trainer that computes on one micro-batch for longer hangs, and is replaced"
+    )
     cohort_jobs: int = Field(16, ge=1, description="Most jobs that one trainer trains together")
     cohort_bytes: int = Field(
         4 * 1024**3, ge=0, description="Most memory of their adapters, gradients and moments, bytes"

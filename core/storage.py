@@ -45,7 +45,8 @@ def adapter_prefix(job_id: str, fence: int) -> str:
 class ObjectStore:
     """One bucket. Every method raises STORE_ERRORS, after boto3's own retries."""
 
-    def __init__(self, endpoint_url: str, bucket: str) -> None:
+    def __init__(self, endpoint_url: str, bucket: str, *, retries: int = 4, timeout: float = 30) -> None:
+        """The first try and each of the `retries` wait `timeout` seconds for an answer."""
         self._bucket = bucket
         # A session of its own: the default one would keep the credentials of the process's first client.
         self._client = boto3.Session().client(
@@ -53,9 +54,9 @@ class ObjectStore:
             endpoint_url=endpoint_url,
             config=Config(
                 connect_timeout=5,
-                read_timeout=30,
+                read_timeout=timeout,
                 max_pool_connections=32,
-                retries={"mode": "standard", "max_attempts": 4},
+                retries={"mode": "standard", "max_attempts": retries},
                 signature_version="s3v4",
                 s3={"addressing_style": "path"},
                 proxies={} if is_loopback(endpoint_url) else None,  # None: those of the environment

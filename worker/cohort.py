@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
-import torch
 
 from core.errors import JobError, LeaseLost
 from worker.crew import Crew
-from worker.engine.device import device_is_broken
+from worker.engine.device import device_is_broken, is_want_of_memory
 from worker.engine.member import NonFiniteLoss, StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
@@ -156,8 +155,6 @@ class Cohort:
             log.info("lease_lost", job=job.lease.job_id, reason=str(error))
         except JobError as error:
             self._fail(job, error)
-        except torch.OutOfMemoryError:
-            self._fail(job, job.out_of_memory())
         except Exception as error:
             if device_is_broken(error):
                 raise
@@ -166,6 +163,9 @@ class Cohort:
 
     def _end_by(self, job: TrainingJob, error: Exception) -> None:
         """End a job that met something unforeseen: give it back where the fault lies outside of it."""
+        if is_want_of_memory(error):
+            self._fail(job, job.out_of_memory())
+            return
         reason = outside_fault(error)
         if reason is None:
             log.error("unexpected_error", job=job.lease.job_id, exc_info=error)

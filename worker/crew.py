@@ -23,6 +23,7 @@ from worker.engine.member import Member, StepResult
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
 from worker.engine.totals import Evaluation
 from worker.model_slot import ModelSlot
+from worker.watchdog import Watchdog
 
 T = TypeVar("T")
 
@@ -32,10 +33,11 @@ log = structlog.get_logger()
 class Crew:
     """What the first process asks of all; the others `follow`. Every call may raise GroupLost."""
 
-    def __init__(self, slot: ModelSlot, ranks: Ranks, max_step_tokens: int) -> None:
+    def __init__(self, slot: ModelSlot, ranks: Ranks, max_step_tokens: int, watchdog: Watchdog) -> None:
         self._slot = slot
         self._ranks = ranks
         self._max_step_tokens = max_step_tokens
+        self._watchdog = watchdog
         self._members: dict[str, Member] = {}
         self._stopping = threading.Event()
         self._dismissed = False
@@ -88,14 +90,16 @@ class Crew:
     ) -> Mapping[str, StepResult | Exception]:
         """`loop.train_round`; only a process alone can abandon it on the way."""
         if self.size == 1:
-            return loop.train_round(self._slot.base, members, self._max_step_tokens, abandon)
+            with self._watchdog.over(abandon) as ask:
+                return loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
         return self._order(Crew._train_round, [member.adapter.name for member in members])
 
     def evaluate(self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool]) -> Evaluation:
         """`loop.evaluate`; only a process alone can abandon it on the way."""
         if self.size == 1:
             base, adapter = self._slot.base, member.adapter
-            return loop.evaluate(base, adapter, rows, self._max_step_tokens, abandon=abandon)
+            with self._watchdog.over(abandon) as ask:
+                return loop.evaluate(base, adapter, rows, self._max_step_tokens, abandon=ask)
         return self._order(Crew._evaluate, member.adapter.name, rows)
 
     def leave(self, name: str) -> None:
@@ -159,11 +163,13 @@ class Crew:
 
     def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | Exception]:
         members = [self._members[name] for name in names]
-        return loop.train_round(self._slot.base, members, self._max_step_tokens, ranks=self._ranks)
+        with self._watchdog.over() as ask:
+            return loop.train_round(self._slot.base, members, self._max_step_tokens, ask, self._ranks)
 
     def _evaluate(self, name: str, rows: Sequence[Row]) -> Evaluation:
         adapter = self._members[name].adapter
-        return loop.evaluate(self._slot.base, adapter, rows, self._max_step_tokens, self._ranks)
+        with self._watchdog.over() as ask:
+            return loop.evaluate(self._slot.base, adapter, rows, self._max_step_tokens, self._ranks, ask)
 
     def _leave(self, name: str) -> None:
         member = self._members.pop(name, None)

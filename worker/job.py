@@ -1,7 +1,6 @@
 """One claimed job from its rows to its adapter: what surrounds the training steps."""
 
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -16,13 +15,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import lifecycle
 from core.errors import JobError
 from core.jobspec import JobSpec
-from core.lifecycle import Lease, Progress
-from core.models import File, Job
+from core.lifecycle import Lease
+from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
 from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
 from worker.crew import Crew
-from worker.data.render import Rendered
+from worker.data.reader import DataReader, JobData
 from worker.engine.adapters import adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
@@ -30,7 +29,6 @@ from worker.fingerprint import fingerprint
 from worker.job_metrics import JobMetrics
 from worker.publish import describe_dataset, publish, write_adapter_folder
 from worker.reporter import Reporter
-from worker.rows import read_file
 
 
 class TrainingJob:
@@ -54,14 +52,12 @@ class TrainingJob:
         self.alone = lease.alone  # nobody may compute beside it before its next checkpoint
         self.state_bytes = 0  # what it takes of the cohort's budget, known with its base model
         self.reporter = Reporter(sessions, lease, claimed_at)
-        self._sessions = sessions
         self._store = store
         self._settings = settings
         self._crew = crew
         self._row = row
-        self._reading: Future[tuple[Rendered, Rendered]] | None = None
+        self._reader: DataReader | None = None
         self._member: Member | None = None
-        self._closed = threading.Event()
         self._leaving = ExitStack()
 
     @cached_property
@@ -91,15 +87,16 @@ class TrainingJob:
     @property
     def waits_to_be_attached(self) -> bool:
         """Whether its rows have been read, or could not be."""
-        return self._member is None and self._reading is not None and self._reading.done()
+        return self._member is None and self._reader is not None and self._reader.data.done()
 
-    def start_reading(self, base: ResidentBase, readers: Executor) -> "Future[Any]":
+    def start_reading(self, base: ResidentBase, readers: Executor) -> Future[JobData]:
         """Download and render the rows in a thread of `readers`, while other jobs train."""
         self._base = base
         if base.slow_because:
             self.reporter.event(base.slow_because, level="warn")
-        self._reading = readers.submit(self._read)
-        return self._reading
+        max_length = self.spec.training.max_length or base.entry.max_length
+        self._reader = DataReader(self._row, base.tokenizer, max_length, self._store, self.reporter, readers)
+        return self._reader.data
 
     @property
     def trained(self) -> bool:
@@ -113,17 +110,17 @@ class TrainingJob:
 
     def attach(self) -> None:
         """Add the adapter to the base, and continue from a checkpoint where there is one."""
-        assert self._reading is not None
-        training, validation = self._reading.result()
-        member = self._crew.join(self._name, self.spec, training.rows)
-        self._fingerprint = fingerprint(self._row.spec, self._base, training.rows)
+        assert self._reader is not None
+        data = self._data = self._reader.data.result()
+        member = self._crew.join(self._name, self.spec, data.training_rows)
+        self._fingerprint = fingerprint(self._row.spec, self._base, data.training_rows)
         latest = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
         self._crew.share_state(member)
         self._metrics = JobMetrics(
             self._crew,
             member,
             self.reporter,
-            validation.rows,
+            data.validation_rows,
             self.spec.training.eval_steps,
             latest,
         )
@@ -171,7 +168,7 @@ class TrainingJob:
         self._metrics.progress("publishing")
         folder = self._folder / "adapter"
         training = self._summary()
-        dataset = describe_dataset(*self._files)
+        dataset = describe_dataset(self._data.training_file, self._data.validation_file)
         write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
         publish(folder, self._row, self.reporter, self._store, training)
 
@@ -213,28 +210,11 @@ class TrainingJob:
 
     def close(self) -> None:
         """Leave nothing behind in this process."""
-        self._closed.set()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._reader is not None:
+            self._reader.close()
         self.reporter.close()
         self._crew.leave(self._name)
         self._leaving.close()
-
-    def _read(self) -> tuple[Rendered, Rendered]:
-        """The rows to train on, and those to validate with."""
-        self.reporter.progress(Progress("reading data"))
-        with self._sessions() as session:
-            training_file = session.get_one(File, self._row.training_file_id)
-            validation_id = self._row.validation_file_id
-            validation_file = session.get_one(File, validation_id) if validation_id else None
-        self._files = training_file, validation_file
-        training = self._rendered(training_file, "training_file")
-        validation = self._rendered(validation_file, "validation_file") if validation_file else Rendered()
-        return training, validation
-
-    def _rendered(self, file: File, param: str) -> Rendered:
-        max_length = self.spec.training.max_length or self._base.entry.max_length
-        return read_file(file, param, max_length, self._base, self._store, self.reporter, self._closed.is_set)
 
     def _checkpoint_is_due(self) -> bool:
         age = time.monotonic() - self._checkpoint_at

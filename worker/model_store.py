@@ -18,6 +18,7 @@ from core.artifacts import Artifact
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from worker.build_once import build_once
+from worker.surroundings import disk_fault
 
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
 HASH_NAME = "published.sha256"
@@ -48,10 +49,15 @@ def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
 
 @contextmanager
 def loading(entry: BaseModelEntry) -> Iterator[None]:
-    """Makes a JobError of what transformers raises on a folder that lacks a part or has a wrong one."""
+    """Makes a JobError of what transformers raises on a folder that lacks a part or has a wrong one.
+
+    A disk that fails is no such folder's fault, and may be well another time.
+    """
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
+        if disk_fault(error):
+            raise
         log.error("base_model_not_loaded", model=entry.id, exc_info=error)
         reason = f"its files are refused ({type(error).__name__}); the worker's log says why"
         raise _unavailable(entry, reason) from error

@@ -24,6 +24,7 @@ from worker.launch import kill_trainer, start_trainer
 SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
 MAX_RESTART_DELAY = 30
 DEVICE_BROKEN = 75  # a trainer's exit status: its device needs another process
+HUNG = 76  # another one: see `watchdog.py`
 STUCK_SECONDS = 120  # with jobs waiting, none held, and no word why; starting up stays well below
 LINE_BYTES = 64 * 1024
 
@@ -179,6 +180,8 @@ def name_death(code: int) -> str:
         return "The trainer was killed (SIGKILL): by hand, or by the system for want of memory"
     if code == DEVICE_BROKEN:
         return "The trainer's device failed"
+    if code == HUNG:
+        return "The trainer hung while it computed"
     if code < 0:
         return f"The trainer died of {signal.Signals(-code).name}"
     return f"The trainer ended with status {code}"

@@ -1,6 +1,8 @@
 """What jobs need around them: which faults are not their own, and when the next one may be taken."""
 
 import errno
+import os
+import re
 import tempfile
 import time
 
@@ -12,8 +14,10 @@ from core.storage import PROBE_BYTES, STORE_ERRORS, ObjectStore
 
 SERVER_ERRORS = (SQLAlchemyError, *STORE_ERRORS, ConnectionError, TimeoutError)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+QUOTED_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor takes an idle trainer for stuck
+PROBE_SECONDS = 5.0  # for the store to answer
 FORGET_SECONDS = 600.0  # without a fault, until the next one is a first one again
 
 log = structlog.get_logger()
@@ -25,9 +29,19 @@ def outside_fault(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, SERVER_ERRORS):
         return f"A server that the trainer needs did not answer ({type(error).__name__})"
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return f"The trainer's disk failed ({error.strerror})"
-    return None
+    fault = disk_fault(error)
+    return fault and f"The trainer's disk failed ({fault})"
+
+
+def disk_fault(error: Exception) -> str | None:
+    """What the system says of the disk; None where `error` is another one.
+
+    Libraries written in Rust (safetensors, tokenizers) raise no OSError, but quote its number.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (quoted := QUOTED_ERRNO.search(str(error))):
+        number = int(quoted[1])
+    return os.strerror(number) if number in DISK_ERRORS else None
 
 
 class Surroundings:
@@ -35,17 +49,18 @@ class Surroundings:
 
     They are tried before the first job, since this trainer may stand in for one that an outage has ended, and
     after each fault, with a pause that grows from `pause` seconds: a store that takes the probe may still
-    refuse the job.
+    refuse the job. A trial that fails is a fault too: jobs that train here wait for it.
     """
 
     def __init__(self, store: ObjectStore, pause: float) -> None:
+        """`store` is one that does not try for long."""
         self._store = store
         self._first_pause = self._pause = pause
         self._trusted = False
         self._faulted_at: float | None = None
 
     def note_fault(self) -> None:
-        """A job was lost through them."""
+        """A job was lost through them, or their trial failed."""
         now = time.monotonic()
         if self._faulted_at is not None:
             again = now - self._faulted_at < FORGET_SECONDS
@@ -64,8 +79,10 @@ class Surroundings:
             _check_disk()
         except STORE_ERRORS as error:
             log.warning("store_unreachable", error=str(error))
+            self.note_fault()
         except OSError as error:
             log.warning("disk_unusable", folder=tempfile.gettempdir(), error=str(error))
+            self.note_fault()
         else:
             self._trusted = True
         return self._trusted

@@ -42,7 +42,8 @@ from worker.engine.ranks import from_environment, number_on_machine
 from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
 from worker.supervisor import DEVICE_BROKEN
-from worker.surroundings import Surroundings
+from worker.surroundings import PROBE_SECONDS, Surroundings
+from worker.watchdog import Watchdog
 
 HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
 
@@ -76,9 +77,11 @@ class Trainer:
         self._sessions: sessionmaker[Session] = session_factory(
             create_database(settings.server("database_url"))
         )
-        self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+        place = settings.server("s3_endpoint_url"), settings.server("s3_bucket")
+        self._store = ObjectStore(*place)
         self._bell = threading.Event()
-        self._surroundings = Surroundings(self._store, settings.sweep_seconds)
+        probed = ObjectStore(*place, retries=0, timeout=PROBE_SECONDS)
+        self._surroundings = Surroundings(probed, settings.sweep_seconds)
         self._cohort = Cohort(crew, self._surroundings, job_left=self._bell.set)
         self._looked_at = 0.0
         # One job's rows at a time: rendering takes a core from the training thread
@@ -116,17 +119,18 @@ class Trainer:
             return
         self._bell.clear()
         self._looked_at = time.monotonic()
-        while not self._crew.stopping:
+        while self._has_room() and not self._crew.stopping:
             if not self._surroundings.allow_a_job():
                 self._say_that_it_waits()
                 return
             if not self._claim():
                 return
 
+    def _has_room(self) -> bool:
+        return len(self._cohort.jobs) < self._settings.cohort_jobs and not self._cohort.holds_a_suspect
+
     def _claim(self) -> bool:
         """Take the next job. False where none waits that may join, or the database is away."""
-        if len(self._cohort.jobs) >= self._settings.cohort_jobs or self._cohort.holds_a_suspect:
-            return False
         claimed_at = time.monotonic()
         try:
             with self._sessions.begin() as session:
@@ -176,7 +180,9 @@ def main() -> None:
     number = number_on_machine()
     device = choose_device(settings.device, number)
     slot = ModelSlot(settings, device)
-    crew = Crew(slot, from_environment(device), settings.max_step_tokens)
+    watchdog = Watchdog(settings.hang_seconds)
+    watchdog.start()
+    crew = Crew(slot, from_environment(device), settings.max_step_tokens, watchdog)
     try:
         _serve(settings, slot, crew)
     except BaseException as error:

@@ -30,7 +30,7 @@ def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
 
 
 def delete(session: Session, project_id: str, adapter_id: str) -> None:
-    """From now on nobody sees the adapter, nor its model; a sweep removes the files. The job stays as it is.
+    """From now on nobody sees the adapter, nor its model; the janitor removes the files. The job stays.
 
     Raises NotFound, also the second time.
     """

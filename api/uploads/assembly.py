@@ -19,7 +19,7 @@ def stored_parts(store: ObjectStore, upload: Upload, part_ids: list[str]) -> Ite
 class Assembly:
     """Feed it the parts, then `finish` or `abort`. Raises InvalidRequest where rows or checksum are wrong.
 
-    The object lies beside the parts, under the upload's prefix: should this process die, the sweep that
+    The object lies beside the parts, under the upload's prefix: should this process die, the janitor that
     cleans up behind the upload finds it.
     """
 

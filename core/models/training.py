@@ -89,7 +89,7 @@ class Adapter(Base):
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the job that made it")
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the sweep had removed its files")
+    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")
 
 
 class CheckpointPermission(Base):

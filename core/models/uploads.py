@@ -13,7 +13,7 @@ UPLOAD_STATUSES = ("pending", "completed", "cancelled", "expired")
 class Upload(Base):
     """A file that is announced, and sent in parts until it is completed.
 
-    A pending one whose time is over counts as expired; the sweep writes it down, and removes what ended
+    A pending one whose time is over counts as expired; the janitor writes it down, and removes what ended
     uploads have left in the object store.
     """
 

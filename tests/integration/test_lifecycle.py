@@ -625,6 +625,29 @@ def test_a_cancel_and_a_heartbeat_with_events_do_not_wait_for_each_other_in_a_ci
     assert job_of(sessions, lease.job_id).status == "cancelled"
 
 
+def test_an_event_from_outside_does_not_commit_before_a_heartbeats_with_a_lower_number(
+    sessions: sessionmaker[Session],
+) -> None:
+    """Else who has read it would never be told of the lower one."""
+    submit(sessions)
+    lease = claim(sessions)
+
+    def say() -> None:
+        with sessions.begin() as session:
+            lifecycle.record_outside_event(session, lease.job_id, "from outside")
+
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as heartbeat:
+            lifecycle.renew(heartbeat, lease, TRAINING)
+            lifecycle.record_event(heartbeat, lease.job_id, "a step")
+            said = pool.submit(say)
+            wait_for_a_blocked_session(sessions)
+        said.result(10)
+    with sessions() as session:
+        query = select(Event.message).where(Event.job_id == lease.job_id).order_by(Event.sequence)
+        assert list(session.scalars(query))[-2:] == ["a step", "from outside"]
+
+
 def test_a_process_frozen_in_its_claim_stops_neither_other_claims_nor_a_cancel(
     sessions: sessionmaker[Session], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -21,17 +23,21 @@ from core.lifecycle import Progress
 from core.models import Checkpoint, Job
 from core.settings import Settings
 from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.endpoint import Endpoint
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_catalog, write_model
 from worker.crew import Crew
 from worker.engine.ranks import ALONE
+from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
 from worker.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
+from worker.watchdog import Watchdog
 
 
 def new_trainer(settings: Settings) -> Trainer:
     slot = ModelSlot(settings, torch.device("cpu"))
-    return Trainer(settings, "a trainer", slot, Crew(slot, ALONE, settings.max_step_tokens))
+    crew = Crew(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
+    return Trainer(settings, "a trainer", slot, crew)
 
 
 @contextmanager
@@ -61,6 +67,21 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
     job = job_of(api, job_id)
     assert (job.status, job.fence) == ("queued", 0)
     alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_look_at_the_store_is_short_since_those_who_train_wait_for_it(api: Api, endpoint: Endpoint) -> None:
+    endpoint.put_status = 503
+    trainer = new_trainer(api.settings.with_servers(s3_endpoint_url=endpoint.url))
+    trainer._look_for_jobs()
+    assert [method for method, *_ in endpoint.requests] == ["PUT"]
+
+
+def test_a_full_cohort_does_not_look_at_the_store(api: Api, endpoint: Endpoint) -> None:
+    settings = api.settings.model_copy(update={"s3_endpoint_url": endpoint.url, "cohort_jobs": 1})
+    trainer = new_trainer(settings)
+    trainer._cohort.jobs = [cast(TrainingJob, SimpleNamespace(alone=False))]
+    trainer._look_for_jobs()
+    assert endpoint.requests == []
 
 
 def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(

@@ -1,5 +1,6 @@
 """Base models that cannot be had: who is to mend it, the operator or time."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,6 +90,11 @@ def test_a_folder_without_its_configuration_is_the_operators_to_mend(tmp_path: P
         ResidentBase(entry, folder, sha256, torch.device("cpu"))
     assert raised.value.code == "model_unavailable"
     assert str(tmp_path) not in raised.value.message
+
+
+def test_a_disk_that_fails_while_a_model_is_loaded_is_not_the_models_fault() -> None:
+    with pytest.raises(OSError, match="Input/output error"), loading(make_entry()):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_folder_without_safetensors_is_not_named_to_clients(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from core.errors import JobError
 from core.models import File
 from tests.fixtures.api import dataset
-from worker.data.stored import stored_rows
+from worker.data.reader import stored_rows
 
 UPLOADED = dataset(12)
 FILE = File(id="file-1", object_key="files/file-1", sha256=hashlib.sha256(UPLOADED).hexdigest())

@@ -2,11 +2,15 @@
 
 import errno
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from boto3.exceptions import S3UploadFailedError
+from safetensors import SafetensorError
 from sqlalchemy.exc import OperationalError
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from core.errors import OutsideFault
 from core.storage import ObjectStore
@@ -22,15 +26,29 @@ from worker.surroundings import Surroundings, outside_fault
         (OperationalError("SELECT 1", {}, Exception()), "did not answer"),
         (TimeoutError(), "did not answer"),
         (OutsideFault("The hub did not answer"), "The hub did not answer"),
-        (OSError(errno.ENOSPC, "No space left on device"), "disk failed .No space left on device"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk failed (No space left on device)"),
+        (SafetensorError("I/O error: Input/output error (os error 5)"), "disk failed (Input/output error)"),
     ],
 )
 def test_a_fault_of_what_the_job_needs_requeues_it(error: Exception, reason: str) -> None:
-    assert reason.replace(".", "(") in (outside_fault(error) or "")
+    assert reason in (outside_fault(error) or "")
+
+
+def test_a_full_disk_is_known_where_a_library_in_rust_writes_to_it() -> None:
+    with pytest.raises(Exception, match="No space") as raised:
+        Tokenizer(BPE()).save("/dev/full")
+    assert not isinstance(raised.value, OSError)
+    assert outside_fault(raised.value) == "The trainer's disk failed (No space left on device)"
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError("tokenizer.json"), FileExistsError("in the way"), ValueError("a bug")]
+    "error",
+    [
+        FileNotFoundError("tokenizer.json"),
+        FileExistsError("in the way"),
+        SafetensorError("I/O error: No such file or directory (os error 2)"),
+        ValueError("a bug"),
+    ],
 )
 def test_what_no_other_try_can_mend_is_no_outside_fault(error: Exception) -> None:
     assert outside_fault(error) is None
@@ -38,10 +56,19 @@ def test_what_no_other_try_can_mend_is_no_outside_fault(error: Exception) -> Non
 
 def test_no_job_is_taken_into_an_outage_that_was_there_at_the_start(endpoint: Endpoint) -> None:
     endpoint.put_status = 507
-    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=60)
+    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=0.05)
     assert not surroundings.allow_a_job()
     endpoint.put_status = 200
-    assert surroundings.allow_a_job()
+    wait_for(surroundings.allow_a_job)
+
+
+def test_an_outage_that_lasts_is_looked_at_less_and_less_often(endpoint: Endpoint) -> None:
+    """Jobs that train wait for each look."""
+    endpoint.put_status = 507
+    surroundings = Surroundings(ObjectStore(endpoint.url, "bucket"), pause=0.1)
+    began = time.monotonic()
+    wait_for(lambda: not surroundings.allow_a_job() and len(endpoint.requests) == 4)
+    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4
 
 
 def test_after_a_fault_no_job_is_taken_before_a_pause_and_a_write(endpoint: Endpoint) -> None:

@@ -1,1 +1,1 @@
-"""From rows of a dataset to token axes: render, then pack."""
+"""From a job's stored files to rows of tokens: read, compare, render."""

@@ -1,8 +1,8 @@
-"""The device that this process computes on: whether it works, and which errors say that it no longer does."""
+"""The device that this process computes on: whether it works, and what its errors say."""
 
 import torch
 
-WANT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")
+WANT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")  # CUDA's, cuBLAS's, the CPU's
 
 
 def check_device(device: torch.device) -> None:
@@ -19,4 +19,11 @@ def device_is_broken(error: BaseException) -> bool:
     of_the_device = isinstance(error, torch.AcceleratorError) or (
         isinstance(error, RuntimeError) and told.startswith("CUDA error")
     )
-    return of_the_device and not any(words in told for words in WANT_OF_MEMORY)
+    return of_the_device and not is_want_of_memory(error)
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether less to compute might have fitted: most allocators have no type but RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in WANT_OF_MEMORY)

@@ -110,7 +110,8 @@ class Reporting:
         digest = hashlib.sha256(f"{self._hold.job_id} {self._hold.type}".encode()).hexdigest()[:32]
         with self._sessions.begin() as session:
             message = f"The job is reported to {self._hold.type}: {sink.place}"
-            lifecycle.record_event(session, self._hold.job_id, message, event_id=f"ftevent-{digest}")
+            event_id = f"ftevent-{digest}"
+            lifecycle.record_outside_event(session, self._hold.job_id, message, event_id=event_id)
 
     def _end(self, result: Path | None, job: Job) -> None:
         """With the file that belongs to the job's results, where there is one."""

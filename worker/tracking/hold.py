@@ -139,7 +139,8 @@ def _give_up(session: Session, tracker: Tracker, reason: str) -> None:
 
 
 def _warn(session: Session, tracker: Tracker, message: str) -> None:
-    lifecycle.record_event(session, tracker.job_id, message, level="warn", data={"integration": tracker.type})
+    data = {"integration": tracker.type}
+    lifecycle.record_outside_event(session, tracker.job_id, message, level="warn", data=data)
 
 
 def _from_now(seconds: float) -> Any:

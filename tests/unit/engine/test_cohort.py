@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
 from worker.surroundings import Surroundings
+from worker.watchdog import Watchdog
 
 MAX_TOKENS = 30  # a round of one job takes two waves at least
 MIDDLE = 3  # the look before the second wave
@@ -102,7 +104,7 @@ class Job:
 
 def cohort_of(base: ResidentBase, *jobs: Job) -> Cohort:
     surroundings = Surroundings(cast(ObjectStore, None), pause=1)  # no test here asks the store
-    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS)
+    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
     cohort = Cohort(crew, surroundings, job_left=lambda: None)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
@@ -198,7 +200,12 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(torch.OutOfMemoryError(), "out_of_memory"), (RuntimeError(), "internal_error")]
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError(), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError(), "internal_error"),
+    ],
 )
 def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str

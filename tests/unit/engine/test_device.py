@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worker.engine.device import check_device, device_is_broken
+from worker.engine.device import check_device, device_is_broken, is_want_of_memory
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,23 @@ def test_an_error_of_cuda_is_the_devices_end(error: Exception) -> None:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("a bug"),
+        MemoryError(),
     ],
 )
-def test_want_of_memory_and_bugs_are_not(error: Exception) -> None:
+def test_want_of_memory_is_a_jobs_own(error: Exception) -> None:
+    assert is_want_of_memory(error)
+    assert not device_is_broken(error)
+
+
+def test_want_of_the_hosts_memory_is_known_as_pytorch_tells_it() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_want_of_memory(raised.value)
+
+
+def test_a_bug_is_neither() -> None:
+    error = RuntimeError("a bug")
+    assert not is_want_of_memory(error)
     assert not device_is_broken(error)
 
 

@@ -1,5 +1,6 @@
 """A job's validation: made when it is due, and made again where it was abandoned, with the same result."""
 
+from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from worker.engine.member import StepResult
 from worker.engine.ranks import ALONE
 from worker.job_metrics import JobMetrics
 from worker.model_slot import ModelSlot
+from worker.watchdog import Watchdog
 
 MAX_TOKENS = 64
 ONE_STEP = Hyperparameters(n_epochs=1, batch_size=12, learning_rate_multiplier=1.0)
@@ -20,7 +22,7 @@ ONE_STEP = Hyperparameters(n_epochs=1, batch_size=12, learning_rate_multiplier=1
 
 def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base: ResidentBase) -> None:
     member = make_member(base, "job", make_spec(hyperparameters=ONE_STEP), make_rows(12, 0))
-    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS)
+    crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
     reported: list[Any] = []
     phases: list[str] = []
     reporter = SimpleNamespace(

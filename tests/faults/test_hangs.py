@@ -1,0 +1,88 @@
+"""A trainer whose training thread does not come back, while its other threads live on and renew its lease."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.embedded import EmbeddedServers
+from tests.fixtures.api import Api, wait_for
+from tests.fixtures.stack import JOB_SECONDS, job_api_on
+from tests.fixtures.tiny import TINY, write_catalog, write_model
+from worker.supervisor import Supervisor
+
+HANG_SECONDS = 3.0
+LEASE_SECONDS = 1.0
+LOSSES = 2  # that fail a job
+
+# The real trainer, whose computations hang in as many lives as there are files named `hang`
+HANGING_TRAINER = """#!/bin/sh
+exec "{python}" -c '
+import pathlib, runpy, sys, time
+from worker.engine import loop
+
+compute = loop._forward
+hangs = next(pathlib.Path("{folder}").glob("hang-*"), None)
+
+def hang(*arguments):
+    if hangs:
+        hangs.unlink()
+        time.sleep(3600)
+    return compute(*arguments)
+
+loop._forward = hang
+sys.argv = sys.argv[2:]
+runpy.run_module("worker.trainer", run_name="__main__")
+' "$@"
+"""
+
+
+def supervisor_of(api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """Its trainers hang while they compute, if it is to be."""
+    settings = api.settings.model_copy(
+        update={
+            "hang_seconds": HANG_SECONDS,
+            "lease_seconds": LEASE_SECONDS,
+            "sweep_seconds": 0.2,
+            "max_lost_attempts": LOSSES,
+        }
+    )
+    named = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "hang_seconds", "lease_seconds")
+    for name in named:
+        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(getattr(settings, name)))
+    program = folder / "python"
+    program.write_text(HANGING_TRAINER.format(python=sys.executable, folder=folder))
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return Supervisor(settings, api.sessions)
+
+
+@pytest.mark.parametrize(("lives", "status"), [(1, "succeeded"), (LOSSES, "failed")])
+def test_a_hanging_trainer_is_replaced_and_a_job_that_hangs_each_one_fails(
+    servers: EmbeddedServers,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lives: int,
+    status: str,
+) -> None:
+    write_model(tmp_path / "model")
+    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    for life in range(lives):
+        (tmp_path / f"hang-{life}").touch()
+    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+        tenant = api.tenant()
+        job_id = tenant.create_job(model=TINY)["id"]
+        supervisor = supervisor_of(api, tmp_path, monkeypatch)
+        supervisor.start()
+        try:
+            wait_for(lambda: tenant.job(job_id)["status"] in ("succeeded", "failed"), JOB_SECONDS)
+        finally:
+            supervisor.stop()
+        job = tenant.job(job_id)
+        assert (job["status"], (job["error"] or {}).get("code")) == (
+            status,
+            "worker_lost" if status == "failed" else None,
+        )
+        messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
+        assert sum("The trainer hung while it computed" in message for message in messages) == lives

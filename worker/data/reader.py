@@ -1,0 +1,115 @@
+"""A job's dataset: read once from the object store, compared with what was uploaded, and rendered."""
+
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.datasets.check import read_rows
+from core.errors import JobError, LeaseLost
+from core.lifecycle import Progress
+from core.models import File, Job
+from core.storage import ObjectStore
+from worker.data.render import Row, render
+from worker.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class JobData:
+    """The rows to train on and those to validate with, and the files that they come from."""
+
+    training_file: File
+    training_rows: list[Row]
+    validation_file: File | None
+    validation_rows: list[Row]
+
+
+class DataReader:
+    """Reads a job's files in a thread of `readers`, while other jobs train, and tells the client of its rows.
+
+    `data` is what comes of it, or a JobError, or what the servers raise.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        tokenizer: Any,
+        max_length: int,
+        store: ObjectStore,
+        reporter: Reporter,
+        readers: Executor,
+    ) -> None:
+        """Rows are cut to `max_length` tokens."""
+        self._job = job
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._store = store
+        self._reporter = reporter
+        self._closed = threading.Event()
+        self.data: Future[JobData] = readers.submit(self._read)
+
+    def close(self) -> None:
+        """Nobody waits for the rows any more."""
+        self._closed.set()
+        self.data.cancel()
+
+    def _read(self) -> JobData:
+        self._reporter.progress(Progress("reading data"))
+        training_file, validation_file = self._reporter.commit(self._files)
+        return JobData(
+            training_file,
+            self._rows(training_file, "training_file"),
+            validation_file,
+            self._rows(validation_file, "validation_file") if validation_file else [],
+        )
+
+    def _files(self, session: Session) -> tuple[File, File | None]:
+        validation_id = self._job.validation_file_id
+        validation_file = session.get_one(File, validation_id) if validation_id else None
+        return session.get_one(File, self._job.training_file_id), validation_file
+
+    def _rows(self, file: File, param: str) -> list[Row]:
+        """`param` is the request's field that named the file."""
+        stored = stored_rows(self._store, file, param)
+        rendered = render(self._tokenizer, stored, self._max_length, param, self._look_up)
+        for message, data in rendered.warnings(param, self._max_length):
+            self._reporter.event(message, level="warn", data=data)
+        return rendered.rows
+
+    def _look_up(self) -> None:
+        if self._closed.is_set():
+            raise LeaseLost("the job has left while its rows were read")
+
+
+def stored_rows(store: ObjectStore, file: File, param: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows. `param` is the request's field that named the file.
+
+    Raises JobError where the content is gone, and after the last row, or at the first that cannot be read,
+    where it is not what was uploaded: the adapter's manifest will say that it was trained on that.
+    """
+    digest = hashlib.sha256()
+    try:
+        yield from read_rows(_hashed(store.read(file.object_key), digest))
+    except FileNotFoundError as error:
+        raise JobError("file_not_found", f"The content of {file.id} is gone.", param) from error
+    except ValueError as error:
+        raise _damaged(file, param) from error
+    if digest.hexdigest() != file.sha256:
+        raise _damaged(file, param)
+
+
+def _hashed(chunks: Iterable[bytes], digest: Any) -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+def _damaged(file: File, param: str) -> JobError:
+    message = (
+        f"The stored content of {file.id} is not what was uploaded: upload it again, and create a new job."
+    )
+    return JobError("damaged_file", message, param)
