@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worker.engine.attention import Heads, Layout
 from worker.engine.division import Costs
-from worker.engine.micro_batch import MicroBatch
+from worker.engine.micro_batch import TILE, MicroBatch
 from worker.engine.operations import Operations, operations_on
 from worker.engine.projection import Share
 from worker.engine.text_decoder import Adapters, Path
@@ -81,10 +81,9 @@ class Decoder:
         layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
         for layer in self._layers[:-1]:
             x_TD = layer.forward(x_TD, batch.adapter_tokens, adapters, layout, self._eps, None)
-        x_SD = self._layers[-1].forward(
-            x_TD, batch.adapter_tokens, adapters, layout, self._eps, batch.supervised_S
-        )
-        return self._do.norm(x_SD, self.final_norm_D, self._eps)
+        computed_S = _whole_tiles(batch.supervised_S)
+        x_SD = self._layers[-1].forward(x_TD, batch.adapter_tokens, adapters, layout, self._eps, computed_S)
+        return self._do.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
 
 
 class _Layer:
@@ -147,6 +146,11 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
         parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
     return MergedProjections(merged_NK, columns)
+
+
+def _whole_tiles(positions_S: Tensor) -> Tensor:
+    """With the last position repeated."""
+    return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])
 
 
 def _tokens_among(positions_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:

@@ -7,11 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from worker.engine.bundles import QUERY_BLOCK
 from worker.engine.exchange import Exchange, Lane
-from worker.engine.micro_batch import MicroBatch, Run, Segment
+from worker.engine.micro_batch import TILE, MicroBatch, Run, Segment
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,41 @@ class Costs:
 EVEN = Costs(key=0.0, label=0.0)
 
 
-def divided(batch: MicroBatch, lanes: int, costs: Costs) -> list[MicroBatch]:
-    """At most `lanes` parts in the order of the axis; a segment may be cut anywhere."""
-    bounds = _bounds(batch, lanes, costs)
+def divided(batch: MicroBatch, lanes: int, costs: Costs, tile: int = TILE) -> list[MicroBatch]:
+    """At most `lanes` parts in the order of the axis, each of a multiple of `tile` tokens.
+
+    Segments may be cut. What is missing at the end are tokens of the last adapter that teach it nothing.
+    """
+    batch = _filled(batch, tile)
+    bounds = _bounds(batch, lanes, costs, tile)
     segments = [list(_within(batch.segments, run)) for run in pairwise(bounds)]
     exchange = Exchange(bounds, [_seen(part, bounds) - {lane} for lane, part in enumerate(segments)])
     return [_part(batch, Lane(exchange, number), part) for number, part in enumerate(segments)]
 
 
-def _bounds(batch: MicroBatch, lanes: int, costs: Costs) -> list[int]:
+def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
+    end = len(batch.tokens_T)
+    missing = -end % tile
+    if not missing:
+        return batch
+    name, run = list(batch.adapter_tokens.items())[-1]
+    return replace(
+        batch,
+        tokens_T=F.pad(batch.tokens_T, (0, missing)),
+        positions_T=F.pad(batch.positions_T, (0, missing)),
+        segments=[*batch.segments, Segment(end, end + missing)],
+        adapter_tokens={**batch.adapter_tokens, name: slice(run.start, end + missing)},
+    )
+
+
+def _bounds(batch: MicroBatch, lanes: int, costs: Costs, tile: int) -> list[int]:
     """Where parts of like cost begin, and the end of the axis."""
     cost_T = np.concatenate([1 + costs.key * _keys(segment) for segment in batch.segments])
     labels_T = np.bincount(batch.supervised_S.numpy(), minlength=len(cost_T))
     sums_T = np.cumsum(cost_T + costs.label * labels_T)
     cuts = np.searchsorted(sums_T, sums_T[-1] * np.arange(1, lanes) / lanes)
-    return sorted({0, *(cuts + 1).tolist(), len(cost_T)})
+    tiles = np.round((cuts + 1) / tile).astype(int)
+    return sorted({0, *(tiles * tile).tolist(), len(cost_T)})
 
 
 def _keys(segment: Segment) -> NDArray[np.int64]:

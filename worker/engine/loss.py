@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.engine.micro_batch import TILE
+
 CHUNK_TOKENS = 512  # of a product: the head's weights are read once for each chunk
 BLOCK_TOKENS = 16  # of what follows: its fp32 values stay in a core's cache
 
@@ -40,12 +42,14 @@ def token_losses_plainly(
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_SD, head_VD, labels_S, weights_S):  # type: ignore[no-untyped-def]
+        tokens = len(labels_S)
+        hidden_SD = F.pad(hidden_SD, (0, 0, 0, -tokens % TILE))
         nll_S = weights_S.new_empty(labels_S.shape)
         correct_S = torch.empty_like(labels_S, dtype=torch.bool)
         dhidden_SD = torch.empty_like(hidden_SD) if ctx.needs_input_grad[0] else None
-        for chunk in _slices(0, len(labels_S), CHUNK_TOKENS):
+        for chunk in _slices(0, len(hidden_SD), CHUNK_TOKENS):
             logits_CV = hidden_SD[chunk] @ head_VD.T
-            for block in _slices(chunk.start, chunk.stop, BLOCK_TOKENS):
+            for block in _slices(chunk.start, min(chunk.stop, tokens), BLOCK_TOKENS):
                 logits = logits_CV[block.start - chunk.start : block.stop - chunk.start]
                 values = logits.float()
                 label, weight = labels_S[block, None], weights_S[block, None]
@@ -59,7 +63,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     logits.copy_(p.mul_(weight / total).scatter_add_(-1, label, -weight))
             if dhidden_SD is not None:
                 torch.mm(logits_CV, head_VD, out=dhidden_SD[chunk])
-        ctx.save_for_backward(dhidden_SD)
+        ctx.save_for_backward(None if dhidden_SD is None else dhidden_SD[:tokens])
         ctx.mark_non_differentiable(nll_S, correct_S)
         return (nll_S * weights_S).sum(), nll_S, correct_S
 
