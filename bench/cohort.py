@@ -50,7 +50,6 @@ class Jobs:
     def save(self, member: Member) -> None:
         number = int(member.adapter.name.removeprefix("job"))
         member.adapter.save(Path(self.described[number]["adapter"]))
-        member.adapter.detach()
         self.seconds_to_adapter.append(time.time() - self.born)
 
     def train(self, group: list[int]) -> Trained:

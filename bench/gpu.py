@@ -25,7 +25,8 @@ from worker.engine.attention import Heads, Layout, segment_attention_plainly
 from worker.engine.elementwise import rms_norm_plainly, swiglu_plainly
 from worker.engine.micro_batch import Segment
 from worker.engine.operations import ON_CPU, Operations, operations_on
-from worker.engine.projection import FlatParameters, LowRank, Part, Place, Share, project_plainly
+from worker.engine.parameters import FlatParameters, Place
+from worker.engine.projection import LowRank, Part, Share, project_plainly
 
 HEADS = Heads(query=32, key=8, size=64)
 HIDDEN, INNER, RANK = 2048, 8192, 16

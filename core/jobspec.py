@@ -59,6 +59,7 @@ class TrainingOptions(Options):
     which the rate rises linearly, whatever the schedule: from 0, as in transformers, so that the first step
     of a warmup changes nothing. `max_length` counts tokens of a row, longer rows are cut (default: the base
     model's limit). `eval_steps` counts optimizer steps (default: four times an epoch, at most every 10).
+    `loraplus_lr_ratio` is how many times faster B learns than A (default: as fast).
     `devices` train each step together. `fsdp` spreads the base model's layers over them, for one that a
     device alone cannot hold; else each holds the whole.
     """
@@ -68,6 +69,7 @@ class TrainingOptions(Options):
     warmup_ratio: Unit = 0.03
     weight_decay: Unit = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1

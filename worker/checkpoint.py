@@ -1,4 +1,4 @@
-"""Checkpoints: a folder with the adapter, the optimizer's moments and the position, verified when it is used.
+"""Checkpoints: the adapter as it would be published, and the state of its training, verified when it is used.
 
 Committed by a fenced row after the upload; a folder without a row is an orphan that nobody reads.
 """
@@ -21,12 +21,11 @@ from core.errors import TuneryError
 from core.ids import new_id
 from core.models import Checkpoint
 from core.storage import STORE_ERRORS, ObjectStore, checkpoint_prefix
-from worker.engine.adapters import WEIGHTS_NAME
 from worker.engine.member import Member
 from worker.reporter import Reporter
 
-MOMENTS_NAME = "optimizer.safetensors"
-STATE_NAME = "state.json"
+STATE_NAME = "training_state.safetensors"
+POSITION_NAME = "position.json"
 KEPT_EPOCHS = 3
 KEPT_FOR_RESUME = 2
 
@@ -47,9 +46,9 @@ def save_checkpoint(
 ) -> None:
     """Write, upload and commit the state after `member.step`. Raises LeaseLost."""
     member.adapter.save(folder)
-    save_file(member.optimizer_tensors(), folder / MOMENTS_NAME)
-    state = {"step": member.step, "fingerprint": fingerprint}
-    (folder / STATE_NAME).write_text(json.dumps(state), "utf-8")
+    save_file(member.state(), folder / STATE_NAME)
+    position = {"step": member.step, "fingerprint": fingerprint}
+    (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
     lease = reporter.lease
     prefix = checkpoint_prefix(lease.job_id, lease.fence, member.step)
     files = publish_folder(store, folder, prefix)
@@ -128,11 +127,12 @@ def _newest_first(reporter: Reporter) -> Sequence[Checkpoint]:
 
 
 def _load(member: Member, folder: Path, fingerprint: str) -> None:
-    state = json.loads((folder / STATE_NAME).read_text("utf-8"))
-    if state["fingerprint"] != fingerprint:
+    if not (folder / POSITION_NAME).exists():
+        raise ForeignCheckpoint("another release wrote it")
+    position = json.loads((folder / POSITION_NAME).read_text("utf-8"))
+    if position["fingerprint"] != fingerprint:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    member.adapter.load(folder / WEIGHTS_NAME)
-    member.restore(state["step"], load_file(folder / MOMENTS_NAME))
+    member.restore(position["step"], load_file(folder / STATE_NAME))
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
-import torch
 from torch import Tensor
 
 from core.errors import JobError
@@ -80,10 +79,8 @@ class Crew:
         """Let all go on from where `member` was restored to in the first process."""
         if self.size == 1:
             return
-        moments = member.optimizer_tensors() if member.step else {}
-        on_host = {name: tensor.cpu() for name, tensor in moments.items()}
-        weights = member.adapter.parameters.master.detach().cpu()
-        self._order(Crew._restore, member.adapter.name, member.step, weights, on_host)
+        state = {name: tensor.cpu() for name, tensor in member.state().items()}
+        self._order(Crew._restore, member.adapter.name, member.step, state)
 
     def train_round(
         self, members: Sequence[Member], abandon: Callable[[], bool]
@@ -103,7 +100,7 @@ class Crew:
         return self._order(Crew._evaluate, member.adapter.name, rows)
 
     def leave(self, name: str) -> None:
-        """Detach the adapter, where there is one of that name."""
+        """Let go of the job of that name, where there is one."""
         self._order(Crew._leave, name)
 
     def dismiss(self) -> None:
@@ -154,12 +151,9 @@ class Crew:
             adapter = TrainableAdapter(self._slot.base, name, spec.adapter, spec.seed)
             self._members[name] = Member(adapter, spec, rows)
 
-    def _restore(self, name: str, step: int, weights: Tensor, moments: dict[str, Tensor]) -> None:
-        member = self._members[name]
-        with self._ranks.together(), torch.no_grad():
-            member.adapter.parameters.master.copy_(weights)
-            if moments:
-                member.restore(step, moments)
+    def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:
+        with self._ranks.together():
+            self._members[name].restore(step, state)
 
     def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | Exception]:
         members = [self._members[name] for name in names]
@@ -172,9 +166,7 @@ class Crew:
             return loop.evaluate(self._slot.base, adapter, rows, self._max_step_tokens, self._ranks, ask)
 
     def _leave(self, name: str) -> None:
-        member = self._members.pop(name, None)
-        if member is not None:
-            member.adapter.detach()
+        self._members.pop(name, None)
 
     def _dismiss(self) -> None:
         self._dismissed = True

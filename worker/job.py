@@ -22,7 +22,6 @@ from core.storage import ObjectStore
 from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
 from worker.crew import Crew
 from worker.data.reader import DataReader, JobData
-from worker.engine.adapters import adapter_name
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
 from worker.fingerprint import fingerprint
@@ -71,10 +70,6 @@ class TrainingJob:
         return Path(self._leaving.enter_context(folder))
 
     @property
-    def _name(self) -> str:
-        return adapter_name(self.lease.job_id)
-
-    @property
     def member(self) -> Member:
         assert self._member is not None
         return self._member
@@ -112,7 +107,7 @@ class TrainingJob:
         """Add the adapter to the base, and continue from a checkpoint where there is one."""
         assert self._reader is not None
         data = self._data = self._reader.data.result()
-        member = self._crew.join(self._name, self.spec, data.training_rows)
+        member = self._crew.join(self.lease.job_id, self.spec, data.training_rows)
         self._fingerprint = fingerprint(self._row.spec, self._base, data.training_rows)
         latest = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
         self._crew.share_state(member)
@@ -213,7 +208,8 @@ class TrainingJob:
         if self._reader is not None:
             self._reader.close()
         self.reporter.close()
-        self._crew.leave(self._name)
+        self._crew.leave(self.lease.job_id)
+        self._member = None  # with all that it holds on the device
         self._leaving.close()
 
     def _checkpoint_is_due(self) -> bool:

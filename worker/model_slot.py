@@ -55,7 +55,7 @@ class ModelSlot:
             self._base = ResidentBase(
                 found.entry, found.folder, found.published_sha256, self.device, found.sharded
             )
-        self._shapes = projection_shapes(self._base.model)
+        self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 
     def clear(self) -> None:
         """Hold none."""

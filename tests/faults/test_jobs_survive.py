@@ -11,6 +11,7 @@ from sqlalchemy import select
 from core.models import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import LEASE_SECONDS, Stack
+from worker.checkpoint import STATE_NAME
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -183,11 +184,11 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     wait_for(lambda: len(stack.checkpoints(job_id)) >= 2, 240)
     first.destroy()
     newest = stack.checkpoints(job_id)[-1]
-    stack.store.put_bytes(newest.object_prefix + "optimizer.safetensors", b"damaged")
+    stack.store.put_bytes(newest.object_prefix + STATE_NAME, b"damaged")
     stack.start_worker()
     folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
     events = stack.events(job_id)
-    assert any(f"Checkpoint at step {newest.step} is passed over: optimizer" in each for each in events)
+    assert any(f"Checkpoint at step {newest.step} is passed over: {STATE_NAME}" in each for each in events)
     assert any("Resumed from the checkpoint" in message for message in events)
     assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
 

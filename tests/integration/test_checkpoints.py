@@ -11,7 +11,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 
@@ -20,7 +20,13 @@ from core.lifecycle import Lease
 from core.models import Checkpoint, Event
 from core.storage import ObjectStore
 from tests.fixtures.api import Api, Tenant
-from worker.checkpoint import STATE_NAME, drop_old_checkpoints, restore_checkpoint, save_checkpoint
+from worker.checkpoint import (
+    POSITION_NAME,
+    STATE_NAME,
+    drop_old_checkpoints,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from worker.engine.adapters import WEIGHTS_NAME
 from worker.publish import _result_table
 from worker.reporter import Reporter, StepMetrics
@@ -38,9 +44,6 @@ class Weights:
         folder.mkdir()
         save_file({"weight": torch.tensor([self.value])}, folder / WEIGHTS_NAME)
 
-    def load(self, file: Path) -> None:
-        self.value = load_file(file)["weight"].item()
-
 
 @dataclass
 class SmallMember:
@@ -50,11 +53,11 @@ class SmallMember:
     step: int = 0
     at_epoch_end: bool = False
 
-    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
-        return {"exp_avg": torch.zeros(1)}
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"weight": torch.tensor([self.adapter.value])}
 
-    def restore(self, step: int, _: dict[str, torch.Tensor]) -> None:
-        self.step = step
+    def restore(self, step: int, state: dict[str, torch.Tensor]) -> None:
+        self.step, self.adapter.value = step, state["weight"].item()
 
 
 @dataclass
@@ -143,7 +146,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_starts_over_says_so_and_keeps_t
             run.save(step, 0.1 * step)
         with api.sessions() as session:
             prefixes = session.scalars(select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id))
-            for prefix, name in zip(prefixes, (WEIGHTS_NAME, STATE_NAME), strict=True):
+            for prefix, name in zip(prefixes, (STATE_NAME, POSITION_NAME), strict=True):
                 api.store.put_bytes(prefix + name, b"damaged")
     with run_of(api, job_id, tmp_path) as run:
         assert run.restore() == (0, 0.0)

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
@@ -42,7 +40,6 @@ class ResidentBase:
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
-        self._peft: PeftModel | None = None
 
     @property
     def slow_because(self) -> str | None:
@@ -50,28 +47,6 @@ class ResidentBase:
         if self.decoder.path != "plain":
             return None
         return f"{self.entry.id} trains row by row, which is right but slow: {self._not_faster}"
-
-    def attach(self, name: str, config: LoraConfig) -> PeftModel:
-        """Add PEFT's modules for one more adapter. Raises PEFT's ValueError for targets that it refuses."""
-        try:
-            if self._peft is None:
-                self._peft = PeftModel(self.model, config, adapter_name=name)
-            else:
-                self._peft.add_adapter(name, config)
-        except BaseException:
-            self._take_off_what_there_is_of(name)
-            raise
-        return self._peft
-
-    def detach(self, name: str) -> None:
-        if self._peft is not None:
-            self._peft.delete_adapter(name)
-
-    def _take_off_what_there_is_of(self, name: str) -> None:
-        """PEFT adapts module after module, and stops at the first that it refuses."""
-        for module in self.model.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.delete_adapter(name)
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

@@ -53,17 +53,17 @@ def train_round(
     try:
         with ranks.together(in_step=base.sharded):
             finished = _compute(base, batches, forward_and_backward, totals, abandon)
+        if not finished:
+            _forget(members)
+            return {}
+        for adapter in adapters:
+            adapter.parameters.gather()
+            ranks.sum(adapter.parameters.gradient)
+        ranks.sum(totals.sums_A3)
+        means = totals.evaluations()
     except Exception:
         _forget(members)
         raise
-    if not finished:
-        _forget(members)
-        return {}
-    for adapter in adapters:
-        adapter.parameters.gather()
-        ranks.sum(adapter.parameters.gradient)
-    ranks.sum(totals.sums_A3)
-    means = totals.evaluations()
     return {
         name: _step(member, rows[name], means[name], ranks)
         for name, member in zip(rows, members, strict=True)

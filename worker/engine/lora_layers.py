@@ -1,4 +1,4 @@
-"""PEFT's LoRA layers in place, with the engine's computation on their parameters.
+"""Low-rank updates of a model's own linear layers, in place.
 
     y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from worker.engine.projection import Share, add_gradients, add_updates
@@ -22,25 +21,29 @@ AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 
 @contextmanager
 def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank) -> Iterator[None]:
-    """Inside, the LoRA layers compute with these shares, by module name, and with nothing else.
-
-    Outside they are PEFT's again, which keeps the plain model whole.
-    """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    """Inside, the layers that have shares, by their names, add these to what they compute."""
+    layers = {name: model.get_submodule(name) for name in shares}
+    own = {name: vars(layer)["forward"] for name, layer in layers.items() if "forward" in vars(layer)}
     for name, layer in layers.items():
-        layer.forward = partial(_forward, layer.get_base_layer(), shares.get(name, ()), add)
+        layer.forward = partial(_forward, layer.forward, shares[name], add)
     try:
         yield
     finally:
-        for layer in layers.values():
+        for name, layer in layers.items():
             del layer.forward
+            if name in own:
+                layer.forward = own[name]
 
 
 def _forward(
-    base_layer: nn.Module, shares: Sequence[Share], add: AddLowRank, x: Tensor, *args: Any, **kwargs: Any
+    forward: Callable[..., Tensor],
+    shares: Sequence[Share],
+    add: AddLowRank,
+    x: Tensor,
+    *args: Any,
+    **kwargs: Any,
 ) -> Tensor:
-    y: Tensor = base_layer(x, *args, **kwargs)
-    return add(y, x, shares) if shares else y
+    return add(forward(x, *args, **kwargs), x, shares)
 
 
 def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:

@@ -1,22 +1,19 @@
 """One job inside a cohort: its adapter, optimizer, schedule and place in its data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import get_scheduler
 
+from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import JobSpec
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
-
-BETAS = (0.9, 0.999)
-EPS = 1e-8
-SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` would ignore `warmup_ratio`
+from worker.engine.optimizer import MOMENTS, Optimizer
 
 
 @dataclass(frozen=True)
@@ -51,22 +48,7 @@ class Member:
         self._batch_size = min(spec.hyperparameters.batch_size, len(rows))
         self.steps_per_epoch = -(-len(rows) // self._batch_size)
         self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
-        training = spec.training
-        self._optimizer = torch.optim.AdamW(
-            [adapter.parameters.master],
-            lr=spec.peak_learning_rate,
-            betas=BETAS,
-            eps=EPS,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        schedule = get_scheduler(
-            SCHEDULES.get(training.lr_scheduler_type, training.lr_scheduler_type),
-            self._optimizer,
-            num_warmup_steps=round(training.warmup_ratio * self.total_steps),
-            num_training_steps=self.total_steps,
-        )
-        self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
+        self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
 
     @property
     def finished(self) -> bool:
@@ -109,26 +91,37 @@ class Member:
         limit = self._spec.training.max_grad_norm
         if norm > limit:
             gradient.mul_(limit / norm)
-        learning_rate = self._spec.peak_learning_rate * self._rate_at(self.step)
-        self._optimizer.param_groups[0]["lr"] = learning_rate
-        self._optimizer.step()
-        gradient.zero_()
+        learning_rate = self._optimizer.step(self.step)
         self.step += 1
         tokens = sum(len(row.tokens_L) for row in rows)
         return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm)
 
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """Moments of AdamW, flat, in the order of the adapter's parameters."""
-        state = self._optimizer.state[self._master]
-        return {"exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
-
-    def restore(self, step: int, moments: dict[str, Tensor]) -> None:
-        """Continue after `step`; the adapter's weights are loaded beforehand."""
-        self._optimizer.state[self._master] = {
-            "step": torch.tensor(float(step), device=self._master.device),  # fused: not left on the CPU
-            "exp_avg": moments["exp_avg"].to(self._master.device).clone(),
-            "exp_avg_sq": moments["exp_avg_sq"].to(self._master.device).clone(),
+    def state(self) -> dict[str, Tensor]:
+        """What a resume needs beside the step: the parameters and AdamW's moments, by their names."""
+        parameters = self.adapter.parameters
+        flat = {"parameters": parameters.master.detach(), **self._optimizer.moments()}
+        return {
+            f"{kind}.{name}": part.clone()
+            for kind, values in flat.items()
+            for name, part in parameters.named(values).items()
         }
+
+    def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
+        parameters = self.adapter.parameters
+        flat = {kind: torch.empty_like(parameters.master) for kind in ("parameters", *MOMENTS)}
+        places = {
+            f"{kind}.{name}": part
+            for kind, values in flat.items()
+            for name, part in parameters.named(values.detach()).items()
+        }
+        if others := sorted(places.keys() ^ state.keys()):
+            raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
+        with torch.no_grad():
+            for name, place in places.items():
+                place.copy_(state[name])
+            parameters.master.copy_(flat.pop("parameters"))
+        self._optimizer.restore(step, flat)
         self.step = step
 
     def forget_gradient(self) -> None:
@@ -147,7 +140,3 @@ class Member:
             random = np.random.default_rng([self._spec.seed, epoch])
             self._order = epoch, random.permutation(len(self.rows))
         return self._order[1]
-
-    @property
-    def _master(self) -> Tensor:
-        return self.adapter.parameters.master

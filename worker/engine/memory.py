@@ -7,7 +7,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from core.jobspec import LoraAdapter
-from worker.engine.portable import linear_layers
+from worker.engine.targets import Groups, adaptable, is_target
 
 OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
 GRADIENT_BYTES = 4  # fp32, for each lane
@@ -16,9 +16,9 @@ Shapes = Mapping[str, tuple[int, int]]
 """(inputs K, outputs N) of a model's projections, by module name."""
 
 
-def projection_shapes(model: nn.Module) -> Shapes:
-    """Of a model without adapters; the head counts as none of its projections, as in PEFT."""
-    return {name: _shape(layer) for name, layer in linear_layers(model).items() if name != "lm_head"}
+def projection_shapes(model: nn.Module, groups: Groups) -> Shapes:
+    """Of those that an adapter can be put on."""
+    return {name: _shape(model.get_submodule(name)) for name in adaptable(groups)}
 
 
 def _shape(layer: nn.Module) -> tuple[int, int]:
@@ -39,13 +39,7 @@ def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype, lanes:
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
-    adapted = [shape for name, shape in shapes.items() if _is_adapted(name, adapter)]
+    adapted = [shape for name, shape in shapes.items() if is_target(name, adapter.target_modules)]
     parameters = sum(adapter.r * (inputs + outputs) for inputs, outputs in adapted)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
     return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
-
-
-def _is_adapted(name: str, adapter: LoraAdapter) -> bool:
-    """PEFT's rule: a target is a module's whole name or its last parts."""
-    targets = adapter.target_modules
-    return targets == "all-linear" or any(f".{name}".endswith(f".{target}") for target in targets)

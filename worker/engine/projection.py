@@ -10,60 +10,12 @@ the factors' gradients are added in place.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
 
 from worker.engine.elementwise import rms_norm_gradient, rms_norm_values, swiglu_again, swiglu_values
-
-
-class FlatParameters:
-    """All parameters of one adapter in one tensor: fp32 to optimise, a copy in the type that is computed in.
-
-    Each lane adds to a gradient of its own; the first one, `master.grad`, gathers them. One tensor instead of
-    hundreds makes clipping, the optimizer and the copy a few operations.
-    """
-
-    def __init__(self, values: Tensor, dtype: torch.dtype, lanes: int = 1) -> None:
-        self.master = values.float().requires_grad_()
-        self.gradients = [torch.zeros_like(values, dtype=torch.float32) for _ in range(lanes)]
-        self.master.grad = self.gradients[0]
-        self.low = self.master.detach() if dtype == torch.float32 else self.master.detach().to(dtype)
-
-    @property
-    def gradient(self) -> Tensor:
-        return self.gradients[0]
-
-    def gather(self) -> None:
-        """Bring the lanes' gradients into the first, in the lanes' order."""
-        for gradient in self.gradients[1:]:
-            self.gradient.add_(gradient)
-            gradient.zero_()
-
-    def forget_gradient(self) -> None:
-        for gradient in self.gradients:
-            gradient.zero_()
-
-    def refresh(self) -> None:
-        """Compute with the present values from here on."""
-        if self.low.dtype != self.master.dtype:
-            self.low.copy_(self.master.detach())
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a matrix stands in a flat tensor."""
-
-    start: int
-    shape: tuple[int, int]
-
-    @property
-    def stop(self) -> int:
-        return self.start + prod(self.shape)
-
-    def of(self, flat: Tensor) -> Tensor:
-        return flat[self.start : self.stop].view(self.shape)
+from worker.engine.parameters import FlatParameters, Place
 
 
 @dataclass(frozen=True)
@@ -83,7 +35,7 @@ class LowRank:
     """
 
     def __init__(self, parameters: FlatParameters, A: Place, parts: Sequence[Part], lane: int = 0) -> None:
-        gradient = parameters.gradients[lane]
+        gradient = parameters.lane_gradients[lane]
         self.parameters, self.A, self.parts = parameters, A, parts
         self.A_RK, self.dA_RK = A.of(parameters.low), A.of(gradient)
         self.Bs_NR = [part.B.of(parameters.low) for part in parts]
@@ -123,11 +75,11 @@ def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tens
 def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
     """y plus each adapter's update of its tokens, left to autograd."""
     for share in shares:
-        low_rank, master = share.low_rank, share.low_rank.parameters.master
-        z_TR = x_TK[share.tokens] @ low_rank.A.of(master).to(x_TK.dtype).T
+        low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
+        z_TR = x_TK[share.tokens] @ low_rank.A.of(factors).to(x_TK.dtype).T
         for part in low_rank.parts:
             update_TN = torch.zeros_like(y_TN)
-            B_NR = part.B.of(master).to(x_TK.dtype)
+            B_NR = part.B.of(factors).to(x_TK.dtype)
             update_TN[share.tokens, part.columns] = part.scale * (z_TR[:, part.ranks] @ B_NR.T)
             y_TN = y_TN + update_TN
     return y_TN

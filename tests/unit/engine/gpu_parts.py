@@ -14,6 +14,7 @@ from worker.engine.attention import Heads
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate
 from worker.engine.micro_batch import Segment
+from worker.engine.parameters import FlatParameters, Place
 
 UNCOMPILED = operations.on_gpu(lambda function: function)
 HEADS = Heads(query=6, key=2, size=16)
@@ -39,14 +40,14 @@ def share(
     device: str | torch.device = "cpu",
 ) -> projection.Share:
     """An adapter on some of the group's projections, with a rank for each."""
-    A = projection.Place(0, (sum(ranks.values()), K))
+    A = Place(0, (sum(ranks.values()), K))
     start, first, parts = A.stop, 0, []
     for index, rank in ranks.items():
         width = columns[index].stop - columns[index].start
-        B = projection.Place(start, (width, rank))
+        B = Place(start, (width, rank))
         parts.append(projection.Part(columns[index], slice(first, first + rank), B, 0.7 + index))
         start, first = B.stop, first + rank
-    parameters = projection.FlatParameters(torch.randn(start).to(device) / 4, dtype)
+    parameters = FlatParameters(torch.randn(start).to(device) / 4, dtype)
     return projection.Share(rows, projection.LowRank(parameters, A, parts))
 
 

@@ -128,9 +128,9 @@ def loss_and_gradients(
         mine = (batch.supervised_S >= tokens_of.start) & (batch.supervised_S < tokens_of.stop)
         means[name] = losses.nll_S[mine].mean().item()
         gradients[name] = {
-            parameter.replace(f".{name}.", "."): tensor.grad.clone()
-            for parameter, tensor in base.model.named_parameters()
-            if f".{name}." in parameter and tensor.grad is not None
+            parameter.replace(".default.", "."): tensor.grad.clone()
+            for parameter, tensor in adapters[name].plain_model.get_base_model().named_parameters()
+            if tensor.grad is not None
         }
         adapters[name].parameters.gradient.zero_()
     return means, gradients

@@ -95,7 +95,6 @@ class Job:
 
     def close(self) -> None:
         self._end("left")
-        self.member.adapter.detach()
 
     def _end(self, how: str) -> None:
         self.ended = self.ended or how
@@ -316,7 +315,7 @@ def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
 ) -> None:
     first, breaks, last = (Job(base, name) for name in ("first", "breaks", "last"))
 
-    def run_out() -> None:
+    def run_out(_step: int) -> None:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(breaks.member._optimizer, "step", run_out)

@@ -9,7 +9,7 @@ import torch
 from core.jobspec import Hyperparameters, JobSpec, TrainingOptions
 from tests.unit.engine.test_training import make_rows
 from worker.engine.member import Member
-from worker.engine.projection import FlatParameters
+from worker.engine.parameters import FlatParameters, Place
 
 
 def make_member(device: str = "cpu", **training: Any) -> Member:
@@ -20,7 +20,11 @@ def make_member(device: str = "cpu", **training: Any) -> Member:
         hyperparameters=Hyperparameters(n_epochs=2, batch_size=4, learning_rate_multiplier=1.0),
         training=TrainingOptions(learning_rate=0.5, **training),
     )
-    parameters = FlatParameters(torch.ones(2, device=device), torch.float32)
+    parameters = FlatParameters(
+        torch.ones(2, device=device),
+        torch.float32,
+        places={"q.lora_A": Place(0, (1, 1)), "q.lora_B": Place(1, (1, 1))},
+    )
     return Member(cast(Any, SimpleNamespace(parameters=parameters)), spec, make_rows(20, 0))
 
 
@@ -45,8 +49,7 @@ def test_a_constant_schedule_stays_at_its_peak() -> None:
 def test_a_restored_member_steps_on(device: str) -> None:
     first, second = make_member(device), make_member(device)
     first.take_step(first.next_rows, 1.0, 1.0)
-    second.adapter.parameters.master.data.copy_(first.adapter.parameters.master.data)
-    second.restore(first.step, first.optimizer_tensors())
+    second.restore(first.step, first.state())
     for member in (first, second):
         member.adapter.parameters.gradient.fill_(0.1)
         member.take_step(member.next_rows, 1.0, 1.0)

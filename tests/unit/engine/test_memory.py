@@ -19,9 +19,9 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
     base: ResidentBase, targets: str | list[str], dtype: torch.dtype, bytes_each: int
 ) -> None:
     spec = LoraAdapter.model_validate({"r": 4, "target_modules": targets})
-    expected = state_bytes(projection_shapes(base.model), spec, dtype, base.lanes.count)
+    expected = state_bytes(projection_shapes(base.model, base.decoder.groups), spec, dtype, base.lanes.count)
     parameters = TrainableAdapter(base, "job", spec, 0).parameters
-    more_gradients = sum(gradient.nbytes for gradient in parameters.gradients[1:])
+    more_gradients = sum(gradient.nbytes for gradient in parameters.lane_gradients[1:])
     assert expected == parameters.master.numel() * bytes_each + more_gradients
 
 
@@ -29,6 +29,7 @@ def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path
     save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
     spec = LoraAdapter(r=4)
-    expected = state_bytes(projection_shapes(base.model), spec, torch.float32, base.lanes.count)
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
     adapter = TrainableAdapter(base, "job", spec, 0)
     assert expected == adapter.parameters.master.numel() * 16

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from worker.engine import attention, bundles, elementwise, head, lora_layers, loss, projection
 from worker.engine.micro_batch import Segment
+from worker.engine.parameters import FlatParameters, Place
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -64,16 +65,16 @@ def test_projection_with_two_adapters_on_their_own_rows(
         torch.manual_seed(0)
         x = torch.randn(50, width).to(dtype).requires_grad_()
         W = torch.randn(24, 32).to(dtype)
-        first, second = (projection.FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
-        A = projection.Place(0, (6, 32))
+        first, second = (FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
+        A = Place(0, (6, 32))
         parts = [
-            projection.Part(slice(0, 16), slice(0, 4), projection.Place(A.stop, (16, 4)), 2.0),
-            projection.Part(slice(20, 24), slice(4, 6), projection.Place(A.stop + 64, (4, 2)), 0.5),
+            projection.Part(slice(0, 16), slice(0, 4), Place(A.stop, (16, 4)), 2.0),
+            projection.Part(slice(20, 24), slice(4, 6), Place(A.stop + 64, (4, 2)), 0.5),
         ]
-        alone = [projection.Part(slice(16, 20), slice(0, 3), projection.Place(96, (4, 3)), 1.5)]
+        alone = [projection.Part(slice(16, 20), slice(0, 3), Place(96, (4, 3)), 1.5)]
         shares = [
             projection.Share(slice(0, 30), projection.LowRank(first, A, parts)),
-            projection.Share(slice(30, 50), projection.LowRank(second, projection.Place(0, (3, 32)), alone)),
+            projection.Share(slice(30, 50), projection.LowRank(second, Place(0, (3, 32)), alone)),
         ]
         y = function(x, W, shares)
         y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
@@ -92,8 +93,8 @@ def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool) -> None:
         torch.manual_seed(0)
         x = torch.randn(50, 32).to(dtype).requires_grad_()
         y = torch.randn(25, 48).to(dtype).requires_grad_()
-        adapters = [projection.FlatParameters(torch.randn(4 * 32 + 24 * 4) / 4, dtype) for _ in range(2)]
-        A, B = projection.Place(0, (4, 32)), projection.Place(128, (24, 4))
+        adapters = [FlatParameters(torch.randn(4 * 32 + 24 * 4) / 4, dtype) for _ in range(2)]
+        A, B = Place(0, (4, 32)), Place(128, (24, 4))
         part = projection.Part(slice(None), slice(0, 4), B, 1.5)
         shares = [
             projection.Share(slice(5, 30), projection.LowRank(adapters[0], A, [part])),

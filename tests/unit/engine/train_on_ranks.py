@@ -41,7 +41,7 @@ def train(base: ResidentBase, ranks: Ranks = ALONE) -> dict[str, object]:
             assert isinstance(result, StepResult)
             losses.append(result.loss)
     validation = loop.evaluate(base, job.adapter, job.rows, MAX_TOKENS, ranks).loss
-    weights = [tensor for member in (job, upper) for _, tensor in sorted(member.adapter.state().items())]
+    weights = [tensor for member in (job, upper) for _, tensor in sorted(member.state().items())]
     adapters = torch.cat([tensor.flatten() for tensor in weights]).tolist()
     return {"losses": losses, "validation": validation, "adapters": adapters}
 

@@ -1,0 +1,90 @@
+"""AdamW over an adapter's flat parameters, with a schedule that follows from the step alone."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from core.jobspec import JobSpec
+from worker.engine.parameters import FlatParameters
+
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+MOMENTS = ("exp_avg", "exp_avg_sq")
+SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` would ignore `warmup_ratio`
+
+
+class Optimizer:
+    """Loshchilov and Hutter 2019, arXiv:1711.05101.
+
+    With `loraplus_lr_ratio`, B learns so many times faster than A (LoRA+: Hayou et al. 2024,
+    arXiv:2402.12354).
+    """
+
+    def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
+        self._parameters = parameters
+        self._peak = spec.peak_learning_rate
+        runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
+        self._ratios = [ratio for _, ratio in runs]
+        self._adamw = torch.optim.AdamW(
+            [{"params": [_leaf(parameters, run)]} for run, _ in runs],
+            lr=self._peak,
+            betas=BETAS,
+            eps=EPS,
+            weight_decay=spec.training.weight_decay,
+            fused=True,
+        )
+        schedule = get_scheduler(
+            SCHEDULES.get(spec.training.lr_scheduler_type, spec.training.lr_scheduler_type),
+            self._adamw,
+            num_warmup_steps=round(spec.training.warmup_ratio * total_steps),
+            num_training_steps=total_steps,
+        )
+        self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
+
+    def step(self, number: int) -> float:
+        """Update after `number` steps, by the gathered gradient, which is zeros then. The rate, of A."""
+        rate: float = self._peak * self._rate_at(number)
+        for group, ratio in zip(self._adamw.param_groups, self._ratios, strict=True):
+            group["lr"] = rate * ratio
+        self._adamw.step()
+        self._parameters.gradient.zero_()
+        return rate
+
+    def moments(self) -> dict[str, Tensor]:
+        """Flat, as the parameters are; zeros before the first step."""
+        states = [self._adamw.state.get(leaf) or _fresh(leaf) for leaf in self._leaves]
+        return {moment: torch.cat([state[moment] for state in states]) for moment in MOMENTS}
+
+    def restore(self, step: int, moments: dict[str, Tensor]) -> None:
+        """Continue after `step` with these moments."""
+        parts = {moment: moments[moment].split([leaf.numel() for leaf in self._leaves]) for moment in MOMENTS}
+        for number, leaf in enumerate(self._leaves):
+            self._adamw.state[leaf] = {
+                "step": torch.tensor(float(step), device=leaf.device),  # fused: not left on the CPU
+                **{moment: parts[moment][number].to(leaf.device).clone() for moment in MOMENTS},
+            }
+
+    @property
+    def _leaves(self) -> list[Tensor]:
+        return [group["params"][0] for group in self._adamw.param_groups]
+
+
+def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
+    """Stretches of the flat tensor with one rate, and the rate's ratio to that of A."""
+    ratios = ((place, ratio_of_b if "lora_B" in name else 1.0) for name, place in parameters.places.items())
+    for ratio, places in groupby(ratios, key=lambda each: each[1]):
+        first, *rest = (place for place, _ in places)
+        yield slice(first.start, (rest[-1] if rest else first).stop), ratio
+
+
+def _leaf(parameters: FlatParameters, run: slice) -> Tensor:
+    leaf = parameters.master.detach()[run].requires_grad_()
+    leaf.grad = parameters.gradient[run]
+    return leaf
+
+
+def _fresh(leaf: Tensor) -> dict[str, Tensor]:
+    return dict.fromkeys(MOMENTS, torch.zeros_like(leaf, requires_grad=False))

@@ -1,0 +1,24 @@
+"""A model's modules in containers of their own."""
+
+from torch import nn
+
+
+def own_tree(model: nn.Module) -> nn.Module:
+    """The same layers, and with them the same weights, in copies of the modules that hold them.
+
+    What wraps or replaces a layer here shows nowhere else, so that PEFT may change this tree while others
+    compute with the model.
+    """
+    copies: dict[nn.Module, nn.Module] = {}
+
+    def copied(module: nn.Module) -> nn.Module:
+        if not module._modules:
+            return module
+        if module not in copies:
+            own = copies[module] = object.__new__(type(module))  # FSDP's classes have another `__new__`
+            vars(own).update(vars(module))
+            own._parameters, own._buffers = dict(module._parameters), dict(module._buffers)
+            own._modules = {name: child and copied(child) for name, child in module._modules.items()}
+        return copies[module]
+
+    return copied(model)
