@@ -8,15 +8,13 @@ from urllib.parse import quote
 import typer
 
 from cli import output
-from cli.client import ApiKey, BaseUrl, connect
+from cli.client import Client
+from cli.connection import connected
 from cli.errors import GaveUp
 from cli.files import Limit
-from cli.home import DEFAULT_HOME, HomeOption
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-    from cli.client import Client
 
 app = typer.Typer(help="List and download trained adapters.", no_args_is_help=True)
 
@@ -24,39 +22,31 @@ COLUMNS = ("id", "type", "base_model", "model", "job_id", "created_at")
 
 
 @app.command("list")
-def list_adapters(
-    limit: Limit = 20,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def list_adapters(client: Client, json: bool, limit: Limit = 20) -> None:
     """List your project's adapters."""
-    with connect(home, base_url, api_key) as client:
-        adapters = list(client.every("/adapters", limit))
+    adapters = list(client.every("/adapters", limit))
     output.json(adapters) if json else output.table(adapters, COLUMNS)
 
 
 @app.command()
+@connected
 def download(
+    client: Client,
+    json: bool,
     adapter_id: Annotated[str, typer.Argument(metavar="ID", help="As `tunery adapters list` shows it")],
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Made where it does not exist", file_okay=False)
     ],
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Download an adapter's files, ready for PEFT, and check each SHA-256."""
-    with connect(home, base_url, api_key) as client:
-        adapter = client.get(f"/adapters/{quote(adapter_id, safe='')}")
-        folder.mkdir(parents=True, exist_ok=True)
-        _fetch(client, adapter, folder)
+    adapter = client.get(f"/adapters/{quote(adapter_id, safe='')}")
+    folder.mkdir(parents=True, exist_ok=True)
+    _fetch(client, adapter, folder)
     output.json(adapter | {"folder": str(folder)}) if json else output.data(str(folder))
 
 
-def _fetch(client: "Client", adapter: dict[str, Any], folder: Path) -> None:
+def _fetch(client: Client, adapter: dict[str, Any], folder: Path) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()
@@ -67,7 +57,7 @@ def _fetch(client: "Client", adapter: dict[str, Any], folder: Path) -> None:
 
 
 def _fetch_file(
-    client: "Client", adapter_id: str, file: dict[str, Any], folder: Path, progress: "Progress"
+    client: Client, adapter_id: str, file: dict[str, Any], folder: Path, progress: "Progress"
 ) -> None:
     """A file takes its name only once its SHA-256 is the published one."""
     name = file["name"]

@@ -4,7 +4,7 @@ api-key       the first key of project "default", mode 0600
 secret-keys   what stored secrets are sealed with, unless TUNERY_SECRET_KEYS says otherwise, mode 0600
 base-url      where the API of the last `up` listens
 environment   TUNERY_* and AWS_* of the embedded servers while they run, and of secret-keys, mode 0600
-logs/         what the parts print; at its start, and at 64 MiB, a log becomes NAME.log.1
+logs/         what the parts print; at its start, and beyond 64 MiB, a log becomes NAME.log.1
 run/          which processes `up` has started
 """
 

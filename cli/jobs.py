@@ -1,18 +1,15 @@
 """`tunery jobs`: create, watch, pause and cancel fine-tuning jobs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli import output, watch
-from cli.client import ApiKey, BaseUrl, connect
+from cli.client import Client
+from cli.connection import connected
 from cli.files import Limit, send
-from cli.home import DEFAULT_HOME, HomeOption
 from core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from cli.client import Client
 
 app = typer.Typer(help="Create, watch, pause and cancel fine-tuning jobs.", no_args_is_help=True)
 
@@ -28,7 +25,10 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
 
 
 @app.command(epilog=f"Exit codes with --wait: {ENDINGS}")
+@connected
 def create(
+    client: Client,
+    json: bool,
     training: Annotated[str, typer.Argument(metavar="FILE-OR-ID", help="A .jsonl file here, or file-…")],
     model: Annotated[str, typer.Option(help="The base model, by its id of GET /v1/models")],
     validation: Annotated[
@@ -50,139 +50,96 @@ def create(
     mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended or is paused")] = False,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Create a job. A path is uploaded first."""
-    with connect(home, base_url, api_key) as client:
-        job = client.post(
-            "/fine_tuning/jobs",
-            _without_none(
-                model=model,
-                training_file=_file_id(client, training),
-                validation_file=_file_id(client, validation) if validation else None,
-                suffix=suffix,
-                seed=seed,
-                method=_method(n_epochs=epochs, batch_size=batch_size),
-                adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
-                training=_section({}, learning_rate=learning_rate, devices=devices),
-                integrations=_integrations(wandb, mlflow, tensorboard),
-            ),
-        )
-        if wait:
-            output.note(f"Created {job['id']}")
-            _finish(watch.wait(client, job["id"]), json)
-            return
+    job = client.post(
+        "/fine_tuning/jobs",
+        _without_none(
+            model=model,
+            training_file=_file_id(client, training),
+            validation_file=_file_id(client, validation) if validation else None,
+            suffix=suffix,
+            seed=seed,
+            method=_method(n_epochs=epochs, batch_size=batch_size),
+            adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
+            training=_section({}, learning_rate=learning_rate, devices=devices),
+            integrations=_integrations(wandb, mlflow, tensorboard),
+        ),
+    )
+    if wait:
+        output.note(f"Created {job['id']}")
+        _finish(watch.wait(client, job["id"]), json)
+        return
     output.json(job) if json else output.record(job, DETAILS)
     output.note(f"Next: tunery jobs wait {job['id']}")
 
 
 @app.command("list")
-def list_jobs(
-    limit: Limit = 20,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def list_jobs(client: Client, json: bool, limit: Limit = 20) -> None:
     """List your project's jobs."""
-    with connect(home, base_url, api_key) as client:
-        jobs = list(client.every("/fine_tuning/jobs", limit))
+    jobs = list(client.every("/fine_tuning/jobs", limit))
     output.json(jobs) if json else output.table(jobs, COLUMNS)
 
 
 @app.command()
-def get(
-    job_id: JobId,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def get(client: Client, json: bool, job_id: JobId) -> None:
     """Show a job."""
-    with connect(home, base_url, api_key) as client:
-        job = client.get(watch.job_path(job_id))
+    job = client.get(watch.job_path(job_id))
     output.json(job) if json else output.record(job, DETAILS)
 
 
 @app.command(epilog=f"Exit codes with --follow: {ENDINGS}")
+@connected
 def logs(
+    client: Client,
+    json: bool,
     job_id: JobId,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Stay until the job has ended or is paused")
     ] = False,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Print a job's events, the oldest first; with --json, one JSON object a line."""
-    with connect(home, base_url, api_key) as client:
-        watched = watch.Watch(client, job_id)
-        if not follow:
-            _print_events(watched.new_events(), json)
-            return
-        for job, events in watched.updates():
-            _print_events(events, json)
-            watch.raise_for_outcome(job)
+    watched = watch.Watch(client, job_id)
+    if not follow:
+        _print_events(watched.new_events(), json)
+        return
+    for job, events in watched.updates():
+        _print_events(events, json)
+        watch.raise_for_outcome(job)
 
 
 @app.command(epilog=f"Exit codes: {ENDINGS}")
-def wait(
-    job_id: JobId,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def wait(client: Client, json: bool, job_id: JobId) -> None:
     """Wait until a job has ended or is paused, with its progress on stderr, and print it."""
-    with connect(home, base_url, api_key) as client:
-        _finish(watch.wait(client, job_id), json)
+    _finish(watch.wait(client, job_id), json)
 
 
 @app.command()
-def cancel(
-    job_id: JobId,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def cancel(client: Client, json: bool, job_id: JobId) -> None:
     """Cancel a job that has not ended."""
-    _change(job_id, "cancel", home, base_url, api_key, json)
+    _change(client, json, job_id, "cancel")
 
 
 @app.command()
-def pause(
-    job_id: JobId,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def pause(client: Client, json: bool, job_id: JobId) -> None:
     """Pause a queued or running job; a running one saves a checkpoint first."""
-    _change(job_id, "pause", home, base_url, api_key, json)
+    _change(client, json, job_id, "pause")
 
 
 @app.command()
-def resume(
-    job_id: JobId,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def resume(client: Client, json: bool, job_id: JobId) -> None:
     """Let a paused job go on from where it was."""
-    _change(job_id, "resume", home, base_url, api_key, json)
+    _change(client, json, job_id, "resume")
 
 
-def _change(
-    job_id: str, verb: str, home: Path, base_url: str | None, api_key: str | None, json: bool
-) -> None:
-    with connect(home, base_url, api_key) as client:
-        job = client.post(f"{watch.job_path(job_id)}/{verb}")
+def _change(client: Client, json: bool, job_id: str, verb: str) -> None:
+    job = client.post(f"{watch.job_path(job_id)}/{verb}")
     output.json(job) if json else output.record(job, DETAILS)
 
 
@@ -193,7 +150,7 @@ def _finish(job: dict[str, Any], json: bool) -> None:
         output.note(f"Next: tunery adapters download {job['adapter_id']} DIR")
 
 
-def _file_id(client: "Client", file_or_id: str) -> str:
+def _file_id(client: Client, file_or_id: str) -> str:
     path = Path(file_or_id)
     if path.is_file():
         file = send(client, path)

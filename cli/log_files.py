@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
 MAX_BYTES = 64 * 1024**2
+LOOK_SECONDS = 60.0
 
 
 class LogFiles:
@@ -13,10 +15,16 @@ class LogFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._next_look = time.monotonic()
 
     def tend(self) -> None:
-        """Put aside what has grown too large. The part keeps its file open, to append, so that is emptied; a
-        line that is printed meanwhile is lost."""
+        """Put aside what has grown too large, looking every LOOK_SECONDS however often this is called.
+
+        The part keeps its file open, to append, so that is emptied; a line that is printed meanwhile is lost.
+        """
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
         for log in self._folder.glob("*.log"):
             with suppress(FileNotFoundError):  # a server that starts again has just put it aside
                 if log.stat().st_size > MAX_BYTES:

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import typer
 
 from cli import output
-from cli.client import ApiKey, BaseUrl, connect
+from cli.client import Client
+from cli.connection import connected
 from cli.errors import GaveUp
 from cli.files import Limit
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
@@ -25,46 +26,28 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Like WANDB_API_KEY")]
 
 
 @app.command("set")
-def set_secret(
-    name: Name,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def set_secret(client: Client, json: bool, name: Name) -> None:
     """Store a secret, or replace it. Its value is asked for, or read from a pipe: never an argument."""
     interactive = sys.stdin.isatty()
     value = typer.prompt("Value", hide_input=True, err=True) if interactive else sys.stdin.read().rstrip("\n")
-    with connect(home, base_url, api_key) as client:
-        secret = client.post("/secrets", {"name": name, "value": value})
+    secret = client.post("/secrets", {"name": name, "value": value})
     output.json(secret) if json else output.note(f"Stored {name}")
 
 
 @app.command("list")
-def list_secrets(
-    limit: Limit = 100,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def list_secrets(client: Client, json: bool, limit: Limit = 100) -> None:
     """List the names of the stored secrets."""
-    with connect(home, base_url, api_key) as client:
-        secrets = list(client.every("/secrets", limit))
+    secrets = list(client.every("/secrets", limit))
     output.json(secrets) if json else output.table(secrets, COLUMNS)
 
 
 @app.command()
-def delete(
-    name: Name,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def delete(client: Client, json: bool, name: Name) -> None:
     """Delete a secret."""
-    with connect(home, base_url, api_key) as client:
-        answer = client.delete(f"/secrets/{quote(name, safe='')}")
+    answer = client.delete(f"/secrets/{quote(name, safe='')}")
     output.json(answer) if json else output.note(f"Deleted {name}")
 
 

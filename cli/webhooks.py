@@ -6,9 +6,9 @@ from urllib.parse import quote
 import typer
 
 from cli import output
-from cli.client import ApiKey, BaseUrl, connect
+from cli.client import Client
+from cli.connection import connected
 from cli.files import Limit
-from cli.home import DEFAULT_HOME, HomeOption
 from core.statuses import ENDED
 
 app = typer.Typer(
@@ -27,37 +27,32 @@ Event = Annotated[list[str], typer.Option("--event", help="Told of; may be given
 
 
 @app.command()
+@connected
 def create(
+    client: Client,
+    json: bool,
     url: Annotated[str, typer.Argument(metavar="URL", help="https://…")],
     name: Annotated[str, typer.Option(help="For people")] = "made by `tunery webhooks create`",
     event: Event = ALL_EVENTS,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Register a URL. Its signing secret is printed now, and never again."""
-    with connect(home, base_url, api_key) as client:
-        endpoint = client.post("/webhook_endpoints", {"name": name, "url": url, "event_types": event})
+    endpoint = client.post("/webhook_endpoints", {"name": name, "url": url, "event_types": event})
     _show_secret(endpoint, json)
 
 
 @app.command("list")
-def list_endpoints(
-    limit: Limit = 20,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def list_endpoints(client: Client, json: bool, limit: Limit = 20) -> None:
     """List your project's endpoints."""
-    with connect(home, base_url, api_key) as client:
-        endpoints = list(client.every("/webhook_endpoints", limit))
+    endpoints = list(client.every("/webhook_endpoints", limit))
     output.json(endpoints) if json else output.table(endpoints, COLUMNS)
 
 
 @app.command()
+@connected
 def update(
+    client: Client,
+    json: bool,
     endpoint_id: EndpointId,
     name: Annotated[str | None, typer.Option()] = None,
     url: Annotated[str | None, typer.Option()] = None,
@@ -65,94 +60,70 @@ def update(
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="An endpoint that answers 410 disables itself")
     ] = None,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Change an endpoint."""
     changes = {"name": name, "url": url, "event_types": event or None, "enabled": enable}
     given = {field: value for field, value in changes.items() if value is not None}
-    with connect(home, base_url, api_key) as client:
-        endpoint = client.post(_path(endpoint_id), given)
+    endpoint = client.post(_path(endpoint_id), given)
     output.json(endpoint) if json else output.record(endpoint, COLUMNS)
 
 
 @app.command()
-def delete(
-    endpoint_id: EndpointId,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def delete(client: Client, json: bool, endpoint_id: EndpointId) -> None:
     """Delete an endpoint with its deliveries."""
-    with connect(home, base_url, api_key) as client:
-        answer = client.delete(_path(endpoint_id))
+    answer = client.delete(_path(endpoint_id))
     output.json(answer) if json else output.note(f"Deleted {endpoint_id}")
 
 
 @app.command()
+@connected
 def rotate(
+    client: Client,
+    json: bool,
     endpoint_id: EndpointId,
     keep_old: Annotated[
         bool, typer.Option("--keep-old", help="Sign with the old secret too, for 24 hours")
     ] = False,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Make a new signing secret. It is printed now, and never again."""
     body = {"keep_old_secret_active_for_24_hours": keep_old}
-    with connect(home, base_url, api_key) as client:
-        endpoint = client.post(_path(endpoint_id, "rotate_secret"), body)
+    endpoint = client.post(_path(endpoint_id, "rotate_secret"), body)
     _show_secret(endpoint, json)
 
 
 @app.command("test")
+@connected
 def send_test(
+    client: Client,
+    json: bool,
     endpoint_id: EndpointId,
     event: Annotated[str, typer.Option(help="What to send a sample of")] = ALL_EVENTS[0],
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Send a sample event, once and now, and print what the endpoint answers."""
-    with connect(home, base_url, api_key) as client:
-        result = client.post(_path(endpoint_id, "test"), {"event_type": event})
+    result = client.post(_path(endpoint_id, "test"), {"event_type": event})
     output.json(result) if json else output.data(f"The endpoint answered {result['status_code']}")
 
 
 @app.command()
-def deliveries(
-    endpoint_id: EndpointId,
-    limit: Limit = 20,
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
-) -> None:
+@connected
+def deliveries(client: Client, json: bool, endpoint_id: EndpointId, limit: Limit = 20) -> None:
     """List an endpoint's events, with what became of them."""
-    with connect(home, base_url, api_key) as client:
-        found = list(client.every(_path(endpoint_id, "deliveries"), limit))
+    found = list(client.every(_path(endpoint_id, "deliveries"), limit))
     output.json(found) if json else output.table(found, DELIVERY_COLUMNS)
 
 
 @app.command()
+@connected
 def redeliver(
+    client: Client,
+    json: bool,
     endpoint_id: EndpointId,
     delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="whd_…")],
-    home: HomeOption = DEFAULT_HOME,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-    json: output.Json = False,
 ) -> None:
     """Send an event again."""
     path = _path(endpoint_id, f"deliveries/{quote(delivery_id, safe='')}/redeliver")
-    with connect(home, base_url, api_key) as client:
-        delivery = client.post(path)
+    delivery = client.post(path)
     output.json(delivery) if json else output.record(delivery, DELIVERY_COLUMNS)
 
 

@@ -1,7 +1,5 @@
 """A thread of the supervising process that removes what the API says is gone, and what is too old."""
 
-import threading
-
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.storage import ObjectStore
@@ -12,6 +10,7 @@ from worker.cleanup import (
     remove_parts,
     remove_resume_checkpoints,
 )
+from worker.periodic import Periodic
 
 REMOVALS = (
     remove_resume_checkpoints,
@@ -22,24 +21,17 @@ REMOVALS = (
 )
 
 
-class Janitor:
-    """Apart from trainer and supervisor: neither a job nor a sweep waits for a store that is away."""
+class Janitor(Periodic):
+    """Apart from trainer and supervisor: neither a job nor a sweep waits for a store that is away.
+
+    Told to stop, it is not waited for: what it is at, the next one finds again.
+    """
 
     def __init__(self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float) -> None:
+        super().__init__("janitor", seconds, self._clean)
         self._sessions = sessions
         self._store = store
-        self._seconds = seconds
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Nobody waits for what it is at: the next one finds it again."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._seconds):
-            for remove in REMOVALS:
-                remove(self._sessions, self._store)
+    def _clean(self) -> None:
+        for remove in REMOVALS:
+            remove(self._sessions, self._store)

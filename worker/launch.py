@@ -11,16 +11,17 @@ import psutil
 
 from core.settings import Settings
 from worker import stop_times
+from worker.engine.lane_limit import MAX_LANES
 
 # glibc gives large blocks back to the system and faults them in again at every step; keeping them nearly
-# doubles the speed on a CPU. Each lane (MAX_LANES in worker/engine/lanes.py) has an arena: in a common one
-# they wait for each other. oneDNN keeps code and buffers for every shape that it has multiplied, and a
-# micro-batch of another length is another shape: 40 MB each. Threads that wait for each other spin briefly,
-# then sleep: endless spinning is not faster here, and ten times slower where another process wants a core.
+# doubles the speed on a CPU. Each lane of the engine has an arena: in a common one they wait for each other.
+# oneDNN keeps code and buffers for every shape that it has multiplied, and a micro-batch of another length is
+# another shape: 40 MB each. Threads that wait for each other spin briefly, then sleep: endless spinning is
+# not faster here, and ten times slower where another process wants a core.
 TRAINER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_ARENA_MAX": str(MAX_LANES),
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "true",

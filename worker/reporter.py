@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
@@ -21,6 +21,7 @@ from core.errors import LeaseLost
 from core.ids import new_id
 from core.lifecycle import Lease, Progress
 from core.models import Metric
+from worker.periodic import Periodic
 
 FLUSH_SECONDS = 0.5
 RETRY_SECONDS = 0.2
@@ -51,8 +52,8 @@ class Reporter:
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"reporter-{lease.job_id}", daemon=True)
+        beat = min(FLUSH_SECONDS, lease.seconds / 4)
+        self._thread = Periodic(f"reporter-{lease.job_id}", beat, self._renew)
         self._thread.start()
 
     @property
@@ -112,19 +113,16 @@ class Reporter:
 
     def close(self) -> None:
         """Stop renewing. What is pending is dropped: `commit` has written what mattered."""
-        self._closing.set()
+        self._thread.stop()
         self._thread.join()
 
-    def _run(self) -> None:
-        while not self._closing.wait(min(FLUSH_SECONDS, self.lease.seconds / 4)):
-            try:
-                self._flush(_nothing, lock_job=False)
-            except LeaseLost:
-                self._lost = True
-                return
-            except SQLAlchemyError as error:
-                # Passing or not, the next beat tries again; a lease that nothing renews runs out by itself
-                log.warning("heartbeat_failed", job=self.lease.job_id, error=str(error))
+    def _renew(self) -> None:
+        """Whatever it raises, the next beat tries again; a lease that nothing renews runs out by itself."""
+        try:
+            self._flush(_nothing, lock_job=False)
+        except LeaseLost:
+            self._lost = True
+            self._thread.stop()
 
     def _flush(self, write: Callable[[Session], T], *, lock_job: bool) -> T:
         with self._flushing:

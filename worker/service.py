@@ -14,6 +14,7 @@ from core.settings import Settings
 from core.storage import ObjectStore
 from core.vault import Vault
 from worker.janitor import Janitor
+from worker.periodic import Periodic
 from worker.supervisor import Supervisor
 from worker.tasks import register_tasks
 from worker.tracking.service import Tracking
@@ -26,7 +27,7 @@ def run_worker(settings: Settings) -> None:
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     supervisor, janitor = Supervisor(settings, sessions), Janitor(sessions, store, settings.sweep_seconds)
-    parts: list[Supervisor | Janitor | WebhookSender | Tracking] = [supervisor, janitor]
+    parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:
         sender = WebhookSender(sessions, Vault.of(settings), Egress(settings.egress_allow))
         parts += [sender, Tracking(sessions)]

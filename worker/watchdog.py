@@ -5,7 +5,6 @@ Its reporters are threads of their own and would renew its leases for ever, so n
 
 import faulthandler
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from math import inf
 
 import structlog
 
+from worker.periodic import Periodic
 from worker.supervisor import HUNG
 
 POLL_SECONDS = 1.0
@@ -33,7 +33,7 @@ class Watchdog:
         return time.monotonic() > self._deadline
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+        Periodic("watchdog", POLL_SECONDS, self._look).start()
 
     @contextmanager
     def over(self, abandon: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
@@ -54,9 +54,8 @@ class Watchdog:
         finally:
             self._deadline = inf
 
-    def _run(self) -> None:
-        while not self.hangs:
-            time.sleep(POLL_SECONDS)
-        log.critical("trainer_hangs", seconds=self._seconds)
-        faulthandler.dump_traceback()
-        os._exit(HUNG)
+    def _look(self) -> None:
+        if self.hangs:
+            log.critical("trainer_hangs", seconds=self._seconds)
+            faulthandler.dump_traceback()
+            os._exit(HUNG)

@@ -1,6 +1,5 @@
 """Sends webhooks: a thread of the worker's supervising process, beside the training."""
 
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
@@ -11,6 +10,7 @@ from core import webhooks
 from core.egress import Egress
 from core.vault import Unreadable, Vault
 from core.webhooks import Message, Outcome
+from worker.periodic import Periodic
 
 LOOK_SECONDS = 1.0
 AT_ONCE = 32  # one for an endpoint: a slow one holds up nobody else
@@ -18,38 +18,29 @@ AT_ONCE = 32  # one for an endpoint: a slow one holds up nobody else
 log = structlog.get_logger()
 
 
-class WebhookSender:
+class WebhookSender(Periodic):
     """Takes what is due from the database and sends it. Several workers share the work."""
 
     def __init__(self, sessions: sessionmaker[Session], vault: Vault, egress: Egress) -> None:
+        super().__init__("webhooks", LOOK_SECONDS, self._send_what_is_due)
         self._sessions = sessions
         self._vault = vault
         self._egress = egress
         self._busy: dict[str, Future[None]] = {}
-        self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
-        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         """Finish what is being sent."""
-        self._stopping.set()
-        self._thread.join()
+        super().stop()
+        self.join()
         self._threads.shutdown()
 
-    def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
-            self._busy = {endpoint: sent for endpoint, sent in self._busy.items() if not sent.done()}
-            try:
-                with self._sessions.begin() as session:
-                    messages = webhooks.claim_due(session, AT_ONCE - len(self._busy), self._busy)
-            except SQLAlchemyError as error:
-                log.warning("webhooks_not_read", error=str(error))
-                continue
-            for message in messages:
-                self._busy[message.endpoint_id] = self._threads.submit(self._deliver, message)
+    def _send_what_is_due(self) -> None:
+        self._busy = {endpoint: sent for endpoint, sent in self._busy.items() if not sent.done()}
+        with self._sessions.begin() as session:
+            messages = webhooks.claim_due(session, AT_ONCE - len(self._busy), self._busy)
+        for message in messages:
+            self._busy[message.endpoint_id] = self._threads.submit(self._deliver, message)
 
     def _deliver(self, message: Message) -> None:
         outcome = self._send(message)

@@ -50,6 +50,11 @@ class WebhookDelivery(Base):
             "next_attempt_at",
             postgresql_where=text("next_attempt_at IS NOT NULL"),
         ),
+        Index(
+            "ix_webhook_deliveries_ended",
+            text("coalesce(last_attempt_at, created_at)"),
+            postgresql_where=text("next_attempt_at IS NULL"),
+        ),
         Index("ix_webhook_deliveries_endpoint_id_id", "endpoint_id", "id"),
     )
 

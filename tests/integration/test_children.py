@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_prin
     wait_for(lambda: child.log.read_text() == "more\n")
     child.stop()
     assert {path.name for path in home.logs.iterdir()} == {"worker.log", "worker.log.1", "postgres.log"}
+
+
+def test_the_sizes_of_logs_are_looked_at_again_and_again_but_not_at_every_turn(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "MAX_BYTES", 10)
+    log, aside = home.logs / "worker.log", home.logs / "worker.log.1"
+    logs = LogFiles(home.logs)
+    logs.tend()
+    log.write_text("a line that is too long")
+    logs.tend()
+    assert not aside.exists()
+
+    monkeypatch.setattr(log_files, "LOOK_SECONDS", 0.05)
+    logs = LogFiles(home.logs)
+
+    def is_aside(line: str) -> bool:
+        logs.tend()
+        return aside.exists() and aside.read_text() == line
+
+    for line in ("a first long line", "a second long line"):
+        log.write_text(line)
+        wait_for(partial(is_aside, line))
+        assert log.read_text() == ""
 
 
 def test_waits_longer_before_each_new_start(home: Home, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """What is left of ended jobs: the checkpoints of epochs, and nothing else."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -101,5 +102,5 @@ def test_the_janitor_cleans_until_it_is_stopped(api: Api, alice: Tenant, lease: 
     alice.openai.fine_tuning.jobs.cancel(lease.job_id)
     wait_for(lambda: steps(api, lease) == [2, 4])
     janitor.stop()
-    janitor._thread.join(10)
-    assert not janitor._thread.is_alive()
+    janitor.join(10)
+    assert not any(thread.name == "janitor" for thread in threading.enumerate())

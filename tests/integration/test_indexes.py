@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -15,10 +15,12 @@ from api.jobs.queries import Filter
 from core import lifecycle, queue
 from core.database import create_database, session_factory
 from core.quotas import stored_bytes
+from core.storage import ObjectStore
+from worker.cleanup import remove_old_deliveries
 
 JOBS = 100_000
 WAITING = 200
-LARGE = ("files", "jobs", "runs", "events")
+LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries")
 EVERYTHING = Filter({}, without_metadata=False)
 
 FILL = f"""
@@ -39,6 +41,13 @@ INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome)
     SELECT id, 1, 'a trainer', now(), now(), 'cancelled' FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
     SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
+INSERT INTO webhook_endpoints (id, project_id, name, url, event_types, sealed_secret, secret_hint)
+    VALUES ('whe_1', 'proj_1', '', 'https://example.com', '{{}}', '', '');
+INSERT INTO webhook_deliveries (
+        id, endpoint_id, event_type, payload, status, attempts, next_attempt_at, last_attempt_at
+    )
+    SELECT 'whd_' || id, 'whe_1', 'fine_tuning.job.cancelled', '{{}}', 'delivered', 1, NULL, now()
+    FROM jobs WHERE status = 'cancelled';
 ANALYZE
 """
 
@@ -80,6 +89,9 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "the feed of events": lambda session: session.execute(
         news_of([Place(f"ftjob-{number:08}", 0) for number in range(1, 301)])
     ).all(),
+    "the removal of old deliveries": lambda session: remove_old_deliveries(
+        session_factory(session.get_bind()), cast(ObjectStore, None)
+    ),
     "a claim": lambda session: lifecycle.claim(session, "a trainer", 60.0, project_jobs=3),
 }
 
@@ -91,7 +103,7 @@ def test_no_large_table_is_read_whole(engine: Engine, name: str) -> None:
             ASKED[name](session)
         assert statements
         for statement, parameters in statements:
-            if statement.startswith(("SELECT", "UPDATE")):
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
                 plan = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
                 assert not set(read_whole(plan.scalar_one()[0]["Plan"])) & set(LARGE), statement
 

@@ -276,7 +276,7 @@ def test_a_library_and_its_processes_are_given_no_credentials_of_the_worker(
     job_id = tenant.create_job(integrations=[WANDB])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
-    (process,) = processes(tracking)
+    (process,) = (process for process in processes(tracking) if job_id in process.cmdline())
     given = [child.environ() for child in process.children(recursive=True)]
     assert given
     for environment in given:

@@ -11,9 +11,8 @@ from typing import TypeVar
 import torch
 
 from worker.engine.division import EVEN, Costs, divided
+from worker.engine.lane_limit import MAX_LANES
 from worker.engine.micro_batch import MicroBatch
-
-MAX_LANES = 2  # each holds the activations of a micro-batch, and every adapter's gradient
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

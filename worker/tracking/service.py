@@ -3,15 +3,14 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.ids import new_id
+from worker.periodic import Periodic
 from worker.tracking import hold as holds
 from worker.tracking.hold import Hold
 
@@ -40,23 +39,19 @@ LIBRARY_ENVIRONMENT = {
 log = structlog.get_logger()
 
 
-class Tracking:
+class Tracking(Periodic):
     """A thread of the worker's supervising process."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
+        super().__init__("tracking", LOOK_SECONDS, self._look)
         self._sessions = sessions
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._leaving: dict[str, float] = {}  # those that hold nothing, and until when they may live
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         """Let the processes finish what they send, then kill them."""
-        self._stopping.set()
-        self._thread.join()
+        super().stop()
+        self.join()
         for process in self._processes.values():
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
@@ -65,15 +60,6 @@ class Tracking:
                 process.wait(max(0, deadline - time.monotonic()))
             process.kill()
             process.wait()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
-            try:
-                self._look()
-            except SQLAlchemyError as error:
-                log.warning("tracking_look_failed", error=str(error))
-            except OSError as error:  # no process can be started
-                log.error("tracker_not_started", error=str(error))
 
     def _look(self) -> None:
         self._processes = {
