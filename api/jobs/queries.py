@@ -2,7 +2,17 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal_column, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
@@ -44,14 +54,12 @@ def find(session: Session, project_id: str, job_id: str) -> Job | None:
 
 
 def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
-    query = _of_project(select(Job, Run, Adapter.id, VERSION), project_id)
-    found = session.execute(query.where(Job.id == job_id)).one_or_none()
+    found = session.execute(ROW, {"project_id": project_id, "job_id": job_id}).one_or_none()
     return JobRow(*found) if found else None
 
 
 def find_version(session: Session, project_id: str, job_id: str) -> JobVersion | None:
-    query = _of_project(select(Job.id, Job.status, VERSION), project_id)
-    found = session.execute(query.where(Job.id == job_id)).one_or_none()
+    found = session.execute(ROW_VERSION, {"project_id": project_id, "job_id": job_id}).one_or_none()
     return JobVersion(*found) if found else None
 
 
@@ -109,7 +117,9 @@ def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[l
     return [metric for (metric,) in rows], has_more
 
 
-def _of_project(columns: Select[*tuple[Any, ...]], project_id: str) -> Select[*tuple[Any, ...]]:
+def _of_project(
+    columns: Select[*tuple[Any, ...]], project_id: str | BindParameter[str]
+) -> Select[*tuple[Any, ...]]:
     return (
         columns.select_from(Job)
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
@@ -124,3 +134,9 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
     if wanted.without_metadata:
         query = query.where(Job.client_metadata.is_(None))
     return query
+
+
+# Polls ask for these: made once, they are not made, and looked up among the compiled ones, each time.
+_ONE = bindparam("project_id", type_=Text), bindparam("job_id", type_=Text)
+ROW = _of_project(select(Job, Run, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
+ROW_VERSION = _of_project(select(Job.id, Job.status, VERSION), _ONE[0]).where(Job.id == _ONE[1])
