@@ -21,6 +21,7 @@ from api.jobs.endpoints import router as jobs
 from api.jobs.event_feed import EventFeed
 from api.jobs.places import QueuePlaces
 from api.jobs.views import Presenter
+from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.rates import RequestRates
@@ -91,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings)
     app.state.egress = Egress(settings.egress_allow)
-    of_jobs = (files, uploads, jobs, checkpoints, graders, models, adapters)
+    of_jobs = (files, uploads, jobs, checkpoints, graders, methods, models, adapters)
     for router in (*of_jobs, organization, secrets, webhooks, system):
         app.include_router(router)
     return app

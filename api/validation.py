@@ -153,6 +153,8 @@ def words(schema: Schema, components: Schema) -> str:
             return "a string" + _count(schema, "Length", "character") + _pattern(schema)
         case "array":
             return f"a list{_count(schema, 'Items', 'item')}"
+        case "object" if schema.get("maxProperties") == 0:
+            return "an empty object"
         case "object" if "additionalProperties" in schema and "properties" not in schema:
             return "an object" + _count(schema, "Properties", "pair") + _members(schema, components)
         case "object":

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from cli import adapters, doctor, files, jobs, keys, output, parts, projects, secrets, up, webhooks
+from cli import adapters, doctor, files, jobs, keys, methods, output, parts, projects, secrets, up, webhooks
 from cli.demo import command as demo
 from cli.errors import CommandError
 from core.errors import ConfigurationError, TuneryError
@@ -68,6 +68,7 @@ app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
 app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
+app.command(rich_help_panel=CLIENT)(methods.methods)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CLIENT)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from core.jobspec import Options
+from core.options import Options
 
 LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"}
 """What each needs, as it is imported; the extra of the same name as the integration installs it."""

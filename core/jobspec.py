@@ -1,24 +1,24 @@
 """The contract between the API and the worker: what a job trains, and how.
 
 The request's models hold `"auto"`; `JobSpec` holds what it became. Field names are OpenAI's for
-hyperparameters, PEFT's for the adapter and transformers' for the training options.
+hyperparameters, PEFT's for the adapter (`core/methods`) and transformers' for the training options.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, ValidationError
+
+from core.errors import TuneryError
+from core.methods.low_rank import LoraAdapter
+from core.methods.offered import OPTIONS
+from core.methods.registry import METHODS, Adapter
+from core.options import Options
 
 Auto = Literal["auto"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
-LORA_LEARNING_RATE = 2e-4
 MAX_DEVICES = 64
-
-
-class Options(BaseModel):
-    """Refuses what it does not know and converts nothing: a misspelt option must not train silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RequestedHyperparameters(Options):
@@ -37,39 +37,29 @@ class Hyperparameters(Options):
     learning_rate_multiplier: float
 
 
-class LoraAdapter(Options):
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): y = x Wᵀ + s (x Aᵀ) Bᵀ.
-
-    s is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora` (Kalajdzievski 2023, arXiv:2312.03732).
-    """
-
-    type: Literal["lora"] = "lora"
-    r: Annotated[int, Field(ge=1, le=256)] = 16
-    lora_alpha: Annotated[int, Field(ge=1, le=4096)] = 32
-    lora_dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
-    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
-    use_rslora: bool = False
-    init_lora_weights: Literal[True, "gaussian"] = True
+class BeyondThisRelease(TuneryError):
+    """A job's specification that this release cannot read, or does not train: of a newer one, say."""
 
 
 class TrainingOptions(Options):
     """Options of the optimizer and the loop.
 
-    `learning_rate` is the peak before `learning_rate_multiplier`. `warmup_ratio` is the share of all steps in
-    which the rate rises linearly, whatever the schedule: from 0, as in transformers, so that the first step
-    of a warmup changes nothing. `max_length` counts tokens of a row, longer rows are cut (default: the base
-    model's limit). `eval_steps` counts optimizer steps (default: four times an epoch, at most every 10).
-    `loraplus_lr_ratio` is how many times faster B learns than A (default: as fast).
-    `devices` train each step together. `fsdp` spreads the base model's layers over them, for one that a
-    device alone cannot hold; else each holds the whole.
+    `learning_rate` is the peak before `learning_rate_multiplier` (default: the method's usual one).
+    `loraplus_lr_ratio` is by how much LoRA's B learn faster than its A (LoRA+: Hayou et al. 2024,
+    arXiv:2402.12354). `warmup_ratio` is the share of all steps in which the rate rises linearly, whatever the
+    schedule: from 0, as in transformers, so that the first step of a warmup changes nothing. `max_length`
+    counts tokens of a row, longer rows are cut (default: the base model's limit). `eval_steps` counts
+    optimizer steps (default: four times an epoch, at most every 10). `devices` train each step together.
+    `fsdp` spreads the base model's layers over them, for one that a device alone cannot hold; else each holds
+    the whole.
     """
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = LORA_LEARNING_RATE
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: Unit = 0.03
     weight_decay: Unit = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
@@ -82,17 +72,44 @@ class JobSpec(Options):
     base_model: str
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     hyperparameters: Hyperparameters
-    adapter: LoraAdapter = LoraAdapter()
+    adapter: Adapter = LoraAdapter()
     training: TrainingOptions = TrainingOptions()
 
     @property
     def peak_learning_rate(self) -> float:
-        return self.training.learning_rate * self.hyperparameters.learning_rate_multiplier
+        rate = self.training.learning_rate or usual_learning_rate(self.adapter.type)
+        return rate * self.hyperparameters.learning_rate_multiplier
+
+    @property
+    def lora(self) -> LoraAdapter:
+        """The adapter of a job that trains LoRA. Raises BeyondThisRelease for another method."""
+        if not isinstance(self.adapter, LoraAdapter):
+            raise BeyondThisRelease(f"The method {self.adapter.type} is not trained by this release")
+        return self.adapter
 
     @property
     def sharded(self) -> bool:
         """Whether the base model is spread over the devices."""
         return self.training.fsdp is not None
+
+
+def usual_learning_rate(method: str) -> float:
+    """The peak where a job names none."""
+    return METHODS[method].learning_rate
+
+
+def read_spec(stored: Mapping[str, Any]) -> JobSpec:
+    """A job's specification, to train it. Raises BeyondThisRelease, with the fields that are the reason."""
+    try:
+        spec = JobSpec.model_validate(stored)
+        offered = OPTIONS.get(spec.adapter.type)
+        if offered is None:
+            raise BeyondThisRelease(f"adapter.type: {spec.adapter.type} is not trained by this release")
+        offered.model_validate(spec.adapter.model_dump())
+    except ValidationError as error:
+        reasons = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise BeyondThisRelease("; ".join(reasons)) from error
+    return spec
 
 
 def resolve_hyperparameters(requested: RequestedHyperparameters, rows: int) -> Hyperparameters:

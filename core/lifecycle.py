@@ -15,7 +15,7 @@ added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds ev
 webhooks are written, to be sent later (`core/webhooks.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -90,14 +90,16 @@ def claim(
     project_jobs: int | None = None,
     devices: int = 1,
     accepts: Callable[[Job], bool] = lambda _job: True,
+    passed_over: Collection[str] = (),
 ) -> Lease | None:
     """Take the next job of a device class. None where nothing waits, or where `accepts` refuses that job.
 
     `core.queue.claimable` has the order and the cap of `project_jobs`. A job that is refused holds up what is
-    behind it, so that small or like jobs cannot overtake it for ever.
+    behind it, so that small or like jobs cannot overtake it for ever. The jobs in `passed_over`, by their
+    ids, hold up nothing: another worker may be able to train them.
     """
     queue.wait_for_other_claims(session)
-    job = queue.next_job(session, project_jobs, devices)
+    job = queue.next_job(session, project_jobs, devices, passed_over)
     if job is None or not accepts(job):
         return None
     lease = Lease(job.id, job.fence + 1, lease_seconds, trial_step(session, job))

@@ -1,6 +1,8 @@
 """Which waiting job is next: fair between projects, oldest first, within each project's cap."""
 
-from sqlalchemy import Integer, Select, Subquery, func, literal, or_, select
+from collections.abc import Collection
+
+from sqlalchemy import ARRAY, Integer, Select, Subquery, Text, all_, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from core.models import Job, Project
@@ -54,9 +56,14 @@ def wait_for_other_claims(session: Session) -> None:
     session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
 
 
-def next_job(session: Session, project_jobs: int | None, devices: int) -> Job | None:
-    """The job to claim, locked; after `wait_for_other_claims`. One that is being changed is passed over."""
+def next_job(
+    session: Session, project_jobs: int | None, devices: int, passed_over: Collection[str] = ()
+) -> Job | None:
+    """The job to claim, locked; after `wait_for_other_claims`. One that is being changed is passed over, and
+    so are those whose ids are given."""
     query = claimable(project_jobs, devices).limit(1)
+    if passed_over:
+        query = query.where(Job.id != all_(literal(list(passed_over), ARRAY(Text))))
     return session.scalars(query.with_for_update(of=Job, skip_locked=True, key_share=True)).first()
 
 

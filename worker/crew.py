@@ -148,7 +148,7 @@ class Crew:
 
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
         with self._ranks.together():
-            adapter = TrainableAdapter(self._slot.base, name, spec.adapter, spec.seed)
+            adapter = TrainableAdapter(self._slot.base, name, spec.lora, spec.seed)
             self._members[name] = Member(adapter, spec, rows)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:

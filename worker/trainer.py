@@ -21,13 +21,12 @@ from queue import SimpleQueue
 
 import structlog
 import torch
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
 from core.database import create_database, session_factory
-from core.jobspec import JobSpec
+from core.jobspec import BeyondThisRelease, JobSpec, read_spec
 from core.logs import configure_logs
 from core.models import Job
 from core.settings import Settings
@@ -57,7 +56,8 @@ class Trainer:
     the others. Another one waits, and so does all behind it: the cohort drains until that job can be taken.
     So no job is overtaken for ever, neither on another base model nor with a larger adapter. A job that may
     have ended its last trainer is taken like any other, but the cohort holds still until it has made a
-    checkpoint, and nobody joins.
+    checkpoint, and nobody joins. A job that this release cannot train stays in the queue as it is, for a
+    worker that can, and others go before it.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Trainer:
         self._surroundings = Surroundings(probed, settings.sweep_seconds)
         self._cohort = Cohort(crew, self._surroundings, job_left=self._bell.set)
         self._looked_at = 0.0
+        self._passed_over: set[str] = set()  # jobs that this release cannot train: their specs never change
         # One job's rows at a time: rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
@@ -124,6 +125,8 @@ class Trainer:
                 self._say_that_it_waits()
                 return
             if not self._claim():
+                if self._passed_over:
+                    self._say_that_it_waits()  # to its supervisor, those jobs look like some that it leaves
                 return
 
     def _has_room(self) -> bool:
@@ -131,6 +134,7 @@ class Trainer:
 
     def _claim(self) -> bool:
         """Take the next job. False where none waits that may join, or the database is away."""
+        known = len(self._passed_over)
         claimed_at = time.monotonic()
         try:
             with self._sessions.begin() as session:
@@ -141,9 +145,10 @@ class Trainer:
                     project_jobs=self._settings.project_jobs,
                     devices=self._settings.devices,
                     accepts=lambda row: self._may_join(row, is_suspect(session, row)),
+                    passed_over=self._passed_over,
                 )
                 if lease is None:
-                    return False
+                    return len(self._passed_over) > known  # then the one behind it may be ours
                 row = session.get_one(Job, lease.job_id)
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
@@ -154,17 +159,25 @@ class Trainer:
 
     def _may_join(self, row: Job, suspect: bool) -> bool:
         """Whether a job can train beside the present ones. Without any, it is taken whatever its size."""
+        spec = self._readable(row)
+        if spec is None:
+            return False
         if not self._cohort.jobs:
             return True
         if suspect and not self._cohort.admits_a_suspect:
             return False
-        try:
-            spec = JobSpec.model_validate(row.spec)
-        except ValidationError:  # of another version's, say: claimed, it fails by itself
-            return True
         if not self._slot.holds(spec):
             return False
         return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
+
+    def _readable(self, row: Job) -> JobSpec | None:
+        """The job's specification. None where this release cannot train it: it is not looked at again."""
+        try:
+            return read_spec(row.spec)
+        except BeyondThisRelease as error:
+            log.warning("job_is_beyond_this_release", job=row.id, reason=str(error))
+            self._passed_over.add(row.id)
+            return None
 
     def _start_reading(self, job: TrainingJob) -> None:
         """With the base model loaded, which takes a while where it is not the resident one."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from core.jobspec import Options
+from core.options import Options
 
 MIN_LIFETIME = 3600
 MAX_LIFETIME = 30 * 24 * 3600

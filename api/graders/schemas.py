@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.jobspec import Options
+from core.options import Options
 
 MAX_TEXT = 65_536  # characters: comparing two texts may cost the product of their lengths
 MAX_FORMULA = 2_000

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.integrations import Integration
-from core.jobspec import LoraAdapter, Options, RequestedHyperparameters, TrainingOptions
+from core.jobspec import RequestedHyperparameters, TrainingOptions
+from core.methods.offered import OfferedAdapter
+from core.options import Options
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -47,5 +49,10 @@ class CreateJob(BaseModel):
         list[Integration] | None,
         Field(description="Experiment trackers to report to, each at most once", max_length=8),
     ] = None
-    adapter: Annotated[LoraAdapter | None, Field(description="In PEFT's names")] = None
+    adapter: Annotated[
+        OfferedAdapter | None,
+        Field(
+            description="A method of `GET /v1/methods` with its options, in PEFT's names; LoRA without `type`"
+        ),
+    ] = None
     training: Annotated[TrainingOptions | None, Field(description="In transformers' names")] = None

@@ -24,7 +24,9 @@ from core.jobspec import (
     RequestedHyperparameters,
     TrainingOptions,
     resolve_hyperparameters,
+    usual_learning_rate,
 )
+from core.methods.method import MethodOptions
 from core.models import Checkpoint, Event, File, Job, Metric
 from core.settings import Settings
 from core.statuses import ENDED
@@ -242,13 +244,24 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
 
 
 def _spec(base_model: BaseModelEntry, request: CreateJob, rows: int) -> JobSpec:
+    adapter = request.adapter or LoraAdapter()
+    _refuse_contradictions(adapter)
     return JobSpec(
         base_model=base_model.id,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         hyperparameters=resolve_hyperparameters(_hyperparameters(request), rows),
-        adapter=request.adapter or LoraAdapter(),
-        training=_training(base_model, request.training or TrainingOptions()),
+        adapter=adapter,
+        training=_training(base_model, adapter, request.training or TrainingOptions()),
     )
+
+
+def _refuse_contradictions(adapter: MethodOptions) -> None:
+    for name, reason in adapter.contradictions():
+        raise InvalidRequest(
+            f"'adapter.{name}' does not go with the other options: {reason}.",
+            code="invalid_value",
+            param=f"adapter.{name}",
+        )
 
 
 def _hyperparameters(request: CreateJob) -> RequestedHyperparameters:
@@ -264,8 +277,11 @@ def _hyperparameters(request: CreateJob) -> RequestedHyperparameters:
     return newer or older or RequestedHyperparameters()
 
 
-def _training(base_model: BaseModelEntry, training: TrainingOptions) -> TrainingOptions:
-    """With `max_length` filled in: the job shows what holds, whatever the catalog says later."""
+def _training(
+    base_model: BaseModelEntry, adapter: MethodOptions, training: TrainingOptions
+) -> TrainingOptions:
+    """With `max_length` and `learning_rate` filled in: the job shows what holds, whatever catalog and release
+    say later."""
     max_length = training.max_length or base_model.max_length
     if max_length > base_model.max_length:
         raise InvalidRequest(
@@ -276,7 +292,14 @@ def _training(base_model: BaseModelEntry, training: TrainingOptions) -> Training
         )
     if training.fsdp is not None:
         _refuse_impossible_sharding(base_model, training.devices)
-    return training.model_copy(update={"max_length": max_length})
+    if training.loraplus_lr_ratio is not None and adapter.type != "lora":
+        raise InvalidRequest(
+            f"'training.loraplus_lr_ratio' belongs to the method 'lora', and this is '{adapter.type}'.",
+            code="invalid_value",
+            param="training.loraplus_lr_ratio",
+        )
+    learning_rate = training.learning_rate or usual_learning_rate(adapter.type)
+    return training.model_copy(update={"max_length": max_length, "learning_rate": learning_rate})
 
 
 def _refuse_impossible_sharding(base_model: BaseModelEntry, devices: int) -> None:

@@ -12,7 +12,6 @@ from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow, JobVersion
 from api.schemas import Identified, unix_seconds
 from core.integrations import Integration
-from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from core.models import Checkpoint, Event, Metric, Run
 
 INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
@@ -22,6 +21,36 @@ class JobError(BaseModel):
     code: str
     message: str
     param: str | None
+
+
+class Stored(BaseModel):
+    """A part of a job's specification as it was resolved when the job was created.
+
+    It is shown as it stands: the bounds of its day may have been others, and a newer release may have added
+    to it.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Hyperparameters(Stored):
+    """Resolved: none is `"auto"`."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate_multiplier: float
+
+
+class Adapter(Stored):
+    """The method of adaptation, with all of its options: see `GET /v1/methods`."""
+
+    type: str
+
+
+class Training(Stored):
+    """The `TrainingOptions` of the job's creation, and what holds by default."""
+
+    devices: int = 1
 
 
 class SupervisedMethod(BaseModel):
@@ -68,14 +97,15 @@ class JobObject(Identified):
     method: Method
     metadata: dict[str, str] | None
     integrations: list[Integration]
-    adapter: LoraAdapter
-    training: TrainingOptions
+    adapter: Adapter
+    training: Training
     adapter_id: str | None
     progress: Progress
 
     @classmethod
     def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
-        job, spec = row.job, JobSpec.model_validate(row.job.spec)
+        job, spec = row.job, row.job.spec
+        hyperparameters = Hyperparameters(**spec["hyperparameters"])
         return cls(
             id=job.id,
             created_at=unix_seconds(job.created_at),
@@ -90,13 +120,13 @@ class JobObject(Identified):
             validation_file=job.validation_file_id,
             result_files=[file for file in (job.result_file_id, job.tensorboard_file_id) if file],
             trained_tokens=_trained_tokens(row),
-            seed=spec.seed,
-            hyperparameters=spec.hyperparameters,
-            method=Method(supervised=SupervisedMethod(hyperparameters=spec.hyperparameters)),
+            seed=spec["seed"],
+            hyperparameters=hyperparameters,
+            method=Method(supervised=SupervisedMethod(hyperparameters=hyperparameters)),
             metadata=job.client_metadata,
             integrations=INTEGRATIONS.validate_python(job.integrations),
-            adapter=spec.adapter,
-            training=spec.training,
+            adapter=Adapter(**spec["adapter"]),
+            training=Training(**spec["training"]),
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
         )

@@ -95,6 +95,37 @@ def test_auto_becomes_numbers_that_fit_the_file(alice: Tenant, training_file: st
     assert job["seed"] != alice.create_job(training_file=training_file)["seed"]
 
 
+def test_the_learning_rate_is_the_method_s_usual_one_unless_it_is_named(
+    alice: Tenant, training_file: str
+) -> None:
+    usual = alice.http.get("/v1/methods/lora").json()["learning_rate"]
+    job = alice.create_job(training_file=training_file, adapter={"type": "lora"})
+    assert job["training"]["learning_rate"] == usual == 2e-4
+    named = alice.create_job(training_file=training_file, training={"learning_rate": 0.5})
+    assert named["training"]["learning_rate"] == 0.5
+
+
+def test_a_job_is_shown_whatever_bounds_its_specification_had(
+    api: Api, alice: Tenant, training_file: str
+) -> None:
+    """As another release may have stored it: the page that it stands on must not break."""
+    job_id = alice.create_job(training_file=training_file)["id"]
+    stored = {
+        "adapter": {"type": "of-a-newer-release", "r": 9999, "new": [1]},
+        "hyperparameters": {"n_epochs": 999, "batch_size": 4, "learning_rate_multiplier": 1.0, "beta": 9},
+        "training": {"learning_rate": 50.0, "devices": 1, "new": {"a": None}},
+    }
+    with api.sessions.begin() as session:
+        job = session.get_one(Job, job_id)
+        job.spec = {**job.spec, **stored, "new": True}
+    shown = alice.job(job_id)
+    assert {name: shown[name] for name in stored} == stored
+    strictly(FineTuningJob, shown)
+    assert job_id in [job["id"] for job in alice.http.get(JOBS).json()["data"]]
+    for action in ("pause", "resume", "cancel"):
+        assert alice.http.post(f"{JOBS}/{job_id}/{action}").json()["adapter"] == stored["adapter"]
+
+
 def test_hyperparameters_are_taken_from_either_place_but_not_two_minds(
     alice: Tenant, training_file: str
 ) -> None:
@@ -116,6 +147,8 @@ def test_hyperparameters_are_taken_from_either_place_but_not_two_minds(
         {"metadata": {"k" * 64: "v" * 512} | {f"key{number}": "" for number in range(15)}},
         {"suffix": "x" * 64, "seed": 2**31 - 1, "training": {"max_length": MAX_LENGTH}},
         {"adapter": {"target_modules": ["q_proj"], "init_lora_weights": "gaussian"}},
+        {"adapter": {"use_dora": False, "lora_dropout": 0.0, "rank_pattern": {}, "exclude_modules": None}},
+        {"training": {"learning_rate": None, "loraplus_lr_ratio": None}},
     ],
 )
 def test_what_is_allowed_is_accepted(alice: Tenant, training_file: str, body: dict[str, Any]) -> None:
@@ -277,14 +310,20 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ({"adapter": {"r": 0}}, "adapter.r", "an integer from 1 to 256"),
         ({"adapter": {"r": 257}}, "adapter.r", "257. It must be an integer from 1 to 256"),
         ({"adapter": {"r": None}}, "adapter.r", "null"),
-        ({"adapter": {"rank": 8}}, "adapter.rank", "'adapter' takes type, r, lora_alpha"),
+        ({"adapter": {"rank": 8}}, "adapter.rank", "'adapter' takes type, target_modules"),
         ({"adapter": {"lora_dropout": 0.1}}, "adapter.lora_dropout", "equal to 0"),
+        ({"adapter": {"type": "lora", "use_dora": True}}, "adapter.use_dora", "On offer: false"),
+        ({"adapter": {"init_lora_weights": "pissa"}}, "adapter.init_lora_weights", 'true and "gaussian"'),
+        ({"adapter": {"rank_pattern": {"q_proj": 4}}}, "adapter.rank_pattern", "an empty object"),
+        ({"adapter": {"exclude_modules": ["q_proj"]}}, "adapter.exclude_modules", "must be null"),
+        ({"adapter": []}, "adapter", "an object"),
         ({"adapter": {"target_modules": []}}, "adapter.target_modules", "a list of at least 1 item"),
         ({"adapter": {"type": "prefix_tuning"}}, "adapter.type", '"prefix_tuning". On offer: "lora"'),
         ({"adapter": {"type": "ia3", "feedforward_modules": []}}, "adapter.type", 'On offer: "lora"'),
         ({"training": {"learning_rate": 0}}, "training.learning_rate", "greater than 0 and of at most 1"),
         ({"training": {"warmup_ratio": 1.1}}, "training.warmup_ratio", "from 0 to 1"),
         ({"training": {"lr_scheduler_type": "zigzag"}}, "training.lr_scheduler_type", '"cosine", "linear"'),
+        ({"training": {"loraplus_lr_ratio": 0.5}}, "training.loraplus_lr_ratio", "of at least 1"),
         ({"training": {"epochs": 1}}, "training.epochs", "Unknown parameter"),
         ({"training": {"max_length": 7}}, "training.max_length", "of at least 8"),
         ({"training": {"max_length": MAX_LENGTH + 1}}, "training.max_length", f"{MAX_LENGTH} tokens at most"),

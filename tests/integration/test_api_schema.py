@@ -111,6 +111,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.file_id": file_id,
             "path.fine_tuned_model_checkpoint": shared,
             "path.fine_tuning_job_id": job["id"],
+            "path.method_type": "lora",
             "path.model": model,
             "path.name": "adapter_config.json",
             "path.permission_id": permissions.create(shared, project_ids=[other.project_id]).data[0].id,

@@ -53,6 +53,7 @@ def test_starting_imports_nothing_heavy(shell: Shell) -> None:
         ["jobs", "logs", "-f", "ftjob-1"],
         ["files", "list"],
         ["adapters", "list"],
+        ["methods"],
     ],
 )
 def test_an_unreachable_server_is_exit_code_3(shell: Shell, closed_port: int, arguments: list[str]) -> None:
@@ -226,6 +227,11 @@ def test_wait_is_0_for_a_succeeded_job_whose_adapter_downloads(
     assert {path.name for path in target.iterdir()} == {path.name for path in adapter_folder.iterdir()}
     for file in adapter["files"]:
         assert sha256((target / file["name"]).read_bytes()).hexdigest() == file["sha256"]
+
+
+def test_methods_are_listed_with_their_options_in_json(tunery: Shell) -> None:
+    assert "LoRA" in tunery.run("methods").stdout
+    assert tunery.json("methods")[0]["schema"]["title"] == "LoraAdapter"
 
 
 def test_a_download_that_was_altered_is_refused_and_leaves_nothing(

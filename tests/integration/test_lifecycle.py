@@ -132,6 +132,15 @@ def test_the_oldest_job_is_claimed_first(sessions: sessionmaker[Session]) -> Non
     assert [claim(sessions).job_id, claim(sessions).job_id] == [first, second]
 
 
+def test_a_job_that_is_passed_over_waits_and_holds_up_nothing(sessions: sessionmaker[Session]) -> None:
+    first, second = submit(sessions), submit(sessions)
+    assert claim(sessions, passed_over={first}).job_id == second
+    assert try_to_claim(sessions, passed_over={first}) is None
+    job = job_of(sessions, first)
+    assert (job.status, job.fence) == ("queued", 0)
+    assert claim(sessions).job_id == first
+
+
 def test_the_project_that_runs_least_comes_first(sessions: sessionmaker[Session]) -> None:
     busy, idle = new_project(sessions), new_project(sessions)
     jobs = [submit(sessions, project_id=project) for project in (busy, busy, busy, idle, idle)]

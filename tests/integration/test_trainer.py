@@ -6,11 +6,11 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -34,16 +34,18 @@ from worker.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
 from worker.watchdog import Watchdog
 
 
-def new_trainer(settings: Settings) -> Trainer:
+def new_trainer(settings: Settings, say_that_it_waits: Callable[[], object] = lambda: None) -> Trainer:
     slot = ModelSlot(settings, torch.device("cpu"))
     crew = Crew(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
-    return Trainer(settings, "a trainer", slot, crew)
+    return Trainer(settings, "a trainer", slot, crew, say_that_it_waits)
 
 
 @contextmanager
-def running(api: Api, **servers: str) -> Iterator[None]:
+def running(
+    api: Api, say_that_it_waits: Callable[[], object] = lambda: None, **servers: str
+) -> Iterator[None]:
     """A trainer with the API's settings, but for `servers`."""
-    trainer = new_trainer(api.settings.with_servers(**servers))
+    trainer = new_trainer(api.settings.with_servers(**servers), say_that_it_waits)
     thread = threading.Thread(target=trainer.run, daemon=True)
     thread.start()
     try:
@@ -162,3 +164,37 @@ def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
         with api.sessions() as session:
             query = select(Checkpoint.step).where(Checkpoint.job_id == job_id)
             assert sorted(session.scalars(query)) == [3, 12]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adapter": {"type": "of-a-newer-release"}},
+        {"adapter": {"type": "lora", "use_dora": True, "of_a_newer_release": 1}},
+        {"of_a_newer_release": True},
+    ],
+    ids=["method", "option", "field"],
+)
+def test_a_job_of_a_newer_release_waits_untouched_and_holds_up_nobody(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    write_model(tmp_path / "model")
+    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    said: list[str] = []
+    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+        tenant = api.tenant()
+        newer, behind = (
+            tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1, "batch_size": 4})["id"]
+            for _ in range(2)
+        )
+        with api.sessions.begin() as session:
+            job = session.get_one(Job, newer)
+            job.spec = stored = {**job.spec, **change}
+        with capture_logs() as logs, running(api, lambda: said.append("waiting")):
+            wait_for(lambda: job_of(api, behind).status == "succeeded", 120)
+            wait_for(lambda: said, 30)
+        job = job_of(api, newer)
+        assert (job.status, job.fence, job.spec) == ("queued", 0, stored)
+        told = [entry for entry in logs if entry["event"] == "job_is_beyond_this_release"]
+        assert [entry["job"] for entry in told] == [newer], "told once, however often the queue is looked at"
+        tenant.openai.fine_tuning.jobs.cancel(newer)

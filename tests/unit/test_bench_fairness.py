@@ -22,7 +22,7 @@ from measuring import (
 )
 from workloads import JOB_RANKS, VALIDATION_ROWS, build, build_jobs
 
-from core.jobspec import TrainingOptions
+from core.jobspec import TrainingOptions, usual_learning_rate
 
 
 @pytest.mark.parametrize("steps", [1, 6, 20, 100])
@@ -44,7 +44,7 @@ def test_a_run_with_another_warm_up_is_refused() -> None:
 
 def test_peers_are_given_the_settings_that_our_jobs_have_by_default() -> None:
     ours = TrainingOptions()
-    assert (ours.learning_rate, ours.warmup_ratio) == (LEARNING_RATE, WARMUP_RATIO)
+    assert (usual_learning_rate("lora"), ours.warmup_ratio) == (LEARNING_RATE, WARMUP_RATIO)
     assert (ours.max_grad_norm, ours.weight_decay, ours.lr_scheduler_type) == (MAX_GRAD_NORM, 0.0, "cosine")
 
 

@@ -15,6 +15,7 @@ import cli.errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
+from core.methods.offered import OFFERED
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -69,6 +70,14 @@ def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
     page = (ROOT / "docs/datasets.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page.partition("\n## Findings\n")[2], re.MULTILINE)
     assert sorted(listed) == sorted(finding_codes())
+
+
+def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
+    page = (ROOT / "docs/methods.md").read_text().partition("\n## On offer\n")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    assert listed.keys() == OFFERED.keys()
+    for method, options in OFFERED.items():
+        assert set(options) <= set(re.findall(r"`(\w+)`", listed[method])), method
 
 
 @pytest.mark.parametrize("where", ["core/catalog.py", "docs/how-to/add-a-base-model.md"])

@@ -135,16 +135,8 @@ class TrainableAdapter:
 
 
 def lora_config(spec: LoraAdapter, target_modules: Targets) -> LoraConfig:
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=spec.r,
-        lora_alpha=spec.lora_alpha,
-        lora_dropout=spec.lora_dropout,
-        target_modules=target_modules,
-        use_rslora=spec.use_rslora,
-        init_lora_weights=spec.init_lora_weights,
-        bias="none",
-    )
+    options = spec.model_dump(exclude={"type", "target_modules"})
+    return LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, bias="none", **options)
 
 
 def _make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from peft.utils.other import get_pattern_key
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -39,7 +40,12 @@ def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype, lanes:
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
-    adapted = [shape for name, shape in shapes.items() if is_target(name, adapter.target_modules)]
-    parameters = sum(adapter.r * (inputs + outputs) for inputs, outputs in adapted)
+    adapted = [name for name in shapes if is_target(name, adapter.target_modules)]
+    parameters = sum(_rank(name, adapter) * sum(shapes[name]) for name in adapted)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
     return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
+
+
+def _rank(name: str, adapter: LoraAdapter) -> int:
+    ranks = adapter.rank_pattern
+    return ranks.get(get_pattern_key(list(ranks), name), adapter.r)

@@ -1,13 +1,17 @@
 """A job's place in its schedule and in its data, apart from the model."""
 
+import copy
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
+from peft.optimizers import create_loraplus_optimizer
 
 from core.jobspec import Hyperparameters, JobSpec, TrainingOptions
-from tests.unit.engine.test_training import make_rows
+from tests.unit.engine.test_training import make_member as make_engine_member
+from tests.unit.engine.test_training import make_rows, make_spec
+from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member
 from worker.engine.parameters import FlatParameters, Place
 
@@ -54,3 +58,31 @@ def test_a_restored_member_steps_on(device: str) -> None:
         member.adapter.parameters.gradient.fill_(0.1)
         member.take_step(member.next_rows, 1.0, 1.0)
     assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
+
+
+def test_a_lora_plus_job_learns_as_with_pefts_optimizer(base: ResidentBase) -> None:
+    """PEFT's `create_loraplus_optimizer` on a copy of PEFT's modules, with the same gradients."""
+    spec = make_spec(training=TrainingOptions(learning_rate=1e-2, weight_decay=0.1, loraplus_lr_ratio=16.0))
+    member = make_engine_member(base, "job", spec, make_rows(12, 0))
+    parameters = member.adapter.parameters
+    model = copy.deepcopy(member.adapter.plain_model)
+    expected = {
+        name: getattr(model.get_base_model().get_submodule(name[:-7]), name[-6:])["default"].weight
+        for name in parameters.places
+    }
+    decay = {"weight_decay": 0.1, "loraplus_weight_decay": 0.1}
+    optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=1.0, loraplus_lr_ratio=16.0, **decay)
+    ratios = [group["lr"] for group in optimizer.param_groups]
+    for seed in range(3):
+        gradient = 1e-3 * torch.randn(
+            len(parameters.master), generator=torch.Generator().manual_seed(seed)
+        )  # below the norm that is clipped
+        parameters.gradient.copy_(gradient)
+        for name, part in parameters.named(gradient).items():
+            expected[name].grad = part
+        rate = member.take_step(member.next_rows, 1.0, 1.0).learning_rate
+        for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+            group["lr"] = rate * ratio
+        optimizer.step()
+    for name, part in parameters.named(parameters.master.detach()).items():
+        assert torch.allclose(part, expected[name], rtol=1e-5, atol=1e-7), name

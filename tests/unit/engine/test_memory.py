@@ -25,6 +25,14 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
     assert expected == parameters.master.numel() * bytes_each + more_gradients
 
 
+def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
+    spec = LoraAdapter(r=4, rank_pattern={"q_proj": 9, "layers.1.mlp.down_proj": 1})
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    assert expected == parameters.master.numel() * (12 + 4 * base.lanes.count)
+
+
 def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path) -> None:
     save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))

@@ -64,9 +64,20 @@ def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
     return torch.cat(losses).mean()
 
 
+PATTERNS = {"rank_pattern": {"q_proj": 7, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 3}}
+ADAPTERS = {
+    "lora": LoraAdapter(r=4, lora_alpha=8),
+    "patterns": LoraAdapter(r=4, lora_alpha=8, use_rslora=True, **PATTERNS),
+}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
 @pytest.mark.parametrize("rows", [make_rows(12, 0), shared_rows()], ids=["unlike", "with shared prefixes"])
-def test_loss_and_gradient_are_those_of_transformers_with_peft(base: ResidentBase, rows: list[Row]) -> None:
-    spec = make_spec(hyperparameters=Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0))
+def test_loss_and_gradient_are_those_of_transformers_with_peft(
+    base: ResidentBase, rows: list[Row], adapter: LoraAdapter
+) -> None:
+    hyperparameters = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
+    spec = make_spec(hyperparameters=hyperparameters, adapter=adapter)
     member = make_member(base, "job", spec, rows)
     randomize(member.adapter)
     rows = member.next_rows

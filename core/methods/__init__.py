@@ -1,0 +1,1 @@
+"""Methods of adaptation: their options, what is told of them, and which of them are on offer."""

@@ -1,0 +1,82 @@
+"""What this release trains. The API takes nothing else, and a worker claims nothing else.
+
+A method is offered by a line in OFFERED, and so is each of its options that may differ from its default:
+`ANY` value that its class allows, or those of a type. `ALL` offers every option of a method.
+
+    "loha": ALL,
+    "lora": {"r": ANY, "init_lora_weights": Literal[True, "gaussian"]},
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
+
+from pydantic import BeforeValidator, Field, create_model
+from pydantic.fields import FieldInfo
+
+from core.methods.method import MethodOptions
+from core.methods.registry import METHODS, Adapter, with_type
+
+ANY: Final = object()
+ALL: Final[Mapping[str, Any]] = {}
+
+OFFERED: dict[str, Mapping[str, Any]] = {
+    "lora": {
+        "r": ANY,
+        "lora_alpha": ANY,
+        "target_modules": ANY,
+        "use_rslora": ANY,
+        "init_lora_weights": Literal[True, "gaussian", "orthogonal"],
+        "rank_pattern": ANY,
+        "alpha_pattern": ANY,
+    },
+}
+
+
+def narrowed(options: type[MethodOptions], offered: Mapping[str, Any]) -> type[MethodOptions]:
+    """The class of `options` that allows what is offered, and else the defaults alone."""
+    if offered is ALL:
+        return options
+    changed: dict[str, Any] = {}
+    for name, field in options.model_fields.items():
+        allowed = offered.get(name)
+        if name != "type" and allowed is not ANY and not field.is_required():
+            told = Field(default=field.default, description=field.description)
+            changed[name] = (_default_alone(field) if allowed is None else allowed, told)
+    return create_model(
+        options.__name__,
+        __base__=options,
+        __doc__=options.__doc__,
+        __module__=__name__,
+        __cls_kwargs__={"use_attribute_docstrings": False},  # this call is no class to read them from
+        **changed,
+    )
+
+
+def _default_alone(field: FieldInfo) -> Any:
+    """A type whose one value is the field's default."""
+    match field.default:
+        case None:
+            return type(None)
+        case float(value):
+            return Annotated[float, Field(ge=value, le=value)]
+        case dict() | list():  # an empty one
+            return Annotated[field.annotation, Field(max_length=0)]
+    return Literal[field.default]
+
+
+def _one_of(options: list[type[MethodOptions]]) -> Any:
+    """A type of one class needs nothing to tell it from others."""
+    if len(options) == 1:
+        return options[0]
+    return Annotated[Union[tuple(options)], Field(discriminator="type")]  # noqa: UP007
+
+
+OPTIONS: dict[str, type[MethodOptions]] = {
+    name: narrowed(METHODS[name].options, offered) for name, offered in OFFERED.items()
+}
+"""What each method on offer takes."""
+
+if TYPE_CHECKING:
+    OfferedAdapter = Adapter
+else:
+    OfferedAdapter = Annotated[_one_of(list(OPTIONS.values())), BeforeValidator(with_type)]

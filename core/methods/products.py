@@ -1,0 +1,120 @@
+"""LoHa, LoKr, MiSS and RandLoRA: other products than LoRA's, which reach a higher rank."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.methods.method import (
+    Alpha,
+    ExcludingOptions,
+    Method,
+    ModuleName,
+    Paper,
+    Probability,
+    Rank,
+    Seed,
+    TargetOptions,
+)
+
+
+class LycorisOptions(ExcludingOptions):
+    """What LoHa and LoKr have in common."""
+
+    r: Rank = 8
+    alpha: Alpha = 8
+    rank_dropout: Probability = 0.0
+    """Share of the ranks that do nothing in a step"""
+    module_dropout: Probability = 0.0
+    """How often a layer stays as it is in a step"""
+    rank_pattern: dict[ModuleName, Rank] = Field(default={})
+    alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
+
+
+class LohaAdapter(LycorisOptions):
+    """The change is (B₁ A₁) ∘ (B₂ A₂), of a rank up to r² (Hyeon-Woo et al. 2021, arXiv:2108.06098)."""
+
+    type: Literal["loha"] = "loha"
+
+
+class LokrAdapter(LycorisOptions):
+    """The change is a Kronecker product C ⊗ (B A) (Yeh et al. 2023, arXiv:2309.14859)."""
+
+    type: Literal["lokr"] = "lokr"
+    decompose_both: bool = False
+    """Let C be a product too"""
+    decompose_factor: Annotated[int, Field(ge=-1)] = -1
+    """Size of C; -1 makes both factors about as large"""
+    rank_dropout_scale: bool = False
+    """Scale up what rank_dropout leaves"""
+    init_weights: Literal[True, "lycoris"] = True
+
+
+class MissAdapter(ExcludingOptions):
+    """One thin matrix, repeated along the weight (Kang & Yin 2024, arXiv:2409.15371)."""
+
+    type: Literal["miss"] = "miss"
+    r: Rank = 64
+    mini_r: Annotated[int, Field(ge=1, le=4096)] = 1
+    """With init_weights `mini`, parts along the outputs"""
+    miss_dropout: Probability = 0.0
+    init_weights: Literal[True, "bat", "mini"] = True
+    """The variant: `bat` lets the change depend on the weight, `mini` has fewer parameters"""
+
+
+class RandLoraAdapter(TargetOptions):
+    """A sum of fixed random low-rank products with trained scales (Albert et al. 2025, arXiv:2502.00987)."""
+
+    type: Literal["randlora"] = "randlora"
+    r: Rank = 32
+    """The lower it is, the more products are summed, and the more parameters there are"""
+    randlora_alpha: Annotated[int, Field(ge=1, le=16384)] = 640
+    randlora_dropout: Probability = 0.0
+    projection_prng_key: Seed = 0
+    """Seed of the random matrices"""
+    save_projection: bool = True
+    """Publish the random matrices too"""
+    sparse: bool = False
+    very_sparse: bool = False
+
+
+METHODS = (
+    Method(
+        options=LohaAdapter,
+        title="LoHa",
+        good_for="More change than LoRA allows with as many parameters",
+        cost="2 r (inputs + outputs) parameters for each layer; the whole change is made in every step",
+        learning_rate=2e-4,
+        paper=Paper(
+            "FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning", "2108.06098"
+        ),
+    ),
+    Method(
+        options=LokrAdapter,
+        title="LoKr",
+        good_for="Very small adapters that still change every weight",
+        cost="Fewer parameters than LoRA by far; the whole change is made in every step",
+        learning_rate=3e-3,
+        paper=Paper(
+            "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation",
+            "2309.14859",
+        ),
+    ),
+    Method(
+        options=MissAdapter,
+        title="MiSS",
+        good_for="LoRA's tasks, with half the parameters",
+        cost="r × outputs parameters for each layer",
+        learning_rate=1e-4,
+        paper=Paper(
+            "MiSS: Balancing LoRA Performance and Efficiency with Simple Shard Sharing", "2409.15371"
+        ),
+    ),
+    Method(
+        options=RandLoraAdapter,
+        title="RandLoRA",
+        good_for="Tasks on which LoRA stays behind full fine-tuning whatever its rank",
+        cost="The smaller of inputs and outputs squared, by r, for each layer; several times LoRA's time",
+        learning_rate=1e-4,
+        paper=Paper("RandLoRA: Full-rank parameter-efficient fine-tuning of large models", "2502.00987"),
+    ),
+)

@@ -1,0 +1,94 @@
+"""OFT, BOFT and HRA: an orthogonal matrix on the weights, which keeps the angles between neurons."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.methods.method import MAX_RANK, ExcludingOptions, Method, Paper, Probability, Rank
+
+Blocks = Annotated[int, Field(ge=0, le=4096)]
+
+
+class OftAdapter(ExcludingOptions):
+    """W becomes W R, R of orthogonal blocks on the diagonal (Qiu et al. 2023, arXiv:2306.07280).
+
+    There are r blocks, or blocks of oft_block_size; the other one of the two is 0.
+    """
+
+    type: Literal["oft"] = "oft"
+    r: Annotated[int, Field(ge=0, le=MAX_RANK)] = 0
+    oft_block_size: Blocks = 32
+    module_dropout: Probability = 0.0
+    """Share of the blocks that do nothing in a step"""
+    coft: bool = False
+    """Keep R within eps of the identity"""
+    eps: Annotated[float, Field(gt=0)] = 6e-5
+    block_share: bool = False
+    """One block for all of a layer"""
+    use_cayley_neumann: bool = True
+    """Compute the inverse within R by a series, which is faster and less exact"""
+    num_cayley_neumann_terms: Annotated[int, Field(ge=1, le=32)] = 5
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if (self.r == 0) == (self.oft_block_size == 0):
+            yield "oft_block_size", "either r or it must be 0, and not both"
+
+
+class BoftAdapter(ExcludingOptions):
+    """OFT whose R is a product of sparse butterfly factors (Liu et al. 2023, arXiv:2311.06243).
+
+    There are boft_block_num blocks, or blocks of boft_block_size; the other one of the two is 0.
+    """
+
+    type: Literal["boft"] = "boft"
+    boft_block_size: Blocks = 4
+    boft_block_num: Blocks = 0
+    boft_n_butterfly_factor: Annotated[int, Field(ge=1, le=16)] = 1
+    """Factors of R; 1 is OFT"""
+    boft_dropout: Probability = 0.0
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if (self.boft_block_num == 0) == (self.boft_block_size == 0):
+            yield "boft_block_num", "either boft_block_size or it must be 0, and not both"
+
+
+class HraAdapter(ExcludingOptions):
+    """W becomes W H₁ … H_r, a chain of r reflections (Yuan et al. 2024, arXiv:2405.17484)."""
+
+    type: Literal["hra"] = "hra"
+    r: Rank = 8
+    apply_GS: bool = False
+    """Keep the reflections orthogonal to one another (Gram-Schmidt)"""
+
+
+METHODS = (
+    Method(
+        options=OftAdapter,
+        title="OFT",
+        good_for="A new style or subject while the model is to forget little",
+        cost="About half of inputs × oft_block_size parameters for each layer; slower than LoRA",
+        learning_rate=1e-4,
+        paper=Paper("Controlling Text-to-Image Diffusion by Orthogonal Finetuning", "2306.07280"),
+    ),
+    Method(
+        options=BoftAdapter,
+        title="BOFT",
+        good_for="As OFT, with fewer parameters for as rich a rotation",
+        cost="Several factors for each layer; several times LoRA's time and memory",
+        learning_rate=1e-4,
+        paper=Paper("Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization", "2311.06243"),
+    ),
+    Method(
+        options=HraAdapter,
+        title="HRA",
+        good_for="As OFT, at a rank that says how much may change",
+        cost="r × inputs parameters for each layer; r reflections one after another",
+        learning_rate=1e-4,
+        paper=Paper(
+            "Bridging The Gap between Low-rank and Orthogonal Adaptation "
+            "via Householder Reflection Adaptation",
+            "2405.17484",
+        ),
+    ),
+)

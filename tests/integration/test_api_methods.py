@@ -1,0 +1,73 @@
+"""/v1/methods: what a job's adapter may be, told so that a client can check one before it sends it."""
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from core.methods.offered import OFFERED
+from core.methods.registry import METHODS
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+
+
+@pytest.fixture(scope="module")
+def training_file(alice: Tenant) -> str:
+    return alice.upload()
+
+
+@pytest.fixture(scope="module")
+def lora(alice: Tenant) -> dict[str, Any]:
+    found: dict[str, Any] = alice.http.get("/v1/methods/lora").json()
+    return found
+
+
+def test_the_methods_on_offer_are_listed_and_no_other(alice: Tenant) -> None:
+    page = alice.http.get("/v1/methods").json()
+    assert (page["object"], page["has_more"]) == ("list", False)
+    assert [method["id"] for method in page["data"]] == list(OFFERED)
+    for method in page["data"]:
+        assert method == alice.http.get(f"/v1/methods/{method['id']}").json()
+
+
+def test_a_method_is_told_with_its_paper_and_its_options(lora: dict[str, Any]) -> None:
+    assert (lora["id"], lora["object"], lora["title"]) == ("lora", "method", "LoRA")
+    assert lora["paper"]["url"] == "https://arxiv.org/abs/2106.09685"
+    assert (lora["trains"], lora["learning_rate"]) == ("cohort", 2e-4)
+    assert "vLLM" in lora["runtimes"]
+    assert lora["schema"]["properties"]["r"]["default"] == 16
+
+
+@pytest.mark.parametrize("method", [*sorted(METHODS.keys() - OFFERED.keys()), "no-such-method"])
+def test_a_method_that_is_not_on_offer_is_not_there(alice: Tenant, method: str) -> None:
+    error = refusal(
+        alice.http.get(f"/v1/methods/{method}"), 404, param="method_type", code="method_not_found"
+    )
+    assert "On offer: lora" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "allowed"),
+    [
+        ({"type": "lora", "r": 8, "use_dora": False, "rank_pattern": {}}, True),
+        ({"target_modules": ["q_proj"], "use_rslora": True}, True),
+        ({"type": "lora", "r": 0}, False),
+        ({"type": "lora", "target_modules": []}, False),
+        ({"type": "lora", "rank": 8}, False),
+        ({"type": "no-such-method"}, False),
+    ],
+)
+def test_the_schema_tells_what_a_job_takes(
+    alice: Tenant, training_file: str, lora: dict[str, Any], adapter: dict[str, Any], allowed: bool
+) -> None:
+    body = {"model": BASE_MODEL, "training_file": training_file, "adapter": adapter}
+    assert alice.http.post("/v1/fine_tuning/jobs", json=body).is_success == allowed
+    assert jsonschema.Draft202012Validator(lora["schema"]).is_valid(adapter) == allowed
+
+
+def test_the_document_tells_the_types_that_are_on_offer_and_no_other(api: Api) -> None:
+    openapi = api.app.openapi()
+    adapter = openapi["components"]["schemas"]["CreateJob"]["properties"]["adapter"]["anyOf"][0]
+    if len(OFFERED) > 1:
+        assert adapter["discriminator"]["mapping"].keys() == OFFERED.keys()
+    else:
+        assert adapter == {"$ref": "#/components/schemas/LoraAdapter"}
