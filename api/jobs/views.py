@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.conditional import weak_tag
 from api.jobs.places import QueuePlaces
@@ -24,13 +24,61 @@ class JobError(BaseModel):
     param: str | None
 
 
+class DpoHyperparameters(Hyperparameters):
+    beta: float
+
+
+class OrpoHyperparameters(Hyperparameters):
+    beta: float
+
+
+class KtoHyperparameters(Hyperparameters):
+    beta: float
+    desirable_weight: float
+    undesirable_weight: float
+
+
+class SimpoHyperparameters(Hyperparameters):
+    beta: float
+    gamma: float
+
+
+H = TypeVar("H", bound=Hyperparameters)
+
+
+class MethodOptions(BaseModel, Generic[H]):
+    hyperparameters: H
+
+
 class SupervisedMethod(BaseModel):
-    hyperparameters: Hyperparameters
-
-
-class Method(BaseModel):
     type: Literal["supervised"] = "supervised"
-    supervised: SupervisedMethod
+    supervised: MethodOptions[Hyperparameters]
+
+
+class DpoMethod(BaseModel):
+    type: Literal["dpo"] = "dpo"
+    dpo: MethodOptions[DpoHyperparameters]
+
+
+class OrpoMethod(BaseModel):
+    type: Literal["orpo"] = "orpo"
+    orpo: MethodOptions[OrpoHyperparameters]
+
+
+class KtoMethod(BaseModel):
+    type: Literal["kto"] = "kto"
+    kto: MethodOptions[KtoHyperparameters]
+
+
+class SimpoMethod(BaseModel):
+    type: Literal["simpo"] = "simpo"
+    simpo: MethodOptions[SimpoHyperparameters]
+
+
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod, Field(discriminator="type")
+]
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
 class Progress(BaseModel):
@@ -92,7 +140,7 @@ class JobObject(Identified):
             trained_tokens=_trained_tokens(row),
             seed=spec.seed,
             hyperparameters=spec.hyperparameters,
-            method=Method(supervised=SupervisedMethod(hyperparameters=spec.hyperparameters)),
+            method=_method(spec),
             metadata=job.client_metadata,
             integrations=INTEGRATIONS.validate_python(job.integrations),
             adapter=spec.adapter,
@@ -178,6 +226,12 @@ class MetricsSeries(BaseModel):
     object: Literal["list"] = "list"
     data: list[MetricsPoint]
     has_more: bool
+
+
+def _method(spec: JobSpec) -> Method:
+    name = spec.objective.type
+    hyperparameters = spec.hyperparameters.model_dump() | spec.objective.model_dump(exclude={"type"})
+    return METHOD.validate_python({"type": name, name: {"hyperparameters": hyperparameters}})
 
 
 def _progress(row: JobRow, queue_position: int | None) -> Progress:

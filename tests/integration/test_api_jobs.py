@@ -254,8 +254,16 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
             "from 1 to 50",
         ),
         ({"method": {"type": "supervised", "supervised": {"beta": 1}}}, "method.supervised.beta", "Unknown"),
-        ({"method": {"type": "dpo", "dpo": {}}}, "method.type", "not on offer yet. On offer: 'supervised'"),
-        ({"method": {"type": "reinforcement"}}, "method.type", "not on offer yet"),
+        (
+            {"method": {"type": "reinforcement"}},
+            "method.type",
+            "not on offer yet. On offer: 'supervised', 'dpo'",
+        ),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
+            "method.dpo.hyperparameters.beta",
+            "2",
+        ),
         ({"method": {"type": "magic"}}, "method.type", "On offer"),
         ({"method": {}}, "method.type", "Missing required parameter"),
         (
@@ -268,7 +276,8 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
             "method.supervized",
             "Unknown parameter",
         ),
-        ({"method": {"type": "supervised", "dpo": {"beta": 1}}}, "method.dpo", "leave it out"),
+        ({"method": {"type": "supervised", "dpo": {"beta": 1}}}, "method.dpo.beta", "Unknown"),
+        ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo", "leave it out"),
         (
             {"integrations": [{"type": "wandb", "wandb": {"project": ""}}]},
             "integrations.0.wandb.project",
