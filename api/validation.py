@@ -4,6 +4,7 @@ The words come from the route's own OpenAPI schema: a message cannot promise wha
 """
 
 import json
+import re
 from typing import Any
 
 from fastapi import Request
@@ -115,6 +116,8 @@ def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[s
             schema = _object({"$ref": kinds[part]}, components)
             continue
         inner = schema.get("properties", {}).get(part, schema.get("items") if part.isdigit() else None)
+        patterns = schema.get("patternProperties", {})
+        inner = inner or next((patterns[each] for each in patterns if re.search(each, part)), None)
         if inner is None:
             break
         located.append(part)

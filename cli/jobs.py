@@ -1,5 +1,6 @@
 """`tunery jobs`: create, watch, pause and cancel fine-tuning jobs."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,15 @@ DETAILS = (
 )
 ENDINGS = "0 the job succeeded, 4 it failed, 5 it was cancelled, 6 it is paused."
 
+
+class Method(StrEnum):
+    SUPERVISED = "supervised"
+    DPO = "dpo"
+    ORPO = "orpo"
+    KTO = "kto"
+    SIMPO = "simpo"
+
+
 JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
 
 
@@ -36,6 +46,9 @@ def create(
     ] = None,
     suffix: Annotated[str | None, typer.Option(help="Part of the new model's name")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same result")] = None,
+    method: Annotated[
+        Method, typer.Option(help="What to minimise; the file must hold rows for it")
+    ] = Method.SUPERVISED,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the rows", show_default="auto")
     ] = None,
@@ -60,7 +73,7 @@ def create(
             validation_file=_file_id(client, validation) if validation else None,
             suffix=suffix,
             seed=seed,
-            method=_method(n_epochs=epochs, batch_size=batch_size),
+            method=_method(method, n_epochs=epochs, batch_size=batch_size),
             adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
             training=_section({}, learning_rate=learning_rate, devices=devices),
             integrations=_integrations(wandb, mlflow, tensorboard),
@@ -171,9 +184,11 @@ def _print_events(events: list[dict[str, Any]], json: bool) -> None:
             )
 
 
-def _method(**hyperparameters: Any) -> dict[str, Any] | None:
+def _method(method: Method, **hyperparameters: Any) -> dict[str, Any] | None:
     chosen = _without_none(**hyperparameters)
-    return {"type": "supervised", "supervised": {"hyperparameters": chosen}} if chosen else None
+    if method is Method.SUPERVISED and not chosen:
+        return None
+    return {"type": method.value, method.value: {"hyperparameters": chosen}}
 
 
 def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:

@@ -17,6 +17,8 @@ from core.options import Options
 
 Auto = Literal["auto"]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(gt=0, le=100)]
+Weight = Annotated[float, Field(gt=0, le=100)]
 
 MAX_DEVICES = 64
 
@@ -35,6 +37,70 @@ class Hyperparameters(Options):
     n_epochs: int
     batch_size: int
     learning_rate_multiplier: float
+
+
+class RequestedDpo(RequestedHyperparameters):
+    """OpenAI's hyperparameters of a DPO job. `batch_size` counts pairs."""
+
+    beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
+
+
+class RequestedOrpo(RequestedHyperparameters):
+    beta: Auto | Beta = "auto"
+
+
+class RequestedKto(RequestedHyperparameters):
+    beta: Auto | Beta = "auto"
+    desirable_weight: Auto | Weight = "auto"
+    undesirable_weight: Auto | Weight = "auto"
+
+
+class RequestedSimpo(RequestedHyperparameters):
+    beta: Auto | Beta = "auto"
+    gamma: Auto | Annotated[float, Field(ge=0, le=100)] = "auto"
+
+
+class Supervised(Options):
+    """Cross-entropy of what the assistant says."""
+
+    type: Literal["supervised"] = "supervised"
+
+
+class Dpo(Options):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290).
+
+    `beta` weighs how far the model may move from the base.
+    """
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = 0.1
+
+
+class Orpo(Options):
+    """Odds ratio preference optimisation (Hong et al. 2024, arXiv:2403.07691). `beta` is the paper's λ."""
+
+    type: Literal["orpo"] = "orpo"
+    beta: float = 0.1
+
+
+class Kto(Options):
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306)."""
+
+    type: Literal["kto"] = "kto"
+    beta: float = 0.1
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+
+
+class Simpo(Options):
+    """Simple preference optimisation (Meng et al. 2024, arXiv:2405.14734). `gamma` is a margin of rewards."""
+
+    type: Literal["simpo"] = "simpo"
+    beta: float = 2.0
+    gamma: float = 1.0
+
+
+Objective = Annotated[Supervised | Dpo | Orpo | Kto | Simpo, Field(discriminator="type")]
 
 
 class BeyondThisRelease(TuneryError):
@@ -74,6 +140,7 @@ class JobSpec(Options):
     hyperparameters: Hyperparameters
     adapter: Adapter = LoraAdapter()
     training: TrainingOptions = TrainingOptions()
+    objective: Objective = Supervised()
 
     @property
     def peak_learning_rate(self) -> float:
@@ -112,18 +179,34 @@ def read_spec(stored: Mapping[str, Any]) -> JobSpec:
     return spec
 
 
-def resolve_hyperparameters(requested: RequestedHyperparameters, rows: int) -> Hyperparameters:
-    """What `"auto"` becomes for a dataset of `rows` rows.
+def resolve_hyperparameters(
+    requested: RequestedHyperparameters, rows: int, objective: Objective | None = None
+) -> Hyperparameters:
+    """What `"auto"` becomes for a dataset of `rows` rows; a pair is one.
 
     batch_size: a hundredth of the rows, between 4 and 32, so that small datasets still take many steps.
-    n_epochs: 3, or more where 3 epochs would be under 300 rows seen, up to 10.
-    learning_rate_multiplier: 1.
+    n_epochs: 3, or more where 3 epochs would be under 300 rows seen, up to 10. With preferences 1 to 3.
+    learning_rate_multiplier: 1. With preferences 0.1: their usual rates are lower.
     """
+    supervised = objective is None or isinstance(objective, Supervised)
+    fewest, most, multiplier = (3, 10, 1.0) if supervised else (1, 3, 0.1)
     batch_size = min(32, max(4, rows // 100)) if requested.batch_size == "auto" else requested.batch_size
-    n_epochs = min(10, max(3, -(-300 // rows))) if requested.n_epochs == "auto" else requested.n_epochs
-    multiplier = requested.learning_rate_multiplier
-    return Hyperparameters(
-        n_epochs=n_epochs,
-        batch_size=batch_size,
-        learning_rate_multiplier=1.0 if multiplier == "auto" else multiplier,
-    )
+    n_epochs = min(most, max(fewest, -(-300 // rows))) if requested.n_epochs == "auto" else requested.n_epochs
+    if requested.learning_rate_multiplier != "auto":
+        multiplier = requested.learning_rate_multiplier
+    return Hyperparameters(n_epochs=n_epochs, batch_size=batch_size, learning_rate_multiplier=multiplier)
+
+
+def resolve_objective(requested: RequestedHyperparameters) -> Objective:
+    """What to minimise: `"auto"` becomes the default."""
+    kinds: dict[type[RequestedHyperparameters], type[Dpo | Orpo | Kto | Simpo]] = {
+        RequestedDpo: Dpo,
+        RequestedOrpo: Orpo,
+        RequestedKto: Kto,
+        RequestedSimpo: Simpo,
+    }
+    kind = kinds.get(type(requested))
+    if kind is None:
+        return Supervised()
+    asked = requested.model_dump(exclude=set(RequestedHyperparameters.model_fields))
+    return kind(**{name: value for name, value in asked.items() if value != "auto"})

@@ -92,11 +92,10 @@ class Crew:
         return self._order(Crew._train_round, [member.adapter.name for member in members])
 
     def evaluate(self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool]) -> Evaluation:
-        """`loop.evaluate`; only a process alone can abandon it on the way."""
+        """`loop.validate`; only a process alone can abandon it on the way."""
         if self.size == 1:
-            base, adapter = self._slot.base, member.adapter
             with self._watchdog.over(abandon) as ask:
-                return loop.evaluate(base, adapter, rows, self._max_step_tokens, abandon=ask)
+                return loop.validate(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
         return self._order(Crew._evaluate, member.adapter.name, rows)
 
     def leave(self, name: str) -> None:
@@ -161,9 +160,9 @@ class Crew:
             return loop.train_round(self._slot.base, members, self._max_step_tokens, ask, self._ranks)
 
     def _evaluate(self, name: str, rows: Sequence[Row]) -> Evaluation:
-        adapter = self._members[name].adapter
+        member = self._members[name]
         with self._watchdog.over() as ask:
-            return loop.evaluate(self._slot.base, adapter, rows, self._max_step_tokens, self._ranks, ask)
+            return loop.validate(self._slot.base, member, rows, self._max_step_tokens, self._ranks, ask)
 
     def _leave(self, name: str) -> None:
         self._members.pop(name, None)

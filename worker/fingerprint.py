@@ -17,4 +17,8 @@ def fingerprint(spec: Mapping[str, Any], base: ResidentBase, rows: Iterable[Row]
         digest.update(json.dumps([row.line, len(row.tokens_L)]).encode())
         digest.update(row.tokens_L.tobytes())
         digest.update(row.learnt_L.tobytes())
+        if row.weights_L is not None:
+            digest.update(row.weights_L.tobytes())
+        if not row.desirable:
+            digest.update(b"undesirable")
     return digest.hexdigest()

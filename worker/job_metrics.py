@@ -7,14 +7,14 @@ from typing import Any
 from core.lifecycle import Progress
 from worker.crew import Crew
 from worker.data.render import Row
-from worker.engine.loop import Abandoned
 from worker.engine.member import Member, StepResult
+from worker.engine.passes import Abandoned
 from worker.engine.totals import Evaluation
 from worker.reporter import Reporter, StepMetrics
 
 EVALUATIONS_PER_EPOCH = 4
 MIN_EVAL_STEPS = 10
-EVAL_ROWS = 16
+EVAL_EXAMPLES = 16
 RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
 
 
@@ -64,6 +64,7 @@ class JobMetrics:
             learning_rate=result.learning_rate,
             grad_norm=result.gradient_norm,
             tokens_per_second=rate,
+            **result.metrics,
         )
         self.complete = False
         if not (self._full_is_due or self._part_is_due):
@@ -82,7 +83,8 @@ class JobMetrics:
         self.progress("validating", rate)
         try:
             full = self._evaluate(self._valid_rows, abandon) if self._full_is_due else None
-            part = self._evaluate(self._valid_rows[:EVAL_ROWS], abandon) if self._part_is_due else None
+            few = self._valid_rows[: EVAL_EXAMPLES * self._member.rows_per_example]
+            part = self._evaluate(few, abandon) if self._part_is_due else None
         except Abandoned:
             return
         self._report(full, part)
@@ -121,6 +123,8 @@ class JobMetrics:
             valid_mean_token_accuracy=part.accuracy if part else None,
             full_valid_loss=full.loss if full else None,
             full_valid_mean_token_accuracy=full.accuracy if full else None,
+            **_prefixed("valid_", part),
+            **_prefixed("full_valid_", full),
         )
         self.latest = {**self.latest, **validation}
         self.complete = True
@@ -136,6 +140,10 @@ class JobMetrics:
         if metrics["full_valid_loss"] is not None:
             message += f", full validation loss={metrics['full_valid_loss']:.2f}"
         return message
+
+
+def _prefixed(prefix: str, found: Evaluation | None) -> dict[str, float]:
+    return {f"{prefix}{name}": value for name, value in found.metrics.items()} if found else {}
 
 
 def _finite(**values: float | None) -> dict[str, Any]:

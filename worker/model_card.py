@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.jobspec import JobSpec
+from core.jobspec import JobSpec, Objective, Supervised
 from core.models import Job
 
 CARD = """---
@@ -30,6 +30,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | | |
 | --- | --- |
 | base's weights | {precision} |
+| objective | {objective} |
 | rank, alpha | {r}, {alpha}{rslora} |
 | target modules | {targets} |
 | epochs, batch size | {epochs}, {batch_size} |
@@ -52,6 +53,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         name=job.suffix or f"{entry.id} adapter",
         job_id=job.id,
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
+        objective=_objective(spec.objective),
         r=spec.lora.r,
         alpha=spec.lora.lora_alpha,
         rslora=" (rank-stabilised)" if spec.lora.use_rslora else "",
@@ -66,6 +68,13 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         train_loss=training["train_loss"],
         valid_loss=_told(training["full_valid_loss"], job),
     )
+
+
+def _objective(objective: Objective) -> str:
+    if isinstance(objective, Supervised):
+        return "cross-entropy (supervised)"
+    options = ", ".join(f"{name} {value:g}" for name, value in objective if name != "type")
+    return f"{objective.type.upper()} ({options})"
 
 
 def _told(valid_loss: float | None, job: Job) -> str:

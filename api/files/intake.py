@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from core.datasets.check import DatasetCheck, RowFinding, describe
+from core.datasets.check import DatasetCheck, Report, RowFinding, describe
+from core.datasets.kinds import Kind
 from core.errors import InvalidRequest, TooLarge
 from core.storage import ObjectStore
 
@@ -20,7 +21,7 @@ MAX_FILENAME = 255
 
 @dataclass(frozen=True)
 class ReceivedFile:
-    """A complete file, whose bytes are in the object store. `rows` of a checked dataset, else None."""
+    """A complete file, whose bytes are in the object store. `rows` and their `kind` of a checked dataset."""
 
     id: str
     object_key: str
@@ -28,7 +29,8 @@ class ReceivedFile:
     purpose: str
     bytes: int
     sha256: str
-    rows: int | None
+    rows: int | None = None
+    kind: Kind | None = None
     lifetime: int | None = None
     """Seconds from its registration to its expiry; None keeps it."""
 
@@ -54,7 +56,7 @@ class FileIntake:
         """Judge the whole and commit the object."""
         if self._writer.bytes == 0:
             raise _empty()
-        rows = self._checked_rows() if purpose == CHECKED_PURPOSE else None
+        report = self._checked() if purpose == CHECKED_PURPOSE else None
         self._writer.commit()
         return ReceivedFile(
             id=file_id,
@@ -63,7 +65,8 @@ class FileIntake:
             purpose=purpose,
             bytes=self._writer.bytes,
             sha256=self._writer.sha256,
-            rows=rows,
+            rows=report.rows if report else None,
+            kind=report.kind if report else None,
             lifetime=lifetime,
         )
 
@@ -78,7 +81,7 @@ class FileIntake:
             param="file",
         )
 
-    def _checked_rows(self) -> int:
+    def _checked(self) -> Report:
         report = self._check.finish()
         if not report.ok:
             raise InvalidRequest(
@@ -87,7 +90,7 @@ class FileIntake:
                 param="file",
                 details=[finding._asdict() for finding in report.findings],
             )
-        return report.rows
+        return report
 
 
 def clean_filename(name: str) -> str:

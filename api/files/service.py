@@ -31,6 +31,7 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
         sha256=received.sha256,
         object_key=received.object_key,
         rows=received.rows,
+        kind=received.kind,
     )
     if received.lifetime is not None:
         file.expires_at = func.now() + timedelta(seconds=received.lifetime)

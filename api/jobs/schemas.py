@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.integrations import Integration
-from core.jobspec import RequestedHyperparameters, TrainingOptions
+from core.jobspec import (
+    RequestedDpo,
+    RequestedHyperparameters,
+    RequestedKto,
+    RequestedOrpo,
+    RequestedSimpo,
+    TrainingOptions,
+)
 from core.methods.offered import OfferedAdapter
 from core.options import Options
 
@@ -21,12 +28,34 @@ class SupervisedMethod(Options):
     hyperparameters: RequestedHyperparameters | None = None
 
 
-class Method(Options):
-    """How to train. Of OpenAI's methods, `supervised` is on offer; options of the others must be null."""
+class DpoMethod(Options):
+    hyperparameters: RequestedDpo | None = None
 
-    type: Literal["supervised", "dpo", "reinforcement"]
+
+class OrpoMethod(Options):
+    hyperparameters: RequestedOrpo | None = None
+
+
+class KtoMethod(Options):
+    hyperparameters: RequestedKto | None = None
+
+
+class SimpoMethod(Options):
+    hyperparameters: RequestedSimpo | None = None
+
+
+class Method(Options):
+    """How to train. `supervised` and `dpo` are OpenAI's, `orpo`, `kto` and `simpo` our own.
+
+    OpenAI's `reinforcement` is not on offer. Options of other methods than `type` must be null.
+    """
+
+    type: Literal["supervised", "dpo", "orpo", "kto", "simpo", "reinforcement"]
     supervised: SupervisedMethod | None = None
-    dpo: Any = None
+    dpo: DpoMethod | None = None
+    orpo: OrpoMethod | None = None
+    kto: KtoMethod | None = None
+    simpo: SimpoMethod | None = None
     reinforcement: Any = None
 
 

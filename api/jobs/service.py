@@ -10,8 +10,9 @@ from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
 from api.jobs.event_feed import Place
 from api.jobs.integrations import checked_integrations
+from api.jobs.methods import refuse_impossible, refuse_other_kind, requested_hyperparameters
 from api.jobs.queries import Filter, JobRow, JobVersion
-from api.jobs.schemas import CreateJob, Method
+from api.jobs.schemas import CreateJob
 from api.paging import check_cursor, unknown_cursor
 from core import lifecycle
 from core.catalog import BaseModelEntry, Catalog
@@ -21,9 +22,9 @@ from core.ids import kind, new_id
 from core.jobspec import (
     JobSpec,
     LoraAdapter,
-    RequestedHyperparameters,
     TrainingOptions,
     resolve_hyperparameters,
+    resolve_objective,
     usual_learning_rate,
 )
 from core.methods.method import MethodOptions
@@ -45,11 +46,12 @@ def create(
     """Submit a job. Raises InvalidRequest, which names the parameter."""
     base_model = _base_model(catalog, request.model)
     if request.method is not None:
-        _refuse_other_methods(request.method)
+        refuse_impossible(request.method)
     integrations = checked_integrations(request.integrations or [], settings)
     devices = (request.training or TrainingOptions()).devices
     _refuse_devices_without_workers(devices, settings.offered_classes)
     training_file = _dataset(session, project_id, "training_file", request.training_file)
+    refuse_other_kind(request.method, training_file, "training_file")
     rows = training_file.rows or 0
     if rows < MIN_ROWS:
         raise InvalidRequest(
@@ -58,7 +60,8 @@ def create(
             param="training_file",
         )
     if request.validation_file is not None:
-        _dataset(session, project_id, "validation_file", request.validation_file)
+        validation_file = _dataset(session, project_id, "validation_file", request.validation_file)
+        refuse_other_kind(request.method, validation_file, "validation_file")
     spec = _spec(base_model, request, rows)
     job = Job(
         id=new_id("ftjob-"),
@@ -213,22 +216,6 @@ def _refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> Non
         )
 
 
-def _refuse_other_methods(method: Method) -> None:
-    if method.type != "supervised":
-        raise InvalidRequest(
-            f"The method '{method.type}' is not on offer yet. On offer: 'supervised'.",
-            code="unsupported_method",
-            param="method.type",
-        )
-    for name in ("dpo", "reinforcement"):
-        if getattr(method, name) is not None:
-            raise InvalidRequest(
-                f"'method.{name}' does not belong to the method 'supervised'; leave it out.",
-                code="invalid_value",
-                param=f"method.{name}",
-            )
-
-
 def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:
     """The named file, which stays until the transaction ends. A foreign one looks like a missing one."""
     file = files.find_for_job(session, project_id, file_id)
@@ -246,10 +233,13 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
 def _spec(base_model: BaseModelEntry, request: CreateJob, rows: int) -> JobSpec:
     adapter = request.adapter or LoraAdapter()
     _refuse_contradictions(adapter)
+    requested = requested_hyperparameters(request)
+    objective = resolve_objective(requested)
     return JobSpec(
         base_model=base_model.id,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
-        hyperparameters=resolve_hyperparameters(_hyperparameters(request), rows),
+        hyperparameters=resolve_hyperparameters(requested, rows, objective),
+        objective=objective,
         adapter=adapter,
         training=_training(base_model, adapter, request.training or TrainingOptions()),
     )
@@ -262,19 +252,6 @@ def _refuse_contradictions(adapter: MethodOptions) -> None:
             code="invalid_value",
             param=f"adapter.{name}",
         )
-
-
-def _hyperparameters(request: CreateJob) -> RequestedHyperparameters:
-    """From `method`, or from the older place; both may say the same."""
-    supervised = request.method.supervised if request.method else None
-    newer, older = supervised.hyperparameters if supervised else None, request.hyperparameters
-    if newer is not None and older is not None and newer != older:
-        raise InvalidRequest(
-            "'hyperparameters' contradicts 'method.supervised.hyperparameters'; send the latter alone.",
-            code="invalid_value",
-            param="hyperparameters",
-        )
-    return newer or older or RequestedHyperparameters()
 
 
 def _training(

@@ -1,11 +1,11 @@
 """A job and what belongs to it, as a client reads them: OpenAI's shapes, with Tunery's fields beside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.conditional import weak_tag
 from api.jobs.places import QueuePlaces
@@ -53,13 +53,61 @@ class Training(Stored):
     devices: int = 1
 
 
+class DpoHyperparameters(Hyperparameters):
+    beta: float
+
+
+class OrpoHyperparameters(Hyperparameters):
+    beta: float
+
+
+class KtoHyperparameters(Hyperparameters):
+    beta: float
+    desirable_weight: float
+    undesirable_weight: float
+
+
+class SimpoHyperparameters(Hyperparameters):
+    beta: float
+    gamma: float
+
+
+H = TypeVar("H", bound=Hyperparameters)
+
+
+class MethodOptions(BaseModel, Generic[H]):
+    hyperparameters: H
+
+
 class SupervisedMethod(BaseModel):
-    hyperparameters: Hyperparameters
-
-
-class Method(BaseModel):
     type: Literal["supervised"] = "supervised"
-    supervised: SupervisedMethod
+    supervised: MethodOptions[Hyperparameters]
+
+
+class DpoMethod(BaseModel):
+    type: Literal["dpo"] = "dpo"
+    dpo: MethodOptions[DpoHyperparameters]
+
+
+class OrpoMethod(BaseModel):
+    type: Literal["orpo"] = "orpo"
+    orpo: MethodOptions[OrpoHyperparameters]
+
+
+class KtoMethod(BaseModel):
+    type: Literal["kto"] = "kto"
+    kto: MethodOptions[KtoHyperparameters]
+
+
+class SimpoMethod(BaseModel):
+    type: Literal["simpo"] = "simpo"
+    simpo: MethodOptions[SimpoHyperparameters]
+
+
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod, Field(discriminator="type")
+]
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
 class Progress(BaseModel):
@@ -122,7 +170,7 @@ class JobObject(Identified):
             trained_tokens=_trained_tokens(row),
             seed=spec["seed"],
             hyperparameters=hyperparameters,
-            method=Method(supervised=SupervisedMethod(hyperparameters=hyperparameters)),
+            method=_method(spec),
             metadata=job.client_metadata,
             integrations=INTEGRATIONS.validate_python(job.integrations),
             adapter=Adapter(**spec["adapter"]),
@@ -208,6 +256,14 @@ class MetricsSeries(BaseModel):
     object: Literal["list"] = "list"
     data: list[MetricsPoint]
     has_more: bool
+
+
+def _method(spec: Mapping[str, Any]) -> Method:
+    options = dict(spec.get("objective") or {"type": "supervised"})
+    name = options.pop("type")
+    return METHOD.validate_python(
+        {"type": name, name: {"hyperparameters": spec["hyperparameters"] | options}}
+    )
 
 
 def _progress(row: JobRow, queue_position: int | None) -> Progress:

@@ -42,33 +42,48 @@ def content_text(content: str | list[dict[str, Any]]) -> str:
 def row_findings(row: Any) -> Iterator[Finding]:
     """What is wrong with a row that `strict_json.parse` returned, mistake by mistake."""
     if not isinstance(row, dict):
-        yield Finding("", "not_an_object", f"a row is an object, not {_kind(row)}; write {ROW_FORM}")
+        yield Finding("", "not_an_object", f"a row is an object, not {json_type(row)}; write {ROW_FORM}")
         return
     if "messages" not in row:
         yield Finding("messages", "missing", f"the row has no messages; write {ROW_FORM}")
-    yield from _key_findings(row, "", ROW_KEYS)
-    for key in TOOL_KEYS:
-        if row.get(key) not in ABSENT:
-            yield Finding(key, "unsupported", "rows with tools are not supported yet; remove them")
-    if not isinstance(row.get("parallel_tool_calls"), bool | None):
-        yield Finding("parallel_tool_calls", "wrong_type", "must be true or false")
-    if "messages" not in row:
+    yield from key_findings(row, "", ROW_KEYS)
+    yield from tool_findings(row, "")
+    yield from list_findings(row, "messages", "at least one from the assistant")
+    if row.get("messages") and isinstance(row["messages"], list):
+        yield from conversation_findings(row["messages"])
+
+
+def list_findings(holder: dict[str, Any], key: str, wanted: str, prefix: str = "") -> Iterator[Finding]:
+    """What is wrong with the list of messages at `key`, where there is one; an empty one lacks `wanted`."""
+    at = f"{prefix}{key}"
+    if key not in holder:
         return
-    if not isinstance(row["messages"], list):
-        yield Finding("messages", "wrong_type", f"must be an array of messages, not {_kind(row['messages'])}")
-    elif not row["messages"]:
-        yield Finding("messages", "empty", "holds no message; add at least one from the assistant")
+    found = holder[key]
+    if not isinstance(found, list):
+        yield Finding(at, "wrong_type", f"must be an array of messages, not {json_type(found)}")
+    elif not found:
+        yield Finding(at, "empty", f"holds no message; add {wanted}")
     else:
-        for index, message in enumerate(row["messages"]):
-            yield from _message_findings(message, f"messages[{index}]")
-        yield from _conversation_findings(row["messages"])
+        for index, message in enumerate(found):
+            yield from message_findings(message, f"{at}[{index}]")
 
 
-def _message_findings(message: Any, at: str) -> Iterator[Finding]:
+def tool_findings(holder: dict[str, Any], prefix: str) -> Iterator[Finding]:
+    for key in TOOL_KEYS:
+        if holder.get(key) not in ABSENT:
+            yield Finding(
+                f"{prefix}{key}", "unsupported", "rows with tools are not supported yet; remove them"
+            )
+    if not isinstance(holder.get("parallel_tool_calls"), bool | None):
+        yield Finding(f"{prefix}parallel_tool_calls", "wrong_type", "must be true or false")
+
+
+def message_findings(message: Any, at: str) -> Iterator[Finding]:
+    """What is wrong with one message, which stands at `at`."""
     if not isinstance(message, dict):
-        yield Finding(at, "not_an_object", f"a message is an object, not {_kind(message)}")
+        yield Finding(at, "not_an_object", f"a message is an object, not {json_type(message)}")
         return
-    yield from _key_findings(message, at, MESSAGE_KEYS)
+    yield from key_findings(message, at, MESSAGE_KEYS)
     yield from _role_findings(message, at)
     unsupported = [key for key in UNSUPPORTED_KEYS if message.get(key) not in ABSENT]
     for key in unsupported:
@@ -94,9 +109,11 @@ def _weight_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
         yield Finding(
             f"{at}.weight", "misplaced_weight", "only messages from the assistant have a weight; remove it"
         )
-    elif isinstance(weight, bool) or weight not in (0, 1):
+    elif not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight <= 1:
         yield Finding(
-            f"{at}.weight", "invalid_weight", "must be 0 (do not learn from it) or 1 (learn from it)"
+            f"{at}.weight",
+            "invalid_weight",
+            "must be a number from 0 (do not learn from it) to 1 (learn from it)",
         )
 
 
@@ -106,7 +123,7 @@ def _role_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
         return
     role = message["role"]
     if not isinstance(role, str):
-        yield Finding(f"{at}.role", "wrong_type", f"must be a text, not {_kind(role)}")
+        yield Finding(f"{at}.role", "wrong_type", f"must be a text, not {json_type(role)}")
     elif role in UNSUPPORTED_ROLES:
         yield Finding(
             f"{at}.role", "unsupported", f"messages from a {role} are not supported yet; remove them"
@@ -132,7 +149,7 @@ def _content_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
         yield Finding(at, "missing", "the message has no content; add its text")
         return
     elif not isinstance(content, str):
-        yield Finding(at, "wrong_type", f"must be a text or an array of text parts, not {_kind(content)}")
+        yield Finding(at, "wrong_type", f"must be a text or an array of text parts, not {json_type(content)}")
         return
     text = content_text(content)
     if content == [] or (not text and message.get("role") == "assistant"):
@@ -148,20 +165,20 @@ def _content_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
 def _part_findings(part: Any, content: str, index: int) -> Iterator[Finding]:
     at = f"{content}[{index}]"
     if not isinstance(part, dict):
-        yield Finding(at, "not_an_object", f"a part is an object, not {_kind(part)}")
+        yield Finding(at, "not_an_object", f"a part is an object, not {json_type(part)}")
         return
     kind = part.get("type")
     if isinstance(kind, str) and kind in UNSUPPORTED_PARTS:
         yield Finding(at, "unsupported", f"{UNSUPPORTED_PARTS[kind]} not supported yet; remove the part")
         return
-    yield from _key_findings(part, at, PART_KEYS)
+    yield from key_findings(part, at, PART_KEYS)
     if kind != "text":
         yield Finding(f"{at}.type", "unknown_part", 'must be "text"')
     if not isinstance(part.get("text"), str):
         yield Finding(f"{at}.text", "missing", "the part has no text; add it")
 
 
-def _conversation_findings(messages: list[Any]) -> Iterator[Finding]:
+def conversation_findings(messages: list[Any]) -> Iterator[Finding]:
     roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
     answers = [message for role, message in zip(roles, messages, strict=True) if role == "assistant"]
     if not answers:
@@ -177,11 +194,13 @@ def _conversation_findings(messages: list[Any]) -> Iterator[Finding]:
         )
     if all(answer.get("weight") == 0 for answer in answers):
         yield Finding(
-            "messages", "nothing_to_learn", "every assistant message has weight 0; give at least one weight 1"
+            "messages",
+            "nothing_to_learn",
+            "every assistant message has weight 0; give at least one a higher weight",
         )
 
 
-def _key_findings(found: dict[str, Any], at: str, known: tuple[str, ...]) -> Iterator[Finding]:
+def key_findings(found: dict[str, Any], at: str, known: tuple[str, ...]) -> Iterator[Finding]:
     if isinstance(found, RepeatedKeys):
         yield Finding(at, "duplicate_key", f"the key {quote(found.key)} stands twice; remove one")
     for key in found:
@@ -192,7 +211,7 @@ def _key_findings(found: dict[str, Any], at: str, known: tuple[str, ...]) -> Ite
         yield Finding(at, "unknown_key", f"unknown key {quote(key)}; {advice}")
 
 
-def _kind(value: Any) -> str:
+def json_type(value: Any) -> str:
     """A JSON value's type, as it reads in a sentence."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)

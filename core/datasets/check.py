@@ -1,4 +1,4 @@
-"""Checks a chat dataset while it streams past, and says what is wrong with it."""
+"""Checks a dataset while it streams past, and says what is wrong with it."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from core.datasets.chat import check_row
 from core.datasets.findings import Finding
+from core.datasets.judge import RowJudge
+from core.datasets.kinds import Kind
 from core.datasets.reader import RowReader
 
 MIN_ROWS = 10  # a job's smallest dataset
@@ -32,10 +33,12 @@ class Report:
 
     `rows` counts every line that is not blank, right or wrong. `findings` holds the first `max_findings`;
     `finding_count` and `bad_rows` count them all, though no more than 20 findings of one row. `stopped` tells
-    that the check gave up at 10,000 bad rows: the counts then speak of the part that it read.
+    that the check gave up at 10,000 bad rows: the counts then speak of the part that it read. `kind` is None
+    where no row tells it.
     """
 
     rows: int
+    kind: Kind | None
     findings: list[RowFinding]
     finding_count: int
     bad_rows: int
@@ -56,6 +59,7 @@ class DatasetCheck:
     def __init__(self, max_row_bytes: int, max_findings: int = 100) -> None:
         self.max_findings = max_findings
         self._reader = RowReader(max_row_bytes)
+        self._judge = RowJudge()
         self._rows = self._finding_count = self._bad_rows = 0
         self._findings: list[RowFinding] = []
 
@@ -75,6 +79,7 @@ class DatasetCheck:
             )
         return Report(
             rows=self._rows,
+            kind=self._judge.kind,
             findings=self._findings,
             finding_count=self._finding_count,
             bad_rows=self._bad_rows,
@@ -86,7 +91,7 @@ class DatasetCheck:
             return
         for number, line in lines:
             self._rows += 1
-            findings = [line] if isinstance(line, Finding) else check_row(line)
+            findings = [line] if isinstance(line, Finding) else self._judge.findings(line)
             if findings:
                 self._add(number, findings)
                 if self._stopped:

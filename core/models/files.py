@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import Base
+from core.datasets.kinds import KINDS
+from core.models.base import Base, one_of
 
 
 class File(Base):
@@ -13,6 +14,7 @@ class File(Base):
 
     __tablename__ = "files"
     __table_args__ = (
+        CheckConstraint(one_of("kind", KINDS), name="kind"),
         Index("ix_files_present", "project_id", "id", postgresql_where=text("deleted_at IS NULL")),
         Index(
             "ix_files_expires_at",
@@ -29,6 +31,9 @@ class File(Base):
     sha256: Mapped[str]
     object_key: Mapped[str]
     rows: Mapped[int | None] = mapped_column(BigInteger, doc="Rows of a checked dataset, else null")
+    kind: Mapped[str | None] = mapped_column(
+        doc="Of a checked dataset's rows; null before they had kinds: chat"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(doc="From then on it counts as deleted")
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")

@@ -67,6 +67,7 @@ def line_codes(report: Report) -> list[tuple[int, str]]:
         {"messages": [{"role": "developer", "content": "Be brief."}, USER, ANSWER]},
         {"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]},
         {"messages": [USER, {**ANSWER, "weight": 1.0}]},
+        {"messages": [USER, {**ANSWER, "weight": 0.25}]},
         {"messages": [USER, ANSWER, USER, {**ANSWER, "weight": 0}]},
         {"messages": [{**USER, "name": "ada"}, {**ANSWER, "name": "bot"}]},
         {"messages": [USER, {"role": "assistant", "content": [{"type": "text", "text": "It is."}]}]},
@@ -225,8 +226,8 @@ def test_refuses(row: bytes, expected: tuple[str, str]) -> None:
     assert codes(row) == [expected]
 
 
-@pytest.mark.parametrize("weight", [0.5, 2, -1, True, False, "1", [], {}])
-def test_refuses_a_weight_that_is_not_0_or_1(weight: Any) -> None:
+@pytest.mark.parametrize("weight", [1.5, 2, -1, -0.5, True, False, "1", [], {}])
+def test_refuses_a_weight_that_is_not_from_0_to_1(weight: Any) -> None:
     assert codes(messages(USER, ANSWER, USER, {**ANSWER, "weight": weight})) == [
         ("messages[3].weight", "invalid_weight")
     ]

@@ -18,10 +18,13 @@ def taken(
     dtype: torch.dtype = torch.float32,
     tokens: tuple[int, ...] = (5, 6, 7),
     learnt: tuple[bool, ...] = (False, True, True),
+    of_messages: tuple[float, ...] | None = None,
+    desirable: bool = True,
 ) -> str:
     entry = SimpleNamespace(quantization=quantization)
     base = SimpleNamespace(published_sha256=weights, entry=entry, dtype=dtype)
-    row = Row(1, np.array(tokens, np.int32), np.array(learnt))
+    weights_L = None if of_messages is None else np.array(of_messages, np.float32)
+    row = Row(1, np.array(tokens, np.int32), np.array(learnt), weights_L, desirable)
     return fingerprint({"seed": seed}, cast(Any, base), [row])
 
 
@@ -38,6 +41,8 @@ def test_it_is_the_same_where_nothing_has_changed() -> None:
         {"dtype": torch.bfloat16},
         {"tokens": (5, 6, 8)},
         {"learnt": (False, False, True)},
+        {"of_messages": (0.0, 0.5, 1.0)},
+        {"desirable": False},
     ],
     ids=lambda change: next(iter(change)),
 )

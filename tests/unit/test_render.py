@@ -153,3 +153,46 @@ def test_nobody_waits_for_the_end_of_a_row_whose_job_has_left(looks: int) -> Non
     with pytest.raises(LeaseLost):
         render(tokenizer, [(7, row)], 10_000, "training_file", look_up)
     assert len(tokenizer.messages) == 1 + 2 * (looks - 1)
+
+
+# Weights, pairs and labels
+
+
+def test_an_answer_is_learnt_by_its_weight() -> None:
+    messages = (QUESTION, {**ANSWER, "weight": 0.25}, QUESTION, HELLO)
+    (row,) = render_one(CHATML, *messages).rows
+    assert row.weights_L is not None
+    assert set(row.weights_L[row.learnt_L].tolist()) == {0.25, 1.0}
+    assert row.weight == pytest.approx(0.25 * len("A shop assistant.<|im_end|>") + len("Hello!<|im_end|>"))
+    (plain,) = render_one(CHATML, QUESTION, {**ANSWER, "weight": 1.0}, QUESTION, {**HELLO, "weight": 0}).rows
+    assert (plain.weights_L, plain.weight) == (None, plain.supervised)
+
+
+PAIR = {"input": {"messages": [QUESTION, HELLO, QUESTION]}, "preferred_output": [ANSWER]}
+PAIR["non_preferred_output"] = [HELLO]
+
+
+def test_of_a_pair_both_answers_are_rows_that_learn_nothing_else() -> None:
+    rows = render(make_tokenizer(CHATML), [(7, PAIR)], 1000, "training_file", kind="preference").rows
+    assert [(row.line, row.desirable) for row in rows] == [(7, True), (7, False)]
+    assert [row.supervised for row in rows] == [len("A shop assistant.<|im_end|>"), len("Hello!<|im_end|>")]
+    prompt = len(rows[0].tokens_L) - 1 - rows[0].supervised  # a line end follows the turn
+    assert np.array_equal(rows[0].tokens_L[:prompt], rows[1].tokens_L[:prompt])
+
+
+def test_a_pair_of_which_one_answer_lies_behind_the_cut_is_left_out_whole() -> None:
+    longer = {**PAIR, "preferred_output": [{**ANSWER, "content": "No."}]}
+    longer["input"] = {"messages": [QUESTION]}
+    labelled = [(1, longer), (2, PAIR)]
+    limit = len(
+        render(make_tokenizer(CHATML), [(1, longer)], 1000, "file", kind="preference").rows[0].tokens_L
+    )
+    rendered = render(make_tokenizer(CHATML), labelled, limit, "training_file", kind="preference")
+    assert ({row.line for row in rendered.rows}, rendered.left_out) == ({1}, [2])
+    assert rendered.cut == [1, 2], "once each"
+
+
+def test_of_a_labelled_row_the_last_answer_is_learnt() -> None:
+    row = {"messages": [QUESTION, ANSWER, QUESTION, HELLO], "label": False}
+    (found,) = render(make_tokenizer(CHATML), [(1, row)], 1000, "training_file", kind="labelled").rows
+    assert (found.supervised, found.desirable) == (len("Hello!<|im_end|>"), False)

@@ -10,11 +10,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.datasets.check import read_rows
+from core.datasets.kinds import KIND_OF_METHOD
 from core.errors import JobError, LeaseLost
+from core.jobspec import JobSpec
 from core.lifecycle import Progress
 from core.models import File, Job
 from core.storage import ObjectStore
 from worker.data.render import Row, render
+from worker.objectives.choose import rows_for
 from worker.reporter import Reporter
 
 
@@ -47,6 +50,7 @@ class DataReader:
         self._job = job
         self._tokenizer = tokenizer
         self._max_length = max_length
+        self._spec = JobSpec.model_validate(job.spec)
         self._store = store
         self._reporter = reporter
         self._closed = threading.Event()
@@ -75,10 +79,11 @@ class DataReader:
     def _rows(self, file: File, param: str) -> list[Row]:
         """`param` is the request's field that named the file."""
         stored = stored_rows(self._store, file, param)
-        rendered = render(self._tokenizer, stored, self._max_length, param, self._look_up)
+        kind = KIND_OF_METHOD[self._spec.objective.type]
+        rendered = render(self._tokenizer, stored, self._max_length, param, self._look_up, kind)
         for message, data in rendered.warnings(param, self._max_length):
             self._reporter.event(message, level="warn", data=data)
-        return rendered.rows
+        return rows_for(self._spec, rendered.rows, self._max_length)
 
     def _look_up(self) -> None:
         if self._closed.is_set():

@@ -1,9 +1,10 @@
-"""Chat rows to tokens, by the base model's own template, and which of them are learnt.
+"""Rows to tokens, by the base model's own template, and which of them are learnt.
 
-Learnt is what the model has to say: each assistant message, with the token that ends the turn, unless its
-weight is 0. Where that stands in the text follows from the template: the text up to a message, with the
-prompt for an answer, must begin the text up to and with it. No template renders the nothing before an answer
-that opens a conversation; there the prompt is looked for in the text itself.
+Learnt is what the model has to say: of a chat row each assistant message, with the token that ends the turn,
+by its weight; of a row with two answers, or with a labelled one, the answers alone. Where that stands in the
+text follows from the template: the text up to a message, with the prompt for an answer, must begin the text
+up to and with it. No template renders the nothing before an answer that opens a conversation; there the
+prompt is looked for in the text itself.
 
 So each answer costs two more renderings of what stands before it. They end where the row is cut: their number
 follows from `max_length`, not from the row.
@@ -19,9 +20,13 @@ from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from core.datasets.chat_rules import content_text
+from core.datasets.kinds import Kind
+from core.datasets.labelled_rules import labelled
+from core.datasets.preference_rules import pair
 from core.errors import JobError
 
 Span = tuple[int, int]
+Messages = list[dict[str, Any]]
 
 NAMED_LINES = 10  # in a sentence
 LISTED_LINES = 100  # for programs
@@ -32,16 +37,29 @@ REFUSALS = (TemplateError, ValueError, TypeError)
 
 @dataclass(frozen=True)
 class Row:
-    """One rendered row; `line` is its number in the file. learnt_L[i]: token i is to be predicted."""
+    """One rendered row; `line` is its number in the file. learnt_L[i]: token i is to be predicted.
+
+    `weights_L` are the weights of the learnt tokens' messages, None where all are 1. `desirable` is what the
+    dataset says of an answer: of two, the second is not.
+    """
 
     line: int
     tokens_L: NDArray[np.int32]
     learnt_L: NDArray[np.bool_]
+    weights_L: NDArray[np.float32] | None = None
+    desirable: bool = True
 
     @property
     def supervised(self) -> int:
         """Predictions that count: the first token has nothing before it."""
         return int(self.learnt_L[1:].sum())
+
+    @property
+    def weight(self) -> float:
+        """The sum of the weights of these predictions."""
+        if self.weights_L is None:
+            return self.supervised
+        return float(self.weights_L[1:][self.learnt_L[1:]].sum(dtype=np.float64))
 
 
 @dataclass
@@ -76,12 +94,14 @@ def render(
     max_length: int,
     param: str,
     look_up: Callable[[], None] = lambda: None,
+    kind: Kind = "chat",
 ) -> Rendered:
     """Render every row, given with its line number, cut to `max_length` tokens.
 
-    Rows that keep nothing to learn are left out. Raises JobError, which names the line, where the model's
-    template refuses a row, and where no row is left; `param` is the request's field that named the file.
-    `look_up` is called between rows and between the renderings of one; what it raises ends the work.
+    A row of two answers becomes two, side by side. Rows that keep nothing to learn are left out. Raises
+    JobError, which names the line, where the model's template refuses a row, and where no row is left;
+    `param` is the request's field that named the file. `look_up` is called between rows and between the
+    renderings of one; what it raises ends the work.
     """
     if not tokenizer.chat_template:
         raise JobError(
@@ -91,11 +111,14 @@ def render(
     for line, row in rows:
         look_up()
         with _refusals(line, param):
-            result, cut = _render_row(tokenizer, line, row["messages"], max_length, look_up)
-        if cut:
+            parts = [
+                _render_row(tokenizer, line, messages, max_length, look_up, desirable)
+                for messages, desirable in _conversations(row, kind)
+            ]
+        if any(cut for _, cut in parts):
             rendered.cut.append(line)
-        if result.supervised:
-            rendered.rows.append(result)
+        if all(result.supervised for result, _ in parts):
+            rendered.rows += [result for result, _ in parts]
         else:
             rendered.left_out.append(line)
     if not rendered.rows:
@@ -117,12 +140,32 @@ def _refusals(line: int, param: str) -> Iterator[None]:
         raise JobError(f"invalid_{param}", reason, param) from error
 
 
+def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:
+    """The conversations of a stored row, and whether what each teaches is desirable."""
+    match kind:
+        case "chat":
+            yield row["messages"], True
+        case "preference":
+            prompt, preferred, other = pair(row)
+            yield _answered(prompt, preferred), True
+            yield _answered(prompt, other), False
+        case "labelled":
+            prompt, answer, desirable = labelled(row)
+            yield _answered(prompt, answer), desirable
+
+
+def _answered(prompt: Messages, answer: dict[str, Any]) -> Messages:
+    """Of which the answer alone is learnt."""
+    return [*({**message, "weight": 0} for message in prompt), answer]
+
+
 def _render_row(
     tokenizer: Any,
     line: int,
-    messages: list[dict[str, Any]],
+    messages: Messages,
     max_length: int,
     look_up: Callable[[], None],
+    desirable: bool,
 ) -> tuple[Row, bool]:
     """The row's first `max_length` tokens, and whether there were more."""
     messages = [_plain(message) for message in messages]
@@ -131,18 +174,21 @@ def _render_row(
     tokens_L = np.asarray(encoded["input_ids"][:max_length], dtype=np.int32)
     offsets = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64)
     starts, ends = offsets.reshape(-1, 2).T
-    learnt_L = np.zeros(len(tokens_L), dtype=np.bool_)
-    for start, end in _spans(tokenizer, messages, text, look_up):
+    weights_L = np.zeros(len(tokens_L), dtype=np.float32)
+    for (start, end), weight in _spans(tokenizer, messages, text, look_up):
         if start >= ends.max(initial=0):
             break  # it lies behind the cut, and so does all that follows
-        learnt_L |= (starts >= start) & (ends <= end) & (ends > starts)
-    return Row(line, tokens_L, learnt_L), len(encoded["input_ids"]) > max_length
+        weights_L[(starts >= start) & (ends <= end) & (ends > starts)] = weight
+    learnt_L = weights_L > 0
+    weighted = bool((weights_L[learnt_L] != 1).any())
+    row = Row(line, tokens_L, learnt_L, weights_L if weighted else None, desirable)
+    return row, len(encoded["input_ids"]) > max_length
 
 
 def _spans(
-    tokenizer: Any, messages: list[dict[str, Any]], text: str, look_up: Callable[[], None]
-) -> Iterator[Span]:
-    """Where in the row's text the learnt parts stand, one after another."""
+    tokenizer: Any, messages: Messages, text: str, look_up: Callable[[], None]
+) -> Iterator[tuple[Span, float]]:
+    """Where in the row's text the learnt parts stand, one after another, and their weights."""
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or message.get("weight") == 0:
             continue
@@ -151,10 +197,11 @@ def _spans(
         before = _before(tokenizer, messages[: index + 1], after)
         if not (text.startswith(after) and after.startswith(before)):
             raise TemplateError("the template renders earlier turns differently once later ones follow")
-        yield len(before), len(after.rstrip())
+        weight = message.get("weight")
+        yield (len(before), len(after.rstrip())), 1.0 if weight is None else weight
 
 
-def _before(tokenizer: Any, messages: list[dict[str, Any]], text: str) -> str:
+def _before(tokenizer: Any, messages: Messages, text: str) -> str:
     """What stands before the last of `messages`, an answer; `text` is all of them."""
     if len(messages) > 1:
         return str(tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True))

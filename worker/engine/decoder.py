@@ -155,6 +155,8 @@ def _whole_tiles(positions_S: Tensor) -> Tensor:
 
 def _tokens_among(positions_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
     """Where each adapter's tokens stand once only `positions_S` (ascending) are left."""
+    if not tokens:
+        return {}
     bounds = torch.tensor([[r.start, r.stop] for r in tokens.values()], device=positions_S.device)
     found = torch.searchsorted(positions_S, bounds).tolist()
     return {name: slice(*pair) for name, pair in zip(tokens, found, strict=True)}

@@ -106,5 +106,7 @@ def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBa
         supervised_S=batch.supervised_S[learnt] - lane.start,
         labels_S=batch.labels_S[learnt],
         weights_S=batch.weights_S[learnt],
+        rows_S=batch.rows_S[learnt],
+        message_weights_S=None if batch.message_weights_S is None else batch.message_weights_S[learnt],
         lane=lane,
     )

@@ -19,20 +19,29 @@ MIN_SHARED = 16  # tokens; fewer in common, beyond those that more rows share, c
 
 @dataclass(frozen=True)
 class JobRows:
-    """What one adapter contributes to a round. `weight` is each supervised token's part in its mean loss."""
+    """What one adapter contributes to a round.
+
+    `weight` is each supervised token's part in its loss, and `row_weights`, if any, is a factor for each row.
+    """
 
     adapter: str
     rows: Sequence[Row]
     weight: float
+    row_weights: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A row in its order, with the number of first tokens that it shares with the row before it."""
+    """A row in its order, with the number of first tokens that it shares with the row before it.
+
+    `number` is the row's through all jobs, `weight` that of its supervised tokens.
+    """
 
     job: JobRows
     row: Row
     common: int
+    number: int
+    weight: float
 
     @property
     def own(self) -> int:
@@ -48,7 +57,9 @@ def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> li
 
     Products of a small rest would be inefficient. Where the rows allow it, a multiple of `multiple`.
     """
-    rows = [placed for job in jobs for placed in _ordered(job)]
+    rows: list[Placed] = []
+    for job in jobs:
+        rows += _ordered(job, len(rows))
     fewest = len(_cut(rows, max_tokens))
     fewest = -(-fewest // multiple) * multiple
     lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
@@ -68,11 +79,22 @@ def _cut(rows: Sequence[Placed], limit: int) -> list[Group]:
     return groups
 
 
-def _ordered(job: JobRows) -> Group:
-    """The rows in the order of their tokens, so that those with a common beginning are neighbours."""
-    rows = sorted(job.rows, key=lambda row: row.tokens_L.astype(">i4").tobytes())
+def _ordered(job: JobRows, first: int) -> Group:
+    """The rows in the order of their tokens, so that those with a common beginning are neighbours.
+
+    They are numbered from `first` on, as the job gives them.
+    """
+    order = sorted(range(len(job.rows)), key=lambda index: job.rows[index].tokens_L.astype(">i4").tobytes())
+    rows = [job.rows[index] for index in order]
     common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
-    return [Placed(job, row, length) for row, length in zip(rows, _shared(common, 0), strict=True)]
+    return [
+        Placed(job, job.rows[index], length, first + index, _weight(job, index))
+        for index, length in zip(order, _shared(common, 0), strict=True)
+    ]
+
+
+def _weight(job: JobRows, index: int) -> float:
+    return job.weight if job.row_weights is None else job.weight * job.row_weights[index]
 
 
 def _shared(common: Sequence[int], depth: int) -> Iterator[int]:

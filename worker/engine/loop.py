@@ -1,27 +1,22 @@
 """The training loop's body: one round moves every job of a cohort by one optimizer step."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 
-from core.errors import JobError, TuneryError
+from core.errors import JobError
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.grouping import JobRows
-from worker.engine.head import head_losses
+from worker.engine.judging import Judgement, Question, judge
 from worker.engine.loss import TokenLosses
 from worker.engine.member import Member, StepResult
 from worker.engine.micro_batch import MicroBatch
-from worker.engine.pack import pack
+from worker.engine.passes import Abandoned, compute_all, forward, micro_batches
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.totals import Evaluation, Totals
-
-
-class Abandoned(TuneryError):
-    """An evaluation was ended before its result."""
 
 
 def train_round(
@@ -33,34 +28,38 @@ def train_round(
 ) -> dict[str, StepResult | Exception]:
     """One step for each member, by its adapter's name; an error there concerns that member alone.
 
-    The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. Each
-    rank computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
+    The loss is the sum of the members' means, so a member's gradient does not depend on its neighbours. What
+    a row weighs in it, an objective beyond cross-entropy finds out before, in a pass of its own. Each rank
+    computes a part of the micro-batches, and all take the step. Where `abandon` says so between two
     micro-batches, no member has moved and the result is empty; a rank among several must not.
     """
     rows = {member.adapter.name: member.next_rows for member in members}
-    jobs = [JobRows(name, part, 1 / sum(row.supervised for row in part)) for name, part in rows.items()]
-    totals = Totals(rows, base.device)
     adapters = [member.adapter for member in members]
     for adapter in adapters:
         adapter.parameters.refresh()
 
     def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
-        losses = _forward(base, batch, adapters, lane)
+        losses = forward(base, batch, adapters, lane)
         losses.total.backward()
         return losses
 
-    batches = _micro_batches(base, jobs, max_tokens, ranks)
     try:
+        judgements = _judge_step(base, members, max_tokens, ranks, abandon)
+        jobs = [_job_rows(name, part, judgements.get(name)) for name, part in rows.items()]
+        totals = Totals(rows, base.device)
+        batches = micro_batches(base, jobs, max_tokens, ranks)
         with ranks.together(in_step=base.sharded):
-            finished = _compute(base, batches, forward_and_backward, totals, abandon)
+            finished = compute_all(base, batches, forward_and_backward, totals, abandon)
         if not finished:
-            _forget(members)
-            return {}
+            raise Abandoned
         for adapter in adapters:
             adapter.parameters.gather()
             ranks.sum(adapter.parameters.gradient)
         ranks.sum(totals.sums_A3)
-        means = totals.evaluations()
+        means = totals.evaluations() | {name: judged.evaluation for name, judged in judgements.items()}
+    except Abandoned:
+        _forget(members)
+        return {}
     except Exception:
         _forget(members)
         raise
@@ -68,6 +67,28 @@ def train_round(
         name: _step(member, rows[name], means[name], ranks)
         for name, member in zip(rows, members, strict=True)
     }
+
+
+def validate(
+    base: ResidentBase,
+    member: Member,
+    rows: Sequence[Row],
+    max_tokens: int,
+    ranks: Ranks = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """What the member's objective makes of the first rows of its validation file: all, or so many.
+
+    Raises as `evaluate` does.
+    """
+    if member.objective is None:
+        return evaluate(base, member.adapter, rows, max_tokens, ranks, abandon)
+    member.adapter.parameters.refresh()
+    question = Question(
+        member.adapter, member.objective, rows, range(len(rows)), member.validation_references
+    )
+    (judged,) = judge(base, [question], max_tokens, ranks, abandon)
+    return judged.evaluation
 
 
 @torch.no_grad()
@@ -87,55 +108,44 @@ def evaluate(
     totals = Totals([adapter.name], base.device)
 
     @torch.no_grad()  # a lane's thread does not know of the one above
-    def forward(lane: int, batch: MicroBatch) -> TokenLosses:
-        return _forward(base, batch, [adapter], lane)
+    def compute(lane: int, batch: MicroBatch) -> TokenLosses:
+        return forward(base, batch, [adapter], lane)
 
-    batches = _micro_batches(base, [JobRows(adapter.name, rows, 0.0)], max_tokens, ranks)
+    batches = micro_batches(base, [JobRows(adapter.name, rows, 0.0)], max_tokens, ranks)
     with ranks.together(in_step=base.sharded):
-        if not _compute(base, batches, forward, totals, abandon):
+        if not compute_all(base, batches, compute, totals, abandon):
             raise Abandoned
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
 
 
-def _micro_batches(
-    base: ResidentBase, jobs: Sequence[JobRows], max_tokens: int, ranks: Ranks
-) -> Sequence[MicroBatch]:
-    """This rank's part. Ranks that compute in step have equally many: one that has fewer lets the bare base
-    compute once more, which adds to nothing."""
-    batches = list(pack(jobs, max_tokens, base.device, ranks.size))
-    mine = ranks.part(batches)
-    if not base.sharded or len(mine) * ranks.size >= len(batches):
-        return mine
-    again = batches[0]
-    return [*mine, replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
-
-
-def _compute(
+def _judge_step(
     base: ResidentBase,
-    batches: Sequence[MicroBatch],
-    compute: Callable[[int, MicroBatch], TokenLosses],
-    totals: Totals,
+    members: Sequence[Member],
+    max_tokens: int,
+    ranks: Ranks,
     abandon: Callable[[], bool],
-) -> bool:
-    """One after another, each by all lanes; False where `abandon` said so before one of them."""
-    for batch in batches:
-        if abandon():
-            return False
-        parts = base.lanes.parts_of(batch)
-        for part, losses in zip(parts, base.lanes.map(_taking_part(compute), parts), strict=True):
-            totals.add(part, losses)
-    return True
+) -> dict[str, Judgement]:
+    """Of the members that have an objective beyond cross-entropy, by adapter."""
+    questions = [
+        Question(member.adapter, member.objective, member.rows, member.next_numbers, member.references)
+        for member in members
+        if member.objective is not None
+    ]
+    if not questions:
+        return {}
+    judgements = judge(base, questions, max_tokens, ranks, abandon)
+    return {question.adapter.name: judged for question, judged in zip(questions, judgements, strict=True)}
 
 
-def _taking_part(
-    compute: Callable[[int, MicroBatch], TokenLosses],
-) -> Callable[[int, MicroBatch], TokenLosses]:
-    def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
-        with part.lane.taking_part() if part.lane else nullcontext():
-            return compute(lane, part)
-
-    return compute_part
+def _job_rows(name: str, rows: Sequence[Row], judged: Judgement | None) -> JobRows:
+    """What is learnt in a step: all rows, or those that the objective does not only measure."""
+    if judged is None:
+        return JobRows(name, rows, 1 / sum(row.weight for row in rows))
+    weighty = [number for number, weight in enumerate(judged.weights) if weight] or range(len(rows))
+    return JobRows(
+        name, [rows[number] for number in weighty], 1.0, [judged.weights[number] for number in weighty]
+    )
 
 
 def _forget(members: Sequence[Member]) -> None:
@@ -143,18 +153,11 @@ def _forget(members: Sequence[Member]) -> None:
         member.forget_gradient()
 
 
-def _forward(
-    base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter], lane: int
-) -> TokenLosses:
-    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
-    decoder = base.decoder
-    return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-
-
 def _step(member: Member, rows: Sequence[Row], mean: Evaluation, ranks: Ranks) -> StepResult | Exception:
     """Whatever breaks is the member's own: those that have stepped keep their steps."""
     try:
-        return member.take_step(rows, mean.loss, mean.accuracy)
+        result = member.take_step(rows, mean.loss, mean.accuracy)
+        return replace(result, metrics=mean.metrics) if mean.metrics else result
     except JobError as error:
         return error
     except Exception as error:

@@ -1,7 +1,7 @@
 """One job inside a cohort: its adapter, optimizer, schedule and place in its data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from core.jobspec import JobSpec
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.optimizer import MOMENTS, Optimizer
+from worker.engine.references import References
+from worker.objectives.choose import objective_of
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step of one job was like. Loss in nats per supervised token."""
+    """What one optimizer step of one job was like: means over supervised tokens, as in `Evaluation`."""
 
     step: int
     loss: float
@@ -26,6 +28,7 @@ class StepResult:
     tokens: int
     learning_rate: float
     gradient_norm: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class NonFiniteLoss(JobError):
@@ -35,8 +38,8 @@ class NonFiniteLoss(JobError):
 class Member:
     """Trains one adapter; nothing in it depends on which other jobs share the rounds.
 
-    Epoch e visits the rows in the order of a permutation seeded with (seed, e), so that `step` alone says
-    where in the data a job stands.
+    Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone says
+    where in the data a job stands. An example is a row, or as many rows as the job's objective compares.
     """
 
     def __init__(self, adapter: TrainableAdapter, spec: JobSpec, rows: Sequence[Row]) -> None:
@@ -45,10 +48,16 @@ class Member:
         self.step = 0
         self._spec = spec
         self._order: tuple[int, NDArray[np.int64]] | None = None
-        self._batch_size = min(spec.hyperparameters.batch_size, len(rows))
-        self.steps_per_epoch = -(-len(rows) // self._batch_size)
+        self.objective = objective_of(spec)
+        self.rows_per_example = self.objective.rows if self.objective else 1
+        self._examples = len(rows) // self.rows_per_example
+        self._batch_size = min(spec.hyperparameters.batch_size, self._examples)
+        self.steps_per_epoch = -(-self._examples // self._batch_size)
         self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
+        first_epoch = range(self.steps_per_epoch) if self.objective else ()
+        self.references = References(self._numbers_after(step) for step in first_epoch)
+        self.validation_references = References()
 
     @property
     def finished(self) -> bool:
@@ -69,6 +78,11 @@ class Member:
         return self.rows_after(self.step)
 
     @property
+    def next_numbers(self) -> list[int]:
+        """Where among `rows` that batch stands."""
+        return self._numbers_after(self.step)
+
+    @property
     def trained_tokens(self) -> int:
         """Tokens of all steps done, also of those before a resume."""
         return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
@@ -82,7 +96,7 @@ class Member:
         norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
             self.forget_gradient()
-            lines = ", ".join(str(row.line) for row in rows)
+            lines = ", ".join(dict.fromkeys(str(row.line) for row in rows))
             raise NonFiniteLoss(
                 "non_finite_loss",
                 f"Step {self.step + 1}: loss {loss}, gradient norm {norm}, on the rows of lines {lines}. "
@@ -130,13 +144,17 @@ class Member:
 
     def rows_after(self, step: int) -> list[Row]:
         """The batch that follows the first `step` steps."""
+        return [self.rows[number] for number in self._numbers_after(step)]
+
+    def _numbers_after(self, step: int) -> list[int]:
         epoch, place = divmod(step, self.steps_per_epoch)
         chosen = self._order_of(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
-        return [self.rows[index] for index in chosen]
+        of_example = range(self.rows_per_example)
+        return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        """The epoch's permutation of the rows; the last one asked for is kept."""
+        """The epoch's permutation of the examples; the last one asked for is kept."""
         if self._order is None or self._order[0] != epoch:
             random = np.random.default_rng([self._spec.seed, epoch])
-            self._order = epoch, random.permutation(len(self.rows))
+            self._order = epoch, random.permutation(self._examples)
         return self._order[1]

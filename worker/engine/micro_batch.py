@@ -45,7 +45,8 @@ class MicroBatch:
     """Tokens to compute at once; the segments of one adapter lie side by side.
 
     A token is supervised once for every row that it stands in: `supervised_S` are ascending positions on the
-    token axis, repeated where need be, whose next token, `labels_S`, is learnt with `weights_S`.
+    token axis, repeated where need be, whose next token, `labels_S`, is learnt with `weights_S`. `rows_S` are
+    the numbers of the rows, through all jobs; `message_weights_S` is None where all messages weigh 1.
 
     A `lane`'s part of a micro-batch has the tokens of its own run. Its segments are runs of the whole axis,
     and a prefix may lie in another lane's part; all other positions count from the part's start.
@@ -58,4 +59,6 @@ class MicroBatch:
     supervised_S: Tensor
     labels_S: Tensor
     weights_S: Tensor
+    rows_S: Tensor
+    message_weights_S: Tensor | None = None
     lane: Lane | None = None

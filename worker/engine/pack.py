@@ -35,6 +35,9 @@ class _Axis:
     supervised: list[NDArray[np.int64]] = field(default_factory=list)
     labels: list[NDArray[np.int32]] = field(default_factory=list)
     weights: list[NDArray[np.float32]] = field(default_factory=list)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    message_weights: list[NDArray[np.float32]] = field(default_factory=list)
+    weighted: bool = False
 
     def add_segment(self, tokens_L: NDArray[np.int32], prefix: tuple[Run, ...]) -> Run:
         """Append tokens that see `prefix`."""
@@ -53,7 +56,15 @@ class _Axis:
         where = np.concatenate([np.arange(start, end) for start, end in runs])
         self.supervised.append(where[learnt])
         self.labels.append(row.tokens_L[learnt + 1])
-        self.weights.append(np.full(len(learnt), placed.job.weight, dtype=np.float32))
+        weights = np.full(len(learnt), placed.weight, dtype=np.float32)
+        message_weights = np.ones(len(learnt), dtype=np.float32)
+        if row.weights_L is not None:
+            self.weighted = True
+            message_weights = row.weights_L[learnt + 1]
+            weights *= message_weights
+        self.weights.append(weights)
+        self.message_weights.append(message_weights)
+        self.rows.append(np.full(len(learnt), placed.number))
 
     def micro_batch(self, device: torch.device) -> MicroBatch:
         supervised = np.concatenate(self.supervised)
@@ -70,6 +81,10 @@ class _Axis:
             supervised_S=on_device(supervised[order]),
             labels_S=on_device(np.concatenate(self.labels)[order]).long(),
             weights_S=on_device(np.concatenate(self.weights)[order]),
+            rows_S=on_device(np.concatenate(self.rows)[order]),
+            message_weights_S=on_device(np.concatenate(self.message_weights)[order])
+            if self.weighted
+            else None,
         )
 
 

@@ -1,7 +1,7 @@
 """What the supervised tokens of a round add up to, adapter by adapter."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,10 +11,14 @@ from worker.engine.micro_batch import MicroBatch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean over supervised tokens: loss in nats, and the share predicted right."""
+    """Mean over supervised tokens, by their messages' weights: loss in nats, and the share predicted right.
+
+    Of an objective beyond cross-entropy: its loss, the share for desirable answers, and its own metrics.
+    """
 
     loss: float
     accuracy: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class Totals:
@@ -29,9 +33,10 @@ class Totals:
         for name, tokens in batch.adapter_tokens.items():
             mine = (batch.supervised_S >= tokens.start) & (batch.supervised_S < tokens.stop)
             sums_3 = self.sums_A3[self._index[name]]
-            sums_3[0] += losses.nll_S[mine].sum()
-            sums_3[1] += losses.correct_S[mine].sum()
-            sums_3[2] += mine.sum()
+            counts = mine if batch.message_weights_S is None else mine * batch.message_weights_S
+            sums_3[0] += (losses.nll_S * counts)[mine].sum()
+            sums_3[1] += (losses.correct_S * counts)[mine].sum()
+            sums_3[2] += counts.sum()
 
     def evaluations(self) -> dict[str, Evaluation]:
         sums = self.sums_A3.tolist()
@@ -39,3 +44,17 @@ class Totals:
             name: Evaluation(sums[index][0] / sums[index][2], sums[index][1] / sums[index][2])
             for name, index in self._index.items()
         }
+
+
+class RowTotals:
+    """Running sums by row, numbered through the jobs of a pass. A row of weight 0 adds nothing."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.sums_3R = torch.zeros(3, rows, dtype=torch.float64, device=device)
+        """Loss, right predictions, tokens."""
+
+    def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
+        weights_S = batch.weights_S.double()
+        values = losses.nll_S * weights_S, losses.correct_S * weights_S, weights_S
+        for sums_R, values_S in zip(self.sums_3R, values, strict=True):
+            sums_R.index_add_(0, batch.rows_S, values_S)

@@ -89,6 +89,7 @@ def _rows(head_VD: Tensor, max_length: int) -> MicroBatch:
         supervised_S=torch.arange(TOKENS, device=device),
         labels_S=tokens_T,
         weights_S=torch.ones(TOKENS, device=device),
+        rows_S=torch.zeros(TOKENS, dtype=torch.long, device=device),
     )
 
 

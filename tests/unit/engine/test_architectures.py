@@ -88,6 +88,7 @@ def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
         supervised_S=torch.tensor(supervised_S),
         labels_S=torch.tensor(labels_S),
         weights_S=torch.tensor(weights_S),
+        rows_S=torch.zeros(len(weights_S), dtype=torch.long),
     )
 
 

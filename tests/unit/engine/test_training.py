@@ -16,8 +16,9 @@ from tests.unit.engine.rows import make_rows, shared_rows
 from worker.data.render import Row
 from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import Abandoned, evaluate, train_round
+from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member, StepResult
+from worker.engine.passes import Abandoned
 
 MAX_TOKENS = 64
 

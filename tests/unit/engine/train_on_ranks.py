@@ -8,11 +8,12 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from core.errors import JobError
-from core.jobspec import Hyperparameters, LoraAdapter
+from core.jobspec import Dpo, Hyperparameters, LoraAdapter
 from tests.fixtures.tiny_models import TINY
 from tests.unit.engine.rows import make_rows, shared_rows
+from tests.unit.engine.test_objectives import pairs
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec
-from worker.engine import loop
+from worker.engine import judging, loop, passes
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
 from worker.engine.ranks import ALONE, Ranks, SharedFault, from_environment
@@ -23,25 +24,26 @@ LAST_LAYER = ["model.layers.2.mlp.up_proj"]
 
 
 def members_on(base: ResidentBase) -> list[Member]:
-    """A job that adapts every layer, and one of a row a step that adapts the last alone."""
+    """A job that adapts every layer, one of a row a step that adapts the last alone, and one of pairs."""
     one_row = Hyperparameters(n_epochs=2, batch_size=1, learning_rate_multiplier=1.0)
     upper = make_spec(hyperparameters=one_row, adapter=LoraAdapter(r=4, target_modules=LAST_LAYER))
     return [
         make_member(base, "job", make_spec(), shared_rows()),
         make_member(base, "upper", upper, make_rows(6, 1)),
+        make_member(base, "pairs", make_spec(objective=Dpo()), pairs(12)),
     ]
 
 
 def train(base: ResidentBase, ranks: Ranks = ALONE) -> dict[str, object]:
-    """Rounds of both jobs, rounds in which there is work for one rank only, and a validation."""
-    job, upper = members_on(base)
+    """Rounds of all jobs, rounds in which there is work for one rank only, and validations."""
+    job, upper, judged = members_on(base)
     losses = []
-    for members in [[job, upper]] * ROUNDS + [[upper]] * ROUNDS:
+    for members in [[job, upper, judged]] * ROUNDS + [[upper]] * ROUNDS:
         for result in loop.train_round(base, members, MAX_TOKENS, ranks=ranks).values():
             assert isinstance(result, StepResult)
             losses.append(result.loss)
-    validation = loop.evaluate(base, job.adapter, job.rows, MAX_TOKENS, ranks).loss
-    weights = [tensor for member in (job, upper) for _, tensor in sorted(member.state().items())]
+    validation = sum(loop.validate(base, one, one.rows, MAX_TOKENS, ranks).loss for one in (job, judged))
+    weights = [tensor for member in (job, upper, judged) for _, tensor in sorted(member.state().items())]
     adapters = torch.cat([tensor.flatten() for tensor in weights]).tolist()
     return {"losses": losses, "validation": validation, "adapters": adapters}
 
@@ -74,15 +76,15 @@ def main(tiny_folder: Path, out: Path) -> None:
 
 
 def count_forward_passes() -> list[None]:
-    passes: list[None] = []
-    forward = loop._forward
+    computed: list[None] = []
+    forward = passes.forward
 
     def counted(*arguments: object) -> object:
-        passes.append(None)
+        computed.append(None)
         return forward(*arguments)  # type: ignore[arg-type]
 
-    loop._forward = counted  # type: ignore[assignment]
-    return passes
+    loop.forward = judging.forward = counted  # type: ignore[attr-defined]
+    return computed
 
 
 if __name__ == "__main__":

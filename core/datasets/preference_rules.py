@@ -1,0 +1,218 @@
+"""The rules of a row with two answers to one prompt, of which the first is preferred.
+
+Three forms are taken, told apart by their keys: OpenAI's; TRL's, in which the prompt stands apart or begins
+both conversations; and ShareGPT's, whose turns have `from` and `value`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from core.datasets.chat_rules import (
+    TOOL_KEYS,
+    json_type,
+    key_findings,
+    list_findings,
+    message_findings,
+    tool_findings,
+)
+from core.datasets.findings import Finding, quote
+
+Message = dict[str, Any]
+
+OPENAI_ONLY = ("input", "preferred_output", "non_preferred_output")
+OPENAI_KEYS = (*OPENAI_ONLY, "parallel_tool_calls", *TOOL_KEYS)
+INPUT_KEYS = ("messages", "parallel_tool_calls", *TOOL_KEYS)
+TRL_KEYS = ("prompt", "chosen", "rejected", *TOOL_KEYS)
+SHAREGPT_KEYS = ("conversations", "chosen", "rejected", *TOOL_KEYS)
+SHAREGPT_ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
+TURN_KEYS = ("from", "value")
+
+PREFERENCE_FORM = '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}'
+
+
+def pair(row: dict[str, Any]) -> tuple[list[Message], Message, Message]:
+    """The prompt of a checked row, the preferred answer and the other."""
+    if "input" in row:
+        return row["input"]["messages"], row["preferred_output"][0], row["non_preferred_output"][0]
+    if "conversations" in row:
+        prompt = [_message(turn) for turn in row["conversations"]]
+        return prompt, _message(row["chosen"]), _message(row["rejected"])
+    prompt = row["prompt"] if "prompt" in row else row["chosen"][:-1]
+    return prompt, row["chosen"][-1], row["rejected"][-1]
+
+
+def pair_findings(row: Any) -> Iterator[Finding]:
+    """What is wrong with a row that `strict_json.parse` returned, mistake by mistake."""
+    if not isinstance(row, dict):
+        yield Finding(
+            "", "not_an_object", f"a row is an object, not {json_type(row)}; write {PREFERENCE_FORM}"
+        )
+    elif any(key in row for key in OPENAI_ONLY):
+        yield from _openai_findings(row)
+    elif "conversations" in row:
+        yield from _sharegpt_findings(row)
+    else:
+        yield from _trl_findings(row)
+
+
+def prompt_findings(messages: Any, at: str) -> Iterator[Finding]:
+    """Beyond what each message must be: a prompt ends with what is answered, and teaches nothing itself."""
+    if not isinstance(messages, list) or not messages:
+        return
+    yield from weightless_findings(messages, at)
+    if isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant":
+        yield Finding(
+            f"{at}[{len(messages) - 1}].role",
+            "last_is_assistant",
+            "the prompt ends with an answer; move it, or add what the answers reply to",
+        )
+
+
+def answer_findings(row: dict[str, Any], key: str) -> Iterator[Finding]:
+    """What is wrong with a list that is to hold one message, the assistant's."""
+    yield from list_findings(row, key, "the assistant's answer")
+    found = row.get(key)
+    if not isinstance(found, list) or not found:
+        return
+    if len(found) > 1:
+        yield Finding(key, "not_one_answer", f"holds {len(found)} messages; keep one, the assistant's answer")
+    yield from last_is_answer(found, key)
+    yield from weightless_findings(found, key)
+
+
+def last_is_answer(messages: list[Any], at: str) -> Iterator[Finding]:
+    last = messages[-1]
+    if isinstance(last, dict) and last.get("role") not in (None, "assistant"):
+        yield Finding(
+            f"{at}[{len(messages) - 1}].role", "last_not_assistant", "an answer must be from the assistant"
+        )
+
+
+def weightless_findings(messages: list[Any], at: str) -> Iterator[Finding]:
+    for index, message in enumerate(messages):
+        if isinstance(message, dict) and message.get("weight") is not None:
+            yield Finding(
+                f"{at}[{index}].weight", "misplaced_weight", "only chat rows have weights; remove it"
+            )
+
+
+def missing_findings(row: dict[str, Any], keys: tuple[str, ...], form: str) -> Iterator[Finding]:
+    for key in keys:
+        if key not in row:
+            yield Finding(key, "missing", f"the row has no {key}; write {form}")
+
+
+def _openai_findings(row: dict[str, Any]) -> Iterator[Finding]:
+    yield from missing_findings(row, OPENAI_ONLY, PREFERENCE_FORM)
+    yield from key_findings(row, "", OPENAI_KEYS)
+    yield from tool_findings(row, "")
+    if "input" in row:
+        yield from _input_findings(row["input"])
+    yield from answer_findings(row, "preferred_output")
+    yield from answer_findings(row, "non_preferred_output")
+
+
+def _input_findings(found: Any) -> Iterator[Finding]:
+    if not isinstance(found, dict):
+        yield Finding("input", "not_an_object", f"is an object with messages, not {json_type(found)}")
+        return
+    if "messages" not in found:
+        yield Finding("input.messages", "missing", f"the input has no messages; write {PREFERENCE_FORM}")
+    yield from key_findings(found, "input", INPUT_KEYS)
+    yield from tool_findings(found, "input.")
+    yield from list_findings(found, "messages", "what the answers reply to", prefix="input.")
+    yield from prompt_findings(found.get("messages"), "input.messages")
+
+
+def _trl_findings(row: dict[str, Any]) -> Iterator[Finding]:
+    yield from missing_findings(
+        row, ("chosen", "rejected"), '{"prompt": […], "chosen": […], "rejected": […]}'
+    )
+    yield from key_findings(row, "", TRL_KEYS)
+    yield from tool_findings(row, "")
+    if "prompt" in row:
+        yield from list_findings(row, "prompt", "what the answers reply to")
+        yield from prompt_findings(row["prompt"], "prompt")
+        yield from answer_findings(row, "chosen")
+        yield from answer_findings(row, "rejected")
+        return
+    found = [finding for key in ("chosen", "rejected") for finding in _conversation_findings(row, key)]
+    yield from found or _common_prompt_findings(row)
+
+
+def _conversation_findings(row: dict[str, Any], key: str) -> Iterator[Finding]:
+    yield from list_findings(row, key, "the prompt and the answer")
+    if isinstance(row.get(key), list) and row[key]:
+        yield from last_is_answer(row[key], key)
+        yield from weightless_findings(row[key], key)
+
+
+def _common_prompt_findings(row: dict[str, Any]) -> Iterator[Finding]:
+    """Where no prompt stands apart, both conversations are the same up to their last message."""
+    if "chosen" not in row or "rejected" not in row:
+        return
+    chosen, rejected = row["chosen"], row["rejected"]
+    if len(chosen) < 2:
+        yield Finding(
+            "prompt", "missing", "the row has no prompt; add it, or begin both conversations with it"
+        )
+    elif chosen[:-1] != rejected[:-1]:
+        yield Finding(
+            "rejected",
+            "different_prompts",
+            "must be like chosen up to its last message; make both reply to one",
+        )
+    else:
+        yield from prompt_findings(chosen[:-1], "chosen")
+
+
+def _sharegpt_findings(row: dict[str, Any]) -> Iterator[Finding]:
+    form = '{"conversations": [{"from": "human", …}], "chosen": {"from": "gpt", …}, "rejected": {…}}'
+    yield from missing_findings(row, ("chosen", "rejected"), form)
+    yield from key_findings(row, "", SHAREGPT_KEYS)
+    yield from tool_findings(row, "")
+    turns = row["conversations"]
+    if not isinstance(turns, list):
+        yield Finding("conversations", "wrong_type", f"must be an array of turns, not {json_type(turns)}")
+    elif not turns:
+        yield Finding("conversations", "empty", "holds no turn; add what the answers reply to")
+    else:
+        for index, turn in enumerate(turns):
+            yield from _turn_findings(turn, f"conversations[{index}]")
+        if isinstance(turns[-1], dict) and turns[-1].get("from") == "gpt":
+            yield Finding(
+                f"conversations[{len(turns) - 1}].from",
+                "last_is_assistant",
+                "the prompt ends with an answer; move it, or add what the answers reply to",
+            )
+    for key in ("chosen", "rejected"):
+        if key in row:
+            yield from _turn_findings(row[key], key)
+            if isinstance(row[key], dict) and row[key].get("from") in ("system", "human"):
+                yield Finding(f"{key}.from", "last_not_assistant", 'an answer must be from "gpt"')
+
+
+def _turn_findings(turn: Any, at: str) -> Iterator[Finding]:
+    if not isinstance(turn, dict):
+        yield Finding(
+            at, "not_an_object", f'a turn is an object with "from" and "value", not {json_type(turn)}'
+        )
+        return
+    yield from key_findings(turn, at, TURN_KEYS)
+    if "from" not in turn:
+        yield Finding(
+            f"{at}.from", "missing", f"the turn has no from; use one of {', '.join(SHAREGPT_ROLES)}"
+        )
+    elif not isinstance(turn["from"], str) or turn["from"] not in SHAREGPT_ROLES:
+        named = quote(turn["from"]) if isinstance(turn["from"], str) else json_type(turn["from"])
+        yield Finding(
+            f"{at}.from", "unknown_role", f"unknown speaker {named}; use one of {', '.join(SHAREGPT_ROLES)}"
+        )
+    else:
+        for finding in message_findings(_message(turn), at):
+            field = finding.field.replace(f"{at}.content", f"{at}.value")
+            yield finding._replace(field=field)
+
+
+def _message(turn: dict[str, Any]) -> Message:
+    return {"role": SHAREGPT_ROLES[turn["from"]], "content": turn.get("value")}

@@ -1,0 +1,111 @@
+"""What a step's rows come to by their job's objective: its loss, its metrics, and what each row weighs in it.
+
+The rows are computed twice: here without gradient, for their log-probabilities, and once more with it, for
+the weighted cross-entropy that has the objective's gradient. So no more than a micro-batch is ever held,
+however many rows an objective compares, and lanes, ranks and neighbours are what they are for any other job.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from worker.data.render import Row
+from worker.engine.adapters import TrainableAdapter
+from worker.engine.base_model import ResidentBase
+from worker.engine.grouping import JobRows
+from worker.engine.loss import TokenLosses
+from worker.engine.micro_batch import MicroBatch
+from worker.engine.passes import Abandoned, compute_all, forward, micro_batches
+from worker.engine.ranks import Ranks
+from worker.engine.references import References
+from worker.engine.totals import Evaluation, RowTotals
+from worker.objectives.objective import Objective, Scores, outcome
+
+
+@dataclass(frozen=True)
+class Question:
+    """Examples to judge: the rows of these `numbers` among `rows`, those of an example side by side."""
+
+    adapter: TrainableAdapter
+    objective: Objective
+    rows: Sequence[Row]
+    numbers: Sequence[int]
+    references: References
+
+    @property
+    def asked(self) -> list[Row]:
+        return [self.rows[number] for number in self.numbers]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`weights` are what each asked row's cross-entropy, summed over its tokens, weighs in the gradient."""
+
+    evaluation: Evaluation
+    weights: list[float]
+
+
+def judge(
+    base: ResidentBase,
+    questions: Sequence[Question],
+    max_tokens: int,
+    ranks: Ranks,
+    abandon: Callable[[], bool],
+) -> list[Judgement]:
+    """Raises Abandoned where `abandon` says so between two micro-batches; a rank among several must not."""
+
+    def sums(adapters: Sequence[TrainableAdapter], jobs: Sequence[JobRows]) -> Tensor:
+        return _row_sums(base, adapters, jobs, max_tokens, ranks, abandon)
+
+    for question in questions:
+        if question.objective.needs_reference:
+            _complete(question, lambda job: sums([], [job]))
+    jobs = [JobRows(question.adapter.name, question.asked, 1.0) for question in questions]
+    sums_3R = sums([question.adapter for question in questions], jobs)
+    counts = [len(question.numbers) for question in questions]
+    return [
+        _judgement(question, part_3R)
+        for question, part_3R in zip(questions, sums_3R.split(counts, dim=1), strict=True)
+    ]
+
+
+def _complete(question: Question, sums: Callable[[JobRows], Tensor]) -> None:
+    """Have the base's log-probabilities of all asked rows."""
+    for numbers in question.references.missing(question.numbers):
+        rows = [question.rows[number] for number in numbers]
+        nll_R = sums(JobRows(question.adapter.name, rows, 1.0))[0]
+        question.references.keep(numbers, (-nll_R).tolist())
+
+
+def _judgement(question: Question, sums_3R: Tensor) -> Judgement:
+    nll_R, correct_R, tokens_R = sums_3R
+    desirable_R = torch.tensor([row.desirable for row in question.asked])
+    scores = Scores(-nll_R, tokens_R, question.references.of(question.numbers), desirable_R)
+    found = outcome(question.objective, scores)
+    accuracy = (correct_R[desirable_R].sum() / tokens_R[desirable_R].sum()).item()
+    return Judgement(Evaluation(found.loss, accuracy, found.metrics), (-found.slope_R).tolist())
+
+
+@torch.no_grad()
+def _row_sums(
+    base: ResidentBase,
+    adapters: Sequence[TrainableAdapter],
+    jobs: Sequence[JobRows],
+    max_tokens: int,
+    ranks: Ranks,
+    abandon: Callable[[], bool],
+) -> Tensor:
+    """Of each row, in the jobs' order, [3, R]: as `RowTotals`. Without adapters the bare base computes."""
+    totals = RowTotals(sum(len(job.rows) for job in jobs), base.device)
+
+    @torch.no_grad()  # a lane's thread does not know of the one above
+    def compute(lane: int, part: MicroBatch) -> TokenLosses:
+        return forward(base, part if adapters else replace(part, adapter_tokens={}), adapters, lane)
+
+    batches = micro_batches(base, jobs, max_tokens, ranks)
+    with ranks.together(in_step=base.sharded):
+        if not compute_all(base, batches, compute, totals, abandon):
+            raise Abandoned
+    return ranks.sum(totals.sums_3R).cpu()

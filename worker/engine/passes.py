@@ -1,0 +1,76 @@
+"""One pass over the micro-batches of some jobs' rows: each rank its part, each micro-batch by all lanes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+
+from core.errors import TuneryError
+from worker.engine.adapters import TrainableAdapter
+from worker.engine.base_model import ResidentBase
+from worker.engine.grouping import JobRows
+from worker.engine.head import head_losses
+from worker.engine.loss import TokenLosses
+from worker.engine.micro_batch import MicroBatch
+from worker.engine.pack import pack
+from worker.engine.ranks import Ranks
+
+
+class Abandoned(TuneryError):
+    """A pass was ended before its result."""
+
+
+class Sums(Protocol):
+    """What a pass adds up, part by part."""
+
+    def add(self, batch: MicroBatch, losses: TokenLosses) -> None: ...
+
+
+def micro_batches(
+    base: ResidentBase, jobs: Sequence[JobRows], max_tokens: int, ranks: Ranks
+) -> Sequence[MicroBatch]:
+    """This rank's part. Ranks that compute in step have equally many: one that has fewer lets the bare base
+    compute once more, which adds to nothing."""
+    batches = list(pack(jobs, max_tokens, base.device, ranks.size))
+    mine = ranks.part(batches)
+    if not base.sharded or len(mine) * ranks.size >= len(batches):
+        return mine
+    again = batches[0]
+    return [*mine, replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
+
+
+def compute_all(
+    base: ResidentBase,
+    batches: Sequence[MicroBatch],
+    compute: Callable[[int, MicroBatch], TokenLosses],
+    sums: Sums,
+    abandon: Callable[[], bool],
+) -> bool:
+    """One after another, each by all lanes; False where `abandon` said so before one of them."""
+    for batch in batches:
+        if abandon():
+            return False
+        parts = base.lanes.parts_of(batch)
+        for part, losses in zip(parts, base.lanes.map(_taking_part(compute), parts), strict=True):
+            sums.add(part, losses)
+    return True
+
+
+def forward(
+    base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter], lane: int
+) -> TokenLosses:
+    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
+    decoder = base.decoder
+    return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+
+
+def _taking_part(
+    compute: Callable[[int, MicroBatch], TokenLosses],
+) -> Callable[[int, MicroBatch], TokenLosses]:
+    def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
+        with part.lane.taking_part() if part.lane else nullcontext():
+            return compute(lane, part)
+
+    return compute_part

@@ -1,0 +1,24 @@
+"""Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290, eq. 7)."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from core import jobspec
+from worker.objectives.objective import Scores, preference_metrics
+
+
+class Dpo:
+    """−log σ(r(chosen) − r(rejected)), where r(y) = β (log p(y|x) − log p_base(y|x))."""
+
+    rows = 2
+    needs_reference = True
+
+    def __init__(self, spec: jobspec.Dpo) -> None:
+        self._beta = spec.beta
+
+    def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
+        rewards_P2 = (self._beta * (scores.logp_R - scores.reference_R)).view(-1, 2)
+        chosen_P, rejected_P = rewards_P2.unbind(1)
+        return -F.logsigmoid(chosen_P - rejected_P).mean(), preference_metrics(chosen_P, rejected_P)

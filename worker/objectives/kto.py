@@ -1,0 +1,70 @@
+"""Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306, eq. 7 and 8).
+
+The paper compares each reward with z = KL(p || p_base), estimated from answers to other prompts. As in TRL
+each row has such a companion for the whole job, its own prompt with another row's answer, and z is the mean
+of log p − log p_base over the companions of a step, at least 0; no gradient flows through it. TRL takes the
+answer from the row before in the file; here it is the row before in an order that the seed draws, since files
+often hold several answers to one prompt in a row.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core import jobspec
+from worker.data.render import Row
+from worker.objectives.objective import Scores
+
+
+class Kto:
+    """w (1 − σ(β (r − z))) for a desirable answer, w (1 − σ(β (z − r))) for another; r = log p − log p_base.
+
+    Each example is two rows: the answer, and its companion, which is only measured.
+    """
+
+    rows = 2
+    needs_reference = True
+
+    def __init__(self, spec: jobspec.Kto) -> None:
+        self._spec = spec
+
+    def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
+        spec = self._spec
+        ratios_P, companions_P = (scores.logp_R - scores.reference_R).view(-1, 2).unbind(1)
+        desirable_P = scores.desirable_R.view(-1, 2)[:, 0]
+        z = companions_P.mean().clamp(min=0).detach()
+        signs_P = torch.where(desirable_P, 1.0, -1.0).double()
+        weights_P = torch.where(desirable_P, spec.desirable_weight, spec.undesirable_weight).double()
+        losses_P = weights_P * (1 - torch.sigmoid(spec.beta * signs_P * (ratios_P - z)))
+        chosen, rejected = (spec.beta * ratios_P[which].mean() for which in (desirable_P, ~desirable_P))
+        metrics = {
+            "rewards/chosen": chosen,
+            "rewards/rejected": rejected,
+            "rewards/margins": chosen - rejected,
+        }
+        return losses_P.mean(), {**metrics, "kl": z}
+
+
+def with_companions(rows: Sequence[Row], seed: int, max_length: int) -> list[Row]:
+    """Each row and its companion: its prompt, then the answer of the row before in an order drawn by `seed`.
+
+    A companion is cut to `max_length` tokens, but keeps the answer's first.
+    """
+    order = np.random.default_rng(seed).permutation(len(rows))
+    before = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
+    return [
+        part
+        for number, row in enumerate(rows)
+        for part in (row, _companion(row, rows[before[number]], max_length))
+    ]
+
+
+def _companion(row: Row, other: Row, max_length: int) -> Row:
+    start, begin = int(row.learnt_L.argmax()), int(other.learnt_L.argmax())
+    end = max(max_length, start + 1)
+    tokens_L = np.concatenate([row.tokens_L[:start], other.tokens_L[begin:]])[:end]
+    learnt_L = np.concatenate([row.learnt_L[:start], other.learnt_L[begin:]])[:end]
+    return replace(row, tokens_L=tokens_L, learnt_L=learnt_L, desirable=False)

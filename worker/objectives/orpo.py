@@ -1,0 +1,38 @@
+"""Odds ratio preference optimisation (Hong et al. 2024, arXiv:2403.07691, eq. 3 to 7)."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core import jobspec
+from worker.objectives.objective import Scores, preference_metrics
+
+
+class Orpo:
+    """−log p(chosen) − β log σ(log odds(chosen) − log odds(rejected)), odds(y) = p(y) / (1 − p(y)).
+
+    p(y) is the geometric mean of the probabilities of the answer's tokens: log p(y) = log p(y|x) / |y|.
+    """
+
+    rows = 2
+    needs_reference = False
+
+    def __init__(self, spec: jobspec.Orpo) -> None:
+        self._beta = spec.beta
+
+    def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
+        mean_R = scores.logp_R / scores.tokens_R
+        chosen_P, rejected_P = mean_R.view(-1, 2).unbind(1)
+        ratio_P = log_odds(chosen_P) - log_odds(rejected_P)
+        nll = -chosen_P.mean()
+        loss = nll - self._beta * F.logsigmoid(ratio_P).mean()
+        metrics = preference_metrics(self._beta * chosen_P, self._beta * rejected_P)
+        return loss, {**metrics, "nll_loss": nll, "log_odds_chosen": ratio_P.mean()}
+
+
+def log_odds(logp_P: Tensor) -> Tensor:
+    """log(p / (1 − p)); p stays below 1 by the width of fp32, in which it was computed."""
+    logp_P = logp_P.clamp(max=-torch.finfo(torch.float32).eps)
+    return logp_P - torch.log(-torch.expm1(logp_P))

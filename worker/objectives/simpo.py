@@ -1,0 +1,25 @@
+"""Simple preference optimisation (Meng et al. 2024, arXiv:2405.14734, eq. 6)."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from core import jobspec
+from worker.objectives.objective import Scores, preference_metrics
+
+
+class Simpo:
+    """−log σ(r(chosen) − r(rejected) − γ), where r(y) = β / |y| · log p(y|x)."""
+
+    rows = 2
+    needs_reference = False
+
+    def __init__(self, spec: jobspec.Simpo) -> None:
+        self._beta, self._gamma = spec.beta, spec.gamma
+
+    def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
+        rewards_P2 = (self._beta * scores.logp_R / scores.tokens_R).view(-1, 2)
+        chosen_P, rejected_P = rewards_P2.unbind(1)
+        loss = -F.logsigmoid(chosen_P - rejected_P - self._gamma).mean()
+        return loss, preference_metrics(chosen_P, rejected_P)
