@@ -4,7 +4,9 @@ Committed by a fenced row after the upload; a folder without a row is an orphan 
 """
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,32 +38,40 @@ class ForeignCheckpoint(TuneryError):
     """It is whole, but its fingerprint is another than the job has here: see `worker/fingerprint.py`."""
 
 
-def save_checkpoint(
-    member: Member,
-    reporter: Reporter,
-    store: ObjectStore,
-    folder: Path,
-    fingerprint: str,
-    metrics: dict[str, Any],
-) -> None:
-    """Write, upload and commit the state after `member.step`. Raises LeaseLost."""
+@dataclass(frozen=True)
+class WrittenCheckpoint:
+    """A state in a folder on this machine, complete in itself: the job may train on."""
+
+    folder: Path
+    step: int
+    ends_epoch: bool
+    metrics: dict[str, Any]
+
+
+def write_checkpoint(
+    member: Member, folder: Path, fingerprint: str, metrics: dict[str, Any]
+) -> WrittenCheckpoint:
+    """Write the state after `member.step` into `folder`."""
     member.adapter.save(folder)
     save_file(member.state(), folder / STATE_NAME)
     position = {"step": member.step, "fingerprint": fingerprint}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
-    lease = reporter.lease
-    prefix = checkpoint_prefix(lease.job_id, lease.fence, member.step)
-    files = publish_folder(store, folder, prefix)
+    return WrittenCheckpoint(folder, member.step, member.at_epoch_end, metrics)
 
+
+def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: ObjectStore) -> None:
+    """Upload and commit it, and remove its folder. Raises LeaseLost."""
+    lease = reporter.lease
+    prefix = checkpoint_prefix(lease.job_id, lease.fence, written.step)
     checkpoint = Checkpoint(
         id=new_id("ftckpt-"),
         job_id=lease.job_id,
         fence=lease.fence,
-        step=member.step,
-        ends_epoch=member.at_epoch_end,
-        metrics=metrics,
+        step=written.step,
+        ends_epoch=written.ends_epoch,
+        metrics=written.metrics,
         object_prefix=prefix,
-        files=files,
+        files=publish_folder(store, written.folder, prefix),
     )
 
     def commit(session: Session) -> None:
@@ -69,6 +79,7 @@ def save_checkpoint(
         lifecycle.record_checkpoint(session, lease, checkpoint)
 
     reporter.commit(commit)
+    shutil.rmtree(written.folder)
 
 
 def restore_checkpoint(

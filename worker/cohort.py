@@ -3,7 +3,6 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
@@ -15,8 +14,6 @@ from worker.engine.member import NonFiniteLoss, StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
 
-GIVEN_BACK_AT_ONCE = 8
-
 log = structlog.get_logger()
 
 
@@ -24,8 +21,9 @@ class Cohort:
     """Jobs on one base model. They join between rounds, and leave between micro-batches.
 
     A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
-    goes on. While one has to be alone, its neighbours stay, but hold still. Where several processes train
-    together, jobs leave between rounds only.
+    goes on. While one has to be alone, its neighbours stay, but hold still. A job that has been trained stays
+    until it is published, and does not compute. Where several processes train together, jobs leave between
+    rounds only.
     """
 
     def __init__(self, crew: Crew, surroundings: Surroundings, job_left: Callable[[], None]) -> None:
@@ -42,7 +40,7 @@ class Cohort:
     @property
     def admits_a_suspect(self) -> bool:
         """Whether nobody would compute beside one: no rows are being read."""
-        return all(job.attached for job in self.jobs)
+        return all(job.attached or job.being_published for job in self.jobs)
 
     @property
     def holds_a_suspect(self) -> bool:
@@ -57,7 +55,7 @@ class Cohort:
         self._guard(job, prepare)
 
     def train(self) -> bool:
-        """One round for every job whose rows are there. False where there is none."""
+        """One round for every job that is ready. False where all wait for rows, or for what was sent."""
         self._let_go()
         for job in [job for job in self._computing() if job.waits_to_be_attached]:
             self._guard(job, job.attach)
@@ -67,18 +65,18 @@ class Cohort:
                 self._guard(job, partial(job.settle, self._abandoning([job])))
         for job in [job for job in attached if job in self.jobs and job.trained]:
             self._guard(job, job.publish)
-            self._leave(job)
+            self._job_left()  # from the rounds, and from the memory
         unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]
         if unfinished:
             self._take_a_step(unfinished)
-        return bool(attached)
+        return bool(unfinished)
 
     def give_back(self) -> None:
-        """Let other workers go on with all jobs. Checkpoints are written several at once: time is short."""
-        with ThreadPoolExecutor(GIVEN_BACK_AT_ONCE) as pool:
-            given_back = [(job, pool.submit(job.give_back, "The worker shuts down")) for job in self.jobs]
-        for job, outcome in given_back:
-            self._guard(job, outcome.result)
+        """Let other workers go on with all jobs. All send their checkpoints before one is waited for."""
+        for job in list(self.jobs):
+            self._guard(job, partial(job.give_back, "The worker shuts down"))
+        for job in list(self.jobs):
+            self._guard(job, job.wait_for_shipping)
             self._leave(job)
 
     def _computing(self) -> list[TrainingJob]:
@@ -108,8 +106,10 @@ class Cohort:
     ) -> None:
         again = []
         for job in jobs:
+            if job not in self.jobs:
+                continue
             result = results.get(job.member.adapter.name)
-            if result is None or job not in self.jobs:
+            if result is None:
                 continue
             if isinstance(result, NonFiniteLoss) and len(jobs) > 1:
                 again.append(job)  # kernels that mask by 0 let a neighbour's NaN through
@@ -133,11 +133,18 @@ class Cohort:
         return abandon
 
     def _let_go(self) -> None:
-        """Part with the jobs that are not ours any more, and with those that are to pause."""
+        """Part with the jobs that have been published or are not ours any more, and with those to pause."""
         for job in list(self.jobs):
-            self._guard(job, job.reporter.check)
-        for job in [job for job in self.jobs if job.reporter.pause_requested]:
+            self._guard(job, partial(self._look_at, job))
+        for job in [job for job in self.jobs if job.reporter.pause_requested and not job.being_published]:
             self._guard(job, partial(self._pause, job))
+
+    def _look_at(self, job: TrainingJob) -> None:
+        """Its end before its lease: that is gone once the end has been written."""
+        if job.has_ended():
+            self._leave(job)
+        else:
+            job.reporter.check()
 
     def _pause(self, job: TrainingJob) -> None:
         if job.pause():

@@ -1,13 +1,12 @@
 """One claimed job from its rows to its adapter: what surrounds the training steps."""
 
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -19,7 +18,13 @@ from core.lifecycle import Lease
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
-from worker.checkpoint import drop_old_checkpoints, restore_checkpoint, save_checkpoint
+from worker.checkpoint import (
+    WrittenCheckpoint,
+    drop_old_checkpoints,
+    restore_checkpoint,
+    ship_checkpoint,
+    write_checkpoint,
+)
 from worker.crew import Crew
 from worker.data.reader import DataReader, JobData
 from worker.engine.base_model import ResidentBase
@@ -28,6 +33,7 @@ from worker.fingerprint import fingerprint
 from worker.job_metrics import JobMetrics
 from worker.publish import describe_dataset, publish, write_adapter_folder
 from worker.reporter import Reporter
+from worker.shipping import Shipping
 
 
 class TrainingJob:
@@ -35,6 +41,9 @@ class TrainingJob:
 
     Read, attached, stepped, and then published, paused or given back. Raises JobError where the job cannot go
     on, and LeaseLost where it is not ours any more.
+
+    Checkpoints and the adapter are written to the disk here, and shipped beside the training. One checkpoint
+    at most is under way: another that falls due waits, and at an epoch's end the job waits with it.
     """
 
     def __init__(
@@ -46,6 +55,7 @@ class TrainingJob:
         lease: Lease,
         row: Job,
         claimed_at: float,
+        shipping: Shipping,
     ) -> None:
         self.lease = lease
         self.alone = lease.alone  # nobody may compute beside it before its next checkpoint
@@ -57,6 +67,9 @@ class TrainingJob:
         self._row = row
         self._reader: DataReader | None = None
         self._member: Member | None = None
+        self._metrics: JobMetrics | None = None
+        self._shipping = shipping
+        self.being_published = False  # it computes no more, and has let go of all that it needed for that
         self._leaving = ExitStack()
 
     @cached_property
@@ -73,6 +86,11 @@ class TrainingJob:
     def member(self) -> Member:
         assert self._member is not None
         return self._member
+
+    @property
+    def metrics(self) -> JobMetrics:
+        assert self._metrics is not None
+        return self._metrics
 
     @property
     def attached(self) -> bool:
@@ -96,17 +114,16 @@ class TrainingJob:
     @property
     def trained(self) -> bool:
         """Whether nothing but its publication is left."""
-        return self.attached and self.member.finished and self._metrics.complete
+        return self.attached and self.member.finished and self._is_settled
 
     @property
     def ready_to_step(self) -> bool:
-        """Whether it has another step to make, and owes no evaluation of the last one."""
-        return self.attached and not self.member.finished and self._metrics.complete
+        """Whether it has another step to make, and owes neither evaluation nor checkpoint of the last one."""
+        return self.attached and not self.member.finished and self._is_settled
 
     def attach(self) -> None:
         """Add the adapter to the base, and continue from a checkpoint where there is one."""
-        assert self._reader is not None
-        data = self._data = self._reader.data.result()
+        data = self._data
         member = self._crew.join(self.lease.job_id, self.spec, data.training_rows)
         self._fingerprint = fingerprint(self._row.spec, self._base, data.training_rows)
         latest = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
@@ -119,63 +136,64 @@ class TrainingJob:
             self.spec.training.eval_steps,
             latest,
         )
-        self._saved = self._metrics.state
+        self._sent = self._metrics.state
         self._trial_step = max(member.step, self.lease.trial_step or 0)
         self._checkpoint_at = time.monotonic()
         self._member = member
-        self._metrics.progress("training")
+        self.metrics.progress("training")
 
     def after_step(self, result: StepResult | Exception, seconds: float) -> None:
         """Take in a step of a round that took `seconds`. What is due then, `settle` does."""
         if isinstance(result, Exception):
             raise result
-        self._metrics.step(result, seconds)
+        self.metrics.step(result, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate and write a checkpoint where they are due, unless `abandon` ends the evaluation.
+        """Evaluate and send a checkpoint where they are due, unless `abandon` ends the evaluation.
 
-        A suspect that has stood its trial saves that before all else: its neighbours wait for it.
+        A suspect that has stood its trial sends that before all else: its neighbours wait for it.
         """
-        if self.alone and self.member.step > self._trial_step:
-            self.save_checkpoint()
-        self._metrics.validate(abandon)
-        if self._metrics.complete and self._checkpoint_is_due() and self.save_checkpoint():
-            drop_old_checkpoints(self.reporter, self._store)
-
-    def save_checkpoint(self) -> bool:
-        """Commit the present state. False where it is committed, or there is none yet. Raises LeaseLost."""
-        if self._member is None or self._metrics.state == self._saved:
-            return False
-        self._metrics.progress("saving a checkpoint")
-        folder = self._folder / f"step-{self._member.step}"
-        save_checkpoint(
-            self._member, self.reporter, self._store, folder, self._fingerprint, self._metrics.latest
-        )
-        shutil.rmtree(folder)
-        self.alone = False  # what it has brought so far, no trainer was lost through
-        self._saved = self._metrics.state
-        self._checkpoint_at = time.monotonic()
-        self._metrics.progress("training")
-        return True
+        if self.alone and self.member.step > self._trial_step and not self._shipping.under_way:
+            self._send_checkpoint()
+        self.metrics.validate(abandon)
+        if not (self.metrics.complete and self._checkpoint_is_due):
+            return
+        if not self._shipping.under_way:
+            self._send_checkpoint()
+            self._shipping.send(partial(drop_old_checkpoints, self.reporter, self._store))
+        elif self._owes_a_checkpoint:
+            self.metrics.progress("saving a checkpoint")
 
     def publish(self) -> None:
-        """Upload the adapter and end the job with success. Raises LeaseLost."""
-        self._metrics.progress("publishing")
+        """Write the adapter, let go of what computes, and send what ends the job with success."""
+        self.metrics.progress("publishing")
         folder = self._folder / "adapter"
         training = self._summary()
         dataset = describe_dataset(self._data.training_file, self._data.validation_file)
         write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
-        publish(folder, self._row, self.reporter, self._store, training)
+        self._stop_computing()
+        self.being_published = True
+        self._shipping.send(partial(publish, folder, self._row, self.reporter, self._store, training))
+
+    def has_ended(self) -> bool:
+        """Whether it has been published. Raises what went wrong with that, or with a checkpoint."""
+        return self._shipping.arrived() and self.being_published
 
     def pause(self) -> bool:
         """Save a checkpoint and pause. False where the request was taken back. Raises LeaseLost."""
-        self.save_checkpoint()
+        self._send_checkpoint()
+        self._shipping.wait()
         return self.reporter.commit(lambda session: lifecycle.finish_pause(session, self.lease))
 
     def give_back(self, reason: str) -> None:
-        """Save a checkpoint and let another worker go on. Raises LeaseLost."""
-        self.save_checkpoint()
-        self.reporter.commit(lambda session: lifecycle.release(session, self.lease, reason))
+        """Send a checkpoint, and then the word that another worker may go on. A publication goes on."""
+        if not self.being_published:
+            self._send_checkpoint()
+            self._shipping.send(lambda: self._release(reason))
+
+    def wait_for_shipping(self) -> None:
+        """Until nothing is under way. Raises what went wrong with it."""
+        self._shipping.wait()
 
     def fail(self, error: JobError) -> None:
         """Raises LeaseLost."""
@@ -204,17 +222,59 @@ class TrainingJob:
         )
 
     def close(self) -> None:
-        """Leave nothing behind in this process."""
-        if self._reader is not None:
-            self._reader.close()
+        """Leave nothing behind in this process, once what is under way has ended: nobody waits for that."""
+        self._stop_computing()
         self.reporter.close()
-        self._crew.leave(self.lease.job_id)
-        self._member = None  # with all that it holds on the device
-        self._leaving.close()
+        self._shipping.abandon(then=self._leaving.close)
 
+    @property
+    def _data(self) -> JobData:
+        assert self._reader is not None
+        return self._reader.data.result()
+
+    @property
+    def _is_settled(self) -> bool:
+        return self.metrics.complete and not self._owes_a_checkpoint
+
+    @property
+    def _owes_a_checkpoint(self) -> bool:
+        """Whether an epoch has ended, and the checkpoint that clients get of it has not been sent."""
+        return self.member.at_epoch_end and self._has_news
+
+    @property
     def _checkpoint_is_due(self) -> bool:
         age = time.monotonic() - self._checkpoint_at
-        return self.member.at_epoch_end or age > self._settings.checkpoint_seconds
+        return self._has_news and (self.member.at_epoch_end or age > self._settings.checkpoint_seconds)
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there is a state that was not sent yet."""
+        return self._metrics is not None and self._metrics.state != self._sent
+
+    def _send_checkpoint(self) -> None:
+        """Of the present state, where it has news."""
+        if not self._has_news:
+            return
+        folder = Path(mkdtemp(prefix=f"step-{self.member.step}-", dir=self._folder))
+        written = write_checkpoint(self.member, folder, self._fingerprint, self.metrics.latest)
+        self._shipping.send(partial(self._ship_checkpoint, written))
+        self._sent = self.metrics.state
+        self._checkpoint_at = time.monotonic()
+
+    def _release(self, reason: str) -> None:
+        self.reporter.commit(lambda session: lifecycle.release(session, self.lease, reason))
+
+    def _ship_checkpoint(self, written: WrittenCheckpoint) -> None:
+        ship_checkpoint(written, self.reporter, self._store)
+        self.alone = False  # what it has brought so far, no trainer was lost through
+
+    def _stop_computing(self) -> None:
+        """Let go of the rows, and of the member with all that it holds on the device."""
+        if self._reader is not None:
+            self._reader.close()
+        self._crew.leave(self.lease.job_id)
+        self._reader = self._member = self._metrics = None
+        self.state_bytes = 0
 
     def _summary(self) -> dict[str, Any]:
         """How the adapter was trained, for its manifest and card."""
@@ -225,7 +285,7 @@ class TrainingJob:
             "quantization": self._base.entry.quantization,
             "decoder": self._base.decoder.path,
             "steps": self.member.step,
-            "trained_tokens": self._metrics.trained_tokens,
-            **{key: self._metrics.latest[key] for key in kept},
+            "trained_tokens": self.metrics.trained_tokens,
+            **{key: self.metrics.latest[key] for key in kept},
             "target_modules": sorted(self.member.adapter.config.target_modules),
         }

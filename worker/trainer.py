@@ -40,10 +40,12 @@ from worker.engine.device import check_device, device_is_broken
 from worker.engine.ranks import from_environment, number_on_machine
 from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
+from worker.shipping import Shipping
 from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import PROBE_SECONDS, Surroundings
 from worker.watchdog import Watchdog
 
+SHIPPED_AT_ONCE = 4  # jobs; each of their files goes in several parts at once
 HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
 
 log = structlog.get_logger()
@@ -87,6 +89,7 @@ class Trainer:
         self._passed_over: set[str] = set()  # jobs that this release cannot train: their specs never change
         # One job's rows at a time: rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._shippers = ThreadPoolExecutor(SHIPPED_AT_ONCE, thread_name_prefix="shipper")
 
     def run(self) -> None:
         """Train until told to stop. Raises what no job is to blame for, above all that of a broken device."""
@@ -105,6 +108,7 @@ class Trainer:
                 self._bell.wait(min(self._settings.sweep_seconds, HELD_SECONDS if self._cohort.jobs else inf))
         self._cohort.give_back()
         self._readers.shutdown()
+        self._shippers.shutdown()
         self._crew.dismiss()
 
     def wake(self) -> None:
@@ -153,7 +157,10 @@ class Trainer:
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
             return False
-        job = TrainingJob(self._sessions, self._store, self._settings, self._crew, lease, row, claimed_at)
+        shipping = Shipping(self._shippers, ended=self._bell.set)
+        job = TrainingJob(
+            self._sessions, self._store, self._settings, self._crew, lease, row, claimed_at, shipping
+        )
         self._cohort.add(job, prepare=lambda: self._start_reading(job))
         return True
 

@@ -25,7 +25,8 @@ from worker.checkpoint import (
     STATE_NAME,
     drop_old_checkpoints,
     restore_checkpoint,
-    save_checkpoint,
+    ship_checkpoint,
+    write_checkpoint,
 )
 from worker.engine.adapters import WEIGHTS_NAME
 from worker.publish import _result_table
@@ -73,9 +74,8 @@ class Run:
     def save(self, step: int, value: float) -> None:
         member = SmallMember(Weights(value), step)
         folder = self.folder / f"{self.lease.fence}-{step}"
-        save_checkpoint(
-            cast(Any, member), self.reporter, self.api.store, folder, self.fingerprint, {"train_loss": value}
-        )
+        written = write_checkpoint(cast(Any, member), folder, self.fingerprint, {"train_loss": value})
+        ship_checkpoint(written, self.reporter, self.api.store)
 
     def restore(self) -> tuple[int, float]:
         """Step and value that the run goes on from; zeros where it begins."""

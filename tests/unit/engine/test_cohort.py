@@ -1,7 +1,6 @@
 """A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
 
 import gc
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from math import inf
@@ -35,14 +34,19 @@ class Job:
     """What a cohort asks of a TrainingJob, without the servers: its looks at the lease, and how it ended."""
 
     def __init__(self, base: ResidentBase, name: str, on_look: Callable[["Job"], None] = lambda _: None):
-        self.member = make_member(base, name, make_spec(), make_rows(12, 0))
+        self.own: Member = make_member(base, name, make_spec(), make_rows(12, 0))
+        self.member: Any = self.own
         self.lease = SimpleNamespace(job_id=name)
         self.reporter = SimpleNamespace(check=self._look, pause_requested=False)
         self.attached, self.waits_to_be_attached = True, False
+        self.being_published = False
+        self.state_bytes = 1
+        self.arrived: Callable[[], bool] = lambda: True
         self.alone = False
         self.looks = 0
         self.settled = 0
-        self.on_give_back: Callable[[], object] = lambda: None
+        self.given_back_for = ""
+        self.on_wait: Callable[[], object] = lambda: None
         self.evaluated: list[Row] = []
         self._base = base
         self.steps: list[int] = []
@@ -69,21 +73,31 @@ class Job:
 
     @property
     def trained(self) -> bool:
-        return self.member.finished
+        return self.attached and self.own.finished
 
     @property
     def ready_to_step(self) -> bool:
-        return not self.member.finished
+        return self.attached and not self.own.finished
 
     def publish(self) -> None:
+        self._stop_computing()
+        self.being_published = True
+
+    def has_ended(self) -> bool:
+        if not (self.arrived() and self.being_published):
+            return False
         self._end("published")
+        return True
 
     def pause(self) -> bool:
         self._end("paused")
         return True
 
-    def give_back(self, _reason: str) -> None:
-        self.on_give_back()
+    def give_back(self, reason: str) -> None:
+        self.given_back_for = reason
+
+    def wait_for_shipping(self) -> None:
+        self.on_wait()
         self._end("given back")
 
     def fail(self, error: JobError) -> None:
@@ -93,18 +107,26 @@ class Job:
     def out_of_memory(self) -> JobError:
         return JobError("out_of_memory", "too much")
 
+    def lose(self, _reason: str) -> None:
+        self._end("lost")
+
     def close(self) -> None:
         self._end("left")
+        self._stop_computing()
+
+    def _stop_computing(self) -> None:
+        self.attached, self.member = False, None
+        self.state_bytes = 0
 
     def _end(self, how: str) -> None:
         self.ended = self.ended or how
-        self.left_with = self.member.adapter.parameters.master.clone()
+        self.left_with = self.own.adapter.parameters.master.clone()
 
 
-def cohort_of(base: ResidentBase, *jobs: Job) -> Cohort:
+def cohort_of(base: ResidentBase, *jobs: Job, job_left: Callable[[], None] = lambda: None) -> Cohort:
     surroundings = Surroundings(cast(ObjectStore, None), pause=1)  # no test here asks the store
     crew = Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
-    cohort = Cohort(crew, surroundings, job_left=lambda: None)
+    cohort = Cohort(crew, surroundings, job_left=job_left)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
 
@@ -143,7 +165,7 @@ def test_a_round_is_abandoned_when_its_last_job_leaves(
     job = Job(base, "job", disturb)
     cohort_of(base, job).train()
     assert job.ended
-    assert (job.looks, job.member.step) == (MIDDLE, 0)
+    assert (job.looks, job.own.step) == (MIDDLE, 0)
 
 
 def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBase) -> None:
@@ -299,15 +321,15 @@ def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> N
 
 def test_nobody_is_published_unsettled_because_another_has_to_be_alone(base: ResidentBase) -> None:
     """Its last step's checkpoint is not written yet."""
-    trained, alone = Job(base, "trained"), Job(base, "alone")
-    trained.member.step = trained.member.total_steps
+    waits, alone = trained(Job(base, "trained")), Job(base, "alone")
     alone.alone = True
-    cohort = cohort_of(base, trained, alone)
+    cohort = cohort_of(base, waits, alone)
     cohort.train()
-    assert (trained.ended, trained.settled) == ("", 0)
+    assert (waits.ended, waits.settled) == ("", 0)
     alone.alone = False
     cohort.train()
-    assert (trained.ended, trained.settled) == ("published", 1)
+    cohort.train()
+    assert (waits.ended, waits.settled) == ("published", 1)
 
 
 def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
@@ -333,7 +355,7 @@ def test_a_neighbours_evaluation_holds_up_no_pause(base: ResidentBase) -> None:
     evaluates.evaluated = make_rows(12, 0)
     cohort_of(base, evaluates, leaves).train()
     assert leaves.ended == "paused"
-    assert (leaves.member.step, leaves.looks) == (0, MIDDLE), "it waited for the evaluation's end"
+    assert (leaves.own.step, leaves.looks) == (0, MIDDLE), "it waited for the evaluation's end"
     assert (evaluates.member.step, evaluates.ended) == (1, "")
 
 
@@ -346,7 +368,7 @@ def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
     cohort = cohort_of(base, job)
     cohort.train()
     assert cohort.jobs == []
-    assert (job.member.step, job.looks) == (0, MIDDLE)
+    assert (job.own.step, job.looks) == (0, MIDDLE)
 
 
 def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
@@ -370,21 +392,86 @@ def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
     assert (cohort.jobs, second.steps) == ([second], [1])
 
 
-def test_jobs_are_given_back_side_by_side_and_one_that_fails_costs_no_other(base: ResidentBase) -> None:
+def test_all_jobs_are_sent_back_before_one_is_waited_for_and_one_that_fails_costs_no_other(
+    base: ResidentBase,
+) -> None:
     jobs = [Job(base, name) for name in ("one", "two", "gone")]
-    together = threading.Barrier(len(jobs))
+
+    def see_that_all_were_sent() -> None:
+        assert all(job.given_back_for for job in jobs)
 
     def lose() -> None:
-        together.wait(10)
         raise LeaseLost("gone")
 
     for job in jobs:
-        job.on_give_back = lambda: together.wait(10)
-    jobs[-1].on_give_back = lose
+        job.on_wait = see_that_all_were_sent
+    jobs[-1].on_wait = lose
     cohort = cohort_of(base, *jobs)
     cohort.give_back()
     assert cohort.jobs == []
     assert [job.ended for job in jobs] == ["given back", "given back", "left"]
+
+
+def trained(job: Job) -> Job:
+    job.own.step = job.own.total_steps
+    return job
+
+
+def test_a_job_that_is_being_published_stays_until_that_has_arrived_and_holds_nobody_up(
+    base: ResidentBase,
+) -> None:
+    published, neighbour = trained(Job(base, "published")), Job(base, "neighbour")
+    published.arrived = lambda: False
+    room: list[int] = []
+    cohort = cohort_of(base, published, neighbour, job_left=lambda: room.append(cohort.state_bytes))
+    assert cohort.train()
+    assert cohort.train()
+    assert (cohort.jobs, neighbour.steps) == ([published, neighbour], [1, 2])
+    assert room == [1], "its memory is not there for another job"
+    published.arrived = lambda: True
+    cohort.train()
+    assert (cohort.jobs, published.ended) == ([neighbour], "published")
+    assert neighbour.steps == [1, 2, 3]
+
+
+def test_a_cohort_in_which_all_jobs_are_only_being_published_waits(base: ResidentBase) -> None:
+    jobs = [trained(Job(base, name)) for name in ("one", "two")]
+    for job in jobs:
+        job.arrived = lambda: False
+    cohort = cohort_of(base, *jobs)
+    assert not cohort.train()
+    assert not cohort.train()
+    assert cohort.jobs == jobs
+
+
+def test_no_pause_is_asked_of_a_job_that_is_being_published(base: ResidentBase) -> None:
+    job = trained(Job(base, "job"))
+    job.arrived = lambda: False
+    job.reporter.pause_requested = True
+    cohort = cohort_of(base, job)
+    job.publish()
+    cohort.train()
+    assert (cohort.jobs, job.ended) == ([job], "")
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_what_a_job_sent_and_lost_to_the_store_gives_it_back_in_the_middle_of_a_round(
+    base: ResidentBase, computes: bool
+) -> None:
+    stays, sends = Job(base, "stays"), Job(base, "sends")
+    if not computes:
+        trained(sends).publish()
+
+    def fail_in_the_middle() -> bool:
+        if stays.looks == MIDDLE:
+            raise ConnectionError
+        return False
+
+    sends.arrived = fail_in_the_middle
+    cohort = cohort_of(base, stays, sends)
+    cohort.train()
+    assert (cohort.jobs, sends.ended) == ([stays], "lost")
+    assert stays.steps == [1]
 
 
 def burst(job: Job) -> None:
@@ -412,7 +499,7 @@ def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job
     cohort = cohort_of(base, first, neighbour, last)
     while cohort.jobs:
         cohort.train()
-    assert (neighbour.steps, len(solo.losses)) == ([1], solo.member.total_steps)
+    assert (neighbour.steps, len(solo.losses)) == ([1], solo.own.total_steps)
     for job in (first, last):
         assert job.ended == "published"
         assert job.losses == pytest.approx(solo.losses, rel=1e-4)
