@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.jobspec import JobSpec
+from core.jobspec import JobSpec, LoraAdapter
 from core.models import Job
 
 CARD = """---
@@ -30,7 +30,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | | |
 | --- | --- |
 | base's weights | {precision} |
-| rank, alpha | {r}, {alpha}{rslora} |
+| rank, alpha | {r}, {alpha}{rslora}{saved_as} |
 | target modules | {targets} |
 | epochs, batch size | {epochs}, {batch_size} |
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
@@ -55,6 +55,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         r=spec.lora.r,
         alpha=spec.lora.lora_alpha,
         rslora=" (rank-stabilised)" if spec.lora.use_rslora else "",
+        saved_as=_saved_as(spec.lora),
         targets=", ".join(training["target_modules"]),
         epochs=spec.hyperparameters.n_epochs,
         batch_size=spec.hyperparameters.batch_size,
@@ -66,6 +67,12 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         train_loss=training["train_loss"],
         valid_loss=_told(training["full_valid_loss"], job),
     )
+
+
+def _saved_as(lora: LoraAdapter) -> str:
+    if not lora.begins_with_weights:
+        return ""
+    return f", begun with {lora.init_lora_weights}; saved as a plain LoRA of rank {2 * lora.r}"
 
 
 def _told(valid_loss: float | None, job: Job) -> str:
