@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.jobspec import JobSpec, Objective, Supervised
+from core.jobspec import JobSpec, LoraAdapter, Objective, Supervised
 from core.models import Job
 
 CARD = """---
@@ -31,7 +31,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | --- | --- |
 | base's weights | {precision} |
 | objective | {objective} |
-| rank, alpha | {r}, {alpha}{rslora} |
+| rank, alpha | {r}, {alpha}{rslora}{saved_as} |
 | target modules | {targets} |
 | epochs, batch size | {epochs}, {batch_size} |
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
@@ -57,6 +57,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         r=spec.lora.r,
         alpha=spec.lora.lora_alpha,
         rslora=" (rank-stabilised)" if spec.lora.use_rslora else "",
+        saved_as=_saved_as(spec.lora),
         targets=", ".join(training["target_modules"]),
         epochs=spec.hyperparameters.n_epochs,
         batch_size=spec.hyperparameters.batch_size,
@@ -75,6 +76,12 @@ def _objective(objective: Objective) -> str:
         return "cross-entropy (supervised)"
     options = ", ".join(f"{name} {value:g}" for name, value in objective if name != "type")
     return f"{objective.type.upper()} ({options})"
+
+
+def _saved_as(lora: LoraAdapter) -> str:
+    if not lora.begins_with_weights:
+        return ""
+    return f", begun with {lora.init_lora_weights}; saved as a plain LoRA of rank {2 * lora.r}"
 
 
 def _told(valid_loss: float | None, job: Job) -> str:

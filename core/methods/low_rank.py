@@ -7,9 +7,9 @@ from pydantic import ConfigDict, Field
 
 from core.methods.method import Alpha, ExcludingOptions, Method, ModuleName, Paper, Probability, Rank
 
+ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
-    Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"]
-    | Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
+    Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"] | ApproximatePissa
 )
 
 
@@ -37,6 +37,12 @@ class LoraAdapter(ExcludingOptions):
     """Other ranks for some modules, by the last parts of their names"""
     alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
     """Other alphas for some modules, in the same way"""
+
+    @property
+    def begins_with_weights(self) -> bool:
+        """Whether A and B begin with a part of the weights, which the base then lacks: PiSSA and OLoRA."""
+        init = self.init_lora_weights
+        return isinstance(init, str) and (init == "olora" or init.startswith("pissa"))
 
 
 class AdaLoraAdapter(ExcludingOptions):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
+from core.methods.low_rank import ApproximatePissa
 from core.methods.method import MethodOptions
 from core.methods.registry import METHODS, Adapter, with_type
 
@@ -25,7 +26,7 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "lora_alpha": ANY,
         "target_modules": ANY,
         "use_rslora": ANY,
-        "init_lora_weights": Literal[True, "gaussian", "orthogonal"],
+        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora"] | ApproximatePissa,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
     },

@@ -1,6 +1,7 @@
 """Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
+from core.errors import JobError
 from core.jobspec import LoraAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.factoring import Factoring
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
 from worker.engine.projection import LowRank, Part
+from worker.engine.residual import OPTION, doubling, initialise, plain_config
 from worker.engine.targets import Targets, refusal, strange, within_text
 
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -29,17 +33,20 @@ class TrainableAdapter:
     """One job's adapter. PEFT attaches it to a tree of its own, and the base model stays as it is.
 
     PEFT's parameters become views of one flat tensor: first every A, those of one group side by side, then
-    every B.
+    every B. So do the factors that follow from them.
     """
 
     def __init__(self, base: ResidentBase, name: str, spec: LoraAdapter, seed: int) -> None:
         """Raises JobError where a target cannot be trained."""
         self.name = name
         self._base = base
+        self.spec = spec
+        _refuse_hidden_weights(base, spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = self._attach(spec)
-        self._layers = self._lora_layers()
+            self._layers = self._lora_layers()
+            self._begin_with_weights()
         self.parameters = self._take_parameters()
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
@@ -49,7 +56,7 @@ class TrainableAdapter:
             raise refusal(", ".join(unknown), groups)
         asked = targets if self._base.text_only else within_text(targets, groups)
         try:
-            return PeftModel(own_tree(self._base.model), lora_config(spec, asked), adapter_name=PEFT_NAME)
+            return PeftModel(own_tree(self._base.model), _attached(spec, asked), adapter_name=PEFT_NAME)
         except ValueError as error:
             log.warning("peft_refuses", job=self.name, reason=str(error))
             raise refusal("Some module", groups) from error
@@ -65,6 +72,13 @@ class TrainableAdapter:
                 found[group_name] = adapted
         return found
 
+    def _begin_with_weights(self) -> None:
+        if not self.spec.begins_with_weights:
+            return
+        for layers in self._layers.values():
+            for module, layer in layers.items():
+                initialise(module, layer, PEFT_NAME, str(self.spec.init_lora_weights))
+
     def _take_parameters(self) -> FlatParameters:
         """PEFT's parameters, made views of one tensor."""
         parameters = {
@@ -79,10 +93,17 @@ class TrainableAdapter:
             start = places[name].stop
         self._refuse_others(parameters.values())
         values = torch.cat([parameter.data.flatten() for parameter in parameters.values()])
-        flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, places)
+        self._factoring = self._factoring_of(places, values)
+        factors, kept = self._factoring.factors, self._factoring.kept
+        flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, places, factors, kept)
         for name, parameter in parameters.items():
             _make_view(parameter, places[name], flat)
         return flat
+
+    def _factoring_of(self, places: Mapping[str, Place], values: torch.Tensor) -> Factoring:
+        if self.spec.begins_with_weights:
+            return doubling(places, values.float().clone())
+        return Factoring(places)
 
     def _refuse_others(self, known: Iterable[nn.Parameter]) -> None:
         """Raises JobError where PEFT made parameters that the engine would not train."""
@@ -96,7 +117,7 @@ class TrainableAdapter:
         return {name: self._low_rank(layers, columns[name], lane) for name, layers in self._layers.items()}
 
     def _low_rank(self, layers: Mapping[str, Any], columns: Mapping[str, slice], lane: int) -> LowRank:
-        places, parts, ranks = self.parameters.places, [], 0
+        places, parts, ranks = self._factoring.places, [], 0
         for module, layer in layers.items():
             rank = places[f"{module}.lora_A"].shape[0]
             B = places[f"{module}.lora_B"]
@@ -122,21 +143,45 @@ class TrainableAdapter:
 
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
-        config = copy.deepcopy(self.config)
+        config = plain_config(self.config) if self.spec.begins_with_weights else copy.deepcopy(self.config)
         config.base_model_name_or_path = self._base.entry.repository
         config.revision = self._base.entry.revision
         config.target_modules = sorted(config.target_modules)
         config.inference_mode = True
         folder.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(str(folder))
-        state = get_peft_model_state_dict(self._model, adapter_name=PEFT_NAME, save_embedding_layers=False)
-        contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+        contiguous = {name: tensor.contiguous() for name, tensor in self._published_tensors().items()}
         save_file(contiguous, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+
+    def _published_tensors(self) -> dict[str, torch.Tensor]:
+        """By PEFT's names; what begins with a part of the weights as the plain LoRA that it comes to."""
+        if not self.spec.begins_with_weights:
+            return get_peft_model_state_dict(self._model, adapter_name=PEFT_NAME, save_embedding_layers=False)
+        factors = self.parameters.factors().detach()
+        return {
+            f"base_model.model.{name}.weight": place.of(factors)
+            for name, place in self._factoring.places.items()
+        }
 
 
 def lora_config(spec: LoraAdapter, target_modules: Targets) -> LoraConfig:
     options = spec.model_dump(exclude={"type", "target_modules"})
     return LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, bias="none", **options)
+
+
+def _attached(spec: LoraAdapter, target_modules: Targets) -> LoraConfig:
+    """What PEFT attaches without touching the base's weights."""
+    config = lora_config(spec, target_modules)
+    return dataclasses.replace(config, init_lora_weights=True) if spec.begins_with_weights else config
+
+
+def _refuse_hidden_weights(base: ResidentBase, spec: LoraAdapter) -> None:
+    """Raises JobError where an option needs weights that the base does not hold as such."""
+    if not spec.begins_with_weights or not (base.sharded or base.entry.quantization):
+        return
+    state = "sharded" if base.sharded else "quantised"
+    message = f"{spec.init_lora_weights} begins with a part of the weights, and the base model is {state}."
+    raise JobError("invalid_adapter", message, OPTION)
 
 
 def _make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:

@@ -111,14 +111,15 @@ class Member:
         return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm)
 
     def state(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: the parameters and AdamW's moments, by their names."""
+        """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps."""
         parameters = self.adapter.parameters
         flat = {"parameters": parameters.master.detach(), **self._optimizer.moments()}
-        return {
-            f"{kind}.{name}": part.clone()
+        parts = {
+            f"{kind}.{name}": part
             for kind, values in flat.items()
             for name, part in parameters.named(values).items()
         }
+        return {name: part.clone() for name, part in {**parts, **parameters.kept}.items()}
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
@@ -128,7 +129,7 @@ class Member:
             f"{kind}.{name}": part
             for kind, values in flat.items()
             for name, part in parameters.named(values.detach()).items()
-        }
+        } | dict(parameters.kept)
         if others := sorted(places.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():

@@ -12,6 +12,8 @@ from worker.engine.targets import Groups, adaptable, is_target
 
 OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
 GRADIENT_BYTES = 4  # fp32, for each lane
+FACTOR_BYTES = 4  # fp32, where they are not the parameters themselves
+FIRST_BYTES = 4  # fp32: what PiSSA and OLoRA began with
 
 Shapes = Mapping[str, tuple[int, int]]
 """(inputs K, outputs N) of a model's projections, by module name."""
@@ -38,10 +40,16 @@ def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype, lanes:
         bytes = (12 + 4 lanes) P, and dtype's size times P for the copy that is computed with, unless dtype is
         fp32
 
+    PiSSA and OLoRA compute with F = 2 P factors, made in fp32 and copied in dtype, and keep what they began
+    with: 20 P and (4 + 4 lanes + dtype's size) F.
+
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
     adapted = [name for name in shapes if is_target(name, adapter.target_modules)]
     parameters = sum(_rank(name, adapter) * sum(shapes[name]) for name in adapted)
+    if adapter.begins_with_weights:
+        of_factors = FACTOR_BYTES + GRADIENT_BYTES * lanes + dtype.itemsize
+        return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES + FIRST_BYTES + 2 * of_factors)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
     return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
 

@@ -13,6 +13,9 @@ from torch import Tensor
 Factors = Callable[[Tensor], Tensor]
 """The factors [F] of trained values [P]; differentiable."""
 
+Kept = Mapping[str, Tensor]
+"""What else a training goes on from, by name: it is restored into these tensors."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -33,8 +36,9 @@ class FlatParameters:
     """All parameters of one adapter in one fp32 tensor, `master`, whose parts have the names in `places`.
 
     `low` holds the factors in the type that is computed in: the master itself, or what `factors` makes of it.
-    Each lane adds to a gradient of the factors of its own; `gather` brings them into `master.grad`. One
-    tensor instead of hundreds makes clipping, the optimizer and the copy a few operations.
+    Each lane adds to a gradient of the factors of its own; `gather` brings them into `master.grad`. `kept` is
+    saved and restored with the master. One tensor instead of hundreds makes clipping, the optimizer and the
+    copy a few operations.
     """
 
     def __init__(
@@ -44,9 +48,11 @@ class FlatParameters:
         lanes: int = 1,
         places: Mapping[str, Place] | None = None,
         factors: Factors | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.master = values.float().requires_grad_()
         self.places = places or {}
+        self.kept = kept or {}
         self._factors = factors
         self._made = self.factors()
         made = self._made.detach()

@@ -33,6 +33,19 @@ def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
     assert expected == parameters.master.numel() * (12 + 4 * base.lanes.count)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_factors_that_are_not_the_parameters_count(tiny_folder: Path, dtype: torch.dtype) -> None:
+    entry = TINY.model_copy(update={"dtype": "bf16" if dtype == torch.bfloat16 else "fp32"})
+    base = ResidentBase(entry, tiny_folder, "0" * 64, torch.device("cpu"))
+    spec = LoraAdapter(r=4, rank_pattern={"q_proj": 9}, init_lora_weights="pissa")
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    tensors = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]
+    moments, made = 2 * parameters.master.nbytes, parameters.factors().nbytes
+    held = sum(tensor.nbytes for tensor in (*tensors, *parameters.kept.values())) + moments + made
+    assert state_bytes(shapes, spec, dtype, base.lanes.count) == held
+
+
 def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path) -> None:
     save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))

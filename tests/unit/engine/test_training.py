@@ -14,7 +14,7 @@ from core.errors import JobError
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from tests.unit.engine.rows import make_rows, shared_rows
 from worker.data.render import Row
-from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter
+from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter, lora_config
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member, StepResult
@@ -65,29 +65,50 @@ def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
     return torch.cat(losses).mean()
 
 
+def peft_twin(folder: Path, member: Member) -> Any:
+    """PEFT's own model, from the same base, with the member's present parameters."""
+    config = lora_config(member.adapter.spec, "all-linear")
+    model = PeftModel(AutoModelForCausalLM.from_pretrained(folder), config)
+    with torch.no_grad():
+        for name, parameter in peft_parameters(model, member).items():
+            parameter.copy_(member.adapter.parameters.places[name].of(member.adapter.parameters.master))
+    return model
+
+
+def peft_parameters(model: Any, member: Member) -> dict[str, torch.Tensor]:
+    """The twin's, by the names that the engine has for them."""
+    found = {}
+    for name in member.adapter.parameters.places:
+        module, factor = name.rsplit(".", 1)
+        part = getattr(model.get_base_model().get_submodule(module), factor)["default"]
+        found[name] = getattr(part, "weight", part)
+    return found
+
+
 PATTERNS = {"rank_pattern": {"q_proj": 7, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 3}}
 ADAPTERS = {
     "lora": LoraAdapter(r=4, lora_alpha=8),
     "patterns": LoraAdapter(r=4, lora_alpha=8, use_rslora=True, **PATTERNS),
+    "pissa": LoraAdapter(r=4, lora_alpha=8, init_lora_weights="pissa"),
+    "olora patterns": LoraAdapter(r=4, use_rslora=True, init_lora_weights="olora", **PATTERNS),
 }
+each_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+@each_adapter
 @pytest.mark.parametrize("rows", [make_rows(12, 0), shared_rows()], ids=["unlike", "with shared prefixes"])
 def test_loss_and_gradient_are_those_of_transformers_with_peft(
-    base: ResidentBase, rows: list[Row], adapter: LoraAdapter
+    base: ResidentBase, tiny_folder: Path, rows: list[Row], adapter: LoraAdapter
 ) -> None:
     hyperparameters = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
     spec = make_spec(hyperparameters=hyperparameters, adapter=adapter)
     member = make_member(base, "job", spec, rows)
     randomize(member.adapter)
     rows = member.next_rows
-    model = member.adapter._model
-    model.set_adapter("default")
+    model = peft_twin(tiny_folder, member)
     expected = peft_loss(model, rows)
     expected.backward()
-    expected_gradient = member.adapter.parameters.gradient.clone()
-    member.forget_gradient()
+    expected_gradient = torch.cat([p.grad.flatten() for p in peft_parameters(model, member).values()])
     seen: list[torch.Tensor] = []
     member.take_step = lambda _rows, loss, accuracy: (
         seen.append(  # type: ignore[method-assign]
@@ -109,16 +130,18 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(base: ResidentBase
     assert torch.allclose(first.adapter.parameters.master, second.adapter.parameters.master, atol=1e-6)
 
 
-def test_a_job_trained_beside_others_equals_the_job_alone(base: ResidentBase) -> None:
+@each_adapter
+def test_a_job_trained_beside_others_equals_the_job_alone(base: ResidentBase, adapter: LoraAdapter) -> None:
     """Mixed ranks, targets, batch sizes, rates and lengths; a neighbour that ends earlier."""
     other = make_spec(
         seed=9,
         adapter=LoraAdapter(r=2, target_modules=["q_proj", "down_proj"]),
         hyperparameters=Hyperparameters(n_epochs=1, batch_size=3, learning_rate_multiplier=2.0),
     )
-    alone = make_member(base, "alone", make_spec(), make_rows(12, 0))
+    spec = make_spec(adapter=adapter)
+    alone = make_member(base, "alone", spec, make_rows(12, 0))
     solo = train(base, [alone], 6)["alone"]
-    beside = make_member(base, "beside", make_spec(), make_rows(12, 0))
+    beside = make_member(base, "beside", spec, make_rows(12, 0))
     neighbour = make_member(base, "neighbour", other, make_rows(9, 5))
     together = train(base, [neighbour, beside], 6)["beside"]
     assert neighbour.finished
@@ -133,13 +156,19 @@ def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> 
     assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
 
 
-def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(base: ResidentBase, tmp_path: Path) -> None:
-    whole = make_member(base, "whole", make_spec(), make_rows(12, 0))
+@each_adapter
+def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
+    base: ResidentBase, tmp_path: Path, adapter: LoraAdapter
+) -> None:
+    spec = make_spec(adapter=adapter)
+    whole = make_member(base, "whole", spec, make_rows(12, 0))
     train(base, [whole], 6)
-    first_half = make_member(base, "first_half", make_spec(), make_rows(12, 0))
+    first_half = make_member(base, "first_half", spec, make_rows(12, 0))
     train(base, [first_half], 4)
     save_file(first_half.state(), tmp_path / "state")
-    resumed = make_member(base, "resumed", make_spec(), make_rows(12, 0))
+    resumed = make_member(base, "resumed", spec, make_rows(12, 0))
+    for tensor in resumed.adapter.parameters.kept.values():
+        tensor.zero_()  # another machine may have come to something else
     resumed.restore(4, load_file(tmp_path / "state"))
     train(base, [resumed], 2)
     assert resumed.finished
@@ -157,11 +186,12 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
     assert after.loss < before.loss - 0.5
 
 
+@each_adapter
 def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
-    base: ResidentBase, tiny_folder: Path, tmp_path: Path
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path, adapter: LoraAdapter
 ) -> None:
     rows = make_rows(12, 0)
-    member = make_member(base, "job", make_spec(), rows)
+    member = make_member(base, "job", make_spec(adapter=adapter), rows)
     train(base, [member], 6)
     member.adapter.save(tmp_path)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
