@@ -26,6 +26,16 @@ class StepResult:
     tokens: int
     learning_rate: float
     gradient_norm: float
+    rank_budget: int | None = None
+    """Of AdaLoRA: how many ranks all modules together may have"""
+
+
+def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
+    return -(-len(rows) // min(spec.hyperparameters.batch_size, len(rows)))
+
+
+def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:
+    return steps_per_epoch(spec, rows) * spec.hyperparameters.n_epochs
 
 
 class NonFiniteLoss(JobError):
@@ -46,8 +56,8 @@ class Member:
         self._spec = spec
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._batch_size = min(spec.hyperparameters.batch_size, len(rows))
-        self.steps_per_epoch = -(-len(rows) // self._batch_size)
-        self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
+        self.steps_per_epoch = steps_per_epoch(spec, rows)
+        self.total_steps = total_steps(spec, rows)
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
 
     @property
@@ -78,7 +88,10 @@ class Member:
 
         Raises NonFiniteLoss before the update; the same step can be made again.
         """
-        gradient = self.adapter.parameters.gradient
+        parameters, budget = self.adapter.parameters, self.adapter.rank_budget
+        if budget is not None:
+            budget.keep_orthogonal(parameters)
+        gradient = parameters.gradient
         norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
             self.forget_gradient()
@@ -93,8 +106,10 @@ class Member:
             gradient.mul_(limit / norm)
         learning_rate = self._optimizer.step(self.step)
         self.step += 1
+        ranks = None if budget is None else budget.allocate(parameters, self.step)
+        gradient.zero_()
         tokens = sum(len(row.tokens_L) for row in rows)
-        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm)
+        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, ranks)
 
     def state(self) -> dict[str, Tensor]:
         """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps."""
