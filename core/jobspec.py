@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from core.errors import TuneryError
-from core.methods.low_rank import LoraAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.offered import OPTIONS
 from core.methods.registry import METHODS, Adapter
 from core.options import Options
@@ -153,6 +153,11 @@ class JobSpec(Options):
         if not isinstance(self.adapter, LoraAdapter):
             raise BeyondThisRelease(f"The method {self.adapter.type} is not trained by this release")
         return self.adapter
+
+    @property
+    def low_rank(self) -> LowRankAdapter:
+        """The same, of LoRA or AdaLoRA."""
+        return self.adapter if isinstance(self.adapter, AdaLoraAdapter) else self.lora
 
     @property
     def sharded(self) -> bool:

@@ -18,7 +18,7 @@ from worker.data.render import Row
 from worker.engine import loop
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.member import Member, StepResult
+from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
 from worker.engine.totals import Evaluation
 from worker.model_slot import ModelSlot
@@ -147,7 +147,8 @@ class Crew:
 
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
         with self._ranks.together():
-            adapter = TrainableAdapter(self._slot.base, name, spec.lora, spec.seed)
+            steps = total_steps(spec, rows)
+            adapter = TrainableAdapter(self._slot.base, name, spec.low_rank, spec.seed, steps)
             self._members[name] = Member(adapter, spec, rows)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:

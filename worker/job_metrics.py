@@ -66,6 +66,8 @@ class JobMetrics:
             tokens_per_second=rate,
             **result.metrics,
         )
+        if result.rank_budget is not None:
+            self.latest["adapter_rank_budget"] = result.rank_budget
         self.complete = False
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)

@@ -3,20 +3,22 @@
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.jobspec import JobSpec, LoraAdapter, Objective, Supervised
+from core.jobspec import JobSpec, Objective, Supervised
+from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.models import Job
 
+TITLES = {"lora": "A LoRA adapter", "adalora": "An AdaLoRA adapter"}
 CARD = """---
 library_name: peft
 base_model: {repository}
 base_model_relation: adapter
 license: {license}
-tags: [lora, tunery]
+tags: [{method}, tunery]
 ---
 
 # {name}
 
-A LoRA adapter for [{repository}](https://huggingface.co/{repository}), trained by Tunery in job `{job_id}`.
+{title} for [{repository}](https://huggingface.co/{repository}), trained by Tunery in job `{job_id}`.
 
 ```python
 from peft import PeftModel
@@ -31,7 +33,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | --- | --- |
 | base's weights | {precision} |
 | objective | {objective} |
-| rank, alpha | {r}, {alpha}{rslora}{saved_as} |
+| rank, alpha | {rank} |
 | target modules | {targets} |
 | epochs, batch size | {epochs}, {batch_size} |
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
@@ -54,10 +56,9 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         job_id=job.id,
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         objective=_objective(spec.objective),
-        r=spec.lora.r,
-        alpha=spec.lora.lora_alpha,
-        rslora=" (rank-stabilised)" if spec.lora.use_rslora else "",
-        saved_as=_saved_as(spec.lora),
+        method=spec.adapter.type,
+        title=TITLES[spec.adapter.type],
+        rank=_rank(spec.low_rank),
         targets=", ".join(training["target_modules"]),
         epochs=spec.hyperparameters.n_epochs,
         batch_size=spec.hyperparameters.batch_size,
@@ -78,10 +79,13 @@ def _objective(objective: Objective) -> str:
     return f"{objective.type.upper()} ({options})"
 
 
-def _saved_as(lora: LoraAdapter) -> str:
-    if not lora.begins_with_weights:
-        return ""
-    return f", begun with {lora.init_lora_weights}; saved as a plain LoRA of rank {2 * lora.r}"
+def _rank(adapter: LowRankAdapter) -> str:
+    if isinstance(adapter, AdaLoraAdapter):
+        return f"{adapter.target_r} on average, from {adapter.init_r}, {adapter.lora_alpha}"
+    told = f"{adapter.r}, {adapter.lora_alpha}{' (rank-stabilised)' if adapter.use_rslora else ''}"
+    if adapter.begins_with_weights:
+        told += f", begun with {adapter.init_lora_weights}; saved as a plain LoRA of rank {2 * adapter.r}"
+    return told
 
 
 def _told(valid_loss: float | None, job: Job) -> str:

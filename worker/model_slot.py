@@ -63,7 +63,7 @@ class ModelSlot:
 
     def state_bytes(self, spec: JobSpec) -> int:
         """What a job of `spec` takes beside the resident base model."""
-        return state_bytes(self._shapes, spec.lora, self.base.dtype, self.base.lanes.count)
+        return state_bytes(self._shapes, spec.low_rank, self.base.dtype, self.base.lanes.count)
 
     def _entry(self, model_id: str) -> BaseModelEntry:
         entry = self._catalog.get(model_id)

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from core.methods.method import Alpha, ExcludingOptions, Method, ModuleName, Paper, Probability, Rank
 
+Smoothing = Annotated[float, Field(gt=0, lt=1)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
     Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"] | ApproximatePissa
@@ -63,9 +64,9 @@ class AdaLoraAdapter(ExcludingOptions):
     """Last steps, in which ranks stay"""
     deltaT: Annotated[int, Field(ge=1)] = 1
     """Steps from one allocation of ranks to the next"""
-    beta1: Probability = 0.85
+    beta1: Smoothing = 0.85
     """Smoothing of the sensitivity"""
-    beta2: Probability = 0.85
+    beta2: Smoothing = 0.85
     """Smoothing of its uncertainty"""
     orth_reg_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of the term that keeps A and B orthogonal"""
@@ -73,6 +74,10 @@ class AdaLoraAdapter(ExcludingOptions):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.target_r > self.init_r:
             yield "target_r", f"ranks only fall, so it must not be above init_r, which is {self.init_r}"
+
+
+LowRankAdapter = LoraAdapter | AdaLoraAdapter
+"""Those whose update of a weight is a product of thin matrices."""
 
 
 METHODS = (
@@ -93,5 +98,6 @@ METHODS = (
         cost="As LoRA at rank init_r, with another loss term and bookkeeping in every step",
         learning_rate=2e-4,
         paper=Paper("AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning", "2303.10512"),
+        trains="cohort",
     ),
 )

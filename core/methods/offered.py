@@ -30,6 +30,18 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
     },
+    "adalora": {
+        "target_modules": ANY,
+        "target_r": ANY,
+        "init_r": ANY,
+        "lora_alpha": ANY,
+        "tinit": ANY,
+        "tfinal": ANY,
+        "deltaT": ANY,
+        "beta1": ANY,
+        "beta2": ANY,
+        "orth_reg_weight": ANY,
+    },
 }
 
 

@@ -4,26 +4,28 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import structlog
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
 from core.errors import JobError
-from core.jobspec import LoraAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.factoring import Factoring
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
 from worker.engine.projection import LowRank, Part
+from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
 from worker.engine.residual import OPTION, doubling, initialise, plain_config
 from worker.engine.targets import Targets, refusal, strange, within_text
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 PEFT_NAME = "default"  # of the one adapter that each tree has
+EPS_OF_RANKS = 1e-5  # PEFT's, by which it keeps AdaLoRA's scale finite
 FACTORS = ("lora_A", "lora_B")
 
 log = structlog.get_logger()
@@ -33,15 +35,21 @@ class TrainableAdapter:
     """One job's adapter. PEFT attaches it to a tree of its own, and the base model stays as it is.
 
     PEFT's parameters become views of one flat tensor: first every A, those of one group side by side, then
-    every B. So do the factors that follow from them.
+    every B. So do the factors that follow from them. AdaLoRA's e stand between.
     """
 
-    def __init__(self, base: ResidentBase, name: str, spec: LoraAdapter, seed: int) -> None:
-        """Raises JobError where a target cannot be trained."""
+    def __init__(
+        self, base: ResidentBase, name: str, spec: LowRankAdapter, seed: int, total_steps: int = 1
+    ) -> None:
+        """Raises JobError where a target cannot be trained. AdaLoRA's ranks fall in the job's steps."""
         self.name = name
         self._base = base
         self.spec = spec
+        self.rank_budget: RankBudget | None = None
+        self._total_steps = total_steps
         _refuse_hidden_weights(base, spec)
+        if isinstance(spec, AdaLoraAdapter):
+            refuse_schedule(spec, total_steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = self._attach(spec)
@@ -50,13 +58,14 @@ class TrainableAdapter:
         self.parameters = self._take_parameters()
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
-    def _attach(self, spec: LoraAdapter) -> PeftModel:
+    def _attach(self, spec: LowRankAdapter) -> PeftModel:
         groups, targets = self._base.decoder.groups, spec.target_modules
         if unknown := strange(targets, groups):
             raise refusal(", ".join(unknown), groups)
         asked = targets if self._base.text_only else within_text(targets, groups)
         try:
-            return PeftModel(own_tree(self._base.model), _attached(spec, asked), adapter_name=PEFT_NAME)
+            config = _attached(spec, asked, self._total_steps)
+            return PeftModel(own_tree(self._base.model), config, adapter_name=PEFT_NAME)
         except ValueError as error:
             log.warning("peft_refuses", job=self.name, reason=str(error))
             raise refusal("Some module", groups) from error
@@ -73,7 +82,7 @@ class TrainableAdapter:
         return found
 
     def _begin_with_weights(self) -> None:
-        if not self.spec.begins_with_weights:
+        if not _begins_with_weights(self.spec):
             return
         for layers in self._layers.values():
             for module, layer in layers.items():
@@ -82,14 +91,15 @@ class TrainableAdapter:
     def _take_parameters(self) -> FlatParameters:
         """PEFT's parameters, made views of one tensor."""
         parameters = {
-            f"{module}.{factor}": getattr(layer, factor)[PEFT_NAME].weight
-            for factor in FACTORS
+            f"{module}.{factor}": _parameter(getattr(layer, factor)[PEFT_NAME])
+            for factor in (PARTS if isinstance(self.spec, AdaLoraAdapter) else FACTORS)
             for layers in self._layers.values()
             for module, layer in layers.items()
         }
         places, start = {}, 0
         for name, parameter in parameters.items():
-            places[name] = Place(start, tuple(parameter.shape))
+            rows, columns = parameter.shape
+            places[name] = Place(start, (rows, columns))
             start = places[name].stop
         self._refuse_others(parameters.values())
         values = torch.cat([parameter.data.flatten() for parameter in parameters.values()])
@@ -101,7 +111,10 @@ class TrainableAdapter:
         return flat
 
     def _factoring_of(self, places: Mapping[str, Place], values: torch.Tensor) -> Factoring:
-        if self.spec.begins_with_weights:
+        if isinstance(self.spec, AdaLoraAdapter):
+            self.rank_budget = RankBudget(self.spec, places, values.float(), self._total_steps)
+            return dataclasses.replace(scaled_by_e(places), kept=self.rank_budget.kept)
+        if _begins_with_weights(self.spec):
             return doubling(places, values.float().clone())
         return Factoring(places)
 
@@ -121,7 +134,7 @@ class TrainableAdapter:
         for module, layer in layers.items():
             rank = places[f"{module}.lora_A"].shape[0]
             B = places[f"{module}.lora_B"]
-            scale = float(layer.scaling[PEFT_NAME])
+            scale = _scale(layer)
             parts.append(Part(columns[module], slice(ranks, ranks + rank), B, scale))
             ranks += rank
         first = places[f"{next(iter(layers))}.lora_A"]
@@ -131,6 +144,16 @@ class TrainableAdapter:
     def low_ranks(self, lane: int = 0) -> Mapping[str, LowRank]:
         """The factors by the name of their group of projections, with the lane's gradient."""
         return self._low_ranks[lane]
+
+    def _rank_pattern(self) -> dict[str, list[bool]] | None:
+        """AdaLoRA's ranks that are left, by the names that PEFT has for their e; None where all are.
+
+        Before the first update, every e is 0.
+        """
+        parts = self.parameters.named(self.parameters.master.detach())
+        left = {name: (e_R1[:, 0] != 0).tolist() for name, e_R1 in parts.items() if name.endswith("lora_E")}
+        masked = any(map(any, left.values())) and not all(map(all, left.values()))
+        return left if masked else None
 
     @property
     def plain_model(self) -> PeftModel:
@@ -143,19 +166,21 @@ class TrainableAdapter:
 
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
-        config = plain_config(self.config) if self.spec.begins_with_weights else copy.deepcopy(self.config)
+        contiguous = {name: tensor.contiguous() for name, tensor in self._published_tensors().items()}
+        config = plain_config(self.config) if _begins_with_weights(self.spec) else copy.deepcopy(self.config)
         config.base_model_name_or_path = self._base.entry.repository
         config.revision = self._base.entry.revision
         config.target_modules = sorted(config.target_modules)
         config.inference_mode = True
         folder.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(str(folder))
-        contiguous = {name: tensor.contiguous() for name, tensor in self._published_tensors().items()}
         save_file(contiguous, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
     def _published_tensors(self) -> dict[str, torch.Tensor]:
         """By PEFT's names; what begins with a part of the weights as the plain LoRA that it comes to."""
-        if not self.spec.begins_with_weights:
+        if self.rank_budget is not None:
+            self.config.rank_pattern = self._rank_pattern()  # by which PEFT leaves out what is masked
+        if not _begins_with_weights(self.spec):
             return get_peft_model_state_dict(self._model, adapter_name=PEFT_NAME, save_embedding_layers=False)
         factors = self.parameters.factors().detach()
         return {
@@ -164,20 +189,47 @@ class TrainableAdapter:
         }
 
 
-def lora_config(spec: LoraAdapter, target_modules: Targets) -> LoraConfig:
-    options = spec.model_dump(exclude={"type", "target_modules"})
-    return LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, bias="none", **options)
+def peft_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:
+    """PEFT's configuration of a job's adapter."""
+    options = {
+        **spec.model_dump(exclude={"type", "target_modules"}),
+        "task_type": "CAUSAL_LM",
+        "target_modules": target_modules,
+        "bias": "none",
+    }
+    if isinstance(spec, AdaLoraAdapter):
+        return AdaLoraConfig(total_step=total_steps, **options)
+    return LoraConfig(**options)
 
 
-def _attached(spec: LoraAdapter, target_modules: Targets) -> LoraConfig:
+def _attached(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:
     """What PEFT attaches without touching the base's weights."""
-    config = lora_config(spec, target_modules)
-    return dataclasses.replace(config, init_lora_weights=True) if spec.begins_with_weights else config
+    config = peft_config(spec, target_modules, total_steps)
+    return dataclasses.replace(config, init_lora_weights=True) if _begins_with_weights(spec) else config
 
 
-def _refuse_hidden_weights(base: ResidentBase, spec: LoraAdapter) -> None:
+def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
+    return isinstance(spec, LoraAdapter) and spec.begins_with_weights
+
+
+def _parameter(part: Any) -> nn.Parameter:
+    """LoRA's factors are layers, AdaLoRA's are parameters."""
+    found: nn.Parameter = part if isinstance(part, nn.Parameter) else part.weight
+    return found
+
+
+def _scale(layer: Any) -> float:
+    scale = float(layer.scaling[PEFT_NAME])
+    return (
+        scale / (float(layer.ranknum[PEFT_NAME].detach()) + EPS_OF_RANKS)
+        if hasattr(layer, "ranknum")
+        else scale
+    )
+
+
+def _refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
     """Raises JobError where an option needs weights that the base does not hold as such."""
-    if not spec.begins_with_weights or not (base.sharded or base.entry.quantization):
+    if not _begins_with_weights(spec) or not (base.sharded or base.entry.quantization):
         return
     state = "sharded" if base.sharded else "quantised"
     message = f"{spec.init_lora_weights} begins with a part of the weights, and the base model is {state}."

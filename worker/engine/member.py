@@ -29,6 +29,18 @@ class StepResult:
     learning_rate: float
     gradient_norm: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    rank_budget: int | None = None
+    """Of AdaLoRA: how many ranks all modules together may have"""
+
+
+def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
+    objective = objective_of(spec)
+    examples = len(rows) // (objective.rows if objective else 1)
+    return -(-examples // min(spec.hyperparameters.batch_size, examples))
+
+
+def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:
+    return steps_per_epoch(spec, rows) * spec.hyperparameters.n_epochs
 
 
 class NonFiniteLoss(JobError):
@@ -52,8 +64,8 @@ class Member:
         self.rows_per_example = self.objective.rows if self.objective else 1
         self._examples = len(rows) // self.rows_per_example
         self._batch_size = min(spec.hyperparameters.batch_size, self._examples)
-        self.steps_per_epoch = -(-self._examples // self._batch_size)
-        self.total_steps = self.steps_per_epoch * spec.hyperparameters.n_epochs
+        self.steps_per_epoch = steps_per_epoch(spec, rows)
+        self.total_steps = total_steps(spec, rows)
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
         first_epoch = range(self.steps_per_epoch) if self.objective else ()
         self.references = References(self._numbers_after(step) for step in first_epoch)
@@ -92,7 +104,10 @@ class Member:
 
         Raises NonFiniteLoss before the update; the same step can be made again.
         """
-        gradient = self.adapter.parameters.gradient
+        parameters, budget = self.adapter.parameters, self.adapter.rank_budget
+        if budget is not None:
+            budget.keep_orthogonal(parameters)
+        gradient = parameters.gradient
         norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
             self.forget_gradient()
@@ -107,8 +122,10 @@ class Member:
             gradient.mul_(limit / norm)
         learning_rate = self._optimizer.step(self.step)
         self.step += 1
+        ranks = None if budget is None else budget.allocate(parameters, self.step)
+        gradient.zero_()
         tokens = sum(len(row.tokens_L) for row in rows)
-        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm)
+        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, rank_budget=ranks)
 
     def state(self) -> dict[str, Tensor]:
         """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps."""

@@ -7,12 +7,13 @@ from peft.utils.other import get_pattern_key
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from core.jobspec import LoraAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.targets import Groups, adaptable, is_target
 
 OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
 GRADIENT_BYTES = 4  # fp32, for each lane
 FACTOR_BYTES = 4  # fp32, where they are not the parameters themselves
+AVERAGE_BYTES = 4  # fp32: each of AdaLoRA's two
 FIRST_BYTES = 4  # fp32: what PiSSA and OLoRA began with
 
 Shapes = Mapping[str, tuple[int, int]]
@@ -33,27 +34,43 @@ def _shape(layer: nn.Module) -> tuple[int, int]:
     raise TypeError(f"{type(layer).__name__} is no linear layer")
 
 
-def state_bytes(shapes: Shapes, adapter: LoraAdapter, dtype: torch.dtype, lanes: int) -> int:
+def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lanes: int) -> int:
     """Bytes of an adapter's parameters, gradients and moments on a base that computes in `dtype` in `lanes`.
 
         P = Σ r (K + N)   over the adapted projections: A is [r, K], B is [N, r]
         bytes = (12 + 4 lanes) P, and dtype's size times P for the copy that is computed with, unless dtype is
         fp32
 
-    PiSSA and OLoRA compute with F = 2 P factors, made in fp32 and copied in dtype, and keep what they began
-    with: 20 P and (4 + 4 lanes + dtype's size) F.
+    Where F factors follow from P parameters, they are made in fp32 and copied in dtype, and have the lanes'
+    gradients; what else a method keeps comes to so many bytes too:
+
+        bytes = 16 P + (4 + 4 lanes + dtype's size) F + kept
+        PiSSA, OLoRA: F = 2 P, kept = 4 P, with what they began with
+        AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, with two averages and a mask
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
-    adapted = [name for name in shapes if is_target(name, adapter.target_modules)]
-    parameters = sum(_rank(name, adapter) * sum(shapes[name]) for name in adapted)
-    if adapter.begins_with_weights:
-        of_factors = FACTOR_BYTES + GRADIENT_BYTES * lanes + dtype.itemsize
-        return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES + FIRST_BYTES + 2 * of_factors)
+    adapted = {name: shapes[name] for name in shapes if is_target(name, adapter.target_modules)}
+    numbers = sum(_rank(name, adapter) * sum(shape) for name, shape in adapted.items())
+    match adapter:
+        case AdaLoraAdapter():
+            ranks = adapter.init_r * len(adapted)
+            parameters = numbers + ranks
+            return _with_factors(parameters, numbers, 2 * AVERAGE_BYTES * parameters + ranks, dtype, lanes)
+        case LoraAdapter(begins_with_weights=True):
+            return _with_factors(numbers, 2 * numbers, FIRST_BYTES * numbers, dtype, lanes)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
-    return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
+    return numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
 
 
-def _rank(name: str, adapter: LoraAdapter) -> int:
+def _with_factors(parameters: int, factors: int, kept: int, dtype: torch.dtype, lanes: int) -> int:
+    of_factors = FACTOR_BYTES + GRADIENT_BYTES * lanes + dtype.itemsize
+    return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES) + factors * of_factors + kept
+
+
+def _rank(name: str, adapter: LowRankAdapter) -> int:
+    """Of the module of that name, when its training begins."""
+    if isinstance(adapter, AdaLoraAdapter):
+        return adapter.init_r
     ranks = adapter.rank_pattern
     return ranks.get(get_pattern_key(list(ranks), name), adapter.r)

@@ -24,7 +24,6 @@ class Optimizer:
     """
 
     def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
-        self._parameters = parameters
         self._peak = spec.peak_learning_rate
         runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
         self._ratios = [ratio for _, ratio in runs]
@@ -45,12 +44,11 @@ class Optimizer:
         self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
 
     def step(self, number: int) -> float:
-        """Update after `number` steps, by the gathered gradient, which is zeros then. The rate, of A."""
+        """Update after `number` steps, by the gathered gradient. The rate, of A."""
         rate: float = self._peak * self._rate_at(number)
         for group, ratio in zip(self._adamw.param_groups, self._ratios, strict=True):
             group["lr"] = rate * ratio
         self._adamw.step()
-        self._parameters.gradient.zero_()
         return rate
 
     def moments(self) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from core.jobspec import LoraAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from tests.fixtures.tiny_models import TINY, save_model
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
@@ -34,10 +34,19 @@ def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_factors_that_are_not_the_parameters_count(tiny_folder: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LoraAdapter(r=4, rank_pattern={"q_proj": 9}, init_lora_weights="pissa"),
+        AdaLoraAdapter(init_r=5, target_r=2),
+    ],
+    ids=["pissa", "adalora"],
+)
+def test_factors_that_are_not_the_parameters_count(
+    tiny_folder: Path, dtype: torch.dtype, spec: LowRankAdapter
+) -> None:
     entry = TINY.model_copy(update={"dtype": "bf16" if dtype == torch.bfloat16 else "fp32"})
     base = ResidentBase(entry, tiny_folder, "0" * 64, torch.device("cpu"))
-    spec = LoraAdapter(r=4, rank_pattern={"q_proj": 9}, init_lora_weights="pissa")
     shapes = projection_shapes(base.model, base.decoder.groups)
     parameters = TrainableAdapter(base, "job", spec, 0).parameters
     tensors = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]

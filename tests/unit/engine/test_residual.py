@@ -13,7 +13,7 @@ from core.jobspec import LoraAdapter
 from tests.fixtures.tiny_models import TINY, save_model
 from tests.unit.engine.rows import make_rows
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, peft_loss, train
-from worker.engine.adapters import TrainableAdapter, lora_config
+from worker.engine.adapters import TrainableAdapter, peft_config
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate
 
@@ -38,7 +38,7 @@ def test_a_job_begins_at_the_base_model_and_its_weights_stay(base: ResidentBase,
 def test_it_begins_with_what_peft_begins_with(base: ResidentBase, tiny_folder: Path, init: str) -> None:
     adapter = TrainableAdapter(base, "job", LoraAdapter(init_lora_weights=init), 0)
     theirs = PeftModel(
-        AutoModelForCausalLM.from_pretrained(tiny_folder), lora_config(adapter.spec, "all-linear")
+        AutoModelForCausalLM.from_pretrained(tiny_folder), peft_config(adapter.spec, "all-linear", 1)
     )
     for name, part in adapter.parameters.named(adapter.parameters.master.detach()).items():
         module, factor = name.rsplit(".", 1)

@@ -12,12 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
+from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from tests.unit.engine.rows import make_rows, shared_rows
 from worker.data.render import Row
-from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter, lora_config
+from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter, peft_config
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
-from worker.engine.member import Member, StepResult
+from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.passes import Abandoned
 
 MAX_TOKENS = 64
@@ -35,7 +36,7 @@ def make_spec(**changes: Any) -> JobSpec:
 
 
 def make_member(base: ResidentBase, name: str, spec: JobSpec, rows: list[Row]) -> Member:
-    return Member(TrainableAdapter(base, name, spec.adapter, spec.seed), spec, rows)
+    return Member(TrainableAdapter(base, name, spec.low_rank, spec.seed, total_steps(spec, rows)), spec, rows)
 
 
 def train(base: ResidentBase, members: list[Member], rounds: int) -> dict[str, list[float]]:
@@ -67,7 +68,7 @@ def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
 
 def peft_twin(folder: Path, member: Member) -> Any:
     """PEFT's own model, from the same base, with the member's present parameters."""
-    config = lora_config(member.adapter.spec, "all-linear")
+    config = peft_config(member.adapter.spec, "all-linear", member.total_steps)
     model = PeftModel(AutoModelForCausalLM.from_pretrained(folder), config)
     with torch.no_grad():
         for name, parameter in peft_parameters(model, member).items():
@@ -91,6 +92,7 @@ ADAPTERS = {
     "patterns": LoraAdapter(r=4, lora_alpha=8, use_rslora=True, **PATTERNS),
     "pissa": LoraAdapter(r=4, lora_alpha=8, init_lora_weights="pissa"),
     "olora patterns": LoraAdapter(r=4, use_rslora=True, init_lora_weights="olora", **PATTERNS),
+    "adalora": AdaLoraAdapter(init_r=6, target_r=2, lora_alpha=8),
 }
 each_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
 
@@ -98,7 +100,7 @@ each_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTER
 @each_adapter
 @pytest.mark.parametrize("rows", [make_rows(12, 0), shared_rows()], ids=["unlike", "with shared prefixes"])
 def test_loss_and_gradient_are_those_of_transformers_with_peft(
-    base: ResidentBase, tiny_folder: Path, rows: list[Row], adapter: LoraAdapter
+    base: ResidentBase, tiny_folder: Path, rows: list[Row], adapter: LowRankAdapter
 ) -> None:
     hyperparameters = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
     spec = make_spec(hyperparameters=hyperparameters, adapter=adapter)
@@ -131,7 +133,9 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(base: ResidentBase
 
 
 @each_adapter
-def test_a_job_trained_beside_others_equals_the_job_alone(base: ResidentBase, adapter: LoraAdapter) -> None:
+def test_a_job_trained_beside_others_equals_the_job_alone(
+    base: ResidentBase, adapter: LowRankAdapter
+) -> None:
     """Mixed ranks, targets, batch sizes, rates and lengths; a neighbour that ends earlier."""
     other = make_spec(
         seed=9,
@@ -158,7 +162,7 @@ def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> 
 
 @each_adapter
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
-    base: ResidentBase, tmp_path: Path, adapter: LoraAdapter
+    base: ResidentBase, tmp_path: Path, adapter: LowRankAdapter
 ) -> None:
     spec = make_spec(adapter=adapter)
     whole = make_member(base, "whole", spec, make_rows(12, 0))
@@ -188,7 +192,7 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
 
 @each_adapter
 def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
-    base: ResidentBase, tiny_folder: Path, tmp_path: Path, adapter: LoraAdapter
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path, adapter: LowRankAdapter
 ) -> None:
     rows = make_rows(12, 0)
     member = make_member(base, "job", make_spec(adapter=adapter), rows)
