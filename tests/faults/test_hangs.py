@@ -21,7 +21,7 @@ exec "{python}" -c '
 import pathlib, runpy, sys, time
 from worker.engine import loop
 
-compute = loop._forward
+compute = loop.forward
 hangs = next(pathlib.Path("{folder}").glob("hang-*"), None)
 
 def hang(*arguments):
@@ -30,7 +30,7 @@ def hang(*arguments):
         time.sleep(3600)
     return compute(*arguments)
 
-loop._forward = hang
+loop.forward = hang
 sys.argv = sys.argv[2:]
 runpy.run_module("worker.trainer", run_name="__main__")
 ' "$@"
