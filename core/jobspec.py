@@ -148,16 +148,11 @@ class JobSpec(Options):
         return rate * self.hyperparameters.learning_rate_multiplier
 
     @property
-    def lora(self) -> LoraAdapter:
-        """The adapter of a job that trains LoRA. Raises BeyondThisRelease for another method."""
-        if not isinstance(self.adapter, LoraAdapter):
+    def low_rank(self) -> LowRankAdapter:
+        """The adapter of a job that trains LoRA or AdaLoRA. Raises BeyondThisRelease for another method."""
+        if not isinstance(self.adapter, LoraAdapter | AdaLoraAdapter):
             raise BeyondThisRelease(f"The method {self.adapter.type} is not trained by this release")
         return self.adapter
-
-    @property
-    def low_rank(self) -> LowRankAdapter:
-        """The same, of LoRA or AdaLoRA."""
-        return self.adapter if isinstance(self.adapter, AdaLoraAdapter) else self.lora
 
     @property
     def sharded(self) -> bool:

@@ -161,6 +161,6 @@ def test_a_worker_reads_no_job_that_it_would_train_otherwise(
     """Such as LoRA in the place of DoRA: pinned to what was offered first, whatever is by now."""
     first = dict.fromkeys(("r", "lora_alpha", "target_modules", "use_rslora"), ANY)
     monkeypatch.setattr(jobspec, "OPTIONS", {"lora": narrowed(LoraAdapter, first)})
-    assert read_spec(stored({"type": "lora", "r": 4})).lora.r == 4
+    assert read_spec(stored({"type": "lora", "r": 4})).low_rank == LoraAdapter(r=4)
     with pytest.raises(BeyondThisRelease):
         read_spec(stored(adapter))

@@ -14,6 +14,7 @@ from core.jobspec import JobSpec
 from worker.data.render import Row
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.optimizer import MOMENTS, Optimizer
+from worker.engine.parameters import parts_of
 from worker.engine.references import References
 from worker.objectives.choose import objective_of
 
@@ -131,27 +132,19 @@ class Member:
         """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps."""
         parameters = self.adapter.parameters
         flat = {"parameters": parameters.master.detach(), **self._optimizer.moments()}
-        parts = {
-            f"{kind}.{name}": part
-            for kind, values in flat.items()
-            for name, part in parameters.named(values).items()
-        }
-        return {name: part.clone() for name, part in {**parts, **parameters.kept}.items()}
+        parts = parts_of(flat, parameters.places) | dict(parameters.kept)
+        return {name: part.clone() for name, part in parts.items()}
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
         parameters = self.adapter.parameters
-        flat = {kind: torch.empty_like(parameters.master) for kind in ("parameters", *MOMENTS)}
-        places = {
-            f"{kind}.{name}": part
-            for kind, values in flat.items()
-            for name, part in parameters.named(values.detach()).items()
-        } | dict(parameters.kept)
-        if others := sorted(places.keys() ^ state.keys()):
+        flat = {kind: torch.empty_like(parameters.master).detach() for kind in ("parameters", *MOMENTS)}
+        parts = parts_of(flat, parameters.places) | dict(parameters.kept)
+        if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():
-            for name, place in places.items():
-                place.copy_(state[name])
+            for name, part in parts.items():
+                part.copy_(state[name])
             parameters.master.copy_(flat.pop("parameters"))
         self._optimizer.restore(step, flat)
         self.step = step

@@ -74,8 +74,8 @@ def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice
     """Stretches of the flat tensor with one rate, and the rate's ratio to that of A."""
     ratios = ((place, ratio_of_b if "lora_B" in name else 1.0) for name, place in parameters.places.items())
     for ratio, places in groupby(ratios, key=lambda each: each[1]):
-        first, *rest = (place for place, _ in places)
-        yield slice(first.start, (rest[-1] if rest else first).stop), ratio
+        run = [place for place, _ in places]
+        yield slice(run[0].start, run[-1].stop), ratio
 
 
 def _leaf(parameters: FlatParameters, run: slice) -> Tensor:

@@ -97,3 +97,10 @@ class FlatParameters:
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """The parts of a tensor that is laid out as the master is."""
         return {name: place.of(flat) for name, place in self.places.items()}
+
+
+def parts_of(flat: Mapping[str, Tensor], places: Mapping[str, Place]) -> dict[str, Tensor]:
+    """The parts of several flat tensors, each under the tensor's name and its own."""
+    return {
+        f"{kind}.{name}": place.of(values) for kind, values in flat.items() for name, place in places.items()
+    }

@@ -14,7 +14,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter
 from worker.engine.factoring import Factoring, is_a
-from worker.engine.parameters import FlatParameters, Kept, Place
+from worker.engine.parameters import FlatParameters, Kept, Place, parts_of
 
 PARTS = ("lora_A", "lora_E", "lora_B")
 
@@ -73,12 +73,8 @@ class RankBudget:
     def kept(self) -> Kept:
         """What ranks further on follow from."""
         flat = {"sensitivity": self._sensitivity, "uncertainty": self._uncertainty}
-        averages = {
-            f"{kind}.{name}": place.of(values)
-            for kind, values in flat.items()
-            for name, place in self._places.items()
-        }
-        return {**averages, **{f"mask.{module}.lora_E": mask for module, mask in self._masks.items()}}
+        masks = {f"mask.{module}.lora_E": mask for module, mask in self._masks.items()}
+        return parts_of(flat, self._places) | masks
 
     def at(self, step: int) -> int:
         """The ranks of all modules together that may be left after so many steps."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from core.errors import JobError
 from worker.engine.factoring import Factoring, is_a
-from worker.engine.parameters import Place
+from worker.engine.parameters import Place, parts_of
 
 OPTION = "adapter.init_lora_weights"
 
@@ -67,8 +67,7 @@ def doubling(places: Mapping[str, Place], first: Tensor) -> Factoring:
         ]
         return torch.cat([part.flatten() for part in parts])
 
-    kept = {f"first.{name}": place.of(first) for name, place in places.items()}
-    return Factoring(doubled, factors, kept)
+    return Factoring(doubled, factors, kept=parts_of({"first": first}, places))
 
 
 def plain_config(config: LoraConfig) -> LoraConfig:

@@ -125,6 +125,19 @@ def gradient_of_a_step(member: Member, take: Callable[[], Any]) -> tuple[StepRes
     return result, seen[0]
 
 
+def assert_a_round_gives(
+    base: ResidentBase, member: Member, expected: Tensor, max_tokens: int = MAX_TOKENS
+) -> StepResult:
+    """The loss `expected`, and the gradient that autograd finds for it."""
+    expected.backward()
+    expected_gradient = member.adapter.parameters.gradient.clone()
+    member.forget_gradient()
+    result, gradient = gradient_of_a_step(member, lambda: train_round(base, [member], max_tokens))
+    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
+    assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-4
+    return result
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.type)
 @pytest.mark.parametrize("max_tokens", [MAX_TOKENS, 10_000], ids=["in pieces", "in one piece"])
 def test_loss_and_gradient_are_those_of_the_paper(
@@ -136,12 +149,7 @@ def test_loss_and_gradient_are_those_of_the_paper(
     model = member.adapter.plain_model
     model.set_adapter("default")
     expected, metrics = by_the_paper(objective, model, member.next_rows)
-    expected.backward()
-    expected_gradient = member.adapter.parameters.gradient.clone()
-    member.forget_gradient()
-    result, gradient = gradient_of_a_step(member, lambda: train_round(base, [member], max_tokens))
-    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
-    assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-4
+    result = assert_a_round_gives(base, member, expected, max_tokens)
     assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
 
 
@@ -283,12 +291,7 @@ def test_messages_count_by_their_weights(base: ResidentBase) -> None:
         weights = torch.ones(len(tokens)) if row.weights_L is None else torch.from_numpy(row.weights_L)
         total = total + (nll * weights[1:] * torch.from_numpy(row.learnt_L[1:])).sum()
     expected = total / sum(row.weight for row in member.next_rows)
-    expected.backward()
-    expected_gradient = member.adapter.parameters.gradient.clone()
-    member.forget_gradient()
-    result, gradient = gradient_of_a_step(member, lambda: train_round(base, [member], MAX_TOKENS))
-    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
-    assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-4
+    assert_a_round_gives(base, member, expected)
 
 
 def test_weights_of_a_neighbours_messages_change_nothing(base: ResidentBase) -> None:
