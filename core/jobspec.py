@@ -155,6 +155,11 @@ class JobSpec(Options):
         return self.adapter
 
     @property
+    def trains_alone(self) -> bool:
+        """Whether the job's method shares its steps with no other job."""
+        return METHODS[self.adapter.type].trains == "alone"
+
+    @property
     def sharded(self) -> bool:
         """Whether the base model is spread over the devices."""
         return self.training.fsdp is not None

@@ -46,6 +46,11 @@ class Cohort:
     def holds_a_suspect(self) -> bool:
         return any(job.alone for job in self.jobs)
 
+    @property
+    def is_taken_up(self) -> bool:
+        """Whether the job that trains here shares its steps with no other."""
+        return any(job.spec.trains_alone for job in self.jobs)
+
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
         """Take in a claimed job. Where the same one is here still, under an older fence, that one leaves: its
         lease was lost, which its reporter has not noticed yet."""

@@ -16,7 +16,7 @@ from core.errors import JobError
 from core.jobspec import JobSpec
 from worker.data.render import Row
 from worker.engine import loop
-from worker.engine.adapters import TrainableAdapter
+from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
@@ -147,8 +147,7 @@ class Crew:
 
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
         with self._ranks.together():
-            steps = total_steps(spec, rows)
-            adapter = TrainableAdapter(self._slot.base, name, spec.low_rank, spec.seed, steps)
+            adapter = attach(self._slot.base, name, spec, total_steps(spec, rows))
             self._members[name] = Member(adapter, spec, rows)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:

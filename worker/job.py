@@ -287,5 +287,5 @@ class TrainingJob:
             "steps": self.member.step,
             "trained_tokens": self.metrics.trained_tokens,
             **{key: self.metrics.latest[key] for key in kept},
-            "target_modules": sorted(self.member.adapter.config.target_modules),
+            "target_modules": self.member.adapter.target_modules,
         }

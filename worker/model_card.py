@@ -1,24 +1,27 @@
 """README.md of an adapter: what it is, how it was made, how to load it."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from core.catalog import BaseModelEntry
 from core.jobspec import JobSpec, Objective, Supervised
-from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.methods.registry import METHODS
 from core.models import Job
 
-TITLES = {"lora": "A LoRA adapter", "adalora": "An AdaLoRA adapter"}
 CARD = """---
 library_name: peft
 base_model: {repository}
 base_model_relation: adapter
 license: {license}
-tags: [{method}, tunery]
+tags: [{type}, tunery]
 ---
 
 # {name}
 
-{title} for [{repository}](https://huggingface.co/{repository}), trained by Tunery in job `{job_id}`.
+An adapter ({title}) for [{repository}](https://huggingface.co/{repository}), trained by Tunery
+in job `{job_id}`.
 
 ```python
 from peft import PeftModel
@@ -33,9 +36,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | --- | --- |
 | base's weights | {precision} |
 | objective | {objective} |
-| rank, alpha | {rank} |
-| target modules | {targets} |
-| epochs, batch size | {epochs}, {batch_size} |
+{adapter}| epochs, batch size | {epochs}, {batch_size} |
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
 | seed | {seed} |
 | steps, tokens | {steps}, {tokens} |
@@ -44,6 +45,9 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 
 `manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
 """
+
+
+LONGEST_OPTION = 120  # in characters; manifest.json has it whole
 
 
 def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str:
@@ -56,10 +60,9 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         job_id=job.id,
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         objective=_objective(spec.objective),
-        method=spec.adapter.type,
-        title=TITLES[spec.adapter.type],
-        rank=_rank(spec.low_rank),
-        targets=", ".join(training["target_modules"]),
+        type=spec.adapter.type,
+        title=METHODS[spec.adapter.type].title,
+        adapter="".join(f"| {name} | {value} |\n" for name, value in _adapter_rows(spec, training)),
         epochs=spec.hyperparameters.n_epochs,
         batch_size=spec.hyperparameters.batch_size,
         learning_rate=spec.peak_learning_rate,
@@ -79,6 +82,17 @@ def _objective(objective: Objective) -> str:
     return f"{objective.type.upper()} ({options})"
 
 
+def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of any other method than LoRA's, the options that say something."""
+    if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
+        yield "rank, alpha", _rank(spec.adapter)
+    else:
+        options = spec.adapter.model_dump(mode="json", exclude={"type", "target_modules"})
+        yield from ((name, _short(value)) for name, value in options.items() if value not in (None, {}))
+    if training["target_modules"]:
+        yield "target modules", ", ".join(training["target_modules"])
+
+
 def _rank(adapter: LowRankAdapter) -> str:
     if isinstance(adapter, AdaLoraAdapter):
         return f"{adapter.target_r} on average, from {adapter.init_r}, {adapter.lora_alpha}"
@@ -86,6 +100,11 @@ def _rank(adapter: LowRankAdapter) -> str:
     if adapter.begins_with_weights:
         told += f", begun with {adapter.init_lora_weights}; saved as a plain LoRA of rank {2 * adapter.r}"
     return told
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST_OPTION else f"{text[:LONGEST_OPTION]} …"
 
 
 def _told(valid_loss: float | None, job: Job) -> str:

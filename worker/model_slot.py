@@ -62,7 +62,12 @@ class ModelSlot:
         self._base = None
 
     def state_bytes(self, spec: JobSpec) -> int:
-        """What a job of `spec` takes beside the resident base model."""
+        """What a job of `spec` takes beside the resident base model.
+
+        0 for one that trains alone: it shares a budget with nobody.
+        """
+        if spec.trains_alone:
+            return 0
         return state_bytes(self._shapes, spec.low_rank, self.base.dtype, self.base.lanes.count)
 
     def _entry(self, model_id: str) -> BaseModelEntry:

@@ -20,7 +20,7 @@ from core.artifacts import Artifact, publish_folder
 from core.ids import new_id
 from core.models import Adapter, File, Job, Metric
 from core.storage import ObjectStore, adapter_prefix, file_key
-from worker.engine.adapters import TrainableAdapter
+from worker.engine.adapter import Adapter as TrainedAdapter
 from worker.engine.base_model import ResidentBase
 from worker.model_card import model_card
 from worker.reporter import Reporter
@@ -46,7 +46,7 @@ def describe_dataset(training_file: File, validation_file: File | None) -> dict[
 
 def write_adapter_folder(
     folder: Path,
-    adapter: TrainableAdapter,
+    adapter: TrainedAdapter,
     base: ResidentBase,
     job: Job,
     training: dict[str, Any],

@@ -58,7 +58,8 @@ class Trainer:
     the others. Another one waits, and so does all behind it: the cohort drains until that job can be taken.
     So no job is overtaken for ever, neither on another base model nor with a larger adapter. A job that may
     have ended its last trainer is taken like any other, but the cohort holds still until it has made a
-    checkpoint, and nobody joins. A job that this release cannot train stays in the queue as it is, for a
+    checkpoint, and nobody joins. One whose method trains alone waits for an empty cohort, which nobody joins
+    then. A job that this release cannot train stays in the queue as it is, for a
     worker that can, and others go before it.
     """
 
@@ -134,7 +135,9 @@ class Trainer:
                 return
 
     def _has_room(self) -> bool:
-        return len(self._cohort.jobs) < self._settings.cohort_jobs and not self._cohort.holds_a_suspect
+        cohort = self._cohort
+        full = len(cohort.jobs) >= self._settings.cohort_jobs
+        return not (full or cohort.holds_a_suspect or cohort.is_taken_up)
 
     def _claim(self) -> bool:
         """Take the next job. False where none waits that may join, or the database is away."""
@@ -173,7 +176,7 @@ class Trainer:
             return True
         if suspect and not self._cohort.admits_a_suspect:
             return False
-        if not self._slot.holds(spec):
+        if spec.trains_alone or not self._slot.holds(spec):
             return False
         return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
 

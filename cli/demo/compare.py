@@ -62,8 +62,8 @@ def mean_loss(model: Any, tokenizer: Any, rows: list[list[dict[str, str]]]) -> f
         text = tokenizer.apply_chat_template(row, tokenize=False).rstrip()
         start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
         tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        logits = model(input_ids=tokens).logits[0, start - 1 : -1]
-        losses.append(F.cross_entropy(logits.float(), tokens[0, start:], reduction="none"))
+        logits = model(input_ids=tokens).logits[0, -tokens.shape[1] :]  # behind virtual tokens, if any
+        losses.append(F.cross_entropy(logits[start - 1 : -1].float(), tokens[0, start:], reduction="none"))
     return float(torch.cat(losses).mean())
 
 

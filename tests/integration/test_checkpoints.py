@@ -28,7 +28,7 @@ from worker.checkpoint import (
     ship_checkpoint,
     write_checkpoint,
 )
-from worker.engine.adapters import WEIGHTS_NAME
+from worker.engine.saving import WEIGHTS_NAME
 from worker.publish import _result_table
 from worker.reporter import Reporter, StepMetrics
 

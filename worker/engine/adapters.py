@@ -1,6 +1,5 @@
 """Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
 
-import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,8 +7,7 @@ from typing import Any, TypeGuard
 
 import structlog
 import torch
-from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model_state_dict
-from safetensors.torch import save_file
+from peft import AdaLoraConfig, LoraConfig, PeftModel
 from torch import nn
 
 from core.errors import JobError
@@ -21,10 +19,10 @@ from worker.engine.parameters import FlatParameters, Place
 from worker.engine.projection import LowRank, Part
 from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
 from worker.engine.residual import OPTION, doubling, initialise, plain_config
+from worker.engine.saving import PEFT_NAME, save_adapter, save_files, target_names
 from worker.engine.targets import Targets, refusal, strange, within_text
+from worker.engine.text_decoder import TextDecoder
 
-WEIGHTS_NAME = "adapter_model.safetensors"
-PEFT_NAME = "default"  # of the one adapter that each tree has
 EPS_OF_RANKS = 1e-5  # PEFT's, by which it keeps AdaLoRA's scale finite
 FACTORS = ("lora_A", "lora_B")
 
@@ -107,7 +105,7 @@ class TrainableAdapter:
         factors, kept = self._factoring.factors, self._factoring.kept
         flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, places, factors, kept)
         for name, parameter in parameters.items():
-            _make_view(parameter, places[name], flat)
+            make_view(parameter, places[name], flat)
         return flat
 
     def _factoring_of(self, places: Mapping[str, Place], values: torch.Tensor) -> Factoring:
@@ -141,6 +139,10 @@ class TrainableAdapter:
         A = Place(first.start, (ranks, first.shape[1]))
         return LowRank(self.parameters, A, parts, lane)
 
+    @property
+    def decoder(self) -> TextDecoder:
+        return self._base.decoder
+
     def low_ranks(self, lane: int = 0) -> Mapping[str, LowRank]:
         """The factors by the name of their group of projections, with the lane's gradient."""
         return self._low_ranks[lane]
@@ -164,24 +166,21 @@ class TrainableAdapter:
     def config(self) -> LoraConfig:
         return self._model.peft_config[PEFT_NAME]
 
+    @property
+    def target_modules(self) -> list[str]:
+        return target_names(self.config)
+
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
-        contiguous = {name: tensor.contiguous() for name, tensor in self._published_tensors().items()}
-        config = plain_config(self.config) if _begins_with_weights(self.spec) else copy.deepcopy(self.config)
-        config.base_model_name_or_path = self._base.entry.repository
-        config.revision = self._base.entry.revision
-        config.target_modules = sorted(config.target_modules)
-        config.inference_mode = True
-        folder.mkdir(parents=True, exist_ok=True)
-        config.save_pretrained(str(folder))
-        save_file(contiguous, folder / WEIGHTS_NAME, metadata={"format": "pt"})
-
-    def _published_tensors(self) -> dict[str, torch.Tensor]:
-        """By PEFT's names; what begins with a part of the weights as the plain LoRA that it comes to."""
         if self.rank_budget is not None:
             self.config.rank_pattern = self._rank_pattern()  # by which PEFT leaves out what is masked
-        if not _begins_with_weights(self.spec):
-            return get_peft_model_state_dict(self._model, adapter_name=PEFT_NAME, save_embedding_layers=False)
+        if _begins_with_weights(self.spec):
+            save_files(plain_config(self.config), self._plain_tensors(), self._base.entry, folder)
+        else:
+            save_adapter(self._model, self._base.entry, folder)
+
+    def _plain_tensors(self) -> dict[str, torch.Tensor]:
+        """Of what begins with a part of the weights, the plain LoRA that it comes to, by PEFT's names."""
         factors = self.parameters.factors().detach()
         return {
             f"base_model.model.{name}.weight": place.of(factors)
@@ -236,7 +235,8 @@ def _refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
     raise JobError("invalid_adapter", message, OPTION)
 
 
-def _make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+    """Let the values and the gradient stand in the flat tensors, in fp32."""
     parameter.data = place.of(parameters.master.detach())
     parameter.grad = place.of(parameters.gradient)
     parameter.requires_grad_(True)

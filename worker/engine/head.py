@@ -42,15 +42,18 @@ class Head:
 def head_losses(
     hidden_SD: Tensor, head_VD: Tensor, softcap: float | None, labels_S: Tensor, weights_S: Tensor
 ) -> TokenLosses:
-    """`token_losses` of the logits, or of the capped ones (Bello et al. 2016, arXiv:1611.09940)."""
-    if softcap is None:
+    """`token_losses` of the logits, or of the capped ones (Bello et al. 2016, arXiv:1611.09940).
+
+    A head that is trained gets its gradient.
+    """
+    if softcap is None and not head_VD.requires_grad:
         return token_losses(hidden_SD, head_VD, labels_S, weights_S)
     nll, correct = [], []
     for start in range(0, len(labels_S), CHUNK_TOKENS):
         chunk = slice(start, start + CHUNK_TOKENS)
         # Computed again in the backward pass: the full logits never exist at once
         nll_C, correct_C = checkpoint(
-            _capped, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
+            _nll, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
         )
         nll.append(nll_C)
         correct.append(correct_C)
@@ -63,6 +66,8 @@ def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> 
     return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
 
 
-def _capped(hidden_CD: Tensor, head_VD: Tensor, softcap: float, labels_C: Tensor) -> tuple[Tensor, Tensor]:
+def _nll(
+    hidden_CD: Tensor, head_VD: Tensor, softcap: float | None, labels_C: Tensor
+) -> tuple[Tensor, Tensor]:
     logits_CV = capped_logits(hidden_CD, head_VD, softcap)
     return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from worker.data.render import Row
-from worker.engine.adapters import TrainableAdapter
+from worker.engine.adapter import Adapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.grouping import JobRows
 from worker.engine.loss import TokenLosses
 from worker.engine.micro_batch import MicroBatch
-from worker.engine.passes import Abandoned, compute_all, forward, micro_batches
+from worker.engine.passes import Abandoned, compute_all, decoder_of, forward, lanes_of, micro_batches
 from worker.engine.ranks import Ranks
 from worker.engine.references import References
 from worker.engine.totals import Evaluation, RowTotals
@@ -28,7 +28,7 @@ from worker.objectives.objective import Objective, Scores, outcome
 class Question:
     """Examples to judge: the rows of these `numbers` among `rows`, those of an example side by side."""
 
-    adapter: TrainableAdapter
+    adapter: Adapter
     objective: Objective
     rows: Sequence[Row]
     numbers: Sequence[int]
@@ -56,7 +56,7 @@ def judge(
 ) -> list[Judgement]:
     """Raises Abandoned where `abandon` says so between two micro-batches; a rank among several must not."""
 
-    def sums(adapters: Sequence[TrainableAdapter], jobs: Sequence[JobRows]) -> Tensor:
+    def sums(adapters: Sequence[Adapter], jobs: Sequence[JobRows]) -> Tensor:
         return _row_sums(base, adapters, jobs, max_tokens, ranks, abandon)
 
     for question in questions:
@@ -91,7 +91,7 @@ def _judgement(question: Question, sums_3R: Tensor) -> Judgement:
 @torch.no_grad()
 def _row_sums(
     base: ResidentBase,
-    adapters: Sequence[TrainableAdapter],
+    adapters: Sequence[Adapter],
     jobs: Sequence[JobRows],
     max_tokens: int,
     ranks: Ranks,
@@ -99,13 +99,14 @@ def _row_sums(
 ) -> Tensor:
     """Of each row, in the jobs' order, [3, R]: as `RowTotals`. Without adapters the bare base computes."""
     totals = RowTotals(sum(len(job.rows) for job in jobs), base.device)
+    decoder = decoder_of(base, adapters)
 
     @torch.no_grad()  # a lane's thread does not know of the one above
     def compute(lane: int, part: MicroBatch) -> TokenLosses:
-        return forward(base, part if adapters else replace(part, adapter_tokens={}), adapters, lane)
+        return forward(decoder, part if adapters else replace(part, adapter_tokens={}), adapters, lane)
 
     batches = micro_batches(base, jobs, max_tokens, ranks)
     with ranks.together(in_step=base.sharded):
-        if not compute_all(base, batches, compute, totals, abandon):
+        if not compute_all(lanes_of(base, decoder), batches, compute, totals, abandon):
             raise Abandoned
     return ranks.sum(totals.sums_3R).cpu()

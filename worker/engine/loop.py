@@ -7,14 +7,14 @@ import torch
 
 from core.errors import JobError
 from worker.data.render import Row
-from worker.engine.adapters import TrainableAdapter
+from worker.engine.adapter import Adapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.grouping import JobRows
 from worker.engine.judging import Judgement, Question, judge
 from worker.engine.loss import TokenLosses
 from worker.engine.member import Member, StepResult
 from worker.engine.micro_batch import MicroBatch
-from worker.engine.passes import Abandoned, compute_all, forward, micro_batches
+from worker.engine.passes import Abandoned, compute_all, decoder_of, forward, lanes_of, micro_batches
 from worker.engine.ranks import ALONE, Ranks
 from worker.engine.totals import Evaluation, Totals
 
@@ -35,11 +35,12 @@ def train_round(
     """
     rows = {member.adapter.name: member.next_rows for member in members}
     adapters = [member.adapter for member in members]
+    decoder = decoder_of(base, adapters)
     for adapter in adapters:
         adapter.parameters.refresh()
 
     def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
-        losses = forward(base, batch, adapters, lane)
+        losses = forward(decoder, batch, adapters, lane)
         losses.total.backward()
         return losses
 
@@ -49,7 +50,7 @@ def train_round(
         totals = Totals(rows, base.device)
         batches = micro_batches(base, jobs, max_tokens, ranks)
         with ranks.together(in_step=base.sharded):
-            finished = compute_all(base, batches, forward_and_backward, totals, abandon)
+            finished = compute_all(lanes_of(base, decoder), batches, forward_and_backward, totals, abandon)
         if not finished:
             raise Abandoned
         for adapter in adapters:
@@ -94,7 +95,7 @@ def validate(
 @torch.no_grad()
 def evaluate(
     base: ResidentBase,
-    adapter: TrainableAdapter,
+    adapter: Adapter,
     rows: Sequence[Row],
     max_tokens: int,
     ranks: Ranks = ALONE,
@@ -109,11 +110,11 @@ def evaluate(
 
     @torch.no_grad()  # a lane's thread does not know of the one above
     def compute(lane: int, batch: MicroBatch) -> TokenLosses:
-        return forward(base, batch, [adapter], lane)
+        return forward(adapter.decoder, batch, [adapter], lane)
 
     batches = micro_batches(base, [JobRows(adapter.name, rows, 0.0)], max_tokens, ranks)
     with ranks.together(in_step=base.sharded):
-        if not compute_all(base, batches, compute, totals, abandon):
+        if not compute_all(lanes_of(base, adapter.decoder), batches, compute, totals, abandon):
             raise Abandoned
     ranks.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]

@@ -12,7 +12,7 @@ from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import JobSpec
 from worker.data.render import Row
-from worker.engine.adapters import TrainableAdapter
+from worker.engine.adapter import Adapter
 from worker.engine.optimizer import MOMENTS, Optimizer
 from worker.engine.parameters import parts_of
 from worker.engine.references import References
@@ -55,7 +55,7 @@ class Member:
     where in the data a job stands. An example is a row, or as many rows as the job's objective compares.
     """
 
-    def __init__(self, adapter: TrainableAdapter, spec: JobSpec, rows: Sequence[Row]) -> None:
+    def __init__(self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row]) -> None:
         self.adapter = adapter
         self.rows = rows
         self.step = 0

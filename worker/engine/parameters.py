@@ -19,10 +19,10 @@ Kept = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a matrix stands in a flat tensor."""
+    """Where a tensor stands in a flat one."""
 
     start: int
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
 
     @property
     def stop(self) -> int:

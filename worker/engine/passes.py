@@ -8,14 +8,18 @@ from typing import Protocol
 import torch
 
 from core.errors import TuneryError
-from worker.engine.adapters import TrainableAdapter
+from worker.engine.adapter import Adapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.grouping import JobRows
 from worker.engine.head import head_losses
+from worker.engine.lanes import Lanes
 from worker.engine.loss import TokenLosses
 from worker.engine.micro_batch import MicroBatch
 from worker.engine.pack import pack
 from worker.engine.ranks import Ranks
+from worker.engine.text_decoder import TextDecoder
+
+ONE_LANE = Lanes(1)
 
 
 class Abandoned(TuneryError):
@@ -41,8 +45,22 @@ def micro_batches(
     return [*mine, replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
 
 
+def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
+    """The one that all of them share: an adapter with its own trains alone. Without any, the base's."""
+    if not adapters:
+        return base.decoder
+    decoder, *others = (adapter.decoder for adapter in adapters)
+    assert all(other is decoder for other in others)
+    return decoder
+
+
+def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
+    """Only the base's own decoder keeps the lanes' gradients apart."""
+    return base.lanes if decoder is base.decoder else ONE_LANE
+
+
 def compute_all(
-    base: ResidentBase,
+    lanes: Lanes,
     batches: Sequence[MicroBatch],
     compute: Callable[[int, MicroBatch], TokenLosses],
     sums: Sums,
@@ -52,17 +70,14 @@ def compute_all(
     for batch in batches:
         if abandon():
             return False
-        parts = base.lanes.parts_of(batch)
-        for part, losses in zip(parts, base.lanes.map(_taking_part(compute), parts), strict=True):
+        parts = lanes.parts_of(batch)
+        for part, losses in zip(parts, lanes.map(_taking_part(compute), parts), strict=True):
             sums.add(part, losses)
     return True
 
 
-def forward(
-    base: ResidentBase, batch: MicroBatch, adapters: Sequence[TrainableAdapter], lane: int
-) -> TokenLosses:
-    hidden_SD = base.decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
-    decoder = base.decoder
+def forward(decoder: TextDecoder, batch: MicroBatch, adapters: Sequence[Adapter], lane: int) -> TokenLosses:
+    hidden_SD = decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
     return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 
 

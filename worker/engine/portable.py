@@ -39,7 +39,7 @@ class _TransformersDecoder:
         self.head_VD, self.softcap = head.weight_VD, head.softcap
         self.groups = {name: Linear({name: slice(None)}) for name in linears}
 
-    def _run(self, tokens: Mapping[str, slice], adapters: Adapters, **inputs: Tensor) -> Tensor:
+    def _run(self, tokens: Mapping[str, slice], adapters: Adapters, /, **inputs: Tensor) -> Tensor:
         """Final hidden states [T, D] of one token axis, each adapter working on its tokens."""
         shares: dict[str, list[Share]] = {}
         for adapter, run in tokens.items():

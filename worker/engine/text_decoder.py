@@ -32,8 +32,10 @@ class TextDecoder(Protocol):
     """
 
     path: Path
-    head_VD: Tensor
     softcap: float | None
+
+    @property
+    def head_VD(self) -> Tensor: ...  # noqa: N802 - axes
 
     @property
     def groups(self) -> Mapping[str, Projections]:

@@ -15,11 +15,12 @@ from core.jobspec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from tests.unit.engine.rows import make_rows, shared_rows
 from worker.data.render import Row
-from worker.engine.adapters import WEIGHTS_NAME, TrainableAdapter, peft_config
+from worker.engine.adapters import TrainableAdapter, peft_config
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.passes import Abandoned
+from worker.engine.saving import WEIGHTS_NAME
 
 MAX_TOKENS = 64
 
@@ -60,7 +61,7 @@ def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
     losses = []
     for row in rows:
         tokens = torch.from_numpy(row.tokens_L).long()
-        logits = model(input_ids=tokens[None]).logits[0, :-1]
+        logits = model(input_ids=tokens[None]).logits[0, -len(tokens) : -1]  # behind virtual tokens, if any
         learnt = torch.from_numpy(row.learnt_L[1:])
         losses.append(F.cross_entropy(logits[learnt], tokens[1:][learnt], reduction="none"))
     return torch.cat(losses).mean()

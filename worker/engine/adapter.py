@@ -1,0 +1,38 @@
+"""What the loop, checkpoints and publication ask of an adapter, whatever its method."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from worker.engine.parameters import FlatParameters
+from worker.engine.projection import LowRank
+from worker.engine.rank_budget import RankBudget
+from worker.engine.text_decoder import TextDecoder
+
+
+class Adapter(Protocol):
+    """One job's adapter. Its name is the job's.
+
+    `decoder` computes with it: the base model's, which many adapters share, or one of its own.
+    """
+
+    name: str
+    parameters: FlatParameters
+    rank_budget: RankBudget | None
+
+    @property
+    def decoder(self) -> TextDecoder: ...
+
+    def low_ranks(self, lane: int = 0, /) -> Mapping[str, LowRank]:
+        """The factors by the name of their group of projections; none where the decoder knows of them."""
+
+    @property
+    def plain_model(self) -> Any:
+        """PEFT's model, with the present parameters."""
+
+    @property
+    def target_modules(self) -> list[str]:
+        """Names of what is adapted, as PEFT has them; none where vectors stand before the text."""
+
+    def save(self, folder: Path) -> None:
+        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
