@@ -20,6 +20,7 @@ from api.graders.endpoints import router as graders
 from api.jobs.endpoints import router as jobs
 from api.jobs.event_feed import EventFeed
 from api.jobs.places import QueuePlaces
+from api.jobs.shared_polls import SharedPolls
 from api.jobs.views import Presenter
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
@@ -84,7 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
-    app.state.presenter = Presenter(settings.lease_seconds, QueuePlaces(reading))
+    app.state.presenter = presenter = Presenter(settings.lease_seconds, QueuePlaces(reading))
+    app.state.polls = SharedPolls(reading, presenter)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))

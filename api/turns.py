@@ -17,6 +17,10 @@ from api.auth import PUBLIC_PATHS
 # More would hardly make a process faster, whose interpreter runs one thread at a time, and others slower.
 AT_ONCE = 2
 
+# Those that bring an ETag are read together, by one thread: the more of them, the less each costs.
+POLLS_AT_ONCE = 16
+TAGGED_POLL = re.compile(r"/v1/fine_tuning/jobs/[^/]+")
+
 UPLOADS = re.compile(r"/v1/files|/v1/uploads/[^/]+/(parts|complete)")
 
 
@@ -28,7 +32,7 @@ class Turns:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._at_work: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._at_work: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or _is_upload(scope):
@@ -40,17 +44,28 @@ class Turns:
                 turn.close()
                 await send(message)
 
-            at_work = self._of(Headers(scope=scope).get("authorization", ""))
+            at_work = self._room_for(scope)
             await at_work.acquire()
             turn.callback(at_work.release)
             await self._app(scope, receive, send_after_the_turn)
 
-    def _of(self, authorization: str) -> asyncio.Semaphore:
+    def _room_for(self, scope: Scope) -> asyncio.Semaphore:
         """Lives as long as a request of the key does."""
-        at_work = self._at_work.get(authorization)
+        headers = Headers(scope=scope)
+        most = POLLS_AT_ONCE if _is_tagged_poll(scope, headers) else AT_ONCE
+        room = headers.get("authorization", ""), most
+        at_work = self._at_work.get(room)
         if at_work is None:
-            at_work = self._at_work[authorization] = asyncio.Semaphore(AT_ONCE)
+            at_work = self._at_work[room] = asyncio.Semaphore(most)
         return at_work
+
+
+def _is_tagged_poll(scope: Scope, headers: Headers) -> bool:
+    return (
+        "if-none-match" in headers
+        and scope["method"] == "GET"
+        and TAGGED_POLL.fullmatch(scope["path"]) is not None
+    )
 
 
 def _is_upload(scope: Scope) -> bool:

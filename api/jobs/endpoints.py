@@ -14,6 +14,7 @@ from api.jobs import event_stream, service
 from api.jobs.event_feed import EventFeed
 from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
+from api.jobs.shared_polls import Polled, SharedPolls
 from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries, Presenter
 from api.paging import After
 from api.schemas import Page
@@ -61,8 +62,14 @@ async def _presenter(request: Request) -> Presenter:
     return presenter
 
 
+async def _polls(request: Request) -> SharedPolls:
+    polls: SharedPolls = request.app.state.polls
+    return polls
+
+
 Feed = Annotated[EventFeed, Depends(_event_feed)]
 Presenting = Annotated[Presenter, Depends(_presenter)]
+Polls = Annotated[SharedPolls, Depends(_polls)]
 
 router = APIRouter(
     prefix="/v1/fine_tuning/jobs",
@@ -129,21 +136,16 @@ def list_jobs(
     response_model=JobObject,
     responses=declared(NotFound) | conditional.DOCUMENTED,
 )
-def retrieve_job(
-    request: Request,
-    sessions: ReadingSessions,
-    caller: CurrentCaller,
-    present: Presenting,
-    fine_tuning_job_id: str,
+async def retrieve_job(
+    request: Request, caller: CurrentCaller, polls: Polls, fine_tuning_job_id: str
 ) -> Response:
     """A job as it is now. With `If-None-Match`, one that has not changed is answered 304."""
-    with sessions() as session:
-        if conditional.is_conditional(request):
-            version = service.version(session, caller.project_id, fine_tuning_job_id)
-            if unchanged := conditional.not_modified(request, present.tag([version])):
-                return unchanged
-        row = service.get(session, caller.project_id, fine_tuning_job_id)
-    return conditional.tagged(present.job(row), present.tag([row.as_version]))
+    polled = Polled(caller.project_id, fine_tuning_job_id)
+    if conditional.is_conditional(request):
+        tag = await polls.tag(polled)
+        if tag and (unchanged := conditional.not_modified(request, tag)):
+            return unchanged
+    return await polls.read(polled)
 
 
 @router.post("/{fine_tuning_job_id}/cancel", responses=declared(NotFound, InvalidRequest, Conflict))

@@ -1,5 +1,6 @@
 """Reads of jobs and of what belongs to them. Those that start from a job's id take the project."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -7,12 +8,14 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Text,
+    any_,
     bindparam,
     cast,
     func,
     literal_column,
     select,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
@@ -58,9 +61,10 @@ def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
     return JobRow(*found) if found else None
 
 
-def find_version(session: Session, project_id: str, job_id: str) -> JobVersion | None:
-    found = session.execute(ROW_VERSION, {"project_id": project_id, "job_id": job_id}).one_or_none()
-    return JobVersion(*found) if found else None
+def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, JobVersion]]:
+    """Those that exist, each with its project's id."""
+    found = session.execute(VERSIONS, {"job_ids": job_ids}).all()
+    return [(project_id, JobVersion(*version)) for project_id, *version in found]
 
 
 class Filter(NamedTuple):
@@ -120,11 +124,15 @@ def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[l
 def _of_project(
     columns: Select[*tuple[Any, ...]], project_id: str | BindParameter[str]
 ) -> Select[*tuple[Any, ...]]:
+    return _with_latest(columns).where(Job.project_id == project_id)
+
+
+def _with_latest(columns: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Of jobs, their latest runs, and their adapters."""
     return (
         columns.select_from(Job)
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .outerjoin(Adapter, Adapter.job_id == Job.id)
-        .where(Job.project_id == project_id)
     )
 
 
@@ -139,4 +147,5 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
 # Polls ask for these: made once, they are not made, and looked up among the compiled ones, each time.
 _ONE = bindparam("project_id", type_=Text), bindparam("job_id", type_=Text)
 ROW = _of_project(select(Job, Run, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
-ROW_VERSION = _of_project(select(Job.id, Job.status, VERSION), _ONE[0]).where(Job.id == _ONE[1])
+_SEVERAL = bindparam("job_ids", type_=ARRAY(Text))  # not `IN`, whose text grows with their number
+VERSIONS = _with_latest(select(Job.project_id, Job.id, Job.status, VERSION)).where(Job.id == any_(_SEVERAL))

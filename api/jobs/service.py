@@ -88,14 +88,6 @@ def get(session: Session, project_id: str, job_id: str) -> JobRow:
     return row
 
 
-def version(session: Session, project_id: str, job_id: str) -> JobVersion:
-    """Raises NotFound, as `get` does."""
-    found = queries.find_version(session, project_id, job_id)
-    if found is None:
-        raise _no_such_job(job_id)
-    return found
-
-
 def list_page(
     session: Session, project_id: str, wanted: Filter, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
