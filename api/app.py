@@ -14,6 +14,7 @@ from api.adapters.endpoints import router as adapters
 from api.auth import Authentication
 from api.boundary import Boundary
 from api.checkpoints.endpoints import router as checkpoints
+from api.dashboard import Dashboard
 from api.errors import answer_http_exception
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
@@ -27,6 +28,7 @@ from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.rates import RequestRates
 from api.secrets.endpoints import router as secrets
+from api.session.endpoints import router as browser_session
 from api.system.endpoints import router as system
 from api.system.service import SharedReadiness, readiness
 from api.turns import Turns
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Boundary),
             Middleware(Turns),
             Middleware(Authentication, sessions=reading, settings=settings, rates=rates),
+            Middleware(Dashboard),
         ],
         exception_handlers={
             HTTPException: answer_http_exception,
@@ -95,6 +98,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.vault = Vault.of(settings)
     app.state.egress = Egress(settings.egress_allow)
     of_jobs = (files, uploads, jobs, checkpoints, graders, methods, models, adapters)
-    for router in (*of_jobs, organization, secrets, webhooks, system):
+    for router in (*of_jobs, organization, secrets, webhooks, browser_session, system):
         app.include_router(router)
     return app

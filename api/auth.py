@@ -1,7 +1,8 @@
 """Who asks, and what they may do.
 
-A middleware checks the key, and its role by the request's method, before routing and before the body is read:
-no route forgets it. A route that only an administrator may use takes an `AdminCaller`.
+A middleware checks the key, or the session of a browser that stands for one, and its role by the request's
+method, before routing and before the body is read: no route forgets it. A route that only an administrator
+may use takes an `AdminCaller`.
 """
 
 import hashlib
@@ -17,15 +18,19 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.rates import RequestRates
-from core import keys
+from api.session.cookies import SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
+from core import keys, sign_ins
 from core.audit import Actor
 from core.errors import NotAuthenticated, PermissionDenied
 from core.quotas import Quotas
 from core.roles import Role
 from core.settings import Settings
+from core.sign_ins import SESSION_PREFIX
 
-# The paths that need no key, compared whole: nothing below or beside them is open.
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+# The paths that need no key, compared whole: nothing below or beside them is open. Outside of /v1 there are
+# no data: `api.dashboard` answers everything else there, to whoever comes.
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", SIGN_IN_PATH})
+OF_ANY_ROLE = frozenset({SESSION_PATH})
 
 NO_QUOTAS = Quotas()
 READING_METHODS = frozenset({"GET", "HEAD"})
@@ -63,14 +68,15 @@ class Authentication:
         self._trusted: dict[bytes, tuple[Caller, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan" and scope["path"] not in PUBLIC_PATHS:
-            token = _bearer_token(Headers(scope=scope).get("authorization", ""))
-            caller = replace(await self._identify(token), request_id=scope["state"]["request_id"])
+        if scope["type"] != "lifespan" and not is_public(scope):
+            identified = await self._identify(_token(scope))
+            caller = replace(identified, request_id=scope["state"]["request_id"])
             most = caller.quotas.requests_per_minute
             if most is not None:
                 await run_in_threadpool(self._rates.count, caller.project_id, most)
             scope["state"]["caller"] = caller
-            caller.require(Role.READ_ONLY if scope["method"] in READING_METHODS else Role.MEMBER)
+            only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
+            caller.require(Role.READ_ONLY if only_reads else Role.MEMBER)
         await self._app(scope, receive, send)
 
     async def _identify(self, token: str) -> Caller:
@@ -86,15 +92,40 @@ class Authentication:
 
     def _look_up(self, token: str) -> Caller:
         with self._sessions() as session:
-            key = keys.authenticate(session, token)
+            of_browser = token.startswith(SESSION_PREFIX)
+            key = sign_ins.authenticate(session, token) if of_browser else keys.authenticate(session, token)
         quotas = Quotas.of(key.project, self._settings)
         of_operator = key.project.name == self._settings.operator_project
         return Caller(key.project_id, key.id, None, Role(key.role), quotas, of_operator)
 
 
+def is_of_dashboard(scope: Scope) -> bool:
+    path = scope["path"]
+    reads = scope["method"] in READING_METHODS
+    return reads and path not in PUBLIC_PATHS and not f"{path}/".startswith("/v1/")
+
+
+def is_public(scope: Scope) -> bool:
+    return scope["path"] in PUBLIC_PATHS or is_of_dashboard(scope)
+
+
+def _token(scope: Scope) -> str:
+    """A key's or a session's.
+
+    Raises NotAuthenticated, and PermissionDenied where another site may have made the browser send it.
+    """
+    headers = Headers(scope=scope)
+    header, session = headers.get("authorization", ""), session_token(headers)
+    if header or session is None:
+        return _bearer_token(header)
+    if scope["method"] not in READING_METHODS:
+        refuse_other_sites(headers)
+    return session
+
+
 def _bearer_token(header: str) -> str:
     scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    if scheme.lower() != "bearer" or not token.strip() or token.strip().startswith(SESSION_PREFIX):
         raise NotAuthenticated(
             "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer tnr_…"
         )

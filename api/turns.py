@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import PUBLIC_PATHS
+from api.auth import is_public
+from api.session.cookies import SIGN_IN_PATH, session_token
 
 # More would hardly make a process faster, whose interpreter runs one thread at a time, and others slower.
 AT_ONCE = 2
@@ -35,7 +36,7 @@ class Turns:
         self._at_work: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or _is_upload(scope):
+        if scope["type"] != "http" or _needs_no_turn(scope):
             await self._app(scope, receive, send)
             return
         with ExitStack() as turn:
@@ -53,7 +54,7 @@ class Turns:
         """Lives as long as a request of the key does."""
         headers = Headers(scope=scope)
         most = POLLS_AT_ONCE if _is_tagged_poll(scope, headers) else AT_ONCE
-        room = headers.get("authorization", ""), most
+        room = headers.get("authorization") or session_token(headers) or "", most
         at_work = self._at_work.get(room)
         if at_work is None:
             at_work = self._at_work[room] = asyncio.Semaphore(most)
@@ -66,6 +67,11 @@ def _is_tagged_poll(scope: Scope, headers: Headers) -> bool:
         and scope["method"] == "GET"
         and TAGGED_POLL.fullmatch(scope["path"]) is not None
     )
+
+
+def _needs_no_turn(scope: Scope) -> bool:
+    """Signing in is public, and takes one: all who have not signed in yet share theirs."""
+    return (is_public(scope) and scope["path"] != SIGN_IN_PATH) or _is_upload(scope)
 
 
 def _is_upload(scope: Scope) -> bool:

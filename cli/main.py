@@ -18,7 +18,21 @@ from typing import Annotated
 
 import typer
 
-from cli import adapters, doctor, files, jobs, keys, methods, output, parts, projects, secrets, up, webhooks
+from cli import (
+    adapters,
+    dashboard,
+    doctor,
+    files,
+    jobs,
+    keys,
+    methods,
+    output,
+    parts,
+    projects,
+    secrets,
+    up,
+    webhooks,
+)
 from cli.demo import command as demo
 from cli.errors import CommandError
 from core.errors import ConfigurationError, TuneryError
@@ -66,6 +80,7 @@ app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(demo.demo)
 app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
+app.command(rich_help_panel=CLIENT)(dashboard.dashboard)
 app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
 app.command(rich_help_panel=CLIENT)(methods.methods)

@@ -18,7 +18,9 @@ import typer
 
 from cli import output
 from cli.children import Child, stop_leftovers
-from cli.errors import GaveUp
+from cli.client import connect
+from cli.dashboard import sign_in_url
+from cli.errors import GaveUp, Refused
 from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.log_files import LogFiles, rotate
 from cli.preparation import prepare_database, prepare_object_store, secret_keys
@@ -176,17 +178,33 @@ def first_model(settings: "Settings") -> str:
 def announce(base_url: str, model: str, home: Home, json: bool) -> None:
     option = "" if home.path == DEFAULT_HOME.resolve() else f" --home {home.path}"
     command = f"tunery jobs create train.jsonl --model {model} --wait{option}"
+    dashboard = dashboard_url(home)
     if not json:
         output.data(f"Tunery is ready at {base_url}")
-        output.data(f"API key: {home.api_key}")
-        output.data(f"Next:    {command}")
+        output.data(f"API key:   {home.api_key}")
+        output.data(f"Dashboard: {dashboard or 'not built; `make setup` builds it'}")
+        output.data(f"Next:      {command}")
         return
     facts = {
         "base_url": base_url,
         "api_key_file": str(home.api_key),
+        "dashboard": dashboard,
         "home": str(home.path),
         "logs": {name: str(home.logs / f"{name}.log") for name in GRACE},
         "pid": os.getpid(),
         "next": command,
     }
     output.json(facts)
+
+
+def dashboard_url(home: Home) -> str | None:
+    """Signs in, once. None where it is not built; without a sign-in where the first key makes no link."""
+    from api.dashboard import BUILT, PAGE
+
+    if not (BUILT / PAGE).exists():
+        return None
+    with connect(home.path, None, None) as client:
+        try:
+            return sign_in_url(client)
+        except Refused:
+            return client.base_url.removesuffix("/v1")

@@ -65,11 +65,16 @@ def authenticate(session: Session, token: str) -> ApiKey:
     key, expired = session.execute(query).one_or_none() or (None, None)
     if key is None or not hmac.compare_digest(key.sha256, _sha256(token)):
         raise NotAuthenticated("Incorrect API key provided: this server does not know it.")
+    require_live(key, expired)
+    return key
+
+
+def require_live(key: ApiKey, expired: bool | None) -> None:
+    """Raises NotAuthenticated."""
     if key.revoked_at is not None:
         raise NotAuthenticated("This API key has been revoked. `tunery keys create` makes a new one.")
     if expired:
         raise NotAuthenticated("This API key has expired. `tunery keys create` makes a new one.")
-    return key
 
 
 def is_live(session: Session, key_id: str | None) -> bool:

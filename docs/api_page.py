@@ -15,7 +15,8 @@ HEAD = """# The REST API
 <!-- Written by docs/generate.py from the OpenAPI document; change the routes and schemas in api/. -->
 
 A running API serves the same document as `/openapi.json`, and to read at `/docs`. Every request but those to
-`/healthz`, `/readyz`, `/docs` and `/openapi.json` carries `Authorization: Bearer <key>`. An error of any
+`/healthz`, `/readyz`, `/docs`, `/openapi.json` and `/v1/sign_in` carries `Authorization: Bearer <key>`, or a
+browser's session cookie and, where it changes something, the header `x-tunery-dashboard: 1`. An error of any
 status is an [ErrorBody](#errorbody). Every answer has an `x-request-id`, which the server's log names too.
 What is other than at OpenAI tells [the migration guide](../migrate-from-openai.md).
 """

@@ -7,6 +7,7 @@ from core.models.idempotency import IdempotencyRecord
 from core.models.jobs import Job, Run
 from core.models.projects import ApiKey, Project
 from core.models.secrets import Secret
+from core.models.sign_ins import SignIn
 from core.models.tracking import Tracker
 from core.models.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.models.uploads import Upload, UploadPart
@@ -27,6 +28,7 @@ __all__ = [
     "Project",
     "Run",
     "Secret",
+    "SignIn",
     "Tracker",
     "Upload",
     "UploadPart",

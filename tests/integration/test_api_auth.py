@@ -13,10 +13,18 @@ from tests.fixtures.api import Api, Tenant, refusal, running_api, wait_for
 
 @pytest.mark.parametrize(
     "path",
-    ["/healthz/", "/healthz/x", "/v1/files/healthz", "/docs/x", "//healthz", "/redoc", "/unheard-of", "/"],
+    ["/v1", "/v1/", "/v1/files/healthz", "/v1/sign_in/", "/v1/sign_in/x", "/v1/unheard-of", "/%761/files"],
 )
 def test_a_path_beside_an_open_one_is_closed(api: Api, path: str) -> None:
     refusal(httpx.get(api.url + path), 401, None, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz/", "/docs/x", "//healthz", "/redoc", "/unheard-of", "/", "/V1/files"]
+)
+def test_outside_of_v1_nothing_but_reading_is_open(api: Api, path: str) -> None:
+    """What is read there is the dashboard's page, which holds no data."""
+    refusal(httpx.post(api.url + path), 401, None, "invalid_api_key")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +62,7 @@ def test_a_mistyped_and_a_revoked_key_are_refused(api: Api) -> None:
 
 
 def test_a_key_is_trusted_for_a_moment_and_no_longer(api: Api) -> None:
-    with running_api(api.settings.model_copy(update={"key_trust_seconds": 1.0}), api.sessions) as trusting:
+    with running_api(api.settings.model_copy(update={"key_trust_seconds": 3.0}), api.sessions) as trusting:
         tenant = trusting.tenant()
         assert tenant.http.get("/v1/files").is_success
         with api.sessions.begin() as session:

@@ -1,0 +1,78 @@
+"""The built dashboard, for every path outside of /v1: its files, and its page for what it routes itself."""
+
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth import is_of_dashboard
+from core.errors import NotFound
+
+BUILT = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
+PAGE = "index.html"
+ASSETS = "assets/"  # their names have a hash of what they hold
+
+NOT_BUILT = "The dashboard is not built: `make setup` builds it. The API is there, under /v1."
+
+# Nothing from anywhere else, no inline script or style, and no other site may show it in a frame.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+FOR_A_YEAR, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+
+
+class Dashboard(StaticFiles):
+    """ASGI middleware. Reads of paths outside of /v1 that are not the API's own go no further."""
+
+    def __init__(self, app: ASGIApp, folder: Path = BUILT) -> None:
+        super().__init__(directory=folder, check_dir=False)
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_of_dashboard(scope):
+            await super().__call__(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def check_config(self) -> None:
+        """The folder may be missing, or come later."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Raises NotFound."""
+        response = await self._find(path, scope)
+        response.headers.update(HEADERS)
+        response.headers["cache-control"] = FOR_A_YEAR if path.startswith(ASSETS) else ASK_AGAIN
+        return response
+
+    async def _find(self, path: str, scope: Scope) -> Response:
+        try:
+            return await super().get_response(path, scope)
+        except HTTPException:
+            if path.startswith(ASSETS):
+                raise NotFound("The dashboard has no such file; reload the page.") from None
+        try:
+            return await super().get_response(PAGE, scope)
+        except HTTPException as error:
+            raise NotFound(NOT_BUILT, code="dashboard_not_built") from error

@@ -1,0 +1,73 @@
+"""/v1/sign_in, /v1/session: how the dashboard in a browser acts for a key without keeping it."""
+
+from fastapi import APIRouter, Request, Response
+from pydantic import SecretStr
+from sqlalchemy.orm import Session
+
+from api.auth import CurrentCaller
+from api.dependencies import Transaction
+from api.errors import declared
+from api.schemas import unix_seconds
+from api.session import cookies
+from api.session.schemas import SessionObject, SignIn, SignInLink
+from api.strict_json import StrictJsonRoute
+from core import audit, keys, sign_ins
+from core.audit import Actor
+from core.errors import InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
+from core.models import ApiKey
+
+router = APIRouter(
+    tags=["Session"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
+)
+
+
+@router.post(cookies.SIGN_IN_PATH, responses=declared(InvalidRequest, TooLarge))
+def sign_in(session: Transaction, request: Request, response: Response, body: SignIn) -> SessionObject:
+    """Begin a browser's session, with a key or a sign-in link. The answer sets its cookie.
+
+    Like all that a session may change, it takes the header `x-tunery-dashboard: 1`.
+    """
+    cookies.refuse_other_sites(request.headers)
+    key = _key_of(session, body)
+    begun = sign_ins.begin_session(session, key)
+    actor = Actor(key.project_id, key.id, request.state.request_id)
+    audit.record(session, actor, "session.begun", key.id)
+    cookies.set_cookie(response, begun, secure=request.url.scheme == "https")
+    return SessionObject.of(key, begun.expires_at)
+
+
+def _key_of(session: Session, body: SignIn) -> ApiKey:
+    match body.api_key, body.link:
+        case SecretStr() as token, None:
+            return keys.authenticate(session, token.get_secret_value())
+        case None, SecretStr() as token:
+            return sign_ins.follow_link(session, token.get_secret_value())
+    raise InvalidRequest("Send `api_key` or `link`, one of them.", param="api_key")
+
+
+@router.get(cookies.SESSION_PATH)
+def retrieve_session(session: Transaction, caller: CurrentCaller, request: Request) -> SessionObject:
+    """Whom the caller acts for."""
+    token = cookies.session_token(request.headers)
+    expires_at = None if token is None else sign_ins.expiry(session, token)
+    return SessionObject.of(session.get_one(ApiKey, caller.key_id), expires_at)
+
+
+@router.delete(cookies.SESSION_PATH, status_code=204)
+def sign_out(session: Transaction, request: Request, caller: CurrentCaller, response: Response) -> None:
+    """End the browser's session. A key is not touched."""
+    token = cookies.session_token(request.headers)
+    if token is not None:
+        sign_ins.end_session(session, token)
+        audit.record(session, caller, "session.ended", str(caller.key_id))
+    cookies.delete_cookie(response)
+
+
+@router.post(f"{cookies.SESSION_PATH}/links")
+def create_sign_in_link(session: Transaction, caller: CurrentCaller) -> SignInLink:
+    """A link that begins a session for the caller's key, once, in the next quarter of an hour."""
+    link = sign_ins.create_link(session, str(caller.key_id))
+    audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
+    return SignInLink(path=f"/sign-in#link={link.token}", expires_at=unix_seconds(link.expires_at))

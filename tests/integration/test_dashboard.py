@@ -1,0 +1,69 @@
+"""The dashboard's files: who gets what, under which headers, and what stands in for them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api import dashboard
+from tests.fixtures.api import Api, refusal, running_api
+
+
+@pytest.fixture(scope="module")
+def built(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server with a small build."""
+    folder = tmp_path_factory.mktemp("dist")
+    (folder / "index.html").write_text("<!doctype html><title>Tunery</title>")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "index-abc.js").write_text("export {}")
+    (folder.parent / "secret.txt").write_text("secret")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dashboard.Dashboard.__init__, "__defaults__", (folder,))
+        with running_api(api.settings, api.sessions) as server, httpx.Client(base_url=server.url) as client:
+            yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs/ftjob-1?x=curve", "/sign-in", "/unheard-of/of"])
+def test_every_page_is_the_same_one(built: httpx.Client, path: str) -> None:
+    answer = built.get(path)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+    assert "<title>Tunery</title>" in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_files_are_served_and_kept(built: httpx.Client) -> None:
+    answer = built.get("/assets/index-abc.js")
+    assert (answer.status_code, answer.text) == (200, "export {}")
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["content-type"].startswith("text/javascript")
+
+
+def test_a_missing_file_is_no_page(built: httpx.Client) -> None:
+    """A script that an older page asks for would else be taken for HTML."""
+    assert "reload" in refusal(built.get("/assets/index-old.js"), 404)["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/assets/index-abc.js", "/jobs"])
+def test_the_policy_allows_this_site_alone(built: httpx.Client, path: str) -> None:
+    headers = built.get(path).headers
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+
+
+@pytest.mark.parametrize("path", ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt"])
+def test_nothing_beside_it_is_served(built: httpx.Client, path: str) -> None:
+    answer = built.send(
+        httpx.Request("GET", httpx.URL(f"{built.base_url}").copy_with(raw_path=path.encode()))
+    )
+    assert "secret" not in answer.text
+
+
+def test_where_it_is_not_built_it_says_so(api: Api, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dashboard.Dashboard.__init__, "__defaults__", (tmp_path / "none",))
+        with running_api(api.settings, api.sessions) as server:
+            error = refusal(httpx.get(server.url), 404, None, "dashboard_not_built")
+    assert "make setup" in error["message"]
