@@ -115,7 +115,10 @@ class TrainingOptions(Options):
     arXiv:2402.12354). `warmup_ratio` is the share of all steps in which the rate rises linearly, whatever the
     schedule: from 0, as in transformers, so that the first step of a warmup changes nothing. `max_length`
     counts tokens of a row, longer rows are cut (default: the base model's limit). `eval_steps` counts
-    optimizer steps (default: four times an epoch, at most every 10). `devices` train each step together.
+    optimizer steps (default: four times an epoch, at most every 10). With `early_stopping_patience`, a job
+    ends when its validation loss has not fallen by more than `early_stopping_threshold` in so many
+    evaluations, each of them on the whole validation file, and its best checkpoint is published;
+    `load_best_model_at_end` publishes that without ending early. `devices` train each step together.
     `fsdp` spreads the base model's layers over them, for one that a device alone cannot hold; else each holds
     the whole.
     """
@@ -128,6 +131,9 @@ class TrainingOptions(Options):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     max_length: Annotated[int, Field(ge=8)] | None = None
     eval_steps: Annotated[int, Field(ge=1)] | None = None
+    early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    load_best_model_at_end: bool = False
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
     fsdp: Literal["full_shard"] | None = None
 
@@ -158,6 +164,12 @@ class JobSpec(Options):
     def trains_alone(self) -> bool:
         """Whether the job's method shares its steps with no other job."""
         return METHODS[self.adapter.type].trains == "alone"
+
+    @property
+    def publishes_best(self) -> bool:
+        """Whether the state with the lowest validation loss is published, and not the last one."""
+        training = self.training
+        return training.load_best_model_at_end or training.early_stopping_patience is not None
 
     @property
     def sharded(self) -> bool:

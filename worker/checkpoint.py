@@ -6,14 +6,14 @@ Committed by a fenced row after the upload; a folder without a row is an orphan 
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
 from safetensors.torch import load_file, save_file
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -45,18 +45,30 @@ class WrittenCheckpoint:
     folder: Path
     step: int
     ends_epoch: bool
+    best: bool
     metrics: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a job goes on from beside its member: the last step's metrics, and notes on all before it.
+
+    Both are empty before the first step.
+    """
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
 def write_checkpoint(
-    member: Member, folder: Path, fingerprint: str, metrics: dict[str, Any]
+    member: Member, folder: Path, fingerprint: str, past: Past, *, best: bool = False
 ) -> WrittenCheckpoint:
-    """Write the state after `member.step` into `folder`."""
+    """Write the state after `member.step` into `folder`. `best` says that it is the job's best so far."""
     member.adapter.save(folder)
     save_file(member.state(), folder / STATE_NAME)
-    position = {"step": member.step, "fingerprint": fingerprint}
+    position = {"step": member.step, "fingerprint": fingerprint, "notes": past.notes}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
-    return WrittenCheckpoint(folder, member.step, member.at_epoch_end, metrics)
+    return WrittenCheckpoint(folder, member.step, member.at_epoch_end, best, past.metrics)
 
 
 def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: ObjectStore) -> None:
@@ -69,6 +81,7 @@ def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: Objec
         fence=lease.fence,
         step=written.step,
         ends_epoch=written.ends_epoch,
+        best=written.best,
         metrics=written.metrics,
         object_prefix=prefix,
         files=publish_folder(store, written.folder, prefix),
@@ -88,8 +101,8 @@ def restore_checkpoint(
     store: ObjectStore,
     folder: Path,
     fingerprint: str,
-) -> dict[str, Any]:
-    """Continue from the newest whole checkpoint and return its metrics, {} where there is none.
+) -> Past:
+    """Continue from the newest whole checkpoint, where there is one.
 
     One that is damaged or foreign is passed over, with an event, for the one before it. It stays: a worker
     that is set up otherwise, with the right store or base model, may go on from it.
@@ -99,25 +112,53 @@ def restore_checkpoint(
         try:
             with TemporaryDirectory(dir=folder) as place:
                 fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
-                _load(member, Path(place), fingerprint)
+                notes = _load(member, Path(place), fingerprint)
         except (DamagedArtifact, ForeignCheckpoint) as error:
             reporter.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
-        return checkpoint.metrics
+        return Past(checkpoint.metrics, notes)
     if checkpoints:
         reporter.event("No checkpoint can be used: the job starts over at step 0", level="warn")
-    return {}
+    return Past()
+
+
+def take_up_best(
+    member: Member, step: int, reporter: Reporter, store: ObjectStore, folder: Path, fingerprint: str
+) -> dict[str, Any] | None:
+    """Give the member the parameters of the job's best checkpoint, of `step`, and return its metrics.
+
+    None, with an event, where it cannot be read: the member stays as it is.
+    """
+    query = select(Checkpoint).where(
+        Checkpoint.job_id == reporter.lease.job_id, Checkpoint.best, Checkpoint.step == step
+    )
+    checkpoint = reporter.commit(lambda session: session.scalars(query).one_or_none())
+    try:
+        if checkpoint is None:
+            raise DamagedArtifact("it is gone")
+        with TemporaryDirectory(dir=folder) as place:
+            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
+            _position(Path(place), fingerprint)
+            member.take_parameters(load_file(Path(place) / STATE_NAME))
+    except (DamagedArtifact, ForeignCheckpoint) as error:
+        reporter.event(
+            f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is, instead",
+            level="warn",
+        )
+        return None
+    return checkpoint.metrics
 
 
 def drop_old_checkpoints(reporter: Reporter, store: ObjectStore) -> None:
-    """Keep the last three of epochs, and the last two of any kind for a resume.
+    """Keep the last three of epochs, the best, and the last two of any kind for a resume.
 
     What cannot be removed now, for want of a server, stays until the next time. Raises LeaseLost.
     """
     newest_first = _newest_first(reporter)
     epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
-    kept = {checkpoint.id for checkpoint in [*epochs, *newest_first[:KEPT_FOR_RESUME]]}
+    best = [checkpoint for checkpoint in newest_first if checkpoint.best]
+    kept = {checkpoint.id for checkpoint in [*epochs, *best, *newest_first[:KEPT_FOR_RESUME]]}
     for checkpoint in newest_first:
         if checkpoint.id in kept:
             continue
@@ -137,19 +178,33 @@ def _newest_first(reporter: Reporter) -> Sequence[Checkpoint]:
     return reporter.commit(lambda session: session.scalars(query).all())
 
 
-def _load(member: Member, folder: Path, fingerprint: str) -> None:
+def _load(member: Member, folder: Path, fingerprint: str) -> dict[str, Any]:
+    """Restore the member; the notes."""
+    position = _position(folder, fingerprint)
+    member.restore(position["step"], load_file(folder / STATE_NAME))
+    notes: dict[str, Any] = position.get("notes", {})
+    return notes
+
+
+def _position(folder: Path, fingerprint: str) -> dict[str, Any]:
+    """Raises ForeignCheckpoint."""
     if not (folder / POSITION_NAME).exists():
         raise ForeignCheckpoint("another release wrote it")
-    position = json.loads((folder / POSITION_NAME).read_text("utf-8"))
+    position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
     if position["fingerprint"] != fingerprint:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    member.restore(position["step"], load_file(folder / STATE_NAME))
+    return position
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:
-    """Make room for `checkpoint` where one that was passed over holds its step. The objects stay behind."""
-    taken = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.step == checkpoint.step)
-    session.execute(delete(Checkpoint).where(taken, Checkpoint.id != checkpoint.id))
+    """Where another one, that was passed over, holds its step, and where another one was the best.
+
+    The objects stay behind.
+    """
+    others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
+    session.execute(delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step))
+    if checkpoint.best:
+        session.execute(update(Checkpoint).where(others, Checkpoint.best).values(best=False))
 
 
 def _remove(reporter: Reporter, store: ObjectStore, checkpoint: Checkpoint) -> None:

@@ -26,13 +26,13 @@ log = structlog.get_logger()
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Of ended jobs, keep the checkpoints of epochs, which the API lists: nobody resumes from the others."""
+    """Of ended jobs, keep the checkpoints that the API lists: nobody resumes from the others."""
     with _or_next_time("checkpoints"):
         for job_id in _ended_jobs(sessions):
             with _or_next_time(f"checkpoints of {job_id}"):
                 _remove_objects(sessions, store, job_id)
                 with sessions.begin() as session:
-                    mine = (Checkpoint.job_id == job_id) & ~Checkpoint.ends_epoch
+                    mine = (Checkpoint.job_id == job_id) & ~Checkpoint.listed
                     session.execute(delete(Checkpoint).where(mine))
 
 
@@ -100,7 +100,7 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
     query = (
         select(Checkpoint.job_id)
         .join(Job, Job.id == Checkpoint.job_id)
-        .where(Job.status.in_(ENDED), ~Checkpoint.ends_epoch)
+        .where(Job.status.in_(ENDED), ~Checkpoint.listed)
         .distinct()
     )
     with sessions() as session:
@@ -110,7 +110,7 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
 def _remove_objects(sessions: sessionmaker[Session], store: ObjectStore, job_id: str) -> None:
     """All but those of checkpoints that are kept: also what a lost trainer uploaded and no row names."""
     with sessions() as session:
-        query = select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id, Checkpoint.ends_epoch)
+        query = select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id, Checkpoint.listed)
         kept = tuple(session.scalars(query))
     for key in store.list(checkpoints_prefix(job_id)):
         if not key.startswith(kept):

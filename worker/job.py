@@ -23,6 +23,7 @@ from worker.checkpoint import (
     drop_old_checkpoints,
     restore_checkpoint,
     ship_checkpoint,
+    take_up_best,
     write_checkpoint,
 )
 from worker.crew import Crew
@@ -68,6 +69,7 @@ class TrainingJob:
         self._reader: DataReader | None = None
         self._member: Member | None = None
         self._metrics: JobMetrics | None = None
+        self._to_publish: dict[str, Any] | None = None  # metrics of the state that the member then has
         self._shipping = shipping
         self.being_published = False  # it computes no more, and has let go of all that it needed for that
         self._leaving = ExitStack()
@@ -114,7 +116,7 @@ class TrainingJob:
     @property
     def trained(self) -> bool:
         """Whether nothing but its publication is left."""
-        return self.attached and self.member.finished and self._is_settled
+        return self.attached and self._to_publish is not None
 
     @property
     def ready_to_step(self) -> bool:
@@ -126,16 +128,10 @@ class TrainingJob:
         data = self._data
         member = self._crew.join(self.lease.job_id, self.spec, data.training_rows)
         self._fingerprint = fingerprint(self._row.spec, self._base, data.training_rows)
-        latest = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
+        past = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
         self._crew.share_state(member)
-        self._metrics = JobMetrics(
-            self._crew,
-            member,
-            self.reporter,
-            data.validation_rows,
-            self.spec.training.eval_steps,
-            latest,
-        )
+        self._metrics = JobMetrics(self._crew, member, self.reporter, data.validation_rows, self.spec, past)
+        self._metrics.advise_before_training(self.spec)
         self._sent = self._metrics.state
         self._trial_step = max(member.step, self.lease.trial_step or 0)
         self._checkpoint_at = time.monotonic()
@@ -156,13 +152,14 @@ class TrainingJob:
         if self.alone and self.member.step > self._trial_step and not self._shipping.under_way:
             self._send_checkpoint()
         self.metrics.validate(abandon)
-        if not (self.metrics.complete and self._checkpoint_is_due):
-            return
-        if not self._shipping.under_way:
-            self._send_checkpoint()
-            self._shipping.send(partial(drop_old_checkpoints, self.reporter, self._store))
-        elif self._owes_a_checkpoint:
-            self.metrics.progress("saving a checkpoint")
+        if self.metrics.complete and self._checkpoint_is_due:
+            if not self._shipping.under_way:
+                self._send_checkpoint()
+                self._shipping.send(partial(drop_old_checkpoints, self.reporter, self._store))
+            elif self._owes_a_checkpoint:
+                self.metrics.progress("saving a checkpoint")
+        if self.member.finished and self._is_settled:
+            self._choose_what_to_publish()
 
     def publish(self) -> None:
         """Write the adapter, let go of what computes, and send what ends the job with success."""
@@ -238,13 +235,19 @@ class TrainingJob:
 
     @property
     def _owes_a_checkpoint(self) -> bool:
-        """Whether an epoch has ended, and the checkpoint that clients get of it has not been sent."""
-        return self.member.at_epoch_end and self._has_news
+        """Whether a checkpoint that clients get, or that the adapter is to come from, has not been sent."""
+        return self._is_a_milestone and self._has_news
+
+    @property
+    def _is_a_milestone(self) -> bool:
+        """Whether an epoch ends here, or the job, or the state is one that may be published."""
+        best = self.spec.publishes_best and self.metrics.at_best
+        return self.member.at_epoch_end or self.member.finished or best
 
     @property
     def _checkpoint_is_due(self) -> bool:
         age = time.monotonic() - self._checkpoint_at
-        return self._has_news and (self.member.at_epoch_end or age > self._settings.checkpoint_seconds)
+        return self._has_news and (self._is_a_milestone or age > self._settings.checkpoint_seconds)
 
     @property
     def _has_news(self) -> bool:
@@ -256,10 +259,28 @@ class TrainingJob:
         if not self._has_news:
             return
         folder = Path(mkdtemp(prefix=f"step-{self.member.step}-", dir=self._folder))
-        written = write_checkpoint(self.member, folder, self._fingerprint, self.metrics.latest)
+        past, best = self.metrics.past, self.metrics.at_best
+        written = write_checkpoint(self.member, folder, self._fingerprint, past, best=best)
         self._shipping.send(partial(self._ship_checkpoint, written))
         self._sent = self.metrics.state
         self._checkpoint_at = time.monotonic()
+
+    def _choose_what_to_publish(self) -> None:
+        """Take up the best state, once it has been shipped, where that was asked for and is another one."""
+        if self.spec.publishes_best and self.metrics.best.step not in (None, self.member.step):
+            if self._shipping.under_way:
+                return
+            self._to_publish = self._best_state()
+        self._to_publish = self._to_publish or self.metrics.latest
+
+    def _best_state(self) -> dict[str, Any] | None:
+        """Its metrics, with the member in that state; None where it cannot be had."""
+        step = self.metrics.best.step
+        assert step is not None
+        where = self.reporter, self._store, self._folder, self._fingerprint
+        found = take_up_best(self.member, step, *where)
+        self._crew.share_state(self.member)
+        return found
 
     def _release(self, reason: str) -> None:
         self.reporter.commit(lambda session: lifecycle.release(session, self.lease, reason))
@@ -279,13 +300,17 @@ class TrainingJob:
     def _summary(self) -> dict[str, Any]:
         """How the adapter was trained, for its manifest and card."""
         kept = ("train_loss", "full_valid_loss", "full_valid_mean_token_accuracy")
+        published = self._to_publish
+        assert published is not None
         return {
             "base_revision": self._base.entry.revision,
             "dtype": str(self._base.dtype).removeprefix("torch."),
             "quantization": self._base.entry.quantization,
             "decoder": self._base.decoder.path,
             "steps": self.member.step,
+            "published_step": published["step"],
+            "stopped_early": self.member.last_step < self.member.total_steps,
             "trained_tokens": self.metrics.trained_tokens,
-            **{key: self.metrics.latest[key] for key in kept},
+            **{key: published[key] for key in kept},
             "target_modules": self.member.adapter.target_modules,
         }

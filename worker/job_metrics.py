@@ -1,10 +1,15 @@
 """What a client reads of a job's steps: progress, metrics and validation losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from core.jobspec import JobSpec
 from core.lifecycle import Progress
+from worker.advice import Advice, Curves, before_training
+from worker.best_loss import BestLoss
+from worker.checkpoint import Past
 from worker.crew import Crew
 from worker.data.render import Row
 from worker.engine.member import Member, StepResult
@@ -32,19 +37,26 @@ class JobMetrics:
         member: Member,
         reporter: Reporter,
         valid_rows: Sequence[Row],
-        eval_steps: int | None,
-        latest: dict[str, Any],
+        spec: JobSpec,
+        past: Past,
     ) -> None:
-        """`latest` is what the checkpoint that the job goes on from was made with."""
-        self.latest = latest
-        self.complete = not latest or "valid_loss" in latest  # so a checkpoint tells
+        """`past` is what the checkpoint that the job goes on from was made with."""
+        self.latest = past.metrics
+        self.complete = not self.latest or "valid_loss" in self.latest  # so a checkpoint tells
         self.trained_tokens = member.trained_tokens
         self._crew = crew
         self._member = member
         self._reporter = reporter
         self._valid_rows = valid_rows
-        self._eval_steps = eval_steps or max(MIN_EVAL_STEPS, member.steps_per_epoch // EVALUATIONS_PER_EPOCH)
+        self._training, self._publishes_best = spec.training, spec.publishes_best
+        usual = max(MIN_EVAL_STEPS, member.steps_per_epoch // EVALUATIONS_PER_EPOCH)
+        self._eval_steps = self._training.eval_steps or usual
         self._seconds_per_step: float | None = None
+        self.best = BestLoss(**past.notes.get("best", {}))
+        curves = past.notes.get("curves")
+        warmup = round(self._training.warmup_ratio * member.total_steps)
+        self._curves = Curves.of(curves) if curves else Curves.fresh(warmup)
+        self._stop_if_it_is_time()
 
     def step(self, result: StepResult, seconds: float) -> None:
         """Take in a step, of a round that took `seconds`; report it where no validation is due.
@@ -69,8 +81,25 @@ class JobMetrics:
         if result.rank_budget is not None:
             self.latest["adapter_rank_budget"] = result.rank_budget
         self.complete = False
+        self._advise(self._curves.note_step(result.step, result.loss, self._member.steps_per_epoch))
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
+
+    def advise_before_training(self, spec: JobSpec) -> None:
+        """Tell what the specification and the rows say."""
+        member = self._member
+        tokens = sum(row.supervised for row in member.rows)
+        self._advise(before_training(spec, member.adapter.parameters.master.numel(), tokens))
+
+    @property
+    def past(self) -> Past:
+        """What to go on from after the last step."""
+        return Past(self.latest, {"best": asdict(self.best), "curves": asdict(self._curves)})
+
+    @property
+    def at_best(self) -> bool:
+        """Whether the validation loss of the present state is the lowest so far."""
+        return self.complete and self.best.step == self._member.step
 
     @property
     def state(self) -> tuple[int, bool]:
@@ -94,12 +123,12 @@ class JobMetrics:
 
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
         member = self._member
-        left = (member.total_steps - member.step) * self._seconds_per_step if self._seconds_per_step else None
+        left = (member.last_step - member.step) * self._seconds_per_step if self._seconds_per_step else None
         self._reporter.progress(
             Progress(
                 phase,
                 member.step,
-                member.total_steps,
+                member.last_step,
                 member.epoch,
                 tokens_per_second,
                 self.trained_tokens,
@@ -109,7 +138,9 @@ class JobMetrics:
 
     @property
     def _full_is_due(self) -> bool:
-        return bool(self._valid_rows) and self._member.at_epoch_end
+        """At an epoch's end; where the best state is published, at every evaluation."""
+        due = self._member.at_epoch_end or (self._publishes_best and self._part_is_due)
+        return bool(self._valid_rows) and due
 
     @property
     def _part_is_due(self) -> bool:
@@ -131,6 +162,39 @@ class JobMetrics:
         self.latest = {**self.latest, **validation}
         self.complete = True
         self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
+        if part:
+            self._advise(self._curves.note_evaluation(self._member.step, part.loss))
+        if full:
+            self.best.note(self._member.step, full.loss, self._training.early_stopping_threshold)
+            self._stop_if_it_is_time()
+
+    def _advise(self, found: Iterable[Advice]) -> None:
+        for advice in found:
+            self._reporter.event(advice.message, "warn", advice.data, once_as=advice.code)
+
+    def _stop_if_it_is_time(self) -> None:
+        """End a job whose validation loss has not fallen for as long as its client has patience."""
+        patience, member, best = self._training.early_stopping_patience, self._member, self.best
+        if patience is None or best.since < patience or member.finished:
+            return
+        member.stop()
+        numbers = {
+            "step": member.step,
+            "total_steps": member.total_steps,
+            "best_step": best.step,
+            "best_valid_loss": best.loss,
+            "valid_loss": self.latest["full_valid_loss"],
+            "patience": patience,
+            "threshold": self._training.early_stopping_threshold,
+        }
+        message = (
+            f"Stopped early at step {member.step} of {member.total_steps}: in {patience} evaluations, the "
+            f"validation loss has not fallen by more than {self._training.early_stopping_threshold:g}. "
+        )
+        message += f"The best was {best.loss:.4g}, at step {best.step}." if best.loss is not None else ""
+        self._reporter.event(
+            message.rstrip(), data={"code": "early_stopping", **numbers}, once_as="early_stopping"
+        )
 
     def _message(self) -> str:
         metrics = self.latest

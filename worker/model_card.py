@@ -40,7 +40,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
 | seed | {seed} |
 | steps, tokens | {steps}, {tokens} |
-| training loss, last step | {train_loss:.4f} |
+| training loss, step {published_step} | {train_loss:.4f} |
 | validation loss | {valid_loss} |
 
 `manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
@@ -70,6 +70,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         seed=spec.seed,
         steps=training["steps"],
         tokens=training["trained_tokens"],
+        published_step=training["published_step"],
         train_loss=training["train_loss"],
         valid_loss=_told(training["full_valid_loss"], job),
     )

@@ -5,6 +5,7 @@ for the database, and a database that is away for a while costs nothing but time
 memory until it is written or the lease is lost.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -69,9 +70,16 @@ class Reporter:
     def progress(self, progress: Progress) -> None:
         self._progress, self._progress_at = progress, time.monotonic()
 
-    def event(self, message: str, level: str = "info", data: dict[str, Any] | None = None) -> None:
+    def event(
+        self,
+        message: str,
+        level: str = "info",
+        data: dict[str, Any] | None = None,
+        once_as: str | None = None,
+    ) -> None:
+        """Of those that are told `once_as` the same, a job has one: steps made again tell nothing twice."""
         # Made here, so that a flush repeated after a lost answer adds one event
-        event_id = new_id("ftevent-")
+        event_id = f"ftevent-{_digest(self.lease.job_id, once_as)}" if once_as else new_id("ftevent-")
         self._pending.append(
             lambda session: lifecycle.record_event(
                 session, self.lease.job_id, message, level=level, data=data, event_id=event_id
@@ -145,6 +153,10 @@ class Reporter:
         progress, age = self._progress, time.monotonic() - self._progress_at
         left = progress.seconds_left
         return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
+
+
+def _digest(job_id: str, name: str) -> str:
+    return hashlib.sha256(f"{job_id} {name}".encode()).hexdigest()[:32]
 
 
 def _nothing(_session: Session) -> None:

@@ -236,7 +236,7 @@ def list_checkpoints(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 10,
     after: After = None,
 ) -> Page[CheckpointObject]:
-    """The checkpoints at the ends of epochs, newest first."""
+    """The checkpoints of the last three epochs and the best one, newest first."""
     model_name, checkpoints, has_more = service.checkpoints(
         session, caller.project_id, fine_tuning_job_id, after, limit
     )

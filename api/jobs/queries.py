@@ -110,7 +110,7 @@ def checkpoint_step(session: Session, job_id: str, checkpoint_id: str) -> int | 
 def checkpoints(
     session: Session, job_id: str, *, after: int | None, limit: int
 ) -> tuple[list[Checkpoint], bool]:
-    query = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.ends_epoch)
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.listed)
     rows, has_more = fetch_page(session, query, Checkpoint.step, after=after, limit=limit)
     return [checkpoint for (checkpoint,) in rows], has_more
 

@@ -63,6 +63,8 @@ def create(
         validation_file = _dataset(session, project_id, "validation_file", request.validation_file)
         refuse_other_kind(request.method, validation_file, "validation_file")
     spec = _spec(base_model, request, rows)
+    if request.validation_file is None:
+        _refuse_what_needs_validation(spec.training)
     job = Job(
         id=new_id("ftjob-"),
         project_id=project_id,
@@ -267,8 +269,27 @@ def _training(
             code="invalid_value",
             param="training.loraplus_lr_ratio",
         )
+    if training.early_stopping_threshold and training.early_stopping_patience is None:
+        raise InvalidRequest(
+            "'training.early_stopping_threshold' means nothing without 'training.early_stopping_patience'.",
+            code="invalid_value",
+            param="training.early_stopping_threshold",
+        )
     learning_rate = training.learning_rate or usual_learning_rate(adapter.type)
     return training.model_copy(update={"max_length": max_length, "learning_rate": learning_rate})
+
+
+def _refuse_what_needs_validation(training: TrainingOptions) -> None:
+    asked = {
+        "early_stopping_patience": training.early_stopping_patience is not None,
+        "load_best_model_at_end": training.load_best_model_at_end,
+    }
+    for name in [name for name, is_asked in asked.items() if is_asked]:
+        raise InvalidRequest(
+            f"'training.{name}' goes by the validation loss; name a validation_file too.",
+            code="invalid_value",
+            param=f"training.{name}",
+        )
 
 
 def _refuse_impossible_sharding(base_model: BaseModelEntry, devices: int) -> None:

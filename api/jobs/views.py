@@ -219,12 +219,16 @@ class EventObject(Identified):
 
 
 class CheckpointObject(Identified):
+    """`best` is the one whose `full_valid_loss` is the lowest that the job has had; none is without a
+    validation file."""
+
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     created_at: int
     fine_tuning_job_id: str
     fine_tuned_model_checkpoint: str
     step_number: int
     metrics: dict[str, Any]
+    best: bool
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, model_name: str) -> "CheckpointObject":
@@ -235,6 +239,7 @@ class CheckpointObject(Identified):
             fine_tuned_model_checkpoint=f"{model_name}:ckpt-step-{checkpoint.step}",
             step_number=checkpoint.step,
             metrics={"step": checkpoint.step, **checkpoint.metrics},
+            best=checkpoint.best,
         )
 
 

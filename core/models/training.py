@@ -5,15 +5,18 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     UniqueConstraint,
     func,
+    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base
@@ -52,18 +55,32 @@ class Checkpoint(Base):
     __table_args__ = (
         UniqueConstraint("job_id", "step"),
         ForeignKeyConstraint(["job_id", "fence"], ["runs.job_id", "runs.fence"]),
-        Index("ix_checkpoints_for_resume", "job_id", postgresql_where=text("NOT ends_epoch")),
+        Index("ix_checkpoints_for_resume", "job_id", postgresql_where=text("NOT ends_epoch AND NOT best")),
+        Index("uq_checkpoints_best", "job_id", unique=True, postgresql_where=text("best")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     fence: Mapped[int]
     step: Mapped[int]
-    ends_epoch: Mapped[bool] = mapped_column(doc="The API lists these; the others only serve a resume")
+    ends_epoch: Mapped[bool]
+    best: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="Whether its validation loss is the job's lowest so far"
+    )
     metrics: Mapped[dict[str, Any]]
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    @hybrid_property
+    def listed(self) -> bool:
+        """Whether the API lists it; the others only serve a resume."""
+        return self.ends_epoch or self.best
+
+    @listed.inplace.expression
+    @classmethod
+    def _listed(cls) -> ColumnElement[bool]:
+        return or_(cls.ends_epoch, cls.best)
 
 
 class Adapter(Base):

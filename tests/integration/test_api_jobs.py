@@ -333,6 +333,22 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ({"training": {"warmup_ratio": 1.1}}, "training.warmup_ratio", "from 0 to 1"),
         ({"training": {"lr_scheduler_type": "zigzag"}}, "training.lr_scheduler_type", '"cosine", "linear"'),
         ({"training": {"loraplus_lr_ratio": 0.5}}, "training.loraplus_lr_ratio", "from 1 to 1000"),
+        ({"training": {"early_stopping_patience": 0}}, "training.early_stopping_patience", "from 1 to 1000"),
+        (
+            {"training": {"early_stopping_patience": 3}},
+            "training.early_stopping_patience",
+            "name a validation_file too",
+        ),
+        (
+            {"training": {"load_best_model_at_end": True}},
+            "training.load_best_model_at_end",
+            "name a validation_file too",
+        ),
+        (
+            {"training": {"early_stopping_threshold": 0.1}},
+            "training.early_stopping_threshold",
+            "means nothing without 'training.early_stopping_patience'",
+        ),
         ({"training": {"epochs": 1}}, "training.epochs", "Unknown parameter"),
         ({"training": {"max_length": 7}}, "training.max_length", "of at least 8"),
         ({"training": {"max_length": MAX_LENGTH + 1}}, "training.max_length", f"{MAX_LENGTH} tokens at most"),
@@ -700,16 +716,18 @@ def test_events_come_newest_first_and_page_to_the_end(api: Api, alice: Tenant) -
     assert (page["data"], page["has_more"]) == ([], True)
 
 
-def test_checkpoints_at_the_ends_of_epochs_come_newest_first(api: Api, alice: Tenant) -> None:
+def test_checkpoints_at_the_ends_of_epochs_and_the_best_come_newest_first(api: Api, alice: Tenant) -> None:
     job_id = alice.create_job(suffix="ck")["id"]
     lease = api.claim(job_id)
     for step in (3, 6, 9):
         api.checkpoint(lease, step, train_loss=1.5, valid_loss=2)
     api.checkpoint(lease, 7, ends_epoch=False)
+    api.checkpoint(lease, 8, ends_epoch=False, best=True, train_loss=1.5, valid_loss=2)
 
     found = list(alice.openai.fine_tuning.jobs.checkpoints.list(job_id, limit=2))
 
-    assert [checkpoint.step_number for checkpoint in found] == [9, 6, 3]
+    assert [checkpoint.step_number for checkpoint in found] == [9, 8, 6, 3]
+    assert [checkpoint.model_extra["best"] for checkpoint in found] == [False, True, False, False]
     for shown in alice.http.get(f"{JOBS}/{job_id}/checkpoints").json()["data"]:
         strict = strictly(FineTuningJobCheckpoint, shown)
         assert strict.fine_tuning_job_id == job_id

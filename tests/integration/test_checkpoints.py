@@ -23,9 +23,11 @@ from tests.fixtures.api import Api, Tenant
 from worker.checkpoint import (
     POSITION_NAME,
     STATE_NAME,
+    Past,
     drop_old_checkpoints,
     restore_checkpoint,
     ship_checkpoint,
+    take_up_best,
     write_checkpoint,
 )
 from worker.engine.saving import WEIGHTS_NAME
@@ -58,7 +60,11 @@ class SmallMember:
         return {"weight": torch.tensor([self.adapter.value])}
 
     def restore(self, step: int, state: dict[str, torch.Tensor]) -> None:
-        self.step, self.adapter.value = step, state["weight"].item()
+        self.step = step
+        self.take_parameters(state)
+
+    def take_parameters(self, state: dict[str, torch.Tensor]) -> None:
+        self.adapter.value = state["weight"].item()
 
 
 @dataclass
@@ -71,18 +77,36 @@ class Run:
     folder: Path
     fingerprint: str = HERE
 
-    def save(self, step: int, value: float) -> None:
+    def save(self, step: int, value: float, *, best: bool = False) -> None:
         member = SmallMember(Weights(value), step)
         folder = self.folder / f"{self.lease.fence}-{step}"
-        written = write_checkpoint(cast(Any, member), folder, self.fingerprint, {"train_loss": value})
+        past = Past({"value": value}, {"value": value})
+        written = write_checkpoint(cast(Any, member), folder, self.fingerprint, past, best=best)
         ship_checkpoint(written, self.reporter, self.api.store)
 
     def restore(self) -> tuple[int, float]:
         """Step and value that the run goes on from; zeros where it begins."""
         member = SmallMember(Weights())
-        restore_checkpoint(cast(Any, member), self.reporter, self.api.store, self.folder, self.fingerprint)
+        where = self.reporter, self.api.store, self.folder, self.fingerprint
+        past = restore_checkpoint(cast(Any, member), *where)
         self.reporter.commit(lambda _: None)  # its events
-        return member.step, member.adapter.value
+        value = member.adapter.value
+        assert past.metrics == past.notes == ({"value": pytest.approx(value)} if member.step else {})
+        return member.step, value
+
+    def take_up_best(self, step: int) -> tuple[float, dict[str, Any] | None]:
+        """The value that a member then has, of itself -1.0, and the metrics."""
+        member = SmallMember(Weights(-1.0), step=99)
+        where = self.reporter, self.api.store, self.folder, self.fingerprint
+        metrics = take_up_best(cast(Any, member), step, *where)
+        self.reporter.commit(lambda _: None)
+        assert member.step == 99
+        return member.adapter.value, metrics
+
+    def best(self) -> list[int]:
+        with self.api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == self.lease.job_id, Checkpoint.best)
+            return list(session.scalars(query))
 
     def drop_old(self, store: ObjectStore | None = None) -> None:
         drop_old_checkpoints(self.reporter, store or self.api.store)
@@ -176,6 +200,44 @@ def test_a_run_that_passed_over_a_foreign_one_keeps_and_finds_its_own(
         assert run.steps() == [2, 3]
     with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
         assert run.restore() == (3, pytest.approx(0.33))
+
+
+def test_the_best_stays_until_another_one_is_better(api: Api, job_id: str, tmp_path: Path) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.25, best=True)
+        for step in (2, 3):
+            run.save(step, 0.5)
+        run.drop_old()
+        assert (run.steps(), run.best()) == ([1, 2, 3], [1])
+        assert run.take_up_best(1) == (0.25, {"value": 0.25})
+        run.save(4, 0.125, best=True)
+        run.save(5, 0.5)
+        run.drop_old()
+        assert (run.steps(), run.best()) == ([4, 5], [4])
+        run.save(4, 0.375, best=True)  # the step made again
+        assert (run.steps(), run.best()) == ([4, 5], [4])
+        assert run.take_up_best(4) == (0.375, {"value": 0.375})
+
+
+def test_a_best_one_that_cannot_be_read_leaves_the_state_as_it_is_and_is_told_of(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.25, best=True)
+        assert run.take_up_best(2) == (-1.0, None)
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        assert run.take_up_best(1) == (-1.0, None)
+        (prefix,) = {checkpoint.object_prefix for checkpoint in _rows(api, job_id)}
+        api.store.put_bytes(prefix + STATE_NAME, b"damaged")
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.take_up_best(1) == (-1.0, None)
+    told = [message for message in messages_of(api, job_id) if "cannot be published" in message]
+    assert ["it is gone" in told[0], "another specification" in told[1], "SHA-256" in told[2]] == [True] * 3
+
+
+def _rows(api: Api, job_id: str) -> list[Checkpoint]:
+    with api.sessions() as session:
+        return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id)))
 
 
 def test_a_store_that_is_away_when_old_ones_are_removed_costs_nothing(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core.lifecycle import Lease
 from core.models import Checkpoint
@@ -51,13 +51,16 @@ def end(api: Api, alice: Tenant, lease: Lease, how: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["succeeded", "cancelled"])
-def test_an_ended_job_keeps_the_checkpoints_of_its_epochs(
+def test_an_ended_job_keeps_the_checkpoints_of_its_epochs_and_its_best(
     api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, how: str
 ) -> None:
+    with api.sessions.begin() as session:
+        best = (Checkpoint.job_id == lease.job_id) & (Checkpoint.step == 3)
+        session.execute(update(Checkpoint).where(best).values(best=True))
     end(api, alice, lease, how, adapter_folder)
     remove_resume_checkpoints(api.sessions, api.store)
-    assert steps(api, lease) == [2, 4]
-    assert objects(api, lease) == {prefix(lease, step) + "weights" for step in (2, 4)}
+    assert steps(api, lease) == [2, 3, 4]
+    assert objects(api, lease) == {prefix(lease, step) + "weights" for step in (2, 3, 4)}
 
 
 def test_a_running_job_keeps_all(api: Api, lease: Lease) -> None:

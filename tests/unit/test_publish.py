@@ -22,6 +22,7 @@ SPEC = JobSpec(
 )
 TRAINING = {
     "steps": 30,
+    "published_step": 30,
     "trained_tokens": 4000,
     "train_loss": 0.5,
     "full_valid_loss": None,

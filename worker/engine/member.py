@@ -67,6 +67,7 @@ class Member:
         self._batch_size = min(spec.hyperparameters.batch_size, self._examples)
         self.steps_per_epoch = steps_per_epoch(spec, rows)
         self.total_steps = total_steps(spec, rows)
+        self.last_step = self.total_steps
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
         first_epoch = range(self.steps_per_epoch) if self.objective else ()
         self.references = References(self._numbers_after(step) for step in first_epoch)
@@ -74,7 +75,7 @@ class Member:
 
     @property
     def finished(self) -> bool:
-        return self.step >= self.total_steps
+        return self.step >= self.last_step
 
     @property
     def at_epoch_end(self) -> bool:
@@ -99,6 +100,10 @@ class Member:
     def trained_tokens(self) -> int:
         """Tokens of all steps done, also of those before a resume."""
         return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
+
+    def stop(self) -> None:
+        """Make no further step, before the schedule's end."""
+        self.last_step = self.step
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
         """Clip the gathered gradient, update, advance.
@@ -137,6 +142,14 @@ class Member:
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
+        self._optimizer.restore(step, self.take_parameters(state))
+        self.step = step
+
+    def take_parameters(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a state, with what the method keeps; the optimizer's moments are returned, flat.
+
+        Raises as `restore` does.
+        """
         parameters = self.adapter.parameters
         flat = {kind: torch.empty_like(parameters.master).detach() for kind in ("parameters", *MOMENTS)}
         parts = parts_of(flat, parameters.places) | dict(parameters.kept)
@@ -146,8 +159,7 @@ class Member:
             for name, part in parts.items():
                 part.copy_(state[name])
             parameters.master.copy_(flat.pop("parameters"))
-        self._optimizer.restore(step, flat)
-        self.step = step
+        return flat
 
     def forget_gradient(self) -> None:
         """Drop what an abandoned round has gathered."""
