@@ -45,6 +45,15 @@ class LoraAdapter(ExcludingOptions):
         init = self.init_lora_weights
         return isinstance(init, str) and (init == "olora" or init.startswith("pissa"))
 
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if not self.begins_with_weights:
+            return
+        begins = f"init_lora_weights {self.init_lora_weights!r} begins with a part of the weights"
+        if self.use_dora:
+            yield "use_dora", f"{begins}, whose norms DoRA would train"
+        if self.lora_dropout:
+            yield "lora_dropout", f"{begins}, which must not be dropped"
+
 
 class AdaLoraAdapter(ExcludingOptions):
     """LoRA whose ranks are a budget (Zhang et al. 2023, arXiv:2303.10512): y = x Wᵀ + s (x Aᵀ ∘ e) Bᵀ.

@@ -24,8 +24,10 @@ OFFERED: dict[str, Mapping[str, Any]] = {
     "lora": {
         "r": ANY,
         "lora_alpha": ANY,
+        "lora_dropout": ANY,
         "target_modules": ANY,
         "use_rslora": ANY,
+        "use_dora": ANY,
         "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora"] | ApproximatePissa,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
@@ -35,6 +37,7 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "target_r": ANY,
         "init_r": ANY,
         "lora_alpha": ANY,
+        "lora_dropout": ANY,
         "tinit": ANY,
         "tfinal": ANY,
         "deltaT": ANY,

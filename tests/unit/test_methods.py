@@ -94,6 +94,8 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
     ("method", "changes", "field"),
     [
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
+        ("lora", {"use_dora": True, "init_lora_weights": "pissa_niter_4"}, "use_dora"),
+        ("lora", {"lora_dropout": 0.1, "init_lora_weights": "olora"}, "lora_dropout"),
         ("prompt_tuning", {"prompt_tuning_init": "TEXT"}, "prompt_tuning_init_text"),
         ("prompt_tuning", {"prompt_tuning_init_text": "Be brief."}, "prompt_tuning_init_text"),
         ("ia3", {"target_modules": ["k_proj"], "feedforward_modules": ["down_proj"]}, "feedforward_modules"),

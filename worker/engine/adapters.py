@@ -1,7 +1,7 @@
 """Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,6 +13,9 @@ from torch import nn
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.dora import MAGNITUDE, Layer, with_magnitudes
+from worker.engine.dora import PARTS as DORA_PARTS
+from worker.engine.dropout import salt_of
 from worker.engine.factoring import Factoring
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
@@ -90,17 +93,16 @@ class TrainableAdapter:
         """PEFT's parameters, made views of one tensor."""
         parameters = {
             f"{module}.{factor}": _parameter(getattr(layer, factor)[PEFT_NAME])
-            for factor in (PARTS if isinstance(self.spec, AdaLoraAdapter) else FACTORS)
+            for factor in _parts(self.spec)
             for layers in self._layers.values()
             for module, layer in layers.items()
         }
         places, start = {}, 0
         for name, parameter in parameters.items():
-            rows, columns = parameter.shape
-            places[name] = Place(start, (rows, columns))
+            places[name] = Place(start, tuple(parameter.shape))
             start = places[name].stop
         self._refuse_others(parameters.values())
-        values = torch.cat([parameter.data.flatten() for parameter in parameters.values()])
+        values = torch.cat([parameter.data.flatten().float() for parameter in parameters.values()])
         self._factoring = self._factoring_of(places, values)
         factors, kept = self._factoring.factors, self._factoring.kept
         flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, places, factors, kept)
@@ -114,6 +116,13 @@ class TrainableAdapter:
             return dataclasses.replace(scaled_by_e(places), kept=self.rank_budget.kept)
         if _begins_with_weights(self.spec):
             return doubling(places, values.float().clone())
+        if _has_magnitudes(self.spec):
+            layers = {
+                module: Layer.of(layer.get_base_layer(), _scale(layer))
+                for group in self._layers.values()
+                for module, layer in group.items()
+            }
+            return with_magnitudes(places, values, layers)
         return Factoring(places)
 
     def _refuse_others(self, known: Iterable[nn.Parameter]) -> None:
@@ -132,12 +141,13 @@ class TrainableAdapter:
         for module, layer in layers.items():
             rank = places[f"{module}.lora_A"].shape[0]
             B = places[f"{module}.lora_B"]
-            scale = _scale(layer)
-            parts.append(Part(columns[module], slice(ranks, ranks + rank), B, scale))
+            gain, bias_N = places.get(f"{module}.{MAGNITUDE}"), layer.get_base_layer().bias
+            own = slice(ranks, ranks + rank)
+            parts.append(Part(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N))
             ranks += rank
         first = places[f"{next(iter(layers))}.lora_A"]
         A = Place(first.start, (ranks, first.shape[1]))
-        return LowRank(self.parameters, A, parts, lane)
+        return LowRank(self.parameters, A, parts, lane, self.spec.lora_dropout)
 
     @property
     def decoder(self) -> TextDecoder:
@@ -211,6 +221,16 @@ def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
     return isinstance(spec, LoraAdapter) and spec.begins_with_weights
 
 
+def _has_magnitudes(spec: LowRankAdapter) -> bool:
+    return isinstance(spec, LoraAdapter) and spec.use_dora
+
+
+def _parts(spec: LowRankAdapter) -> Sequence[str]:
+    if isinstance(spec, AdaLoraAdapter):
+        return PARTS
+    return DORA_PARTS if _has_magnitudes(spec) else FACTORS
+
+
 def _parameter(part: Any) -> nn.Parameter:
     """LoRA's factors are layers, AdaLoRA's are parameters."""
     found: nn.Parameter = part if isinstance(part, nn.Parameter) else part.weight
@@ -228,6 +248,9 @@ def _scale(layer: Any) -> float:
 
 def _refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
     """Raises JobError where an option needs weights that the base does not hold as such."""
+    if base.sharded and _has_magnitudes(spec):
+        message = "DoRA needs the norms of whole weights, and the base model is spread over devices."
+        raise JobError("invalid_adapter", message, "adapter.use_dora")
     if not _begins_with_weights(spec) or not (base.sharded or base.entry.quantization):
         return
     state = "sharded" if base.sharded else "quantised"

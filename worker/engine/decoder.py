@@ -16,6 +16,7 @@ from worker.engine.division import Costs
 from worker.engine.micro_batch import TILE, MicroBatch
 from worker.engine.operations import Operations, operations_on
 from worker.engine.projection import Share
+from worker.engine.sharing import Sharing
 from worker.engine.text_decoder import Adapters, Path
 
 # Projections that read the same input, by the names that transformers and PEFT give them
@@ -79,10 +80,11 @@ class Decoder:
         x_TD = self.embedding_VD[batch.tokens_T]
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
         layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
+        sharing = Sharing.of(batch, adapters)
         for layer in self._layers[:-1]:
-            x_TD = layer.forward(x_TD, batch.adapter_tokens, adapters, layout, self._eps, None)
+            x_TD = layer.forward(x_TD, sharing, layout, self._eps, None)
         computed_S = _whole_tiles(batch.supervised_S)
-        x_SD = self._layers[-1].forward(x_TD, batch.adapter_tokens, adapters, layout, self._eps, computed_S)
+        x_SD = self._layers[-1].forward(x_TD, sharing, layout, self._eps, computed_S)
         return self._do.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
 
 
@@ -93,30 +95,21 @@ class _Layer:
         self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
-    def forward(  # type: ignore[no-untyped-def]
-        self, x_TD, tokens, adapters, layout: Layout, eps: float, supervised_S: Tensor | None
+    def forward(
+        self, x_TD: Tensor, sharing: Sharing, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
-        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", tokens, adapters))
+        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", sharing))
         attended_TD = self._do.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
-            tokens = _tokens_among(supervised_S, tokens)
+            sharing = sharing.among(supervised_S)
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", tokens, adapters))
-        gate_up_TI = self._do.project_norm(
-            x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", tokens, adapters)
-        )
-        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", tokens, adapters))
+        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", sharing))
+        gate_up_TI = self._do.project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", sharing))
+        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", sharing))
 
-    def _weights(
-        self, key: str, tokens: Mapping[str, slice], adapters: Adapters
-    ) -> tuple[Tensor, list[Share]]:
+    def _weights(self, key: str, sharing: Sharing) -> tuple[Tensor, list[Share]]:
         name = f"{self._name}.{key}"
-        shares = [
-            Share(run, adapters[adapter][name])
-            for adapter, run in tokens.items()
-            if name in adapters[adapter]
-        ]
-        return self.groups[name].weight_NK, shares
+        return self.groups[name].weight_NK, sharing.shares(name)
 
 
 def why_unsupported(config: Any) -> str | None:
@@ -151,12 +144,3 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
 def _whole_tiles(positions_S: Tensor) -> Tensor:
     """With the last position repeated."""
     return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])
-
-
-def _tokens_among(positions_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
-    """Where each adapter's tokens stand once only `positions_S` (ascending) are left."""
-    if not tokens:
-        return {}
-    bounds = torch.tensor([[r.start, r.stop] for r in tokens.values()], device=positions_S.device)
-    found = torch.searchsorted(positions_S, bounds).tolist()
-    return {name: slice(*pair) for name, pair in zip(tokens, found, strict=True)}

@@ -50,6 +50,7 @@ def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
         batch,
         tokens_T=F.pad(batch.tokens_T, (0, missing)),
         positions_T=F.pad(batch.positions_T, (0, missing)),
+        draws_T=None if batch.draws_T is None else F.pad(batch.draws_T, (0, missing)),
         segments=[*batch.segments, Segment(end, end + missing)],
         adapter_tokens={**batch.adapter_tokens, name: slice(run.start, end + missing)},
     )
@@ -108,5 +109,6 @@ def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBa
         weights_S=batch.weights_S[learnt],
         rows_S=batch.rows_S[learnt],
         message_weights_S=None if batch.message_weights_S is None else batch.message_weights_S[learnt],
+        draws_T=None if batch.draws_T is None else batch.draws_T[lane.start : lane.end],
         lane=lane,
     )

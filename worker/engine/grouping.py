@@ -22,12 +22,14 @@ class JobRows:
     """What one adapter contributes to a round.
 
     `weight` is each supervised token's part in its loss, and `row_weights`, if any, is a factor for each row.
+    From `draw` follows what is dropped, of `dropout.draw_of`; None drops nothing.
     """
 
     adapter: str
     rows: Sequence[Row]
     weight: float
     row_weights: Sequence[float] | None = None
+    draw: int | None = None
 
 
 @dataclass(frozen=True)

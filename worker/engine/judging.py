@@ -26,13 +26,17 @@ from worker.objectives.objective import Objective, Scores, outcome
 
 @dataclass(frozen=True)
 class Question:
-    """Examples to judge: the rows of these `numbers` among `rows`, those of an example side by side."""
+    """Examples to judge: the rows of these `numbers` among `rows`, those of an example side by side.
+
+    With the `draw` of a step the adapter computes what it will in the training pass, dropout included.
+    """
 
     adapter: Adapter
     objective: Objective
     rows: Sequence[Row]
     numbers: Sequence[int]
     references: References
+    draw: int | None = None
 
     @property
     def asked(self) -> list[Row]:
@@ -62,7 +66,7 @@ def judge(
     for question in questions:
         if question.objective.needs_reference:
             _complete(question, lambda job: sums([], [job]))
-    jobs = [JobRows(question.adapter.name, question.asked, 1.0) for question in questions]
+    jobs = [JobRows(question.adapter.name, question.asked, 1.0, draw=question.draw) for question in questions]
     sums_3R = sums([question.adapter for question in questions], jobs)
     counts = [len(question.numbers) for question in questions]
     return [

@@ -46,7 +46,10 @@ def train_round(
 
     try:
         judgements = _judge_step(base, members, max_tokens, ranks, abandon)
-        jobs = [_job_rows(name, part, judgements.get(name)) for name, part in rows.items()]
+        jobs = [
+            _job_rows(member, part, judgements.get(name))
+            for member, (name, part) in zip(members, rows.items(), strict=True)
+        ]
         totals = Totals(rows, base.device)
         batches = micro_batches(base, jobs, max_tokens, ranks)
         with ranks.together(in_step=base.sharded):
@@ -129,7 +132,14 @@ def _judge_step(
 ) -> dict[str, Judgement]:
     """Of the members that have an objective beyond cross-entropy, by adapter."""
     questions = [
-        Question(member.adapter, member.objective, member.rows, member.next_numbers, member.references)
+        Question(
+            member.adapter,
+            member.objective,
+            member.rows,
+            member.next_numbers,
+            member.references,
+            member.draw,
+        )
         for member in members
         if member.objective is not None
     ]
@@ -139,14 +149,14 @@ def _judge_step(
     return {question.adapter.name: judged for question, judged in zip(questions, judgements, strict=True)}
 
 
-def _job_rows(name: str, rows: Sequence[Row], judged: Judgement | None) -> JobRows:
+def _job_rows(member: Member, rows: Sequence[Row], judged: Judgement | None) -> JobRows:
     """What is learnt in a step: all rows, or those that the objective does not only measure."""
+    name, draw = member.adapter.name, member.draw
     if judged is None:
-        return JobRows(name, rows, 1 / sum(row.weight for row in rows))
+        return JobRows(name, rows, 1 / sum(row.weight for row in rows), draw=draw)
     weighty = [number for number, weight in enumerate(judged.weights) if weight] or range(len(rows))
-    return JobRows(
-        name, [rows[number] for number in weighty], 1.0, [judged.weights[number] for number in weighty]
-    )
+    learnt, weights = [rows[number] for number in weighty], [judged.weights[number] for number in weighty]
+    return JobRows(name, learnt, 1.0, weights, draw)
 
 
 def _forget(members: Sequence[Member]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.engine.projection import Share, add_gradients, add_updates
+from worker.engine.projection import Share, add_gradients, add_updates, apply_gains, through_gains
 
 AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 
@@ -47,9 +47,9 @@ def _forward(
 
 
 def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y plus each adapter's update of its tokens; may change y. Further axes before T are taken as tokens.
+    """y plus each adapter's update of its tokens, times its gain; may change y.
 
-    Its plain twin is `projection.add_low_rank_plainly`.
+    Further axes before T are taken as tokens. Its plain twin is `projection.add_low_rank_plainly`.
     """
     return _AddLowRank.apply(y_TN, x_TK, shares, *(share.low_rank.parameters.master for share in shares))
 
@@ -66,16 +66,21 @@ class _AddLowRank(torch.autograd.Function):
             ctx.mark_dirty(y)
         ctx.x_shape, ctx.x_dtype, ctx.shares = x.shape, x.dtype, shares
         x_TK = x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype)
-        products = add_updates(out.view(-1, out.shape[-1]), x_TK, shares)
-        ctx.save_for_backward(x_TK, *products)
+        out_TN = out.view(-1, out.shape[-1])
+        products = add_updates(out_TN, x_TK, shares)
+        gained = None if apply_gains(out_TN, shares) is None else out
+        ctx.save_for_backward(x_TK, gained, *products)
         return out
 
     @staticmethod
     def backward(ctx, dout):  # type: ignore[no-untyped-def]
-        x_TK, *products = ctx.saved_tensors
+        x_TK, gained, *products = ctx.saved_tensors
+        if gained is not None:
+            gained_TN = gained.view(-1, gained.shape[-1])
+            dout = through_gains(dout.reshape(gained_TN.shape), gained_TN, ctx.shares).view(dout.shape)
         dy_TN = dout.reshape(-1, dout.shape[-1]).to(x_TK.dtype)
         dx_TK = torch.zeros_like(x_TK) if ctx.needs_input_grad[1] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
-            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.tokens])
+            share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
         dx = None if dx_TK is None else dx_TK.to(ctx.x_dtype).view(ctx.x_shape)
         return dout, dx, None, *(None for _ in ctx.shares)

@@ -11,8 +11,10 @@ from torch import Tensor
 from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import JobSpec
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from worker.data.render import Row
 from worker.engine.adapter import Adapter
+from worker.engine.dropout import draw_of
 from worker.engine.optimizer import MOMENTS, Optimizer
 from worker.engine.parameters import parts_of
 from worker.engine.references import References
@@ -95,6 +97,13 @@ class Member:
     def next_numbers(self) -> list[int]:
         """Where among `rows` that batch stands."""
         return self._numbers_after(self.step)
+
+    @property
+    def draw(self) -> int | None:
+        """From which follows what the step to come drops; None where the job has no dropout."""
+        adapter = self._spec.adapter
+        drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
+        return draw_of(self._spec.seed, self.step) if drops else None
 
     @property
     def trained_tokens(self) -> int:

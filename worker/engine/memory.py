@@ -14,6 +14,7 @@ OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
 GRADIENT_BYTES = 4  # fp32, for each lane
 FACTOR_BYTES = 4  # fp32, where they are not the parameters themselves
 AVERAGE_BYTES = 4  # fp32: each of AdaLoRA's two
+NORM_BYTES = 4  # fp32: the squared norm of an output's weights
 FIRST_BYTES = 4  # fp32: what PiSSA and OLoRA began with
 
 Shapes = Mapping[str, tuple[int, int]]
@@ -46,6 +47,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
 
         bytes = 16 P + (4 + 4 lanes + dtype's size) F + kept
         PiSSA, OLoRA: F = 2 P, kept = 4 P, with what they began with
+        DoRA: P = F = Σ r (K + N) + N, kept = 4 Σ N, with the squared norms of the weights
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, with two averages and a mask
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
@@ -59,6 +61,9 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
             return _with_factors(parameters, numbers, 2 * AVERAGE_BYTES * parameters + ranks, dtype, lanes)
         case LoraAdapter(begins_with_weights=True):
             return _with_factors(numbers, 2 * numbers, FIRST_BYTES * numbers, dtype, lanes)
+        case LoraAdapter(use_dora=True):
+            outputs = sum(N for _, N in adapted.values())
+            return _with_factors(numbers + outputs, numbers + outputs, NORM_BYTES * outputs, dtype, lanes)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
     return numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
 

@@ -47,6 +47,7 @@ class MicroBatch:
     A token is supervised once for every row that it stands in: `supervised_S` are ascending positions on the
     token axis, repeated where need be, whose next token, `labels_S`, is learnt with `weights_S`. `rows_S` are
     the numbers of the rows, through all jobs; `message_weights_S` is None where all messages weigh 1.
+    `draws_T`, of `dropout.draws_along`, is None where no job drops anything.
 
     A `lane`'s part of a micro-batch has the tokens of its own run. Its segments are runs of the whole axis,
     and a prefix may lie in another lane's part; all other positions count from the part's start.
@@ -61,4 +62,5 @@ class MicroBatch:
     weights_S: Tensor
     rows_S: Tensor
     message_weights_S: Tensor | None = None
+    draws_T: Tensor | None = None
     lane: Lane | None = None

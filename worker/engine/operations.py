@@ -101,10 +101,10 @@ def on_gpu(compiled: Compile) -> Operations:
     return Operations(
         norm=norm,
         segment_attention=attention,
-        project=grouped.project,
-        project_norm=project_norm,
-        project_swiglu=partial(grouped.project_values, swiglu),
-        add_low_rank=grouped.add_low_rank,
+        project=_where_plain(ON_CPU.project, grouped.project),
+        project_norm=_where_plain(ON_CPU.project_norm, project_norm),
+        project_swiglu=_where_plain(ON_CPU.project_swiglu, partial(grouped.project_values, swiglu)),
+        add_low_rank=_where_plain(ON_CPU.add_low_rank, grouped.add_low_rank),
         attend=attend,
     )
 
@@ -118,6 +118,18 @@ def with_loops(operations: Operations) -> Operations:
         project_swiglu=ON_CPU.project_swiglu,
         add_low_rank=ON_CPU.add_low_rank,
     )
+
+
+def _where_plain(
+    loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    """A loop over the adapters where one of them drops inputs or has gains. Shares are the last argument."""
+
+    def call(*arguments: Any) -> Tensor:
+        plain = all(share.is_plain for share in arguments[-1])
+        return grouped_products(*arguments) if plain else loop(*arguments)
+
+    return call
 
 
 def _for_any_length(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

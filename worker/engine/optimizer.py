@@ -71,8 +71,14 @@ class Optimizer:
 
 
 def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
-    """Stretches of the flat tensor with one rate, and the rate's ratio to that of A."""
-    ratios = ((place, ratio_of_b if "lora_B" in name else 1.0) for name, place in parameters.places.items())
+    """Stretches of the flat tensor with one rate, and the rate's ratio to that of A.
+
+    Vectors, such as DoRA's magnitudes, learn as B does, as in PEFT.
+    """
+    ratios = (
+        (place, ratio_of_b if "lora_B" in name or len(place.shape) == 1 else 1.0)
+        for name, place in parameters.places.items()
+    )
     for ratio, places in groupby(ratios, key=lambda each: each[1]):
         run = [place for place, _ in places]
         yield slice(run[0].start, run[-1].stop), ratio

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from worker.engine.dropout import draws_along
 from worker.engine.grouping import JobRows, Placed, groups_of
 from worker.engine.micro_batch import MicroBatch, Run, Segment
 
@@ -38,16 +39,29 @@ class _Axis:
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     message_weights: list[NDArray[np.float32]] = field(default_factory=list)
     weighted: bool = False
+    draws: list[NDArray[np.int32]] = field(default_factory=list)
+    drawn: bool = False
 
-    def add_segment(self, tokens_L: NDArray[np.int32], prefix: tuple[Run, ...]) -> Run:
-        """Append tokens that see `prefix`."""
+    def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Run, ...]) -> Run:
+        """Append the row's tokens from the end of `prefix`, which they see, up to that place."""
         position = sum(end - start for start, end in prefix)
+        own = slice(position, end_in_row)
+        self._draw(placed, own)
+        tokens_L = placed.row.tokens_L[own]
         start, end = self.length, self.length + len(tokens_L)
         self.segments.append(Segment(start, end, prefix))
         self.tokens.append(tokens_L)
         self.positions.append(np.arange(position, position + len(tokens_L)))
         self.length = end
         return start, end
+
+    def _draw(self, placed: Placed, own: slice) -> None:
+        draw = placed.job.draw
+        if draw is None:
+            self.draws.append(np.zeros(own.stop - own.start, dtype=np.int32))
+            return
+        self.drawn = True
+        self.draws.append(draws_along(placed.row.tokens_L, draw)[own])
 
     def supervise(self, placed: Placed, runs: Sequence[Run]) -> None:
         """Let the row, which stands in `runs`, learn its tokens."""
@@ -85,6 +99,7 @@ class _Axis:
             message_weights_S=on_device(np.concatenate(self.message_weights)[order])
             if self.weighted
             else None,
+            draws_T=on_device(np.concatenate(self.draws)) if self.drawn else None,
         )
 
 
@@ -103,7 +118,7 @@ def _lay_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run
         common = min((placed.common for placed in group[1:]), default=len(group[0].row.tokens_L))
         runs = prefix
         if common > depth:
-            runs = (*prefix, axis.add_segment(group[0].row.tokens_L[depth:common], prefix))
+            runs = (*prefix, axis.add_segment(group[0], common, prefix))
         ended = [placed for placed in group if len(placed.row.tokens_L) == common]
         for placed in ended:
             axis.supervise(placed, runs)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from worker.engine.head import Head
 from worker.engine.micro_batch import MicroBatch
 from worker.engine.portable import PlainDecoder
+from worker.engine.sharing import Sharing
 from worker.engine.text_decoder import Adapters, Path, Projections, TextDecoder
 
 
@@ -20,7 +21,7 @@ class PromptDecoder(PlainDecoder):
         super().__init__(model.get_base_model(), head)
         self._prompted = model
 
-    def _run(self, _tokens: Mapping[str, slice], _adapters: Adapters, /, **inputs: Tensor) -> Tensor:
+    def _run(self, _sharing: Sharing, /, **inputs: Tensor) -> Tensor:
         """Final hidden states [T, D] of a row, without those of the virtual tokens."""
         with _recorded_states(self._body) as states:
             self._prompted(**inputs, use_cache=False)

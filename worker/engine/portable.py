@@ -16,7 +16,7 @@ from worker.engine.head import Head
 from worker.engine.lora_layers import adapted
 from worker.engine.micro_batch import MicroBatch, Segment
 from worker.engine.operations import operations_on
-from worker.engine.projection import Share
+from worker.engine.sharing import Sharing
 from worker.engine.text_decoder import Adapters, Path
 from worker.engine.transformers_attention import SegmentLayout, attending_in
 
@@ -39,12 +39,9 @@ class _TransformersDecoder:
         self.head_VD, self.softcap = head.weight_VD, head.softcap
         self.groups = {name: Linear({name: slice(None)}) for name in linears}
 
-    def _run(self, tokens: Mapping[str, slice], adapters: Adapters, /, **inputs: Tensor) -> Tensor:
+    def _run(self, sharing: Sharing, /, **inputs: Tensor) -> Tensor:
         """Final hidden states [T, D] of one token axis, each adapter working on its tokens."""
-        shares: dict[str, list[Share]] = {}
-        for adapter, run in tokens.items():
-            for linear, low_rank in adapters[adapter].items():
-                shares.setdefault(linear, []).append(Share(run, low_rank))
+        shares = {linear: found for linear in self.groups if (found := sharing.shares(linear))}
         with adapted(self._model, shares, self._do.add_low_rank):
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
@@ -62,8 +59,7 @@ class PortableDecoder(_TransformersDecoder):
         """Final hidden states of the supervised positions, [S, D]."""
         with attending_in(SegmentLayout(batch.segments, batch.positions_T), self._do.attend):
             hidden_TD = self._run(
-                batch.adapter_tokens,
-                adapters,
+                Sharing.of(batch, adapters),
                 input_ids=batch.tokens_T[None],
                 position_ids=batch.positions_T[None],
             )
@@ -92,7 +88,9 @@ class PlainDecoder(_TransformersDecoder):
                 for name, tokens in batch.adapter_tokens.items()
                 if tokens.start <= segment.start < tokens.stop
             }
-            rows.append(self._run(everything, adapters, input_ids=batch.tokens_T[axis_L][None]))
+            draws_L = None if batch.draws_T is None else batch.draws_T[axis_L]
+            sharing = Sharing(everything, adapters, draws_L)
+            rows.append(self._run(sharing, input_ids=batch.tokens_T[axis_L][None]))
             places_T[axis_L] = torch.arange(start, start + len(axis_L), device=places_T.device)
             start += len(axis_L)
         return self._head.scaled(torch.cat(rows).index_select(0, places_T[batch.supervised_S]))

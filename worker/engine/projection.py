@@ -3,9 +3,10 @@
     y = x Wᵀ + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
 W may hold several projections of one input, one below the other (queries, keys and values); then the A of one
-adapter lie below each other too and take one product. Each adapter works on its own contiguous run of tokens.
-Saved for the backward pass are x, which the caller shares, and the rank-R product; W gets no gradient, and
-the factors' gradients are added in place.
+adapter lie below each other too and take one product, but for dropout: there A sees x ∘ mask / (1 - p), by a
+mask of its own for each projection. y may have a gain (`gain.py`). Each adapter works on its own contiguous
+run of tokens. Saved for the backward pass are x, which the caller shares, and the rank-R product; y too where
+it has a gain. W gets no gradient, and the factors' gradients are added in place.
 """
 
 from collections.abc import Sequence
@@ -14,40 +15,107 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.engine.dropout import kept
 from worker.engine.elementwise import rms_norm_gradient, rms_norm_values, swiglu_again, swiglu_values
+from worker.engine.gain import Gain
 from worker.engine.parameters import FlatParameters, Place
 
 
 @dataclass(frozen=True)
 class Part:
-    """One projection of a group: its columns of the output, its ranks among the group's, its B [N, R]."""
+    """One projection of a group: its columns of the output, its ranks among the group's, its B [N, R].
+
+    `salt` tells its dropout from others'. `gain` is where e [N] of its gain stands, which leaves the frozen
+    layer's `bias_N` alone.
+    """
 
     columns: slice
     ranks: slice
     B: Place
     scale: float
+    salt: int = 0
+    gain: Place | None = None
+    bias_N: Tensor | None = None
 
 
 class LowRank:
     """One adapter's factors on a group of projections of one input, with the gradient of one lane.
 
-    A is [ΣR, K], all ranks of the group.
+    A is [ΣR, K], all ranks of the group. `dropout` is the probability for an input to be dropped in training.
     """
 
-    def __init__(self, parameters: FlatParameters, A: Place, parts: Sequence[Part], lane: int = 0) -> None:
+    def __init__(
+        self,
+        parameters: FlatParameters,
+        A: Place,
+        parts: Sequence[Part],
+        lane: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
         gradient = parameters.lane_gradients[lane]
-        self.parameters, self.A, self.parts = parameters, A, parts
+        self.parameters, self.A, self.parts, self.dropout = parameters, A, parts, dropout
         self.A_RK, self.dA_RK = A.of(parameters.low), A.of(gradient)
         self.Bs_NR = [part.B.of(parameters.low) for part in parts]
         self.dBs_NR = [part.B.of(gradient) for part in parts]
+        self.gains = [
+            Gain(part.columns, part.gain.of(parameters.low), part.gain.of(gradient), part.bias_N)
+            for part in parts
+            if part.gain is not None
+        ]
 
 
 @dataclass(frozen=True)
 class Share:
-    """An adapter's part in a projection: its tokens on the axis, and its factors."""
+    """An adapter's part in a projection: its tokens on the axis, its factors, and what dropout follows from.
+
+    `draws_T` are those of its own tokens; None where nothing is dropped.
+    """
 
     tokens: slice
     low_rank: LowRank
+    draws_T: Tensor | None = None
+
+    @classmethod
+    def on(cls, tokens: slice, low_rank: LowRank, draws_T: Tensor | None) -> "Share":
+        """With its part of the axis's draws, if it drops anything."""
+        return cls(tokens, low_rank, draws_T[tokens] if draws_T is not None and low_rank.dropout else None)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a low-rank update and nothing else."""
+        return self.draws_T is None and not self.low_rank.gains
+
+    def dropped(self, x_TK: Tensor, part: Part) -> Tensor:
+        """x ∘ mask / (1 - p) of its own tokens, by a projection's mask."""
+        if self.draws_T is None:
+            return x_TK
+        p = self.low_rank.dropout
+        return torch.where(kept(self.draws_T, part.salt, x_TK.shape[1], p), x_TK, 0) / (1 - p)
+
+    def reduced(self, x_TK: Tensor) -> Tensor:
+        """z_TR = x Aᵀ for its tokens on the axis."""
+        x_TK, A_RK = x_TK[self.tokens], self.low_rank.A_RK
+        if self.draws_T is None:
+            return x_TK @ A_RK.T
+        parts = self.low_rank.parts
+        return torch.cat([self.dropped(x_TK, part) @ A_RK[part.ranks].T for part in parts], 1)
+
+    def add_expanded(self, dz_TR: Tensor, dx_TK: Tensor) -> None:
+        """Add dz A where its tokens stand on the axis."""
+        dx_TK, A_RK = dx_TK[self.tokens], self.low_rank.A_RK
+        if self.draws_T is None:
+            dx_TK.addmm_(dz_TR, A_RK)
+            return
+        for part in self.low_rank.parts:
+            dx_TK.add_(self.dropped(dz_TR[:, part.ranks] @ A_RK[part.ranks], part))
+
+    def outer(self, dz_TR: Tensor, x_TK: Tensor) -> Tensor:
+        """dA_RK = dzᵀ x over its tokens on the axis."""
+        x_TK = x_TK[self.tokens]
+        if self.draws_T is None:
+            return dz_TR.T @ x_TK
+        parts = self.low_rank.parts
+        return torch.cat([dz_TR[:, part.ranks].T @ self.dropped(x_TK, part) for part in parts])
 
 
 def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
@@ -73,15 +141,19 @@ def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tens
 
 
 def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y plus each adapter's update of its tokens, left to autograd."""
+    """y plus each adapter's update of its tokens, times its gain, left to autograd."""
+    y_TN = y_TN.clone()
     for share in shares:
         low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
-        z_TR = x_TK[share.tokens] @ low_rank.A.of(factors).to(x_TK.dtype).T
+        A_RK = low_rank.A.of(factors).to(x_TK.dtype)
         for part in low_rank.parts:
-            update_TN = torch.zeros_like(y_TN)
+            z_TR = share.dropped(x_TK[share.tokens], part) @ A_RK[part.ranks].T
             B_NR = part.B.of(factors).to(x_TK.dtype)
-            update_TN[share.tokens, part.columns] = part.scale * (z_TR[:, part.ranks] @ B_NR.T)
-            y_TN = y_TN + update_TN
+            u_TN = y_TN[share.tokens, part.columns] + part.scale * (z_TR @ B_NR.T)
+            if part.gain is not None:
+                bias_N = 0 if part.bias_N is None else part.bias_N
+                u_TN = u_TN + part.gain.of(factors).to(x_TK.dtype) * (u_TN - bias_N)
+            y_TN[share.tokens, part.columns] = u_TN
     return y_TN
 
 
@@ -90,17 +162,18 @@ class _Projection(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x_TK, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN, products = _forward(x_TK, W_NK, shares)
+        y_TN, gained_TN, products = _forward(x_TK, W_NK, shares)
         ctx.shares = shares
-        ctx.save_for_backward(x_TK, W_NK, *products)
+        ctx.save_for_backward(x_TK, W_NK, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        x_TK, W_NK, *products = ctx.saved_tensors
+        x_TK, W_NK, gained_TN, *products = ctx.saved_tensors
+        dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
         dx_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
-            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.tokens])
+            share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
         return dx_TK, None, None, *(None for _ in ctx.shares)
 
 
@@ -110,18 +183,19 @@ class _NormProjection(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_TK, weight_K, eps, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
         n_TK, rstd_T1 = rms_norm_values(x_TK, weight_K, eps)
-        y_TN, products = _forward(n_TK, W_NK, shares)
+        y_TN, gained_TN, products = _forward(n_TK, W_NK, shares)
         ctx.shares = shares
-        ctx.save_for_backward(x_TK, weight_K, rstd_T1, W_NK, *products)
+        ctx.save_for_backward(x_TK, weight_K, rstd_T1, W_NK, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        x_TK, weight_K, rstd_T1, W_NK, *products = ctx.saved_tensors
+        x_TK, weight_K, rstd_T1, W_NK, gained_TN, *products = ctx.saved_tensors
+        dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
         dn_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dn_TK, ctx.shares, products), strict=True):
             scaled_TR = dz_TR.mul_(rstd_T1[share.tokens])
-            share.low_rank.dA_RK.addcmul_((scaled_TR.T @ x_TK[share.tokens]).float(), weight_K.float())
+            share.low_rank.dA_RK.addcmul_(share.outer(scaled_TR, x_TK).float(), weight_K.float())
         dx_TK = None if dn_TK is None else rms_norm_gradient(dn_TK, x_TK, weight_K, rstd_T1)
         return dx_TK, None, None, None, None, *(None for _ in ctx.shares)
 
@@ -131,26 +205,30 @@ class _SwiGluProjection(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN, products = _forward(swiglu_values(gate_up_TI), W_NK, shares)
+        y_TN, gained_TN, products = _forward(swiglu_values(gate_up_TI), W_NK, shares)
         ctx.shares = shares
-        ctx.save_for_backward(gate_up_TI, W_NK, *products)
+        ctx.save_for_backward(gate_up_TI, W_NK, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        gate_up_TI, W_NK, *products = ctx.saved_tensors
+        gate_up_TI, W_NK, gained_TN, *products = ctx.saved_tensors
+        dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
         dx_TK = dy_TN @ W_NK
         dzs = add_gradients(dy_TN, dx_TK, ctx.shares, products)
         x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
-            share.low_rank.dA_RK.add_(dz_TR.T @ x_TK[share.tokens])
+            share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
         return dgate_up_TI, None, None, *(None for _ in ctx.shares)
 
 
-def _forward(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> tuple[Tensor, list[Tensor]]:
-    """y_TN, and the rank-R product of each share."""
+def _forward(
+    x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]
+) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    """y_TN, the same once more where it has gains, and the rank-R product of each share."""
     y_TN = x_TK @ W_NK.T
-    return y_TN, add_updates(y_TN, x_TK, shares)
+    products = add_updates(y_TN, x_TK, shares)
+    return y_TN, apply_gains(y_TN, shares), products
 
 
 def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Tensor]:
@@ -158,7 +236,7 @@ def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Ten
     products = []
     for share in shares:
         low_rank = share.low_rank
-        z_TR = x_TK[share.tokens] @ low_rank.A_RK.T
+        z_TR = share.reduced(x_TK)
         for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
             y, z = y_TN[share.tokens, part.columns], z_TR[:, part.ranks]
             if y.dtype == z.dtype:
@@ -182,6 +260,25 @@ def add_gradients(
             dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
             dB_NR.add_((z_TR[:, part.ranks].T @ dy).T, alpha=part.scale)
         if dx_TK is not None:
-            dx_TK[share.tokens].addmm_(dz_TR, low_rank.A_RK)
+            share.add_expanded(dz_TR, dx_TK)
         dzs.append(dz_TR)
     return dzs
+
+
+def apply_gains(y_TN: Tensor, shares: Sequence[Share]) -> Tensor | None:
+    """Each share's gains on its tokens, where they stand; y_TN if there are any: the way back needs it."""
+    for share in shares:
+        for gain in share.low_rank.gains:
+            gain.apply(y_TN[share.tokens])
+    return y_TN if any(share.low_rank.gains for share in shares) else None
+
+
+def through_gains(dy_TN: Tensor, gained_TN: Tensor | None, shares: Sequence[Share]) -> Tensor:
+    """The gradient of what the gains stand on; adds to that of the gains."""
+    if gained_TN is None:
+        return dy_TN
+    dy_TN = dy_TN.clone()
+    for share in shares:
+        for gain in share.low_rank.gains:
+            gain.add_gradients(dy_TN[share.tokens], gained_TN[share.tokens])
+    return dy_TN

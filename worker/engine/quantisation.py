@@ -1,4 +1,4 @@
-"""Base models in 4 or 8 bits, through bitsandbytes, made fit for training."""
+"""Base models in 4 or 8 bits, through bitsandbytes, made fit for training; the weights of any layer."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 
@@ -53,6 +54,20 @@ def make_trainable(model: nn.Module) -> None:
             if layer.weight.CB is not None:
                 layer.init_8bit_state()
             layer.forward = partial(_int8_linear, layer)
+
+
+@torch.no_grad()
+def weight_of(layer: Any) -> Tensor:
+    """A linear layer's weight, [N, K] in fp32; a copy unless it is held so."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(layer.weight.data, state).float()
+    if getattr(layer, "state", None) is not None:
+        return _dequantised(layer.state.CB, layer.state.SCB, torch.float32)
+    weight: Tensor = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
+    return weight.float()
 
 
 def _int8_linear(layer: Any, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from worker.engine.parameters import FlatParameters, Place
 
 UNCOMPILED = operations.on_gpu(lambda function: function)
 HEADS = Heads(query=6, key=2, size=16)
+ON_QUERIES = LoraAdapter(r=9, target_modules=["q_proj"])
 FLEX = pytest.mark.usefixtures("flex_gradients_on_a_cpu")
 
 K, COLUMNS = 32, (slice(0, 32), slice(32, 48), slice(48, 64))
@@ -51,13 +52,13 @@ def share(
     return projection.Share(rows, projection.LowRank(parameters, A, parts))
 
 
-def train_two(base: ResidentBase) -> tuple[dict[str, list[float]], list[Tensor]]:
+def train_two(
+    base: ResidentBase, second: LoraAdapter = ON_QUERIES
+) -> tuple[dict[str, list[float]], list[Tensor]]:
     """Two unlike adapters through three rounds: the losses of each, then its validation loss, and its end."""
     members = [
         make_member(base, "first", make_spec(), shared_rows()),
-        make_member(
-            base, "second", make_spec(adapter=LoraAdapter(r=9, target_modules=["q_proj"])), shared_rows(1)
-        ),
+        make_member(base, "second", make_spec(adapter=second), shared_rows(1)),
     ]
     for member in members:
         master = member.adapter.parameters.master

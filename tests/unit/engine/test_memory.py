@@ -55,6 +55,17 @@ def test_factors_that_are_not_the_parameters_count(
     assert state_bytes(shapes, spec, dtype, base.lanes.count) == held
 
 
+def test_magnitudes_count_with_the_norms_of_the_weights(base: ResidentBase) -> None:
+    spec = LoraAdapter(r=4, use_dora=True, target_modules=["q_proj", "down_proj"])
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    held = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]
+    held += [parameters.master, parameters.master, parameters.factors()]  # moments
+    norms = 4 * 3 * (64 + 64)
+    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    assert expected == sum(tensor.nbytes for tensor in held) + norms
+
+
 def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path) -> None:
     save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))

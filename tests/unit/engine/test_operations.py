@@ -10,8 +10,19 @@ import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from core.methods.low_rank import LoraAdapter
 from tests.fixtures.tiny_models import PORTABLE, TINY, save_model
-from tests.unit.engine.gpu_parts import COLUMNS, FLEX, HEADS, UNCOMPILED, K, share, train_two, tree
+from tests.unit.engine.gpu_parts import (
+    COLUMNS,
+    FLEX,
+    HEADS,
+    ON_QUERIES,
+    UNCOMPILED,
+    K,
+    share,
+    train_two,
+    tree,
+)
 from tests.unit.engine.test_parts_equal_their_plain_twins import (
     assert_twins_agree,
     relative_difference,
@@ -81,8 +92,13 @@ def test_a_compiled_part_is_one_graph_and_serves_all_lengths(
     ],
     ids=["fast", "portable"],
 )
+@pytest.mark.parametrize(
+    "second",
+    [ON_QUERIES, LoraAdapter(r=9, use_dora=True, lora_dropout=0.2)],
+    ids=["LoRA", "DoRA and dropout"],
+)
 def test_a_cohort_trains_to_the_same_adapters(
-    path: str, expected: set[str], tiny_folder: Path, tmp_path: Path
+    path: str, expected: set[str], second: LoraAdapter, tiny_folder: Path, tmp_path: Path
 ) -> None:
     """The whole engine with what a GPU computes with, beside a CPU's."""
     folder = tiny_folder if path == "fast" else tmp_path
@@ -97,7 +113,7 @@ def test_a_cohort_trains_to_the_same_adapters(
         elif on_gpu:
             assert isinstance(base.decoder, PortableDecoder)
             base.decoder._do = noted(UNCOMPILED, used)
-        outcomes.append(train_two(base))
+        outcomes.append(train_two(base, second))
     (cpu_losses, cpu_adapters), (losses, adapters) = outcomes
     assert used == expected
     for name in losses:

@@ -1,6 +1,7 @@
 """Every hand-written piece of the engine against the obvious version, values and gradients."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,10 +57,18 @@ PROJECTIONS = {
 
 @DTYPES
 @pytest.mark.parametrize(("fast", "plain", "width"), PROJECTIONS.values(), ids=PROJECTIONS)
+@pytest.mark.parametrize("gain", [False, True], ids=["", "with a gain"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["", "behind dropout"])
 def test_projection_with_two_adapters_on_their_own_rows(
-    dtype: torch.dtype, fast: Callable[..., Tensor], plain: Callable[..., Tensor], width: int
+    dtype: torch.dtype,
+    fast: Callable[..., Tensor],
+    plain: Callable[..., Tensor],
+    width: int,
+    gain: bool,
+    dropout: float,
 ) -> None:
     """The first adapts two of the group's three projections, with different ranks, the second one."""
+    draws_T = torch.arange(50, dtype=torch.int32)
     outcomes = []
     for function in (fast, plain):
         torch.manual_seed(0)
@@ -68,12 +77,14 @@ def test_projection_with_two_adapters_on_their_own_rows(
         first, second = (FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
         A = Place(0, (6, 32))
         parts = [
-            projection.Part(slice(0, 16), slice(0, 4), Place(A.stop, (16, 4)), 2.0),
-            projection.Part(slice(20, 24), slice(4, 6), Place(A.stop + 64, (4, 2)), 0.5),
+            projection.Part(
+                slice(0, 16), slice(0, 4), Place(A.stop, (16, 4)), 2.0, 7, Place(300, (16,)) if gain else None
+            ),
+            projection.Part(slice(20, 24), slice(4, 6), Place(A.stop + 64, (4, 2)), 0.5, 8),
         ]
         alone = [projection.Part(slice(16, 20), slice(0, 3), Place(96, (4, 3)), 1.5)]
         shares = [
-            projection.Share(slice(0, 30), projection.LowRank(first, A, parts)),
+            projection.Share.on(slice(0, 30), projection.LowRank(first, A, parts, dropout=dropout), draws_T),
             projection.Share(slice(30, 50), projection.LowRank(second, Place(0, (3, 32)), alone)),
         ]
         y = function(x, W, shares)
@@ -87,17 +98,20 @@ def test_projection_with_two_adapters_on_their_own_rows(
 
 @DTYPES
 @pytest.mark.parametrize("view", [False, True], ids=["own output", "output that is a view"])
-def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool) -> None:
+@pytest.mark.parametrize("more", [False, True], ids=["", "behind dropout, with a gain but for the bias"])
+def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool, more: bool) -> None:
     outcomes = []
     for function in (lora_layers.add_low_rank, projection.add_low_rank_plainly):
         torch.manual_seed(0)
         x = torch.randn(50, 32).to(dtype).requires_grad_()
         y = torch.randn(25, 48).to(dtype).requires_grad_()
-        adapters = [FlatParameters(torch.randn(4 * 32 + 24 * 4) / 4, dtype) for _ in range(2)]
+        adapters = [FlatParameters(torch.randn(4 * 32 + 24 * 4 + 24) / 4, dtype) for _ in range(2)]
         A, B = Place(0, (4, 32)), Place(128, (24, 4))
         part = projection.Part(slice(None), slice(0, 4), B, 1.5)
+        gained = replace(part, gain=Place(224, (24,)), bias_N=torch.randn(24).to(dtype)) if more else part
+        low_rank = projection.LowRank(adapters[0], A, [gained], dropout=0.3 if more else 0.0)
         shares = [
-            projection.Share(slice(5, 30), projection.LowRank(adapters[0], A, [part])),
+            projection.Share.on(slice(5, 30), low_rank, torch.arange(50, dtype=torch.int32)),
             projection.Share(slice(30, 50), projection.LowRank(adapters[1], A, [part])),
         ]
         base = y.view(50, 24) if view else y.reshape(50, 24) * 1

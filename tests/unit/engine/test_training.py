@@ -94,8 +94,18 @@ ADAPTERS = {
     "pissa": LoraAdapter(r=4, lora_alpha=8, init_lora_weights="pissa"),
     "olora patterns": LoraAdapter(r=4, use_rslora=True, init_lora_weights="olora", **PATTERNS),
     "adalora": AdaLoraAdapter(init_r=6, target_r=2, lora_alpha=8),
+    "dora": LoraAdapter(r=4, lora_alpha=8, use_dora=True),
+    "dora patterns": LoraAdapter(r=4, lora_alpha=8, use_dora=True, use_rslora=True, **PATTERNS),
 }
 each_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+DROPPING = {
+    "dropout": LoraAdapter(r=4, lora_alpha=8, lora_dropout=0.3),
+    "adalora dropout": AdaLoraAdapter(init_r=6, target_r=2, lora_alpha=8, lora_dropout=0.3),
+    "dora dropout": LoraAdapter(r=4, lora_alpha=8, use_dora=True, lora_dropout=0.3),
+}
+each_dropping_or_not = pytest.mark.parametrize(
+    "adapter", [*ADAPTERS.values(), *DROPPING.values()], ids=[*ADAPTERS, *DROPPING]
+)
 
 
 @each_adapter
@@ -125,15 +135,21 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
     assert (seen[0] - expected_gradient).norm() / expected_gradient.norm() < 1e-4
 
 
-def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(base: ResidentBase) -> None:
-    first = make_member(base, "first", make_spec(), make_rows(12, 0))
-    second = make_member(base, "second", make_spec(), make_rows(12, 0))
+@each_dropping_or_not
+def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(
+    base: ResidentBase, adapter: LowRankAdapter
+) -> None:
+    eight = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
+    spec = make_spec(adapter=adapter, hyperparameters=eight)
+    first, second = (make_member(base, name, spec, shared_rows()) for name in ("first", "second"))
+    for member in (first, second):
+        randomize(member.adapter)
     train_round(base, [first], max_tokens=30)
     train_round(base, [second], max_tokens=10_000)
     assert torch.allclose(first.adapter.parameters.master, second.adapter.parameters.master, atol=1e-6)
 
 
-@each_adapter
+@each_dropping_or_not
 def test_a_job_trained_beside_others_equals_the_job_alone(
     base: ResidentBase, adapter: LowRankAdapter
 ) -> None:
@@ -161,7 +177,7 @@ def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> 
     assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
 
 
-@each_adapter
+@each_dropping_or_not
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     base: ResidentBase, tmp_path: Path, adapter: LowRankAdapter
 ) -> None:
@@ -191,7 +207,7 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
     assert after.loss < before.loss - 0.5
 
 
-@each_adapter
+@each_dropping_or_not
 def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     base: ResidentBase, tiny_folder: Path, tmp_path: Path, adapter: LowRankAdapter
 ) -> None:
@@ -199,7 +215,7 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     member = make_member(base, "job", make_spec(adapter=adapter), rows)
     train(base, [member], 6)
     member.adapter.save(tmp_path)
-    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path).eval()
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
     assert evaluate(base, member.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)

@@ -24,13 +24,17 @@ LAST_LAYER = ["model.layers.2.mlp.up_proj"]
 
 
 def members_on(base: ResidentBase) -> list[Member]:
-    """A job that adapts every layer, one of a row a step that adapts the last alone, and one of pairs."""
+    """A job that adapts every layer, one of a row a step that adapts the last alone, and one of pairs.
+
+    Two of them have dropout.
+    """
     one_row = Hyperparameters(n_epochs=2, batch_size=1, learning_rate_multiplier=1.0)
     upper = make_spec(hyperparameters=one_row, adapter=LoraAdapter(r=4, target_modules=LAST_LAYER))
+    dropping = LoraAdapter(r=4, lora_alpha=8, lora_dropout=0.2)
     return [
-        make_member(base, "job", make_spec(), shared_rows()),
+        make_member(base, "job", make_spec(adapter=dropping), shared_rows()),
         make_member(base, "upper", upper, make_rows(6, 1)),
-        make_member(base, "pairs", make_spec(objective=Dpo()), pairs(12)),
+        make_member(base, "pairs", make_spec(objective=Dpo(), adapter=dropping), pairs(12)),
     ]
 
 
