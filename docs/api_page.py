@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from api.app import create_app
+from api.document import openapi_document
 from api.validation import words
-from core.settings import Settings
 
 Schema = dict[str, Any]
 
@@ -23,20 +22,9 @@ What is other than at OpenAI tells [the migration guide](../migrate-from-openai.
 
 
 def api_page() -> str:
-    document = create_app(_anywhere()).openapi()
+    document = openapi_document()
     return "\n".join(
         [HEAD, *_operations(document), "## Shapes\n", *_shapes(document["components"]["schemas"])]
-    )
-
-
-def _anywhere() -> Settings:
-    """Servers that nobody connects to."""
-    address = "127.0.0.1:1"
-    return Settings(
-        database_url=f"postgresql://{address}/none",
-        broker_url=f"redis://{address}/0",
-        s3_endpoint_url=f"http://{address}",
-        s3_bucket="none",
     )
 
 

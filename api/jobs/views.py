@@ -129,12 +129,14 @@ class Progress(BaseModel):
 class JobObject(Identified):
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int
+    started_at: int | None = None
     finished_at: int | None
     estimated_finish: int | None
     status: str
     error: JobError | None
     model: str
     fine_tuned_model: str | None
+    user_provided_suffix: str | None = None
     organization_id: str
     training_file: str
     validation_file: str | None
@@ -157,12 +159,14 @@ class JobObject(Identified):
         return cls(
             id=job.id,
             created_at=unix_seconds(job.created_at),
+            started_at=unix_seconds(job.started_at) if job.started_at else None,
             finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
             estimated_finish=_estimated_finish(row, lease_seconds),
             status=job.status,
             error=JobError(**job.error) if job.error else None,
             model=job.base_model,
             fine_tuned_model=job.fine_tuned_model,
+            user_provided_suffix=job.suffix,
             organization_id=job.project_id,
             training_file=job.training_file_id,
             validation_file=job.validation_file_id,

@@ -1,0 +1,26 @@
+import a11y from "eslint-plugin-jsx-a11y";
+import hooks from "eslint-plugin-react-hooks";
+import tseslint from "typescript-eslint";
+
+export default tseslint.config(
+  { ignores: ["dist", "node_modules", "src/api/schema.gen.ts"] },
+  ...tseslint.configs.strict,
+  a11y.flatConfigs.recommended,
+  hooks.configs.flat["recommended-latest"],
+  {
+    files: ["src/**/*.{ts,tsx}"],
+    rules: {
+      // What scrolls must be reached by the keyboard.
+      "jsx-a11y/no-noninteractive-tabindex": ["error", { tags: [], roles: ["region", "log"] }],
+      "react-hooks/incompatible-library": "off", // TanStack Virtual; we compile nothing
+      "max-lines": ["error", 400],
+      "no-restricted-syntax": [
+        "error",
+        {
+          selector: "JSXAttribute[name.name='dangerouslySetInnerHTML']",
+          message: "Names, rows and log lines are text, never HTML.",
+        },
+      ],
+    },
+  },
+);

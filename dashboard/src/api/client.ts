@@ -1,0 +1,40 @@
+/** The one way to the API: typed by its OpenAPI document, failures thrown as `Refused` or `Unreachable`. */
+
+import createClient, { type Middleware } from "openapi-fetch";
+
+import { Refused, Unreachable } from "./failures";
+import type { paths } from "./schema.gen";
+
+/** A cookie authenticates us, so every unsafe request must carry what a foreign page cannot send. */
+export const OURS = { "x-tunery-dashboard": "1" };
+
+const listeners = new Set<() => void>();
+
+/** Calls `listener` when a request is answered 401. Returns what ends that. */
+export function onSignedOut(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** `fetch` with our header. Raises Refused for an answer that is an error, Unreachable where none comes. */
+export async function ask(input: Request | string, init: RequestInit = {}): Promise<Response> {
+  const request = new Request(input, init);
+  for (const [name, value] of Object.entries(OURS)) request.headers.set(name, value);
+  const response = await fetch(request).catch((cause: unknown) => {
+    if (request.signal.aborted) throw cause;
+    throw new Unreachable();
+  });
+  if (response.ok) return response;
+  if (response.status === 401) for (const listener of listeners) listener();
+  throw await Refused.of(response);
+}
+
+const throwing: Middleware = { onRequest: ({ request }) => ask(request) };
+
+export const api = createClient<paths>({ baseUrl: location.origin });
+api.use(throwing);
+
+/** The body of an answer: `ask` has thrown where there is none. */
+export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
+  return (await answer).data as T;
+}

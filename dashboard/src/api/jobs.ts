@@ -1,0 +1,88 @@
+/** Jobs: the list, one of them, and what is done to it. */
+
+import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+
+import { EMPTY, type JobList, merge, replace, stalePages } from "@/lib/jobList";
+
+import { api, body } from "./client";
+import { hasEnded, type Job } from "./types";
+
+export const POLL_MS = 5000;
+const PAGE = 100;
+const LARGE_PAGE = 1000; // where all are wanted anyway
+const MOST_POLLS = 8; // pages that one poll asks for
+
+const LIST_KEY = ["jobs"] as const;
+
+/** The rows on the screen: their pages are asked for again. The table writes it, the poll reads it. */
+export const visibleJobs: { ids: ReadonlySet<string> } = { ids: new Set() };
+
+async function fetchRange(after: string | null, limit: number, signal?: AbortSignal) {
+  const query = after === null ? { limit } : { limit, after };
+  const page = await body(api.GET("/v1/fine_tuning/jobs", { params: { query }, ...(signal && { signal }) }));
+  return { after, jobs: page.data, hasMore: page.has_more };
+}
+
+/**
+ * The list as far as it has been read. A poll asks for pages with visible or running jobs; the browser sends
+ * each page's ETag, and a page that has not changed costs a 304.
+ */
+export function jobListQuery(client: QueryClient) {
+  return queryOptions({
+    queryKey: LIST_KEY,
+    queryFn: async ({ signal }): Promise<JobList> => {
+      const before = client.getQueryData<JobList>(LIST_KEY) ?? EMPTY;
+      const pages = stalePages(before, visibleJobs.ids, PAGE, MOST_POLLS);
+      const ranges = await Promise.all(pages.map((after) => fetchRange(after, PAGE, signal)));
+      // Not `before`: more may have been read meanwhile.
+      return ranges.reduce(merge, client.getQueryData<JobList>(LIST_KEY) ?? EMPTY);
+    },
+    structuralSharing: false, // `merge` does it
+    refetchInterval: POLL_MS,
+    staleTime: POLL_MS,
+  });
+}
+
+/** Reads the next jobs after those that are known; `all` takes large pages. */
+export async function readOlderJobs(client: QueryClient, all: boolean): Promise<void> {
+  const list = client.getQueryData<JobList>(LIST_KEY) ?? EMPTY;
+  if (list.complete) return;
+  const range = await fetchRange(list.jobs.at(-1)?.id ?? null, all ? LARGE_PAGE : PAGE);
+  client.setQueryData<JobList>(LIST_KEY, (known) => merge(known ?? EMPTY, range));
+}
+
+export function jobQuery(id: string) {
+  return queryOptions({
+    queryKey: ["job", id],
+    queryFn: ({ signal }) =>
+      body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path: { fine_tuning_job_id: id } }, signal })),
+    refetchInterval: ({ state }) => (state.data && hasEnded(state.data) ? false : POLL_MS),
+    staleTime: POLL_MS,
+  });
+}
+
+export type JobAction = "pause" | "resume" | "cancel";
+
+/** What may be done to a job as it is. */
+export function actionsOn(job: Job): JobAction[] {
+  if (hasEnded(job)) return [];
+  return job.status === "paused" || job.progress.phase === "pausing" ? ["resume", "cancel"] : ["pause", "cancel"];
+}
+
+const ROUTES = {
+  pause: "/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause",
+  resume: "/v1/fine_tuning/jobs/{fine_tuning_job_id}/resume",
+  cancel: "/v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel",
+} as const;
+
+export function useJobAction(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (action: JobAction) =>
+      body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } })),
+    onSuccess: (job) => {
+      client.setQueryData(["job", id], job);
+      client.setQueryData<JobList>(LIST_KEY, (list) => list && replace(list, job));
+    },
+  });
+}

@@ -1,0 +1,162 @@
+/**
+ * A job's metrics and log, followed while somebody looks.
+ *
+ * At first, and after a stream broke or the tab was hidden: the newest events, then the steps beyond the last
+ * known one. From there on events are pushed, and those of type `metrics` hold the steps' values, so nothing
+ * is asked for twice. Events are read before metrics: a step in between comes twice rather than never.
+ */
+
+import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/eventLog";
+import { Series, type StepValues } from "@/lib/series";
+import { EventParser } from "@/lib/serverSentEvents";
+
+import { api, ask, body } from "./client";
+import { isPassing } from "./failures";
+import type { EventPage, JobEvent } from "./types";
+
+const EVENTS_PAGE = 200;
+const TELL_MS = 250; // between two drawings
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 30_000;
+const SILENCE_MS = 45_000; // three of the server's signs of life
+
+export type Following = "connecting" | "live" | "over" | "broken";
+
+export class LiveJob {
+  readonly series = new Series();
+  log: EventLog = NO_EVENTS;
+  following: Following = "connecting";
+  failure: unknown = null;
+  /** Another number after each change, for `useSyncExternalStore`. */
+  version = 0;
+
+  private readonly listeners = new Set<() => void>();
+  private telling: ReturnType<typeof setTimeout> | null = null;
+  private running: AbortController | null = null;
+  private readonly path: { fine_tuning_job_id: string };
+  private readonly onOver: () => void;
+
+  /** `onOver` is called when the job has ended and all of it has been read. */
+  constructor(id: string, onOver: () => void) {
+    this.path = { fine_tuning_job_id: id };
+    this.onOver = onOver;
+  }
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  getVersion = (): number => this.version;
+
+  start(): void {
+    if (this.running || this.following === "over") return;
+    this.running = new AbortController();
+    void this.run(this.running.signal);
+  }
+
+  stop(): void {
+    this.running?.abort();
+    this.running = null;
+  }
+
+  /** Raises Refused or Unreachable. */
+  async readOlderEvents(): Promise<void> {
+    const first = this.log.events[0]?.id;
+    if (first === undefined) return;
+    const page = await this.fetchEvents(first);
+    if (this.log.events[0]?.id === first) this.log = withOlder(this.log, page.data, page.has_more);
+    this.tell();
+  }
+
+  private async run(signal: AbortSignal): Promise<void> {
+    let retry = FIRST_RETRY_MS;
+    while (!signal.aborted) {
+      try {
+        await this.catchUp(signal);
+        if (await this.follow(signal)) {
+          this.become("over");
+          this.onOver();
+          return;
+        }
+        retry = FIRST_RETRY_MS;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.become("broken", error);
+        if (!isPassing(error)) return;
+      }
+      await pause(retry, signal);
+      retry = Math.min(2 * retry, LAST_RETRY_MS);
+    }
+  }
+
+  private async catchUp(signal: AbortSignal): Promise<void> {
+    const page = await this.fetchEvents(undefined, signal);
+    this.log = withNewest(this.log, page.data, page.has_more);
+    for (let more = true; more; ) {
+      const params = { path: this.path, query: { after_step: this.series.lastStep } };
+      const part = await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", { params, signal }));
+      this.series.add(part.data);
+      more = part.has_more;
+      this.tell();
+    }
+  }
+
+  /** Takes in what is pushed until the stream ends. Returns whether the job is over. */
+  private async follow(signal: AbortSignal): Promise<boolean> {
+    const silence = new AbortController();
+    const url = `/v1/fine_tuning/jobs/${encodeURIComponent(this.path.fine_tuning_job_id)}/events`;
+    const last = this.log.events.at(-1)?.id;
+    const headers = { accept: "text/event-stream", ...(last !== undefined && { "last-event-id": last }) };
+    const response = await ask(url, { headers, signal: AbortSignal.any([signal, silence.signal]) });
+    if (response.status === 204 || !response.body) return true;
+    this.become("live");
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const parser = new EventParser();
+    for (;;) {
+      const silent = setTimeout(() => silence.abort(), SILENCE_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(silent));
+      if (done) return false;
+      this.takeIn(parser.push(value).map(({ data }) => JSON.parse(data) as JobEvent));
+    }
+  }
+
+  private takeIn(events: JobEvent[]): void {
+    if (!events.length) return;
+    this.log = withPushed(this.log, events);
+    this.series.add(events.filter(isMetrics).map((event) => event.data));
+    this.tell();
+  }
+
+  private async fetchEvents(after?: string, signal?: AbortSignal): Promise<EventPage> {
+    const query = { limit: EVENTS_PAGE, ...(after !== undefined && { after }) };
+    const params = { path: this.path, query };
+    const answer = api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, ...(signal && { signal }) });
+    return (await body(answer)) as EventPage; // and no stream, which was not asked for
+  }
+
+  private become(following: Following, failure: unknown = null): void {
+    this.following = following;
+    this.failure = failure;
+    this.tell();
+  }
+
+  private tell(): void {
+    this.telling ??= setTimeout(() => {
+      this.telling = null;
+      this.version += 1;
+      for (const listener of this.listeners) listener();
+    }, TELL_MS);
+  }
+}
+
+function isMetrics(event: JobEvent): event is JobEvent & { data: StepValues } {
+  return event.type === "metrics" && typeof event.data?.step === "number";
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+}

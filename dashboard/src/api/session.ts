@@ -1,0 +1,57 @@
+/** Who is signed in: a cookie that scripts cannot read, made from an API key or a one-time link. */
+
+import { type QueryClient, queryOptions, useQuery } from "@tanstack/react-query";
+
+import { ask } from "./client";
+import { Refused } from "./failures";
+
+export interface Session {
+  project: { id: string; name: string };
+  role: "read-only" | "member" | "admin";
+  expires_at: number | null;
+}
+
+export type Credential = { api_key: string } | { link: string };
+
+const PATH = "/v1/session";
+
+/** Null for who is not signed in. */
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  queryFn: async ({ signal }): Promise<Session | null> => {
+    try {
+      return await (await ask(PATH, { signal })).json();
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) return null;
+      throw error;
+    }
+  },
+  staleTime: Infinity,
+});
+
+/** Whether the signed-in key may change anything. */
+export function useMayWrite(): boolean {
+  const { data } = useQuery(sessionQuery);
+  return data != null && data.role !== "read-only";
+}
+
+/** Raises Refused where the key or the link is not good. */
+export async function signIn(credential: Credential): Promise<Session> {
+  const headers = { "content-type": "application/json" };
+  return (await ask(PATH, { method: "POST", headers, body: JSON.stringify(credential) })).json();
+}
+
+export async function signOut(): Promise<void> {
+  await ask(PATH, { method: "DELETE" });
+}
+
+/** Another project may be next: what is known of this one is dropped. */
+export function setSession(client: QueryClient, session: Session | null): void {
+  client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
+  client.setQueryData(sessionQuery.queryKey, session);
+}
+
+/** The token of a one-time link, from the part of the address that no server sees. */
+export function linkToken(hash: string): string | null {
+  return new URLSearchParams(hash.replace(/^#/, "")).get("link");
+}

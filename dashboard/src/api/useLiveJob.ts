@@ -1,0 +1,28 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useMemo, useSyncExternalStore } from "react";
+
+import { LiveJob } from "./liveJob";
+
+/** Follows the job while the page is seen: a hidden tab asks for nothing. */
+export function useLiveJob(id: string): LiveJob {
+  const client = useQueryClient();
+  const live = useMemo(
+    () => new LiveJob(id, () => void client.invalidateQueries({ queryKey: ["job", id] })),
+    [client, id],
+  );
+  useEffect(() => {
+    const follow = () => (document.hidden ? live.stop() : live.start());
+    follow();
+    document.addEventListener("visibilitychange", follow);
+    return () => {
+      document.removeEventListener("visibilitychange", follow);
+      live.stop();
+    };
+  }, [live]);
+  return live;
+}
+
+/** Draws again when the job's metrics or log have changed. */
+export function useLiveVersion(live: LiveJob): number {
+  return useSyncExternalStore(live.subscribe, live.getVersion);
+}

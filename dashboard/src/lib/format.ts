@@ -1,0 +1,68 @@
+/** Numbers and times as people read them. A value that is not there is an en dash. */
+
+export const NOTHING = "–";
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+const whole = new Intl.NumberFormat("en");
+const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
+type Maybe<T> = T | null | undefined;
+
+export function integer(value: Maybe<number>): string {
+  return value == null ? NOTHING : whole.format(Math.round(value));
+}
+
+/** Four significant digits; very small and very large ones with an exponent. */
+export function significant(value: Maybe<number>): string {
+  if (value == null || !Number.isFinite(value)) return NOTHING;
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 1e-3 || size >= 1e6) return value.toExponential(2).replace("e+", "e");
+  return size >= 1000 ? whole.format(Math.round(value)) : value.toPrecision(4);
+}
+
+export function bytes(value: Maybe<number>): string {
+  if (value == null) return NOTHING;
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let at = 0;
+  let size = value;
+  while (size >= 1000 && at < units.length - 1) {
+    size /= 1000;
+    at += 1;
+  }
+  return `${at && size < 10 ? size.toFixed(1) : Math.round(size)} ${units[at]}`;
+}
+
+/** Two units at most: `42 s`, `7 min`, `3 h 05 min`, `2 d 4 h`. */
+export function duration(seconds: Maybe<number>): string {
+  if (seconds == null) return NOTHING;
+  const left = Math.max(0, Math.round(seconds));
+  if (left < MINUTE) return `${left} s`;
+  if (left < HOUR) return `${Math.floor(left / MINUTE)} min`;
+  const minutes = Math.floor((left % HOUR) / MINUTE);
+  if (left < DAY) return `${Math.floor(left / HOUR)} h ${String(minutes).padStart(2, "0")} min`;
+  return `${Math.floor(left / DAY)} d ${Math.floor((left % DAY) / HOUR)} h`;
+}
+
+/** `unix` and `now` in seconds. */
+export function ago(unix: number, now: number): string {
+  return now - unix < MINUTE ? "just now" : `${duration(now - unix)} ago`;
+}
+
+/** Day and time, in the reader's zone; `unix` in seconds. */
+export function dateTime(unix: Maybe<number>): string {
+  return unix == null ? NOTHING : moment.format(unix * 1000);
+}
+
+export function timeOfDay(unix: number): string {
+  return clock.format(unix * 1000);
+}
+
+/** `train_mean_token_accuracy` becomes `train mean token accuracy`. */
+export function spoken(name: string): string {
+  return name.replaceAll("_", " ");
+}

@@ -1,0 +1,38 @@
+import "./styles.css";
+
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { RouterProvider } from "@tanstack/react-router";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+
+import { onSignedOut } from "./api/client";
+import { isPassing } from "./api/failures";
+import { setSession } from "./api/session";
+import { applyTheme } from "./lib/theme";
+import { router } from "./router";
+
+const LAST_RETRY_MS = 30_000;
+
+const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      retry: (_, error) => isPassing(error),
+      retryDelay: (attempt) => Math.min(1000 * 2 ** attempt, LAST_RETRY_MS),
+    },
+  },
+});
+
+// A key that was revoked or has expired: the next answer says so, and the sign-in takes the page's place.
+onSignedOut(() => setSession(client, null));
+applyTheme();
+
+const root = document.getElementById("root");
+if (root) {
+  createRoot(root).render(
+    <StrictMode>
+      <QueryClientProvider client={client}>
+        <RouterProvider router={router} />
+      </QueryClientProvider>
+    </StrictMode>,
+  );
+}

@@ -1,0 +1,12 @@
+import { Link } from "@tanstack/react-router";
+
+export function NotFound() {
+  return (
+    <section className="grid justify-items-start gap-3">
+      <h1 className="text-lg font-semibold">No such page</h1>
+      <Link to="/jobs" className="link">
+        All jobs
+      </Link>
+    </section>
+  );
+}

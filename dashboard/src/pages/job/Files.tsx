@@ -1,0 +1,74 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { adapterContentPath, adapterQuery, fileContentPath, fileQuery } from "@/api/details";
+import type { Job } from "@/api/types";
+import { bytes } from "@/lib/format";
+import { FileName } from "@/parts/FileName";
+import { Icon } from "@/parts/Icon";
+import { Section } from "@/parts/Section";
+
+/** What went in and what came out: each file with its size, those of the adapter with their hashes. */
+export function Files({ job }: { job: Job }) {
+  return (
+    <Section title="Files">
+      <ul>
+        <File kind="training" id={job.training_file} />
+        {job.validation_file && <File kind="validation" id={job.validation_file} />}
+        {job.result_files.map((id) => (
+          <File key={id} kind="result" id={id} />
+        ))}
+      </ul>
+      {job.adapter_id && <AdapterFiles id={job.adapter_id} />}
+    </Section>
+  );
+}
+
+const ROW = "flex flex-wrap items-center gap-x-3 gap-y-1 border-t border-line px-4 py-1.5";
+
+function File({ kind, id }: { kind: string; id: string }) {
+  const { data } = useQuery(fileQuery(id));
+  return (
+    <li className={ROW}>
+      <span className="w-20 text-muted">{kind}</span>
+      <span className="min-w-0 flex-1 truncate">
+        <FileName id={id} />
+      </span>
+      <span className="text-muted">{bytes(data?.bytes)}</span>
+      {data && <Download href={fileContentPath(id)} name={data.filename} />}
+    </li>
+  );
+}
+
+function AdapterFiles({ id }: { id: string }) {
+  const { data } = useQuery(adapterQuery(id));
+  return (
+    <>
+      <div className={ROW}>
+        <span className="w-20 text-muted">adapter</span>
+        <span className="min-w-0 flex-1 truncate" title={id}>
+          {data?.model ?? id}
+        </span>
+        <Download href={adapterContentPath(id)} name="the adapter" />
+      </div>
+      {data && <p className={`${ROW} fact`}>Base revision {data.base_revision ?? "not known"}</p>}
+      <ul>
+        {data?.files.map((file) => (
+          <li key={file.name} className={ROW}>
+            <span className="min-w-0 flex-1 truncate">{file.name}</span>
+            <span className="text-muted">{bytes(file.bytes)}</span>
+            <code className="w-full font-mono text-xs break-all text-muted">sha256 {file.sha256}</code>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Download({ href, name }: { href: string; name: string }) {
+  return (
+    <a href={href} download className="link inline-flex items-center gap-1" aria-label={`Download ${name}`}>
+      <Icon name="download" />
+      Download
+    </a>
+  );
+}

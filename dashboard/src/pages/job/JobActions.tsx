@@ -1,0 +1,76 @@
+import { useState } from "react";
+
+import { adapterContentPath } from "@/api/details";
+import { actionsOn, type JobAction, useJobAction } from "@/api/jobs";
+import { useMayWrite } from "@/api/session";
+import type { Job } from "@/api/types";
+import { jobName } from "@/lib/jobFacts";
+import { Icon } from "@/parts/Icon";
+import { Modal } from "@/parts/Modal";
+import { Failure } from "@/parts/Notice";
+
+const WORDS: Record<JobAction, string> = { pause: "Pause", resume: "Resume", cancel: "Cancel job" };
+
+export function JobActions({ job }: { job: Job }) {
+  const mayWrite = useMayWrite();
+  const action = useJobAction(job.id);
+  const [confirming, setConfirming] = useState(false);
+  const act = (wanted: JobAction) => (wanted === "cancel" ? setConfirming(true) : action.mutate(wanted));
+  return (
+    <div className="ml-auto flex flex-wrap gap-2">
+      {job.adapter_id && (
+        <a href={adapterContentPath(job.adapter_id)} download className="button button-primary">
+          <Icon name="download" />
+          Adapter
+        </a>
+      )}
+      {mayWrite &&
+        actionsOn(job).map((wanted) => (
+          <button
+            key={wanted}
+            type="button"
+            className={`button ${wanted === "cancel" ? "button-danger" : ""}`}
+            disabled={action.isPending}
+            onClick={() => act(wanted)}
+          >
+            {WORDS[wanted]}
+          </button>
+        ))}
+      {action.error && <Failure error={action.error} />}
+      {confirming && (
+        <ConfirmCancel
+          name={jobName(job)}
+          onClose={() => setConfirming(false)}
+          onConfirm={() => {
+            setConfirming(false);
+            action.mutate("cancel");
+          }}
+        />
+      )}
+    </div>
+  );
+}
+
+interface ConfirmCancelProps {
+  name: string;
+  onClose: () => void;
+  onConfirm: () => void;
+}
+
+function ConfirmCancel({ name, onClose, onConfirm }: ConfirmCancelProps) {
+  return (
+    <Modal title="Cancel this job?" onClose={onClose}>
+      <p className="break-words">
+        <strong>{name}</strong> ends at once and cannot go on. Its log, curves and checkpoints stay.
+      </p>
+      <div className="mt-5 flex justify-end gap-2">
+        <button type="button" className="button" onClick={onClose}>
+          Keep it
+        </button>
+        <button type="button" className="button button-danger" onClick={onConfirm}>
+          Cancel job
+        </button>
+      </div>
+    </Modal>
+  );
+}

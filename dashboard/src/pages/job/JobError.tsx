@@ -1,0 +1,29 @@
+import type { Job } from "@/api/types";
+import { adviceOn } from "@/lib/advice";
+import { Notice } from "@/parts/Notice";
+
+export function JobError({ error }: { error: NonNullable<Job["error"]> }) {
+  const advice = adviceOn(error.code);
+  return (
+    <Notice tone="bad">
+      <h2>The job failed</h2>
+      <p className="break-words">{error.message}</p>
+      <dl className="mt-2 grid grid-cols-[auto_1fr] gap-x-4 text-muted">
+        <dt>Code</dt>
+        <dd className="font-mono">{error.code}</dd>
+        {error.param && (
+          <>
+            <dt>Parameter</dt>
+            <dd className="font-mono">{error.param}</dd>
+          </>
+        )}
+        {advice && (
+          <>
+            <dt>What to do</dt>
+            <dd className="text-ink">{advice}</dd>
+          </>
+        )}
+      </dl>
+    </Notice>
+  );
+}

@@ -1,0 +1,74 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useEffect } from "react";
+
+import { isNotFound } from "@/api/failures";
+import { jobQuery } from "@/api/jobs";
+import type { Job } from "@/api/types";
+import { useLiveJob } from "@/api/useLiveJob";
+import { jobName } from "@/lib/jobFacts";
+import { Failure, Notice } from "@/parts/Notice";
+
+import { Checkpoints } from "./Checkpoints";
+import { Curves } from "./Curves";
+import { EventLog } from "./EventLog";
+import { Files } from "./Files";
+import { JobError } from "./JobError";
+import { JobHead } from "./JobHead";
+import { Settings } from "./Settings";
+
+const route = getRouteApi("/jobs/$jobId");
+
+export function JobPage() {
+  const { jobId } = route.useParams();
+  const { data: job, error, failureReason } = useQuery(jobQuery(jobId));
+  if (isNotFound(error)) return <Gone id={jobId} />;
+  return (
+    <>
+      {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
+      {job && <Details key={job.id} job={job} />}
+    </>
+  );
+}
+
+function Details({ job }: { job: Job }) {
+  const live = useLiveJob(job.id);
+  useTitle(`${jobName(job)} · ${job.status}`);
+  return (
+    <>
+      <JobHead job={job} />
+      {job.error && <JobError error={job.error} />}
+      <Curves job={job} live={live} />
+      <div className="grid items-start gap-4 xl:grid-cols-2">
+        <EventLog live={live} />
+        <div className="grid gap-4">
+          <Checkpoints job={job} />
+          <Files job={job} />
+          <Settings job={job} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Gone({ id }: { id: string }) {
+  return (
+    <Notice>
+      <p>
+        There is no job <code className="font-mono break-all">{id}</code> in this project.
+      </p>
+      <Link to="/jobs" className="link">
+        All jobs
+      </Link>
+    </Notice>
+  );
+}
+
+function useTitle(title: string): void {
+  useEffect(() => {
+    document.title = `${title} · Tunery`;
+    return () => {
+      document.title = "Tunery";
+    };
+  }, [title]);
+}

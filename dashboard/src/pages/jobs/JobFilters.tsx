@@ -1,0 +1,44 @@
+import { getRouteApi } from "@tanstack/react-router";
+import { useRef } from "react";
+
+import { STATUSES, type Status } from "@/api/types";
+import type { JobSearch } from "@/lib/jobSearch";
+import { useShortcuts } from "@/lib/keys";
+
+const route = getRouteApi("/jobs");
+
+/** Search and status. They stand in the address: a reload, a bookmark and the way back keep them. */
+export function JobFilters() {
+  const search = route.useSearch();
+  const navigate = route.useNavigate();
+  const field = useRef<HTMLInputElement>(null);
+  useShortcuts({ "/": () => field.current?.focus() });
+
+  const change = (changed: Partial<JobSearch>) =>
+    void navigate({ search: (before) => ({ ...before, ...changed }), replace: true });
+
+  return (
+    <search className="flex flex-wrap gap-2">
+      <input
+        ref={field}
+        type="search"
+        aria-label="Search jobs"
+        placeholder="Name, model, file, metadata"
+        className="field w-60"
+        value={search.q ?? ""}
+        onChange={(event) => change({ q: event.target.value })}
+      />
+      <select
+        aria-label="Status"
+        className="field"
+        value={search.status ?? ""}
+        onChange={(event) => change({ status: (event.target.value || undefined) as Status })}
+      >
+        <option value="">any status</option>
+        {STATUSES.map((status) => (
+          <option key={status}>{status}</option>
+        ))}
+      </select>
+    </search>
+  );
+}

@@ -1,0 +1,107 @@
+import { useNavigate } from "@tanstack/react-router";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useRef, useState } from "react";
+
+import { visibleJobs } from "@/api/jobs";
+import type { Job } from "@/api/types";
+import type { JobSearch, Sort } from "@/lib/jobSearch";
+import { useShortcuts } from "@/lib/keys";
+import { Icon } from "@/parts/Icon";
+
+import { type ColumnHead, HEADS } from "./columns";
+import { JobRow, ROW_HEIGHT } from "./JobRow";
+
+const OVERSCAN = 8;
+const NEAR_END = 20; // rows before the end at which the next jobs are read
+
+interface JobTableProps {
+  jobs: readonly Job[];
+  search: JobSearch;
+  onEnd: () => void;
+}
+
+/** Only the rows on the screen exist, whatever the number of jobs. */
+export function JobTable({ jobs, search, onEnd }: JobTableProps) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [active, setActive] = useState(-1);
+  const rows = useVirtualizer({
+    count: jobs.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_HEIGHT,
+    overscan: OVERSCAN,
+    getItemKey: (at) => jobs[at]?.id ?? at,
+  });
+  const shown = rows.getVirtualItems();
+  const before = shown[0]?.start ?? 0;
+  const after = rows.getTotalSize() - (shown.at(-1)?.end ?? 0);
+
+  const move = (by: number) => {
+    const next = Math.min(Math.max(active + by, 0), jobs.length - 1);
+    setActive(next);
+    rows.scrollToIndex(next);
+  };
+  useShortcuts({ j: () => move(1), k: () => move(-1) });
+
+  useEffect(() => {
+    visibleJobs.ids = new Set(shown.flatMap(({ index }) => jobs[index]?.id ?? []));
+    if ((shown.at(-1)?.index ?? 0) >= jobs.length - NEAR_END) onEnd();
+  });
+
+  return (
+    <div ref={scroller} tabIndex={0} role="region" aria-label="Jobs" className="card min-h-60 flex-1 basis-0 overflow-auto">
+      <table className="data-table table-fixed" aria-rowcount={jobs.length + 1}>
+        <Heads search={search} />
+        <tbody>
+          <Gap height={before} />
+          {shown.map(({ index, key }) => {
+            const job = jobs[index];
+            return job && <JobRow key={key} job={job} place={index} active={index === active} />;
+          })}
+          <Gap height={after} />
+        </tbody>
+      </table>
+      {jobs.length === 0 && <p className="p-6 text-center text-muted">No job is like that.</p>}
+    </div>
+  );
+}
+
+/** In the place of rows that are not on the screen. */
+function Gap({ height }: { height: number }) {
+  return height > 0 ? <tr aria-hidden="true" style={{ height }} /> : null;
+}
+
+function Heads({ search }: { search: JobSearch }) {
+  return (
+    <thead className="sticky top-0 z-10">
+      <tr aria-rowindex={1}>
+        {HEADS.map((head) => (
+          <Head key={head.label} head={head} search={search} />
+        ))}
+      </tr>
+    </thead>
+  );
+}
+
+const DESCENDING: ReadonlySet<Sort> = new Set(["created", "progress"]);
+
+function Head({ head, search }: { head: ColumnHead; search: JobSearch }) {
+  const navigate = useNavigate({ from: "/jobs" });
+  const { sort } = head;
+  const className = `${head.className} border-b border-line`;
+  if (!sort) return <th scope="col" className={className}>{head.label}</th>;
+
+  const sorted = (search.sort ?? "created") === sort;
+  const descending = DESCENDING.has(sort) !== Boolean(search.reversed);
+  const toggle = () => {
+    const reversed = sorted && !search.reversed ? true : undefined;
+    void navigate({ search: { ...search, sort, reversed }, replace: true });
+  };
+  return (
+    <th scope="col" className={className} aria-sort={sorted ? (descending ? "descending" : "ascending") : "none"}>
+      <button type="button" className="inline-flex items-center gap-1 font-medium hover:text-ink" onClick={toggle}>
+        {head.label}
+        {sorted && <Icon name={descending ? "down" : "up"} className="size-3" />}
+      </button>
+    </th>
+  );
+}

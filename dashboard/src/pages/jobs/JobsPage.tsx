@@ -1,0 +1,64 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
+import { useDeferredValue, useEffect, useMemo } from "react";
+
+import { jobListQuery, readOlderJobs } from "@/api/jobs";
+import type { FileObject, Job } from "@/api/types";
+import { integer } from "@/lib/format";
+import { EMPTY, type JobList } from "@/lib/jobList";
+import { findJobs, type JobSearch, needsAll } from "@/lib/jobSearch";
+import { Failure } from "@/parts/Notice";
+
+import { FirstJob } from "./FirstJob";
+import { JobFilters } from "./JobFilters";
+import { JobTable } from "./JobTable";
+
+const route = getRouteApi("/jobs");
+
+export function JobsPage() {
+  const client = useQueryClient();
+  const search = useDeferredValue(route.useSearch());
+  const { data, failureReason } = useQuery(jobListQuery(client));
+  const list = data ?? EMPTY;
+  const older = useOlderJobs(list, search);
+  const jobs = useMemo(() => {
+    const fileName = (job: Job) => client.getQueryData<FileObject>(["file", job.training_file])?.filename ?? "";
+    return findJobs(list.jobs, search, fileName);
+  }, [client, list, search]);
+
+  return (
+    <>
+      <div className="flex flex-wrap items-center gap-3">
+        <h1 className="text-lg font-semibold">Jobs</h1>
+        <JobFilters />
+        <p className="fact" role="status">
+          {data && count(jobs.length, list, needsAll(search))}
+        </p>
+      </div>
+      {failureReason && <Failure error={failureReason} />}
+      {older.error && <Failure error={older.error} />}
+      {data && !list.jobs.length && <FirstJob />}
+      {list.jobs.length > 0 && <JobTable jobs={jobs} search={search} onEnd={older.read} />}
+    </>
+  );
+}
+
+function count(found: number, list: JobList, searching: boolean): string {
+  const known = `${integer(list.jobs.length)}${list.complete ? "" : "+"}`;
+  return searching ? `${integer(found)} of ${known} jobs` : `${known} jobs`;
+}
+
+/** Reads on as the reader scrolls; to the end at once where the search is over all jobs. */
+function useOlderJobs(list: JobList, search: JobSearch) {
+  const client = useQueryClient();
+  const all = needsAll(search);
+  const { mutate, isPending, error } = useMutation({ mutationFn: () => readOlderJobs(client, all) });
+  const wanted = !isPending && !list.complete && list.jobs.length > 0;
+  const read = () => {
+    if (wanted) mutate();
+  };
+  useEffect(() => {
+    if (all && wanted && !error) mutate();
+  }, [all, wanted, error, mutate]);
+  return { read, error };
+}

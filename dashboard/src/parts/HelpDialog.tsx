@@ -1,0 +1,44 @@
+import { useState } from "react";
+
+import { shortcutsAreOn, switchShortcuts } from "@/lib/keys";
+
+import { Modal } from "./Modal";
+
+const KEYS = [
+  ["/", "Search jobs"],
+  ["j", "Next job"],
+  ["k", "Job before"],
+  ["Enter", "Open the job"],
+  ["?", "This list"],
+];
+
+export function HelpDialog({ onClose }: { onClose: () => void }) {
+  const [on, setOn] = useState(shortcutsAreOn);
+  const change = (wanted: boolean) => {
+    switchShortcuts(wanted);
+    setOn(wanted);
+  };
+  return (
+    <Modal title="Keyboard" onClose={onClose}>
+      <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-2">
+        {KEYS.map(([key, meaning]) => (
+          <div key={key} className="contents">
+            <dt>
+              <kbd className="rounded border border-line bg-sunken px-1.5 py-0.5 font-mono text-xs">{key}</kbd>
+            </dt>
+            <dd>{meaning}</dd>
+          </div>
+        ))}
+      </dl>
+      <div className="mt-5 flex items-center justify-between gap-4">
+        <label className="flex items-center gap-2">
+          <input type="checkbox" checked={on} onChange={(event) => change(event.target.checked)} />
+          Keys of one character
+        </label>
+        <button type="button" className="button" onClick={onClose}>
+          Close
+        </button>
+      </div>
+    </Modal>
+  );
+}

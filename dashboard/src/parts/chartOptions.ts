@@ -1,0 +1,88 @@
+/** How uPlot draws a chart of ours. */
+
+import type uPlot from "uplot";
+
+import { significant } from "@/lib/format";
+import type { Column } from "@/lib/charts";
+
+const SHADOW = "40"; // alpha of raw values behind their smoothed line
+const COLOURS = ["--series-1", "--series-2", "--series-3"];
+const DASHES = [[], [6, 3], [2, 3]];
+
+/** The colours as the theme has them now: a canvas knows no custom properties. */
+export function resolveColour(element: HTMLElement, name: string): string {
+  const before = element.style.color;
+  element.style.color = `var(${name})`;
+  const resolved = getComputedStyle(element).color;
+  element.style.color = before;
+  return resolved;
+}
+
+export const colourName = (place: number): string => COLOURS[place % COLOURS.length] as string;
+
+interface Looks {
+  columns: readonly Column[];
+  log: boolean;
+  smoothed: boolean;
+  colour: (name: string) => string;
+  font: string;
+  onHover: (place: number | null) => void;
+  onZoom: (zoom: [number, number] | null) => void;
+}
+
+export function chartOptions(looks: Looks): Omit<uPlot.Options, "width" | "height"> {
+  const { colour, font, log } = looks;
+  const axis = {
+    stroke: colour("--muted"),
+    font,
+    grid: { stroke: colour("--line"), width: 1 },
+    ticks: { show: false },
+  };
+  return {
+    legend: { show: false },
+    padding: [8, 12, 0, 0],
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+    axes: [
+      { ...axis, size: 28 },
+      { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : significantTick(tick))) },
+    ],
+    cursor: {
+      y: false,
+      drag: { x: true, y: false, setScale: false },
+      bind: { dblclick: () => () => (looks.onZoom(null), null) },
+    },
+    series: [{}, ...looks.columns.flatMap((column, place) => lines(column, place, looks))],
+    hooks: {
+      setCursor: [(chart) => looks.onHover(chart.cursor.idx ?? null)],
+      setSelect: [(chart) => select(chart, looks.onZoom)],
+    },
+  };
+}
+
+/** `0.5`, not `0.5000`: ticks are round. */
+function significantTick(tick: number): string {
+  const text = significant(tick);
+  return text.includes("e") ? text.replace(/\.?0+e/, "e") : text.replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+}
+
+/** A dense column has its raw values and the smoothed ones, another one points that a line joins. */
+function lines(column: Column, place: number, { colour, smoothed }: Looks): uPlot.Series[] {
+  const stroke = colour(colourName(place));
+  const dash = DASHES[place % DASHES.length] as number[];
+  if (!column.dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: true, size: 5, fill: stroke } }];
+  const raw = { width: smoothed ? 1 : 1.5, stroke: smoothed ? withAlpha(stroke, SHADOW) : stroke, points: { show: false } };
+  return [raw, { stroke, width: 1.75, points: { show: false } }];
+}
+
+/** `rgb(1, 2, 3)` with an alpha of two hexadecimal digits. */
+function withAlpha(colour: string, alpha: string): string {
+  const parts = colour.match(/\d+/g) ?? [];
+  return `#${parts.slice(0, 3).map((part) => Number(part).toString(16).padStart(2, "0")).join("")}${alpha}`;
+}
+
+function select(chart: uPlot, onZoom: Looks["onZoom"]): void {
+  const { left, width } = chart.select;
+  if (width < 4) return;
+  onZoom([chart.posToVal(left, "x"), chart.posToVal(left + width, "x")]);
+  chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+}

@@ -1,0 +1,98 @@
+import { describe, expect, test } from "vitest";
+
+import { linesOf, type View } from "@/lib/chartData";
+import { chartSpecs } from "@/lib/charts";
+import { placesToDraw } from "@/lib/decimate";
+import { Series } from "@/lib/series";
+import { smooth } from "@/lib/smoothing";
+
+describe("smoothing", () => {
+  test("of a constant is that constant from the first step on", () => {
+    for (const value of smooth(Float64Array.of(5, 5, 5), 0.9)) expect(value).toBeCloseTo(5, 12);
+  });
+
+  test("weighs the past as its formula says", () => {
+    const [, second] = smooth(Float64Array.of(1, 3), 0.5);
+    expect(second).toBeCloseTo((0.25 * 1 + 0.5 * 3) / 0.75, 12);
+  });
+
+  test("of weight 0 changes nothing", () => {
+    expect(Array.from(smooth(Float64Array.of(1, 7, 2), 0))).toEqual([1, 7, 2]);
+  });
+
+  test("goes on over a step without a value", () => {
+    const smoothed = Array.from(smooth(Float64Array.of(1, NaN, 3), 0.5));
+    expect(smoothed[1]).toBeNaN();
+    expect(smoothed[2]).toBe(smooth(Float64Array.of(1, 3), 0.5)[1]);
+  });
+});
+
+describe("the places to draw", () => {
+  const calm = new Float64Array(100_000).fill(1);
+
+  test("hold an outlier of any column", () => {
+    const high = calm.slice();
+    const low = calm.slice();
+    high[54_321] = 99;
+    low[12_345] = -99;
+    const places = placesToDraw([high, low], 0, calm.length, 300);
+    expect(places).toContain(54_321);
+    expect(places).toContain(12_345);
+    expect(places.length).toBeLessThanOrEqual(300 * 6);
+  });
+
+  test("ascend, each once, from the first to the last", () => {
+    const values = calm.map(() => Math.random());
+    const places = Array.from(placesToDraw([values], 10, 90_000, 200));
+    expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
+    expect([places[0], places.at(-1)]).toEqual([10, 89_999]);
+  });
+
+  test("are all where these are few", () => {
+    expect(Array.from(placesToDraw([calm], 3, 6, 100))).toEqual([3, 4, 5]);
+    expect(placesToDraw([calm], 0, 0, 100)).toHaveLength(0);
+  });
+
+  test("hold the only value of a column that has few", () => {
+    const sparse = calm.map(() => NaN);
+    sparse[77_777] = 2;
+    expect(placesToDraw([calm, sparse], 0, calm.length, 100)).toContain(77_777);
+  });
+});
+
+describe("the lines of a chart", () => {
+  const series = new Series();
+  series.add([1, 2, 3, 4, 5, 6].map((step) => ({ step, train_loss: step - 1, ...(step === 4 && { valid_loss: 9 }) })));
+  const [spec] = chartSpecs(series.names);
+  const view: View = { zoom: null, smoothing: 0, stepsPerX: 1, log: false, buckets: 100 };
+  if (!spec) throw new Error("no chart");
+
+  test("are the raw and the smoothed values of training, and the points of validation", () => {
+    const [x, raw, smoothed, valid] = linesOf(series, spec, { ...view, smoothing: 0.5 });
+    expect(x).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(raw).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(smoothed?.[1]).toBeCloseTo(2 / 3, 12);
+    expect(valid).toEqual([null, null, null, 9, null, null]);
+  });
+
+  test("have epochs as x where these are asked for", () => {
+    expect(linesOf(series, spec, { ...view, stepsPerX: 2 })[0]).toEqual([0.5, 1, 1.5, 2, 2.5, 3]);
+  });
+
+  test("leave out on a logarithmic axis what it does not have", () => {
+    expect(linesOf(series, spec, { ...view, log: true })[1]).toEqual([null, 1, 2, 3, 4, 5]);
+  });
+
+  test("reach one step beyond a zoomed part at each end", () => {
+    expect(linesOf(series, spec, { ...view, zoom: [3, 4] })[0]).toEqual([2, 3, 4, 5]);
+  });
+});
+
+test("a measure's training and validation share a chart, and what is no measure has none", () => {
+  const specs = chartSpecs(["total_steps", "train_loss", "learning_rate", "full_valid_loss", "valid_loss", "margin"]);
+  expect(specs.map(({ measure, columns }) => [measure, ...columns.map(({ name }) => name)])).toEqual([
+    ["loss", "train_loss", "full_valid_loss", "valid_loss"],
+    ["learning_rate", "learning_rate"],
+    ["margin", "margin"],
+  ]);
+});

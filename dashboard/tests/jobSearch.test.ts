@@ -1,0 +1,49 @@
+import { expect, test } from "vitest";
+
+import { parseCurveSearch } from "@/lib/curveSearch";
+import { findJobs, needsAll, parseJobSearch } from "@/lib/jobSearch";
+
+import { aJob } from "./jobs";
+
+const jobs = [
+  aJob(3, { user_provided_suffix: "beta", status: "failed" }),
+  aJob(2, { user_provided_suffix: "alpha", metadata: { team: "Search" } }),
+  aJob(1, { fine_tuned_model: "ft:smollm2:default:gamma", adapter: { type: "oft" } }),
+];
+const find = (raw: Record<string, unknown>, extra = "") =>
+  findJobs(jobs, parseJobSearch(raw), () => extra).map(({ created_at }) => created_at - 1_795_000_000);
+
+test("what an address says of no known thing is left out", () => {
+  expect(parseJobSearch({ q: ["x"], status: "gone", sort: "__proto__", reversed: "yes", other: 1 })).toEqual({});
+  expect(parseCurveSearch({ x: "time", log: "1", smooth: "NaN" })).toEqual({});
+  expect(parseCurveSearch({ smooth: 100 })).toEqual({});
+});
+
+test("what an address says comes back from it", () => {
+  const search = { q: "7", status: "failed", sort: "name", reversed: true };
+  expect(parseJobSearch(search)).toEqual(search);
+  expect(parseCurveSearch({ x: "epoch", log: true, smooth: 0 })).toEqual({ x: "epoch", log: true, smooth: 0 });
+});
+
+test("the usual view needs no more than the newest jobs", () => {
+  expect(needsAll(parseJobSearch({ q: "", sort: "created" }))).toBe(false);
+  expect(needsAll(parseJobSearch({ status: "failed" }))).toBe(true);
+});
+
+test("every word must be found, in whatever field", () => {
+  expect(find({ q: "search ALPHA" })).toEqual([2]);
+  expect(find({ q: "alpha nothing" })).toEqual([]);
+  expect(find({ q: "oft gamma" })).toEqual([1]);
+  expect(find({ q: "rows.jsonl" }, "rows.jsonl")).toEqual([3, 2, 1]);
+});
+
+test("a status keeps its own jobs alone", () => {
+  expect(find({ status: "failed" })).toEqual([3]);
+});
+
+test("the sort goes by what is shown, and back", () => {
+  expect(find({})).toEqual([3, 2, 1]);
+  expect(find({ sort: "name" })).toEqual([2, 3, 1]);
+  expect(find({ sort: "name", reversed: true })).toEqual([1, 3, 2]);
+  expect(find({ reversed: true })).toEqual([1, 2, 3]);
+});

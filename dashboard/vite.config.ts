@@ -1,0 +1,15 @@
+import { fileURLToPath } from "node:url";
+
+import tailwindcss from "@tailwindcss/vite";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+import { service } from "./dev/service.ts";
+
+export default defineConfig({
+  plugins: [react(), tailwindcss(), service()],
+  resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
+  // The content security policy knows no `data:` fonts or scripts: every asset is a file.
+  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  test: { include: ["tests/**/*.test.ts"] },
+});
