@@ -14,6 +14,7 @@ from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.factoring import Factoring
+from worker.engine.flat_views import make_view
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
 from worker.engine.projection import LowRank, Part
@@ -233,10 +234,3 @@ def _refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
     state = "sharded" if base.sharded else "quantised"
     message = f"{spec.init_lora_weights} begins with a part of the weights, and the base model is {state}."
     raise JobError("invalid_adapter", message, OPTION)
-
-
-def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
-    """Let the values and the gradient stand in the flat tensors, in fp32."""
-    parameter.data = place.of(parameters.master.detach())
-    parameter.grad = place.of(parameters.gradient)
-    parameter.requires_grad_(True)

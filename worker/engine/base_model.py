@@ -7,6 +7,7 @@ import torch
 from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
+from core.errors import JobError
 from worker.engine.choose import choose_decoder
 from worker.engine.decoder import Decoder
 from worker.engine.lanes import Lanes, lanes_for
@@ -43,6 +44,15 @@ class ResidentBase:
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+
+    def refuse_unless_whole(self, title: str) -> None:
+        """Raises JobError where the weights are spread or quantised, for a method that needs them."""
+        if self.sharded:
+            message = f"{title} cannot be trained on a base model that is spread over devices."
+            raise JobError("invalid_adapter", message, "training.fsdp")
+        if self.entry.quantization is not None:
+            message = f"{title} cannot be trained on a quantised base model; LoRA can."
+            raise JobError("invalid_adapter", message, "adapter.type")
 
     @property
     def slow_because(self) -> str | None:
