@@ -79,7 +79,8 @@ class Crew:
         """Let all go on from where `member` was restored to in the first process."""
         if self.size == 1:
             return
-        state = {name: tensor.cpu() for name, tensor in member.state().items()}
+        # Copies: a view would be sent with all that it is a view of
+        state = {name: tensor.to("cpu", copy=True) for name, tensor in member.state().items()}
         self._order(Crew._restore, member.adapter.name, member.step, state)
 
     def train_round(

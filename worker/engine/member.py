@@ -13,7 +13,7 @@ from core.errors import JobError
 from core.jobspec import JobSpec
 from worker.data.render import Row
 from worker.engine.adapter import Adapter
-from worker.engine.optimizer import MOMENTS, Optimizer
+from worker.engine.optimizer import Optimizer
 from worker.engine.parameters import parts_of
 from worker.engine.references import References
 from worker.objectives.choose import objective_of
@@ -129,24 +129,23 @@ class Member:
         return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, rank_budget=ranks)
 
     def state(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps."""
+        """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps.
+
+        It is the state itself, which the next step changes.
+        """
         parameters = self.adapter.parameters
         flat = {"parameters": parameters.master.detach(), **self._optimizer.moments()}
-        parts = parts_of(flat, parameters.places) | dict(parameters.kept)
-        return {name: part.clone() for name, part in parts.items()}
+        return parts_of(flat, parameters.places) | dict(parameters.kept)
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
-        parameters = self.adapter.parameters
-        flat = {kind: torch.empty_like(parameters.master).detach() for kind in ("parameters", *MOMENTS)}
-        parts = parts_of(flat, parameters.places) | dict(parameters.kept)
+        parts = self.state()
         if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])
-            parameters.master.copy_(flat.pop("parameters"))
-        self._optimizer.restore(step, flat)
+        self._optimizer.goes_on_after(step)
         self.step = step
 
     def forget_gradient(self) -> None:
