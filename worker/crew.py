@@ -148,7 +148,9 @@ class Crew:
 
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
         with self._ranks.together():
-            adapter = attach(self._slot.base, name, spec, total_steps(spec, rows))
+            longest = max(len(row.tokens_L) for row in rows)
+            step_tokens = max(self._max_step_tokens, longest)
+            adapter = attach(self._slot.base, name, spec, total_steps(spec, rows), step_tokens)
             self._members[name] = Member(adapter, spec, rows)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from core.errors import JobError
 from worker.engine.choose import choose_decoder
 from worker.engine.decoder import Decoder
 from worker.engine.lanes import Lanes, lanes_for
-from worker.engine.loading import declared_dtype, load_model
+from worker.engine.loading import declared_dtype, load_model, published_dtype
 from worker.engine.portable import is_text_only
 
 
@@ -36,6 +36,7 @@ class ResidentBase:
         self.device = device
         self.sharded = sharded
         self.dtype = declared_dtype(entry, device)
+        self.published_dtype = published_dtype(folder) or self.dtype
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = load_model(entry, folder, device, self.dtype, sharded)
         config: Any = self.model.config
