@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List and download trained adapters.", no_args_is_help=True)
 
-COLUMNS = ("id", "type", "base_model", "model", "job_id", "created_at")
+COLUMNS = ("id", "kind", "type", "base_model", "model", "job_id", "created_at")
 
 
 @app.command("list")
@@ -39,7 +39,7 @@ def download(
         Path, typer.Argument(metavar="DIR", help="Made where it does not exist", file_okay=False)
     ],
 ) -> None:
-    """Download an adapter's files, ready for PEFT, and check each SHA-256."""
+    """Download the files of an adapter or a whole model, ready to load, and check each SHA-256."""
     adapter = client.get(f"/adapters/{quote(adapter_id, safe='')}")
     folder.mkdir(parents=True, exist_ok=True)
     _fetch(client, adapter, folder)

@@ -140,7 +140,7 @@ def take_up_best(
         with TemporaryDirectory(dir=folder) as place:
             fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
             _position(Path(place), fingerprint)
-            member.take_parameters(load_file(Path(place) / STATE_NAME))
+            member.take_state(load_file(Path(place) / STATE_NAME))
     except (DamagedArtifact, ForeignCheckpoint) as error:
         reporter.event(
             f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is, instead",

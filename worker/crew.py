@@ -79,7 +79,8 @@ class Crew:
         """Let all go on from where `member` was restored to in the first process."""
         if self.size == 1:
             return
-        state = {name: tensor.cpu() for name, tensor in member.state().items()}
+        # Copies: a view would be sent with all that it is a view of
+        state = {name: tensor.to("cpu", copy=True) for name, tensor in member.state().items()}
         self._order(Crew._restore, member.adapter.name, member.step, state)
 
     def train_round(
@@ -147,7 +148,9 @@ class Crew:
 
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
         with self._ranks.together():
-            adapter = attach(self._slot.base, name, spec, total_steps(spec, rows))
+            longest = max(len(row.tokens_L) for row in rows)
+            step_tokens = max(self._max_step_tokens, longest)
+            adapter = attach(self._slot.base, name, spec, total_steps(spec, rows), step_tokens)
             self._members[name] = Member(adapter, spec, rows)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:

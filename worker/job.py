@@ -15,6 +15,7 @@ from core import lifecycle
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.lifecycle import Lease
+from core.methods.registry import METHODS
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
@@ -206,17 +207,21 @@ class TrainingJob:
         if self._member is None:
             return JobError(
                 "out_of_memory",
-                "The base model with the adapter does not fit into the device's memory: "
-                "lower adapter.r, or choose a smaller model.",
+                "The base model with what is trained does not fit into the device's memory: "
+                f"{self._way_to_need_less}, or choose a smaller model.",
                 "model",
             )
         longest = max(self._member.rows, key=lambda row: len(row.tokens_L))
         return JobError(
             "out_of_memory",
             f"The device's memory does not suffice. The longest row, line {longest.line}, has "
-            f"{len(longest.tokens_L)} tokens: lower training.max_length, or adapter.r.",
+            f"{len(longest.tokens_L)} tokens: lower training.max_length, or {self._way_to_need_less}.",
             "training.max_length",
         )
+
+    @property
+    def _way_to_need_less(self) -> str:
+        return "train LoRA" if METHODS[self.spec.adapter.type].result == "model" else "lower adapter.r"
 
     def close(self) -> None:
         """Leave nothing behind in this process, once what is under way has ended: nobody waits for that."""

@@ -1,4 +1,4 @@
-"""README.md of an adapter: what it is, how it was made, how to load it."""
+"""README.md of an adapter or a model: what it is, how it was made, how to load it."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.registry import METHODS
 from core.models import Job
 
-CARD = """---
+ADAPTER = """---
 library_name: peft
 base_model: {repository}
 base_model_relation: adapter
@@ -31,7 +31,35 @@ base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
+"""
 
+MODEL = """---
+library_name: transformers
+pipeline_tag: text-generation
+base_model: {repository}
+base_model_relation: finetune
+license: {license}
+tags: [{type}, tunery]
+---
+
+# {name}
+
+A whole model ({title}): [{repository}](https://huggingface.co/{repository}), with weights trained by
+Tunery in job `{job_id}`. Nothing else is needed to load it.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+```shell
+vllm serve path/to/this/folder
+```
+"""
+
+TABLE = """
 | | |
 | --- | --- |
 | base's weights | {precision} |
@@ -47,21 +75,24 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 """
 
 
+HEADS = {"adapter": ADAPTER, "model": MODEL}
+NAMES = {"adapter": "adapter", "model": "fine-tuned"}
 LONGEST_OPTION = 120  # in characters; manifest.json has it whole
 
 
 def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str:
     spec = JobSpec.model_validate(job.spec)
-    return CARD.format(
+    method = METHODS[spec.adapter.type]
+    return (HEADS[method.result] + TABLE).format(
         repository=entry.repository,
         revision=entry.revision,
         license=entry.license.lower(),
-        name=job.suffix or f"{entry.id} adapter",
+        name=job.suffix or f"{entry.id} {NAMES[method.result]}",
         job_id=job.id,
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         objective=_objective(spec.objective),
         type=spec.adapter.type,
-        title=METHODS[spec.adapter.type].title,
+        title=method.title,
         adapter="".join(f"| {name} | {value} |\n" for name, value in _adapter_rows(spec, training)),
         epochs=spec.hyperparameters.n_epochs,
         batch_size=spec.hyperparameters.batch_size,

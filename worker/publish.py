@@ -52,7 +52,7 @@ def write_adapter_folder(
     training: dict[str, Any],
     dataset: Mapping[str, Any],
 ) -> None:
-    """Everything that the adapter needs to load anywhere, and the manifest last."""
+    """Everything that the adapter, or the model, needs to load anywhere, and the manifest last."""
     adapter.save(folder)
     # Several templates would get a folder of their own, but an adapter's files lie flat: they go into a file
     several = isinstance(base.tokenizer.chat_template, dict)

@@ -68,7 +68,7 @@ def download_adapter_file(
 def download_adapter(
     sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str
 ) -> StreamingResponse:
-    """All files in one zip, which PEFT loads once unpacked."""
+    """All files in one zip, which PEFT loads once unpacked, or transformers where it is a whole model."""
     with sessions() as session:
         adapter = service.get(session, caller.project_id, adapter_id).adapter
     chunks = service.read_all(store, adapter)

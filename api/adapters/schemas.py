@@ -1,4 +1,4 @@
-"""Adapters: what a succeeded job leaves."""
+"""Adapters: what a succeeded job leaves. After full fine-tuning it is a whole model."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,10 @@ class AdapterFile(BaseModel):
 
 
 class AdapterObject(Identified):
-    """`base_model` is the catalog's id, `model` the fine-tuned model's, `training` how it was trained."""
+    """`base_model` is the catalog's id, `model` the fine-tuned model's, `training` how it was trained.
+
+    `kind` tells whether the files are an adapter, to load with the base model, or a whole model.
+    """
 
     object: Literal["adapter"] = "adapter"
     created_at: int
@@ -23,6 +26,7 @@ class AdapterObject(Identified):
     base_revision: str | None
     model: str
     type: str
+    kind: Literal["adapter", "model"]
     files: list[AdapterFile]
     training: dict[str, Any]
 

@@ -15,6 +15,7 @@ from api.schemas import unix_seconds
 from core.catalog import Catalog
 from core.errors import NotFound
 from core.ids import kind
+from core.methods.registry import METHODS
 from core.models import Adapter
 from core.storage import ObjectStore
 
@@ -55,6 +56,8 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
     """The worker writes the revision that it trained on; for adapters without, the catalog's counts."""
     adapter, job = row
     entry = catalog.get(job.base_model)
+    trained = job.spec["adapter"]["type"]
+    method = METHODS.get(trained)  # none where a newer release knows it alone
     revision = adapter.training.get("base_revision") or (entry.revision if entry else None)
     return AdapterObject(
         id=adapter.id,
@@ -63,7 +66,8 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
         base_model=job.base_model,
         base_revision=revision,
         model=job.fine_tuned_model or "",
-        type=job.spec["adapter"]["type"],
+        type=trained,
+        kind=method.result if method else "adapter",
         files=[AdapterFile(**entry) for entry in adapter.files],
         training=adapter.training,
     )

@@ -19,6 +19,9 @@ class MethodObject(Identified):
     good_for: str
     cost: str = Field(description="What is trained, and what that takes")
     runtimes: list[str] = Field(description="What loads the result as it is published")
+    result: Literal["adapter", "model"] = Field(
+        description="What a job leaves: an adapter, to load with the base model, or a whole model"
+    )
     paper: PaperObject | None
     trains: Literal["cohort", "alone"] = Field(
         description="Whether jobs of the method share their steps with other jobs on the base model"
@@ -37,6 +40,7 @@ class MethodObject(Identified):
             good_for=method.good_for,
             cost=method.cost,
             runtimes=list(method.runtimes),
+            result=method.result,
             paper=PaperObject(title=paper.title, url=paper.url) if paper else None,
             trains=method.trains,
             learning_rate=method.learning_rate,

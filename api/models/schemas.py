@@ -14,7 +14,11 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    adapter_id: str | None = Field(default=None, description="Its weights; null but for fine-tuned models")
+    adapter_id: str | None = Field(
+        default=None,
+        description="Its weights, an adapter's or a whole model's, as `kind` there tells; null but for "
+        "fine-tuned models",
+    )
 
     @classmethod
     def of_base(cls, entry: BaseModelEntry) -> "ModelObject":

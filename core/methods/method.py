@@ -77,7 +77,8 @@ class Method:
     """A method of adaptation, as it is listed.
 
     `learning_rate` is the peak where a job names none. `trains` tells whether jobs of the method share their
-    steps with others. `runtimes` load the result as it is published.
+    steps with others. `runtimes` load the result as it is published, which is an adapter for the base model
+    or a whole model.
     """
 
     options: type[MethodOptions]
@@ -88,6 +89,7 @@ class Method:
     paper: Paper | None = None
     runtimes: tuple[str, ...] = ("PEFT",)
     trains: Literal["cohort", "alone"] = "alone"
+    result: Literal["adapter", "model"] = "adapter"
 
     @property
     def type(self) -> str:

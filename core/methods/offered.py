@@ -105,6 +105,7 @@ OFFERED: dict[str, Mapping[str, Any]] = {
     },
     "c3a": {"block_size": ANY, "block_size_pattern": ANY, "init_weights": ANY, "target_modules": ANY},
     "shira": {"r": ANY, "random_seed": ANY, "target_modules": ANY},
+    "full": ALL,
 }
 
 

@@ -37,6 +37,12 @@ def test_a_method_is_told_with_its_paper_and_its_options(lora: dict[str, Any]) -
     assert lora["schema"]["properties"]["r"]["default"] == 16
 
 
+def test_a_method_says_whether_it_leaves_an_adapter_or_a_model(alice: Tenant) -> None:
+    results = {method["id"]: method["result"] for method in alice.http.get("/v1/methods").json()["data"]}
+    assert [name for name, result in results.items() if result == "model"] == ["full"]
+    assert results["lora"] == "adapter"
+
+
 @pytest.mark.parametrize("method", [*sorted(METHODS.keys() - OFFERED.keys()), "no-such-method"])
 def test_a_method_that_is_not_on_offer_is_not_there(alice: Tenant, method: str) -> None:
     error = refusal(

@@ -108,7 +108,8 @@ def test_an_adapter_tells_what_it_is(alice: Tenant, trained: Trained) -> None:
 
     assert shown["object"] == "adapter"
     assert (shown["job_id"], shown["model"]) == (trained.job_id, trained.model)
-    assert (shown["base_model"], shown["base_revision"], shown["type"]) == (BASE_MODEL, "abc123", "lora")
+    assert (shown["base_model"], shown["base_revision"]) == (BASE_MODEL, "abc123")
+    assert (shown["type"], shown["kind"]) == ("lora", "adapter")
     assert shown["training"]["steps"] == 4
     assert {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in shown["files"]} == {
         path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec
+from core.methods.whole import FullTuning
 from core.models import File, Job
 from worker.model_card import model_card
 from worker.publish import describe_dataset, library_versions, write_adapter_folder
@@ -77,6 +78,19 @@ def test_the_files_lie_flat_and_give_the_tokenizer_back_with_all_its_templates(
 def test_a_job_without_validation_says_so() -> None:
     described = describe_dataset(File(id="file-1", sha256="c" * 64, rows=40), None)
     assert described["validation_file"] is None
+
+
+def test_the_card_tells_how_to_load_what_is_there() -> None:
+    whole = SPEC.model_copy(update={"adapter": FullTuning()})
+    adapter, model = (
+        model_card(SMOLLM2, Job(id="ftjob-1", spec=spec.model_dump()), TRAINING) for spec in (SPEC, whole)
+    )
+    assert "library_name: peft" in adapter
+    assert "PeftModel.from_pretrained(base" in adapter
+    assert "library_name: transformers" in model
+    assert "base_model_relation: finetune" in model
+    assert "vllm serve" in model
+    assert "peft" not in model
 
 
 @pytest.mark.parametrize(("quantization", "said"), [(None, "| bfloat16 |"), ("nf4", "| nf4 in bfloat16 |")])

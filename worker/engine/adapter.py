@@ -11,7 +11,7 @@ from worker.engine.text_decoder import TextDecoder
 
 
 class Adapter(Protocol):
-    """One job's adapter. Its name is the job's.
+    """One job's adapter, or its copy of the whole model. Its name is the job's.
 
     `decoder` computes with it: the base model's, which many adapters share, or one of its own.
     """
@@ -28,11 +28,14 @@ class Adapter(Protocol):
 
     @property
     def plain_model(self) -> Any:
-        """PEFT's model, with the present parameters."""
+        """PEFT's model, or transformers', with the present parameters."""
 
     @property
     def target_modules(self) -> list[str]:
-        """Names of what is adapted, as PEFT has them; none where vectors stand before the text."""
+        """PEFT's names of what is adapted; none of vectors before the text and of a whole model."""
 
     def save(self, folder: Path) -> None:
-        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
+        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base.
+
+        Of a whole model, what `from_pretrained` of transformers loads.
+        """

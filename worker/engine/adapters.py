@@ -17,6 +17,7 @@ from worker.engine.dora import MAGNITUDE, Layer, with_magnitudes
 from worker.engine.dora import PARTS as DORA_PARTS
 from worker.engine.dropout import salt_of
 from worker.engine.factoring import Factoring
+from worker.engine.flat_views import make_view
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
 from worker.engine.projection import LowRank, Part
@@ -256,10 +257,3 @@ def _refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
     state = "sharded" if base.sharded else "quantised"
     message = f"{spec.init_lora_weights} begins with a part of the weights, and the base model is {state}."
     raise JobError("invalid_adapter", message, OPTION)
-
-
-def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
-    """Let the values and the gradient stand in the flat tensors, in fp32."""
-    parameter.data = place.of(parameters.master.detach())
-    parameter.grad = place.of(parameters.gradient)
-    parameter.requires_grad_(True)

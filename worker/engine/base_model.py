@@ -7,10 +7,11 @@ import torch
 from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
+from core.errors import JobError
 from worker.engine.choose import choose_decoder
 from worker.engine.decoder import Decoder
 from worker.engine.lanes import Lanes, lanes_for
-from worker.engine.loading import declared_dtype, load_model
+from worker.engine.loading import declared_dtype, load_model, published_dtype
 from worker.engine.portable import is_text_only
 
 
@@ -35,6 +36,7 @@ class ResidentBase:
         self.device = device
         self.sharded = sharded
         self.dtype = declared_dtype(entry, device)
+        self.published_dtype = published_dtype(folder) or self.dtype
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = load_model(entry, folder, device, self.dtype, sharded)
         config: Any = self.model.config
@@ -43,6 +45,15 @@ class ResidentBase:
         self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+
+    def refuse_unless_whole(self, title: str) -> None:
+        """Raises JobError where the weights are spread or quantised, for a method that needs them."""
+        if self.sharded:
+            message = f"{title} cannot be trained on a base model that is spread over devices."
+            raise JobError("invalid_adapter", message, "training.fsdp")
+        if self.entry.quantization is not None:
+            message = f"{title} cannot be trained on a quantised base model; LoRA can."
+            raise JobError("invalid_adapter", message, "adapter.type")
 
     @property
     def slow_because(self) -> str | None:

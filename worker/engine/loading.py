@@ -29,6 +29,13 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def published_dtype(folder: Path) -> torch.dtype | None:
+    """The type of the weights in `folder`, where its configuration tells."""
+    config: Any = AutoConfig.from_pretrained(folder)
+    found: torch.dtype | None = config.dtype or config.get_text_config().dtype
+    return found
+
+
 def load_model(
     entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype, sharded: bool = False
 ) -> nn.Module:

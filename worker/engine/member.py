@@ -15,7 +15,7 @@ from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from worker.data.render import Row
 from worker.engine.adapter import Adapter
 from worker.engine.dropout import draw_of
-from worker.engine.optimizer import MOMENTS, Optimizer
+from worker.engine.optimizer import Optimizer
 from worker.engine.parameters import parts_of
 from worker.engine.references import References
 from worker.objectives.choose import objective_of
@@ -143,32 +143,28 @@ class Member:
         return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, rank_budget=ranks)
 
     def state(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps."""
+        """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps.
+
+        It is the state itself, which the next step changes.
+        """
         parameters = self.adapter.parameters
         flat = {"parameters": parameters.master.detach(), **self._optimizer.moments()}
-        parts = parts_of(flat, parameters.places) | dict(parameters.kept)
-        return {name: part.clone() for name, part in parts.items()}
+        return parts_of(flat, parameters.places) | dict(parameters.kept)
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
-        self._optimizer.restore(step, self.take_parameters(state))
+        self.take_state(state)
+        self._optimizer.goes_on_after(step)
         self.step = step
 
-    def take_parameters(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of a state, with what the method keeps; the optimizer's moments are returned, flat.
-
-        Raises as `restore` does.
-        """
-        parameters = self.adapter.parameters
-        flat = {kind: torch.empty_like(parameters.master).detach() for kind in ("parameters", *MOMENTS)}
-        parts = parts_of(flat, parameters.places) | dict(parameters.kept)
+    def take_state(self, state: Mapping[str, Tensor]) -> None:
+        """Have its parameters, moments and what the method keeps. Raises as `restore` does."""
+        parts = self.state()
         if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])
-            parameters.master.copy_(flat.pop("parameters"))
-        return flat
 
     def forget_gradient(self) -> None:
         """Drop what an abandoned round has gathered."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from worker.engine.exchange import Lane
@@ -64,3 +65,19 @@ class MicroBatch:
     message_weights_S: Tensor | None = None
     draws_T: Tensor | None = None
     lane: Lane | None = None
+
+
+def trial_row(adapter: str, length: int, device: torch.device) -> MicroBatch:
+    """One row of an adapter's, of the first token alone, to try out what computes."""
+    positions_T = torch.arange(length, device=device)
+    last_S = positions_T[-1:]
+    return MicroBatch(
+        tokens_T=torch.zeros_like(positions_T),
+        positions_T=positions_T,
+        segments=[Segment(0, length)],
+        adapter_tokens={adapter: slice(0, length)},
+        supervised_S=last_S,
+        labels_S=torch.zeros_like(last_S),
+        weights_S=torch.ones(1, device=device),
+        rows_S=torch.zeros_like(last_S),
+    )

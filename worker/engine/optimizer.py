@@ -25,6 +25,7 @@ class Optimizer:
 
     def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
         self._peak = spec.peak_learning_rate
+        self._moments = {moment: torch.zeros_like(parameters.master.detach()) for moment in MOMENTS}
         runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
         self._ratios = [ratio for _, ratio in runs]
         self._adamw = torch.optim.AdamW(
@@ -35,6 +36,8 @@ class Optimizer:
             weight_decay=spec.training.weight_decay,
             fused=True,
         )
+        for group, (run, _) in zip(self._adamw.param_groups, runs, strict=True):
+            self._adamw.state[group["params"][0]] = self._state(run)
         schedule = get_scheduler(
             SCHEDULES.get(spec.training.lr_scheduler_type, spec.training.lr_scheduler_type),
             self._adamw,
@@ -42,6 +45,11 @@ class Optimizer:
             num_training_steps=total_steps,
         )
         self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
+
+    def _state(self, run: slice) -> dict[str, Tensor]:
+        moments = {moment: values[run] for moment, values in self._moments.items()}
+        device = self._moments["exp_avg"].device  # where a fused update counts its steps too
+        return {"step": torch.zeros((), device=device), **moments}
 
     def step(self, number: int) -> float:
         """Update after `number` steps, by the gathered gradient. The rate, of A."""
@@ -52,22 +60,13 @@ class Optimizer:
         return rate
 
     def moments(self) -> dict[str, Tensor]:
-        """Flat, as the parameters are; zeros before the first step."""
-        states = [self._adamw.state.get(leaf) or _fresh(leaf) for leaf in self._leaves]
-        return {moment: torch.cat([state[moment] for state in states]) for moment in MOMENTS}
+        """Flat, as the parameters are: what the updates go on from."""
+        return self._moments
 
-    def restore(self, step: int, moments: dict[str, Tensor]) -> None:
-        """Continue after `step` with these moments."""
-        parts = {moment: moments[moment].split([leaf.numel() for leaf in self._leaves]) for moment in MOMENTS}
-        for number, leaf in enumerate(self._leaves):
-            self._adamw.state[leaf] = {
-                "step": torch.tensor(float(step), device=leaf.device),  # fused: not left on the CPU
-                **{moment: parts[moment][number].to(leaf.device).clone() for moment in MOMENTS},
-            }
-
-    @property
-    def _leaves(self) -> list[Tensor]:
-        return [group["params"][0] for group in self._adamw.param_groups]
+    def goes_on_after(self, step: int) -> None:
+        """Continue after `step`, with what stands in the moments."""
+        for state in self._adamw.state.values():
+            state["step"].fill_(step)
 
 
 def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
@@ -88,7 +87,3 @@ def _leaf(parameters: FlatParameters, run: slice) -> Tensor:
     leaf = parameters.master.detach()[run].requires_grad_()
     leaf.grad = parameters.gradient[run]
     return leaf
-
-
-def _fresh(leaf: Tensor) -> dict[str, Tensor]:
-    return dict.fromkeys(MOMENTS, torch.zeros_like(leaf, requires_grad=False))

@@ -8,18 +8,18 @@ from typing import Any
 import structlog
 import torch
 from peft import PeftConfig, PeftModel, PeftModelForCausalLM
-from torch import Tensor, nn
+from torch import nn
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
 from core.methods.registry import METHODS
-from worker.engine.adapters import make_view
 from worker.engine.base_model import ResidentBase
 from worker.engine.device import device_is_broken, is_want_of_memory
+from worker.engine.flat_views import flat_views
 from worker.engine.head import Head
-from worker.engine.micro_batch import MicroBatch, Segment
+from worker.engine.micro_batch import trial_row
 from worker.engine.own_tree import own_tree
-from worker.engine.parameters import FlatParameters, Place
+from worker.engine.parameters import FlatParameters
 from worker.engine.peft_config import peft_config
 from worker.engine.peft_decoder import PromptDecoder, TrainedHead
 from worker.engine.portable import PlainDecoder, PortableDecoder
@@ -46,7 +46,7 @@ class PeftAdapter:
         self.name = name
         self._base = base
         self._title = METHODS[options.type].title
-        self._refuse_bases_that_are_not_whole()
+        base.refuse_unless_whole(self._title)
         config = self._config(options, seed)
         tree = _tree_with_own_config(base.model)
         try:
@@ -61,14 +61,6 @@ class PeftAdapter:
                 raise
             raise self._refusal(error) from error
 
-    def _refuse_bases_that_are_not_whole(self) -> None:
-        if self._base.sharded:
-            message = f"{self._title} cannot be trained on a base model that is spread over devices."
-            raise JobError("invalid_adapter", message, "training.fsdp")
-        if self._base.entry.quantization is not None:
-            message = f"{self._title} cannot be trained on a quantised base model; LoRA can."
-            raise JobError("invalid_adapter", message, "adapter.type")
-
     def _config(self, options: MethodOptions, seed: int) -> PeftConfig:
         try:
             return peft_config(self._base, options, seed)
@@ -82,18 +74,7 @@ class PeftAdapter:
 
     def _take_parameters(self) -> FlatParameters:
         trained = {name: each for name, each in self._model.named_parameters() if each.requires_grad}
-        places, start = {}, 0
-        for name, parameter in trained.items():
-            places[name] = Place(start, tuple(parameter.shape))
-            start = places[name].stop
-        values = torch.cat([parameter.data.flatten().float() for parameter in trained.values()])
-        flat = FlatParameters(values, self._base.dtype, places=places)
-        for name, parameter in trained.items():
-            if parameter.dtype == torch.float32:
-                make_view(parameter, places[name], flat)
-            else:
-                _make_copy(parameter, places[name], flat)
-        return flat
+        return flat_views(trained, self._base.dtype)
 
     def _choose_decoder(self, tree: Any, config: PeftConfig) -> TextDecoder:
         """On the token axis where the base's rows can be packed, else row by row."""
@@ -111,20 +92,7 @@ class PeftAdapter:
     @torch.no_grad()
     def _try_out(self) -> None:
         """Compute once, so that sizes that do not fit show here."""
-        tokens_T = torch.zeros(4, dtype=torch.long, device=self._base.device)
-        positions_T = torch.arange(4, device=self._base.device)
-        last_S, weights_S = positions_T[-1:], torch.ones(1, device=self._base.device)
-        batch = MicroBatch(
-            tokens_T=tokens_T,
-            positions_T=positions_T,
-            segments=[Segment(0, 4)],
-            adapter_tokens={self.name: slice(0, 4)},
-            supervised_S=last_S,
-            labels_S=last_S,
-            weights_S=weights_S,
-            rows_S=torch.zeros_like(last_S),
-        )
-        self._decoder.hidden(batch, {self.name: {}})
+        self._decoder.hidden(trial_row(self.name, 4, self._base.device), {self.name: {}})
 
     @property
     def decoder(self) -> TextDecoder:
@@ -156,16 +124,3 @@ def _tree_with_own_config(model: nn.Module) -> Any:
         if module._modules and id(getattr(module, "config", None)) in copies:
             module.config = copies[id(module.config)]
     return tree
-
-
-def _make_copy(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
-    """Let the values follow the flat ones in the type that is computed in; the gradient adds up in fp32."""
-    parameter.data = place.of(parameters.low)
-    gradient = place.of(parameters.gradient)
-
-    def add(computed: Tensor) -> None:
-        if computed.grad is not None:
-            gradient.add_(computed.grad)
-        computed.grad = None
-
-    parameter.register_post_accumulate_grad_hook(add)

@@ -125,7 +125,7 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
 
 
 def test_every_method_on_offer_is_tried_here() -> None:
-    assert METHODS.keys() == OFFERED.keys() - {"lora", "adalora"}
+    assert METHODS.keys() == OFFERED.keys() - {"lora", "adalora", "full"}
 
 
 @of_each_method

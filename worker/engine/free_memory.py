@@ -1,0 +1,48 @@
+"""How much memory is left for this process, on the device that it computes on."""
+
+import ctypes
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+V2 = "0::/"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Of a GPU, what nobody holds; of a CPU, what the machine and its containers' limits leave."""
+    gc.collect()  # a former job's modules may refer to each other
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    _return_freed_pages()
+    return min([psutil.virtual_memory().available, *_rooms(_own_cgroup(), CGROUPS)])
+
+
+def _return_freed_pages() -> None:
+    """The trainer's allocator keeps them (`worker/launch.py`): to the system they would count as taken."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
+
+
+def _own_cgroup() -> str:
+    """Under the second version's root, which has the limits; the first's are not looked at."""
+    lines = OWN_CGROUP.read_text("ascii").splitlines() if OWN_CGROUP.exists() else []
+    return next((line.removeprefix(V2) for line in lines if line.startswith(V2)), "")
+
+
+def _rooms(own: str, root: Path) -> Iterator[int]:
+    """What each limit above this process leaves, bytes. Files that are only cached count as free."""
+    group = root / own
+    while group.is_relative_to(root):
+        limit, used, told = (group / f"memory.{name}" for name in ("max", "current", "stat"))
+        if limit.exists() and (most := limit.read_text("ascii").strip()) != "max":
+            stat = dict(line.split() for line in told.read_text("ascii").splitlines())
+            yield int(most) - int(used.read_text("ascii")) + int(stat["inactive_file"])
+        group = group.parent
