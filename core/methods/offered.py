@@ -26,7 +26,8 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "lora_alpha": ANY,
         "target_modules": ANY,
         "use_rslora": ANY,
-        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora"] | ApproximatePissa,
+        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora", "loftq"]
+        | ApproximatePissa,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
     },

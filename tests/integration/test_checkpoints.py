@@ -79,8 +79,8 @@ class Run:
 
     def restore(self) -> tuple[int, float]:
         """Step and value that the run goes on from; zeros where it begins."""
-        member = SmallMember(Weights())
-        restore_checkpoint(cast(Any, member), self.reporter, self.api.store, self.folder, self.fingerprint)
+        member: Any = SmallMember(Weights())
+        restore_checkpoint(lambda _: member, self.reporter, self.api.store, self.folder, self.fingerprint)
         self.reporter.commit(lambda _: None)  # its events
         return member.step, member.adapter.value
 

@@ -55,6 +55,24 @@ def make_trainable(model: nn.Module) -> None:
             layer.forward = partial(_int8_linear, layer)
 
 
+def is_quantised(layer: nn.Module) -> bool:
+    """Whether the layer's weight is in 4 or 8 bits."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    return isinstance(layer, Linear4bit | Linear8bitLt)
+
+
+def weight_of(layer: Any) -> Tensor:
+    """What a quantised layer multiplies by, [N, K] in fp32."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    if isinstance(layer, Linear4bit):
+        weight_NK: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        return weight_NK.float()
+    return _dequantised(layer.state.CB, layer.state.SCB, torch.float32)
+
+
 def _int8_linear(layer: Any, x: Tensor) -> Tensor:
     y: Tensor = _Int8Product.apply(x, layer.state.CB, layer.state.SCB)
     return y if layer.bias is None else y + layer.bias.to(y.dtype)
