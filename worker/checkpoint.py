@@ -5,7 +5,7 @@ Committed by a fenced row after the upload; a folder without a row is an orphan 
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from torch import Tensor
 
 from core import lifecycle
 from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
@@ -30,6 +31,8 @@ STATE_NAME = "training_state.safetensors"
 POSITION_NAME = "position.json"
 KEPT_EPOCHS = 3
 KEPT_FOR_RESUME = 2
+
+State = Mapping[str, Tensor]
 
 log = structlog.get_logger()
 
@@ -96,14 +99,15 @@ def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: Objec
 
 
 def restore_checkpoint(
-    member: Member,
+    join: Callable[[State], Member],
     reporter: Reporter,
     store: ObjectStore,
     folder: Path,
     fingerprint: str,
-) -> Past:
-    """Continue from the newest whole checkpoint, where there is one.
+) -> tuple[Member, Past]:
+    """A member that continues from the newest whole checkpoint, or begins where there is none, and its past.
 
+    `join` makes the member, for the state that it is to continue from; that is empty where it begins.
     One that is damaged or foreign is passed over, with an event, for the one before it. It stays: a worker
     that is set up otherwise, with the right store or base model, may go on from it.
     """
@@ -112,15 +116,17 @@ def restore_checkpoint(
         try:
             with TemporaryDirectory(dir=folder) as place:
                 fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
-                notes = _load(member, Path(place), fingerprint)
+                step, state, notes = _load(Path(place), fingerprint)
+                member = join(state)
+                member.restore(step, state)
         except (DamagedArtifact, ForeignCheckpoint) as error:
             reporter.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
-        return Past(checkpoint.metrics, notes)
+        return member, Past(checkpoint.metrics, notes)
     if checkpoints:
         reporter.event("No checkpoint can be used: the job starts over at step 0", level="warn")
-    return Past()
+    return join({}), Past()
 
 
 def take_up_best(
@@ -139,8 +145,8 @@ def take_up_best(
             raise DamagedArtifact("it is gone")
         with TemporaryDirectory(dir=folder) as place:
             fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
-            _position(Path(place), fingerprint)
-            member.take_state(load_file(Path(place) / STATE_NAME))
+            _, state, _ = _load(Path(place), fingerprint)
+            member.take_state(state)
     except (DamagedArtifact, ForeignCheckpoint) as error:
         reporter.event(
             f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is, instead",
@@ -178,22 +184,14 @@ def _newest_first(reporter: Reporter) -> Sequence[Checkpoint]:
     return reporter.commit(lambda session: session.scalars(query).all())
 
 
-def _load(member: Member, folder: Path, fingerprint: str) -> dict[str, Any]:
-    """Restore the member; the notes."""
-    position = _position(folder, fingerprint)
-    member.restore(position["step"], load_file(folder / STATE_NAME))
-    notes: dict[str, Any] = position.get("notes", {})
-    return notes
-
-
-def _position(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """Raises ForeignCheckpoint."""
+def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
+    """Step, state and notes. Raises ForeignCheckpoint."""
     if not (folder / POSITION_NAME).exists():
         raise ForeignCheckpoint("another release wrote it")
     position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
     if position["fingerprint"] != fingerprint:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    return position
+    return position["step"], load_file(folder / STATE_NAME), position.get("notes", {})
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:

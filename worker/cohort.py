@@ -63,7 +63,7 @@ class Cohort:
         """One round for every job that is ready. False where all wait for rows, or for what was sent."""
         self._let_go()
         for job in [job for job in self._computing() if job.waits_to_be_attached]:
-            self._guard(job, job.attach)
+            self._guard(job, partial(job.attach, self._abandoning([job])))
         attached = [job for job in self._computing() if job.attached]
         for job in attached:
             if job in self.jobs:  # it may leave while another one evaluates

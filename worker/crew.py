@@ -18,6 +18,7 @@ from worker.data.render import Row
 from worker.engine import loop
 from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
+from worker.engine.beginning import Beginning, beginning
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
 from worker.engine.totals import Evaluation
@@ -70,9 +71,21 @@ class Crew:
             self._order(Crew._load, spec)
         return self._slot.base
 
-    def join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> Member:
-        """Attach a new adapter to the base model. Raises JobError."""
-        self._order(Crew._join, name, spec, rows)
+    def join(
+        self,
+        name: str,
+        spec: JobSpec,
+        rows: Sequence[Row],
+        state: Mapping[str, Tensor],
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> Member:
+        """Attach a new adapter to the base model, to be restored to `state`, if any. Raises JobError.
+
+        What the adapter begins with, this process finds out alone; Abandoned where `abandon` says so then.
+        """
+        with self._watchdog.over(abandon) as ask:
+            first = beginning(self._slot.base, spec, state, ask)
+        self._order(Crew._join, name, spec, rows, first)
         return self._members[name]
 
     def share_state(self, member: Member) -> None:
@@ -146,11 +159,12 @@ class Crew:
             self._slot.clear()  # here it may have been loaded
             raise
 
-    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row]) -> None:
+    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: Beginning) -> None:
         with self._ranks.together():
             longest = max(len(row.tokens_L) for row in rows)
             step_tokens = max(self._max_step_tokens, longest)
-            adapter = attach(self._slot.base, name, spec, total_steps(spec, rows), step_tokens)
+            steps = total_steps(spec, rows)
+            adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._members[name] = Member(adapter, spec, rows)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:

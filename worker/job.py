@@ -31,6 +31,7 @@ from worker.crew import Crew
 from worker.data.reader import DataReader, JobData
 from worker.engine.base_model import ResidentBase
 from worker.engine.member import Member, StepResult
+from worker.engine.passes import Abandoned
 from worker.fingerprint import fingerprint
 from worker.job_metrics import JobMetrics
 from worker.publish import describe_dataset, publish, write_adapter_folder
@@ -124,12 +125,19 @@ class TrainingJob:
         """Whether it has another step to make, and owes neither evaluation nor checkpoint of the last one."""
         return self.attached and not self.member.finished and self._is_settled
 
-    def attach(self) -> None:
-        """Add the adapter to the base, and continue from a checkpoint where there is one."""
+    def attach(self, abandon: Callable[[], bool]) -> None:
+        """Add the adapter to the base, and continue from a checkpoint where there is one.
+
+        Where `abandon` ends that, it still waits to be attached.
+        """
         data = self._data
-        member = self._crew.join(self.lease.job_id, self.spec, data.training_rows)
         self._fingerprint = fingerprint(self._row.spec, self._base, data.training_rows)
-        past = restore_checkpoint(member, self.reporter, self._store, self._folder, self._fingerprint)
+        join = partial(self._crew.join, self.lease.job_id, self.spec, data.training_rows, abandon=abandon)
+        where = self.reporter, self._store, self._folder, self._fingerprint
+        try:
+            member, past = restore_checkpoint(join, *where)
+        except Abandoned:
+            return
         self._crew.share_state(member)
         self._metrics = JobMetrics(self._crew, member, self.reporter, data.validation_rows, self.spec, past)
         self._metrics.advise_before_training(self.spec)

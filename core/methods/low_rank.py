@@ -33,7 +33,8 @@ class LoraAdapter(ExcludingOptions):
     init_lora_weights: InitLora = True
     """True: A is random and B is 0, so that training begins at the base model. `pissa`, `pissa_niter_N`
     (arXiv:2404.02948) and `olora` (arXiv:2406.01775) begin with a part of the weights, `eva`
-    (arXiv:2410.07170) and `corda` (arXiv:2406.05223) with what rows of the data do there"""
+    (arXiv:2410.07170) and `corda` (arXiv:2406.05223) with what rows of the data do there, `loftq`
+    (arXiv:2310.08659) with what a quantised base model has lost"""
     rank_pattern: dict[ModuleName, Rank] = Field(default={})
     """Other ranks for some modules, by the last parts of their names"""
     alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
@@ -53,6 +54,11 @@ class LoraAdapter(ExcludingOptions):
             yield "use_dora", f"{begins}, whose norms DoRA would train"
         if self.lora_dropout:
             yield "lora_dropout", f"{begins}, which must not be dropped"
+
+    @property
+    def needs_a_beginning(self) -> bool:
+        """Whether A and B begin with more than their own layer tells: the published weights, or rows."""
+        return self.init_lora_weights in ("loftq",)
 
 
 class AdaLoraAdapter(ExcludingOptions):

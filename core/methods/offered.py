@@ -28,7 +28,8 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "target_modules": ANY,
         "use_rslora": ANY,
         "use_dora": ANY,
-        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora"] | ApproximatePissa,
+        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora", "loftq"]
+        | ApproximatePissa,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
     },

@@ -86,9 +86,9 @@ class Run:
 
     def restore(self) -> tuple[int, float]:
         """Step and value that the run goes on from; zeros where it begins."""
-        member = SmallMember(Weights())
+        member: Any = SmallMember(Weights())
         where = self.reporter, self.api.store, self.folder, self.fingerprint
-        past = restore_checkpoint(cast(Any, member), *where)
+        _, past = restore_checkpoint(lambda _: member, *where)
         self.reporter.commit(lambda _: None)  # its events
         value = member.adapter.value
         assert past.metrics == past.notes == ({"value": pytest.approx(value)} if member.step else {})

@@ -13,6 +13,7 @@ from torch import nn
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.beginning import Beginning
 from worker.engine.dora import MAGNITUDE, Layer, with_magnitudes
 from worker.engine.dora import PARTS as DORA_PARTS
 from worker.engine.dropout import salt_of
@@ -24,7 +25,7 @@ from worker.engine.projection import LowRank, Part
 from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
 from worker.engine.residual import OPTION, doubling, initialise, plain_config
 from worker.engine.saving import PEFT_NAME, save_adapter, save_files, target_names
-from worker.engine.targets import Targets, refusal, strange, within_text
+from worker.engine.targets import Targets, chosen, refusal
 from worker.engine.text_decoder import TextDecoder
 
 EPS_OF_RANKS = 1e-5  # PEFT's, by which it keeps AdaLoRA's scale finite
@@ -41,9 +42,19 @@ class TrainableAdapter:
     """
 
     def __init__(
-        self, base: ResidentBase, name: str, spec: LowRankAdapter, seed: int, total_steps: int = 1
+        self,
+        base: ResidentBase,
+        name: str,
+        spec: LowRankAdapter,
+        seed: int,
+        total_steps: int = 1,
+        first: Beginning | None = None,
     ) -> None:
-        """Raises JobError where a target cannot be trained. AdaLoRA's ranks fall in the job's steps."""
+        """Raises JobError where a target cannot be trained. AdaLoRA's ranks fall in the job's steps.
+
+        Parameters begin with their values in `first`, which some initialisations need.
+        """
+        assert first is not None or not _needs_a_beginning(spec)
         self.name = name
         self._base = base
         self.spec = spec
@@ -54,19 +65,19 @@ class TrainableAdapter:
             refuse_schedule(spec, total_steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._model = self._attach(spec)
+            self._model = self._attach()
             self._layers = self._lora_layers()
-            self._begin_with_weights()
+            self._begin(first or {})
         self.parameters = self._take_parameters()
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
-    def _attach(self, spec: LowRankAdapter) -> PeftModel:
-        groups, targets = self._base.decoder.groups, spec.target_modules
-        if unknown := strange(targets, groups):
-            raise refusal(", ".join(unknown), groups)
-        asked = targets if self._base.text_only else within_text(targets, groups)
+    def _attach(self) -> PeftModel:
+        groups = self._base.decoder.groups
+        spec = _as_attached(self.spec)
+        modules = chosen(spec.target_modules, groups)
+        asked = spec.target_modules if self._base.text_only else modules
         try:
-            config = _attached(spec, asked, self._total_steps)
+            config = peft_config(spec, asked, self._total_steps)
             return PeftModel(own_tree(self._base.model), config, adapter_name=PEFT_NAME)
         except ValueError as error:
             log.warning("peft_refuses", job=self.name, reason=str(error))
@@ -83,12 +94,14 @@ class TrainableAdapter:
                 found[group_name] = adapted
         return found
 
-    def _begin_with_weights(self) -> None:
-        if not _begins_with_weights(self.spec):
-            return
+    def _begin(self, first: Beginning) -> None:
+        """With the values in `first`, else with those that PEFT finds in the weights, if in any."""
         for layers in self._layers.values():
             for module, layer in layers.items():
-                initialise(module, layer, PEFT_NAME, str(self.spec.init_lora_weights))
+                if f"{module}.lora_A" in first:
+                    _begin_with(first, module, layer)
+                elif _begins_with_weights(self.spec):
+                    initialise(module, layer, PEFT_NAME, str(self.spec.init_lora_weights))
 
     def _take_parameters(self) -> FlatParameters:
         """PEFT's parameters, made views of one tensor."""
@@ -212,10 +225,11 @@ def peft_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int)
     return LoraConfig(**options)
 
 
-def _attached(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:
+def _as_attached(spec: LowRankAdapter) -> LowRankAdapter:
     """What PEFT attaches without touching the base's weights."""
-    config = peft_config(spec, target_modules, total_steps)
-    return dataclasses.replace(config, init_lora_weights=True) if _begins_with_weights(spec) else config
+    if not (_begins_with_weights(spec) or _needs_a_beginning(spec)):
+        return spec
+    return spec.model_copy(update={"init_lora_weights": True})
 
 
 def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
@@ -230,6 +244,18 @@ def _parts(spec: LowRankAdapter) -> Sequence[str]:
     if isinstance(spec, AdaLoraAdapter):
         return PARTS
     return DORA_PARTS if _has_magnitudes(spec) else FACTORS
+
+
+def _needs_a_beginning(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
+    return isinstance(spec, LoraAdapter) and spec.needs_a_beginning
+
+
+def _begin_with(first: Beginning, module: str, layer: Any) -> None:
+    """Let the layer's factors have their values in `first`, as far as it has any."""
+    for factor in PARTS:
+        if (values := first.get(f"{module}.{factor}")) is not None:
+            parameter = _parameter(getattr(layer, factor)[PEFT_NAME])
+            parameter.data = values.to(parameter)
 
 
 def _parameter(part: Any) -> nn.Parameter:

@@ -6,19 +6,25 @@ from core.methods.whole import FullTuning
 from worker.engine.adapter import Adapter
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.beginning import Beginning
 from worker.engine.peft_adapter import PeftAdapter
 from worker.engine.whole_model import WholeModel
 
 
 def attach(
-    base: ResidentBase, name: str, spec: JobSpec, total_steps: int = 1, step_tokens: int = 0
+    base: ResidentBase,
+    name: str,
+    spec: JobSpec,
+    total_steps: int = 1,
+    step_tokens: int = 0,
+    first: Beginning | None = None,
 ) -> Adapter:
-    """`step_tokens` is the most tokens that are computed at once.
+    """`step_tokens` is the most tokens that are computed at once, `first` the adapter's `beginning`.
 
     Raises JobError where the base model or the memory does not allow for it.
     """
     if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
-        return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps)
+        return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, first)
     if isinstance(spec.adapter, FullTuning):
         return WholeModel(base, name, step_tokens)
     return PeftAdapter(base, name, spec.adapter, spec.seed)

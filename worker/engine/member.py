@@ -20,6 +20,8 @@ from worker.engine.parameters import parts_of
 from worker.engine.references import References
 from worker.objectives.choose import objective_of
 
+PREFIX = "parameters."  # of their names in a state
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -44,6 +46,16 @@ def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
 
 def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:
     return steps_per_epoch(spec, rows) * spec.hyperparameters.n_epochs
+
+
+def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
+    """The permutation in which a job's epoch visits its examples."""
+    return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a member's state, the parameters by their own names."""
+    return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
 
 
 class NonFiniteLoss(JobError):
@@ -181,8 +193,7 @@ class Member:
         return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        """The epoch's permutation of the examples; the last one asked for is kept."""
+        """The epoch's permutation; the last one asked for is kept."""
         if self._order is None or self._order[0] != epoch:
-            random = np.random.default_rng([self._spec.seed, epoch])
-            self._order = epoch, random.permutation(self._examples)
+            self._order = epoch, order_of(self._spec.seed, epoch, self._examples)
         return self._order[1]

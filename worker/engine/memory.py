@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import torch
-from peft.utils.other import get_pattern_key
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from worker.engine.sizes import rank_of
 from worker.engine.targets import Groups, adaptable, is_target
 
 OPTIMIZED_BYTES = 4 * 3  # fp32: the parameter, AdamW's two moments
@@ -53,7 +53,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
     adapted = {name: shapes[name] for name in shapes if is_target(name, adapter.target_modules)}
-    numbers = sum(_rank(name, adapter) * sum(shape) for name, shape in adapted.items())
+    numbers = sum(rank_of(name, adapter) * sum(shape) for name, shape in adapted.items())
     match adapter:
         case AdaLoraAdapter():
             ranks = adapter.init_r * len(adapted)
@@ -71,11 +71,3 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
 def _with_factors(parameters: int, factors: int, kept: int, dtype: torch.dtype, lanes: int) -> int:
     of_factors = FACTOR_BYTES + GRADIENT_BYTES * lanes + dtype.itemsize
     return parameters * (OPTIMIZED_BYTES + GRADIENT_BYTES) + factors * of_factors + kept
-
-
-def _rank(name: str, adapter: LowRankAdapter) -> int:
-    """Of the module of that name, when its training begins."""
-    if isinstance(adapter, AdaLoraAdapter):
-        return adapter.init_r
-    ranks = adapter.rank_pattern
-    return ranks.get(get_pattern_key(list(ranks), name), adapter.r)

@@ -10,7 +10,7 @@ from core.errors import JobError
 from core.methods.method import MethodOptions
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.targets import Targets, is_target, refusal, strange, within_text
+from worker.engine.targets import Targets, chosen, is_target
 
 SEEDS = ("random_seed", "random_loc_seed")  # of options that choose at random what is trained
 
@@ -34,10 +34,8 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
     if isinstance(options, LnTuningAdapter):
         _refuse_others_than_norms(base.model, targets)
         return {"target_modules": targets}
-    groups = base.decoder.groups
-    if unknown := strange(targets, groups):
-        raise refusal(", ".join(unknown), groups)
-    return {"target_modules": targets if base.text_only else within_text(targets, groups)}
+    modules = chosen(targets, base.decoder.groups)
+    return {"target_modules": targets if base.text_only else modules}
 
 
 def _refuse_others_than_norms(model: nn.Module, targets: Targets) -> None:

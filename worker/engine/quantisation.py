@@ -56,6 +56,13 @@ def make_trainable(model: nn.Module) -> None:
             layer.forward = partial(_int8_linear, layer)
 
 
+def is_quantised(layer: nn.Module) -> bool:
+    """Whether the layer's weight is in 4 or 8 bits."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    return isinstance(layer, Linear4bit | Linear8bitLt)
+
+
 @torch.no_grad()
 def weight_of(layer: Any) -> Tensor:
     """A linear layer's weight, [N, K] in fp32; a copy unless it is held so."""

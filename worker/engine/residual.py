@@ -22,6 +22,7 @@ from torch import Tensor
 from core.errors import JobError
 from worker.engine.factoring import Factoring, is_a
 from worker.engine.parameters import Place, parts_of
+from worker.engine.sizes import refuse_missing_ranks
 
 OPTION = "adapter.init_lora_weights"
 
@@ -30,11 +31,7 @@ def initialise(module: str, layer: Any, peft_name: str, init: str) -> None:
     """Let PEFT set the layer's A and B from a copy of its weight. Raises JobError where it cannot."""
     A, B = layer.lora_A[peft_name].weight, layer.lora_B[peft_name].weight
     shapes = A.shape, B.shape
-    if len(A) > min(A.shape[1], len(B)):
-        message = (
-            f"{module} has no {len(A)} ranks to begin with; lower the rank to {min(A.shape[1], len(B))}."
-        )
-        raise JobError("invalid_adapter", message, "adapter.r")
+    refuse_missing_ranks(module, len(A), min(A.shape[1], len(B)))
     if init == "olora" and layer.fan_in_fan_out:
         raise JobError("invalid_adapter", f"olora does not know the layout of {module}.", OPTION)
     shared = layer.base_layer

@@ -26,8 +26,13 @@ def strange(targets: Targets, groups: Groups) -> list[str]:
     return [one for one in named if not any(is_target(module, [one]) for module in adaptable(groups))]
 
 
-def within_text(targets: Targets, groups: Groups) -> list[str]:
-    """What is meant in a model that sees or hears too: the text part's layers, by their full names."""
+def chosen(targets: Targets, groups: Groups) -> list[str]:
+    """The modules that are meant, by their full names. Raises JobError where a target cannot be trained.
+
+    In a model that sees or hears too, they are the text part's.
+    """
+    if unknown := strange(targets, groups):
+        raise refusal(", ".join(unknown), groups)
     return [module for module in adaptable(groups) if is_target(module, targets)]
 
 

@@ -1,0 +1,39 @@
+"""What an adapter begins with where that takes more than its own layers: published weights, say."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from core.jobspec import JobSpec
+from core.methods.low_rank import LoraAdapter
+from worker.engine.base_model import ResidentBase
+from worker.engine.loftq import loftq
+from worker.engine.member import parameters_in
+
+Beginning = Mapping[str, Tensor]
+"""First values of parameters, by name."""
+
+
+@torch.no_grad()
+def beginning(
+    base: ResidentBase,
+    spec: JobSpec,
+    state: Mapping[str, Tensor],
+    abandon: Callable[[], bool],
+) -> Beginning:
+    """On the CPU; none of those that the adapter's layers find by themselves.
+
+    What is to be restored to a `state` begins with its parameters, and nothing is computed. Raises JobError
+    where the base model does not allow for it, and Abandoned where `abandon` says so on the way; it is asked
+    every few seconds.
+    """
+    adapter = spec.adapter
+    if not isinstance(adapter, LoraAdapter):
+        return {}
+    if state:
+        return parameters_in(state)
+    found: Beginning = {}
+    if adapter.init_lora_weights == "loftq":
+        found = loftq(base, adapter, abandon)
+    return {name: values.cpu() for name, values in found.items()}
