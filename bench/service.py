@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -90,14 +90,20 @@ def arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def service(home: Path, models: Path) -> Iterator[tuple[psutil.Process, Client]]:
-    """`tunery up` in `home`, and a client of it. Raises GaveUp where it does not start or stop in time."""
+def service(
+    home: Path, models: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[psutil.Process, Client]]:
+    """`tunery up` in `home`, and a client of it. `settings` are further variables of its environment.
+
+    Raises GaveUp where it does not start or stop in time.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # Servers and settings of the surrounding shell are not what is measured.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")}
-    environment = {**clean, "TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(BENCH.parent)}
+    ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(BENCH.parent)}
+    environment = {**clean, **ours, **(settings or {})}
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port)]
     process = psutil.Popen(command, env=environment, stdout=sys.stderr)
     try:

@@ -40,12 +40,12 @@ def measure(
     }
 
 
-def answers(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int) -> list[str]:
-    """Greedy answers to all prompts, as one batch."""
+def answers(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int, beams: int = 1) -> list[str]:
+    """Answers to all prompts, as one batch: greedy ones, or of a search with several beams."""
     inputs = tokenizer.apply_chat_template(
         prompts, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
     )
-    generated = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    generated = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=beams)
     return [
         text.strip()
         for text in tokenizer.batch_decode(

@@ -1,0 +1,95 @@
+"""Bytes of a resident base model in bf16, int8 and nf4, by its parts.
+
+    python bench/base_bytes.py                                  # writes bench/results/methods/bytes.json
+    python bench/methods.py --only none                         # and the page
+
+Counted are the tensors that the loaded model holds, as workers load it, each memory once: weights, and with
+quantised ones their scales and tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
+
+import torch
+from method_run import surroundings
+from torch import Tensor, nn
+
+from core.catalog import SMOLLM2
+from worker.engine.loading import load_model
+from worker.model_store import ensure_model
+
+PRECISIONS = {"bf16": None, "int8": "int8", "nf4": "nf4"}
+EMBEDDING, LINEAR, OTHER = "embedding and head", "linear layers", "norms and buffers"
+
+
+def bytes_by_part(model: nn.Module) -> dict[str, int]:
+    """A memory that several parts share, such as a tied head's, belongs to the first."""
+    seen: set[int] = set()
+    found = Counter({EMBEDDING: 0, LINEAR: 0, OTHER: 0})
+    for module in model.modules():
+        for tensor in tensors_of(module):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in seen:
+                seen.add(storage.data_ptr())
+                found[part_of(module)] += storage.nbytes()
+    return dict(found)
+
+
+def part_of(module: nn.Module) -> str:
+    if isinstance(module, nn.Embedding):
+        return EMBEDDING
+    return LINEAR if isinstance(module, nn.Linear) else OTHER  # bitsandbytes' layers are Linear too
+
+
+def tensors_of(module: nn.Module) -> Iterator[Tensor]:
+    """A module's own: parameters, buffers and what bitsandbytes keeps beside them."""
+    for own in (*module._parameters.values(), *module._buffers.values()):
+        if own is not None:
+            yield own
+            yield from held_by(getattr(own, "quant_state", None))
+    yield from held_by(getattr(module, "state", None))
+
+
+def held_by(state: Any) -> Iterator[Tensor]:
+    """Tensors among the attributes of a state of quantisation, and of the state within it."""
+    for value in vars(state).values() if hasattr(state, "__dict__") else ():
+        if isinstance(value, Tensor):
+            yield value
+        elif type(value) is type(state):
+            yield from held_by(value)
+
+
+def measure(models: Path) -> dict[str, dict[str, int]]:
+    """Bytes by precision and part."""
+    folder, _ = ensure_model(SMOLLM2, models)
+    found = {}
+    for name, quantization in PRECISIONS.items():
+        entry = SMOLLM2.model_copy(update={"quantization": quantization})
+        found[name] = bytes_by_part(load_model(entry, folder, torch.device("cpu"), torch.bfloat16))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    parser.add_argument("--out", type=Path, default=BENCH / "results/methods/bytes.json")
+    given = parser.parse_args()
+    document = {**surroundings(alone=False), "bytes": measure(given.models)}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document["bytes"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The E2E NLG part of LoRA's paper in small: full fine-tuning, LoRA and others, scored by BLEU.
+
+    python bench/e2e_nlg.py --data DIR                          # DIR/e2e_nlg/{valid,test}.txt
+    python bench/e2e_nlg.py --data DIR --only lora,ia3 --rows 400 --meanings 100
+    python bench/e2e_nlg.py --only none                         # the table anew
+
+After Hu et al. 2021 (arXiv:2106.09685), table 3. Each job trains over the API of a service of its own. A
+fresh process says each chosen meaning of the test set once, whose sentences there are all references. Each
+run is a file in bench/results/e2e_nlg.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+from sacrebleu.metrics import BLEU
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
+
+import marked
+from method_cases import BASE_ALONE, Case
+from method_run import Result, Task, arguments, failures, read_results, run_all, told
+from tables import NOTHING, markdown, shown
+from train import positive
+from workloads import SEED, Row, chat
+
+Meanings = Mapping[str, Sequence[str]]
+"""The sentences of each meaning."""
+
+SCRIPT = "bench/e2e_nlg.py"
+PAPERS_LORA = {"type": "lora", "r": 4, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}
+CASES = {
+    case.name: case
+    for case in (
+        BASE_ALONE,
+        Case("full", "Full fine-tuning", {"type": "full"}),
+        Case("lora", "LoRA, r = 4 on q and v", PAPERS_LORA),
+        Case("dora", "DoRA, r = 4 on q and v", {**PAPERS_LORA, "use_dora": True}),
+        Case("prefix_tuning", "Prefix tuning, 20 virtual tokens", {"type": "prefix_tuning"}),
+        Case("ia3", "(IA)³", {"type": "ia3"}),
+        Case("adalora", "AdaLoRA", {"type": "adalora"}),
+    )
+}
+TEST = "e2e_nlg/test.txt"
+TRAINING = "e2e_nlg/valid.txt"  # what there is beside the test set; it has none of its meanings
+MAX_NEW_TOKENS = 80
+HEADINGS = ("method", "learning rate", "trained parameters", "last loss", "BLEU")
+
+
+def main() -> None:
+    parser = arguments(__doc__, list(CASES), "e2e_nlg")
+    parser.add_argument("--rows", type=positive, default=1000, help="to train on (default 1000)")
+    parser.add_argument("--meanings", type=positive, default=200, help="to be said (default 200, of 630)")
+    parser.add_argument("--beams", type=positive, default=1, help="of the search (default 1, greedy)")
+    given = parser.parse_args()
+    if given.only:
+        if given.data is None:
+            parser.error("--data is needed")
+        test = some(read(given.data / TEST), given.meanings)
+        task = Task(
+            source=TRAINING,
+            training=training_rows(read(given.data / TRAINING), given.rows),
+            validation=[],
+            prompts=[chat(meaning, "") for meaning in test],
+            epochs=given.epochs,
+            batch_size=given.batch_size,
+            max_new_tokens=MAX_NEW_TOKENS,
+            beams=given.beams,
+        )
+        run_all([CASES[name] for name in given.only], task, given, partial(bleu, list(test.values())))
+    if found := read_results(given.out, CASES):
+        marked.put(given.page, SCRIPT, text(found))
+
+
+def read(path: Path) -> dict[str, list[str]]:
+    """The sentences of each meaning, in the file's order."""
+    found: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        meaning, _, sentence = line.partition("||")
+        found.setdefault(meaning.strip(), []).append(sentence.strip())
+    return found
+
+
+def training_rows(meanings: Meanings, n: int) -> list[Row]:
+    """The same for every method, from the whole file, where a meaning's sentences stand side by side."""
+    pairs = [(meaning, sentence) for meaning, said in meanings.items() for sentence in said]
+    return [chat(*pair) for pair in random.Random(SEED).sample(pairs, n)]
+
+
+def some(meanings: Meanings, n: int) -> dict[str, Sequence[str]]:
+    """The same for every method; all where there are not more."""
+    chosen = random.Random(SEED).sample(list(meanings), min(n, len(meanings)))
+    return {meaning: meanings[meaning] for meaning in chosen}
+
+
+def bleu(references: Sequence[Sequence[str]], answers: Sequence[str]) -> Result:
+    """Of all answers together, each beside its own references, however many there are."""
+    metric = BLEU()
+    streams = [list(stream) for stream in zip_longest(*references)]  # None where an answer has fewer
+    score = metric.corpus_score(list(answers), streams)
+    return {"bleu": round(score.score, 2), "signature": str(metric.get_signature())}
+
+
+def text(results: Sequence[Result]) -> str:
+    sizes = {
+        f"{each['rows']} rows ({each['source']}), {each['epochs']} epochs, {each['batch_size']} rows a step; "
+        f"{each['prompts']} meanings of the test set, "
+        + ("greedy" if each["beams"] == 1 else f"{each['beams']} beams")
+        for each in results
+    }
+    signatures = sorted({each["signature"] for each in results if "signature" in each})
+    return "\n".join(
+        part
+        for part in (
+            f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n",
+            markdown(HEADINGS, [cells(result) for result in results]),
+            failures(results),
+            f"BLEU is sacrebleu's: `{', '.join(signatures)}`.\n",
+        )
+        if part
+    )
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    if "failure" in result:
+        return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
+    losses = result.get("losses")
+    return (
+        result["title"],
+        shown(result.get("learning_rate"), "g"),
+        shown(result["trained_parameters"] or None, ","),
+        shown(sum(losses[-10:]) / len(losses[-10:]) if losses else None, ".3f"),
+        shown(result["bleu"], ".1f"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The table of all methods in docs/methods.md, from one result file for each run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import marked
+from method_cases import cases
+from method_run import Result, failures, read_results, told
+from tables import NOTHING, markdown, shown
+
+SCRIPT = "bench/methods.py"
+BYTES = "bytes.json"  # of bench/base_bytes.py
+HEADINGS = (
+    *("method", "learning rate", "loss at first", "at last", "validation loss", "in PEFT", "exact answers"),
+    *("trained parameters", "weights, kB", "peak memory, GB", "tokens/s"),
+)
+NOTES = """\
+- Each method has its defaults and its usual learning rate. This base model needs a `block_size` of 64 for
+  C3A; the trained tokens are the two markers of its chat template.
+- loss: the mean training loss of the first and of the last quarter of the steps, nats per answer token.
+- validation loss: the job's own after its last step; "in PEFT" that of the published files, loaded by plain
+  transformers and PEFT in a fresh process, in the same precision.
+- exact answers: greedy ones to rows held out that equal the expected one letter by letter.
+- trained parameters: as PEFT counts them in the published adapter.
+- weights: the published safetensors, 10³ bytes.
+- peak memory: the trainer's largest resident set, with base model and libraries, 10⁹ bytes.
+- tokens/s: what the rows hold, the median of the steps after the first.
+"""
+SHARED = """\
+\\* Measured on a shared machine: other programs ran meanwhile, which makes tokens per second several times
+fewer, and changes nothing else in the table.
+"""
+
+
+def write(results: Path, page: Path) -> None:
+    """Put what the folder has into the page."""
+    found = read_results(results, [case.name for case in cases()])
+    resident = results / BYTES
+    parts = [text(found)] if found else []
+    if resident.exists():
+        parts.append(bytes_text(json.loads(resident.read_text())["bytes"]))
+    marked.put(page, SCRIPT, "\n".join(parts))
+
+
+def text(results: Sequence[Result]) -> str:
+    sizes = {
+        f"{each['rows']} rows ({each['source']}), {each['epochs']} epochs, {each['batch_size']} rows a step; "
+        f"{each['validation_rows']} rows held out"
+        for each in results
+    }
+    head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n"
+    parts = [head, markdown(HEADINGS, [cells(result) for result in results]), failures(results), NOTES]
+    if any(is_marked(result) for result in results):
+        parts.append(SHARED)
+    return "\n".join(part for part in parts if part)
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    if "failure" in result:
+        return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
+    first, last = quarters(result["losses"]) if "losses" in result else (None, None)
+    return (
+        result["title"],
+        shown(result.get("learning_rate"), "g"),
+        shown(first, ".3f"),
+        shown(last, ".3f"),
+        shown(result.get("validation_loss"), ".4f"),
+        shown(result["loss"], ".4f"),
+        f"{result['exact']} of {result['prompts']}",
+        shown(result["trained_parameters"] or None, ","),
+        shown(scaled(result, "artifact_bytes", 1e3), ",.0f"),
+        shown(scaled(result, "peak_rss_bytes", 1e9), ".2f"),
+        shown(result.get("tokens_per_second"), ".0f") + ("*" if is_marked(result) else ""),
+    )
+
+
+def quarters(losses: Sequence[float]) -> tuple[float, float]:
+    """The means of the first and the last quarter."""
+    n = max(1, len(losses) // 4)
+    return mean(losses[:n]), mean(losses[-n:])
+
+
+def scaled(result: Result, name: str, unit: float) -> float | None:
+    value = result.get(name)
+    return None if value is None else value / unit
+
+
+def is_marked(result: Result) -> bool:
+    """Whether it has a speed that means little."""
+    return not result["alone"] and "tokens_per_second" in result
+
+
+def bytes_text(found: dict[str, dict[str, Any]]) -> str:
+    """The resident base model's bytes in each precision, and by its parts."""
+    whole = sum(found["bf16"].values())
+    parts = list(found["bf16"])
+    rows = [
+        (
+            precision,
+            *(f"{each[part] / 1e6:.1f}" for part in parts),
+            f"{sum(each.values()) / 1e6:.1f}",
+            f"{sum(each.values()) / whole:.0%}",
+        )
+        for precision, each in found.items()
+    ]
+    headings = ("base model in", *(f"{part}, MB" for part in parts), "together, MB", "of bf16")
+    linear, left = found["nf4"]["linear layers"] / found["bf16"]["linear layers"], found["nf4"]
+    share = left["embedding and head"] / sum(left.values())
+    return (
+        "What the base model takes in memory, without adapters and libraries, 10⁶ bytes:\n\n"
+        f"{markdown(headings, rows)}\n"
+        f"In nf4 the linear layers take {linear:.0%} of what they take in bf16. The embedding, which is\n"
+        f"also the head, is not quantised: of this small model it is {share:.0%} of what nf4 leaves.\n"
+    )

@@ -1,0 +1,80 @@
+"""What anybody who downloads an adapter finds: its loss and its answers in plain transformers and PEFT.
+
+    python bench/plain.py --request request.json --out result.json
+
+The request: {base, adapter, dtype, quantization, validation: [{messages}], prompts: [{messages}],
+max_new_tokens, beams}. Without an adapter the base model answers alone; one without an adapter_config.json
+is a whole model. The result: the mean loss of the validation rows' last messages, in nats per token (null
+without rows), the number of trained parameters, and an answer to each prompt's messages up to its last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cli.demo.compare import answers, mean_loss
+from worker.engine.quantisation import quantization_config
+
+BATCH = 32  # prompts that are answered at once
+
+
+@torch.no_grad()
+def found(request: dict[str, Any]) -> dict[str, Any]:
+    model, trained_parameters = load(request)
+    tokenizer = AutoTokenizer.from_pretrained(request["base"], padding_side="left")
+    rows = [row["messages"] for row in request["validation"]]
+    prompts = [row["messages"][:-1] for row in request["prompts"]]
+    beams, longest = request["beams"], request["max_new_tokens"]
+    return {
+        "trained_parameters": trained_parameters,
+        "loss": mean_loss(model, tokenizer, rows) if rows else None,
+        "answers": [
+            answer
+            for start in range(0, len(prompts), BATCH)
+            for answer in answers(model, tokenizer, prompts[start : start + BATCH], longest, beams)
+        ],
+    }
+
+
+def load(request: dict[str, Any]) -> tuple[Any, int]:
+    """The model, ready to answer, and how many of its parameters its job has trained."""
+    adapter = request["adapter"]
+    if adapter and not (Path(adapter) / "adapter_config.json").exists():
+        model = AutoModelForCausalLM.from_pretrained(adapter, dtype=request["dtype"]).eval()
+        return model, model.num_parameters()
+    model = base_model(request)
+    if not adapter:
+        return model.eval(), 0
+    adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    return adapted.eval(), adapted.get_nb_trainable_parameters()[0]
+
+
+def base_model(request: dict[str, Any]) -> Any:
+    dtype = getattr(torch, request["dtype"] or "float32")
+    quantised: dict[str, Any] = {}
+    if request["quantization"]:
+        config = quantization_config(request["quantization"], dtype, request["base"])
+        quantised = {"quantization_config": config, "device_map": {"": "cpu"}}
+    return AutoModelForCausalLM.from_pretrained(request["base"], dtype=dtype, **quantised)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--request", type=Path, required=True, help="what to find, JSON")
+    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    given = parser.parse_args()
+    given.out.write_text(json.dumps(found(json.loads(given.request.read_text()))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
