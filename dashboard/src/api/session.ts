@@ -14,6 +14,7 @@ export interface Session {
 export type Credential = { api_key: string } | { link: string };
 
 const PATH = "/v1/session";
+const SIGN_IN_PATH = "/v1/sign_in";
 
 /** Null for who is not signed in. */
 export const sessionQuery = queryOptions({
@@ -38,7 +39,7 @@ export function useMayWrite(): boolean {
 /** Raises Refused where the key or the link is not good. */
 export async function signIn(credential: Credential): Promise<Session> {
   const headers = { "content-type": "application/json" };
-  return (await ask(PATH, { method: "POST", headers, body: JSON.stringify(credential) })).json();
+  return (await ask(SIGN_IN_PATH, { method: "POST", headers, body: JSON.stringify(credential) })).json();
 }
 
 export async function signOut(): Promise<void> {

@@ -27,8 +27,8 @@ const TITLES: Record<string, string> = {
 };
 const BEST: Record<string, ChartSpec["best"]> = { loss: "smallest", mean_token_accuracy: "largest" };
 const PREFIXES = [
-  ["full_valid_", "validation, all rows", false],
-  ["valid_", "validation, some rows", false],
+  ["full_valid_", "validation, whole set", false],
+  ["valid_", "validation, part of it", false],
   ["train_", "training", true],
 ] as const;
 const NO_MEASURES = new Set(["total_steps"]);

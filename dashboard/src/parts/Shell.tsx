@@ -20,10 +20,10 @@ export function Shell() {
       <a href="#content" className="button sr-only z-20 focus:not-sr-only focus:absolute focus:m-2">
         Skip to the content
       </a>
-      <header className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line bg-surface px-4 py-2">
+      <header className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line bg-surface px-4 py-2 max-sm:gap-x-2">
         <Link to="/jobs" className="flex items-center gap-2 font-semibold">
           <img src="/mark.svg" alt="" className="size-5" />
-          Tunery
+          <span className="max-sm:sr-only">Tunery</span>
         </Link>
         {session && <Navigation />}
         <div className="ml-auto flex items-center gap-2">
@@ -64,7 +64,7 @@ function Account({ session }: { session: Session }) {
       <span className="text-muted" aria-live="polite">
         {reconnecting && "Reconnecting…"}
       </span>
-      <span className="max-w-40 truncate" title={`Project ${session.project.id}, role ${session.role}`}>
+      <span className="max-w-40 truncate max-sm:max-w-20" title={`Project ${session.project.id}, role ${session.role}`}>
         <span className="sr-only">Project </span>
         {session.project.name}
       </span>

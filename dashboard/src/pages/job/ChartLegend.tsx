@@ -14,7 +14,7 @@ interface ChartLegendProps {
 export function ChartLegend({ spec, series, hovered }: ChartLegendProps) {
   return (
     <dl className="flex flex-wrap gap-x-4 px-3 py-1 text-xs">
-      {spec.columns.map(({ name, label }, place) => (
+      {spec.columns.map(({ name, label, dense }, place) => (
         <div key={name} className="flex items-center gap-1.5">
           <dt className="flex items-center gap-1.5 text-muted">
             <svg aria-hidden="true" width="18" height="4" style={{ color: `var(${colourName(place)})` }}>
@@ -22,14 +22,14 @@ export function ChartLegend({ spec, series, hovered }: ChartLegendProps) {
             </svg>
             {label}
           </dt>
-          <dd>{hovered ? significant(hovered[place]) : summary(series, name, spec.best)}</dd>
+          <dd>{hovered ? significant(hovered[place]) : summary(series, name, dense ? undefined : spec.best)}</dd>
         </div>
       ))}
     </dl>
   );
 }
 
-/** The last value, and the best one where it is another. */
+/** The last value, and of validation the best one where it is another. */
 function summary(series: Series, name: string, best: ChartSpec["best"]): string {
   const values = series.column(name);
   if (!values) return "";

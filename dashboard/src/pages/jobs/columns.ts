@@ -8,13 +8,13 @@ export interface ColumnHead {
 }
 
 export const COLUMNS = {
-  status: { label: "Status", sort: "status", className: "w-24 md:w-28" },
+  status: { label: "Status", sort: "status", className: "w-26 md:w-30" },
   name: { label: "Name", sort: "name", className: "" },
   model: { label: "Base model", sort: "model", className: "hidden w-48 lg:table-cell" },
   method: { label: "Method", sort: "method", className: "hidden w-32 md:table-cell" },
   data: { label: "Training file", className: "hidden w-44 xl:table-cell" },
   progress: { label: "Progress", sort: "progress", className: "hidden w-52 md:table-cell" },
-  loss: { label: "Best valid. loss", className: "w-20 md:w-28 text-right" },
+  loss: { label: "Best val. loss", className: "w-20 md:w-28 text-right" },
   created: { label: "Created", sort: "created", className: "hidden w-32 md:table-cell text-right" },
 } as const satisfies Record<string, ColumnHead>;
 
