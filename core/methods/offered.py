@@ -26,10 +26,11 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "lora_alpha": ANY,
         "target_modules": ANY,
         "use_rslora": ANY,
-        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora", "loftq"]
+        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva"]
         | ApproximatePissa,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
+        "eva_config": ANY,
     },
     "adalora": {
         "target_modules": ANY,
