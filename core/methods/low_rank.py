@@ -32,6 +32,15 @@ class EvaConfig(Options):
     """Let alpha follow the rank, so that the scale stays"""
 
 
+class CordaConfig(Options):
+    """What A and B begin with under the initialisation `corda`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    corda_method: Literal["ipm", "kpm"] = "ipm"
+    """`ipm`: the part of each weight that matters most to the rows. `kpm`: the part that matters least"""
+
+
 class LoraAdapter(ExcludingOptions):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): y = x Wᵀ + s (x Aᵀ) Bᵀ.
 
@@ -59,21 +68,25 @@ class LoraAdapter(ExcludingOptions):
     """Other alphas for some modules, in the same way"""
     eva_config: EvaConfig | None = None
     """Of the initialisation `eva`; null is its defaults"""
+    corda_config: CordaConfig | None = None
+    """Of the initialisation `corda`; null is its defaults"""
 
     @property
     def begins_with_weights(self) -> bool:
         """Whether A and B begin with a part of the weights, which the base then lacks."""
         init = self.init_lora_weights
-        return isinstance(init, str) and (init == "olora" or init.startswith("pissa"))
+        return isinstance(init, str) and (init in ("olora", "corda") or init.startswith("pissa"))
 
     @property
     def needs_a_beginning(self) -> bool:
         """Whether A and B begin with more than their own layer tells: the published weights, or rows."""
-        return self.init_lora_weights in ("loftq", "eva")
+        return self.init_lora_weights in ("loftq", "eva", "corda")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.eva_config is not None and self.init_lora_weights != "eva":
             yield "eva_config", "it belongs to the initialisation eva"
+        if self.corda_config is not None and self.init_lora_weights != "corda":
+            yield "corda_config", "it belongs to the initialisation corda"
 
 
 class AdaLoraAdapter(ExcludingOptions):

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core import jobspec
 from core.jobspec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
-from core.methods.low_rank import EvaConfig
+from core.methods.low_rank import CordaConfig, EvaConfig
 from core.methods.method import MethodOptions
 from core.methods.offered import ALL, ANY, OFFERED, OPTIONS, narrowed
 from core.methods.registry import METHODS, Adapter
@@ -66,7 +66,7 @@ def test_every_option_is_peft_s_with_its_default_unless_the_default_is_ours(meth
             assert name not in OUR_DEFAULTS.get(method, {}) or field.default != default, "it is not ours"
 
 
-@pytest.mark.parametrize("ours", [EvaConfig])
+@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig])
 def test_the_options_of_an_initialisation_are_peft_s_with_its_defaults(ours: type[Options]) -> None:
     of_peft = {field.name: field.default for field in dataclasses.fields(getattr(config, ours.__name__))}
     assert {name: field.default for name, field in ours.model_fields.items()}.items() <= of_peft.items()
@@ -103,6 +103,7 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
     ("method", "changes", "field"),
     [
         ("lora", {"eva_config": {"rho": 1.0}}, "eva_config"),
+        ("lora", {"init_lora_weights": "eva", "corda_config": {}}, "corda_config"),
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
         ("prompt_tuning", {"prompt_tuning_init": "TEXT"}, "prompt_tuning_init_text"),
         ("prompt_tuning", {"prompt_tuning_init_text": "Be brief."}, "prompt_tuning_init_text"),

@@ -220,7 +220,7 @@ def _as_attached(spec: LowRankAdapter, first: Beginning, groups: Groups) -> LowR
         return spec
     if spec.init_lora_weights == "eva":
         spec = redistributed(spec, first, groups)
-    return spec.model_copy(update={"init_lora_weights": True, "eva_config": None})
+    return spec.model_copy(update={"init_lora_weights": True, "eva_config": None, "corda_config": None})
 
 
 def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:

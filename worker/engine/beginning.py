@@ -9,6 +9,7 @@ from core.jobspec import JobSpec
 from core.methods.low_rank import LoraAdapter
 from worker.data.render import Row
 from worker.engine.base_model import ResidentBase
+from worker.engine.corda import corda
 from worker.engine.eva import eva
 from worker.engine.loftq import loftq
 from worker.engine.member import parameters_in
@@ -42,4 +43,6 @@ def beginning(
             found = loftq(base, adapter, abandon)
         case "eva":
             found = eva(base, spec, adapter, rows, abandon)
+        case "corda":
+            found = corda(base, spec, adapter, rows, abandon)
     return {name: values.cpu() for name, values in found.items()}

@@ -45,7 +45,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
     gradients; what else a method keeps comes to so many bytes too:
 
         bytes = 16 P + (4 + 4 lanes + dtype's size) F + kept
-        PiSSA, OLoRA: F = 2 P, kept = 4 P, with what they began with
+        PiSSA, OLoRA, CorDA: F = 2 P, kept = 4 P, with what they began with
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, with two averages and a mask
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.

@@ -1,4 +1,4 @@
-"""PiSSA and OLoRA: adapters that begin with a part of the weights, on a base that keeps that part.
+"""PiSSA, OLoRA and CorDA: adapters that begin with a part of the weights, on a base that keeps that part.
 
 PEFT takes A₀ and B₀, the first A and B, out of a layer's weight and trains on what is left. Here the base is
 shared and stays whole:
