@@ -84,7 +84,7 @@ class Crew:
         What the adapter begins with, this process finds out alone; Abandoned where `abandon` says so then.
         """
         with self._watchdog.over(abandon) as ask:
-            first = beginning(self._slot.base, spec, state, ask)
+            first = beginning(self._slot.base, spec, rows, state, ask)
         self._order(Crew._join, name, spec, rows, first)
         return self._members[name]
 

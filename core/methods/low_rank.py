@@ -6,12 +6,39 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from core.methods.method import Alpha, ExcludingOptions, Method, ModuleName, Paper, Probability, Rank
+from core.options import Options
 
 Smoothing = Annotated[float, Field(gt=0, lt=1)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
     Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"] | ApproximatePissa
 )
+
+
+class EvaConfig(Options):
+    """What A begins with under the initialisation `eva`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    rho: Annotated[float, Field(ge=1, le=16)] = 2.0
+    """How many times its rank a module may get, of those that others need less; 1 leaves all ranks alone"""
+    tau: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """Least cosine between directions before and after a batch of rows, with which they are taken as found"""
+    use_label_mask: bool = True
+    """Look at the tokens that are learnt alone"""
+    whiten: bool = False
+    """Divide each direction by the root of its singular value"""
+    adjust_scaling_factors: bool = True
+    """Let alpha follow the rank, so that the scale stays"""
+
+
+class CordaConfig(Options):
+    """What A and B begin with under the initialisation `corda`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    corda_method: Literal["ipm", "kpm"] = "ipm"
+    """`ipm`: the part of each weight that matters most to the rows. `kpm`: the part that matters least"""
 
 
 class LoraAdapter(ExcludingOptions):
@@ -39,26 +66,33 @@ class LoraAdapter(ExcludingOptions):
     """Other ranks for some modules, by the last parts of their names"""
     alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
     """Other alphas for some modules, in the same way"""
+    eva_config: EvaConfig | None = None
+    """Of the initialisation `eva`; null is its defaults"""
+    corda_config: CordaConfig | None = None
+    """Of the initialisation `corda`; null is its defaults"""
 
     @property
     def begins_with_weights(self) -> bool:
-        """Whether A and B begin with a part of the weights, which the base then lacks: PiSSA and OLoRA."""
+        """Whether A and B begin with a part of the weights, which the base then lacks."""
         init = self.init_lora_weights
-        return isinstance(init, str) and (init == "olora" or init.startswith("pissa"))
-
-    def contradictions(self) -> Iterator[tuple[str, str]]:
-        if not self.begins_with_weights:
-            return
-        begins = f"init_lora_weights {self.init_lora_weights!r} begins with a part of the weights"
-        if self.use_dora:
-            yield "use_dora", f"{begins}, whose norms DoRA would train"
-        if self.lora_dropout:
-            yield "lora_dropout", f"{begins}, which must not be dropped"
+        return isinstance(init, str) and (init in ("olora", "corda") or init.startswith("pissa"))
 
     @property
     def needs_a_beginning(self) -> bool:
         """Whether A and B begin with more than their own layer tells: the published weights, or rows."""
-        return self.init_lora_weights in ("loftq",)
+        return self.init_lora_weights in ("loftq", "eva", "corda")
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.eva_config is not None and self.init_lora_weights != "eva":
+            yield "eva_config", "it belongs to the initialisation eva"
+        if self.corda_config is not None and self.init_lora_weights != "corda":
+            yield "corda_config", "it belongs to the initialisation corda"
+        if self.begins_with_weights:
+            begins = f"init_lora_weights {self.init_lora_weights!r} begins with a part of the weights"
+            if self.use_dora:
+                yield "use_dora", f"{begins}, whose norms DoRA would train"
+            if self.lora_dropout:
+                yield "lora_dropout", f"{begins}, which must not be dropped"
 
 
 class AdaLoraAdapter(ExcludingOptions):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
-from core.methods.low_rank import ApproximatePissa
 from core.methods.method import MethodOptions
 from core.methods.registry import METHODS, Adapter, with_type
 
@@ -28,10 +27,11 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "target_modules": ANY,
         "use_rslora": ANY,
         "use_dora": ANY,
-        "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora", "loftq"]
-        | ApproximatePissa,
+        "init_lora_weights": ANY,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
+        "eva_config": ANY,
+        "corda_config": ANY,
     },
     "adalora": {
         "target_modules": ANY,

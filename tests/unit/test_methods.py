@@ -8,13 +8,16 @@ from typing import Any, get_args
 import pytest
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.lora import config
 from pydantic import TypeAdapter, ValidationError
 
 from core import jobspec
 from core.jobspec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
+from core.methods.low_rank import CordaConfig, EvaConfig
 from core.methods.method import MethodOptions
 from core.methods.offered import ALL, ANY, OFFERED, OPTIONS, narrowed
 from core.methods.registry import METHODS, Adapter
+from core.options import Options
 
 # Where PEFT's default is another one, or none that trains
 OUR_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -63,6 +66,12 @@ def test_every_option_is_peft_s_with_its_default_unless_the_default_is_ours(meth
             assert name not in OUR_DEFAULTS.get(method, {}) or field.default != default, "it is not ours"
 
 
+@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig])
+def test_the_options_of_an_initialisation_are_peft_s_with_its_defaults(ours: type[Options]) -> None:
+    of_peft = {field.name: field.default for field in dataclasses.fields(getattr(config, ours.__name__))}
+    assert {name: field.default for name, field in ours.model_fields.items()}.items() <= of_peft.items()
+
+
 @pytest.mark.parametrize("method", OF_PEFT)
 def test_peft_takes_the_defaults(method: str) -> None:
     given = options(method).model_dump(exclude={"type"}) | FILLED_IN_BY_THE_WORKER.get(method, {})
@@ -93,6 +102,8 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
 @pytest.mark.parametrize(
     ("method", "changes", "field"),
     [
+        ("lora", {"eva_config": {"rho": 1.0}}, "eva_config"),
+        ("lora", {"init_lora_weights": "eva", "corda_config": {}}, "corda_config"),
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
         ("lora", {"use_dora": True, "init_lora_weights": "pissa_niter_4"}, "use_dora"),
         ("lora", {"lora_dropout": 0.1, "init_lora_weights": "olora"}, "lora_dropout"),

@@ -17,15 +17,16 @@ from worker.engine.beginning import Beginning
 from worker.engine.dora import MAGNITUDE, Layer, with_magnitudes
 from worker.engine.dora import PARTS as DORA_PARTS
 from worker.engine.dropout import salt_of
+from worker.engine.eva import redistributed
 from worker.engine.factoring import Factoring
 from worker.engine.flat_views import make_view
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
 from worker.engine.projection import LowRank, Part
 from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
-from worker.engine.residual import OPTION, doubling, initialise, plain_config
+from worker.engine.residual import doubling, initialise, plain_config, refuse_hidden_weights
 from worker.engine.saving import PEFT_NAME, save_adapter, save_files, target_names
-from worker.engine.targets import Targets, chosen, refusal
+from worker.engine.targets import Groups, Targets, chosen, refusal
 from worker.engine.text_decoder import TextDecoder
 
 EPS_OF_RANKS = 1e-5  # PEFT's, by which it keeps AdaLoRA's scale finite
@@ -60,20 +61,21 @@ class TrainableAdapter:
         self.spec = spec
         self.rank_budget: RankBudget | None = None
         self._total_steps = total_steps
-        _refuse_hidden_weights(base, spec)
+        refuse_hidden_weights(base, spec)
+        _refuse_hidden_norms(base, spec)
         if isinstance(spec, AdaLoraAdapter):
             refuse_schedule(spec, total_steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._model = self._attach()
+            self._model = self._attach(first or {})
             self._layers = self._lora_layers()
             self._begin(first or {})
         self.parameters = self._take_parameters()
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
-    def _attach(self) -> PeftModel:
+    def _attach(self, first: Beginning) -> PeftModel:
         groups = self._base.decoder.groups
-        spec = _as_attached(self.spec)
+        spec = _as_attached(self.spec, first, groups)
         modules = chosen(spec.target_modules, groups)
         asked = spec.target_modules if self._base.text_only else modules
         try:
@@ -225,11 +227,13 @@ def peft_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int)
     return LoraConfig(**options)
 
 
-def _as_attached(spec: LowRankAdapter) -> LowRankAdapter:
-    """What PEFT attaches without touching the base's weights."""
+def _as_attached(spec: LowRankAdapter, first: Beginning, groups: Groups) -> LowRankAdapter:
+    """What PEFT attaches without touching the base's weights, nor asking for rows."""
     if not (_begins_with_weights(spec) or _needs_a_beginning(spec)):
         return spec
-    return spec.model_copy(update={"init_lora_weights": True})
+    if spec.init_lora_weights == "eva":
+        spec = redistributed(spec, first, groups)
+    return spec.model_copy(update={"init_lora_weights": True, "eva_config": None, "corda_config": None})
 
 
 def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
@@ -273,13 +277,8 @@ def _scale(layer: Any) -> float:
     )
 
 
-def _refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
-    """Raises JobError where an option needs weights that the base does not hold as such."""
+def _refuse_hidden_norms(base: ResidentBase, spec: LowRankAdapter) -> None:
+    """Raises JobError where DoRA would not find the norms of whole weights."""
     if base.sharded and _has_magnitudes(spec):
         message = "DoRA needs the norms of whole weights, and the base model is spread over devices."
         raise JobError("invalid_adapter", message, "adapter.use_dora")
-    if not _begins_with_weights(spec) or not (base.sharded or base.entry.quantization):
-        return
-    state = "sharded" if base.sharded else "quantised"
-    message = f"{spec.init_lora_weights} begins with a part of the weights, and the base model is {state}."
-    raise JobError("invalid_adapter", message, OPTION)

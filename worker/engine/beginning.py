@@ -1,13 +1,16 @@
-"""What an adapter begins with where that takes more than its own layers: published weights, say."""
+"""What an adapter begins with where that takes more than its own layers: published weights, or rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from core.jobspec import JobSpec
 from core.methods.low_rank import LoraAdapter
+from worker.data.render import Row
 from worker.engine.base_model import ResidentBase
+from worker.engine.corda import corda
+from worker.engine.eva import eva
 from worker.engine.loftq import loftq
 from worker.engine.member import parameters_in
 
@@ -19,6 +22,7 @@ Beginning = Mapping[str, Tensor]
 def beginning(
     base: ResidentBase,
     spec: JobSpec,
+    rows: Sequence[Row],
     state: Mapping[str, Tensor],
     abandon: Callable[[], bool],
 ) -> Beginning:
@@ -34,6 +38,11 @@ def beginning(
     if state:
         return parameters_in(state)
     found: Beginning = {}
-    if adapter.init_lora_weights == "loftq":
-        found = loftq(base, adapter, abandon)
+    match adapter.init_lora_weights:
+        case "loftq":
+            found = loftq(base, adapter, abandon)
+        case "eva":
+            found = eva(base, spec, adapter, rows, abandon)
+        case "corda":
+            found = corda(base, spec, adapter, rows, abandon)
     return {name: values.cpu() for name, values in found.items()}

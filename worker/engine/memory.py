@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.methods.low_rank import AdaLoraAdapter, EvaConfig, LoraAdapter, LowRankAdapter
 from worker.engine.sizes import rank_of
 from worker.engine.targets import Groups, adaptable, is_target
 
@@ -46,14 +46,14 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
     gradients; what else a method keeps comes to so many bytes too:
 
         bytes = 16 P + (4 + 4 lanes + dtype's size) F + kept
-        PiSSA, OLoRA: F = 2 P, kept = 4 P, with what they began with
+        PiSSA, OLoRA, CorDA: F = 2 P, kept = 4 P, with what they began with
         DoRA: P = F = Σ r (K + N) + N, kept = 4 Σ N, with the squared norms of the weights
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, with two averages and a mask
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
     """
     adapted = {name: shapes[name] for name in shapes if is_target(name, adapter.target_modules)}
-    numbers = sum(rank_of(name, adapter) * sum(shape) for name, shape in adapted.items())
+    numbers = _numbers(adapted, adapter)
     match adapter:
         case AdaLoraAdapter():
             ranks = adapter.init_r * len(adapted)
@@ -66,6 +66,19 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
             return _with_factors(numbers + outputs, numbers + outputs, NORM_BYTES * outputs, dtype, lanes)
     copy = 0 if dtype == torch.float32 else dtype.itemsize
     return numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES * lanes + copy)
+
+
+def _numbers(adapted: Shapes, adapter: LowRankAdapter) -> int:
+    """Σ r (K + N), and with EVA the most that it may come to, where the widest modules get all they may."""
+    ranks = {name: rank_of(name, adapter) for name in adapted}
+    if not isinstance(adapter, LoraAdapter) or adapter.init_lora_weights != "eva":
+        return sum(rank * sum(adapted[name]) for name, rank in ranks.items())
+    most = round((adapter.eva_config or EvaConfig()).rho * max(ranks.values(), default=0))
+    left, numbers = sum(ranks.values()), 0
+    for width in sorted(map(sum, adapted.values()), reverse=True):
+        numbers += min(most, left) * width
+        left -= min(most, left)
+    return numbers
 
 
 def _with_factors(parameters: int, factors: int, kept: int, dtype: torch.dtype, lanes: int) -> int:

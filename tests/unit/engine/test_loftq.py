@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begin(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool] = lambda: False) -> Beginning:
-    return beginning(base, make_spec(adapter=adapter), {}, abandon)
+    return beginning(base, make_spec(adapter=adapter), [], {}, abandon)
 
 
 def begun(base: ResidentBase, adapter: LoraAdapter = LOFTQ) -> TrainableAdapter:
