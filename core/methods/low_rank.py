@@ -87,6 +87,8 @@ class LoraAdapter(ExcludingOptions):
             yield "eva_config", "it belongs to the initialisation eva"
         if self.corda_config is not None and self.init_lora_weights != "corda":
             yield "corda_config", "it belongs to the initialisation corda"
+        if self.use_dora and self.init_lora_weights == "loftq":
+            yield "use_dora", "its norms would be those from before init_lora_weights 'loftq'"
         if self.begins_with_weights:
             begins = f"init_lora_weights {self.init_lora_weights!r} begins with a part of the weights"
             if self.use_dora:

@@ -61,9 +61,9 @@ class SmallMember:
 
     def restore(self, step: int, state: dict[str, torch.Tensor]) -> None:
         self.step = step
-        self.take_parameters(state)
+        self.take_state(state)
 
-    def take_parameters(self, state: dict[str, torch.Tensor]) -> None:
+    def take_state(self, state: dict[str, torch.Tensor]) -> None:
         self.adapter.value = state["weight"].item()
 
 

@@ -139,7 +139,7 @@ def test_in_bf16_a_small_change_of_a_magnitude_counts(tiny_folder: Path) -> None
 
 def test_magnitudes_are_trained_and_stand_in_checkpoints(base: ResidentBase) -> None:
     member = make_member(base, "job", make_spec(adapter=DORA), make_rows(12, 0))
-    before = member.state()
+    before = {name: part.clone() for name, part in member.state().items()}
     train(base, [member], 2)
     after = member.state()
     names = [name for name in after if name.startswith("parameters.") and name.endswith(MAGNITUDE)]

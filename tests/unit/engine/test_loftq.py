@@ -103,7 +103,7 @@ def test_the_first_loss_is_nearer_to_the_published_model_s_than_without(folder: 
     for init in ("loftq", True):
         spec = make_spec(adapter=LOFTQ.model_copy(update={"r": 32, "init_lora_weights": init}))
         first = begin(base, spec.low_rank)
-        member = Member(attach(base, str(init), spec, 4, first), spec, rows)
+        member = Member(attach(base, str(init), spec, 4, first=first), spec, rows)
         (result,) = train_round(base, [member], MAX_TOKENS).values()
         assert isinstance(result, StepResult)
         losses[init] = result.loss, member.rows_after(0)

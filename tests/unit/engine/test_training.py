@@ -146,7 +146,8 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(
         randomize(member.adapter)
     train_round(base, [first], max_tokens=30)
     train_round(base, [second], max_tokens=10_000)
-    assert torch.allclose(first.adapter.parameters.master, second.adapter.parameters.master, atol=1e-6)
+    # AdamW's first step is the rate of 0.01, but for gradients about as small as its epsilon
+    assert torch.allclose(first.adapter.parameters.master, second.adapter.parameters.master, atol=1e-4)
 
 
 @each_dropping_or_not
