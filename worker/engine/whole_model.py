@@ -73,14 +73,20 @@ class WholeModel:
             )
 
     def _needed_bytes(self, step_tokens: int) -> int:
-        """Weights, gradients and moments; activations, by those of a few tokens; and the head's logits."""
+        """Weights, gradients and moments, and the larger of what a step and a saved copy take beside them.
+
+        A step takes activations, which those of a few tokens tell, and a chunk's logits.
+        """
         trained = [each for each in self._model.parameters() if each.requires_grad]
         copies = sum(each.nbytes for each in trained if each.dtype != torch.float32)
         numbers = sum(each.numel() for each in trained)
         head_VD = self._decoder.head_VD
         head = CHUNK_TOKENS * len(head_VD) * LOGIT_BYTES + 2 * head_VD.nbytes  # two chunks' gradients meet
         activations = step_tokens * self._kept_bytes() // TRIED_TOKENS
-        return numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies + activations + head
+        on_cpu = self._base.device.type == "cpu"
+        saved = numbers * self._base.published_dtype.itemsize if on_cpu else 0
+        state = numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies
+        return state + max(activations + head, saved)
 
     def _kept_bytes(self) -> int:
         """What the backward pass of a row of TRIED_TOKENS needs beside the weights."""
@@ -137,6 +143,9 @@ def _published(values: Tensor, dtype: torch.dtype) -> nn.Parameter:
 
 
 def _copied(model: nn.Module, others: Mapping[nn.Parameter, nn.Parameter]) -> Any:
-    """The model with these parameters in the place of its own; all others are shared."""
+    """The model with these parameters in the place of its own; all others are shared.
+
+    Other than in `own_tree`, layers are copied too: it is their parameters that differ.
+    """
     kept = {id(each): others.get(each, each) for each in model.parameters()}
     return copy.deepcopy(model, kept)
