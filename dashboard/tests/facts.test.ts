@@ -91,3 +91,10 @@ describe("the phases", () => {
     expect(told({ status: "cancelled", finished_at: 3 })).toEqual([["queued", "done"], ["cancelled", "current"]]);
   });
 });
+
+test.each([
+  [59, "just now"],
+  [3599, "59 min ago"],
+  [86_399, "23 h ago"],
+  [27.8 * 86_400, "27 d ago"],
+])("%d seconds ago is %s", (past, text) => expect(format.ago(1000, 1000 + past)).toBe(text));

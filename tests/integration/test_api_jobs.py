@@ -84,6 +84,7 @@ def test_the_official_client_creates_a_job(alice: Tenant, training_file: str) ->
     assert shown["method"] == {"type": "supervised", "supervised": {"hyperparameters": resolved}}
     assert (shown["adapter"]["r"], shown["adapter"]["lora_alpha"]) == (8, 32)
     assert (shown["training"]["lr_scheduler_type"], shown["training"]["max_length"]) == ("linear", MAX_LENGTH)
+    assert (shown["user_provided_suffix"], shown["started_at"]) == ("my-model", None)
     assert shown["fine_tuned_model"] is None
     assert shown["adapter_id"] is None
 

@@ -8,6 +8,7 @@ import { api, body } from "./client";
 import { hasEnded, type Job } from "./types";
 
 export const POLL_MS = 5000;
+const POLL_PAGE = 25; // a page with a running job is sent anew at each poll
 const PAGE = 100;
 const LARGE_PAGE = 1000; // where all are wanted anyway
 const MOST_POLLS = 8; // pages that one poll asks for
@@ -32,8 +33,8 @@ export function jobListQuery(client: QueryClient) {
     queryKey: LIST_KEY,
     queryFn: async ({ signal }): Promise<JobList> => {
       const before = client.getQueryData<JobList>(LIST_KEY) ?? EMPTY;
-      const pages = stalePages(before, visibleJobs.ids, PAGE, MOST_POLLS);
-      const ranges = await Promise.all(pages.map((after) => fetchRange(after, PAGE, signal)));
+      const pages = stalePages(before, visibleJobs.ids, POLL_PAGE, MOST_POLLS);
+      const ranges = await Promise.all(pages.map((after) => fetchRange(after, POLL_PAGE, signal)));
       // Not `before`: more may have been read meanwhile.
       return ranges.reduce(merge, client.getQueryData<JobList>(LIST_KEY) ?? EMPTY);
     },

@@ -15,6 +15,8 @@ import { isPassing } from "./failures";
 import type { EventPage, JobEvent } from "./types";
 
 const EVENTS_PAGE = 200;
+const FIRST_STEPS = 1000; // so that a curve is there soon
+const STEPS_PAGE = 5000; // so that reading them holds nothing else up
 const TELL_MS = 250; // between two drawings
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
@@ -94,7 +96,8 @@ export class LiveJob {
     const page = await this.fetchEvents(undefined, signal);
     this.log = withNewest(this.log, page.data, page.has_more);
     for (let more = true; more; ) {
-      const params = { path: this.path, query: { after_step: this.series.lastStep } };
+      const limit = this.series.length ? STEPS_PAGE : FIRST_STEPS;
+      const params = { path: this.path, query: { after_step: this.series.lastStep, limit } };
       const part = await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", { params, signal }));
       this.series.add(part.data);
       more = part.has_more;

@@ -48,9 +48,12 @@ export function duration(seconds: Maybe<number>): string {
   return `${Math.floor(left / DAY)} d ${Math.floor((left % DAY) / HOUR)} h`;
 }
 
-/** `unix` and `now` in seconds. */
+/** In one unit; `unix` and `now` in seconds. */
 export function ago(unix: number, now: number): string {
-  return now - unix < MINUTE ? "just now" : `${duration(now - unix)} ago`;
+  const past = now - unix;
+  if (past < MINUTE) return "just now";
+  if (past < HOUR) return `${Math.floor(past / MINUTE)} min ago`;
+  return past < DAY ? `${Math.floor(past / HOUR)} h ago` : `${Math.floor(past / DAY)} d ago`;
 }
 
 /** Day and time, in the reader's zone; `unix` in seconds. */

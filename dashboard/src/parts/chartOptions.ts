@@ -7,6 +7,7 @@ import type { Column } from "@/lib/charts";
 
 const SHADOW = "40"; // alpha of raw values behind their smoothed line
 const COLOURS = ["--series-1", "--series-2", "--series-3"];
+const POINT_SPACE = 12; // pixels
 const DASHES = [[], [6, 3], [2, 3]];
 
 /** The colours as the theme has them now: a canvas knows no custom properties. */
@@ -40,7 +41,7 @@ export function chartOptions(looks: Looks): Omit<uPlot.Options, "width" | "heigh
   };
   return {
     legend: { show: false },
-    padding: [8, 12, 0, 0],
+    padding: [8, 24, 0, 0],
     scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
     axes: [
       { ...axis, size: 28 },
@@ -69,9 +70,18 @@ function significantTick(tick: number): string {
 function lines(column: Column, place: number, { colour, smoothed }: Looks): uPlot.Series[] {
   const stroke = colour(colourName(place));
   const dash = DASHES[place % DASHES.length] as number[];
-  if (!column.dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: true, size: 5, fill: stroke } }];
+  if (!column.dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
   const raw = { width: smoothed ? 1 : 1.5, stroke: smoothed ? withAlpha(stroke, SHADOW) : stroke, points: { show: false } };
   return [raw, { stroke, width: 1.75, points: { show: false } }];
+}
+
+/** Beyond that, points would run into a band. */
+function fewValues(chart: uPlot, line: number): boolean {
+  const values = chart.data[line] ?? [];
+  const most = chart.width / POINT_SPACE;
+  let found = 0;
+  for (const value of values) if (value != null && (found += 1) > most) return false;
+  return true;
 }
 
 /** `rgb(1, 2, 3)` with an alpha of two hexadecimal digits. */

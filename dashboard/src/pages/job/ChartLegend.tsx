@@ -37,6 +37,6 @@ function summary(series: Series, name: string, best: ChartSpec["best"]): string 
   if (last < 0) return significant(null);
   const now = significant(values[last]);
   const top = best && placeOfBest(values, best);
-  if (top === undefined || top === last) return now;
+  if (top === undefined || values[top] === values[last]) return now;
   return `${now}, best ${significant(values[top])} at step ${integer(series.steps[top])}`;
 }

@@ -66,7 +66,7 @@ function CurveControls({ mayUseEpochs }: { mayUseEpochs: boolean }) {
         <output className="w-8">{smooth / 100}</output>
       </label>
       <label className="flex items-center gap-2">
-        x
+        x axis
         <select
           className="field"
           value={search.x ?? "step"}

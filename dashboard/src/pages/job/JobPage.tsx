@@ -40,12 +40,12 @@ function Details({ job }: { job: Job }) {
       {job.error && <JobError error={job.error} />}
       <Curves job={job} live={live} />
       <div className="grid items-start gap-4 xl:grid-cols-2">
-        <EventLog live={live} />
         <div className="grid gap-4">
+          <EventLog live={live} />
           <Checkpoints job={job} />
           <Files job={job} />
-          <Settings job={job} />
         </div>
+        <Settings job={job} />
       </div>
     </>
   );

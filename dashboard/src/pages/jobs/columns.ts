@@ -8,7 +8,7 @@ export interface ColumnHead {
 }
 
 export const COLUMNS = {
-  status: { label: "Status", sort: "status", className: "w-26 md:w-30" },
+  status: { label: "Status", sort: "status", className: "w-30 md:w-33" },
   name: { label: "Name", sort: "name", className: "" },
   model: { label: "Base model", sort: "model", className: "hidden w-48 lg:table-cell" },
   method: { label: "Method", sort: "method", className: "hidden w-32 md:table-cell" },
