@@ -98,6 +98,8 @@ def _rank(adapter: LowRankAdapter) -> str:
     if isinstance(adapter, AdaLoraAdapter):
         return f"{adapter.target_r} on average, from {adapter.init_r}, {adapter.lora_alpha}"
     told = f"{adapter.r}, {adapter.lora_alpha}{' (rank-stabilised)' if adapter.use_rslora else ''}"
+    if adapter.dynamic_rank:
+        told += "; its first ranks are adapters of their own"
     if adapter.begins_with_weights:
         told += f", begun with {adapter.init_lora_weights}; saved as a plain LoRA of rank {2 * adapter.r}"
     return told

@@ -38,6 +38,22 @@ class LoraAdapter(ExcludingOptions):
     """Other ranks for some modules, by the last parts of their names"""
     alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
     """Other alphas for some modules, in the same way"""
+    dynamic_rank: bool = False
+    """Each step trains the first ranks, as many as are drawn, so that the adapter can be cut to any rank
+    afterwards (DyLoRA: Valipour et al. 2023, arXiv:2210.07558)"""
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if not self.dynamic_rank:
+            return
+        if self.init_lora_weights not in (True, "gaussian"):
+            yield (
+                "dynamic_rank",
+                "the first ranks must begin at the base model: init_lora_weights true or gaussian",
+            )
+        if self.rank_pattern:
+            yield "dynamic_rank", "all modules must have the same ranks: no rank_pattern"
+        if self.use_dora:
+            yield "dynamic_rank", "norms that are trained apart belong to one rank: no use_dora"
 
     @property
     def begins_with_weights(self) -> bool:

@@ -29,6 +29,7 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "init_lora_weights": Literal[True, "gaussian", "orthogonal", "pissa", "olora"] | ApproximatePissa,
         "rank_pattern": ANY,
         "alpha_pattern": ANY,
+        "dynamic_rank": ANY,
     },
     "adalora": {
         "target_modules": ANY,

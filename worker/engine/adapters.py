@@ -13,6 +13,7 @@ from torch import nn
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.base_model import ResidentBase
+from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.factoring import Factoring
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place
@@ -44,6 +45,9 @@ class TrainableAdapter:
         self._base = base
         self.spec = spec
         self.rank_budget: RankBudget | None = None
+        self.dynamic_rank: DynamicRank | None = None
+        if isinstance(spec, LoraAdapter) and spec.dynamic_rank:
+            self.dynamic_rank = DynamicRank(spec, seed)
         self._total_steps = total_steps
         _refuse_hidden_weights(base, spec)
         if isinstance(spec, AdaLoraAdapter):
@@ -114,6 +118,8 @@ class TrainableAdapter:
             return dataclasses.replace(scaled_by_e(places), kept=self.rank_budget.kept)
         if _begins_with_weights(self.spec):
             return doubling(places, values.float().clone())
+        if self.dynamic_rank is not None:
+            return self.dynamic_rank.factoring(places)
         return Factoring(places)
 
     def _refuse_others(self, known: Iterable[nn.Parameter]) -> None:
@@ -191,7 +197,7 @@ class TrainableAdapter:
 def peft_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:
     """PEFT's configuration of a job's adapter."""
     options = {
-        **spec.model_dump(exclude={"type", "target_modules"}),
+        **spec.model_dump(exclude={"type", "target_modules", "dynamic_rank"}),
         "task_type": "CAUSAL_LM",
         "target_modules": target_modules,
         "bias": "none",
