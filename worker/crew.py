@@ -105,12 +105,17 @@ class Crew:
                 return loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
         return self._order(Crew._train_round, [member.adapter.name for member in members])
 
-    def evaluate(self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool]) -> Evaluation:
-        """`loop.validate`; only a process alone can abandon it on the way."""
+    def evaluate(
+        self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
+    ) -> Evaluation:
+        """`loop.validate`, with the first `rank` ranks where one is given.
+
+        Only a process alone can abandon it on the way.
+        """
         if self.size == 1:
-            with self._watchdog.over(abandon) as ask:
+            with self._watchdog.over(abandon) as ask, member.at_rank(rank):
                 return loop.validate(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
-        return self._order(Crew._evaluate, member.adapter.name, rows)
+        return self._order(Crew._evaluate, member.adapter.name, rows, rank)
 
     def leave(self, name: str) -> None:
         """Let go of the job of that name, where there is one."""
@@ -176,9 +181,9 @@ class Crew:
         with self._watchdog.over() as ask:
             return loop.train_round(self._slot.base, members, self._max_step_tokens, ask, self._ranks)
 
-    def _evaluate(self, name: str, rows: Sequence[Row]) -> Evaluation:
+    def _evaluate(self, name: str, rows: Sequence[Row], rank: int | None) -> Evaluation:
         member = self._members[name]
-        with self._watchdog.over() as ask:
+        with self._watchdog.over() as ask, member.at_rank(rank):
             return loop.validate(self._slot.base, member, rows, self._max_step_tokens, self._ranks, ask)
 
     def _leave(self, name: str) -> None:

@@ -15,6 +15,7 @@ from core import lifecycle
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.lifecycle import Lease
+from core.methods.low_rank import LoraAdapter
 from core.methods.registry import METHODS
 from core.models import Job
 from core.settings import Settings
@@ -30,6 +31,7 @@ from worker.checkpoint import (
 from worker.crew import Crew
 from worker.data.reader import DataReader, JobData
 from worker.engine.base_model import ResidentBase
+from worker.engine.dynamic_rank import measured_ranks
 from worker.engine.member import Member, StepResult
 from worker.engine.passes import Abandoned
 from worker.fingerprint import fingerprint
@@ -72,6 +74,7 @@ class TrainingJob:
         self._member: Member | None = None
         self._metrics: JobMetrics | None = None
         self._to_publish: dict[str, Any] | None = None  # metrics of the state that the member then has
+        self._ranks_are_measured = False
         self._shipping = shipping
         self.being_published = False  # it computes no more, and has let go of all that it needed for that
         self._leaving = ExitStack()
@@ -118,7 +121,7 @@ class TrainingJob:
     @property
     def trained(self) -> bool:
         """Whether nothing but its publication is left."""
-        return self.attached and self._to_publish is not None
+        return self.attached and self._to_publish is not None and self._ranks_are_measured
 
     @property
     def ready_to_step(self) -> bool:
@@ -161,6 +164,8 @@ class TrainingJob:
         if self.alone and self.member.step > self._trial_step and not self._shipping.under_way:
             self._send_checkpoint()
         self.metrics.validate(abandon)
+        if not self.attached:  # it was let go meanwhile
+            return
         if self.metrics.complete and self._checkpoint_is_due:
             if not self._shipping.under_way:
                 self._send_checkpoint()
@@ -169,6 +174,8 @@ class TrainingJob:
                 self.metrics.progress("saving a checkpoint")
         if self.member.finished and self._is_settled:
             self._choose_what_to_publish()
+        if self._to_publish is not None:
+            self._ranks_are_measured = self.metrics.measure_ranks(self._ranks_to_measure, abandon)
 
     def publish(self) -> None:
         """Write the adapter, let go of what computes, and send what ends the job with success."""
@@ -286,6 +293,14 @@ class TrainingJob:
             self._to_publish = self._best_state()
         self._to_publish = self._to_publish or self.metrics.latest
 
+    @property
+    def _ranks_to_measure(self) -> list[int]:
+        """Of an adapter that can be cut to any rank; else none."""
+        adapter = self.spec.adapter
+        if isinstance(adapter, LoraAdapter) and adapter.dynamic_rank:
+            return measured_ranks(adapter.r)
+        return []
+
     def _best_state(self) -> dict[str, Any] | None:
         """Its metrics, with the member in that state; None where it cannot be had."""
         step = self.metrics.best.step
@@ -326,4 +341,5 @@ class TrainingJob:
             "trained_tokens": self.metrics.trained_tokens,
             **{key: published[key] for key in kept},
             "target_modules": self.member.adapter.target_modules,
+            **({"ranks": self.metrics.ranks} if self.metrics.ranks else {}),
         }

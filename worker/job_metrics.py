@@ -52,6 +52,7 @@ class JobMetrics:
         usual = max(MIN_EVAL_STEPS, member.steps_per_epoch // EVALUATIONS_PER_EPOCH)
         self._eval_steps = self._training.eval_steps or usual
         self._seconds_per_step: float | None = None
+        self.ranks: list[dict[str, Any]] = []
         self.best = BestLoss(**past.notes.get("best", {}))
         curves = past.notes.get("curves")
         warmup = round(self._training.warmup_ratio * member.total_steps)
@@ -121,6 +122,22 @@ class JobMetrics:
         self._report(full, part)
         self.progress("training", rate)
 
+    def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> bool:
+        """Add to `self.ranks` what the validation file says of the adapter cut to each of `ranks`.
+
+        False where `abandon` ends it: the next call goes on from there.
+        """
+        for rank in ranks[len(self.ranks) :]:
+            self.progress("measuring ranks")
+            try:
+                found = self._evaluate(self._valid_rows, abandon, rank) if self._valid_rows else None
+            except Abandoned:
+                return False
+            loss, accuracy = (found.loss, found.accuracy) if found else (None, None)
+            measured = _finite(full_valid_loss=loss, full_valid_mean_token_accuracy=accuracy)
+            self.ranks.append({"rank": rank, **measured})
+        return True
+
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
         member = self._member
         left = (member.last_step - member.step) * self._seconds_per_step if self._seconds_per_step else None
@@ -147,8 +164,10 @@ class JobMetrics:
         due = self._member.finished or self._member.step % self._eval_steps == 0
         return bool(self._valid_rows) and due
 
-    def _evaluate(self, rows: Sequence[Row], abandon: Callable[[], bool]) -> Evaluation:
-        return self._crew.evaluate(self._member, rows, abandon)
+    def _evaluate(
+        self, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
+    ) -> Evaluation:
+        return self._crew.evaluate(self._member, rows, abandon, rank)
 
     def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
         validation = _finite(

@@ -131,6 +131,8 @@ def _rank(adapter: LowRankAdapter) -> str:
     told = f"{adapter.r}, {adapter.lora_alpha}{' (rank-stabilised)' if adapter.use_rslora else ''}"
     if adapter.init_lora_weights is not True:
         told += f", begun with {adapter.init_lora_weights}"
+    if adapter.dynamic_rank:
+        told += "; its first ranks are adapters of their own"
     if adapter.begins_with_weights:
         told += f"; saved as a plain LoRA of rank {2 * adapter.r}"
     return told

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from api import downloads
 from api.adapters import service
-from api.adapters.schemas import AdapterDeleted, AdapterObject
+from api.adapters.schemas import AdapterDeleted, AdapterObject, MeasuredRank, MeasuredRanks
 from api.auth import CurrentCaller
 from api.dependencies import ModelCatalog, ReadingSessions, Store, Transaction
 from api.errors import declared
@@ -20,6 +20,7 @@ from core import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
 MAX_LIMIT = 1000
+Cut = Annotated[int | None, Query(ge=1, description="Of an adapter with `dynamic_rank`: the ranks to keep")]
 
 router = APIRouter(
     prefix="/v1/adapters", tags=["Adapters"], responses=declared(NotAuthenticated, Unavailable)
@@ -63,16 +64,29 @@ def download_adapter_file(
 @router.get(
     "/{adapter_id}/content",
     response_class=StreamingResponse,
-    responses=declared(NotFound) | downloads.documented(downloads.ZIP),
+    responses=declared(NotFound, InvalidRequest) | downloads.documented(downloads.ZIP),
 )
 def download_adapter(
-    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str
+    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, rank: Cut = None
 ) -> StreamingResponse:
-    """All files in one zip, which PEFT loads once unpacked, or transformers where it is a whole model."""
+    """All files in one zip, which PEFT loads once unpacked, or transformers where it is a whole model.
+
+    With `rank`, those of a plain LoRA of so many ranks, cut out of one that was trained with `dynamic_rank`.
+    """
     with sessions() as session:
-        adapter = service.get(session, caller.project_id, adapter_id).adapter
-    chunks = service.read_all(store, adapter)
-    return downloads.download(chunks, f"{adapter_id}.zip", media_type=downloads.ZIP)
+        row = service.get(session, caller.project_id, adapter_id)
+    if rank is not None:
+        service.check_rank(row, rank)
+    chunks = service.read_all(store, row.adapter, rank)
+    name = adapter_id if rank is None else f"{adapter_id}-rank-{rank}"
+    return downloads.download(chunks, f"{name}.zip", media_type=downloads.ZIP)
+
+
+@router.get("/{adapter_id}/ranks", responses=declared(NotFound))
+def list_ranks(session: Transaction, caller: CurrentCaller, adapter_id: str) -> MeasuredRanks:
+    """What an adapter that was trained with `dynamic_rank` is worth at other ranks; of any other, nothing."""
+    measured = service.ranks(service.get(session, caller.project_id, adapter_id))
+    return MeasuredRanks(data=[MeasuredRank(**entry) for entry in measured])
 
 
 @router.delete("/{adapter_id}", responses=declared(NotFound))

@@ -31,6 +31,24 @@ class AdapterObject(Identified):
     training: dict[str, Any]
 
 
+class MeasuredRank(BaseModel):
+    """What the whole validation file says of an adapter cut to its first `rank` ranks.
+
+    The loss in nats, and the share of tokens predicted right; null without a validation file.
+    """
+
+    rank: int
+    full_valid_loss: float | None
+    full_valid_mean_token_accuracy: float | None
+
+
+class MeasuredRanks(BaseModel):
+    """In ascending order: the powers of two, and all ranks. The adapter can be cut to any other too."""
+
+    object: Literal["list"] = "list"
+    data: list[MeasuredRank]
+
+
 class AdapterDeleted(BaseModel):
     id: str
     object: Literal["adapter"] = "adapter"

@@ -1,6 +1,7 @@
 """What a client may know of an adapter, and its bytes."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
@@ -10,10 +11,11 @@ from api.adapters import queries
 from api.adapters.archive import zipped
 from api.adapters.queries import AdapterRow
 from api.adapters.schemas import AdapterFile, AdapterObject
+from api.adapters.truncation import truncated_members
 from api.paging import check_cursor
 from api.schemas import unix_seconds
 from core.catalog import Catalog
-from core.errors import NotFound
+from core.errors import InvalidRequest, NotFound
 from core.ids import kind
 from core.methods.registry import METHODS
 from core.models import Adapter
@@ -81,15 +83,41 @@ def read_file(store: ObjectStore, adapter: Adapter, name: str) -> tuple[int, Ite
     return size, downloads.stored_bytes(store, adapter.object_prefix + name, name)
 
 
-def read_all(store: ObjectStore, adapter: Adapter) -> Iterator[bytes]:
-    """All files as a zip. Raises NotFound before the first byte where one is missing."""
+def ranks(row: AdapterRow) -> list[dict[str, Any]]:
+    """What the worker measured of an adapter with `dynamic_rank`; nothing of any other."""
+    measured: list[dict[str, Any]] = row.adapter.training.get("ranks", [])
+    return measured
+
+
+def check_rank(row: AdapterRow, rank: int) -> None:
+    """Raises InvalidRequest where the adapter cannot be cut to `rank`."""
+    adapter = row.job.spec["adapter"]
+    reason = None
+    if not adapter.get("dynamic_rank"):
+        reason = "only an adapter whose job had 'adapter.dynamic_rank' can be cut"
+    elif rank > adapter["r"]:
+        reason = f"the adapter has {adapter['r']} ranks"
+    if reason is not None:
+        raise InvalidRequest(f"'rank' is {rank}, but {reason}.", code="invalid_value", param="rank")
+
+
+def read_all(store: ObjectStore, adapter: Adapter, rank: int | None = None) -> Iterator[bytes]:
+    """All files as a zip, cut to `rank` where one is given.
+
+    Raises NotFound before the first byte where a file is missing.
+    """
     names = [entry["name"] for entry in adapter.files]
     stored = set(store.list(adapter.object_prefix))
     missing = [name for name in names if adapter.object_prefix + name not in stored]
     if missing:
         raise NotFound(f"The bytes of {', '.join(missing)} are no longer stored.", code="content_missing")
-    members = ((name, store.read(adapter.object_prefix + name)) for name in names)
-    return zipped(members, adapter.created_at)
+
+    def read(name: str) -> Iterator[bytes]:
+        return store.read(adapter.object_prefix + name)
+
+    if rank is not None:
+        return zipped(truncated_members(names, read, rank), adapter.created_at)
+    return zipped(((name, read(name)) for name in names), adapter.created_at)
 
 
 def _no_such_adapter(adapter_id: str) -> NotFound:

@@ -70,6 +70,9 @@ class LoraAdapter(ExcludingOptions):
     """Of the initialisation `eva`; null is its defaults"""
     corda_config: CordaConfig | None = None
     """Of the initialisation `corda`; null is its defaults"""
+    dynamic_rank: bool = False
+    """Each step trains the first ranks, as many as are drawn, so that the adapter can be cut to any rank
+    afterwards (DyLoRA: Valipour et al. 2023, arXiv:2210.07558)"""
 
     @property
     def begins_with_weights(self) -> bool:
@@ -95,6 +98,17 @@ class LoraAdapter(ExcludingOptions):
                 yield "use_dora", f"{begins}, whose norms DoRA would train"
             if self.lora_dropout:
                 yield "lora_dropout", f"{begins}, which must not be dropped"
+        if self.dynamic_rank:
+            yield from self._contradictions_of_any_rank()
+
+    def _contradictions_of_any_rank(self) -> Iterator[tuple[str, str]]:
+        if self.init_lora_weights not in (True, "gaussian"):
+            at_the_base = "the first ranks must begin at the base model: init_lora_weights true or gaussian"
+            yield "dynamic_rank", at_the_base
+        if self.rank_pattern:
+            yield "dynamic_rank", "all modules must have the same ranks: no rank_pattern"
+        if self.use_dora:
+            yield "dynamic_rank", "norms that are trained apart belong to one rank: no use_dora"
 
 
 class AdaLoraAdapter(ExcludingOptions):

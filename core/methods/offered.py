@@ -32,6 +32,7 @@ OFFERED: dict[str, Mapping[str, Any]] = {
         "alpha_pattern": ANY,
         "eva_config": ANY,
         "corda_config": ANY,
+        "dynamic_rank": ANY,
     },
     "adalora": {
         "target_modules": ANY,

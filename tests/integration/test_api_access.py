@@ -76,6 +76,7 @@ ACCESS = {
     ("DELETE", "/v1/adapters/{adapter_id}"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
     ("GET", PROJECTS): ADMIN,
     ("POST", PROJECTS): OPERATOR,
     ("GET", PROJECTS + "/{project_id}"): ADMIN,

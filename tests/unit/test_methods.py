@@ -27,6 +27,7 @@ OUR_DEFAULTS: dict[str, dict[str, Any]] = {
     "prompt_tuning": {"num_virtual_tokens": 20},
     "p_tuning": {"num_virtual_tokens": 20},
 }
+OUR_OWN = {"lora": {"dynamic_rank"}}  # options that PEFT does not have
 REQUIRED = {"trainable_tokens": {"token_indices": [0, 7]}}
 FILLED_IN_BY_THE_WORKER = {"adalora": {"total_step": 100}}
 OF_PEFT = sorted(METHODS.keys() - {"full"})
@@ -55,6 +56,9 @@ def test_every_option_is_peft_s_with_its_default_unless_the_default_is_ours(meth
     for name, field in METHODS[method].options.model_fields.items():
         if name == "type" or name in REQUIRED.get(method, {}):
             continue
+        if name in OUR_OWN.get(method, ()):
+            assert name not in of_peft, "it is PEFT's"
+            continue
         theirs = of_peft[name]
         factory = theirs.default_factory
         default = theirs.default if factory is dataclasses.MISSING else factory()
@@ -74,7 +78,8 @@ def test_the_options_of_an_initialisation_are_peft_s_with_its_defaults(ours: typ
 
 @pytest.mark.parametrize("method", OF_PEFT)
 def test_peft_takes_the_defaults(method: str) -> None:
-    given = options(method).model_dump(exclude={"type"}) | FILLED_IN_BY_THE_WORKER.get(method, {})
+    ours = {"type"} | OUR_OWN.get(method, set())
+    given = options(method).model_dump(exclude=ours) | FILLED_IN_BY_THE_WORKER.get(method, {})
     if given.get("target_modules") == "all-linear":
         given["target_modules"] = ["q_proj"]  # the worker names the layers
     assert configuration(method)(**given).peft_type == method.upper()
@@ -107,6 +112,9 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
         ("lora", {"use_dora": True, "init_lora_weights": "pissa_niter_4"}, "use_dora"),
         ("lora", {"lora_dropout": 0.1, "init_lora_weights": "olora"}, "lora_dropout"),
+        ("lora", {"dynamic_rank": True, "init_lora_weights": "pissa"}, "dynamic_rank"),
+        ("lora", {"dynamic_rank": True, "rank_pattern": {"q_proj": 4}}, "dynamic_rank"),
+        ("lora", {"dynamic_rank": True, "use_dora": True}, "dynamic_rank"),
         ("prompt_tuning", {"prompt_tuning_init": "TEXT"}, "prompt_tuning_init_text"),
         ("prompt_tuning", {"prompt_tuning_init_text": "Be brief."}, "prompt_tuning_init_text"),
         ("ia3", {"target_modules": ["k_proj"], "feedforward_modules": ["down_proj"]}, "feedforward_modules"),

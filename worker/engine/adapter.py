@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.parameters import FlatParameters
 from worker.engine.projection import LowRank
 from worker.engine.rank_budget import RankBudget
@@ -19,6 +20,7 @@ class Adapter(Protocol):
     name: str
     parameters: FlatParameters
     rank_budget: RankBudget | None
+    dynamic_rank: DynamicRank | None
 
     @property
     def decoder(self) -> TextDecoder: ...

@@ -17,6 +17,7 @@ from worker.engine.beginning import Beginning
 from worker.engine.dora import MAGNITUDE, Layer, with_magnitudes
 from worker.engine.dora import PARTS as DORA_PARTS
 from worker.engine.dropout import salt_of
+from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.eva import redistributed
 from worker.engine.factoring import Factoring
 from worker.engine.flat_views import make_view
@@ -60,6 +61,9 @@ class TrainableAdapter:
         self._base = base
         self.spec = spec
         self.rank_budget: RankBudget | None = None
+        self.dynamic_rank: DynamicRank | None = None
+        if isinstance(spec, LoraAdapter) and spec.dynamic_rank:
+            self.dynamic_rank = DynamicRank(spec, seed)
         self._total_steps = total_steps
         refuse_hidden_weights(base, spec)
         _refuse_hidden_norms(base, spec)
@@ -139,6 +143,8 @@ class TrainableAdapter:
                 for module, layer in group.items()
             }
             return with_magnitudes(places, values, layers)
+        if self.dynamic_rank is not None:
+            return self.dynamic_rank.factoring(places)
         return Factoring(places)
 
     def _refuse_others(self, known: Iterable[nn.Parameter]) -> None:
@@ -217,7 +223,7 @@ class TrainableAdapter:
 def peft_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:
     """PEFT's configuration of a job's adapter."""
     options = {
-        **spec.model_dump(exclude={"type", "target_modules"}),
+        **spec.model_dump(exclude={"type", "target_modules", "dynamic_rank"}),
         "task_type": "CAUSAL_LM",
         "target_modules": target_modules,
         "bias": "none",

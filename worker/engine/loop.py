@@ -36,8 +36,8 @@ def train_round(
     rows = {member.adapter.name: member.next_rows for member in members}
     adapters = [member.adapter for member in members]
     decoder = decoder_of(base, adapters)
-    for adapter in adapters:
-        adapter.parameters.refresh()
+    for member in members:
+        member.begin_step()
 
     def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
         losses = forward(decoder, batch, adapters, lane)
@@ -168,7 +168,7 @@ def _step(member: Member, rows: Sequence[Row], mean: Evaluation, ranks: Ranks) -
     """Whatever breaks is the member's own: those that have stepped keep their steps."""
     try:
         result = member.take_step(rows, mean.loss, mean.accuracy)
-        return replace(result, metrics=mean.metrics) if mean.metrics else result
+        return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result
     except JobError as error:
         return error
     except Exception as error:

@@ -1,6 +1,7 @@
 """One job inside a cohort: its adapter, optimizer, schedule and place in its data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,6 +127,19 @@ class Member:
         """Make no further step, before the schedule's end."""
         self.last_step = self.step
 
+    def begin_step(self) -> None:
+        """Compute with what the step to come trains, from here on."""
+        if self.adapter.dynamic_rank is not None:
+            self.adapter.dynamic_rank.draw(self.step)
+        self.adapter.parameters.refresh()
+
+    @contextmanager
+    def at_rank(self, rank: int | None) -> Iterator[None]:
+        """Compute with the first `rank` ranks inside; None takes all."""
+        dynamic = self.adapter.dynamic_rank
+        with nullcontext() if rank is None or dynamic is None else dynamic.truncated(rank):
+            yield
+
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
         """Clip the gathered gradient, update, advance.
 
@@ -150,9 +164,9 @@ class Member:
         learning_rate = self._optimizer.step(self.step)
         self.step += 1
         ranks = None if budget is None else budget.allocate(parameters, self.step)
-        gradient.zero_()
+        metrics = self._end_step()
         tokens = sum(len(row.tokens_L) for row in rows)
-        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, rank_budget=ranks)
+        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, metrics, ranks)
 
     def state(self) -> dict[str, Tensor]:
         """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps.
@@ -181,6 +195,17 @@ class Member:
     def forget_gradient(self) -> None:
         """Drop what an abandoned round has gathered."""
         self.adapter.parameters.forget_gradient()
+        self._end_step()
+
+    def _end_step(self) -> dict[str, float]:
+        """Let nothing be left of the step. Metrics of what was drawn for it."""
+        self.adapter.parameters.gradient.zero_()
+        dynamic = self.adapter.dynamic_rank
+        if dynamic is None:
+            return {}
+        drawn = dynamic.rank
+        dynamic.take_all()
+        return {"adapter_rank": drawn}
 
     def rows_after(self, step: int) -> list[Row]:
         """The batch that follows the first `step` steps."""

@@ -48,6 +48,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
         bytes = 16 P + (4 + 4 lanes + dtype's size) F + kept
         PiSSA, OLoRA, CorDA: F = 2 P, kept = 4 P, with what they began with
         DoRA: P = F = Σ r (K + N) + N, kept = 4 Σ N, with the squared norms of the weights
+        DyLoRA: F = P, kept = 0
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, with two averages and a mask
 
     Activations do not count: micro-batches bound them by tokens, however many jobs share a round.
@@ -59,6 +60,8 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, dtype: torch.dtype, lan
             ranks = adapter.init_r * len(adapted)
             parameters = numbers + ranks
             return _with_factors(parameters, numbers, 2 * AVERAGE_BYTES * parameters + ranks, dtype, lanes)
+        case LoraAdapter(dynamic_rank=True):
+            return _with_factors(numbers, numbers, 0, dtype, lanes)
         case LoraAdapter(begins_with_weights=True):
             return _with_factors(numbers, 2 * numbers, FIRST_BYTES * numbers, dtype, lanes)
         case LoraAdapter(use_dora=True):

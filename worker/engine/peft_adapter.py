@@ -15,6 +15,7 @@ from core.methods.method import MethodOptions
 from core.methods.registry import METHODS
 from worker.engine.base_model import ResidentBase
 from worker.engine.device import device_is_broken, is_want_of_memory
+from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.flat_views import flat_views
 from worker.engine.head import Head
 from worker.engine.micro_batch import trial_row
@@ -40,6 +41,7 @@ class PeftAdapter:
     """
 
     rank_budget: RankBudget | None = None
+    dynamic_rank: DynamicRank | None = None
 
     def __init__(self, base: ResidentBase, name: str, options: MethodOptions, seed: int) -> None:
         """Raises JobError where the base model or PEFT does not allow for it."""

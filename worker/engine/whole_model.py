@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from core.methods.registry import METHODS
 from worker.engine.base_model import ResidentBase
+from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.flat_views import flat_views
 from worker.engine.free_memory import free_bytes
 from worker.engine.head import Head
@@ -37,6 +38,7 @@ class WholeModel:
     """
 
     rank_budget: RankBudget | None = None
+    dynamic_rank: DynamicRank | None = None
 
     def __init__(self, base: ResidentBase, name: str, step_tokens: int) -> None:
         """`step_tokens` is the most tokens of a micro-batch.

@@ -39,8 +39,9 @@ def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
     [
         LoraAdapter(r=4, rank_pattern={"q_proj": 9}, init_lora_weights="pissa"),
         AdaLoraAdapter(init_r=5, target_r=2),
+        LoraAdapter(r=4, dynamic_rank=True),
     ],
-    ids=["pissa", "adalora"],
+    ids=["pissa", "adalora", "dylora"],
 )
 def test_factors_that_are_not_the_parameters_count(
     tiny_folder: Path, dtype: torch.dtype, spec: LowRankAdapter
