@@ -1,8 +1,5 @@
 # The API, and every `tunery` command that needs no torch: migrate, keys, jobs, files, adapters.
-FROM python:3.11-slim
-
-RUN useradd --uid 10001 --create-home tunery \
-    && install --directory --owner=tunery --group=tunery /var/lib/tunery
+FROM python:3.11-slim AS tunery
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -11,7 +8,25 @@ COPY cli ./cli
 COPY core ./core
 COPY migrations ./migrations
 COPY worker ./worker
-RUN pip install --no-cache-dir .
+RUN pip install --no-cache-dir . \
+    && python -m api.document openapi.json
+
+# The dashboard's types follow from the API's document.
+FROM node:24-slim AS dashboard
+
+WORKDIR /src/dashboard
+COPY dashboard ./
+COPY --from=tunery /src/openapi.json ./
+RUN npm ci --no-progress && npm run types && npm run build
+
+FROM tunery
+
+COPY --from=dashboard /src/dashboard/dist ./dashboard/dist
+RUN built="$(python -P -c 'from api.dashboard import BUILT; print(BUILT)')" \
+    && mkdir --parents "$(dirname "$built")" \
+    && cp --recursive dashboard/dist "$built" \
+    && useradd --uid 10001 --create-home tunery \
+    && install --directory --owner=tunery --group=tunery /var/lib/tunery
 
 ENV PYTHONUNBUFFERED=1 \
     TUNERY_HOME=/var/lib/tunery \
