@@ -120,6 +120,7 @@ def test_results_of_several_runs_make_one_table_between_the_marks(tmp_path: Path
         method_table.write(tmp_path, page)
     text = page.read_text()
     assert text.index("| Method lora") < text.index("| Method ia3")
+    assert "Not measured yet: (base model alone), AdaLoRA" in text
     assert text.startswith("# Page\n")
     assert text.endswith("\nThe end.\n")
     assert "stale" not in text
