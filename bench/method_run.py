@@ -175,6 +175,14 @@ def told(results: Sequence[Result]) -> str:
     )
 
 
+def trained_on(result: Result) -> str:
+    """How much, in words."""
+    return (
+        f"{result['rows']} rows ({result['source']}), epochs: {result['epochs']}, "
+        f"{result['batch_size']} rows a step"
+    )
+
+
 def failures(results: Sequence[Result]) -> str:
     """A list of the runs that failed, each with its reason; empty where none did."""
     return "".join(f"- {each['title']} failed: {each['failure']}\n" for each in results if "failure" in each)

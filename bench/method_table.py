@@ -10,7 +10,7 @@ from typing import Any
 
 import marked
 from method_cases import cases
-from method_run import Result, failures, read_results, told
+from method_run import Result, failures, read_results, told, trained_on
 from tables import NOTHING, markdown, shown
 
 SCRIPT = "bench/methods.py"
@@ -52,11 +52,7 @@ def write(results: Path, page: Path) -> None:
 
 
 def text(results: Sequence[Result]) -> str:
-    sizes = {
-        f"{each['rows']} rows ({each['source']}), {each['epochs']} epochs, {each['batch_size']} rows a step; "
-        f"{each['validation_rows']} rows held out"
-        for each in results
-    }
+    sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
     head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n"
     parts = [head, markdown(HEADINGS, [cells(result) for result in results]), failures(results), NOTES]
     if any(is_marked(result) for result in results):
