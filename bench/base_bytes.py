@@ -23,6 +23,7 @@ sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
 
 import torch
 from method_run import surroundings
+from method_table import EMBEDDING, LINEAR, OTHER
 from torch import Tensor, nn
 
 from core.catalog import SMOLLM2
@@ -30,7 +31,6 @@ from worker.engine.loading import load_model
 from worker.model_store import ensure_model
 
 PRECISIONS = {"bf16": None, "int8": "int8", "nf4": "nf4"}
-EMBEDDING, LINEAR, OTHER = "embedding and head", "linear layers", "norms and buffers"
 
 
 def bytes_by_part(model: nn.Module) -> dict[str, int]:

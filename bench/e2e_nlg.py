@@ -26,7 +26,7 @@ sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
 
 import marked
 from method_cases import BASE_ALONE, Case
-from method_run import Result, Task, arguments, failures, read_results, run_all, told
+from method_run import Result, Task, arguments, failures, read_results, run_all, told, trained_on
 from tables import NOTHING, markdown, shown
 from train import positive
 from workloads import SEED, Row, chat
@@ -110,8 +110,7 @@ def bleu(references: Sequence[Sequence[str]], answers: Sequence[str]) -> Result:
 
 def text(results: Sequence[Result]) -> str:
     sizes = {
-        f"{each['rows']} rows ({each['source']}), {each['epochs']} epochs, {each['batch_size']} rows a step; "
-        f"{each['prompts']} meanings of the test set, "
+        f"{trained_on(each)}; {each['prompts']} meanings of the test set, "
         + ("greedy" if each["beams"] == 1 else f"{each['beams']} beams")
         for each in results
     }

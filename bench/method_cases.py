@@ -22,12 +22,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lora-rslora": ("LoRA, rsLoRA", {"use_rslora": True}),
-    "lora-pissa": ("LoRA, PiSSA", {"init_lora_weights": "pissa"}),
-    "lora-olora": ("LoRA, OLoRA", {"init_lora_weights": "olora"}),
-    "lora-dora": ("LoRA, DoRA", {"use_dora": True}),
-    "lora-eva": ("LoRA, EVA", {"init_lora_weights": "eva"}),
-    "lora-corda": ("LoRA, CorDA", {"init_lora_weights": "corda"}),
+    "lora-rslora": ("LoRA (rsLoRA)", {"use_rslora": True}),
+    "lora-pissa": ("LoRA (PiSSA)", {"init_lora_weights": "pissa"}),
+    "lora-olora": ("LoRA (OLoRA)", {"init_lora_weights": "olora"}),
+    "lora-dora": ("LoRA (DoRA)", {"use_dora": True}),
+    "lora-eva": ("LoRA (EVA)", {"init_lora_weights": "eva"}),
+    "lora-corda": ("LoRA (CorDA)", {"init_lora_weights": "corda"}),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +60,7 @@ def run_all(
     cases: Iterable[Case], task: Task, given: argparse.Namespace, score: Callable[[list[str]], Result]
 ) -> None:
     """A file of results for each case, in `given.out`; `score` tells what the answers are worth."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # the service must not outlive us
     base, _ = prepare(given.models, [])
     around = surroundings(given.alone)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -170,6 +172,14 @@ def told(results: Sequence[Result]) -> str:
     return (
         f"{' or '.join(sorted(machines))}; {', '.join(sorted(packages))}. "
         f"{' to '.join(dict.fromkeys([days[0], days[-1]]))}, commits {', '.join(commits)}."
+    )
+
+
+def trained_on(result: Result) -> str:
+    """How much, in words."""
+    return (
+        f"{result['rows']} rows ({result['source']}), epochs: {result['epochs']}, "
+        f"{result['batch_size']} rows a step"
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import marked
 from method_cases import cases
-from method_run import Result, failures, read_results, told
+from method_run import Result, failures, read_results, told, trained_on
 from tables import NOTHING, markdown, shown
 
 SCRIPT = "bench/methods.py"
-BYTES = "bytes.json"  # of bench/base_bytes.py
+BYTES = "bytes.json"  # of bench/base_bytes.py, by these parts
+EMBEDDING, LINEAR, OTHER = "embedding and head", "linear layers", "norms and buffers"
 HEADINGS = (
     *("method", "learning rate", "loss at first", "at last", "validation loss", "in PEFT", "exact answers"),
     *("trained parameters", "weights, kB", "peak memory, GB", "tokens/s"),
@@ -38,21 +39,20 @@ fewer, and changes nothing else in the table.
 
 
 def write(results: Path, page: Path) -> None:
-    """Put what the folder has into the page."""
+    """Put what the folder has into the page, and which runs it lacks."""
     found = read_results(results, [case.name for case in cases()])
-    resident = results / BYTES
     parts = [text(found)] if found else []
+    measured = {result["name"] for result in found}
+    if missing := [case.title for case in cases() if case.name not in measured]:
+        parts.append(f"Not measured yet: {', '.join(missing)}.\n")
+    resident = results / BYTES
     if resident.exists():
         parts.append(bytes_text(json.loads(resident.read_text())["bytes"]))
     marked.put(page, SCRIPT, "\n".join(parts))
 
 
 def text(results: Sequence[Result]) -> str:
-    sizes = {
-        f"{each['rows']} rows ({each['source']}), {each['epochs']} epochs, {each['batch_size']} rows a step; "
-        f"{each['validation_rows']} rows held out"
-        for each in results
-    }
+    sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
     head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n"
     parts = [head, markdown(HEADINGS, [cells(result) for result in results]), failures(results), NOTES]
     if any(is_marked(result) for result in results):
@@ -104,13 +104,13 @@ def bytes_text(found: dict[str, dict[str, Any]]) -> str:
             precision,
             *(f"{each[part] / 1e6:.1f}" for part in parts),
             f"{sum(each.values()) / 1e6:.1f}",
-            f"{sum(each.values()) / whole:.0%}",
+            f"{sum(each.values()) / whole:.1%}",
         )
         for precision, each in found.items()
     ]
     headings = ("base model in", *(f"{part}, MB" for part in parts), "together, MB", "of bf16")
-    linear, left = found["nf4"]["linear layers"] / found["bf16"]["linear layers"], found["nf4"]
-    share = left["embedding and head"] / sum(left.values())
+    linear = found["nf4"][LINEAR] / found["bf16"][LINEAR]
+    share = found["nf4"][EMBEDDING] / sum(found["nf4"].values())
     return (
         "What the base model takes in memory, without adapters and libraries, 10⁶ bytes:\n\n"
         f"{markdown(headings, rows)}\n"

@@ -114,15 +114,16 @@ def test_a_run_that_failed_is_shown_with_its_reason() -> None:
 
 def test_results_of_several_runs_make_one_table_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# Page\n\n{}\n\nold\n\n{}\n\nThe end.\n".format(*marked.marks(method_table.SCRIPT)))
+    page.write_text("# Page\n\n{}\n\nstale\n\n{}\n\nThe end.\n".format(*marked.marks(method_table.SCRIPT)))
     for name in ("ia3", "lora"):
         (tmp_path / f"{name}.json").write_text(json.dumps(result(name)))
         method_table.write(tmp_path, page)
     text = page.read_text()
     assert text.index("| Method lora") < text.index("| Method ia3")
+    assert "Not measured yet: (base model alone), AdaLoRA" in text
     assert text.startswith("# Page\n")
     assert text.endswith("\nThe end.\n")
-    assert "old" not in text
+    assert "stale" not in text
 
 
 def test_a_page_without_the_marks_stays_as_it_is(tmp_path: Path) -> None:
