@@ -1,6 +1,8 @@
 """/v1/sign_in, /v1/session: how the dashboard in a browser acts for a key without keeping it."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
@@ -16,6 +18,11 @@ from core.audit import Actor
 from core.errors import InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
 from core.models import ApiKey
 
+OwnHeader = Annotated[
+    Literal["1"] | None,
+    Header(alias=cookies.OWN_HEADER, description="Required: other sites cannot send it"),
+]
+
 router = APIRouter(
     tags=["Session"],
     route_class=StrictJsonRoute,
@@ -24,7 +31,9 @@ router = APIRouter(
 
 
 @router.post(cookies.SIGN_IN_PATH, responses=declared(InvalidRequest, TooLarge))
-def sign_in(session: Transaction, request: Request, response: Response, body: SignIn) -> SessionObject:
+def sign_in(
+    session: Transaction, request: Request, response: Response, body: SignIn, _header: OwnHeader = None
+) -> SessionObject:
     """Begin a browser's session, with a key or a sign-in link. The answer sets its cookie.
 
     Like all that a session may change, it takes the header `x-tunery-dashboard: 1`.

@@ -132,6 +132,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                 "path.upload_id": upload_id,
                 "body.part_ids[*]": part_id,
             },
+            "POST /v1/sign_in": {"body.api_key": operator.key, "header.x-tunery-dashboard": "1"},
         },
         spared={operator.project_id, operator.key.split("_")[1], job["adapter_id"]},
     )
