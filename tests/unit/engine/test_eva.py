@@ -47,7 +47,7 @@ def begin(base: ResidentBase, adapter: LoraAdapter = EVA, rows: list[Row] = ROWS
 
 
 def job(base: ResidentBase, spec: JobSpec, first: Beginning) -> Member:
-    return Member(attach(base, "job", spec, 12, first), spec, ROWS)
+    return Member(attach(base, "job", spec, 12, first=first), spec, ROWS)
 
 
 def by_peft(folder: Path, adapter: LoraAdapter, rows: list[Row], **config: Any) -> PeftModel:
@@ -179,7 +179,7 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     spec = make_spec(adapter=EVA)
     undisturbed = job(base, spec, begin(base))
     train(base, [undisturbed], 3)
-    state = undisturbed.state()
+    state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
     resumed = job(base, spec, beginning(base, spec, ROWS, state, lambda: False))

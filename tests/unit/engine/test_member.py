@@ -29,7 +29,8 @@ def make_member(device: str = "cpu", **training: Any) -> Member:
         torch.float32,
         places={"q.lora_A": Place(0, (1, 1)), "q.lora_B": Place(1, (1, 1))},
     )
-    return Member(cast(Any, SimpleNamespace(parameters=parameters, rank_budget=None)), spec, make_rows(20, 0))
+    adapter = SimpleNamespace(parameters=parameters, rank_budget=None, dynamic_rank=None)
+    return Member(cast(Any, adapter), spec, make_rows(20, 0))
 
 
 def learning_rates(member: Member) -> list[float]:
