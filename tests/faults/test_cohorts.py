@@ -19,7 +19,7 @@ from core.lifecycle import Lease
 from core.models import Job, Run
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
-from tests.fixtures.tiny import OTHER, TINY, write_catalog, write_model
+from tests.fixtures.tiny import OTHER, TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
 PAUSE_SECONDS = 10  # within which a trainer parts with a job, paused or cancelled
@@ -36,14 +36,13 @@ def whole_stack(
 ) -> Iterator[Stack]:
     """With one worker for all tests here."""
     folder = tmp_path_factory.mktemp("cohorts")
-    write_model(folder / "model")
-    write_catalog(folder / "catalog.toml", folder / "model")
-    with job_api_on(servers, database_url, catalog_file=folder / "catalog.toml") as api:
+    catalog = write_base(folder)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         stack = Stack(servers, api, api.tenant(), folder)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
             stack.start_worker(
-                catalog_file=str(folder / "catalog.toml"),
+                catalog_file=str(catalog),
                 checkpoint_seconds="1000",
                 max_lost_attempts=str(LOSSES),
             )

@@ -8,7 +8,7 @@ import pytest
 from core.embedded import EmbeddedServers
 from tests.fixtures.api import Api, wait_for
 from tests.fixtures.stack import JOB_SECONDS, job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from worker.supervisor import Supervisor
 
 HANG_SECONDS = 3.0
@@ -66,11 +66,10 @@ def test_a_hanging_trainer_is_replaced_and_a_job_that_hangs_each_one_fails(
     lives: int,
     status: str,
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    catalog = write_base(tmp_path)
     for life in range(lives):
         (tmp_path / f"hang-{life}").touch()
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         job_id = tenant.create_job(model=TINY)["id"]
         supervisor = supervisor_of(api, tmp_path, monkeypatch)

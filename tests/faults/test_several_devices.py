@@ -14,7 +14,7 @@ from core.embedded import EmbeddedServers
 from core.models import Run
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import Stack, Worker, job_api_on, short_rows, unfinished_jobs
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
@@ -30,9 +30,7 @@ def whole_stack(
 ) -> Iterator[Stack]:
     """With a worker of one device and one of two."""
     folder = tmp_path_factory.mktemp("devices")
-    catalog = folder / "catalog.toml"
-    write_model(folder / "model")
-    write_catalog(catalog, folder / "model", dtype="fp32")  # so that differences show
+    catalog = write_base(folder, dtype="fp32")  # so that differences show
     with job_api_on(servers, database_url, catalog_file=catalog, device_classes="1,2") as api:
         stack = Stack(servers, api, api.tenant(), folder)
         with pytest.MonkeyPatch.context() as patch:

@@ -9,7 +9,7 @@ from openai import APIError, OpenAI
 
 from tests.fixtures.servers import server_folder
 from tests.fixtures.stack import JOB_SECONDS, short_rows
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.up import Up, free_port, kill_all, processes_of, running, until
 
 LONG = {"rows": 800, "epochs": 50}  # 10,000 steps: it does not end while a test looks at it
@@ -55,10 +55,9 @@ class Service:
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("model")
-    write_model(folder / "model")
-    write_catalog(folder / "catalog.toml", folder / "model")
+    catalog = write_base(folder)
     return {
-        "TUNERY_CATALOG_FILE": str(folder / "catalog.toml"),
+        "TUNERY_CATALOG_FILE": str(catalog),
         "TUNERY_LEASE_SECONDS": "6",
         "TUNERY_SWEEP_SECONDS": "0.5",
         "TUNERY_CHECKPOINT_SECONDS": "1000",

@@ -14,7 +14,7 @@ from cli.demo.compare import mean_loss
 from core.embedded import EmbeddedServers
 from tests.fixtures.api import Tenant, dataset, wait_for
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from tests.integration.test_trainer import job_of, running
 
 R = 6
@@ -34,9 +34,8 @@ def create(tenant: Tenant, **adapter: object) -> str:
 def test_any_rank_of_the_adapter_has_in_plain_peft_the_loss_that_the_table_says(
     servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model", dtype="fp32")
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    catalog = write_base(tmp_path, dtype="fp32")
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         dynamic, usual = create(tenant, dynamic_rank=True), create(tenant)
         with running(api):

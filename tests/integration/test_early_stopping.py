@@ -16,7 +16,7 @@ from cli.demo.compare import mean_loss
 from core.embedded import EmbeddedServers
 from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from tests.integration.test_trainer import job_of, running
 from worker.engine import loop
 
@@ -27,8 +27,7 @@ STEPS = 60
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    write_model(folder / "model")
-    write_catalog(folder / "catalog.toml", folder / "model", dtype="fp32")
+    write_base(folder, dtype="fp32")
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from core.embedded import EmbeddedServers
 from tests.fixtures.api import dataset, wait_for
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from tests.integration.test_trainer import job_of, running
 from worker.engine import whole_model
 
@@ -31,9 +31,8 @@ print(mean_loss(model, tokenizer, [json.loads(line)["messages"] for line in open
 def test_a_full_job_leaves_a_model_that_gives_the_job_s_loss_in_plain_transformers(
     servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model", dtype="fp32")
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    catalog = write_base(tmp_path, dtype="fp32")
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         files = {"training_file": tenant.upload(ROWS), "validation_file": tenant.upload(ROWS)}
         job = tenant.create_job(
@@ -77,10 +76,9 @@ def test_a_full_job_leaves_a_model_that_gives_the_job_s_loss_in_plain_transforme
 def test_a_full_job_that_does_not_fit_into_memory_fails_before_its_first_step(
     servers: EmbeddedServers, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    catalog = write_base(tmp_path)
     monkeypatch.setattr(whole_model, "free_bytes", lambda _: 10**6)
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         job_id = tenant.create_job(model=TINY, training_file=tenant.upload(ROWS), adapter={"type": "full"})[
             "id"

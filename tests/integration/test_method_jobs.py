@@ -14,7 +14,7 @@ from cli.demo.compare import mean_loss
 from core.embedded import EmbeddedServers
 from tests.fixtures.api import Tenant, dataset, wait_for
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from tests.integration.test_trainer import job_of, running
 from worker.engine import loop
 
@@ -31,8 +31,7 @@ def create(tenant: Tenant, adapter: dict[str, Any]) -> str:
 def test_a_job_of_peft_s_trains_alone_and_its_adapter_gives_the_job_s_loss_in_plain_peft(
     servers: EmbeddedServers, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model", dtype="fp32")
+    catalog = write_base(tmp_path, dtype="fp32")
     rounds: list[set[str]] = []
     train_round = loop.train_round
 
@@ -41,7 +40,7 @@ def test_a_job_of_peft_s_trains_alone_and_its_adapter_gives_the_job_s_loss_in_pl
         return train_round(base, members, *rest)
 
     monkeypatch.setattr(loop, "train_round", recorded)
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         adapters = {"type": "lora"}, {"type": "prefix_tuning", "num_virtual_tokens": 4}, {"type": "lora"}
         before, prefix, behind = (create(tenant, adapter) for adapter in adapters)

@@ -25,7 +25,7 @@ from core.settings import Settings
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.endpoint import Endpoint
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from worker.crew import Crew
 from worker.engine.ranks import ALONE
 from worker.job import TrainingJob
@@ -127,13 +127,12 @@ def test_a_hub_that_is_away_fails_no_job(
 def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_nothing(
     servers: EmbeddedServers, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    catalog = write_base(tmp_path)
 
     def refuse(*_: object, **__: object) -> str:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         job_id = tenant.create_job(model=TINY)["id"]
         with monkeypatch.context() as patch, running(api):
@@ -149,9 +148,8 @@ def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
     servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:
     """Its neighbours hold still until then."""
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    catalog = write_base(tmp_path)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         hyperparameters = {"n_epochs": 1, "batch_size": 1}
         job_id = tenant.create_job(model=TINY, hyperparameters=hyperparameters)["id"]
@@ -178,10 +176,9 @@ def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
 def test_a_job_of_a_newer_release_waits_untouched_and_holds_up_nobody(
     servers: EmbeddedServers, database_url: str, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    write_model(tmp_path / "model")
-    write_catalog(tmp_path / "catalog.toml", tmp_path / "model")
+    catalog = write_base(tmp_path)
     said: list[str] = []
-    with job_api_on(servers, database_url, catalog_file=tmp_path / "catalog.toml") as api:
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         newer, behind = (
             tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1, "batch_size": 4})["id"]

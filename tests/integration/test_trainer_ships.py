@@ -17,7 +17,7 @@ from core.models import Adapter, Checkpoint, Job, Run
 from core.storage import ObjectStore
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.stack import job_api_on, short_rows
-from tests.fixtures.tiny import TINY, write_catalog, write_model
+from tests.fixtures.tiny import TINY, write_base
 from worker.crew import Crew
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
@@ -65,9 +65,8 @@ def api(
     servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("ships")
-    write_model(folder / "model")
-    write_catalog(folder / "catalog.toml", folder / "model")
-    with job_api_on(servers, database_url, catalog_file=folder / "catalog.toml", sweep_seconds=0.5) as api:
+    catalog = write_base(folder)
+    with job_api_on(servers, database_url, catalog_file=catalog, sweep_seconds=0.5) as api:
         yield api
 
 
