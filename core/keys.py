@@ -22,6 +22,7 @@ from core.ids import new_id
 from core.models import ApiKey, Project
 from core.roles import Role
 
+HAS_EXPIRED = ApiKey.expires_at <= func.now()
 KEY_FORM = re.compile(r"(tnr_([0-9a-f]{32})_[0-9a-f]{48})_([0-9a-f]{8})")
 
 
@@ -61,7 +62,7 @@ def authenticate(session: Session, token: str) -> ApiKey:
             "Incorrect API key provided: it is not complete. A Tunery key looks like tnr_…; "
             "`tunery keys create` makes one."
         )
-    query = select(ApiKey, ApiKey.expires_at <= func.now()).where(ApiKey.id == form[2])
+    query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == form[2])
     key, expired = session.execute(query).one_or_none() or (None, None)
     if key is None or not hmac.compare_digest(key.sha256, _sha256(token)):
         raise NotAuthenticated("Incorrect API key provided: this server does not know it.")

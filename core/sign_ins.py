@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotAuthenticated
-from core.keys import require_live
+from core.keys import HAS_EXPIRED, require_live
 from core.models import ApiKey, SignIn
 
 LINK_PREFIX, SESSION_PREFIX = "tnl_", "tns_"
@@ -45,9 +45,7 @@ def follow_link(session: Session, token: str) -> ApiKey:
     key_id = session.scalar(followed.returning(SignIn.key_id))
     if key_id is None:
         raise NotAuthenticated(LINK_IS_GONE)
-    key, expired = session.execute(
-        select(ApiKey, ApiKey.expires_at <= func.now()).where(ApiKey.id == key_id)
-    ).one()
+    key, expired = session.execute(select(ApiKey, HAS_EXPIRED).where(ApiKey.id == key_id)).one()
     require_live(key, expired)
     return key
 
@@ -60,7 +58,7 @@ def begin_session(session: Session, key: ApiKey) -> NewSignIn:
 
 def authenticate(session: Session, token: str) -> ApiKey:
     """The live key that the session acts for, with its project. Raises NotAuthenticated."""
-    query = select(SignIn, ApiKey.expires_at <= func.now()).join(SignIn.key)
+    query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
     in_time = SignIn.kind == "session", SignIn.expires_at > func.now()
     found = session.execute(query.where(SignIn.sha256 == _sha256(token), *in_time)).one_or_none()
     if found is None:

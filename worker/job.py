@@ -74,7 +74,6 @@ class TrainingJob:
         self._member: Member | None = None
         self._metrics: JobMetrics | None = None
         self._to_publish: dict[str, Any] | None = None  # metrics of the state that the member then has
-        self._ranks_are_measured = False
         self._shipping = shipping
         self.being_published = False  # it computes no more, and has let go of all that it needed for that
         self._leaving = ExitStack()
@@ -121,7 +120,7 @@ class TrainingJob:
     @property
     def trained(self) -> bool:
         """Whether nothing but its publication is left."""
-        return self.attached and self._to_publish is not None and self._ranks_are_measured
+        return self.attached and self._to_publish is not None and not self._ranks_to_measure
 
     @property
     def ready_to_step(self) -> bool:
@@ -175,7 +174,7 @@ class TrainingJob:
         if self.member.finished and self._is_settled:
             self._choose_what_to_publish()
         if self._to_publish is not None:
-            self._ranks_are_measured = self.metrics.measure_ranks(self._ranks_to_measure, abandon)
+            self.metrics.measure_ranks(self._ranks_to_measure, abandon)
 
     def publish(self) -> None:
         """Write the adapter, let go of what computes, and send what ends the job with success."""
@@ -295,10 +294,10 @@ class TrainingJob:
 
     @property
     def _ranks_to_measure(self) -> list[int]:
-        """Of an adapter that can be cut to any rank; else none."""
+        """What is left of them, of an adapter that can be cut to any rank; else none."""
         adapter = self.spec.adapter
         if isinstance(adapter, LoraAdapter) and adapter.dynamic_rank:
-            return measured_ranks(adapter.r)
+            return measured_ranks(adapter.r)[len(self.metrics.ranks) :]
         return []
 
     def _best_state(self) -> dict[str, Any] | None:

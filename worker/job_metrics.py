@@ -122,21 +122,20 @@ class JobMetrics:
         self._report(full, part)
         self.progress("training", rate)
 
-    def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> bool:
+    def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:
         """Add to `self.ranks` what the validation file says of the adapter cut to each of `ranks`.
 
-        False where `abandon` ends it: the next call goes on from there.
+        Where `abandon` ends it, the others stay due.
         """
-        for rank in ranks[len(self.ranks) :]:
+        for rank in ranks:
             self.progress("measuring ranks")
             try:
                 found = self._evaluate(self._valid_rows, abandon, rank) if self._valid_rows else None
             except Abandoned:
-                return False
+                return
             loss, accuracy = (found.loss, found.accuracy) if found else (None, None)
             measured = _finite(full_valid_loss=loss, full_valid_mean_token_accuracy=accuracy)
             self.ranks.append({"rank": rank, **measured})
-        return True
 
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
         member = self._member

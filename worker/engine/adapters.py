@@ -22,7 +22,7 @@ from worker.engine.eva import redistributed
 from worker.engine.factoring import Factoring
 from worker.engine.flat_views import make_view
 from worker.engine.own_tree import own_tree
-from worker.engine.parameters import FlatParameters, Place
+from worker.engine.parameters import FlatParameters, Place, places_of
 from worker.engine.projection import LowRank, Part
 from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
 from worker.engine.residual import doubling, initialise, plain_config, refuse_hidden_weights
@@ -117,10 +117,7 @@ class TrainableAdapter:
             for layers in self._layers.values()
             for module, layer in layers.items()
         }
-        places, start = {}, 0
-        for name, parameter in parameters.items():
-            places[name] = Place(start, tuple(parameter.shape))
-            start = places[name].stop
+        places = places_of(parameters)
         self._refuse_others(parameters.values())
         values = torch.cat([parameter.data.flatten().float() for parameter in parameters.values()])
         self._factoring = self._factoring_of(places, values)

@@ -8,11 +8,9 @@ smallest. As with PiSSA, the base model stays whole (`residual.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 from core.jobspec import JobSpec
@@ -22,6 +20,7 @@ from worker.engine.base_model import ResidentBase
 from worker.engine.memory import projection_shapes
 from worker.engine.observed import first_rows, observe_all, sources_of
 from worker.engine.passes import Abandoned
+from worker.engine.quantisation import weight_of
 from worker.engine.residual import OPTION, refuse_hidden_weights
 from worker.engine.sizes import rank_of, refuse_missing_ranks, scale_of
 from worker.engine.targets import chosen
@@ -87,8 +86,7 @@ def _factors(
     base: ResidentBase, module: str, adapter: LoraAdapter, covariance_KK: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A and B that a module begins with."""
-    layer: Any = base.model.get_submodule(module)
-    W_NK = (layer.weight.T if isinstance(layer, Conv1D) else layer.weight).float()
+    W_NK = weight_of(base.model.get_submodule(module))
     C_KK, inverse_KK = _invertible(module, covariance_KK)
     U, S, Vh = torch.linalg.svd(W_NK @ C_KK, full_matrices=False)
     rank = rank_of(module, adapter)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from worker.engine.parameters import FlatParameters, Place
+from worker.engine.parameters import FlatParameters, Place, places_of
 
 
 def flat_views(trained: Mapping[str, nn.Parameter], dtype: torch.dtype) -> FlatParameters:
@@ -14,11 +14,9 @@ def flat_views(trained: Mapping[str, nn.Parameter], dtype: torch.dtype) -> FlatP
     Those in fp32 are views of the master and of its gradient. Others follow the master, and their gradients
     add up in fp32.
     """
-    places, start = {}, 0
-    for name, parameter in trained.items():
-        places[name] = Place(start, tuple(parameter.shape))
-        start = places[name].stop
-    values = torch.empty(start, device=next(iter(trained.values())).device)
+    places = places_of(trained)
+    numbers = sum(each.numel() for each in trained.values())
+    values = torch.empty(numbers, device=next(iter(trained.values())).device)
     for name, parameter in trained.items():
         places[name].of(values).copy_(parameter.data)
     flat = FlatParameters(values, dtype, places=places)

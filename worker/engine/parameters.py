@@ -32,6 +32,15 @@ class Place:
         return flat[self.start : self.stop].view(self.shape)
 
 
+def places_of(parameters: Mapping[str, Tensor]) -> dict[str, Place]:
+    """One behind the other, in their order."""
+    places, start = {}, 0
+    for name, parameter in parameters.items():
+        places[name] = Place(start, tuple(parameter.shape))
+        start = places[name].stop
+    return places
+
+
 class FlatParameters:
     """All parameters of one adapter in one fp32 tensor, `master`, whose parts have the names in `places`.
 

@@ -1,7 +1,6 @@
 """Any adapter that PEFT can compute: its own modules with autograd, in the engine's loop."""
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,26 @@ from core.methods.method import MethodOptions
 from core.methods.registry import METHODS
 from worker.engine.base_model import ResidentBase
 from worker.engine.device import device_is_broken, is_want_of_memory
-from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.flat_views import flat_views
 from worker.engine.head import Head
 from worker.engine.micro_batch import trial_row
+from worker.engine.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters
 from worker.engine.peft_config import peft_config
 from worker.engine.peft_decoder import PromptDecoder, TrainedHead
-from worker.engine.portable import PlainDecoder, PortableDecoder
-from worker.engine.projection import LowRank
-from worker.engine.rank_budget import RankBudget
 from worker.engine.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.text_decoder import TextDecoder
-from worker.engine.transformers_attention import NAME
 
 log = structlog.get_logger()
 
 
-class PeftAdapter:
+class PeftAdapter(WithOwnDecoder):
     """One job's adapter on a tree of its own, which it computes with.
 
     What PEFT trains becomes views of one flat tensor, values and gradients: autograd fills the gradient that
     the optimizer steps by.
     """
-
-    rank_budget: RankBudget | None = None
-    dynamic_rank: DynamicRank | None = None
 
     def __init__(self, base: ResidentBase, name: str, options: MethodOptions, seed: int) -> None:
         """Raises JobError where the base model or PEFT does not allow for it."""
@@ -79,13 +71,11 @@ class PeftAdapter:
         return flat_views(trained, self._base.dtype)
 
     def _choose_decoder(self, tree: Any, config: PeftConfig) -> TextDecoder:
-        """On the token axis where the base's rows can be packed, else row by row."""
         head = Head.of(self._base.model)
-        packed = self._base.decoder.path != "plain" and not config.is_prompt_learning
-        tree.set_attn_implementation(NAME if packed else self._base.own_attention)
         if config.is_prompt_learning:
+            tree.set_attn_implementation(self._base.own_attention)
             return PromptDecoder(self._model, head)
-        decoder: TextDecoder = PortableDecoder(tree, head) if packed else PlainDecoder(tree, head)
+        decoder = own_decoder(self._base, tree, head)
         layer = tree.get_output_embeddings()
         if hasattr(layer, "get_merged_weights"):
             return TrainedHead(decoder, layer)
@@ -95,13 +85,6 @@ class PeftAdapter:
     def _try_out(self) -> None:
         """Compute once, so that sizes that do not fit show here."""
         self._decoder.hidden(trial_row(self.name, 4, self._base.device), {self.name: {}})
-
-    @property
-    def decoder(self) -> TextDecoder:
-        return self._decoder
-
-    def low_ranks(self, _lane: int = 0, /) -> Mapping[str, LowRank]:
-        return {}
 
     @property
     def plain_model(self) -> PeftModel:

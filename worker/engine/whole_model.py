@@ -11,18 +11,14 @@ from torch import Tensor, nn
 from core.errors import JobError
 from core.methods.registry import METHODS
 from worker.engine.base_model import ResidentBase
-from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.flat_views import flat_views
 from worker.engine.free_memory import free_bytes
 from worker.engine.head import Head
 from worker.engine.loss import CHUNK_TOKENS
 from worker.engine.memory import GRADIENT_BYTES, OPTIMIZED_BYTES
 from worker.engine.micro_batch import trial_row
-from worker.engine.portable import PlainDecoder, PortableDecoder, body_of
-from worker.engine.projection import LowRank
-from worker.engine.rank_budget import RankBudget
-from worker.engine.text_decoder import TextDecoder
-from worker.engine.transformers_attention import NAME
+from worker.engine.own_decoder import WithOwnDecoder, own_decoder
+from worker.engine.portable import body_of
 
 TRIED_TOKENS = 64
 LOGIT_BYTES = 3 * 4  # fp32, of a chunk of tokens: logits, log-probabilities and their gradient
@@ -30,15 +26,12 @@ MAX_FILE = "5GB"
 GB = 1e9
 
 
-class WholeModel:
+class WholeModel(WithOwnDecoder):
     """One job's copy of the base model, which it computes with; transformers' modules with autograd.
 
     Trained are the weights of the text model and its head. Towers of a model that sees images stay the
     base's: no gradient reaches them. What is tied stays tied.
     """
-
-    rank_budget: RankBudget | None = None
-    dynamic_rank: DynamicRank | None = None
 
     def __init__(self, base: ResidentBase, name: str, step_tokens: int) -> None:
         """`step_tokens` is the most tokens of a micro-batch.
@@ -51,17 +44,10 @@ class WholeModel:
         text = _text_parameters(base.model)
         trained = {each: nn.Parameter(each.data) for each in text.values()}  # the base's values, as yet
         self._model = _copied(base.model, trained)
-        self._decoder = self._choose_decoder()
+        self._decoder = own_decoder(base, self._model, Head.of(self._model))
         self._refuse_without_memory(step_tokens)
         own = {each: trained[parameter] for each, parameter in text.items()}
         self.parameters = flat_views(own, base.dtype)
-
-    def _choose_decoder(self) -> TextDecoder:
-        """On the token axis where the base's rows can be packed, else row by row."""
-        packed = self._base.decoder.path != "plain"
-        self._model.set_attn_implementation(NAME if packed else self._base.own_attention)
-        head = Head.of(self._model)
-        return PortableDecoder(self._model, head) if packed else PlainDecoder(self._model, head)
 
     def _refuse_without_memory(self, step_tokens: int) -> None:
         needed, free = self._needed_bytes(step_tokens), free_bytes(self._base.device)
@@ -105,13 +91,6 @@ class WholeModel:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._decoder.hidden(row, {self.name: {}})
         return sum(kept.values())
-
-    @property
-    def decoder(self) -> TextDecoder:
-        return self._decoder
-
-    def low_ranks(self, _lane: int = 0, /) -> Mapping[str, LowRank]:
-        return {}
 
     @property
     def plain_model(self) -> Any:
