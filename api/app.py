@@ -29,6 +29,7 @@ from api.organization.endpoints import router as organization
 from api.rates import RequestRates
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
+from api.sweeps.endpoints import router as sweeps
 from api.system.endpoints import router as system
 from api.system.service import SharedReadiness, readiness
 from api.turns import Turns
@@ -97,7 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings)
     app.state.egress = Egress(settings.egress_allow)
-    of_jobs = (files, uploads, jobs, checkpoints, graders, methods, models, adapters)
+    of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, models, adapters)
     for router in (*of_jobs, organization, secrets, webhooks, browser_session, system):
         app.include_router(router)
     return app

@@ -11,9 +11,11 @@ from pydantic import Field, ValidationError
 
 from core.errors import TuneryError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.methods.method import MethodOptions
 from core.methods.offered import OPTIONS
 from core.methods.registry import METHODS, Adapter
 from core.options import Options
+from core.search import Candidate, Search
 
 Auto = Literal["auto"]
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -147,6 +149,26 @@ class JobSpec(Options):
     adapter: Adapter = LoraAdapter()
     training: TrainingOptions = TrainingOptions()
     objective: Objective = Supervised()
+    search: Search | None = None
+    """Of a job with several candidates; `adapter` and `learning_rate` are the first's until one is left."""
+
+    @property
+    def candidates(self) -> list["JobSpec"]:
+        """What each candidate trains, as a job alone would; of most jobs it is one."""
+        if self.search is None:
+            return [self]
+        return [self._of(candidate, None) for candidate in self.search.candidates]
+
+    def decided(self, winner: int) -> "JobSpec":
+        """With what the candidate of that number has, and the search that led to it."""
+        if self.search is None:
+            return self
+        search = self.search.model_copy(update={"winner": winner})
+        return self._of(search.candidates[winner], search)
+
+    def _of(self, candidate: Candidate, search: Search | None) -> "JobSpec":
+        training = self.training.model_copy(update={"learning_rate": candidate.learning_rate})
+        return self.model_copy(update={"adapter": candidate.adapter, "training": training, "search": search})
 
     @property
     def peak_learning_rate(self) -> float:
@@ -186,14 +208,20 @@ def read_spec(stored: Mapping[str, Any]) -> JobSpec:
     """A job's specification, to train it. Raises BeyondThisRelease, with the fields that are the reason."""
     try:
         spec = JobSpec.model_validate(stored)
-        offered = OPTIONS.get(spec.adapter.type)
-        if offered is None:
-            raise BeyondThisRelease(f"adapter.type: {spec.adapter.type} is not trained by this release")
-        offered.model_validate(spec.adapter.model_dump())
+        for candidate in spec.candidates:
+            _refuse_unknown(candidate.adapter)
     except ValidationError as error:
         reasons = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
         raise BeyondThisRelease("; ".join(reasons)) from error
     return spec
+
+
+def _refuse_unknown(adapter: MethodOptions) -> None:
+    """Raises BeyondThisRelease, or ValidationError."""
+    offered = OPTIONS.get(adapter.type)
+    if offered is None:
+        raise BeyondThisRelease(f"adapter.type: {adapter.type} is not trained by this release")
+    offered.model_validate(adapter.model_dump())
 
 
 def resolve_hyperparameters(

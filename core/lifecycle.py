@@ -159,9 +159,20 @@ def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) ->
     session.merge(checkpoint)
 
 
-def finish(session: Session, lease: Lease, adapter: Adapter, result: File, trained_tokens: int) -> None:
-    """The job's commit point: adapter, result file, status and event in one. Raises LeaseLost."""
+def finish(
+    session: Session,
+    lease: Lease,
+    adapter: Adapter,
+    result: File,
+    trained_tokens: int,
+    spec: dict[str, Any] | None = None,
+) -> None:
+    """The job's commit point: adapter, result file, status and event in one. Raises LeaseLost.
+
+    `spec` is what was left of several candidates; without one, it is what the job began with.
+    """
     job = owned_job(session, lease)
+    job.spec = spec or job.spec
     session.add_all([adapter, result])
     session.flush()
     job.fine_tuned_model = fine_tuned_model_name(session, job)

@@ -5,11 +5,11 @@ Committed by a fenced row after the upload; a folder without a row is an orphan 
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from safetensors.torch import load_file, save_file
@@ -24,6 +24,7 @@ from core.errors import TuneryError
 from core.ids import new_id
 from core.models import Checkpoint
 from core.storage import STORE_ERRORS, ObjectStore, checkpoint_prefix
+from worker.engine.adapter import Adapter
 from worker.engine.member import Member
 from worker.reporter import Reporter
 
@@ -42,6 +43,38 @@ class ForeignCheckpoint(TuneryError):
 
 
 @dataclass(frozen=True)
+class Past:
+    """What a job goes on from beside its adapters: the last step's metrics, and notes on all before it.
+
+    Both are empty before the first step.
+    """
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Resumable(Protocol):
+    """What a checkpoint is made of: an adapter to show, tensors to go on from, and what else is known."""
+
+    @property
+    def adapter(self) -> Adapter: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def at_epoch_end(self) -> bool: ...
+    @property
+    def at_best(self) -> bool:
+        """Whether this is the job's best state so far."""
+
+    @property
+    def past(self) -> Past: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+    def restore(self, step: int, state: State, past: Past) -> None:
+        """Raises DamagedArtifact where these are not its own."""
+
+
+@dataclass(frozen=True)
 class WrittenCheckpoint:
     """A state in a folder on this machine, complete in itself: the job may train on."""
 
@@ -52,26 +85,14 @@ class WrittenCheckpoint:
     metrics: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Past:
-    """What a job goes on from beside its member: the last step's metrics, and notes on all before it.
-
-    Both are empty before the first step.
-    """
-
-    metrics: dict[str, Any] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-
-def write_checkpoint(
-    member: Member, folder: Path, fingerprint: str, past: Past, *, best: bool = False
-) -> WrittenCheckpoint:
-    """Write the state after `member.step` into `folder`. `best` says that it is the job's best so far."""
-    member.adapter.save(folder)
-    save_file(member.state(), folder / STATE_NAME)
-    position = {"step": member.step, "fingerprint": fingerprint, "notes": past.notes}
+def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> WrittenCheckpoint:
+    """Write the state after `trained.step` into `folder`."""
+    trained.adapter.save(folder)
+    save_file(trained.state(), folder / STATE_NAME)
+    past = trained.past
+    position = {"step": trained.step, "fingerprint": fingerprint, "notes": past.notes}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
-    return WrittenCheckpoint(folder, member.step, member.at_epoch_end, best, past.metrics)
+    return WrittenCheckpoint(folder, trained.step, trained.at_epoch_end, trained.at_best, past.metrics)
 
 
 def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: ObjectStore) -> None:
@@ -99,17 +120,17 @@ def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: Objec
 
 
 def restore_checkpoint(
-    join: Callable[[State], Member],
+    trained: Resumable,
     reporter: Reporter,
     store: ObjectStore,
     folder: Path,
     fingerprint: str,
-) -> tuple[Member, Past]:
-    """A member that continues from the newest whole checkpoint, or begins where there is none, and its past.
+) -> None:
+    """Continue from the newest whole checkpoint, where there is one.
 
-    `join` makes the member, for the state that it is to continue from; that is empty where it begins.
     One that is damaged or foreign is passed over, with an event, for the one before it. It stays: a worker
-    that is set up otherwise, with the right store or base model, may go on from it.
+    that is set up otherwise, with the right store or base model, may go on from it. What `trained` raises
+    beside DamagedArtifact goes on.
     """
     checkpoints = _newest_first(reporter)
     for checkpoint in checkpoints:
@@ -117,16 +138,14 @@ def restore_checkpoint(
             with TemporaryDirectory(dir=folder) as place:
                 fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
                 step, state, notes = _load(Path(place), fingerprint)
-                member = join(state)
-                member.restore(step, state)
+                trained.restore(step, state, Past(checkpoint.metrics, notes))
         except (DamagedArtifact, ForeignCheckpoint) as error:
             reporter.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
         reporter.event(f"Resumed from the checkpoint at step {checkpoint.step}")
-        return member, Past(checkpoint.metrics, notes)
+        return
     if checkpoints:
         reporter.event("No checkpoint can be used: the job starts over at step 0", level="warn")
-    return join({}), Past()
 
 
 def take_up_best(

@@ -10,11 +10,14 @@ import structlog
 from core.errors import JobError, LeaseLost
 from worker.crew import Crew
 from worker.engine.device import device_is_broken, is_want_of_memory
-from worker.engine.member import NonFiniteLoss, StepResult
+from worker.engine.member import Member, NonFiniteLoss, StepResult
 from worker.job import TrainingJob
 from worker.surroundings import SERVER_ERRORS, Surroundings, outside_fault
 
 log = structlog.get_logger()
+
+Stepping = tuple[TrainingJob, Member]
+"""A job, and one of its members that is to make a step."""
 
 
 class Cohort:
@@ -73,7 +76,7 @@ class Cohort:
             self._job_left()  # from the rounds, and from the memory
         unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]
         if unfinished:
-            self._take_a_step(unfinished)
+            self._take_a_step([(job, member) for job in unfinished for member in job.members])
         return bool(unfinished)
 
     def give_back(self) -> None:
@@ -88,45 +91,46 @@ class Cohort:
         """All, or the one that has to be alone."""
         return [job for job in self.jobs if job.alone] or list(self.jobs)
 
-    def _take_a_step(self, jobs: Sequence[TrainingJob]) -> None:
+    def _take_a_step(self, stepping: Sequence[Stepping]) -> None:
         began = time.monotonic()
         fault = None
+        jobs = list(dict.fromkeys(job for job, _ in stepping))
         try:
-            results = self._crew.train_round([job.member for job in jobs], self._abandoning(jobs))
+            results = self._crew.train_round([member for _, member in stepping], self._abandoning(jobs))
         except Exception as error:
             if device_is_broken(error):
                 raise
             fault = error
         if fault is None:
-            self._take_in(jobs, results, time.monotonic() - began)
-        elif len(jobs) == 1:
+            self._take_in(stepping, results, time.monotonic() - began)
+        elif len(stepping) == 1:
             self._guard(jobs[0], partial(_raise, fault))
         else:
             log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=fault)
             _let_go_of_the_round(fault)
-            self._step_alone(jobs)
+            self._step_alone(stepping)
 
     def _take_in(
-        self, jobs: Sequence[TrainingJob], results: Mapping[str, StepResult | Exception], seconds: float
+        self, stepping: Sequence[Stepping], results: Mapping[str, StepResult | Exception], seconds: float
     ) -> None:
         again = []
-        for job in jobs:
+        for job, member in stepping:
             if job not in self.jobs:
                 continue
-            result = results.get(job.member.adapter.name)
+            result = results.get(member.adapter.name)
             if result is None:
                 continue
-            if isinstance(result, NonFiniteLoss) and len(jobs) > 1:
-                again.append(job)  # kernels that mask by 0 let a neighbour's NaN through
+            if isinstance(result, NonFiniteLoss) and len(stepping) > 1:
+                again.append((job, member))  # kernels that mask by 0 let a neighbour's NaN through
             else:
-                self._guard(job, partial(job.after_step, result, seconds))
+                self._guard(job, partial(job.after_step, member, result, seconds))
         self._step_alone(again)
 
-    def _step_alone(self, jobs: Sequence[TrainingJob]) -> None:
+    def _step_alone(self, stepping: Sequence[Stepping]) -> None:
         """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
-        for job in jobs:
+        for job, member in stepping:
             if job in self.jobs:
-                self._take_a_step([job])
+                self._take_a_step([(job, member)])
 
     def _abandoning(self, jobs: Sequence[TrainingJob]) -> Callable[[], bool]:
         """Asked between micro-batches: lets those go that have to; whether none of `jobs` goes on."""

@@ -6,7 +6,7 @@ goes wrong in one of them is told to all before anybody goes on. A process alone
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -21,7 +21,7 @@ from worker.engine.base_model import ResidentBase
 from worker.engine.beginning import Beginning, beginning
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
-from worker.engine.totals import Evaluation
+from worker.engine.totals import Evaluation, Score
 from worker.model_slot import ModelSlot
 from worker.watchdog import Watchdog
 
@@ -117,6 +117,17 @@ class Crew:
                 return loop.validate(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
         return self._order(Crew._evaluate, member.adapter.name, rows, rank)
 
+    def measure(self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
+        """`loop.measure`; only a process alone can abandon it on the way."""
+        if self.size == 1:
+            with self._watchdog.over(abandon) as ask:
+                return loop.measure(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
+        return self._order(Crew._measure, member.adapter.name, rows)
+
+    def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
+        """What these candidates of a job take beside the resident base model."""
+        return self._slot.state_bytes(spec, candidates)
+
     def leave(self, name: str) -> None:
         """Let go of the job of that name, where there is one."""
         self._order(Crew._leave, name)
@@ -185,6 +196,11 @@ class Crew:
         member = self._members[name]
         with self._watchdog.over() as ask, member.at_rank(rank):
             return loop.validate(self._slot.base, member, rows, self._max_step_tokens, self._ranks, ask)
+
+    def _measure(self, name: str, rows: Sequence[Row]) -> Score:
+        member = self._members[name]
+        with self._watchdog.over() as ask:
+            return loop.measure(self._slot.base, member, rows, self._max_step_tokens, self._ranks, ask)
 
     def _leave(self, name: str) -> None:
         self._members.pop(name, None)

@@ -20,6 +20,7 @@ from core.methods.registry import METHODS
 from core.models import Job
 from core.settings import Settings
 from core.storage import ObjectStore
+from worker.candidates import Candidates, names_of
 from worker.checkpoint import (
     WrittenCheckpoint,
     drop_old_checkpoints,
@@ -42,7 +43,7 @@ from worker.shipping import Shipping
 
 
 class TrainingJob:
-    """A member of the cohort, with its lease, its reports and its checkpoints.
+    """A member of the cohort, or several candidates, with its lease, its reports and its checkpoints.
 
     Read, attached, stepped, and then published, paused or given back. Raises JobError where the job cannot go
     on, and LeaseLost where it is not ours any more.
@@ -71,8 +72,7 @@ class TrainingJob:
         self._crew = crew
         self._row = row
         self._reader: DataReader | None = None
-        self._member: Member | None = None
-        self._metrics: JobMetrics | None = None
+        self._candidates: Candidates | None = None
         self._to_publish: dict[str, Any] | None = None  # metrics of the state that the member then has
         self._shipping = shipping
         self.being_published = False  # it computes no more, and has let go of all that it needed for that
@@ -89,24 +89,33 @@ class TrainingJob:
         return Path(self._leaving.enter_context(folder))
 
     @property
+    def candidates(self) -> Candidates:
+        assert self._candidates is not None
+        return self._candidates
+
+    @property
     def member(self) -> Member:
-        assert self._member is not None
-        return self._member
+        """The only one, or the leading candidate's."""
+        return self.candidates.leader.member
 
     @property
     def metrics(self) -> JobMetrics:
-        assert self._metrics is not None
-        return self._metrics
+        return self.candidates.leader.metrics
+
+    @property
+    def members(self) -> list[Member]:
+        """Those that make the next step."""
+        return self.candidates.members
 
     @property
     def attached(self) -> bool:
         """Whether it takes part in rounds."""
-        return self._member is not None
+        return self._candidates is not None
 
     @property
     def waits_to_be_attached(self) -> bool:
         """Whether its rows have been read, or could not be."""
-        return self._member is None and self._reader is not None and self._reader.data.done()
+        return self._candidates is None and self._reader is not None and self._reader.data.done()
 
     def start_reading(self, base: ResidentBase, readers: Executor) -> Future[JobData]:
         """Download and render the rows in a thread of `readers`, while other jobs train."""
@@ -125,7 +134,7 @@ class TrainingJob:
     @property
     def ready_to_step(self) -> bool:
         """Whether it has another step to make, and owes neither evaluation nor checkpoint of the last one."""
-        return self.attached and not self.member.finished and self._is_settled
+        return self.attached and not self.candidates.finished and self._is_settled
 
     def attach(self, abandon: Callable[[], bool]) -> None:
         """Add the adapter to the base, and continue from a checkpoint where there is one.
@@ -133,27 +142,24 @@ class TrainingJob:
         Where `abandon` ends that, it still waits to be attached.
         """
         data = self._data
+        candidates = Candidates(self._crew, self.lease.job_id, self.spec, data, self.reporter, abandon)
         self._fingerprint = fingerprint(self._row.spec, self._base, data.training_rows)
-        join = partial(self._crew.join, self.lease.job_id, self.spec, data.training_rows, abandon=abandon)
-        where = self.reporter, self._store, self._folder, self._fingerprint
         try:
-            member, past = restore_checkpoint(join, *where)
+            restore_checkpoint(candidates, self.reporter, self._store, self._folder, self._fingerprint)
+            candidates.begin()
         except Abandoned:
+            candidates.let_go()
             return
-        self._crew.share_state(member)
-        self._metrics = JobMetrics(self._crew, member, self.reporter, data.validation_rows, self.spec, past)
-        self._metrics.advise_before_training(self.spec)
-        self._sent = self._metrics.state
-        self._trial_step = max(member.step, self.lease.trial_step or 0)
+        self._sent = candidates.progress_made
+        self._trial_step = max(candidates.step, self.lease.trial_step or 0)
         self._checkpoint_at = time.monotonic()
-        self._member = member
+        self._candidates = candidates
+        self._count_bytes()
         self.metrics.progress("training")
 
-    def after_step(self, result: StepResult | Exception, seconds: float) -> None:
-        """Take in a step of a round that took `seconds`. What is due then, `settle` does."""
-        if isinstance(result, Exception):
-            raise result
-        self.metrics.step(result, seconds)
+    def after_step(self, member: Member, result: StepResult | Exception, seconds: float) -> None:
+        """Take in a member's step of a round that took `seconds`. What is due then, `settle` does."""
+        self.candidates.take(member, result, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate and send a checkpoint where they are due, unless `abandon` ends the evaluation.
@@ -162,16 +168,17 @@ class TrainingJob:
         """
         if self.alone and self.member.step > self._trial_step and not self._shipping.under_way:
             self._send_checkpoint()
-        self.metrics.validate(abandon)
+        self.candidates.settle(abandon)
         if not self.attached:  # it was let go meanwhile
             return
-        if self.metrics.complete and self._checkpoint_is_due:
+        self._count_bytes()
+        if self.candidates.complete and self._checkpoint_is_due:
             if not self._shipping.under_way:
                 self._send_checkpoint()
                 self._shipping.send(partial(drop_old_checkpoints, self.reporter, self._store))
             elif self._owes_a_checkpoint:
                 self.metrics.progress("saving a checkpoint")
-        if self.member.finished and self._is_settled:
+        if self.candidates.finished and self._is_settled:
             self._choose_what_to_publish()
         if self._to_publish is not None:
             self.metrics.measure_ranks(self._ranks_to_measure, abandon)
@@ -180,12 +187,16 @@ class TrainingJob:
         """Write the adapter, let go of what computes, and send what ends the job with success."""
         self.metrics.progress("publishing")
         folder = self._folder / "adapter"
-        training = self._summary()
+        if decided := self.candidates.win():
+            self._row.spec = decided.model_dump(mode="json")
+        training, trained_tokens = self._summary(), self.candidates.trained_tokens
         dataset = describe_dataset(self._data.training_file, self._data.validation_file)
         write_adapter_folder(folder, self.member.adapter, self._base, self._row, training, dataset)
         self._stop_computing()
         self.being_published = True
-        self._shipping.send(partial(publish, folder, self._row, self.reporter, self._store, training))
+        self._shipping.send(
+            partial(publish, folder, self._row, self.reporter, self._store, training, trained_tokens)
+        )
 
     def has_ended(self) -> bool:
         """Whether it has been published. Raises what went wrong with that, or with a checkpoint."""
@@ -218,14 +229,14 @@ class TrainingJob:
 
     def out_of_memory(self) -> JobError:
         """What to tell the client: the longest row, and what would fit."""
-        if self._member is None:
+        if self._candidates is None:
             return JobError(
                 "out_of_memory",
                 "The base model with what is trained does not fit into the device's memory: "
                 f"{self._way_to_need_less}, or choose a smaller model.",
                 "model",
             )
-        longest = max(self._member.rows, key=lambda row: len(row.tokens_L))
+        longest = max(self.member.rows, key=lambda row: len(row.tokens_L))
         return JobError(
             "out_of_memory",
             f"The device's memory does not suffice. The longest row, line {longest.line}, has "
@@ -250,7 +261,7 @@ class TrainingJob:
 
     @property
     def _is_settled(self) -> bool:
-        return self.metrics.complete and not self._owes_a_checkpoint
+        return self.candidates.complete and not self._owes_a_checkpoint
 
     @property
     def _owes_a_checkpoint(self) -> bool:
@@ -271,17 +282,16 @@ class TrainingJob:
     @property
     def _has_news(self) -> bool:
         """Whether there is a state that was not sent yet."""
-        return self._metrics is not None and self._metrics.state != self._sent
+        return self._candidates is not None and self._candidates.progress_made != self._sent
 
     def _send_checkpoint(self) -> None:
         """Of the present state, where it has news."""
         if not self._has_news:
             return
         folder = Path(mkdtemp(prefix=f"step-{self.member.step}-", dir=self._folder))
-        past, best = self.metrics.past, self.metrics.at_best
-        written = write_checkpoint(self.member, folder, self._fingerprint, past, best=best)
+        written = write_checkpoint(self.candidates, folder, self._fingerprint)
         self._shipping.send(partial(self._ship_checkpoint, written))
-        self._sent = self.metrics.state
+        self._sent = self.candidates.progress_made
         self._checkpoint_at = time.monotonic()
 
     def _choose_what_to_publish(self) -> None:
@@ -320,9 +330,16 @@ class TrainingJob:
         """Let go of the rows, and of the member with all that it holds on the device."""
         if self._reader is not None:
             self._reader.close()
-        self._crew.leave(self.lease.job_id)
-        self._reader = self._member = self._metrics = None
+        for name in names_of(self.lease.job_id, self.spec):
+            self._crew.leave(name)
+        self._reader = self._candidates = None
         self.state_bytes = 0
+
+    def _count_bytes(self) -> None:
+        """Candidates that were dropped make room."""
+        if self.spec.search is None:
+            return
+        self.state_bytes = self._crew.state_bytes(self.spec, self.candidates.numbers)
 
     def _summary(self) -> dict[str, Any]:
         """How the adapter was trained, for its manifest and card."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 from core.jobspec import JobSpec
 from core.lifecycle import Progress
@@ -15,12 +15,26 @@ from worker.data.render import Row
 from worker.engine.member import Member, StepResult
 from worker.engine.passes import Abandoned
 from worker.engine.totals import Evaluation
-from worker.reporter import Reporter, StepMetrics
+from worker.reporter import StepMetrics
 
 EVALUATIONS_PER_EPOCH = 4
 MIN_EVAL_STEPS = 10
 EVAL_EXAMPLES = 16
 RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
+
+
+class Reports(Protocol):
+    """Where progress and metrics go: a `Reporter`, or a candidate's part of one."""
+
+    def progress(self, progress: Progress) -> None: ...
+    def metrics(self, metrics: StepMetrics, message: str) -> None: ...
+    def event(
+        self,
+        message: str,
+        level: str = "info",
+        data: dict[str, Any] | None = None,
+        once_as: str | None = None,
+    ) -> None: ...
 
 
 class JobMetrics:
@@ -35,7 +49,7 @@ class JobMetrics:
         self,
         crew: Crew,
         member: Member,
-        reporter: Reporter,
+        reporter: Reports,
         valid_rows: Sequence[Row],
         spec: JobSpec,
         past: Past,

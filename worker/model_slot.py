@@ -1,5 +1,6 @@
 """The device's one place for a base model: loads the one that is asked for, in place of another."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +62,19 @@ class ModelSlot:
         """Hold none."""
         self._base = None
 
-    def state_bytes(self, spec: JobSpec) -> int:
-        """What a job of `spec` takes beside the resident base model.
+    def state_bytes(self, spec: JobSpec, candidates: Collection[int] | None = None) -> int:
+        """What a job of `spec` takes beside the resident base model: all of its candidates, or these.
 
         0 for one that trains alone: it shares a budget with nobody.
         """
         if spec.trains_alone:
             return 0
-        return state_bytes(self._shapes, spec.low_rank, self.base.dtype, self.base.lanes.count)
+        dtype, lanes = self.base.dtype, self.base.lanes.count
+        return sum(
+            state_bytes(self._shapes, candidate.low_rank, dtype, lanes)
+            for number, candidate in enumerate(spec.candidates)
+            if candidates is None or number in candidates
+        )
 
     def _entry(self, model_id: str) -> BaseModelEntry:
         entry = self._catalog.get(model_id)

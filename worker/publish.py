@@ -80,8 +80,12 @@ def publish(
     reporter: Reporter,
     store: ObjectStore,
     training: dict[str, Any],
+    trained_tokens: int,
 ) -> None:
-    """Upload adapter and result file, then commit both with the job's success. Raises LeaseLost."""
+    """Upload adapter and result file, then commit both with the job's success. Raises LeaseLost.
+
+    `trained_tokens` are all of the job's, those of other candidates too.
+    """
     lease = reporter.lease
     prefix = adapter_prefix(lease.job_id, lease.fence)
     files = publish_folder(store, folder, prefix)
@@ -107,7 +111,7 @@ def publish(
             sha256=hashlib.sha256(table).hexdigest(),
             object_key=file_key(result_id),
         )
-        lifecycle.finish(session, lease, adapter, result, training["trained_tokens"])
+        lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
 
     reporter.commit(commit)
 

@@ -103,6 +103,10 @@ class Reporter:
 
         self._pending.append(write)
 
+    def write(self, write: Write) -> None:
+        """Have `write` done in the next fenced transaction. Doing it twice must change nothing."""
+        self._pending.append(write)
+
     def commit(self, write: Callable[[Session], T]) -> T:
         """Write what is pending, then `write`, in one fenced transaction, trying again while the lease lasts.
 

@@ -11,6 +11,9 @@ from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, T
 from api.errors import declared
 from api.idempotency import ThisAttempt
 from api.jobs import event_stream, service
+from api.jobs.candidate_views import CandidatesObject
+from api.jobs.curves import DOCUMENTED as SVG_DOCUMENTED
+from api.jobs.curves import SVG, picture
 from api.jobs.event_feed import EventFeed
 from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
@@ -31,6 +34,7 @@ from core.errors import (
 )
 from core.idempotency import once
 from core.quotas import check_queue
+from core.search import MAX_CANDIDATES
 
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
@@ -68,6 +72,7 @@ async def _polls(request: Request) -> SharedPolls:
 
 
 Feed = Annotated[EventFeed, Depends(_event_feed)]
+Candidate = Annotated[int | None, Query(ge=0, lt=MAX_CANDIDATES, description="A candidate's number")]
 Presenting = Annotated[Presenter, Depends(_presenter)]
 Polls = Annotated[SharedPolls, Depends(_polls)]
 
@@ -248,12 +253,40 @@ def list_metrics(
     session: Transaction,
     caller: CurrentCaller,
     fine_tuning_job_id: str,
+    candidate: Candidate = None,
     after_step: Annotated[int, Query(ge=-1, le=LARGEST_STEP)] = -1,
     limit: Annotated[int, Query(ge=1, le=MAX_STEPS)] = MAX_STEPS,
 ) -> MetricsSeries:
-    """The values of every step beyond `after_step`, oldest first."""
-    metrics, has_more = service.metrics(session, caller.project_id, fine_tuning_job_id, after_step, limit)
+    """The values of every step beyond `after_step`, oldest first.
+
+    Of a job with several candidates they are the leader's, and from its end on the winner's, from its first
+    step. `candidate` asks for those of one.
+    """
+    metrics, has_more = service.metrics(
+        session, caller.project_id, fine_tuning_job_id, candidate, after_step, limit
+    )
     return MetricsSeries(data=[MetricsPoint.of(metric) for metric in metrics], has_more=has_more)
+
+
+@router.get("/{fine_tuning_job_id}/candidates", responses=declared(NotFound))
+def list_candidates(session: Transaction, caller: CurrentCaller, fine_tuning_job_id: str) -> CandidatesObject:
+    """The adapters that the job chooses from, the best first: those of `"r": "auto"`, or of a sweep.
+
+    Of a job that trains one adapter there are none.
+    """
+    return CandidatesObject.of(*service.candidates(session, caller.project_id, fine_tuning_job_id))
+
+
+@router.get(
+    "/{fine_tuning_job_id}/candidates/curves",
+    responses=declared(NotFound) | SVG_DOCUMENTED,
+    response_class=Response,
+)
+def draw_candidates(session: Transaction, caller: CurrentCaller, fine_tuning_job_id: str) -> Response:
+    """Their training losses by step, as a picture."""
+    job, _ = service.candidates(session, caller.project_id, fine_tuning_job_id)
+    curves = service.curves(session, caller.project_id, fine_tuning_job_id)
+    return Response(picture(job, curves), media_type=SVG)
 
 
 def _metadata_filter(request: Request) -> Filter:

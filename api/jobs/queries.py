@@ -1,6 +1,7 @@
 """Reads of jobs and of what belongs to them. Those that start from a job's id take the project."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -19,7 +20,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
-from core.models import Adapter, Checkpoint, Event, Job, Metric, Run
+from core.models import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Metric, Run
+
+MOST_POINTS = 200  # of a curve, about
 
 
 class JobVersion(NamedTuple):
@@ -68,10 +71,11 @@ def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, J
 
 
 class Filter(NamedTuple):
-    """Which jobs a list is to hold: those with all of `metadata`, or those without any."""
+    """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone."""
 
     metadata: dict[str, str]
     without_metadata: bool
+    sweeps_alone: bool = False
 
 
 def page(
@@ -121,6 +125,49 @@ def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[l
     return [metric for (metric,) in rows], has_more
 
 
+def candidates(session: Session, job_id: str) -> list[Candidate]:
+    return list(session.scalars(select(Candidate).where(Candidate.job_id == job_id)))
+
+
+def candidate_metrics(
+    session: Session, job_id: str, number: int, *, after: int, limit: int
+) -> tuple[list[CandidateMetric], bool]:
+    query = select(CandidateMetric).where(CandidateMetric.job_id == job_id, CandidateMetric.number == number)
+    key = CandidateMetric.step
+    rows, has_more = fetch_page(session, query, key, after=after, limit=limit, newest_first=False)
+    return [metric for (metric,) in rows], has_more
+
+
+class Curve(NamedTuple):
+    """Training losses of one candidate, by their steps."""
+
+    number: int
+    points: list[tuple[int, float]]
+
+
+def curves(session: Session, job_id: str) -> list[Curve]:
+    """Thinned out to some hundred points each, the last one among them."""
+    loss = CandidateMetric.data["train_loss"].as_float()
+    last = func.max(CandidateMetric.step).over()
+    tile = func.greatest(1, last / MOST_POINTS)
+    points = (
+        select(CandidateMetric.number, CandidateMetric.step, loss.label("loss"), tile.label("tile"))
+        .where(CandidateMetric.job_id == job_id)
+        .subquery()
+    )
+    query = (
+        select(points.c.number, func.max(points.c.step), func.avg(points.c.loss))
+        .where(points.c.loss.is_not(None))
+        .group_by(points.c.number, points.c.step / points.c.tile)
+        .order_by(points.c.number, func.max(points.c.step))
+    )
+    rows = session.execute(query).all()
+    return [
+        Curve(number, [(step, float(mean)) for _, step, mean in points])
+        for number, points in groupby(rows, key=lambda row: row[0])
+    ]
+
+
 def _of_project(
     columns: Select[*tuple[Any, ...]], project_id: str | BindParameter[str]
 ) -> Select[*tuple[Any, ...]]:
@@ -141,6 +188,8 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         query = query.where(Job.client_metadata.contains(wanted.metadata))
     if wanted.without_metadata:
         query = query.where(Job.client_metadata.is_(None))
+    if wanted.sweeps_alone:
+        query = query.where(Job.is_sweep)
     return query
 
 

@@ -1,17 +1,19 @@
 """What may happen to a job. Nothing here commits; `core.lifecycle` alone changes a status."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
+from api.jobs.candidates import search_for
 from api.jobs.event_feed import Place
 from api.jobs.integrations import checked_integrations
 from api.jobs.methods import refuse_impossible, refuse_other_kind, requested_hyperparameters
-from api.jobs.queries import Filter, JobRow, JobVersion
+from api.jobs.queries import Curve, Filter, JobRow, JobVersion
 from api.jobs.schemas import CreateJob
 from api.paging import check_cursor, unknown_cursor
 from core import lifecycle
@@ -28,7 +30,7 @@ from core.jobspec import (
     usual_learning_rate,
 )
 from core.methods.method import MethodOptions
-from core.models import Checkpoint, Event, File, Job, Metric
+from core.models import Candidate, CandidateMetric, Checkpoint, Event, File, Job, Metric
 from core.settings import Settings
 from core.statuses import ENDED
 
@@ -42,8 +44,12 @@ def create(
     catalog: Catalog,
     settings: Settings,
     request: CreateJob,
+    sweep: Mapping[str, list[Any]] | None = None,
 ) -> JobRow:
-    """Submit a job. Raises InvalidRequest, which names the parameter."""
+    """Submit a job, of one adapter or, as a `sweep`, of one for each combination of these parameters.
+
+    Raises InvalidRequest, which names the parameter.
+    """
     base_model = _base_model(catalog, request.model)
     if request.method is not None:
         refuse_impossible(request.method)
@@ -62,9 +68,11 @@ def create(
     if request.validation_file is not None:
         validation_file = _dataset(session, project_id, "validation_file", request.validation_file)
         refuse_other_kind(request.method, validation_file, "validation_file")
-    spec = _spec(base_model, request, rows)
+    spec = _spec(base_model, request, rows, sweep)
     if request.validation_file is None:
         _refuse_what_needs_validation(spec.training)
+    if spec.search is not None:
+        _refuse_what_one_adapter_has(spec)
     job = Job(
         id=new_id("ftjob-"),
         project_id=project_id,
@@ -75,6 +83,7 @@ def create(
         suffix=request.suffix,
         client_metadata=request.metadata,
         spec=spec.model_dump(mode="json"),
+        is_sweep=sweep is not None,
         integrations=[asked.model_dump(mode="json") for asked in integrations],
     )
     lifecycle.submit(session, job)
@@ -168,10 +177,24 @@ def checkpoints(
 
 
 def metrics(
-    session: Session, project_id: str, job_id: str, after_step: int, limit: int
-) -> tuple[list[Metric], bool]:
+    session: Session, project_id: str, job_id: str, candidate: int | None, after_step: int, limit: int
+) -> tuple[list[Metric] | list[CandidateMetric], bool]:
+    """Of the job, or of one of its candidates."""
     job = _own(session, project_id, job_id)
-    return queries.metrics(session, job.id, after=after_step, limit=limit)
+    if candidate is None:
+        return queries.metrics(session, job.id, after=after_step, limit=limit)
+    return queries.candidate_metrics(session, job.id, candidate, after=after_step, limit=limit)
+
+
+def candidates(session: Session, project_id: str, job_id: str) -> tuple[Job, list[Candidate]]:
+    """A job, and how its candidates have fared so far."""
+    job = _own(session, project_id, job_id)
+    return job, queries.candidates(session, job.id)
+
+
+def curves(session: Session, project_id: str, job_id: str) -> list[Curve]:
+    """Of all candidates."""
+    return queries.curves(session, _own(session, project_id, job_id).id)
 
 
 def _own(session: Session, project_id: str, job_id: str) -> Job:
@@ -224,19 +247,28 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
     return file
 
 
-def _spec(base_model: BaseModelEntry, request: CreateJob, rows: int) -> JobSpec:
+def _spec(
+    base_model: BaseModelEntry, request: CreateJob, rows: int, sweep: Mapping[str, list[Any]] | None
+) -> JobSpec:
     adapter = request.adapter or LoraAdapter()
-    _refuse_contradictions(adapter)
     requested = requested_hyperparameters(request)
     objective = resolve_objective(requested)
-    return JobSpec(
+    training = _training(base_model, adapter, request.training or TrainingOptions())
+    assert training.learning_rate is not None
+    compared = request.validation_file is not None
+    search = search_for(adapter, training.learning_rate, sweep, objective, compared)
+    spec = JobSpec(
         base_model=base_model.id,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         hyperparameters=resolve_hyperparameters(requested, rows, objective),
         objective=objective,
-        adapter=adapter,
-        training=_training(base_model, adapter, request.training or TrainingOptions()),
+        adapter=search.candidates[0].adapter if search else adapter,
+        training=training,
+        search=search,
     )
+    for candidate in spec.candidates:
+        _refuse_contradictions(candidate.adapter)
+    return spec
 
 
 def _refuse_contradictions(adapter: MethodOptions) -> None:
@@ -289,6 +321,21 @@ def _refuse_what_needs_validation(training: TrainingOptions) -> None:
             f"'training.{name}' goes by the validation loss; name a validation_file too.",
             code="invalid_value",
             param=f"training.{name}",
+        )
+
+
+def _refuse_what_one_adapter_has(spec: JobSpec) -> None:
+    """Candidates end at their rungs, and the one that is left is published as it is in the end."""
+    asked = {
+        "training.early_stopping_patience": spec.training.early_stopping_patience is not None,
+        "training.load_best_model_at_end": spec.training.load_best_model_at_end,
+        "adapter.dynamic_rank": getattr(spec.adapter, "dynamic_rank", False),
+    }
+    for place in [place for place, is_asked in asked.items() if is_asked]:
+        raise InvalidRequest(
+            f"'{place}' does not go with several candidates; train the one that wins with it afterwards.",
+            code="invalid_value",
+            param=place,
         )
 
 

@@ -12,7 +12,7 @@ from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow, JobVersion
 from api.schemas import Identified, unix_seconds
 from core.integrations import Integration
-from core.models import Checkpoint, Event, Metric, Run
+from core.models import CandidateMetric, Checkpoint, Event, Metric, Run
 
 INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 
@@ -154,7 +154,7 @@ class JobObject(Identified):
 
     @classmethod
     def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
-        job, spec = row.job, row.job.spec
+        job, spec = row.job, _with_autos(row.job.spec)
         hyperparameters = Hyperparameters(**spec["hyperparameters"])
         return cls(
             id=job.id,
@@ -255,7 +255,7 @@ class MetricsPoint(BaseModel):
     step: int
 
     @classmethod
-    def of(cls, metric: Metric) -> "MetricsPoint":
+    def of(cls, metric: Metric | CandidateMetric) -> "MetricsPoint":
         return cls(**{**metric.data, "step": metric.step})
 
 
@@ -265,6 +265,21 @@ class MetricsSeries(BaseModel):
     object: Literal["list"] = "list"
     data: list[MetricsPoint]
     has_more: bool
+
+
+def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With `"auto"` for what is still to be chosen: where candidates differ, and none has won yet."""
+    search = spec.get("search")
+    if search is None or search["winner"] is not None:
+        return spec
+    adapters = [candidate["adapter"] for candidate in search["candidates"]]
+    rates = {candidate["learning_rate"] for candidate in search["candidates"]}
+    adapter = {
+        name: value if all(each.get(name) == value for each in adapters) else "auto"
+        for name, value in spec["adapter"].items()
+    }
+    training = spec["training"] if len(rates) == 1 else {**spec["training"], "learning_rate": "auto"}
+    return {**spec, "adapter": adapter, "training": training}
 
 
 def _method(spec: Mapping[str, Any]) -> Method:

@@ -2,6 +2,7 @@
 
 from core.models.audit import AuditLog
 from core.models.base import Base
+from core.models.candidates import Candidate, CandidateMetric
 from core.models.files import File
 from core.models.idempotency import IdempotencyRecord
 from core.models.jobs import Job, Run
@@ -18,6 +19,8 @@ __all__ = [
     "ApiKey",
     "AuditLog",
     "Base",
+    "Candidate",
+    "CandidateMetric",
     "Checkpoint",
     "CheckpointPermission",
     "Event",

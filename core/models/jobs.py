@@ -34,6 +34,7 @@ class Job(Base):
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
+        Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
         Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
         Index(
             "ix_jobs_client_metadata",
@@ -52,6 +53,7 @@ class Job(Base):
     suffix: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     spec: Mapped[dict[str, Any]]
+    is_sweep: Mapped[bool] = mapped_column(server_default=text("false"), doc="Asked for as a sweep")
     integrations: Mapped[list[dict[str, Any]]] = mapped_column(
         server_default="[]", doc="Trackers asked for, as `core.integrations` defines them"
     )

@@ -19,7 +19,7 @@ from api.auth import PUBLIC_PATHS
 from core.keys import revoke_key
 from core.models import Base
 from core.roles import Role
-from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 
 PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
 
@@ -27,6 +27,7 @@ JOBS = "/v1/fine_tuning/jobs"
 GRADERS = "/v1/fine_tuning/alpha/graders"
 PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
+SWEEPS = "/v1/fine_tuning/sweeps"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 WEBHOOK = WEBHOOKS + "/{webhook_endpoint_id}"
@@ -61,6 +62,12 @@ ACCESS = {
     ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/candidates"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/candidates/curves"): READER,
+    ("GET", SWEEPS): READER,
+    ("POST", SWEEPS): MEMBER,
+    ("GET", SWEEPS + "/{sweep_id}"): READER,
+    ("POST", SWEEPS + "/{sweep_id}/cancel"): MEMBER,
     ("POST", GRADERS + "/run"): MEMBER,
     ("POST", GRADERS + "/validate"): MEMBER,
     ("GET", PERMISSIONS): ADMIN,
@@ -135,6 +142,7 @@ class Owned(NamedTuple):
     webhook_endpoint_id: str
     delivery_id: str
     secret_name: str
+    sweep_id: str
     name: str = "adapter_config.json"
 
 
@@ -151,6 +159,7 @@ MISSING = Owned(
     "whe_" + "1" * 32,
     "whd_" + "1" * 32,
     "NO_SUCH_SECRET",
+    "ftsweep-" + "1" * 32,
     "nothing.json",
 )
 
@@ -168,6 +177,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     api.checkpoint(lease, 3)
     adapter_id = api.finish(lease, folder)
     model = alice.job(job_id)["fine_tuned_model"]
+    swept = {"model": BASE_MODEL, "training_file": file_id, "validation_file": file_id}
+    sweep = alice.http.post(SWEEPS, json={**swept, "parameters": {"adapter.r": [4, 8]}}).json()
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
     friend = api.tenant().project_id
@@ -185,6 +196,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         webhook_endpoint_id=webhook_id,
         delivery_id=admin.http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
         secret_name="A_SECRET",
+        sweep_id=sweep["id"],
     )
 
 

@@ -23,6 +23,7 @@ from tests.fixtures.api import BASE_MODEL, Api, Tenant
 
 GRADERS = "/v1/fine_tuning/alpha/graders"
 JOBS = "/v1/fine_tuning/jobs"
+SWEEPS = "/v1/fine_tuning/sweeps"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 
@@ -99,6 +100,10 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     model, shared = (trained()["fine_tuned_model"] for _ in range(2))
     queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
     http.post(f"{JOBS}/{paused}/pause")
+    swept = {"model": BASE_MODEL, "training_file": file_id, "validation_file": file_id}
+    sweep, cancelled = (
+        http.post(SWEEPS, json={**swept, "parameters": {"adapter.r": [4, 8]}}).json()["id"] for _ in range(2)
+    )
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     upload_id = http.post(UPLOADS, json=announced).json()["id"]
     part_id = http.post(f"{UPLOADS}/{upload_id}/parts", files={"data": b"x"}).json()["id"]
@@ -116,10 +121,12 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.name": "adapter_config.json",
             "path.permission_id": permissions.create(shared, project_ids=[other.project_id]).data[0].id,
             "path.project_id": other.project_id,
+            "path.sweep_id": sweep,
             "path.webhook_endpoint_id": webhook_id,
             "body.model": BASE_MODEL,
             "body.project_ids[*]": other.project_id,
             "body.training_file": file_id,
+            "body.validation_file": file_id,
             "body.url": url,
         },
         {
@@ -127,6 +134,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             f"POST {JOBS}/{{fine_tuning_job_id}}/cancel": {"path.fine_tuning_job_id": queued},
             f"POST {JOBS}/{{fine_tuning_job_id}}/pause": {"path.fine_tuning_job_id": running},
             f"POST {JOBS}/{{fine_tuning_job_id}}/resume": {"path.fine_tuning_job_id": paused},
+            f"POST {SWEEPS}/{{sweep_id}}/cancel": {"path.sweep_id": cancelled},
             f"DELETE {WEBHOOKS}/{{webhook_endpoint_id}}": {"path.webhook_endpoint_id": ended_id},
             f"POST {UPLOADS}/{{upload_id}}/complete": {
                 "path.upload_id": upload_id,

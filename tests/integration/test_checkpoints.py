@@ -1,9 +1,9 @@
 """Checkpoints in the real store and database: which one a job goes on from, and which one is removed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -55,15 +55,17 @@ class SmallMember:
     adapter: Weights
     step: int = 0
     at_epoch_end: bool = False
+    at_best: bool = False
+    past: Past = field(default_factory=Past)
 
     def state(self) -> dict[str, torch.Tensor]:
         return {"weight": torch.tensor([self.adapter.value])}
 
-    def restore(self, step: int, state: dict[str, torch.Tensor]) -> None:
-        self.step = step
+    def restore(self, step: int, state: Mapping[str, torch.Tensor], past: Past) -> None:
+        self.step, self.past = step, past
         self.take_state(state)
 
-    def take_state(self, state: dict[str, torch.Tensor]) -> None:
+    def take_state(self, state: Mapping[str, torch.Tensor]) -> None:
         self.adapter.value = state["weight"].item()
 
 
@@ -78,19 +80,19 @@ class Run:
     fingerprint: str = HERE
 
     def save(self, step: int, value: float, *, best: bool = False) -> None:
-        member = SmallMember(Weights(value), step)
-        folder = self.folder / f"{self.lease.fence}-{step}"
         past = Past({"value": value}, {"value": value})
-        written = write_checkpoint(cast(Any, member), folder, self.fingerprint, past, best=best)
+        member = SmallMember(Weights(value), step, at_best=best, past=past)
+        folder = self.folder / f"{self.lease.fence}-{step}"
+        written = write_checkpoint(cast(Any, member), folder, self.fingerprint)
         ship_checkpoint(written, self.reporter, self.api.store)
 
     def restore(self) -> tuple[int, float]:
         """Step and value that the run goes on from; zeros where it begins."""
         member: Any = SmallMember(Weights())
         where = self.reporter, self.api.store, self.folder, self.fingerprint
-        _, past = restore_checkpoint(lambda _: member, *where)
+        restore_checkpoint(member, *where)
         self.reporter.commit(lambda _: None)  # its events
-        value = member.adapter.value
+        value, past = member.adapter.value, member.past
         assert past.metrics == past.notes == ({"value": pytest.approx(value)} if member.step else {})
         return member.step, value
 

@@ -61,7 +61,7 @@ def judge(
     """Raises Abandoned where `abandon` says so between two micro-batches; a rank among several must not."""
 
     def sums(adapters: Sequence[Adapter], jobs: Sequence[JobRows]) -> Tensor:
-        return _row_sums(base, adapters, jobs, max_tokens, ranks, abandon)
+        return row_sums(base, adapters, jobs, max_tokens, ranks, abandon)
 
     for question in questions:
         if question.objective.needs_reference:
@@ -93,7 +93,7 @@ def _judgement(question: Question, sums_3R: Tensor) -> Judgement:
 
 
 @torch.no_grad()
-def _row_sums(
+def row_sums(
     base: ResidentBase,
     adapters: Sequence[Adapter],
     jobs: Sequence[JobRows],
@@ -101,7 +101,10 @@ def _row_sums(
     ranks: Ranks,
     abandon: Callable[[], bool],
 ) -> Tensor:
-    """Of each row, in the jobs' order, [3, R]: as `RowTotals`. Without adapters the bare base computes."""
+    """Of each row, in the jobs' order, [3, R]: as `RowTotals`. Without adapters the bare base computes.
+
+    Raises as `judge` does.
+    """
     totals = RowTotals(sum(len(job.rows) for job in jobs), base.device)
     decoder = decoder_of(base, adapters)
 

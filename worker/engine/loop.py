@@ -10,13 +10,13 @@ from worker.data.render import Row
 from worker.engine.adapter import Adapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.grouping import JobRows
-from worker.engine.judging import Judgement, Question, judge
+from worker.engine.judging import Judgement, Question, judge, row_sums
 from worker.engine.loss import TokenLosses
 from worker.engine.member import Member, StepResult
 from worker.engine.micro_batch import MicroBatch
 from worker.engine.passes import Abandoned, compute_all, decoder_of, forward, lanes_of, micro_batches
 from worker.engine.ranks import ALONE, Ranks
-from worker.engine.totals import Evaluation, Totals
+from worker.engine.totals import Evaluation, Score, Totals
 
 
 def train_round(
@@ -93,6 +93,23 @@ def validate(
     )
     (judged,) = judge(base, [question], max_tokens, ranks, abandon)
     return judged.evaluation
+
+
+def measure(
+    base: ResidentBase,
+    member: Member,
+    rows: Sequence[Row],
+    max_tokens: int,
+    ranks: Ranks = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
+) -> Score:
+    """The loss that `validate` finds and, of a cross-entropy, each row's part in it. Raises as that does."""
+    if member.objective is not None:
+        return Score(validate(base, member, rows, max_tokens, ranks, abandon).loss)
+    member.adapter.parameters.refresh()
+    job = JobRows(member.adapter.name, rows, 1.0)
+    nll_R, _, tokens_R = row_sums(base, [member.adapter], [job], max_tokens, ranks, abandon)
+    return Score((nll_R.sum() / tokens_R.sum()).item(), nll_R.numpy(), tokens_R.numpy())
 
 
 @torch.no_grad()

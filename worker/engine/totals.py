@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from worker.engine.loss import TokenLosses
 from worker.engine.micro_batch import MicroBatch
@@ -19,6 +21,18 @@ class Evaluation:
     loss: float
     accuracy: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an adapter makes of validation rows: the loss of its objective.
+
+    Of a cross-entropy also each row's part in it, [R]: Σ −w log p over its supervised tokens, and Σ w.
+    """
+
+    loss: float
+    nll_R: NDArray[np.float64] | None = None
+    tokens_R: NDArray[np.float64] | None = None
 
 
 class Totals:

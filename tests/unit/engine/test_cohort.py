@@ -60,7 +60,11 @@ class Job:
         self.looks += 1
         self._on_look(self)
 
-    def after_step(self, result: Any, _seconds: float) -> None:
+    @property
+    def members(self) -> list[Any]:
+        return [self.member]
+
+    def after_step(self, _member: Any, result: Any, _seconds: float) -> None:
         if isinstance(result, Exception):
             raise result
         self.steps.append(result.step)

@@ -1,0 +1,90 @@
+"""What a job's candidates are to be, where it asks for several: by `"r": "auto"`, or as a sweep."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.jobspec import Objective, Supervised
+from core.methods.method import MethodOptions
+from core.methods.offered import OPTIONS
+from core.methods.registry import METHODS
+from core.search import ADAPTER, AUTO_RANKS, LEARNING_RATE, MAX_CANDIDATES, Candidate, Search
+
+RANK, ALPHA = f"{ADAPTER}r", f"{ADAPTER}lora_alpha"
+AUTO = "auto"
+
+
+def search_for(
+    adapter: MethodOptions,
+    learning_rate: float,
+    parameters: Mapping[str, list[Any]] | None,
+    objective: Objective,
+    has_validation: bool,
+) -> Search | None:
+    """None for a job of one adapter. `parameters` are a sweep's, by their places in the request.
+
+    Raises InvalidRequest where there is nothing to compare, or nothing to compare by.
+    """
+    automatic = getattr(adapter, "r", None) == AUTO
+    if parameters is None and not automatic:
+        return None
+    if parameters is not None and automatic:
+        raise _refusal("a sweep tries the ranks that it names; leave 'auto' out", RANK)
+    _refuse_impossible(adapter, objective, automatic)
+    if not has_validation:
+        raise InvalidRequest(
+            "Candidates are compared by their loss on a validation file: name one in 'validation_file'.",
+            code="validation_file_required",
+            param="validation_file",
+        )
+    grid = {RANK: list(AUTO_RANKS)} if parameters is None else dict(parameters)
+    _refuse_bad_grid(adapter, grid)
+    candidates = [
+        _candidate(adapter, learning_rate, dict(zip(grid, values, strict=True)))
+        for values in product(*grid.values())
+    ]
+    return Search(kind="auto_rank" if automatic else "sweep", parameters=grid, candidates=candidates)
+
+
+def _refuse_impossible(adapter: MethodOptions, objective: Objective, automatic: bool) -> None:
+    if METHODS[adapter.type].trains == "alone":
+        message = f"candidates share their steps, and jobs of the method '{adapter.type}' train alone"
+        raise _refusal(message, "adapter.type")
+    if automatic and not isinstance(objective, Supervised):
+        raise _refusal("'auto' compares cross-entropies: it goes with the method 'supervised' alone", RANK)
+
+
+def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) -> None:
+    for place, values in grid.items():
+        if place != LEARNING_RATE and place.removeprefix(ADAPTER) not in type(adapter).model_fields:
+            raise _refusal(f"'{place}' is no option of the method '{adapter.type}'", f"parameters.{place}")
+        if len({json.dumps(value) for value in values}) < len(values):
+            raise _refusal("a value stands there twice", f"parameters.{place}")
+    count = 1
+    for values in grid.values():
+        count *= len(values)
+    if not 2 <= count <= MAX_CANDIDATES:
+        raise _refusal(
+            f"they make {count} candidate{'' if count == 1 else 's'}; between 2 and {MAX_CANDIDATES} can be "
+            "compared",
+            "parameters",
+        )
+
+
+def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> Candidate:
+    """Where ranks are tried and no alpha is named, alpha is twice the rank."""
+    options = {
+        place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE
+    }
+    if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
+        options["lora_alpha"] = 2 * values[RANK]
+    taken = OPTIONS[adapter.type].model_validate({**adapter.model_dump(), **options})
+    return Candidate.model_validate(
+        {"adapter": taken.model_dump(), "learning_rate": values.get(LEARNING_RATE, learning_rate)}
+    )
+
+
+def _refusal(reason: str, param: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid value for '{param}': {reason}.", code="invalid_value", param=param)

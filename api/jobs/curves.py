@@ -1,0 +1,82 @@
+"""The training losses of a job's candidates, drawn as SVG."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
+
+from api.jobs.queries import Curve
+from core.models import Job
+from core.search import values_of
+
+SVG = "image/svg+xml"
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "An SVG", "content": {SVG: {"schema": {"type": "string"}}}}
+}
+
+WIDTH, HEIGHT = 720, 400
+LEFT, RIGHT, TOP, BOTTOM = 60, 460, 20, 360  # of the plot; the legend stands right of it
+LINE = 18  # of the legend
+COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#9c6b4e")
+
+
+def picture(job: Job, curves: Sequence[Curve]) -> str:
+    """Steps to the right, losses upwards; each as far as the candidate was trained."""
+    points = [point for curve in curves for point in curve.points]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="black"/>',
+    ]
+    if points:
+        axes = Axes.around(points)
+        parts += _labels(axes)
+        for place, curve in enumerate(curves):
+            name = _name(job.spec["search"], curve.number)
+            parts += _line(place, f"{curve.number}: {name}", curve.points, axes)
+    return "".join([*parts, "</svg>"])
+
+
+def _name(search: Mapping[str, Any], number: int) -> str:
+    """What the candidate has of its own, in short."""
+    values = values_of(search, number)
+    tried = [place for place, several in search["parameters"].items() if len(several) > 1]
+    return ", ".join(f"{place.rpartition('.')[2]} {values[place]}" for place in tried)
+
+
+class Axes(NamedTuple):
+    """The values at the plot's ends; steps begin at 0."""
+
+    last: int
+    lowest: float
+    highest: float
+
+    @classmethod
+    def around(cls, points: Sequence[tuple[int, float]]) -> "Axes":
+        losses = [loss for _, loss in points]
+        return cls(max(step for step, _ in points), min(losses), max(losses))
+
+    def place(self, step: int, loss: float) -> str:
+        height = (loss - self.lowest) / (self.highest - self.lowest) if self.highest > self.lowest else 0.5
+        x = LEFT + (RIGHT - LEFT) * step / self.last
+        return f"{x:.1f},{BOTTOM - (BOTTOM - TOP) * height:.1f}"
+
+
+def _line(place: int, name: str, points: Sequence[tuple[int, float]], axes: Axes) -> list[str]:
+    """A curve and its name. Beyond as many as there are colours, curves are dashed."""
+    colour = COLOURS[place % len(COLOURS)]
+    dashes = ' stroke-dasharray="6"' if place >= len(COLOURS) else ""
+    line = " ".join(axes.place(step, loss) for step, loss in points)
+    return [
+        f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>',
+        f'<text x="{RIGHT + 16}" y="{TOP + LINE * (place + 1)}" fill="{colour}">{escape(name)}</text>',
+    ]
+
+
+def _labels(axes: Axes) -> list[str]:
+    return [
+        f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{axes.highest:.3g}</text>',
+        f'<text x="{LEFT - 6}" y="{BOTTOM}" text-anchor="end">{axes.lowest:.3g}</text>',
+        f'<text x="{RIGHT}" y="{BOTTOM + 16}" text-anchor="end">step {axes.last}</text>',
+        f'<text x="{LEFT}" y="{BOTTOM + 16}">training loss</text>',
+    ]

@@ -1,0 +1,98 @@
+"""A sweep as a client asks for it and sees it: a job with a candidate for each combination of some values."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from api.jobs.candidate_views import CandidateObject, CandidatesObject, CostObject
+from api.jobs.queries import JobRow
+from api.jobs.schemas import CreateJob
+from api.jobs.views import JobError
+from api.schemas import Identified, unix_seconds
+from core.methods.method import Alpha, Rank, Targets
+from core.models import Candidate
+from core.options import Options
+from core.search import MAX_CANDIDATES
+
+JOB_PREFIX, SWEEP_PREFIX = "ftjob-", "ftsweep-"
+
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Parameters(Options):
+    """The values to try, by their place in the request; those that are not named stay as the request has
+    them. They make at most 16 combinations."""
+
+    learning_rate: Annotated[
+        list[LearningRate] | None,
+        Field(alias="training.learning_rate", min_length=1, max_length=MAX_CANDIDATES),
+    ] = None
+    r: Annotated[list[Rank] | None, Field(alias="adapter.r", min_length=1, max_length=MAX_CANDIDATES)] = None
+    lora_alpha: Annotated[
+        list[Alpha] | None,
+        Field(
+            alias="adapter.lora_alpha",
+            min_length=1,
+            max_length=MAX_CANDIDATES,
+            description="Twice the rank where ranks are tried and no alpha is named",
+        ),
+    ] = None
+    target_modules: Annotated[
+        list[Targets] | None, Field(alias="adapter.target_modules", min_length=1, max_length=MAX_CANDIDATES)
+    ] = None
+
+    @property
+    def grid(self) -> dict[str, list[Any]]:
+        """The values by their places, of those that are named."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+class CreateSweep(CreateJob):
+    """A job's parameters, with a validation file, and the values to try."""
+
+    parameters: Parameters
+
+
+class SweepObject(Identified):
+    """A view of its job, whose id has the same end."""
+
+    object: Literal["fine_tuning.sweep"] = "fine_tuning.sweep"
+    created_at: int
+    finished_at: int | None
+    status: str
+    error: JobError | None
+    model: str
+    job_id: str
+    parameters: dict[str, list[Any]]
+    candidates: Annotated[list[CandidateObject], Field(description="The best first")]
+    winner: int | None
+    cost: CostObject | None
+    fine_tuned_model: str | None
+    adapter_id: str | None
+
+    @classmethod
+    def of(cls, row: JobRow, candidates: list[Candidate]) -> "SweepObject":
+        job, shown = row.job, CandidatesObject.of(row.job, candidates)
+        return cls(
+            id=sweep_id_of(job.id),
+            created_at=unix_seconds(job.created_at),
+            finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
+            status=job.status,
+            error=JobError(**job.error) if job.error else None,
+            model=job.base_model,
+            job_id=job.id,
+            parameters=job.spec["search"]["parameters"],
+            candidates=shown.data,
+            winner=shown.winner,
+            cost=shown.cost,
+            fine_tuned_model=job.fine_tuned_model,
+            adapter_id=row.adapter_id,
+        )
+
+
+def sweep_id_of(job_id: str) -> str:
+    return SWEEP_PREFIX + job_id.removeprefix(JOB_PREFIX)
+
+
+def job_id_of(sweep_id: str) -> str:
+    return JOB_PREFIX + sweep_id.removeprefix(SWEEP_PREFIX)

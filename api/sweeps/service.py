@@ -1,0 +1,55 @@
+"""Sweeps: jobs that were asked for as such. Nothing here commits."""
+
+from sqlalchemy.orm import Session
+
+from api.jobs import queries
+from api.jobs import service as jobs
+from api.jobs.queries import Filter, JobRow
+from api.paging import check_cursor
+from api.sweeps.schemas import CreateSweep, SweepObject, job_id_of
+from core.catalog import Catalog
+from core.errors import InvalidRequest, NotFound
+from core.ids import kind
+from core.settings import Settings
+
+SWEEP_ID = kind("ftsweep-")
+SWEEPS = Filter({}, without_metadata=False, sweeps_alone=True)
+
+
+def create(
+    session: Session, project_id: str, catalog: Catalog, settings: Settings, request: CreateSweep
+) -> SweepObject:
+    """Raises InvalidRequest, which names the parameter."""
+    grid = request.parameters.grid
+    if not grid:
+        raise InvalidRequest(
+            "Name the values to try in 'parameters'.", code="missing_required_parameter", param="parameters"
+        )
+    return _shown(session, jobs.create(session, project_id, catalog, settings, request, grid))
+
+
+def get(session: Session, project_id: str, sweep_id: str) -> SweepObject:
+    """Raises NotFound, also for a job that is no sweep."""
+    row = queries.find_row(session, project_id, job_id_of(sweep_id)) if SWEEP_ID.fullmatch(sweep_id) else None
+    if row is None or not row.job.is_sweep:
+        raise NotFound(f"Could not find sweep: {sweep_id[:128]}", code="sweep_not_found", param="sweep_id")
+    return _shown(session, row)
+
+
+def list_page(
+    session: Session, project_id: str, after: str | None, limit: int
+) -> tuple[list[SweepObject], bool]:
+    check_cursor(after, SWEEP_ID)
+    place = None if after is None else job_id_of(after)
+    rows, has_more = queries.page(session, project_id, SWEEPS, after=place, limit=limit)
+    return [_shown(session, row) for row in rows], has_more
+
+
+def cancel(session: Session, project_id: str, sweep_id: str) -> SweepObject:
+    """Raises NotFound, and InvalidRequest where it has ended."""
+    sweep = get(session, project_id, sweep_id)
+    return _shown(session, jobs.cancel(session, project_id, sweep.job_id))
+
+
+def _shown(session: Session, row: JobRow) -> SweepObject:
+    return SweepObject.of(row, queries.candidates(session, row.job.id))

@@ -1,0 +1,236 @@
+"""Candidates of one job on a tiny base: each trains what it would train alone, until it is dropped."""
+
+import json
+from collections.abc import Mapping
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from core.errors import JobError
+from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
+from core.search import Candidate, Search
+from tests.unit.engine.rows import make_rows
+from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, train
+from worker.candidates import Candidates
+from worker.checkpoint import POSITION_NAME, STATE_NAME, Past, _load, write_checkpoint
+from worker.crew import Crew
+from worker.data.reader import JobData
+from worker.engine.base_model import ResidentBase
+from worker.engine.loop import evaluate, measure
+from worker.engine.member import Member, NonFiniteLoss
+from worker.engine.ranks import ALONE
+from worker.model_slot import ModelSlot
+from worker.watchdog import Watchdog
+
+RANKS = (2, 4, 8, 16)
+STEPS = 24
+ROWS, VALIDATION_ROWS = make_rows(12, 0), make_rows(20, 1)
+
+
+class Told:
+    """A job's line to the database, without one."""
+
+    def __init__(self) -> None:
+        self.lease = SimpleNamespace(job_id="job")
+        self.steps: list[dict[str, Any]] = []
+        self.events: list[str] = []
+        self.writes = 0
+
+    def progress(self, _progress: Any) -> None: ...
+
+    def metrics(self, metrics: Any, _message: str) -> None:
+        self.steps.append(metrics.data)
+
+    def event(self, message: str, *_: Any, **__: Any) -> None:
+        self.events.append(message)
+
+    def write(self, _write: Any) -> None:
+        self.writes += 1
+
+
+def spec_of(kind: str = "sweep", rates: Mapping[int, float] | None = None) -> JobSpec:
+    candidates = [
+        Candidate(adapter=LoraAdapter(r=r, lora_alpha=2 * r), learning_rate=(rates or {}).get(r, 1e-2))
+        for r in RANKS
+    ]
+    search = Search(kind=cast(Any, kind), parameters={"adapter.r": list(RANKS)}, candidates=candidates)
+    eight = Hyperparameters(n_epochs=8, batch_size=4, learning_rate_multiplier=1.0)
+    return make_spec(search=search, adapter=candidates[0].adapter, hyperparameters=eight)
+
+
+def crew_on(base: ResidentBase) -> Crew:
+    return Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
+
+
+def begun(crew: Crew, spec: JobSpec, told: Told, folder: Path | None = None) -> Candidates:
+    """Of a new job, or of one that goes on from a checkpoint's folder."""
+    data = JobData(cast(Any, None), ROWS, None, VALIDATION_ROWS)
+    candidates = Candidates(crew, "job", spec, data, cast(Any, told))
+    if folder is not None:
+        step, state, notes = _load(folder, "a fingerprint")
+        candidates.restore(step, state, Past({}, notes))
+    candidates.begin()
+    return candidates
+
+
+def step(crew: Crew, candidates: Candidates) -> None:
+    members = candidates.members
+    results = crew.train_round(members, lambda: False)
+    for member in members:
+        candidates.take(member, results[member.adapter.name], 1.0)
+    candidates.settle(lambda: False)
+
+
+def loss_of(base: ResidentBase, member: Member) -> float:
+    return evaluate(base, member.adapter, VALIDATION_ROWS, MAX_TOKENS).loss
+
+
+def values(candidates: Candidates) -> dict[int, torch.Tensor]:
+    return {each.number: each.member.adapter.parameters.master.detach().clone() for each in candidates._live}
+
+
+def noted(candidates: Candidates) -> str:
+    """As a checkpoint keeps it."""
+    return json.dumps(candidates.past.notes)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def test_each_trains_what_it_would_train_alone_until_it_is_dropped(base: ResidentBase, told: Told) -> None:
+    spec, crew = spec_of(), crew_on(base)
+    candidates = begun(crew, spec, told)
+    seen: dict[int, tuple[int, float]] = {}
+    while True:
+        seen |= {each.number: (candidates.step, loss_of(base, each.member)) for each in candidates._live}
+        if candidates.finished:
+            break
+        step(crew, candidates)
+    assert sorted(stopped for stopped, _ in seen.values()) == [2, 2, 5, STEPS]
+    for number, (steps, loss) in seen.items():
+        alone = make_member(base, f"alone{number}", spec.candidates[number], ROWS)
+        train(base, [alone], steps)
+        assert loss == pytest.approx(loss_of(base, alone), rel=1e-3), number
+    assert candidates.finished
+    assert candidates.complete
+
+
+def test_they_cost_what_halving_says_and_the_job_is_told_of_the_leader(
+    base: ResidentBase, told: Told
+) -> None:
+    spec, crew = spec_of(), crew_on(base)
+    candidates = begun(crew, spec, told)
+    while not candidates.finished:
+        step(crew, candidates)
+    alone = make_member(base, "alone", spec.candidates[0], ROWS)
+    alone.step = STEPS
+    assert candidates.trained_tokens / alone.trained_tokens == pytest.approx(
+        (4 * 3 + 2 * 3 + 18) / STEPS, rel=0.05
+    )
+    assert [data["step"] for data in told.steps] == list(range(1, STEPS + 1))
+    (winner,) = candidates.numbers
+    assert {data["candidate"] for data in told.steps[6:]} == {winner}
+    decided = candidates.win()
+    assert decided is not None
+    assert decided.search is not None
+    assert (decided.adapter, decided.search.winner) == (spec.candidates[winner].adapter, winner)
+
+
+@pytest.mark.parametrize("kind", ["sweep", "auto_rank"])
+@pytest.mark.parametrize("saved", [2, 3, 5])
+def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(
+    base: ResidentBase, tmp_path: Path, kind: str, saved: int
+) -> None:
+    spec = spec_of(kind)
+    crew, told = crew_on(base), Told()
+    whole = begun(crew, spec, told)
+    while not whole.finished:
+        if whole.step == saved:
+            write_checkpoint(whole, tmp_path, "a fingerprint")
+        step(crew, whole)
+    assert (tmp_path / STATE_NAME).exists()
+    assert (tmp_path / POSITION_NAME).exists()
+    crew, again = crew_on(base), Told()
+    resumed = begun(crew, spec, again, tmp_path)
+    assert resumed.step == saved
+    while not resumed.finished:
+        step(crew, resumed)
+    assert resumed.numbers == whole.numbers
+    assert noted(resumed) == noted(whole)
+    (left,) = values(whole)
+    assert torch.equal(values(resumed)[left], values(whole)[left])
+    assert resumed.trained_tokens == whole.trained_tokens
+
+
+def test_a_comparison_that_is_abandoned_stays_due_and_is_made_after_a_resume(
+    base: ResidentBase, tmp_path: Path, told: Told
+) -> None:
+    spec, crew = spec_of(), crew_on(base)
+    undisturbed = begun(crew, spec, told)
+    for _ in range(3):
+        step(crew, undisturbed)
+    crew = crew_on(base)
+    candidates = begun(crew, spec, told)
+    step(crew, candidates)
+    step(crew, candidates)
+    members = candidates.members
+    results = crew.train_round(members, lambda: False)
+    for member in members:
+        candidates.take(member, results[member.adapter.name], 1.0)
+    candidates.settle(lambda: True)
+    assert not candidates.complete
+    assert len(candidates.numbers) == 4
+    write_checkpoint(candidates, tmp_path, "a fingerprint")
+    resumed = begun(crew_on(base), spec, told, tmp_path)
+    assert not resumed.complete
+    resumed.settle(lambda: False)
+    assert resumed.complete
+    assert noted(resumed) == noted(undisturbed)
+
+
+def test_one_that_cannot_go_on_leaves_alone_and_the_last_one_s_fault_is_the_job_s(
+    base: ResidentBase, told: Told
+) -> None:
+    crew = crew_on(base)
+    candidates = begun(crew, spec_of(), told)
+    fault = NonFiniteLoss("non_finite_loss", "Step 1: loss nan")
+    for member in candidates.members[:3]:
+        candidates.take(member, fault, 1.0)
+    assert candidates.numbers == [3]
+    assert candidates.leader.number == 3
+    assert told.events[0] == "Candidate adapter.r 2 cannot go on: Step 1: loss nan"
+    step(crew, candidates)
+    with pytest.raises(JobError):
+        candidates.take(candidates.members[0], fault, 1.0)
+
+
+def test_one_that_has_to_make_its_step_again_is_waited_for(base: ResidentBase, told: Told) -> None:
+    crew = crew_on(base)
+    candidates = begun(crew, spec_of(), told)
+    first, *others = candidates.members
+    results = crew.train_round(others, lambda: False)
+    for member in others:
+        candidates.take(member, results[member.adapter.name], 1.0)
+    assert candidates.members == [first]
+    step(crew, candidates)
+    assert candidates.members == [first, *others]
+
+
+def test_the_loss_of_a_comparison_is_that_of_an_evaluation_and_its_rows_add_up_to_it(
+    base: ResidentBase,
+) -> None:
+    member = make_member(base, "job", make_spec(), ROWS)
+    train(base, [member], 3)
+    found = measure(base, member, VALIDATION_ROWS, MAX_TOKENS)
+    assert found.loss == pytest.approx(loss_of(base, member), rel=1e-5)
+    assert found.nll_R is not None
+    assert found.tokens_R is not None
+    for number in (0, 7, 19):
+        alone = evaluate(base, member.adapter, [VALIDATION_ROWS[number]], MAX_TOKENS)
+        assert found.nll_R[number] / found.tokens_R[number] == pytest.approx(alone.loss, rel=1e-4)

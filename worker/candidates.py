@@ -1,0 +1,332 @@
+"""A job's adapters: one, or several candidates until the worse have been dropped.
+
+They have the job's rows in the job's order, so that after a step all have seen the same. What each trains is
+what it would train alone.
+"""
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+
+from torch import Tensor
+
+from core.errors import JobError
+from core.jobspec import JobSpec
+from core.search import values_of
+from worker.candidate import Candidate, CandidateReporter
+from worker.checkpoint import Past, State
+from worker.crew import Crew
+from worker.data.reader import JobData
+from worker.engine.adapter import Adapter
+from worker.engine.member import Member, StepResult
+from worker.engine.passes import Abandoned
+from worker.engine.totals import Score
+from worker.halving import Rung, lags, rungs, survivors
+from worker.job_metrics import JobMetrics
+from worker.reporter import Reporter
+
+
+def names_of(job_id: str, spec: JobSpec) -> list[str]:
+    """Of a job's adapters, by their numbers."""
+    several = spec.search is not None
+    return [f"{job_id}#{number}" if several else job_id for number in range(len(spec.candidates))]
+
+
+class Candidates:
+    """Those that still train. The leader is the best of the last comparison; what it reports is the job's.
+
+    They step together. One whose step has to be made again stays behind the others for a moment.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        job_id: str,
+        spec: JobSpec,
+        data: JobData,
+        reporter: Reporter,
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """None is attached before `restore` or `begin`, which raise Abandoned where `abandon` says so."""
+        self._crew = crew
+        self._spec = spec
+        self._data = data
+        self._reporter = reporter
+        self._abandon = abandon
+        self._names = names_of(job_id, spec)
+        self._live: list[Candidate] = []
+        self._ranking = list(range(len(self._names)))
+        self._tokens_of_others = 0  # of those that train no more
+        self._pasts: dict[int, Past] = {}
+        self._rungs: list[Rung] = []
+
+    def _join(self, number: int, state: State) -> Member:
+        """Attach one, to be restored to `state`, if any. Raises JobError and Abandoned."""
+        name, spec = self._names[number], self._spec.candidates[number]
+        member = self._crew.join(name, spec, self._data.training_rows, state, abandon=self._abandon)
+        alone = self._spec.search is None
+        told = None if alone else CandidateReporter(self._reporter, number, lambda: self.trained_tokens)
+        self._live.append(Candidate(number, member, told))
+        return member
+
+    def begin(self) -> None:
+        """Attach all, unless those that are left were restored, and measure from here on. Raises JobError."""
+        if not self._live:
+            for number in self._ranking:
+                self._join(number, {})
+        self._rungs = rungs(len(self._names), self._live[0].member.total_steps)
+        for each in self._live:
+            self._crew.share_state(each.member)
+            each.metrics = JobMetrics(
+                self._crew,
+                each.member,
+                each.reporter or self._reporter,
+                self._data.validation_rows,
+                self._spec,
+                self._pasts.get(each.number, Past()),
+            )
+            if each.reporter is None:
+                each.metrics.advise_before_training(self._spec)
+            else:
+                each.reporter.forget_after(each.member.step)
+            each.stands("training")
+        self._let_lead()
+
+    def let_go(self) -> None:
+        """Of all, as before the beginning."""
+        for each in list(self._live):
+            self._leave(each)
+
+    # What a checkpoint is made of
+
+    @property
+    def adapter(self) -> Adapter:
+        return self.leader.member.adapter
+
+    @property
+    def step(self) -> int:
+        return self.leader.member.step
+
+    @property
+    def at_epoch_end(self) -> bool:
+        return self.leader.member.at_epoch_end
+
+    @property
+    def at_best(self) -> bool:
+        """Of an only adapter; among several, the one that is left is published as it is in the end."""
+        return self._spec.search is None and self.leader.metrics.at_best
+
+    @property
+    def past(self) -> Past:
+        """Of several: who is left, who leads, and what each has come to."""
+        if self._spec.search is None:
+            return self.leader.metrics.past
+        notes = {
+            "ranking": self._ranking,
+            "tokens_of_others": self._tokens_of_others,
+            "candidates": {
+                str(each.number): {
+                    "step": each.member.step,
+                    "metrics": each.metrics.past.metrics,
+                    "notes": each.metrics.past.notes,
+                    "rungs": each.rungs,
+                }
+                for each in self._live
+            },
+        }
+        return Past(self.leader.metrics.latest, notes)
+
+    def state(self) -> dict[str, Tensor]:
+        if self._spec.search is None:
+            return self.leader.member.state()
+        return {
+            f"{each.number}.{name}": part for each in self._live for name, part in each.member.state().items()
+        }
+
+    def restore(self, step: int, state: State, past: Past) -> None:
+        """Go on after `step`, with those that were left. Raises DamagedArtifact, JobError and Abandoned."""
+        self.let_go()
+        if self._spec.search is None:
+            self._join(0, state).restore(step, state)
+            self._pasts = {0: past}
+            return
+        for number, kept in past.notes["candidates"].items():
+            prefix = f"{number}."
+            own = {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}
+            self._join(int(number), own).restore(kept["step"], own)
+            self._live[-1].rungs = kept["rungs"]
+            self._pasts[int(number)] = Past(kept["metrics"], kept["notes"])
+        self._ranking = list(past.notes["ranking"])
+        self._tokens_of_others = past.notes["tokens_of_others"]
+
+    # What trains
+
+    @property
+    def numbers(self) -> list[int]:
+        return [each.number for each in self._live]
+
+    @property
+    def leader(self) -> Candidate:
+        return next(each for each in self._live if each.number == self._ranking[0])
+
+    @property
+    def trained_tokens(self) -> int:
+        """Of all, also of those that were dropped."""
+        return self._tokens_of_others + sum(each.trained_tokens for each in self._live)
+
+    @property
+    def members(self) -> list[Member]:
+        """Those whose step is the next one."""
+        behind = min(each.member.step for each in self._live)
+        return [each.member for each in self._live if each.member.step == behind]
+
+    @property
+    def finished(self) -> bool:
+        return all(each.member.finished for each in self._live)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all have been evaluated, and compared where that is due."""
+        return self._all_measured and self._due_rung is None
+
+    @property
+    def progress_made(self) -> object:
+        """Tells whether a checkpoint has all that there is."""
+        return self.complete, [(each.number, *each.metrics.state) for each in self._live]
+
+    def take(self, member: Member, result: StepResult | Exception, seconds: float) -> None:
+        """Take in one's step. One that cannot go on leaves alone; what the last one meets is raised."""
+        each = next(each for each in self._live if each.member is member)
+        if isinstance(result, JobError) and len(self._live) > 1:
+            self._stop(each, "failed", str(result))
+            told = self._told(each.number)
+            self._reporter.event(
+                f"Candidate {told} cannot go on: {result}", "warn", {"candidate": each.number}
+            )
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            each.metrics.step(result, seconds)
+            each.stands("training")
+
+    def settle(self, abandon: Callable[[], bool]) -> None:
+        """Evaluate and compare where it is due. What `abandon` ends stays due."""
+        for each in self._live:
+            each.metrics.validate(abandon)
+        rung = self._due_rung if self._all_measured else None
+        if rung is not None:
+            self._compare(rung, abandon)
+
+    def win(self) -> JobSpec | None:
+        """End the search with the one that is left. Returns what the job has come to; None where it had one
+        adapter from the beginning."""
+        search, winner = self._spec.search, self.leader
+        if search is None or winner.reporter is None:
+            return None
+        reason = self._why_it_won(winner)
+        winner.stands("won", reason)
+        winner.reporter.win()
+        self._reporter.event(
+            f"Of {len(search.candidates)} candidates, {self._told(winner.number)} is left: {reason}",
+            data={"candidate": winner.number, **values_of(search.model_dump(), winner.number)},
+        )
+        return self._spec.decided(winner.number)
+
+    @property
+    def _all_measured(self) -> bool:
+        return all(each.metrics.complete for each in self._live)
+
+    @property
+    def _due_rung(self) -> Rung | None:
+        steps = {each.member.step for each in self._live}
+        due = (rung for rung in self._rungs if steps == {rung.step} and len(self._live) > rung.keep)
+        return next(due, None)
+
+    def _compare(self, rung: Rung, abandon: Callable[[], bool]) -> None:
+        self.leader.metrics.progress("comparing candidates")
+        rows = self._data.validation_rows
+        try:
+            scores = {each.number: self._crew.measure(each.member, rows, abandon) for each in self._live}
+        except Abandoned:
+            return
+        kept = survivors(scores, rung.keep, prefer_small=self._prefers_small)
+        self._note(rung, scores, kept)
+        self._ranking = kept
+        for each in [each for each in self._live if each.number not in kept]:
+            self._stop(each, "dropped", _why_it_was_dropped(each, len(scores), len(kept)))
+        for each in self._live:
+            each.stands("training")
+        self._let_lead()
+
+    def _note(self, rung: Rung, scores: Mapping[int, Score], kept: list[int]) -> None:
+        behind = lags(scores)
+        for each in self._live:
+            lag = behind[each.number]
+            result = {
+                "step": rung.step,
+                "valid_loss": _finite(scores[each.number].loss),
+                "behind": _finite(lag.loss),
+                "noise": _finite(lag.noise),
+                "kept": each.number in kept,
+                "left": len(kept),
+            }
+            each.rungs = [*each.rungs, result]
+        dropped = sorted(scores.keys() - kept)
+        names = "; ".join(
+            f"{self._told(number)} (validation loss {scores[number].loss:.4f})" for number in kept
+        )
+        self._reporter.event(
+            f"Step {rung.step}: {len(kept)} of {len(scores)} candidates train on: {names}",
+            data={"step": rung.step, "kept": kept, "dropped": dropped},
+        )
+
+    @property
+    def _prefers_small(self) -> bool:
+        return self._spec.search is not None and self._spec.search.kind == "auto_rank"
+
+    def _why_it_won(self, winner: Candidate) -> str:
+        if not winner.rungs or winner.rungs[-1]["left"] > 1:
+            return "no other could go on"
+        last = winner.rungs[-1]
+        at = f"after step {last['step']}"
+        if not last["behind"]:
+            return f"the lowest validation loss {at}, {_shown(last['valid_loss'])}"
+        return (
+            f"the smallest whose validation loss {at}, {_shown(last['valid_loss'])}, is within noise of the "
+            f"lowest: {_shown(last['behind'])} ± {_shown(last['noise'])} above it"
+        )
+
+    def _told(self, number: int) -> str:
+        return self._spec.search.told(number) if self._spec.search else ""
+
+    def _stop(self, each: Candidate, status: str, reason: str) -> None:
+        self._tokens_of_others += each.trained_tokens
+        each.stands(status, reason)
+        self._leave(each)
+        self._ranking = [number for number in self._ranking if number != each.number]
+        self._let_lead()
+
+    def _leave(self, each: Candidate) -> None:
+        self._live.remove(each)
+        self._crew.leave(each.member.adapter.name)
+
+    def _let_lead(self) -> None:
+        for each in self._live:
+            if each.reporter is not None:
+                each.reporter.leads = each is self.leader
+
+
+def _why_it_was_dropped(each: Candidate, compared: int, kept: int) -> str:
+    last = each.rungs[-1]
+    at = f"Validation loss {_shown(last['valid_loss'])} after step {last['step']}, "
+    if not last["behind"]:
+        return f"{at}the lowest, but a smaller candidate's is within noise of it"
+    return f"{at}{_shown(last['behind'])} above the lowest; {kept} of {compared} were to train on"
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no number for the others."""
+    return value if isfinite(value) else None
