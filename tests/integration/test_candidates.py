@@ -131,12 +131,12 @@ def test_a_search_that_is_given_back_ends_as_an_undisturbed_one(tiny: Api, tenan
     """To the bit, with what was told of each candidate. It has been at its first rung by then."""
     rows = dataset(60)
     named = {"training_file": tenant.upload(rows), "validation_file": tenant.upload(ROWS)}
-    job = {**JOB, **named, "hyperparameters": {"n_epochs": 30, "batch_size": 4}, "adapter": {"r": "auto"}}
+    job = {**JOB, **named, "hyperparameters": {"n_epochs": 15, "batch_size": 4}, "adapter": {"r": "auto"}}
     undisturbed = tenant.create_job(**job, training={"learning_rate": 1e-2})["id"]
     train(tiny, undisturbed)
     stopped = tenant.create_job(**job, training={"learning_rate": 1e-2})["id"]
     with running(tiny):
-        wait_for(lambda: tenant.job(stopped)["progress"]["step"] > 60, 240)
+        wait_for(lambda: tenant.job(stopped)["progress"]["step"] > 30, 240)
     assert (job_of(tiny, stopped).status, job_of(tiny, stopped).fence) == ("queued", 1)
     train(tiny, stopped)
     assert job_of(tiny, stopped).fence == 2

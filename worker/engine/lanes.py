@@ -6,6 +6,7 @@ wait for each other there: on two cores a third of the time. Lanes meet once a l
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -23,7 +24,7 @@ class Lanes:
 
     def __init__(self, count: int, costs: Costs = EVEN) -> None:
         self.count, self._costs = count, costs
-        self._pool = ThreadPoolExecutor(count, "lane", _use_threads, (torch.get_num_threads() // count,))
+        self._pool = _pool_of(count) if count > 1 else None
 
     def parts_of(self, batch: MicroBatch) -> list[MicroBatch]:
         """What each lane is to compute."""
@@ -34,8 +35,8 @@ class Lanes:
 
         Whatever one raises is raised here once all have ended, so that nobody goes on behind.
         """
-        if len(items) == 1:
-            return [compute(0, items[0])]
+        if self._pool is None or len(items) == 1:
+            return [compute(0, item) for item in items]
         futures = [self._pool.submit(compute, lane, item) for lane, item in enumerate(items)]
         wait(futures)
         return [future.result() for future in futures]
@@ -44,6 +45,16 @@ class Lanes:
 def lanes_for(device: torch.device) -> int:
     """As many as there are threads for, at most MAX_LANES; one on a GPU, which is a whole."""
     return min(MAX_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def _pool_of(count: int) -> ThreadPoolExecutor:
+    """Of threads that all have begun, each with its share of torch's."""
+    whole = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, "lane", _use_threads, (whole // count,))
+    together = Barrier(count)
+    wait([pool.submit(together.wait) for _ in range(count)])
+    torch.set_num_threads(whole)  # a lane's number was set for every thread that comes after it
+    return pool
 
 
 def _use_threads(count: int) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -57,6 +58,13 @@ def test_lanes_compute_at_the_same_time_and_divide_the_threads(threads: int) -> 
     lanes = Lanes(2)
     assert lanes.map(compute, ["a", "b"]) == [(0, "a", 1), (1, "b", 1)]
     assert lanes.map(lambda _, item: (item, torch.get_num_threads()), ["alone"]) == [("alone", 2)]
+
+
+def test_a_thread_that_begins_after_the_lanes_has_all_threads(threads: int) -> None:
+    """So the next base model's lanes are as many."""
+    Lanes(2).map(lambda *_: None, ["a", "b"])
+    with ThreadPoolExecutor(1) as after:
+        assert after.submit(torch.get_num_threads).result() == threads
 
 
 @pytest.mark.timeout(DEADLINE)
