@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import InvalidRequest
 from core.jobspec import Objective, Supervised
@@ -14,6 +14,8 @@ from core.search import ADAPTER, AUTO_RANKS, LEARNING_RATE, MAX_CANDIDATES, Cand
 
 RANK, ALPHA = f"{ADAPTER}r", f"{ADAPTER}lora_alpha"
 AUTO = "auto"
+
+Taken = TypeVar("Taken", bound=MethodOptions)
 
 
 def search_for(
@@ -48,6 +50,14 @@ def search_for(
     return Search(kind="auto_rank" if automatic else "sweep", parameters=grid, candidates=candidates)
 
 
+def with_alpha(adapter: Taken) -> Taken:
+    """`lora_alpha` of `"auto"` is twice the rank."""
+    if getattr(adapter, "lora_alpha", None) != AUTO:
+        return adapter
+    options = adapter.model_dump()
+    return type(adapter).model_validate({**options, "lora_alpha": 2 * options["r"]})
+
+
 def _refuse_impossible(adapter: MethodOptions, objective: Objective, automatic: bool) -> None:
     if METHODS[adapter.type].trains == "alone":
         message = f"candidates share their steps, and jobs of the method '{adapter.type}' train alone"
@@ -74,13 +84,13 @@ def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) 
 
 
 def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> Candidate:
-    """Where ranks are tried and no alpha is named, alpha is twice the rank."""
+    """Where ranks are tried and no alpha is named, it is `"auto"`."""
     options = {
         place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE
     }
     if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
-        options["lora_alpha"] = 2 * values[RANK]
-    taken = OPTIONS[adapter.type].model_validate({**adapter.model_dump(), **options})
+        options["lora_alpha"] = AUTO
+    taken = with_alpha(OPTIONS[adapter.type].model_validate({**adapter.model_dump(), **options}))
     return Candidate.model_validate(
         {"adapter": taken.model_dump(), "learning_rate": values.get(LEARNING_RATE, learning_rate)}
     )

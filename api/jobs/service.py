@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
-from api.jobs.candidates import search_for
+from api.jobs.candidates import search_for, with_alpha
 from api.jobs.event_feed import Place
 from api.jobs.integrations import checked_integrations
 from api.jobs.methods import refuse_impossible, refuse_other_kind, requested_hyperparameters
@@ -262,7 +262,7 @@ def _spec(
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         hyperparameters=resolve_hyperparameters(requested, rows, objective),
         objective=objective,
-        adapter=search.candidates[0].adapter if search else adapter,
+        adapter=search.candidates[0].adapter if search else with_alpha(adapter),
         training=training,
         search=search,
     )

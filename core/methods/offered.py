@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
-from core.methods.method import MethodOptions, Rank
+from core.methods.method import Alpha, MethodOptions, Rank
 from core.methods.registry import METHODS, Adapter, with_type
 
 ANY: Final = object()
@@ -22,7 +22,7 @@ ALL: Final[Mapping[str, Any]] = {}
 OFFERED: dict[str, Mapping[str, Any]] = {
     "lora": {
         "r": Rank | Literal["auto"],
-        "lora_alpha": ANY,
+        "lora_alpha": Alpha | Literal["auto"],
         "lora_dropout": ANY,
         "target_modules": ANY,
         "use_rslora": ANY,

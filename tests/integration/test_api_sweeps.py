@@ -62,6 +62,14 @@ def test_an_alpha_that_is_named_stays(
     assert {each["adapter"]["lora_alpha"] for each in candidates(api, sweep)} == expected
 
 
+def test_an_automatic_alpha_is_twice_the_rank(api: Api, alice: Tenant, body: dict[str, Any]) -> None:
+    job = alice.http.post(JOBS, json={**body, "adapter": {"r": 24, "lora_alpha": "auto"}}).json()
+    assert (job["adapter"]["r"], job["adapter"]["lora_alpha"]) == (24, 48)
+    adapter = {"lora_alpha": "auto"}
+    sweep = alice.http.post(SWEEPS, json={**body, "parameters": TWO_RANKS, "adapter": adapter}).json()
+    assert {each["adapter"]["lora_alpha"] for each in candidates(api, sweep)} == {8, 16}
+
+
 @pytest.mark.parametrize(
     ("change", "param", "code"),
     [

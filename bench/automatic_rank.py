@@ -1,0 +1,138 @@
+"""An automatic rank beside a full run of each rank that it tries: what it chooses, and what that costs.
+
+    python bench/automatic_rank.py --data DIR                      # text2sql and E2E NLG
+    python bench/automatic_rank.py --data DIR --only text2sql --rows 200
+    python bench/automatic_rank.py --only none                     # the table anew
+
+For each dataset a job with `"r": "auto"` and then one for each rank train over the API of one service, one
+after another, on the same rows in the same order. Each dataset is a file in bench/results/automatic_rank.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
+
+import marked
+from api_job import Request, create, metrics_of
+from method_run import Result, arguments, read_results, surroundings, told, trained_on
+from preparation import prepare
+from running import say
+from service import service, wait
+from tables import markdown
+from train import positive
+from workloads import rows_of, source_of
+
+from cli.client import Client
+from cli.watch import job_path
+from core.catalog import SMOLLM2
+from core.search import AUTO_RANKS
+
+SCRIPT = "bench/automatic_rank.py"
+DATASETS = {"text2sql": "text2sql", "e2e_nlg": "e2e16"}
+"""Their workloads."""
+HEADINGS = (
+    *("dataset", "chosen rank", "its loss", "best full run", "its loss", "above it"),
+    *("trained, in runs", "time, in runs"),
+)
+
+
+def main() -> None:
+    parser = arguments(__doc__, list(DATASETS), "automatic_rank")
+    parser.add_argument("--rows", type=positive, default=200, help="to train on (default 200)")
+    parser.add_argument("--validation-rows", type=positive, default=100, help="held out (default 100)")
+    parser.set_defaults(page=ROOT / "docs/candidates.md", epochs=2)
+    given = parser.parse_args()
+    for dataset in given.only:
+        result = measure(dataset, given)
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / f"{dataset}.json").write_text(json.dumps(result, indent=1) + "\n")
+    if found := read_results(given.out, DATASETS):
+        marked.put(given.page, SCRIPT, text(found))
+
+
+def measure(dataset: str, given: Namespace) -> Result:
+    prepare(given.models, [])
+    workload = DATASETS[dataset]
+    rows = rows_of(workload, given.data, given.rows + given.validation_rows)
+    training, validation = rows[: given.rows], rows[given.rows :]
+    request = Request(SMOLLM2, lora("auto"), training, validation, given.epochs, given.batch_size)
+    with tempfile.TemporaryDirectory() as folder, service(Path(folder), given.models) as (_, client):
+        run(client, replace(request, adapter=lora(4), training=training[:16], validation=[], epochs=1))
+        searched = run(client, request)
+        by_rank = [run(client, replace(request, adapter=lora(rank))) for rank in AUTO_RANKS]
+    return {
+        "dataset": dataset,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **surroundings(given.alone),
+        "source": source_of(workload, given.data) or "generated",
+        "rows": given.rows,
+        "validation_rows": given.validation_rows,
+        "epochs": given.epochs,
+        "batch_size": given.batch_size,
+        "automatic": searched,
+        "by_rank": by_rank,
+    }
+
+
+def lora(rank: int | str) -> dict[str, Any]:
+    return {"type": "lora", "r": rank, "lora_alpha": "auto"}
+
+
+def run(client: Client, request: Request) -> Result:
+    """One job, on a service that has nothing else to do."""
+    began = time.perf_counter()
+    job_id = create(client, request)
+    (ended,) = wait(client, [job_id])
+    job, last = client.get(job_path(job_id)), metrics_of(client, job_id)[-1]
+    say(f"r = {request.adapter['r']}: r = {job['adapter']['r']} after {ended - began:.0f} s")
+    return {
+        "r": job["adapter"]["r"],
+        "loss": last.get("full_valid_loss"),
+        "tokens": job["trained_tokens"],
+        "seconds": ended - began,
+        "candidates": client.get(f"{job_path(job_id)}/candidates"),
+    }
+
+
+def text(results: Sequence[Result]) -> str:
+    sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
+    head = f"{results[0]['base_model']}; {'; '.join(sorted(sizes))}. {told(results)}\n"
+    notes = (
+        "- loss: over all rows held out, after the last step, nats per answer token.\n"
+        "- best full run: of the ranks 4, 8, 16 and 32, each trained to the end as a job of its own.\n"
+        "- in runs: of one full run with the chosen rank; time, from the request to the adapter.\n"
+    )
+    return "\n".join([head, markdown(HEADINGS, [cells(each) for each in results]), notes])
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    found, by_rank = result["automatic"], result["by_rank"]
+    best = min(by_rank, key=lambda run: run["loss"])
+    (same,) = (run for run in by_rank if run["r"] == found["r"])
+    return (
+        result["dataset"],
+        str(found["r"]),
+        f"{found['loss']:.4f}",
+        f"r = {best['r']}",
+        f"{best['loss']:.4f}",
+        f"{found['loss'] / best['loss'] - 1:+.2%}",
+        f"{found['tokens'] / same['tokens']:.2f}",
+        f"{found['seconds'] / same['seconds']:.2f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
