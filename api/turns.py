@@ -6,17 +6,25 @@ connections from others. It holds before the key is looked up: that costs a thre
 
 import asyncio
 import re
+import time
 from contextlib import ExitStack
 from weakref import WeakValueDictionary
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import is_public
+from api.auth import READING_METHODS, is_public
 from api.session.cookies import SIGN_IN_PATH, session_token
 
 # More would hardly make a process faster, whose interpreter runs one thread at a time, and others slower.
 AT_ONCE = 2
+
+# Where others ask too, one of them is a read: it computes more than it waits, so that a second one would only
+# take the interpreter from the others. After so many seconds it is taken to wait for something after all.
+READS_ALONE = 0.02
+
+# Seconds for which others count after a request of theirs.
+SHARED_FOR = 10.0
 
 # Those that bring an ETag are read together, by one thread: the more of them, the less each costs.
 POLLS_AT_ONCE = 16
@@ -34,6 +42,8 @@ class Turns:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._at_work: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
+        self._latest_key: str | None = None
+        self._shared_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _needs_no_turn(scope):
@@ -45,20 +55,38 @@ class Turns:
                 turn.close()
                 await send(message)
 
-            at_work = self._room_for(scope)
-            await at_work.acquire()
-            turn.callback(at_work.release)
+            await self._wait_for(turn, scope)
             await self._app(scope, receive, send_after_the_turn)
 
-    def _room_for(self, scope: Scope) -> asyncio.Semaphore:
-        """Lives as long as a request of the key does."""
+    async def _wait_for(self, turn: ExitStack, scope: Scope) -> None:
+        """Until there is room, which is free again when the turn is over."""
         headers = Headers(scope=scope)
-        most = POLLS_AT_ONCE if _is_tagged_poll(scope, headers) else AT_ONCE
-        room = headers.get("authorization") or session_token(headers) or "", most
-        at_work = self._at_work.get(room)
-        if at_work is None:
-            at_work = self._at_work[room] = asyncio.Semaphore(most)
-        return at_work
+        key = headers.get("authorization") or session_token(headers) or ""
+        if _is_tagged_poll(scope, headers):
+            await self._enter(turn, key, POLLS_AT_ONCE)
+            return
+        if self._is_shared(key) and scope["method"] in READING_METHODS:
+            reading = turn.enter_context(ExitStack())
+            await self._enter(reading, key, 1)
+            asyncio.get_running_loop().call_later(READS_ALONE, reading.close)
+        await self._enter(turn, key, AT_ONCE)
+
+    def _is_shared(self, key: str) -> bool:
+        """Whether other keys ask this process too."""
+        now = time.monotonic()
+        if key != self._latest_key:
+            if self._latest_key is not None:
+                self._shared_until = now + SHARED_FOR
+            self._latest_key = key
+        return now < self._shared_until
+
+    async def _enter(self, turn: ExitStack, key: str, most: int) -> None:
+        """A room of a key lives as long as one of its requests is there, or waits."""
+        room = self._at_work.get((key, most))
+        if room is None:
+            room = self._at_work[key, most] = asyncio.Semaphore(most)
+        await room.acquire()
+        turn.callback(room.release)
 
 
 def _is_tagged_poll(scope: Scope, headers: Headers) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Integer, Interval, Text, bindparam, delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from core.audit import Actor
@@ -24,6 +24,21 @@ KEPT = timedelta(hours=24)
 RETRY_WINDOW = timedelta(minutes=15)
 
 Answer = dict[str, Any]
+
+# Each creation asks for these: made once, they are not made, and looked up among the compiled, each time.
+LOCK = select(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), literal_column("0")))
+)
+REPEATED = (
+    select(IdempotencyRecord)
+    .where(
+        IdempotencyRecord.fingerprint == bindparam("fingerprint", type_=Text),
+        IdempotencyRecord.retry_count >= bindparam("retry_count", type_=Integer),
+        IdempotencyRecord.created_at > func.clock_timestamp() - bindparam("window", type_=Interval),
+    )
+    .order_by(IdempotencyRecord.id.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,7 @@ def forget_old_records(session: Session) -> None:
 
 def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
     if attempt.idempotency_key is None:
-        return session.scalars(_repeated(attempt, fingerprint)).first()
+        return _repeated(session, attempt, fingerprint)
     query = select(IdempotencyRecord).where(
         IdempotencyRecord.project_id == attempt.actor.project_id,
         IdempotencyRecord.idempotency_key == attempt.idempotency_key,
@@ -85,24 +100,22 @@ def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> Idempotenc
     return record
 
 
-def _repeated(attempt: Attempt, fingerprint: str) -> Select[IdempotencyRecord]:
+def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
     """The record of another attempt at the same request, which carries no key.
 
     A client that counts its retries says which requests are repetitions. A first attempt is one only where a
     retry has overtaken it since it arrived here; two equal first attempts are two requests.
     """
-    query = select(IdempotencyRecord).where(IdempotencyRecord.fingerprint == fingerprint)
-    window = RETRY_WINDOW
+    asked: dict[str, Any] = {"fingerprint": fingerprint, "retry_count": 0, "window": RETRY_WINDOW}
     if attempt.retry_count == 0:
-        window = timedelta(seconds=time.monotonic() - attempt.arrived)
-        query = query.where(IdempotencyRecord.retry_count > 0)
-    recent = IdempotencyRecord.created_at > func.clock_timestamp() - window
-    return query.where(recent).order_by(IdempotencyRecord.id.desc()).limit(1)
+        asked["retry_count"] = 1
+        asked["window"] = timedelta(seconds=time.monotonic() - attempt.arrived)
+    return session.scalars(REPEATED, asked).first()
 
 
 def _wait_for_other_attempts(session: Session, name: str) -> None:
     """Until their transactions have ended. What is looked for afterwards is found if they committed it."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    session.execute(LOCK, {"name": name})
 
 
 def _fingerprint(attempt: Attempt, asked: str) -> str:

@@ -42,6 +42,9 @@ TRANSITIONS = {
     "cancelled": set[str](),
 }
 
+# Made once: each job's creation adds some.
+EVENT = insert(Event).on_conflict_do_nothing(index_elements=[Event.id])
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -78,8 +81,8 @@ def submit(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     session.add_all(Tracker(job_id=job.id, type=asked["type"]) for asked in job.integrations)
-    record_event(session, job.id, f"Created fine-tuning job: {job.id}")
-    record_event(session, job.id, "Files validated, moving job to queued state")
+    first = f"Created fine-tuning job: {job.id}", "Files validated, moving job to queued state"
+    session.execute(EVENT, [_event(job.id, message) for message in first])
 
 
 def claim(
@@ -309,15 +312,7 @@ def record_event(
     The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
     order of their numbers.
     """
-    event = insert(Event).values(
-        id=event_id or new_id("ftevent-"),
-        job_id=job_id,
-        level=level,
-        type=type,
-        message=storable(message),
-        data=data,
-    )
-    session.execute(event.on_conflict_do_nothing(index_elements=[Event.id]))
+    session.execute(EVENT, [_event(job_id, message, level, type, data, event_id)])
 
 
 def record_outside_event(session: Session, job_id: str, message: str, **options: Any) -> None:
@@ -331,6 +326,25 @@ def fine_tuned_model_name(session: Session, job: Job) -> str:
     """ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names them."""
     project = session.get_one(Project, job.project_id)
     return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-MODEL_ID_LENGTH:]}"
+
+
+def _event(
+    job_id: str,
+    message: str,
+    level: str = "info",
+    type: str = "message",
+    data: dict[str, Any] | None = None,
+    event_id: str | None = None,
+) -> dict[str, Any]:
+    """The values of one."""
+    return {
+        "id": event_id or new_id("ftevent-"),
+        "job_id": job_id,
+        "level": level,
+        "type": type,
+        "message": storable(message),
+        "data": data,
+    }
 
 
 def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:

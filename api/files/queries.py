@@ -1,6 +1,6 @@
 """Reads of files. Every one takes the project."""
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.paging import fetch_page
@@ -16,8 +16,7 @@ def find(session: Session, project_id: str, file_id: str, *, lock: bool = False)
 
 def find_for_job(session: Session, project_id: str, file_id: str) -> File | None:
     """The project's file, which cannot be deleted until the transaction ends; other jobs may use it too."""
-    query = _present(project_id).where(File.id == file_id)
-    return session.scalars(query.with_for_update(read=True)).one_or_none()
+    return session.scalars(FOR_JOB, {"project_id": project_id, "file_id": file_id}).one_or_none()
 
 
 def page(
@@ -48,9 +47,17 @@ def unfinished_job_with(session: Session, file_id: str) -> str | None:
     )
 
 
-def _present(project_id: str) -> Select[File]:
+def _present(project_id: str | BindParameter[str]) -> Select[File]:
     return select(File).where(
         File.project_id == project_id,
         File.deleted_at.is_(None),
         or_(File.expires_at.is_(None), File.expires_at > func.now()),
     )
+
+
+# Made once, and not for each creation of a job.
+FOR_JOB = (
+    _present(bindparam("project_id", type_=Text))
+    .where(File.id == bindparam("file_id", type_=Text))
+    .with_for_update(read=True)
+)

@@ -4,10 +4,11 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from api import conditional
 from api.auth import CurrentCaller
-from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Transaction
+from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.errors import declared
 from api.idempotency import ThisAttempt
 from api.jobs import event_stream, service
@@ -84,9 +85,11 @@ router = APIRouter(
 )
 
 
-@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge, RateLimited))
+@router.post(
+    "", response_model=JobObject, responses=declared(InvalidRequest, Conflict, TooLarge, RateLimited)
+)
 def create_job(
-    session: Transaction,
+    sessions: Sessions,
     caller: CurrentCaller,
     settings: AppSettings,
     catalog: ModelCatalog,
@@ -95,19 +98,22 @@ def create_job(
     after_response: BackgroundTasks,
     attempt: ThisAttempt,
     body: CreateJob,
-) -> JobObject:
+) -> Response:
     """Queue a fine-tuning job. What `"auto"` became, and every default, stands in the answer."""
 
     def create() -> dict[str, Any]:
         row = service.create(session, caller.project_id, catalog, settings, body)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.created", row.job.id)
-        return present.job(row).model_dump(mode="json")
+        return present.new_job(row).model_dump(mode="json")
 
-    job = JobObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+    # Committed here, and answered as it is recorded: a dependency that commits, and a model that is checked
+    # once more, are three more changes of threads, which cost as much as the work.
+    with sessions.begin() as session:
+        job = once(session, attempt, body.model_dump_json(), create)
     # After the commit, and no client waits for a broker that hangs: a lost hint costs one sweep.
-    after_response.add_task(doorbell.wake, job.training.devices)
-    return job
+    after_response.add_task(doorbell.wake, job["training"]["devices"])
+    return JSONResponse(job)
 
 
 @router.get(

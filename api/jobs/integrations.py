@@ -9,6 +9,8 @@ from core.settings import Settings
 
 def checked_integrations(asked: Sequence[Integration], settings: Settings) -> Sequence[Integration]:
     """The same. Raises InvalidRequest where one is not on offer, or named twice."""
+    if not asked:
+        return asked  # to find out what is on offer, the disk is searched for libraries
     offered = settings.offered_integrations
     for index, integration in enumerate(asked):
         param = f"integrations.{index}"

@@ -194,6 +194,10 @@ class Presenter:
     def job(self, row: JobRow) -> JobObject:
         return JobObject.of(row, self.lease_seconds, self._place(row.as_version))
 
+    def new_job(self, row: JobRow) -> JobObject:
+        """One of this transaction, which has no place yet: places are read by others, for all."""
+        return JobObject.of(row, self.lease_seconds, queue_position=None)
+
     def tag(self, versions: Sequence[JobVersion], has_more: bool = False) -> str:
         """An ETag of one job, or of a page of them."""
         return weak_tag(has_more, *((*version, self._place(version)) for version in versions))
