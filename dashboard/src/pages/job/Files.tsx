@@ -3,8 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { adapterContentPath, adapterQuery, fileContentPath, fileQuery } from "@/api/details";
 import type { Job } from "@/api/types";
 import { bytes } from "@/lib/format";
+import { Download } from "@/parts/Download";
 import { FileName } from "@/parts/FileName";
-import { Icon } from "@/parts/Icon";
 import { Section } from "@/parts/Section";
 
 /** What went in and what came out: each file with its size, those of the adapter with their hashes. */
@@ -61,14 +61,5 @@ function AdapterFiles({ id }: { id: string }) {
         ))}
       </ul>
     </>
-  );
-}
-
-function Download({ href, name }: { href: string; name: string }) {
-  return (
-    <a href={href} download className="link inline-flex items-center gap-1" aria-label={`Download ${name}`}>
-      <Icon name="download" />
-      Download
-    </a>
   );
 }
