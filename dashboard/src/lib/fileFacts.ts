@@ -12,6 +12,7 @@ const KINDS: Record<string, string> = {
 
 /** What the check of a dataset has found: it takes in none but right ones. */
 export function checkOf(file: FileObject): string {
+  if (file.purpose === "fine-tune-results") return "made by a job";
   if (file.purpose !== "fine-tune") return "not checked";
   if (file.rows == null) return "checked";
   return `${integer(file.rows)} ${KINDS[file.kind ?? "chat"] ?? "rows"}`;

@@ -6,7 +6,7 @@ export function ShownOnce({ title, value, onClose }: { title: string; value: str
   return (
     <Modal title={title} onClose={onClose}>
       <p className="mb-3">Copy it now: it is not shown again.</p>
-      <CopyBlock label={title} code={value} />
+      <CopyBlock label={title} code={value} wraps />
       <div className="mt-5 flex justify-end">
         <button type="button" className="button button-primary" onClick={onClose}>
           I have copied it

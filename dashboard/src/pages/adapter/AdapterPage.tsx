@@ -12,6 +12,7 @@ import { Confirm } from "@/parts/Confirm";
 import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
+import { ReadsOnly } from "@/parts/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
 import { Lineage } from "./Lineage";
@@ -75,6 +76,7 @@ function Head({ adapter }: { adapter: Adapter }) {
           )}
         </div>
       </div>
+      <ReadsOnly />
       {deleting && <DeleteAdapter adapter={adapter} onClose={() => setDeleting(false)} />}
     </header>
   );

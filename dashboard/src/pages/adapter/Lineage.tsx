@@ -18,16 +18,16 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
     <Section title="Lineage">
       <Facts
         facts={[
-          ["Job", <JobLink key="job" id={adapter.job_id} />],
           ["Method", adapter.kind === "model" ? `${adapter.type}, a whole model` : adapter.type],
-          ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />],
-          ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} />],
-          ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} />],
           ["Steps", integer(steps)],
           ["Training loss", significant(train_loss)],
           ["Validation loss", significant(full_valid_loss)],
           ["Size", bytes(totalBytes(adapter))],
           ["Made", dateTime(adapter.created_at)],
+          ["Job", <JobLink key="job" id={adapter.job_id} />, "wide"],
+          ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
+          ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} />, "wide"],
+          ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} />, "wide"],
         ]}
       />
     </Section>

@@ -15,6 +15,7 @@ export function LoadIt({ adapter }: { adapter: Adapter }) {
     <Section title="Load it">
       <div className="grid min-w-0 gap-3 px-4 pb-4">
         {failureReason && card === undefined && <Failure error={failureReason} />}
+        {card === undefined && !failureReason && <p className="text-muted">Reading…</p>}
         {card !== undefined && !snippets.length && <p className="text-muted">Its model card does not say how.</p>}
         {snippets.map(({ label, code }) => (
           <CopyBlock key={label} label={label} code={code} />

@@ -17,17 +17,21 @@ export function DeleteFile({ file, onDeleted, onClose }: DeleteFileProps) {
   const reading = data?.data.find((job) => !hasEnded(job));
   return (
     <Confirm
-      title="Delete this file?"
+      title={reading ? "This file is in use" : "Delete this file?"}
       action="Delete file"
       doing={{ isPending: deleting.isPending || !data, error: deleting.error }}
-      refusal={reading && `Job ${jobName(reading)} still reads it. Cancel that job, or wait for its end.`}
+      refusal={reading && `Job ${jobName(reading)} still reads it. Cancel that job, or wait for its end; then delete it.`}
       onConfirm={() => deleting.mutate(file.id, { onSuccess: onDeleted })}
       onClose={onClose}
     >
-      <p>
-        <strong>{file.filename}</strong> is gone for good.
-      </p>
-      <p className="text-muted">{data ? usedBy(data.data.length, data.has_more) : "Looking which jobs use it…"}</p>
+      {!reading && (
+        <>
+          <p>
+            <strong>{file.filename}</strong> is gone for good.
+          </p>
+          <p className="text-muted">{data ? usedBy(data.data.length, data.has_more) : "Looking which jobs use it…"}</p>
+        </>
+      )}
     </Confirm>
   );
 }

@@ -15,6 +15,7 @@ import { Facts } from "@/parts/Facts";
 import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
+import { ReadsOnly } from "@/parts/ReadsOnly";
 import { Section } from "@/parts/Section";
 import { StatusMark } from "@/parts/StatusMark";
 
@@ -51,7 +52,7 @@ function Details({ file }: { file: FileObject }) {
                 ["Size", bytes(file.bytes)],
                 ["Created", dateTime(file.created_at)],
                 ["Expires", file.expires_at ? dateTime(file.expires_at) : "never"],
-                ["Id", <code key="id" className="font-mono text-xs break-all">{file.id}</code>],
+                ["Id", <code key="id" className="font-mono text-xs break-all">{file.id}</code>, "wide"],
               ]}
             />
           </Section>
@@ -87,6 +88,7 @@ function Head({ file }: { file: FileObject }) {
           )}
         </div>
       </div>
+      <ReadsOnly />
       {deleting && (
         <DeleteFile file={file} onDeleted={() => void navigate({ to: "/files" })} onClose={() => setDeleting(false)} />
       )}

@@ -18,10 +18,10 @@ export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; m
         <thead>
           <tr>
             <th scope="col">Name</th>
-            <th scope="col" className="hidden w-36 lg:table-cell">
+            <th scope="col" className="hidden w-44 lg:table-cell">
               Purpose
             </th>
-            <th scope="col" className="hidden w-44 md:table-cell">
+            <th scope="col" className="hidden w-48 md:table-cell">
               Check
             </th>
             <th scope="col" className="number w-20">

@@ -17,8 +17,8 @@ export function Deliveries({ endpoint }: { endpoint: Endpoint }) {
         <ul className="divide-y divide-line">
           {deliveries.items?.map((delivery) => (
             <li key={delivery.id} className="flex flex-wrap items-center gap-x-3 gap-y-1 px-3 py-1.5">
-              <span className="w-24">{eventName(delivery.event_type)}</span>
-              <span className={`min-w-40 flex-1 break-words ${TONES[delivery.status] ?? "text-muted"}`}>
+              <span className="w-24 max-sm:flex-1">{eventName(delivery.event_type)}</span>
+              <span className={`flex-1 break-words max-sm:order-last max-sm:w-full max-sm:flex-none ${TONES[delivery.status] ?? "text-muted"}`}>
                 {deliveryWords(delivery)}
               </span>
               <span className="fact">

@@ -16,10 +16,10 @@ export function WorkerCard({ worker }: { worker: Worker }) {
     <Section title={name} tools={<span className="text-muted">{count ? `holds ${jobsInWords(count)}` : "idle"}</span>}>
       <Facts
         facts={[
-          ["Device", device.name],
-          ["Class", devicesInWords(worker.devices)],
-          ["Memory", <Memory key="memory" worker={worker} />],
+          ["Device", device.name, "wide"],
+          ["Memory", <Memory key="memory" worker={worker} />, "wide"],
           ["Base model", worker.base_model ?? "none loaded yet"],
+          ["Class", devicesInWords(worker.devices)],
           ["Release", worker.release],
           ["Here since", <Ago key="since" unix={worker.started_at} />],
         ]}
@@ -44,7 +44,7 @@ export function WorkerCard({ worker }: { worker: Worker }) {
 function Memory({ worker }: { worker: Worker }) {
   const { memory_used_bytes, memory_bytes, type } = worker.device;
   return (
-    <span className="grid gap-1">
+    <span className="mt-1 grid max-w-120 gap-1">
       <ProgressBar percent={memoryPercent(worker)} label={`Memory in use on ${workerName(worker)}`} />
       <span className="fact">
         {bytes(memory_used_bytes)} of {bytes(memory_bytes)} in use
