@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 
 import { adapterContentPath, adapterQuery, fileContentPath, fileQuery } from "@/api/details";
 import type { Job } from "@/api/types";
@@ -30,9 +31,9 @@ function File({ kind, id }: { kind: string; id: string }) {
   return (
     <li className={ROW}>
       <span className="w-20 text-muted">{kind}</span>
-      <span className="min-w-0 flex-1 truncate">
+      <Link to="/files/$fileId" params={{ fileId: id }} className="link min-w-0 flex-1 truncate">
         <FileName id={id} />
-      </span>
+      </Link>
       <span className="text-muted">{bytes(data?.bytes)}</span>
       {data && <Download href={fileContentPath(id)} name={data.filename} />}
     </li>
@@ -45,9 +46,9 @@ function AdapterFiles({ id }: { id: string }) {
     <>
       <div className={ROW}>
         <span className="w-20 text-muted">adapter</span>
-        <span className="min-w-0 flex-1 truncate" title={id}>
+        <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link min-w-0 flex-1 truncate" title={id}>
           {data?.model ?? id}
-        </span>
+        </Link>
         <Download href={adapterContentPath(id)} name="the adapter" />
       </div>
       {data && <p className={`${ROW} fact`}>Base revision {data.base_revision ?? "not known"}</p>}
