@@ -36,6 +36,7 @@ from api.turns import Turns
 from api.uploads.endpoints import router as uploads
 from api.validation import answer_validation_error
 from api.webhooks.endpoints import router as webhooks
+from api.workers.endpoints import router as workers
 from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
 from core.dispatch import Doorbell, create_celery
@@ -98,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings)
     app.state.egress = Egress(settings.egress_allow)
-    of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, models, adapters)
+    of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, models, adapters, workers)
     for router in (*of_jobs, organization, secrets, webhooks, browser_session, system):
         app.include_router(router)
     return app

@@ -5,7 +5,8 @@ TuneryError
 ├── AppError                  a client's request cannot be met; carries its HTTP status
 │   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── PermissionDenied 403
 │   ├── NotFound 404          ├── Conflict 409           ├── TooLarge 413
-│   ├── RateLimited 429       ├── QuotaExceeded 429      └── Unavailable 503
+│   ├── BeyondTheEnd 416      ├── RateLimited 429        ├── QuotaExceeded 429
+│   └── Unavailable 503
 ├── JobError                  a job cannot go on; becomes the job's `error`
 ├── OutsideFault              what a job needs is away or broken; the job is requeued, with this sentence
 └── LeaseLost                 this process no longer owns the job; it stops and writes nothing
@@ -81,6 +82,18 @@ class Conflict(AppError):
 class TooLarge(AppError):
     status = 413
     type = "invalid_request_error"
+
+
+class BeyondTheEnd(AppError):
+    """A part of a file was asked for that lies behind its `size`, in bytes."""
+
+    status = 416
+    type = "invalid_request_error"
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The range begins behind the end: there are {size} bytes.", param="range")
+        self.headers = {"content-range": f"bytes */{size}"}
 
 
 class RateLimited(AppError):

@@ -89,10 +89,14 @@ class ObjectStore:
     def put_bytes(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """The object's bytes in chunks. Raises FileNotFoundError before the first chunk."""
+    def read(self, key: str, part: range | None = None) -> Iterator[bytes]:
+        """The object's bytes, or those at the places of `part`, in chunks.
+
+        Raises FileNotFoundError before the first chunk.
+        """
+        wanted = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         try:
-            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+            body = self._client.get_object(Bucket=self._bucket, Key=key, **wanted)["Body"]
         except ClientError as error:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
                 raise FileNotFoundError(key) from error

@@ -31,7 +31,15 @@ base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
+{serving}"""
+
+VLLM = """
+```shell
+vllm serve {repository} --revision {revision} --enable-lora --max-lora-rank {most} \\
+  --lora-modules adapter=path/to/this/folder
+```
 """
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what its --max-lora-rank takes
 
 MODEL = """---
 library_name: transformers
@@ -89,6 +97,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         license=entry.license.lower(),
         name=job.suffix or f"{entry.id} {NAMES[method.result]}",
         job_id=job.id,
+        serving=_serving(entry, spec),
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         objective=_objective(spec.objective),
         type=spec.adapter.type,
@@ -105,6 +114,21 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         train_loss=training["train_loss"],
         valid_loss=_told(training["full_valid_loss"], job),
     )
+
+
+def _serving(entry: BaseModelEntry, spec: JobSpec) -> str:
+    """How vLLM serves the adapter beside its base: of LoRA's, those whose one rank and alpha say all.
+
+    It knows neither DoRA's norms nor ranks of single modules; and LoftQ's belongs to the quantised base.
+    """
+    lora = spec.adapter
+    if not isinstance(lora, LoraAdapter) or lora.use_dora or lora.rank_pattern or lora.alpha_pattern:
+        return ""
+    if lora.init_lora_weights in ("eva", "loftq"):
+        return ""
+    rank = lora.r * (2 if lora.begins_with_weights else 1)
+    most = next(allowed for allowed in VLLM_RANKS if allowed >= rank)
+    return VLLM.format(repository=entry.repository, revision=entry.revision, most=most)
 
 
 def _objective(objective: Objective) -> str:

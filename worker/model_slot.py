@@ -39,6 +39,12 @@ class ModelSlot:
         assert self._base is not None
         return self._base
 
+    @property
+    def resident(self) -> str | None:
+        """The id of the resident base model, where there is one. From any thread."""
+        base = self._base
+        return base.entry.id if base else None
+
     def holds(self, spec: JobSpec) -> bool:
         """Whether a job of `spec` trains on the resident base model, as it is."""
         base = self._base

@@ -12,11 +12,13 @@ import threading
 import time
 
 import structlog
+from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import idempotency, lifecycle, queue
 from core.ids import new_id
+from core.models import Worker
 from core.settings import Settings
 from worker import stop_times
 from worker.launch import kill_trainer, start_trainer
@@ -160,6 +162,7 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 lifecycle.lose_runs_of(session, self._owner, reason, self._settings.max_lost_attempts)
+                self._take_off_the_list(session)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
 
@@ -167,11 +170,16 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 released = lifecycle.release_runs_of(session, self._owner, "The worker was stopped")
+                self._take_off_the_list(session)
         except SQLAlchemyError as error:
             log.warning("release_failed", error=str(error))
             return
         if released:
             log.warning("trainer_stopped_late", owner=self._owner, jobs=released)
+
+    def _take_off_the_list(self, session: Session) -> None:
+        """The trainer is gone: nobody has to wait until its row expires."""
+        session.execute(delete(Worker).where(Worker.owner == self._owner))
 
 
 def name_death(code: int) -> str:

@@ -40,6 +40,7 @@ from worker.engine.device import check_device, device_is_broken
 from worker.engine.ranks import from_environment, number_on_machine
 from worker.job import TrainingJob
 from worker.model_slot import ModelSlot
+from worker.presence import Presence
 from worker.shipping import Shipping
 from worker.supervisor import DEVICE_BROKEN
 from worker.surroundings import PROBE_SECONDS, Surroundings
@@ -86,6 +87,7 @@ class Trainer:
         probed = ObjectStore(*place, retries=0, timeout=PROBE_SECONDS)
         self._surroundings = Surroundings(probed, settings.sweep_seconds)
         self._cohort = Cohort(crew, self._surroundings, job_left=self._bell.set)
+        self._presence = Presence(settings, self._sessions, owner, slot)
         self._looked_at = 0.0
         self._passed_over: set[str] = set()  # jobs that this release cannot train: their specs never change
         # One job's rows at a time: rendering takes a core from the training thread
@@ -102,12 +104,14 @@ class Trainer:
             threads=torch.get_num_threads(),
             processes=self._crew.size,
         )
+        self._presence.start()
         self._bell.set()
         while not self._crew.asked_to_stop():
             self._look_for_jobs()
             if not (self._cohort.jobs and self._cohort.train()):
                 self._bell.wait(min(self._settings.sweep_seconds, HELD_SECONDS if self._cohort.jobs else inf))
         self._cohort.give_back()
+        self._presence.end()
         self._readers.shutdown()
         self._shippers.shutdown()
         self._crew.dismiss()

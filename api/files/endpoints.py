@@ -22,6 +22,7 @@ from api.paging import After
 from api.schemas import Page
 from core import audit
 from core.errors import (
+    BeyondTheEnd,
     Conflict,
     InvalidRequest,
     NotAuthenticated,
@@ -111,15 +112,20 @@ def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> 
 @router.get(
     "/{file_id}/content",
     response_class=StreamingResponse,
-    responses=declared(NotFound) | downloads.documented(downloads.BYTES),
+    responses=declared(NotFound, BeyondTheEnd) | downloads.documented_in_parts(downloads.BYTES),
 )
 def download_file(
-    sessions: ReadingSessions, caller: CurrentCaller, store: Store, file_id: str
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    store: Store,
+    file_id: str,
+    wanted: downloads.Range = None,
 ) -> StreamingResponse:
     with sessions() as session:
         file = service.get(session, caller.project_id, file_id)
-    chunks = downloads.stored_bytes(store, file.object_key, file_id)
-    return downloads.download(chunks, file.filename, size=file.bytes)
+    part = downloads.asked_part(wanted, file.bytes)
+    chunks = downloads.stored_bytes(store, file.object_key, file_id, part)
+    return downloads.download(chunks, file.filename, size=file.bytes, part=part)
 
 
 @router.delete("/{file_id}", responses=declared(NotFound, Conflict))

@@ -11,6 +11,8 @@ from core.models import File
 
 
 class FileObject(Identified):
+    """OpenAI's, and what the check of a `fine-tune` file has found: how many rows, and of which kind."""
+
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
@@ -19,6 +21,8 @@ class FileObject(Identified):
     status: Literal["processed"] = "processed"
     expires_at: int | None = None
     status_details: None = None
+    rows: int | None = None
+    kind: str | None = None
 
     @classmethod
     def of(cls, file: File) -> "FileObject":
@@ -29,6 +33,8 @@ class FileObject(Identified):
             filename=file.filename,
             purpose=file.purpose,
             expires_at=unix_seconds(file.expires_at) if file.expires_at else None,
+            rows=file.rows,
+            kind=file.kind,
         )
 
 

@@ -74,6 +74,10 @@ async def _polls(request: Request) -> SharedPolls:
 
 Feed = Annotated[EventFeed, Depends(_event_feed)]
 Candidate = Annotated[int | None, Query(ge=0, lt=MAX_CANDIDATES, description="A candidate's number")]
+FileId = Annotated[
+    str | None,
+    Query(max_length=128, description="Of the jobs that read this file, for training or validation"),
+]
 Presenting = Annotated[Presenter, Depends(_presenter)]
 Polls = Annotated[SharedPolls, Depends(_polls)]
 
@@ -129,9 +133,10 @@ def list_jobs(
     present: Presenting,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
+    file: FileId = None,
 ) -> Response:
     """Newest first. With `If-None-Match`, a page that has not changed is answered 304."""
-    asked = (caller.project_id, _metadata_filter(request), after, limit)
+    asked = (caller.project_id, _metadata_filter(request)._replace(file_id=file), after, limit)
     with sessions() as session:
         if conditional.is_conditional(request):
             tag = present.tag(*service.list_versions(session, *asked))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -71,11 +72,13 @@ def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, J
 
 
 class Filter(NamedTuple):
-    """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone."""
+    """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone; or
+    those that read a file, for training or validation."""
 
     metadata: dict[str, str]
     without_metadata: bool
     sweeps_alone: bool = False
+    file_id: str | None = None
 
 
 def page(
@@ -190,6 +193,10 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         query = query.where(Job.client_metadata.is_(None))
     if wanted.sweeps_alone:
         query = query.where(Job.is_sweep)
+    if wanted.file_id is not None:
+        query = query.where(
+            or_(Job.training_file_id == wanted.file_id, Job.validation_file_id == wanted.file_id)
+        )
     return query
 
 

@@ -13,6 +13,7 @@ from core.models.tracking import Tracker
 from core.models.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.models.uploads import Upload, UploadPart
 from core.models.webhooks import WebhookDelivery, WebhookEndpoint
+from core.models.workers import Worker
 
 __all__ = [
     "Adapter",
@@ -37,4 +38,5 @@ __all__ = [
     "UploadPart",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "Worker",
 ]

@@ -2,9 +2,16 @@ import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/
 
 import { parseCurveSearch } from "./lib/curveSearch";
 import { parseJobSearch } from "./lib/jobSearch";
+import { parseSettingsSearch } from "./lib/settingsSearch";
+import { AdapterPage } from "./pages/adapter/AdapterPage";
+import { AdaptersPage } from "./pages/adapters/AdaptersPage";
+import { FilePage } from "./pages/file/FilePage";
+import { FilesPage } from "./pages/files/FilesPage";
 import { JobPage } from "./pages/job/JobPage";
 import { JobsPage } from "./pages/jobs/JobsPage";
 import { NotFound } from "./pages/NotFound";
+import { SettingsPage } from "./pages/settings/SettingsPage";
+import { WorkersPage } from "./pages/workers/WorkersPage";
 import { Shell } from "./parts/Shell";
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
@@ -32,7 +39,33 @@ const jobRoute = createRoute({
   component: JobPage,
 });
 
-export const router = createRouter({ routeTree: root.addChildren([home, signIn, jobsRoute, jobRoute]) });
+const filesRoute = createRoute({ getParentRoute: () => root, path: "/files", component: FilesPage });
+const fileRoute = createRoute({ getParentRoute: () => root, path: "/files/$fileId", component: FilePage });
+const adaptersRoute = createRoute({ getParentRoute: () => root, path: "/adapters", component: AdaptersPage });
+const adapterRoute = createRoute({ getParentRoute: () => root, path: "/adapters/$adapterId", component: AdapterPage });
+const workersRoute = createRoute({ getParentRoute: () => root, path: "/workers", component: WorkersPage });
+
+const settingsRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/settings",
+  validateSearch: parseSettingsSearch,
+  component: SettingsPage,
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    home,
+    signIn,
+    jobsRoute,
+    jobRoute,
+    filesRoute,
+    fileRoute,
+    adaptersRoute,
+    adapterRoute,
+    workersRoute,
+    settingsRoute,
+  ]),
+});
 
 declare module "@tanstack/react-router" {
   interface Register {

@@ -84,6 +84,7 @@ ACCESS = {
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
+    ("GET", "/v1/workers"): READER,
     ("GET", PROJECTS): ADMIN,
     ("POST", PROJECTS): OPERATOR,
     ("GET", PROJECTS + "/{project_id}"): ADMIN,

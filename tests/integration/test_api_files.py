@@ -85,6 +85,36 @@ def test_a_file_of_many_parts_arrives_whole(alice: Tenant) -> None:
     assert answer.headers["content-length"] == str(len(content))
 
 
+def test_a_part_of_a_file_is_read_alone(alice: Tenant) -> None:
+    content = dataset(12)
+    path = f"/v1/files/{alice.upload(content)}/content"
+
+    def asked(wanted: str) -> httpx.Response:
+        return alice.http.get(path, headers={"range": wanted})
+
+    beginning = asked("bytes=0-99")
+    assert (beginning.status_code, beginning.content) == (206, content[:100])
+    assert beginning.headers["content-range"] == f"bytes 0-99/{len(content)}"
+    assert beginning.headers["content-length"] == "100"
+    assert asked("bytes=100-").content == content[100:]
+    assert asked(f"bytes=5-{10**17}").content == content[5:]
+    for of_another_form in ("bytes=-5", "bytes=0-1,4-5", "rows=0-1", "bytes=9-5"):
+        whole = asked(of_another_form)
+        assert (whole.status_code, whole.content) == (200, content), of_another_form
+    refused = asked(f"bytes={len(content)}-")
+    refusal(refused, 416, "range", "range_not_satisfiable")
+    assert refused.headers["content-range"] == f"bytes */{len(content)}"
+
+
+def test_a_checked_file_tells_how_many_rows_of_which_kind(alice: Tenant) -> None:
+    chat, other = (
+        alice.http.get(f"/v1/files/{id_}").json()
+        for id_ in (alice.upload(dataset(12)), alice.upload(b"anything", "user_data"))
+    )
+    assert (chat["rows"], chat["kind"]) == (12, "chat")
+    assert (other["rows"], other["kind"]) == (None, None)
+
+
 @pytest.mark.parametrize("name", ["données.jsonl", "a b.jsonl", "数据.jsonl"])
 def test_a_filename_survives(alice: Tenant, name: str) -> None:
     made = alice.openai.files.create(file=(name, dataset(1)), purpose="fine-tune")

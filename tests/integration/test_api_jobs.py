@@ -691,6 +691,17 @@ def test_jobs_are_found_by_their_metadata(api: Api) -> None:
     refusal(tenant.http.get(f"{JOBS}?metadata=red"), 400, "metadata")
 
 
+def test_jobs_are_found_by_the_file_that_they_read(api: Api, bob: Tenant) -> None:
+    tenant = api.tenant()
+    file, other = tenant.upload(), tenant.upload()
+    trains = tenant.create_job(training_file=file)["id"]
+    tenant.create_job(training_file=other)
+    validates = tenant.create_job(training_file=other, validation_file=file)["id"]
+    found = tenant.http.get(JOBS, params={"file": file}).json()
+    assert [job["id"] for job in found["data"]] == [validates, trains]
+    assert bob.http.get(JOBS, params={"file": file}).json()["data"] == []
+
+
 @pytest.mark.parametrize("part", ["", "/events", "/checkpoints"])
 @pytest.mark.parametrize(
     ("query", "param", "says"),

@@ -12,6 +12,7 @@ from api.files import queries as files
 from api.jobs import queries
 from api.jobs.event_feed import Place, news_of
 from api.jobs.queries import Filter
+from api.workers import queries as workers
 from core import lifecycle, queue
 from core.database import create_database, session_factory
 from core.quotas import stored_bytes
@@ -75,6 +76,15 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     ),
     "jobs by metadata": lambda session: queries.page(
         session, OF_NEWEST, Filter({"number": "77770"}, without_metadata=False), after=None, limit=20
+    ),
+    "jobs by file": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(file_id="file-7"), after=None, limit=20
+    ),
+    "the workers and the queue": lambda session: (
+        workers.held_jobs(session, OF_NEWEST),
+        workers.held_counts(session),
+        workers.waiting_counts(session, OF_NEWEST),
+        workers.waiting_jobs(session, OF_NEWEST, 1, 20),
     ),
     "a page of events": lambda session: queries.events(session, NEWEST, after=10**9, limit=20),
     "all places in the queue": lambda session: session.execute(queue.places()).all(),

@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from core import lifecycle
-from core.models import Job, Run
+from core.models import Job, Run, Worker
 from tests.fixtures.api import Api, Tenant, wait_for
+from tests.integration.test_api_workers import add_worker
 from worker import stop_times
 from worker import supervisor as module
 from worker.supervisor import Supervisor
@@ -105,6 +106,23 @@ def test_what_a_stopped_trainer_did_not_give_back_is_released_without_blame(
         job, run = session.get_one(Job, job_id), session.get_one(Run, (job_id, 1))
     assert (job.status, job.lost_attempts, run.outcome) == ("queued", 0, "released")
     alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_trainer_that_has_died_is_not_listed_any_more(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with supervised(api, tmp_path / "python", TRAINER_THAT_HANGS, monkeypatch) as supervisor:
+        wait_for((tmp_path / "lives").exists)
+        owner, process = supervisor._owner, supervisor._process
+        assert process is not None
+        add_worker(api, owner)
+        process.kill()
+        wait_for(lambda: not listed(api, owner))
+
+
+def listed(api: Api, owner: str) -> bool:
+    with api.sessions() as session:
+        return session.get(Worker, owner) is not None
 
 
 def test_a_broken_device_is_named_as_the_trainers_death() -> None:

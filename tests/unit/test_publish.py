@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from core.catalog import SMOLLM2
 from core.jobspec import Hyperparameters, JobSpec
+from core.methods.low_rank import LoraAdapter
 from core.methods.whole import FullTuning
 from core.models import File, Job
 from worker.model_card import model_card
@@ -89,8 +90,27 @@ def test_the_card_tells_how_to_load_what_is_there() -> None:
     assert "PeftModel.from_pretrained(base" in adapter
     assert "library_name: transformers" in model
     assert "base_model_relation: finetune" in model
-    assert "vllm serve" in model
+    assert "vllm serve path" in model
     assert "peft" not in model
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({"r": 16}, 16),
+        ({"r": 17}, 32),
+        ({"r": 16, "init_lora_weights": "pissa"}, 32),
+        ({"use_dora": True}, None),
+        ({"rank_pattern": {"q_proj": 4}}, None),
+        ({"alpha_pattern": {"q_proj": 4}}, None),
+        ({"init_lora_weights": "eva"}, None),
+    ],
+)
+def test_the_card_serves_by_vllm_what_that_loads_as_it_is(options: dict[str, Any], most: int | None) -> None:
+    spec = SPEC.model_copy(update={"adapter": LoraAdapter(**options)})
+    card = model_card(SMOLLM2, Job(id="ftjob-1", spec=spec.model_dump()), TRAINING)
+    assert ("vllm serve" in card) == (most is not None)
+    assert most is None or f"--max-lora-rank {most} " in card
 
 
 @pytest.mark.parametrize(("quantization", "said"), [(None, "| bfloat16 |"), ("nf4", "| nf4 in bfloat16 |")])

@@ -8,6 +8,7 @@ import { Refused } from "./failures";
 export interface Session {
   project: { id: string; name: string };
   role: "read-only" | "member" | "admin";
+  key_name: string;
   expires_at: number | null;
 }
 
@@ -34,6 +35,11 @@ export const sessionQuery = queryOptions({
 export function useMayWrite(): boolean {
   const { data } = useQuery(sessionQuery);
   return data != null && data.role !== "read-only";
+}
+
+/** Who is signed in, on pages that only they see. */
+export function useSession(): Session | null {
+  return useQuery(sessionQuery).data ?? null;
 }
 
 /** Raises Refused where the key or the link is not good. */

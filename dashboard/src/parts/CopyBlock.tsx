@@ -2,8 +2,15 @@ import { useState } from "react";
 
 import { Icon } from "./Icon";
 
+interface CopyBlockProps {
+  label: string;
+  code: string;
+  /** Breaks long lines, so that all can be seen and marked; else it scrolls. */
+  wraps?: boolean;
+}
+
 /** Code to take along. */
-export function CopyBlock({ label, code }: { label: string; code: string }) {
+export function CopyBlock({ label, code, wraps = false }: CopyBlockProps) {
   const [copied, setCopied] = useState(false);
   const copy = async () => {
     await navigator.clipboard.writeText(code);
@@ -18,7 +25,12 @@ export function CopyBlock({ label, code }: { label: string; code: string }) {
           <span aria-live="polite">{copied ? "Copied" : "Copy"}</span>
         </button>
       </figcaption>
-      <pre tabIndex={0} role="region" aria-label={label} className="overflow-x-auto p-3 font-mono text-xs leading-relaxed">
+      <pre
+        tabIndex={0}
+        role="region"
+        aria-label={label}
+        className={`overflow-x-auto p-3 font-mono text-xs leading-relaxed ${wraps ? "break-all whitespace-pre-wrap" : ""}`}
+      >
         {code}
       </pre>
     </figure>

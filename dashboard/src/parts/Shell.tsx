@@ -42,12 +42,26 @@ export function Shell() {
   );
 }
 
+const PAGES = [
+  ["/jobs", "Jobs"],
+  ["/files", "Files"],
+  ["/adapters", "Adapters"],
+  ["/workers", "Workers"],
+  ["/settings", "Settings"],
+] as const;
+
 function Navigation() {
   return (
-    <nav aria-label="Pages">
-      <Link to="/jobs" className="rounded px-2 py-1 aria-[current=page]:bg-tint aria-[current=page]:text-accent">
-        Jobs
-      </Link>
+    <nav aria-label="Pages" className="flex flex-wrap max-md:order-last max-md:w-full">
+      {PAGES.map(([to, name]) => (
+        <Link
+          key={to}
+          to={to}
+          className="rounded px-2 py-1 aria-[current=page]:bg-tint aria-[current=page]:text-accent"
+        >
+          {name}
+        </Link>
+      ))}
     </nav>
   );
 }

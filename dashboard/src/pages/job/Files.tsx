@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 
 import { adapterContentPath, adapterQuery, fileContentPath, fileQuery } from "@/api/details";
 import type { Job } from "@/api/types";
 import { bytes } from "@/lib/format";
+import { Download } from "@/parts/Download";
 import { FileName } from "@/parts/FileName";
-import { Icon } from "@/parts/Icon";
 import { Section } from "@/parts/Section";
 
 /** What went in and what came out: each file with its size, those of the adapter with their hashes. */
@@ -30,9 +31,9 @@ function File({ kind, id }: { kind: string; id: string }) {
   return (
     <li className={ROW}>
       <span className="w-20 text-muted">{kind}</span>
-      <span className="min-w-0 flex-1 truncate">
+      <Link to="/files/$fileId" params={{ fileId: id }} className="link min-w-0 flex-1 truncate">
         <FileName id={id} />
-      </span>
+      </Link>
       <span className="text-muted">{bytes(data?.bytes)}</span>
       {data && <Download href={fileContentPath(id)} name={data.filename} />}
     </li>
@@ -45,9 +46,9 @@ function AdapterFiles({ id }: { id: string }) {
     <>
       <div className={ROW}>
         <span className="w-20 text-muted">adapter</span>
-        <span className="min-w-0 flex-1 truncate" title={id}>
+        <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link min-w-0 flex-1 truncate" title={id}>
           {data?.model ?? id}
-        </span>
+        </Link>
         <Download href={adapterContentPath(id)} name="the adapter" />
       </div>
       {data && <p className={`${ROW} fact`}>Base revision {data.base_revision ?? "not known"}</p>}
@@ -61,14 +62,5 @@ function AdapterFiles({ id }: { id: string }) {
         ))}
       </ul>
     </>
-  );
-}
-
-function Download({ href, name }: { href: string; name: string }) {
-  return (
-    <a href={href} download className="link inline-flex items-center gap-1" aria-label={`Download ${name}`}>
-      <Icon name="download" />
-      Download
-    </a>
   );
 }

@@ -1,13 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
-import { getRouteApi, Link } from "@tanstack/react-router";
-import { useEffect } from "react";
+import { getRouteApi } from "@tanstack/react-router";
 
 import { isNotFound } from "@/api/failures";
 import { jobQuery } from "@/api/jobs";
 import type { Job } from "@/api/types";
 import { useLiveJob } from "@/api/useLiveJob";
 import { jobName } from "@/lib/jobFacts";
-import { Failure, Notice } from "@/parts/Notice";
+import { useTitle } from "@/lib/title";
+import { Gone } from "@/parts/Gone";
+import { Failure } from "@/parts/Notice";
 
 import { Checkpoints } from "./Checkpoints";
 import { Curves } from "./Curves";
@@ -22,7 +23,7 @@ const route = getRouteApi("/jobs/$jobId");
 export function JobPage() {
   const { jobId } = route.useParams();
   const { data: job, error, failureReason } = useQuery(jobQuery(jobId));
-  if (isNotFound(error)) return <Gone id={jobId} />;
+  if (isNotFound(error)) return <Gone what="job" id={jobId} to="/jobs" all="All jobs" />;
   return (
     <>
       {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
@@ -49,26 +50,4 @@ function Details({ job }: { job: Job }) {
       </div>
     </>
   );
-}
-
-function Gone({ id }: { id: string }) {
-  return (
-    <Notice>
-      <p>
-        There is no job <code className="font-mono break-all">{id}</code> in this project.
-      </p>
-      <Link to="/jobs" className="link">
-        All jobs
-      </Link>
-    </Notice>
-  );
-}
-
-function useTitle(title: string): void {
-  useEffect(() => {
-    document.title = `${title} · Tunery`;
-    return () => {
-      document.title = "Tunery";
-    };
-  }, [title]);
 }

@@ -1,0 +1,34 @@
+"""/v1/workers: who trains, on what, and what waits."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from api.auth import CurrentCaller
+from api.dependencies import AppSettings, Transaction
+from api.errors import declared
+from api.jobs.places import QueuePlaces
+from api.workers import service
+from api.workers.schemas import WorkerList
+from core.errors import NotAuthenticated, Unavailable
+
+router = APIRouter(prefix="/v1/workers", tags=["Workers"], responses=declared(NotAuthenticated, Unavailable))
+
+
+async def _places(request: Request) -> QueuePlaces:
+    places: QueuePlaces = request.app.state.presenter.places
+    return places
+
+
+@router.get("")
+def list_workers(
+    session: Transaction,
+    caller: CurrentCaller,
+    settings: AppSettings,
+    places: Annotated[QueuePlaces, Depends(_places)],
+) -> WorkerList:
+    """The workers that are there, with the jobs that each trains together, and the queue of each class.
+
+    Jobs of the caller's project have names; of other projects' it tells how many there are.
+    """
+    return service.overview(session, caller, places, settings.offered_classes)

@@ -1,0 +1,92 @@
+"""What a project may know of the workers. Nothing here commits."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from api.auth import Caller
+from api.jobs.places import QueuePlaces
+from api.schemas import unix_seconds
+from api.workers import queries
+from api.workers.queries import Held, Waiting
+from api.workers.schemas import DeviceObject, HeldJob, QueueObject, WaitingJob, WorkerList, WorkerObject
+from core.models import Job, Worker
+from core.roles import Role
+
+SHOWN_WAITING = 20  # of a class; the list of jobs has all
+
+
+def overview(session: Session, caller: Caller, places: QueuePlaces, offered: Sequence[int]) -> WorkerList:
+    project_id = caller.project_id
+    workers = queries.workers(session)
+    held, counts = queries.held_jobs(session, project_id), queries.held_counts(session)
+    shows_hosts = caller.of_operator and caller.role is Role.ADMIN
+    waiting = {entry.devices: entry for entry in queries.waiting_counts(session, project_id)}
+    classes = sorted({*offered, *waiting, *(worker.devices for worker in workers)})
+
+    def queue(devices: int) -> QueueObject:
+        first = queries.waiting_jobs(session, project_id, devices, SHOWN_WAITING)
+        return _queue(waiting.get(devices, Waiting(devices, 0, 0)), first, places)
+
+    return WorkerList(
+        data=[
+            _worker(
+                worker,
+                [entry for entry in held if entry.run.owner == worker.owner],
+                counts.get(worker.owner, 0),
+                shows_host=shows_hosts,
+            )
+            for worker in workers
+        ],
+        queues=[queue(devices) for devices in classes],
+    )
+
+
+def _worker(worker: Worker, own: Sequence[Held], held: int, *, shows_host: bool) -> WorkerObject:
+    return WorkerObject(
+        id=worker.owner.rpartition(":")[2],  # its owner names the host
+        started_at=unix_seconds(worker.started_at),
+        last_seen_at=unix_seconds(worker.seen_at),
+        host=worker.host if shows_host else None,
+        release=worker.release,
+        devices=worker.devices,
+        device=DeviceObject(
+            type=worker.device_type,
+            name=worker.device_name,
+            memory_bytes=worker.memory_bytes,
+            memory_used_bytes=worker.memory_used_bytes,
+        ),
+        base_model=worker.base_model,
+        jobs=[_held(entry) for entry in own],
+        other_jobs=held - len(own),
+    )
+
+
+def _held(entry: Held) -> HeldJob:
+    job, run = entry
+    return HeldJob(
+        id=job.id,
+        user_provided_suffix=job.suffix,
+        model=job.base_model,
+        phase=run.phase,
+        step=run.step,
+        total_steps=run.total_steps,
+    )
+
+
+def _queue(waiting: Waiting, first: Sequence[Job], places: QueuePlaces) -> QueueObject:
+    return QueueObject(
+        devices=waiting.devices,
+        waiting_jobs=waiting.all,
+        own_waiting_jobs=waiting.own,
+        jobs=[
+            WaitingJob(
+                id=job.id,
+                user_provided_suffix=job.suffix,
+                model=job.base_model,
+                created_at=unix_seconds(job.created_at),
+                queue_position=places.of(job.id),
+            )
+            for job in first
+        ],
+    )

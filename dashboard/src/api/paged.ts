@@ -1,0 +1,30 @@
+/** Lists that are read page by page, as far as the reader asks. */
+
+import { useInfiniteQuery } from "@tanstack/react-query";
+
+export interface ReadPage<T> {
+  data: T[];
+  has_more: boolean;
+  last_id: string | null;
+}
+
+/** `read` fetches the page behind the id `after`; null is the first. */
+export function usePaged<T>(
+  key: readonly unknown[],
+  read: (after: string | null, signal: AbortSignal) => Promise<ReadPage<T>>,
+  enabled = true,
+) {
+  const query = useInfiniteQuery({
+    queryKey: key,
+    queryFn: ({ pageParam, signal }) => read(pageParam, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => (page.has_more ? page.last_id : undefined),
+    enabled,
+  });
+  return { ...query, items: query.data?.pages.flatMap((page) => page.data) };
+}
+
+export type Paged<T> = ReturnType<typeof usePaged<T>>;
+
+/** The query of a page: `after` is left out for the first. */
+export const pageQuery = (limit: number, after: string | null) => (after === null ? { limit } : { limit, after });

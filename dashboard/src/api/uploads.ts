@@ -1,0 +1,76 @@
+/** Uploads under way. They go on while another page is read, one after another. */
+
+import type { QueryClient } from "@tanstack/react-query";
+
+import { messageOf } from "./failures";
+import { filesChanged, type Purpose, uploadFile } from "./files";
+
+export interface Upload {
+  readonly key: number;
+  readonly name: string;
+  readonly bytes: number;
+  readonly sent: number;
+  readonly state: "waiting" | "sending" | "done" | "failed";
+  /** Of the file that it became. */
+  readonly fileId?: string;
+  readonly message?: string;
+}
+
+let uploads: readonly Upload[] = [];
+let last: Promise<void> = Promise.resolve();
+let keys = 0;
+const aborts = new Map<number, AbortController>();
+const listeners = new Set<() => void>();
+
+export const getUploads = () => uploads;
+
+export function onUploads(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function tell(next: readonly Upload[]): void {
+  uploads = next;
+  for (const listener of listeners) listener();
+}
+
+const change = (key: number, changed: Partial<Upload>) =>
+  tell(uploads.map((upload) => (upload.key === key ? { ...upload, ...changed } : upload)));
+
+export function startUploads(client: QueryClient, files: readonly File[], purpose: Purpose): void {
+  for (const file of files) {
+    const key = (keys += 1);
+    const abort = new AbortController();
+    aborts.set(key, abort);
+    tell([...uploads, { key, name: file.name, bytes: file.size, sent: 0, state: "waiting" }]);
+    last = last.then(() => run(client, key, file, purpose, abort.signal));
+  }
+  addEventListener("beforeunload", warn);
+}
+
+async function run(client: QueryClient, key: number, file: File, purpose: Purpose, signal: AbortSignal) {
+  if (signal.aborted) return;
+  change(key, { state: "sending" });
+  try {
+    const made = await uploadFile(file, purpose, (sent) => change(key, { sent: Math.min(sent, file.size) }), signal);
+    change(key, { state: "done", fileId: made.id });
+    await client.invalidateQueries(filesChanged);
+  } catch (error) {
+    if (!signal.aborted) change(key, { state: "failed", message: messageOf(error) });
+  } finally {
+    aborts.delete(key);
+    if (!aborts.size) removeEventListener("beforeunload", warn);
+  }
+}
+
+/** Ends it where it is under way, and takes it off the list. */
+export function dismissUpload(key: number): void {
+  aborts.get(key)?.abort();
+  aborts.delete(key);
+  tell(uploads.filter((upload) => upload.key !== key));
+}
+
+/** The tab is being closed, and bytes are still to be sent. */
+function warn(event: BeforeUnloadEvent): void {
+  event.preventDefault();
+}

@@ -1,0 +1,31 @@
+/** What follows from an adapter's fields and from its folder. */
+
+import type { Adapter } from "@/api/types";
+
+/** As the worker writes it; older ones have less. */
+export interface Manifest {
+  base_model?: string;
+  base_sha256?: string;
+  dataset?: Record<"training_file" | "validation_file", { id: string; sha256: string; rows: number | null } | null>;
+  versions?: Record<string, string>;
+}
+
+export function totalBytes(adapter: Adapter): number {
+  return adapter.files.reduce((sum, file) => sum + file.bytes, 0);
+}
+
+export interface Snippet {
+  label: string;
+  code: string;
+}
+
+/** The card's blocks of code. It has those alone that load this very adapter. */
+export function snippetsOf(card: string): Snippet[] {
+  return [...card.matchAll(/^```\w*\n([\s\S]*?)^```$/gm)].map(([, code = ""]) => ({ label: labelOf(code), code: code.trim() }));
+}
+
+function labelOf(code: string): string {
+  if (code.includes("vllm serve")) return "vLLM";
+  if (code.includes("from peft")) return "PEFT, on transformers";
+  return code.includes("from transformers") ? "transformers" : "Code";
+}

@@ -1,0 +1,102 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { useDeleteAdapter } from "@/api/adapters";
+import { adapterContentPath, adapterQuery } from "@/api/details";
+import { isNotFound } from "@/api/failures";
+import { useMayWrite } from "@/api/session";
+import type { Adapter } from "@/api/types";
+import { useTitle } from "@/lib/title";
+import { Confirm } from "@/parts/Confirm";
+import { Gone } from "@/parts/Gone";
+import { Icon } from "@/parts/Icon";
+import { Failure } from "@/parts/Notice";
+import { ReadsOnly } from "@/parts/ReadsOnly";
+
+import { AdapterFiles } from "./AdapterFiles";
+import { Lineage } from "./Lineage";
+import { LoadIt } from "./LoadIt";
+import { Ranks } from "./Ranks";
+
+const route = getRouteApi("/adapters/$adapterId");
+
+export function AdapterPage() {
+  const { adapterId } = route.useParams();
+  const { data: adapter, error, failureReason } = useQuery(adapterQuery(adapterId));
+  if (isNotFound(error)) return <Gone what="adapter" id={adapterId} to="/adapters" all="All adapters" />;
+  return (
+    <>
+      {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
+      {adapter && <Details key={adapter.id} adapter={adapter} />}
+    </>
+  );
+}
+
+function Details({ adapter }: { adapter: Adapter }) {
+  useTitle(adapter.model);
+  return (
+    <>
+      <Head adapter={adapter} />
+      <div className="grid items-start gap-4 xl:grid-cols-2">
+        <div className="grid gap-4">
+          <Lineage adapter={adapter} />
+          <Ranks adapter={adapter} />
+        </div>
+        <div className="grid gap-4">
+          <LoadIt adapter={adapter} />
+          <AdapterFiles adapter={adapter} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Head({ adapter }: { adapter: Adapter }) {
+  const mayWrite = useMayWrite();
+  const [deleting, setDeleting] = useState(false);
+  return (
+    <header className="grid gap-3">
+      <nav aria-label="Way back">
+        <Link to="/adapters" className="link">
+          Adapters
+        </Link>
+      </nav>
+      <div className="flex flex-wrap items-center gap-x-4 gap-y-2">
+        <h1 className="text-lg font-semibold break-all">{adapter.model}</h1>
+        <div className="ml-auto flex flex-wrap gap-2">
+          <a href={adapterContentPath(adapter.id)} download className="button button-primary">
+            <Icon name="download" />
+            Download
+          </a>
+          {mayWrite && (
+            <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
+              Delete
+            </button>
+          )}
+        </div>
+      </div>
+      <ReadsOnly />
+      {deleting && <DeleteAdapter adapter={adapter} onClose={() => setDeleting(false)} />}
+    </header>
+  );
+}
+
+function DeleteAdapter({ adapter, onClose }: { adapter: Adapter; onClose: () => void }) {
+  const deleting = useDeleteAdapter();
+  const navigate = useNavigate();
+  return (
+    <Confirm
+      title="Delete this adapter?"
+      action="Delete adapter"
+      doing={deleting}
+      onConfirm={() => deleting.mutate(adapter.id, { onSuccess: () => void navigate({ to: "/adapters" }) })}
+      onClose={onClose}
+    >
+      <p>
+        <strong>{adapter.model}</strong> and its files are gone for good, also for projects that it is shared with. The
+        job&apos;s record stays.
+      </p>
+    </Confirm>
+  );
+}

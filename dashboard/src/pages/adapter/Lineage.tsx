@@ -1,0 +1,68 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
+
+import { manifestQuery } from "@/api/adapters";
+import type { Adapter } from "@/api/types";
+import { type Manifest, totalBytes } from "@/lib/adapterFacts";
+import { bytes, dateTime, integer, significant } from "@/lib/format";
+import { Facts, Hash } from "@/parts/Facts";
+import { FileName } from "@/parts/FileName";
+import { Section } from "@/parts/Section";
+
+/** Out of what it was made, with the hashes that its manifest has. */
+export function Lineage({ adapter }: { adapter: Adapter }) {
+  const { data: manifest } = useQuery(manifestQuery(adapter));
+  const { steps, train_loss, full_valid_loss } = adapter.training as Record<string, number | null | undefined>;
+  return (
+    <Section title="Lineage">
+      <Facts
+        facts={[
+          ["Method", adapter.kind === "model" ? `${adapter.type}, a whole model` : adapter.type],
+          ["Steps", integer(steps)],
+          ["Training loss", significant(train_loss)],
+          ["Validation loss", significant(full_valid_loss)],
+          ["Size", bytes(totalBytes(adapter))],
+          ["Made", dateTime(adapter.created_at)],
+          ["Job", <JobLink key="job" id={adapter.job_id} />, "wide"],
+          ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
+          ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} />, "wide"],
+          ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} />, "wide"],
+        ]}
+      />
+    </Section>
+  );
+}
+
+function JobLink({ id }: { id: string }) {
+  return (
+    <Link to="/jobs/$jobId" params={{ jobId: id }} className="link font-mono text-xs break-all">
+      {id}
+    </Link>
+  );
+}
+
+function BaseModel({ adapter, manifest }: { adapter: Adapter; manifest: Manifest | null }): ReactNode {
+  return (
+    <>
+      <span className="block">{manifest?.base_model ?? adapter.base_model}</span>
+      <span className="fact block break-all">revision {adapter.base_revision ?? "not known"}</span>
+      {manifest?.base_sha256 && <Hash>{`sha256 ${manifest.base_sha256}`}</Hash>}
+    </>
+  );
+}
+
+type Data = NonNullable<Manifest["dataset"]>["training_file"] | undefined;
+
+function DataFile({ data }: { data: Data }): ReactNode {
+  if (!data) return <span className="text-muted">{data === null ? "none" : "not known"}</span>;
+  return (
+    <>
+      <Link to="/files/$fileId" params={{ fileId: data.id }} className="link block truncate">
+        <FileName id={data.id} />
+      </Link>
+      {data.rows != null && <span className="fact block">{integer(data.rows)} rows</span>}
+      <Hash>{`sha256 ${data.sha256}`}</Hash>
+    </>
+  );
+}

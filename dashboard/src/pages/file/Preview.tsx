@@ -1,0 +1,108 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+
+import { type Beginning, beginningQuery } from "@/api/files";
+import type { FileObject } from "@/api/types";
+import { integer } from "@/lib/format";
+import { type Message, type Row, rowsOf } from "@/lib/rows";
+import { Failure } from "@/parts/Notice";
+import { Section } from "@/parts/Section";
+
+const MOST_ROWS = 20;
+const MOST_LETTERS = 2000; // of one message
+
+export function Preview({ file }: { file: FileObject }) {
+  const { data, failureReason } = useQuery(beginningQuery(file));
+  return (
+    <Section title="First rows">
+      {failureReason && !data && <Failure error={failureReason} />}
+      {!data && !failureReason && <p className="px-4 pb-4 text-muted">Reading…</p>}
+      {data && <Rows beginning={data} all={file.rows ?? null} />}
+    </Section>
+  );
+}
+
+function Rows({ beginning, all }: { beginning: Beginning; all: number | null }) {
+  const rows = useMemo(() => rowsOf(beginning.text, beginning.whole, MOST_ROWS), [beginning]);
+  return (
+    <>
+      <ol>
+        {rows.map((row, at) => (
+          <li key={at} className="border-t border-line px-4 py-3">
+            <p className="fact mb-1">Row {at + 1}</p>
+            <RowView row={row} />
+          </li>
+        ))}
+      </ol>
+      {all !== null && all > rows.length && (
+        <p className="fact border-t border-line px-4 py-2">
+          {integer(rows.length)} of {integer(all)} rows; the download has all.
+        </p>
+      )}
+    </>
+  );
+}
+
+function RowView({ row }: { row: Row }) {
+  switch (row.kind) {
+    case "chat":
+      return <Conversation messages={row.messages} />;
+    case "preference":
+      return (
+        <div className="grid gap-3">
+          <Conversation messages={row.prompt} />
+          <div className="grid gap-3 md:grid-cols-2">
+            <Answer title="Preferred" tone="border-good" messages={row.preferred} />
+            <Answer title="Not preferred" tone="border-bad" messages={row.other} />
+          </div>
+        </div>
+      );
+    case "labelled":
+      return (
+        <div className="grid gap-3">
+          <Conversation messages={row.prompt} />
+          <Answer
+            title={row.label ? "Desirable" : "Not desirable"}
+            tone={row.label ? "border-good" : "border-bad"}
+            messages={row.answer}
+          />
+        </div>
+      );
+    case "text":
+      return <code className="block font-mono text-xs break-all whitespace-pre-wrap">{cut(row.text)}</code>;
+  }
+}
+
+function Answer({ title, tone, messages }: { title: string; tone: string; messages: Message[] }) {
+  return (
+    <div className={`rounded border-l-4 bg-sunken p-3 ${tone}`}>
+      <p className="mb-1 font-medium">{title}</p>
+      <Conversation messages={messages} />
+    </div>
+  );
+}
+
+function Conversation({ messages }: { messages: Message[] }) {
+  return (
+    <dl className="grid gap-2">
+      {messages.map(({ role, text, notes }, at) => (
+        <div key={at} className="grid gap-x-3 sm:grid-cols-[5.5rem_1fr]">
+          <dt className={role === "assistant" ? "text-accent" : "text-muted"}>{role}</dt>
+          <dd className="min-w-0 break-words whitespace-pre-wrap">
+            {cut(text)}
+            {notes.map((note) => (
+              <code key={note} className="block font-mono text-xs break-all text-muted">
+                {cut(note)}
+              </code>
+            ))}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function cut(text: string): string {
+  const more = text.length - MOST_LETTERS;
+  return more > 0 ? `${text.slice(0, MOST_LETTERS)}… (${integer(more)} more characters)` : text;
+}

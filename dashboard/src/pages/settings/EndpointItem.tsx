@@ -1,0 +1,128 @@
+import { useState } from "react";
+
+import {
+  EVENT_TYPES,
+  useDeleteEndpoint,
+  useRotateSecret,
+  useSwitchEndpoint,
+  useTestEndpoint,
+} from "@/api/settings";
+import type { Endpoint, EventType } from "@/api/types";
+import { eventName } from "@/lib/webhookFacts";
+import { Confirm } from "@/parts/Confirm";
+import { Failure } from "@/parts/Notice";
+import { ShownOnce } from "@/parts/ShownOnce";
+
+import { Deliveries } from "./Deliveries";
+
+type Doing = "rotate" | "delete" | null;
+
+export function EndpointItem({ endpoint }: { endpoint: Endpoint }) {
+  const [doing, setDoing] = useState<Doing>(null);
+  const [open, setOpen] = useState(false);
+  const switching = useSwitchEndpoint(endpoint.id);
+  return (
+    <li className="grid gap-2 border-t border-line px-4 py-3">
+      <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
+        <h3 className="font-medium break-all">{endpoint.name}</h3>
+        <span className={endpoint.enabled ? "text-good" : "text-warn"}>{endpoint.enabled ? "on" : "off"}</span>
+        <span className="fact">
+          {endpoint.event_types.map(eventName).join(", ")} · secret {endpoint.signing_secret_hint}
+        </span>
+      </div>
+      <p className="font-mono text-xs break-all">{endpoint.url}</p>
+      <div className="flex flex-wrap gap-2">
+        <Test endpoint={endpoint} />
+        <button type="button" className="button" onClick={() => setOpen(!open)} aria-expanded={open}>
+          Deliveries
+        </button>
+        <button
+          type="button"
+          className="button"
+          disabled={switching.isPending}
+          onClick={() => switching.mutate(!endpoint.enabled)}
+        >
+          Switch {endpoint.enabled ? "off" : "on"}
+        </button>
+        <button type="button" className="button" onClick={() => setDoing("rotate")}>
+          New secret
+        </button>
+        <button type="button" className="button button-danger" onClick={() => setDoing("delete")}>
+          Delete
+        </button>
+      </div>
+      {switching.error && <Failure error={switching.error} />}
+      {open && <Deliveries endpoint={endpoint} />}
+      {doing === "rotate" && <Rotate endpoint={endpoint} onClose={() => setDoing(null)} />}
+      {doing === "delete" && <DeleteEndpoint endpoint={endpoint} onClose={() => setDoing(null)} />}
+    </li>
+  );
+}
+
+function Test({ endpoint }: { endpoint: Endpoint }) {
+  const test = useTestEndpoint(endpoint.id);
+  const [type, setType] = useState<EventType>("fine_tuning.job.succeeded");
+  return (
+    <div className="flex flex-wrap items-center gap-2">
+      <select
+        className="field"
+        aria-label={`Event to test ${endpoint.name} with`}
+        value={type}
+        onChange={(event) => setType(event.target.value as EventType)}
+      >
+        {EVENT_TYPES.map((one) => (
+          <option key={one} value={one}>
+            {eventName(one)}
+          </option>
+        ))}
+      </select>
+      <button type="button" className="button" disabled={test.isPending} onClick={() => test.mutate(type)}>
+        {test.isPending ? "Sending…" : "Send a test"}
+      </button>
+      <span role="status" className="text-good">
+        {test.data && `taken, status ${test.data.status_code}`}
+      </span>
+      {test.error && <Failure error={test.error} />}
+    </div>
+  );
+}
+
+function Rotate({ endpoint, onClose }: { endpoint: Endpoint; onClose: () => void }) {
+  const rotate = useRotateSecret(endpoint.id);
+  const [keep, setKeep] = useState(true);
+  if (rotate.data) return <ShownOnce title="The new secret" value={rotate.data.signing_secret} onClose={onClose} />;
+  return (
+    <Confirm
+      title="Make a new signing secret?"
+      action="Make a new secret"
+      doing={rotate}
+      onConfirm={() => rotate.mutate(keep)}
+      onClose={onClose}
+    >
+      <p>
+        Requests to <strong>{endpoint.name}</strong> are signed with it from now on.
+      </p>
+      <label className="flex items-center gap-2">
+        <input type="checkbox" checked={keep} onChange={(event) => setKeep(event.target.checked)} />
+        For a day with the old one too
+      </label>
+    </Confirm>
+  );
+}
+
+function DeleteEndpoint({ endpoint, onClose }: { endpoint: Endpoint; onClose: () => void }) {
+  const remove = useDeleteEndpoint();
+  return (
+    <Confirm
+      title="Delete this endpoint?"
+      action="Delete endpoint"
+      doing={remove}
+      onConfirm={() => remove.mutate(endpoint.id, { onSuccess: onClose })}
+      onClose={onClose}
+    >
+      <p>
+        <strong>{endpoint.name}</strong> goes with its deliveries; what has not been sent is not sent any more.
+      </p>
+    </Confirm>
+  );
+}

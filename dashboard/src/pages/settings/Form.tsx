@@ -1,0 +1,38 @@
+import type { ReactNode, SubmitEvent } from "react";
+
+import { Failure } from "@/parts/Notice";
+
+interface FormProps {
+  action: string;
+  doing: { isPending: boolean; error: unknown };
+  onSubmit: () => void;
+  children: ReactNode;
+}
+
+/** Fields in a row where there is room, and what came of sending them. */
+export function Form({ action, doing, onSubmit, children }: FormProps) {
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    onSubmit();
+  };
+  return (
+    <form onSubmit={submit} className="grid gap-3 border-t border-line p-4">
+      <div className="flex flex-wrap items-end gap-3">
+        {children}
+        <button type="submit" className="button button-primary" disabled={doing.isPending}>
+          {action}
+        </button>
+      </div>
+      {doing.error != null && <Failure error={doing.error} />}
+    </form>
+  );
+}
+
+export function Labelled({ label, className = "", children }: { label: string; className?: string; children: ReactNode }) {
+  return (
+    <label className={`grid gap-1 ${className}`}>
+      <span className="fact">{label}</span>
+      {children}
+    </label>
+  );
+}

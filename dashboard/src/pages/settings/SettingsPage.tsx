@@ -1,0 +1,81 @@
+import { getRouteApi, Link } from "@tanstack/react-router";
+
+import { type Session, useSession } from "@/api/session";
+import { SETTINGS_PARTS, type SettingsPart } from "@/lib/settingsSearch";
+import { useTitle } from "@/lib/title";
+import { Notice } from "@/parts/Notice";
+
+import { Audit } from "./Audit";
+import { Keys } from "./Keys";
+import { Secrets } from "./Secrets";
+import { Usage } from "./Usage";
+import { Webhooks } from "./Webhooks";
+
+const route = getRouteApi("/settings");
+
+const NAMES: Record<SettingsPart, string> = {
+  keys: "API keys",
+  webhooks: "Webhooks",
+  secrets: "Secrets",
+  usage: "Usage",
+  audit: "Audit log",
+};
+
+export function SettingsPage() {
+  useTitle("Settings");
+  const session = useSession();
+  const { part = "keys" } = route.useSearch();
+  if (!session) return null;
+  return (
+    <>
+      <h1 className="text-lg font-semibold">Settings</h1>
+      <p className="text-muted">
+        Project <strong className="text-ink">{session.project.name}</strong>, signed in by the key{" "}
+        <strong className="text-ink">{session.key_name}</strong> with the role{" "}
+        <strong className="text-ink">{session.role}</strong>.
+      </p>
+      {session.role === "admin" ? <Parts part={part} session={session} /> : <NotForThisKey role={session.role} />}
+    </>
+  );
+}
+
+function Parts({ part, session }: { part: SettingsPart; session: Session }) {
+  const project = session.project.id;
+  return (
+    <>
+      <nav aria-label="Parts of the settings" className="flex flex-wrap gap-1 border-b border-line pb-2">
+        {SETTINGS_PARTS.map((one) => (
+          <Link
+            key={one}
+            to="/settings"
+            search={one === "keys" ? {} : { part: one }}
+            activeOptions={{ exact: true, includeSearch: true }}
+            className="rounded px-2 py-1 aria-[current=page]:bg-tint aria-[current=page]:text-accent"
+          >
+            {NAMES[one]}
+          </Link>
+        ))}
+      </nav>
+      {part === "keys" && <Keys project={project} />}
+      {part === "webhooks" && <Webhooks />}
+      {part === "secrets" && <Secrets />}
+      {part === "usage" && <Usage project={project} />}
+      {part === "audit" && <Audit project={project} />}
+    </>
+  );
+}
+
+function NotForThisKey({ role }: { role: string }) {
+  return (
+    <Notice>
+      <p>
+        Keys, webhooks, secrets, usage and the audit log are for administrators of the project, and this key has the
+        role {role}.
+      </p>
+      <p className="text-muted">
+        <code className="font-mono">tunery keys create --role admin</code> makes a key that may manage them: sign in with
+        such a one.
+      </p>
+    </Notice>
+  );
+}

@@ -1,0 +1,86 @@
+import { useState } from "react";
+
+import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/settings";
+import type { EventType } from "@/api/types";
+import { eventName } from "@/lib/webhookFacts";
+import { PagedList } from "@/parts/PagedList";
+import { Section } from "@/parts/Section";
+import { ShownOnce } from "@/parts/ShownOnce";
+
+import { EndpointItem } from "./EndpointItem";
+import { Form, Labelled } from "./Form";
+
+export function Webhooks() {
+  const endpoints = useEndpoints();
+  return (
+    <Section title="Webhooks">
+      <p className="px-4 pb-3 text-muted">
+        A signed request to your server at the end of each job. It is tried again, with growing delays, until it is taken.
+      </p>
+      <CreateEndpoint />
+      <PagedList list={endpoints} empty="No endpoint.">
+        <ul>
+          {endpoints.items?.map((endpoint) => (
+            <EndpointItem key={endpoint.id} endpoint={endpoint} />
+          ))}
+        </ul>
+      </PagedList>
+    </Section>
+  );
+}
+
+function CreateEndpoint() {
+  const create = useCreateEndpoint();
+  const [name, setName] = useState("");
+  const [url, setUrl] = useState("");
+  const [types, setTypes] = useState<readonly EventType[]>(EVENT_TYPES);
+  const clear = () => {
+    setName("");
+    setUrl("");
+  };
+  const toggle = (type: EventType) =>
+    setTypes(EVENT_TYPES.filter((one) => (one === type) !== types.includes(one)));
+  return (
+    <>
+      <Form
+        action="Create endpoint"
+        doing={create}
+        onSubmit={() => create.mutate({ name, url, event_types: [...types] }, { onSuccess: clear })}
+      >
+        <Labelled label="Name">
+          <input
+            className="field w-40"
+            required
+            maxLength={128}
+            autoComplete="off"
+            value={name}
+            onChange={(event) => setName(event.target.value)}
+          />
+        </Labelled>
+        <Labelled label="URL, https">
+          <input
+            className="field w-72 max-w-full"
+            type="url"
+            required
+            maxLength={2048}
+            placeholder="https://example.com/hook"
+            value={url}
+            onChange={(event) => setUrl(event.target.value)}
+          />
+        </Labelled>
+        <fieldset className="flex flex-wrap gap-x-3 gap-y-1">
+          <legend className="fact">When a job has</legend>
+          {EVENT_TYPES.map((type) => (
+            <label key={type} className="flex min-h-8 items-center gap-1.5">
+              <input type="checkbox" checked={types.includes(type)} onChange={() => toggle(type)} />
+              {eventName(type)}
+            </label>
+          ))}
+        </fieldset>
+      </Form>
+      {create.data && (
+        <ShownOnce title="The signing secret" value={create.data.signing_secret} onClose={() => create.reset()} />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,46 @@
+import { Link } from "@tanstack/react-router";
+
+import type { Queue } from "@/api/types";
+import { devicesInWords, jobsInWords, othersWaiting } from "@/lib/workerFacts";
+import { Ago } from "@/parts/Ago";
+import { Section } from "@/parts/Section";
+
+/** What waits for workers of one class. Of other projects there is a number alone. */
+export function QueueCard({ queue, served }: { queue: Queue; served: boolean }) {
+  const hidden = queue.own_waiting_jobs - queue.jobs.length;
+  const others = othersWaiting(queue);
+  return (
+    <Section
+      title={`Queue, ${devicesInWords(queue.devices)}`}
+      tools={<span className="text-muted">{queue.waiting_jobs ? `${jobsInWords(queue.waiting_jobs)} waiting` : "empty"}</span>}
+    >
+      {!served && queue.waiting_jobs > 0 && (
+        <p className="px-4 pb-3 text-warn">No worker of this class is there.</p>
+      )}
+      <ol>
+        {queue.jobs.map((job) => (
+          <li key={job.id} className="flex items-center gap-3 border-t border-line px-4 py-1.5">
+            <span className="number w-8 text-muted">{job.queue_position ?? "new"}</span>
+            <span className="min-w-0 flex-1">
+              <Link to="/jobs/$jobId" params={{ jobId: job.id }} className="link block truncate">
+                {job.user_provided_suffix ?? job.id}
+              </Link>
+              <span className="fact block truncate">{job.model}</span>
+            </span>
+            <span className="fact whitespace-nowrap">
+              <Ago unix={job.created_at} />
+            </span>
+          </li>
+        ))}
+      </ol>
+      {hidden > 0 && (
+        <p className="border-t border-line px-4 py-1.5">
+          <Link to="/jobs" search={{ status: "queued" }} className="link">
+            {jobsInWords(hidden)} more of yours
+          </Link>
+        </p>
+      )}
+      {others > 0 && <p className="border-t border-line px-4 py-1.5 text-muted">{jobsInWords(others)} of other projects</p>}
+    </Section>
+  );
+}
