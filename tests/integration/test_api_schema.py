@@ -105,7 +105,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
         http.post(SWEEPS, json={**swept, "parameters": {"adapter.r": [4, 8]}}).json()["id"] for _ in range(2)
     )
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
-    upload_id = http.post(UPLOADS, json=announced).json()["id"]
+    upload_id, open_id = (http.post(UPLOADS, json=announced).json()["id"] for _ in range(2))
     part_id = http.post(f"{UPLOADS}/{upload_id}/parts", files={"data": b"x"}).json()["id"]
     permissions = operator.openai.fine_tuning.checkpoints.permissions
     return Known(
@@ -136,6 +136,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             f"POST {JOBS}/{{fine_tuning_job_id}}/resume": {"path.fine_tuning_job_id": paused},
             f"POST {SWEEPS}/{{sweep_id}}/cancel": {"path.sweep_id": cancelled},
             f"DELETE {WEBHOOKS}/{{webhook_endpoint_id}}": {"path.webhook_endpoint_id": ended_id},
+            f"POST {UPLOADS}/{{upload_id}}/parts": {"path.upload_id": open_id},
             f"POST {UPLOADS}/{{upload_id}}/complete": {
                 "path.upload_id": upload_id,
                 "body.part_ids[*]": part_id,
@@ -191,7 +192,8 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
 @pytest.fixture(scope="module")
 def document(api: Api, operator: Tenant, known: Known) -> BaseSchema:
     config = configuration(api, operator, known)
-    document = schemathesis.openapi.from_dict(without_default(api.app.openapi()), config=config)
+    openapi = with_sweep(without_default(api.app.openapi()), known)
+    document = schemathesis.openapi.from_dict(openapi, config=config)
 
     @document.hook
     def filter_case(_: Any, case: Case) -> bool:
@@ -208,6 +210,14 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             operation["responses"].pop("default", None)
     return strict
+
+
+def with_sweep(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
+    """With an example of a sweep: what is made up names too few values to try, or the same ones twice."""
+    files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
+    sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
+    openapi["paths"][SWEEPS]["post"]["requestBody"]["content"]["application/json"]["example"] = sweep
+    return openapi
 
 
 @pytest.fixture(scope="module")
