@@ -31,9 +31,9 @@ class RequestedHyperparameters(Options):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
-    """Passes over the training file; `auto` goes by its rows"""
+    """Passes over the training file; `auto` goes by the number of its rows"""
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
-    """Rows of an optimizer step, or pairs; `auto` goes by the training file's rows"""
+    """Rows of an optimizer step, or pairs; `auto` goes by the number of the training file's rows"""
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
     """Of `training.learning_rate`; `auto` is 1, with preferences 0.1"""
 

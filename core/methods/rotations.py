@@ -31,7 +31,7 @@ class OftAdapter(ExcludingOptions):
     use_cayley_neumann: bool = True
     """Compute the inverse within R by a series, which is faster and less exact"""
     num_cayley_neumann_terms: Annotated[int, Field(ge=1, le=32)] = 5
-    """Of that series"""
+    """Terms of the series that use_cayley_neumann takes"""
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if (self.r == 0) == (self.oft_block_size == 0):

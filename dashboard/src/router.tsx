@@ -2,8 +2,10 @@ import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/
 
 import { parseCurveSearch } from "./lib/curveSearch";
 import { parseJobSearch } from "./lib/jobSearch";
+import { parseNewJobSearch } from "./lib/newJobSearch";
 import { JobPage } from "./pages/job/JobPage";
 import { JobsPage } from "./pages/jobs/JobsPage";
+import { NewJobPage } from "./pages/new/NewJobPage";
 import { NotFound } from "./pages/NotFound";
 import { Shell } from "./parts/Shell";
 
@@ -32,7 +34,14 @@ const jobRoute = createRoute({
   component: JobPage,
 });
 
-export const router = createRouter({ routeTree: root.addChildren([home, signIn, jobsRoute, jobRoute]) });
+const newJobRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/new",
+  validateSearch: parseNewJobSearch,
+  component: NewJobPage,
+});
+
+export const router = createRouter({ routeTree: root.addChildren([home, signIn, jobsRoute, jobRoute, newJobRoute]) });
 
 declare module "@tanstack/react-router" {
   interface Register {

@@ -1,5 +1,7 @@
 /** The API's shapes under the names that the pages use. */
 
+import type { Schema } from "@/lib/schema";
+
 import type { components } from "./schema.gen";
 
 type Schemas = components["schemas"];
@@ -9,6 +11,21 @@ export type EventPage = Schemas["Page_EventObject_"];
 export type JobEvent = Schemas["EventObject"];
 export type Checkpoint = Schemas["CheckpointObject"];
 export type FileObject = Schemas["FileObject"];
+export type Method = Omit<Schemas["MethodObject"], "schema"> & { schema: Schema };
+
+/** A job's request. The document's own type would have every default be sent. */
+export interface CreateJob {
+  model: string;
+  training_file: string;
+  validation_file?: string | null;
+  suffix?: string | null;
+  seed?: number | null;
+  metadata?: Record<string, string> | null;
+  method?: { type: string; [objective: string]: unknown };
+  adapter?: { type: string; [option: string]: unknown };
+  training?: Record<string, unknown>;
+  integrations?: Job["integrations"];
+}
 
 export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;
 export type Status = (typeof STATUSES)[number];

@@ -48,6 +48,9 @@ function Navigation() {
       <Link to="/jobs" className="rounded px-2 py-1 aria-[current=page]:bg-tint aria-[current=page]:text-accent">
         Jobs
       </Link>
+      <Link to="/new" className="rounded px-2 py-1 aria-[current=page]:bg-tint aria-[current=page]:text-accent">
+        New job
+      </Link>
     </nav>
   );
 }

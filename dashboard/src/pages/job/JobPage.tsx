@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { useEffect } from "react";
 
 import { isNotFound } from "@/api/failures";
 import { jobQuery } from "@/api/jobs";
 import type { Job } from "@/api/types";
 import { useLiveJob } from "@/api/useLiveJob";
 import { jobName } from "@/lib/jobFacts";
+import { useTitle } from "@/lib/title";
 import { Failure, Notice } from "@/parts/Notice";
 
 import { Checkpoints } from "./Checkpoints";
@@ -62,13 +62,4 @@ function Gone({ id }: { id: string }) {
       </Link>
     </Notice>
   );
-}
-
-function useTitle(title: string): void {
-  useEffect(() => {
-    document.title = `${title} · Tunery`;
-    return () => {
-      document.title = "Tunery";
-    };
-  }, [title]);
 }
