@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { autosOf } from "@/lib/autos";
-import { type Draft, EMPTY_DRAFT, fieldOf, fieldPaths, problemsOf, requestOf } from "@/lib/draft";
+import { type Draft, EMPTY_DRAFT, fieldOf, fieldPaths, problemsAtFields, problemsOf, requestOf } from "@/lib/draft";
 import { draftOfJob, isResolved, sameRequest } from "@/lib/jobDraft";
 import { jobSchemas } from "@/lib/jobSchemas";
 import { parseNewJobSearch } from "@/lib/newJobSearch";
@@ -54,6 +54,12 @@ describe("the check", () => {
     ]);
   });
 
+  test("is told at a field of the form, with the place within it", () => {
+    const draft = { ...BEGUN, options: { lora: { rank_pattern: { "layers.q": 999 } } } };
+    const message = "layers.q: It must be a whole number from 1 to 256.";
+    expect(problemsAtFields(draft, OFFER)).toEqual([{ path: "adapter.rank_pattern", message }]);
+  });
+
   test("finds an option that an adapter needs", () => {
     expect(paths({ ...BEGUN, adapter: "oft" })).toEqual(["adapter.oft_block_size"]);
   });
@@ -86,6 +92,13 @@ describe("what is left to the service", () => {
       { path: "training.max_length", becomes: "the limit", later: true },
       { path: "seed", becomes: "drawn at random", later: true },
     ]);
+  });
+
+  test("is an automatic rank, with the alpha that follows it", () => {
+    const draft = { ...BEGUN, options: { lora: { r: "auto" } } };
+    expect(autosOf(draft, OFFER)).toContainEqual({ path: "adapter.lora_alpha", becomes: "twice the rank", later: true });
+    const named = { ...BEGUN, options: { lora: { r: "auto", lora_alpha: 16 } } };
+    expect(autosOf(named, OFFER).map(({ path }) => path)).not.toContain("adapter.lora_alpha");
   });
 
   test("is not what was set", () => {

@@ -21,7 +21,13 @@ const LORA: Schema = {
     target_modules: { ...names, default: "all-linear" },
     exclude_modules: { type: "null", default: null },
     r: { anyOf: [{ type: "integer", minimum: 1, maximum: 256 }, { const: "auto", type: "string" }], default: 16 },
-    lora_alpha: { type: "integer", minimum: 1, maximum: 4096, default: 32 },
+    lora_alpha: {
+      type: "integer",
+      minimum: 1,
+      maximum: 4096,
+      default: 32,
+      description: "Scale; with an automatic rank twice the rank",
+    },
     lora_dropout: { type: "number", minimum: 0, exclusiveMaximum: 1, default: 0 },
     use_dora: { type: "boolean", default: false },
     init_lora_weights: {

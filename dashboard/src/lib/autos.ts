@@ -27,12 +27,14 @@ export function autosOf(draft: Draft, offer: Offer): Auto[] {
   ];
 }
 
-/** Of options that are automatic: those whose description says what `auto`, or null, comes to. */
+/** Of options that are automatic, or follow an automatic rank: those whose description says what they come to. */
 function autosWithin(values: Values, schema: Schema, path: string): Auto[] {
-  return schemaFields(schema).flatMap(({ name, schema: option }) => {
+  return schemaFields(schema).flatMap(({ name, schema: option, kind }) => {
     const value = values[name] ?? option.default ?? null;
-    if (value !== "auto" && value !== null) return [];
-    const rule = ruleIn(option.description ?? "", value === null ? /^null( is|:)/i : /^`auto`/);
+    const follows = values.r === "auto" && values[name] === undefined;
+    const says = value === "auto" ? /^`auto`/ : value === null ? /^null( is|:)/i : follows ? /^with an automatic rank/ : null;
+    if (says === null || kind === "group") return [];
+    const rule = ruleIn(option.description ?? "", says);
     return rule === null ? [] : [{ path: `${path}.${name}`, becomes: rule, later: true }];
   });
 }

@@ -145,6 +145,15 @@ function pathsWithin(schema: Schema, path: string): string[] {
   });
 }
 
+/** The same, each at the field of the form in which it lies. */
+export function problemsAtFields(draft: Draft, offer: Offer): Problem[] {
+  const paths = fieldPaths(draft, offer);
+  return problemsOf(draft, offer).map(({ path, message }) => {
+    const field = fieldOf(path, paths) ?? path;
+    return { path: field, message: field === path ? message : `${path.slice(field.length + 1)}: ${message}` };
+  });
+}
+
 /** The field that a refusal is about: its `param` may name what is within the field. */
 export function fieldOf(param: string | null, paths: readonly string[]): string | null {
   const above = paths.filter((path) => param === path || param?.startsWith(`${path}.`));

@@ -105,11 +105,12 @@ function problemsOfOne(value: unknown, schema: Schema, path: string): Problem[] 
 }
 
 function problemsOfObject(value: Record<string, unknown>, schema: Schema, path: string): Problem[] {
+  const unknown = schema.patternProperties ? "Such a name is not taken." : "There is no such option.";
   const missing = (schema.required ?? []).filter((name) => !(name in value));
   const inner = Object.entries(value).flatMap(([name, one]) => {
     const known = memberSchema(name, schema);
     const place = `${path}.${name}`;
-    return known ? problems(one, known, place) : [{ path: place, message: "There is no such option." }];
+    return known ? problems(one, known, place) : [{ path: place, message: unknown }];
   });
   const most = schema.maxProperties ?? Infinity;
   const many = Object.keys(value).length > most ? [{ path, message: `There may be at most ${most}.` }] : [];
@@ -194,12 +195,12 @@ function wordsOfKind(schema: Schema): string {
     case "object":
       return `lines such as q_proj = ${schema.patternProperties ? "8" : "text"}`;
   }
-  if (schema.pattern === "^[A-Za-z0-9._-]+$") return `letters, digits, dots, dashes and underscores, ${most(schema)}`;
+  if (schema.pattern === "^[A-Za-z0-9._-]+$") return `letters, digits, dots, dashes and underscores${longest(schema)}`;
   if (schema.pattern) return `what matches ${schema.pattern}`;
-  return schema.maxLength === undefined ? "names" : `text, ${most(schema)}`;
+  return schema.maxLength === undefined ? "names" : `a text${longest(schema)}`;
 }
 
-const most = (schema: Schema) => `at most ${schema.maxLength} of them`;
+const longest = ({ maxLength }: Schema) => (maxLength === undefined ? "" : `, at most ${maxLength} characters long`);
 
 function range({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
   if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { useCreateJob } from "@/api/createJob";
 import { Refused } from "@/api/failures";
 import { useMayWrite } from "@/api/session";
-import { type Draft, fieldOf, fieldPaths, type Offer, problemsOf, requestOf } from "@/lib/draft";
+import { type Draft, fieldOf, fieldPaths, type Offer, problemsAtFields, requestOf } from "@/lib/draft";
 import { forgetDraft, newKey, readDraft, storeDraft, type StoredDraft } from "@/lib/draftStore";
 
 import { DataStep } from "./DataStep";
@@ -41,7 +41,7 @@ export function JobForm({ name, offer, initial }: JobFormProps) {
     setStored((before) => ({ draft: { ...before.draft, ...changed }, key: newKey() }));
     if (create.error) create.reset();
   };
-  const problems = useMemo(() => problemsOf(draft, offer), [draft, offer]);
+  const problems = useMemo(() => problemsAtFields(draft, offer), [draft, offer]);
   const submit = () => {
     setAsked(asked + 1);
     if (!problems.length) create.mutate({ request: requestOf(draft, offer), key });
@@ -55,15 +55,14 @@ export function JobForm({ name, offer, initial }: JobFormProps) {
   const problemAt = (path: string, wasLeft: boolean) => {
     if (path === refusedField && create.error) return create.error.message;
     if (!wasLeft && !asked) return undefined;
-    return problems.find((one) => one.path === path || (isLeaf(path, draft, offer) && one.path.startsWith(`${path}.`)))
-      ?.message;
+    return problems.find((one) => one.path === path)?.message;
   };
   const step = { draft, offer, change };
   return (
     <FormContext value={{ problemAt }}>
       <Problems ref={summary} problems={asked ? problems : []} refusal={create.error} refusedField={refusedField} />
-      <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_minmax(0,26rem)]">
-        <div className="grid min-w-0 gap-4">
+      <div className="grid grid-cols-1 items-start gap-4 xl:grid-cols-[minmax(0,1fr)_minmax(0,26rem)]">
+        <div className="grid min-w-0 grid-cols-1 gap-4">
           <ModelStep {...step} />
           <DataStep {...step} />
           <MethodStep {...step} />
@@ -74,9 +73,4 @@ export function JobForm({ name, offer, initial }: JobFormProps) {
       </div>
     </FormContext>
   );
-}
-
-/** Whether no field of the form lies within: then it is told there what is wrong within the value. */
-function isLeaf(path: string, draft: Draft, offer: Offer): boolean {
-  return !fieldPaths(draft, offer).some((other) => other.startsWith(`${path}.`));
 }

@@ -13,7 +13,7 @@ export function MetadataFields({ draft, change }: StepProps) {
   const setAt = (at: number, pair: readonly [string, string]) =>
     set(metadata.map((one, place) => (place === at ? pair : one)));
   return (
-    <fieldset className="grid gap-2 border-t border-line pt-5">
+    <fieldset className="grid min-w-0 grid-cols-1 gap-2 border-t border-line pt-5">
       <legend className="float-left mb-2 font-medium">Metadata</legend>
       <p className="fact clear-both">Names and values of your own; the jobs can be searched by them.</p>
       {metadata.map(([name, value], at) => (

@@ -17,7 +17,7 @@ export function NewJobPage() {
   const name = `${session?.project.id} ${JSON.stringify(search)}`;
   useTitle("New job");
   return (
-    <div className="mx-auto grid w-full max-w-7xl gap-4">
+    <div className="mx-auto grid w-full grid-cols-1 max-w-7xl gap-4">
       <div className="flex flex-wrap items-baseline gap-x-3">
         <h1 className="text-lg font-semibold">New job</h1>
         {search.from && (

@@ -33,7 +33,7 @@ const WORDS: Record<string, { title: string; rows: string; text: string }> = {
 export function ObjectivePicker({ draft, offer, change }: StepProps) {
   const problem = useForm().problemAt("method.type", true);
   return (
-    <fieldset className="grid gap-2">
+    <fieldset className="grid min-w-0 gap-2">
       <legend className="mb-2 font-medium">Training objective</legend>
       <div className="grid gap-2 sm:grid-cols-2 lg:grid-cols-3">
         {Object.keys(offer.schemas.objectives).map((objective) => {
@@ -42,7 +42,7 @@ export function ObjectivePicker({ draft, offer, change }: StepProps) {
           return (
             <label
               key={objective}
-              className={`grid cursor-pointer grid-cols-[auto_1fr] gap-x-2 rounded border p-3 ${chosen ? "border-accent bg-tint" : "border-line hover:bg-sunken"}`}
+              className={`grid cursor-pointer grid-cols-[auto_1fr] content-start gap-x-2 rounded border p-3 ${chosen ? "border-accent bg-tint" : "border-line hover:bg-sunken"}`}
             >
               <input
                 id={chosen ? fieldId("method.type") : undefined}

@@ -9,7 +9,7 @@ interface StepProps {
 export function Step({ number, title, children }: StepProps) {
   const heading = useId();
   return (
-    <section aria-labelledby={heading} className="card grid gap-5 p-4 sm:p-5">
+    <section aria-labelledby={heading} className="card grid min-w-0 grid-cols-1 gap-5 p-4 sm:p-5">
       <h2 id={heading} className="flex items-center gap-2">
         <span
           aria-hidden="true"
