@@ -51,6 +51,7 @@ class LokrAdapter(LycorisOptions):
     rank_dropout_scale: bool = False
     """Scale up what rank_dropout leaves"""
     init_weights: Literal[True, "lycoris"] = True
+    """Which factor is 0 in the beginning: True is PEFT's choice, `lycoris` that of the LyCORIS library"""
 
 
 class MissAdapter(ExcludingOptions):

@@ -59,6 +59,7 @@ class ShiraAdapter(MethodOptions):
     random_seed: Seed | None = None
     """Chooses them; null follows the job's seed"""
     target_modules: Targets = "all-linear"
+    """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
 
 
 METHODS = (

@@ -24,7 +24,7 @@ const LABELS: Record<Form, string> = {
 export function RequestCode({ request }: { request: CreateJob }) {
   const [form, setForm] = useState<Form>("Request");
   return (
-    <div className="grid min-w-0 gap-2">
+    <div className="grid min-w-0 grid-cols-1 gap-2 [&_pre]:max-h-80 [&_pre]:overflow-y-auto">
       <div role="group" aria-label="The request as" className="flex flex-wrap gap-1">
         {(Object.keys(FORMS) as Form[]).map((one) => (
           <button
