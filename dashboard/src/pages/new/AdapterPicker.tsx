@@ -33,7 +33,13 @@ export function AdapterPicker({ draft, offer, change }: StepProps) {
         </Field>
         {method && <MethodFacts method={method} />}
       </div>
-      <SchemaFields schema={optionsSchema(draft, offer)} values={values} path="adapter" onChange={setValues} />
+      <SchemaFields
+        key={draft.adapter}
+        schema={optionsSchema(draft, offer)}
+        values={values}
+        path="adapter"
+        onChange={setValues}
+      />
     </div>
   );
 }

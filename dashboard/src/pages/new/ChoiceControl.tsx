@@ -12,9 +12,11 @@ export function ChoiceControl({ control, schema, value, onChange }: ControlProps
   const usual = schema.default ?? null;
   const named = literals(schema);
   const now = value === undefined ? usual : value;
-  const [other, setOther] = useState(!named.includes(now));
+  const [writing, setWriting] = useState(false);
+  // What is being written may have a name on the way, as `pissa` before `pissa_niter_4`.
+  const other = (writing && value !== undefined) || !named.includes(now);
   const choose = (text: string) => {
-    setOther(text === OTHER);
+    setWriting(text === OTHER);
     const chosen = text === OTHER ? "" : named.find((one) => String(one) === text);
     onChange(chosen === usual ? undefined : chosen);
   };
