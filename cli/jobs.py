@@ -10,6 +10,7 @@ from cli import output, watch
 from cli.client import Client
 from cli.connection import connected
 from cli.files import Limit, send
+from cli.request_settings import read_settings, with_settings
 from core.errors import ConfigurationError
 
 app = typer.Typer(help="Create, watch, pause and cancel fine-tuning jobs.", no_args_is_help=True)
@@ -62,23 +63,30 @@ def create(
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Report to Weights & Biases")] = None,
     mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Any other parameter of the request, such as adapter.use_dora=true; several times",
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended or is paused")] = False,
 ) -> None:
     """Create a job. A path is uploaded first."""
-    job = client.post(
-        "/fine_tuning/jobs",
-        _without_none(
-            model=model,
-            training_file=_file_id(client, training),
-            validation_file=_file_id(client, validation) if validation else None,
-            suffix=suffix,
-            seed=seed,
-            method=_method(method, n_epochs=epochs, batch_size=batch_size),
-            adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
-            training=_section({}, learning_rate=learning_rate, devices=devices),
-            integrations=_integrations(wandb, mlflow, tensorboard),
-        ),
+    given = read_settings(settings or [])
+    asked = _without_none(
+        model=model,
+        training_file=_file_id(client, training),
+        validation_file=_file_id(client, validation) if validation else None,
+        suffix=suffix,
+        seed=seed,
+        method=_method(method, n_epochs=epochs, batch_size=batch_size),
+        adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
+        training=_section({}, learning_rate=learning_rate, devices=devices),
+        integrations=_integrations(wandb, mlflow, tensorboard),
     )
+    job = client.post("/fine_tuning/jobs", with_settings(asked, given))
     if wait:
         output.note(f"Created {job['id']}")
         _finish(watch.wait(client, job["id"]), json)

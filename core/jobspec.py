@@ -7,7 +7,7 @@ hyperparameters, PEFT's for the adapter (`core/methods`) and transformers' for t
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from core.errors import TuneryError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
@@ -28,9 +28,14 @@ MAX_DEVICES = 64
 class RequestedHyperparameters(Options):
     """OpenAI's hyperparameters of a supervised job, as a client sends them."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
+    """Passes over the training file; `auto` goes by the number of its rows"""
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    """Rows of an optimizer step, or pairs; `auto` goes by the number of the training file's rows"""
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
+    """Of `training.learning_rate`; `auto` is 1, with preferences 0.1"""
 
 
 class Hyperparameters(Options):
@@ -45,21 +50,28 @@ class RequestedDpo(RequestedHyperparameters):
     """OpenAI's hyperparameters of a DPO job. `batch_size` counts pairs."""
 
     beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
+    """How closely the model is held to the base; `auto` is 0.1"""
 
 
 class RequestedOrpo(RequestedHyperparameters):
     beta: Auto | Beta = "auto"
+    """Weight of the odds ratio beside the cross-entropy; `auto` is 0.1"""
 
 
 class RequestedKto(RequestedHyperparameters):
     beta: Auto | Beta = "auto"
+    """How closely the model is held to the base; `auto` is 0.1"""
     desirable_weight: Auto | Weight = "auto"
+    """Weight of the desirable rows' loss; `auto` is 1"""
     undesirable_weight: Auto | Weight = "auto"
+    """Weight of the undesirable rows' loss; `auto` is 1"""
 
 
 class RequestedSimpo(RequestedHyperparameters):
     beta: Auto | Beta = "auto"
+    """Scale of the rewards; `auto` is 2"""
     gamma: Auto | Annotated[float, Field(ge=0, le=100)] = "auto"
+    """By how much the preferred answer's reward is to be above the other's; `auto` is 1"""
 
 
 class Supervised(Options):
@@ -110,34 +122,39 @@ class BeyondThisRelease(TuneryError):
 
 
 class TrainingOptions(Options):
-    """Options of the optimizer and the loop.
+    """Options of the optimizer and the loop."""
 
-    `learning_rate` is the peak before `learning_rate_multiplier` (default: the method's usual one).
-    `loraplus_lr_ratio` is by how much LoRA's B learn faster than its A (LoRA+: Hayou et al. 2024,
-    arXiv:2402.12354). `warmup_ratio` is the share of all steps in which the rate rises linearly, whatever the
-    schedule: from 0, as in transformers, so that the first step of a warmup changes nothing. `max_length`
-    counts tokens of a row, longer rows are cut (default: the base model's limit). `eval_steps` counts
-    optimizer steps (default: four times an epoch, at most every 10). With `early_stopping_patience`, a job
-    ends when its validation loss has not fallen by more than `early_stopping_threshold` in so many
-    evaluations, each of them on the whole validation file, and its best checkpoint is published;
-    `load_best_model_at_end` publishes that without ending early. `devices` train each step together.
-    `fsdp` spreads the base model's layers over them, for one that a device alone cannot hold; else each holds
-    the whole.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The peak before `learning_rate_multiplier`; null is the method's usual one"""
     loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
+    """How much faster LoRA's B learn than its A (LoRA+: Hayou et al. 2024, arXiv:2402.12354)"""
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warmup"""
     warmup_ratio: Unit = 0.03
+    """Share of all steps in which the rate rises linearly, whatever the schedule: from 0, as in transformers,
+    so that the first step of a warmup changes nothing"""
     weight_decay: Unit = 0.0
+    """AdamW's"""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Larger gradients are scaled down to this norm"""
     max_length: Annotated[int, Field(ge=8)] | None = None
+    """Tokens of a row; longer rows are cut. Null is the base model's limit"""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps between two evaluations; null is four times an epoch, at most every 10"""
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Evaluations, each on the whole validation file, without a fall of the loss by more than
+    `early_stopping_threshold`, after which the job ends and its best checkpoint is published"""
     early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    """By how much the loss must fall to count"""
     load_best_model_at_end: bool = False
+    """Publish the checkpoint with the lowest validation loss, without ending early"""
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
+    """That train each step together"""
     fsdp: Literal["full_shard"] | None = None
+    """Spreads the base model's layers over the devices, for one that a device alone cannot hold; else each
+    holds the whole"""
 
 
 class JobSpec(Options):

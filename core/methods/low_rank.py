@@ -52,9 +52,13 @@ class LoraAdapter(ExcludingOptions):
 
     type: Literal["lora"] = "lora"
     r: Rank = 16
+    """The rank: more of it learns more, and takes more memory. `auto` tries 4, 8, 16 and 32"""
     lora_alpha: Alpha = 32
+    """Scale of the update, divided by r; with an automatic rank twice the rank, unless it is named"""
     lora_dropout: Probability = 0.0
+    """How often an input of A is dropped in training"""
     use_rslora: bool = False
+    """Divide lora_alpha by the root of r instead"""
     use_dora: bool = False
     """Train the norms of the weights' columns apart (DoRA: Liu et al. 2024, arXiv:2402.09353)"""
     init_lora_weights: InitLora = True
@@ -120,9 +124,13 @@ class AdaLoraAdapter(ExcludingOptions):
 
     type: Literal["adalora"] = "adalora"
     target_r: Rank = 8
+    """Ranks that are left in the end, on average"""
     init_r: Rank = 12
+    """Rank of each module in the beginning"""
     lora_alpha: Alpha = 32
+    """Scale of the update, divided by the rank"""
     lora_dropout: Probability = 0.0
+    """How often an input of A is dropped in training"""
     tinit: Annotated[int, Field(ge=0)] = 0
     """Steps before ranks begin to fall"""
     tfinal: Annotated[int, Field(ge=0)] = 0

@@ -21,13 +21,17 @@ class LycorisOptions(ExcludingOptions):
     """What LoHa and LoKr have in common."""
 
     r: Rank = 8
+    """The rank of each factor"""
     alpha: Alpha = 8
+    """Scale of the update, divided by r"""
     rank_dropout: Probability = 0.0
     """Share of the ranks that do nothing in a step"""
     module_dropout: Probability = 0.0
     """How often a layer stays as it is in a step"""
     rank_pattern: dict[ModuleName, Rank] = Field(default={})
+    """Other ranks for some modules, by the last parts of their names"""
     alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
+    """Other alphas for some modules, in the same way"""
 
 
 class LohaAdapter(LycorisOptions):
@@ -47,6 +51,7 @@ class LokrAdapter(LycorisOptions):
     rank_dropout_scale: bool = False
     """Scale up what rank_dropout leaves"""
     init_weights: Literal[True, "lycoris"] = True
+    """Which factor is 0 in the beginning: True is PEFT's choice, `lycoris` that of the LyCORIS library"""
 
 
 class MissAdapter(ExcludingOptions):
@@ -54,6 +59,7 @@ class MissAdapter(ExcludingOptions):
 
     type: Literal["miss"] = "miss"
     r: Rank = 64
+    """The rank"""
     mini_r: Annotated[int, Field(ge=1, le=4096)] = 1
     """With init_weights `mini`, parts along the outputs"""
     miss_dropout: Probability = 0.0
@@ -68,13 +74,16 @@ class RandLoraAdapter(TargetOptions):
     r: Rank = 32
     """The lower it is, the more products are summed, and the more parameters there are"""
     randlora_alpha: Annotated[int, Field(ge=1, le=16384)] = 640
+    """Scale of the update, divided by r"""
     randlora_dropout: Probability = 0.0
     projection_prng_key: Seed = 0
     """Seed of the random matrices"""
     save_projection: bool = True
     """Publish the random matrices too"""
     sparse: bool = False
+    """Random matrices of -1, 0 and 1, two thirds of them 0"""
     very_sparse: bool = False
+    """The same with more zeros"""
 
 
 METHODS = (

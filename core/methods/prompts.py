@@ -14,6 +14,7 @@ class PromptOptions(MethodOptions):
     """Of a method that trains virtual tokens. PEFT has no default for their number; 20 is our own."""
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 20
+    """Vectors that are trained; each takes a place of the context"""
 
 
 class PrefixTuningAdapter(PromptOptions):

@@ -18,7 +18,9 @@ class OftAdapter(ExcludingOptions):
 
     type: Literal["oft"] = "oft"
     r: Annotated[int, Field(ge=0, le=MAX_RANK)] = 0
+    """Blocks on the diagonal; 0 where oft_block_size says how large they are"""
     oft_block_size: Blocks = 32
+    """Width of a block; 0 where r says how many there are"""
     module_dropout: Probability = 0.0
     """Share of the blocks that do nothing in a step"""
     coft: bool = False
@@ -29,6 +31,7 @@ class OftAdapter(ExcludingOptions):
     use_cayley_neumann: bool = True
     """Compute the inverse within R by a series, which is faster and less exact"""
     num_cayley_neumann_terms: Annotated[int, Field(ge=1, le=32)] = 5
+    """Terms of the series that use_cayley_neumann takes"""
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if (self.r == 0) == (self.oft_block_size == 0):
@@ -43,7 +46,9 @@ class BoftAdapter(ExcludingOptions):
 
     type: Literal["boft"] = "boft"
     boft_block_size: Blocks = 4
+    """Width of a block; 0 where boft_block_num says how many there are"""
     boft_block_num: Blocks = 0
+    """Blocks on the diagonal; 0 where boft_block_size says how large they are"""
     boft_n_butterfly_factor: Annotated[int, Field(ge=1, le=16)] = 1
     """Factors of R; 1 is OFT"""
     boft_dropout: Probability = 0.0
@@ -58,6 +63,7 @@ class HraAdapter(ExcludingOptions):
 
     type: Literal["hra"] = "hra"
     r: Rank = 8
+    """Reflections of each weight"""
     apply_GS: bool = False
     """Keep the reflections orthogonal to one another (Gram-Schmidt)"""
 

@@ -25,10 +25,13 @@ class FourierAdapter(ExcludingOptions):
 
     type: Literal["fourierft"] = "fourierft"
     n_frequency: Frequencies = 1000
+    """Coefficients of each weight that are trained"""
     scaling: Annotated[float, Field(gt=0)] = 150.0
+    """Scale of the change"""
     random_loc_seed: Seed | None = 777
     """Chooses the places of the coefficients"""
     n_frequency_pattern: dict[ModuleName, Frequencies] = Field(default={})
+    """Other numbers of them for some modules, by the last parts of their names"""
     init_weights: bool = False
     """False: random coefficients. True: 0, so that training begins at the base model"""
 
@@ -40,6 +43,7 @@ class C3aAdapter(TargetOptions):
     block_size: BlockSize = 256
     """Divides inputs and outputs of every target"""
     block_size_pattern: dict[ModuleName, BlockSize] = Field(default={})
+    """Other sizes for some modules, by the last parts of their names"""
     init_weights: Literal[True, "gaussian", "kaiming_uniform", "xavier_uniform"] = "xavier_uniform"
     """True: 0, so that training begins at the base model"""
 
@@ -49,11 +53,13 @@ class ShiraAdapter(MethodOptions):
 
     type: Literal["shira"] = "shira"
     r: Rank = 32
+    """How many entries, as a LoRA of this rank has"""
     mask_type: Literal["random"] = "random"
     """How the entries are chosen"""
     random_seed: Seed | None = None
     """Chooses them; null follows the job's seed"""
     target_modules: Targets = "all-linear"
+    """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
 
 
 METHODS = (

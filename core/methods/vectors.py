@@ -41,6 +41,7 @@ class VeraAdapter(TargetOptions):
 
     type: Literal["vera"] = "vera"
     r: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Width of the shared A and B"""
     vera_dropout: Probability = 0.0
     d_initial: float = 0.1
     """What every entry of d begins with"""

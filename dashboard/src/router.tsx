@@ -2,6 +2,7 @@ import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/
 
 import { parseCurveSearch } from "./lib/curveSearch";
 import { parseJobSearch } from "./lib/jobSearch";
+import { parseNewJobSearch } from "./lib/newJobSearch";
 import { parseSettingsSearch } from "./lib/settingsSearch";
 import { AdapterPage } from "./pages/adapter/AdapterPage";
 import { AdaptersPage } from "./pages/adapters/AdaptersPage";
@@ -9,6 +10,7 @@ import { FilePage } from "./pages/file/FilePage";
 import { FilesPage } from "./pages/files/FilesPage";
 import { JobPage } from "./pages/job/JobPage";
 import { JobsPage } from "./pages/jobs/JobsPage";
+import { NewJobPage } from "./pages/new/NewJobPage";
 import { NotFound } from "./pages/NotFound";
 import { SettingsPage } from "./pages/settings/SettingsPage";
 import { WorkersPage } from "./pages/workers/WorkersPage";
@@ -39,6 +41,13 @@ const jobRoute = createRoute({
   component: JobPage,
 });
 
+const newJobRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/new",
+  validateSearch: parseNewJobSearch,
+  component: NewJobPage,
+});
+
 const filesRoute = createRoute({ getParentRoute: () => root, path: "/files", component: FilesPage });
 const fileRoute = createRoute({ getParentRoute: () => root, path: "/files/$fileId", component: FilePage });
 const adaptersRoute = createRoute({ getParentRoute: () => root, path: "/adapters", component: AdaptersPage });
@@ -58,6 +67,7 @@ export const router = createRouter({
     signIn,
     jobsRoute,
     jobRoute,
+    newJobRoute,
     filesRoute,
     fileRoute,
     adaptersRoute,

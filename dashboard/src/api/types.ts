@@ -1,5 +1,7 @@
 /** The API's shapes under the names that the pages use. */
 
+import type { Schema } from "@/lib/schema";
+
 import type { components } from "./schema.gen";
 
 type Schemas = components["schemas"];
@@ -19,6 +21,21 @@ export type EventType = Schemas["TestEndpoint"]["event_type"];
 export type Delivery = Schemas["DeliveryObject"];
 export type AuditLog = Schemas["AuditLogObject"];
 export type UsageBucket = Schemas["UsageBucket"];
+export type Method = Omit<Schemas["MethodObject"], "schema"> & { schema: Schema };
+
+/** A job's request. The document's own type would have every default be sent. */
+export interface CreateJob {
+  model: string;
+  training_file: string;
+  validation_file?: string | null;
+  suffix?: string | null;
+  seed?: number | null;
+  metadata?: Record<string, string> | null;
+  method?: { type: string; [objective: string]: unknown };
+  adapter?: { type: string; [option: string]: unknown };
+  training?: Record<string, unknown>;
+  integrations?: Job["integrations"];
+}
 
 export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;
 export type Status = (typeof STATUSES)[number];

@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useRef, useState } from "react";
 
 import { Icon } from "./Icon";
 
@@ -11,10 +11,13 @@ interface CopyBlockProps {
 
 /** Code to take along. */
 export function CopyBlock({ label, code, wraps = false }: CopyBlockProps) {
-  const [copied, setCopied] = useState(false);
+  const [told, setTold] = useState("Copy");
+  const block = useRef<HTMLPreElement>(null);
   const copy = async () => {
-    await navigator.clipboard.writeText(code);
-    setCopied(true);
+    // Browsers have a clipboard under HTTPS and on this machine alone.
+    const copied = await navigator.clipboard?.writeText(code).then(() => true, () => false);
+    if (!copied && block.current) getSelection()?.selectAllChildren(block.current);
+    setTold(copied ? "Copied" : "Selected: press Ctrl+C");
   };
   return (
     <figure className="overflow-hidden rounded border border-line text-left">
@@ -22,10 +25,11 @@ export function CopyBlock({ label, code, wraps = false }: CopyBlockProps) {
         {label}
         <button type="button" className="button border-transparent bg-transparent" onClick={() => void copy()}>
           <Icon name="copy" />
-          <span aria-live="polite">{copied ? "Copied" : "Copy"}</span>
+          <span aria-live="polite">{told}</span>
         </button>
       </figcaption>
       <pre
+        ref={block}
         tabIndex={0}
         role="region"
         aria-label={label}

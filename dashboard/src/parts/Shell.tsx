@@ -44,6 +44,7 @@ export function Shell() {
 
 const PAGES = [
   ["/jobs", "Jobs"],
+  ["/new", "New job"],
   ["/files", "Files"],
   ["/adapters", "Adapters"],
   ["/workers", "Workers"],

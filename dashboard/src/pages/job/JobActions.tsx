@@ -9,6 +9,8 @@ import { Icon } from "@/parts/Icon";
 import { Modal } from "@/parts/Modal";
 import { Failure } from "@/parts/Notice";
 
+import { AgainActions } from "./AgainActions";
+
 const WORDS: Record<JobAction, string> = { pause: "Pause", resume: "Resume", cancel: "Cancel job" };
 
 export function JobActions({ job }: { job: Job }) {
@@ -24,6 +26,7 @@ export function JobActions({ job }: { job: Job }) {
           Adapter
         </a>
       )}
+      {mayWrite && <AgainActions key={job.id} job={job} />}
       {mayWrite &&
         actionsOn(job).map((wanted) => (
           <button

@@ -1,3 +1,5 @@
+import { Link } from "@tanstack/react-router";
+
 import { CopyBlock } from "@/parts/CopyBlock";
 
 /** In the place of an empty list: how to get a job. */
@@ -9,6 +11,9 @@ export function FirstJob() {
         <p className="text-muted">
           Upload chat rows, one JSON object a line, and create a job on them. It appears here at once.
         </p>
+        <Link to="/new" className="button button-primary mt-3">
+          New job
+        </Link>
       </div>
       <CopyBlock label="curl" code={CURL(location.origin)} />
       <CopyBlock label="Python, with the openai package" code={PYTHON(location.origin)} />

@@ -1,0 +1,49 @@
+"""`--set PATH=VALUE`: parameters of a request by their place in it, for those that have no option."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from core.errors import ConfigurationError
+
+Setting = tuple[list[str], Any]
+
+
+def read_settings(given: Sequence[str]) -> list[Setting]:
+    """Each as the parts of its path and its value: JSON where it can be read so, else the text itself.
+
+    Raises ConfigurationError.
+    """
+    return [_read(one) for one in given]
+
+
+def _read(given: str) -> Setting:
+    path, equals, text = given.partition("=")
+    names = path.split(".")
+    if not equals or not all(names):
+        raise ConfigurationError(f"--set takes PATH=VALUE, such as adapter.r=8, and not {given!r}")
+    try:
+        return names, json.loads(text)
+    except ValueError:
+        return names, text
+
+
+def with_settings(request: dict[str, Any], settings: Sequence[Setting]) -> dict[str, Any]:
+    """The request with these set in it; of two that say the same, the last one holds.
+
+    A method of which options alone are set is of their type.
+    """
+    for names, value in settings:
+        request = _with(request, names, value)
+    method = request.get("method")
+    if isinstance(method, dict) and "type" not in method and len(method) == 1:
+        request = {**request, "method": {"type": next(iter(method)), **method}}
+    return request
+
+
+def _with(within: dict[str, Any], names: list[str], value: Any) -> dict[str, Any]:
+    name, *deeper = names
+    if deeper:
+        inner = within.get(name)
+        value = _with(inner if isinstance(inner, dict) else {}, deeper, value)
+    return {**within, name: value}

@@ -1,0 +1,71 @@
+/** A job as a draft: the same again, or nearly. The API keeps what a request came to, not the request. */
+
+import type { CreateJob, Job } from "@/api/types";
+
+import { type Draft, EMPTY_DRAFT, type Offer, type Values, without } from "./draft";
+import { isRecord, problems, type Schema } from "./schema";
+
+export interface FilledDraft {
+  draft: Draft;
+  /** Settings that this service does not take now, as `adapter.r` and its value. */
+  left: [string, unknown][];
+}
+
+/** With the values that are not the defaults now. An automatic rank is automatic again. */
+export function draftOfJob(job: Job, offer: Offer, automaticRank: boolean): FilledDraft {
+  const left: [string, unknown][] = [];
+  const method = offer.methods.find(({ id }) => id === job.adapter.type);
+  const take = (values: unknown, schema: Schema, path: string): Values =>
+    Object.fromEntries(
+      Object.entries(isRecord(values) ? values : {}).filter(([name, value]) => {
+        if (name === "type" || value === "auto") return false; // still to be chosen
+        const known = schema.properties?.[name];
+        if (known && isSame(value, known.default ?? null)) return false;
+        if (known && !problems(value, known, "").length) return true;
+        left.push([`${path}.${name}`, value]);
+        return false;
+      }),
+    );
+  const options = take(job.adapter, method?.schema ?? {}, "adapter");
+  const training = take(job.training, offer.schemas.training, "training");
+  const objective = job.method.type;
+  const { hyperparameters } = (job.method as Record<string, unknown>)[objective] as { hyperparameters: unknown };
+  const draft: Draft = {
+    ...EMPTY_DRAFT,
+    model: job.model,
+    training_file: job.training_file,
+    validation_file: job.validation_file ?? "",
+    top: { seed: job.seed, ...(job.user_provided_suffix && { suffix: job.user_provided_suffix }) },
+    metadata: Object.entries(job.metadata ?? {}),
+    objective,
+    hyperparameters: take(hyperparameters, offer.schemas.objectives[objective] ?? {}, `method.${objective}.hyperparameters`),
+    adapter: job.adapter.type,
+    options: { [job.adapter.type]: automaticRank ? withAutomaticRank(options) : options },
+    training: training.learning_rate === method?.learning_rate ? without(training, "learning_rate") : training,
+    integrations: job.integrations,
+  };
+  return { draft, left };
+}
+
+/** Its alpha is twice the rank by itself; one that was named is the same for all candidates, and not that. */
+function withAutomaticRank(options: Values): Values {
+  const { r = 16, lora_alpha = 32 } = options as { r?: number; lora_alpha?: number };
+  const others = lora_alpha === 2 * r ? without(options, "lora_alpha") : options;
+  return { ...others, r: "auto" };
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Whether the job's settings are whole: nothing in them is still to be chosen among candidates. */
+export function isResolved(job: Job): boolean {
+  return ![...Object.values(job.adapter), ...Object.values(job.training)].includes("auto");
+}
+
+/** The request that makes the same job again, of one whose settings are whole. */
+export function sameRequest(job: Job): CreateJob {
+  const { model, training_file, validation_file, seed, metadata, method, adapter, training } = job;
+  const request = { model, training_file, validation_file, seed, metadata, method, adapter, training };
+  return { ...request, suffix: job.user_provided_suffix ?? null, integrations: job.integrations };
+}

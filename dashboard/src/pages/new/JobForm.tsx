@@ -1,0 +1,76 @@
+import { useNavigate } from "@tanstack/react-router";
+import { useEffect, useMemo, useRef, useState } from "react";
+
+import { useCreateJob } from "@/api/createJob";
+import { Refused } from "@/api/failures";
+import { useMayWrite } from "@/api/session";
+import { type Draft, fieldOf, fieldPaths, type Offer, problemsAtFields, requestOf } from "@/lib/draft";
+import { forgetDraft, newKey, readDraft, storeDraft, type StoredDraft } from "@/lib/draftStore";
+
+import { DataStep } from "./DataStep";
+import { FormContext } from "./formContext";
+import { MethodStep } from "./MethodStep";
+import { ModelStep } from "./ModelStep";
+import { Problems } from "./Problems";
+import { ReviewStep } from "./ReviewStep";
+
+interface JobFormProps {
+  /** The draft's, in this tab's store. */
+  name: string;
+  offer: Offer;
+  initial: Draft;
+}
+
+export function JobForm({ name, offer, initial }: JobFormProps) {
+  const navigate = useNavigate();
+  const mayWrite = useMayWrite();
+  const [stored, setStored] = useState<StoredDraft>(() => readDraft(name) ?? { draft: initial, key: newKey() });
+  const { draft, key } = stored;
+  const [asked, setAsked] = useState(0);
+  const summary = useRef<HTMLDivElement>(null);
+  const create = useCreateJob((job) => {
+    forgetDraft(name);
+    void navigate({ to: "/jobs/$jobId", params: { jobId: job.id } });
+  });
+  useEffect(() => storeDraft(name, stored), [name, stored]);
+  useEffect(() => {
+    if (asked) summary.current?.focus();
+  }, [asked, create.error]);
+
+  const change = (changed: Partial<Draft>) => {
+    setStored((before) => ({ draft: { ...before.draft, ...changed }, key: newKey() }));
+    if (create.error) create.reset();
+  };
+  const problems = useMemo(() => problemsAtFields(draft, offer), [draft, offer]);
+  const submit = () => {
+    setAsked(asked + 1);
+    if (!problems.length) create.mutate({ request: requestOf(draft, offer), key });
+  };
+  const reset = () => {
+    change(initial);
+    setAsked(0);
+  };
+
+  const refusedField = fieldOf(create.error instanceof Refused ? create.error.param : null, fieldPaths(draft, offer));
+  const problemAt = (path: string, wasLeft: boolean) => {
+    if (path === refusedField && create.error) return create.error.message;
+    if (!wasLeft && !asked) return undefined;
+    return problems.find((one) => one.path === path)?.message;
+  };
+  const step = { draft, offer, change };
+  return (
+    <FormContext value={{ problemAt }}>
+      <Problems ref={summary} problems={asked ? problems : []} refusal={create.error} refusedField={refusedField} />
+      <div className="grid grid-cols-1 items-start gap-4 xl:grid-cols-[minmax(0,1fr)_minmax(0,26rem)]">
+        <div className="grid min-w-0 grid-cols-1 gap-4">
+          <ModelStep {...step} />
+          <DataStep {...step} />
+          <MethodStep {...step} />
+        </div>
+        <div className="min-w-0 xl:sticky xl:top-4 xl:max-h-[calc(100dvh-2rem)] xl:overflow-y-auto">
+          <ReviewStep {...step} mayWrite={mayWrite} isPending={create.isPending} onCreate={submit} onReset={reset} />
+        </div>
+      </div>
+    </FormContext>
+  );
+}

@@ -1,0 +1,59 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+
+import { sessionQuery } from "@/api/session";
+import { useTitle } from "@/lib/title";
+import { Failure, Notice } from "@/parts/Notice";
+
+import { JobForm } from "./JobForm";
+import { useBeginning } from "./useBeginning";
+
+const route = getRouteApi("/new");
+
+export function NewJobPage() {
+  const search = route.useSearch();
+  const { data: session } = useQuery(sessionQuery);
+  const { offer, filled, isSweep, failure } = useBeginning(search);
+  const name = `${session?.project.id} ${JSON.stringify(search)}`;
+  useTitle("New job");
+  return (
+    <div className="mx-auto grid w-full grid-cols-1 max-w-7xl gap-4">
+      <div className="flex flex-wrap items-baseline gap-x-3">
+        <h1 className="text-lg font-semibold">New job</h1>
+        {search.from && (
+          <p className="text-muted">
+            like{" "}
+            <Link to="/jobs/$jobId" params={{ jobId: search.from }} className="link font-mono text-xs break-all">
+              {search.from}
+            </Link>
+            , as its settings were resolved
+          </p>
+        )}
+      </div>
+      {failure ? <Failure error={failure} /> : null}
+      {isSweep && (
+        <Notice tone="warn">
+          That job was a sweep. This form makes one job: of the settings that won, where one has, else of those that
+          all its candidates had.
+        </Notice>
+      )}
+      {filled && filled.left.length > 0 && <Left left={filled.left} />}
+      {offer && filled && <JobForm key={name} name={name} offer={offer} initial={filled.draft} />}
+    </div>
+  );
+}
+
+function Left({ left }: { left: readonly [string, unknown][] }) {
+  return (
+    <Notice tone="warn">
+      <p>Left out, since this service does not take it now:</p>
+      <ul className="font-mono text-xs">
+        {left.map(([path, value]) => (
+          <li key={path}>
+            {path} = {JSON.stringify(value)}
+          </li>
+        ))}
+      </ul>
+    </Notice>
+  );
+}

@@ -1,0 +1,53 @@
+import { type Ref } from "react";
+
+import { messageOf, Refused, Unreachable } from "@/api/failures";
+import type { Problem } from "@/lib/schema";
+
+import { focusField } from "./formContext";
+
+interface ProblemsProps {
+  problems: readonly Problem[];
+  refusal: unknown;
+  /** The field that the refusal is about. */
+  refusedField: string | null;
+  ref: Ref<HTMLDivElement>;
+}
+
+/** Why there is no job yet, with the way to each field. */
+export function Problems({ problems, refusal, refusedField, ref }: ProblemsProps) {
+  if (!problems.length && !refusal) return null;
+  return (
+    <div ref={ref} role="alert" tabIndex={-1} className="card grid gap-2 border-l-4 border-bad px-4 py-3">
+      <h2>The job was not created</h2>
+      {refusal ? <Refusal refusal={refusal} field={refusedField} /> : null}
+      {problems.length > 0 && (
+        <ul className="grid gap-1">
+          {problems.map(({ path, message }) => (
+            <li key={`${path} ${message}`}>
+              <ToField path={path} /> {message}
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function Refusal({ refusal, field }: { refusal: unknown; field: string | null }) {
+  const param = refusal instanceof Refused ? refusal.param : null;
+  return (
+    <p className="break-words">
+      {messageOf(refusal)}{" "}
+      {refusal instanceof Unreachable && "Create it again: the same request makes no second job. "}
+      {field !== null ? <ToField path={field} /> : param && <span className="text-muted">Parameter: {param}</span>}
+    </p>
+  );
+}
+
+function ToField({ path }: { path: string }) {
+  return (
+    <button type="button" className="link font-mono text-xs" onClick={() => focusField(path)}>
+      {path}
+    </button>
+  );
+}

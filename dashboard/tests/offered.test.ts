@@ -1,0 +1,73 @@
+/** The form against what the service offers: tests/unit/test_dashboard_units.py writes that into a file. */
+
+import { readFileSync } from "node:fs";
+
+import { describe, expect, test } from "vitest";
+
+import type { Method } from "@/api/types";
+import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/draft";
+import { jobSchemas } from "@/lib/jobSchemas";
+import { expand, isRecord, problems, type Schema } from "@/lib/schema";
+import { schemaFields } from "@/lib/schemaFields";
+
+const KNOWN = new Set([
+  ...["type", "const", "enum", "anyOf", "items", "minItems", "maxItems", "pattern", "minLength", "maxLength"],
+  ...["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "properties", "patternProperties"],
+  ...["additionalProperties", "propertyNames", "maxProperties", "required", "default", "description", "title", "$defs"],
+]);
+
+const file = process.env.TUNERY_OFFERED;
+
+describe.skipIf(file === undefined)("what the service offers", () => {
+  const { document, methods } = JSON.parse(file === undefined ? "{}" : readFileSync(file, "utf8")) as {
+    document: unknown;
+    methods: Method[];
+  };
+  const offer = (): Offer => ({
+    models: ["tiny"],
+    methods: methods.map((method) => ({ ...method, schema: expand(method.schema, method.schema) })),
+    schemas: jobSchemas(document),
+  });
+  const draft = { ...EMPTY_DRAFT, model: "tiny", training_file: "file-1" };
+
+  test("says nothing that the check does not know", () => {
+    const { methods: offered, schemas } = offer();
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives)];
+    for (const schema of [...all, schemas.training, schemas.suffix, schemas.seed, schemas.metadata]) {
+      expect([...keywords(schema)].filter((name) => !KNOWN.has(name))).toEqual([]);
+    }
+  });
+
+  test("has a description for each field", () => {
+    const { methods: offered, schemas } = offer();
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives), schemas.training];
+    const silent = all.flatMap((schema) => schemaFields(schema).filter((field) => !field.schema.description));
+    expect(silent.map(({ name }) => name)).toEqual([]);
+  });
+
+  test("takes the defaults of each adapter and objective", () => {
+    for (const { id, schema } of offer().methods) {
+      for (const { name, schema: option } of schemaFields(schema)) {
+        if ("default" in option) expect(problems(option.default, option, `${id}.${name}`)).toEqual([]);
+      }
+      const wrong = problemsOf({ ...draft, adapter: id }, offer()).map(({ message }) => message);
+      expect(new Set(wrong)).toEqual(new Set(wrong.length ? ["It is needed."] : []));
+    }
+    const objectives = Object.keys(offer().schemas.objectives);
+    expect(objectives).toContain("supervised");
+    for (const objective of objectives) expect(problemsOf({ ...draft, objective }, offer())).toEqual([]);
+  });
+
+  test("has a place for the usual errors of the API", () => {
+    const paths = fieldPaths(draft, offer());
+    expect(paths).toEqual(expect.arrayContaining(["adapter.r", "adapter.eva_config.rho", "training.devices"]));
+  });
+});
+
+function keywords(schema: Schema, found = new Set<string>()): Set<string> {
+  const inner = [...(schema.anyOf ?? []), schema.items, schema.propertyNames, schema.additionalProperties];
+  const members = [...Object.values(schema.properties ?? {}), ...Object.values(schema.patternProperties ?? {})];
+  for (const name of Object.keys(schema)) found.add(name);
+  for (const one of [...inner, ...members]) if (isRecord(one)) keywords(one, found);
+  return found;
+}

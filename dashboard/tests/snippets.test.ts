@@ -1,0 +1,58 @@
+/** The files are run against a real service by tests/integration/test_dashboard_snippets.py. */
+
+import { describe, expect, test } from "vitest";
+
+import type { CreateJob } from "@/api/types";
+import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/snippets";
+
+const ORIGIN = "http://127.0.0.1:8000";
+
+/** Of everything something, with texts that a shell or Python could take for its own. */
+const FULL: CreateJob = {
+  model: "tiny-model",
+  training_file: "file-training",
+  validation_file: "file-validation",
+  suffix: "it.is_mine-1",
+  seed: 7,
+  metadata: { "a.b c": `it's "$HOME" \\n \`id\` ü ☃`, number: "1", truth: "true" },
+  method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 2, batch_size: 4 } } },
+  adapter: {
+    type: "lora",
+    r: 8,
+    use_dora: true,
+    target_modules: ["q_proj", "v_proj"],
+    rank_pattern: { "layers.0.q_proj": 4 },
+  },
+  training: { learning_rate: 0.00001, lr_scheduler_type: "linear" },
+  integrations: [],
+};
+
+const PREFERENCES: CreateJob = {
+  model: "tiny-model",
+  training_file: "file-preferences",
+  method: { type: "dpo", dpo: { hyperparameters: { beta: 0.2 } } },
+  adapter: { type: "oft", oft_block_size: 16 },
+};
+
+const AUTOMATIC: CreateJob = {
+  model: "tiny-model",
+  training_file: "file-training",
+  validation_file: "file-validation",
+  adapter: { type: "lora", r: "auto" },
+};
+
+describe.each([
+  ["full", FULL],
+  ["preferences", PREFERENCES],
+  ["automatic", AUTOMATIC],
+  ["least", { model: "tiny-model", training_file: "file-training" }],
+])("the %s request", (name, request) => {
+  test.each([
+    ["python", pythonOf],
+    ["curl", curlOf],
+    ["cli", cliOf],
+    ["json", jsonOf],
+  ])("as %s", async (form, write) => {
+    await expect(write(request, ORIGIN)).toMatchFileSnapshot(`snippets/${name}.${form}.txt`);
+  });
+});
