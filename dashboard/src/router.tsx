@@ -1,7 +1,9 @@
 import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/react-router";
 
+import { parseCompareSearch } from "./lib/compareSearch";
 import { parseCurveSearch } from "./lib/curveSearch";
 import { parseJobSearch } from "./lib/jobSearch";
+import { ComparePage } from "./pages/compare/ComparePage";
 import { JobPage } from "./pages/job/JobPage";
 import { JobsPage } from "./pages/jobs/JobsPage";
 import { NotFound } from "./pages/NotFound";
@@ -32,7 +34,14 @@ const jobRoute = createRoute({
   component: JobPage,
 });
 
-export const router = createRouter({ routeTree: root.addChildren([home, signIn, jobsRoute, jobRoute]) });
+const compareRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/compare",
+  validateSearch: parseCompareSearch,
+  component: ComparePage,
+});
+
+export const router = createRouter({ routeTree: root.addChildren([home, signIn, jobsRoute, jobRoute, compareRoute]) });
 
 declare module "@tanstack/react-router" {
   interface Register {

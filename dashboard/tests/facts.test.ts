@@ -22,6 +22,13 @@ describe("numbers", () => {
   ])("%s is written %s", (value, text) => expect(format.significant(value)).toBe(text));
 
   test.each([
+    [0.002052, "0.0021"],
+    [0.5, "0.5"],
+    [12.3, "12"],
+    [0.0000123, "1.2e-5"],
+  ])("a difference of %s is told as %s", (value, text) => expect(format.roughly(value)).toBe(text));
+
+  test.each([
     [0, "0 B"],
     [999, "999 B"],
     [3400, "3.4 KB"],

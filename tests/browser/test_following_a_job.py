@@ -42,6 +42,15 @@ def test_a_curve_grows_and_a_reload_in_the_middle_loses_no_step(
     assert all(float(row["train_loss"]) > 0 for row in found)
 
 
+def test_a_job_of_one_step_has_a_curve(site: Site, page: Page) -> None:
+    job_id = site.create_job(hyperparameters={"n_epochs": 1, "batch_size": 12})
+    site.finish(job_id)
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
+    page.get_by_role("button", name="Table of Loss").click()
+    assert newest_step(page) == 1
+
+
 def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:
     job_id = site.create_long_job()
     page.goto(f"/jobs/{job_id}")

@@ -77,6 +77,8 @@ export class LiveJob {
       try {
         await this.catchUp(signal);
         if (await this.follow(signal)) {
+          // Of a search they were the leader's, and are the winner's now.
+          if (this.series.column("candidate")) await this.readAnew(signal);
           this.become("over");
           this.onOver();
           return;
@@ -95,6 +97,15 @@ export class LiveJob {
   private async catchUp(signal: AbortSignal): Promise<void> {
     const page = await this.fetchEvents(undefined, signal);
     this.log = withNewest(this.log, page.data, page.has_more);
+    await this.readSteps(signal);
+  }
+
+  private async readAnew(signal: AbortSignal): Promise<void> {
+    this.series.clear();
+    await this.readSteps(signal);
+  }
+
+  private async readSteps(signal: AbortSignal): Promise<void> {
     for (let more = true; more; ) {
       const limit = this.series.length ? STEPS_PAGE : FIRST_STEPS;
       const params = { path: this.path, query: { after_step: this.series.lastStep, limit } };

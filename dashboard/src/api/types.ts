@@ -8,6 +8,8 @@ export type Job = Schemas["JobObject"];
 export type EventPage = Schemas["Page_EventObject_"];
 export type JobEvent = Schemas["EventObject"];
 export type Checkpoint = Schemas["CheckpointObject"];
+export type Candidates = Schemas["CandidatesObject"];
+export type Candidate = Schemas["CandidateObject"];
 export type FileObject = Schemas["FileObject"];
 
 export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;

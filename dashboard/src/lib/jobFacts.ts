@@ -13,6 +13,12 @@ export function methodName(job: Job): string {
   return job.method.type === "supervised" ? adapter : `${job.method.type.toUpperCase()} · ${adapter}`;
 }
 
+/** Null until the worker knows it. */
+export function stepsPerEpoch(job: Job): number | null {
+  const { total_steps } = job.progress;
+  return total_steps ? total_steps / job.hyperparameters.n_epochs : null;
+}
+
 /** Seconds until the estimated end; null where there is none. */
 export function secondsLeft(job: Job, now: number): number | null {
   return job.estimated_finish == null ? null : Math.max(0, job.estimated_finish - now);

@@ -39,6 +39,12 @@ export class Series {
     if (points.length) this.version += 1;
   }
 
+  clear(): void {
+    this.length = 0;
+    for (const column of this.columns.values()) column.fill(NaN);
+    this.version += 1;
+  }
+
   private placeOf(step: number): number {
     if (step > this.lastStep) return this.insert(this.length, step);
     let low = 0;

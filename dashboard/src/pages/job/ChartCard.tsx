@@ -1,5 +1,6 @@
 import { useState } from "react";
 
+import { linesOf } from "@/lib/chartData";
 import type { ChartSpec } from "@/lib/charts";
 import { csv, save } from "@/lib/csv";
 import type { Axis } from "@/lib/curveSearch";
@@ -61,7 +62,9 @@ export function ChartCard({ spec, series, version, jobId, log, smoothing, axis, 
           <div role="img" aria-label={`${spec.title} by ${axis}; its values are in the table`} className="h-full">
             <Chart
               key={axis}
-              {...{ series, version, spec, log, smoothing, stepsPerX, zoom }}
+              {...{ version, log, smoothing, stepsPerX, zoom }}
+              drawn={spec.columns.map(({ name, dense }, place) => ({ name, dense, place }))}
+              linesOf={(view) => linesOf(series, spec, view)}
               onZoom={setZoom}
               onHover={setHovered}
             />

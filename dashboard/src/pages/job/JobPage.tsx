@@ -9,6 +9,7 @@ import { useLiveJob } from "@/api/useLiveJob";
 import { jobName } from "@/lib/jobFacts";
 import { Failure, Notice } from "@/parts/Notice";
 
+import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
 import { Curves } from "./Curves";
 import { EventLog } from "./EventLog";
@@ -39,6 +40,7 @@ function Details({ job }: { job: Job }) {
       <JobHead job={job} />
       {job.error && <JobError error={job.error} />}
       <Curves job={job} live={live} />
+      <Candidates job={job} />
       <div className="grid items-start gap-4 xl:grid-cols-2">
         <div className="grid gap-4">
           <EventLog live={live} />
