@@ -6,6 +6,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_accessibility import in_both_themes
+from tests.browser.test_following_a_job import downloaded
 from tests.fixtures.site import PHONE, Site
 
 COMPARED = 3
@@ -54,6 +55,11 @@ def test_jobs_are_compared_by_results_curves_and_settings(site: Site, page: Page
     expect(results.get_by_role("row")).to_have_count(COMPARED + 1)
     assert in_both_themes(page) == []
 
+    best = row.get_by_role("cell").nth(2).inner_text()
+    page.goto("/jobs")
+    expect(page.get_by_role("row").filter(has_text="rate-2")).to_contain_text(best)
+    expect(page.get_by_role("img", name="Training loss")).to_have_count(COMPARED)
+
 
 def test_a_job_of_nobody_is_said_to_be_none_of_the_project(site: Site) -> None:
     with site.visit() as visit:
@@ -64,7 +70,7 @@ def test_a_job_of_nobody_is_said_to_be_none_of_the_project(site: Site) -> None:
         expect(visit.page.get_by_text("select some in the list of jobs")).to_be_visible()
 
 
-def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page) -> None:
+def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page, tmp_path: Path) -> None:
     job_id = site.create_job(
         epochs=8, validated=True, adapter={"r": "auto"}, training={"learning_rate": 1e-2}
     )
@@ -78,6 +84,11 @@ def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page) -> No
         expect(ranking.get_by_role("row").nth(at)).to_contain_text(candidate["reason"])
     expect(page.get_by_role("img", name="Loss, training by step")).to_be_visible()
     expect(page.get_by_role("heading", name="candidate", exact=True)).to_have_count(0)
+
+    expect(page.get_by_text("The job has ended")).to_be_visible()
+    told = site.tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/metrics").json()["data"]
+    curve = [(int(row["step"]), float(row["train_loss"])) for row in downloaded(page, tmp_path)]
+    assert curve == [(point["step"], point["train_loss"]) for point in told], "not the winner's"
     assert in_both_themes(page) == []
 
 

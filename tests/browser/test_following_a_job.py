@@ -80,7 +80,7 @@ def newest_step(page: Page) -> int:
 def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
     """The rows of the loss curve's CSV."""
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV of Loss").click()
+        page.get_by_role("button", name="CSV of Loss", exact=True).click()
     file = folder / "loss.csv"
     download.value.save_as(file)
     with file.open(newline="") as lines:

@@ -4,7 +4,8 @@ import type { Job } from "@/api/types";
 
 import { flatten } from "./flatten";
 import { NOTHING } from "./format";
-import { placeOfBest, type Series } from "./series";
+import { bestOf } from "./jobFacts";
+import type { Series } from "./series";
 
 /** As they were resolved when the job was created: what "auto" became, and every default. */
 export function settingsOf(job: Job): [string, string][] {
@@ -38,10 +39,8 @@ export interface Result {
 }
 
 export function resultOf(job: Job, series: Series | undefined, now: number): Result {
-  const losses = series?.column("full_valid_loss");
-  const best = losses ? placeOfBest(losses, "smallest") : -1;
   return {
-    bestLoss: best < 0 ? null : (losses?.[best] ?? null),
+    bestLoss: (series && bestOf(series)?.loss) ?? null,
     tokensPerSecond: median(series?.column("tokens_per_second")),
     seconds: job.started_at == null ? null : (job.finished_at ?? now) - job.started_at,
     trainedTokens: job.trained_tokens,
