@@ -93,6 +93,12 @@ export class Series {
   }
 }
 
+/** Each step, then its values in the columns; NaN for none. */
+export function rowsOf(series: Series, names: readonly string[]): number[][] {
+  const columns = [series.steps, ...names.map((name) => series.column(name))];
+  return Array.from({ length: series.length }, (_, at) => columns.map((column) => column?.[at] ?? NaN));
+}
+
 /** The place of the smallest or the largest value, or -1 where there is none. The first of equals. */
 export function placeOfBest(values: Float64Array, best: "smallest" | "largest"): number {
   const sign = best === "smallest" ? 1 : -1;
