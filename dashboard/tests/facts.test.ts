@@ -89,6 +89,11 @@ describe("the phases", () => {
     expect(told({})).toEqual([["queued", "current"], ["training (waits for a worker)", "ahead"], ["finished", "ahead"]]);
   });
 
+  test("of one that was paused while it waited have a training that has not begun", () => {
+    expect(told({ status: "paused" })[1]).toEqual(["training (paused before it began)", "ahead"]);
+    expect(told({ status: "paused", started_at: 2 })[1]).toEqual(["paused", "current"]);
+  });
+
   test("of a running one have its phase", () => {
     const progress = { ...aJob(1).progress, phase: "validating" };
     expect(told({ status: "running", started_at: 2, progress })[1]).toEqual(["validating", "current"]);
