@@ -59,7 +59,7 @@ up: $(INSTALLED) $(DASHBOARD) ## Start the whole service on this machine; Ctrl-C
 demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat file: make demo DATA=rows.jsonl
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
-test: $(INSTALLED) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
+test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
 	@$(BIN)/python -m pytest $(or $(ARGS),tests)
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard

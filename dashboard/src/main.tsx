@@ -7,7 +7,7 @@ import { createRoot } from "react-dom/client";
 
 import { onSignedOut } from "./api/client";
 import { isPassing } from "./api/failures";
-import { setSession } from "./api/session";
+import { loseSession } from "./api/session";
 import { applyTheme } from "./lib/theme";
 import { router } from "./router";
 
@@ -23,7 +23,7 @@ const client = new QueryClient({
 });
 
 // A key that was revoked or has expired: the next answer says so, and the sign-in takes the page's place.
-onSignedOut(() => setSession(client, null));
+onSignedOut((why) => loseSession(client, why));
 applyTheme();
 
 const root = document.getElementById("root");

@@ -1,11 +1,13 @@
 import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/react-router";
 
+import { parseCompareSearch } from "./lib/compareSearch";
 import { parseCurveSearch } from "./lib/curveSearch";
 import { parseJobSearch } from "./lib/jobSearch";
 import { parseNewJobSearch } from "./lib/newJobSearch";
 import { parseSettingsSearch } from "./lib/settingsSearch";
 import { AdapterPage } from "./pages/adapter/AdapterPage";
 import { AdaptersPage } from "./pages/adapters/AdaptersPage";
+import { ComparePage } from "./pages/compare/ComparePage";
 import { FilePage } from "./pages/file/FilePage";
 import { FilesPage } from "./pages/files/FilesPage";
 import { JobPage } from "./pages/job/JobPage";
@@ -48,6 +50,13 @@ const newJobRoute = createRoute({
   component: NewJobPage,
 });
 
+const compareRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/compare",
+  validateSearch: parseCompareSearch,
+  component: ComparePage,
+});
+
 const filesRoute = createRoute({ getParentRoute: () => root, path: "/files", component: FilesPage });
 const fileRoute = createRoute({ getParentRoute: () => root, path: "/files/$fileId", component: FilePage });
 const adaptersRoute = createRoute({ getParentRoute: () => root, path: "/adapters", component: AdaptersPage });
@@ -68,6 +77,7 @@ export const router = createRouter({
     jobsRoute,
     jobRoute,
     newJobRoute,
+    compareRoute,
     filesRoute,
     fileRoute,
     adaptersRoute,

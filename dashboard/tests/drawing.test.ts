@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { linesOf, type View } from "@/lib/chartData";
+import { extent, linesOf, type View } from "@/lib/chartData";
 import { chartSpecs } from "@/lib/charts";
 import { placesToDraw } from "@/lib/decimate";
 import { Series } from "@/lib/series";
@@ -87,6 +87,12 @@ describe("the lines of a chart", () => {
     expect(linesOf(series, spec, { ...view, zoom: [3, 4] })[0]).toEqual([2, 3, 4, 5]);
   });
 });
+
+test.each([
+  [[], [0, 1]],
+  [[1], [0.5, 1.5]],
+  [[2, 3, 7], [2, 7]],
+])("the axis of %j is from %j, never of no width", (x, bounds) => expect(extent(x)).toEqual(bounds));
 
 test("a measure's training and validation share a chart, and what is no measure has none", () => {
   const specs = chartSpecs(["total_steps", "train_loss", "learning_rate", "full_valid_loss", "valid_loss", "margin"]);

@@ -22,6 +22,13 @@ describe("numbers", () => {
   ])("%s is written %s", (value, text) => expect(format.significant(value)).toBe(text));
 
   test.each([
+    [0.002052, "0.0021"],
+    [0.5, "0.5"],
+    [12.3, "12"],
+    [0.0000123, "1.2e-5"],
+  ])("a difference of %s is told as %s", (value, text) => expect(format.roughly(value)).toBe(text));
+
+  test.each([
     [0, "0 B"],
     [999, "999 B"],
     [3400, "3.4 KB"],
@@ -80,6 +87,11 @@ describe("the phases", () => {
 
   test("of a waiting job are before it", () => {
     expect(told({})).toEqual([["queued", "current"], ["training (waits for a worker)", "ahead"], ["finished", "ahead"]]);
+  });
+
+  test("of one that was paused while it waited have a training that has not begun", () => {
+    expect(told({ status: "paused" })[1]).toEqual(["training (paused before it began)", "ahead"]);
+    expect(told({ status: "paused", started_at: 2 })[1]).toEqual(["paused", "current"]);
   });
 
   test("of a running one have its phase", () => {

@@ -8,10 +8,11 @@ import type { paths } from "./schema.gen";
 /** A cookie authenticates us, so every unsafe request must carry what a foreign page cannot send. */
 export const OURS = { "x-tunery-dashboard": "1" };
 
-const listeners = new Set<() => void>();
+type OnSignedOut = (why: Refused) => void;
+const listeners = new Set<OnSignedOut>();
 
 /** Calls `listener` when a request is answered 401. Returns what ends that. */
-export function onSignedOut(listener: () => void): () => void {
+export function onSignedOut(listener: OnSignedOut): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
@@ -25,8 +26,9 @@ export async function ask(input: Request | string, init: RequestInit = {}): Prom
     throw new Unreachable();
   });
   if (response.ok) return response;
-  if (response.status === 401) for (const listener of listeners) listener();
-  throw await Refused.of(response);
+  const refused = await Refused.of(response);
+  if (response.status === 401) for (const listener of listeners) listener(refused);
+  throw refused;
 }
 
 const throwing: Middleware = { onRequest: ({ request }) => ask(request) };

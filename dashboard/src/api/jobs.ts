@@ -5,6 +5,7 @@ import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@ta
 import { EMPTY, type JobList, merge, replace, stalePages } from "@/lib/jobList";
 
 import { api, body } from "./client";
+import { isPassing } from "./failures";
 import { hasEnded, type Job } from "./types";
 
 export const POLL_MS = 5000;
@@ -57,7 +58,10 @@ export function jobQuery(id: string) {
     queryKey: ["job", id],
     queryFn: ({ signal }) =>
       body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path: { fine_tuning_job_id: id } }, signal })),
-    refetchInterval: ({ state }) => (state.data && hasEnded(state.data) ? false : POLL_MS),
+    refetchInterval: ({ state }) => {
+      const isGone = state.error !== null && !isPassing(state.error);
+      return isGone || (state.data && hasEnded(state.data)) ? false : POLL_MS;
+    },
     staleTime: POLL_MS,
   });
 }
@@ -78,12 +82,12 @@ const ROUTES = {
 
 export function useJobAction(id: string) {
   const client = useQueryClient();
-  return useMutation({
-    mutationFn: (action: JobAction) =>
-      body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } })),
-    onSuccess: (job) => {
-      client.setQueryData(["job", id], job);
-      client.setQueryData<JobList>(LIST_KEY, (list) => list && replace(list, job));
-    },
-  });
+  return useMutation({ mutationFn: (action: JobAction) => actOn(client, id, action) });
+}
+
+/** Raises Refused or Unreachable. */
+export async function actOn(client: QueryClient, id: string, action: JobAction): Promise<void> {
+  const job = await body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } }));
+  client.setQueryData(["job", id], job);
+  client.setQueryData<JobList>(LIST_KEY, (list) => list && replace(list, job));
 }

@@ -36,12 +36,12 @@ export class LiveJob {
   private telling: ReturnType<typeof setTimeout> | null = null;
   private running: AbortController | null = null;
   private readonly path: { fine_tuning_job_id: string };
-  private readonly onOver: () => void;
+  private readonly onNews: () => void;
 
-  /** `onOver` is called when the job has ended and all of it has been read. */
-  constructor(id: string, onOver: () => void) {
+  /** `onNews` is called when the job itself may have changed: with each message, and once all has been read. */
+  constructor(id: string, onNews: () => void) {
     this.path = { fine_tuning_job_id: id };
-    this.onOver = onOver;
+    this.onNews = onNews;
   }
 
   subscribe = (listener: () => void): (() => void) => {
@@ -77,8 +77,10 @@ export class LiveJob {
       try {
         await this.catchUp(signal);
         if (await this.follow(signal)) {
+          // Of a search they were the leader's, and are the winner's now.
+          if (this.series.column("candidate")) await this.readAnew(signal);
           this.become("over");
-          this.onOver();
+          this.onNews();
           return;
         }
         retry = FIRST_RETRY_MS;
@@ -95,6 +97,15 @@ export class LiveJob {
   private async catchUp(signal: AbortSignal): Promise<void> {
     const page = await this.fetchEvents(undefined, signal);
     this.log = withNewest(this.log, page.data, page.has_more);
+    await this.readSteps(signal);
+  }
+
+  private async readAnew(signal: AbortSignal): Promise<void> {
+    this.series.clear();
+    await this.readSteps(signal);
+  }
+
+  private async readSteps(signal: AbortSignal): Promise<void> {
     for (let more = true; more; ) {
       const limit = this.series.length ? STEPS_PAGE : FIRST_STEPS;
       const params = { path: this.path, query: { after_step: this.series.lastStep, limit } };
@@ -127,6 +138,7 @@ export class LiveJob {
   private takeIn(events: JobEvent[]): void {
     if (!events.length) return;
     this.log = withPushed(this.log, events);
+    if (!events.every(isMetrics)) this.onNews();
     this.series.add(events.filter(isMetrics).map((event) => event.data));
     this.tell();
   }

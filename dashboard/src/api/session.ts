@@ -52,10 +52,24 @@ export async function signOut(): Promise<void> {
   await ask(PATH, { method: "DELETE" });
 }
 
+const WHY_KEY = ["signed-out"];
+
 /** Another project may be next: what is known of this one is dropped. */
 export function setSession(client: QueryClient, session: Session | null): void {
   client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
   client.setQueryData(sessionQuery.queryKey, session);
+}
+
+/** Ends a session that the service does not take any more. The sign-in tells `why`. */
+export function loseSession(client: QueryClient, why: Refused): void {
+  if (!client.getQueryData(sessionQuery.queryKey)) return;
+  setSession(client, null);
+  client.setQueryData(WHY_KEY, why.message);
+}
+
+/** Why the session before ended, where nobody asked for that. */
+export function useSignedOut(): string | undefined {
+  return useQuery<string>({ queryKey: WHY_KEY, enabled: false }).data;
 }
 
 /** The token of a one-time link, from the part of the address that no server sees. */

@@ -5,8 +5,8 @@ import { placesToDraw } from "./decimate";
 import type { Series } from "./series";
 import { smooth } from "./smoothing";
 
-/** `[x, first line, second line, …]`: a dense column has two lines, its raw values and the smoothed ones. */
-export type Lines = [number[], ...(number | null)[][]];
+/** `[x, first line, second line, …]`: a dense column has two lines, its raw values and the smoothed ones. Undefined is no gap. */
+export type Lines = [number[], ...(number | null | undefined)[][]];
 
 export interface View {
   /** Bounds of x to draw; null for all. */
@@ -34,6 +34,12 @@ export function linesOf(series: Series, spec: ChartSpec, view: View): Lines {
     if (dense) lines.push(view.smoothing ? pick(smooth(column, view.smoothing)) : Array(places.length).fill(null));
   });
   return [Array.from(places, (place) => (steps[place] as number) / view.stepsPerX), ...lines];
+}
+
+/** From the first x to the last. Never of no width: uPlot would look for its ticks without end. */
+export function extent(x: readonly number[]): [number, number] {
+  const [first, last] = [x[0] ?? 0, x.at(-1) ?? 1];
+  return first < last ? [first, last] : [first - 0.5, first + 0.5];
 }
 
 function drawable(value: number, log: boolean): number | null {

@@ -31,7 +31,7 @@ const PREFIXES = [
   ["valid_", "validation, part of it", false],
   ["train_", "training", true],
 ] as const;
-const NO_MEASURES = new Set(["total_steps"]);
+const NO_MEASURES = new Set(["total_steps", "candidate"]);
 
 export function chartSpecs(names: readonly string[]): ChartSpec[] {
   const specs = new Map<string, ChartSpec>(Object.keys(TITLES).map((measure) => [measure, emptySpec(measure)]));

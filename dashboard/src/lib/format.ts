@@ -25,6 +25,11 @@ export function significant(value: Maybe<number>): string {
   return size >= 1000 ? whole.format(Math.round(value)) : value.toPrecision(4);
 }
 
+/** Two significant digits, as much as a difference tells. */
+export function roughly(value: number): string {
+  return significant(value).includes("e") ? value.toExponential(1).replace("e+", "e") : String(Number(value.toPrecision(2)));
+}
+
 export function bytes(value: Maybe<number>): string {
   if (value == null) return NOTHING;
   const units = ["B", "KB", "MB", "GB", "TB"];

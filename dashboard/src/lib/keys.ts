@@ -27,6 +27,8 @@ export function useShortcuts(actions: Record<string, () => void>): void {
   }, []);
 }
 
+const TAKES_LETTERS = "input:not([type=checkbox], [type=radio], [type=range]), textarea, select";
+
 function isTyped(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || target.matches("input, textarea, select"));
+  return target instanceof HTMLElement && (target.isContentEditable || target.matches(TAKES_LETTERS));
 }

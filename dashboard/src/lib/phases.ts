@@ -23,7 +23,7 @@ export function phasesOf(job: Job): Phase[] {
     to: started ?? finished_at,
   };
   const running: Phase = {
-    label: runningLabel(status, progress.phase),
+    label: runningLabel(status, progress.phase, started !== null),
     state: ended ? "done" : started === null ? "ahead" : "current",
     from: started,
     to: finished_at,
@@ -32,8 +32,8 @@ export function phasesOf(job: Job): Phase[] {
   return ended && started === null ? [queued, end] : [queued, running, end];
 }
 
-function runningLabel(status: string, phase: string): string {
+function runningLabel(status: string, phase: string, begun: boolean): string {
   if (status === "running") return phase;
-  if (status === "paused") return "paused";
+  if (status === "paused") return begun ? "paused" : "training (paused before it began)";
   return status === "queued" ? "training (waits for a worker)" : "training";
 }

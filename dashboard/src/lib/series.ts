@@ -39,6 +39,12 @@ export class Series {
     if (points.length) this.version += 1;
   }
 
+  clear(): void {
+    this.length = 0;
+    for (const column of this.columns.values()) column.fill(NaN);
+    this.version += 1;
+  }
+
   private placeOf(step: number): number {
     if (step > this.lastStep) return this.insert(this.length, step);
     let low = 0;
@@ -85,6 +91,12 @@ export class Series {
     this.stepsBuffer = grown(this.stepsBuffer);
     for (const [name, buffer] of this.columns) this.columns.set(name, grown(buffer));
   }
+}
+
+/** Each step, then its values in the columns; NaN for none. */
+export function rowsOf(series: Series, names: readonly string[]): number[][] {
+  const columns = [series.steps, ...names.map((name) => series.column(name))];
+  return Array.from({ length: series.length }, (_, at) => columns.map((column) => column?.[at] ?? NaN));
 }
 
 /** The place of the smallest or the largest value, or -1 where there is none. The first of equals. */

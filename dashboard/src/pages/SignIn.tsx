@@ -1,13 +1,14 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import { type Credential, linkToken, setSession, signIn } from "@/api/session";
-import { Failure } from "@/parts/Notice";
+import { type Credential, linkToken, setSession, signIn, useSignedOut } from "@/api/session";
+import { Failure, Notice } from "@/parts/Notice";
 
 /** With an API key, or with the one-time link that brought the user here. */
 export function SignIn() {
   const client = useQueryClient();
   const [key, setKey] = useState("");
+  const why = useSignedOut();
   const [token] = useState(() => linkToken(location.hash));
   const { mutate, isPending, error } = useMutation({
     mutationFn: (credential: Credential) => signIn(credential),
@@ -44,6 +45,7 @@ export function SignIn() {
           makes others. It is exchanged for a cookie and not kept.
         </p>
       </div>
+      {why && !error && <Notice tone="warn">You were signed out: {why}</Notice>}
       {error && <Failure error={error} />}
       <button type="submit" className="button button-primary justify-center" disabled={isPending}>
         {isPending ? "Signing in…" : "Sign in"}

@@ -3,20 +3,19 @@ import "uplot/dist/uPlot.min.css";
 import { useEffect, useEffectEvent, useRef, useSyncExternalStore } from "react";
 import uPlot from "uplot";
 
-import { type Lines, linesOf } from "@/lib/chartData";
-import type { ChartSpec } from "@/lib/charts";
-import type { Series } from "@/lib/series";
+import { extent, type Lines, type View } from "@/lib/chartData";
 import { isDark, onThemeChange } from "@/lib/theme";
 
-import { chartOptions, resolveColour } from "./chartOptions";
+import { chartOptions, type Drawn, resolveColour } from "./chartOptions";
 
 const FEWEST_BUCKETS = 100;
 
 interface ChartProps {
-  series: Series;
-  /** Of the series: another one after each change. */
-  version: number;
-  spec: ChartSpec;
+  drawn: readonly Drawn[];
+  /** The points of the lines; a dense one has its smoothed values after it. */
+  linesOf: (view: View) => Lines;
+  /** Of the values: another one after each change. */
+  version: number | string;
   log: boolean;
   smoothing: number;
   stepsPerX: number;
@@ -28,25 +27,25 @@ interface ChartProps {
 
 /** The curves of one measure. New values go into the canvas; React draws nothing again for them. */
 export function Chart(props: ChartProps) {
-  const { spec, log, smoothing, zoom, stepsPerX, version } = props;
+  const { drawn, log, smoothing, zoom, stepsPerX, version } = props;
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot>(null);
   const lines = useRef<Lines>([[]]);
   const dark = useSyncExternalStore(onThemeChange, isDark);
-  const shape = spec.columns.map(({ name }) => name).join();
+  const shape = drawn.map(({ name, place }) => `${name} ${place}`).join();
   const smoothed = smoothing > 0;
 
   const hover = useEffectEvent((place: number | null) => {
     const [x, ...rest] = lines.current;
     if (place === null) return props.onHover(null);
-    const raw = rawLines(spec).map((line) => rest[line]?.[place] ?? null);
+    const raw = rawLines(drawn).map((line) => rest[line]?.[place] ?? null);
     props.onHover([x[place] ?? null, ...raw]);
   });
   const zoomTo = useEffectEvent((to: [number, number] | null) => props.onZoom(to));
   const make = useEffectEvent((element: HTMLDivElement) => {
     const { fontFamily } = getComputedStyle(element);
     const colour = (name: string) => resolveColour(element, name);
-    const looks = { columns: spec.columns, log, smoothed, colour, font: `11px ${fontFamily}`, onHover: hover, onZoom: zoomTo };
+    const looks = { drawn, log, smoothed, colour, font: `11px ${fontFamily}`, onHover: hover, onZoom: zoomTo };
     const { width, height } = element.getBoundingClientRect();
     return new uPlot({ ...chartOptions(looks), width, height }, lines.current as uPlot.AlignedData, element);
   });
@@ -54,9 +53,8 @@ export function Chart(props: ChartProps) {
     const made = chart.current;
     if (!made) return;
     const buckets = Math.max(FEWEST_BUCKETS, Math.round(made.width / 2));
-    lines.current = linesOf(props.series, spec, { zoom, smoothing, stepsPerX, log, buckets });
-    const x = lines.current[0];
-    const [min, max] = zoom ?? [x[0] ?? 0, x.at(-1) ?? 1];
+    lines.current = props.linesOf({ zoom, smoothing, stepsPerX, log, buckets });
+    const [min, max] = zoom ?? extent(lines.current[0]);
     made.batch(() => {
       made.setData(lines.current as uPlot.AlignedData, false);
       made.setScale("x", { min, max });
@@ -86,10 +84,10 @@ export function Chart(props: ChartProps) {
   return <div ref={box} className="h-full w-full touch-pan-y" />;
 }
 
-/** The lines that hold raw values: a dense column has a smoothed one after it. */
-function rawLines(spec: ChartSpec): number[] {
+/** The lines that hold raw values: a dense one has a smoothed one after it. */
+function rawLines(drawn: readonly Drawn[]): number[] {
   let next = 0;
-  return spec.columns.map(({ dense }) => {
+  return drawn.map(({ dense }) => {
     const line = next;
     next += dense ? 2 : 1;
     return line;

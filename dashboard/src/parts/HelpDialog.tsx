@@ -8,7 +8,9 @@ const KEYS = [
   ["/", "Search jobs"],
   ["j", "Next job"],
   ["k", "Job before"],
+  ["x", "Select the job, or no longer"],
   ["Enter", "Open the job"],
+  ["Ctrl K", "Go to a page or a job, or act on this one"],
   ["?", "This list"],
 ];
 

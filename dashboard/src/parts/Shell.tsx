@@ -8,6 +8,7 @@ import { SignIn } from "@/pages/SignIn";
 
 import { HelpDialog } from "./HelpDialog";
 import { Failure } from "./Notice";
+import { PaletteButton } from "./palette/PaletteButton";
 import { ThemeSwitch } from "./ThemeSwitch";
 
 /** Around every page. Who is not signed in gets the sign-in at any address, and then what is there. */
@@ -26,6 +27,7 @@ export function Shell() {
           <span className="max-sm:sr-only">Tunery</span>
         </Link>
         {session && <Navigation />}
+        {session && <PaletteButton />}
         <div className="ml-auto flex items-center gap-2">
           {session && <Account session={session} />}
           <ThemeSwitch />
@@ -45,6 +47,7 @@ export function Shell() {
 const PAGES = [
   ["/jobs", "Jobs"],
   ["/new", "New job"],
+  ["/compare", "Compare"],
   ["/files", "Files"],
   ["/adapters", "Adapters"],
   ["/workers", "Workers"],

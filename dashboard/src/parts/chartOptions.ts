@@ -3,12 +3,19 @@
 import type uPlot from "uplot";
 
 import { significant } from "@/lib/format";
-import type { Column } from "@/lib/charts";
+import { lookOf } from "@/lib/looks";
 
 const SHADOW = "40"; // alpha of raw values behind their smoothed line
-const COLOURS = ["--series-1", "--series-2", "--series-3"];
 const POINT_SPACE = 12; // pixels
-const DASHES = [[], [6, 3], [2, 3]];
+
+/** A line of a chart, or two: raw values, and the smoothed ones over them. */
+export interface Drawn {
+  name: string;
+  /** A value for every step, which may be smoothed; else some, drawn as points. */
+  dense: boolean;
+  /** What its look follows from. */
+  place: number;
+}
 
 /** The colours as the theme has them now: a canvas knows no custom properties. */
 export function resolveColour(element: HTMLElement, name: string): string {
@@ -19,10 +26,8 @@ export function resolveColour(element: HTMLElement, name: string): string {
   return resolved;
 }
 
-export const colourName = (place: number): string => COLOURS[place % COLOURS.length] as string;
-
 interface Looks {
-  columns: readonly Column[];
+  drawn: readonly Drawn[];
   log: boolean;
   smoothed: boolean;
   colour: (name: string) => string;
@@ -52,7 +57,7 @@ export function chartOptions(looks: Looks): Omit<uPlot.Options, "width" | "heigh
       drag: { x: true, y: false, setScale: false },
       bind: { dblclick: () => () => (looks.onZoom(null), null) },
     },
-    series: [{}, ...looks.columns.flatMap((column, place) => lines(column, place, looks))],
+    series: [{}, ...looks.drawn.flatMap((one) => lines(one, looks))],
     hooks: {
       setCursor: [(chart) => looks.onHover(chart.cursor.idx ?? null)],
       setSelect: [(chart) => select(chart, looks.onZoom)],
@@ -67,12 +72,14 @@ function significantTick(tick: number): string {
 }
 
 /** A dense column has its raw values and the smoothed ones, another one points that a line joins. */
-function lines(column: Column, place: number, { colour, smoothed }: Looks): uPlot.Series[] {
-  const stroke = colour(colourName(place));
-  const dash = DASHES[place % DASHES.length] as number[];
-  if (!column.dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
-  const raw = { width: smoothed ? 1 : 1.5, stroke: smoothed ? withAlpha(stroke, SHADOW) : stroke, points: { show: false } };
-  return [raw, { stroke, width: 1.75, points: { show: false } }];
+function lines({ dense, place }: Drawn, { colour, smoothed }: Looks): uPlot.Series[] {
+  const look = lookOf(place);
+  const stroke = colour(look.colour);
+  const dash = [...look.dash];
+  if (!dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
+  const points = { show: false };
+  const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, SHADOW), points } : { width: 1.5, stroke, dash, points };
+  return [raw, { stroke, dash, width: 1.75, points }];
 }
 
 /** Beyond that, points would run into a band. */

@@ -1,14 +1,13 @@
 import { useState } from "react";
 
+import { linesOf } from "@/lib/chartData";
 import type { ChartSpec } from "@/lib/charts";
-import { csv, save } from "@/lib/csv";
 import type { Axis } from "@/lib/curveSearch";
-import { integer, significant } from "@/lib/format";
-import type { Series } from "@/lib/series";
+import { rowsOf, type Series } from "@/lib/series";
 import { Chart } from "@/parts/Chart";
+import { ChartFrame } from "@/parts/ChartFrame";
 
 import { ChartLegend } from "./ChartLegend";
-import { chartRows, ChartTable } from "./ChartTable";
 
 interface ChartCardProps {
   spec: ChartSpec;
@@ -25,49 +24,27 @@ interface ChartCardProps {
 export function ChartCard({ spec, series, version, jobId, log, smoothing, axis, stepsPerX }: ChartCardProps) {
   const [hovered, setHovered] = useState<(number | null)[] | null>(null);
   const [zoom, setZoom] = useState<[number, number] | null>(null);
-  const [asTable, setAsTable] = useState(false);
-  const download = () => {
-    const head = ["step", ...spec.columns.map(({ name }) => name)];
-    save(`${jobId}-${spec.measure}.csv`, csv(head, chartRows(series, spec, 0)));
-  };
-  const wide = spec.measure === "loss" ? "lg:col-span-2" : "";
-  const x = hovered?.[0];
+  const { title, measure, columns } = spec;
   return (
-    <figure className={`card flex min-w-0 flex-col ${wide}`}>
-      <figcaption className="flex flex-wrap items-center gap-x-3 px-3 pt-2">
-        <h3 className="font-medium">{spec.title}</h3>
-        <span className="fact">
-          {x != null && `${axis} ${axis === "step" ? integer(x) : significant(x)}`}
-        </span>
-        <span className="ml-auto flex gap-1">
-          {zoom && (
-            <button type="button" className="link px-1" onClick={() => setZoom(null)}>
-              Whole run
-            </button>
-          )}
-          <button type="button" className="link px-1" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
-            Table<span className="sr-only"> of {spec.title}</span>
-          </button>
-          <button type="button" className="link px-1" onClick={download}>
-            CSV<span className="sr-only"> of {spec.title}</span>
-          </button>
-        </span>
-      </figcaption>
-      <ChartLegend spec={spec} series={series} hovered={hovered?.slice(1) ?? null} />
-      <div className="h-52 px-1 pb-1">
-        {asTable ? (
-          <ChartTable spec={spec} series={series} />
-        ) : (
-          <div role="img" aria-label={`${spec.title} by ${axis}; its values are in the table`} className="h-full">
-            <Chart
-              key={axis}
-              {...{ series, version, spec, log, smoothing, stepsPerX, zoom }}
-              onZoom={setZoom}
-              onHover={setHovered}
-            />
-          </div>
-        )}
-      </div>
-    </figure>
+    <ChartFrame
+      {...{ title, axis }}
+      columns={columns.map(({ name, label }) => ({ key: name, label }))}
+      rows={() => rowsOf(series, columns.map(({ name }) => name))}
+      fileName={`${jobId}-${measure}`}
+      hovered={hovered?.[0] ?? null}
+      legend={<ChartLegend spec={spec} series={series} hovered={hovered?.slice(1) ?? null} />}
+      zoomed={zoom !== null}
+      onUnzoom={() => setZoom(null)}
+      className={measure === "loss" ? "lg:col-span-2" : ""}
+    >
+      <Chart
+        key={axis}
+        {...{ version, log, smoothing, stepsPerX, zoom }}
+        drawn={columns.map(({ name, dense }, place) => ({ name, dense, place }))}
+        linesOf={(view) => linesOf(series, spec, view)}
+        onZoom={setZoom}
+        onHover={setHovered}
+      />
+    </ChartFrame>
   );
 }

@@ -1,9 +1,7 @@
 import type { ChartSpec } from "@/lib/charts";
 import { integer, significant } from "@/lib/format";
 import { placeOfLast, placeOfBest, type Series } from "@/lib/series";
-import { colourName } from "@/parts/chartOptions";
-
-const DASHES = ["none", "6 3", "2 3"];
+import { LineSample } from "@/parts/LineSample";
 
 interface ChartLegendProps {
   spec: ChartSpec;
@@ -17,9 +15,7 @@ export function ChartLegend({ spec, series, hovered }: ChartLegendProps) {
       {spec.columns.map(({ name, label, dense }, place) => (
         <div key={name} className="flex items-center gap-1.5">
           <dt className="flex items-center gap-1.5 text-muted">
-            <svg aria-hidden="true" width="18" height="4" style={{ color: `var(${colourName(place)})` }}>
-              <path d="M0 2h18" stroke="currentColor" strokeWidth="2" strokeDasharray={DASHES[place % DASHES.length]} />
-            </svg>
+            <LineSample place={place} />
             {label}
           </dt>
           <dd>{hovered ? significant(hovered[place]) : summary(series, name, dense ? undefined : spec.best)}</dd>

@@ -5,8 +5,8 @@ import { actionsOn, type JobAction, useJobAction } from "@/api/jobs";
 import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
 import { jobName } from "@/lib/jobFacts";
+import { ConfirmCancel } from "@/parts/ConfirmCancel";
 import { Icon } from "@/parts/Icon";
-import { Modal } from "@/parts/Modal";
 import { Failure } from "@/parts/Notice";
 
 import { AgainActions } from "./AgainActions";
@@ -51,29 +51,5 @@ export function JobActions({ job }: { job: Job }) {
         />
       )}
     </div>
-  );
-}
-
-interface ConfirmCancelProps {
-  name: string;
-  onClose: () => void;
-  onConfirm: () => void;
-}
-
-function ConfirmCancel({ name, onClose, onConfirm }: ConfirmCancelProps) {
-  return (
-    <Modal title="Cancel this job?" onClose={onClose}>
-      <p className="break-words">
-        <strong>{name}</strong> ends at once and cannot go on. Its log, curves and checkpoints stay.
-      </p>
-      <div className="mt-5 flex justify-end gap-2">
-        <button type="button" className="button" onClick={onClose}>
-          Keep it
-        </button>
-        <button type="button" className="button button-danger" onClick={onConfirm}>
-          Cancel job
-        </button>
-      </div>
-    </Modal>
   );
 }

@@ -10,6 +10,7 @@ import { useTitle } from "@/lib/title";
 import { Gone } from "@/parts/Gone";
 import { Failure } from "@/parts/Notice";
 
+import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
 import { Curves } from "./Curves";
 import { EventLog } from "./EventLog";
@@ -40,6 +41,7 @@ function Details({ job }: { job: Job }) {
       <JobHead job={job} />
       {job.error && <JobError error={job.error} />}
       <Curves job={job} live={live} />
+      <Candidates job={job} />
       <div className="grid items-start gap-4 xl:grid-cols-2">
         <div className="grid gap-4">
           <EventLog live={live} />

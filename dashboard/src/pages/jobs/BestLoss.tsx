@@ -3,13 +3,18 @@ import { useQuery } from "@tanstack/react-query";
 import { checkpointsQuery } from "@/api/details";
 import type { Job } from "@/api/types";
 import { NOTHING, significant } from "@/lib/format";
-import { bestCheckpoint } from "@/lib/jobFacts";
+import { bestCheckpoint, bestOf } from "@/lib/jobFacts";
 
-/** The smallest loss on the whole validation set, at the end of an epoch. Asked for once the row is seen. */
+import { isShort, useRowMetrics } from "./rowMetrics";
+
+/** The smallest loss on the whole validation set: of a short job from its metrics, else from its checkpoints. */
 export function BestLoss({ job }: { job: Job }) {
-  const wanted = job.validation_file !== null && (job.progress.epoch >= 1 || job.status === "succeeded");
-  const { data } = useQuery({ ...checkpointsQuery(job), enabled: wanted });
-  const best = bestCheckpoint(data ?? []);
+  const series = useRowMetrics(job);
+  const { data } = useQuery({ ...checkpointsQuery(job), enabled: job.validation_file !== null && !isShort(job) });
+  const checkpoint = bestCheckpoint(data ?? []);
+  const best = checkpoint
+    ? { loss: checkpoint.metrics.full_valid_loss as number, step: checkpoint.step_number }
+    : series && bestOf(series);
   if (!best) return <span className="text-muted">{NOTHING}</span>;
-  return <span title={`at step ${best.step_number}`}>{significant(best.metrics.full_valid_loss as number)}</span>;
+  return <span title={`at step ${best.step}`}>{significant(best.loss)}</span>;
 }

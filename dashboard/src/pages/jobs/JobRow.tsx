@@ -11,7 +11,8 @@ import { ProgressBar } from "@/parts/ProgressBar";
 import { StatusMark } from "@/parts/StatusMark";
 
 import { BestLoss } from "./BestLoss";
-import { COLUMNS } from "./columns";
+import { COLUMNS, TICK } from "./columns";
+import { Sparkline } from "./Sparkline";
 
 export const ROW_HEIGHT = 44; // pixels, of every row: the table counts on it
 
@@ -19,16 +20,24 @@ interface JobRowProps {
   job: Job;
   place: number;
   active: boolean;
+  selected: boolean;
+  onToggle: (id: string) => void;
 }
 
 /** Drawn again only when its own job has changed. */
-export const JobRow = memo(function JobRow({ job, place, active }: JobRowProps) {
+export const JobRow = memo(function JobRow({ job, place, active, selected, onToggle }: JobRowProps) {
   const link = useRef<HTMLAnchorElement>(null);
   useEffect(() => {
     if (active) link.current?.focus({ preventScroll: true });
   }, [active]);
   return (
-    <tr aria-rowindex={place + 2} className="relative h-11 hover:bg-sunken focus-within:bg-tint">
+    <tr aria-rowindex={place + 2} className={`relative h-11 ${selected ? "bg-tint" : ""} hover:bg-sunken focus-within:bg-tint`}>
+      <td className={TICK}>
+        <label className="absolute inset-y-0 left-0 z-1 grid w-9 cursor-pointer place-items-center">
+          <input type="checkbox" checked={selected} onChange={() => onToggle(job.id)} />
+          <span className="sr-only">Select {jobName(job)}</span>
+        </label>
+      </td>
       <td className={COLUMNS.status.className}>
         <StatusMark status={job.status} />
       </td>
@@ -52,6 +61,9 @@ export const JobRow = memo(function JobRow({ job, place, active }: JobRowProps) 
       </td>
       <td className={COLUMNS.progress.className}>
         <Progress job={job} />
+      </td>
+      <td className={COLUMNS.curve.className}>
+        <Sparkline job={job} />
       </td>
       <td className={COLUMNS.loss.className}>
         <BestLoss job={job} />

@@ -1,14 +1,15 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 
 import { visibleJobs } from "@/api/jobs";
 import type { Job } from "@/api/types";
 import type { JobSearch, Sort } from "@/lib/jobSearch";
 import { useShortcuts } from "@/lib/keys";
+import { hasAll, type Selection, toggled, toggledAll } from "@/lib/selection";
 import { Icon } from "@/parts/Icon";
 
-import { type ColumnHead, HEADS } from "./columns";
+import { type ColumnHead, HEADS, TICK } from "./columns";
 import { JobRow, ROW_HEIGHT } from "./JobRow";
 
 const OVERSCAN = 8;
@@ -17,11 +18,13 @@ const NEAR_END = 20; // rows before the end at which the next jobs are read
 interface JobTableProps {
   jobs: readonly Job[];
   search: JobSearch;
+  selection: Selection;
+  onSelect: (change: (before: Selection) => Selection) => void;
   onEnd: () => void;
 }
 
 /** Only the rows on the screen exist, whatever the number of jobs. */
-export function JobTable({ jobs, search, onEnd }: JobTableProps) {
+export function JobTable({ jobs, search, selection, onSelect, onEnd }: JobTableProps) {
   const scroller = useRef<HTMLDivElement>(null);
   const [active, setActive] = useState(-1);
   const rows = useVirtualizer({
@@ -40,7 +43,10 @@ export function JobTable({ jobs, search, onEnd }: JobTableProps) {
     setActive(next);
     rows.scrollToIndex(next);
   };
-  useShortcuts({ j: () => move(1), k: () => move(-1) });
+  const toggle = useCallback((id: string) => onSelect((before) => toggled(before, id)), [onSelect]);
+  const activeId = jobs[active]?.id;
+  useShortcuts({ j: () => move(1), k: () => move(-1), x: () => activeId !== undefined && toggle(activeId) });
+  const ids = jobs.map(({ id }) => id);
 
   useEffect(() => {
     visibleJobs.ids = new Set(shown.flatMap(({ index }) => jobs[index]?.id ?? []));
@@ -50,12 +56,27 @@ export function JobTable({ jobs, search, onEnd }: JobTableProps) {
   return (
     <div ref={scroller} tabIndex={0} role="region" aria-label="Jobs" className="card min-h-60 flex-1 basis-0 overflow-auto">
       <table className="data-table table-fixed" aria-rowcount={jobs.length + 1}>
-        <Heads search={search} />
+        <Heads
+          search={search}
+          all={hasAll(selection, ids)}
+          onAll={() => onSelect((before) => toggledAll(before, ids))}
+        />
         <tbody>
           <Gap height={before} />
           {shown.map(({ index, key }) => {
             const job = jobs[index];
-            return job && <JobRow key={key} job={job} place={index} active={index === active} />;
+            return (
+              job && (
+                <JobRow
+                  key={key}
+                  job={job}
+                  place={index}
+                  active={index === active}
+                  selected={selection.has(job.id)}
+                  onToggle={toggle}
+                />
+              )
+            );
           })}
           <Gap height={after} />
         </tbody>
@@ -70,10 +91,20 @@ function Gap({ height }: { height: number }) {
   return height > 0 ? <tr aria-hidden="true" style={{ height }} /> : null;
 }
 
-function Heads({ search }: { search: JobSearch }) {
+interface HeadsProps {
+  search: JobSearch;
+  /** Whether all jobs that are found are ticked. */
+  all: boolean;
+  onAll: () => void;
+}
+
+function Heads({ search, all, onAll }: HeadsProps) {
   return (
     <thead className="sticky top-0 z-10">
       <tr aria-rowindex={1}>
+        <th scope="col" className={`${TICK} border-b border-line`}>
+          <input type="checkbox" aria-label="Select all jobs found" checked={all} onChange={onAll} />
+        </th>
         {HEADS.map((head) => (
           <Head key={head.label} head={head} search={search} />
         ))}

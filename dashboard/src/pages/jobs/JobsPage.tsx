@@ -1,17 +1,19 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useDeferredValue, useEffect, useMemo } from "react";
+import { useDeferredValue, useEffect, useMemo, useState } from "react";
 
 import { jobListQuery, readOlderJobs } from "@/api/jobs";
 import type { FileObject, Job } from "@/api/types";
 import { integer } from "@/lib/format";
 import { EMPTY, type JobList } from "@/lib/jobList";
 import { findJobs, type JobSearch, needsAll } from "@/lib/jobSearch";
+import { NOTHING_SELECTED } from "@/lib/selection";
 import { Failure } from "@/parts/Notice";
 
 import { FirstJob } from "./FirstJob";
 import { JobFilters } from "./JobFilters";
 import { JobTable } from "./JobTable";
+import { SelectionBar } from "./SelectionBar";
 
 const route = getRouteApi("/jobs");
 
@@ -20,6 +22,8 @@ export function JobsPage() {
   const search = useDeferredValue(route.useSearch());
   const { data, failureReason } = useQuery(jobListQuery(client));
   const list = data ?? EMPTY;
+  const [selection, setSelection] = useState(NOTHING_SELECTED);
+  const selected = list.jobs.filter(({ id }) => selection.has(id));
   const older = useOlderJobs(list, search);
   const jobs = useMemo(() => {
     const fileName = (job: Job) => client.getQueryData<FileObject>(["file", job.training_file])?.filename ?? "";
@@ -38,7 +42,10 @@ export function JobsPage() {
       {failureReason && <Failure error={failureReason} />}
       {older.error && <Failure error={older.error} />}
       {data && !list.jobs.length && <FirstJob />}
-      {list.jobs.length > 0 && <JobTable jobs={jobs} search={search} onEnd={older.read} />}
+      {selected.length > 0 && <SelectionBar jobs={selected} onClear={() => setSelection(NOTHING_SELECTED)} />}
+      {list.jobs.length > 0 && (
+        <JobTable jobs={jobs} search={search} selection={selection} onSelect={setSelection} onEnd={older.read} />
+      )}
     </>
   );
 }

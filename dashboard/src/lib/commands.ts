@@ -1,0 +1,23 @@
+/** What the command palette offers, and what of it somebody means who types a few letters. */
+
+export interface Command {
+  id: string;
+  label: string;
+  /** What kind it is of, and what else it is found by. */
+  hint: string;
+  run: () => void;
+}
+
+const MOST = 12; // that one looks through
+
+/** Those that have every word, in label or hint; before others those whose label begins with what was typed. */
+export function matchingCommands(commands: readonly Command[], typed: string): Command[] {
+  const text = typed.trim().toLowerCase();
+  const words = text.split(/\s+/);
+  const found = commands.filter(({ label, hint }) => {
+    const all = `${label} ${hint}`.toLowerCase();
+    return words.every((word) => all.includes(word));
+  });
+  const begins = (command: Command) => command.label.toLowerCase().startsWith(text);
+  return [...found.filter(begins), ...found.filter((command) => !begins(command))].slice(0, MOST);
+}

@@ -1,0 +1,64 @@
+import { getRouteApi } from "@tanstack/react-router";
+
+import { type CompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
+import { USUAL_SMOOTHING } from "@/lib/curveSearch";
+import { integer } from "@/lib/format";
+import { CurveControls } from "@/parts/CurveControls";
+import { RunCurves } from "@/parts/runs/RunCurves";
+
+import { AddJob } from "./AddJob";
+import { Differences } from "./Differences";
+import { Results } from "./Results";
+import { useCompared } from "./useCompared";
+
+const route = getRouteApi("/compare");
+
+/** Jobs beside each other. The selection, the baseline and how curves are drawn stand in the address. */
+export function ComparePage() {
+  const search = route.useSearch();
+  const navigate = route.useNavigate();
+  const { compared, version } = useCompared(places(search.jobs));
+  const known = compared.filter(({ job }) => job !== undefined);
+  const runs = known.map(({ run }) => run);
+  const change = (changed: CompareSearch) =>
+    void navigate({ search: (before) => ({ ...before, ...changed }), replace: true, resetScroll: false });
+  const epochsKnown = runs.length > 0 && runs.every((run) => run.stepsPerEpoch !== null);
+  return (
+    <>
+      <div className="flex flex-wrap items-center gap-3">
+        <h1 className="text-lg font-semibold">Compare</h1>
+        <p className="fact" role="status">
+          {integer(compared.length)} jobs
+        </p>
+        <AddJob chosen={compared.map(({ id }) => id)} onAdd={(id) => change({ jobs: withJob(search.jobs, id) })} />
+      </div>
+      {compared.length === 0 && (
+        <p className="card p-6 text-center text-muted">Add jobs here, or select some in the list of jobs.</p>
+      )}
+      {compared.length > 0 && (
+        <Results
+          compared={compared}
+          baseline={search.base ?? compared[0]?.id ?? ""}
+          onBaseline={(base) => change({ base })}
+          onRemove={(id) => change({ jobs: withoutJob(search.jobs, id) || undefined })}
+        />
+      )}
+      {known.length > 0 && (
+        <section aria-label="Curves" className="grid gap-3">
+          <CurveControls title="Curves" search={search} mayUseEpochs={epochsKnown} onChange={change} />
+          <RunCurves
+            runs={runs}
+            version={version}
+            shown={search.show?.split(",") ?? null}
+            onShow={(shown) => change({ show: shown.join() || "none" })}
+            fileName="compare"
+            log={search.log ?? false}
+            smoothing={(search.smooth ?? USUAL_SMOOTHING) / 100}
+            axis={epochsKnown ? (search.x ?? "step") : "step"}
+          />
+        </section>
+      )}
+      {known.length > 0 && <Differences compared={known} />}
+    </>
+  );
+}

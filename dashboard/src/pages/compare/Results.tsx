@@ -1,0 +1,111 @@
+import { Link } from "@tanstack/react-router";
+
+import { isNotFound, messageOf } from "@/api/failures";
+import { useNow } from "@/lib/clock";
+import { type Result, resultOf } from "@/lib/comparison";
+import { csv, save } from "@/lib/csv";
+import { LineSample } from "@/parts/LineSample";
+import { Section } from "@/parts/Section";
+import { StatusMark } from "@/parts/StatusMark";
+
+import { MEASURES } from "./measures";
+import { Measured } from "./Measured";
+import type { Compared } from "./useCompared";
+
+interface ResultsProps {
+  compared: readonly Compared[];
+  /** An id. */
+  baseline: string;
+  onBaseline: (id: string) => void;
+  onRemove: (id: string) => void;
+}
+
+/** What each job came to, and by how much that is other than the baseline's. */
+export function Results({ compared, baseline, onBaseline, onRemove }: ResultsProps) {
+  const now = useNow();
+  const rows = compared.map((one) => ({ ...one, result: one.job && resultOf(one.job, one.run.series, now) }));
+  const base = rows.find(({ id }) => id === baseline)?.result;
+  return (
+    <Section title="Results" tools={<Download rows={rows} />}>
+      <div className="wide-table" tabIndex={0} role="region" aria-label="Results">
+        <table className="data-table">
+          <thead>
+            <tr>
+              <th scope="col">Job</th>
+              <th scope="col" className="max-md:hidden">
+                Status
+              </th>
+              <th scope="col">Baseline</th>
+              {MEASURES.map(({ label }) => (
+                <th key={label} scope="col" className="number">
+                  {label}
+                </th>
+              ))}
+              <th scope="col">
+                <span className="sr-only">Take out</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(({ id, place, job, error, run, result }) => (
+              <tr key={id}>
+                <th scope="row" className="min-w-32 border-t border-line font-medium">
+                  <span className="flex items-center gap-2">
+                    <LineSample place={place} />
+                    <Link to="/jobs/$jobId" params={{ jobId: id }} className="link text-sm break-all">
+                      {run.name}
+                    </Link>
+                  </span>
+                </th>
+                <td className={job ? "max-md:hidden" : ""}>{job ? <StatusMark status={job.status} /> : <Missing error={error} />}</td>
+                <td>
+                  <input
+                    type="radio"
+                    name="baseline"
+                    aria-label={`Measure by ${run.name}`}
+                    checked={id === baseline}
+                    disabled={!job}
+                    onChange={() => onBaseline(id)}
+                  />
+                </td>
+                {MEASURES.map((measure) => (
+                  <td key={measure.label} className="number whitespace-nowrap">
+                    <Measured measure={measure} result={result} base={id === baseline ? undefined : base} />
+                  </td>
+                ))}
+                <td className="number">
+                  <button type="button" className="link" onClick={() => onRemove(id)}>
+                    Take out<span className="sr-only"> {run.name}</span>
+                  </button>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Section>
+  );
+}
+
+function Missing({ error }: { error: Error | null }) {
+  if (!error) return <span className="text-muted">reading…</span>;
+  return <span className="text-bad">{isNotFound(error) ? "not in this project" : messageOf(error)}</span>;
+}
+
+function Download({ rows }: { rows: readonly (Compared & { result: Result | undefined })[] }) {
+  const download = () => {
+    const head = ["job", "name", "status", ...MEASURES.map(({ key }) => key)];
+    const lines = rows.map(({ id, run, job, result }) => [
+      id,
+      run.name,
+      job?.status ?? null,
+      ...MEASURES.map(({ key }) => result?.[key] ?? null),
+    ]);
+    save("compare-results.csv", csv(head, lines));
+  };
+  return (
+    <button type="button" className="link" onClick={download}>
+      CSV<span className="sr-only"> of the results</span>
+    </button>
+  );
+}

@@ -1,0 +1,59 @@
+import { useQueries, useQuery } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { candidatesQuery, trainsOn } from "@/api/candidates";
+import { metricsQuery } from "@/api/metrics";
+import { type Candidates as Found, hasEnded, type Job } from "@/api/types";
+import { candidateName } from "@/lib/candidateFacts";
+import { USUAL_SMOOTHING } from "@/lib/curveSearch";
+import { stepsPerEpoch } from "@/lib/jobFacts";
+import type { Run } from "@/lib/runs";
+import { Series } from "@/lib/series";
+import { RunCurves } from "@/parts/runs/RunCurves";
+import { Section } from "@/parts/Section";
+
+import { Ranking } from "./Ranking";
+
+const route = getRouteApi("/jobs/$jobId");
+const NO_SERIES = new Series();
+
+/** Of a job that chooses among several adapters: which there are, how each fares, and what was saved. */
+export function Candidates({ job }: { job: Job }) {
+  const { data } = useQuery(candidatesQuery(job));
+  return data?.data.length ? <Search job={job} found={data} /> : null;
+}
+
+function Search({ job, found }: { job: Job; found: Found }) {
+  const { x = "step", log = false, smooth = USUAL_SMOOTHING } = route.useSearch();
+  const [shown, setShown] = useState<string[] | null>(null);
+  const ranked = found.data;
+  const metrics = useQueries({
+    queries: ranked.map((one) => metricsQuery(job.id, one.number, hasEnded(job) || !trainsOn(one))),
+  });
+  const epoch = stepsPerEpoch(job);
+  const runs: Run[] = ranked.map((one, at) => ({
+    id: `candidate-${one.number}`,
+    name: candidateName(one),
+    place: one.number,
+    series: metrics[at]?.data?.series ?? NO_SERIES,
+    stepsPerEpoch: epoch,
+  }));
+  return (
+    <Section title="Candidates">
+      <Ranking found={found} ended={hasEnded(job)} />
+      <div className="grid gap-3 border-t border-line p-3">
+        <RunCurves
+          runs={runs}
+          version={runs.map(({ id, series }) => `${id} ${series.version}`).join()}
+          shown={shown}
+          onShow={setShown}
+          fileName={`${job.id}-candidates`}
+          log={log}
+          smoothing={smooth / 100}
+          axis={epoch === null ? "step" : x}
+        />
+      </div>
+    </Section>
+  );
+}

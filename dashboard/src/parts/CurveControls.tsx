@@ -1,0 +1,51 @@
+import { AXES, type CurveSearch, USUAL_SMOOTHING } from "@/lib/curveSearch";
+
+interface CurveControlsProps {
+  title: string;
+  search: CurveSearch;
+  mayUseEpochs: boolean;
+  onChange: (changed: CurveSearch) => void;
+}
+
+export function CurveControls({ title, search, mayUseEpochs, onChange: change }: CurveControlsProps) {
+  const smooth = search.smooth ?? USUAL_SMOOTHING;
+  return (
+    <div className="flex flex-wrap items-center gap-x-5 gap-y-2">
+      <h2>{title}</h2>
+      <label className="flex items-center gap-2">
+        Smoothing
+        <input
+          type="range"
+          min={0}
+          max={99}
+          value={smooth}
+          className="w-28 accent-accent"
+          onChange={(event) => change({ smooth: event.target.valueAsNumber })}
+        />
+        <output className="w-8">{smooth / 100}</output>
+      </label>
+      <label className="flex items-center gap-2">
+        x axis
+        <select
+          className="field"
+          value={search.x ?? "step"}
+          disabled={!mayUseEpochs}
+          onChange={(event) => change({ x: event.target.value === "epoch" ? "epoch" : undefined })}
+        >
+          {AXES.map((axis) => (
+            <option key={axis}>{axis}</option>
+          ))}
+        </select>
+      </label>
+      <label className="flex items-center gap-2">
+        <input
+          type="checkbox"
+          checked={search.log ?? false}
+          onChange={(event) => change({ log: event.target.checked || undefined })}
+        />
+        Logarithmic
+      </label>
+      <span className="fact">Drag over a chart to zoom in</span>
+    </div>
+  );
+}

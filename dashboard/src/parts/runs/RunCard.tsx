@@ -1,0 +1,46 @@
+import { useState } from "react";
+
+import type { Axis } from "@/lib/curveSearch";
+import { overlaid, type Run, type RunChart, runRows } from "@/lib/runs";
+import { Chart } from "@/parts/Chart";
+import { ChartFrame } from "@/parts/ChartFrame";
+
+import { RunLegend } from "./RunLegend";
+
+interface RunCardProps {
+  chart: RunChart;
+  runs: readonly Run[];
+  version: string;
+  fileName: string;
+  log: boolean;
+  smoothing: number;
+  axis: Axis;
+}
+
+/** A chart of all runs with its values in words. */
+export function RunCard({ chart, runs, version, fileName, log, smoothing, axis }: RunCardProps) {
+  const [hovered, setHovered] = useState<number | null>(null);
+  const [zoom, setZoom] = useState<[number, number] | null>(null);
+  const { column, title } = chart;
+  return (
+    <ChartFrame
+      {...{ title, axis, hovered }}
+      columns={runs.map(({ id, name }) => ({ key: id, label: name }))}
+      rows={() => runRows(runs, column.name)}
+      fileName={`${fileName}-${column.name}`}
+      legend={<RunLegend chart={chart} runs={runs} axis={axis} hovered={hovered} />}
+      zoomed={zoom !== null}
+      onUnzoom={() => setZoom(null)}
+    >
+      <Chart
+        key={axis}
+        {...{ version, log, smoothing, zoom }}
+        stepsPerX={1}
+        drawn={runs.map(({ id, place }) => ({ name: id, dense: column.dense, place }))}
+        linesOf={(view) => overlaid(runs, column, axis, view)}
+        onZoom={setZoom}
+        onHover={(values) => setHovered(values?.[0] ?? null)}
+      />
+    </ChartFrame>
+  );
+}

@@ -1,0 +1,49 @@
+import type { Axis } from "@/lib/curveSearch";
+import { type Run, runCharts } from "@/lib/runs";
+
+import { RunCard } from "./RunCard";
+
+/** What is shown where nobody has chosen. */
+const USUAL = ["train_loss", "full_valid_loss"];
+
+interface RunCurvesProps {
+  runs: readonly Run[];
+  /** Another one after each change of the runs' values. */
+  version: string;
+  /** Columns of the metrics; the usual ones where none are named. */
+  shown: readonly string[] | null;
+  onShow: (shown: string[]) => void;
+  fileName: string;
+  log: boolean;
+  smoothing: number;
+  axis: Axis;
+}
+
+/** The curves of several runs over each other: a chart for each column of the metrics that is chosen. */
+export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesProps) {
+  const charts = runCharts(runs);
+  const wanted = new Set(shown ?? USUAL);
+  const toggle = (name: string, on: boolean) =>
+    onShow(charts.map(({ column }) => column.name).filter((one) => (one === name ? on : wanted.has(one))));
+  if (!charts.length) return <p className="card p-6 text-center text-muted">The curves begin with the first step.</p>;
+  return (
+    <>
+      <fieldset className="flex flex-wrap gap-x-4 gap-y-1">
+        <legend className="sr-only">Charts</legend>
+        {charts.map(({ column: { name }, title }) => (
+          <label key={name} className="flex items-center gap-1.5">
+            <input type="checkbox" checked={wanted.has(name)} onChange={(event) => toggle(name, event.target.checked)} />
+            {title}
+          </label>
+        ))}
+      </fieldset>
+      <div className="grid gap-3 lg:grid-cols-2">
+        {charts
+          .filter(({ column }) => wanted.has(column.name))
+          .map((chart) => (
+            <RunCard key={chart.column.name} chart={chart} runs={runs} version={version} {...rest} />
+          ))}
+      </div>
+    </>
+  );
+}

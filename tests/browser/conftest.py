@@ -1,0 +1,55 @@
+"""A browser, a service with a trainer, and a page that fails its test when it complains."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from api.dashboard import BUILT
+from core.embedded import EmbeddedServers
+from tests.fixtures.api import Api
+from tests.fixtures.chromium import chromium
+from tests.fixtures.site import Site, Visit, service_on
+
+SECONDS = 60  # deadline of what a page is to show: a busy machine makes few steps a second
+
+expect.set_options(timeout=SECONDS * 1000)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if not (BUILT / "index.html").exists():
+        pytest.skip("the dashboard is not built: `make dashboard` does it")
+    program = chromium()
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=program) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def service(
+    browser: Browser, servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    with service_on(servers, tmp_path_factory.mktemp("models")) as api:
+        yield api
+
+
+@pytest.fixture
+def site(service: Api, browser: Browser) -> Iterator[Site]:
+    """With a project of the test's own. Its jobs are cancelled at the end."""
+    site = Site(service, service.tenant(), browser)
+    yield site
+    for job in site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]:
+        site.tenant.http.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
+
+
+@pytest.fixture
+def visit(site: Site) -> Iterator[Visit]:
+    """Signed in."""
+    with site.visit() as visit:
+        yield visit
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    visit.page.set_default_timeout(SECONDS * 1000)
+    return visit.page

@@ -1,0 +1,102 @@
+"""What goes wrong beside the page is said plainly, and got over."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import delete
+
+from core.keys import revoke_key
+from core.models import Event, Job, Run
+from tests.fixtures.api import Api, running_api, wait_for
+from tests.fixtures.site import Site, Visit
+
+NO_ANSWER = "Failed to load resource"  # the browser's own line of a request that came to nothing
+
+
+class Restartable:
+    """A second server before the same database, which goes and comes back at the same address."""
+
+    def __init__(self, api: Api, running: ExitStack) -> None:
+        self._api, self._running = api, running
+        self.url = self._start(0)
+
+    def _start(self, port: int) -> str:
+        return self._running.enter_context(running_api(self._api.settings, self._api.sessions, port)).url
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def start_again(self) -> None:
+        assert self._start(int(self.url.rsplit(":", 1)[1])) == self.url
+
+
+@pytest.fixture
+def server(service: Api) -> Iterator[Restartable]:
+    with ExitStack() as running:
+        yield Restartable(service, running)
+
+
+def test_a_restart_of_the_server_is_told_and_loses_no_line(site: Site, server: Restartable) -> None:
+    job_id = site.create_long_job(suffix="outlives")
+    with site.visit(url=server.url) as visit:
+        visit.allow(NO_ANSWER)
+        page = visit.page
+        page.goto(f"/jobs/{job_id}")
+        expect(page.get_by_text("Following")).to_be_visible()
+        server.stop()
+        expect(page.get_by_text("The service does not answer.").first).to_be_visible()
+        expect(page.get_by_text("Reconnecting…")).to_be_visible()
+        before = site.tenant.job(job_id)["progress"]["step"]
+        server.start_again()
+        expect(page.get_by_text("Following")).to_be_visible()
+        expect(page.get_by_text("The service does not answer.")).to_have_count(0)
+        wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > before, 60)
+        page.get_by_label("Search the log").fill(f"Step {before + 1}/")
+        expect(page.get_by_role("log")).to_contain_text(f"Step {before + 1}/")
+        page.get_by_role("link", name="Jobs", exact=True).first.click()
+        expect(page.get_by_role("link", name="outlives")).to_be_visible()
+
+
+def test_a_revoked_key_leads_to_the_sign_in_and_the_next_one_back(site: Site, visit: Visit) -> None:
+    job_id = site.create_long_job()
+    visit.allow(f"{NO_ANSWER}: the server responded with a status of 401")
+    page = visit.page
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(job_id)
+    with site.api.sessions.begin() as session:
+        revoke_key(session, site.tenant.key.split("_")[1])
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="signed out")).to_contain_text("revoked")
+    site.tenant = site.api.tenant(site.tenant.project)
+    page.get_by_label("API key").fill(site.tenant.key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(job_id)
+    expect(page).to_have_url(re.compile(job_id))
+
+
+def test_a_job_that_is_gone_leaves_the_list_and_its_page_says_so(site: Site, visit: Visit) -> None:
+    gone = queued(site, "goes")
+    queued(site, "stays")
+    visit.allow(f"{NO_ANSWER}: the server responded with a status of 404")
+    jobs, details = visit.page, visit.page.context.new_page()
+    jobs.goto("/jobs")
+    expect(jobs.get_by_role("link", name="goes")).to_be_visible()
+    details.goto(f"/jobs/{gone}")
+    expect(details.get_by_role("heading", level=1)).to_have_text("goes")
+    with site.api.sessions.begin() as session:
+        for table, job_id in ((Event, Event.job_id), (Run, Run.job_id), (Job, Job.id)):
+            session.execute(delete(table).where(job_id == gone))
+    expect(details.get_by_text("There is no job")).to_be_visible()
+    expect(details.get_by_role("link", name="All jobs")).to_be_visible()
+    expect(jobs.get_by_role("link", name="goes")).to_have_count(0)
+    expect(jobs.get_by_role("link", name="stays")).to_be_visible()
+
+
+def queued(site: Site, suffix: str) -> str:
+    """A job that nobody trains: it is paused."""
+    job_id = site.create_job(suffix=suffix)
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
+    return job_id

@@ -1,0 +1,87 @@
+"""What somebody sees and does who follows a job."""
+
+import csv
+import re
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.fixtures.api import wait_for
+from tests.fixtures.site import Site
+
+
+def test_a_link_signs_in_once_and_leads_to_the_jobs(site: Site) -> None:
+    job_id = site.create_long_job(suffix="by-link")
+    path = site.tenant.http.post("/v1/session/links").json()["path"]
+    with site.visit(signed_in=False) as visit:
+        visit.allow("Failed to load resource: the server responded with a status of 401")
+        visit.page.goto(path)
+        visit.page.get_by_role("link", name="by-link").click()
+        expect(visit.page).to_have_url(re.compile(job_id))
+        assert "link=" not in visit.page.evaluate("location.href")
+    with site.visit(signed_in=False) as visit:
+        visit.allow("Failed to load resource: the server responded with a status of 401")
+        visit.page.goto(path)
+        expect(visit.page.get_by_role("alert")).to_contain_text("has been used")
+
+
+def test_a_curve_grows_and_a_reload_in_the_middle_loses_no_step(
+    site: Site, page: Page, tmp_path: Path
+) -> None:
+    page.goto(f"/jobs/{site.create_long_job()}")
+    page.get_by_role("button", name="Table of Loss").click()
+    before = newest_step(page)
+    wait_for(lambda: newest_step(page) > before + 10, 60)
+    page.reload()
+    expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
+    page.get_by_role("button", name="Table of Loss").click()
+    wait_for(lambda: newest_step(page) > before + 20, 60)
+    found = downloaded(page, tmp_path)
+    assert [int(row["step"]) for row in found] == list(range(1, len(found) + 1))
+    assert len(found) > before + 20
+    assert all(float(row["train_loss"]) > 0 for row in found)
+
+
+def test_a_job_of_one_step_has_a_curve(site: Site, page: Page) -> None:
+    job_id = site.create_job(hyperparameters={"n_epochs": 1, "batch_size": 12})
+    site.finish(job_id)
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
+    page.get_by_role("button", name="Table of Loss").click()
+    assert newest_step(page) == 1
+
+
+def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:
+    job_id = site.create_long_job()
+    page.goto(f"/jobs/{job_id}")
+    head = page.locator("header", has=page.get_by_role("heading", level=1))
+    expect(head.get_by_text("running", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(head.get_by_text("paused", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(head.get_by_text("running", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Cancel job").click()
+    dialog = page.get_by_role("dialog", name="Cancel this job?")
+    dialog.get_by_role("button", name="Keep it").click()
+    expect(dialog).to_be_hidden()
+    assert site.tenant.job(job_id)["status"] in ("queued", "running")
+    page.get_by_role("button", name="Cancel job").click()
+    dialog.get_by_role("button", name="Cancel job").click()
+    expect(head.get_by_text("cancelled", exact=True).first).to_be_visible()
+    expect(page.get_by_text("The job has ended")).to_be_visible()
+    assert site.tenant.job(job_id)["status"] == "cancelled"
+
+
+def newest_step(page: Page) -> int:
+    cell = page.get_by_role("region", name="Loss, values").locator("tbody tr").first.locator("td").first
+    return int(cell.inner_text().replace(",", ""))
+
+
+def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
+    """The rows of the loss curve's CSV."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV of Loss", exact=True).click()
+    file = folder / "loss.csv"
+    download.value.save_as(file)
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))

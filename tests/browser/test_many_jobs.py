@@ -1,0 +1,85 @@
+"""What is done with several jobs at once, and what the keyboard reaches from anywhere."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_accessibility import in_both_themes
+from tests.browser.test_faults import queued
+from tests.fixtures.site import Site, Visit
+
+
+def test_ticked_jobs_are_compared(site: Site, page: Page) -> None:
+    jobs = [queued(site, f"job-{number}") for number in range(3)]
+    page.goto("/jobs")
+    page.get_by_label("Select job-0").check()
+    expect(page.get_by_role("link", name="job-2")).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.get_by_label("Select job-2")).to_be_checked()
+    bar = page.get_by_role("group", name="Selected jobs")
+    expect(bar).to_contain_text("2 selected")
+    bar.get_by_role("link", name="Compare").click()
+    expect(page).to_have_url(re.compile("/compare"))
+    expect(page.get_by_role("radio")).to_have_count(2)
+    expect(page.get_by_role("link", name="job-1")).to_have_count(0)
+    assert all(
+        page.evaluate("location.search").count(job) == at for job, at in zip(jobs, (1, 0, 1), strict=True)
+    )
+
+
+def test_many_are_cancelled_and_what_came_of_each_is_told(site: Site, visit: Visit) -> None:
+    first, second, kept = (queued(site, name) for name in ("first", "second", "kept"))
+    page = visit.page
+    visit.allow("Failed to load resource: the server responded with a status of 400")
+    page.goto("/jobs")
+    page.get_by_label("Select first").check()
+    page.get_by_label("Select second").check()
+    page.get_by_role("button", name="Cancel 2").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("listitem")).to_have_text(["second", "first"])
+    found = in_both_themes(page)
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{second}/cancel")  # meanwhile, elsewhere
+    dialog.get_by_role("button", name="Cancel 2 jobs").click()
+    expect(dialog).to_contain_text("1 of 2 jobs cancelled")
+    expect(dialog.get_by_role("listitem").filter(has_text="first: cancelled")).to_be_visible()
+    expect(dialog.get_by_role("listitem").filter(has_text="second: ")).to_contain_text("already")
+    dialog.get_by_role("button", name="Close").click()
+    statuses = [site.tenant.job(job)["status"] for job in (first, second, kept)]
+    assert statuses == ["cancelled", "cancelled", "paused"]
+    assert found + in_both_themes(page) == []
+
+
+def test_the_palette_finds_pages_jobs_and_what_can_be_done_here(site: Site, page: Page) -> None:
+    job_id = queued(site, "needle")
+    queued(site, "hay")
+    page.goto("/compare")
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+    page.keyboard.press("Control+k")
+    field = page.get_by_role("combobox", name="Page, job or action")
+    expect(field).to_be_focused()
+    field.fill("needle")
+    expect(page.get_by_role("listbox").get_by_role("option")).to_have_count(1)
+    assert in_both_themes(page) == []
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("needle")
+
+    page.keyboard.press("Control+k")
+    field.fill("cancel")
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog", name="Cancel this job?").get_by_role("button", name="Cancel job").click()
+    expect(page.get_by_text("cancelled").first).to_be_visible()
+    assert site.tenant.job(job_id)["status"] == "cancelled"
+
+    page.keyboard.press("Control+k")
+    field.fill("")
+    options = page.get_by_role("listbox").get_by_role("option")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowUp")
+    expect(options.last).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Escape")
+    expect(field).to_be_hidden()
+    page.keyboard.press("Control+k")
+    field.fill(job_id)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(job_id))
