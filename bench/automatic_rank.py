@@ -1,7 +1,7 @@
 """An automatic rank beside a full run of each rank that it tries: what it chooses, and what that costs.
 
-    python bench/automatic_rank.py --data DIR                      # text2sql and E2E NLG
-    python bench/automatic_rank.py --data DIR --only text2sql --rows 200
+    python bench/automatic_rank.py --data DIR                      # GSM8K and E2E NLG
+    python bench/automatic_rank.py --data DIR --only gsm8k --rows 200
     python bench/automatic_rank.py --only none                     # the table anew
 
 For each dataset a job with `"r": "auto"` and then one for each rank train over the API of one service, one
@@ -41,7 +41,7 @@ from core.catalog import SMOLLM2
 from core.search import AUTO_RANKS
 
 SCRIPT = "bench/automatic_rank.py"
-DATASETS = {"text2sql": "text2sql", "e2e_nlg": "e2e16"}
+DATASETS = {"gsm8k": "gsm8k", "e2e_nlg": "e2e16"}
 """Their workloads."""
 HEADINGS = (
     *("dataset", "chosen rank", "its loss", "best full run", "its loss", "above it"),

@@ -8,6 +8,7 @@ import typer
 from cli import output
 from cli.client import Client
 from cli.connection import connected
+from core.errors import ConfigurationError
 
 app = typer.Typer(help="Upload and list files.", no_args_is_help=True)
 
@@ -57,3 +58,15 @@ def send(client: Client, path: Path, purpose: str = "fine-tune") -> dict[str, An
         transient=True,
     ) as content:
         return client.upload(path.name, content, purpose)
+
+
+def file_id(client: Client, file_or_id: str) -> str:
+    """Of a file that is here, which is uploaded, or that has been. Raises ConfigurationError."""
+    path = Path(file_or_id)
+    if path.is_file():
+        file = send(client, path)
+        output.note(f"Uploaded {path.name} as {file['id']}")
+        return str(file["id"])
+    if file_or_id.startswith("file-") and path.name == file_or_id:
+        return file_or_id
+    raise ConfigurationError(f"{file_or_id} is neither a file here nor the id of an uploaded one (file-…)")

@@ -1,7 +1,6 @@
 """`tunery jobs`: create, watch, pause and cancel fine-tuning jobs."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +8,8 @@ import typer
 from cli import output, watch
 from cli.client import Client
 from cli.connection import connected
-from cli.files import Limit, send
-from cli.request_settings import read_settings, with_settings
-from core.errors import ConfigurationError
+from cli.files import Limit, file_id
+from cli.request_settings import Settings, read_settings, with_settings, without_none
 
 app = typer.Typer(help="Create, watch, pause and cancel fine-tuning jobs.", no_args_is_help=True)
 
@@ -63,22 +61,15 @@ def create(
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Report to Weights & Biases")] = None,
     mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="PATH=VALUE",
-            help="Any other parameter of the request, such as adapter.use_dora=true; several times",
-        ),
-    ] = None,
+    settings: Settings = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended or is paused")] = False,
 ) -> None:
     """Create a job. A path is uploaded first."""
     given = read_settings(settings or [])
-    asked = _without_none(
+    asked = without_none(
         model=model,
-        training_file=_file_id(client, training),
-        validation_file=_file_id(client, validation) if validation else None,
+        training_file=file_id(client, training),
+        validation_file=file_id(client, validation) if validation else None,
         suffix=suffix,
         seed=seed,
         method=_method(method, n_epochs=epochs, batch_size=batch_size),
@@ -171,17 +162,6 @@ def _finish(job: dict[str, Any], json: bool) -> None:
         output.note(f"Next: tunery adapters download {job['adapter_id']} DIR")
 
 
-def _file_id(client: Client, file_or_id: str) -> str:
-    path = Path(file_or_id)
-    if path.is_file():
-        file = send(client, path)
-        output.note(f"Uploaded {path.name} as {file['id']}")
-        return str(file["id"])
-    if file_or_id.startswith("file-") and path.name == file_or_id:
-        return file_or_id
-    raise ConfigurationError(f"{file_or_id} is neither a file here nor the id of an uploaded one (file-…)")
-
-
 def _print_events(events: list[dict[str, Any]], json: bool) -> None:
     for event in events:
         if json:
@@ -193,7 +173,7 @@ def _print_events(events: list[dict[str, Any]], json: bool) -> None:
 
 
 def _method(method: Method, **hyperparameters: Any) -> dict[str, Any] | None:
-    chosen = _without_none(**hyperparameters)
+    chosen = without_none(**hyperparameters)
     if method is Method.SUPERVISED and not chosen:
         return None
     return {"type": method.value, method.value: {"hyperparameters": chosen}}
@@ -211,9 +191,5 @@ def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> l
 
 
 def _section(fixed: dict[str, Any], **options: Any) -> dict[str, Any] | None:
-    chosen = _without_none(**options)
+    chosen = without_none(**options)
     return fixed | chosen if chosen else None
-
-
-def _without_none(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

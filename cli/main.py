@@ -30,6 +30,7 @@ from cli import (
     parts,
     projects,
     secrets,
+    sweeps,
     up,
     webhooks,
 )
@@ -83,6 +84,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
 app.command(rich_help_panel=CLIENT)(dashboard.dashboard)
 app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
+app.add_typer(sweeps.app, name="sweeps", rich_help_panel=CLIENT)
 app.command(rich_help_panel=CLIENT)(methods.methods)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)

@@ -2,11 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from core.errors import ConfigurationError
 
 Setting = tuple[list[str], Any]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Any other parameter of the request, such as adapter.use_dora=true; several times",
+    ),
+]
 
 
 def read_settings(given: Sequence[str]) -> list[Setting]:
@@ -47,3 +57,7 @@ def _with(within: dict[str, Any], names: list[str], value: Any) -> dict[str, Any
         inner = within.get(name)
         value = _with(inner if isinstance(inner, dict) else {}, deeper, value)
     return {**within, name: value}
+
+
+def without_none(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
