@@ -77,12 +77,12 @@ INSERT INTO events (id, job_id, level, type, message)
 class Service:
     """The servers, the API's processes, and two projects' keys."""
 
-    def __init__(self, engine: Engine, environment: dict[str, str]) -> None:
-        sessions = session_factory(engine)
+    def __init__(self, engine: Engine, environment: dict[str, str], jobs: int) -> None:
+        self.sessions = sessions = session_factory(engine)
         with sessions.begin() as session:
             projects = [find_or_create_project(session, name) for name in ("busy", "quiet")]
             self.key, self.other_key = (create_key(session, project, "bench").token for project in projects)
-        self.jobs = fill(engine, sessions)
+        self.jobs = fill(engine, sessions, jobs)
         self.ports = [free_port() for _ in range(PROCESSES)]
         self.processes = [start_api(port, environment) for port in self.ports]
 
@@ -107,15 +107,15 @@ class Service:
         return sum(process.memory_info().rss for process in self.processes)
 
 
-def fill(engine: Engine, sessions: sessionmaker[Any]) -> list[str]:
-    """JOBS jobs, most of them over. Returns the ids of those that run or wait."""
+def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int) -> list[str]:
+    """So many jobs, most of them over. Returns the ids of those that run or wait."""
     hyperparameters = Hyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=1.0)
     spec = JobSpec(base_model=SMOLLM2.id, seed=1, hyperparameters=hyperparameters).model_dump_json()
-    ended = JOBS - RUNNING - WAITING
+    ended = jobs - RUNNING - WAITING
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         project = connection.scalar(text("SELECT id FROM projects WHERE name = 'busy'"))
-        values = {"project": project, "model": SMOLLM2.id, "spec": spec, "ended": ended, "jobs": JOBS}
+        values = {"project": project, "model": SMOLLM2.id, "spec": spec, "ended": ended, "jobs": jobs}
         for statement in FILL.split(";"):
             connection.execute(text(statement), values)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -124,7 +124,7 @@ def fill(engine: Engine, sessions: sessionmaker[Any]) -> list[str]:
         for _ in range(RUNNING):
             lease = lifecycle.claim(session, "bench", lease_seconds=86_400.0)
             lifecycle.renew(session, lease, Progress("training", 5, 20, 0.5, 99.0, 1000, 100.0))
-    return [f"ftjob-{number:032}" for number in range(ended + 1, JOBS + 1)]
+    return [f"ftjob-{number:032}" for number in range(ended + 1, jobs + 1)]
 
 
 # What is measured. Rates are answers per second, times milliseconds.
@@ -301,7 +301,7 @@ def main() -> None:
 
 
 @contextmanager
-def service() -> Iterator[Service]:
+def service(jobs: int = JOBS) -> Iterator[Service]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     with (
         tempfile.TemporaryDirectory(prefix="tunery-api-") as folder,
@@ -315,7 +315,7 @@ def service() -> Iterator[Service]:
             **servers.environment,
             "PYTHONPATH": str(BENCH.parent),
         }
-        running = Service(engine, environment)
+        running = Service(engine, environment, jobs)
         try:
             wait_until_ready(running.ports)
             yield running

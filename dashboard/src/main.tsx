@@ -14,8 +14,11 @@ import { router } from "./router";
 const LAST_RETRY_MS = 30_000;
 
 const client = new QueryClient({
+  // What browsers call offline does not tell of the service, which may be on this machine: a failed request does.
   defaultOptions: {
+    mutations: { networkMode: "always" },
     queries: {
+      networkMode: "always",
       retry: (_, error) => isPassing(error),
       retryDelay: (attempt) => Math.min(1000 * 2 ** attempt, LAST_RETRY_MS),
     },

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import delete
 
 from core.keys import revoke_key
 from core.models import Event, Job, Run
+from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.site import Site, Visit
 
@@ -100,3 +102,34 @@ def queued(site: Site, suffix: str) -> str:
     job_id = site.create_job(suffix=suffix)
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
     return job_id
+
+
+def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
+    site: Site, visit: Visit, tmp_path: Path
+) -> None:
+    job_id = site.create_long_job()
+    visit.allow(NO_ANSWER)
+    page = visit.page
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_text("Following")).to_be_visible()
+    page.context.set_offline(True)
+    expect(page.get_by_text("The service does not answer.").first).to_be_visible()
+    before = site.tenant.job(job_id)["progress"]["step"]
+    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > before + 5, 60)
+    page.context.set_offline(False)
+    expect(page.get_by_text("The service does not answer.")).to_have_count(0)
+    expect(page.get_by_text("Following")).to_be_visible()
+    page.get_by_role("button", name="Table of Loss").click()
+    wait_for(lambda: newest_step(page) > before + 5, 60)
+    steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page) -> None:
+    file_id = site.tenant.upload()
+    held: list[Route] = []
+    page.route("**/content", lambda route: held.append(route))
+    page.goto(f"/files/{file_id}")
+    expect(page.get_by_role("region", name="First rows")).to_contain_text("Reading…")
+    held[0].continue_()
+    expect(page.get_by_role("region", name="First rows")).to_contain_text("answer 0")

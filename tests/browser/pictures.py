@@ -1,0 +1,149 @@
+"""Pictures of every page of the dashboard, from a real run of a tiny model: light, dark, wide, on a phone.
+
+    python -m tests.browser.pictures        # writes docs/images/dashboard/*.png
+
+It starts a service of its own, as the tests do, and needs Chromium and the built dashboard.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from core.embedded import EmbeddedServers
+from core.roles import Role
+from tests.fixtures.chromium import chromium
+from tests.fixtures.servers import server_folder
+from tests.fixtures.site import DESK, PHONE, Site, service_on, sign_in
+from tests.fixtures.tiny import OTHER
+
+FOLDER = Path(__file__).parents[2] / "docs" / "images" / "dashboard"
+PROJECT = "support-bot"
+TOPICS = ("an order", "a refund", "a parcel", "an invoice", "a password", "an address")
+DEADLINE_MS = 120_000
+
+
+def rows(count: int, seed: int) -> bytes:
+    random_ = random.Random(seed)
+    lines = []
+    for number in range(count):
+        topic = random_.choice(TOPICS)
+        messages = [
+            {"role": "user", "content": f"I have a question about {topic}, number {number}."},
+            {"role": "assistant", "content": f"Gladly. What would you like to know about {topic}?"},
+        ]
+        lines.append(json.dumps({"messages": messages}) + "\n")
+    return "".join(lines).encode()
+
+
+def fill(site: Site) -> dict[str, str]:
+    """A project in use. Returns the path of each page by its name."""
+    files = {
+        "training_file": site.tenant.upload(rows(160, 1), name="support-chats.jsonl"),
+        "validation_file": site.tenant.upload(rows(40, 2), name="support-chats-held-out.jsonl"),
+    }
+    ended = [
+        site.create_job(
+            suffix=f"support-r{rank}",
+            epochs=3,
+            adapter={"type": "lora", "r": rank},
+            training={"learning_rate": rate},
+            metadata={"team": "support"},
+            **files,
+        )
+        for rank, rate in ((4, 3e-3), (8, 1e-2), (16, 3e-2))
+    ]
+    site.create_job(suffix="support-dora", epochs=1, adapter={"type": "lora", "use_dora": True}, **files)
+    site.finish(*ended)
+    long = {"training_file": site.tenant.upload(rows(4000, 3), name="tickets-2026.jsonl"), "epochs": 10}
+    running = site.create_job(suffix="tickets", validation_file=files["validation_file"], **long)
+    cancelled = site.create_job(suffix="tickets-try", model=OTHER, **long)
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{cancelled}/cancel")
+    paused = site.create_job(suffix="tickets-later", **long)
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{paused}/pause")
+    site.wait_for(running, "running")
+    adapter = site.tenant.job(ended[1])["adapter_id"]
+    return {
+        "jobs": "/jobs",
+        "job": f"/jobs/{ended[1]}",
+        "new-job": f"/new?from={ended[1]}",
+        "compare": f"/compare?jobs={','.join(ended)}",
+        "files": "/files",
+        "file": f"/files/{files['training_file']}",
+        "adapters": "/adapters",
+        "adapter": f"/adapters/{adapter}",
+        "workers": "/workers",
+        "settings": "/settings",
+        "usage": "/settings?part=usage",
+    }
+
+
+# What a page shows once it has all that it reads.
+READY: dict[str, str] = {
+    "sign-in": "Sign in",
+    "jobs": "support-r4",
+    "job": "sha256",
+    "new-job": "Left to the service",
+    "compare": "Settings that differ",
+    "files": "tickets-2026.jsonl",
+    "file": "Gladly.",
+    "adapters": "support-r4",
+    "adapter": "path/to/this/folder",
+    "workers": "Trains now",
+    "settings": "Revoke",
+    "usage": "the last 30 days",
+}
+
+
+def take(browser: Browser, site: Site, paths: dict[str, str], folder: Path) -> None:
+    for device, viewport in (("desk", DESK), ("phone", PHONE)):
+        options = {"viewport": viewport, "reduced_motion": "reduce"}
+        with browser.new_context(base_url=site.api.url, **options) as context:
+            page = context.new_page()
+            picture(page, "sign-in", "/jobs", device, folder)
+            sign_in(context, site.tenant)
+            for name, path in paths.items():
+                picture(page, name, path, device, folder)
+
+
+def picture(page: Page, name: str, path: str, device: str, folder: Path) -> None:
+    page.goto(path)
+    expect(page.get_by_text(READY[name]).first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    in_both_themes(page, name, device, folder)
+
+
+def in_both_themes(page: Page, name: str, device: str, folder: Path) -> None:
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.screenshot(path=folder / f"{name}-{device}-{theme}.png", animations="disabled")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", default=",".join(READY), help=f"of {', '.join(READY)}")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder to write to")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=DEADLINE_MS)
+    with (
+        server_folder() as home,
+        EmbeddedServers(home / "home") as servers,
+        tempfile.TemporaryDirectory() as models,
+        service_on(servers, Path(models)) as api,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium()) as browser,
+    ):
+        site = Site(api, api.tenant(PROJECT, Role.ADMIN), browser)
+        only = given.only.split(",")
+        paths = {name: path for name, path in fill(site).items() if name in only}
+        take(browser, site, paths, given.folder)
+        for job in site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]:
+            site.tenant.http.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
+
+
+if __name__ == "__main__":
+    main()

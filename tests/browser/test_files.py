@@ -1,0 +1,55 @@
+"""Files by the page of their own: in, looked at, out."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.test_new_job import file_of
+from tests.fixtures.api import dataset
+from tests.fixtures.site import Site, Visit
+
+
+def test_files_are_uploaded_looked_at_and_deleted(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource: the server responded with a status of 400")
+    page = visit.page
+    page.goto("/files")
+    expect(page.get_by_text("No file yet")).to_be_visible()
+    page.get_by_label("Files to upload").set_input_files(
+        [file_of(dataset(30), "good.jsonl"), file_of(b"no row\n" * 12, "bad.jsonl")]
+    )
+    uploads = page.get_by_role("region", name="Upload").get_by_role("listitem")
+    expect(uploads.filter(has_text="good.jsonl")).to_contain_text("uploaded")
+    expect(uploads.filter(has_text="bad.jsonl")).to_contain_text("not taken")
+    expect(uploads.filter(has_text="bad.jsonl")).to_contain_text("Line 1")
+    table = page.get_by_role("table")
+    expect(table.get_by_role("row")).to_have_count(2)
+    expect(table).to_contain_text("30 chat rows")
+
+    table.get_by_role("link", name="good.jsonl", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("good.jsonl")
+    rows = page.get_by_role("region", name="First rows").get_by_role("listitem")
+    expect(rows.first).to_contain_text("hi")
+    expect(rows.first).to_contain_text("answer 0")
+    file_id = page.url.rsplit("/", 1)[1]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.path().read_bytes() == dataset(30)
+
+    job_id = site.create_job(training_file=file_id, suffix="reads-it", epochs=50)
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
+    page.reload()
+    expect(page.get_by_role("region", name="Jobs that use it")).to_contain_text("reads-it")
+    page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog", name="This file is in use")
+    expect(dialog).to_contain_text("reads-it")
+    expect(dialog.get_by_role("button", name="Delete file")).to_have_count(0)
+    dialog.get_by_role("button", name="Close").click()
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+    page.reload()
+    page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog", name="Delete this file?")
+    expect(dialog).to_contain_text("1 job used it")
+    dialog.get_by_role("button", name="Delete file").click()
+    expect(page).to_have_url(re.compile("/files$"))
+    expect(page.get_by_text("No file yet")).to_be_visible()
+    assert site.tenant.http.get(f"/v1/files/{file_id}").status_code == 404

@@ -1,0 +1,131 @@
+"""A job from an empty form to its adapter on the disk."""
+
+import json
+import re
+from pathlib import Path
+from zipfile import ZipFile
+
+from playwright.sync_api import FilePayload, Page, Route, expect
+
+from tests.browser.test_following_a_job import downloaded, newest_step
+from tests.fixtures.api import dataset, wait_for
+from tests.fixtures.site import Site, Visit
+from tests.fixtures.tiny import TINY
+
+ROWS, EPOCHS, BATCH, RANK = 80, 10, 4, 3
+STEPS = ROWS // BATCH * EPOCHS
+
+
+def file_of(content: bytes, name: str = "rows.jsonl") -> FilePayload:
+    return {"name": name, "mimeType": "application/jsonl", "buffer": content}
+
+
+def fill_in(page: Page, content: bytes) -> None:
+    page.goto("/new")
+    page.get_by_label("Base model", exact=True).select_option(TINY)
+    page.get_by_label("Upload a training file").set_input_files(file_of(content))
+    expect(page.get_by_label("Training file", exact=True)).to_have_value(re.compile("file-"))
+
+
+def test_a_job_is_put_together_watched_and_its_adapter_taken(site: Site, page: Page, tmp_path: Path) -> None:
+    fill_in(page, dataset(ROWS))
+    page.get_by_label("Suffix").fill("by-form")
+    page.get_by_label("r", exact=True).fill(str(RANK))
+    page.get_by_label("n_epochs").fill(str(EPOCHS))
+    page.get_by_label("batch_size").fill(str(BATCH))
+    review = page.get_by_role("region", name="Review")
+    expect(review).to_contain_text(f'"r": {RANK}')
+    page.reload()
+    expect(review).to_contain_text(f'"r": {RANK}')
+    expect(page.get_by_label("Training file", exact=True)).to_contain_text("rows.jsonl")
+    review.get_by_role("button", name="Create job").dblclick()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("by-form")
+    page.get_by_role("button", name="Table of Loss").click()
+    wait_for(lambda: newest_step(page) > 1, 60)
+    page.reload()
+    expect(page.get_by_text("The job has ended")).to_be_visible()
+    assert [int(row["step"]) for row in downloaded(page, tmp_path)] == list(range(1, STEPS + 1))
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Adapter", exact=True).click()
+    download.value.save_as(tmp_path / "adapter.zip")
+    with ZipFile(tmp_path / "adapter.zip") as adapter:
+        assert json.loads(adapter.read("adapter_config.json"))["r"] == RANK
+    assert len(site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]) == 1, "a double click makes one"
+
+
+def test_what_only_the_service_knows_is_told_at_its_field(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource: the server responded with a status of 400")
+    page = visit.page
+    fill_in(page, dataset(12))
+    page.get_by_role("button", name="auto", exact=True).first.click()
+    expect(page.get_by_role("region", name="Review")).to_contain_text('"r": "auto"')
+    page.get_by_role("button", name="Create job").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_be_focused()
+    field = page.get_by_label("Validation file", exact=True)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description(re.compile("Candidates are compared"))
+    alert.get_by_role("button", name="validation_file").click()
+    expect(field).to_be_focused()
+    assert site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"] == []
+
+
+def test_a_file_that_is_refused_lists_its_lines_and_is_not_chosen(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource: the server responded with a status of 400")
+    page = visit.page
+    page.goto("/new")
+    broken = dataset(12) + b'{"messages": []}\n'
+    page.get_by_label("Upload a training file").set_input_files(file_of(broken, "broken.jsonl"))
+    expect(page.get_by_role("alert")).to_contain_text("broken.jsonl was not taken")
+    expect(page.get_by_role("alert").get_by_role("listitem").first).to_contain_text("Line 13")
+    expect(page.get_by_label("Training file", exact=True)).to_have_value("")
+    page.get_by_label("Upload a training file").set_input_files(file_of(dataset(12), "mended.jsonl"))
+    expect(page.get_by_label("Training file", exact=True)).to_contain_text("mended.jsonl")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_job_whose_answer_was_lost_is_created_once(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource")
+    page = visit.page
+    fill_in(page, dataset(12))
+    page.get_by_label("Suffix").fill("only-one")
+    asked = 0
+
+    def lose_the_first_answer(route: Route) -> None:
+        nonlocal asked
+        if route.request.method != "POST":
+            route.fallback()
+            return
+        asked += 1
+        if asked == 1:
+            route.fetch()  # it arrives and is done
+            route.abort()
+        else:
+            route.fallback()
+
+    page.route("**/v1/fine_tuning/jobs", lose_the_first_answer)
+    page.get_by_role("button", name="Create job").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The service does not answer.")
+    expect(alert).to_contain_text("the same request makes no second job")
+    expect(page.get_by_label("Suffix")).to_have_value("only-one")
+    page.get_by_role("button", name="Create job").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("only-one")
+    assert asked == 2
+    assert len(site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]) == 1
+
+
+def test_a_file_on_a_broken_line_is_said_not_to_be_taken_and_sent_again(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource")
+    page = visit.page
+    page.goto("/new")
+    page.get_by_label("Base model", exact=True).select_option(TINY)
+    page.context.set_offline(True)
+    page.get_by_label("Upload a training file").set_input_files(file_of(dataset(12)))
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
+    page.context.set_offline(False)
+    page.get_by_label("Upload a training file").set_input_files(file_of(dataset(12)))
+    expect(page.get_by_label("Training file", exact=True)).to_contain_text("rows.jsonl")
+    assert len(site.tenant.http.get("/v1/files").json()["data"]) == 1
