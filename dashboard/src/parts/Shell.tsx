@@ -8,6 +8,7 @@ import { SignIn } from "@/pages/SignIn";
 
 import { HelpDialog } from "./HelpDialog";
 import { Failure } from "./Notice";
+import { PAGES } from "./pages";
 import { PaletteButton } from "./palette/PaletteButton";
 import { ThemeSwitch } from "./ThemeSwitch";
 
@@ -43,16 +44,6 @@ export function Shell() {
     </div>
   );
 }
-
-const PAGES = [
-  ["/jobs", "Jobs"],
-  ["/new", "New job"],
-  ["/compare", "Compare"],
-  ["/files", "Files"],
-  ["/adapters", "Adapters"],
-  ["/workers", "Workers"],
-  ["/settings", "Settings"],
-] as const;
 
 function Navigation() {
   return (

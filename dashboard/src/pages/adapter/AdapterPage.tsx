@@ -70,6 +70,11 @@ function Head({ adapter }: { adapter: Adapter }) {
             Download
           </a>
           {mayWrite && (
+            <Link to="/new" search={{ from: adapter.job_id }} className="button">
+              Train another like it
+            </Link>
+          )}
+          {mayWrite && (
             <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
               Delete
             </button>

@@ -81,6 +81,11 @@ function Head({ file }: { file: FileObject }) {
             <Icon name="download" />
             Download
           </a>
+          {mayWrite && file.purpose === "fine-tune" && (
+            <Link to="/new" search={{ training_file: file.id }} className="button button-primary">
+              Train on it
+            </Link>
+          )}
           {mayWrite && (
             <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
               Delete

@@ -35,7 +35,7 @@ function Retry({ job }: { job: Job }) {
       >
         Retry
       </button>
-      {create.error && <Failure error={create.error} />}
+      {create.error && <Failure asked error={create.error} />}
     </>
   );
 }

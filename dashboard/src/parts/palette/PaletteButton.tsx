@@ -1,8 +1,8 @@
 import { useEffect, useState } from "react";
 
 import type { Job } from "@/api/types";
+import { ConfirmCancel } from "@/parts/ConfirmCancel";
 
-import { CancelFromPalette } from "./CancelFromPalette";
 import { Palette } from "./Palette";
 
 /** Opens the command palette, as Ctrl-K and ⌘K do from anywhere. */
@@ -27,7 +27,7 @@ export function PaletteButton() {
         </kbd>
       </button>
       {open && <Palette onClose={() => setOpen(false)} onCancelJob={setCancelling} />}
-      {cancelling && <CancelFromPalette job={cancelling} onClose={() => setCancelling(null)} />}
+      {cancelling && <ConfirmCancel job={cancelling} onClose={() => setCancelling(null)} />}
     </>
   );
 }

@@ -7,11 +7,7 @@ import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
 import type { Command } from "@/lib/commands";
 import { jobName } from "@/lib/jobFacts";
-
-const PAGES = [
-  ["/jobs", "Jobs"],
-  ["/compare", "Compare"],
-] as const;
+import { PAGES } from "@/parts/pages";
 
 const JOB_ID = /^ft(job|sweep)-\w+$/;
 const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…" };
