@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from sqlalchemy import delete
 
 from core.keys import revoke_key
@@ -100,3 +100,29 @@ def queued(site: Site, suffix: str) -> str:
     job_id = site.create_job(suffix=suffix)
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
     return job_id
+
+
+def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
+    """Once: where it stays away, the page says so."""
+    page, asked = visit.page, []
+    visit.allow(NO_ANSWER, "TypeError: Failed to fetch dynamically imported module")
+    page.goto("/jobs")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+
+    def be_gone(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=404)
+        else:
+            route.continue_()
+
+    page.route("**/assets/WorkersPage-*.js", be_gone)
+    with page.expect_event("load"):
+        page.get_by_role("link", name="Workers").click()
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    page.unroute("**/assets/WorkersPage-*.js")
+
+    page.route("**/assets/FilesPage-*.js", lambda route: route.fulfill(status=404))
+    with page.expect_event("load"):
+        page.get_by_role("link", name="Files").click()
+    expect(page.get_by_text("This page cannot be shown.")).to_be_visible()
