@@ -18,7 +18,7 @@ export function JobActions({ job }: { job: Job }) {
   const [confirming, setConfirming] = useState(false);
   const act = (wanted: JobAction) => (wanted === "cancel" ? setConfirming(true) : action.mutate(wanted));
   return (
-    <div className="ml-auto flex flex-wrap gap-2">
+    <>
       {job.adapter_id && (
         <a href={adapterContentPath(job.adapter_id)} download className="button button-primary">
           <Icon name="download" />
@@ -40,6 +40,6 @@ export function JobActions({ job }: { job: Job }) {
         ))}
       {action.error && <Failure asked error={action.error} />}
       {confirming && <ConfirmCancel job={job} onClose={() => setConfirming(false)} />}
-    </div>
+    </>
   );
 }
