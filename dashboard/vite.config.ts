@@ -10,6 +10,7 @@ export default defineConfig({
   plugins: [react(), tailwindcss(), service()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   // The content security policy knows no `data:` fonts or scripts: every asset is a file.
-  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  // One style sheet: of an older build that is gone, only scripts are missed, and the router reloads for those.
+  build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
   test: { include: ["tests/**/*.test.ts"] },
 });

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from core.methods.method import Alpha, ExcludingOptions, Method, ModuleName, Paper, Probability, Rank
+from core.methods.method import Alpha, ExcludingOptions, Method, Paper, PerModule, Probability, Rank
 from core.options import Options
 
 Smoothing = Annotated[float, Field(gt=0, lt=1)]
@@ -66,9 +66,9 @@ class LoraAdapter(ExcludingOptions):
     (arXiv:2404.02948) and `olora` (arXiv:2406.01775) begin with a part of the weights, `eva`
     (arXiv:2410.07170) and `corda` (arXiv:2406.05223) with what rows of the data do there, `loftq`
     (arXiv:2310.08659) with what a quantised base model has lost"""
-    rank_pattern: dict[ModuleName, Rank] = Field(default={})
+    rank_pattern: PerModule[Rank] = Field(default={})
     """Other ranks for some modules, by the last parts of their names"""
-    alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
+    alpha_pattern: PerModule[Alpha] = Field(default={})
     """Other alphas for some modules, in the same way"""
     eva_config: EvaConfig | None = None
     """Of the initialisation `eva`; null is its defaults"""

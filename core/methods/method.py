@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -18,6 +18,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # PEFT reads the keys of its patterns as regular expressions. Names alone are taken: a worker must not spend
 # its time on an expression that somebody has sent.
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
+T = TypeVar("T")
+# JSON Schema would take any other name as well.
+PerModule = Annotated[dict[ModuleName, T], Field(json_schema_extra={"additionalProperties": False})]
 ModuleNames = Annotated[list[str], Field(min_length=1)]
 Targets = Literal["all-linear"] | ModuleNames
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]

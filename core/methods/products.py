@@ -8,8 +8,8 @@ from core.methods.method import (
     Alpha,
     ExcludingOptions,
     Method,
-    ModuleName,
     Paper,
+    PerModule,
     Probability,
     Rank,
     Seed,
@@ -28,9 +28,9 @@ class LycorisOptions(ExcludingOptions):
     """Share of the ranks that do nothing in a step"""
     module_dropout: Probability = 0.0
     """How often a layer stays as it is in a step"""
-    rank_pattern: dict[ModuleName, Rank] = Field(default={})
+    rank_pattern: PerModule[Rank] = Field(default={})
     """Other ranks for some modules, by the last parts of their names"""
-    alpha_pattern: dict[ModuleName, Alpha] = Field(default={})
+    alpha_pattern: PerModule[Alpha] = Field(default={})
     """Other alphas for some modules, in the same way"""
 
 

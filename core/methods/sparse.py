@@ -8,8 +8,8 @@ from core.methods.method import (
     ExcludingOptions,
     Method,
     MethodOptions,
-    ModuleName,
     Paper,
+    PerModule,
     Rank,
     Seed,
     TargetOptions,
@@ -30,7 +30,7 @@ class FourierAdapter(ExcludingOptions):
     """Scale of the change"""
     random_loc_seed: Seed | None = 777
     """Chooses the places of the coefficients"""
-    n_frequency_pattern: dict[ModuleName, Frequencies] = Field(default={})
+    n_frequency_pattern: PerModule[Frequencies] = Field(default={})
     """Other numbers of them for some modules, by the last parts of their names"""
     init_weights: bool = False
     """False: random coefficients. True: 0, so that training begins at the base model"""
@@ -42,7 +42,7 @@ class C3aAdapter(TargetOptions):
     type: Literal["c3a"] = "c3a"
     block_size: BlockSize = 256
     """Divides inputs and outputs of every target"""
-    block_size_pattern: dict[ModuleName, BlockSize] = Field(default={})
+    block_size_pattern: PerModule[BlockSize] = Field(default={})
     """Other sizes for some modules, by the last parts of their names"""
     init_weights: Literal[True, "gaussian", "kaiming_uniform", "xavier_uniform"] = "xavier_uniform"
     """True: 0, so that training begins at the base model"""

@@ -1,23 +1,17 @@
-import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate } from "@tanstack/react-router";
 
 import { parseCompareSearch } from "./lib/compareSearch";
 import { parseCurveSearch } from "./lib/curveSearch";
 import { parseJobSearch } from "./lib/jobSearch";
 import { parseNewJobSearch } from "./lib/newJobSearch";
 import { parseSettingsSearch } from "./lib/settingsSearch";
-import { AdapterPage } from "./pages/adapter/AdapterPage";
-import { AdaptersPage } from "./pages/adapters/AdaptersPage";
-import { ComparePage } from "./pages/compare/ComparePage";
-import { FilePage } from "./pages/file/FilePage";
-import { FilesPage } from "./pages/files/FilesPage";
-import { JobPage } from "./pages/job/JobPage";
+import { Broken } from "./pages/Broken";
 import { JobsPage } from "./pages/jobs/JobsPage";
-import { NewJobPage } from "./pages/new/NewJobPage";
 import { NotFound } from "./pages/NotFound";
-import { SettingsPage } from "./pages/settings/SettingsPage";
-import { WorkersPage } from "./pages/workers/WorkersPage";
 import { Shell } from "./parts/Shell";
 
+// Whoever opens the dashboard sees the jobs first; the others come when they are wanted. One that is gone, after an
+// upgrade, has the router load the page anew.
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
 
 function ToJobs() {
@@ -40,34 +34,58 @@ const jobRoute = createRoute({
   getParentRoute: () => root,
   path: "/jobs/$jobId",
   validateSearch: parseCurveSearch,
-  component: JobPage,
+  component: lazyRouteComponent(() => import("./pages/job/JobPage"), "JobPage"),
 });
 
 const newJobRoute = createRoute({
   getParentRoute: () => root,
   path: "/new",
   validateSearch: parseNewJobSearch,
-  component: NewJobPage,
+  component: lazyRouteComponent(() => import("./pages/new/NewJobPage"), "NewJobPage"),
 });
 
 const compareRoute = createRoute({
   getParentRoute: () => root,
   path: "/compare",
   validateSearch: parseCompareSearch,
-  component: ComparePage,
+  component: lazyRouteComponent(() => import("./pages/compare/ComparePage"), "ComparePage"),
 });
 
-const filesRoute = createRoute({ getParentRoute: () => root, path: "/files", component: FilesPage });
-const fileRoute = createRoute({ getParentRoute: () => root, path: "/files/$fileId", component: FilePage });
-const adaptersRoute = createRoute({ getParentRoute: () => root, path: "/adapters", component: AdaptersPage });
-const adapterRoute = createRoute({ getParentRoute: () => root, path: "/adapters/$adapterId", component: AdapterPage });
-const workersRoute = createRoute({ getParentRoute: () => root, path: "/workers", component: WorkersPage });
+const filesRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/files",
+  component: lazyRouteComponent(() => import("./pages/files/FilesPage"), "FilesPage"),
+});
+
+const fileRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/files/$fileId",
+  component: lazyRouteComponent(() => import("./pages/file/FilePage"), "FilePage"),
+});
+
+const adaptersRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/adapters",
+  component: lazyRouteComponent(() => import("./pages/adapters/AdaptersPage"), "AdaptersPage"),
+});
+
+const adapterRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/adapters/$adapterId",
+  component: lazyRouteComponent(() => import("./pages/adapter/AdapterPage"), "AdapterPage"),
+});
+
+const workersRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/workers",
+  component: lazyRouteComponent(() => import("./pages/workers/WorkersPage"), "WorkersPage"),
+});
 
 const settingsRoute = createRoute({
   getParentRoute: () => root,
   path: "/settings",
   validateSearch: parseSettingsSearch,
-  component: SettingsPage,
+  component: lazyRouteComponent(() => import("./pages/settings/SettingsPage"), "SettingsPage"),
 });
 
 export const router = createRouter({
@@ -85,6 +103,8 @@ export const router = createRouter({
     workersRoute,
     settingsRoute,
   ]),
+  defaultPreload: "intent",
+  defaultErrorComponent: Broken,
 });
 
 declare module "@tanstack/react-router" {

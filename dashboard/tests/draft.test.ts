@@ -2,9 +2,10 @@ import { describe, expect, test } from "vitest";
 
 import { autosOf } from "@/lib/autos";
 import { type Draft, EMPTY_DRAFT, fieldOf, fieldPaths, problemsAtFields, problemsOf, requestOf } from "@/lib/draft";
-import { draftOfJob, isResolved, sameRequest } from "@/lib/jobDraft";
+import { draftOfJob } from "@/lib/jobDraft";
 import { jobSchemas } from "@/lib/jobSchemas";
 import { parseNewJobSearch } from "@/lib/newJobSearch";
+import { isResolved, sameRequest } from "@/lib/sameJob";
 
 import { aJob } from "./jobs";
 import { OFFER } from "./offer";

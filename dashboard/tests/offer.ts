@@ -37,10 +37,14 @@ const LORA: Schema = {
     rank_pattern: {
       type: "object",
       patternProperties: { "^[a-z_.]+$": { type: "integer", minimum: 1, maximum: 256 } },
+      additionalProperties: false,
       default: {},
     },
     eva_config: {
-      anyOf: [{ type: "object", properties: { rho: { type: "number", minimum: 1, default: 2 } } }, { type: "null" }],
+      anyOf: [
+        { type: "object", properties: { rho: { type: "number", minimum: 1, default: 2 } }, additionalProperties: false },
+        { type: "null" },
+      ],
       default: null,
     },
   },
@@ -64,7 +68,12 @@ export const OFFER: Offer = {
   schemas: {
     suffix: { type: "string", minLength: 1, maxLength: 64, pattern: "^[A-Za-z0-9._-]+$" },
     seed: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 },
-    metadata: { type: "object", maxProperties: 16, additionalProperties: { type: "string", maxLength: 512 } },
+    metadata: {
+      type: "object",
+      maxProperties: 16,
+      propertyNames: { maxLength: 64 },
+      additionalProperties: { type: "string", maxLength: 512 },
+    },
     training: {
       type: "object",
       properties: {

@@ -7,7 +7,8 @@ import { describe, expect, test } from "vitest";
 import type { Method } from "@/api/types";
 import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/draft";
 import { jobSchemas } from "@/lib/jobSchemas";
-import { expand, isRecord, problems, type Schema } from "@/lib/schema";
+import { expand, isRecord, type Schema } from "@/lib/schema";
+import { problems } from "@/lib/schemaProblems";
 import { schemaFields } from "@/lib/schemaFields";
 
 const KNOWN = new Set([
@@ -30,7 +31,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
   });
   const draft = { ...EMPTY_DRAFT, model: "tiny", training_file: "file-1" };
 
-  test("says nothing that the check does not know", () => {
+  test("says nothing that the form has no words for", () => {
     const { methods: offered, schemas } = offer();
     const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives)];
     for (const schema of [...all, schemas.training, schemas.suffix, schemas.seed, schemas.metadata]) {
@@ -56,6 +57,12 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     const objectives = Object.keys(offer().schemas.objectives);
     expect(objectives).toContain("supervised");
     for (const objective of objectives) expect(problemsOf({ ...draft, objective }, offer())).toEqual([]);
+  });
+
+  test("takes no name in a pattern that no module can have", () => {
+    const options = { lora: { rank_pattern: { q_proj: 4, "q proj": 4 } } };
+    const path = "adapter.rank_pattern.q proj";
+    expect(problemsOf({ ...draft, options }, offer())).toEqual([{ path, message: "There is no such option." }]);
   });
 
   test("has a place for the usual errors of the API", () => {

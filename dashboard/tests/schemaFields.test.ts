@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 
-import { isFixed, problems, type Schema, words } from "@/lib/schema";
+import { isFixed, type Schema } from "@/lib/schema";
+import { problems } from "@/lib/schemaProblems";
+import { words } from "@/lib/schemaWords";
 import { defaultText, parse, parsePairs, schemaFields, writePairs } from "@/lib/schemaFields";
 
 import { OFFER } from "./offer";
@@ -66,6 +68,22 @@ test.each<[string, unknown, boolean]>([
   ["eva_config", { rho: 2 }, true],
   ["eva_config", { tau: 2 }, false],
 ])("%s takes %j: %s", (name, value, taken) => expect(problems(value, of(name), name).length === 0).toBe(taken));
+
+test.each<[string, unknown, string, string]>([
+  ["r", 257, "r", "It must be a whole number from 1 to 256 or auto."],
+  ["target_modules", ["q_proj", 3], "target_modules", "It must be names, with commas between or all-linear."],
+  ["rank_pattern", { "layers/0#1": 4 }, "rank_pattern.layers/0#1", "There is no such option."],
+  ["rank_pattern", { "q.proj": 0 }, "rank_pattern.q.proj", "It must be a whole number from 1 to 256."],
+  ["eva_config", { rho: 0 }, "eva_config.rho", "It must be a number of at least 1."],
+  ["eva_config", 7, "eva_config", "It must be lines such as q_proj = text."],
+])("%s as %j is refused once, at %s: %s", (name, value, path, message) => {
+  expect(problems(value, of(name), name)).toEqual([{ path, message }]);
+});
+
+test("a name that is too long is told with its beginning", () => {
+  const message = `The name ${"n".repeat(20)}… must be a text, at most 64 characters long.`;
+  expect(problems({ ["n".repeat(65)]: "x" }, OFFER.schemas.metadata, "metadata")).toEqual([{ path: "metadata", message }]);
+});
 
 test.each<[string, string]>([
   ["r", "a whole number from 1 to 256 or auto"],

@@ -133,3 +133,29 @@ def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page
     expect(page.get_by_role("region", name="First rows")).to_contain_text("Reading…")
     held[0].continue_()
     expect(page.get_by_role("region", name="First rows")).to_contain_text("answer 0")
+
+
+def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
+    """Once: where it stays away, the page says so."""
+    page, asked = visit.page, []
+    visit.allow(NO_ANSWER, "TypeError: Failed to fetch dynamically imported module")
+    page.goto("/jobs")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+
+    def be_gone(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=404)
+        else:
+            route.continue_()
+
+    page.route("**/assets/WorkersPage-*.js", be_gone)
+    with page.expect_event("load"):
+        page.get_by_role("link", name="Workers").click()
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    page.unroute("**/assets/WorkersPage-*.js")
+
+    page.route("**/assets/FilesPage-*.js", lambda route: route.fulfill(status=404))
+    with page.expect_event("load"):
+        page.get_by_role("link", name="Files").click()
+    expect(page.get_by_text("This page cannot be shown.")).to_be_visible()

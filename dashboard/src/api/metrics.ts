@@ -9,7 +9,7 @@ import { POLL_MS } from "./jobs";
 
 const STEPS_PAGE = 5000;
 
-export interface Metrics {
+interface Metrics {
   series: Series;
   version: number;
 }

@@ -2,7 +2,7 @@
 
 import { useInfiniteQuery } from "@tanstack/react-query";
 
-export interface ReadPage<T> {
+interface ReadPage<T> {
   data: T[];
   has_more: boolean;
   last_id: string | null;
@@ -24,7 +24,6 @@ export function usePaged<T>(
   return { ...query, items: query.data?.pages.flatMap((page) => page.data) };
 }
 
-export type Paged<T> = ReturnType<typeof usePaged<T>>;
 
 /** The query of a page: `after` is left out for the first. */
 export const pageQuery = (limit: number, after: string | null) => (after === null ? { limit } : { limit, after });

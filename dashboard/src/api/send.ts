@@ -8,13 +8,14 @@ export function send(path: string, form: FormData, onSent: (bytes: number) => vo
   return new Promise<unknown>((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
+    request.responseType = "json";
     for (const [name, value] of Object.entries(OURS)) request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", (event) => onSent(event.loaded));
     request.addEventListener("error", () => reject(new Unreachable()));
     request.addEventListener("abort", () => reject(signal.reason));
     request.addEventListener("load", () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText));
-      else void Refused.of(new Response(request.responseText, { status: request.status })).then(reject);
+      if (request.status < 300) resolve(request.response);
+      else reject(Refused.from(request.status, request.response));
     });
     signal.throwIfAborted();
     signal.addEventListener("abort", () => request.abort());

@@ -1,8 +1,8 @@
 /** Uploads under way. They go on while another page is read, one after another. */
 
 import type { QueryClient } from "@tanstack/react-query";
+import { useSyncExternalStore } from "react";
 
-import { messageOf } from "./failures";
 import { filesChanged, type Purpose, uploadFile } from "./files";
 
 export interface Upload {
@@ -13,7 +13,8 @@ export interface Upload {
   readonly state: "waiting" | "sending" | "done" | "failed";
   /** Of the file that it became. */
   readonly fileId?: string;
-  readonly message?: string;
+  /** Why it was not taken. */
+  readonly error?: unknown;
 }
 
 let uploads: readonly Upload[] = [];
@@ -22,12 +23,12 @@ let keys = 0;
 const aborts = new Map<number, AbortController>();
 const listeners = new Set<() => void>();
 
-export const getUploads = () => uploads;
-
-export function onUploads(listener: () => void): () => void {
+const subscribe = (listener: () => void) => {
   listeners.add(listener);
   return () => listeners.delete(listener);
-}
+};
+
+export const useUploads = () => useSyncExternalStore(subscribe, () => uploads);
 
 function tell(next: readonly Upload[]): void {
   uploads = next;
@@ -37,26 +38,35 @@ function tell(next: readonly Upload[]): void {
 const change = (key: number, changed: Partial<Upload>) =>
   tell(uploads.map((upload) => (upload.key === key ? { ...upload, ...changed } : upload)));
 
-export function startUploads(client: QueryClient, files: readonly File[], purpose: Purpose): void {
-  for (const file of files) {
-    const key = (keys += 1);
-    const abort = new AbortController();
-    aborts.set(key, abort);
-    tell([...uploads, { key, name: file.name, bytes: file.size, sent: 0, state: "waiting" }]);
-    last = last.then(() => run(client, key, file, purpose, abort.signal));
-  }
+/** Its key among the uploads. `onDone` gets the id of the file that it became. */
+export function startUpload(client: QueryClient, file: File, purpose: Purpose, onDone?: (id: string) => void): number {
+  const key = (keys += 1);
+  const abort = new AbortController();
+  aborts.set(key, abort);
+  tell([...uploads, { key, name: file.name, bytes: file.size, sent: 0, state: "waiting" }]);
+  last = last.then(() => run(client, key, file, purpose, abort.signal, onDone));
   addEventListener("beforeunload", warn);
+  return key;
 }
 
-async function run(client: QueryClient, key: number, file: File, purpose: Purpose, signal: AbortSignal) {
+async function run(
+  client: QueryClient,
+  key: number,
+  file: File,
+  purpose: Purpose,
+  signal: AbortSignal,
+  onDone?: (id: string) => void,
+) {
   if (signal.aborted) return;
   change(key, { state: "sending" });
   try {
     const made = await uploadFile(file, purpose, (sent) => change(key, { sent: Math.min(sent, file.size) }), signal);
+    client.setQueryData(["file", made.id], made);
     change(key, { state: "done", fileId: made.id });
+    onDone?.(made.id);
     await client.invalidateQueries(filesChanged);
   } catch (error) {
-    if (!signal.aborted) change(key, { state: "failed", message: messageOf(error) });
+    if (!signal.aborted) change(key, { state: "failed", error });
   } finally {
     aborts.delete(key);
     if (!aborts.size) removeEventListener("beforeunload", warn);

@@ -14,7 +14,7 @@ export function totalBytes(adapter: Adapter): number {
   return adapter.files.reduce((sum, file) => sum + file.bytes, 0);
 }
 
-export interface Snippet {
+interface Snippet {
   label: string;
   code: string;
 }

@@ -4,7 +4,7 @@ import { type Draft, hyperparametersPath, methodOf, objectiveSchema, type Offer,
 import type { Schema } from "./schema";
 import { schemaFields } from "./schemaFields";
 
-export interface Auto {
+interface Auto {
   path: string;
   /** A value, or the rule in the API's words. */
   becomes: string;

@@ -3,7 +3,8 @@
 import type { CreateJob, Method } from "@/api/types";
 
 import type { JobSchemas } from "./jobSchemas";
-import { isRecord, type Problem, problems, type Schema } from "./schema";
+import { isRecord, type Schema } from "./schema";
+import { type Problem, problems } from "./schemaProblems";
 import { groupSchema, schemaFields } from "./schemaFields";
 
 export type Values = Readonly<Record<string, unknown>>;

@@ -1,9 +1,10 @@
-/** A job as a draft: the same again, or nearly. The API keeps what a request came to, not the request. */
+/** A job as a draft: nearly the same again. The API keeps what a request came to, not the request. */
 
-import type { CreateJob, Job } from "@/api/types";
+import type { Job } from "@/api/types";
 
 import { type Draft, EMPTY_DRAFT, type Offer, type Values, without } from "./draft";
-import { isRecord, problems, type Schema } from "./schema";
+import { isRecord, type Schema } from "./schema";
+import { problems } from "./schemaProblems";
 
 export interface FilledDraft {
   draft: Draft;
@@ -56,16 +57,4 @@ function withAutomaticRank(options: Values): Values {
 
 function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Whether the job's settings are whole: nothing in them is still to be chosen among candidates. */
-export function isResolved(job: Job): boolean {
-  return ![...Object.values(job.adapter), ...Object.values(job.training)].includes("auto");
-}
-
-/** The request that makes the same job again, of one whose settings are whole. */
-export function sameRequest(job: Job): CreateJob {
-  const { model, training_file, validation_file, seed, metadata, method, adapter, training } = job;
-  const request = { model, training_file, validation_file, seed, metadata, method, adapter, training };
-  return { ...request, suffix: job.user_provided_suffix ?? null, integrations: job.integrations };
 }

@@ -16,7 +16,7 @@ export interface JobList {
   readonly complete: boolean;
 }
 
-export interface JobRange {
+interface JobRange {
   /** The jobs older than this id; null from the newest on. */
   readonly after: string | null;
   readonly jobs: readonly Job[];

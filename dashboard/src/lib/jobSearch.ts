@@ -4,7 +4,7 @@ import { type Job, STATUSES, type Status } from "@/api/types";
 
 import { jobName } from "./jobFacts";
 
-export const SORTS = ["created", "name", "status", "model", "method", "progress"] as const;
+const SORTS = ["created", "name", "status", "model", "method", "progress"] as const;
 export type Sort = (typeof SORTS)[number];
 
 export interface JobSearch {

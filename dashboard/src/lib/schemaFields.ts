@@ -2,7 +2,7 @@
 
 import { alternatives, isFixed, isRecord, literals, type Schema } from "./schema";
 
-export type FieldKind = "switch" | "choice" | "group" | "pairs" | "text";
+type FieldKind = "switch" | "choice" | "group" | "pairs" | "text";
 
 export interface SchemaField {
   name: string;

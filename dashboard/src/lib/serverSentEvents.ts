@@ -1,6 +1,6 @@
 /** Server-sent events out of pieces of text (HTML standard, section 9.2.6). */
 
-export interface ServerSentEvent {
+interface ServerSentEvent {
   id: string;
   data: string;
 }

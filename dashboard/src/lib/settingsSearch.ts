@@ -3,7 +3,7 @@
 export const SETTINGS_PARTS = ["keys", "webhooks", "secrets", "usage", "audit"] as const;
 export type SettingsPart = (typeof SETTINGS_PARTS)[number];
 
-export interface SettingsSearch {
+interface SettingsSearch {
   /** Without it the first one. */
   part?: SettingsPart;
 }

@@ -46,7 +46,7 @@ export function SignIn() {
         </p>
       </div>
       {why && !error && <Notice tone="warn">You were signed out: {why}</Notice>}
-      {error && <Failure error={error} />}
+      {error && <Failure asked error={error} />}
       <button type="submit" className="button button-primary justify-center" disabled={isPending}>
         {isPending ? "Signing in…" : "Sign in"}
       </button>

@@ -23,7 +23,7 @@ export function Confirm({ title, action, doing, refusal, onConfirm, onClose, chi
       <div className="grid gap-3 break-words">
         {children}
         {refusal && <p className="text-warn">{refusal}</p>}
-        {doing.error != null && <Failure error={doing.error} />}
+        {doing.error != null && <Failure asked error={doing.error} />}
       </div>
       <div className="mt-5 flex flex-wrap justify-end gap-2">
         <button type="button" className="button" onClick={onClose}>

@@ -1,30 +1,23 @@
-import type { ReactNode } from "react";
+import { useJobAction } from "@/api/jobs";
+import type { Job } from "@/api/types";
+import { jobName } from "@/lib/jobFacts";
 
-import { Modal } from "./Modal";
+import { Confirm } from "./Confirm";
 
-interface ConfirmCancelProps {
-  name: string;
-  onClose: () => void;
-  onConfirm: () => void;
-  /** What went wrong with it. */
-  children?: ReactNode;
-}
-
-export function ConfirmCancel({ name, onClose, onConfirm, children }: ConfirmCancelProps) {
+/** Asks, and cancels the job. */
+export function ConfirmCancel({ job, onClose }: { job: Job; onClose: () => void }) {
+  const cancel = useJobAction(job.id);
   return (
-    <Modal title="Cancel this job?" onClose={onClose}>
-      <p className="break-words">
-        <strong>{name}</strong> ends at once and cannot go on. Its log, curves and checkpoints stay.
+    <Confirm
+      title="Cancel this job?"
+      action="Cancel job"
+      doing={cancel}
+      onConfirm={() => cancel.mutate("cancel", { onSuccess: onClose })}
+      onClose={onClose}
+    >
+      <p>
+        <strong>{jobName(job)}</strong> ends at once and cannot go on. Its log, curves and checkpoints stay.
       </p>
-      {children}
-      <div className="mt-5 flex justify-end gap-2">
-        <button type="button" className="button" onClick={onClose}>
-          Keep it
-        </button>
-        <button type="button" className="button button-danger" onClick={onConfirm}>
-          Cancel job
-        </button>
-      </div>
-    </Modal>
+    </Confirm>
   );
 }

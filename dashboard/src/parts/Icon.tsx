@@ -14,7 +14,7 @@ const PATHS = {
   down: "M8 3v10M4 9l4 4 4-4",
 } as const;
 
-export type IconName = keyof typeof PATHS;
+type IconName = keyof typeof PATHS;
 
 export function Icon({ name, className = "" }: { name: IconName; className?: string }) {
   return (

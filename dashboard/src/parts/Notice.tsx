@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 
-import { messageOf, Refused, Unreachable } from "@/api/failures";
+import { isPassing, messageOf, Refused, Unreachable } from "@/api/failures";
 
 const TONES = { bad: "border-bad", warn: "border-warn", plain: "border-line" };
 
@@ -12,13 +12,29 @@ export function Notice({ tone = "plain", children }: { tone?: keyof typeof TONES
   );
 }
 
-/** What went wrong, and whether anything has to be done about it. */
-export function Failure({ error }: { error: unknown }) {
+interface FailureProps {
+  error: unknown;
+  /** Of what somebody asked for: that is not tried again by itself, as reading is. */
+  asked?: boolean;
+}
+
+interface FailureProps {
+  error: unknown;
+  /** Of what somebody asked for: unlike what is read, it is not tried again by itself. */
+  asked?: boolean;
+}
+
+/** What went wrong, and what has to be done about it. */
+export function Failure({ error, asked = false }: FailureProps) {
+  const advice = asked ? error instanceof Unreachable && LOOK_FIRST : isPassing(error) && TRYING_AGAIN;
   return (
-    <Notice tone={error instanceof Unreachable ? "warn" : "bad"}>
+    <Notice tone={isPassing(error) ? "warn" : "bad"}>
       <p>{messageOf(error)}</p>
-      {error instanceof Unreachable && <p className="text-muted">Trying again; nothing has to be done here.</p>}
+      {advice && <p className="text-muted">{advice}</p>}
       {error instanceof Refused && error.param && <p className="text-muted">Parameter: {error.param}</p>}
     </Notice>
   );
 }
+
+const TRYING_AGAIN = "Trying again; nothing has to be done here.";
+const LOOK_FIRST = "Whether it was done is not known: see what is here once the service answers, then try again.";

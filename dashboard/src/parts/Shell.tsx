@@ -8,6 +8,7 @@ import { SignIn } from "@/pages/SignIn";
 
 import { HelpDialog } from "./HelpDialog";
 import { Failure } from "./Notice";
+import { PAGES } from "./pages";
 import { PaletteButton } from "./palette/PaletteButton";
 import { ThemeSwitch } from "./ThemeSwitch";
 
@@ -21,7 +22,7 @@ export function Shell() {
       <a href="#content" className="button sr-only z-20 focus:not-sr-only focus:absolute focus:m-2">
         Skip to the content
       </a>
-      <header className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line bg-surface px-4 py-2 max-sm:gap-x-2">
+      <header className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line bg-surface px-4 py-2 [reading-flow:flex-visual] max-sm:gap-x-2">
         <Link to="/jobs" className="flex items-center gap-2 font-semibold">
           <img src="/mark.svg" alt="" className="size-5" />
           <span className="max-sm:sr-only">Tunery</span>
@@ -31,7 +32,7 @@ export function Shell() {
         <div className="ml-auto flex items-center gap-2">
           {session && <Account session={session} />}
           <ThemeSwitch />
-          <button type="button" className="button" aria-label="Keyboard help" onClick={() => setHelping(true)}>
+          <button type="button" className="button max-sm:hidden" aria-label="Keyboard help" onClick={() => setHelping(true)}>
             ?
           </button>
         </div>
@@ -44,16 +45,6 @@ export function Shell() {
   );
 }
 
-const PAGES = [
-  ["/jobs", "Jobs"],
-  ["/new", "New job"],
-  ["/compare", "Compare"],
-  ["/files", "Files"],
-  ["/adapters", "Adapters"],
-  ["/workers", "Workers"],
-  ["/settings", "Settings"],
-] as const;
-
 function Navigation() {
   return (
     <nav aria-label="Pages" className="flex flex-wrap max-md:order-last max-md:w-full">
@@ -61,7 +52,7 @@ function Navigation() {
         <Link
           key={to}
           to={to}
-          className="rounded px-2 py-1 aria-[current=page]:bg-tint aria-[current=page]:text-accent"
+          className="rounded px-2 py-1 max-md:py-1.5 aria-[current=page]:bg-tint aria-[current=page]:text-accent"
         >
           {name}
         </Link>
@@ -82,7 +73,7 @@ function Account({ session }: { session: Session }) {
       <span className="text-muted" aria-live="polite">
         {reconnecting && "Reconnecting…"}
       </span>
-      <span className="max-w-40 truncate max-sm:max-w-20" title={`Project ${session.project.id}, role ${session.role}`}>
+      <span className="max-w-40 truncate max-sm:max-w-14" title={`Project ${session.project.id}, role ${session.role}`}>
         <span className="sr-only">Project </span>
         {session.project.name}
       </span>

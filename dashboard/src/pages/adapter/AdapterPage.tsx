@@ -12,6 +12,7 @@ import { Confirm } from "@/parts/Confirm";
 import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
+import { PageHead } from "@/parts/PageHead";
 import { ReadsOnly } from "@/parts/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
@@ -56,29 +57,32 @@ function Head({ adapter }: { adapter: Adapter }) {
   const mayWrite = useMayWrite();
   const [deleting, setDeleting] = useState(false);
   return (
-    <header className="grid gap-3">
-      <nav aria-label="Way back">
-        <Link to="/adapters" className="link">
-          Adapters
-        </Link>
-      </nav>
-      <div className="flex flex-wrap items-center gap-x-4 gap-y-2">
-        <h1 className="text-lg font-semibold break-all">{adapter.model}</h1>
-        <div className="ml-auto flex flex-wrap gap-2">
+    <PageHead
+      to="/adapters"
+      list="Adapters"
+      title={adapter.model}
+      actions={
+        <>
           <a href={adapterContentPath(adapter.id)} download className="button button-primary">
             <Icon name="download" />
             Download
           </a>
           {mayWrite && (
+            <Link to="/new" search={{ from: adapter.job_id }} className="button">
+              Train another like it
+            </Link>
+          )}
+          {mayWrite && (
             <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
               Delete
             </button>
           )}
-        </div>
-      </div>
+        </>
+      }
+    >
       <ReadsOnly />
       {deleting && <DeleteAdapter adapter={adapter} onClose={() => setDeleting(false)} />}
-    </header>
+    </PageHead>
   );
 }
 

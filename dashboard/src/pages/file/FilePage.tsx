@@ -15,6 +15,7 @@ import { Facts } from "@/parts/Facts";
 import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
+import { PageHead } from "@/parts/PageHead";
 import { ReadsOnly } from "@/parts/ReadsOnly";
 import { Section } from "@/parts/Section";
 import { StatusMark } from "@/parts/StatusMark";
@@ -68,31 +69,34 @@ function Head({ file }: { file: FileObject }) {
   const navigate = useNavigate();
   const [deleting, setDeleting] = useState(false);
   return (
-    <header className="grid gap-3">
-      <nav aria-label="Way back">
-        <Link to="/files" className="link">
-          Files
-        </Link>
-      </nav>
-      <div className="flex flex-wrap items-center gap-x-4 gap-y-2">
-        <h1 className="text-lg font-semibold break-all">{file.filename}</h1>
-        <div className="ml-auto flex flex-wrap gap-2">
+    <PageHead
+      to="/files"
+      list="Files"
+      title={file.filename}
+      actions={
+        <>
           <a href={fileContentPath(file.id)} download className="button">
             <Icon name="download" />
             Download
           </a>
+          {mayWrite && file.purpose === "fine-tune" && (
+            <Link to="/new" search={{ training_file: file.id }} className="button button-primary">
+              Train on it
+            </Link>
+          )}
           {mayWrite && (
             <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
               Delete
             </button>
           )}
-        </div>
-      </div>
+        </>
+      }
+    >
       <ReadsOnly />
       {deleting && (
         <DeleteFile file={file} onDeleted={() => void navigate({ to: "/files" })} onClose={() => setDeleting(false)} />
       )}
-    </header>
+    </PageHead>
   );
 }
 

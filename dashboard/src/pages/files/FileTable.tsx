@@ -30,7 +30,7 @@ export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; m
             <th scope="col" className="number hidden w-32 md:table-cell">
               Created
             </th>
-            <th scope="col" className="hidden w-48 md:table-cell">
+            <th scope="col" className="hidden w-56 md:table-cell">
               <span className="sr-only">Actions</span>
             </th>
           </tr>
@@ -54,6 +54,16 @@ export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; m
               </td>
               <td className="hidden md:table-cell">
                 <span className="flex items-center justify-end gap-4">
+                  {mayWrite && file.purpose === "fine-tune" && (
+                    <Link
+                      to="/new"
+                      search={{ training_file: file.id }}
+                      className="link"
+                      aria-label={`Train on ${file.filename}`}
+                    >
+                      Train
+                    </Link>
+                  )}
                   <Download href={fileContentPath(file.id)} name={file.filename} />
                   {mayWrite && (
                     <button

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { useCreateJob } from "@/api/createJob";
 import type { Job } from "@/api/types";
 import { newKey } from "@/lib/draftStore";
-import { isResolved, sameRequest } from "@/lib/jobDraft";
+import { isResolved, sameRequest } from "@/lib/sameJob";
 import { Failure } from "@/parts/Notice";
 
 /** A new job with this one's settings: to change first, or, after one that was in vain, at once. */
@@ -35,7 +35,7 @@ function Retry({ job }: { job: Job }) {
       >
         Retry
       </button>
-      {create.error && <Failure error={create.error} />}
+      {create.error && <Failure asked error={create.error} />}
     </>
   );
 }

@@ -4,7 +4,6 @@ import { adapterContentPath } from "@/api/details";
 import { actionsOn, type JobAction, useJobAction } from "@/api/jobs";
 import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
-import { jobName } from "@/lib/jobFacts";
 import { ConfirmCancel } from "@/parts/ConfirmCancel";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
@@ -19,7 +18,7 @@ export function JobActions({ job }: { job: Job }) {
   const [confirming, setConfirming] = useState(false);
   const act = (wanted: JobAction) => (wanted === "cancel" ? setConfirming(true) : action.mutate(wanted));
   return (
-    <div className="ml-auto flex flex-wrap gap-2">
+    <>
       {job.adapter_id && (
         <a href={adapterContentPath(job.adapter_id)} download className="button button-primary">
           <Icon name="download" />
@@ -39,17 +38,8 @@ export function JobActions({ job }: { job: Job }) {
             {WORDS[wanted]}
           </button>
         ))}
-      {action.error && <Failure error={action.error} />}
-      {confirming && (
-        <ConfirmCancel
-          name={jobName(job)}
-          onClose={() => setConfirming(false)}
-          onConfirm={() => {
-            setConfirming(false);
-            action.mutate("cancel");
-          }}
-        />
-      )}
-    </div>
+      {action.error && <Failure asked error={action.error} />}
+      {confirming && <ConfirmCancel job={job} onClose={() => setConfirming(false)} />}
+    </>
   );
 }

@@ -1,11 +1,10 @@
-import { Link } from "@tanstack/react-router";
-
 import { hasEnded, type Job } from "@/api/types";
 import { useNow } from "@/lib/clock";
 import { dateTime, duration, integer, significant } from "@/lib/format";
 import { jobName, methodName, secondsLeft } from "@/lib/jobFacts";
 import { type Phase, phasesOf } from "@/lib/phases";
 import { FileName } from "@/parts/FileName";
+import { PageHead } from "@/parts/PageHead";
 import { ProgressBar } from "@/parts/ProgressBar";
 import { StatusMark } from "@/parts/StatusMark";
 
@@ -13,19 +12,17 @@ import { JobActions } from "./JobActions";
 
 export function JobHead({ job }: { job: Job }) {
   return (
-    <header className="grid gap-3">
-      <nav aria-label="Way back">
-        <Link to="/jobs" className="link">
-          Jobs
-        </Link>
-      </nav>
-      <div className="flex flex-wrap items-center gap-x-4 gap-y-2">
-        <h1 className="text-lg font-semibold break-all">{jobName(job)}</h1>
+    <PageHead
+      to="/jobs"
+      list="Jobs"
+      title={jobName(job)}
+      mark={
         <span aria-live="polite">
           <StatusMark status={job.status} />
         </span>
-        <JobActions job={job} />
-      </div>
+      }
+      actions={<JobActions job={job} />}
+    >
       <p className="flex flex-wrap gap-x-4 gap-y-1 text-muted">
         <span className="font-mono text-xs break-all">{job.id}</span>
         <span>{job.model}</span>
@@ -43,7 +40,7 @@ export function JobHead({ job }: { job: Job }) {
         )}
         <Facts job={job} />
       </div>
-    </header>
+    </PageHead>
   );
 }
 

@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useState } from "react";
 
+import { isPassing } from "@/api/failures";
 import { jobListQuery, readOlderJobs } from "@/api/jobs";
 import type { FileObject, Job } from "@/api/types";
 import { integer } from "@/lib/format";
@@ -40,7 +41,7 @@ export function JobsPage() {
         </p>
       </div>
       {failureReason && <Failure error={failureReason} />}
-      {older.error && <Failure error={older.error} />}
+      {older.failureReason && <Failure error={older.failureReason} />}
       {data && !list.jobs.length && <FirstJob />}
       {selected.length > 0 && <SelectionBar jobs={selected} onClear={() => setSelection(NOTHING_SELECTED)} />}
       {list.jobs.length > 0 && (
@@ -59,7 +60,10 @@ function count(found: number, list: JobList, searching: boolean): string {
 function useOlderJobs(list: JobList, search: JobSearch) {
   const client = useQueryClient();
   const all = needsAll(search);
-  const { mutate, isPending, error } = useMutation({ mutationFn: () => readOlderJobs(client, all) });
+  const { mutate, isPending, error, failureReason } = useMutation({
+    mutationFn: () => readOlderJobs(client, all),
+    retry: (_, failure) => isPassing(failure),
+  });
   const wanted = !isPending && !list.complete && list.jobs.length > 0;
   const read = () => {
     if (wanted) mutate();
@@ -67,5 +71,5 @@ function useOlderJobs(list: JobList, search: JobSearch) {
   useEffect(() => {
     if (all && wanted && !error) mutate();
   }, [all, wanted, error, mutate]);
-  return { read, error };
+  return { read, failureReason };
 }

@@ -1,15 +1,17 @@
-import { useQuery } from "@tanstack/react-query";
-import { type DragEvent, useState } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 
 import { fileQuery } from "@/api/details";
 import { isNotFound } from "@/api/failures";
 import { datasetsQuery } from "@/api/offers";
-import { useUpload } from "@/api/useUpload";
+import { startUpload, useUploads } from "@/api/uploads";
 import { useNow } from "@/lib/clock";
 import { ago, bytes } from "@/lib/format";
+import { FileButton } from "@/parts/FileButton";
+import { UploadLine } from "@/parts/UploadLine";
+import { useDrop } from "@/parts/useDrop";
 
 import { Field } from "./Field";
-import { UploadState } from "./UploadState";
 
 interface FilePickerProps {
   path: string;
@@ -22,30 +24,22 @@ interface FilePickerProps {
 
 /** One of the files that are there, or another one, chosen or dropped, which is uploaded. */
 export function FilePicker({ path, label, none, hint, value, onChange }: FilePickerProps) {
-  const upload = useUpload(({ id }) => onChange(id));
-  const [over, setOver] = useState(false);
+  const client = useQueryClient();
+  const [uploadKey, setUploadKey] = useState<number>();
+  const upload = useUploads().find(({ key, state }) => key === uploadKey && state !== "done");
+  const isUploading = upload !== undefined && upload.state !== "failed";
+  const take = ([file]: readonly File[]) => {
+    if (file && !isUploading) setUploadKey(startUpload(client, file, "fine-tune", onChange));
+  };
+  const { over, handlers } = useDrop(take);
   const now = useNow();
   const { data: files = [] } = useQuery(datasetsQuery);
   const isListed = files.some(({ id }) => id === value);
   const otherName = useFileName(value, value !== "" && !isListed);
-  const take = (files: FileList | null) => {
-    const file = files?.[0];
-    if (file) upload.start(file);
-  };
-  const drop = (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    take(event.dataTransfer.files);
-  };
   return (
     <div
       className={`grid gap-3 rounded border border-dashed p-3 ${over ? "border-accent bg-tint" : "border-line"}`}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={drop}
+      {...handlers}
     >
       <Field path={path} label={label} hint={hint}>
         {(control) => (
@@ -66,23 +60,17 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
         )}
       </Field>
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
-        <label className="button focus-within:outline-2 focus-within:outline-offset-2 focus-within:outline-accent">
-          Upload a file
-          <input
-            type="file"
-            accept=".jsonl,application/jsonl,application/x-ndjson"
-            className="sr-only"
-            aria-label={`Upload a ${label.toLowerCase()}`}
-            disabled={upload.isPending}
-            onChange={({ target }) => {
-              take(target.files);
-              target.value = ""; // the same file may be mended and chosen again
-            }}
-          />
-        </label>
+        <FileButton
+          label={`Upload a ${label.toLowerCase()}`}
+          accept=".jsonl,application/jsonl,application/x-ndjson"
+          disabled={isUploading}
+          onFiles={take}
+        >
+          {`Upload a ${label.toLowerCase()}`}
+        </FileButton>
         <span className="fact max-sm:hidden">or drop it here</span>
       </div>
-      <UploadState upload={upload} />
+      {upload && <UploadLine upload={upload} />}
     </div>
   );
 }

@@ -1,7 +1,7 @@
 import { type Ref } from "react";
 
 import { messageOf, Refused, Unreachable } from "@/api/failures";
-import type { Problem } from "@/lib/schema";
+import type { Problem } from "@/lib/schemaProblems";
 
 import { focusField } from "./formContext";
 

@@ -1,7 +1,8 @@
 import type { ReactNode } from "react";
 
 import { type Values, withValue } from "@/lib/draft";
-import { isRecord, type Schema, words } from "@/lib/schema";
+import { isRecord, type Schema } from "@/lib/schema";
+import { words } from "@/lib/schemaWords";
 import { groupSchema, type SchemaField, schemaFields } from "@/lib/schemaFields";
 
 import { ChoiceControl } from "./ChoiceControl";

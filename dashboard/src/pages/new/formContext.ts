@@ -1,7 +1,7 @@
 import { createContext, useContext } from "react";
 
 /** What a field asks the form: its problem, told at once or only after it was left. */
-export interface FormState {
+interface FormState {
   problemAt: (path: string, wasLeft: boolean) => string | undefined;
 }
 

@@ -12,7 +12,7 @@ export function Deliveries({ endpoint }: { endpoint: Endpoint }) {
   const redeliver = useRedeliver(endpoint.id);
   return (
     <div className="rounded border border-line">
-      {redeliver.error && <Failure error={redeliver.error} />}
+      {redeliver.error && <Failure asked error={redeliver.error} />}
       <PagedList list={deliveries} empty="Nothing was sent yet.">
         <ul className="divide-y divide-line">
           {deliveries.items?.map((delivery) => (

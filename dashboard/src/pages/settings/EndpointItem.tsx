@@ -51,7 +51,7 @@ export function EndpointItem({ endpoint }: { endpoint: Endpoint }) {
           Delete
         </button>
       </div>
-      {switching.error && <Failure error={switching.error} />}
+      {switching.error && <Failure asked error={switching.error} />}
       {open && <Deliveries endpoint={endpoint} />}
       {doing === "rotate" && <Rotate endpoint={endpoint} onClose={() => setDoing(null)} />}
       {doing === "delete" && <DeleteEndpoint endpoint={endpoint} onClose={() => setDoing(null)} />}
@@ -82,7 +82,7 @@ function Test({ endpoint }: { endpoint: Endpoint }) {
       <span role="status" className="text-good">
         {test.data && `taken, status ${test.data.status_code}`}
       </span>
-      {test.error && <Failure error={test.error} />}
+      {test.error && <Failure asked error={test.error} />}
     </div>
   );
 }

@@ -23,7 +23,7 @@ export function Form({ action, doing, onSubmit, children }: FormProps) {
           {action}
         </button>
       </div>
-      {doing.error != null && <Failure error={doing.error} />}
+      {doing.error != null && <Failure asked error={doing.error} />}
     </form>
   );
 }

@@ -1,22 +1,21 @@
 import { useId, useState } from "react";
 
-import type { Job } from "@/api/types";
 import { type Command, matchingCommands } from "@/lib/commands";
 import { Modal } from "@/parts/Modal";
 
-import { useCommands } from "./useCommands";
+import { type JobHandlers, useCommands } from "./useCommands";
 
 interface PaletteProps {
   onClose: () => void;
-  onCancelJob: (job: Job) => void;
+  handlers: JobHandlers;
 }
 
 /** A combobox with a list (WAI-ARIA): the focus stays in the field, arrows move through what is found. */
-export function Palette({ onClose, onCancelJob }: PaletteProps) {
+export function Palette({ onClose, handlers }: PaletteProps) {
   const [typed, setTyped] = useState("");
   const [place, setPlace] = useState(0);
   const list = useId();
-  const found = matchingCommands(useCommands(typed, onCancelJob), typed);
+  const found = matchingCommands(useCommands(typed, handlers), typed);
   const active = found[Math.min(place, found.length - 1)];
   const optionId = (command: Command) => `${list}-${command.id}`;
   const choose = (command: Command) => {

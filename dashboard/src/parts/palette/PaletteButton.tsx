@@ -1,14 +1,17 @@
 import { useEffect, useState } from "react";
 
 import type { Job } from "@/api/types";
+import { ConfirmCancel } from "@/parts/ConfirmCancel";
+import { Modal } from "@/parts/Modal";
+import { Failure } from "@/parts/Notice";
 
-import { CancelFromPalette } from "./CancelFromPalette";
 import { Palette } from "./Palette";
 
 /** Opens the command palette, as Ctrl-K and ⌘K do from anywhere. */
 export function PaletteButton() {
   const [open, setOpen] = useState(false);
   const [cancelling, setCancelling] = useState<Job | null>(null);
+  const [failure, setFailure] = useState<unknown>(null);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
@@ -26,8 +29,22 @@ export function PaletteButton() {
           Ctrl K
         </kbd>
       </button>
-      {open && <Palette onClose={() => setOpen(false)} onCancelJob={setCancelling} />}
-      {cancelling && <CancelFromPalette job={cancelling} onClose={() => setCancelling(null)} />}
+      {open && <Palette onClose={() => setOpen(false)} handlers={{ onCancelJob: setCancelling, onFailure: setFailure }} />}
+      {cancelling && <ConfirmCancel job={cancelling} onClose={() => setCancelling(null)} />}
+      {failure !== null && <Failed error={failure} onClose={() => setFailure(null)} />}
     </>
+  );
+}
+
+function Failed({ error, onClose }: { error: unknown; onClose: () => void }) {
+  return (
+    <Modal title="It went wrong" onClose={onClose}>
+      <Failure asked error={error} />
+      <div className="mt-5 flex justify-end">
+        <button type="button" className="button" onClick={onClose}>
+          Close
+        </button>
+      </div>
+    </Modal>
   );
 }

@@ -2,24 +2,26 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMatch, useNavigate } from "@tanstack/react-router";
 
 import { adapterContentPath } from "@/api/details";
-import { actionsOn, jobListQuery, jobQuery, useJobAction } from "@/api/jobs";
+import { actionsOn, actOn, jobListQuery, jobQuery } from "@/api/jobs";
 import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
 import type { Command } from "@/lib/commands";
 import { jobName } from "@/lib/jobFacts";
-
-const PAGES = [
-  ["/jobs", "Jobs"],
-  ["/compare", "Compare"],
-] as const;
+import { PAGES } from "@/parts/pages";
 
 const JOB_ID = /^ft(job|sweep)-\w+$/;
 const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…" };
 
+/** They outlive the palette, which closes once something is chosen. */
+export interface JobHandlers {
+  onCancelJob: (job: Job) => void;
+  onFailure: (error: unknown) => void;
+}
+
 /** What can be done from here: on the present job first, then pages, then jobs. `typed` may be a job's id. */
-export function useCommands(typed: string, onCancelJob: (job: Job) => void): Command[] {
+export function useCommands(typed: string, handlers: JobHandlers): Command[] {
   const present = useMatch({ from: "/jobs/$jobId", shouldThrow: false })?.params.jobId;
-  return [...useActions(present, onCancelJob), ...usePages(), ...useJobs(typed)];
+  return [...useActions(present, handlers), ...usePages(), ...useJobs(typed)];
 }
 
 function usePages(): Command[] {
@@ -27,11 +29,11 @@ function usePages(): Command[] {
   return PAGES.map(([to, label]) => ({ id: to, label, hint: "page", run: () => void navigate({ to }) }));
 }
 
-function useActions(id: string | undefined, onCancelJob: (job: Job) => void): Command[] {
+function useActions(id: string | undefined, { onCancelJob, onFailure }: JobHandlers): Command[] {
   const { data: job } = useQuery({ ...jobQuery(id ?? ""), enabled: id !== undefined });
   const mayWrite = useMayWrite();
   const navigate = useNavigate();
-  const { mutate } = useJobAction(id ?? "");
+  const client = useQueryClient();
   if (!job) return [];
   const actions = mayWrite ? actionsOn(job) : [];
   return [
@@ -39,7 +41,7 @@ function useActions(id: string | undefined, onCancelJob: (job: Job) => void): Co
       id: action,
       label: WORDS[action],
       hint: "action",
-      run: () => (action === "cancel" ? onCancelJob(job) : mutate(action)),
+      run: () => (action === "cancel" ? onCancelJob(job) : void actOn(client, job.id, action).catch(onFailure)),
     })),
     {
       id: "compare",
