@@ -199,10 +199,10 @@ def test_no_download_waits_for_the_store_with_a_database_connection(
     file_id = alice.upload()
     held: list[int] = []
 
-    def note(work: Callable[[str], Any]) -> Callable[[str], Any]:
-        def noting(key: str) -> Any:
+    def note(work: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*asked: Any) -> Any:
             held.append(api.app.state.engine.pool.checkedout())
-            return work(key)
+            return work(*asked)
 
         return noting
 
