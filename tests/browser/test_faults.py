@@ -137,7 +137,7 @@ def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page
 
 def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
     """Once: where it stays away, the page says so."""
-    page, asked = visit.page, []
+    page, asked = visit.page, list[str]()
     visit.allow(NO_ANSWER, "TypeError: Failed to fetch dynamically imported module")
     page.goto("/jobs")
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
