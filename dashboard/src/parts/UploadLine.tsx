@@ -31,7 +31,7 @@ export function UploadLine({ upload }: { upload: Upload }) {
         </button>
       </div>
       {state === "sending" && <ProgressBar percent={percent} label={`Upload of ${name}`} />}
-      {error !== undefined && <Refusal error={error} />}
+      {error !== undefined && <Refusal name={name} error={error} />}
     </div>
   );
 }
@@ -43,19 +43,25 @@ function wordsOf({ state, sent, bytes: all }: Upload): string {
 
 const MOST_FINDINGS = 8;
 
-function Refusal({ error }: { error: unknown }) {
+function Refusal({ name, error }: { name: string; error: unknown }) {
   const findings = error instanceof Refused ? error.details : [];
   const more = findings.length - MOST_FINDINGS;
-  if (!findings.length) return <p role="alert" className="break-words whitespace-pre-line text-bad">{messageOf(error)}</p>;
   return (
-    <ul role="alert" className="grid gap-0.5 border-l-2 border-bad pl-2 text-xs break-words">
-      {findings.slice(0, MOST_FINDINGS).map(({ line, field, message }) => (
-        <li key={`${line} ${field} ${message}`}>
-          {line !== undefined && <strong>Line {line}: </strong>}
-          {field && <code className="font-mono">{field}</code>} {message}
-        </li>
-      ))}
-      {more > 0 && <li className="text-muted">And {more} more.</li>}
-    </ul>
+    <div role="alert" className="break-words">
+      <p className="sr-only">{name} was not taken.</p>
+      {findings.length ? (
+        <ul className="grid gap-0.5 border-l-2 border-bad pl-2 text-xs">
+          {findings.slice(0, MOST_FINDINGS).map(({ line, field, message }) => (
+            <li key={`${line} ${field} ${message}`}>
+              {line !== undefined && <strong>Line {line}: </strong>}
+              {field && <code className="font-mono">{field}</code>} {message}
+            </li>
+          ))}
+          {more > 0 && <li className="text-muted">And {more} more.</li>}
+        </ul>
+      ) : (
+        <p className="whitespace-pre-line text-bad">{messageOf(error)}</p>
+      )}
+    </div>
   );
 }
