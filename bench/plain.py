@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -55,7 +55,11 @@ def load(request: dict[str, Any]) -> tuple[Any, int]:
     model = base_model(request)
     if not adapter:
         return model.eval(), 0
-    adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    # PEFT counts what is trainable, and loads no prompt as that
+    learns_prompt = PeftConfig.from_pretrained(adapter).is_prompt_learning
+    adapted = PeftModel.from_pretrained(model, adapter, is_trainable=not learns_prompt)
+    if learns_prompt:
+        return adapted.eval(), sum(parameter.numel() for parameter in adapted.prompt_encoder.parameters())
     return adapted.eval(), adapted.get_nb_trainable_parameters()[0]
 
 
