@@ -35,7 +35,8 @@ def test_two_processes_give_the_losses_and_the_adapters_of_one(
     alone = train(base)
     first, second = (rank[how] for rank in seen)
     assert first["adapters"] == second["adapters"]
-    assert first["adapters"] == pytest.approx(alone["adapters"], abs=1e-5)
+    # Sums in another order: AdamW makes a small difference of a gradient near 0 a larger one of its step
+    assert first["adapters"] == pytest.approx(alone["adapters"], abs=3e-5)
     for rank in (first, second):
         assert rank["path"] == path
         assert rank["losses"] == pytest.approx(alone["losses"], rel=1e-5)
