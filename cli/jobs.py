@@ -9,7 +9,16 @@ from cli import output, watch
 from cli.client import Client
 from cli.connection import connected
 from cli.files import Limit, file_id
-from cli.request_settings import Settings, read_settings, with_settings, without_none
+from cli.request_settings import (
+    Model,
+    Seed,
+    Settings,
+    Suffix,
+    Training,
+    read_settings,
+    with_settings,
+    without_none,
+)
 
 app = typer.Typer(help="Create, watch, pause and cancel fine-tuning jobs.", no_args_is_help=True)
 
@@ -38,13 +47,13 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
 def create(
     client: Client,
     json: bool,
-    training: Annotated[str, typer.Argument(metavar="FILE-OR-ID", help="A .jsonl file here, or file-…")],
-    model: Annotated[str, typer.Option(help="The base model, by its id of GET /v1/models")],
+    training: Training,
+    model: Model,
     validation: Annotated[
         str | None, typer.Option(metavar="FILE-OR-ID", help="Rows for the validation loss")
     ] = None,
-    suffix: Annotated[str | None, typer.Option(help="Part of the new model's name")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same result")] = None,
+    suffix: Suffix = None,
+    seed: Seed = None,
     method: Annotated[
         Method, typer.Option(help="What to minimise; the file must hold rows for it")
     ] = Method.SUPERVISED,

@@ -1,4 +1,5 @@
-"""`--set PATH=VALUE`: parameters of a request by their place in it, for those that have no option."""
+"""What jobs and sweeps are created with, alike: their options, and `--set PATH=VALUE` for parameters without
+one, by their place in the request."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import ConfigurationError
+
+Training = Annotated[str, typer.Argument(metavar="FILE-OR-ID", help="A .jsonl file here, or file-…")]
+Model = Annotated[str, typer.Option(help="The base model, by its id of GET /v1/models")]
+Suffix = Annotated[str | None, typer.Option(help="Part of the new model's name")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result")]
 
 Setting = tuple[list[str], Any]
 Settings = Annotated[

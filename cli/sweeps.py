@@ -11,7 +11,16 @@ from cli import output, watch
 from cli.client import Client
 from cli.connection import connected
 from cli.files import Limit, file_id
-from cli.request_settings import Settings, read_settings, with_settings, without_none
+from cli.request_settings import (
+    Model,
+    Seed,
+    Settings,
+    Suffix,
+    Training,
+    read_settings,
+    with_settings,
+    without_none,
+)
 from core.errors import ConfigurationError
 
 app = typer.Typer(help="Try values of a job's parameters, and keep the best.", no_args_is_help=True)
@@ -30,8 +39,8 @@ SweepId = Annotated[str, typer.Argument(metavar="ID", help="ftsweep-…")]
 def create(
     client: Client,
     json: bool,
-    training: Annotated[str, typer.Argument(metavar="FILE-OR-ID", help="A .jsonl file here, or file-…")],
-    model: Annotated[str, typer.Option(help="The base model, by its id of GET /v1/models")],
+    training: Training,
+    model: Model,
     validation: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="Rows to compare by")],
     tried: Annotated[
         list[str],
@@ -42,8 +51,8 @@ def create(
             "adapter.target_modules; several times, for all combinations",
         ),
     ],
-    suffix: Annotated[str | None, typer.Option(help="Part of the new model's name")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same result")] = None,
+    suffix: Suffix = None,
+    seed: Seed = None,
     settings: Settings = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended or is paused")] = False,
 ) -> None:

@@ -295,9 +295,7 @@ def list_candidates(session: Transaction, caller: CurrentCaller, fine_tuning_job
 )
 def draw_candidates(session: Transaction, caller: CurrentCaller, fine_tuning_job_id: str) -> Response:
     """Their training losses by step, as a picture."""
-    job, _ = service.candidates(session, caller.project_id, fine_tuning_job_id)
-    curves = service.curves(session, caller.project_id, fine_tuning_job_id)
-    return Response(picture(job, curves), media_type=SVG)
+    return Response(picture(*service.curves(session, caller.project_id, fine_tuning_job_id)), media_type=SVG)
 
 
 def _metadata_filter(request: Request) -> Filter:

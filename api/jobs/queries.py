@@ -128,8 +128,12 @@ def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[l
     return [metric for (metric,) in rows], has_more
 
 
-def candidates(session: Session, job_id: str) -> list[Candidate]:
-    return list(session.scalars(select(Candidate).where(Candidate.job_id == job_id)))
+def candidates(session: Session, job_ids: Sequence[str]) -> dict[str, list[Candidate]]:
+    """By the job; all of these jobs are there."""
+    found: dict[str, list[Candidate]] = {job_id: [] for job_id in job_ids}
+    for candidate in session.scalars(select(Candidate).where(Candidate.job_id.in_(job_ids))):
+        found[candidate.job_id].append(candidate)
+    return found
 
 
 def candidate_metrics(

@@ -189,12 +189,13 @@ def metrics(
 def candidates(session: Session, project_id: str, job_id: str) -> tuple[Job, list[Candidate]]:
     """A job, and how its candidates have fared so far."""
     job = _own(session, project_id, job_id)
-    return job, queries.candidates(session, job.id)
+    return job, queries.candidates(session, [job.id])[job.id]
 
 
-def curves(session: Session, project_id: str, job_id: str) -> list[Curve]:
-    """Of all candidates."""
-    return queries.curves(session, _own(session, project_id, job_id).id)
+def curves(session: Session, project_id: str, job_id: str) -> tuple[Job, list[Curve]]:
+    """A job, and the curves of all its candidates."""
+    job = _own(session, project_id, job_id)
+    return job, queries.curves(session, job.id)
 
 
 def _own(session: Session, project_id: str, job_id: str) -> Job:

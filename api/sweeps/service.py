@@ -1,5 +1,7 @@
 """Sweeps: jobs that were asked for as such. Nothing here commits."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from api.jobs import queries
@@ -25,15 +27,12 @@ def create(
         raise InvalidRequest(
             "Name the values to try in 'parameters'.", code="missing_required_parameter", param="parameters"
         )
-    return _shown(session, jobs.create(session, project_id, catalog, settings, request, grid))
+    return _shown(session, [jobs.create(session, project_id, catalog, settings, request, grid)])[0]
 
 
 def get(session: Session, project_id: str, sweep_id: str) -> SweepObject:
     """Raises NotFound, also for a job that is no sweep."""
-    row = queries.find_row(session, project_id, job_id_of(sweep_id)) if SWEEP_ID.fullmatch(sweep_id) else None
-    if row is None or not row.job.is_sweep:
-        raise NotFound(f"Could not find sweep: {sweep_id[:128]}", code="sweep_not_found", param="sweep_id")
-    return _shown(session, row)
+    return _shown(session, [_find(session, project_id, sweep_id)])[0]
 
 
 def list_page(
@@ -42,14 +41,23 @@ def list_page(
     check_cursor(after, SWEEP_ID)
     place = None if after is None else job_id_of(after)
     rows, has_more = queries.page(session, project_id, SWEEPS, after=place, limit=limit)
-    return [_shown(session, row) for row in rows], has_more
+    return _shown(session, rows), has_more
 
 
 def cancel(session: Session, project_id: str, sweep_id: str) -> SweepObject:
     """Raises NotFound, and InvalidRequest where it has ended."""
-    sweep = get(session, project_id, sweep_id)
-    return _shown(session, jobs.cancel(session, project_id, sweep.job_id))
+    job_id = _find(session, project_id, sweep_id).job.id
+    return _shown(session, [jobs.cancel(session, project_id, job_id)])[0]
 
 
-def _shown(session: Session, row: JobRow) -> SweepObject:
-    return SweepObject.of(row, queries.candidates(session, row.job.id))
+def _find(session: Session, project_id: str, sweep_id: str) -> JobRow:
+    row = queries.find_row(session, project_id, job_id_of(sweep_id)) if SWEEP_ID.fullmatch(sweep_id) else None
+    if row is None or not row.job.is_sweep:
+        raise NotFound(f"Could not find sweep: {sweep_id[:128]}", code="sweep_not_found", param="sweep_id")
+    return row
+
+
+def _shown(session: Session, rows: Sequence[JobRow]) -> list[SweepObject]:
+    """The candidates of all with one query."""
+    candidates = queries.candidates(session, [row.job.id for row in rows])
+    return [SweepObject.of(row, candidates[row.job.id]) for row in rows]
