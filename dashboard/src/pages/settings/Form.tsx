@@ -1,4 +1,4 @@
-import type { ReactNode, SubmitEvent } from "react";
+import type { ComponentProps, ReactNode, SubmitEvent } from "react";
 
 import { Failure } from "@/parts/Notice";
 
@@ -34,5 +34,26 @@ export function Labelled({ label, className = "", children }: { label: string; c
       <span className="fact">{label}</span>
       {children}
     </label>
+  );
+}
+
+interface TextFieldProps extends Omit<ComponentProps<"input">, "value" | "onChange"> {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+}
+
+/** A line of text that must be there. */
+export function TextField({ label, className = "", onChange, ...input }: TextFieldProps) {
+  return (
+    <Labelled label={label}>
+      <input
+        className={`field ${className}`}
+        required
+        autoComplete="off"
+        onChange={(event) => onChange(event.target.value)}
+        {...input}
+      />
+    </Labelled>
   );
 }

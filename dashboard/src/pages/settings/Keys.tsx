@@ -9,7 +9,7 @@ import { PagedList } from "@/parts/PagedList";
 import { Section } from "@/parts/Section";
 import { ShownOnce } from "@/parts/ShownOnce";
 
-import { Form, Labelled } from "./Form";
+import { Form, Labelled, TextField } from "./Form";
 
 const ROLES = { "read-only": "read-only: reads", member: "member: files and jobs too", admin: "admin: settings too" };
 type Role = keyof typeof ROLES;
@@ -94,16 +94,7 @@ function CreateKey({ project }: { project: string }) {
   return (
     <>
       <Form action="Create key" doing={create} onSubmit={submit}>
-        <Labelled label="Name">
-          <input
-            className="field w-48"
-            required
-            maxLength={128}
-            autoComplete="off"
-            value={name}
-            onChange={(event) => setName(event.target.value)}
-          />
-        </Labelled>
+        <TextField label="Name" className="w-48" maxLength={128} value={name} onChange={setName} />
         <Labelled label="Role">
           <select className="field" value={role} onChange={(event) => setRole(event.target.value as Role)}>
             {Object.entries(ROLES).map(([value, words]) => (

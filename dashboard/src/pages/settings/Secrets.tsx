@@ -6,7 +6,7 @@ import { Confirm } from "@/parts/Confirm";
 import { PagedList } from "@/parts/PagedList";
 import { Section } from "@/parts/Section";
 
-import { Form, Labelled } from "./Form";
+import { Form, TextField } from "./Form";
 
 export function Secrets() {
   const secrets = useSecrets();
@@ -66,28 +66,23 @@ function SetSecret() {
   };
   return (
     <Form action="Set secret" doing={set} onSubmit={() => set.mutate({ name, value }, { onSuccess: clear })}>
-      <Labelled label="Name: capitals, digits, underscores">
-        <input
-          className="field w-60 font-mono"
-          required
-          pattern="[A-Z][A-Z0-9_]{0,63}"
-          autoComplete="off"
-          spellCheck={false}
-          value={name}
-          onChange={(event) => setName(event.target.value)}
-        />
-      </Labelled>
-      <Labelled label="Value; it replaces the former one">
-        <input
-          className="field w-60 font-mono"
-          type="password"
-          required
-          maxLength={8192}
-          autoComplete="new-password"
-          value={value}
-          onChange={(event) => setValue(event.target.value)}
-        />
-      </Labelled>
+      <TextField
+        label="Name: capitals, digits, underscores"
+        className="w-60 font-mono"
+        pattern="[A-Z][A-Z0-9_]{0,63}"
+        spellCheck={false}
+        value={name}
+        onChange={setName}
+      />
+      <TextField
+        label="Value; it replaces the former one"
+        className="w-60 font-mono"
+        type="password"
+        maxLength={8192}
+        autoComplete="new-password"
+        value={value}
+        onChange={setValue}
+      />
     </Form>
   );
 }

@@ -8,7 +8,7 @@ import { Section } from "@/parts/Section";
 import { ShownOnce } from "@/parts/ShownOnce";
 
 import { EndpointItem } from "./EndpointItem";
-import { Form, Labelled } from "./Form";
+import { Form, TextField } from "./Form";
 
 export function Webhooks() {
   const endpoints = useEndpoints();
@@ -47,27 +47,17 @@ function CreateEndpoint() {
         doing={create}
         onSubmit={() => create.mutate({ name, url, event_types: [...types] }, { onSuccess: clear })}
       >
-        <Labelled label="Name">
-          <input
-            className="field w-40"
-            required
-            maxLength={128}
-            autoComplete="off"
-            value={name}
-            onChange={(event) => setName(event.target.value)}
-          />
-        </Labelled>
-        <Labelled label="URL, https">
-          <input
-            className="field w-72 max-w-full"
-            type="url"
-            required
-            maxLength={2048}
-            placeholder="https://example.com/hook"
-            value={url}
-            onChange={(event) => setUrl(event.target.value)}
-          />
-        </Labelled>
+        <TextField label="Name" className="w-40" maxLength={128} value={name} onChange={setName} />
+        <TextField
+          label="URL, https"
+          className="w-72 max-w-full"
+          type="url"
+          maxLength={2048}
+          autoComplete="on"
+          placeholder="https://example.com/hook"
+          value={url}
+          onChange={setUrl}
+        />
         <fieldset className="flex flex-wrap gap-x-3 gap-y-1">
           <legend className="fact">When a job has</legend>
           {EVENT_TYPES.map((type) => (
