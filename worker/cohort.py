@@ -25,8 +25,8 @@ class Cohort:
 
     A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
     goes on. While one has to be alone, its neighbours stay, but hold still. A job that has been trained stays
-    until it is published, and does not compute. Where several processes train together, jobs leave between
-    rounds only.
+    until it is published, and one to pause until it is paused: neither computes. Where several processes
+    train together, jobs leave between rounds only.
     """
 
     def __init__(self, crew: Crew, surroundings: Surroundings, job_left: Callable[[], None]) -> None:
@@ -69,12 +69,12 @@ class Cohort:
             self._guard(job, partial(job.attach, self._abandoning([job])))
         attached = [job for job in self._computing() if job.attached]
         for job in attached:
-            if job in self.jobs:  # it may leave while another one evaluates
+            if self._goes_on(job):  # it may leave while another one evaluates
                 self._guard(job, partial(job.settle, self._abandoning([job])))
-        for job in [job for job in attached if job in self.jobs and job.trained]:
+        for job in [job for job in attached if self._goes_on(job) and job.trained]:
             self._guard(job, job.publish)
             self._job_left()  # from the rounds, and from the memory
-        unfinished = [job for job in attached if job in self.jobs and job.ready_to_step]
+        unfinished = [job for job in attached if self._goes_on(job) and job.ready_to_step]
         if unfinished:
             self._take_a_step([(job, member) for job in unfinished for member in job.members])
         return bool(unfinished)
@@ -88,8 +88,12 @@ class Cohort:
             self._leave(job)
 
     def _computing(self) -> list[TrainingJob]:
-        """All, or the one that has to be alone."""
-        return [job for job in self.jobs if job.alone] or list(self.jobs)
+        """All, or the one that has to be alone, but for those that hold still to be paused."""
+        going_on = [job for job in self.jobs if self._goes_on(job)]
+        return [job for job in going_on if job.alone] or going_on
+
+    def _goes_on(self, job: TrainingJob) -> bool:
+        return job in self.jobs and not job.pausing
 
     def _take_a_step(self, stepping: Sequence[Stepping]) -> None:
         began = time.monotonic()
@@ -129,7 +133,7 @@ class Cohort:
     def _step_alone(self, stepping: Sequence[Stepping]) -> None:
         """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
         for job, member in stepping:
-            if job in self.jobs:
+            if self._goes_on(job):
                 self._take_a_step([(job, member)])
 
     def _abandoning(self, jobs: Sequence[TrainingJob]) -> Callable[[], bool]:
@@ -137,16 +141,18 @@ class Cohort:
 
         def abandon() -> bool:
             self._let_go()
-            return self._crew.stopping or not any(job in self.jobs for job in jobs)
+            return self._crew.stopping or not any(self._goes_on(job) for job in jobs)
 
         return abandon
 
     def _let_go(self) -> None:
-        """Part with the jobs that have been published or are not ours any more, and with those to pause."""
+        """Part with the jobs that have been published or paused or are not ours any more, and have those to
+        pause hold still."""
         for job in list(self.jobs):
             self._guard(job, partial(self._look_at, job))
-        for job in [job for job in self.jobs if job.reporter.pause_requested and not job.being_published]:
-            self._guard(job, partial(self._pause, job))
+        for job in [job for job in self.jobs if self._goes_on(job) and job.reporter.pause_requested]:
+            if not job.being_published:
+                self._guard(job, job.pause)
 
     def _look_at(self, job: TrainingJob) -> None:
         """Its end before its lease: that is gone once the end has been written."""
@@ -154,10 +160,6 @@ class Cohort:
             self._leave(job)
         else:
             job.reporter.check()
-
-    def _pause(self, job: TrainingJob) -> None:
-        if job.pause():
-            self._leave(job)
 
     def _guard(self, job: TrainingJob, action: Callable[[], object]) -> None:
         """Run one job's action; whatever it raises ends this job here and no other.
@@ -175,6 +177,7 @@ class Cohort:
             if device_is_broken(error):
                 raise
             self._end_by(job, error)
+            _let_go_of_the_round(error)
         self._leave(job)
 
     def _end_by(self, job: TrainingJob, error: Exception) -> None:

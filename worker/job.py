@@ -76,6 +76,8 @@ class TrainingJob:
         self._to_publish: dict[str, Any] | None = None  # metrics of the state that the member then has
         self._shipping = shipping
         self.being_published = False  # it computes no more, and has let go of all that it needed for that
+        self.pausing = False  # it holds still until its checkpoint and the pause have arrived
+        self._resident: ResidentBase | None = None
         self._leaving = ExitStack()
 
     @cached_property
@@ -87,6 +89,11 @@ class TrainingJob:
         """Made when it is needed: a disk that fails is met by an action of this job, which alone is lost."""
         folder = TemporaryDirectory(prefix="tunery-job-", ignore_cleanup_errors=True)
         return Path(self._leaving.enter_context(folder))
+
+    @property
+    def _base(self) -> ResidentBase:
+        assert self._resident is not None
+        return self._resident
 
     @property
     def candidates(self) -> Candidates:
@@ -119,7 +126,7 @@ class TrainingJob:
 
     def start_reading(self, base: ResidentBase, readers: Executor) -> Future[JobData]:
         """Download and render the rows in a thread of `readers`, while other jobs train."""
-        self._base = base
+        self._resident = base
         if base.slow_because:
             self.reporter.event(base.slow_because, level="warn")
         max_length = self.spec.training.max_length or base.entry.max_length
@@ -199,14 +206,14 @@ class TrainingJob:
         )
 
     def has_ended(self) -> bool:
-        """Whether it has been published. Raises what went wrong with that, or with a checkpoint."""
-        return self._shipping.arrived() and self.being_published
+        """Whether it has been published or paused. Raises what went wrong with that, or with a checkpoint."""
+        return self._shipping.arrived() and (self.being_published or self.pausing)
 
-    def pause(self) -> bool:
-        """Save a checkpoint and pause. False where the request was taken back. Raises LeaseLost."""
+    def pause(self) -> None:
+        """Send a checkpoint, and then the pause. Where the request was taken back by then, it trains on."""
+        self.pausing = True
         self._send_checkpoint()
-        self._shipping.wait()
-        return self.reporter.commit(lambda session: lifecycle.finish_pause(session, self.lease))
+        self._shipping.send(self._finish_pause)
 
     def give_back(self, reason: str) -> None:
         """Send a checkpoint, and then the word that another worker may go on. A publication goes on."""
@@ -319,6 +326,11 @@ class TrainingJob:
         self._crew.share_state(self.member)
         return found
 
+    def _finish_pause(self) -> None:
+        if not self.reporter.commit(lambda session: lifecycle.finish_pause(session, self.lease)):
+            self.reporter.pause_requested = False
+            self.pausing = False
+
     def _release(self, reason: str) -> None:
         self.reporter.commit(lambda session: lifecycle.release(session, self.lease, reason))
 
@@ -327,12 +339,13 @@ class TrainingJob:
         self.alone = False  # what it has brought so far, no trainer was lost through
 
     def _stop_computing(self) -> None:
-        """Let go of the rows, and of the member with all that it holds on the device."""
+        """Let go of the rows, of the member with all that it holds on the device, and of the base model:
+        what is still being shipped may outlast the next one's loading."""
         if self._reader is not None:
             self._reader.close()
         for name in names_of(self.lease.job_id, self.spec):
             self._crew.leave(name)
-        self._reader = self._candidates = None
+        self._reader = self._candidates = self._resident = None
         self.state_bytes = 0
 
     def _count_bytes(self) -> None:

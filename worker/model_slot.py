@@ -11,6 +11,7 @@ from core.errors import JobError
 from core.jobspec import JobSpec
 from core.settings import Settings
 from worker.engine.base_model import ResidentBase
+from worker.engine.free_memory import collect_garbage
 from worker.engine.memory import Shapes, projection_shapes, state_bytes
 from worker.model_store import ensure_model, loading
 
@@ -65,8 +66,9 @@ class ModelSlot:
         self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 
     def clear(self) -> None:
-        """Hold none."""
+        """Hold none, nor what its modules and the last jobs' still keep of it by referring to each other."""
         self._base = None
+        collect_garbage(self.device)
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int] | None = None) -> int:
         """What a job of `spec` takes beside the resident base model: all of its candidates, or these.

@@ -15,13 +15,20 @@ V2 = "0::/"
 
 def free_bytes(device: torch.device) -> int:
     """Of a GPU, what nobody holds; of a CPU, what the machine and its containers' limits leave."""
-    gc.collect()  # a former job's modules may refer to each other
+    collect_garbage(device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(device)
         return free
-    _return_freed_pages()
     return min([psutil.virtual_memory().available, *_rooms(_own_cgroup(), CGROUPS)])
+
+
+def collect_garbage(device: torch.device) -> None:
+    """Free what is held by circles alone, such as a former job's modules, and give it back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    else:
+        _return_freed_pages()
 
 
 def _return_freed_pages() -> None:

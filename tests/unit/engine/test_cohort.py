@@ -39,7 +39,7 @@ class Job:
         self.lease = SimpleNamespace(job_id=name)
         self.reporter = SimpleNamespace(check=self._look, pause_requested=False)
         self.attached, self.waits_to_be_attached = True, False
-        self.being_published = False
+        self.being_published = self.pausing = False
         self.state_bytes = 1
         self.arrived: Callable[[], bool] = lambda: True
         self.alone = False
@@ -88,14 +88,13 @@ class Job:
         self.being_published = True
 
     def has_ended(self) -> bool:
-        if not (self.arrived() and self.being_published):
+        if not (self.arrived() and (self.being_published or self.pausing)):
             return False
-        self._end("published")
+        self._end("paused" if self.pausing else "published")
         return True
 
-    def pause(self) -> bool:
-        self._end("paused")
-        return True
+    def pause(self) -> None:
+        self.pausing = True
 
     def give_back(self, reason: str) -> None:
         self.given_back_for = reason
@@ -167,7 +166,9 @@ def test_a_round_is_abandoned_when_its_last_job_leaves(
     base: ResidentBase, disturb: Callable[[Job], None]
 ) -> None:
     job = Job(base, "job", disturb)
-    cohort_of(base, job).train()
+    cohort = cohort_of(base, job)
+    cohort.train()
+    cohort.train()  # parts with it where it was paused
     assert job.ended
     assert (job.looks, job.own.step) == (MIDDLE, 0)
 
@@ -274,8 +275,8 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
     def round_that_breaks(
         base: ResidentBase, members: Sequence[Member], max_tokens: int, abandon: Callable[[], bool]
     ) -> Any:
-        if len(members) == 1:
-            alive.extend(activations() is not None for activations in computed)
+        alive.extend(activations() is not None for activations in computed)
+        if members == [second.member]:
             return train_round(base, members, max_tokens, abandon)
         try:
             run_out()
@@ -283,12 +284,14 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
             raise RuntimeError from error
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    first, second = Job(base, "first"), Job(base, "second")
     gc.disable()  # what lives on in a circle would be found by chance
     try:
-        cohort_of(base, Job(base, "one"), Job(base, "two")).train()
+        cohort_of(base, first, second).train()
     finally:
         gc.enable()
-    assert alive == [False, False]
+    assert alive == [False, False, False], "what the joint round computed, twice, and what the first one did"
+    assert (first.ended, second.steps) == ("failed", [1])
 
 
 @pytest.mark.parametrize("names", [["alone"], ["one", "two"]])
@@ -371,8 +374,25 @@ def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
     job.evaluated = make_rows(12, 0)
     cohort = cohort_of(base, job)
     cohort.train()
+    cohort.train()  # parts with it where it was paused
     assert cohort.jobs == []
     assert (job.own.step, job.looks) == (0, MIDDLE)
+
+
+def test_a_pause_that_waits_for_the_store_holds_up_no_neighbour_and_can_be_taken_back(
+    base: ResidentBase,
+) -> None:
+    stays, pauses = Job(base, "stays"), Job(base, "pauses")
+    pauses.arrived = lambda: False
+    pauses.reporter.pause_requested = True
+    cohort = cohort_of(base, stays, pauses)
+    assert cohort.train()
+    assert cohort.train()
+    assert (stays.steps, pauses.steps, pauses.settled) == ([1, 2], [], 0)
+    assert cohort.jobs == [stays, pauses]
+    pauses.pausing = pauses.reporter.pause_requested = False
+    assert cohort.train()
+    assert (stays.steps, pauses.steps) == ([1, 2, 3], [1])
 
 
 def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
