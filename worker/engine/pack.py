@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from worker.engine.dropout import draws_along
-from worker.engine.grouping import JobRows, Placed, groups_of
+from worker.engine.grouping import Group, JobRows, Placed, groups_of
 from worker.engine.micro_batch import MicroBatch, Run, Segment
 
 
@@ -21,7 +21,7 @@ def pack(
 ) -> Iterator[MicroBatch]:
     """Micro-batches of the rows that `grouping.groups_of` puts together."""
     for group in groups_of(jobs, max_tokens, multiple):
-        yield _lay(group, device)
+        yield lay(group, device)
 
 
 @dataclass
@@ -103,7 +103,8 @@ class _Axis:
         )
 
 
-def _lay(rows: Sequence[Placed], device: torch.device) -> MicroBatch:
+def lay(rows: Group, device: torch.device) -> MicroBatch:
+    """The micro-batch of a group."""
     axis = _Axis()
     for job, group in _by_job(rows):
         start = axis.length

@@ -1,6 +1,6 @@
 """One pass over the micro-batches of some jobs' rows: each rank its part, each micro-batch by all lanes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Protocol
@@ -10,12 +10,12 @@ import torch
 from core.errors import TuneryError
 from worker.engine.adapter import Adapter
 from worker.engine.base_model import ResidentBase
-from worker.engine.grouping import JobRows
+from worker.engine.grouping import JobRows, groups_of
 from worker.engine.head import head_losses
 from worker.engine.lanes import Lanes
 from worker.engine.loss import TokenLosses
 from worker.engine.micro_batch import MicroBatch
-from worker.engine.pack import pack
+from worker.engine.pack import lay
 from worker.engine.ranks import Ranks
 from worker.engine.text_decoder import TextDecoder
 
@@ -34,15 +34,16 @@ class Sums(Protocol):
 
 def micro_batches(
     base: ResidentBase, jobs: Sequence[JobRows], max_tokens: int, ranks: Ranks
-) -> Sequence[MicroBatch]:
-    """This rank's part. Ranks that compute in step have equally many: one that has fewer lets the bare base
-    compute once more, which adds to nothing."""
-    batches = list(pack(jobs, max_tokens, base.device, ranks.size))
-    mine = ranks.part(batches)
-    if not base.sharded or len(mine) * ranks.size >= len(batches):
-        return mine
-    again = batches[0]
-    return [*mine, replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
+) -> Iterator[MicroBatch]:
+    """This rank's part, each laid on the device when its turn comes. Ranks that compute in step have equally
+    many: one that has fewer lets the bare base compute once more, which adds to nothing."""
+    groups = groups_of(jobs, max_tokens, ranks.size)
+    mine = ranks.part(groups)
+    for group in mine:
+        yield lay(group, base.device)
+    if base.sharded and len(mine) * ranks.size < len(groups):
+        again = lay(groups[0], base.device)
+        yield replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))
 
 
 def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
@@ -61,7 +62,7 @@ def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
 
 def compute_all(
     lanes: Lanes,
-    batches: Sequence[MicroBatch],
+    batches: Iterable[MicroBatch],
     compute: Callable[[int, MicroBatch], TokenLosses],
     sums: Sums,
     abandon: Callable[[], bool],
