@@ -34,8 +34,9 @@ def checkpoints_prefix(job_id: str) -> str:
     return f"checkpoints/{job_id}/"
 
 
-def checkpoint_prefix(job_id: str, fence: int, step: int) -> str:
-    return f"{checkpoints_prefix(job_id)}{fence}/{step}/"
+def checkpoint_prefix(job_id: str, fence: int, step: int, checkpoint_id: str) -> str:
+    """A step may have two under one fence: one before its evaluation, and one after it."""
+    return f"{checkpoints_prefix(job_id)}{fence}/{step}/{checkpoint_id}/"
 
 
 def adapter_prefix(job_id: str, fence: int) -> str:

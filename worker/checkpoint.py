@@ -98,9 +98,10 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
 def ship_checkpoint(written: WrittenCheckpoint, reporter: Reporter, store: ObjectStore) -> None:
     """Upload and commit it, and remove its folder. Raises LeaseLost."""
     lease = reporter.lease
-    prefix = checkpoint_prefix(lease.job_id, lease.fence, written.step)
+    checkpoint_id = new_id("ftckpt-")
+    prefix = checkpoint_prefix(lease.job_id, lease.fence, written.step, checkpoint_id)
     checkpoint = Checkpoint(
-        id=new_id("ftckpt-"),
+        id=checkpoint_id,
         job_id=lease.job_id,
         fence=lease.fence,
         step=written.step,
