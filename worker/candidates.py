@@ -9,6 +9,7 @@ from math import isfinite
 
 from torch import Tensor
 
+from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.search import values_of
@@ -145,6 +146,14 @@ class Candidates:
     def restore(self, step: int, state: State, past: Past) -> None:
         """Go on after `step`, with those that were left. Raises DamagedArtifact, JobError and Abandoned."""
         self.let_go()
+        try:
+            self._restore(step, state, past)
+        except DamagedArtifact:  # with some of them, which would be taken for all that are left
+            self.let_go()
+            self._pasts = {}
+            raise
+
+    def _restore(self, step: int, state: State, past: Past) -> None:
         if self._spec.search is None:
             self._join(0, state).restore(step, state)
             self._pasts = {0: past}
@@ -228,6 +237,7 @@ class Candidates:
         self._reporter.event(
             f"Of {len(search.candidates)} candidates, {self._told(winner.number)} is left: {reason}",
             data={"candidate": winner.number, **values_of(search.model_dump(), winner.number)},
+            once_as="winner",
         )
         return self._spec.decided(winner.number)
 
@@ -252,7 +262,7 @@ class Candidates:
         self._note(rung, scores, kept)
         self._ranking = kept
         for each in [each for each in self._live if each.number not in kept]:
-            self._stop(each, "dropped", _why_it_was_dropped(each, len(scores), len(kept)))
+            self._stop(each, "dropped", self._why_it_was_dropped(each, len(scores), len(kept)))
         for each in self._live:
             each.stands("training")
         self._let_lead()
@@ -288,12 +298,23 @@ class Candidates:
             return "no other could go on"
         last = winner.rungs[-1]
         at = f"after step {last['step']}"
-        if not last["behind"]:
+        if last["behind"] == 0:
             return f"the lowest validation loss {at}, {_shown(last['valid_loss'])}"
         return (
             f"the smallest whose validation loss {at}, {_shown(last['valid_loss'])}, is within noise of the "
             f"lowest: {_shown(last['behind'])} ± {_shown(last['noise'])} above it"
         )
+
+    def _why_it_was_dropped(self, each: Candidate, compared: int, kept: int) -> str:
+        last = each.rungs[-1]
+        at = f"Validation loss {_shown(last['valid_loss'])} after step {last['step']}"
+        if last["behind"] is None:
+            return at
+        if last["behind"] > 0:
+            return f"{at}, {_shown(last['behind'])} above the lowest; {kept} of {compared} were to train on"
+        if self._prefers_small:
+            return f"{at}, the lowest, but a smaller candidate's is within noise of it"
+        return f"{at}, the lowest, but another's is as low"
 
     def _told(self, number: int) -> str:
         return self._spec.search.told(number) if self._spec.search else ""
@@ -313,14 +334,6 @@ class Candidates:
         for each in self._live:
             if each.reporter is not None:
                 each.reporter.leads = each is self.leader
-
-
-def _why_it_was_dropped(each: Candidate, compared: int, kept: int) -> str:
-    last = each.rungs[-1]
-    at = f"Validation loss {_shown(last['valid_loss'])} after step {last['step']}, "
-    if not last["behind"]:
-        return f"{at}the lowest, but a smaller candidate's is within noise of it"
-    return f"{at}{_shown(last['behind'])} above the lowest; {kept} of {compared} were to train on"
 
 
 def _shown(value: float | None) -> str:

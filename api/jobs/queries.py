@@ -156,7 +156,7 @@ def curves(session: Session, job_id: str) -> list[Curve]:
     """Thinned out to some hundred points each, the last one among them."""
     loss = CandidateMetric.data["train_loss"].as_float()
     last = func.max(CandidateMetric.step).over()
-    tile = func.greatest(1, last / MOST_POINTS)
+    tile = func.greatest(1, last // MOST_POINTS)
     points = (
         select(CandidateMetric.number, CandidateMetric.step, loss.label("loss"), tile.label("tile"))
         .where(CandidateMetric.job_id == job_id)
@@ -165,7 +165,7 @@ def curves(session: Session, job_id: str) -> list[Curve]:
     query = (
         select(points.c.number, func.max(points.c.step), func.avg(points.c.loss))
         .where(points.c.loss.is_not(None))
-        .group_by(points.c.number, points.c.step / points.c.tile)
+        .group_by(points.c.number, points.c.step // points.c.tile)
         .order_by(points.c.number, func.max(points.c.step))
     )
     rows = session.execute(query).all()

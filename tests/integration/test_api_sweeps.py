@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.models import AuditLog, Job
+from api.jobs.queries import MOST_POINTS, curves
+from core.models import AuditLog, CandidateMetric, Job
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 
 SWEEPS, JOBS = "/v1/fine_tuning/sweeps", "/v1/fine_tuning/jobs"
@@ -144,3 +145,18 @@ def test_a_job_of_one_adapter_has_no_candidates(alice: Tenant) -> None:
         "cost": None,
     }
     assert alice.http.get(f"{url}/curves").text.startswith("<svg")
+
+
+def test_a_long_curve_is_drawn_thinned_to_its_end(api: Api, alice: Tenant, body: dict[str, Any]) -> None:
+    sweep = alice.http.post(SWEEPS, json={**body, "parameters": TWO_RANKS}).json()
+    steps = 2_001
+    with api.sessions.begin() as session:
+        for number in range(2):
+            for step in range(1, steps + 1):
+                data = {"train_loss": 1.0}
+                session.add(CandidateMetric(job_id=sweep["job_id"], number=number, step=step, data=data))
+    with api.sessions() as session:
+        found = curves(session, sweep["job_id"])
+    assert [curve.number for curve in found] == [0, 1]
+    assert all(MOST_POINTS <= len(curve.points) <= 1.1 * MOST_POINTS for curve in found)
+    assert {curve.points[-1] for curve in found} == {(steps, 1.0)}

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
 from core.search import Candidate, Search
@@ -166,6 +167,23 @@ def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(
     (left,) = values(whole)
     assert torch.equal(values(resumed)[left], values(whole)[left])
     assert resumed.trained_tokens == whole.trained_tokens
+
+
+def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behind(
+    base: ResidentBase, told: Told, tmp_path: Path
+) -> None:
+    """Else the search would go on with some, though it says that it starts over."""
+    spec, crew = spec_of(), crew_on(base)
+    candidates = begun(crew, spec, told)
+    step(crew, candidates)
+    write_checkpoint(candidates, tmp_path, "a fingerprint")
+    reached, state, notes = _load(tmp_path, "a fingerprint")
+    lacking = {name: part for name, part in state.items() if not name.startswith("2.")}
+    with pytest.raises(DamagedArtifact):
+        candidates.restore(reached, lacking, Past({}, notes))
+    assert candidates.numbers == []
+    candidates.begin()
+    assert [(each.number, each.member.step) for each in candidates._live] == [(n, 0) for n in range(4)]
 
 
 def test_a_comparison_that_is_abandoned_stays_due_and_is_made_after_a_resume(
