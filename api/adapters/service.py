@@ -65,6 +65,7 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
         id=adapter.id,
         created_at=unix_seconds(adapter.created_at),
         job_id=job.id,
+        job_deleted=job.deleted_at is not None,
         base_model=job.base_model,
         base_revision=revision,
         model=job.fine_tuned_model or "",

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs: create, list, read, cancel, pause, resume; events, checkpoints, metrics."""
+"""/v1/fine_tuning/jobs: create, list, read, cancel, delete, pause, resume; events, checkpoints, metrics."""
 
 import re
 from typing import Annotated, Any
@@ -19,7 +19,15 @@ from api.jobs.event_feed import EventFeed
 from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
 from api.jobs.shared_polls import Polled, SharedPolls
-from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries, Presenter
+from api.jobs.views import (
+    CheckpointObject,
+    EventObject,
+    JobDeleted,
+    JobObject,
+    MetricsPoint,
+    MetricsSeries,
+    Presenter,
+)
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
@@ -180,6 +188,23 @@ def cancel_job(
         return present.job(row).model_dump(mode="json")
 
     return JobObject.model_validate(once(session, attempt, "", cancel))
+
+
+@router.delete("/{fine_tuning_job_id}", responses=declared(NotFound, InvalidRequest, Conflict))
+def delete_job(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, fine_tuning_job_id: str
+) -> JobDeleted:
+    """Delete a job that has ended, with its events, metrics, candidates and checkpoints.
+
+    Its adapter, its model and its files stay; each has a deletion of its own. A sweep goes with its job.
+    """
+
+    def delete() -> dict[str, Any]:
+        service.delete(session, caller.project_id, fine_tuning_job_id)
+        audit.record(session, caller, "job.deleted", fine_tuning_job_id)
+        return JobDeleted(id=fine_tuning_job_id).model_dump(mode="json")
+
+    return JobDeleted.model_validate(once(session, attempt, "", delete))
 
 
 @router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))

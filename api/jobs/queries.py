@@ -57,7 +57,8 @@ VERSION: ColumnElement[str] = func.concat_ws(
 
 
 def find(session: Session, project_id: str, job_id: str) -> Job | None:
-    return session.scalars(select(Job).where(Job.id == job_id, Job.project_id == project_id)).one_or_none()
+    own = select(Job).where(Job.id == job_id, Job.project_id == project_id, Job.deleted_at.is_(None))
+    return session.scalars(own).one_or_none()
 
 
 def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
@@ -182,11 +183,12 @@ def _of_project(
 
 
 def _with_latest(columns: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Of jobs, their latest runs, and their adapters."""
+    """Of jobs that are not deleted, their latest runs, and their adapters."""
     return (
         columns.select_from(Job)
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .outerjoin(Adapter, Adapter.job_id == Job.id)
+        .where(Job.deleted_at.is_(None))
     )
 
 

@@ -119,6 +119,11 @@ def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
     return get(session, project_id, job_id)
 
 
+def delete(session: Session, project_id: str, job_id: str) -> None:
+    """Raises NotFound, also the second time, and InvalidRequest where the job has not ended."""
+    lifecycle.delete(session, _own(session, project_id, job_id))
+
+
 def pause(session: Session, project_id: str, job_id: str) -> JobRow:
     """Raises NotFound, and InvalidRequest where the job has ended or is paused."""
     lifecycle.pause(session, _own(session, project_id, job_id))

@@ -56,6 +56,7 @@ ACCESS = {
     ("GET", JOBS): READER,
     ("POST", JOBS): MEMBER,
     ("GET", JOBS + "/{fine_tuning_job_id}"): READER,
+    ("DELETE", JOBS + "/{fine_tuning_job_id}"): MEMBER,
     ("POST", JOBS + "/{fine_tuning_job_id}/cancel"): MEMBER,
     ("POST", JOBS + "/{fine_tuning_job_id}/pause"): MEMBER,
     ("POST", JOBS + "/{fine_tuning_job_id}/resume"): MEMBER,
