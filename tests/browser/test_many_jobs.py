@@ -50,6 +50,44 @@ def test_many_are_cancelled_and_what_came_of_each_is_told(site: Site, visit: Vis
     assert found + in_both_themes(page) == []
 
 
+def test_many_are_deleted_after_what_is_lost_is_told(site: Site, visit: Visit) -> None:
+    _, ended, kept = (queued(site, name) for name in ("waits", "ended", "kept"))
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{ended}/cancel")
+    page = visit.page
+    page.goto("/jobs")
+    page.get_by_label("Select waits").check()
+    page.get_by_label("Select ended").check()
+    page.get_by_role("button", name="Delete 2").click()
+    dialog = page.get_by_role("dialog", name="Delete 2 jobs?")
+    expect(dialog).to_contain_text("curves and checkpoints are gone for good")
+    expect(dialog).to_contain_text("1 of them is cancelled first")
+    found = in_both_themes(page)
+    dialog.get_by_role("button", name="Delete 2 jobs").click()
+    expect(page.get_by_role("dialog")).to_contain_text("2 of 2 jobs deleted")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("link", name="waits")).to_have_count(0)
+    expect(page.get_by_role("group", name="Selected jobs")).to_have_count(0)
+    left = [job["id"] for job in site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]]
+    assert left == [kept]
+    assert found + in_both_themes(page) == []
+
+
+def test_one_is_deleted_on_its_page_which_leads_to_the_others(site: Site, page: Page) -> None:
+    job_id = queued(site, "useless")
+    queued(site, "useful")
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+    page.get_by_role("button", name="Cancel job").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel job").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Delete this job?")
+    expect(dialog).to_contain_text("is gone for good, with its log, curves and checkpoints")
+    dialog.get_by_role("button", name="Delete job").click()
+    expect(page.get_by_role("link", name="useful")).to_be_visible()
+    expect(page.get_by_role("link", name="useless")).to_have_count(0)
+    expect(page).to_have_url(re.compile("/jobs$"))
+
+
 def test_the_palette_finds_pages_jobs_and_what_can_be_done_here(site: Site, page: Page) -> None:
     job_id = queued(site, "needle")
     queued(site, "hay")

@@ -39,7 +39,7 @@ export function adapterQuery(id: string) {
     queryKey: ["adapter", id],
     queryFn: ({ signal }) =>
       body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
-    staleTime: Infinity,
+    staleTime: 30_000, // its job may be deleted meanwhile
   });
 }
 

@@ -2,13 +2,14 @@
 
 import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { EMPTY, type JobList, merge, replace, stalePages } from "@/lib/jobList";
+import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobList";
 
 import { api, body } from "./client";
 import { isPassing } from "./failures";
 import { hasEnded, type Job } from "./types";
 
 export const POLL_MS = 5000;
+const ENDED_POLL_MS = 30_000; // of a job that can only be deleted any more
 const POLL_PAGE = 25; // a page with a running job is sent anew at each poll
 const PAGE = 100;
 const LARGE_PAGE = 1000; // where all are wanted anyway
@@ -60,17 +61,18 @@ export function jobQuery(id: string) {
       body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path: { fine_tuning_job_id: id } }, signal })),
     refetchInterval: ({ state }) => {
       const isGone = state.error !== null && !isPassing(state.error);
-      return isGone || (state.data && hasEnded(state.data)) ? false : POLL_MS;
+      if (isGone) return false;
+      return state.data && hasEnded(state.data) ? ENDED_POLL_MS : POLL_MS;
     },
     staleTime: POLL_MS,
   });
 }
 
-export type JobAction = "pause" | "resume" | "cancel";
+export type JobAction = "pause" | "resume" | "cancel" | "delete";
 
 /** What may be done to a job as it is. */
 export function actionsOn(job: Job): JobAction[] {
-  if (hasEnded(job)) return [];
+  if (hasEnded(job)) return ["delete"];
   return job.status === "paused" || job.progress.phase === "pausing" ? ["resume", "cancel"] : ["pause", "cancel"];
 }
 
@@ -87,7 +89,16 @@ export function useJobAction(id: string) {
 
 /** Raises Refused or Unreachable. */
 export async function actOn(client: QueryClient, id: string, action: JobAction): Promise<void> {
+  if (action === "delete") return deleteJob(client, id);
   const job = await body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } }));
   client.setQueryData(["job", id], job);
   client.setQueryData<JobList>(LIST_KEY, (list) => list && replace(list, job));
+}
+
+/** What is known of the job stays for a page that still shows it, as nobody asks for it again. */
+async function deleteJob(client: QueryClient, id: string): Promise<void> {
+  const path = { fine_tuning_job_id: id };
+  await body(api.DELETE("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path } }));
+  void client.invalidateQueries({ queryKey: ["adapter"] }); // which tells whether its job is there
+  client.setQueryData<JobList>(LIST_KEY, (list) => list && without(list, id));
 }

@@ -4,6 +4,7 @@ import { useDeferredValue, useEffect, useMemo, useState } from "react";
 
 import { isPassing } from "@/api/failures";
 import { jobListQuery, readOlderJobs } from "@/api/jobs";
+import type { ManyAction } from "@/api/manyJobs";
 import type { FileObject, Job } from "@/api/types";
 import { integer } from "@/lib/format";
 import { EMPTY, type JobList } from "@/lib/jobList";
@@ -14,6 +15,7 @@ import { Failure } from "@/parts/Notice";
 import { FirstJob } from "./FirstJob";
 import { JobFilters } from "./JobFilters";
 import { JobTable } from "./JobTable";
+import { ManyDialog } from "./ManyDialog";
 import { SelectionBar } from "./SelectionBar";
 
 const route = getRouteApi("/jobs");
@@ -24,6 +26,7 @@ export function JobsPage() {
   const { data, failureReason } = useQuery(jobListQuery(client));
   const list = data ?? EMPTY;
   const [selection, setSelection] = useState(NOTHING_SELECTED);
+  const [asked, setAsked] = useState<{ action: ManyAction; jobs: readonly Job[] } | null>(null);
   const selected = list.jobs.filter(({ id }) => selection.has(id));
   const older = useOlderJobs(list, search);
   const jobs = useMemo(() => {
@@ -43,7 +46,14 @@ export function JobsPage() {
       {failureReason && <Failure error={failureReason} />}
       {older.failureReason && <Failure error={older.failureReason} />}
       {data && !list.jobs.length && <FirstJob />}
-      {selected.length > 0 && <SelectionBar jobs={selected} onClear={() => setSelection(NOTHING_SELECTED)} />}
+      {selected.length > 0 && (
+        <SelectionBar
+          jobs={selected}
+          onAct={(action, jobs) => setAsked({ action, jobs })}
+          onClear={() => setSelection(NOTHING_SELECTED)}
+        />
+      )}
+      {asked && <ManyDialog {...asked} onClose={() => setAsked(null)} />}
       {list.jobs.length > 0 && (
         <JobTable jobs={jobs} search={search} selection={selection} onSelect={setSelection} onEnd={older.read} />
       )}
