@@ -97,9 +97,17 @@ def create(
 
 @app.command("list")
 @connected
-def list_jobs(client: Client, json: bool, limit: Limit = 20) -> None:
+def list_jobs(
+    client: Client,
+    json: bool,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="Only jobs in whose names all of them occur"),
+    ] = None,
+    limit: Limit = 20,
+) -> None:
     """List your project's jobs."""
-    jobs = list(client.every("/fine_tuning/jobs", limit))
+    jobs = list(client.every("/fine_tuning/jobs", limit, search=search))
     output.json(jobs) if json else output.table(jobs, COLUMNS)
 
 

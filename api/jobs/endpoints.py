@@ -86,6 +86,14 @@ FileId = Annotated[
     str | None,
     Query(max_length=128, description="Of the jobs that read this file, for training or validation"),
 ]
+Words = Annotated[
+    str,
+    Query(
+        max_length=200,
+        description="Words, each of which occurs in a job's id, suffix, model, metadata or method, or in the "
+        "names of its files",
+    ),
+]
 Presenting = Annotated[Presenter, Depends(_presenter)]
 Polls = Annotated[SharedPolls, Depends(_polls)]
 
@@ -142,9 +150,11 @@ def list_jobs(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
     file: FileId = None,
+    search: Words = "",
 ) -> Response:
     """Newest first. With `If-None-Match`, a page that has not changed is answered 304."""
-    asked = (caller.project_id, _metadata_filter(request)._replace(file_id=file), after, limit)
+    wanted = _metadata_filter(request)._replace(file_id=file, words=tuple(search.split()))
+    asked = (caller.project_id, wanted, after, limit)
     with sessions() as session:
         if conditional.is_conditional(request):
             tag = present.tag(*service.list_versions(session, *asked))

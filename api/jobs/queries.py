@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from api.jobs.word_search import with_words
 from api.paging import fetch_page
 from core.models import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Metric, Run
 
@@ -74,12 +75,13 @@ def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, J
 
 class Filter(NamedTuple):
     """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone; or
-    those that read a file, for training or validation."""
+    those that read a file, for training or validation; and of these, those that have all of `words`."""
 
     metadata: dict[str, str]
     without_metadata: bool
     sweeps_alone: bool = False
     file_id: str | None = None
+    words: tuple[str, ...] = ()
 
 
 def page(
@@ -203,6 +205,8 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         query = query.where(
             or_(Job.training_file_id == wanted.file_id, Job.validation_file_id == wanted.file_id)
         )
+    if wanted.words:
+        query = with_words(query, wanted.words)
     return query
 
 

@@ -190,6 +190,13 @@ def test_cancels_a_job_once(tunery: Shell, alice: Tenant) -> None:
     assert "job_not_cancellable" in again.stderr
 
 
+def test_lists_the_jobs_that_have_all_words(tunery: Shell, alice: Tenant) -> None:
+    found = alice.create_job(suffix="needle")["id"]
+    alice.create_job(suffix="hay")
+    listed = tunery.json("jobs", "list", "--search", "NEEDLE tiny")
+    assert [job["id"] for job in listed] == [found]
+
+
 def test_deletes_jobs_that_have_ended(tunery: Shell, alice: Tenant) -> None:
     jobs = [alice.create_job()["id"] for _ in range(3)]
     early = tunery.run("jobs", "delete", jobs[0])
