@@ -5,10 +5,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.responses import StreamingResponse
 
-from api import conditional
+from api import conditional, downloads
 from api.auth import CurrentCaller
-from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Sessions, Transaction
+from api.dependencies import (
+    AppSettings,
+    Bell,
+    ModelCatalog,
+    ReadingSessions,
+    Sessions,
+    Store,
+    Transaction,
+)
 from api.errors import declared
 from api.idempotency import ThisAttempt
 from api.jobs import event_stream, service
@@ -292,6 +301,26 @@ def list_checkpoints(
         session, caller.project_id, fine_tuning_job_id, after, limit
     )
     return Page.of([CheckpointObject.of(checkpoint, model_name) for checkpoint in checkpoints], has_more)
+
+
+@router.get(
+    "/{fine_tuning_job_id}/checkpoints/{checkpoint_id}/content",
+    response_class=StreamingResponse,
+    responses=declared(NotFound) | downloads.documented(downloads.ZIP),
+)
+def download_checkpoint(
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    store: Store,
+    fine_tuning_job_id: str,
+    checkpoint_id: str,
+) -> StreamingResponse:
+    """A checkpoint's weights in one zip, which PEFT loads once unpacked, or transformers where it is a whole
+    model. The tokenizer is the base model's."""
+    with sessions() as session:
+        checkpoint = service.checkpoint(session, caller.project_id, fine_tuning_job_id, checkpoint_id)
+    chunks = service.read_weights(store, checkpoint)
+    return downloads.download(chunks, f"{checkpoint_id}.zip", media_type=downloads.ZIP)
 
 
 @router.get("/{fine_tuning_job_id}/metrics", responses=declared(NotFound, InvalidRequest))

@@ -117,6 +117,14 @@ def checkpoint_step(session: Session, job_id: str, checkpoint_id: str) -> int | 
     )
 
 
+def find_checkpoint(session: Session, job_id: str, checkpoint_id: str) -> Checkpoint | None:
+    """One of those that are listed."""
+    query = select(Checkpoint).where(
+        Checkpoint.job_id == job_id, Checkpoint.id == checkpoint_id, Checkpoint.listed
+    )
+    return session.scalars(query).one_or_none()
+
+
 def checkpoints(
     session: Session, job_id: str, *, after: int | None, limit: int
 ) -> tuple[list[Checkpoint], bool]:

@@ -62,6 +62,7 @@ ACCESS = {
     ("POST", JOBS + "/{fine_tuning_job_id}/resume"): MEMBER,
     ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints/{checkpoint_id}/content"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/candidates"): READER,
     ("GET", JOBS + "/{fine_tuning_job_id}/candidates/curves"): READER,

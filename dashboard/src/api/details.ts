@@ -3,7 +3,7 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "./client";
-import { hasEnded, type Job } from "./types";
+import { type Checkpoint, hasEnded, type Job } from "./types";
 
 const ALL = 1000;
 
@@ -44,4 +44,6 @@ export function adapterQuery(id: string) {
 }
 
 export const fileContentPath = (id: string) => `/v1/files/${encodeURIComponent(id)}/content`;
+export const checkpointContentPath = ({ id, fine_tuning_job_id }: Checkpoint) =>
+  `/v1/fine_tuning/jobs/${encodeURIComponent(fine_tuning_job_id)}/checkpoints/${encodeURIComponent(id)}/content`;
 export const adapterContentPath = (id: string) => `/v1/adapters/${encodeURIComponent(id)}/content`;
