@@ -1,4 +1,4 @@
-"""`tunery jobs`: create, watch, pause and cancel fine-tuning jobs."""
+"""`tunery jobs`: create, watch, pause, cancel and delete fine-tuning jobs."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from cli.request_settings import (
     without_none,
 )
 
-app = typer.Typer(help="Create, watch, pause and cancel fine-tuning jobs.", no_args_is_help=True)
+app = typer.Typer(help="Create, watch, pause, cancel and delete fine-tuning jobs.", no_args_is_help=True)
 
 COLUMNS = ("id", "status", "model", "created_at", "finished_at", "fine_tuned_model")
 DETAILS = (
@@ -97,9 +97,17 @@ def create(
 
 @app.command("list")
 @connected
-def list_jobs(client: Client, json: bool, limit: Limit = 20) -> None:
+def list_jobs(
+    client: Client,
+    json: bool,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="Only jobs in whose names all of them occur"),
+    ] = None,
+    limit: Limit = 20,
+) -> None:
     """List your project's jobs."""
-    jobs = list(client.every("/fine_tuning/jobs", limit))
+    jobs = list(client.every("/fine_tuning/jobs", limit, search=search))
     output.json(jobs) if json else output.table(jobs, COLUMNS)
 
 
@@ -143,6 +151,17 @@ def wait(client: Client, json: bool, job_id: JobId) -> None:
 def cancel(client: Client, json: bool, job_id: JobId) -> None:
     """Cancel a job that has not ended."""
     _change(client, json, job_id, "cancel")
+
+
+@app.command()
+@connected
+def delete(
+    client: Client, json: bool, job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="ftjob-…")]
+) -> None:
+    """Delete jobs that have ended, with their log, metrics and checkpoints; adapters and files stay."""
+    for job_id in job_ids:
+        answer = client.delete(watch.job_path(job_id))
+        output.json(answer) if json else output.note(f"Deleted {job_id}")
 
 
 @app.command()

@@ -11,6 +11,10 @@ from typing import Any
 from core.errors import OutsideFault, TuneryError
 from core.storage import ObjectStore
 
+# Of a checkpoint, beside the adapter as it would be published: what only a trainer goes on from.
+STATE_NAME = "training_state.safetensors"
+POSITION_NAME = "position.json"
+
 
 class DamagedArtifact(TuneryError):
     """A stored file is missing, or is not the one that was published."""

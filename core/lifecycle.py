@@ -6,7 +6,8 @@
                 │              ▼ pause
                 └──resume─── paused
 
-A queued job can be paused too, and a queued, running or paused one cancelled.
+A queued job can be paused too, and a queued, running or paused one cancelled. One that has ended can be
+deleted, which changes no status.
 
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
 id and fence; where they no longer name an open run, it raises LeaseLost and nothing is written. All times
@@ -211,6 +212,17 @@ def cancel(session: Session, job: Job) -> None:
     _move(session, job, "cancelled")
     _end_run(session, job, "cancelled")
     record_event(session, job.id, "The job was cancelled")
+
+
+def delete(session: Session, job: Job) -> None:
+    """From now on nobody sees an ended job; the janitor removes what belonged to it (`worker/cleanup.py`).
+
+    Raises InvalidRequest where the job has not ended.
+    """
+    session.refresh(job, with_for_update={"key_share": True})
+    if job.status not in ENDED:
+        raise _refusal(job, "cancel it first: only a job that has ended can be deleted", "job_not_deletable")
+    job.deleted_at = func.now()
 
 
 def pause(session: Session, job: Job) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from core import lifecycle
-from core.artifacts import DamagedArtifact, fetch_folder, publish_folder
+from core.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact, fetch_folder, publish_folder
 from core.errors import TuneryError
 from core.ids import new_id
 from core.models import Checkpoint
@@ -28,8 +28,6 @@ from worker.engine.adapter import Adapter
 from worker.engine.member import Member
 from worker.reporter import Reporter
 
-STATE_NAME = "training_state.safetensors"
-POSITION_NAME = "position.json"
 KEPT_EPOCHS = 3
 KEPT_FOR_RESUME = 2
 

@@ -15,12 +15,28 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import audit
 from core.audit import OPERATOR
-from core.models import Adapter, Checkpoint, File, Job, Upload, UploadPart, WebhookDelivery
+from core.models import (
+    Adapter,
+    Candidate,
+    CandidateMetric,
+    Checkpoint,
+    CheckpointPermission,
+    Event,
+    File,
+    Job,
+    Metric,
+    Tracker,
+    Upload,
+    UploadPart,
+    WebhookDelivery,
+)
 from core.statuses import ENDED
 from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix, upload_prefix
 
-GRACE = timedelta(minutes=10)  # for requests that began before an upload ended, or a file expired
+GRACE = timedelta(minutes=10)  # for what began before an upload ended, a file expired, or a job was deleted
 DELIVERIES_KEPT = timedelta(days=30)  # after their last attempt
+
+OF_A_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint)  # that go with it
 
 log = structlog.get_logger()
 
@@ -34,6 +50,27 @@ def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStor
                 with sessions.begin() as session:
                     mine = (Checkpoint.job_id == job_id) & ~Checkpoint.listed
                     session.execute(delete(Checkpoint).where(mine))
+
+
+def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """What belonged to them, once no trainer can still be uploading a checkpoint of one.
+
+    The row stays, without its owner's words: adapter, usage and audit log go by it.
+    """
+    with _or_next_time("jobs"):
+        for job_id in _deleted_jobs(sessions):
+            with _or_next_time(job_id):
+                store.delete_prefix(checkpoints_prefix(job_id))
+                for table in OF_A_JOB:
+                    with sessions.begin() as session:  # each by itself: metrics of a search may be millions
+                        session.execute(delete(table).where(table.job_id == job_id))
+                with sessions.begin() as session:
+                    shared = CheckpointPermission
+                    session.execute(delete(shared).where(shared.job_id == job_id, shared.step.is_not(None)))
+                    cleaned = update(Job).where(Job.id == job_id)
+                    session.execute(
+                        cleaned.values(cleaned_at=func.now(), client_metadata=None, integrations=[])
+                    )
 
 
 def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
@@ -103,6 +140,12 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
         .where(Job.status.in_(ENDED), ~Checkpoint.listed)
         .distinct()
     )
+    with sessions() as session:
+        return list(session.scalars(query))
+
+
+def _deleted_jobs(sessions: sessionmaker[Session]) -> list[str]:
+    query = select(Job.id).where(Job.deleted_at < func.now() - GRACE, Job.cleaned_at.is_(None))
     with sessions() as session:
         return list(session.scalars(query))
 

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.storage import ObjectStore
 from worker.cleanup import (
     remove_deleted_adapters,
+    remove_deleted_jobs,
     remove_expired_files,
     remove_old_deliveries,
     remove_parts,
@@ -16,6 +17,7 @@ REMOVALS = (
     remove_resume_checkpoints,
     remove_parts,
     remove_deleted_adapters,
+    remove_deleted_jobs,
     remove_expired_files,
     remove_old_deliveries,
 )

@@ -16,12 +16,14 @@ class AdapterFile(BaseModel):
 class AdapterObject(Identified):
     """`base_model` is the catalog's id, `model` the fine-tuned model's, `training` how it was trained.
 
-    `kind` tells whether the files are an adapter, to load with the base model, or a whole model.
+    `kind` tells whether the files are an adapter, to load with the base model, or a whole model. An adapter
+    outlives its job: `job_deleted` tells whether that is gone.
     """
 
     object: Literal["adapter"] = "adapter"
     created_at: int
     job_id: str
+    job_deleted: bool
     base_model: str
     base_revision: str | None
     model: str

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from api import downloads
 from api.adapters import queries
-from api.adapters.archive import zipped
 from api.adapters.queries import AdapterRow
 from api.adapters.schemas import AdapterFile, AdapterObject
 from api.adapters.truncation import truncated_members
+from api.archive import stored_folder, zipped
 from api.paging import check_cursor
 from api.schemas import unix_seconds
 from core.catalog import Catalog
@@ -65,6 +65,7 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
         id=adapter.id,
         created_at=unix_seconds(adapter.created_at),
         job_id=job.id,
+        job_deleted=job.deleted_at is not None,
         base_model=job.base_model,
         base_revision=revision,
         model=job.fine_tuned_model or "",
@@ -107,14 +108,7 @@ def read_all(store: ObjectStore, adapter: Adapter, rank: int | None = None) -> I
     Raises NotFound before the first byte where a file is missing.
     """
     names = [entry["name"] for entry in adapter.files]
-    stored = set(store.list(adapter.object_prefix))
-    missing = [name for name in names if adapter.object_prefix + name not in stored]
-    if missing:
-        raise NotFound(f"The bytes of {', '.join(missing)} are no longer stored.", code="content_missing")
-
-    def read(name: str) -> Iterator[bytes]:
-        return store.read(adapter.object_prefix + name)
-
+    read = stored_folder(store, adapter.object_prefix, names)
     if rank is not None:
         return zipped(truncated_members(names, read, rank), adapter.created_at)
     return zipped(((name, read(name)) for name in names), adapter.created_at)

@@ -1,7 +1,7 @@
 """/v1/fine_tuning/checkpoints/…/permissions: share a fine-tuned model or a checkpoint with other projects.
 
 Who has a permission sees the name among the models. For a whole model, `adapter_id` there leads to the
-adapter, to read and to download; nobody can download a checkpoint's weights yet. Only the owner deletes.
+adapter, to read and to download; a checkpoint's weights are its owner's alone. Only the owner deletes.
 
 A name may hold slashes, since a project's name may: hence `:path`.
 """

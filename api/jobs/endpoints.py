@@ -1,14 +1,23 @@
-"""/v1/fine_tuning/jobs: create, list, read, cancel, pause, resume; events, checkpoints, metrics."""
+"""/v1/fine_tuning/jobs: create, list, read, cancel, delete, pause, resume; events, checkpoints, metrics."""
 
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.responses import StreamingResponse
 
-from api import conditional
+from api import conditional, downloads
 from api.auth import CurrentCaller
-from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Sessions, Transaction
+from api.dependencies import (
+    AppSettings,
+    Bell,
+    ModelCatalog,
+    ReadingSessions,
+    Sessions,
+    Store,
+    Transaction,
+)
 from api.errors import declared
 from api.idempotency import ThisAttempt
 from api.jobs import event_stream, service
@@ -19,7 +28,15 @@ from api.jobs.event_feed import EventFeed
 from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
 from api.jobs.shared_polls import Polled, SharedPolls
-from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries, Presenter
+from api.jobs.views import (
+    CheckpointObject,
+    EventObject,
+    JobDeleted,
+    JobObject,
+    MetricsPoint,
+    MetricsSeries,
+    Presenter,
+)
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
@@ -78,6 +95,14 @@ FileId = Annotated[
     str | None,
     Query(max_length=128, description="Of the jobs that read this file, for training or validation"),
 ]
+Words = Annotated[
+    str,
+    Query(
+        max_length=200,
+        description="Words, each of which occurs in a job's id, suffix, model, metadata or method, or in the "
+        "names of its files",
+    ),
+]
 Presenting = Annotated[Presenter, Depends(_presenter)]
 Polls = Annotated[SharedPolls, Depends(_polls)]
 
@@ -134,9 +159,11 @@ def list_jobs(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
     file: FileId = None,
+    search: Words = "",
 ) -> Response:
     """Newest first. With `If-None-Match`, a page that has not changed is answered 304."""
-    asked = (caller.project_id, _metadata_filter(request)._replace(file_id=file), after, limit)
+    wanted = _metadata_filter(request)._replace(file_id=file, words=tuple(search.split()))
+    asked = (caller.project_id, wanted, after, limit)
     with sessions() as session:
         if conditional.is_conditional(request):
             tag = present.tag(*service.list_versions(session, *asked))
@@ -180,6 +207,23 @@ def cancel_job(
         return present.job(row).model_dump(mode="json")
 
     return JobObject.model_validate(once(session, attempt, "", cancel))
+
+
+@router.delete("/{fine_tuning_job_id}", responses=declared(NotFound, InvalidRequest, Conflict))
+def delete_job(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, fine_tuning_job_id: str
+) -> JobDeleted:
+    """Delete a job that has ended, with its events, metrics, candidates and checkpoints.
+
+    Its adapter, its model and its files stay; each has a deletion of its own. A sweep goes with its job.
+    """
+
+    def delete() -> dict[str, Any]:
+        service.delete(session, caller.project_id, fine_tuning_job_id)
+        audit.record(session, caller, "job.deleted", fine_tuning_job_id)
+        return JobDeleted(id=fine_tuning_job_id).model_dump(mode="json")
+
+    return JobDeleted.model_validate(once(session, attempt, "", delete))
 
 
 @router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))
@@ -257,6 +301,26 @@ def list_checkpoints(
         session, caller.project_id, fine_tuning_job_id, after, limit
     )
     return Page.of([CheckpointObject.of(checkpoint, model_name) for checkpoint in checkpoints], has_more)
+
+
+@router.get(
+    "/{fine_tuning_job_id}/checkpoints/{checkpoint_id}/content",
+    response_class=StreamingResponse,
+    responses=declared(NotFound) | downloads.documented(downloads.ZIP),
+)
+def download_checkpoint(
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    store: Store,
+    fine_tuning_job_id: str,
+    checkpoint_id: str,
+) -> StreamingResponse:
+    """A checkpoint's weights in one zip, which PEFT loads once unpacked, or transformers where it is a whole
+    model. The tokenizer is the base model's."""
+    with sessions() as session:
+        checkpoint = service.checkpoint(session, caller.project_id, fine_tuning_job_id, checkpoint_id)
+    chunks = service.read_weights(store, checkpoint)
+    return downloads.download(chunks, f"{checkpoint_id}.zip", media_type=downloads.ZIP)
 
 
 @router.get("/{fine_tuning_job_id}/metrics", responses=declared(NotFound, InvalidRequest))

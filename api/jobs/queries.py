@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from api.jobs.word_search import with_words
 from api.paging import fetch_page
 from core.models import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Metric, Run
 
@@ -57,7 +58,8 @@ VERSION: ColumnElement[str] = func.concat_ws(
 
 
 def find(session: Session, project_id: str, job_id: str) -> Job | None:
-    return session.scalars(select(Job).where(Job.id == job_id, Job.project_id == project_id)).one_or_none()
+    own = select(Job).where(Job.id == job_id, Job.project_id == project_id, Job.deleted_at.is_(None))
+    return session.scalars(own).one_or_none()
 
 
 def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
@@ -73,12 +75,13 @@ def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, J
 
 class Filter(NamedTuple):
     """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone; or
-    those that read a file, for training or validation."""
+    those that read a file, for training or validation; and of these, those that have all of `words`."""
 
     metadata: dict[str, str]
     without_metadata: bool
     sweeps_alone: bool = False
     file_id: str | None = None
+    words: tuple[str, ...] = ()
 
 
 def page(
@@ -112,6 +115,14 @@ def checkpoint_step(session: Session, job_id: str, checkpoint_id: str) -> int | 
     return session.scalar(
         select(Checkpoint.step).where(Checkpoint.job_id == job_id, Checkpoint.id == checkpoint_id)
     )
+
+
+def find_checkpoint(session: Session, job_id: str, checkpoint_id: str) -> Checkpoint | None:
+    """One of those that are listed."""
+    query = select(Checkpoint).where(
+        Checkpoint.job_id == job_id, Checkpoint.id == checkpoint_id, Checkpoint.listed
+    )
+    return session.scalars(query).one_or_none()
 
 
 def checkpoints(
@@ -182,11 +193,12 @@ def _of_project(
 
 
 def _with_latest(columns: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Of jobs, their latest runs, and their adapters."""
+    """Of jobs that are not deleted, their latest runs, and their adapters."""
     return (
         columns.select_from(Job)
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
         .outerjoin(Adapter, Adapter.job_id == Job.id)
+        .where(Job.deleted_at.is_(None))
     )
 
 
@@ -201,6 +213,8 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         query = query.where(
             or_(Job.training_file_id == wanted.file_id, Job.validation_file_id == wanted.file_id)
         )
+    if wanted.words:
+        query = with_words(query, wanted.words)
     return query
 
 

@@ -1,11 +1,12 @@
 """What may happen to a job. Nothing here commits; `core.lifecycle` alone changes a status."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.archive import stored_folder, zipped
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs import queries
@@ -17,6 +18,7 @@ from api.jobs.queries import Curve, Filter, JobRow, JobVersion
 from api.jobs.schemas import CreateJob
 from api.paging import check_cursor, unknown_cursor
 from core import lifecycle
+from core.artifacts import POSITION_NAME, STATE_NAME
 from core.catalog import BaseModelEntry, Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest, NotFound
@@ -33,6 +35,7 @@ from core.methods.method import MethodOptions
 from core.models import Candidate, CandidateMetric, Checkpoint, Event, File, Job, Metric
 from core.settings import Settings
 from core.statuses import ENDED
+from core.storage import ObjectStore
 
 JOB_ID = kind("ftjob-")
 MAX_NAMED_FIELDS = 16
@@ -119,6 +122,11 @@ def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
     return get(session, project_id, job_id)
 
 
+def delete(session: Session, project_id: str, job_id: str) -> None:
+    """Raises NotFound, also the second time, and InvalidRequest where the job has not ended."""
+    lifecycle.delete(session, _own(session, project_id, job_id))
+
+
 def pause(session: Session, project_id: str, job_id: str) -> JobRow:
     """Raises NotFound, and InvalidRequest where the job has ended or is paused."""
     lifecycle.pause(session, _own(session, project_id, job_id))
@@ -174,6 +182,25 @@ def checkpoints(
             raise unknown_cursor(after)
     found, has_more = queries.checkpoints(session, job.id, after=step, limit=limit)
     return lifecycle.fine_tuned_model_name(session, job), found, has_more
+
+
+def checkpoint(session: Session, project_id: str, job_id: str, checkpoint_id: str) -> Checkpoint:
+    """Raises NotFound, also for one that only serves a resume."""
+    found = queries.find_checkpoint(session, _own(session, project_id, job_id).id, checkpoint_id)
+    if found is None:
+        raise NotFound(
+            f"No such checkpoint: {checkpoint_id[:128]}. Of a job the last three and the best are kept.",
+            code="checkpoint_not_found",
+            param="checkpoint_id",
+        )
+    return found
+
+
+def read_weights(store: ObjectStore, checkpoint: Checkpoint) -> Iterator[bytes]:
+    """The adapter or the whole model in a zip. Raises NotFound before the first byte."""
+    names = [entry["name"] for entry in checkpoint.files if entry["name"] not in (STATE_NAME, POSITION_NAME)]
+    read = stored_folder(store, checkpoint.object_prefix, names)
+    return zipped(((name, read(name)) for name in names), checkpoint.created_at)
 
 
 def metrics(

@@ -206,6 +206,12 @@ class Presenter:
         return self.places.of(version.id) if version.status == "queued" else None
 
 
+class JobDeleted(BaseModel):
+    id: str
+    object: Literal["fine_tuning.job.deleted"] = "fine_tuning.job.deleted"
+    deleted: Literal[True] = True
+
+
 class EventObject(Identified):
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
     created_at: int

@@ -51,7 +51,9 @@ def owned(session: Session, project_id: str) -> Iterable[TunedModel]:
 def shared(session: Session, project_id: str) -> Iterable[TunedModel]:
     """What other projects share with this one, the latest first."""
     step = CheckpointPermission.step
-    checkpoint = and_(Checkpoint.job_id == Job.id, Checkpoint.step == step, Checkpoint.listed)
+    checkpoint = and_(
+        Checkpoint.job_id == Job.id, Checkpoint.step == step, Checkpoint.listed, Job.deleted_at.is_(None)
+    )
     adapter = and_(Adapter.job_id == Job.id, Adapter.deleted_at.is_(None), step.is_(None))
     created_at = func.coalesce(Checkpoint.created_at, Job.finished_at)
     query = (
@@ -75,7 +77,7 @@ def _find_checkpoint(session: Session, name: str, model: str, step: int) -> Tune
         .join(Job, Job.id == Checkpoint.job_id)
         .join(Project, Project.id == Job.project_id)
         .where(func.right(Job.id, literal_column(str(MODEL_ID_LENGTH))) == model[-MODEL_ID_LENGTH:])
-        .where(Checkpoint.step == step, Checkpoint.listed)
+        .where(Checkpoint.step == step, Checkpoint.listed, Job.deleted_at.is_(None))
     )
     for checkpoint, job, project in session.execute(query):
         if fine_tuned_model_name(session, job) == model:

@@ -30,11 +30,15 @@ class Job(Base):
         ),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
+        CheckConstraint("deleted_at IS NULL OR finished_at IS NOT NULL", name="only_an_ended_job_is_deleted"),
         Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
         Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
+        Index(
+            "ix_jobs_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
+        ),
         Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
         Index(
             "ix_jobs_client_metadata",
@@ -71,6 +75,10 @@ class Job(Base):
     trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     tensorboard_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for its adapter and the usage")
+    cleaned_at: Mapped[datetime | None] = mapped_column(
+        doc="When the janitor had removed what belonged to it"
+    )
 
 
 class Run(Base):

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { EMPTY, merge, stalePages } from "@/lib/jobList";
+import { EMPTY, merge, stalePages, without } from "@/lib/jobList";
 
 import { aJob, jobsFrom } from "./jobs";
 
@@ -67,4 +67,12 @@ describe("a poll asks", () => {
   test("for so many pages at most", () => {
     expect(stalePages(list, new Set(ids(jobs)), 10, 2)).toEqual([null, aJob(31).id]);
   });
+});
+
+test("a job that was deleted is taken out, and the others stay the same objects", () => {
+  const known = merge(EMPTY, { after: null, jobs: jobsFrom(3, 1), hasMore: false });
+  const left = without(known, aJob(2).id);
+  expect(ids(left.jobs)).toEqual([aJob(3).id, aJob(1).id]);
+  expect(left.jobs[0]).toBe(known.jobs[0]);
+  expect(left.complete).toBe(true);
 });

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from sqlalchemy import delete
 
 from core.keys import revoke_key
-from core.models import Event, Job, Run
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.site import Site, Visit
@@ -79,7 +77,7 @@ def test_a_revoked_key_leads_to_the_sign_in_and_the_next_one_back(site: Site, vi
     expect(page).to_have_url(re.compile(job_id))
 
 
-def test_a_job_that_is_gone_leaves_the_list_and_its_page_says_so(site: Site, visit: Visit) -> None:
+def test_a_job_deleted_elsewhere_leaves_the_list_and_its_page_says_so(site: Site, visit: Visit) -> None:
     gone = queued(site, "goes")
     queued(site, "stays")
     visit.allow(f"{NO_ANSWER}: the server responded with a status of 404")
@@ -88,13 +86,51 @@ def test_a_job_that_is_gone_leaves_the_list_and_its_page_says_so(site: Site, vis
     expect(jobs.get_by_role("link", name="goes")).to_be_visible()
     details.goto(f"/jobs/{gone}")
     expect(details.get_by_role("heading", level=1)).to_have_text("goes")
-    with site.api.sessions.begin() as session:
-        for table, job_id in ((Event, Event.job_id), (Run, Run.job_id), (Job, Job.id)):
-            session.execute(delete(table).where(job_id == gone))
-    expect(details.get_by_text("There is no job")).to_be_visible()
+    delete_elsewhere(site, gone)
+    expect(details.get_by_text("was deleted meanwhile")).to_be_visible()
     expect(details.get_by_role("link", name="All jobs")).to_be_visible()
     expect(jobs.get_by_role("link", name="goes")).to_have_count(0)
     expect(jobs.get_by_role("link", name="stays")).to_be_visible()
+    details.reload()
+    expect(details.get_by_text("There is no job")).to_contain_text("it was deleted")
+
+
+def test_the_page_of_an_ended_job_tells_of_its_deletion_and_leads_to_its_adapter(
+    site: Site, visit: Visit
+) -> None:
+    job_id = site.create_job(suffix="ended")
+    site.finish(job_id)
+    visit.allow(f"{NO_ANSWER}: the server responded with a status of 404")
+    page = visit.page
+    page.clock.install()
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_text("The job has ended")).to_be_visible()
+    delete_elsewhere(site, job_id)
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_text("was deleted meanwhile")).to_be_visible()
+    page.get_by_role("link", name="Its adapter").click()
+    expect(page.get_by_role("region", name="Lineage")).to_contain_text(f"{job_id} (deleted)")
+    expect(page.get_by_role("link", name="Train another like it")).to_have_count(0)
+
+
+def test_a_job_deleted_elsewhere_stays_in_a_comparison_which_says_so(site: Site, visit: Visit) -> None:
+    gone, stays = queued(site, "goes"), queued(site, "stays")
+    visit.allow(f"{NO_ANSWER}: the server responded with a status of 404")
+    page = visit.page
+    page.goto(f"/compare?jobs={gone},{stays}")
+    results = page.get_by_role("region", name="Results")
+    row = results.get_by_role("row").filter(has_text="goes")
+    expect(row).to_contain_text("paused")
+    delete_elsewhere(site, gone)
+    expect(row).to_contain_text("deleted meanwhile")
+    expect(results.get_by_role("row").filter(has_text="stays")).to_contain_text("paused")
+    page.get_by_role("button", name="Take out goes").click()
+    expect(row).to_have_count(0)
+
+
+def delete_elsewhere(site: Site, job_id: str) -> None:
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+    assert site.tenant.http.delete(f"/v1/fine_tuning/jobs/{job_id}").status_code == 200
 
 
 def queued(site: Site, suffix: str) -> str:

@@ -1,8 +1,10 @@
 """What somebody sees and does who follows a job."""
 
 import csv
+import json
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
 from playwright.sync_api import Page, expect
 
@@ -49,6 +51,19 @@ def test_a_job_of_one_step_has_a_curve(site: Site, page: Page) -> None:
     expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
     page.get_by_role("button", name="Table of Loss").click()
     assert newest_step(page) == 1
+
+
+def test_the_weights_of_each_checkpoint_can_be_taken(site: Site, page: Page, tmp_path: Path) -> None:
+    job_id = site.create_job(epochs=2, rows=12, adapter={"r": 2})
+    site.finish(job_id)
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("link", name="Download the weights")).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the weights at step 3").click()
+    download.value.save_as(tmp_path / "checkpoint.zip")
+    with ZipFile(tmp_path / "checkpoint.zip") as weights:
+        assert sorted(weights.namelist()) == ["adapter_config.json", "adapter_model.safetensors"]
+        assert json.loads(weights.read("adapter_config.json"))["r"] == 2
 
 
 def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.test_accessibility import in_both_themes
 from tests.browser.test_faults import queued
 from tests.fixtures.site import Site, Visit
+from tests.fixtures.tiny import TINY
 
 
 def test_ticked_jobs_are_compared(site: Site, page: Page) -> None:
@@ -48,6 +49,68 @@ def test_many_are_cancelled_and_what_came_of_each_is_told(site: Site, visit: Vis
     statuses = [site.tenant.job(job)["status"] for job in (first, second, kept)]
     assert statuses == ["cancelled", "cancelled", "paused"]
     assert found + in_both_themes(page) == []
+
+
+def test_many_are_deleted_after_what_is_lost_is_told(site: Site, visit: Visit) -> None:
+    _, ended, kept = (queued(site, name) for name in ("waits", "ended", "kept"))
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{ended}/cancel")
+    page = visit.page
+    page.goto("/jobs")
+    page.get_by_label("Select waits").check()
+    page.get_by_label("Select ended").check()
+    page.get_by_role("button", name="Delete 2").click()
+    dialog = page.get_by_role("dialog", name="Delete 2 jobs?")
+    expect(dialog).to_contain_text("curves and checkpoints are gone for good")
+    expect(dialog).to_contain_text("1 of them is cancelled first")
+    found = in_both_themes(page)
+    dialog.get_by_role("button", name="Delete 2 jobs").click()
+    expect(page.get_by_role("dialog")).to_contain_text("2 of 2 jobs deleted")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("link", name="waits")).to_have_count(0)
+    expect(page.get_by_role("group", name="Selected jobs")).to_have_count(0)
+    left = [job["id"] for job in site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]]
+    assert left == [kept]
+    assert found + in_both_themes(page) == []
+
+
+def test_one_is_deleted_on_its_page_which_leads_to_the_others(site: Site, page: Page) -> None:
+    job_id = queued(site, "useless")
+    queued(site, "useful")
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+    page.get_by_role("button", name="Cancel job").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel job").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Delete this job?")
+    expect(dialog).to_contain_text("is gone for good, with its log, curves and checkpoints")
+    dialog.get_by_role("button", name="Delete job").click()
+    expect(page.get_by_role("link", name="useful")).to_be_visible()
+    expect(page.get_by_role("link", name="useless")).to_have_count(0)
+    expect(page).to_have_url(re.compile("/jobs$"))
+
+
+def test_words_are_searched_for_by_the_service_and_stand_in_the_address(site: Site, page: Page) -> None:
+    rows = site.tenant.upload(name="haystack.jsonl")
+    needle = queued(site, "needle")
+    site.tenant.create_job(model=TINY, training_file=rows, suffix="other", metadata={"team": "search"})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "search=" in request.url else None)
+    page.goto("/jobs")
+    page.get_by_label("Select needle").check()
+    field = page.get_by_role("searchbox", name="Search jobs")
+    field.press_sequentially("HAYSTACK team", delay=20)
+    expect(page.get_by_role("link", name="needle")).to_have_count(0)
+    expect(page.get_by_role("link", name="other")).to_be_visible()
+    expect(page.get_by_text("1 job found")).to_be_visible()
+    assert {url.rpartition("search=")[2] for url in asked} == {"HAYSTACK%20team"}, "not one search"
+    expect(page.get_by_role("group", name="Selected jobs")).to_contain_text("1 selected")
+    page.reload()
+    expect(field).to_have_value("HAYSTACK team")
+    expect(page.get_by_role("link", name="needle")).to_have_count(0)
+    field.fill("of nothing")
+    expect(page.get_by_text("No job is like that.")).to_be_visible()
+    field.fill(needle)
+    expect(page.get_by_role("link", name="needle")).to_be_visible()
 
 
 def test_the_palette_finds_pages_jobs_and_what_can_be_done_here(site: Site, page: Page) -> None:

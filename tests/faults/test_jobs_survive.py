@@ -8,10 +8,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import select
 
+from core.artifacts import STATE_NAME
 from core.models import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import LEASE_SECONDS, Stack
-from worker.checkpoint import STATE_NAME
 
 WEIGHTS = "adapter_model.safetensors"
 

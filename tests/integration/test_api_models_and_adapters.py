@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai.types import Model, ModelDeleted
 
-from api.adapters.archive import zipped
+from api.archive import zipped
 from core.models import Adapter
 from core.storage import ObjectStore
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly, wait_for

@@ -16,13 +16,12 @@ from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 
 from core import lifecycle
+from core.artifacts import POSITION_NAME, STATE_NAME
 from core.lifecycle import Lease
 from core.models import Checkpoint, Event
 from core.storage import ObjectStore
 from tests.fixtures.api import Api, Tenant
 from worker.checkpoint import (
-    POSITION_NAME,
-    STATE_NAME,
     Past,
     drop_old_checkpoints,
     restore_checkpoint,

@@ -190,6 +190,27 @@ def test_cancels_a_job_once(tunery: Shell, alice: Tenant) -> None:
     assert "job_not_cancellable" in again.stderr
 
 
+def test_lists_the_jobs_that_have_all_words(tunery: Shell, alice: Tenant) -> None:
+    found = alice.create_job(suffix="needle")["id"]
+    alice.create_job(suffix="hay")
+    listed = tunery.json("jobs", "list", "--search", "NEEDLE tiny")
+    assert [job["id"] for job in listed] == [found]
+
+
+def test_deletes_jobs_that_have_ended(tunery: Shell, alice: Tenant) -> None:
+    jobs = [alice.create_job()["id"] for _ in range(3)]
+    early = tunery.run("jobs", "delete", jobs[0])
+    assert early.returncode == 1
+    assert "cancel it first" in early.stderr
+    for job_id in jobs:
+        tunery.run("jobs", "cancel", job_id)
+    told = tunery.run("jobs", "delete", *jobs[:2])
+    assert (told.returncode, told.stdout) == (0, "")
+    assert all(job_id in told.stderr for job_id in jobs[:2])
+    assert tunery.json("jobs", "delete", jobs[2])["deleted"] is True
+    assert "fine_tune_not_found" in tunery.run("jobs", "get", jobs[0]).stderr
+
+
 def test_pauses_and_resumes_a_job(tunery: Shell, alice: Tenant) -> None:
     job = alice.create_job()
     assert tunery.json("jobs", "pause", job["id"])["status"] == "paused"

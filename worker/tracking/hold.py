@@ -50,7 +50,8 @@ def take(session: Session, holder: str) -> Hold | None:
     due = (
         select(Tracker)
         .join(Job, Job.id == Tracker.job_id)
-        .where(Tracker.ended_at.is_(None), Tracker.held_until <= func.now(), Job.status.in_(REPORTABLE))
+        .where(Tracker.ended_at.is_(None), Tracker.held_until <= func.now())
+        .where(Job.status.in_(REPORTABLE), Job.deleted_at.is_(None))
         .order_by(Tracker.held_until)
         .limit(1)
         .with_for_update(of=Tracker, skip_locked=True)

@@ -3,7 +3,7 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "./client";
-import { hasEnded, type Job } from "./types";
+import { type Checkpoint, hasEnded, type Job } from "./types";
 
 const ALL = 1000;
 
@@ -39,9 +39,11 @@ export function adapterQuery(id: string) {
     queryKey: ["adapter", id],
     queryFn: ({ signal }) =>
       body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
-    staleTime: Infinity,
+    staleTime: 30_000, // its job may be deleted meanwhile
   });
 }
 
 export const fileContentPath = (id: string) => `/v1/files/${encodeURIComponent(id)}/content`;
+export const checkpointContentPath = ({ id, fine_tuning_job_id }: Checkpoint) =>
+  `/v1/fine_tuning/jobs/${encodeURIComponent(fine_tuning_job_id)}/checkpoints/${encodeURIComponent(id)}/content`;
 export const adapterContentPath = (id: string) => `/v1/adapters/${encodeURIComponent(id)}/content`;

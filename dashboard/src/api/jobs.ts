@@ -2,25 +2,28 @@
 
 import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { EMPTY, type JobList, merge, replace, stalePages } from "@/lib/jobList";
+import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobList";
 
 import { api, body } from "./client";
 import { isPassing } from "./failures";
 import { hasEnded, type Job } from "./types";
 
 export const POLL_MS = 5000;
+const ENDED_POLL_MS = 30_000; // of a job that can only be deleted any more
 const POLL_PAGE = 25; // a page with a running job is sent anew at each poll
 const PAGE = 100;
 const LARGE_PAGE = 1000; // where all are wanted anyway
 const MOST_POLLS = 8; // pages that one poll asks for
 
-const LIST_KEY = ["jobs"] as const;
+const LISTS_KEY = ["jobs"] as const;
+/** The list of the jobs that have all of these words; of all jobs where there are none. */
+const listKey = (words: string) => [...LISTS_KEY, words] as const;
 
 /** The rows on the screen: their pages are asked for again. The table writes it, the poll reads it. */
 export const visibleJobs: { ids: ReadonlySet<string> } = { ids: new Set() };
 
-async function fetchRange(after: string | null, limit: number, signal?: AbortSignal) {
-  const query = after === null ? { limit } : { limit, after };
+async function fetchRange(words: string, after: string | null, limit: number, signal?: AbortSignal) {
+  const query = { limit, ...(after !== null && { after }), ...(words && { search: words }) };
   const page = await body(api.GET("/v1/fine_tuning/jobs", { params: { query }, ...(signal && { signal }) }));
   return { after, jobs: page.data, hasMore: page.has_more };
 }
@@ -29,15 +32,16 @@ async function fetchRange(after: string | null, limit: number, signal?: AbortSig
  * The list as far as it has been read. A poll asks for pages with visible or running jobs; the browser sends
  * each page's ETag, and a page that has not changed costs a 304.
  */
-export function jobListQuery(client: QueryClient) {
+export function jobListQuery(client: QueryClient, words = "") {
+  const queryKey = listKey(words);
   return queryOptions({
-    queryKey: LIST_KEY,
+    queryKey,
     queryFn: async ({ signal }): Promise<JobList> => {
-      const before = client.getQueryData<JobList>(LIST_KEY) ?? EMPTY;
+      const before = client.getQueryData<JobList>(queryKey) ?? EMPTY;
       const pages = stalePages(before, visibleJobs.ids, POLL_PAGE, MOST_POLLS);
-      const ranges = await Promise.all(pages.map((after) => fetchRange(after, POLL_PAGE, signal)));
+      const ranges = await Promise.all(pages.map((after) => fetchRange(words, after, POLL_PAGE, signal)));
       // Not `before`: more may have been read meanwhile.
-      return ranges.reduce(merge, client.getQueryData<JobList>(LIST_KEY) ?? EMPTY);
+      return ranges.reduce(merge, client.getQueryData<JobList>(queryKey) ?? EMPTY);
     },
     structuralSharing: false, // `merge` does it
     refetchInterval: POLL_MS,
@@ -46,11 +50,19 @@ export function jobListQuery(client: QueryClient) {
 }
 
 /** Reads the next jobs after those that are known; `all` takes large pages. */
-export async function readOlderJobs(client: QueryClient, all: boolean): Promise<void> {
-  const list = client.getQueryData<JobList>(LIST_KEY) ?? EMPTY;
+export async function readOlderJobs(client: QueryClient, words: string, all: boolean): Promise<void> {
+  const queryKey = listKey(words);
+  const list = client.getQueryData<JobList>(queryKey) ?? EMPTY;
   if (list.complete) return;
-  const range = await fetchRange(list.jobs.at(-1)?.id ?? null, all ? LARGE_PAGE : PAGE);
-  client.setQueryData<JobList>(LIST_KEY, (known) => merge(known ?? EMPTY, range));
+  const range = await fetchRange(words, list.jobs.at(-1)?.id ?? null, all ? LARGE_PAGE : PAGE);
+  client.setQueryData<JobList>(queryKey, (known) => merge(known ?? EMPTY, range));
+}
+
+/** The jobs of all lists that have been read, newest first. */
+export function knownJobs(client: QueryClient): Job[] {
+  const lists = client.getQueriesData<JobList>({ queryKey: LISTS_KEY });
+  const jobs = new Map(lists.flatMap(([, list]) => list?.jobs ?? []).map((job) => [job.id, job]));
+  return [...jobs.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
 }
 
 export function jobQuery(id: string) {
@@ -60,17 +72,18 @@ export function jobQuery(id: string) {
       body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path: { fine_tuning_job_id: id } }, signal })),
     refetchInterval: ({ state }) => {
       const isGone = state.error !== null && !isPassing(state.error);
-      return isGone || (state.data && hasEnded(state.data)) ? false : POLL_MS;
+      if (isGone) return false;
+      return state.data && hasEnded(state.data) ? ENDED_POLL_MS : POLL_MS;
     },
     staleTime: POLL_MS,
   });
 }
 
-export type JobAction = "pause" | "resume" | "cancel";
+export type JobAction = "pause" | "resume" | "cancel" | "delete";
 
 /** What may be done to a job as it is. */
 export function actionsOn(job: Job): JobAction[] {
-  if (hasEnded(job)) return [];
+  if (hasEnded(job)) return ["delete"];
   return job.status === "paused" || job.progress.phase === "pausing" ? ["resume", "cancel"] : ["pause", "cancel"];
 }
 
@@ -87,7 +100,20 @@ export function useJobAction(id: string) {
 
 /** Raises Refused or Unreachable. */
 export async function actOn(client: QueryClient, id: string, action: JobAction): Promise<void> {
+  if (action === "delete") return deleteJob(client, id);
   const job = await body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } }));
   client.setQueryData(["job", id], job);
-  client.setQueryData<JobList>(LIST_KEY, (list) => list && replace(list, job));
+  changeLists(client, (list) => replace(list, job));
+}
+
+/** What is known of the job stays for a page that still shows it, as nobody asks for it again. */
+async function deleteJob(client: QueryClient, id: string): Promise<void> {
+  const path = { fine_tuning_job_id: id };
+  await body(api.DELETE("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path } }));
+  void client.invalidateQueries({ queryKey: ["adapter"] }); // which tells whether its job is there
+  changeLists(client, (list) => without(list, id));
+}
+
+function changeLists(client: QueryClient, change: (list: JobList) => JobList): void {
+  client.setQueriesData<JobList>({ queryKey: LISTS_KEY }, (list) => list && change(list));
 }

@@ -45,6 +45,11 @@ export function replace(list: JobList, job: Job): JobList {
   return { ...list, jobs: list.jobs.map((known) => (known.id === job.id ? job : known)) };
 }
 
+/** Takes out one that was deleted. */
+export function without(list: JobList, id: string): JobList {
+  return { ...list, jobs: list.jobs.filter((job) => job.id !== id) };
+}
+
 /**
  * Where to ask again: pages of `size` jobs that hold a visible or a running one, and always the first.
  * Each is named by the id before it. At most `most` of them.

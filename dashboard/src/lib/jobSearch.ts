@@ -1,13 +1,15 @@
-/** What the Jobs page shows, as it stands in the address; and the jobs that it finds. */
+/** What the Jobs page shows, as it stands in the address; and what it makes of the jobs that the API finds. */
 
 import { type Job, STATUSES, type Status } from "@/api/types";
 
 import { jobName } from "./jobFacts";
 
+const MOST_CHARACTERS = 200;
 const SORTS = ["created", "name", "status", "model", "method", "progress"] as const;
 export type Sort = (typeof SORTS)[number];
 
 export interface JobSearch {
+  /** Words that the API searches for. */
   q?: string;
   status?: Status;
   sort?: Sort;
@@ -28,32 +30,21 @@ export function parseJobSearch(raw: Record<string, unknown>): JobSearch {
   };
 }
 
-/** Whether it takes all jobs to answer, and not only the newest. */
-export function needsAll(search: JobSearch): boolean {
-  return Object.keys(search).length > 0;
+/** The same search however its words are parted, and as many characters as the API takes. */
+export function wordsOf({ q = "" }: JobSearch): string {
+  return q.trim().split(/\s+/).join(" ").slice(0, MOST_CHARACTERS);
 }
 
-/** `extra` are words of a job that it does not hold itself, such as its file's name. */
-export function findJobs(
-  jobs: readonly Job[],
-  search: JobSearch,
-  extra: (job: Job) => string,
-): readonly Job[] {
-  const words = (search.q ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-  const found = jobs.filter((job) => {
-    if (search.status && job.status !== search.status) return false;
-    if (!words.length) return true;
-    const text = `${textOf(job)} ${extra(job)}`.toLowerCase();
-    return words.every((word) => text.includes(word));
-  });
-  if (search.sort) found.sort(ORDERS[search.sort]);
-  return search.reversed ? found.reverse() : found;
+/** Whether it takes all that are found to answer, and not only the newest. */
+export function needsAll({ status, sort, reversed }: JobSearch): boolean {
+  return Boolean(status ?? sort ?? reversed);
 }
 
-function textOf(job: Job): string {
-  const { id, model, status, adapter, method, training_file, user_provided_suffix, fine_tuned_model, metadata } = job;
-  const words = [id, model, status, adapter.type, method.type, training_file, user_provided_suffix, fine_tuned_model];
-  return [...words, ...Object.entries(metadata ?? {}).flat()].join(" ");
+/** Those of the status, in the order that is asked for. */
+export function arranged(jobs: readonly Job[], { status, sort, reversed }: JobSearch): readonly Job[] {
+  const found = jobs.filter((job) => !status || job.status === status);
+  if (sort) found.sort(ORDERS[sort]);
+  return reversed ? found.reverse() : found;
 }
 
 type Order = (a: Job, b: Job) => number;

@@ -7,7 +7,8 @@ export function Gone({ what, id, to, all }: { what: string; id: string; to: Link
   return (
     <Notice>
       <p>
-        There is no {what} <code className="font-mono break-all">{id}</code> in this project.
+        There is no {what} <code className="font-mono break-all">{id}</code> in this project: it was deleted, or never
+        was here.
       </p>
       <Link to={to} className="link">
         {all}

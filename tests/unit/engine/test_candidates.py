@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 import torch
 
-from core.artifacts import DamagedArtifact
+from core.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
 from core.errors import JobError
 from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
 from core.search import Candidate, Search
 from tests.unit.engine.rows import make_rows
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, train
 from worker.candidates import Candidates
-from worker.checkpoint import POSITION_NAME, STATE_NAME, Past, _load, write_checkpoint
+from worker.checkpoint import Past, _load, write_checkpoint
 from worker.crew import Crew
 from worker.data.reader import JobData
 from worker.engine.base_model import ResidentBase

@@ -67,7 +67,7 @@ function Head({ adapter }: { adapter: Adapter }) {
             <Icon name="download" />
             Download
           </a>
-          {mayWrite && (
+          {mayWrite && !adapter.job_deleted && (
             <Link to="/new" search={{ from: adapter.job_id }} className="button">
               Train another like it
             </Link>
@@ -98,8 +98,8 @@ function DeleteAdapter({ adapter, onClose }: { adapter: Adapter; onClose: () => 
       onClose={onClose}
     >
       <p>
-        <strong>{adapter.model}</strong> and its files are gone for good, also for projects that it is shared with. The
-        job&apos;s record stays.
+        <strong>{adapter.model}</strong> and its files are gone for good, also for projects that it is shared with.
+        {!adapter.job_deleted && " The job’s record stays."}
       </p>
     </Confirm>
   );

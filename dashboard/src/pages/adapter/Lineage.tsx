@@ -24,7 +24,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Validation loss", significant(full_valid_loss)],
           ["Size", bytes(totalBytes(adapter))],
           ["Made", dateTime(adapter.created_at)],
-          ["Job", <JobLink key="job" id={adapter.job_id} />, "wide"],
+          ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
           ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} />, "wide"],
           ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} />, "wide"],
@@ -34,10 +34,11 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
   );
 }
 
-function JobLink({ id }: { id: string }) {
+function JobLink({ adapter: { job_id, job_deleted } }: { adapter: Adapter }) {
+  if (job_deleted) return <span className="font-mono text-xs break-all text-muted">{job_id} (deleted)</span>;
   return (
-    <Link to="/jobs/$jobId" params={{ jobId: id }} className="link font-mono text-xs break-all">
-      {id}
+    <Link to="/jobs/$jobId" params={{ jobId: job_id }} className="link font-mono text-xs break-all">
+      {job_id}
     </Link>
   );
 }

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 
 import { isNotFound, messageOf } from "@/api/failures";
+import type { Job } from "@/api/types";
 import { useNow } from "@/lib/clock";
 import { type Result, resultOf } from "@/lib/comparison";
 import { csv, save } from "@/lib/csv";
@@ -57,7 +58,9 @@ export function Results({ compared, baseline, onBaseline, onRemove }: ResultsPro
                     </Link>
                   </span>
                 </th>
-                <td className={job ? "max-md:hidden" : ""}>{job ? <StatusMark status={job.status} /> : <Missing error={error} />}</td>
+                <td className={job && !isNotFound(error) ? "max-md:hidden" : ""}>
+                  <Status job={job} error={error} />
+                </td>
                 <td>
                   <input
                     type="radio"
@@ -87,9 +90,11 @@ export function Results({ compared, baseline, onBaseline, onRemove }: ResultsPro
   );
 }
 
-function Missing({ error }: { error: Error | null }) {
-  if (!error) return <span className="text-muted">reading…</span>;
-  return <span className="text-bad">{isNotFound(error) ? "not in this project" : messageOf(error)}</span>;
+/** What was read of a job that somebody deletes meanwhile is still compared. */
+function Status({ job, error }: { job: Job | undefined; error: Error | null }) {
+  if (isNotFound(error)) return <span className="text-bad">{job ? "deleted meanwhile" : "not in this project"}</span>;
+  if (job) return <StatusMark status={job.status} />;
+  return error ? <span className="text-bad">{messageOf(error)}</span> : <span className="text-muted">reading…</span>;
 }
 
 function Download({ rows }: { rows: readonly (Compared & { result: Result | undefined })[] }) {

@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { checkpointsQuery } from "@/api/details";
+import { checkpointContentPath, checkpointsQuery } from "@/api/details";
 import type { Checkpoint, Job } from "@/api/types";
 import { integer, significant } from "@/lib/format";
 import { bestCheckpoint } from "@/lib/jobFacts";
 import { Ago } from "@/parts/Ago";
+import { Download } from "@/parts/Download";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
 import { Section } from "@/parts/Section";
@@ -30,6 +31,9 @@ export function Checkpoints({ job }: { job: Job }) {
                 </th>
                 <th scope="col" className="number">
                   Made
+                </th>
+                <th scope="col">
+                  <span className="sr-only">Weights</span>
                 </th>
               </tr>
             </thead>
@@ -64,6 +68,9 @@ function Row({ checkpoint, best }: { checkpoint: Checkpoint; best: boolean }) {
       <td className="number">{significant(metrics.train_loss as number | null)}</td>
       <td className="number whitespace-nowrap">
         <Ago unix={created_at} />
+      </td>
+      <td className="number">
+        <Download href={checkpointContentPath(checkpoint)} name={`the weights at step ${integer(step_number)}`} />
       </td>
     </tr>
   );

@@ -4,19 +4,24 @@ import { adapterContentPath } from "@/api/details";
 import { actionsOn, type JobAction, useJobAction } from "@/api/jobs";
 import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
-import { ConfirmCancel } from "@/parts/ConfirmCancel";
+import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/ConfirmJobAction";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
 
 import { AgainActions } from "./AgainActions";
 
-const WORDS: Record<JobAction, string> = { pause: "Pause", resume: "Resume", cancel: "Cancel job" };
+const WORDS: Record<JobAction, string> = {
+  pause: "Pause",
+  resume: "Resume",
+  cancel: "Cancel job",
+  delete: "Delete",
+};
 
 export function JobActions({ job }: { job: Job }) {
   const mayWrite = useMayWrite();
   const action = useJobAction(job.id);
-  const [confirming, setConfirming] = useState(false);
-  const act = (wanted: JobAction) => (wanted === "cancel" ? setConfirming(true) : action.mutate(wanted));
+  const [confirming, setConfirming] = useState<FinalAction | null>(null);
+  const act = (wanted: JobAction) => (isFinal(wanted) ? setConfirming(wanted) : action.mutate(wanted));
   return (
     <>
       {job.adapter_id && (
@@ -31,7 +36,7 @@ export function JobActions({ job }: { job: Job }) {
           <button
             key={wanted}
             type="button"
-            className={`button ${wanted === "cancel" ? "button-danger" : ""}`}
+            className={`button ${isFinal(wanted) ? "button-danger" : ""}`}
             disabled={action.isPending}
             onClick={() => act(wanted)}
           >
@@ -39,7 +44,7 @@ export function JobActions({ job }: { job: Job }) {
           </button>
         ))}
       {action.error && <Failure asked error={action.error} />}
-      {confirming && <ConfirmCancel job={job} onClose={() => setConfirming(false)} />}
+      {confirming && <ConfirmJobAction job={job} action={confirming} onClose={() => setConfirming(null)} />}
     </>
   );
 }

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { getRouteApi } from "@tanstack/react-router";
+import { getRouteApi, Link } from "@tanstack/react-router";
 
 import { isNotFound } from "@/api/failures";
 import { jobQuery } from "@/api/jobs";
@@ -8,7 +8,7 @@ import { useLiveJob } from "@/api/useLiveJob";
 import { jobName } from "@/lib/jobFacts";
 import { useTitle } from "@/lib/title";
 import { Gone } from "@/parts/Gone";
-import { Failure } from "@/parts/Notice";
+import { Failure, Notice } from "@/parts/Notice";
 
 import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
@@ -24,12 +24,35 @@ const route = getRouteApi("/jobs/$jobId");
 export function JobPage() {
   const { jobId } = route.useParams();
   const { data: job, error, failureReason } = useQuery(jobQuery(jobId));
-  if (isNotFound(error)) return <Gone what="job" id={jobId} to="/jobs" all="All jobs" />;
+  if (isNotFound(error)) return job ? <Deleted job={job} /> : <Gone what="job" id={jobId} to="/jobs" all="All jobs" />;
   return (
     <>
       {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
       {job && <Details key={job.id} job={job} />}
     </>
+  );
+}
+
+/** In the place of a job that somebody has deleted while it was looked at. */
+function Deleted({ job }: { job: Job }) {
+  useTitle(`${jobName(job)} · deleted`);
+  return (
+    <Notice>
+      <p>
+        The job <strong className="break-all">{jobName(job)}</strong> was deleted meanwhile.
+        {job.adapter_id !== null && " Its adapter is not deleted with it."}
+      </p>
+      <p className="flex gap-4">
+        <Link to="/jobs" className="link">
+          All jobs
+        </Link>
+        {job.adapter_id !== null && (
+          <Link to="/adapters/$adapterId" params={{ adapterId: job.adapter_id }} className="link">
+            Its adapter
+          </Link>
+        )}
+      </p>
+    </Notice>
   );
 }
 

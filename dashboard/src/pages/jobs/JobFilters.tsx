@@ -1,9 +1,11 @@
 import { getRouteApi } from "@tanstack/react-router";
-import { useRef } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 
 import { STATUSES, type Status } from "@/api/types";
 import type { JobSearch } from "@/lib/jobSearch";
 import { useShortcuts } from "@/lib/keys";
+
+const TYPING_MS = 300; // after the last key the search begins
 
 const route = getRouteApi("/jobs");
 
@@ -17,6 +19,18 @@ export function JobFilters() {
   const change = (changed: Partial<JobSearch>) =>
     void navigate({ search: (before) => ({ ...before, ...changed }), replace: true });
 
+  const [typed, setTyped] = useState<{ text: string } | null>(null);
+  const find = useEffectEvent((q: string) => change({ q }));
+  useEffect(() => {
+    if (typed === null) return undefined;
+    const timer = setTimeout(() => find(typed.text), TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  useEffect(() => {
+    const isTyping = document.activeElement === field.current;
+    if (field.current && !isTyping) field.current.value = search.q ?? ""; // a link led here
+  }, [search.q]);
+
   return (
     <search className="flex flex-wrap gap-2">
       <input
@@ -25,8 +39,8 @@ export function JobFilters() {
         aria-label="Search jobs"
         placeholder="Name, model, file, metadata"
         className="field w-60"
-        value={search.q ?? ""}
-        onChange={(event) => change({ q: event.target.value })}
+        defaultValue={search.q ?? ""}
+        onChange={(event) => setTyped({ text: event.target.value })}
       />
       <select
         aria-label="Status"

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 
 import type { Job } from "@/api/types";
-import { ConfirmCancel } from "@/parts/ConfirmCancel";
+import { ConfirmJobAction, type FinalAction } from "@/parts/ConfirmJobAction";
 import { Modal } from "@/parts/Modal";
 import { Failure } from "@/parts/Notice";
 
@@ -10,7 +10,7 @@ import { Palette } from "./Palette";
 /** Opens the command palette, as Ctrl-K and ⌘K do from anywhere. */
 export function PaletteButton() {
   const [open, setOpen] = useState(false);
-  const [cancelling, setCancelling] = useState<Job | null>(null);
+  const [confirming, setConfirming] = useState<{ job: Job; action: FinalAction } | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
@@ -29,8 +29,8 @@ export function PaletteButton() {
           Ctrl K
         </kbd>
       </button>
-      {open && <Palette onClose={() => setOpen(false)} handlers={{ onCancelJob: setCancelling, onFailure: setFailure }} />}
-      {cancelling && <ConfirmCancel job={cancelling} onClose={() => setCancelling(null)} />}
+      {open && <Palette onClose={() => setOpen(false)} handlers={{ onConfirm: (job, action) => setConfirming({ job, action }), onFailure: setFailure }} />}
+      {confirming && <ConfirmJobAction {...confirming} onClose={() => setConfirming(null)} />}
       {failure !== null && <Failed error={failure} onClose={() => setFailure(null)} />}
     </>
   );

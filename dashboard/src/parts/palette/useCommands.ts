@@ -7,14 +7,15 @@ import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
 import type { Command } from "@/lib/commands";
 import { jobName } from "@/lib/jobFacts";
+import { type FinalAction, isFinal } from "@/parts/ConfirmJobAction";
 import { PAGES } from "@/parts/pages";
 
 const JOB_ID = /^ft(job|sweep)-\w+$/;
-const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…" };
+const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…", delete: "Delete this job…" };
 
 /** They outlive the palette, which closes once something is chosen. */
 export interface JobHandlers {
-  onCancelJob: (job: Job) => void;
+  onConfirm: (job: Job, action: FinalAction) => void;
   onFailure: (error: unknown) => void;
 }
 
@@ -29,7 +30,7 @@ function usePages(): Command[] {
   return PAGES.map(([to, label]) => ({ id: to, label, hint: "page", run: () => void navigate({ to }) }));
 }
 
-function useActions(id: string | undefined, { onCancelJob, onFailure }: JobHandlers): Command[] {
+function useActions(id: string | undefined, { onConfirm, onFailure }: JobHandlers): Command[] {
   const { data: job } = useQuery({ ...jobQuery(id ?? ""), enabled: id !== undefined });
   const mayWrite = useMayWrite();
   const navigate = useNavigate();
@@ -41,7 +42,7 @@ function useActions(id: string | undefined, { onCancelJob, onFailure }: JobHandl
       id: action,
       label: WORDS[action],
       hint: "action",
-      run: () => (action === "cancel" ? onCancelJob(job) : void actOn(client, job.id, action).catch(onFailure)),
+      run: () => (isFinal(action) ? onConfirm(job, action) : void actOn(client, job.id, action).catch(onFailure)),
     })),
     {
       id: "compare",

@@ -1,8 +1,20 @@
-"""A zip while it is written: nothing but the chunk at hand is in memory."""
+"""Stored folders as a zip while it is written: nothing but the chunk at hand is in memory."""
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+
+from core.errors import NotFound
+from core.storage import ObjectStore
+
+
+def stored_folder(store: ObjectStore, prefix: str, names: Sequence[str]) -> Callable[[str], Iterator[bytes]]:
+    """What reads a file of the folder by its name. Raises NotFound where one of them is missing."""
+    stored = set(store.list(prefix))
+    missing = [name for name in names if prefix + name not in stored]
+    if missing:
+        raise NotFound(f"The bytes of {', '.join(missing)} are no longer stored.", code="content_missing")
+    return lambda name: store.read(prefix + name)
 
 
 def zipped(members: Iterable[tuple[str, Iterable[bytes]]], created_at: datetime) -> Iterator[bytes]:

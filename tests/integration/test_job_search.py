@@ -1,0 +1,90 @@
+"""Jobs found by words, in the list of jobs."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.api import Api, Tenant, refusal
+
+JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(scope="module")
+def jobs(api: Api, alice: Tenant, bob: Tenant) -> dict[str, str]:
+    """Ids by name. Two are alike but for one word, and one is another project's."""
+    support = alice.upload(name="Support_tickets.jsonl")
+    poems = alice.upload(name="poems.jsonl")
+    made = {
+        "support": alice.create_job(training_file=support, suffix="helper", metadata={"team": "Café"}),
+        "poems": alice.create_job(training_file=poems, validation_file=support, suffix="poet"),
+        "oft": alice.create_job(training_file=poems, model="small-model", adapter={"type": "oft"}),
+        "percent": alice.create_job(training_file=poems, metadata={"share": "100%"}),
+        "foreign": bob.create_job(suffix="helper"),
+    }
+    return {name: job["id"] for name, job in made.items()}
+
+
+def found(tenant: Tenant, jobs: dict[str, str], words: str, **asked: Any) -> list[str]:
+    """The names of what is found, in its order."""
+    names = {job_id: name for name, job_id in jobs.items()}
+    answer = search(tenant, words, **asked)
+    assert answer.status_code == 200, answer.text
+    return [names[job["id"]] for job in answer.json()["data"]]
+
+
+def search(tenant: Tenant, words: str, **asked: Any) -> httpx.Response:
+    return tenant.http.get(JOBS, params={"search": words, **asked})
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("helper", ["support"]),
+        ("HELP", ["support"]),
+        ("poems.jsonl", ["percent", "oft", "poems"]),
+        ("support_tickets", ["poems", "support"]),
+        ("supportXtickets", []),
+        ("café", ["support"]),
+        ("100%", ["percent"]),
+        ("small-model", ["oft"]),
+        ("oft", ["oft"]),
+        ("tickets poet", ["poems"]),
+        ("poet\ttickets ", ["poems"]),
+        ("tickets nothing", []),
+        ("  ", ["percent", "oft", "poems", "support"]),
+    ],
+)
+def test_every_word_must_occur_somewhere(
+    alice: Tenant, jobs: dict[str, str], words: str, names: list[str]
+) -> None:
+    assert found(alice, jobs, words) == names
+
+
+def test_an_id_is_found_and_a_part_of_it(alice: Tenant, jobs: dict[str, str]) -> None:
+    assert found(alice, jobs, jobs["poems"]) == ["poems"]
+    assert found(alice, jobs, jobs["poems"][-12:]) == ["poems"]
+
+
+def test_what_is_found_is_paged_and_narrowed_like_any_list(alice: Tenant, jobs: dict[str, str]) -> None:
+    first = search(alice, "poems", limit=2).json()
+    assert (len(first["data"]), first["has_more"]) == (2, True)
+    assert found(alice, jobs, "poems", after=first["last_id"]) == ["poems"]
+    assert found(alice, jobs, "poems", **{"metadata[share]": "100%"}) == ["percent"]
+
+
+def test_a_search_has_a_tag_which_holds_until_what_it_finds_changes(
+    alice: Tenant, jobs: dict[str, str]
+) -> None:
+    """A waiting job's look changes with its place in the queue, so the one that is found waits no more."""
+    alice.http.post(f"{JOBS}/{jobs['poems']}/pause")
+    tag = search(alice, "poet").headers["etag"]
+    asked = {"params": {"search": "poet"}, "headers": {"if-none-match": tag}}
+    alice.http.post(f"{JOBS}/{jobs['support']}/pause")
+    assert alice.http.get(JOBS, **asked).status_code == 304
+    alice.http.post(f"{JOBS}/{jobs['poems']}/cancel")
+    assert alice.http.get(JOBS, **asked).status_code == 200
+
+
+def test_a_search_that_is_too_long_is_refused(alice: Tenant) -> None:
+    refusal(search(alice, "x" * 201), 400, "search")
