@@ -223,6 +223,7 @@ def delete(session: Session, job: Job) -> None:
     if job.status not in ENDED:
         raise _refusal(job, "cancel it first: only a job that has ended can be deleted", "job_not_deletable")
     job.deleted_at = func.now()
+    job.cleaned_at = None  # of what only its end had left behind
 
 
 def pause(session: Session, job: Job) -> None:

@@ -39,8 +39,20 @@ def checkpoint_prefix(job_id: str, fence: int, step: int, checkpoint_id: str) ->
     return f"{checkpoints_prefix(job_id)}{fence}/{step}/{checkpoint_id}/"
 
 
+def adapters_prefix(job_id: str) -> str:
+    return f"adapters/{job_id}/"
+
+
 def adapter_prefix(job_id: str, fence: int) -> str:
-    return f"adapters/{job_id}/{fence}/"
+    return f"{adapters_prefix(job_id)}{fence}/"
+
+
+def results_prefix(job_id: str) -> str:
+    return f"results/{job_id}/"
+
+
+def result_key(job_id: str, fence: int) -> str:
+    return f"{results_prefix(job_id)}{fence}.csv"
 
 
 class ObjectStore:

@@ -6,12 +6,12 @@ found again. No function raises, and each may run in several processes at once.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core import audit
 from core.audit import OPERATOR
@@ -31,11 +31,19 @@ from core.models import (
     WebhookDelivery,
 )
 from core.statuses import ENDED
-from core.storage import STORE_ERRORS, ObjectStore, checkpoints_prefix, upload_prefix
+from core.storage import (
+    STORE_ERRORS,
+    ObjectStore,
+    adapters_prefix,
+    checkpoints_prefix,
+    results_prefix,
+    upload_prefix,
+)
 
-GRACE = timedelta(minutes=10)  # for what began before an upload ended, a file expired, or a job was deleted
+GRACE = timedelta(minutes=10)  # for what began before an upload or a job ended, or a file expired
 DELIVERIES_KEPT = timedelta(days=30)  # after their last attempt
 
+UPLOADED_BY_TRAINERS = (checkpoints_prefix, adapters_prefix, results_prefix)
 OF_A_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint)  # that go with it
 
 log = structlog.get_logger()
@@ -52,13 +60,29 @@ def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStor
                     session.execute(delete(Checkpoint).where(mine))
 
 
+def remove_orphans(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Of jobs that ended a while ago, what no row names: uploads whose trainer was lost, or cancelled, before
+    it could say so."""
+    with _or_next_time("orphans"):
+        for job_id in _jobs_to_clean(sessions, Job.finished_at, Job.deleted_at.is_(None)):
+            with _or_next_time(f"orphans of {job_id}"):
+                named = _named_objects(sessions, job_id)
+                for prefix in UPLOADED_BY_TRAINERS:
+                    for key in store.list(prefix(job_id)):
+                        if not key.startswith(named):
+                            store.delete(key)
+                with sessions.begin() as session:
+                    mine = (Job.id == job_id) & Job.deleted_at.is_(None)
+                    session.execute(update(Job).where(mine).values(cleaned_at=func.now()))
+
+
 def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """What belonged to them, once no trainer can still be uploading a checkpoint of one.
 
     The row stays, without its owner's words: adapter, usage and audit log go by it.
     """
     with _or_next_time("jobs"):
-        for job_id in _deleted_jobs(sessions):
+        for job_id in _jobs_to_clean(sessions, Job.deleted_at):
             with _or_next_time(job_id):
                 store.delete_prefix(checkpoints_prefix(job_id))
                 for table in OF_A_JOB:
@@ -144,10 +168,27 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
         return list(session.scalars(query))
 
 
-def _deleted_jobs(sessions: sessionmaker[Session]) -> list[str]:
-    query = select(Job.id).where(Job.deleted_at < func.now() - GRACE, Job.cleaned_at.is_(None))
+def _jobs_to_clean(
+    sessions: sessionmaker[Session],
+    since: InstrumentedAttribute[datetime | None],
+    *conditions: ColumnElement[bool],
+) -> list[str]:
+    """Of which GRACE is over, counted from the moment in `since`."""
+    to_clean = Job.finished_at.is_not(None) & Job.cleaned_at.is_(None)  # as the index has it
+    query = select(Job.id).where(to_clean, since < func.now() - GRACE, *conditions)
     with sessions() as session:
         return list(session.scalars(query))
+
+
+def _named_objects(sessions: sessionmaker[Session], job_id: str) -> tuple[str, ...]:
+    """Prefixes, and the result's key."""
+    queries = (
+        select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id),
+        select(Adapter.object_prefix).where(Adapter.job_id == job_id),
+        select(File.object_key).join(Job, Job.result_file_id == File.id).where(Job.id == job_id),
+    )
+    with sessions() as session:
+        return tuple(named for query in queries for named in session.scalars(query))
 
 
 def _remove_objects(sessions: sessionmaker[Session], store: ObjectStore, job_id: str) -> None:

@@ -8,6 +8,7 @@ from worker.cleanup import (
     remove_deleted_jobs,
     remove_expired_files,
     remove_old_deliveries,
+    remove_orphans,
     remove_parts,
     remove_resume_checkpoints,
 )
@@ -15,6 +16,7 @@ from worker.periodic import Periodic
 
 REMOVALS = (
     remove_resume_checkpoints,
+    remove_orphans,
     remove_parts,
     remove_deleted_adapters,
     remove_deleted_jobs,

@@ -19,7 +19,7 @@ from core import lifecycle
 from core.artifacts import Artifact, publish_folder
 from core.ids import new_id
 from core.models import Adapter, File, Job, Metric
-from core.storage import ObjectStore, adapter_prefix, file_key
+from core.storage import ObjectStore, adapter_prefix, result_key
 from worker.engine.adapter import Adapter as TrainedAdapter
 from worker.engine.base_model import ResidentBase
 from worker.model_card import model_card
@@ -91,7 +91,8 @@ def publish(
     files = publish_folder(store, folder, prefix)
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
     table = reporter.commit(partial(_result_table, job.id))  # with the last steps' metrics, still pending
-    store.put_bytes(file_key(result_id), table)
+    key = result_key(lease.job_id, lease.fence)
+    store.put_bytes(key, table)
 
     def commit(session: Session) -> None:
         adapter = Adapter(
@@ -109,7 +110,7 @@ def publish(
             purpose="fine-tune-results",
             bytes=len(table),
             sha256=hashlib.sha256(table).hexdigest(),
-            object_key=file_key(result_id),
+            object_key=key,
         )
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
 

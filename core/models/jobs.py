@@ -37,7 +37,7 @@ class Job(Base):
         Index("ix_jobs_project_id_id", "project_id", "id"),
         Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
         Index(
-            "ix_jobs_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
+            "ix_jobs_to_clean", "id", postgresql_where=text("finished_at IS NOT NULL AND cleaned_at IS NULL")
         ),
         Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
         Index(
@@ -77,7 +77,7 @@ class Job(Base):
     tensorboard_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for its adapter and the usage")
     cleaned_at: Mapped[datetime | None] = mapped_column(
-        doc="When the janitor had removed what belonged to it"
+        doc="When the janitor had removed what no row names, or, of a deleted one, all that belonged to it"
     )
 
 

@@ -1,17 +1,18 @@
-"""What is left of ended jobs: the checkpoints of epochs, and nothing else."""
+"""What is left of ended jobs: the checkpoints of epochs, and what rows name."""
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from core.lifecycle import Lease
-from core.models import Checkpoint
+from core.models import Checkpoint, Job
 from core.storage import ObjectStore, checkpoint_prefix
 from tests.fixtures.api import Api, Tenant, wait_for
-from worker.cleanup import remove_resume_checkpoints
+from worker.cleanup import remove_orphans, remove_resume_checkpoints
 from worker.janitor import Janitor
 
 
@@ -47,6 +48,10 @@ def objects(api: Api, lease: Lease) -> set[str]:
     return set(api.store.list(f"checkpoints/{lease.job_id}/"))
 
 
+def all_objects(api: Api, lease: Lease) -> set[str]:
+    return {key for key in api.store.list("") if lease.job_id in key}
+
+
 def end(api: Api, alice: Tenant, lease: Lease, how: str, folder: Path) -> None:
     if how == "cancelled":
         alice.openai.fine_tuning.jobs.cancel(lease.job_id)
@@ -65,6 +70,32 @@ def test_an_ended_job_keeps_the_checkpoints_of_its_epochs_and_its_best(
     remove_resume_checkpoints(api.sessions, api.store)
     assert steps(api, lease) == [2, 3, 4]
     assert objects(api, lease) == {prefix + "weights" for prefix in prefixes(api, lease)}
+
+
+@pytest.mark.parametrize("how", ["succeeded", "cancelled"])
+def test_what_a_trainer_uploaded_and_no_row_names_is_removed_some_time_after_the_end(
+    api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, how: str
+) -> None:
+    orphans = {f"adapters/{lease.job_id}/9/weights", f"results/{lease.job_id}/9.csv"}
+    for key in orphans:
+        api.store.put_bytes(key, b"of a trainer that was lost")
+    end(api, alice, lease, how, adapter_folder)
+    before = all_objects(api, lease)
+    remove_orphans(api.sessions, api.store)
+    assert all_objects(api, lease) == before, "a trainer may be uploading still"
+    with api.sessions.begin() as session:
+        hour_ago = func.now() - timedelta(hours=1)
+        session.execute(update(Job).where(Job.id == lease.job_id).values(finished_at=hour_ago))
+    remove_orphans(api.sessions, api.store)
+    of_no_row = f"checkpoints/{lease.job_id}/{lease.fence}/5/"
+    kept = {key for key in before - orphans if not key.startswith(of_no_row)}
+    assert all_objects(api, lease) == kept
+    if how == "succeeded":
+        adapter = alice.job(lease.job_id)["adapter_id"]
+        assert alice.http.get(f"/v1/adapters/{adapter}/content").status_code == 200
+    api.store.put_bytes(next(iter(orphans)), b"too late: it was cleaned")
+    remove_orphans(api.sessions, api.store)
+    assert all_objects(api, lease) > kept
 
 
 def test_a_running_job_keeps_all(api: Api, lease: Lease) -> None:
