@@ -282,3 +282,5 @@ def test_an_adapter_can_be_attached_after_the_last_one_left(base: ResidentBase, 
         member = make_member(base, name, make_spec(), make_rows(12, 0))
         train(base, [member], 1)
         member.adapter.save(tmp_path / name)
+    first, second = ((tmp_path / name / WEIGHTS_NAME).read_bytes() for name in ("first", "second"))
+    assert first == second, "the first one left something behind"
