@@ -104,14 +104,14 @@ def _shared(common: Sequence[int], depth: int) -> Iterator[int]:
 
     A branch shares what all its rows have in common; beyond that, some of them may share more.
     """
-    for branch in _branches(common, depth + MIN_SHARED):
+    for branch in _runs_sharing(common, depth + MIN_SHARED):
         yield depth
         if len(branch) > 1:
             inner = min(branch[1:])
             yield from islice(_shared(branch, inner), 1, None)
 
 
-def _branches(common: Sequence[int], least: int) -> Iterator[Sequence[int]]:
+def _runs_sharing(common: Sequence[int], least: int) -> Iterator[Sequence[int]]:
     """Runs of neighbours that have at least `least` tokens in common."""
     starts = [index for index, length in enumerate(common) if index == 0 or length < least]
     for start, end in pairwise([*starts, len(common)]):
