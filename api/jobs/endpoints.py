@@ -20,7 +20,7 @@ from api.dependencies import (
 )
 from api.errors import declared
 from api.idempotency import ThisAttempt
-from api.jobs import event_stream, service
+from api.jobs import creation, event_stream, service
 from api.jobs.candidate_views import CandidatesObject
 from api.jobs.curves import DOCUMENTED as SVG_DOCUMENTED
 from api.jobs.curves import SVG, picture
@@ -131,7 +131,7 @@ def create_job(
     """Queue a fine-tuning job. What `"auto"` became, and every default, stands in the answer."""
 
     def create() -> dict[str, Any]:
-        row = service.create(session, caller.project_id, catalog, settings, body)
+        row = creation.create(session, caller.project_id, catalog, settings, body)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.created", row.job.id)
         return present.new_job(row).model_dump(mode="json")

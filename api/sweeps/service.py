@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from api.jobs import queries
+from api.jobs import creation, queries
 from api.jobs import service as jobs
 from api.jobs.queries import Filter, JobRow
 from api.paging import check_cursor
@@ -27,7 +27,7 @@ def create(
         raise InvalidRequest(
             "Name the values to try in 'parameters'.", code="missing_required_parameter", param="parameters"
         )
-    return _shown(session, [jobs.create(session, project_id, catalog, settings, request, grid)])[0]
+    return _shown(session, [creation.create(session, project_id, catalog, settings, request, grid)])[0]
 
 
 def get(session: Session, project_id: str, sweep_id: str) -> SweepObject:

@@ -1,0 +1,125 @@
+"""How a job comes to be: what its request names is looked up, and it is submitted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.files import queries as files
+from api.files.intake import CHECKED_PURPOSE
+from api.jobs.integrations import checked_integrations
+from api.jobs.methods import refuse_impossible, refuse_other_kind
+from api.jobs.queries import JobRow
+from api.jobs.schemas import CreateJob
+from api.jobs.specification import specification_of
+from core import lifecycle
+from core.catalog import BaseModelEntry, Catalog
+from core.datasets.check import MIN_ROWS
+from core.errors import InvalidRequest
+from core.ids import new_id
+from core.jobspec import TrainingOptions
+from core.models import File, Job
+from core.settings import Settings
+
+MAX_NAMED_FIELDS = 16
+
+
+def create(
+    session: Session,
+    project_id: str,
+    catalog: Catalog,
+    settings: Settings,
+    request: CreateJob,
+    sweep: Mapping[str, list[Any]] | None = None,
+) -> JobRow:
+    """Submit a job, of one adapter or, as a `sweep`, of one for each combination of these parameters.
+
+    Raises InvalidRequest, which names the parameter.
+    """
+    base_model = _base_model(catalog, request.model)
+    if request.method is not None:
+        refuse_impossible(request.method)
+    integrations = checked_integrations(request.integrations or [], settings)
+    devices = (request.training or TrainingOptions()).devices
+    refuse_devices_without_workers(devices, settings.offered_classes)
+    training_file = _dataset(session, project_id, "training_file", request.training_file)
+    refuse_other_kind(request.method, training_file, "training_file")
+    rows = training_file.rows or 0
+    if rows < MIN_ROWS:
+        raise InvalidRequest(
+            f"The training file has {rows} row{'' if rows == 1 else 's'}; a job needs at least {MIN_ROWS}.",
+            code="invalid_n_examples",
+            param="training_file",
+        )
+    if request.validation_file is not None:
+        validation_file = _dataset(session, project_id, "validation_file", request.validation_file)
+        refuse_other_kind(request.method, validation_file, "validation_file")
+    spec = specification_of(base_model, request, rows, sweep)
+    job = Job(
+        id=new_id("ftjob-"),
+        project_id=project_id,
+        base_model=base_model.id,
+        devices=spec.training.devices,
+        training_file_id=training_file.id,
+        validation_file_id=request.validation_file,
+        suffix=request.suffix,
+        client_metadata=request.metadata,
+        spec=spec.model_dump(mode="json"),
+        is_sweep=sweep is not None,
+        integrations=[asked.model_dump(mode="json") for asked in integrations],
+    )
+    lifecycle.submit(session, job)
+    _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
+    return JobRow(job, run=None, adapter_id=None, version="")
+
+
+def refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None:
+    """Such a job would wait for ever."""
+    if devices not in classes:
+        raise InvalidRequest(
+            f"No worker here trains on {devices} device{'s' if devices > 1 else ''}. On offer: "
+            f"{', '.join(str(offered) for offered in classes)}.",
+            code="devices_not_available",
+            param="training.devices",
+        )
+
+
+def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
+    entry = catalog.get(name)
+    if entry is None:
+        raise InvalidRequest(
+            f"The model {name[:128]!r} cannot be fine-tuned here. On offer: "
+            f"{', '.join(entry.id for entry in catalog)}.",
+            code="model_not_available",
+            param="model",
+        )
+    return entry
+
+
+def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:
+    """The named file, which stays until the transaction ends. A foreign one looks like a missing one."""
+    file = files.find_for_job(session, project_id, file_id)
+    if file is None:
+        raise InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
+    if file.purpose != CHECKED_PURPOSE:
+        raise InvalidRequest(
+            f"File {file_id} has the purpose '{file.purpose}'; upload it as '{CHECKED_PURPOSE}'.",
+            code="invalid_file_purpose",
+            param=param,
+        )
+    return file
+
+
+def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> None:
+    """Proxies add fields, so an unknown one fails nothing; its sender still wants to know."""
+    if not names:
+        return
+    shown = [name[:64] for name in names[:MAX_NAMED_FIELDS]]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    lifecycle.record_event(
+        session,
+        job.id,
+        f"Unknown parameters were ignored: {', '.join(shown)}{more}",
+        level="warn",
+        data={"unknown_parameters": shown},
+    )

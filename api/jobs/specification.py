@@ -1,0 +1,129 @@
+"""What a new job is to do: its request's options, with each that is missing or automatic filled in."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from api.jobs.candidates import search_for, with_alpha
+from api.jobs.methods import requested_hyperparameters
+from api.jobs.schemas import CreateJob
+from core.catalog import BaseModelEntry
+from core.errors import InvalidRequest
+from core.jobspec import (
+    JobSpec,
+    LoraAdapter,
+    TrainingOptions,
+    resolve_hyperparameters,
+    resolve_objective,
+    usual_learning_rate,
+)
+from core.methods.method import MethodOptions
+
+
+def specification_of(
+    base_model: BaseModelEntry, request: CreateJob, rows: int, sweep: Mapping[str, list[Any]] | None
+) -> JobSpec:
+    """Of one adapter or, as a `sweep`, of several. Raises InvalidRequest where options contradict others."""
+    adapter = request.adapter or LoraAdapter()
+    requested = requested_hyperparameters(request)
+    objective = resolve_objective(requested)
+    training = _training(base_model, adapter, request.training or TrainingOptions())
+    assert training.learning_rate is not None
+    compared = request.validation_file is not None
+    search = search_for(adapter, training.learning_rate, sweep, objective, compared)
+    spec = JobSpec(
+        base_model=base_model.id,
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        hyperparameters=resolve_hyperparameters(requested, rows, objective),
+        objective=objective,
+        adapter=search.candidates[0].adapter if search else with_alpha(adapter),
+        training=training,
+        search=search,
+    )
+    for candidate in spec.candidates:
+        _refuse_contradictions(candidate.adapter)
+    if not compared:
+        _refuse_what_needs_validation(spec.training)
+    if search is not None:
+        _refuse_what_one_adapter_has(spec)
+    return spec
+
+
+def _training(
+    base_model: BaseModelEntry, adapter: MethodOptions, training: TrainingOptions
+) -> TrainingOptions:
+    """With `max_length` and `learning_rate` filled in: the job shows what holds, whatever catalog and release
+    say later."""
+    max_length = training.max_length or base_model.max_length
+    if max_length > base_model.max_length:
+        raise InvalidRequest(
+            f"'training.max_length' is {max_length}, but rows of {base_model.id} have "
+            f"{base_model.max_length} tokens at most.",
+            code="invalid_value",
+            param="training.max_length",
+        )
+    if training.fsdp is not None:
+        _refuse_impossible_sharding(base_model, training.devices)
+    if training.loraplus_lr_ratio is not None and adapter.type != "lora":
+        raise InvalidRequest(
+            f"'training.loraplus_lr_ratio' belongs to the method 'lora', and this is '{adapter.type}'.",
+            code="invalid_value",
+            param="training.loraplus_lr_ratio",
+        )
+    if training.early_stopping_threshold and training.early_stopping_patience is None:
+        raise InvalidRequest(
+            "'training.early_stopping_threshold' means nothing without 'training.early_stopping_patience'.",
+            code="invalid_value",
+            param="training.early_stopping_threshold",
+        )
+    learning_rate = training.learning_rate or usual_learning_rate(adapter.type)
+    return training.model_copy(update={"max_length": max_length, "learning_rate": learning_rate})
+
+
+def _refuse_contradictions(adapter: MethodOptions) -> None:
+    for name, reason in adapter.contradictions():
+        raise InvalidRequest(
+            f"'adapter.{name}' does not go with the other options: {reason}.",
+            code="invalid_value",
+            param=f"adapter.{name}",
+        )
+
+
+def _refuse_what_needs_validation(training: TrainingOptions) -> None:
+    asked = {
+        "early_stopping_patience": training.early_stopping_patience is not None,
+        "load_best_model_at_end": training.load_best_model_at_end,
+    }
+    for name in [name for name, is_asked in asked.items() if is_asked]:
+        raise InvalidRequest(
+            f"'training.{name}' goes by the validation loss; name a validation_file too.",
+            code="invalid_value",
+            param=f"training.{name}",
+        )
+
+
+def _refuse_what_one_adapter_has(spec: JobSpec) -> None:
+    """Candidates end at their rungs, and the one that is left is published as it is in the end."""
+    asked = {
+        "training.early_stopping_patience": spec.training.early_stopping_patience is not None,
+        "training.load_best_model_at_end": spec.training.load_best_model_at_end,
+        "adapter.dynamic_rank": getattr(spec.adapter, "dynamic_rank", False),
+    }
+    for place in [place for place, is_asked in asked.items() if is_asked]:
+        raise InvalidRequest(
+            f"'{place}' does not go with several candidates; train the one that wins with it afterwards.",
+            code="invalid_value",
+            param=place,
+        )
+
+
+def _refuse_impossible_sharding(base_model: BaseModelEntry, devices: int) -> None:
+    reason = None
+    if devices == 1:
+        reason = "it spreads the base model over several devices, so 'training.devices' must be above 1"
+    elif base_model.quantization is not None:
+        reason = f"{base_model.id} is quantised, and quantised weights cannot be spread"
+    if reason is not None:
+        raise InvalidRequest(
+            f"'training.fsdp' is not possible here: {reason}.", code="invalid_value", param="training.fsdp"
+        )
