@@ -60,7 +60,7 @@ demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
-	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
 	@$(BIN)/ruff check .
