@@ -18,6 +18,7 @@ from api.dashboard import Dashboard
 from api.errors import answer_http_exception
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
+from api.integrations.endpoints import router as integrations
 from api.jobs.endpoints import router as jobs
 from api.jobs.event_feed import EventFeed
 from api.jobs.places import QueuePlaces
@@ -99,7 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings)
     app.state.egress = Egress(settings.egress_allow)
-    of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, models, adapters, workers)
-    for router in (*of_jobs, organization, secrets, webhooks, browser_session, system):
+    of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, integrations)
+    results = (models, adapters, workers)
+    for router in (*of_jobs, *results, organization, secrets, webhooks, browser_session, system):
         app.include_router(router)
     return app

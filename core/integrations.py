@@ -6,7 +6,7 @@ The worker reports what stands in the database (`worker/tracking`), so no tracke
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from core.options import Options
 
@@ -19,10 +19,16 @@ TagValue = Annotated[str, StringConstraints(max_length=500)]
 
 
 class WandbSettings(Options):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     project: Annotated[Name, Field(pattern=r"^[^/\\#?%:]+$")]
+    """Where the run is shown"""
     name: Name | None = None
+    """The run's; null is the job's id"""
     entity: Annotated[Name, Field(pattern=r"^[^/\\#?%:]+$")] | None = None
+    """The team or user that the project is of; null is the key's own"""
     tags: Annotated[list[Tag], Field(max_length=32)] | None = None
+    """Of the run"""
 
 
 class WandbIntegration(Options):
@@ -35,10 +41,16 @@ class WandbIntegration(Options):
 class MlflowSettings(Options):
     """`tracking_uri` is one that the operator offers, by default the first."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     experiment: Name
+    """Where the run is shown"""
     run_name: Name | None = None
+    """Null is the job's id"""
     tags: Annotated[dict[Tag, TagValue], Field(max_length=32)] | None = None
+    """Of the run, a name and a value each"""
     tracking_uri: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    """The server, one of `GET /v1/integrations`; null is the first"""
 
 
 class MlflowIntegration(Options):

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 
+import type { Choice } from "@/api/search";
 import { autosOf } from "@/lib/autos";
 import { type Draft, EMPTY_DRAFT, fieldOf, fieldPaths, problemsAtFields, problemsOf, requestOf } from "@/lib/draft";
 import { draftOfJob } from "@/lib/jobDraft";
@@ -11,6 +12,8 @@ import { aJob } from "./jobs";
 import { OFFER } from "./offer";
 
 const BEGUN: Draft = { ...EMPTY_DRAFT, model: "tiny-model", training_file: "file-1" };
+const NO_CHOICE: Choice = { kind: "none", tried: null };
+const AUTO_RANK: Choice = { kind: "auto_rank", tried: null };
 const paths = (draft: Draft) => problemsOf(draft, OFFER).map(({ path }) => path);
 
 describe("the request", () => {
@@ -120,7 +123,7 @@ describe("a job that is cloned", () => {
   });
 
   test("keeps what is not the default, and its data, names and seed", () => {
-    const { draft, left } = draftOfJob(job, OFFER, false);
+    const { draft, left } = draftOfJob(job, OFFER, NO_CHOICE);
     expect(left).toEqual([]);
     expect(requestOf(draft, OFFER)).toEqual({
       model: "tiny-model",
@@ -137,16 +140,37 @@ describe("a job that is cloned", () => {
 
   test("has an automatic rank again, with the alpha that follows it", () => {
     const won = aJob(1, { adapter: { type: "lora", r: 4, lora_alpha: 8 } });
-    expect(draftOfJob(won, OFFER, true).draft.options).toEqual({ lora: { r: "auto" } });
+    expect(draftOfJob(won, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto" } });
     const waiting = aJob(1, { adapter: { type: "lora", r: "auto", lora_alpha: "auto" } });
-    expect(draftOfJob(waiting, OFFER, true).draft.options).toEqual({ lora: { r: "auto" } });
+    expect(draftOfJob(waiting, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto" } });
     const named = aJob(1, { adapter: { type: "lora", r: "auto", lora_alpha: 24 } });
-    expect(draftOfJob(named, OFFER, true).draft.options).toEqual({ lora: { r: "auto", lora_alpha: 24 } });
+    expect(draftOfJob(named, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto", lora_alpha: 24 } });
+  });
+
+  test("of a sweep tries the same values, and leaves what won to them", () => {
+    const won = aJob(1, { adapter: { type: "lora", r: 8, lora_alpha: 16, use_dora: true }, training: { devices: 1, learning_rate: 0.1 } });
+    const tried = { "adapter.r": [4, 8], "training.learning_rate": [0.1, 0.01] };
+    const { draft } = draftOfJob(won, OFFER, { kind: "sweep", tried });
+    expect(draft.tried).toEqual(tried);
+    expect([draft.options, draft.training]).toEqual([{ lora: { use_dora: true } }, {}]);
+    const alone = draftOfJob(won, OFFER, { kind: "sweep", tried: null }).draft;
+    expect([alone.tried, alone.options, alone.training]).toEqual([
+      null,
+      { lora: { r: 8, lora_alpha: 16, use_dora: true } },
+      { learning_rate: 0.1 },
+    ]);
+  });
+
+  test("reports to the same trackers, with what was set of each", () => {
+    const wandb = { project: "mine", name: null, entity: null, tags: null };
+    const told = aJob(1, { integrations: [{ type: "wandb", wandb }, { type: "tensorboard" }] });
+    const { integrations } = draftOfJob(told, OFFER, NO_CHOICE).draft;
+    expect(integrations).toEqual([{ type: "wandb", wandb: { project: "mine" } }, { type: "tensorboard" }]);
   });
 
   test("says what this service does not take any more", () => {
     const older = aJob(1, { adapter: { type: "lora", r: 999, gone: 1 } });
-    const { draft, left } = draftOfJob(older, OFFER, false);
+    const { draft, left } = draftOfJob(older, OFFER, NO_CHOICE);
     expect(draft.options).toEqual({ lora: {} });
     expect(left).toEqual([["adapter.r", 999], ["adapter.gone", 1]]);
   });
@@ -161,7 +185,29 @@ describe("a job that is cloned", () => {
 
 test("the schemas of a job come out of the API's document, without null and references", () => {
   const schemas = {
-    CreateJob: { properties: { seed: { anyOf: [{ type: "integer", minimum: 0 }, { type: "null" }], title: "Seed" } } },
+    CreateJob: {
+      properties: {
+        seed: { anyOf: [{ type: "integer", minimum: 0 }, { type: "null" }], title: "Seed" },
+        integrations: {
+          anyOf: [
+            {
+              type: "array",
+              items: { oneOf: [{ $ref: "#/components/schemas/Wandb" }, { $ref: "#/components/schemas/Board" }] },
+            },
+            { type: "null" },
+          ],
+        },
+      },
+    },
+    Wandb: {
+      description: "Weights",
+      properties: { type: { const: "wandb" }, wandb: { $ref: "#/components/schemas/Beta" } },
+    },
+    Board: { properties: { type: { const: "tensorboard" } } },
+    Parameters: {
+      type: "object",
+      properties: { "adapter.r": { anyOf: [{ type: "array", items: { type: "integer" } }, { type: "null" }] } },
+    },
     Method: {
       properties: {
         type: { enum: ["dpo", "reinforcement"] },
@@ -174,6 +220,11 @@ test("the schemas of a job come out of the API's document, without null and refe
   };
   const found = jobSchemas({ components: { schemas } });
   expect(found.seed).toMatchObject({ type: "integer", minimum: 0 });
+  expect(found.sweep.properties).toEqual({ "adapter.r": { type: "array", items: { type: "integer" } } });
+  expect(found.trackers).toEqual({
+    wandb: { description: "Weights", settings: schemas.Beta },
+    tensorboard: { description: "", settings: null },
+  });
   expect(found.objectives).toEqual({ dpo: { type: "object", properties: { beta: { type: "number" } } } });
 });
 
@@ -182,4 +233,6 @@ test("of the address what is known is taken", () => {
     from: "ftjob-1",
     training_file: "file-1",
   });
+  expect(parseNewJobSearch({ from: "ftjob-1", won: "true" })).toEqual({ from: "ftjob-1", won: true });
+  expect(parseNewJobSearch({ won: "perhaps" })).toEqual({});
 });

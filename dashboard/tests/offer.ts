@@ -56,6 +56,16 @@ const OFT: Schema = {
   properties: { type: { const: "oft", type: "string" }, oft_block_size: { type: "integer", minimum: 0 } },
 };
 
+function several(items: Schema): Schema {
+  return { type: "array", minItems: 1, maxItems: 16, items };
+}
+
+function settings(needed: string): Schema {
+  const text = { type: "string", minLength: 1 };
+  const tracking_uri = { anyOf: [{ type: "string" }, { type: "null" }], default: null };
+  return { type: "object", required: [needed], properties: { [needed]: text, tracking_uri }, additionalProperties: false };
+}
+
 function method(id: string, title: string, schema: Schema): Method {
   const told = { good_for: "", cost: "", runtimes: ["PEFT"], result: "adapter", paper: null, trains: "cohort" } as const;
   return { id, object: "method", title, schema, learning_rate: 2e-4, ...told, runtimes: ["PEFT"] };
@@ -65,6 +75,11 @@ function method(id: string, title: string, schema: Schema): Method {
 export const OFFER: Offer = {
   models: ["tiny-model", "small-model"],
   methods: [method("lora", "LoRA", LORA), method("oft", "OFT", OFT)],
+  trackers: [
+    { id: "wandb", tracking_uris: [] },
+    { id: "mlflow", tracking_uris: ["https://first", "https://second"] },
+    { id: "tensorboard", tracking_uris: [] },
+  ],
   schemas: {
     suffix: { type: "string", minLength: 1, maxLength: 64, pattern: "^[A-Za-z0-9._-]+$" },
     seed: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 },
@@ -82,6 +97,19 @@ export const OFFER: Offer = {
         max_length: { anyOf: [{ type: "integer", minimum: 8 }, { type: "null" }], description: "Null is the limit" },
         devices: { type: "integer", minimum: 1, maximum: 64, default: 1 },
       },
+    },
+    sweep: {
+      type: "object",
+      properties: {
+        "training.learning_rate": several({ type: "number", exclusiveMinimum: 0, maximum: 1 }),
+        "adapter.r": several({ type: "integer", minimum: 1, maximum: 256 }),
+        "adapter.target_modules": several(names),
+      },
+    },
+    trackers: {
+      wandb: { description: "Weights & Biases", settings: settings("project") },
+      mlflow: { description: "MLflow", settings: settings("experiment") },
+      tensorboard: { description: "An event file", settings: null },
     },
     objectives: {
       supervised: hyperparameters,

@@ -6,10 +6,11 @@ import { describe, expect, test } from "vitest";
 
 import type { Method } from "@/api/types";
 import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/draft";
-import { jobSchemas } from "@/lib/jobSchemas";
+import { type JobSchemas, jobSchemas } from "@/lib/jobSchemas";
 import { expand, isRecord, type Schema } from "@/lib/schema";
 import { problems } from "@/lib/schemaProblems";
 import { schemaFields } from "@/lib/schemaFields";
+import { triedFields } from "@/lib/sweepDraft";
 
 const KNOWN = new Set([
   ...["type", "const", "enum", "anyOf", "items", "minItems", "maxItems", "pattern", "minLength", "maxLength"],
@@ -28,13 +29,15 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     models: ["tiny"],
     methods: methods.map((method) => ({ ...method, schema: expand(method.schema, method.schema) })),
     schemas: jobSchemas(document),
+    trackers: [{ id: "mlflow", tracking_uris: ["https://first", "https://second"] }],
   });
   const draft = { ...EMPTY_DRAFT, model: "tiny", training_file: "file-1" };
 
   test("says nothing that the form has no words for", () => {
     const { methods: offered, schemas } = offer();
     const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives)];
-    for (const schema of [...all, schemas.training, schemas.suffix, schemas.seed, schemas.metadata]) {
+    const others = [schemas.training, schemas.suffix, schemas.seed, schemas.metadata, schemas.sweep];
+    for (const schema of [...all, ...others, ...trackerSchemas(schemas)]) {
       expect([...keywords(schema)].filter((name) => !KNOWN.has(name))).toEqual([]);
     }
   });
@@ -42,6 +45,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
   test("has a description for each field", () => {
     const { methods: offered, schemas } = offer();
     const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives), schemas.training];
+    all.push(...trackerSchemas(schemas));
     const silent = all.flatMap((schema) => schemaFields(schema).filter((field) => !field.schema.description));
     expect(silent.map(({ name }) => name)).toEqual([]);
   });
@@ -65,11 +69,29 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     expect(problemsOf({ ...draft, options }, offer())).toEqual([{ path, message: "There is no such option." }]);
   });
 
+  test("can be tried in a sweep, at least these", () => {
+    const { schemas, methods: offered } = offer();
+    const lora = offered.find(({ id }) => id === "lora")?.schema ?? {};
+    const places = triedFields(schemas.sweep, lora).map(([place]) => place);
+    expect(places.sort()).toEqual(["adapter.lora_alpha", "adapter.r", "adapter.target_modules", "training.learning_rate"]);
+    const tried = { "adapter.r": [4, 8], "adapter.target_modules": ["all-linear", ["q_proj"]] };
+    expect(problemsOf({ ...draft, validation_file: "file-2", tried }, offer())).toEqual([]);
+  });
+
+  test("can be reported to the trackers, with their settings", () => {
+    const { trackers } = offer().schemas;
+    expect(Object.keys(trackers).sort()).toEqual(["mlflow", "tensorboard", "wandb"]);
+    expect(schemaFields(trackers.wandb?.settings ?? {}).map(({ name }) => name)).toContain("project");
+    expect(trackers.tensorboard?.settings).toBeNull();
+  });
+
   test("has a place for the usual errors of the API", () => {
     const paths = fieldPaths(draft, offer());
     expect(paths).toEqual(expect.arrayContaining(["adapter.r", "adapter.eva_config.rho", "training.devices"]));
   });
 });
+
+const trackerSchemas = ({ trackers }: JobSchemas) => Object.values(trackers).flatMap(({ settings }) => settings ?? []);
 
 function keywords(schema: Schema, found = new Set<string>()): Set<string> {
   const inner = [...(schema.anyOf ?? []), schema.items, schema.propertyNames, schema.additionalProperties];

@@ -41,10 +41,25 @@ const AUTOMATIC: CreateJob = {
   adapter: { type: "lora", r: "auto" },
 };
 
+const SWEEP: CreateJob = {
+  model: "tiny-model",
+  training_file: "file-preferences",
+  validation_file: "file-preferences",
+  suffix: "swept",
+  seed: 7,
+  method: { type: "dpo", dpo: { hyperparameters: { beta: 0.2 } } },
+  integrations: [{ type: "tensorboard" }],
+  parameters: {
+    "training.learning_rate": [0.00001, 0.1],
+    "adapter.target_modules": ["all-linear", ["q_proj"], ["q_proj", "v_proj"]],
+  },
+};
+
 describe.each([
   ["full", FULL],
   ["preferences", PREFERENCES],
   ["automatic", AUTOMATIC],
+  ["sweep", SWEEP],
   ["least", { model: "tiny-model", training_file: "file-training" }],
 ])("the %s request", (name, request) => {
   test.each([

@@ -171,6 +171,25 @@ def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page
     expect(page.get_by_role("region", name="First rows")).to_contain_text("answer 0")
 
 
+def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page: Page) -> None:
+    job_id = queued(site, "slow")
+    asked = re.compile(r"/v1/fine_tuning/jobs(\?|/[^/]+$)")
+    for path, shown in (
+        ("/jobs", "slow"),
+        (f"/jobs/{job_id}", "paused"),
+        (f"/new?from={job_id}", "Base model"),
+    ):
+        held: list[Route] = []
+        page.route(asked, held.append)
+        page.goto(path)
+        expect(page.get_by_text("Reading…").first).to_be_visible()
+        page.unroute(asked)
+        for route in held:
+            route.continue_()
+        expect(page.get_by_text("Reading…")).to_have_count(0)
+        expect(page.get_by_text(shown).first).to_be_visible()
+
+
 def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
     """Once: where it stays away, the page says so."""
     page, asked = visit.page, list[str]()

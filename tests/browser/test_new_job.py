@@ -7,6 +7,7 @@ from zipfile import ZipFile
 
 from playwright.sync_api import FilePayload, Page, Route, expect
 
+from tests.browser.test_accessibility import in_both_themes
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import dataset, wait_for
 from tests.fixtures.site import Site, Visit
@@ -53,6 +54,53 @@ def test_a_job_is_put_together_watched_and_its_adapter_taken(site: Site, page: P
     with ZipFile(tmp_path / "adapter.zip") as adapter:
         assert json.loads(adapter.read("adapter_config.json"))["r"] == RANK
     assert len(site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]) == 1, "a double click makes one"
+
+
+def test_a_sweep_is_put_together_and_its_job_tries_each_combination(site: Site, page: Page) -> None:
+    fill_in(page, dataset(12))
+    page.get_by_label("Upload a validation file").set_input_files(file_of(dataset(8), "held-out.jsonl"))
+    expect(page.get_by_label("Validation file", exact=True)).to_have_value(re.compile("file-"))
+    page.get_by_label("Try several values").check()
+    expect(page.get_by_text("Name values to try")).to_be_visible()
+    page.get_by_label("adapter.r", exact=True).fill("2, 4")
+    page.get_by_label("adapter.target_modules", exact=True).fill("all-linear, q_proj+v_proj")
+    expect(page.get_by_text("4 candidates", exact=True)).to_be_visible()
+    page.get_by_label("TensorBoard").check()
+    review = page.get_by_role("region", name="Review")
+    expect(review).to_contain_text("POST /v1/fine_tuning/sweeps")
+    review.get_by_role("button", name="CLI").click()
+    expect(review).to_contain_text("tunery sweeps create")
+    expect(review).to_contain_text("--try adapter.r=2,4")
+    assert in_both_themes(page) == []
+    page.reload()
+    expect(page.get_by_label("adapter.r", exact=True)).to_have_value("2, 4")
+    page.get_by_role("button", name="Create sweep").click()
+    ranking = page.get_by_role("region", name="Ranking of the candidates")
+    expect(ranking.get_by_role("row")).to_have_count(5)
+    job_id = page.url.rpartition("/")[2]
+    assert [each["type"] for each in site.tenant.job(job_id)["integrations"]] == ["tensorboard"]
+
+    page.goto(f"/new?from={job_id}")
+    expect(page.get_by_label("adapter.r", exact=True)).to_have_value("2, 4")
+    page.get_by_role("link", name="Train what won alone").click()
+    expect(page.get_by_label("Try several values")).not_to_be_checked()
+    expect(page.get_by_role("button", name="Create job")).to_be_visible()
+
+
+def test_a_tracker_is_chosen_with_what_it_needs(site: Site, page: Page) -> None:
+    fill_in(page, dataset(12))
+    page.get_by_label("Weights & Biases").check()
+    page.get_by_role("button", name="Create job").click()
+    alert = page.get_by_role("alert")
+    alert.get_by_role("button", name="integrations.0.wandb.project").click()
+    field = page.get_by_label("project (needed)")
+    expect(field).to_be_focused()
+    field.fill("support-bot")
+    expect(page.get_by_role("region", name="Review")).to_contain_text('"project": "support-bot"')
+    page.get_by_role("button", name="Create job").click()
+    expect(page.get_by_role("button", name="Cancel job")).to_be_visible()
+    job_id = page.url.rpartition("/")[2]
+    assert site.tenant.job(job_id)["integrations"][0]["wandb"]["project"] == "support-bot"
 
 
 def test_what_only_the_service_knows_is_told_at_its_field(site: Site, visit: Visit) -> None:

@@ -77,6 +77,7 @@ ACCESS = {
     ("DELETE", PERMISSIONS + "/{permission_id}"): ADMIN,
     ("GET", "/v1/methods"): READER,
     ("GET", "/v1/methods/{method_type}"): READER,
+    ("GET", "/v1/integrations"): READER,
     ("GET", "/v1/models"): READER,
     ("GET", "/v1/models/{model:path}"): READER,
     ("DELETE", "/v1/models/{model:path}"): MEMBER,

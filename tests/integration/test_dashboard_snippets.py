@@ -39,16 +39,38 @@ def files(alice: Tenant) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("request_name", ["full", "preferences", "automatic", "least"])
+@pytest.mark.parametrize("request_name", ["full", "preferences", "automatic", "sweep", "least"])
 @pytest.mark.parametrize("form", ["python", "curl", "cli"])
 def test_a_copied_snippet_creates_the_job(
     api: Api, alice: Tenant, files: dict[str, str], tmp_path: Path, form: str, request_name: str
 ) -> None:
     asked = json.loads(_snippet(api, files, request_name, "json"))
-    expected = alice.create_job(**asked)
+    expected = _create(alice, asked)
     printed = _run(alice, tmp_path, form, _snippet(api, files, request_name, form))
-    job = alice.job(printed if form == "python" else json.loads(printed)["id"])
+    job = alice.job(printed if form == "python" else _job_id(json.loads(printed)))
     assert _settings(job, asked) == _settings(expected, asked)
+    if "parameters" in asked:
+        assert _parameters(alice, job) == asked["parameters"]
+
+
+def _create(tenant: Tenant, asked: dict[str, Any]) -> dict[str, Any]:
+    """The job, of a sweep too."""
+    if "parameters" not in asked:
+        return tenant.create_job(**asked)
+    answer = tenant.http.post("/v1/fine_tuning/sweeps", json=asked)
+    assert answer.status_code == 200, answer.text
+    return tenant.job(_job_id(answer.json()))
+
+
+def _job_id(answer: dict[str, Any]) -> str:
+    """Of a job, or of a sweep."""
+    return str(answer.get("job_id") or answer["id"])
+
+
+def _parameters(tenant: Tenant, job: dict[str, Any]) -> dict[str, Any]:
+    sweep_id = job["id"].replace("ftjob-", "ftsweep-")
+    tried: dict[str, Any] = tenant.http.get(f"/v1/fine_tuning/sweeps/{sweep_id}").json()["parameters"]
+    return tried
 
 
 def _snippet(api: Api, files: dict[str, str], name: str, form: str) -> str:

@@ -27,6 +27,12 @@ export const methodsQuery = queryOptions({
   staleTime: Infinity,
 });
 
+export const trackersQuery = queryOptions({
+  queryKey: ["integrations"],
+  queryFn: async ({ signal }) => (await body(api.GET("/v1/integrations", { signal }))).data,
+  staleTime: Infinity,
+});
+
 export const schemasQuery = queryOptions({
   queryKey: ["job-schemas"],
   queryFn: async ({ signal }) => jobSchemas(await (await ask("/openapi.json", { signal })).json()),

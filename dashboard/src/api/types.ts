@@ -37,6 +37,8 @@ export interface CreateJob {
   adapter?: { type: string; [option: string]: unknown };
   training?: Record<string, unknown>;
   integrations?: Job["integrations"];
+  /** Values to try, by their place in the request: with them it is a sweep's request. */
+  parameters?: Readonly<Record<string, readonly unknown[]>>;
 }
 
 export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;

@@ -1,6 +1,6 @@
 /** What becomes of all that is left to the service, as far as the API tells before the job is created. */
 
-import { type Draft, hyperparametersPath, methodOf, objectiveSchema, type Offer, optionsSchema, type Values } from "./draft";
+import { type Draft, hyperparametersPath, methodOf, objectiveSchema, type Offer, optionsSchema, triedOf, type Values } from "./draft";
 import type { Schema } from "./schema";
 import { schemaFields } from "./schemaFields";
 
@@ -19,12 +19,14 @@ export function autosOf(draft: Draft, offer: Offer): Auto[] {
       ? { ...auto, becomes: `${method.learning_rate}, as usual for ${method.title}`, later: false }
       : auto,
   );
-  return [
+  const tried = triedOf(draft, offer);
+  const found = [
     ...autosWithin(draft.hyperparameters, objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...training,
     ...autosWithin(draft.options[draft.adapter] ?? {}, optionsSchema(draft, offer), "adapter"),
     ...(draft.top.seed === undefined ? [{ path: "seed", becomes: "drawn at random", later: true }] : []),
   ];
+  return found.filter(({ path }) => !(path in tried));
 }
 
 /** Of options that are automatic, or follow an automatic rank: those whose description says what they come to. */

@@ -6,6 +6,8 @@ import type { JobSchemas } from "./jobSchemas";
 import { isRecord, type Schema } from "./schema";
 import { type Problem, problems } from "./schemaProblems";
 import { groupSchema, schemaFields } from "./schemaFields";
+import { sweepProblems, type Tried, triedValues } from "./sweepDraft";
+import { type Integrations, settingsPath, type Tracker, trackerProblems, trackerSettings } from "./trackers";
 
 export type Values = Readonly<Record<string, unknown>>;
 
@@ -23,7 +25,9 @@ export interface Draft {
   /** By adapter type, so that a look at another one loses nothing. */
   options: Readonly<Record<string, Values>>;
   training: Values;
-  integrations: NonNullable<CreateJob["integrations"]>;
+  integrations: Integrations;
+  /** Values to try, by their place in the request; null for a job of one adapter. */
+  tried: Tried | null;
 }
 
 /** What the service takes. */
@@ -31,6 +35,7 @@ export interface Offer {
   models: readonly string[];
   methods: readonly Method[];
   schemas: JobSchemas;
+  trackers: readonly Tracker[];
 }
 
 export const EMPTY_DRAFT: Draft = {
@@ -45,6 +50,7 @@ export const EMPTY_DRAFT: Draft = {
   options: {},
   training: {},
   integrations: [],
+  tried: null,
 };
 
 export function optionsSchema(draft: Draft, offer: Offer): Schema {
@@ -87,8 +93,14 @@ export function requestOf(draft: Draft, offer: Offer): CreateJob {
     ...((draft.adapter !== "lora" || !isEmpty(options)) && { adapter: { type: draft.adapter, ...options } }),
     ...(!isEmpty(draft.training) && { training: draft.training }),
     ...(draft.integrations.length && { integrations: draft.integrations }),
+    ...(draft.tried && { parameters: triedOf(draft, offer) }),
   };
   return request as unknown as CreateJob;
+}
+
+/** What a sweep tries; nothing of a job of one adapter. */
+export function triedOf(draft: Draft, offer: Offer): Tried {
+  return triedValues(draft.tried ?? {}, offer.schemas.sweep, optionsSchema(draft, offer));
 }
 
 const isEmpty = (values: Values) => Object.keys(values).length === 0;
@@ -111,7 +123,9 @@ export function problemsOf(draft: Draft, offer: Offer): Problem[] {
     ...problems(adapter ?? { type: draft.adapter }, optionsSchema(draft, offer), "adapter"),
     ...problems(training ?? {}, schemas.training, "training"),
     ...top.flatMap(([name, value]) => problems(value, schemas[name], name)),
+    ...trackerProblems(draft.integrations, schemas, offer.trackers),
     ...metadataProblems(draft, metadata ?? {}, schemas.metadata),
+    ...(draft.tried ? sweepProblems(triedOf(draft, offer), schemas.sweep, draft.validation_file !== "") : []),
   ];
 }
 
@@ -136,6 +150,10 @@ export function fieldPaths(draft: Draft, offer: Offer): string[] {
     ...pathsWithin(objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...pathsWithin(optionsSchema(draft, offer), "adapter"),
     ...pathsWithin(offer.schemas.training, "training"),
+    ...draft.integrations.flatMap(({ type }) =>
+      pathsWithin(trackerSettings(type, offer.schemas, offer.trackers) ?? {}, settingsPath(draft.integrations, type)),
+    ),
+    ...["parameters", ...Object.keys(offer.schemas.sweep.properties ?? {}).map((place) => `parameters.${place}`)],
   ];
 }
 

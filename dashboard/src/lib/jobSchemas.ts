@@ -1,6 +1,6 @@
 /** What a job's request may hold, out of the API's OpenAPI document. */
 
-import { expand, type Schema } from "./schema";
+import { alternatives, expand, type Schema } from "./schema";
 
 export interface JobSchemas {
   suffix: Schema;
@@ -9,18 +9,44 @@ export interface JobSchemas {
   training: Schema;
   /** The hyperparameters of each objective on offer. */
   objectives: Record<string, Schema>;
+  /** What a sweep tries: a list of values for each place of the request. */
+  sweep: Schema;
+  trackers: Record<string, TrackerSchema>;
+}
+
+export interface TrackerSchema {
+  description: string;
+  /** Null where there is nothing to set. */
+  settings: Schema | null;
 }
 
 export function jobSchemas(document: unknown): JobSchemas {
   const of = (name: string) => withoutNull(expand({ $ref: `#/components/schemas/${name}` }, document));
-  const { suffix = {}, seed = {}, metadata = {}, training = {} } = of("CreateJob").properties ?? {};
+  const { suffix = {}, seed = {}, metadata = {}, training = {}, integrations = {} } = of("CreateJob").properties ?? {};
   return {
     suffix: withoutNull(suffix),
     seed: withoutNull(seed),
     metadata: withoutNull(metadata),
     training: withoutNull(training),
     objectives: objectivesOf(of("Method")),
+    sweep: ofItsValues(of("Parameters")),
+    trackers: trackersOf(withoutNull(integrations).items ?? {}),
   };
+}
+
+function ofItsValues(parameters: Schema): Schema {
+  const entries = Object.entries(parameters.properties ?? {});
+  return { ...parameters, properties: Object.fromEntries(entries.map(([place, one]) => [place, withoutNull(one)])) };
+}
+
+/** Each has its settings under its own name. */
+function trackersOf(integration: Schema): Record<string, TrackerSchema> {
+  const kinds = integration.oneOf ?? alternatives(integration);
+  const found = kinds.flatMap(({ properties = {}, description = "" }) => {
+    const type = properties.type?.const;
+    return typeof type === "string" ? [[type, { description, settings: properties[type] ?? null }] as const] : [];
+  });
+  return Object.fromEntries(found);
 }
 
 /** A type without a place for its hyperparameters, such as OpenAI's `reinforcement`, is not on offer. */

@@ -12,16 +12,31 @@ export function jsonOf(request: CreateJob): string {
 }
 
 export function pythonOf(request: CreateJob, origin: string): string {
-  const own = Object.entries(request).filter(([name]) => !EXTRA.includes(name));
-  const extra = Object.fromEntries(Object.entries(request).filter(([name]) => EXTRA.includes(name)));
-  const parameters = [...own, ...(Object.keys(extra).length ? [["extra_body", extra] as const] : [])];
-  const lines = parameters.map(([name, value]) => `    ${name}=${literal(value, "    ")},`);
+  const code = request.parameters ? sweepInPython(request) : jobInPython(request);
   return `import os
 
 from openai import OpenAI
 
 client = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key=os.environ["TUNERY_API_KEY"])
-job = client.fine_tuning.jobs.create(
+${code}`;
+}
+
+/** Sweeps are not OpenAI's: its client sends what it has no method for. */
+function sweepInPython(request: CreateJob): string {
+  return `sweep = client.post(
+    "/fine_tuning/sweeps",
+    cast_to=object,
+    body=${literal(request, "    ")},
+)
+print(sweep["job_id"])`;
+}
+
+function jobInPython(request: CreateJob): string {
+  const own = Object.entries(request).filter(([name]) => !EXTRA.includes(name));
+  const extra = Object.fromEntries(Object.entries(request).filter(([name]) => EXTRA.includes(name)));
+  const parameters = [...own, ...(Object.keys(extra).length ? [["extra_body", extra] as const] : [])];
+  const lines = parameters.map(([name, value]) => `    ${name}=${literal(value, "    ")},`);
+  return `job = client.fine_tuning.jobs.create(
 ${lines.join("\n")}
 )
 print(job.id)`;
@@ -41,7 +56,7 @@ function literal(value: unknown, indent = ""): string {
 }
 
 export function curlOf(request: CreateJob, origin: string): string {
-  return `curl ${quoted(`${origin}/v1/fine_tuning/jobs`)} \\
+  return `curl ${quoted(`${origin}/v1/fine_tuning/${request.parameters ? "sweeps" : "jobs"}`)} \\
   -H "Authorization: Bearer $TUNERY_API_KEY" \\
   -H "Content-Type: application/json" \\
   -d ${quoted(jsonOf(request))}`;
@@ -54,9 +69,9 @@ function quoted(word: string): string {
 
 const OPTIONS = { validation_file: "--validation", suffix: "--suffix", seed: "--seed" } as const;
 
-/** `tunery jobs create`: what it has no option of its own for is set by its place in the request. */
+/** `tunery jobs create`, or `sweeps create`: what has no option of its own is set by its place in the request. */
 export function cliOf(request: CreateJob, origin: string): string {
-  const { model, training_file, method, adapter, training, metadata, integrations } = request;
+  const { model, training_file, method, adapter, training, metadata, integrations, parameters } = request;
   const own = Object.entries(OPTIONS).flatMap(([name, option]) => {
     const value = request[name as keyof typeof OPTIONS];
     return value == null ? [] : [`${option}=${quoted(String(value))}`];
@@ -64,11 +79,12 @@ export function cliOf(request: CreateJob, origin: string): string {
   const options = method?.type ? (method as Record<string, unknown>)[method.type] : null;
   const hyperparameters = isRecord(options) && isRecord(options.hyperparameters) ? options.hyperparameters : {};
   const parts = [
-    `tunery jobs create ${quoted(training_file)}`,
+    `tunery ${parameters ? "sweeps" : "jobs"} create ${quoted(training_file)}`,
     `--base-url ${quoted(`${origin}/v1`)}`,
     `--model=${quoted(model)}`,
     ...own,
-    ...(method && method.type !== "supervised" ? [`--method ${quoted(method.type)}`] : []),
+    ...Object.entries(parameters ?? {}).map(([place, values]) => `--try ${quoted(`${place}=${listed(values)}`)}`),
+    ...(method && method.type !== "supervised" ? [parameters ? setting("method.type", method.type) : `--method ${quoted(method.type)}`] : []),
     ...settings(`method.${method?.type}.hyperparameters`, hyperparameters),
     ...settings("adapter", adapter),
     ...settings("training", training),
@@ -77,6 +93,8 @@ export function cliOf(request: CreateJob, origin: string): string {
   ];
   return parts.join(" \\\n  ");
 }
+
+const listed = (values: readonly unknown[]) => values.map((value) => JSON.stringify(value)).join(",");
 
 function settings(path: string, values: unknown): string[] {
   return Object.entries(isRecord(values) ? values : {}).map(([name, value]) => setting(`${path}.${name}`, value));

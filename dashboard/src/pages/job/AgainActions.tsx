@@ -23,7 +23,7 @@ export function AgainActions({ job }: { job: Job }) {
 function Retry({ job }: { job: Job }) {
   const navigate = useNavigate();
   const [key] = useState(newKey); // however often it is pressed
-  const create = useCreateJob(({ id }) => void navigate({ to: "/jobs/$jobId", params: { jobId: id } }));
+  const create = useCreateJob((jobId) => void navigate({ to: "/jobs/$jobId", params: { jobId } }));
   return (
     <>
       <button

@@ -9,6 +9,7 @@ import { jobName } from "@/lib/jobFacts";
 import { useTitle } from "@/lib/title";
 import { Gone } from "@/parts/Gone";
 import { Failure, Notice } from "@/parts/Notice";
+import { Reading } from "@/parts/Reading";
 
 import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
@@ -28,7 +29,7 @@ export function JobPage() {
   return (
     <>
       {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
-      {job && <Details key={job.id} job={job} />}
+      {job ? <Details key={job.id} job={job} /> : !failureReason && <Reading />}
     </>
   );
 }

@@ -11,6 +11,7 @@ import { EMPTY, type JobList } from "@/lib/jobList";
 import { arranged, type JobSearch, needsAll, wordsOf } from "@/lib/jobSearch";
 import { NOTHING_SELECTED } from "@/lib/selection";
 import { Failure } from "@/parts/Notice";
+import { Reading } from "@/parts/Reading";
 
 import { FirstJob } from "./FirstJob";
 import { JobFilters } from "./JobFilters";
@@ -44,7 +45,7 @@ export function JobsPage() {
           {isPlaceholderData ? "Searching…" : data && count(jobs.length, list, search)}
         </p>
       </div>
-      {failureReason && <Failure error={failureReason} />}
+      {failureReason ? <Failure error={failureReason} /> : !data && <Reading />}
       {older.failureReason && <Failure error={older.failureReason} />}
       {data && !list.jobs.length && !words && <FirstJob />}
       {selected.length > 0 && (

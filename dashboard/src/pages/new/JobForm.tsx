@@ -28,9 +28,9 @@ export function JobForm({ name, offer, initial }: JobFormProps) {
   const { draft, key } = stored;
   const [asked, setAsked] = useState(0);
   const summary = useRef<HTMLDivElement>(null);
-  const create = useCreateJob((job) => {
+  const create = useCreateJob((jobId) => {
     forgetDraft(name);
-    void navigate({ to: "/jobs/$jobId", params: { jobId: job.id } });
+    void navigate({ to: "/jobs/$jobId", params: { jobId } });
   });
   useEffect(() => storeDraft(name, stored), [name, stored]);
   useEffect(() => {

@@ -3,6 +3,8 @@ import { MetadataFields } from "./MetadataFields";
 import { ObjectivePicker } from "./ObjectivePicker";
 import { Step } from "./Step";
 import type { StepProps } from "./stepProps";
+import { SweepFields } from "./SweepFields";
+import { TrackerFields } from "./TrackerFields";
 import { TrainingFields } from "./TrainingFields";
 
 export function MethodStep(props: StepProps) {
@@ -11,6 +13,8 @@ export function MethodStep(props: StepProps) {
       <ObjectivePicker {...props} />
       <AdapterPicker {...props} />
       <TrainingFields {...props} />
+      <SweepFields {...props} />
+      <TrackerFields {...props} />
       <MetadataFields {...props} />
     </Step>
   );

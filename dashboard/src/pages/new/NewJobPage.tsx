@@ -4,6 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { sessionQuery } from "@/api/session";
 import { useTitle } from "@/lib/title";
 import { Failure, Notice } from "@/parts/Notice";
+import { Reading } from "@/parts/Reading";
 
 import { JobForm } from "./JobForm";
 import { useBeginning } from "./useBeginning";
@@ -30,11 +31,19 @@ export function NewJobPage() {
           </p>
         )}
       </div>
-      {failure ? <Failure error={failure} /> : null}
+      {failure ? <Failure error={failure} /> : !filled && <Reading />}
       {isSweep && (
         <Notice tone="warn">
-          That job was a sweep. This form makes one job: of the settings that won, where one has, else of those that
-          all its candidates had.
+          {search.won ? (
+            "That job was a sweep. This one trains what won, where one has, else what all its candidates had."
+          ) : (
+            <>
+              That job was a sweep, and so is this one, of the same values.{" "}
+              <Link to="/new" search={{ from: search.from, won: true }} className="link">
+                Train what won alone
+              </Link>
+            </>
+          )}
         </Notice>
       )}
       {filled && filled.left.length > 0 && <Left left={filled.left} />}

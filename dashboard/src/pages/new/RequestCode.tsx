@@ -13,12 +13,12 @@ const FORMS = {
 
 type Form = keyof typeof FORMS;
 
-const LABELS: Record<Form, string> = {
-  Request: "POST /v1/fine_tuning/jobs",
+const labels = (kind: "jobs" | "sweeps"): Record<Form, string> => ({
+  Request: `POST /v1/fine_tuning/${kind}`,
   Python: "The openai package",
   curl: "A shell with curl",
-  CLI: "tunery jobs create",
-};
+  CLI: `tunery ${kind} create`,
+});
 
 /** The request as it is sent, and as code that sends it. */
 export function RequestCode({ request }: { request: CreateJob }) {
@@ -38,7 +38,7 @@ export function RequestCode({ request }: { request: CreateJob }) {
           </button>
         ))}
       </div>
-      <CopyBlock key={form} label={LABELS[form]} code={FORMS[form](request, location.origin)} />
+      <CopyBlock key={form} label={labels(request.parameters ? "sweeps" : "jobs")[form]} code={FORMS[form](request, location.origin)} />
       {form !== "Request" && (
         <p className="fact">
           The key comes from <code className="font-mono">TUNERY_API_KEY</code>.

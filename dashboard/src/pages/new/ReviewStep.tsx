@@ -18,7 +18,6 @@ export function ReviewStep({ mayWrite, isPending, onCreate, onReset, ...step }: 
     <Step number={4} title="Review">
       <RequestCode request={requestOf(step.draft, step.offer)} />
       <Autos {...step} />
-      {step.draft.integrations.length > 0 && <Trackers {...step} />}
       <div className="flex flex-wrap items-center gap-2">
         <button
           type="button"
@@ -26,7 +25,7 @@ export function ReviewStep({ mayWrite, isPending, onCreate, onReset, ...step }: 
           disabled={!mayWrite || isPending}
           onClick={onCreate}
         >
-          {isPending ? "Creating…" : "Create job"}
+          {isPending ? "Creating…" : step.draft.tried ? "Create sweep" : "Create job"}
         </button>
         <button type="button" className="button" onClick={onReset}>
           Start over
@@ -59,18 +58,5 @@ function Autos({ draft, offer }: StepProps) {
         <p className="fact">* The rule; the API tells the value once the job is created, and the job's page shows it.</p>
       )}
     </div>
-  );
-}
-
-/** They come with a job that was cloned. */
-function Trackers({ draft, change }: StepProps) {
-  const types = draft.integrations.map(({ type }) => type).join(", ");
-  return (
-    <p className="flex items-center justify-between gap-3">
-      <span>Reports to {types}, as the job before it.</span>
-      <button type="button" className="link" onClick={() => change({ integrations: [] })}>
-        Do not report
-      </button>
-    </p>
   );
 }

@@ -12,11 +12,18 @@ export interface ControlProps {
   onChange: (value: unknown) => void;
 }
 
+interface TextControlProps extends ControlProps {
+  /** What is written, as a value and back; as `schemaFields` does it where nothing else is said. */
+  reading?: (text: string, schema: Schema) => unknown;
+  writing?: (value: unknown) => string;
+}
+
 /** A number, a list or a text. Its default is the placeholder; values that have a name are buttons beside. */
-export function TextControl({ control, schema, value, onChange }: ControlProps) {
-  const [text, setText] = useState(write(value));
+export function TextControl(props: TextControlProps) {
+  const { control, schema, value, onChange, reading = parse, writing = write } = props;
+  const [text, setText] = useState(writing(value));
   // While somebody types, `1.` is not made `1`.
-  const shown = write(parse(text, schema)) === write(value) ? text : write(value);
+  const shown = writing(reading(text, schema)) === writing(value) ? text : writing(value);
   const usual = schema.default;
   const named = literals(schema).filter((one) => typeof one === "string" && one !== usual);
   return (
@@ -32,7 +39,7 @@ export function TextControl({ control, schema, value, onChange }: ControlProps) 
         value={shown}
         onChange={(event) => {
           setText(event.target.value);
-          onChange(parse(event.target.value, schema));
+          onChange(reading(event.target.value, schema));
         }}
       />
       {named.map((one) => (

@@ -2,15 +2,16 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
 import { jobQuery } from "@/api/jobs";
-import { baseModelsQuery, methodsQuery, schemasQuery } from "@/api/offers";
-import { type JobSearchKind, searchKindQuery } from "@/api/search";
+import { baseModelsQuery, methodsQuery, schemasQuery, trackersQuery } from "@/api/offers";
+import { type Choice, choiceQuery } from "@/api/search";
 import type { Job } from "@/api/types";
 import { type Draft, EMPTY_DRAFT, type Offer } from "@/lib/draft";
 import { draftOfJob, type FilledDraft } from "@/lib/jobDraft";
 import type { NewJobSearch } from "@/lib/newJobSearch";
 
-function copied(offer: Offer, job: Job | undefined, kind: JobSearchKind | undefined): FilledDraft | null {
-  return job && kind ? draftOfJob(job, offer, kind === "auto_rank") : null;
+function copied(offer: Offer, job: Job | undefined, choice: Choice | undefined, won: boolean): FilledDraft | null {
+  if (!job || !choice) return null;
+  return draftOfJob(job, offer, won ? { ...choice, tried: null } : choice);
 }
 
 /** Where there is one base model alone, it is chosen. */
@@ -20,25 +21,26 @@ function begun({ models }: Offer): Draft {
 
 /** What the form begins with: what the service offers, and the job or the files that the address names. */
 export function useBeginning(search: NewJobSearch) {
-  const { from = "", ...named } = search;
+  const { from = "", won = false, ...named } = search;
   const models = useQuery(baseModelsQuery);
   const methods = useQuery(methodsQuery);
   const schemas = useQuery(schemasQuery);
+  const trackers = useQuery(trackersQuery);
   const job = useQuery({ ...jobQuery(from), enabled: from !== "", refetchInterval: false });
-  const kind = useQuery({ ...searchKindQuery(from), enabled: from !== "" });
+  const choice = useQuery({ ...choiceQuery(from), enabled: from !== "" });
 
   const offer = useMemo((): Offer | null => {
-    if (!models.data || !methods.data || !schemas.data) return null;
-    return { models: models.data, methods: methods.data, schemas: schemas.data };
-  }, [models.data, methods.data, schemas.data]);
+    if (!models.data || !methods.data || !schemas.data || !trackers.data) return null;
+    return { models: models.data, methods: methods.data, schemas: schemas.data, trackers: trackers.data };
+  }, [models.data, methods.data, schemas.data, trackers.data]);
 
-  const filled = offer && (from ? copied(offer, job.data, kind.data) : { draft: begun(offer), left: [] });
-  const all = [models, methods, schemas, job, kind];
+  const filled = offer && (from ? copied(offer, job.data, choice.data, won) : { draft: begun(offer), left: [] });
+  const all = [models, methods, schemas, trackers, job, choice];
   const failure = all.find((one) => one.error ?? one.failureReason);
   return {
     offer,
     filled: filled && { ...filled, draft: { ...filled.draft, ...named } },
-    isSweep: kind.data === "sweep",
+    isSweep: choice.data?.kind === "sweep",
     failure: failure && (failure.error ?? failure.failureReason),
   };
 }

@@ -1,0 +1,24 @@
+"""/v1/integrations: the experiment trackers that jobs may report to here."""
+
+from fastapi import APIRouter
+
+from api.auth import CurrentCaller
+from api.dependencies import AppSettings
+from api.errors import declared
+from api.integrations.schemas import IntegrationObject
+from api.schemas import Page
+from core.errors import NotAuthenticated, Unavailable
+
+router = APIRouter(
+    prefix="/v1/integrations", tags=["Integrations"], responses=declared(NotAuthenticated, Unavailable)
+)
+
+
+@router.get("")
+def list_integrations(_: CurrentCaller, settings: AppSettings) -> Page[IntegrationObject]:
+    """What a job's `integrations` may name, all on one page."""
+    offered = [
+        IntegrationObject(id=name, tracking_uris=settings.offered_mlflow_uris if name == "mlflow" else [])
+        for name in settings.offered_integrations
+    ]
+    return Page.of(offered, has_more=False)
