@@ -14,7 +14,9 @@ from pathlib import Path
 from machine import linear_shapes
 
 
-def needed_operations(base: Path, lengths: list[int], answer_tokens: int, rank: int) -> float:
+def needed_operations(
+    base: Path, lengths: list[int], answer_tokens: int, rank: int, reference: bool = False
+) -> float:
     """Floating-point operations of one epoch: forward, input gradient, and the adapters' own gradient.
 
     It is the logical work: every row's tokens count, whether or not other rows begin with the same ones.
@@ -23,6 +25,10 @@ def needed_operations(base: Path, lengths: list[int], answer_tokens: int, rank: 
     weights in the matrices m x n of all layers (without embedding and head), each adapted with rank r:
 
         4 N T  +  4 d V S  +  7 d L sum(t^2)  +  6 r T sum(m + n)
+
+    With a `reference` the bare base computes the rows forward once more, as DPO needs it:
+
+        2 N T  +  2 d V S  +  2 d L sum(t^2)
 
     The third term is causal attention, half of a t x t square in each of two products forward and five
     backward. Lengths count tokens. Raises FileNotFoundError without a config.json in `base`.
@@ -33,10 +39,11 @@ def needed_operations(base: Path, lengths: list[int], answer_tokens: int, rank: 
     weights = layers * sum(inputs * outputs for inputs, outputs in shapes.values())
     sides = layers * sum(inputs + outputs for inputs, outputs in shapes.values())
     attention_width = shapes["q_proj"][1]
+    passes, products = (6, 9) if reference else (4, 7)
     return float(
-        4 * weights * tokens
-        + 4 * hidden * config["vocab_size"] * answer_tokens
-        + 7 * attention_width * layers * sum(length**2 for length in lengths)
+        passes * weights * tokens
+        + passes * hidden * config["vocab_size"] * answer_tokens
+        + products * attention_width * layers * sum(length**2 for length in lengths)
         + 6 * rank * sides * tokens
     )
 

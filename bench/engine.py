@@ -8,6 +8,7 @@ soon a job trains on a resident trainer. `--override '{"max_step_tokens": 512}'`
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
@@ -19,8 +20,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from measuring import (
+    LEARNING_RATE,
+    PAIR_LEARNING_RATE,
     Result,
-    read_rows,
+    holds_pairs,
     recorded_environment,
     require_schedule,
     steps_of,
@@ -38,14 +41,18 @@ from ours import (
     train,
 )
 
+DPO_PASSES = 3  # the bare base's, the adapter's without gradient, and the one that learns
+
 
 def main() -> None:
     task = task_from_arguments(__doc__)
-    rows = read_rows(task.data)
+    pairs = holds_pairs(task.data)
+    stored = [json.loads(line) for line in task.data.read_text().split("\n") if line.strip()]
     max_step_tokens = task.overrides.get("max_step_tokens", MAX_STEP_TOKENS)
     born = psutil.Process().create_time()
     base = load_base(task.base)
-    member = new_member(base, "bench", rendered(base, rows), task.batch_size, task.rank)
+    rows = rendered(base, stored, "preference" if pairs else "chat")
+    member = new_member(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
     began, began_at = time.perf_counter(), time.time()
     rounds, seconds = train(base, [member], max_step_tokens)
     train_seconds = time.perf_counter() - began
@@ -55,12 +62,15 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     began = time.perf_counter()
-    second = new_member(base, "second", rendered(base, rows), task.batch_size, task.rank)
+    rows = rendered(base, stored, "preference" if pairs else "chat")
+    second = new_member(base, "second", rows, task.batch_size, task.rank, pairs=pairs)
     one_round(base, [second], max_step_tokens)
     warm_seconds = time.perf_counter() - began
 
     steps = [result for each in rounds for result in each.values()]
-    require_schedule([step.learning_rate for step in steps], steps_of(len(rows), task.batch_size))
+    rate = PAIR_LEARNING_RATE if pairs else LEARNING_RATE
+    require_schedule([step.learning_rate for step in steps], steps_of(len(rows), task.batch_size), rate)
+    passes = DPO_PASSES if pairs else 1
     Result(
         peer="tunery",
         mode=task.mode,
@@ -68,7 +78,7 @@ def main() -> None:
         batch_size=task.batch_size,
         rank=task.rank,
         real_tokens=sum(len(row.tokens_L) for row in member.rows),
-        computed_tokens=computed_tokens(base, [batches_of(member)], max_step_tokens),
+        computed_tokens=passes * computed_tokens(base, [batches_of(member)], max_step_tokens),
         answer_tokens=sum(row.supervised for row in member.rows),
         train_seconds=train_seconds,
         step_seconds=seconds,

@@ -24,6 +24,8 @@ class Workload:
     files: Files
     source: str
     """The outside file's name below --data, or "generated"."""
+    pairs: bool = False
+    """Whether each two of its rows are a prompt's answers."""
 
 
 def run_all(
@@ -93,9 +95,10 @@ def section(
     after: Measured,
 ) -> dict[str, Any]:
     """What the results' file keeps of the workload, beside what every section has."""
-    operations = needed_operations(base, tokens.per_row, tokens.answers, RANK)
+    operations = needed_operations(base, tokens.per_row, tokens.answers, RANK, reference=workload.pairs)
     return {
         "kind": "one job",
+        "pairs": workload.pairs,
         "source": workload.source,
         "rows": len(tokens.per_row),
         "validation_rows": validation_rows,

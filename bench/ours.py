@@ -14,11 +14,14 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent / "peers"), str(Path(__file__).parent.parent)]
 
-from measuring import SEED
+import numpy as np
+from measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
 from measuring import Row as ChatRow
+from numpy.typing import NDArray
 
 from core.catalog import SMOLLM2
-from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
+from core.datasets.kinds import Kind
+from core.jobspec import Dpo, Hyperparameters, JobSpec, LoraAdapter, Supervised
 from core.settings import Settings
 from worker.data.render import Row, render
 from worker.engine.adapters import TrainableAdapter
@@ -34,28 +37,36 @@ MAX_STEP_TOKENS: int = Settings.model_fields["max_step_tokens"].default
 class InFileOrder(Member):
     """A job that takes its rows as they stand in the file, as the peers do here; ours would shuffle them."""
 
-    def rows_after(self, step: int) -> list[Row]:
-        start = step % self.steps_per_epoch * self._batch_size
-        return list(self.rows[start : start + self._batch_size])
+    def _order_of(self, _epoch: int) -> NDArray[np.int64]:
+        return np.arange(self._examples)
 
 
 def load_base(folder: Path) -> ResidentBase:
     return ResidentBase(SMOLLM2, folder, "", choose_device("auto"))
 
 
-def rendered(base: ResidentBase, rows: Sequence[ChatRow]) -> list[Row]:
-    return render(base.tokenizer, enumerate(rows, start=1), SMOLLM2.max_length, "training_file").rows
+def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -> list[Row]:
+    numbered = enumerate(rows, start=1)
+    return render(base.tokenizer, numbered, SMOLLM2.max_length, "training_file", kind=kind).rows
 
 
 def new_member(
-    base: ResidentBase, name: str, rows: Sequence[Row], batch_size: int, rank: int, epochs: int = 1
+    base: ResidentBase,
+    name: str,
+    rows: Sequence[Row],
+    batch_size: int,
+    rank: int,
+    epochs: int = 1,
+    pairs: bool = False,
 ) -> Member:
     """A job with the settings that all trainers share (bench/peers/measuring.py)."""
+    size, rate = (batch_size // 2, PAIR_LEARNING_RATE / LEARNING_RATE) if pairs else (batch_size, 1.0)
     spec = JobSpec(
         base_model=SMOLLM2.id,
         seed=SEED,
-        hyperparameters=Hyperparameters(n_epochs=epochs, batch_size=batch_size, learning_rate_multiplier=1.0),
+        hyperparameters=Hyperparameters(n_epochs=epochs, batch_size=size, learning_rate_multiplier=rate),
         adapter=LoraAdapter(r=rank, lora_alpha=2 * rank),
+        objective=Dpo(beta=BETA) if pairs else Supervised(),
     )
     return InFileOrder(TrainableAdapter(base, name, spec.adapter, spec.seed), spec, rows)
 

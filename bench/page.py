@@ -23,7 +23,7 @@ Section = dict[str, Any]
 Day = dict[str, Section]
 """Sections by workload, in the page's order."""
 
-ORDER = ("gsm8k", "text2sql", "e2e16")
+ORDER = ("gsm8k", "text2sql", "e2e16", "preference")
 NOTES = """\
 - tokens/s: what the rows hold, without padding, over the whole training run.
 - computed/s: what went through the base. Padding adds to it; beginnings that several rows share and that are
@@ -80,8 +80,11 @@ def table(section: Section) -> str:
 
 def work(section: Section) -> str:
     before = section["validation_loss_before"]
-    held_out = f"{section['validation_rows']} rows held out" + (
-        f", on which the base alone has a loss of {before:.4f}" if before else ""
+    rows = section["validation_rows"]
+    held_out = (
+        (f"{rows // 2} pairs" if section.get("pairs") else f"{rows} rows")
+        + " held out"
+        + (f", on which the base alone has a loss of {before:.4f}" if before else "")
     )
     if section["kind"] == "many jobs":
         ranks = ", ".join(str(rank) for rank in sorted(set(section["ranks"])))
@@ -89,6 +92,13 @@ def work(section: Section) -> str:
             f"{section['base_model']}, {section['jobs']} jobs of {section['rows']} rows each "
             f"({section['source']}), {section['tokens']:,} tokens in all, LoRA of ranks {ranks} on all "
             f"linear layers, {section['batch_size']} rows a step, one epoch; of each job {held_out}."
+        )
+    if section.get("pairs"):
+        return (
+            f"{section['base_model']}, DPO of a LoRA of rank {section['rank']} on all linear layers. "
+            f"{section['rows'] // 2} pairs ({section['source']}), {section['tokens']:,} tokens with a prompt "
+            f"before each answer, {section['answer_tokens']:,} of them answers, {section['batch_size'] // 2} "
+            f"pairs a step, one epoch; {held_out}. The validation loss is DPO's."
         )
     return (
         f"{section['base_model']}, LoRA of rank {section['rank']} on all linear layers. {section['rows']} "

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from measuring import Tokens, count_tokens, read_rows
+from measuring import Tokens, count_tokens, read_conversations
 from running import say
 from trainers import BENCH, ROOT
 from venvs import create, imports, interpreter
@@ -61,7 +61,7 @@ def _prepare(models: Path, files: list[Path]) -> tuple[Path, list[Tokens]]:
         base, _ = ensure_model(SMOLLM2, models)
     except JobError as error:
         raise SystemExit(str(error)) from None
-    return base.resolve(), [count_tokens(base, read_rows(file)) for file in files]
+    return base.resolve(), [count_tokens(base, read_conversations(file)) for file in files]
 
 
 def make_environments(venvs: Path, chosen: list[str]) -> dict[str, Path | None]:

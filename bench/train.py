@@ -27,9 +27,19 @@ import page
 import sixteen_jobs
 from preparation import commit, make_environments, measure_machine, prepare
 from running import say
-from trainers import TRAINERS, Trainer
+from trainers import Trainer, trainers_of
 from venvs import DEFAULT_VENVS, GPU_REQUIREMENTS, PEERS
-from workloads import JOB_RANKS, JOB_ROWS, ROWS, VALIDATION_ROWS, WORKLOADS, build, build_jobs, source_of
+from workloads import (
+    JOB_RANKS,
+    JOB_ROWS,
+    PAIRS,
+    ROWS,
+    VALIDATION_ROWS,
+    WORKLOADS,
+    build,
+    build_jobs,
+    source_of,
+)
 
 from core.catalog import SMOLLM2
 
@@ -42,8 +52,8 @@ def main() -> None:
     say("preparing the base model")
     base, _ = prepare(given.models, [])
     pythons = make_environments(given.venvs, given.peers)
-    trainers = [trainer for trainer in TRAINERS if trainer.peer in pythons]
     for name in given.workload:
+        trainers = [trainer for trainer in trainers_of(name) if trainer.peer in pythons]
         path = given.out / f"{datetime.now().astimezone():%Y-%m-%d}.json"
         page.merge(path, name, measure(name, given, base, trainers, pythons))
         say(f"\n{path.with_suffix('.md').read_text()}\nWritten to {path.with_suffix('')}.json and .md")
@@ -69,7 +79,8 @@ def measure(
         after = measure_machine(base)
         found = sixteen_jobs.section(jobs, source, VALIDATION_ROWS, runs, loss)
     else:
-        workload = one_job.Workload(name, build(name, FILES, given.data, given.rows or ROWS), source)
+        one = build(name, FILES, given.data, given.rows or ROWS)
+        workload = one_job.Workload(name, one, source, name == PAIRS)
         _, (counted,) = prepare(given.models, [workload.files.train])
         runs, loss = one_job.run_all(trainers, pythons, base, workload, counted, given.runs)
         after = measure_machine(base)

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workloads import PAIRS
+
 from worker.launch import TRAINER_ENVIRONMENT
 
 BENCH = Path(__file__).resolve().parent
@@ -41,3 +43,13 @@ TRAINERS = [
     Trainer("LLaMA-Factory defaults", "llamafactory", LLAMA_FACTORY, "defaults"),
     Trainer("LLaMA-Factory tuned", "llamafactory", LLAMA_FACTORY, "tuned", KEEP_MEMORY),
 ]
+TRL_DPO = BENCH / "peers" / "trl_dpo.py"
+ON_PAIRS = [
+    TUNERY,
+    Trainer("TRL defaults", "trl", TRL_DPO, "defaults"),
+    Trainer("TRL tuned", "trl", TRL_DPO, "tuned", KEEP_MEMORY),
+]
+
+
+def trainers_of(workload: str) -> list[Trainer]:
+    return ON_PAIRS if workload == PAIRS else TRAINERS

@@ -4,7 +4,8 @@
     python bench/workloads.py --out bench/workloads              # no outside data
 
 DIR may hold `gsm8k/train*.jsonl` with {"question", "answer"} lines, `text2sql/*.jsonl` with chat rows, and
-`e2e_nlg/valid.txt` with `meaning||sentence` lines. A workload whose file is missing is generated: rows of
+`e2e_nlg/valid.txt` with `meaning||sentence` lines, and `preference/*.json` with a list of {"conversations",
+"chosen", "rejected"} in ShareGPT's form. A workload whose file is missing is generated: rows of
 about the same lengths, the same on every machine. The rows after those to train on are held out for
 validation.
 """
@@ -86,6 +87,30 @@ def e2e(path: Path | None, n: int) -> list[Row]:
     return [chat(meaning, sentence) for meaning, sentence in pairs]
 
 
+def preference(path: Path | None, n: int) -> list[Row]:
+    """The first `n` prompts with two answers each, in OpenAI's form; generated when `path` is None."""
+    if path is None:
+        return list(islice(judged_problems(random.Random(SEED)), n))
+    found = json.loads(path.read_text())[:n]
+    if len(found) < n:
+        raise ValueError(f"{path} has {len(found)} rows, and {n} are needed")
+    return [
+        compared(
+            [turn_of(turn) for turn in row["conversations"]], *map(turn_of, (row["chosen"], row["rejected"]))
+        )
+        for row in found
+    ]
+
+
+def turn_of(turn: dict[str, str]) -> dict[str, str]:
+    roles = {"human": "user", "gpt": "assistant", "system": "system"}
+    return {"role": roles[turn["from"]], "content": turn["value"]}
+
+
+def compared(prompt: list[dict[str, str]], preferred: dict[str, str], other: dict[str, str]) -> Row:
+    return {"input": {"messages": prompt}, "preferred_output": [preferred], "non_preferred_output": [other]}
+
+
 def first_lines(path: Path, n: int) -> list[Row]:
     """Parse the first `n` lines; raise ValueError when the file has fewer."""
     with path.open() as file:
@@ -110,6 +135,14 @@ def word_problems(chance: random.Random) -> Iterator[Row]:
             steps.append(f"So far {name} has paid {total} dollars.")
         question = " ".join([*lines, f"How many dollars does {name} spend altogether?"])
         yield chat(question, "\n".join([*steps, f"#### {total}"]))
+
+
+def judged_problems(chance: random.Random) -> Iterator[Row]:
+    """Each answered by its own arithmetic and by that of the problem after it."""
+    problems = word_problems(chance)
+    for own in problems:
+        *prompt, answer = own["messages"]
+        yield compared(prompt, answer, next(problems)["messages"][-1])
 
 
 def sql_questions(chance: random.Random) -> Iterator[Row]:
@@ -161,7 +194,9 @@ WORKLOADS: dict[str, tuple[Callable[[Path | None, int], list[Row]], str]] = {
     "gsm8k": (gsm8k, "gsm8k/train*.jsonl"),
     "text2sql": (text2sql, "text2sql/*.jsonl"),
     "e2e16": (e2e, "e2e_nlg/valid.txt"),
+    "preference": (preference, "preference/*.json"),
 }
+PAIRS = "preference"  # the workload whose files hold pairs, each answer of which counts as a row
 
 
 @dataclass(frozen=True)
@@ -179,8 +214,12 @@ def source_of(name: str, data: Path | None) -> str | None:
 
 
 def build(name: str, out: Path, data: Path | None = None, n: int = ROWS) -> Files:
-    """Write `n` rows of workload `name` and those held out to `out`; KeyError for an unknown name."""
-    return write(out, name, rows_of(name, data, n + VALIDATION_ROWS), n)
+    """Write `n` rows of workload `name` and those held out to `out`; KeyError for an unknown name.
+
+    Of pairs, each answer is a row.
+    """
+    size = 2 if name == PAIRS else 1
+    return write(out, name, rows_of(name, data, (n + VALIDATION_ROWS) // size), n // size)
 
 
 def build_jobs(name: str, out: Path, jobs: int, data: Path | None = None, n: int = JOB_ROWS) -> list[Files]:
@@ -209,7 +248,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--data", type=Path, help="folder of the outside data")
     given = parser.parse_args()
-    for name in ("gsm8k", "text2sql"):
+    for name in ("gsm8k", "text2sql", PAIRS):
         print(build(name, given.out, given.data).train)
     for files in build_jobs("e2e16", given.out, len(JOB_RANKS), given.data):
         print(files.train)

@@ -143,6 +143,10 @@ class TrainingOptions(Options):
     """Tokens of a row; longer rows are cut. Null is the base model's limit"""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps between two evaluations; null is four times an epoch, at most every 10"""
+    eval_samples: Annotated[int, Field(ge=0, le=16)] = 0
+    """Prompts of the validation file that the model answers at each evaluation, as an event to be read"""
+    eval_max_new_tokens: Annotated[int, Field(ge=1, le=512)] = 64
+    """Tokens of such an answer"""
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Evaluations, each on the whole validation file, without a fall of the loss by more than
     `early_stopping_threshold`, after which the job ends and its best checkpoint is published"""

@@ -42,10 +42,11 @@ class CandidateReporter:
         level: str = "info",
         data: dict[str, Any] | None = None,
         once_as: str | None = None,
+        type: str = "message",
     ) -> None:
-        """What advice there is of the leader is the job's."""
+        """What advice and samples there are of the leader are the job's."""
         if self.leads:
-            self._reporter.event(message, level, data, once_as)
+            self._reporter.event(message, level, data, once_as, type)
 
     def stands(
         self,

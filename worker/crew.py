@@ -16,6 +16,7 @@ from core.errors import JobError
 from core.jobspec import JobSpec
 from worker.data.render import Row
 from worker.engine import loop
+from worker.engine.answers import Answer, answers
 from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
 from worker.engine.beginning import Beginning, beginning
@@ -123,6 +124,13 @@ class Crew:
             with self._watchdog.over(abandon) as ask:
                 return loop.measure(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
         return self._order(Crew._measure, member.adapter.name, rows)
+
+    def answer(
+        self, member: Member, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
+    ) -> list[Answer]:
+        """`answers` of this process alone, since all have the same adapter; the others wait for an order."""
+        with self._watchdog.over(abandon) as ask:
+            return answers(self._slot.base, member.adapter, rows, max_new_tokens, self._max_step_tokens, ask)
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
         """What these candidates of a job take beside the resident base model."""

@@ -16,6 +16,7 @@ from worker.engine.member import Member, StepResult
 from worker.engine.passes import Abandoned
 from worker.engine.totals import Evaluation
 from worker.reporter import StepMetrics
+from worker.samples import Samples, Tells
 
 EVALUATIONS_PER_EPOCH = 4
 MIN_EVAL_STEPS = 10
@@ -23,18 +24,11 @@ EVAL_EXAMPLES = 16
 RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
 
 
-class Reports(Protocol):
-    """Where progress and metrics go: a `Reporter`, or a candidate's part of one."""
+class Reports(Tells, Protocol):
+    """Where all goes that is told."""
 
     def progress(self, progress: Progress) -> None: ...
     def metrics(self, metrics: StepMetrics, message: str) -> None: ...
-    def event(
-        self,
-        message: str,
-        level: str = "info",
-        data: dict[str, Any] | None = None,
-        once_as: str | None = None,
-    ) -> None: ...
 
 
 class JobMetrics:
@@ -62,6 +56,7 @@ class JobMetrics:
         self._member = member
         self._reporter = reporter
         self._valid_rows = valid_rows
+        self._samples = Samples(crew, member, reporter, valid_rows, spec.training)
         self._training, self._publishes_best = spec.training, spec.publishes_best
         usual = max(MIN_EVAL_STEPS, member.steps_per_epoch // EVALUATIONS_PER_EPOCH)
         self._eval_steps = self._training.eval_steps or usual
@@ -131,9 +126,11 @@ class JobMetrics:
             full = self._evaluate(self._valid_rows, abandon) if self._full_is_due else None
             few = self._valid_rows[: EVAL_EXAMPLES * self._member.rows_per_example]
             part = self._evaluate(few, abandon) if self._part_is_due else None
+            samples = self._samples.take(abandon)
         except Abandoned:
             return
         self._report(full, part)
+        self._samples.tell(self._member.step, samples)
         self.progress("training", rate)
 
     def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:

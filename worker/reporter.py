@@ -42,6 +42,8 @@ class StepMetrics:
 class Reporter:
     """One job's line to the database. `check` tells the training thread whether it still owns the job."""
 
+    leads = True  # of several candidates one does
+
     def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
         """`claimed_at` is what time.monotonic() said before the claim."""
         self.lease = lease
@@ -76,13 +78,14 @@ class Reporter:
         level: str = "info",
         data: dict[str, Any] | None = None,
         once_as: str | None = None,
+        type: str = "message",
     ) -> None:
         """Of those that are told `once_as` the same, a job has one: steps made again tell nothing twice."""
         # Made here, so that a flush repeated after a lost answer adds one event
         event_id = f"ftevent-{_digest(self.lease.job_id, once_as)}" if once_as else new_id("ftevent-")
         self._pending.append(
             lambda session: lifecycle.record_event(
-                session, self.lease.job_id, message, level=level, data=data, event_id=event_id
+                session, self.lease.job_id, message, level=level, data=data, type=type, event_id=event_id
             )
         )
 

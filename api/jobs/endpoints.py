@@ -1,7 +1,7 @@
 """/v1/fine_tuning/jobs: create, list, read, cancel, delete, pause, resume; events, checkpoints, metrics."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -57,6 +57,8 @@ from core.search import MAX_CANDIDATES
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
 LARGEST_STEP = 2**31 - 1
+EventType = Literal["message", "metrics", "samples"]
+OF_TYPE = "Events of this type alone"
 RESUMES = "The `id` of the last event that was received; of a stream only"
 
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -271,20 +273,21 @@ def list_events(
     fine_tuning_job_id: str,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
+    type: Annotated[EventType | None, Query(description=OF_TYPE)] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description=RESUMES)] = None,
 ) -> Page[EventObject] | Response:
     """The job's log, newest first.
 
     With `Accept: text/event-stream` it is pushed instead, as server-sent events, oldest first, until the job
-    has ended; `limit` and `after` do not count then. A stream that breaks is resumed with `Last-Event-ID`.
-    One whose key is revoked or expires ends within half a minute.
+    has ended; `limit`, `after` and `type` do not count then. A stream that breaks is resumed with
+    `Last-Event-ID`. One whose key is revoked or expires ends within half a minute.
     """
     with sessions() as session:
         if event_stream.MEDIA_TYPE in accept:
             place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
             return event_stream.response(feed, place, caller) if place else Response(status_code=204)
-        events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
+        events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, type, after, limit)
     return Page.of([EventObject.of(event) for event in events], has_more)
 
 

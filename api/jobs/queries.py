@@ -105,8 +105,12 @@ def event_sequence(session: Session, job_id: str, event_id: str) -> int | None:
     return session.scalar(select(Event.sequence).where(Event.job_id == job_id, Event.id == event_id))
 
 
-def events(session: Session, job_id: str, *, after: int | None, limit: int) -> tuple[list[Event], bool]:
+def events(
+    session: Session, job_id: str, *, after: int | None, limit: int, type: str | None = None
+) -> tuple[list[Event], bool]:
     query = select(Event).where(Event.job_id == job_id)
+    if type is not None:
+        query = query.where(Event.type == type)
     rows, has_more = fetch_page(session, query, Event.sequence, after=after, limit=limit)
     return [event for (event,) in rows], has_more
 

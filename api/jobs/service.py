@@ -70,15 +70,16 @@ def resume(session: Session, project_id: str, job_id: str, device_classes: Seque
 
 
 def events(
-    session: Session, project_id: str, job_id: str, after: str | None, limit: int
+    session: Session, project_id: str, job_id: str, type: str | None, after: str | None, limit: int
 ) -> tuple[list[Event], bool]:
+    """Of one type, or all."""
     job = _own(session, project_id, job_id)
     sequence = None
     if after is not None:
         sequence = queries.event_sequence(session, job.id, after)
         if sequence is None:
             raise unknown_cursor(after)
-    return queries.events(session, job.id, after=sequence, limit=limit)
+    return queries.events(session, job.id, after=sequence, limit=limit, type=type)
 
 
 def place_after(session: Session, project_id: str, job_id: str, last_event_id: str | None) -> Place | None:

@@ -21,6 +21,8 @@ Mode = Literal["defaults", "tuned"]
 SEED = 42
 RANK = 16  # where --rank says nothing else; lora_alpha is twice the rank
 LEARNING_RATE = 2e-4  # the peak: after a linear warm-up, before a cosine down to zero
+PAIR_LEARNING_RATE = 2e-5  # of DPO, which takes a tenth
+BETA = 0.1  # DPO's
 WARMUP_RATIO = 0.03
 MAX_GRAD_NORM = 1.0
 UNLABELLED = -100  # transformers' mark of a token that the loss leaves out
@@ -38,7 +40,7 @@ class Task:
     base: Path
     data: Path
     batch_size: int
-    """Rows per optimizer step."""
+    """Rows per optimizer step; of pairs each answer is one."""
     mode: Mode
     out: Path
     rank: int
@@ -126,7 +128,7 @@ class Result:
 def task_from_arguments(description: str | None) -> Task:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
-    parser.add_argument("--data", type=Path, required=True, help="JSONL of chat rows, one answer each")
+    parser.add_argument("--data", type=Path, required=True, help="JSONL of chat rows, or of pairs")
     parser.add_argument("--batch-size", type=int, required=True, help="rows per optimizer step, >= 1")
     parser.add_argument("--mode", choices=["defaults", "tuned"], required=True)
     parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
@@ -156,6 +158,24 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise ValueError(f"{path} has no rows")
     return rows
+
+
+def holds_pairs(path: Path) -> bool:
+    """Whether the rows are preferences in OpenAI's form: a prompt and two answers."""
+    with path.open() as file:
+        return "input" in json.loads(file.readline())
+
+
+def read_conversations(path: Path) -> list[Row]:
+    """Chat rows, of a pair one for each answer: the preferred one, then the other."""
+    if not holds_pairs(path):
+        return read_rows(path)
+    pairs = [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
+    return [
+        {"messages": [*pair["input"]["messages"], *pair[answer]]}
+        for pair in pairs
+        for answer in ("preferred_output", "non_preferred_output")
+    ]
 
 
 def encode(base: Path, rows: list[Row]) -> list[Encoded]:
@@ -198,13 +218,11 @@ def steps_of(rows: int, batch_size: int) -> int:
     return math.ceil(rows / batch_size)
 
 
-def learning_rates(steps: int) -> list[float]:
+def learning_rates(steps: int, peak: float = LEARNING_RATE) -> list[float]:
     """What each of `steps` steps must run at: linear to the peak, then half a cosine."""
     warm = warmup_steps(steps)
-    rising = [LEARNING_RATE * step / warm for step in range(warm)]
-    falling = [
-        LEARNING_RATE * (1 + math.cos(math.pi * step / (steps - warm))) / 2 for step in range(steps - warm)
-    ]
+    rising = [peak * step / warm for step in range(warm)]
+    falling = [peak * (1 + math.cos(math.pi * step / (steps - warm))) / 2 for step in range(steps - warm)]
     return rising + falling
 
 
@@ -228,8 +246,8 @@ def require_equal(what: str, seen: int, expected: int) -> None:
         raise SystemExit(f"{what}: the peer has {seen}, the base's chat template gives {expected}")
 
 
-def require_schedule(seen: list[float], steps: int) -> None:
+def require_schedule(seen: list[float], steps: int, peak: float = LEARNING_RATE) -> None:
     """Stop a run that took other steps, or took them at other learning rates, than all trainers must."""
-    expected = learning_rates(steps)
+    expected = learning_rates(steps, peak)
     if len(seen) != steps or not all(map(math.isclose, seen, expected)):
         raise SystemExit(f"learning rates: the trainer ran at {seen}, and it should at {expected}")

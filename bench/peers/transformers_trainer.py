@@ -46,13 +46,13 @@ class Meter(TrainerCallback):
         self.computed_tokens += named["input_ids"].numel()
 
 
-def common_options(task: Task, rows: int, folder: str) -> dict[str, Any]:
+def common_options(task: Task, rows: int, folder: str, peak: float = LEARNING_RATE) -> dict[str, Any]:
     """Fields of TrainingArguments that do not tell one mode from the other."""
     return {
         "output_dir": folder,
         "use_cpu": not torch.cuda.is_available(),  # bf16 is refused on a CPU without it
         "num_train_epochs": 1,
-        "learning_rate": LEARNING_RATE,
+        "learning_rate": peak,
         "lr_scheduler_type": "cosine",
         "warmup_steps": warmup_steps(steps_of(rows, task.batch_size)),
         "max_grad_norm": MAX_GRAD_NORM,
@@ -106,12 +106,13 @@ def write_result(
     peer: str,
     settings: dict[str, Any],
     measured: tuple[dict[str, Any], Meter],
+    peak: float = LEARNING_RATE,
 ) -> None:
     """Exits where the steps or their learning rates were others than agreed."""
     figures, meter = measured
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     rows = len(tokens.per_row)
-    require_schedule([step["learning_rate"] for step in steps], steps_of(rows, task.batch_size))
+    require_schedule([step["learning_rate"] for step in steps], steps_of(rows, task.batch_size), peak)
     Result(
         peer=peer,
         mode=task.mode,

@@ -33,7 +33,7 @@ class Event(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     level: Mapped[str]
-    type: Mapped[str] = mapped_column(doc="message or metrics")
+    type: Mapped[str] = mapped_column(doc="message, metrics or samples")
     message: Mapped[str]
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 

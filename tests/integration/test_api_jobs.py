@@ -361,6 +361,14 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
             "training.load_best_model_at_end",
             "name a validation_file too",
         ),
+        ({"training": {"eval_samples": 2}}, "training.eval_samples", "name a validation_file too"),
+        ({"training": {"eval_samples": 17}}, "training.eval_samples", "from 0 to 16"),
+        ({"training": {"eval_max_new_tokens": 0}}, "training.eval_max_new_tokens", "from 1 to 512"),
+        (
+            {"training": {"devices": 2, "fsdp": "full_shard", "eval_samples": 2}},
+            "training.fsdp",
+            "'training.eval_samples' asks for them",
+        ),
         (
             {"training": {"early_stopping_threshold": 0.1}},
             "training.early_stopping_threshold",

@@ -88,6 +88,8 @@ def test_operations_are_those_counted_by_hand(tmp_path: Path) -> None:
     terms = [WEIGHTS_OF_8_TOKENS, HEAD_OF_3_ANSWERS, ATTENTION_OF_ROWS_OF_3_AND_5, ADAPTERS_OF_RANK_2]
     assert sum(terms) == OPERATIONS
     assert needed_operations(tmp_path, [3, 5], 3, rank=2) == OPERATIONS
+    forward = WEIGHTS_OF_8_TOKENS // 2 + HEAD_OF_3_ANSWERS // 2 + ATTENTION_OF_ROWS_OF_3_AND_5 * 2 // 7
+    assert needed_operations(tmp_path, [3, 5], 3, rank=2, reference=True) == OPERATIONS + forward
 
 
 def test_share_is_the_needed_rate_by_the_measured_one() -> None:

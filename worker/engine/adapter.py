@@ -1,14 +1,20 @@
 """What the loop, checkpoints and publication ask of an adapter, whatever its method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.parameters import FlatParameters
 from worker.engine.projection import LowRank
 from worker.engine.rank_budget import RankBudget
 from worker.engine.text_decoder import TextDecoder
+
+Generate = Callable[..., Tensor]
+"""Prompts' tokens and mask, [B, L] each, with transformers' options -> those tokens and the new ones."""
 
 
 class Adapter(Protocol):
@@ -27,6 +33,9 @@ class Adapter(Protocol):
 
     def low_ranks(self, lane: int = 0, /) -> Mapping[str, LowRank]:
         """The factors by the name of their group of projections; none where the decoder knows of them."""
+
+    def generating(self) -> AbstractContextManager[Generate]:
+        """`generate` of transformers' model, with the present factors; nobody else may compute inside."""
 
     @property
     def plain_model(self) -> Any:

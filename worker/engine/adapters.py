@@ -1,7 +1,8 @@
 """Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from worker.engine.adapter import Generate
 from worker.engine.base_model import ResidentBase
 from worker.engine.beginning import Beginning
 from worker.engine.dora import MAGNITUDE, Layer, with_magnitudes
@@ -21,9 +23,10 @@ from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.eva import redistributed
 from worker.engine.factoring import Factoring
 from worker.engine.flat_views import make_view
+from worker.engine.lora_layers import adapted, add_low_rank
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place, places_of
-from worker.engine.projection import LowRank, Part
+from worker.engine.projection import LowRank, Part, Share
 from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
 from worker.engine.residual import doubling, initialise, plain_config, refuse_hidden_weights
 from worker.engine.saving import PEFT_NAME, save_adapter, save_files, target_names
@@ -175,6 +178,18 @@ class TrainableAdapter:
     def low_ranks(self, lane: int = 0) -> Mapping[str, LowRank]:
         """The factors by the name of their group of projections, with the lane's gradient."""
         return self._low_ranks[lane]
+
+    @contextmanager
+    def generating(self) -> Iterator[Generate]:
+        """By the base's own modules, to which the factors are added inside."""
+        shares = {
+            module: [Share(slice(None), low_rank.alone(part))]
+            for group, low_rank in self.low_ranks().items()
+            for module, part in zip(self._layers[group], low_rank.parts, strict=True)
+        }
+        model: Any = self._base.model
+        with adapted(model, shares, add_low_rank):
+            yield model.generate
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:
         """AdaLoRA's ranks that are left, by the names that PEFT has for their e; None where all are.

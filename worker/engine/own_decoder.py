@@ -1,8 +1,11 @@
 """Adapters that compute with modules of their own, by autograd; their jobs train alone."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from worker.engine.adapter import Generate
 from worker.engine.base_model import ResidentBase
 from worker.engine.dynamic_rank import DynamicRank
 from worker.engine.head import Head
@@ -23,6 +26,15 @@ class WithOwnDecoder:
     @property
     def decoder(self) -> TextDecoder:
         return self._decoder
+
+    @property
+    @abstractmethod
+    def plain_model(self) -> Any:
+        """With the present parameters."""
+
+    @contextmanager
+    def generating(self) -> Iterator[Generate]:
+        yield self.plain_model.generate
 
     def low_ranks(self, _lane: int = 0, /) -> Mapping[str, LowRank]:
         return {}

@@ -1,17 +1,21 @@
 """Any adapter that PEFT can compute: its own modules with autograd, in the engine's loop."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
-from peft import PeftConfig, PeftModel, PeftModelForCausalLM
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM, PeftType
 from torch import nn
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
 from core.methods.registry import METHODS
+from worker.engine.adapter import Generate
 from worker.engine.base_model import ResidentBase
 from worker.engine.device import device_is_broken, is_want_of_memory
 from worker.engine.flat_views import flat_views
@@ -21,7 +25,7 @@ from worker.engine.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters
 from worker.engine.peft_config import peft_config
-from worker.engine.peft_decoder import PromptDecoder, TrainedHead
+from worker.engine.peft_decoder import PromptDecoder, TrainedHead, generate_behind_prefix
 from worker.engine.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.text_decoder import TextDecoder
 
@@ -89,6 +93,11 @@ class PeftAdapter(WithOwnDecoder):
     @property
     def plain_model(self) -> PeftModel:
         return self._model
+
+    @contextmanager
+    def generating(self) -> Iterator[Generate]:
+        prefixed = self._model.peft_config[PEFT_NAME].peft_type == PeftType.PREFIX_TUNING
+        yield partial(generate_behind_prefix, self._model) if prefixed else self._model.generate
 
     @property
     def target_modules(self) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
@@ -49,6 +50,25 @@ class TrainedHead:
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
         """Final hidden states of the supervised positions, [S, D]."""
         return self._decoder.hidden(batch, adapters)
+
+
+def generate_behind_prefix(
+    model: PeftModel, input_ids: Tensor, attention_mask: Tensor, **options: Any
+) -> Tensor:
+    """`generate` behind PEFT's prefix of keys and values, as a cache that transformers goes on from.
+
+    PEFT's own hands the prefix on under a name that transformers has given up, which ignores it then. A cache
+    is of tokens that stand in the input: any will do, since they are not computed.
+    """
+    prefix: Any = model.get_prompt(batch_size=len(input_ids))
+    length = prefix.get_seq_length()
+    made: Tensor = model.get_base_model().generate(
+        input_ids=F.pad(input_ids, (length, 0)),
+        attention_mask=F.pad(attention_mask, (length, 0), value=1),
+        past_key_values=prefix,
+        **options,
+    )
+    return made[:, length:]
 
 
 @contextmanager

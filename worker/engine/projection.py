@@ -10,7 +10,7 @@ it has a gain. W gets no gradient, and the factors' gradients are added in place
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,6 +62,14 @@ class LowRank:
             for part in parts
             if part.gain is not None
         ]
+
+    def alone(self, part: Part) -> "LowRank":
+        """One projection of the group by itself, as a layer of its own has it."""
+        columns = self.A.shape[1]
+        ranks = part.ranks.stop - part.ranks.start
+        A = Place(self.A.start + part.ranks.start * columns, (ranks, columns))
+        own = replace(part, columns=slice(None), ranks=slice(ranks))
+        return LowRank(self.parameters, A, [own], dropout=self.dropout)
 
 
 @dataclass(frozen=True)

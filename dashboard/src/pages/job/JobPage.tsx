@@ -18,6 +18,7 @@ import { EventLog } from "./EventLog";
 import { Files } from "./Files";
 import { JobError } from "./JobError";
 import { JobHead } from "./JobHead";
+import { Samples } from "./Samples";
 import { Settings } from "./Settings";
 
 const route = getRouteApi("/jobs/$jobId");
@@ -65,6 +66,7 @@ function Details({ job }: { job: Job }) {
       <JobHead job={job} />
       {job.error && <JobError error={job.error} />}
       <Curves job={job} live={live} />
+      <Samples job={job} live={live} />
       <Candidates job={job} />
       <div className="grid items-start gap-4 xl:grid-cols-2">
         <div className="grid gap-4">
