@@ -180,7 +180,7 @@ def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page:
         (f"/new?from={job_id}", "Base model"),
     ):
         held: list[Route] = []
-        page.route(asked, held.append)
+        page.route(asked, lambda route, held=held: held.append(route))
         page.goto(path)
         expect(page.get_by_text("Reading…").first).to_be_visible()
         page.unroute(asked)

@@ -147,6 +147,7 @@ class Owned(NamedTuple):
     delivery_id: str
     secret_name: str
     sweep_id: str
+    checkpoint_id: str
     name: str = "adapter_config.json"
 
 
@@ -164,6 +165,7 @@ MISSING = Owned(
     "whd_" + "1" * 32,
     "NO_SUCH_SECRET",
     "ftsweep-" + "1" * 32,
+    "ftckpt-" + "0" * 32,
     "nothing.json",
 )
 
@@ -178,7 +180,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     webhook_id = admin.http.post(WEBHOOKS, json=wanted).json()["id"]
     job_id = alice.create_job(training_file=file_id, metadata={"secret": "alice"})["id"]
     lease = api.claim(job_id)
-    api.checkpoint(lease, 3)
+    checkpoint_id = api.checkpoint(lease, 3)
     adapter_id = api.finish(lease, folder)
     model = alice.job(job_id)["fine_tuned_model"]
     swept = {"model": BASE_MODEL, "training_file": file_id, "validation_file": file_id}
@@ -201,6 +203,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         delivery_id=admin.http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
         secret_name="A_SECRET",
         sweep_id=sweep["id"],
+        checkpoint_id=checkpoint_id,
     )
 
 
