@@ -19,6 +19,7 @@ from worker.engine import loop
 from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
 from worker.engine.beginning import Beginning, beginning
+from worker.engine.free_memory import held_bytes
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
 from worker.engine.totals import Evaluation, Score
@@ -38,6 +39,7 @@ class Crew:
         self._ranks = ranks
         self._max_step_tokens = max_step_tokens
         self._watchdog = watchdog
+        self.memory_bytes = 0  # that this process held after the last round
         self._members: dict[str, Member] = {}
         self._stopping = threading.Event()
         self._dismissed = False
@@ -102,8 +104,11 @@ class Crew:
         """`loop.train_round`; only a process alone can abandon it on the way."""
         if self.size == 1:
             with self._watchdog.over(abandon) as ask:
-                return loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
-        return self._order(Crew._train_round, [member.adapter.name for member in members])
+                results = loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
+        else:
+            results = self._order(Crew._train_round, [member.adapter.name for member in members])
+        self.memory_bytes = held_bytes(self._slot.base.device)
+        return results
 
     def evaluate(
         self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None

@@ -252,11 +252,23 @@ class CheckpointObject(Identified):
 
 
 class MetricsPoint(BaseModel):
-    """The values of one step, under the names of the metrics events."""
+    """The values of one step, under the names of the metrics events.
+
+    Steps that an earlier release made lack some of the values.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     step: int
+    trained_seconds: Annotated[
+        float | None,
+        Field(description="Of all steps so far, without validations and pauses; neighbours make them longer"),
+    ] = None
+    trained_tokens: Annotated[int | None, Field(description="In all steps so far")] = None
+    trainer_memory_bytes: Annotated[
+        int | None,
+        Field(description="What the trainer held after the step, for all jobs that it trains together"),
+    ] = None
 
     @classmethod
     def of(cls, metric: Metric | CandidateMetric) -> "MetricsPoint":

@@ -1,4 +1,4 @@
-"""How much memory is left for this process, on the device that it computes on."""
+"""How much memory this process holds, and how much is left for it, on the device that it computes on."""
 
 import ctypes
 import gc
@@ -22,6 +22,13 @@ def free_bytes(device: torch.device) -> int:
         return free
     _return_freed_pages()
     return min([psutil.virtual_memory().available, *_rooms(_own_cgroup(), CGROUPS)])
+
+
+def held_bytes(device: torch.device) -> int:
+    """Of a GPU, what PyTorch has reserved; of a CPU, what is resident. Both keep what was needed once."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    return psutil.Process().memory_info().rss
 
 
 def _return_freed_pages() -> None:

@@ -1,14 +1,16 @@
 import { type ReactNode, useState } from "react";
 
-import { csv, save } from "@/lib/csv";
-import type { Axis } from "@/lib/curveSearch";
-import { integer, significant } from "@/lib/format";
+import { saveCsv } from "@/lib/csv";
+import { save } from "@/lib/save";
+import { toldX } from "@/lib/axes";
 
+import { chartPng } from "./chartPicture";
+import type { Plot } from "./plot";
 import { ValuesTable } from "./ValuesTable";
 
 interface ChartFrameProps {
   title: string;
-  axis: Axis;
+  plot: Plot;
   /** Of tables and files: a name in the CSV, a label on the screen. */
   columns: readonly { key: string; label: string }[];
   /** All values, computed when somebody wants them: the step first, then each column's. */
@@ -24,17 +26,19 @@ interface ChartFrameProps {
   children: ReactNode;
 }
 
-/** Around a chart: its title and legend, and its values as a table and as a CSV. */
+/** Around a chart: its title and legend, and its values as a table and as a CSV, and itself as a PNG. */
 export function ChartFrame(props: ChartFrameProps) {
-  const { title, axis, columns, rows, fileName, hovered, legend, zoomed, onUnzoom, className = "", children } = props;
+  const { title, plot, columns, rows, fileName, hovered, legend, zoomed, onUnzoom, className = "", children } = props;
+  const { axis, format } = plot;
   const [asTable, setAsTable] = useState(false);
-  const download = () => save(`${fileName}.csv`, csv(["step", ...columns.map(({ key }) => key)], rows()));
+  const download = () => saveCsv(`${fileName}.csv`, ["step", ...columns.map(({ key }) => key)], rows());
+  const paint = async () => save(`${fileName}.png`, await chartPng(title, plot));
   return (
     <figure className={`card flex min-w-0 flex-col ${className}`}>
       <figcaption className="flex flex-wrap items-center gap-x-3 px-3 pt-2">
         <h3 className="font-medium">{title}</h3>
         <span className="fact">
-          {hovered !== null && `${axis} ${axis === "step" ? integer(hovered) : significant(hovered)}`}
+          {hovered !== null && toldX(axis, hovered)}
         </span>
         <span className="ml-auto flex gap-1">
           {zoomed && (
@@ -48,12 +52,15 @@ export function ChartFrame(props: ChartFrameProps) {
           <button type="button" className="link px-1" onClick={download}>
             CSV<span className="sr-only"> of {title}</span>
           </button>
+          <button type="button" className="link px-1" onClick={() => void paint()}>
+            PNG<span className="sr-only"> of {title}</span>
+          </button>
         </span>
       </figcaption>
       {legend}
       <div className="h-52 px-1 pb-1">
         {asTable ? (
-          <ValuesTable title={title} columns={columns} rows={rows()} />
+          <ValuesTable {...{ title, columns, format }} rows={rows()} />
         ) : (
           <div role="img" aria-label={`${title} by ${axis}; its values are in the table`} className="h-full">
             {children}

@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { isNotFound, messageOf } from "@/api/failures";
 import { useNow } from "@/lib/clock";
 import { type Result, resultOf } from "@/lib/comparison";
-import { csv, save } from "@/lib/csv";
+import { saveCsv } from "@/lib/csv";
 import { LineSample } from "@/parts/LineSample";
 import { Section } from "@/parts/Section";
 import { StatusMark } from "@/parts/StatusMark";
@@ -101,7 +101,7 @@ function Download({ rows }: { rows: readonly (Compared & { result: Result | unde
       job?.status ?? null,
       ...MEASURES.map(({ key }) => result?.[key] ?? null),
     ]);
-    save("compare-results.csv", csv(head, lines));
+    saveCsv("compare-results.csv", head, lines);
   };
   return (
     <button type="button" className="link" onClick={download}>

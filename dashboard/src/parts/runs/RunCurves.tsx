@@ -1,4 +1,4 @@
-import type { Axis } from "@/lib/curveSearch";
+import type { Axis } from "@/lib/axes";
 import { type Run, runCharts } from "@/lib/runs";
 
 import { RunCard } from "./RunCard";
