@@ -230,6 +230,7 @@ def list_events(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description=RESUMES)] = None,
 ) -> Page[EventObject] | Response:
+    accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
     """The job's log, newest first.
 
     With `Accept: text/event-stream` it is pushed instead, as server-sent events, oldest first, until the job
@@ -239,7 +240,9 @@ def list_events(
     with sessions() as session:
         if event_stream.MEDIA_TYPE in accept:
             place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
-            return event_stream.response(feed, place, caller) if place else Response(status_code=204)
+            if place is None:
+                return Response(status_code=204)
+            return event_stream.response(feed, place, caller, accept_encoding)
         events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, after, limit)
     return Page.of([EventObject.of(event) for event in events], has_more)
 
