@@ -102,6 +102,7 @@ class Crew:
         self, members: Sequence[Member], abandon: Callable[[], bool]
     ) -> Mapping[str, StepResult | Exception]:
         """`loop.train_round`; only a process alone can abandon it on the way."""
+        results: Mapping[str, StepResult | Exception]
         if self.size == 1:
             with self._watchdog.over(abandon) as ask:
                 results = loop.train_round(self._slot.base, members, self._max_step_tokens, ask)

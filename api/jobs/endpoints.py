@@ -18,8 +18,9 @@ from api.jobs.curves import SVG, picture
 from api.jobs.event_feed import EventFeed
 from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
+from api.jobs.series import Wanted
 from api.jobs.shared_polls import Polled, SharedPolls
-from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsPoint, MetricsSeries, Presenter
+from api.jobs.views import CheckpointObject, EventObject, JobObject, MetricsSeries, Presenter
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
@@ -39,6 +40,7 @@ from core.search import MAX_CANDIDATES
 
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
+FEWEST_POINTS = 100
 LARGEST_STEP = 2**31 - 1
 RESUMES = "The `id` of the last event that was received; of a stream only"
 
@@ -228,9 +230,9 @@ def list_events(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
+    accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description=RESUMES)] = None,
 ) -> Page[EventObject] | Response:
-    accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
     """The job's log, newest first.
 
     With `Accept: text/event-stream` it is pushed instead, as server-sent events, oldest first, until the job
@@ -269,17 +271,20 @@ def list_metrics(
     fine_tuning_job_id: str,
     candidate: Candidate = None,
     after_step: Annotated[int, Query(ge=-1, le=LARGEST_STEP)] = -1,
+    until_step: Annotated[int, Query(ge=0, le=LARGEST_STEP)] = LARGEST_STEP,
     limit: Annotated[int, Query(ge=1, le=MAX_STEPS)] = MAX_STEPS,
+    points: Annotated[int | None, Query(ge=FEWEST_POINTS, le=MAX_STEPS)] = None,
 ) -> MetricsSeries:
-    """The values of every step beyond `after_step`, oldest first.
+    """The values of every step beyond `after_step`, and no later than `until_step`, oldest first.
+
+    Where these are more than `points`, they are thinned to about as many, and `limit` does not count: of each
+    stretch of neighbouring steps those stay at which some value is the smallest or the largest.
 
     Of a job with several candidates they are the leader's, and from its end on the winner's, from its first
     step. `candidate` asks for those of one.
     """
-    metrics, has_more = service.metrics(
-        session, caller.project_id, fine_tuning_job_id, candidate, after_step, limit
-    )
-    return MetricsSeries(data=[MetricsPoint.of(metric) for metric in metrics], has_more=has_more)
+    wanted = Wanted(candidate, after_step, until_step, limit, points)
+    return MetricsSeries.of(service.metrics(session, caller.project_id, fine_tuning_job_id, wanted))
 
 
 @router.get("/{fine_tuning_job_id}/candidates", responses=declared(NotFound))

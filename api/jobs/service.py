@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
-from api.jobs import queries
+from api.jobs import queries, series
 from api.jobs.candidates import search_for, with_alpha
 from api.jobs.event_feed import Place
 from api.jobs.integrations import checked_integrations
@@ -30,7 +30,7 @@ from core.jobspec import (
     usual_learning_rate,
 )
 from core.methods.method import MethodOptions
-from core.models import Candidate, CandidateMetric, Checkpoint, Event, File, Job, Metric
+from core.models import Candidate, Checkpoint, Event, File, Job
 from core.settings import Settings
 from core.statuses import ENDED
 
@@ -176,14 +176,9 @@ def checkpoints(
     return lifecycle.fine_tuned_model_name(session, job), found, has_more
 
 
-def metrics(
-    session: Session, project_id: str, job_id: str, candidate: int | None, after_step: int, limit: int
-) -> tuple[list[Metric] | list[CandidateMetric], bool]:
+def metrics(session: Session, project_id: str, job_id: str, wanted: series.Wanted) -> series.Found:
     """Of the job, or of one of its candidates."""
-    job = _own(session, project_id, job_id)
-    if candidate is None:
-        return queries.metrics(session, job.id, after=after_step, limit=limit)
-    return queries.candidate_metrics(session, job.id, candidate, after=after_step, limit=limit)
+    return series.read(session, _own(session, project_id, job_id).id, wanted)
 
 
 def candidates(session: Session, project_id: str, job_id: str) -> tuple[Job, list[Candidate]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from api.conditional import weak_tag
 from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow, JobVersion
+from api.jobs.series import Found
 from api.schemas import Identified, unix_seconds
 from core.integrations import Integration
 from core.models import CandidateMetric, Checkpoint, Event, Metric, Run
@@ -276,11 +277,20 @@ class MetricsPoint(BaseModel):
 
 
 class MetricsSeries(BaseModel):
-    """The next part of the series is asked for with `after_step=` the last step."""
+    """The next part of the series is asked for with `after_step=` the last step.
+
+    `thinned` says that steps were left out, as `points` asks for.
+    """
 
     object: Literal["list"] = "list"
     data: list[MetricsPoint]
     has_more: bool
+    thinned: bool
+
+    @classmethod
+    def of(cls, found: Found) -> "MetricsSeries":
+        points = [MetricsPoint.of(metric) for metric in found.steps]
+        return cls(data=points, has_more=found.has_more, thinned=found.thinned)
 
 
 def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:

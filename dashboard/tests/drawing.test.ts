@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { axesOf, toldX, xOf } from "@/lib/axes";
+import { axesOf, stepsWithin, toldX, xOf } from "@/lib/axes";
 import { extent, linesOf, type View } from "@/lib/chartData";
 import { chartSpecs } from "@/lib/charts";
 import { placesToDraw } from "@/lib/decimate";
@@ -115,6 +115,11 @@ describe("the x of a chart", () => {
     expect(linesOf(steps.series, columns, xOf(steps, "time"), view)).toEqual([[3, 4], [2, 3]]);
     const zoomed = linesOf(steps.series, columns, xOf(steps, "time"), { ...view, zoom: [0, 1] });
     expect(zoomed[0]).toEqual([3, 4]);
+  });
+
+  test("says which steps a zoomed part has, with one more at each end", () => {
+    expect(stepsWithin(told([1, 2, 3, 4, 5, 6]), "time", [2.5, 4.5])).toEqual([2, 5]);
+    expect(stepsWithin(told([1, 2, 3, 4, 5, 6]), "step", [-1, 99])).toEqual([1, 6]);
   });
 
   test("is none that a run does not tell", () => {

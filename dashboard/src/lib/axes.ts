@@ -58,6 +58,14 @@ export function firstAtLeast(xs: Float64Array, x: number): number {
   return low;
 }
 
+/** The first and the last step of a part of the axis, with one more at each end. */
+export function stepsWithin(run: Steps, axis: Axis, [low, high]: readonly [number, number]): [number, number] {
+  const { steps } = run.series;
+  const xs = xOf(run, axis);
+  const from = steps[Math.max(0, firstAtLeast(xs, low) - 1)] ?? 0;
+  return [from, steps[Math.min(steps.length - 1, firstAtLeast(xs, high))] ?? from];
+}
+
 /** An x in words. */
 export function toldX(axis: Axis, x: number): string {
   if (axis === "step") return `step ${integer(x)}`;

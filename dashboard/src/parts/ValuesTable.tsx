@@ -19,7 +19,7 @@ export function ValuesTable({ title, columns, rows, format }: ValuesTableProps) 
       <table className="data-table">
         {rows.length > MOST_ROWS && (
           <caption className="fact px-3 pb-1 text-left">
-            The last {MOST_ROWS} of {integer(rows.length)} steps; the CSV has all.
+            The last {MOST_ROWS} of {integer(rows.length)} steps here; the CSV has all.
           </caption>
         )}
         <thead className="sticky top-0">

@@ -24,7 +24,7 @@ interface ChartCardProps {
 /** A chart with its values in words: those under the pointer, else the last and the best ones. */
 export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis }: ChartCardProps) {
   const [hovered, setHovered] = useState<(number | null)[] | null>(null);
-  const [zoom, setZoom] = useZoom(axis);
+  const { zoom, zoomTo, failure } = useZoom(axis, [steps]);
   const { title, measure, columns, format } = spec;
   const { series } = steps;
   const plot: Plot = {
@@ -40,11 +40,12 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis }:
       fileName={`${jobId}-${measure}`}
       hovered={hovered?.[0] ?? null}
       legend={<ChartLegend spec={spec} series={series} hovered={hovered?.slice(1) ?? null} />}
-      zoomed={zoom !== null}
-      onUnzoom={() => setZoom(null)}
+      onUnzoom={() => zoomTo(null)}
+      series={[series]}
+      failure={failure}
       className={measure === "loss" ? "lg:col-span-2" : ""}
     >
-      <Chart key={axis} {...{ plot, version }} onZoom={setZoom} onHover={setHovered} />
+      <Chart key={axis} {...{ plot, version }} onZoom={zoomTo} onHover={setHovered} />
     </ChartFrame>
   );
 }

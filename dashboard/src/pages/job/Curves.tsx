@@ -10,6 +10,7 @@ import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/curveSearch";
 import { stepsPerEpoch } from "@/lib/jobFacts";
 import { CurveControls } from "@/parts/CurveControls";
 import { Failure } from "@/parts/Notice";
+import { ThinnedNote } from "@/parts/ThinnedNote";
 
 import { ChartCard } from "./ChartCard";
 
@@ -30,6 +31,7 @@ export function Curves({ job, live }: { job: Job; live: LiveJob }) {
   return (
     <section aria-label="Curves" className="grid gap-3">
       <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
+      <ThinnedNote series={[series]} />
       {failure !== null && <Failure error={failure} />}
       {series.length === 0 && <p className="card p-6 text-center text-muted">The curves begin with the first step.</p>}
       <div className="grid gap-3 lg:grid-cols-3">

@@ -22,7 +22,7 @@ interface RunCardProps {
 /** A chart of all runs with its values in words. */
 export function RunCard({ chart, runs, version, fileName, log, smoothing, axis }: RunCardProps) {
   const [hovered, setHovered] = useState<number | null>(null);
-  const [zoom, setZoom] = useZoom(axis);
+  const { zoom, zoomTo, failure } = useZoom(axis, runs);
   const { column, title, format } = chart;
   const plot: Plot = {
     drawn: runs.map(({ id, name, place }) => ({ name: id, label: name, dense: column.dense, place })),
@@ -36,13 +36,14 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis }
       rows={() => runRows(runs, column.name)}
       fileName={`${fileName}-${column.name}`}
       legend={<RunLegend chart={chart} runs={runs} axis={axis} hovered={hovered} />}
-      zoomed={zoom !== null}
-      onUnzoom={() => setZoom(null)}
+      onUnzoom={() => zoomTo(null)}
+      series={runs.map(({ series }) => series)}
+      failure={failure}
     >
       <Chart
         key={axis}
         {...{ plot, version }}
-        onZoom={setZoom}
+        onZoom={zoomTo}
         onHover={(values) => setHovered(values?.[0] ?? null)}
       />
     </ChartFrame>
