@@ -20,6 +20,7 @@ from worker.engine.answers import Answer, answers
 from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
 from worker.engine.beginning import Beginning, beginning
+from worker.engine.free_memory import held_bytes
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
 from worker.engine.totals import Evaluation, Score
@@ -39,6 +40,7 @@ class Crew:
         self._ranks = ranks
         self._max_step_tokens = max_step_tokens
         self._watchdog = watchdog
+        self.memory_bytes = 0  # that this process held after the last round
         self._members: dict[str, Member] = {}
         self._stopping = threading.Event()
         self._dismissed = False
@@ -101,10 +103,14 @@ class Crew:
         self, members: Sequence[Member], abandon: Callable[[], bool]
     ) -> Mapping[str, StepResult | Exception]:
         """`loop.train_round`; only a process alone can abandon it on the way."""
+        results: Mapping[str, StepResult | Exception]
         if self.size == 1:
             with self._watchdog.over(abandon) as ask:
-                return loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
-        return self._order(Crew._train_round, [member.adapter.name for member in members])
+                results = loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
+        else:
+            results = self._order(Crew._train_round, [member.adapter.name for member in members])
+        self.memory_bytes = held_bytes(self._slot.base.device)
+        return results
 
     def evaluate(
         self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None

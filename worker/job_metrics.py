@@ -52,6 +52,7 @@ class JobMetrics:
         self.latest = past.metrics
         self.complete = not self.latest or "valid_loss" in self.latest  # so a checkpoint tells
         self.trained_tokens = member.trained_tokens
+        self.trained_seconds: float = past.metrics.get("trained_seconds", 0.0)
         self._crew = crew
         self._member = member
         self._reporter = reporter
@@ -74,6 +75,7 @@ class JobMetrics:
         The rate is the job's own tokens over the whole round's time: neighbours make a round longer.
         """
         self.trained_tokens += result.tokens
+        self.trained_seconds += seconds
         past = self._seconds_per_step if self._seconds_per_step is not None else seconds
         self._seconds_per_step = RATE_SMOOTHING * past + (1 - RATE_SMOOTHING) * seconds
         rate = result.tokens / seconds
@@ -86,6 +88,9 @@ class JobMetrics:
             learning_rate=result.learning_rate,
             grad_norm=result.gradient_norm,
             tokens_per_second=rate,
+            trained_seconds=round(self.trained_seconds, 3),
+            trained_tokens=self.trained_tokens,
+            trainer_memory_bytes=self._crew.memory_bytes,
             **result.metrics,
         )
         if result.rank_budget is not None:

@@ -27,16 +27,9 @@ from api.jobs.curves import SVG, picture
 from api.jobs.event_feed import EventFeed
 from api.jobs.queries import Filter
 from api.jobs.schemas import CreateJob
+from api.jobs.series import Wanted
 from api.jobs.shared_polls import Polled, SharedPolls
-from api.jobs.views import (
-    CheckpointObject,
-    EventObject,
-    JobDeleted,
-    JobObject,
-    MetricsPoint,
-    MetricsSeries,
-    Presenter,
-)
+from api.jobs.views import CheckpointObject, EventObject, JobDeleted, JobObject, MetricsSeries, Presenter
 from api.paging import After
 from api.schemas import Page
 from api.strict_json import StrictJsonRoute
@@ -56,6 +49,7 @@ from core.search import MAX_CANDIDATES
 
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
+FEWEST_POINTS = 100
 LARGEST_STEP = 2**31 - 1
 EventType = Literal["message", "metrics", "samples"]
 OF_TYPE = "Events of this type alone"
@@ -275,6 +269,7 @@ def list_events(
     after: After = None,
     type: Annotated[EventType | None, Query(description=OF_TYPE)] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
+    accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description=RESUMES)] = None,
 ) -> Page[EventObject] | Response:
     """The job's log, newest first.
@@ -286,7 +281,9 @@ def list_events(
     with sessions() as session:
         if event_stream.MEDIA_TYPE in accept:
             place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
-            return event_stream.response(feed, place, caller) if place else Response(status_code=204)
+            if place is None:
+                return Response(status_code=204)
+            return event_stream.response(feed, place, caller, accept_encoding)
         events, has_more = service.events(session, caller.project_id, fine_tuning_job_id, type, after, limit)
     return Page.of([EventObject.of(event) for event in events], has_more)
 
@@ -333,17 +330,20 @@ def list_metrics(
     fine_tuning_job_id: str,
     candidate: Candidate = None,
     after_step: Annotated[int, Query(ge=-1, le=LARGEST_STEP)] = -1,
+    until_step: Annotated[int, Query(ge=0, le=LARGEST_STEP)] = LARGEST_STEP,
     limit: Annotated[int, Query(ge=1, le=MAX_STEPS)] = MAX_STEPS,
+    points: Annotated[int | None, Query(ge=FEWEST_POINTS, le=MAX_STEPS)] = None,
 ) -> MetricsSeries:
-    """The values of every step beyond `after_step`, oldest first.
+    """The values of every step beyond `after_step`, and no later than `until_step`, oldest first.
+
+    Where these are more than `points`, they are thinned to about as many, and `limit` does not count: of each
+    stretch of neighbouring steps those stay at which some value is the smallest or the largest.
 
     Of a job with several candidates they are the leader's, and from its end on the winner's, from its first
     step. `candidate` asks for those of one.
     """
-    metrics, has_more = service.metrics(
-        session, caller.project_id, fine_tuning_job_id, candidate, after_step, limit
-    )
-    return MetricsSeries(data=[MetricsPoint.of(metric) for metric in metrics], has_more=has_more)
+    wanted = Wanted(candidate, after_step, until_step, limit, points)
+    return MetricsSeries.of(service.metrics(session, caller.project_id, fine_tuning_job_id, wanted))
 
 
 @router.get("/{fine_tuning_job_id}/candidates", responses=declared(NotFound))

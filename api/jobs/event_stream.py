@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from api.jobs import gzipped
 from api.jobs.event_feed import EventFeed, Place
 from api.jobs.views import EventObject
 from core.audit import Actor
@@ -27,10 +28,11 @@ RETRY_MILLISECONDS = 2000
 KEY_SECONDS = 15.0  # between two looks at the key of an open stream
 
 
-def response(feed: EventFeed, place: Place, caller: Actor) -> EventSourceResponse:
-    return EventSourceResponse(
-        _stream(feed, place, caller), headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-    )
+def response(feed: EventFeed, place: Place, caller: Actor, accept_encoding: str) -> EventSourceResponse:
+    stream, headers = _stream(feed, place, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
+    if gzipped.accepts(accept_encoding):
+        return EventSourceResponse(gzipped.gzipped(stream), headers=headers | gzipped.HEADERS)
+    return EventSourceResponse(stream, headers=headers)
 
 
 async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator[bytes]:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from api.jobs.word_search import with_words
 from api.paging import fetch_page
-from core.models import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Metric, Run
+from core.models import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Run
 
 MOST_POINTS = 200  # of a curve, about
 
@@ -137,27 +137,12 @@ def checkpoints(
     return [checkpoint for (checkpoint,) in rows], has_more
 
 
-def metrics(session: Session, job_id: str, *, after: int, limit: int) -> tuple[list[Metric], bool]:
-    query = select(Metric).where(Metric.job_id == job_id)
-    rows, has_more = fetch_page(session, query, Metric.step, after=after, limit=limit, newest_first=False)
-    return [metric for (metric,) in rows], has_more
-
-
 def candidates(session: Session, job_ids: Sequence[str]) -> dict[str, list[Candidate]]:
     """By the job; all of these jobs are there."""
     found: dict[str, list[Candidate]] = {job_id: [] for job_id in job_ids}
     for candidate in session.scalars(select(Candidate).where(Candidate.job_id.in_(job_ids))):
         found[candidate.job_id].append(candidate)
     return found
-
-
-def candidate_metrics(
-    session: Session, job_id: str, number: int, *, after: int, limit: int
-) -> tuple[list[CandidateMetric], bool]:
-    query = select(CandidateMetric).where(CandidateMetric.job_id == job_id, CandidateMetric.number == number)
-    key = CandidateMetric.step
-    rows, has_more = fetch_page(session, query, key, after=after, limit=limit, newest_first=False)
-    return [metric for (metric,) in rows], has_more
 
 
 class Curve(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy.orm import Session
 
 from api.archive import stored_folder, zipped
-from api.jobs import queries
+from api.jobs import queries, series
 from api.jobs.creation import refuse_devices_without_workers
 from api.jobs.event_feed import Place
 from api.jobs.queries import Curve, Filter, JobRow, JobVersion
@@ -15,7 +15,7 @@ from core import lifecycle
 from core.artifacts import POSITION_NAME, STATE_NAME
 from core.errors import InvalidRequest, NotFound
 from core.ids import kind
-from core.models import Candidate, CandidateMetric, Checkpoint, Event, Job, Metric
+from core.models import Candidate, Checkpoint, Event, Job
 from core.statuses import ENDED
 from core.storage import ObjectStore
 
@@ -132,14 +132,9 @@ def read_weights(store: ObjectStore, checkpoint: Checkpoint) -> Iterator[bytes]:
     return zipped(((name, read(name)) for name in names), checkpoint.created_at)
 
 
-def metrics(
-    session: Session, project_id: str, job_id: str, candidate: int | None, after_step: int, limit: int
-) -> tuple[list[Metric] | list[CandidateMetric], bool]:
+def metrics(session: Session, project_id: str, job_id: str, wanted: series.Wanted) -> series.Found:
     """Of the job, or of one of its candidates."""
-    job = _own(session, project_id, job_id)
-    if candidate is None:
-        return queries.metrics(session, job.id, after=after_step, limit=limit)
-    return queries.candidate_metrics(session, job.id, candidate, after=after_step, limit=limit)
+    return series.read(session, _own(session, project_id, job_id).id, wanted)
 
 
 def candidates(session: Session, project_id: str, job_id: str) -> tuple[Job, list[Candidate]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from api.conditional import weak_tag
 from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow, JobVersion
+from api.jobs.series import Found
 from api.schemas import Identified, unix_seconds
 from core.integrations import Integration
 from core.models import CandidateMetric, Checkpoint, Event, Metric, Run
@@ -258,11 +259,23 @@ class CheckpointObject(Identified):
 
 
 class MetricsPoint(BaseModel):
-    """The values of one step, under the names of the metrics events."""
+    """The values of one step, under the names of the metrics events.
+
+    Steps that an earlier release made lack some of the values.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     step: int
+    trained_seconds: Annotated[
+        float | None,
+        Field(description="Of all steps so far, without validations and pauses; neighbours make them longer"),
+    ] = None
+    trained_tokens: Annotated[int | None, Field(description="In all steps so far")] = None
+    trainer_memory_bytes: Annotated[
+        int | None,
+        Field(description="What the trainer held after the step, for all jobs that it trains together"),
+    ] = None
 
     @classmethod
     def of(cls, metric: Metric | CandidateMetric) -> "MetricsPoint":
@@ -270,11 +283,20 @@ class MetricsPoint(BaseModel):
 
 
 class MetricsSeries(BaseModel):
-    """The next part of the series is asked for with `after_step=` the last step."""
+    """The next part of the series is asked for with `after_step=` the last step.
+
+    `thinned` says that steps were left out, as `points` asks for.
+    """
 
     object: Literal["list"] = "list"
     data: list[MetricsPoint]
     has_more: bool
+    thinned: bool
+
+    @classmethod
+    def of(cls, found: Found) -> "MetricsSeries":
+        points = [MetricsPoint.of(metric) for metric in found.steps]
+        return cls(data=points, has_more=found.has_more, thinned=found.thinned)
 
 
 def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ describe("the selection", () => {
   });
 
   test("of an address that anybody may have written holds each job once, and not too many", () => {
-    expect(parseCompareSearch({ jobs: "a, a,,b,", base: 3, show: "x", x: "time" })).toEqual({ jobs: "a,,,b", show: "x" });
+    expect(parseCompareSearch({ jobs: "a, a,,b,", base: 3, show: "x", x: "money" })).toEqual({ jobs: "a,,,b", show: "x" });
     expect(places(Array.from({ length: 50 }, (_, at) => `job-${at}`).join())).toHaveLength(12);
     expect(parseCompareSearch({})).toEqual({});
   });
@@ -43,7 +43,7 @@ test("the first forty looks are all different, and neighbours differ in colour a
 
 describe("curves over each other", () => {
   const column = { name: "train_loss", label: "training", dense: false };
-  const view = { zoom: null, smoothing: 0, stepsPerX: 1, log: false, buckets: 100 };
+  const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };
   const short = aRun(0, [{ step: 1, train_loss: 3 }, { step: 2, train_loss: 2 }], 1);
   const long = aRun(1, [1, 2, 3, 4].map((step) => ({ step, train_loss: 10 * step })), 2);
 
@@ -60,6 +60,14 @@ describe("curves over each other", () => {
     expect(x).toEqual([0.5, 1, 1.5, 2]);
     expect(first).toEqual([undefined, 3, undefined, 2]);
     expect(second).toEqual([10, 20, 30, 40]);
+  });
+
+  test("meet at the same time of training, and are told there", () => {
+    const slow = aRun(0, [1, 2].map((step) => ({ step, train_loss: step, trained_seconds: 10 * step })));
+    const fast = aRun(1, [1, 2].map((step) => ({ step, train_loss: -step, trained_seconds: 5 * step })));
+    expect(overlaid([slow, fast], column, "time", view)).toEqual([[5, 10, 20], [undefined, 1, 2], [-1, -2, undefined]]);
+    expect(valueAt(fast, "train_loss", "time", 9)).toBe(-1);
+    expect(valueAt(fast, "train_loss", "time", 11)).toBeNaN();
   });
 
   test("are told at a place by the last value there, and by none beyond their end", () => {

@@ -15,7 +15,7 @@ const find = (raw: Record<string, unknown>) =>
 
 test("what an address says of no known thing is left out", () => {
   expect(parseJobSearch({ q: ["x"], status: "gone", sort: "__proto__", reversed: "yes", other: 1 })).toEqual({});
-  expect(parseCurveSearch({ x: "time", log: "1", smooth: "NaN" })).toEqual({});
+  expect(parseCurveSearch({ x: "money", log: "1", smooth: "NaN" })).toEqual({});
   expect(parseCurveSearch({ smooth: 100 })).toEqual({});
 });
 

@@ -37,6 +37,32 @@ test("it keeps all values as it grows", () => {
   expect(list(series.column("loss"))).toEqual(steps.map((step) => 2 * step));
 });
 
+test("many steps that come late are put into their places", () => {
+  const series = new Series();
+  const even = Array.from({ length: 3000 }, (_, at) => 2 * at);
+  series.add(even.map((step) => ({ step, loss: step })));
+  series.add(even.map((step) => ({ step: step + 1, loss: step + 1, valid_loss: 1 })));
+  expect(list(series.steps)).toEqual(Array.from({ length: 6000 }, (_, step) => step));
+  expect(list(series.column("loss"))).toEqual(list(series.steps));
+  expect(list(series.column("valid_loss")).slice(0, 4)).toEqual([NaN, 1, NaN, 1]);
+});
+
+test("one that becomes whole keeps the steps that came meanwhile", () => {
+  const [thinned, whole] = [new Series(), new Series()];
+  thinned.leftOut = { readPart: async () => undefined, readAll: async () => undefined };
+  thinned.add([{ step: 1, loss: 1 }, { step: 3, loss: 3 }, { step: 4, loss: 4, valid_loss: 9 }]);
+  whole.add([1, 2, 3].map((step) => ({ step, loss: step })));
+  const { version } = thinned;
+  thinned.become(whole);
+  expect(list(thinned.steps)).toEqual([1, 2, 3, 4]);
+  expect(list(thinned.column("loss"))).toEqual([1, 2, 3, 4]);
+  expect(list(thinned.column("valid_loss"))).toEqual([NaN, NaN, NaN, 9]);
+  expect(thinned.leftOut).toBeNull();
+  expect(thinned.version).toBeGreaterThan(version);
+  thinned.add([{ step: 5, loss: 5 }]);
+  expect(thinned.lastStep).toBe(5);
+});
+
 test("its version tells of each change and of nothing else", () => {
   const series = new Series();
   series.add([]);

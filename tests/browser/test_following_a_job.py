@@ -3,13 +3,28 @@
 import csv
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
+from typing import Any, cast
 from zipfile import ZipFile
 
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.api import wait_for
 from tests.fixtures.site import Site
+
+# Of a PNG: its first and its last pixel's colour, and then all.
+COLOURS_OF = """
+async (base64) => {
+  const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+  const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/png"}));
+  const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+  pen.drawImage(bitmap, 0, 0);
+  const {data} = pen.getImageData(0, 0, bitmap.width, bitmap.height);
+  const colours = Array.from({length: data.length / 4}, (_, at) => data.slice(4 * at, 4 * at + 3).join());
+  return [colours[0], colours.at(-1), ...new Set(colours)];
+}
+"""
 
 
 def test_a_link_signs_in_once_and_leads_to_the_jobs(site: Site) -> None:
@@ -64,6 +79,31 @@ def test_the_weights_of_each_checkpoint_can_be_taken(site: Site, page: Page, tmp
     with ZipFile(tmp_path / "checkpoint.zip") as weights:
         assert sorted(weights.namelist()) == ["adapter_config.json", "adapter_model.safetensors"]
         assert json.loads(weights.read("adapter_config.json"))["r"] == 2
+
+
+def test_a_chart_has_time_or_tokens_as_x_and_is_saved_as_a_picture_of_the_theme(
+    site: Site, page: Page, tmp_path: Path
+) -> None:
+    job_id = site.create_job(validated=True)
+    site.finish(job_id)
+    page.goto(f"/jobs/{job_id}?x=time")
+    expect(page.get_by_role("img", name="Loss by time")).to_be_visible()
+    page.get_by_label("x axis").select_option("tokens")
+    expect(page.get_by_role("img", name="Trainer's memory by tokens")).to_be_visible()
+    page.reload()
+    for theme, surface, training in (
+        ("light", "255,255,255", "36,86,196"),
+        ("dark", "22,25,29", "143,178,255"),
+    ):
+        page.emulate_media(color_scheme=cast(Any, theme))
+        with page.expect_download() as download:
+            page.get_by_role("button", name="PNG of Loss", exact=True).click()
+        assert download.value.suggested_filename == f"{job_id}-loss.png"
+        download.value.save_as(tmp_path / f"{theme}.png")
+        picture = b64encode((tmp_path / f"{theme}.png").read_bytes()).decode()
+        first, last, *colours = page.evaluate(COLOURS_OF, picture)
+        assert first == last == surface
+        assert training in colours
 
 
 def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:

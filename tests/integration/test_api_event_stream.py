@@ -82,6 +82,28 @@ def test_old_and_new_events_come_in_order_and_the_stream_ends_with_the_job(api: 
         assert [event["id"] for event in rest] == [event["id"] for event in listed[-2::-1]]
 
 
+def test_a_stream_is_compressed_for_those_who_read_that_and_each_event_comes_at_once(
+    api: Api, alice: Tenant
+) -> None:
+    job_id = alice.create_job()["id"]
+    seen = {}
+    for encoding in ("gzip", "identity"):
+        headers = STREAM | {"authorization": f"Bearer {alice.key}", "accept-encoding": encoding}
+        url = f"{api.url}{JOBS}/{job_id}/events"
+        with httpx.stream("GET", url, headers=headers, timeout=60) as answer:
+            assert answer.headers.get("content-encoding", "identity") == encoding
+            open_stream = Stream(answer)
+            open_stream.messages(2)
+            say(api, job_id, "at once")
+            while open_stream.messages(1) != ["at once"]:
+                pass
+            begun = answer.num_bytes_downloaded
+            say(api, job_id, *["alike"] * 20)
+            open_stream.messages(20)
+            seen[encoding] = answer.num_bytes_downloaded - begun
+    assert seen["gzip"] < seen["identity"] / 2
+
+
 def test_a_stream_outlives_a_restart_by_its_last_event(api: Api, alice: Tenant) -> None:
     job_id = alice.create_job()["id"]
     with running_api(api.settings, api.sessions) as first, stream(alice, first.url, job_id) as before:

@@ -1,4 +1,4 @@
-"""How much memory is left for this process, on the device that it computes on."""
+"""How much memory this process holds, and how much is left for it, on the device that it computes on."""
 
 import ctypes
 import gc
@@ -29,6 +29,13 @@ def collect_garbage(device: torch.device) -> None:
         torch.cuda.empty_cache()
     else:
         _return_freed_pages()
+
+
+def held_bytes(device: torch.device) -> int:
+    """Of a GPU, what PyTorch has reserved; of a CPU, what is resident. Both keep what was needed once."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    return psutil.Process().memory_info().rss
 
 
 def _return_freed_pages() -> None:

@@ -7,16 +7,15 @@
  */
 
 import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/eventLog";
-import { Series, type StepValues } from "@/lib/series";
+import type { Series, StepValues } from "@/lib/series";
 import { EventParser } from "@/lib/serverSentEvents";
 
 import { api, ask, body } from "./client";
 import { isPassing } from "./failures";
+import { StepReader } from "./stepReader";
 import type { EventPage, JobEvent } from "./types";
 
 const EVENTS_PAGE = 200;
-const FIRST_STEPS = 1000; // so that a curve is there soon
-const STEPS_PAGE = 5000; // so that reading them holds nothing else up
 const TELL_MS = 250; // between two drawings
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
@@ -25,7 +24,7 @@ const SILENCE_MS = 45_000; // three of the server's signs of life
 export type Following = "connecting" | "live" | "over" | "broken";
 
 export class LiveJob {
-  readonly series = new Series();
+  readonly series: Series;
   log: EventLog = NO_EVENTS;
   following: Following = "connecting";
   failure: unknown = null;
@@ -35,12 +34,15 @@ export class LiveJob {
   private readonly listeners = new Set<() => void>();
   private telling: ReturnType<typeof setTimeout> | null = null;
   private running: AbortController | null = null;
+  private readonly reader: StepReader;
   private readonly path: { fine_tuning_job_id: string };
   private readonly onNews: () => void;
 
   /** `onNews` is called when the job itself may have changed: with each message, and once all has been read. */
   constructor(id: string, onNews: () => void) {
     this.path = { fine_tuning_job_id: id };
+    this.reader = new StepReader(id, null, () => this.tell());
+    this.series = this.reader.series;
     this.onNews = onNews;
   }
 
@@ -97,23 +99,13 @@ export class LiveJob {
   private async catchUp(signal: AbortSignal): Promise<void> {
     const page = await this.fetchEvents(undefined, signal);
     this.log = withNewest(this.log, page.data, page.has_more);
-    await this.readSteps(signal);
+    await this.reader.readNew(signal);
+    this.tell();
   }
 
   private async readAnew(signal: AbortSignal): Promise<void> {
     this.series.clear();
-    await this.readSteps(signal);
-  }
-
-  private async readSteps(signal: AbortSignal): Promise<void> {
-    for (let more = true; more; ) {
-      const limit = this.series.length ? STEPS_PAGE : FIRST_STEPS;
-      const params = { path: this.path, query: { after_step: this.series.lastStep, limit } };
-      const part = await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", { params, signal }));
-      this.series.add(part.data);
-      more = part.has_more;
-      this.tell();
-    }
+    await this.reader.readNew(signal);
   }
 
   /** Takes in what is pushed until the stream ends. Returns whether the job is over. */

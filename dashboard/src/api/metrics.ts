@@ -2,14 +2,13 @@
 
 import { queryOptions } from "@tanstack/react-query";
 
-import { Series } from "@/lib/series";
+import type { Series } from "@/lib/series";
 
-import { api, body } from "./client";
 import { POLL_MS } from "./jobs";
-
-const STEPS_PAGE = 5000;
+import { StepReader } from "./stepReader";
 
 interface Metrics {
+  reader: StepReader;
   series: Series;
   version: number;
 }
@@ -23,15 +22,10 @@ export function metricsQuery(id: string, candidate: number | null, over: boolean
   return queryOptions({
     queryKey,
     queryFn: async ({ client, signal }): Promise<Metrics> => {
-      const series = client.getQueryData<Metrics>(queryKey)?.series ?? new Series();
-      for (let more = true; more; ) {
-        const query = { after_step: series.lastStep, limit: STEPS_PAGE, ...(candidate !== null && { candidate }) };
-        const params = { path: { fine_tuning_job_id: id }, query };
-        const part = await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", { params, signal }));
-        series.add(part.data);
-        more = part.has_more;
-      }
-      return { series, version: series.version };
+      const known = client.getQueryData<Metrics>(queryKey)?.reader;
+      const reader = known ?? new StepReader(id, candidate, () => client.setQueryData(queryKey, metricsOf(reader)));
+      await reader.readNew(signal);
+      return metricsOf(reader);
     },
     structuralSharing: false, // the series grows in place
     placeholderData: (before: unknown, of?: { queryKey: readonly unknown[] }) =>
@@ -39,4 +33,8 @@ export function metricsQuery(id: string, candidate: number | null, over: boolean
     refetchInterval: over ? false : POLL_MS,
     staleTime: over ? Infinity : POLL_MS,
   });
+}
+
+function metricsOf(reader: StepReader): Metrics {
+  return { reader, series: reader.series, version: reader.series.version };
 }

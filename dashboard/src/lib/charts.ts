@@ -1,6 +1,7 @@
 /** Which charts a job's metrics make: a measure of training and of validation shares one. */
 
-import { spoken } from "./format";
+import { AXIS_COLUMNS } from "./axes";
+import { gigabytes, significant, spoken } from "./format";
 
 export interface Column {
   name: string;
@@ -14,6 +15,8 @@ export interface ChartSpec {
   measure: string;
   title: string;
   columns: Column[];
+  /** How its values are written. */
+  format: (value: number | null | undefined) => string;
   /** Which end is the better one, where one is. */
   best?: "smallest" | "largest";
 }
@@ -24,6 +27,7 @@ const TITLES: Record<string, string> = {
   learning_rate: "Learning rate",
   grad_norm: "Gradient norm",
   tokens_per_second: "Tokens per second",
+  trainer_memory_bytes: "Trainer's memory",
 };
 const BEST: Record<string, ChartSpec["best"]> = { loss: "smallest", mean_token_accuracy: "largest" };
 const PREFIXES = [
@@ -31,7 +35,7 @@ const PREFIXES = [
   ["valid_", "validation, part of it", false],
   ["train_", "training", true],
 ] as const;
-const NO_MEASURES = new Set(["total_steps", "candidate"]);
+const NO_MEASURES = new Set(["total_steps", "candidate", ...AXIS_COLUMNS]);
 
 export function chartSpecs(names: readonly string[]): ChartSpec[] {
   const specs = new Map<string, ChartSpec>(Object.keys(TITLES).map((measure) => [measure, emptySpec(measure)]));
@@ -48,7 +52,8 @@ export function chartSpecs(names: readonly string[]): ChartSpec[] {
 
 function emptySpec(measure: string): ChartSpec {
   const title = TITLES[measure] ?? spoken(measure);
-  return { measure, title, columns: [], ...(BEST[measure] && { best: BEST[measure] }) };
+  const format = measure.endsWith("_bytes") ? gigabytes : significant;
+  return { measure, title, columns: [], format, ...(BEST[measure] && { best: BEST[measure] }) };
 }
 
 function placeOf(name: string): [string, Column] {

@@ -1,6 +1,10 @@
 /** Comma-separated values, as RFC 4180 has them. NaN and null are empty. */
 
-export function csv(head: readonly string[], rows: Iterable<readonly (string | number | null)[]>): string {
+import { save } from "./save";
+
+type Row = readonly (string | number | null)[];
+
+export function csv(head: readonly string[], rows: Iterable<Row>): string {
   const lines = [head.map(cell).join(",")];
   for (const row of rows) lines.push(row.map(cell).join(","));
   return `${lines.join("\r\n")}\r\n`;
@@ -14,12 +18,6 @@ function cell(value: string | number | null): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Lets the browser save `text` under `name`. */
-export function save(name: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(url);
+export function saveCsv(name: string, head: readonly string[], rows: Iterable<Row>): void {
+  save(name, new Blob([csv(head, rows)], { type: "text/csv" }));
 }

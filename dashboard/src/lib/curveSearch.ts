@@ -1,10 +1,10 @@
 /** How a job's curves are drawn, as it stands in the address. */
 
-export const AXES = ["step", "epoch"] as const;
-export type Axis = (typeof AXES)[number];
+import { AXES, type Axis } from "./axes";
 
 export interface CurveSearch {
-  x?: "epoch";
+  /** Without it steps. */
+  x?: Exclude<Axis, "step">;
   log?: true;
   /** Weight of the past in per cent, 0 to 99; without it the usual one. */
   smooth?: number;
@@ -14,8 +14,9 @@ export const USUAL_SMOOTHING = 60;
 
 export function parseCurveSearch(raw: Record<string, unknown>): CurveSearch {
   const smooth = Math.round(Number(raw.smooth ?? USUAL_SMOOTHING));
+  const x = AXES.find((axis) => axis === raw.x);
   return {
-    ...(raw.x === "epoch" && { x: "epoch" as const }),
+    ...(x && x !== "step" && { x }),
     ...((raw.log === true || raw.log === "true") && { log: true as const }),
     ...(smooth >= 0 && smooth <= 99 && smooth !== USUAL_SMOOTHING && { smooth }),
   };

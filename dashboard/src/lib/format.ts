@@ -7,6 +7,7 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
@@ -40,6 +41,25 @@ export function bytes(value: Maybe<number>): string {
     at += 1;
   }
   return `${at && size < 10 ? size.toFixed(1) : Math.round(size)} ${units[at]}`;
+}
+
+/** Of what is drawn to a scale: `4.225 GB`. */
+export function gigabytes(value: Maybe<number>): string {
+  return value == null || Number.isNaN(value) ? NOTHING : `${significant(value / 1e9)} GB`;
+}
+
+/** `12 s` and `0.25 s`, from a minute on `1:05`, from an hour on `2:01:05`. */
+export function elapsed(seconds: number): string {
+  if (seconds < MINUTE) return `${Number(seconds.toPrecision(3))} s`;
+  const left = Math.round(seconds);
+  const parts = [Math.floor(left / HOUR), Math.floor((left % HOUR) / MINUTE), left % MINUTE];
+  if (parts[0] === 0) parts.shift();
+  return parts.map((part, at) => (at ? String(part).padStart(2, "0") : part)).join(":");
+}
+
+/** `1.2M`. */
+export function compact(value: number): string {
+  return short.format(value);
 }
 
 /** Two units at most: `42 s`, `7 min`, `3 h 05 min`, `2 d 4 h`. */

@@ -5,12 +5,22 @@ export interface StepValues {
   [name: string]: unknown;
 }
 
+/** Where the steps can be read that a thinned series lacks. */
+export interface LeftOut {
+  /** The steps from one to another; of many, again those that a chart needs. */
+  readPart: (from: number, to: number) => Promise<void>;
+  readAll: () => Promise<void>;
+}
+
 const FIRST_CAPACITY = 1024;
+const FEW = 32; // steps that may each move all that follow
 
 /** Grows in place. `version` is another number after each change. */
 export class Series {
   length = 0;
   version = 0;
+  /** Of a series that is thinned: it has each stretch's smallest and largest values. */
+  leftOut: LeftOut | null = null;
   private capacity = FIRST_CAPACITY;
   private stepsBuffer = new Float64Array(FIRST_CAPACITY);
   private readonly columns = new Map<string, Float64Array>();
@@ -35,14 +45,51 @@ export class Series {
 
   /** Takes in steps in any order. A step that is there already, computed again after a crash, is replaced. */
   add(points: readonly StepValues[]): void {
+    if (points.length > FEW) this.makePlaces(points);
     for (const point of points) this.write(this.placeOf(point.step), point);
     if (points.length) this.version += 1;
   }
 
+  /** Has from now on what `whole` has, and of its own steps those after that. */
+  become(whole: Series): void {
+    for (let at = 0; at < this.length; at += 1) if ((this.stepsBuffer[at] ?? NaN) > whole.lastStep) whole.add([this.pointAt(at)]);
+    this.length = whole.length;
+    this.capacity = whole.capacity;
+    this.stepsBuffer = whole.stepsBuffer;
+    this.columns.clear();
+    for (const [name, column] of whole.columns) this.columns.set(name, column);
+    this.leftOut = null;
+    this.version += 1;
+  }
+
   clear(): void {
     this.length = 0;
+    this.leftOut = null;
     for (const column of this.columns.values()) column.fill(NaN);
     this.version += 1;
+  }
+
+  private pointAt(place: number): StepValues {
+    const values = [...this.columns].map(([name, column]) => [name, column[place]] as const);
+    return { step: this.stepsBuffer[place] ?? NaN, ...Object.fromEntries(values.filter(([, value]) => !Number.isNaN(value))) };
+  }
+
+  /** For steps that stand between those that are here. */
+  private makePlaces(points: readonly StepValues[]): void {
+    const before = this.steps;
+    if (points.every(({ step }) => step > this.lastStep)) return;
+    const all = Float64Array.from(new Set([...before, ...points.map(({ step }) => step)])).sort();
+    while (this.capacity < all.length) this.capacity *= 2;
+    const spread = (buffer: Float64Array) => {
+      const larger = new Float64Array(this.capacity).fill(NaN);
+      let from = 0;
+      for (let at = 0; at < all.length; at += 1) if (all[at] === before[from]) larger[at] = buffer[from++] ?? NaN;
+      return larger;
+    };
+    for (const [name, buffer] of this.columns) this.columns.set(name, spread(buffer));
+    this.stepsBuffer = new Float64Array(this.capacity);
+    this.stepsBuffer.set(all);
+    this.length = all.length;
   }
 
   private placeOf(step: number): number {

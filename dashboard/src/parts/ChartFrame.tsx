@@ -1,14 +1,19 @@
+import { useMutation } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 
-import { csv, save } from "@/lib/csv";
-import type { Axis } from "@/lib/curveSearch";
-import { integer, significant } from "@/lib/format";
+import { saveCsv } from "@/lib/csv";
+import { save } from "@/lib/save";
+import type { Series } from "@/lib/series";
+import { toldX } from "@/lib/axes";
 
+import { chartPng } from "./chartPicture";
+import { Failure } from "./Notice";
+import type { Plot } from "./plot";
 import { ValuesTable } from "./ValuesTable";
 
 interface ChartFrameProps {
   title: string;
-  axis: Axis;
+  plot: Plot;
   /** Of tables and files: a name in the CSV, a label on the screen. */
   columns: readonly { key: string; label: string }[];
   /** All values, computed when somebody wants them: the step first, then each column's. */
@@ -17,27 +22,38 @@ interface ChartFrameProps {
   /** The x under the pointer. */
   hovered: number | null;
   legend: ReactNode;
-  zoomed: boolean;
   onUnzoom: () => void;
+  /** What is drawn; a thinned one is read whole before its values are saved. */
+  series: readonly Series[];
+  /** Why a zoomed part could not be read. */
+  failure: Error | null;
   className?: string;
   /** The chart. */
   children: ReactNode;
 }
 
-/** Around a chart: its title and legend, and its values as a table and as a CSV. */
+/** Around a chart: its title and legend, and its values as a table and as a CSV, and itself as a PNG. */
 export function ChartFrame(props: ChartFrameProps) {
-  const { title, axis, columns, rows, fileName, hovered, legend, zoomed, onUnzoom, className = "", children } = props;
+  const { title, plot, columns, rows, fileName, hovered, legend, onUnzoom, series, className = "", children } = props;
+  const { axis, format } = plot;
   const [asTable, setAsTable] = useState(false);
-  const download = () => save(`${fileName}.csv`, csv(["step", ...columns.map(({ key }) => key)], rows()));
+  const download = useMutation({
+    mutationFn: async () => {
+      await Promise.all(series.map(({ leftOut }) => leftOut?.readAll()));
+      saveCsv(`${fileName}.csv`, ["step", ...columns.map(({ key }) => key)], rows());
+    },
+  });
+  const failure = download.error ?? props.failure;
+  const paint = async () => save(`${fileName}.png`, await chartPng(title, plot));
   return (
     <figure className={`card flex min-w-0 flex-col ${className}`}>
       <figcaption className="flex flex-wrap items-center gap-x-3 px-3 pt-2">
         <h3 className="font-medium">{title}</h3>
         <span className="fact">
-          {hovered !== null && `${axis} ${axis === "step" ? integer(hovered) : significant(hovered)}`}
+          {hovered !== null && toldX(axis, hovered)}
         </span>
         <span className="ml-auto flex gap-1">
-          {zoomed && (
+          {plot.zoom && (
             <button type="button" className="link px-1" onClick={onUnzoom}>
               Whole run
             </button>
@@ -45,15 +61,20 @@ export function ChartFrame(props: ChartFrameProps) {
           <button type="button" className="link px-1" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
             Table<span className="sr-only"> of {title}</span>
           </button>
-          <button type="button" className="link px-1" onClick={download}>
-            CSV<span className="sr-only"> of {title}</span>
+          <button type="button" className="link px-1" disabled={download.isPending} onClick={() => download.mutate()}>
+            {download.isPending ? "Reading…" : "CSV"}
+            <span className="sr-only"> of {title}</span>
+          </button>
+          <button type="button" className="link px-1" onClick={() => void paint()}>
+            PNG<span className="sr-only"> of {title}</span>
           </button>
         </span>
       </figcaption>
+      {failure && <Failure error={failure} asked />}
       {legend}
       <div className="h-52 px-1 pb-1">
         {asTable ? (
-          <ValuesTable title={title} columns={columns} rows={rows()} />
+          <ValuesTable {...{ title, columns, format }} rows={rows()} />
         ) : (
           <div role="img" aria-label={`${title} by ${axis}; its values are in the table`} className="h-full">
             {children}

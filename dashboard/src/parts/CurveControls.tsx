@@ -1,13 +1,15 @@
-import { AXES, type CurveSearch, USUAL_SMOOTHING } from "@/lib/curveSearch";
+import { AXES, type Axis, axisOf } from "@/lib/axes";
+import { type CurveSearch, parseCurveSearch, USUAL_SMOOTHING } from "@/lib/curveSearch";
 
 interface CurveControlsProps {
   title: string;
   search: CurveSearch;
-  mayUseEpochs: boolean;
+  /** What x can be. */
+  axes: readonly Axis[];
   onChange: (changed: CurveSearch) => void;
 }
 
-export function CurveControls({ title, search, mayUseEpochs, onChange: change }: CurveControlsProps) {
+export function CurveControls({ title, search, axes, onChange: change }: CurveControlsProps) {
   const smooth = search.smooth ?? USUAL_SMOOTHING;
   return (
     <div className="flex flex-wrap items-center gap-x-5 gap-y-2">
@@ -28,12 +30,13 @@ export function CurveControls({ title, search, mayUseEpochs, onChange: change }:
         x axis
         <select
           className="field"
-          value={search.x ?? "step"}
-          disabled={!mayUseEpochs}
-          onChange={(event) => change({ x: event.target.value === "epoch" ? "epoch" : undefined })}
+          value={axisOf(search.x, axes)}
+          onChange={(event) => change({ x: parseCurveSearch({ x: event.target.value }).x })}
         >
           {AXES.map((axis) => (
-            <option key={axis}>{axis}</option>
+            <option key={axis} disabled={!axes.includes(axis)}>
+              {axis}
+            </option>
           ))}
         </select>
       </label>

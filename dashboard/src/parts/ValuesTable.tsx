@@ -1,4 +1,5 @@
-import { integer, significant } from "@/lib/format";
+import type { ChartSpec } from "@/lib/charts";
+import { integer } from "@/lib/format";
 
 const MOST_ROWS = 200;
 
@@ -7,17 +8,18 @@ interface ValuesTableProps {
   columns: readonly { key: string; label: string }[];
   /** The step first, then each column's value; NaN for none. Oldest first. */
   rows: readonly number[][];
+  format: ChartSpec["format"];
 }
 
 /** The last steps, newest first. All of them are in the CSV. */
-export function ValuesTable({ title, columns, rows }: ValuesTableProps) {
+export function ValuesTable({ title, columns, rows, format }: ValuesTableProps) {
   const shown = rows.slice(-MOST_ROWS).reverse();
   return (
     <div className="h-full overflow-auto" tabIndex={0} role="region" aria-label={`${title}, values`}>
       <table className="data-table">
         {rows.length > MOST_ROWS && (
           <caption className="fact px-3 pb-1 text-left">
-            The last {MOST_ROWS} of {integer(rows.length)} steps; the CSV has all.
+            The last {MOST_ROWS} of {integer(rows.length)} steps here; the CSV has all.
           </caption>
         )}
         <thead className="sticky top-0">
@@ -36,7 +38,7 @@ export function ValuesTable({ title, columns, rows }: ValuesTableProps) {
               <td>{integer(step)}</td>
               {values.map((value, at) => (
                 <td key={columns[at]?.key} className="number">
-                  {significant(value)}
+                  {format(value)}
                 </td>
               ))}
             </tr>

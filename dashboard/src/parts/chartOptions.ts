@@ -2,20 +2,14 @@
 
 import type uPlot from "uplot";
 
-import { significant } from "@/lib/format";
+import { ticksOf } from "@/lib/axes";
 import { lookOf } from "@/lib/looks";
+
+import type { Drawn, Plot } from "./plot";
+import type { Zoom } from "./useZoom";
 
 const SHADOW = "40"; // alpha of raw values behind their smoothed line
 const POINT_SPACE = 12; // pixels
-
-/** A line of a chart, or two: raw values, and the smoothed ones over them. */
-export interface Drawn {
-  name: string;
-  /** A value for every step, which may be smoothed; else some, drawn as points. */
-  dense: boolean;
-  /** What its look follows from. */
-  place: number;
-}
 
 /** The colours as the theme has them now: a canvas knows no custom properties. */
 export function resolveColour(element: HTMLElement, name: string): string {
@@ -27,18 +21,16 @@ export function resolveColour(element: HTMLElement, name: string): string {
 }
 
 interface Looks {
-  drawn: readonly Drawn[];
-  log: boolean;
-  smoothed: boolean;
   colour: (name: string) => string;
   font: string;
-  onHover: (place: number | null) => void;
-  onZoom: (zoom: [number, number] | null) => void;
+  onHover?: (place: number | null) => void;
+  onZoom?: (zoom: Zoom) => void;
 }
 
-export function chartOptions(looks: Looks): Omit<uPlot.Options, "width" | "height"> {
-  const { colour, font, log } = looks;
-  const axis = {
+export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "width" | "height"> {
+  const { drawn, axis, format, log, smoothing } = plot;
+  const { colour, font, onHover, onZoom } = looks;
+  const both = {
     stroke: colour("--muted"),
     font,
     grid: { stroke: colour("--line"), width: 1 },
@@ -49,30 +41,29 @@ export function chartOptions(looks: Looks): Omit<uPlot.Options, "width" | "heigh
     padding: [8, 24, 0, 0],
     scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
     axes: [
-      { ...axis, size: 28 },
-      { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : significantTick(tick))) },
+      { ...both, size: 28, ...ticksOf(axis) },
+      { ...both, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : tickOf(format(tick)))) },
     ],
     cursor: {
       y: false,
       drag: { x: true, y: false, setScale: false },
-      bind: { dblclick: () => () => (looks.onZoom(null), null) },
+      bind: { dblclick: () => () => (onZoom?.(null), null) },
     },
-    series: [{}, ...looks.drawn.flatMap((one) => lines(one, looks))],
+    series: [{}, ...drawn.flatMap((one) => lines(one, smoothing > 0, colour))],
     hooks: {
-      setCursor: [(chart) => looks.onHover(chart.cursor.idx ?? null)],
-      setSelect: [(chart) => select(chart, looks.onZoom)],
+      setCursor: [(chart) => onHover?.(chart.cursor.idx ?? null)],
+      setSelect: [(chart) => select(chart, onZoom)],
     },
   };
 }
 
-/** `0.5`, not `0.5000`: ticks are round. */
-function significantTick(tick: number): string {
-  const text = significant(tick);
-  return text.includes("e") ? text.replace(/\.?0+e/, "e") : text.replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+/** `0.5`, not `0.5000`, and `2 GB`, not `2.000 GB`: ticks are round. */
+function tickOf(text: string): string {
+  return text.replace(/(\.\d*?)0+(?=$|e| )/, "$1").replace(/\.(?=$|e| )/, "");
 }
 
 /** A dense column has its raw values and the smoothed ones, another one points that a line joins. */
-function lines({ dense, place }: Drawn, { colour, smoothed }: Looks): uPlot.Series[] {
+function lines({ dense, place }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
   const look = lookOf(place);
   const stroke = colour(look.colour);
   const dash = [...look.dash];
@@ -100,6 +91,6 @@ function withAlpha(colour: string, alpha: string): string {
 function select(chart: uPlot, onZoom: Looks["onZoom"]): void {
   const { left, width } = chart.select;
   if (width < 4) return;
-  onZoom([chart.posToVal(left, "x"), chart.posToVal(left + width, "x")]);
+  onZoom?.([chart.posToVal(left, "x"), chart.posToVal(left + width, "x")]);
   chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
 }

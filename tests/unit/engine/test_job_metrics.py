@@ -74,6 +74,7 @@ class Scripted:
     last_step: int = 1000
     step: int = 0
     trained_tokens: int = 0
+    memory_bytes: int = 10**9
     rows_per_example: int = 1
     at_epoch_end: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -149,6 +150,19 @@ def test_patience_ends_a_job_at_the_same_step_whether_it_was_interrupted_or_not(
 def loads_dumps(past: Past) -> Past:
     """As a checkpoint keeps it."""
     return Past(json.loads(json.dumps(past.metrics)), json.loads(json.dumps(past.notes)))
+
+
+def test_what_was_trained_is_counted_over_an_interruption() -> None:
+    past = run(Scripted({}), make_spec(), Past(), until=3).past
+    counted = run(Scripted({}, step=3, trained_tokens=30), make_spec(), loads_dumps(past), until=5).latest
+    assert (counted["trained_seconds"], counted["trained_tokens"]) == (5.0, 50)
+    assert counted["trainer_memory_bytes"] == 10**9
+
+
+def test_a_checkpoint_that_does_not_tell_the_seconds_can_be_gone_on_from() -> None:
+    past = run(Scripted({}), make_spec(), Past(), until=3).past
+    del past.metrics["trained_seconds"]
+    assert run(Scripted({}, step=3), make_spec(), past, until=5).latest["trained_seconds"] == 2.0
 
 
 def test_a_threshold_counts_small_gains_as_none() -> None:

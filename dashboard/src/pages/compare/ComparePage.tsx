@@ -1,5 +1,6 @@
 import { getRouteApi } from "@tanstack/react-router";
 
+import { axesOf, axisOf } from "@/lib/axes";
 import { type CompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
 import { USUAL_SMOOTHING } from "@/lib/curveSearch";
 import { integer } from "@/lib/format";
@@ -22,7 +23,7 @@ export function ComparePage() {
   const runs = known.map(({ run }) => run);
   const change = (changed: CompareSearch) =>
     void navigate({ search: (before) => ({ ...before, ...changed }), replace: true, resetScroll: false });
-  const epochsKnown = runs.length > 0 && runs.every((run) => run.stepsPerEpoch !== null);
+  const axes = axesOf(runs);
   return (
     <>
       <div className="flex flex-wrap items-center gap-3">
@@ -45,7 +46,7 @@ export function ComparePage() {
       )}
       {known.length > 0 && (
         <section aria-label="Curves" className="grid gap-3">
-          <CurveControls title="Curves" search={search} mayUseEpochs={epochsKnown} onChange={change} />
+          <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
           <RunCurves
             runs={runs}
             version={version}
@@ -54,7 +55,7 @@ export function ComparePage() {
             fileName="compare"
             log={search.log ?? false}
             smoothing={(search.smooth ?? USUAL_SMOOTHING) / 100}
-            axis={epochsKnown ? (search.x ?? "step") : "step"}
+            axis={axisOf(search.x, axes)}
           />
         </section>
       )}

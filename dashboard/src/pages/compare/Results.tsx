@@ -4,7 +4,7 @@ import { isNotFound, messageOf } from "@/api/failures";
 import type { Job } from "@/api/types";
 import { useNow } from "@/lib/clock";
 import { type Result, resultOf } from "@/lib/comparison";
-import { csv, save } from "@/lib/csv";
+import { saveCsv } from "@/lib/csv";
 import { LineSample } from "@/parts/LineSample";
 import { Section } from "@/parts/Section";
 import { StatusMark } from "@/parts/StatusMark";
@@ -106,7 +106,7 @@ function Download({ rows }: { rows: readonly (Compared & { result: Result | unde
       job?.status ?? null,
       ...MEASURES.map(({ key }) => result?.[key] ?? null),
     ]);
-    save("compare-results.csv", csv(head, lines));
+    saveCsv("compare-results.csv", head, lines);
   };
   return (
     <button type="button" className="link" onClick={download}>

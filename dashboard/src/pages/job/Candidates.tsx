@@ -5,6 +5,7 @@ import { useState } from "react";
 import { candidatesQuery, trainsOn } from "@/api/candidates";
 import { metricsQuery } from "@/api/metrics";
 import { type Candidates as Found, hasEnded, type Job } from "@/api/types";
+import { axesOf, axisOf } from "@/lib/axes";
 import { candidateName } from "@/lib/candidateFacts";
 import { USUAL_SMOOTHING } from "@/lib/curveSearch";
 import { stepsPerEpoch } from "@/lib/jobFacts";
@@ -25,7 +26,7 @@ export function Candidates({ job }: { job: Job }) {
 }
 
 function Search({ job, found }: { job: Job; found: Found }) {
-  const { x = "step", log = false, smooth = USUAL_SMOOTHING } = route.useSearch();
+  const { x, log = false, smooth = USUAL_SMOOTHING } = route.useSearch();
   const [shown, setShown] = useState<string[] | null>(null);
   const ranked = found.data;
   const metrics = useQueries({
@@ -51,7 +52,7 @@ function Search({ job, found }: { job: Job; found: Found }) {
           fileName={`${job.id}-candidates`}
           log={log}
           smoothing={smooth / 100}
-          axis={epoch === null ? "step" : x}
+          axis={axisOf(x, axesOf(runs))}
         />
       </div>
     </Section>

@@ -1,5 +1,5 @@
 import type { ChartSpec } from "@/lib/charts";
-import { integer, significant } from "@/lib/format";
+import { integer } from "@/lib/format";
 import { placeOfLast, placeOfBest, type Series } from "@/lib/series";
 import { LineSample } from "@/parts/LineSample";
 
@@ -18,7 +18,7 @@ export function ChartLegend({ spec, series, hovered }: ChartLegendProps) {
             <LineSample place={place} />
             {label}
           </dt>
-          <dd>{hovered ? significant(hovered[place]) : summary(series, name, dense ? undefined : spec.best)}</dd>
+          <dd>{hovered ? spec.format(hovered[place]) : summary(series, name, spec, dense)}</dd>
         </div>
       ))}
     </dl>
@@ -26,13 +26,13 @@ export function ChartLegend({ spec, series, hovered }: ChartLegendProps) {
 }
 
 /** The last value, and of validation the best one where it is another. */
-function summary(series: Series, name: string, best: ChartSpec["best"]): string {
+function summary(series: Series, name: string, { best, format }: ChartSpec, dense: boolean): string {
   const values = series.column(name);
   if (!values) return "";
   const last = placeOfLast(values);
-  if (last < 0) return significant(null);
-  const now = significant(values[last]);
-  const top = best && placeOfBest(values, best);
+  if (last < 0) return format(null);
+  const now = format(values[last]);
+  const top = best && !dense ? placeOfBest(values, best) : undefined;
   if (top === undefined || values[top] === values[last]) return now;
-  return `${now}, best ${significant(values[top])} at step ${integer(series.steps[top])}`;
+  return `${now}, best ${format(values[top])} at step ${integer(series.steps[top])}`;
 }

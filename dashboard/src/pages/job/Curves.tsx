@@ -4,11 +4,13 @@ import { useMemo } from "react";
 import type { LiveJob } from "@/api/liveJob";
 import type { Job } from "@/api/types";
 import { useLiveVersion } from "@/api/useLiveJob";
+import { axesOf, axisOf, type Steps } from "@/lib/axes";
 import { chartSpecs } from "@/lib/charts";
 import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/curveSearch";
 import { stepsPerEpoch } from "@/lib/jobFacts";
 import { CurveControls } from "@/parts/CurveControls";
 import { Failure } from "@/parts/Notice";
+import { ThinnedNote } from "@/parts/ThinnedNote";
 
 import { ChartCard } from "./ChartCard";
 
@@ -18,16 +20,18 @@ export function Curves({ job, live }: { job: Job; live: LiveJob }) {
   const version = useLiveVersion(live);
   const { series, failure } = live;
   const search = route.useSearch();
-  const { x = "step", log = false, smooth = USUAL_SMOOTHING } = search;
+  const { x, log = false, smooth = USUAL_SMOOTHING } = search;
   const navigate = route.useNavigate();
   const change = (changed: CurveSearch) =>
     void navigate({ search: { ...search, ...changed }, replace: true, resetScroll: false });
   const names = series.names.join();
   const specs = useMemo(() => chartSpecs(names ? names.split(",") : []), [names]);
-  const epoch = stepsPerEpoch(job);
+  const steps: Steps = { series, stepsPerEpoch: stepsPerEpoch(job) };
+  const axes = axesOf([steps]);
   return (
     <section aria-label="Curves" className="grid gap-3">
-      <CurveControls title="Curves" search={search} mayUseEpochs={epoch !== null} onChange={change} />
+      <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
+      <ThinnedNote series={[series]} />
       {failure !== null && <Failure error={failure} />}
       {series.length === 0 && <p className="card p-6 text-center text-muted">The curves begin with the first step.</p>}
       <div className="grid gap-3 lg:grid-cols-3">
@@ -35,13 +39,12 @@ export function Curves({ job, live }: { job: Job; live: LiveJob }) {
           <ChartCard
             key={spec.measure}
             spec={spec}
-            series={series}
+            steps={steps}
             version={version}
             jobId={job.id}
             log={log}
             smoothing={smooth / 100}
-            axis={epoch === null ? "step" : x}
-            stepsPerX={x === "epoch" ? (epoch ?? 1) : 1}
+            axis={axisOf(x, axes)}
           />
         ))}
       </div>

@@ -4,7 +4,7 @@ import { metricsQuery } from "@/api/metrics";
 import { hasEnded, type Job } from "@/api/types";
 import type { Series } from "@/lib/series";
 
-const MOST_STEPS = 5000; // one answer of the API
+const MOST_STEPS = 5000; // to thin more costs the database what a small curve is not worth
 const POLL_MS = 30_000; // of what nobody reads off to the step
 
 /** Whether a list may read all of a job's metrics. */

@@ -1,9 +1,11 @@
 import { useState } from "react";
 
-import type { Axis } from "@/lib/curveSearch";
+import type { Axis } from "@/lib/axes";
 import { overlaid, type Run, type RunChart, runRows } from "@/lib/runs";
 import { Chart } from "@/parts/Chart";
 import { ChartFrame } from "@/parts/ChartFrame";
+import type { Plot } from "@/parts/plot";
+import { useZoom } from "@/parts/useZoom";
 
 import { RunLegend } from "./RunLegend";
 
@@ -20,25 +22,28 @@ interface RunCardProps {
 /** A chart of all runs with its values in words. */
 export function RunCard({ chart, runs, version, fileName, log, smoothing, axis }: RunCardProps) {
   const [hovered, setHovered] = useState<number | null>(null);
-  const [zoom, setZoom] = useState<[number, number] | null>(null);
-  const { column, title } = chart;
+  const { zoom, zoomTo, failure } = useZoom(axis, runs);
+  const { column, title, format } = chart;
+  const plot: Plot = {
+    drawn: runs.map(({ id, name, place }) => ({ name: id, label: name, dense: column.dense, place })),
+    linesOf: (view) => overlaid(runs, column, axis, view),
+    ...{ axis, format, log, smoothing, zoom },
+  };
   return (
     <ChartFrame
-      {...{ title, axis, hovered }}
+      {...{ title, plot, hovered }}
       columns={runs.map(({ id, name }) => ({ key: id, label: name }))}
       rows={() => runRows(runs, column.name)}
       fileName={`${fileName}-${column.name}`}
       legend={<RunLegend chart={chart} runs={runs} axis={axis} hovered={hovered} />}
-      zoomed={zoom !== null}
-      onUnzoom={() => setZoom(null)}
+      onUnzoom={() => zoomTo(null)}
+      series={runs.map(({ series }) => series)}
+      failure={failure}
     >
       <Chart
         key={axis}
-        {...{ version, log, smoothing, zoom }}
-        stepsPerX={1}
-        drawn={runs.map(({ id, place }) => ({ name: id, dense: column.dense, place }))}
-        linesOf={(view) => overlaid(runs, column, axis, view)}
-        onZoom={setZoom}
+        {...{ plot, version }}
+        onZoom={zoomTo}
         onHover={(values) => setHovered(values?.[0] ?? null)}
       />
     </ChartFrame>

@@ -1,6 +1,7 @@
-import type { Axis } from "@/lib/curveSearch";
+import type { Axis } from "@/lib/axes";
 import { type Run, runCharts } from "@/lib/runs";
 
+import { ThinnedNote } from "../ThinnedNote";
 import { RunCard } from "./RunCard";
 
 /** What is shown where nobody has chosen. */
@@ -37,6 +38,7 @@ export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesPr
           </label>
         ))}
       </fieldset>
+      <ThinnedNote series={runs.map(({ series }) => series)} />
       <div className="grid gap-3 lg:grid-cols-2">
         {charts
           .filter(({ column }) => wanted.has(column.name))

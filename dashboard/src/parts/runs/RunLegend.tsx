@@ -1,5 +1,4 @@
-import type { Axis } from "@/lib/curveSearch";
-import { significant } from "@/lib/format";
+import type { Axis } from "@/lib/axes";
 import { type Run, type RunChart, valueAt } from "@/lib/runs";
 import { placeOfBest, placeOfLast } from "@/lib/series";
 import { LineSample } from "@/parts/LineSample";
@@ -22,7 +21,7 @@ export function RunLegend({ chart, runs, axis, hovered }: RunLegendProps) {
             <LineSample place={run.place} />
             <span className="max-w-48 truncate">{run.name}</span>
           </dt>
-          <dd>{hovered === null ? summary(run, chart) : significant(valueAt(run, name, axis, hovered))}</dd>
+          <dd>{hovered === null ? summary(run, chart) : chart.format(valueAt(run, name, axis, hovered))}</dd>
         </div>
       ))}
     </dl>
@@ -30,10 +29,10 @@ export function RunLegend({ chart, runs, axis, hovered }: RunLegendProps) {
 }
 
 /** The best value where one is, of what is measured now and then; else the last one. */
-function summary({ series }: Run, { column, best }: RunChart): string {
+function summary({ series }: Run, { column, format, best }: RunChart): string {
   const values = series.column(column.name);
-  if (!values) return significant(null);
+  if (!values) return format(null);
   const place = best && !column.dense ? placeOfBest(values, best) : placeOfLast(values);
-  const value = significant(place < 0 ? null : values[place]);
+  const value = format(place < 0 ? null : values[place]);
   return best && !column.dense && place >= 0 ? `best ${value}` : value;
 }

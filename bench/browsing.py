@@ -1,0 +1,141 @@
+"""Pages of the dashboard, in Chromium: how soon they are ready, and what one costs that stays open."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
+from running import say
+
+from api import Service
+
+TIMES = 3  # each page, in a browser that has nothing stored; the median counts
+SAMPLES = 5  # of the heap, while a page stays open
+READY_MS = 30_000
+SETTLE_MS = 5000  # until what loading a page left behind is over
+
+# Notes when the words first stand in the page or the element is there, and every long task.
+WATCH = """
+globalThis.tasks = [];
+new PerformanceObserver((list) => globalThis.tasks.push(...list.getEntries().map(
+  ({startTime, duration}) => ({startTime, duration})))).observe({type: "longtask", buffered: true});
+const isThere = () => document.querySelector(%(element)s)?.textContent.includes(%(words)s);
+const look = () => { if (isThere()) globalThis.readyAt ??= performance.now(); };
+new MutationObserver(look).observe(document, {childList: true, subtree: true, characterData: true});
+"""
+
+
+class Wanted(NamedTuple):
+    """A page, and the element and its words that show that it is ready."""
+
+    path: str
+    element: str
+    words: str
+
+
+class Traffic:
+    """Bytes of a page: of whole answers with their heads, of streams what has come."""
+
+    def __init__(self, cdp: CDPSession) -> None:
+        self._streams: dict[str, int] = {}
+        self._whole = 0
+        cdp.on("Network.dataReceived", self._take)
+        cdp.on("Network.loadingFinished", self._end)
+        cdp.send("Network.enable")
+
+    def _take(self, event: dict[str, Any]) -> None:
+        request, size = event["requestId"], max(event["encodedDataLength"], event["dataLength"])
+        self._streams[request] = self._streams.get(request, 0) + size
+
+    def _end(self, event: dict[str, Any]) -> None:
+        self._streams.pop(event["requestId"], None)
+        self._whole += int(event["encodedDataLength"])
+
+    def total(self) -> int:
+        return self._whole + sum(self._streams.values())
+
+
+@contextmanager
+def opened(browser: Browser, running: Service, wanted: Wanted) -> Iterator[Page]:
+    """The page, ready, in a browser that has nothing stored but its session."""
+    with browser.new_context(base_url=f"http://127.0.0.1:{running.ports[0]}") as context:
+        _sign_in(context, running.key)
+        page = context.new_page()
+        page.add_init_script(
+            WATCH % {"element": json.dumps(wanted.element), "words": json.dumps(wanted.words)}
+        )
+        page.goto(wanted.path)
+        _wait_until_ready(page, wanted.path)
+        yield page
+
+
+def ready_times(browser: Browser, running: Service, pages: Mapping[str, Wanted]) -> dict[str, float]:
+    """Milliseconds from the navigation until each page is ready."""
+    times = {}
+    for name, wanted in pages.items():
+        found = []
+        for _ in range(TIMES):
+            with opened(browser, running, wanted) as page:
+                found.append(page.evaluate("globalThis.readyAt"))
+        times[name] = statistics.median(found)
+        say(f"{name}: {times[name]:.0f} ms")
+    return times
+
+
+def followed(browser: Browser, running: Service, job: Wanted, seconds: float) -> dict[str, Any]:
+    """A job's page, open for so long while steps come."""
+    with opened(browser, running, job) as page:
+        cdp = page.context.new_cdp_session(page)
+        page.get_by_text("Following").wait_for(timeout=READY_MS)
+        following = page.evaluate("performance.now()")
+        loading = _longest_task(page, 0)
+        page.wait_for_timeout(SETTLE_MS)
+        heaps, tasks = [_heap(cdp)], []
+        traffic, began = Traffic(cdp), time.perf_counter()
+        for _ in range(SAMPLES):
+            # From here on: a collection that we ask for is no task of the page
+            from_ms = page.evaluate("performance.now()")
+            page.wait_for_timeout(1000 * seconds / SAMPLES)
+            tasks.append(_longest_task(page, from_ms))
+            heaps.append(_heap(cdp))
+        taken = time.perf_counter() - began
+        return {
+            "following_ms": following,
+            "longest_task_loading_ms": loading,
+            "longest_task_live_ms": max(tasks),
+            "bytes_per_second": traffic.total() / taken,
+            "heaps_mb": heaps,
+            "seconds": taken,
+        }
+
+
+def _sign_in(context: BrowserContext, key: str) -> None:
+    headers = {"x-tunery-dashboard": "1"}
+    assert context.request.post("/v1/sign_in", data={"api_key": key}, headers=headers).ok
+
+
+def _wait_until_ready(page: Page, path: str) -> None:
+    """`wait_for_function` would need what the content security policy forbids."""
+    deadline = time.monotonic() + READY_MS / 1000
+    while page.evaluate("globalThis.readyAt === undefined"):
+        if time.monotonic() > deadline:
+            sys.exit(f"{path} is not ready after {READY_MS / 1000:.0f} s: {page.inner_text('main')}")
+        page.wait_for_timeout(50)
+
+
+def _heap(cdp: CDPSession) -> float:
+    """MB in use after a collection."""
+    cdp.send("HeapProfiler.collectGarbage")
+    return float(cdp.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
+
+
+def _longest_task(page: Page, from_ms: float) -> float:
+    """0 where none took 50 ms, below which browsers do not tell of them."""
+    told = "Math.max(0, ...globalThis.tasks.filter(t => t.startTime >= %f).map(t => t.duration))"
+    return float(page.evaluate(told % from_ms))

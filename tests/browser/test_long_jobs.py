@@ -1,0 +1,73 @@
+"""A job of thousands of steps: drawn from some of them, and read whole where somebody asks for that."""
+
+import csv
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+from sqlalchemy import delete
+
+from core.models import Metric
+from tests.browser.test_following_a_job import downloaded
+from tests.fixtures.site import Site
+
+STEPS, ODD = 8000, 4321
+
+
+def past_of(site: Site, job_id: str) -> None:
+    """As many steps as that, one of which stands out."""
+    losses = {step: 99.0 if step == ODD else 1 + (step * 7919 % 1000) / 1000 for step in range(1, STEPS + 1)}
+    with site.api.sessions.begin() as session:
+        session.execute(delete(Metric).where(Metric.job_id == job_id))
+        session.add_all(
+            Metric(job_id=job_id, step=step, data={"train_loss": loss, "grad_norm": 1 / loss})
+            for step, loss in losses.items()
+        )
+
+
+def test_a_long_job_is_thinned_until_somebody_zooms_in_or_saves_it(
+    site: Site, page: Page, tmp_path: Path
+) -> None:
+    job_id = site.create_long_job()
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+    past_of(site, job_id)
+    with page.expect_response(lambda answer: "points=" in answer.url) as first:
+        page.goto(f"/jobs/{job_id}")
+    drawn = [point["step"] for point in first.value.json()["data"]]
+    assert ODD in drawn
+    assert len(drawn) <= 3000
+    expect(page.get_by_text(f"Thinned: {len(drawn):,} of {STEPS:,} steps")).to_be_visible()
+
+    chart = page.get_by_role("img", name="Loss by step").bounding_box()
+    assert chart
+    middle = chart["y"] + chart["height"] / 2
+    with page.expect_response(lambda answer: "until_step=" in answer.url) as part:
+        page.mouse.move(chart["x"] + chart["width"] * 0.5, middle)
+        page.mouse.down()
+        page.mouse.move(chart["x"] + chart["width"] * 0.6, middle, steps=5)
+        page.mouse.up()
+    zoomed = [point["step"] for point in part.value.json()["data"]]
+    assert zoomed == list(range(zoomed[0], zoomed[-1] + 1))
+    assert STEPS / 3 < zoomed[0] < zoomed[-1] < STEPS * 2 / 3
+    page.get_by_role("button", name="Whole run").click()
+
+    saved = downloaded(page, tmp_path)
+    assert [int(row["step"]) for row in saved] == list(range(1, STEPS + 1))
+    assert float(saved[ODD - 1]["train_loss"]) == 99.0
+    expect(page.get_by_text("Thinned")).to_be_hidden()
+
+
+def test_a_long_job_is_compared_by_its_outliers_too(site: Site, page: Page, tmp_path: Path) -> None:
+    jobs = [site.create_long_job(suffix=f"long-{number}") for number in range(2)]
+    for job_id in jobs:
+        site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+        past_of(site, job_id)
+    page.goto(f"/compare?jobs={','.join(jobs)}")
+    expect(page.get_by_text(f"of {2 * STEPS:,} steps")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV of Loss", exact=True).click()
+    download.value.save_as(tmp_path / "loss.csv")
+    with (tmp_path / "loss.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == STEPS
+    assert [float(rows[ODD - 1][job_id]) for job_id in jobs] == [99.0, 99.0]
+    expect(page.get_by_text("Thinned")).to_be_hidden()
