@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import socketserver
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
@@ -39,33 +42,39 @@ class Wanted(NamedTuple):
     words: str
 
 
-class Traffic:
-    """Bytes of a page: of whole answers with their heads, of streams what has come."""
+class Wire(socketserver.ThreadingTCPServer):
+    """Between browser and API, and counts what goes to the browser, which cannot tell it of open streams."""
 
-    def __init__(self, cdp: CDPSession) -> None:
-        self._streams: dict[str, int] = {}
-        self._whole = 0
-        cdp.on("Network.dataReceived", self._take)
-        cdp.on("Network.loadingFinished", self._end)
-        cdp.send("Network.enable")
+    daemon_threads = True
 
-    def _take(self, event: dict[str, Any]) -> None:
-        request, size = event["requestId"], max(event["encodedDataLength"], event["dataLength"])
-        self._streams[request] = self._streams.get(request, 0) + size
+    def __init__(self, api_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.api_port, self.bytes = api_port, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def _end(self, event: dict[str, Any]) -> None:
-        self._streams.pop(event["requestId"], None)
-        self._whole += int(event["encodedDataLength"])
 
-    def total(self) -> int:
-        return self._whole + sum(self._streams.values())
+class _Connection(socketserver.BaseRequestHandler):
+    server: Wire
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.api_port)) as api, suppress(OSError):
+            threading.Thread(target=self._send, args=(api,), daemon=True).start()
+            while part := api.recv(1 << 16):
+                self.server.bytes += len(part)
+                self.request.sendall(part)
+
+    def _send(self, api: socket.socket) -> None:
+        with suppress(OSError):
+            while part := self.request.recv(1 << 16):
+                api.sendall(part)
+            api.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
-def opened(browser: Browser, running: Service, wanted: Wanted) -> Iterator[Page]:
+def opened(browser: Browser, key: str, port: int, wanted: Wanted) -> Iterator[Page]:
     """The page, ready, in a browser that has nothing stored but its session."""
-    with browser.new_context(base_url=f"http://127.0.0.1:{running.ports[0]}") as context:
-        _sign_in(context, running.key)
+    with browser.new_context(base_url=f"http://127.0.0.1:{port}") as context:
+        _sign_in(context, key)
         page = context.new_page()
         page.add_init_script(
             WATCH % {"element": json.dumps(wanted.element), "words": json.dumps(wanted.words)}
@@ -81,7 +90,7 @@ def ready_times(browser: Browser, running: Service, pages: Mapping[str, Wanted])
     for name, wanted in pages.items():
         found = []
         for _ in range(TIMES):
-            with opened(browser, running, wanted) as page:
+            with opened(browser, running.key, running.ports[0], wanted) as page:
                 found.append(page.evaluate("globalThis.readyAt"))
         times[name] = statistics.median(found)
         say(f"{name}: {times[name]:.0f} ms")
@@ -90,14 +99,15 @@ def ready_times(browser: Browser, running: Service, pages: Mapping[str, Wanted])
 
 def followed(browser: Browser, running: Service, job: Wanted, seconds: float) -> dict[str, Any]:
     """A job's page, open for so long while steps come."""
-    with opened(browser, running, job) as page:
+    wire = Wire(running.ports[0])
+    with opened(browser, running.key, wire.server_address[1], job) as page:
         cdp = page.context.new_cdp_session(page)
         page.get_by_text("Following").wait_for(timeout=READY_MS)
         following = page.evaluate("performance.now()")
         loading = _longest_task(page, 0)
         page.wait_for_timeout(SETTLE_MS)
         heaps, tasks = [_heap(cdp)], []
-        traffic, began = Traffic(cdp), time.perf_counter()
+        sent, began = wire.bytes, time.perf_counter()
         for _ in range(SAMPLES):
             # From here on: a collection that we ask for is no task of the page
             from_ms = page.evaluate("performance.now()")
@@ -109,7 +119,7 @@ def followed(browser: Browser, running: Service, job: Wanted, seconds: float) ->
             "following_ms": following,
             "longest_task_loading_ms": loading,
             "longest_task_live_ms": max(tasks),
-            "bytes_per_second": traffic.total() / taken,
+            "bytes_per_second": (wire.bytes - sent) / taken,
             "heaps_mb": heaps,
             "seconds": taken,
         }

@@ -7,7 +7,7 @@ which some value is the smallest or the largest.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, ColumnElement, Double, Integer, Select, any_, cast, func, or_, select
+from sqlalchemy import CTE, ColumnElement, Double, Integer, Select, any_, cast, func, or_, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from core.models import CandidateMetric, Metric
 
 # The smallest and the largest of these are a stretch's first and last.
 WITHOUT_OUTLIERS = {"step", "total_steps", "candidate", "trained_seconds", "trained_tokens"}
-SAMPLED = 997  # one step in so many is asked which values there are, beside those with a validation
+SAMPLED = 997  # one step in so many is asked which values there are
 
 Table = type[Metric] | type[CandidateMetric]
 
@@ -72,10 +72,15 @@ def _kept(session: Session, table: Table, mine: ColumnElement[bool], points: int
 
 
 def _names(session: Session, table: Table, mine: ColumnElement[bool], last: int) -> list[str]:
-    """Of the values that may have outliers. Most are in each step, the others beside a validation's loss."""
-    validated = [table.data[name].astext.is_not(None) for name in ("valid_loss", "full_valid_loss")]
-    asked = select(table.data).where(mine, or_(table.step % SAMPLED == 0, table.step == last, *validated))
-    found = session.scalars(select(func.jsonb_object_keys(asked.subquery().c.data)).distinct())
+    """Of the values that may have outliers: each step has most of them, one with a validation the others."""
+    data = select(table.data).where(mine)
+    validated = [
+        data.where(table.data[name].astext.is_not(None)).order_by(table.step.desc()).limit(1)
+        for name in ("valid_loss", "full_valid_loss")
+    ]
+    sampled = data.where(or_(table.step % SAMPLED == 0, table.step == last))
+    asked = union_all(sampled, *validated).subquery()
+    found = session.scalars(select(func.jsonb_object_keys(asked.c.data)).distinct())
     return sorted(set(found) - WITHOUT_OUTLIERS)
 
 

@@ -25,6 +25,11 @@ describe("the newest events", () => {
     expect(numbers(withNewest(log, page(8, 12), true))).toEqual([5, 6, 7, 8, 9, 10, 11, 12]);
   });
 
+  test("hold no values of steps, which would grow for as long as a job is followed", () => {
+    const step = [anEvent(13, { type: "metrics", data: { step: 13 } }), anEvent(14, { data: { code: "x" } })];
+    expect(withPushed(log, step).events.slice(-2).map(({ data }) => data)).toEqual([null, { code: "x" }]);
+  });
+
   test("replace a log that they do not reach", () => {
     expect(numbers(withNewest(log, page(20, 22), true))).toEqual([20, 21, 22]);
   });

@@ -13,9 +13,14 @@ export const MOST_EVENTS = 20_000;
 
 export const NO_EVENTS: EventLog = { events: [], hasOlder: false };
 
+/** Without the values of a step, which stand in the series. */
+function asLine(event: JobEvent): JobEvent {
+  return event.type === "metrics" ? { ...event, data: null } : event;
+}
+
 /** The newest page (newest first) after a start or a gap. Where it does not reach what is known, that is dropped. */
 export function withNewest(log: EventLog, page: readonly JobEvent[], hasOlder: boolean): EventLog {
-  const newest = page.toReversed();
+  const newest = page.toReversed().map(asLine);
   const last = log.events.at(-1)?.id;
   const overlap = newest.findIndex((event) => event.id === last);
   if (overlap < 0) return { events: newest, hasOlder };
@@ -25,14 +30,14 @@ export function withNewest(log: EventLog, page: readonly JobEvent[], hasOlder: b
 /** What was pushed, oldest first. */
 export function withPushed(log: EventLog, pushed: readonly JobEvent[]): EventLog {
   const known = new Set(log.events.slice(-pushed.length).map((event) => event.id));
-  const events = [...log.events, ...pushed.filter((event) => !known.has(event.id))];
+  const events = [...log.events, ...pushed.filter((event) => !known.has(event.id)).map(asLine)];
   if (events.length <= MOST_EVENTS) return { ...log, events };
   return { events: events.slice(-MOST_EVENTS), hasOlder: true };
 }
 
 /** A page (newest first) of what was before. */
 export function withOlder(log: EventLog, page: readonly JobEvent[], hasOlder: boolean): EventLog {
-  return { events: [...page.toReversed(), ...log.events], hasOlder };
+  return { events: [...page.toReversed().map(asLine), ...log.events], hasOlder };
 }
 
 export type EventKind = "all" | "messages" | "problems";
