@@ -130,8 +130,9 @@ def run_of(api: Api, job_id: str, folder: Path, fingerprint: str = HERE) -> Iter
 
 
 def messages_of(api: Api, job_id: str) -> list[str]:
+    query = select(Event.message).where(Event.job_id == job_id).order_by(Event.sequence)
     with api.sessions() as session:
-        return list(session.scalars(select(Event.message).where(Event.job_id == job_id)))
+        return list(session.scalars(query))
 
 
 @pytest.fixture
