@@ -174,13 +174,14 @@ def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page
 def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page: Page) -> None:
     job_id = queued(site, "slow")
     asked = re.compile(r"/v1/fine_tuning/jobs(\?|/[^/]+$)")
+    held: list[Route] = []
     for path, shown in (
         ("/jobs", "slow"),
         (f"/jobs/{job_id}", "paused"),
         (f"/new?from={job_id}", "Base model"),
     ):
-        held: list[Route] = []
-        page.route(asked, lambda route, held=held: held.append(route))
+        held.clear()
+        page.route(asked, lambda route: held.append(route))
         page.goto(path)
         expect(page.get_by_text("Reading…").first).to_be_visible()
         page.unroute(asked)
