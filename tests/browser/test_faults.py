@@ -184,9 +184,9 @@ def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page:
         page.route(asked, lambda route: held.append(route))
         page.goto(path)
         expect(page.get_by_text("Reading…").first).to_be_visible()
-        page.unroute(asked)
         for route in held:
             route.continue_()
+        page.unroute(asked)
         expect(page.get_by_text("Reading…")).to_have_count(0)
         expect(page.get_by_text(shown).first).to_be_visible()
 
