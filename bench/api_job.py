@@ -31,6 +31,8 @@ class Request:
     """May be none."""
     epochs: int
     batch_size: int
+    learning_rate: float | None = None
+    """None is the method's usual one."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def create(client: Client, request: Request) -> str:
         "seed": SEED,
         "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "adapter": request.adapter,
+        "training": {"learning_rate": request.learning_rate} if request.learning_rate else {},
     }
     return str(client.post("/fine_tuning/jobs", body)["id"])
 

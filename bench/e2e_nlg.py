@@ -42,6 +42,7 @@ CASES = {
         BASE_ALONE,
         Case("full", "Full fine-tuning", {"type": "full"}),
         Case("lora", "LoRA, r = 4 on q and v", PAPERS_LORA),
+        Case("lora-2e-3", "LoRA, the same, ten times as fast", PAPERS_LORA, learning_rate=2e-3),
         Case("dora", "DoRA, r = 4 on q and v", {**PAPERS_LORA, "use_dora": True}),
         Case("prefix_tuning", "Prefix tuning, 20 virtual tokens", {"type": "prefix_tuning"}),
         Case("ia3", "(IA)³", {"type": "ia3"}),

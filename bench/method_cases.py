@@ -33,12 +33,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table. `name` is that of its results' file; without an adapter it is the base alone."""
+    """A row of the table. `name` is that of its results' file; without an adapter it is the base alone.
+
+    `learning_rate` is the method's usual one where it is None.
+    """
 
     name: str
     title: str
     adapter: dict[str, Any] | None
     quantization: Quantization | None = None
+    learning_rate: float | None = None
 
     @property
     def base(self) -> BaseModelEntry:

@@ -98,7 +98,15 @@ def measure(case: Case, task: Task, models: Path, base: Path) -> Result:
     """Raises RunFailed."""
     if case.adapter is None:
         return plain(base, None, task)
-    request = Request(case.base, case.adapter, task.training, task.validation, task.epochs, task.batch_size)
+    request = Request(
+        case.base,
+        case.adapter,
+        task.training,
+        task.validation,
+        task.epochs,
+        task.batch_size,
+        case.learning_rate,
+    )
     with tempfile.TemporaryDirectory() as folder:
         adapter = Path(folder)
         trained = train(request, models, adapter)
