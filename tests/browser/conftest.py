@@ -11,7 +11,7 @@ from tests.fixtures.api import Api
 from tests.fixtures.chromium import chromium
 from tests.fixtures.site import Site, Visit, service_on
 
-SECONDS = 60  # deadline of what a page is to show: a busy machine makes few steps a second
+SECONDS = 120  # deadline of what a page is to show: a busy machine makes few steps a second
 
 expect.set_options(timeout=SECONDS * 1000)
 

@@ -15,7 +15,7 @@ from core.datasets import sample
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import Stack
 
-JOB_SECONDS = 300
+JOB_SECONDS = 400
 PAIRS = 16
 
 

@@ -19,7 +19,7 @@ from tests.fixtures.receiver import Receiver
 from tests.fixtures.stack import MODELS, Stack
 from tests.fixtures.tracker_files import tensorboard_scalars
 
-JOB_SECONDS = 240
+JOB_SECONDS = 400
 ROWS = 24
 
 

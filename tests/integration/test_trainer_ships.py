@@ -24,7 +24,7 @@ from worker.model_slot import ModelSlot
 from worker.trainer import Trainer
 from worker.watchdog import Watchdog
 
-SECONDS = 60
+SECONDS = 120
 ROWS = 48
 BATCH_SIZE = 4
 STEPS_PER_EPOCH = ROWS // BATCH_SIZE
