@@ -41,6 +41,7 @@ CASES = {
     for case in (
         BASE_ALONE,
         Case("full", "Full fine-tuning", {"type": "full"}),
+        Case("full-1e-4", "Full fine-tuning, five times as fast", {"type": "full"}, learning_rate=1e-4),
         Case("lora", "LoRA, r = 4 on q and v", PAPERS_LORA),
         Case("lora-2e-3", "LoRA, the same, ten times as fast", PAPERS_LORA, learning_rate=2e-3),
         Case("dora", "DoRA, r = 4 on q and v", {**PAPERS_LORA, "use_dora": True}),

@@ -34,7 +34,7 @@ def test_a_long_job_is_thinned_until_somebody_zooms_in_or_saves_it(
         page.goto(f"/jobs/{job_id}")
     drawn = [point["step"] for point in first.value.json()["data"]]
     assert ODD in drawn
-    assert len(drawn) <= 3000
+    assert len(drawn) <= 1500
     expect(page.get_by_text(f"Thinned: {len(drawn):,} of {STEPS:,} steps")).to_be_visible()
 
     chart = page.get_by_role("img", name="Loss by step").bounding_box()

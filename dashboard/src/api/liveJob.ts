@@ -16,7 +16,7 @@ import { StepReader } from "./stepReader";
 import type { EventPage, JobEvent } from "./types";
 
 const EVENTS_PAGE = 200;
-const TELL_MS = 250; // between two drawings
+const TELL_MS = 250; // between two drawings; the first waits for nothing
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
 const SILENCE_MS = 45_000; // three of the server's signs of life
@@ -33,6 +33,7 @@ export class LiveJob {
 
   private readonly listeners = new Set<() => void>();
   private telling: ReturnType<typeof setTimeout> | null = null;
+  private toldAt = -Infinity;
   private running: AbortController | null = null;
   private readonly reader: StepReader;
   private readonly path: { fine_tuning_job_id: string };
@@ -149,11 +150,13 @@ export class LiveJob {
   }
 
   private tell(): void {
+    const wait = Math.max(0, this.toldAt + TELL_MS - performance.now());
     this.telling ??= setTimeout(() => {
       this.telling = null;
+      this.toldAt = performance.now();
       this.version += 1;
       for (const listener of this.listeners) listener();
-    }, TELL_MS);
+    }, wait);
   }
 }
 

@@ -4,7 +4,7 @@ import { type LeftOut, Series } from "@/lib/series";
 
 import { api, body } from "./client";
 
-const MOST_POINTS = 3000; // of an answer: a chart has no room for more
+const MOST_POINTS = 1500; // of an answer: a chart has no room for more
 const PAGE = 5000; // so that taking it in holds nothing else up
 
 interface Query {
