@@ -119,7 +119,7 @@ def test_unknown_urls_and_methods_are_refused_in_openais_form(alice: Tenant) -> 
     assert error["message"] == "Invalid URL (GET /v1/unheard-of)"
     for method, path, allowed in (
         ("PUT", "/v1/files", "GET, POST"),
-        ("DELETE", "/v1/fine_tuning/jobs/x", "GET"),
+        ("PUT", "/v1/fine_tuning/jobs/x", "DELETE, GET"),
         ("POST", "/v1/models/x", "DELETE, GET"),
     ):
         answer = alice.http.request(method, path)
