@@ -57,6 +57,7 @@ def tensors_of(module: nn.Module) -> Iterator[Tensor]:
     for own in (*module._parameters.values(), *module._buffers.values()):
         if own is not None:
             yield own
+            yield from held_by(own)
             yield from held_by(getattr(own, "quant_state", None))
     yield from held_by(getattr(module, "state", None))
 

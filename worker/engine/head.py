@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worker.engine.loss import CHUNK_TOKENS, TokenLosses, token_losses
+from worker.engine.quantisation import weight_of
 
 MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's name, Falcon-H1's
 DIVISORS = ("logits_scaling",)  # Granite's
@@ -18,7 +19,8 @@ DIVISORS = ("logits_scaling",)  # Granite's
 class Head:
     """logits = cap(scale · hidden · weightᵀ), where cap(x) = softcap · tanh(x / softcap) or x."""
 
-    weight_VD: Tensor
+    layer: Any
+    dtype: torch.dtype
     scale: float
     softcap: float | None
 
@@ -31,8 +33,14 @@ class Head:
             scale *= getattr(config, name, None) or 1.0
         for name in DIVISORS:
             scale /= getattr(config, name, None) or 1.0
-        weight_VD = model.get_output_embeddings().weight  # type: ignore[operator]
-        return cls(weight_VD, scale, getattr(config, "final_logit_softcapping", None))
+        layer = model.get_output_embeddings()  # type: ignore[operator]
+        return cls(layer, model.dtype, scale, getattr(config, "final_logit_softcapping", None))  # type: ignore[arg-type]
+
+    @property
+    def weight_VD(self) -> Tensor:  # noqa: N802 - axes
+        """The layer's own, or a copy in `dtype` where that is in 8 bits."""
+        weight: Tensor = self.layer.weight
+        return weight if weight.is_floating_point() else weight_of(self.layer, self.dtype)
 
     def scaled(self, hidden_SD: Tensor) -> Tensor:
         """Hidden states whose product with the weight has the logits' scale."""

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
-from worker.engine.quantisation import make_trainable, quantization_config
+from worker.engine.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.sharding import shard
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -62,6 +62,8 @@ def load_model(
         return shard(model, device)
     if entry.quantization is not None:
         make_trainable(model)
+        if entry.quantization == "nf4":
+            quantise_embeddings(model)
         return model
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()  # lets go of the file, whose pages would stay mapped

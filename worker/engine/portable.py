@@ -35,9 +35,13 @@ class _TransformersDecoder:
         self._model = model
         self._head = head
         self._body = body_of(model)
-        self._do = operations_on(head.weight_VD.device)
-        self.head_VD, self.softcap = head.weight_VD, head.softcap
+        self._do = operations_on(head.layer.weight.device)
+        self.softcap = head.softcap
         self.groups = {name: Linear({name: slice(None)}) for name in linears}
+
+    @property
+    def head_VD(self) -> Tensor:  # noqa: N802 - axes
+        return self._head.weight_VD
 
     def _run(self, sharing: Sharing, /, **inputs: Tensor) -> Tensor:
         """Final hidden states [T, D] of one token axis, each adapter working on its tokens."""

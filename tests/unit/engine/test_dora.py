@@ -27,7 +27,7 @@ from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member
-from worker.engine.quantisation import make_trainable, quantization_config, weight_of
+from worker.engine.quantisation import make_trainable, quantise_embeddings, quantization_config, weight_of
 
 DORA = LoraAdapter(r=4, lora_alpha=8, use_dora=True)
 EIGHT = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
@@ -100,6 +100,8 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
         device_map={"": CPU},
     )
     make_trainable(plain)  # in 8 bits PEFT loses the weights' scales on a CPU, unless they have been taken
+    if quantization == "nf4":
+        quantise_embeddings(plain)
     TrainableAdapter(base, "another", DORA, 0)
     assert_a_step_is_peft_s(base, member_on(base), plain, tmp_path / "adapter")
 

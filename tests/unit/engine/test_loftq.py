@@ -27,7 +27,7 @@ from worker.engine.loftq import nearest
 from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member, StepResult
 from worker.engine.passes import Abandoned
-from worker.engine.quantisation import quantization_config, weight_of
+from worker.engine.quantisation import quantise_embeddings, quantization_config, weight_of
 
 CPU = torch.device("cpu")
 LOFTQ = LoraAdapter(r=8, lora_alpha=24, init_lora_weights="loftq")
@@ -126,6 +126,7 @@ def test_it_is_saved_as_a_plain_lora_that_peft_loads_over_the_same_base(folder: 
         quantization_config=quantization_config("nf4", torch.float32, "tiny"),
         device_map={"": CPU},
     )
+    quantise_embeddings(same)
     # Not `eval`: for that bitsandbytes packs weights anew where a CPU has bf16, and none as narrow as these
     adapted = PeftModel.from_pretrained(same, tmp_path).train()
     with torch.no_grad():
