@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -54,13 +55,26 @@ def write(results: Path, page: Path) -> None:
 def text(results: Sequence[Result]) -> str:
     sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
     head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n"
-    parts = [head, markdown(HEADINGS, [cells(result) for result in results]), failures(results), NOTES]
+    others = other_machines(results)
+    rows = [cells(result, others.get(result["machine"]["cpu"], "")) for result in results]
+    parts = [head, markdown(HEADINGS, rows), failures(results), NOTES]
     if any(is_marked(result) for result in results):
         parts.append(SHARED)
+    parts += [
+        f"{mark} Measured on {cpu}: speeds compare among rows of one machine.\n"
+        for cpu, mark in others.items()
+    ]
     return "\n".join(part for part in parts if part)
 
 
-def cells(result: Result) -> tuple[str, ...]:
+def other_machines(results: Sequence[Result]) -> dict[str, str]:
+    """Marks of the processors that not most of the speeds were measured on."""
+    processors = Counter(result["machine"]["cpu"] for result in results if "tokens_per_second" in result)
+    return dict(zip([cpu for cpu, _ in processors.most_common()][1:], "†‡§", strict=False))
+
+
+def cells(result: Result, machine_mark: str) -> tuple[str, ...]:
+    speed = shown(result.get("tokens_per_second"), ".0f")
     if "failure" in result:
         return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
     first, last = quarters(result["losses"]) if "losses" in result else (None, None)
@@ -75,7 +89,7 @@ def cells(result: Result) -> tuple[str, ...]:
         shown(result["trained_parameters"] or None, ","),
         shown(scaled(result, "artifact_bytes", 1e3), ",.0f"),
         shown(scaled(result, "peak_rss_bytes", 1e9), ".2f"),
-        shown(result.get("tokens_per_second"), ".0f") + ("*" if is_marked(result) else ""),
+        speed + (machine_mark if speed != NOTHING else "") + ("*" if is_marked(result) else ""),
     )
 
 
@@ -115,5 +129,5 @@ def bytes_text(found: dict[str, dict[str, Any]]) -> str:
         "What the base model takes in memory, without adapters and libraries, 10⁶ bytes:\n\n"
         f"{markdown(headings, rows)}\n"
         f"In nf4 the linear layers take {linear:.0%} of what they take in bf16. The embedding, which is\n"
-        f"also the head, is not quantised: of this small model it is {share:.0%} of what nf4 leaves.\n"
+        f"also the head, is held in 8 bits: of this small model it is {share:.0%} of what nf4 leaves.\n"
     )

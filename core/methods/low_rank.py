@@ -169,7 +169,7 @@ METHODS = (
         title="AdaLoRA",
         good_for="A small adapter, whose parameters go to the layers that need them",
         cost="As LoRA at rank init_r, with another loss term and bookkeeping in every step",
-        learning_rate=2e-4,
+        learning_rate=1e-3,
         paper=Paper("AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning", "2303.10512"),
         trains="cohort",
     ),

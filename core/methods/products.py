@@ -92,7 +92,7 @@ METHODS = (
         title="LoHa",
         good_for="More change than LoRA allows with as many parameters",
         cost="2 r (inputs + outputs) parameters for each layer; the whole change is made in every step",
-        learning_rate=2e-4,
+        learning_rate=1e-3,
         paper=Paper(
             "FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning", "2108.06098"
         ),

@@ -106,6 +106,13 @@ def test_table_shows_quarters_of_the_loss_and_marks_a_shared_machine() -> None:
     assert "shared machine" not in method_table.text([result("b", alone=True)])
 
 
+def test_speeds_of_another_machine_than_most_are_marked() -> None:
+    elsewhere = {**result("b", alone=True), "machine": {"cpu": "another", "threads": 2}}
+    text = method_table.text([result("a", alone=True), elsewhere, result("c", alone=True)])
+    assert [row_of(text, f"Method {name}")[-1] for name in "abc"] == ["100", "100†", "100"]
+    assert "† Measured on another" in text
+
+
 def test_a_run_that_failed_is_shown_with_its_reason() -> None:
     text = method_table.text([{**result("a"), "failure": "it broke"}, result("b")])
     assert row_of(text, "Method a")[0] == "failed"
