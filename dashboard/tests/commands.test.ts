@@ -16,7 +16,3 @@ test("what begins with what was typed comes first, and all come in their order w
   expect(found("job")).toEqual(["Jobs", "Pause this job", "big-job"]);
   expect(found("  ")).toEqual(["Pause this job", "Jobs", "big-job"]);
 });
-
-test("no more are offered than one looks through", () => {
-  expect(matchingCommands(Array.from({ length: 99 }, (_, at) => command(`job ${at}`, "")), "job")).toHaveLength(12);
-});

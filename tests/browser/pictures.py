@@ -50,14 +50,17 @@ def fill(site: Site) -> dict[str, str]:
             suffix=f"support-r{rank}",
             epochs=3,
             adapter={"type": "lora", "r": rank},
-            training={"learning_rate": rate},
+            training={"learning_rate": rate, "eval_samples": 2},
             metadata={"team": "support"},
             **files,
         )
         for rank, rate in ((4, 3e-3), (8, 1e-2), (16, 3e-2))
     ]
+    search = site.create_job(
+        suffix="support-auto", epochs=4, adapter={"r": "auto"}, training={"learning_rate": 1e-2}, **files
+    )
     site.create_job(suffix="support-dora", epochs=1, adapter={"type": "lora", "use_dora": True}, **files)
-    site.finish(*ended)
+    site.finish(*ended, search)
     long = {"training_file": site.tenant.upload(rows(4000, 3), name="tickets-2026.jsonl"), "epochs": 10}
     running = site.create_job(suffix="tickets", validation_file=files["validation_file"], **long)
     cancelled = site.create_job(suffix="tickets-try", model=OTHER, **long)
@@ -69,6 +72,8 @@ def fill(site: Site) -> dict[str, str]:
     return {
         "jobs": "/jobs",
         "job": f"/jobs/{ended[1]}",
+        "samples": f"/jobs/{ended[1]}",
+        "candidates": f"/jobs/{search}",
         "new-job": f"/new?from={ended[1]}",
         "compare": f"/compare?jobs={','.join(ended)}",
         "files": "/files",
@@ -86,6 +91,8 @@ READY: dict[str, str] = {
     "sign-in": "Sign in",
     "jobs": "support-r4",
     "job": "sha256",
+    "samples": "sha256",
+    "candidates": "sha256",
     "new-job": "Left to the service",
     "compare": "Settings that differ",
     "files": "tickets-2026.jsonl",
@@ -96,6 +103,9 @@ READY: dict[str, str] = {
     "settings": "Revoke",
     "usage": "the last 30 days",
 }
+
+# Of a long page, the part that is wanted.
+PARTS = {"samples": "Samples", "candidates": "Candidates"}
 
 
 def take(browser: Browser, site: Site, paths: dict[str, str], folder: Path) -> None:
@@ -113,6 +123,8 @@ def picture(page: Page, name: str, path: str, device: str, folder: Path) -> None
     page.goto(path)
     expect(page.get_by_text(READY[name]).first).to_be_visible()
     page.wait_for_load_state("networkidle")
+    if part := PARTS.get(name):
+        page.get_by_role("heading", name=part, exact=True).evaluate("heading => heading.scrollIntoView()")
     in_both_themes(page, name, device, folder)
 
 

@@ -1,6 +1,6 @@
 /** Jobs: the list, one of them, and what is done to it. */
 
-import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobList";
 
@@ -13,6 +13,7 @@ const ENDED_POLL_MS = 30_000; // of a job that can only be deleted any more
 const POLL_PAGE = 25; // a page with a running job is sent anew at each poll
 const PAGE = 100;
 const LARGE_PAGE = 1000; // where all are wanted anyway
+const FOUND = 12;
 const MOST_POLLS = 8; // pages that one poll asks for
 
 const LISTS_KEY = ["jobs"] as const;
@@ -56,6 +57,16 @@ export async function readOlderJobs(client: QueryClient, words: string, all: boo
   if (list.complete) return;
   const range = await fetchRange(words, list.jobs.at(-1)?.id ?? null, all ? LARGE_PAGE : PAGE);
   client.setQueryData<JobList>(queryKey, (known) => merge(known ?? EMPTY, range));
+}
+
+/** The newest jobs that have all of these words, as many as one looks through: to choose one of them. */
+export function foundJobsQuery(words: string) {
+  return queryOptions({
+    queryKey: ["found jobs", words],
+    queryFn: async ({ signal }) => (await fetchRange(words, null, FOUND, signal)).jobs,
+    placeholderData: keepPreviousData,
+    staleTime: POLL_MS,
+  });
 }
 
 /** The jobs of all lists that have been read, newest first. */

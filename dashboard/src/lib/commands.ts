@@ -1,4 +1,4 @@
-/** What the command palette offers, and what of it somebody means who types a few letters. */
+/** What can be chosen by its name, and what of it somebody means who types a few letters. */
 
 export interface Command {
   id: string;
@@ -7,8 +7,6 @@ export interface Command {
   hint: string;
   run: () => void;
 }
-
-const MOST = 12; // that one looks through
 
 /** Those that have every word, in label or hint; before others those whose label begins with what was typed. */
 export function matchingCommands(commands: readonly Command[], typed: string): Command[] {
@@ -19,5 +17,5 @@ export function matchingCommands(commands: readonly Command[], typed: string): C
     return words.every((word) => all.includes(word));
   });
   const begins = (command: Command) => command.label.toLowerCase().startsWith(text);
-  return [...found.filter(begins), ...found.filter((command) => !begins(command))].slice(0, MOST);
+  return [...found.filter(begins), ...found.filter((command) => !begins(command))];
 }

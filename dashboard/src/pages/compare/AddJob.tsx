@@ -1,28 +1,43 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 
-import { jobListQuery } from "@/api/jobs";
 import { MOST_COMPARED } from "@/lib/compareSearch";
 import { jobName } from "@/lib/jobFacts";
+import { Finder } from "@/parts/finder/Finder";
+import { useFoundJobs } from "@/parts/finder/useFoundJobs";
 
-const MOST_OPTIONS = 200; // newest first; others are selected in the list of jobs
+interface AddJobProps {
+  chosen: readonly string[];
+  onAdd: (id: string) => void;
+}
 
-export function AddJob({ chosen, onAdd }: { chosen: readonly string[]; onAdd: (id: string) => void }) {
-  const { data } = useQuery(jobListQuery(useQueryClient()));
-  const options = (data?.jobs ?? []).filter(({ id }) => !chosen.includes(id)).slice(0, MOST_OPTIONS);
+export function AddJob(props: AddJobProps) {
+  const [open, setOpen] = useState(false);
+  const full = props.chosen.length >= MOST_COMPARED;
   return (
-    <select
-      aria-label="Add a job"
-      className="field w-60"
-      value=""
-      disabled={!options.length || chosen.length >= MOST_COMPARED}
-      onChange={(event) => onAdd(event.target.value)}
-    >
-      <option value="">{chosen.length >= MOST_COMPARED ? `${MOST_COMPARED} at most` : "Add a job…"}</option>
-      {options.map((job) => (
-        <option key={job.id} value={job.id}>
-          {jobName(job)} · {job.status}
-        </option>
-      ))}
-    </select>
+    <>
+      <button type="button" className="button" disabled={full} onClick={() => setOpen(true)}>
+        {full ? `${MOST_COMPARED} at most` : "Add a job…"}
+      </button>
+      {open && <JobFinder {...props} onClose={() => setOpen(false)} />}
+    </>
+  );
+}
+
+function JobFinder({ chosen, onAdd, onClose }: AddJobProps & { onClose: () => void }) {
+  const [typed, setTyped] = useState("");
+  const { jobs, looking } = useFoundJobs(typed);
+  const found = jobs
+    .filter(({ id }) => !chosen.includes(id))
+    .map((job) => ({ id: job.id, label: jobName(job), hint: job.status, run: () => onAdd(job.id) }));
+  return (
+    <Finder
+      title="Add a job"
+      label="Name, model, file, metadata"
+      typed={typed}
+      onType={setTyped}
+      found={found}
+      looking={looking}
+      onClose={onClose}
+    />
   );
 }

@@ -4,8 +4,7 @@ import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { STATUSES, type Status } from "@/api/types";
 import type { JobSearch } from "@/lib/jobSearch";
 import { useShortcuts } from "@/lib/keys";
-
-const TYPING_MS = 300; // after the last key the search begins
+import { useSettled } from "@/parts/useSettled";
 
 const route = getRouteApi("/jobs");
 
@@ -21,11 +20,10 @@ export function JobFilters() {
 
   const [typed, setTyped] = useState<{ text: string } | null>(null);
   const find = useEffectEvent((q: string) => change({ q }));
+  const settled = useSettled(typed);
   useEffect(() => {
-    if (typed === null) return undefined;
-    const timer = setTimeout(() => find(typed.text), TYPING_MS);
-    return () => clearTimeout(timer);
-  }, [typed]);
+    if (settled !== null) find(settled.text);
+  }, [settled]);
   useEffect(() => {
     const isTyping = document.activeElement === field.current;
     if (field.current && !isTyping) field.current.value = search.q ?? ""; // a link led here

@@ -2,15 +2,17 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMatch, useNavigate } from "@tanstack/react-router";
 
 import { adapterContentPath } from "@/api/details";
-import { actionsOn, actOn, jobListQuery, jobQuery } from "@/api/jobs";
+import { actionsOn, actOn, jobQuery } from "@/api/jobs";
 import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
-import type { Command } from "@/lib/commands";
+import { type Command, matchingCommands } from "@/lib/commands";
 import { jobName } from "@/lib/jobFacts";
 import { type FinalAction, isFinal } from "@/parts/ConfirmJobAction";
+import { useFoundJobs } from "@/parts/finder/useFoundJobs";
 import { PAGES } from "@/parts/pages";
 
-const JOB_ID = /^ft(job|sweep)-\w+$/;
+const JOB_ID = /^ftjob-\w+$/;
+const MOST_FOUND = 12; // that one looks through
 const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…", delete: "Delete this job…" };
 
 /** They outlive the palette, which closes once something is chosen. */
@@ -19,10 +21,12 @@ export interface JobHandlers {
   onFailure: (error: unknown) => void;
 }
 
-/** What can be done from here: on the present job first, then pages, then jobs. `typed` may be a job's id. */
-export function useCommands(typed: string, handlers: JobHandlers): Command[] {
+/** What of that which can be done from here is called so: on the present job first, then pages, then jobs. */
+export function useCommands(typed: string, handlers: JobHandlers): { found: Command[]; looking: boolean } {
   const present = useMatch({ from: "/jobs/$jobId", shouldThrow: false })?.params.jobId;
-  return [...useActions(present, handlers), ...usePages(), ...useJobs(typed)];
+  const here = matchingCommands([...useActions(present, handlers), ...usePages()], typed);
+  const { jobs, looking } = useJobs(typed);
+  return { found: [...here, ...jobs].slice(0, MOST_FOUND), looking };
 }
 
 function usePages(): Command[] {
@@ -65,17 +69,17 @@ function download(adapterId: string): Command {
   return { id: "download", label: "Download this job's adapter", hint: "action", run };
 }
 
-function useJobs(typed: string): Command[] {
-  const { data } = useQuery(jobListQuery(useQueryClient()));
+/** Jobs with the words that were typed; and the job whose id that is, before the API has found it. */
+function useJobs(typed: string): { jobs: Command[]; looking: boolean } {
+  const { jobs, looking } = useFoundJobs(typed);
   const navigate = useNavigate();
-  const open = (jobId: string) => void navigate({ to: "/jobs/$jobId", params: { jobId } });
-  const known = (data?.jobs ?? []).map((job) => ({
-    id: job.id,
-    label: jobName(job),
-    hint: `${job.status} job · ${job.id}`,
-    run: () => open(job.id),
-  }));
+  const command = (id: string, label: string, hint: string) => ({
+    id,
+    label,
+    hint,
+    run: () => void navigate({ to: "/jobs/$jobId", params: { jobId: id } }),
+  });
   const id = typed.trim().replace(/^ftsweep-/, "ftjob-");
-  if (!JOB_ID.test(id) || known.some((command) => command.id === id)) return known;
-  return [...known, { id, label: id, hint: `job by its id · ${typed}`, run: () => open(id) }];
+  if (JOB_ID.test(id)) return { jobs: [command(id, id, "job by its id")], looking: false };
+  return { jobs: jobs.map((job) => command(job.id, jobName(job), `${job.status} job · ${job.id}`)), looking };
 }
