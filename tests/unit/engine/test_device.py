@@ -1,9 +1,12 @@
-"""Which errors are the device's end, and which are a job's own."""
+"""Which errors are the device's end, which are a job's own, and what a device computes in."""
+
+from typing import Any
 
 import pytest
 import torch
 
 from worker.engine.device import check_device, device_is_broken, is_want_of_memory
+from worker.engine.loading import compute_dtype
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,21 @@ def test_a_device_that_is_not_there_shows_before_a_job_is_claimed() -> None:
     check_device(torch.device("cpu"))
     with pytest.raises((RuntimeError, AssertionError)):
         check_device(torch.device("cuda", 99))
+
+
+@pytest.mark.parametrize(
+    ("cpu", "dtype"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, torch.float32),
+        ({"cpu_name": "AMD EPYC", "avx2": True}, torch.float32),
+        ({"bf16": True}, torch.bfloat16),
+        ({}, torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_bf16_where_that_is_faster(
+    cpu: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    assert compute_dtype(torch.device("cpu")) == dtype
