@@ -12,6 +12,8 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 
+BLOCK_ROWS = 4096  # of a weight in 8 bits, multiplied out at once
+
 
 def quantization_config(
     quantization: Literal["nf4", "int8"], dtype: torch.dtype, model_id: str
@@ -141,4 +143,9 @@ class _Int8Product(torch.autograd.Function):
 
 
 def _dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor:
-    return int8_NK.to(dtype).mul_(absmax_N[:, None] / 127)
+    """By rows: where types differ, torch multiplies fp32 copies of all that it is given."""
+    made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
+    blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in (int8_NK, absmax_N / 127, made_NK)), strict=True)
+    for rows, scales, made in blocks:
+        torch.mul(rows, scales[:, None], out=made)
+    return made_NK
