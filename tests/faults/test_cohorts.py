@@ -39,14 +39,8 @@ def whole_stack(
     catalog = write_base(folder)
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         stack = Stack(servers, api, api.tenant(), folder)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
-            stack.start_worker(
-                catalog_file=str(catalog),
-                checkpoint_seconds="1000",
-                max_lost_attempts=str(LOSSES),
-            )
-            yield stack
+        stack.start_worker(checkpoint_seconds="1000", max_lost_attempts=str(LOSSES))
+        yield stack
         for worker in stack.workers:
             worker.destroy()
 
@@ -123,6 +117,7 @@ def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: S
     stack.wait_for_step(stays, last_run(stack, stays).step + 20)
     assert len(stack.runs(stays)) == 1
     assert stack.adapters(leaves) == []
+    assert stack.store.list(f"adapters/{leaves}/") == []
 
 
 def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
@@ -294,6 +289,7 @@ def test_a_job_that_kills_its_trainer_again_and_again_fails_and_its_neighbours_s
     error = stack.wait_for_status(guilty, "failed").error
     assert error is not None
     assert error["code"] == "worker_lost"
+    assert "SIGKILL" in error["message"]
     for job_id in neighbours:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
 
@@ -319,7 +315,7 @@ def test_a_job_of_a_newer_release_waits_and_lets_others_by(stack: Stack) -> None
 def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp_path: Path) -> None:
     """The last test here: its worker takes the first one's place."""
     stack.workers[0].destroy()
-    stack.start_worker(catalog_file=str(stack.api.settings.catalog_file), cohort_bytes="0")
+    stack.start_worker(cohort_bytes="0")
     jobs = [create(stack, SHORT) for _ in range(3)]
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)

@@ -33,11 +33,9 @@ def whole_stack(
     catalog = write_base(folder, dtype="fp32")  # so that differences show
     with job_api_on(servers, database_url, catalog_file=catalog, device_classes="1,2") as api:
         stack = Stack(servers, api, api.tenant(), folder)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they bring
-            start(stack)
-            start(stack, devices="2")
-            yield stack
+        start(stack)
+        start(stack, devices="2")
+        yield stack
         for worker in stack.workers:
             worker.destroy()
 
@@ -58,8 +56,7 @@ def on_one(whole_stack: Stack) -> str:
 
 
 def start(stack: Stack, **settings: str) -> Worker:
-    catalog = str(stack.api.settings.catalog_file)
-    return stack.start_worker(catalog_file=catalog, checkpoint_seconds="1000", **settings)
+    return stack.start_worker(checkpoint_seconds="1000", **settings)
 
 
 def create(stack: Stack, size: dict[str, int], training: dict[str, Any] | None = None, **body: Any) -> str:

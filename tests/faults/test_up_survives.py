@@ -61,7 +61,6 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "TUNERY_LEASE_SECONDS": "6",
         "TUNERY_SWEEP_SECONDS": "0.5",
         "TUNERY_CHECKPOINT_SECONDS": "1000",
-        "OMP_NUM_THREADS": "1",
     }
 
 
@@ -119,6 +118,7 @@ def test_the_next_up_finishes_the_job_of_one_that_was_killed_whole(
     service: Service, variables: dict[str, str]
 ) -> None:
     """The last test here."""
+    key = (service.up.home / "api-key").read_text()
     job_id = service.create_job(**MIDDLE)
     service.wait_for_step(job_id)
     kill_all(service.up)
@@ -127,6 +127,8 @@ def test_the_next_up_finishes_the_job_of_one_that_was_killed_whole(
         again.wait_for_status(job_id, "succeeded")
         events = again.events(job_id)
         adapters = up.get("/adapters").json()["data"]
+        assert (up.home / "api-key").read_text() == key
+    assert processes_of(service.up.home) == []
     assert events.count("The job has successfully completed") == 1
     assert "Fine-tuning job started again (attempt 2)" in events
     assert [adapter["job_id"] for adapter in adapters] == [job_id]

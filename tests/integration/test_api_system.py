@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from core.storage import ObjectStore
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, wait_for
-from tests.fixtures.servers import empty_database
+from tests.fixtures.servers import database_on
 
 NOWHERE = {
     "database": ("database_url", "postgresql://nobody:secret-password@127.0.0.1:1/none"),
@@ -83,7 +83,7 @@ def test_all_who_ask_at_once_for_readiness_share_one_look(
 
 
 def test_readiness_names_missing_migrations(api: Api, servers: Any) -> None:
-    with empty_database(servers) as empty, api.broken(database_url=empty) as lame:
+    with database_on(servers) as empty, api.broken(database_url=empty) as lame:
         answer = httpx.get(f"{lame.url}/readyz")
     assert (answer.status_code, answer.json()["database"]) == (503, "ok")
     assert "tunery migrate" in answer.json()["migrations"]

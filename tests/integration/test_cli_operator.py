@@ -11,7 +11,7 @@ import pytest
 
 from core.storage import ObjectStore
 from tests.fixtures.api import Api
-from tests.fixtures.servers import empty_database
+from tests.fixtures.servers import database_on
 from tests.fixtures.shell import DEADLINE, Shell
 
 # Keys and migrations
@@ -91,7 +91,7 @@ def test_an_unreachable_database_is_exit_code_3(shell: Shell, closed_port: int) 
 
 
 def test_migrate_makes_the_tables_that_keys_ask_for(shell: Shell, servers: Any) -> None:
-    with empty_database(servers) as url:
+    with database_on(servers) as url:
         shell.variables["TUNERY_DATABASE_URL"] = url
         early = shell.run("keys", "list")
         assert early.returncode == 2

@@ -21,7 +21,7 @@ from core.lifecycle import TRANSITIONS
 from core.models import Base, Job
 from core.schema import MIGRATIONS, alembic_config, is_current, migrate
 from core.statuses import ENDED
-from tests.fixtures.servers import empty_database
+from tests.fixtures.servers import database_on
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
 CONSTRAINTS = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint \
@@ -53,7 +53,7 @@ def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
     with ExitStack() as made:
 
         def make() -> Engine:
-            engine = create_database(made.enter_context(empty_database(servers)))
+            engine = create_database(made.enter_context(database_on(servers)))
             made.callback(engine.dispose)
             return engine
 

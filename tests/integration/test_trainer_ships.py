@@ -66,7 +66,7 @@ def api(
 ) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("ships")
     catalog = write_base(folder)
-    with job_api_on(servers, database_url, catalog_file=catalog, sweep_seconds=0.5) as api:
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         yield api
 
 

@@ -15,7 +15,6 @@ from tests.fixtures.up import (
     STOP_SECONDS,
     Up,
     free_port,
-    kill_all,
     processes_of,
     running,
     start,
@@ -38,6 +37,55 @@ def home(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def port() -> int:
     return free_port()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One for the first tests here."""
+    home = tmp_path_factory.mktemp("service") / "home"
+    yield start(home, free_port())
+    for process in processes_of(home):
+        process.kill()
+
+
+def test_makes_keys_in_the_database_of_the_running_up(service: Up) -> None:
+    home = service.home
+    made = tunery("keys", "create", "--project", "other", "--home", home, cwd=home.parent)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    assert token not in made.stderr
+    listed = tunery("files", "list", "--json", "--home", home, "--api-key", token, cwd=home.parent)
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    healthy = tunery("doctor", "--json", "--home", home, cwd=home.parent)
+    states = {check["name"]: check["state"] for check in json.loads(healthy.stdout)["checks"]}
+    assert {states[name] for name in ("database", "broker", "object store", "API")} == {"ok"}
+    again = tunery("up", "--home", home, "--port", str(free_port()), cwd=home.parent)
+    assert again.returncode == 2
+    assert str(service.process.pid) in again.stderr
+
+
+def test_starts_a_part_again_that_died(service: Up) -> None:
+    for name in ("api", "worker"):
+        died = service.part(name)
+        died.kill()
+        until(lambda gone=died: not gone.is_running(), "the part to die")  # type: ignore[misc]
+        until(lambda part=name: _has_restarted(service, part), f"the {name} to start again")  # type: ignore[misc]
+    said = service.stderr.read_text()
+    log = f"{service.home}/logs/api.log"
+    assert f"The api died (killed by SIGKILL); starting it again in 0.5 s. Its log: {log}" in said
+    until(lambda: _answers(service.base_url.replace("/v1", "/readyz")), "the API to be ready again")
+
+
+def test_stops_what_an_up_that_was_killed_alone_has_left(service: Up, port: int) -> None:
+    """The last test of this service."""
+    left = [service.part("api"), service.part("worker")]
+    service.process.kill()
+    service.process.wait(STOP_SECONDS)
+    assert all(process.is_running() for process in left)
+    with running(service.home, port) as again:
+        assert not any(process.is_running() for process in left)
+        assert again.get("/files").status_code == 200
+    assert processes_of(service.home) == []
 
 
 def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, port: int) -> None:
@@ -65,59 +113,6 @@ def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, po
         assert up.get(f"/files/{file['id']}/content").text == ROW * 10
         assert up.stop(signal.SIGINT) == 0
     assert processes_of(home) == []
-
-
-def test_makes_keys_in_the_database_of_the_running_up(home: Path, port: int) -> None:
-    with running(home, port) as up:
-        made = tunery("keys", "create", "--project", "other", "--home", home, cwd=home.parent)
-        assert made.returncode == 0, made.stderr
-        token = made.stdout.strip()
-        assert token not in made.stderr
-        listed = tunery("files", "list", "--json", "--home", home, "--api-key", token, cwd=home.parent)
-        assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
-        healthy = tunery("doctor", "--json", "--home", home, cwd=home.parent)
-        states = {check["name"]: check["state"] for check in json.loads(healthy.stdout)["checks"]}
-        assert {states[name] for name in ("database", "broker", "object store", "API")} == {"ok"}
-        again = tunery("up", "--home", home, "--port", str(port), cwd=home.parent)
-        assert again.returncode == 2
-        assert str(up.process.pid) in again.stderr
-
-
-def test_recovers_when_the_whole_tree_was_killed(home: Path, port: int) -> None:
-    up = start(home, port)
-    key = (home / "api-key").read_text()
-    kill_all(up)
-    with running(home, port) as again:
-        assert again.get("/files").status_code == 200
-        assert (home / "api-key").read_text() == key
-    assert processes_of(home) == []
-
-
-def test_stops_what_an_up_that_was_killed_alone_has_left(home: Path, port: int) -> None:
-    up = start(home, port)
-    left = [up.part("api"), up.part("worker")]
-    up.process.kill()
-    up.process.wait(STOP_SECONDS)
-    assert all(process.is_running() for process in left)
-    with running(home, port) as again:
-        assert not any(process.is_running() for process in left)
-        assert again.get("/files").status_code == 200
-    assert processes_of(home) == []
-
-
-def test_starts_a_part_again_that_died(home: Path, port: int) -> None:
-    with running(home, port) as up:
-        for name in ("api", "worker"):
-            died = up.part(name)
-            died.kill()
-            until(lambda gone=died: not gone.is_running(), "the part to die")  # type: ignore[misc]
-            until(lambda part=name: _has_restarted(up, part), f"the {name} to start again")  # type: ignore[misc]
-        said = up.stderr.read_text()
-        assert (
-            f"The api died (killed by SIGKILL); starting it again in 0.5 s. Its log: {home}/logs/api.log"
-            in said
-        )
-        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), "the API to be ready again")
 
 
 def test_a_port_in_use_is_named_before_anything_starts(home: Path) -> None:
