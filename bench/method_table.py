@@ -27,6 +27,8 @@ NOTES = """\
 - loss: the mean training loss of the first and of the last quarter of the steps, nats per answer token.
 - validation loss: the job's own after its last step; "in PEFT" that of the published files, loaded by plain
   transformers and PEFT in a fresh process, in the same precision.
+  On int8 bitsandbytes rounds the activations there, which the trainer leaves as they are.
+- AdaLoRA's singular values begin at 0, between small vectors: it takes more steps than these to move.
 - exact answers: greedy ones to rows held out that equal the expected one letter by letter.
 - trained parameters: as PEFT counts them in the published adapter.
 - weights: the published safetensors, 10³ bytes.
