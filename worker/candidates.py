@@ -66,15 +66,19 @@ class Candidates:
         name, spec = self._names[number], self._spec.candidates[number]
         member = self._crew.join(name, spec, self._data.training_rows, state, abandon=self._abandon)
         alone = self._spec.search is None
-        told = None if alone else CandidateReporter(self._reporter, number, lambda: self.trained_tokens)
-        self._live.append(Candidate(number, member, told))
+        self._live.append(Candidate(number, member, None if alone else self._reporter_of(number)))
         return member
 
+    def _reporter_of(self, number: int) -> CandidateReporter:
+        return CandidateReporter(self._reporter, number, lambda: self.trained_tokens)
+
     def begin(self) -> None:
-        """Attach all, unless those that are left were restored, and measure from here on. Raises JobError."""
+        """Attach all, unless those that are left were restored, and measure from here on.
+
+        One that cannot be attached leaves alone. Raises JobError where none can.
+        """
         if not self._live:
-            for number in self._ranking:
-                self._join(number, {})
+            self._attach()
         self._rungs = rungs(len(self._names), self._live[0].member.total_steps)
         for each in self._live:
             self._crew.share_state(each.member)
@@ -91,6 +95,28 @@ class Candidates:
             each.stands("training")
         self._advise_before_training()
         self._let_lead()
+
+    def _attach(self) -> None:
+        refused: dict[int, JobError] = {}
+        for number in list(self._ranking):
+            try:
+                self._join(number, {})
+            except JobError as error:
+                refused[number] = error
+        if not self._live:
+            raise self._refusal_of_all(refused)
+        for number, reason in refused.items():
+            self._reporter_of(number).stands("failed", 0, 0, [], str(reason))
+            self._tell_that_it_failed(number, reason)
+        self._ranking = [number for number in self._ranking if number not in refused]
+
+    def _refusal_of_all(self, refused: Mapping[int, JobError]) -> JobError:
+        """The first one's error, which in a search says whose it is."""
+        number, error = next(iter(refused.items()))
+        if self._spec.search is None:
+            return error
+        message = f"No candidate can be trained. The first, {self._told(number)}: {error}"
+        return JobError(error.code, message, error.param)
 
     def _advise_before_training(self) -> None:
         """Tell what the specification and the rows say; of a search once, with the candidates concerned."""

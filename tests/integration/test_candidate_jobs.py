@@ -138,6 +138,25 @@ def test_a_sweep_is_one_job_that_publishes_the_best_of_its_grid(tiny: Api, tenan
         assert f"Candidate adapter.r 4, training.learning_rate {rate}: The peak" in on_rates[0]
 
 
+def test_a_candidate_that_the_base_model_has_no_modules_for_fails_alone(tiny: Api, tenant: Tenant) -> None:
+    parameters = {"adapter.target_modules": [["no_such_proj"], ["q_proj"], ["v_proj"]]}
+    body = {**JOB, **files(tenant), "training": {"learning_rate": 1e-3}, "parameters": parameters}
+    sweep = tenant.http.post(SWEEPS, json=body).json()
+    train(tiny, sweep["job_id"])
+    found = tenant.http.get(f"{SWEEPS}/{sweep['id']}").json()
+    *_, refused = found["candidates"]
+    assert (found["status"], refused["number"], refused["status"], refused["step"]) == (
+        "succeeded",
+        0,
+        "failed",
+        0,
+    )
+    assert "no_such_proj" in refused["reason"]
+    assert found["winner"] in (1, 2)
+    name = "Candidate adapter.target_modules ['no_such_proj']"
+    assert ("warn", f"{name} cannot go on: {refused['reason']}") in told(tenant, sweep["job_id"])
+
+
 def test_a_search_that_is_given_back_ends_as_an_undisturbed_one(tiny: Api, tenant: Tenant) -> None:
     """To the bit, with what was told of each candidate. It has been at its first rung by then."""
     rows = dataset(60)

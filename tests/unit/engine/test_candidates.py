@@ -91,6 +91,16 @@ def spec_of(
     return make_spec(search=search, adapter=candidates[0].adapter, hyperparameters=hyperparameters, **changes)
 
 
+def spec_with_targets(*names: str) -> JobSpec:
+    """One candidate for each of the modules."""
+    candidates = [
+        Candidate(adapter=LoraAdapter(r=4, target_modules=[name]), learning_rate=1e-3) for name in names
+    ]
+    parameters = {"adapter.target_modules": [[name] for name in names]}
+    search = Search(kind="sweep", parameters=parameters, candidates=candidates)
+    return make_spec(search=search, adapter=candidates[0].adapter)
+
+
 def crew_on(base: ResidentBase) -> Crew:
     return Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
 
@@ -261,6 +271,30 @@ def test_one_that_cannot_go_on_leaves_alone_and_the_last_one_s_fault_is_the_job_
     step(crew, candidates)
     with pytest.raises(JobError):
         candidates.take(candidates.members[0], fault, 1.0)
+
+
+def test_one_that_cannot_be_attached_leaves_alone(base: ResidentBase, told: Told) -> None:
+    crew = crew_on(base)
+    candidates = begun(crew, spec_with_targets("no_such_proj", "q_proj", "v_proj"), told)
+    assert candidates.numbers == [1, 2]
+    assert candidates.leader.number == 1
+    (event,) = told.events
+    assert event.startswith("Candidate adapter.target_modules ['no_such_proj'] cannot go on: ")
+    assert told.data == [{"level": "warn", "candidate": 0}]
+    while not candidates.finished:
+        step(crew, candidates)
+    decided = candidates.win()
+    assert decided is not None
+    assert decided.search is not None
+    assert decided.search.winner in (1, 2)
+
+
+def test_where_none_can_be_attached_the_job_s_fault_names_the_first(base: ResidentBase, told: Told) -> None:
+    with pytest.raises(JobError) as raised:
+        begun(crew_on(base), spec_with_targets("no_such", "nor_such"), told)
+    assert "The first, adapter.target_modules ['no_such']: " in str(raised.value)
+    assert (raised.value.code, raised.value.param) == ("invalid_adapter", "adapter.target_modules")
+    assert told.events == []
 
 
 # What a search is warned of
