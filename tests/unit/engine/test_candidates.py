@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import inf, log
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +12,10 @@ import torch
 
 from core.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
 from core.errors import JobError
-from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
+from core.jobspec import Dpo, Hyperparameters, JobSpec, LoraAdapter
 from core.search import Candidate, Search
 from tests.unit.engine.rows import make_rows
+from tests.unit.engine.test_objectives import pairs
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, train
 from worker import crew as crews
 from worker.candidates import Candidates
@@ -23,7 +24,7 @@ from worker.crew import Crew
 from worker.data.reader import JobData
 from worker.data.render import Row
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import evaluate, measure
+from worker.engine.loop import evaluate, measure, validate
 from worker.engine.member import Member, NonFiniteLoss
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
@@ -165,6 +166,26 @@ def test_each_trains_what_it_would_train_alone_until_it_is_dropped(base: Residen
         assert loss == pytest.approx(loss_of(base, alone), rel=1e-3), number
     assert candidates.finished
     assert candidates.complete
+
+
+def test_a_dpo_sweep_is_won_by_what_prefers_best_which_trains_as_it_would_alone(
+    base: ResidentBase, told: Told
+) -> None:
+    spec, crew = spec_of(rates={2: 1e-9, 4: 1e-2, 8: 1e-3}, objective=Dpo()), crew_on(base)
+    rows = held_out = pairs(12)
+    candidates = begun(crew, spec, told, rows=rows, validation_rows=held_out)
+    while not candidates.finished:
+        step(crew, candidates)
+    alone = make_member(base, "alone", spec.candidates[1], rows)
+    train(base, [alone], STEPS)
+    (winner,) = candidates._live
+    assert winner.number == 1
+    found, expected = (validate(base, each, held_out, MAX_TOKENS).loss for each in (winner.member, alone))
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert found < 0.9 * log(2)
+    losses = [rung["valid_loss"] for rung in winner.rungs]
+    assert losses == sorted(losses, reverse=True)
+    assert {rung["noise"] for rung in winner.rungs} == {0}, "it is known of cross-entropies alone"
 
 
 def test_they_cost_what_halving_says_and_the_job_is_told_of_the_leader(
