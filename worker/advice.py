@@ -4,7 +4,7 @@ What follows from the specification and the data is known before the first step.
 losses: their means are kept, never their history, so that a step costs the same however long a job trains.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -34,7 +34,7 @@ EARLY_FALL = 0.1  # from the first steps to the first epoch's mean
 class Advice:
     code: str
     message: str
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, Any]
 
     @property
     def data(self) -> dict[str, Any]:
@@ -46,6 +46,29 @@ def before_training(spec: JobSpec, parameters: int, tokens: int) -> Iterator[Adv
     """Of a job that trains so many numbers on so many supervised tokens."""
     yield from _on_learning_rate(spec)
     yield from _on_rank(spec, parameters, tokens)
+
+
+def before_search(found: Mapping[int, Sequence[Advice]], told: Callable[[int], str]) -> Iterator[Advice]:
+    """What is known `before_training` of candidates, by their numbers: one advice for each code.
+
+    `told` says what a candidate has of its own.
+    """
+    for code in dict.fromkeys(advice.code for each in found.values() for advice in each):
+        concerned = {
+            number: advice for number, each in found.items() for advice in each if advice.code == code
+        }
+        alike: dict[str, list[int]] = {}
+        for number, advice in concerned.items():
+            alike.setdefault(advice.message, []).append(number)
+        parts = (f"{_named(numbers, found, told)}: {message}" for message, numbers in alike.items())
+        each_one = [{"candidate": number, **advice.numbers} for number, advice in concerned.items()]
+        yield Advice(code, " ".join(parts), {"candidates": each_one})
+
+
+def _named(numbers: Sequence[int], among: Collection[int], told: Callable[[int], str]) -> str:
+    if len(numbers) == len(among) > 1:
+        return f"All {len(among)} candidates"
+    return f"Candidate{'s' if len(numbers) > 1 else ''} {'; '.join(map(told, numbers))}"
 
 
 def _on_learning_rate(spec: JobSpec) -> Iterator[Advice]:

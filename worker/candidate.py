@@ -21,6 +21,7 @@ class CandidateReporter:
 
     def __init__(self, reporter: Reporter, number: int, tokens_of_all: Callable[[], int]) -> None:
         self.leads = False
+        self.decided = False  # whether no other is left
         self._reporter = reporter
         self._number = number
         self._tokens_of_all = tokens_of_all
@@ -44,8 +45,9 @@ class CandidateReporter:
         once_as: str | None = None,
         type: str = "message",
     ) -> None:
-        """What advice and samples there are of the leader are the job's."""
+        """What is told of the leader is the job's."""
         if self.leads:
+            data = {**(data or {}), "candidate": self._number}
             self._reporter.event(message, level, data, once_as, type)
 
     def stands(

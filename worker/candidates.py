@@ -13,6 +13,7 @@ from core.artifacts import DamagedArtifact
 from core.errors import JobError
 from core.jobspec import JobSpec
 from core.search import values_of
+from worker.advice import before_search, before_training
 from worker.candidate import Candidate, CandidateReporter
 from worker.checkpoint import Past, State
 from worker.crew import Crew
@@ -22,7 +23,7 @@ from worker.engine.member import Member, StepResult
 from worker.engine.passes import Abandoned
 from worker.engine.totals import Score
 from worker.halving import Rung, lags, rungs, survivors
-from worker.job_metrics import JobMetrics
+from worker.job_metrics import JobMetrics, tell
 from worker.reporter import Reporter
 
 
@@ -65,15 +66,19 @@ class Candidates:
         name, spec = self._names[number], self._spec.candidates[number]
         member = self._crew.join(name, spec, self._data.training_rows, state, abandon=self._abandon)
         alone = self._spec.search is None
-        told = None if alone else CandidateReporter(self._reporter, number, lambda: self.trained_tokens)
-        self._live.append(Candidate(number, member, told))
+        self._live.append(Candidate(number, member, None if alone else self._reporter_of(number)))
         return member
 
+    def _reporter_of(self, number: int) -> CandidateReporter:
+        return CandidateReporter(self._reporter, number, lambda: self.trained_tokens)
+
     def begin(self) -> None:
-        """Attach all, unless those that are left were restored, and measure from here on. Raises JobError."""
+        """Attach all, unless those that are left were restored, and measure from here on.
+
+        One that cannot be attached leaves alone. Raises JobError where none can.
+        """
         if not self._live:
-            for number in self._ranking:
-                self._join(number, {})
+            self._attach()
         self._rungs = rungs(len(self._names), self._live[0].member.total_steps)
         for each in self._live:
             self._crew.share_state(each.member)
@@ -85,12 +90,45 @@ class Candidates:
                 self._spec,
                 self._pasts.get(each.number, Past()),
             )
-            if each.reporter is None:
-                each.metrics.advise_before_training(self._spec)
-            else:
+            if each.reporter is not None:
                 each.reporter.forget_after(each.member.step)
             each.stands("training")
+        self._advise_before_training()
         self._let_lead()
+
+    def _attach(self) -> None:
+        refused: dict[int, JobError] = {}
+        for number in list(self._ranking):
+            try:
+                self._join(number, {})
+            except JobError as error:
+                refused[number] = error
+        if not self._live:
+            raise self._refusal_of_all(refused)
+        for number, reason in refused.items():
+            self._reporter_of(number).stands("failed", 0, 0, [], str(reason))
+            self._tell_that_it_failed(number, reason)
+        self._ranking = [number for number in self._ranking if number not in refused]
+
+    def _refusal_of_all(self, refused: Mapping[int, JobError]) -> JobError:
+        """The first one's error, which in a search says whose it is."""
+        number, error = next(iter(refused.items()))
+        if self._spec.search is None:
+            return error
+        message = f"No candidate can be trained. The first, {self._told(number)}: {error}"
+        return JobError(error.code, message, error.param)
+
+    def _advise_before_training(self) -> None:
+        """Tell what the specification and the rows say; of a search once, with the candidates concerned."""
+        specs = self._spec.candidates
+        found = {}
+        for each in self._live:
+            tokens = sum(row.supervised for row in each.member.rows)
+            parameters = each.member.adapter.parameters.master.numel()
+            found[each.number] = list(before_training(specs[each.number], parameters, tokens))
+        search = self._spec.search
+        for advice in found[0] if search is None else before_search(found, search.told):
+            tell(self._reporter, advice)
 
     def let_go(self) -> None:
         """Of all, as before the beginning."""
@@ -207,15 +245,20 @@ class Candidates:
         each = next(each for each in self._live if each.member is member)
         if isinstance(result, JobError) and len(self._live) > 1:
             self._stop(each, "failed", str(result))
-            told = self._told(each.number)
-            self._reporter.event(
-                f"Candidate {told} cannot go on: {result}", "warn", {"candidate": each.number}
-            )
+            self._tell_that_it_failed(each.number, result)
         elif isinstance(result, Exception):
             raise result
         else:
             each.metrics.step(result, seconds)
             each.stands("training")
+
+    def _tell_that_it_failed(self, number: int, error: JobError) -> None:
+        self._reporter.event(
+            f"Candidate {self._told(number)} cannot go on: {error}",
+            "warn",
+            {"candidate": number},
+            once_as=f"candidate {number} cannot go on",
+        )
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate and compare where it is due. What `abandon` ends stays due."""
@@ -287,6 +330,7 @@ class Candidates:
         self._reporter.event(
             f"Step {rung.step}: {len(kept)} of {len(scores)} candidates train on: {names}",
             data={"step": rung.step, "kept": kept, "dropped": dropped},
+            once_as=f"rung {rung.step}: {kept}",
         )
 
     @property
@@ -331,9 +375,12 @@ class Candidates:
         self._crew.leave(each.member.adapter.name)
 
     def _let_lead(self) -> None:
+        """Let the leader speak for the job; of one that is left alone, also what its losses had shown."""
         for each in self._live:
             if each.reporter is not None:
                 each.reporter.leads = each is self.leader
+                each.reporter.decided = len(self._live) == 1
+                each.metrics.tell_advice()
 
 
 def _shown(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from core.jobspec import JobSpec
 from core.lifecycle import Progress
-from worker.advice import Advice, Curves, before_training
+from worker.advice import Advice, Curves
 from worker.best_loss import BestLoss
 from worker.checkpoint import Past
 from worker.crew import Crew
@@ -27,8 +27,14 @@ RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
 class Reports(Tells, Protocol):
     """Where all goes that is told."""
 
+    decided: bool  # whether what is reported will not be dropped for another candidate
+
     def progress(self, progress: Progress) -> None: ...
     def metrics(self, metrics: StepMetrics, message: str) -> None: ...
+
+
+def tell(reporter: Tells, advice: Advice) -> None:
+    reporter.event(advice.message, "warn", advice.data, once_as=advice.code)
 
 
 class JobMetrics:
@@ -67,6 +73,7 @@ class JobMetrics:
         curves = past.notes.get("curves")
         warmup = round(self._training.warmup_ratio * member.total_steps)
         self._curves = Curves.of(curves) if curves else Curves.fresh(warmup)
+        self._untold = [Advice(**advice) for advice in past.notes.get("untold_advice", [])]
         self._stop_if_it_is_time()
 
     def step(self, result: StepResult, seconds: float) -> None:
@@ -100,16 +107,15 @@ class JobMetrics:
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
 
-    def advise_before_training(self, spec: JobSpec) -> None:
-        """Tell what the specification and the rows say."""
-        member = self._member
-        tokens = sum(row.supervised for row in member.rows)
-        self._advise(before_training(spec, member.adapter.parameters.master.numel(), tokens))
-
     @property
     def past(self) -> Past:
         """What to go on from after the last step."""
-        return Past(self.latest, {"best": asdict(self.best), "curves": asdict(self._curves)})
+        notes = {
+            "best": asdict(self.best),
+            "curves": asdict(self._curves),
+            "untold_advice": [asdict(advice) for advice in self._untold],
+        }
+        return Past(self.latest, notes)
 
     @property
     def at_best(self) -> bool:
@@ -137,6 +143,13 @@ class JobMetrics:
         self._report(full, part)
         self._samples.tell(self._member.step, samples)
         self.progress("training", rate)
+
+    def tell_advice(self) -> None:
+        """What the losses have shown so far, unless it may be of a candidate that is dropped."""
+        if self._reporter.decided:
+            for advice in self._untold:
+                tell(self._reporter, advice)
+            self._untold = []
 
     def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:
         """Add to `self.ranks` what the validation file says of the adapter cut to each of `ranks`.
@@ -203,8 +216,9 @@ class JobMetrics:
             self._stop_if_it_is_time()
 
     def _advise(self, found: Iterable[Advice]) -> None:
-        for advice in found:
-            self._reporter.event(advice.message, "warn", advice.data, once_as=advice.code)
+        known = {advice.code for advice in self._untold}
+        self._untold += [advice for advice in found if advice.code not in known]
+        self.tell_advice()
 
     def _stop_if_it_is_time(self) -> None:
         """End a job whose validation loss has not fallen for as long as its client has patience."""

@@ -43,6 +43,7 @@ class Reporter:
     """One job's line to the database. `check` tells the training thread whether it still owns the job."""
 
     leads = True  # of several candidates one does
+    decided = True  # several compete until one is left
 
     def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
         """`claimed_at` is what time.monotonic() said before the claim."""

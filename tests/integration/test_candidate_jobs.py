@@ -49,6 +49,12 @@ def train(api: Api, job_id: str) -> None:
     assert job.status == "succeeded", job.error
 
 
+def told(tenant: Tenant, job_id: str) -> list[tuple[str, str]]:
+    """Level and message of each event but for the metrics, in the order in which they came."""
+    events = tenant.openai.fine_tuning.jobs.list_events(job_id, limit=100)
+    return [(event.level, event.message) for event in events if event.type == "message"][::-1]
+
+
 def published(tenant: Tenant, adapter_id: str) -> dict[str, Any]:
     archive = tenant.http.get(f"/v1/adapters/{adapter_id}/content").content
     config: dict[str, Any] = json.loads(zipfile.ZipFile(io.BytesIO(archive)).read("adapter_config.json"))
@@ -125,6 +131,30 @@ def test_a_sweep_is_one_job_that_publishes_the_best_of_its_grid(tiny: Api, tenan
         mine = select(func.max(CandidateMetric.step)).where(CandidateMetric.job_id == sweep["job_id"])
         assert session.scalar(mine) == STEPS
     refusal(tenant.http.post(f"{SWEEPS}/{sweep['id']}/cancel"), 400, None, "job_not_cancellable")
+    warnings = [message for level, message in told(tenant, sweep["job_id"]) if level == "warn"]
+    on_rates = [message for message in warnings if "peak learning rate" in message]
+    assert len(on_rates) == 1
+    for rate in ("1e-09", "0.02", "1.0"):
+        assert f"Candidate adapter.r 4, training.learning_rate {rate}: The peak" in on_rates[0]
+
+
+def test_a_candidate_that_the_base_model_has_no_modules_for_fails_alone(tiny: Api, tenant: Tenant) -> None:
+    parameters = {"adapter.target_modules": [["no_such_proj"], ["q_proj"], ["v_proj"]]}
+    body = {**JOB, **files(tenant), "training": {"learning_rate": 1e-3}, "parameters": parameters}
+    sweep = tenant.http.post(SWEEPS, json=body).json()
+    train(tiny, sweep["job_id"])
+    found = tenant.http.get(f"{SWEEPS}/{sweep['id']}").json()
+    *_, refused = found["candidates"]
+    assert (found["status"], refused["number"], refused["status"], refused["step"]) == (
+        "succeeded",
+        0,
+        "failed",
+        0,
+    )
+    assert "no_such_proj" in refused["reason"]
+    assert found["winner"] in (1, 2)
+    name = "Candidate adapter.target_modules ['no_such_proj']"
+    assert ("warn", f"{name} cannot go on: {refused['reason']}") in told(tenant, sweep["job_id"])
 
 
 def test_a_search_that_is_given_back_ends_as_an_undisturbed_one(tiny: Api, tenant: Tenant) -> None:
@@ -148,3 +178,9 @@ def test_a_search_that_is_given_back_ends_as_an_undisturbed_one(tiny: Api, tenan
             (weights["sha256"], tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/candidates").json())
         )
     assert results[0] == results[1]
+    messages = [[message for _, message in told(tenant, job_id)] for job_id in (undisturbed, stopped)]
+    assert any("All 4 candidates: The peak learning rate 0.01" in message for message in messages[0])
+    assert sum("candidates train on" in message for message in messages[0]) == 2
+    for message in messages[0]:
+        if "andidates" in message:
+            assert messages[1].count(message) == 1

@@ -10,7 +10,7 @@ import pytest
 from core.jobspec import Dpo, Hyperparameters, JobSpec, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.vectors import Ia3Adapter
-from worker.advice import Advice, Curves, before_training
+from worker.advice import Advice, Curves, before_search, before_training
 
 EVAL_STEPS = 10
 STEPS_PER_EPOCH = 25
@@ -141,3 +141,32 @@ def test_a_rank_is_beyond_the_data_where_each_token_would_fill_hundreds_of_param
 def test_the_usual_rank_is_nobody_s_fault_and_other_methods_have_none() -> None:
     assert codes(spec(), parameters=5_000_000, tokens=100) == []
     assert codes(spec(adapter=Ia3Adapter()), 5_000_000, 100) == []
+
+
+def of_search(specs: list[JobSpec], tokens: int = 10**6) -> list[Advice]:
+    found = {number: list(before_training(each, 10**6, tokens)) for number, each in enumerate(specs)}
+    return list(before_search(found, lambda number: f"adapter.r {specs[number].adapter.r}"))  # type: ignore[union-attr]
+
+
+def test_what_concerns_all_candidates_is_said_of_all() -> None:
+    rate = TrainingOptions(learning_rate=0.1)
+    (advice,) = of_search([spec(adapter=LoraAdapter(r=r), training=rate) for r in (4, 8)])
+    assert advice.message.startswith("All 2 candidates: The peak learning rate 0.1 is far from")
+    assert advice.message.count("The peak") == 1
+    assert [each["candidate"] for each in advice.data["candidates"]] == [0, 1]
+
+
+def test_a_search_is_told_of_rates_and_of_ranks_apart_and_only_of_those_concerned() -> None:
+    rate = TrainingOptions(learning_rate=0.1)
+    specs = [spec(adapter=LoraAdapter(r=r)) for r in (8, 32, 64)]
+    specs[0] = specs[0].model_copy(update={"training": rate})
+    on_rate, on_rank = of_search(specs, tokens=1000)
+    assert on_rate.message.startswith("Candidate adapter.r 8: ")
+    assert [each["candidate"] for each in on_rate.numbers["candidates"]] == [0]
+    assert "Candidate adapter.r 32: The data cannot fill rank 32" in on_rank.message
+    assert "Candidate adapter.r 64: The data cannot fill rank 64" in on_rank.message
+    assert [each["enough_rank"] for each in on_rank.numbers["candidates"]] == [16, 32]
+
+
+def test_a_search_without_anything_unusual_is_told_nothing() -> None:
+    assert of_search([spec(adapter=LoraAdapter(r=r)) for r in (4, 8)]) == []

@@ -1,8 +1,8 @@
 """Candidates of one job on a tiny base: each trains what it would train alone, until it is dropped."""
 
 import json
-from collections.abc import Mapping
-from math import inf
+from collections.abc import Mapping, Sequence
+from math import inf, log
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,17 +12,19 @@ import torch
 
 from core.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
 from core.errors import JobError
-from core.jobspec import Hyperparameters, JobSpec, LoraAdapter
+from core.jobspec import Dpo, Hyperparameters, JobSpec, LoraAdapter
 from core.search import Candidate, Search
 from tests.unit.engine.rows import make_rows
+from tests.unit.engine.test_objectives import pairs
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, train
 from worker import crew as crews
 from worker.candidates import Candidates
 from worker.checkpoint import Past, _load, write_checkpoint
 from worker.crew import Crew
 from worker.data.reader import JobData
+from worker.data.render import Row
 from worker.engine.base_model import ResidentBase
-from worker.engine.loop import evaluate, measure
+from worker.engine.loop import evaluate, measure, validate
 from worker.engine.member import Member, NonFiniteLoss
 from worker.engine.ranks import ALONE
 from worker.model_slot import ModelSlot
@@ -46,6 +48,8 @@ class Told:
         self.lease = SimpleNamespace(job_id="job")
         self.steps: list[dict[str, Any]] = []
         self.events: list[str] = []
+        self.data: list[dict[str, Any]] = []  # of each event
+        self._told_as: set[str] = set()
         self.writes = 0
 
     def progress(self, _progress: Any) -> None: ...
@@ -53,30 +57,65 @@ class Told:
     def metrics(self, metrics: Any, _message: str) -> None:
         self.steps.append(metrics.data)
 
-    def event(self, message: str, *_: Any, **__: Any) -> None:
+    def event(
+        self,
+        message: str,
+        level: str = "info",
+        data: dict[str, Any] | None = None,
+        once_as: str | None = None,
+        *_: Any,
+    ) -> None:
+        if once_as in self._told_as:
+            return
+        if once_as is not None:
+            self._told_as.add(once_as)
         self.events.append(message)
+        self.data.append({"level": level, **(data or {})})
+
+    def warned(self, code: str) -> list[dict[str, Any]]:
+        return [data for data in self.data if data.get("code") == code]
 
     def write(self, _write: Any) -> None:
         self.writes += 1
 
 
-def spec_of(kind: str = "sweep", rates: Mapping[int, float] | None = None) -> JobSpec:
+def spec_of(
+    kind: str = "sweep", rates: Mapping[int, float] | None = None, epochs: int = 8, **changes: Any
+) -> JobSpec:
+    """One candidate for each rank: those of `rates`, or `RANKS` at one rate."""
+    rates = rates or dict.fromkeys(RANKS, 1e-2)
     candidates = [
-        Candidate(adapter=LoraAdapter(r=r, lora_alpha=2 * r), learning_rate=(rates or {}).get(r, 1e-2))
-        for r in RANKS
+        Candidate(adapter=LoraAdapter(r=r, lora_alpha=2 * r), learning_rate=rate) for r, rate in rates.items()
     ]
-    search = Search(kind=cast(Any, kind), parameters={"adapter.r": list(RANKS)}, candidates=candidates)
-    eight = Hyperparameters(n_epochs=8, batch_size=4, learning_rate_multiplier=1.0)
-    return make_spec(search=search, adapter=candidates[0].adapter, hyperparameters=eight)
+    search = Search(kind=cast(Any, kind), parameters={"adapter.r": list(rates)}, candidates=candidates)
+    hyperparameters = Hyperparameters(n_epochs=epochs, batch_size=4, learning_rate_multiplier=1.0)
+    return make_spec(search=search, adapter=candidates[0].adapter, hyperparameters=hyperparameters, **changes)
+
+
+def spec_with_targets(*names: str) -> JobSpec:
+    """One candidate for each of the modules."""
+    candidates = [
+        Candidate(adapter=LoraAdapter(r=4, target_modules=[name]), learning_rate=1e-3) for name in names
+    ]
+    parameters = {"adapter.target_modules": [[name] for name in names]}
+    search = Search(kind="sweep", parameters=parameters, candidates=candidates)
+    return make_spec(search=search, adapter=candidates[0].adapter)
 
 
 def crew_on(base: ResidentBase) -> Crew:
     return Crew(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
 
 
-def begun(crew: Crew, spec: JobSpec, told: Told, folder: Path | None = None) -> Candidates:
+def begun(
+    crew: Crew,
+    spec: JobSpec,
+    told: Told,
+    folder: Path | None = None,
+    rows: Sequence[Row] = ROWS,
+    validation_rows: Sequence[Row] = VALIDATION_ROWS,
+) -> Candidates:
     """Of a new job, or of one that goes on from a checkpoint's folder."""
-    data = JobData(cast(Any, None), ROWS, None, VALIDATION_ROWS)
+    data = JobData(cast(Any, None), rows, None, validation_rows)
     candidates = Candidates(crew, "job", spec, data, cast(Any, told))
     if folder is not None:
         step, state, notes = _load(folder, "a fingerprint")
@@ -127,6 +166,26 @@ def test_each_trains_what_it_would_train_alone_until_it_is_dropped(base: Residen
         assert loss == pytest.approx(loss_of(base, alone), rel=1e-3), number
     assert candidates.finished
     assert candidates.complete
+
+
+def test_a_dpo_sweep_is_won_by_what_prefers_best_which_trains_as_it_would_alone(
+    base: ResidentBase, told: Told
+) -> None:
+    spec, crew = spec_of(rates={2: 1e-9, 4: 1e-2, 8: 1e-3}, objective=Dpo()), crew_on(base)
+    rows = held_out = pairs(12)
+    candidates = begun(crew, spec, told, rows=rows, validation_rows=held_out)
+    while not candidates.finished:
+        step(crew, candidates)
+    alone = make_member(base, "alone", spec.candidates[1], rows)
+    train(base, [alone], STEPS)
+    (winner,) = candidates._live
+    assert winner.number == 1
+    found, expected = (validate(base, each, held_out, MAX_TOKENS).loss for each in (winner.member, alone))
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert found < 0.9 * log(2)
+    losses = [rung["valid_loss"] for rung in winner.rungs]
+    assert losses == sorted(losses, reverse=True)
+    assert {rung["noise"] for rung in winner.rungs} == {0}, "it is known of cross-entropies alone"
 
 
 def test_they_cost_what_halving_says_and_the_job_is_told_of_the_leader(
@@ -229,10 +288,117 @@ def test_one_that_cannot_go_on_leaves_alone_and_the_last_one_s_fault_is_the_job_
         candidates.take(member, fault, 1.0)
     assert candidates.numbers == [3]
     assert candidates.leader.number == 3
-    assert told.events[0] == "Candidate adapter.r 2 cannot go on: Step 1: loss nan"
+    assert "Candidate adapter.r 2 cannot go on: Step 1: loss nan" in told.events
     step(crew, candidates)
     with pytest.raises(JobError):
         candidates.take(candidates.members[0], fault, 1.0)
+
+
+def test_one_that_cannot_be_attached_leaves_alone(base: ResidentBase, told: Told) -> None:
+    crew = crew_on(base)
+    candidates = begun(crew, spec_with_targets("no_such_proj", "q_proj", "v_proj"), told)
+    assert candidates.numbers == [1, 2]
+    assert candidates.leader.number == 1
+    (event,) = told.events
+    assert event.startswith("Candidate adapter.target_modules ['no_such_proj'] cannot go on: ")
+    assert told.data == [{"level": "warn", "candidate": 0}]
+    while not candidates.finished:
+        step(crew, candidates)
+    decided = candidates.win()
+    assert decided is not None
+    assert decided.search is not None
+    assert decided.search.winner in (1, 2)
+
+
+def test_where_none_can_be_attached_the_job_s_fault_names_the_first(base: ResidentBase, told: Told) -> None:
+    with pytest.raises(JobError) as raised:
+        begun(crew_on(base), spec_with_targets("no_such", "nor_such"), told)
+    assert "The first, adapter.target_modules ['no_such']: " in str(raised.value)
+    assert (raised.value.code, raised.value.param) == ("invalid_adapter", "adapter.target_modules")
+    assert told.events == []
+
+
+# What a search is warned of
+
+RATES = {2: 1e-3, 4: 0.1, 8: 0.1, 16: 1e-9}  # 2e-4 is usual
+STILL = {2: 1e-9, 4: 1e-9}
+FIRST_STILL = {2: 1e-9, 4: 1e-2}  # the first one leads until the first rung
+LONG, JUDGED, DECIDED = 36, 24, 27  # epochs, and the steps of the verdict that a loss stands and of the rung
+
+
+def test_rates_far_from_the_usual_are_told_once_with_the_candidates_concerned(
+    base: ResidentBase, told: Told, tmp_path: Path
+) -> None:
+    spec, crew = spec_of(rates=RATES), crew_on(base)
+    candidates = begun(crew, spec, told)
+    assert len(told.events) == 1
+    assert told.events[0].startswith(
+        "Candidates adapter.r 4; adapter.r 8: The peak learning rate 0.1 is far from 0.0002"
+    )
+    assert "Candidate adapter.r 16: The peak learning rate 1e-09 is far" in told.events[0]
+    (warned,) = told.warned("unusual_learning_rate")
+    assert warned["level"] == "warn"
+    assert [(each["candidate"], each["learning_rate"]) for each in warned["candidates"]] == [
+        (1, 0.1),
+        (2, 0.1),
+        (3, 1e-9),
+    ]
+    for _ in range(4):
+        step(crew, candidates)
+    write_checkpoint(candidates, tmp_path, "a fingerprint")
+    before = list(told.events)
+    begun(crew_on(base), spec, told, tmp_path)
+    assert told.events == before
+
+
+def test_of_losses_that_stand_the_winner_s_is_told_once_it_is_left(
+    base: ResidentBase, told: Told, tmp_path: Path
+) -> None:
+    spec, crew = spec_of(rates=STILL, epochs=LONG), crew_on(base)
+    candidates = begun(crew, spec, told)
+    while candidates.step < DECIDED:
+        assert told.warned("loss_does_not_move") == []
+        step(crew, candidates)
+        if candidates.step == DECIDED - 1:
+            write_checkpoint(candidates, tmp_path, "a fingerprint")
+    (winner,) = candidates.numbers
+    (warned,) = told.warned("loss_does_not_move")
+    assert (warned["candidate"], warned["step"]) == (winner, JUDGED)
+    again = Told()
+    crew = crew_on(base)
+    resumed = begun(crew, spec, again, tmp_path)
+    assert again.warned("loss_does_not_move") == []
+    step(crew, resumed)
+    assert again.warned("loss_does_not_move") == [warned]
+
+
+def test_a_loss_that_stands_is_not_told_of_one_that_is_dropped(base: ResidentBase, told: Told) -> None:
+    crew = crew_on(base)
+    candidates = begun(crew, spec_of(rates=FIRST_STILL, epochs=LONG), told, validation_rows=ROWS)
+    while candidates.step < DECIDED:
+        step(crew, candidates)
+    assert candidates.numbers == [1]
+    assert told.warned("loss_does_not_move") == []
+
+
+def test_what_a_resume_makes_again_is_told_once(base: ResidentBase, told: Told, tmp_path: Path) -> None:
+    """A candidate that fails and a comparison, both after the checkpoint."""
+    spec = spec_of()
+    fault = NonFiniteLoss("non_finite_loss", "Step 2: loss nan")
+    events = []
+    for resumes in (False, True):
+        crew = crew_on(base)
+        candidates = begun(crew, spec, told, tmp_path if resumes else None)
+        if not resumes:
+            step(crew, candidates)
+            write_checkpoint(candidates, tmp_path, "a fingerprint")
+        candidates.take(candidates.members[0], fault, 1.0)
+        while candidates.step < 3:
+            step(crew, candidates)
+        events.append(list(told.events))
+    assert any("candidates train on" in event for event in events[0])
+    assert any("cannot go on" in event for event in events[0])
+    assert events[1] == events[0]
 
 
 def test_one_that_has_to_make_its_step_again_is_waited_for(base: ResidentBase, told: Told) -> None:

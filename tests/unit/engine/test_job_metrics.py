@@ -36,6 +36,7 @@ def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base
         progress=lambda progress: phases.append(progress.phase),
         metrics=lambda metrics, _message: reported.append(metrics.data),
         event=lambda *_, **__: None,
+        decided=True,
     )
 
     def metrics_from(past: Past) -> JobMetrics:
@@ -77,6 +78,7 @@ class Scripted:
     memory_bytes: int = 10**9
     rows_per_example: int = 1
     at_epoch_end: bool = False
+    decided: bool = True
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -67,7 +67,8 @@ def log_probabilities(model: Any, rows: list[Row]) -> Tensor:
     found = []
     for row in rows:
         tokens = torch.from_numpy(row.tokens_L).long()
-        logp = model(input_ids=tokens[None]).logits[0, :-1].log_softmax(-1).double()
+        logits = model(input_ids=tokens[None]).logits[0, -len(tokens) : -1]  # behind virtual tokens, if any
+        logp = logits.log_softmax(-1).double()
         learnt = torch.from_numpy(row.learnt_L[1:])
         found.append(logp[torch.arange(len(logp)), tokens[1:]][learnt].sum())
     return torch.stack(found)

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobspec import Hyperparameters, JobSpec, TrainingOptions, usual_learning_rate
+from core.jobspec import Dpo, Hyperparameters, JobSpec, Kto, TrainingOptions, usual_learning_rate
 from core.methods.offered import OFFERED, OfferedAdapter
 from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
 from tests.unit.engine.rows import make_rows, shared_rows
+from tests.unit.engine.test_objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.unit.engine.test_training import MAX_TOKENS, make_member, make_spec, peft_loss, train
 from worker.data.render import Row
 from worker.engine.attach import attach
@@ -122,6 +123,29 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
     assert expected_gradient.norm() > 0
     assert result.loss == pytest.approx(expected.item(), rel=1e-5)
     assert relative(seen[0], expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "objective", [Dpo(beta=0.3), Kto(beta=0.4, desirable_weight=1.5)], ids=lambda objective: objective.type
+)
+@pytest.mark.parametrize("case", ["prefix_tuning", "prompt_tuning", "loha"])
+def test_preferences_train_by_the_paper_s_loss_and_gradient(
+    base: ResidentBase, case: str, objective: Dpo | Kto
+) -> None:
+    """The reference is the base, without virtual tokens and with the weights as they were."""
+    eight = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
+    spec = spec_of(case, hyperparameters=eight, objective=objective)
+    member = member_of(base, spec, rows_of(spec, 12))
+    move(member, 0.5)
+    model: Any = member.adapter.plain_model
+    attention = model.config._attn_implementation
+    model.get_base_model().set_attn_implementation(base.own_attention)
+    expected, metrics = by_the_paper(objective, model, member.next_rows)
+    model.get_base_model().set_attn_implementation(attention)
+    result = assert_a_round_gives(base, member, expected)
+    assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+    rewards = metrics["rewards/chosen"], metrics["rewards/rejected"]
+    assert max(map(abs, rewards)) > 1e-3, "the adapter says something else than the base"
 
 
 def test_every_method_on_offer_is_tried_here() -> None:
