@@ -110,13 +110,17 @@ class GraloraAdapter(TargetOptions):
 
 
 class DeloraAdapter(ExcludingOptions):
-    """A sum of r products of unit vectors, under one trained bound (Bini et al. 2025, arXiv:2503.18225)."""
+    """A sum of r products of unit vectors, under one trained bound (Bini et al. 2025, arXiv:2503.18225).
+
+    A change is as large as its bound from the first step on, whatever the learning rate. Bound 1 is our own
+    default; by PEFT's, 15, a small model forgets all it knows.
+    """
 
     type: Literal["delora"] = "delora"
     r: Rank = 8
     """The rank"""
-    delora_lambda: Lambda = 15
-    """How much a weight may change at first; it is trained too"""
+    delora_lambda: Lambda = 1
+    """How much a weight changes at first; it is trained too"""
     module_dropout: Probability = 0.0
     rank_pattern: PerModule[Rank] = Field(default={})
     """Other ranks for some modules, by the last parts of their names"""

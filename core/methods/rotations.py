@@ -83,10 +83,14 @@ class RoadAdapter(MethodOptions):
     type: Literal["road"] = "road"
     variant: Literal["road_1", "road_2", "road_4"] = "road_1"
     """Angles and scales: one for a pair, one for each output, or two for each"""
-    group_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2)] = 64
-    """Outputs among which pairs are made; divides the outputs of every target"""
+    group_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Outputs among which pairs are made; even, and divides the outputs of every target"""
     target_modules: Targets = "all-linear"
     """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.group_size % 2:
+            yield "group_size", "it must be even"
 
 
 METHODS = (

@@ -83,7 +83,7 @@ METHODS = (
         good_for="Very small adapters with save_only_topk_weights, where many are kept",
         cost="One bank of num_vectors vectors, and r (inputs + outputs) / vector_length × num_vectors "
         "parameters for each layer while it trains; choosing vectors takes longer than LoRA",
-        learning_rate=1e-3,
+        learning_rate=1e-2,
         paper=Paper("VB-LoRA: Extreme Parameter Efficient Fine-Tuning with Vector Banks", "2405.15179"),
     ),
     Method(
@@ -91,7 +91,7 @@ METHODS = (
         title="Uni-LoRA",
         good_for="Very small adapters whose size is named outright, whatever the base model's",
         cost="theta_d_length parameters in all; A and B are put together in every step",
-        learning_rate=2e-3,
+        learning_rate=5e-3,
         paper=Paper("Uni-LoRA: One Vector is All You Need", "2506.00799"),
     ),
     Method(

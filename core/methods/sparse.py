@@ -121,7 +121,7 @@ METHODS = (
         title="WaveFT",
         good_for="Small adapters whose size can be chosen to the number, with changes that stay local",
         cost="n_frequency parameters for each layer; a wavelet transform of each weight's size in every step",
-        learning_rate=1e-3,
+        learning_rate=3e-4,
         paper=Paper("Exploring Sparsity for Parameter Efficient Fine Tuning Using Wavelets", "2505.12532"),
     ),
     Method(
@@ -145,6 +145,6 @@ METHODS = (
         title="Super-Tuning",
         good_for="As SHiRA, where the entries that matter most already are to change; with r, beside a LoRA",
         cost="1 - sparsity of the entries of each weight, and their places; a gradient of each weight's size",
-        learning_rate=2e-4,
+        learning_rate=1e-3,
     ),
 )

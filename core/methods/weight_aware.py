@@ -99,7 +99,7 @@ METHODS = (
         title="GLoRA",
         good_for="Base models with biases, and weights that are to be scaled as well as shifted",
         cost="2 r (inputs + outputs) parameters for each layer; the whole weight is made anew in every step",
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         paper=Paper("One-for-All: Generalized LoRA for Parameter-Efficient Fine-tuning", "2306.07967"),
     ),
     Method(

@@ -27,6 +27,7 @@ OUR_DEFAULTS: dict[str, dict[str, Any]] = {
     "prefix_tuning": {"num_virtual_tokens": 20},
     "prompt_tuning": {"num_virtual_tokens": 20},
     "p_tuning": {"num_virtual_tokens": 20},
+    "delora": {"delora_lambda": 1},
     "unilora": {"theta_d_length": 131_072},
 }
 OUR_OWN = {"lora": {"dynamic_rank"}}  # options that PEFT does not have
@@ -130,6 +131,7 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
         ("oft", {"r": 4}, "oft_block_size"),
         ("oft", {"oft_block_size": 0}, "oft_block_size"),
         ("boft", {"boft_block_num": 4}, "boft_block_num"),
+        ("road", {"group_size": 33}, "group_size"),
         ("gralora", {"r": 32, "gralora_k": 3}, "gralora_k"),
         ("deft", {"para": True, "alpha": 16}, "alpha"),
         ("supertuning", {"lora_alpha": 4.0}, "lora_alpha"),
