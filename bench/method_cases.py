@@ -18,6 +18,7 @@ Quantization = Literal["nf4", "int8"]
 # the two markers of its chat template.
 OPTIONS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 64},
+    "vblora": {"vector_length": 64},
     "trainable_tokens": {"token_indices": [1, 2]},
 }
 

@@ -1,10 +1,12 @@
-"""LoHa, LoKr, MiSS and RandLoRA: other products than LoRA's, which reach a higher rank."""
+"""LoHa, LoKr, MiSS, RandLoRA, GraLoRA and DeLoRA: other products than LoRA's."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from core.methods.method import (
+    MAX_RANK,
     Alpha,
     ExcludingOptions,
     Method,
@@ -15,6 +17,8 @@ from core.methods.method import (
     Seed,
     TargetOptions,
 )
+
+Lambda = Annotated[int, Field(ge=1, le=4096)]
 
 
 class LycorisOptions(ExcludingOptions):
@@ -86,6 +90,44 @@ class RandLoraAdapter(TargetOptions):
     """The same with more zeros"""
 
 
+class GraloraAdapter(TargetOptions):
+    """A grid of gralora_k² blocks, each with a LoRA of its own (Jung et al. 2025, arXiv:2505.20355)."""
+
+    type: Literal["gralora"] = "gralora"
+    r: Rank = 32
+    """The rank, of which each block has r / gralora_k"""
+    hybrid_r: Annotated[int, Field(ge=0, le=MAX_RANK)] = 0
+    """Rank of a plain LoRA beside it"""
+    alpha: Alpha = 64
+    """Scale of the update, divided by r + hybrid_r"""
+    gralora_k: Annotated[int, Field(ge=1, le=64)] = 2
+    """Blocks along inputs and along outputs; divides both, and r"""
+    gralora_dropout: Probability = 0.0
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.r % self.gralora_k:
+            yield "gralora_k", f"it must divide r, which is {self.r}"
+
+
+class DeloraAdapter(ExcludingOptions):
+    """A sum of r products of unit vectors, under one trained bound (Bini et al. 2025, arXiv:2503.18225).
+
+    A change is as large as its bound from the first step on, whatever the learning rate. Bound 1 is our own
+    default; by PEFT's, 15, a small model forgets all it knows.
+    """
+
+    type: Literal["delora"] = "delora"
+    r: Rank = 8
+    """The rank"""
+    delora_lambda: Lambda = 1
+    """How much a weight changes at first; it is trained too"""
+    module_dropout: Probability = 0.0
+    rank_pattern: PerModule[Rank] = Field(default={})
+    """Other ranks for some modules, by the last parts of their names"""
+    lambda_pattern: PerModule[Lambda] = Field(default={})
+    """Other bounds for some modules, in the same way"""
+
+
 METHODS = (
     Method(
         options=LohaAdapter,
@@ -125,5 +167,23 @@ METHODS = (
         cost="The smaller of inputs and outputs squared, by r, for each layer; several times LoRA's time",
         learning_rate=1e-4,
         paper=Paper("RandLoRA: Full-rank parameter-efficient fine-tuning of large models", "2502.00987"),
+    ),
+    Method(
+        options=GraloraAdapter,
+        title="GraLoRA",
+        good_for="LoRA's tasks at high ranks, where more of a LoRA no longer helps",
+        cost="r (inputs + outputs) parameters for each layer, as LoRA, at gralora_k times its rank",
+        learning_rate=2e-4,
+        paper=Paper(
+            "GraLoRA: Granular Low-Rank Adaptation for Parameter-Efficient Fine-Tuning", "2505.20355"
+        ),
+    ),
+    Method(
+        options=DeloraAdapter,
+        title="DeLoRA",
+        good_for="Long runs or high learning rates, in which the weights must not drift far",
+        cost="r (inputs + outputs) parameters for each layer, as LoRA, and its inputs' norms",
+        learning_rate=1e-3,
+        paper=Paper("Decoupling Angles and Strength in Low-rank Adaptation", "2503.18225"),
     ),
 )

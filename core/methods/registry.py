@@ -4,17 +4,26 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from core.methods import low_rank, products, prompts, rotations, sparse, vectors, whole
+from core.methods import low_rank, products, prompts, rotations, shared, sparse, vectors, weight_aware, whole
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.method import Method
-from core.methods.products import LohaAdapter, LokrAdapter, MissAdapter, RandLoraAdapter
+from core.methods.products import (
+    DeloraAdapter,
+    GraloraAdapter,
+    LohaAdapter,
+    LokrAdapter,
+    MissAdapter,
+    RandLoraAdapter,
+)
 from core.methods.prompts import PrefixTuningAdapter, PromptTuningAdapter, PTuningAdapter
-from core.methods.rotations import BoftAdapter, HraAdapter, OftAdapter
-from core.methods.sparse import C3aAdapter, FourierAdapter, ShiraAdapter
-from core.methods.vectors import Ia3Adapter, LnTuningAdapter, TrainableTokensAdapter, VeraAdapter
+from core.methods.rotations import BoftAdapter, HraAdapter, OftAdapter, RoadAdapter
+from core.methods.shared import TinyLoraAdapter, UniLoraAdapter, VbLoraAdapter
+from core.methods.sparse import C3aAdapter, FourierAdapter, ShiraAdapter, SupertuningAdapter, WaveAdapter
+from core.methods.vectors import BeftAdapter, Ia3Adapter, LnTuningAdapter, TrainableTokensAdapter, VeraAdapter
+from core.methods.weight_aware import DeftAdapter, GloraAdapter, HiraAdapter, PeanutAdapter
 from core.methods.whole import FullTuning
 
-FAMILIES = (low_rank, prompts, vectors, rotations, products, sparse, whole)
+FAMILIES = (low_rank, prompts, vectors, rotations, products, weight_aware, shared, sparse, whole)
 METHODS: dict[str, Method] = {method.type: method for family in FAMILIES for method in family.METHODS}
 
 
@@ -32,17 +41,30 @@ Adapter = Annotated[
     | Ia3Adapter
     | VeraAdapter
     | LnTuningAdapter
+    | BeftAdapter
     | TrainableTokensAdapter
     | OftAdapter
     | BoftAdapter
     | HraAdapter
+    | RoadAdapter
     | LohaAdapter
     | LokrAdapter
     | MissAdapter
     | RandLoraAdapter
+    | GraloraAdapter
+    | DeloraAdapter
+    | HiraAdapter
+    | GloraAdapter
+    | PeanutAdapter
+    | DeftAdapter
+    | VbLoraAdapter
+    | UniLoraAdapter
+    | TinyLoraAdapter
     | FourierAdapter
+    | WaveAdapter
     | C3aAdapter
     | ShiraAdapter
+    | SupertuningAdapter
     | FullTuning,
     Field(discriminator="type"),
     BeforeValidator(with_type),

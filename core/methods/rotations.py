@@ -1,11 +1,20 @@
-"""OFT, BOFT and HRA: an orthogonal matrix on the weights, which keeps the angles between neurons."""
+"""OFT, BOFT, HRA and RoAd: rotations of the weights, or of what they give."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from core.methods.method import MAX_RANK, ExcludingOptions, Method, Paper, Probability, Rank
+from core.methods.method import (
+    MAX_RANK,
+    ExcludingOptions,
+    Method,
+    MethodOptions,
+    Paper,
+    Probability,
+    Rank,
+    Targets,
+)
 
 Blocks = Annotated[int, Field(ge=0, le=4096)]
 
@@ -68,6 +77,22 @@ class HraAdapter(ExcludingOptions):
     """Keep the reflections orthogonal to one another (Gram-Schmidt)"""
 
 
+class RoadAdapter(MethodOptions):
+    """Turns and scales pairs of a layer's outputs (Liao & Monz 2024, arXiv:2409.00119)."""
+
+    type: Literal["road"] = "road"
+    variant: Literal["road_1", "road_2", "road_4"] = "road_1"
+    """Angles and scales: one for a pair, one for each output, or two for each"""
+    group_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Outputs among which pairs are made; even, and divides the outputs of every target"""
+    target_modules: Targets = "all-linear"
+    """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.group_size % 2:
+            yield "group_size", "it must be even"
+
+
 METHODS = (
     Method(
         options=OftAdapter,
@@ -95,6 +120,17 @@ METHODS = (
             "Bridging The Gap between Low-rank and Orthogonal Adaptation "
             "via Householder Reflection Adaptation",
             "2405.17484",
+        ),
+    ),
+    Method(
+        options=RoadAdapter,
+        title="RoAd",
+        good_for="Many small adapters of one model, and few rows",
+        cost="As many parameters as outputs for each layer, twice or four times that with other variants",
+        learning_rate=1e-3,
+        paper=Paper(
+            "3-in-1: 2D Rotary Adaptation for Efficient Finetuning, Efficient Batching and Composability",
+            "2409.00119",
         ),
     ),
 )

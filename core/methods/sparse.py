@@ -1,5 +1,6 @@
-"""FourierFT, C3A and SHiRA: few trained numbers, spread over the whole weight."""
+"""FourierFT, WaveFT, C3A, SHiRA and Super-Tuning: few trained numbers, spread over the whole weight."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from core.methods.method import (
     MethodOptions,
     Paper,
     PerModule,
+    Probability,
     Rank,
     Seed,
     TargetOptions,
@@ -34,6 +36,26 @@ class FourierAdapter(ExcludingOptions):
     """Other numbers of them for some modules, by the last parts of their names"""
     init_weights: bool = False
     """False: random coefficients. True: 0, so that training begins at the base model"""
+
+
+class WaveAdapter(ExcludingOptions):
+    """Trains some wavelet coefficients of the change (Bilican et al. 2025, arXiv:2505.12532)."""
+
+    type: Literal["waveft"] = "waveft"
+    n_frequency: Frequencies = 2592
+    """Coefficients of each weight that are trained"""
+    scaling: Annotated[float, Field(gt=0)] = 25.0
+    """Scale of the change"""
+    wavelet_family: Annotated[str, Field(pattern=r"^(db[1-8]|sym[2-8]|coif[1-5])$")] = "db1"
+    """The wavelet: Daubechies (db1, Haar's, to db8), Symlets (sym2 to sym8) or Coiflets (coif1 to coif5)"""
+    use_idwt: bool = True
+    """False: the coefficients are entries of the weight, which is faster"""
+    random_loc_seed: Seed = 777
+    """Chooses the places of the coefficients"""
+    n_frequency_pattern: PerModule[Frequencies] = Field(default={})
+    """Other numbers of them for some modules, by the last parts of their names"""
+    init_weights: bool = True
+    """True: 0, so that training begins at the base model. False: random coefficients"""
 
 
 class C3aAdapter(TargetOptions):
@@ -62,6 +84,29 @@ class ShiraAdapter(MethodOptions):
     """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
 
 
+class SupertuningAdapter(MethodOptions):
+    """Trains the largest entries of each weight, or the smallest (arXiv:2607.09287)."""
+
+    type: Literal["supertuning"] = "supertuning"
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Share of the entries that stay as they are"""
+    select_top: bool = True
+    """False: the smallest entries"""
+    r: Rank | None = None
+    """Rank of a LoRA beside them; null is none"""
+    lora_alpha: Annotated[float, Field(gt=0, le=4096)] | None = None
+    """Scale of that LoRA, divided by r; null is twice the rank"""
+    lora_dropout: Probability = 0.0
+    save_precomputed_indices: bool = True
+    """Publish which entries they are. Without, another machine may find others"""
+    target_modules: Targets = "all-linear"
+    """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.lora_alpha is not None and self.r is None:
+            yield "lora_alpha", "it scales the LoRA beside, which r asks for"
+
+
 METHODS = (
     Method(
         options=FourierAdapter,
@@ -70,6 +115,14 @@ METHODS = (
         cost="n_frequency parameters for each layer; a Fourier transform of each weight's size in every step",
         learning_rate=3e-3,
         paper=Paper("Parameter-Efficient Fine-Tuning with Discrete Fourier Transform", "2405.03003"),
+    ),
+    Method(
+        options=WaveAdapter,
+        title="WaveFT",
+        good_for="Small adapters whose size can be chosen to the number, with changes that stay local",
+        cost="n_frequency parameters for each layer; a wavelet transform of each weight's size in every step",
+        learning_rate=3e-4,
+        paper=Paper("Exploring Sparsity for Parameter Efficient Fine Tuning Using Wavelets", "2505.12532"),
     ),
     Method(
         options=C3aAdapter,
@@ -86,5 +139,12 @@ METHODS = (
         cost="As many parameters as LoRA of the same rank, and a gradient of each weight's size",
         learning_rate=1e-4,
         paper=Paper("Sparse High Rank Adapters", "2406.13175"),
+    ),
+    Method(
+        options=SupertuningAdapter,
+        title="Super-Tuning",
+        good_for="As SHiRA, where the entries that matter most already are to change; with r, beside a LoRA",
+        cost="1 - sparsity of the entries of each weight, and their places; a gradient of each weight's size",
+        learning_rate=1e-3,
     ),
 )

@@ -1,4 +1,4 @@
-"""Methods that train vectors: (IA)³, VeRA, norms, and single rows of the embedding."""
+"""Methods that train vectors: (IA)³, VeRA, norms, biases, and single rows of the embedding."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -60,6 +60,14 @@ class LnTuningAdapter(MethodOptions):
     exclude_modules: ModuleNames | None = None
 
 
+class BeftAdapter(MethodOptions):
+    """Adds a trained bias to some layers' outputs (Huang et al. 2025, arXiv:2509.15974)."""
+
+    type: Literal["beft"] = "beft"
+    target_modules: Targets | None = None
+    """Null: the values' projections, in architectures that PEFT knows"""
+
+
 class TrainableTokensAdapter(MethodOptions):
     """Trains some rows of the embedding, and nothing else."""
 
@@ -99,6 +107,14 @@ METHODS = (
         paper=Paper(
             "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning", "2312.11420"
         ),
+    ),
+    Method(
+        options=BeftAdapter,
+        title="BEFT",
+        good_for="Very few rows: there is hardly anything that could be learnt by heart",
+        cost="A vector for each decoder layer; hardly any memory beside the base model",
+        learning_rate=5e-3,
+        paper=Paper("BEFT: Bias-Efficient Fine-Tuning of Language Models", "2509.15974"),
     ),
     Method(
         options=TrainableTokensAdapter,

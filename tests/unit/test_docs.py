@@ -15,6 +15,7 @@ import cli.errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
+from core.methods.left_out import LEFT_OUT
 from core.methods.offered import OFFERED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,11 @@ def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
     assert listed.keys() == OFFERED.keys()
     for method, options in OFFERED.items():
         assert set(options) <= set(re.findall(r"`(\w+)`", listed[method])), method
+
+
+def test_the_page_of_methods_lists_what_is_left_out_with_the_reasons() -> None:
+    page = (ROOT / "docs/methods.md").read_text().partition("\n## Left out\n")[2].partition("\n## ")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == LEFT_OUT
 
 
 @pytest.mark.parametrize("where", ["core/catalog.py", "docs/how-to/add-a-base-model.md"])

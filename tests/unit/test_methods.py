@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core import jobspec
 from core.jobspec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
+from core.methods.left_out import LEFT_OUT
 from core.methods.low_rank import CordaConfig, EvaConfig
 from core.methods.method import MethodOptions
 from core.methods.offered import ALL, ANY, OFFERED, OPTIONS, narrowed
@@ -26,6 +27,8 @@ OUR_DEFAULTS: dict[str, dict[str, Any]] = {
     "prefix_tuning": {"num_virtual_tokens": 20},
     "prompt_tuning": {"num_virtual_tokens": 20},
     "p_tuning": {"num_virtual_tokens": 20},
+    "delora": {"delora_lambda": 1},
+    "unilora": {"theta_d_length": 131_072},
 }
 OUR_OWN = {"lora": {"dynamic_rank"}}  # options that PEFT does not have
 REQUIRED = {"trainable_tokens": {"token_indices": [0, 7]}}
@@ -85,6 +88,13 @@ def test_peft_takes_the_defaults(method: str) -> None:
     assert configuration(method)(**given).peft_type == method.upper()
 
 
+def test_every_method_of_peft_s_is_offered_or_left_out_for_a_reason() -> None:
+    of_peft = {kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    assert OFFERED.keys() - {"full"} == of_peft - LEFT_OUT.keys()
+    assert LEFT_OUT.keys() <= of_peft
+    assert all(LEFT_OUT.values())
+
+
 def test_the_union_has_every_method_and_no_other() -> None:
     union = get_args(get_args(Adapter)[0])
     assert {one.model_fields["type"].default for one in union} == METHODS.keys()
@@ -121,6 +131,11 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
         ("oft", {"r": 4}, "oft_block_size"),
         ("oft", {"oft_block_size": 0}, "oft_block_size"),
         ("boft", {"boft_block_num": 4}, "boft_block_num"),
+        ("road", {"group_size": 33}, "group_size"),
+        ("gralora", {"r": 32, "gralora_k": 3}, "gralora_k"),
+        ("deft", {"para": True, "alpha": 16}, "alpha"),
+        ("supertuning", {"lora_alpha": 4.0}, "lora_alpha"),
+        ("vblora", {"topk": 4, "num_vectors": 3}, "topk"),
     ],
 )
 def test_options_that_contradict_each_other_are_found(

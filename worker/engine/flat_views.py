@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from worker.engine.parameters import FlatParameters, Place, places_of
+from worker.engine.parameters import FlatParameters, Kept, Place, places_of
 
 
-def flat_views(trained: Mapping[str, nn.Parameter], dtype: torch.dtype) -> FlatParameters:
+def flat_views(
+    trained: Mapping[str, nn.Parameter], dtype: torch.dtype, kept: Kept | None = None
+) -> FlatParameters:
     """One flat tensor of all of them, whose parts they become; `dtype` is the type that is computed in.
 
     Those in fp32 are views of the master and of its gradient. Others follow the master, and their gradients
@@ -19,7 +21,7 @@ def flat_views(trained: Mapping[str, nn.Parameter], dtype: torch.dtype) -> FlatP
     values = torch.empty(numbers, device=next(iter(trained.values())).device)
     for name, parameter in trained.items():
         places[name].of(values).copy_(parameter.data)
-    flat = FlatParameters(values, dtype, places=places)
+    flat = FlatParameters(values, dtype, places=places, kept=kept)
     for name, parameter in trained.items():
         if parameter.dtype == torch.float32:
             make_view(parameter, places[name], flat)

@@ -29,6 +29,10 @@ from worker.engine.peft_decoder import PromptDecoder, TrainedHead, generate_behi
 from worker.engine.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.text_decoder import TextDecoder
 
+# What PEFT finds in the weights when it makes an adapter, and computes with: singular vectors, whose signs
+# another machine may choose otherwise, and the largest entries, of which it may order equal ones otherwise.
+FOUND_IN_WEIGHTS = ("tinylora_A", "tinylora_B", "supertuning_indices")
+
 log = structlog.get_logger()
 
 
@@ -72,7 +76,13 @@ class PeftAdapter(WithOwnDecoder):
 
     def _take_parameters(self) -> FlatParameters:
         trained = {name: each for name, each in self._model.named_parameters() if each.requires_grad}
-        return flat_views(trained, self._base.dtype)
+        return flat_views(trained, self._base.dtype, dict(self._found_in_weights()))
+
+    def _found_in_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The tensors that a resume must take from the checkpoint too."""
+        for name, tensor in self._model.named_buffers():
+            if any(f".{kind}." in name for kind in FOUND_IN_WEIGHTS):
+                yield name, tensor
 
     def _choose_decoder(self, tree: Any, config: PeftConfig) -> TextDecoder:
         head = Head.of(self._base.model)

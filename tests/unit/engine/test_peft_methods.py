@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
@@ -23,6 +24,7 @@ from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
 from worker.engine.loop import evaluate, train_round
 from worker.engine.member import Member, StepResult
+from worker.engine.saving import WEIGHTS_NAME
 from worker.engine.transformers_attention import NAME
 
 # Options that fit a tiny model
@@ -39,6 +41,19 @@ METHODS: dict[str, dict[str, Any]] = {
     "randlora": {"r": 8},
     "c3a": {"block_size": 32},
     "shira": {"r": 2},
+    "gralora": {"r": 4},
+    "delora": {"r": 4},
+    "hira": {"r": 4},
+    "glora": {"r": 2},
+    "peanut": {"r": 4},
+    "deft": {"r": 4},
+    "vblora": {"num_vectors": 16, "vector_length": 32},
+    "unilora": {"theta_d_length": 3000},
+    "tinylora": {"u": 8},
+    "supertuning": {"sparsity": 0.9},
+    "road": {"group_size": 32},
+    "beft": {},
+    "waveft": {"n_frequency": 50},
     "ln_tuning": {},
     "trainable_tokens": {"token_indices": [*range(0, 300, 2), 4]},
     "prefix_tuning": {"num_virtual_tokens": 5},
@@ -64,6 +79,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "randlora very sparse": {"r": 8, "very_sparse": True},
     "c3a at 0": {"block_size": 32, "init_weights": True, "block_size_pattern": {"q_proj": 16}},
     "shira of some": {"r": 2, "target_modules": NARROW, "random_seed": 7},
+    "gralora beside a lora": {"r": 6, "gralora_k": 2, "hybrid_r": 2, "alpha": 5},
+    "delora with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "lambda_pattern": {"v_proj": 3}},
+    "hira with a pattern": {"r": 4, "init_weights": "gaussian", "rank_pattern": {"q_proj": 2}},
+    "glora of vectors": {"config_A_B": "vector", "config_C": "vector", "config_D_E": "vector"},
+    "glora of numbers": {"config_A_B": "constant", "config_C": "none", "target_modules": NARROW},
+    "peanut, deep": {"r": 4, "depth": 2, "act_fn": "gelu", "scaling": 3.0},
+    "deft made orthogonal": {"r": 4, "decomposition_method": "qr", "alpha": 8},
+    "deft that takes out": {"r": 4, "para": True, "target_modules": NARROW},
+    "vblora of three, saved small": {
+        "r": 2,
+        "num_vectors": 16,
+        "vector_length": 16,
+        "topk": 3,
+        "save_only_topk_weights": True,
+    },
+    "unilora with its choice saved": {"r": 2, "theta_d_length": 300, "proj_seed": 3, "save_indices": True},
+    "tinylora with ties": {"r": 3, "u": 16, "weight_tying": 0.8, "projection_seed": 5},
+    "supertuning of the smallest": {"sparsity": 0.95, "select_top": False, "target_modules": NARROW},
+    "supertuning beside a lora": {"sparsity": 0.95, "r": 2, "lora_alpha": 3.0},
+    "road of one each": {"variant": "road_2", "group_size": 16},
+    "road of two each": {"variant": "road_4", "group_size": 32, "target_modules": NARROW},
+    "beft of some": {"target_modules": ["q_proj", "down_proj"]},
+    "waveft of longer wavelets": {"n_frequency": 50, "wavelet_family": "sym3", "init_weights": False},
+    "waveft of entries": {"n_frequency": 50, "use_idwt": False, "n_frequency_pattern": {"q_proj": 20}},
     "ln_tuning of some": {"target_modules": ["input_layernorm"]},
     "prefix_tuning by a network": {"prefix_projection": True, "encoder_hidden_size": 16},
     "prefix_tuning at 0": {"init_weights": "zero"},
@@ -200,6 +239,59 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     assert not torch.equal(resumed.adapter.parameters.master, first_half.adapter.parameters.master)
 
 
+def found_otherwise(member: Member) -> None:
+    """What another machine may find in the same weights: vectors of other signs, entries in another order."""
+    for name, tensor in member.adapter.plain_model.named_buffers():
+        if "tinylora_A" in name:
+            tensor[0].neg_()
+        elif "tinylora_B" in name:
+            tensor[:, 0].neg_()
+        elif "supertuning_indices" in name:
+            tensor.copy_(tensor.flip(0))
+
+
+@pytest.mark.parametrize("case", ["tinylora", "supertuning"])
+def test_a_resume_takes_what_was_found_in_the_weights_from_the_checkpoint(
+    base: ResidentBase, tmp_path: Path, case: str
+) -> None:
+    rows, spec = make_rows(8, 0), spec_of(case)
+    first = member_of(base, spec, rows)
+    move(first, 0.5)
+    expected = evaluate(base, first.adapter, rows, MAX_TOKENS).loss
+    save_file(first.state(), tmp_path / "state")
+    resumed = member_of(base, spec, rows)
+    found_otherwise(resumed)
+    resumed.restore(1, load_file(tmp_path / "state"))
+    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss == expected
+    found_otherwise(resumed)
+    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss != pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", ["tinylora", "supertuning"])
+def test_a_saved_adapter_has_what_was_found_in_the_weights(
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path, case: str
+) -> None:
+    rows = make_rows(6, 0)
+    member = member_of(base, spec_of(case), rows)
+    found_otherwise(member)
+    move(member, 0.5)
+    member.adapter.save(tmp_path)
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
+    with torch.no_grad():
+        expected = peft_loss(plain, rows).item()
+    assert evaluate(base, member.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_few_numbers_are_saved_as_few(base: ResidentBase, tmp_path: Path) -> None:
+    targets = [each for each in base.model.modules() if isinstance(each, nn.Linear)]
+    parts = 2 * sum(each.in_features + each.out_features for each in targets[:-1]) // 16
+    numbers = {"unilora": 3000, "vblora of three, saved small": 16 * 16 + parts * (3 + 2)}
+    for case, expected in numbers.items():
+        member_of(base, spec_of(case), make_rows(4, 0)).adapter.save(tmp_path)
+        saved = load_file(tmp_path / WEIGHTS_NAME).values()
+        assert sum(tensor.numel() for tensor in saved) == expected, case
+
+
 def test_a_lora_job_trains_as_it_would_without_the_others(base: ResidentBase, tiny_folder: Path) -> None:
     fresh = ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))
     modules, weights = dict(base.model.named_modules()), dict(base.model.named_parameters())
@@ -249,13 +341,33 @@ def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
 
 
 BASES = {
+    "qwen 2": (PORTABLE["qwen 2, biases"], "fp32", 1e-4),
     "qwen 3": (PORTABLE["qwen 3, norms of queries"], "fp32", 1e-4),
     "gemma 2": (PORTABLE["gemma 2, capped scores and logits"], "fp32", 1e-4),
     "lfm 2": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-4),
     "llama in bf16": (FAST["llama"], "bf16", 2e-2),
 }
 NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; its norms have other names
-ON_ANY_BASE = {"loha", "ln_tuning of some", "trainable_tokens", "prompt_tuning", "prefix_tuning", "oft"}
+ON_ANY_BASE = {
+    "loha",
+    "ln_tuning of some",
+    "trainable_tokens",
+    "prompt_tuning",
+    "prefix_tuning",
+    "oft",
+    "gralora beside a lora",
+    "delora",
+    "hira",
+    "glora",
+    "peanut",
+    "deft",
+    "vblora",
+    "unilora",
+    "tinylora",
+    "supertuning beside a lora",
+    "road",
+    "waveft",
+}
 
 
 @pytest.mark.parametrize("name", BASES)
