@@ -215,3 +215,19 @@ def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
     with page.expect_event("load"):
         page.get_by_role("link", name="Files").click()
     expect(page.get_by_text("This page cannot be shown.")).to_be_visible()
+
+
+def test_a_sign_out_that_fails_is_told_and_nobody_is_signed_out(visit: Visit) -> None:
+    page = visit.page
+    visit.allow(NO_ANSWER)
+    page.goto("/workers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+    page.route("**/v1/session", lambda route: route.abort())
+    page.get_by_role("button", name="Sign out").click()
+    dialog = page.get_by_role("dialog", name="It went wrong")
+    expect(dialog).to_contain_text("The service does not answer.")
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+    page.unroute("**/v1/session")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
