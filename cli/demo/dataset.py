@@ -1,6 +1,10 @@
-"""What the demo trains on: our own sample, or any chat file; some rows are kept out of training."""
+"""What the demo trains on: our own sample, or any chat file; some rows are kept out of training.
+
+`python -m cli.demo.dataset FOLDER` writes the sample's two files, which the dashboard's sample job uploads.
+"""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -72,3 +76,9 @@ def _write(folder: Path, rows: list[Row]) -> Path:
     path = folder / "held-out.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     return path
+
+
+if __name__ == "__main__":
+    written = Path(sys.argv[1])
+    written.mkdir(parents=True, exist_ok=True)
+    sample_dataset(written)

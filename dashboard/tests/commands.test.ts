@@ -1,6 +1,6 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 
-import { type Command, matchingCommands } from "@/lib/commands";
+import { type Command, matchingCommands, MOST_FOUND, offered } from "@/lib/commands";
 
 const command = (label: string, hint: string): Command => ({ id: label, label, hint, run: () => undefined });
 const all = [command("Pause this job", "action"), command("Jobs", "page"), command("big-job", "running job · ftjob-1a")];
@@ -15,4 +15,20 @@ test("every word must be found, in the label or beside it", () => {
 test("what begins with what was typed comes first, and all come in their order where nothing was", () => {
   expect(found("job")).toEqual(["Jobs", "Pause this job", "big-job"]);
   expect(found("  ")).toEqual(["Pause this job", "Jobs", "big-job"]);
+});
+
+describe("what is offered", () => {
+  const many = (name: string, count: number) => Array.from({ length: count }, (_, at) => command(`${name} ${at}`, name));
+  const kinds = (offer: Command[]) => offer.map(({ hint }) => hint);
+
+  test("is no more than one looks through, and what can be done here comes first", () => {
+    expect(offered(many("here", 50), many("job", 50))).toHaveLength(MOST_FOUND);
+    expect(kinds(offered(many("here", 2), many("job", 50)))).toEqual(["here", "here", ...Array(MOST_FOUND - 2).fill("job")]);
+  });
+
+  test("has places for jobs however much can be done here, and leaves none empty where no job is found", () => {
+    expect(kinds(offered(many("here", 50), many("job", 50))).filter((kind) => kind === "job")).toHaveLength(5);
+    expect(kinds(offered(many("here", 50), many("job", 1))).at(-1)).toBe("job");
+    expect(kinds(offered(many("here", 50), []))).toEqual(Array(MOST_FOUND).fill("here"));
+  });
 });

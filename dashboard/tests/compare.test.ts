@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 
-import { parseCompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
-import { percentOff, resultOf, settingRows } from "@/lib/comparison";
+import type { Job } from "@/api/types";
+import { baselineOf, parseCompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
+import { otherYardsticks, percentOff, resultOf, settingRows } from "@/lib/comparison";
 import { lookOf } from "@/lib/looks";
 import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/runs";
 import { Series, type StepValues } from "@/lib/series";
@@ -22,6 +23,13 @@ describe("the selection", () => {
     expect(withJob("a,d,c", "d")).toBe("a,d,c");
     expect(withoutJob("a,b", "b")).toBe("a");
     expect(withJob(undefined, "a")).toBe("a");
+  });
+
+  test("is measured by its first job where none, or none of it, is named", () => {
+    expect(baselineOf(["a", "b"], "b")).toBe("b");
+    expect(baselineOf(["a", "b"], "taken-out")).toBe("a");
+    expect(baselineOf(["a", "b"], undefined)).toBe("a");
+    expect(baselineOf([], "b")).toBe("");
   });
 
   test("of an address that anybody may have written holds each job once, and not too many", () => {
@@ -107,4 +115,25 @@ test("a result is the best loss, the median speed, and the time since the start"
   expect(percentOff(1.5, 2)).toBe(-25);
   expect(percentOff(1.5, null)).toBeNull();
   expect(percentOff(1, 0)).toBeNull();
+});
+
+describe("losses are told better or worse", () => {
+  const base = aJob(1, { validation_file: "file-2" });
+  const dpo = (beta: number, n_epochs = 3) =>
+    ({ type: "dpo", dpo: { hyperparameters: { n_epochs, batch_size: 4, learning_rate_multiplier: 1, beta } } }) as Job["method"];
+
+  test("whatever a job trains on, and for how long", () => {
+    const other = aJob(2, { validation_file: "file-2", training_file: "file-3", seed: 7, adapter: { type: "oft" } as never });
+    expect(otherYardsticks(other, base)).toEqual([]);
+    expect(otherYardsticks(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.1, 9) }))).toEqual([]);
+  });
+
+  test("on the same validation file, base model, objective and length of rows alone", () => {
+    expect(otherYardsticks(aJob(2, { validation_file: "file-3" }), base)).toEqual(["validation file"]);
+    expect(otherYardsticks(aJob(2, { ...base, model: "other" }), base)).toEqual(["base model"]);
+    expect(otherYardsticks(aJob(2, { ...base, method: dpo(0.1) }), base)).toEqual(["objective"]);
+    expect(otherYardsticks(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.5) }))).toEqual(["objective"]);
+    const long = { devices: 1, max_length: 4096 } as Job["training"];
+    expect(otherYardsticks(aJob(2, { ...base, training: long }), base)).toEqual(["maximal length of rows"]);
+  });
 });

@@ -1,11 +1,18 @@
 """axe finds nothing serious on any page, in light and in dark."""
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+import re
 
-from tests.fixtures.site import Site, administered
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Route, expect
+from sqlalchemy import func, update
+
+from core.models import Job
+from core.roles import Role
+from tests.browser.test_faults import queued
+from tests.fixtures.site import PHONE, Site, administered
 
 GRAVE = {"serious", "critical"}
+SEEN = 3.0  # contrast that the edge of a field has at least (WCAG 1.4.11)
 
 
 def violations(page: Page) -> list[str]:
@@ -31,6 +38,7 @@ def test_the_sign_in(site: Site) -> None:
         visit.allow("Failed to load resource: the server responded with a status of 401")
         visit.page.goto("/jobs")
         expect(visit.page.get_by_role("heading", name="Sign in")).to_be_visible()
+        expect(visit.page).to_have_title("Sign in · Tunery")
         assert in_both_themes(visit.page) == []
 
 
@@ -40,6 +48,7 @@ def test_pages_of_a_project_without_a_job(page: Page) -> None:
     found = in_both_themes(page)
     page.goto("/nowhere")
     expect(page.get_by_role("heading", name="No such page")).to_be_visible()
+    expect(page).to_have_title("No such page · Tunery")
     assert found + in_both_themes(page) == []
 
 
@@ -49,6 +58,7 @@ def test_jobs_and_what_belongs_to_one(site: Site, page: Page) -> None:
     site.finish(ended)
     page.goto("/jobs")
     expect(page.get_by_role("link", name="runs")).to_be_visible()
+    expect(page).to_have_title("Jobs · Tunery")
     found = in_both_themes(page)
     page.get_by_role("button", name="Keyboard help").click()
     found += in_both_themes(page)
@@ -127,3 +137,96 @@ def test_settings_and_each_of_their_parts(site: Site) -> None:
             expect(page.get_by_text(words).first).to_be_visible()
             found += in_both_themes(page)
         assert found == []
+
+
+def test_a_failed_and_a_paused_job_and_workers_that_are_not_there(site: Site, page: Page) -> None:
+    paused, failed = queued(site, "waits"), queued(site, "broke")
+    fail(site, failed)
+    found = []
+    for path, words in (
+        ("/jobs", "broke"),
+        (f"/jobs/{failed}", "The loss is no number."),
+        (f"/jobs/{paused}", "Resume"),
+        (f"/compare?jobs={paused},{failed}", "waits"),
+    ):
+        page.goto(path)
+        expect(page.get_by_text(words).first).to_be_visible()
+        found += in_both_themes(page)
+    expect(page).to_have_title("Compare · Tunery")
+    page.route("**/v1/workers", without_workers)
+    page.goto("/workers")
+    expect(page.get_by_text("No worker").first).to_be_visible()
+    assert found + in_both_themes(page) == []
+
+
+def test_what_a_key_sees_that_may_only_read(site: Site) -> None:
+    job_id = queued(site, "waits")
+    site.tenant = site.api.tenant(site.tenant.project, Role.READ_ONLY)
+    with site.visit() as visit:
+        found = []
+        for path, words in (
+            (f"/jobs/{job_id}", "waits"),
+            ("/files", "This key may only read"),
+            ("/new", "This key is read-only"),
+        ):
+            visit.page.goto(path)
+            expect(visit.page.get_by_text(words).first).to_be_visible()
+            found += in_both_themes(visit.page)
+        assert found == []
+
+
+def test_jobs_one_of_them_and_the_palette_on_a_phone(site: Site, page: Page) -> None:
+    job_id = site.create_job(suffix="ended", validated=True)
+    site.finish(job_id)
+    page.set_viewport_size(PHONE)
+    found = []
+    for path, words in (
+        ("/jobs", "ended"),
+        (f"/jobs/{job_id}", "sha256"),
+        (f"/compare?jobs={job_id}", "ended"),
+    ):
+        page.goto(path)
+        expect(page.get_by_text(words).first).to_be_visible()
+        found += in_both_themes(page)
+    page.get_by_role("button", name="Go to").click()
+    expect(page.get_by_role("option").first).to_be_visible()
+    assert found + in_both_themes(page) == []
+
+
+def test_the_edges_of_fields_are_seen(site: Site, page: Page) -> None:
+    queued(site, "waits")
+    page.goto("/jobs")
+    field = page.get_by_role("searchbox", name="Search jobs")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        edge, inside, beside = field.evaluate(
+            """(field) => [getComputedStyle(field).borderTopColor, getComputedStyle(field).backgroundColor,
+                           getComputedStyle(document.body).backgroundColor]"""
+        )
+        assert contrast(edge, inside) >= SEEN, theme
+        assert contrast(edge, beside) >= SEEN, theme
+
+
+def fail(site: Site, job_id: str) -> None:
+    """A paused job ends with an error."""
+    error = {"code": "non_finite_loss", "message": "The loss is no number.", "param": None}
+    with site.api.sessions.begin() as session:
+        for change in ({"status": "queued"}, {"status": "failed", "error": error, "finished_at": func.now()}):
+            session.execute(update(Job).where(Job.id == job_id).values(**change))
+
+
+def without_workers(route: Route) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, json=answer.json() | {"data": []})
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours as a browser computes them, by WCAG."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    shares = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return sum(weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

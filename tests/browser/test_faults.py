@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from core.ids import new_id
 from core.keys import revoke_key
+from core.models import Event
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.site import Site, Visit
@@ -215,3 +217,52 @@ def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
     with page.expect_event("load"):
         page.get_by_role("link", name="Files").click()
     expect(page.get_by_text("This page cannot be shown.")).to_be_visible()
+
+
+def test_a_sign_out_that_fails_is_told_and_nobody_is_signed_out(visit: Visit) -> None:
+    page = visit.page
+    visit.allow(NO_ANSWER)
+    page.goto("/workers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+    page.route("**/v1/session", lambda route: route.abort())
+    page.get_by_role("button", name="Sign out").click()
+    dialog = page.get_by_role("dialog", name="It went wrong")
+    expect(dialog).to_contain_text("The service does not answer.")
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+    page.unroute("**/v1/session")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_older_lines_of_the_log_that_cannot_be_read_are_told(site: Site, visit: Visit) -> None:
+    job_id = queued(site, "talks")
+    with site.api.sessions.begin() as session:
+        for number in range(300):
+            line = Event(
+                id=new_id("ftevent-"), job_id=job_id, level="info", type="message", message=f"{number}"
+            )
+            session.add(line)
+            session.flush()  # in this order
+    visit.allow(NO_ANSWER)
+    page = visit.page
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_label("Search the log")).to_have_accessible_description(re.compile("not read yet"))
+    log = page.get_by_role("region", name="Log", exact=True)
+    page.route("**/events?*after=*", lambda route: route.abort())
+    log.get_by_role("button", name="Show older lines").click()
+    expect(log).to_contain_text("The service does not answer.")
+    page.unroute("**/events?*after=*")
+    log.get_by_role("button", name="Show older lines").click()
+    expect(log.get_by_role("button", name="Show older lines")).to_have_count(0)
+    expect(log).not_to_contain_text("The service does not answer.")
+    expect(page.get_by_label("Search the log")).to_have_accessible_description("")
+
+
+def test_a_picture_that_the_browser_does_not_make_is_told(site: Site, page: Page) -> None:
+    job_id = site.create_job()
+    site.finish(job_id)
+    page.add_init_script("HTMLCanvasElement.prototype.toBlob = (done) => done(null)")
+    page.goto(f"/jobs/{job_id}")
+    page.get_by_role("button", name="PNG of Loss", exact=True).click()
+    expect(page.get_by_text("The browser made no picture.")).to_be_visible()

@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.test_new_job import file_of
 from tests.fixtures.api import dataset
@@ -53,3 +53,37 @@ def test_files_are_uploaded_looked_at_and_deleted(site: Site, visit: Visit) -> N
     expect(page).to_have_url(re.compile("/files$"))
     expect(page.get_by_text("No file yet")).to_be_visible()
     assert site.tenant.http.get(f"/v1/files/{file_id}").status_code == 404
+
+
+def test_uploads_end_with_the_session_and_none_goes_into_the_next_project(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource")
+    page, held = visit.page, list[Route]()
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/files", hold)
+    page.goto("/files")
+    page.get_by_label("Files to upload").set_input_files(
+        [file_of(dataset(12), "under-way.jsonl"), file_of(dataset(12), "waits.jsonl")]
+    )
+    uploads = page.get_by_role("region", name="Upload").get_by_role("listitem")
+    expect(uploads.filter(has_text="waits.jsonl")).to_contain_text("waits")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    other = site.api.tenant()
+    page.get_by_label("API key").fill(other.key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("No file yet")).to_be_visible()
+    expect(uploads).to_have_count(0)
+    page.get_by_label("Files to upload").set_input_files([file_of(dataset(12), "next.jsonl")])
+    expect(uploads).to_contain_text("next.jsonl")
+    while len(held) < 2:
+        page.wait_for_timeout(50)
+    held[1].continue_()
+    expect(uploads).to_contain_text("uploaded")
+    assert [file["filename"] for file in other.http.get("/v1/files").json()["data"]] == ["next.jsonl"]
+    assert len(held) == 2

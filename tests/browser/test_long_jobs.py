@@ -3,12 +3,13 @@
 import csv
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete
 
 from core.models import Metric
+from tests.browser.test_dialogs import TOUCH
 from tests.browser.test_following_a_job import downloaded
-from tests.fixtures.site import Site
+from tests.fixtures.site import PHONE, Site
 
 STEPS, ODD = 8000, 4321
 
@@ -71,3 +72,46 @@ def test_a_long_job_is_compared_by_its_outliers_too(site: Site, page: Page, tmp_
     assert len(rows) == STEPS
     assert [float(rows[ODD - 1][job_id]) for job_id in jobs] == [99.0, 99.0]
     expect(page.get_by_text("Thinned")).to_be_hidden()
+
+
+def test_charts_are_zoomed_together_by_the_keyboard_and_by_touch_and_their_tables_follow(
+    site: Site, page: Page
+) -> None:
+    job_id = site.create_long_job()
+    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+    past_of(site, job_id)
+    page.goto(f"/jobs/{job_id}")
+    part = page.get_by_role("group", name="Part of the run")
+    told = part.get_by_role("status")
+    for title in ("Loss", "Gradient norm"):
+        page.get_by_role("button", name=f"Table of {title}").click()
+        expect(first_row(page, title)).to_have_text(f"{STEPS:,}")
+    part.get_by_role("button", name="Zoom in").focus()
+    with page.expect_response(lambda answer: "until_step=" in answer.url):
+        page.keyboard.press("Enter")
+    expect(told).to_have_text("From step 2,001 to step 6,000")
+    for title in ("Loss", "Gradient norm"):
+        expect(first_row(page, title)).to_have_text("6,000")
+    page.get_by_role("button", name="Later part").press("Enter")
+    expect(told).to_have_text("From step 4,001 to step 8,000")
+    expect(first_row(page, "Loss")).to_have_text("8,000")
+
+    loss = page.get_by_role("region", name="Loss, values")
+    last = loss.locator("tbody tr").last.locator("td").first.inner_text()
+    page.get_by_role("button", name="Earlier values of Loss").click()
+    earlier = int(first_row(page, "Loss").inner_text().replace(",", ""))
+    assert earlier < int(last.replace(",", ""))
+    expect(page.get_by_text("thinned, the CSV has all").first).to_be_visible()
+
+    page.set_viewport_size(PHONE)
+    box = part.get_by_role("button", name="Zoom out").bounding_box()
+    assert box
+    assert min(box["width"], box["height"]) >= TOUCH
+    part.get_by_role("button", name="Zoom out").click()
+    expect(told).to_contain_text("The whole run")
+    expect(first_row(page, "Loss")).to_have_text(f"{STEPS:,}")
+
+
+def first_row(page: Page, title: str) -> Locator:
+    """Its step."""
+    return page.get_by_role("region", name=f"{title}, values").locator("tbody tr").first.locator("td").first

@@ -2,12 +2,14 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_faults import queued
+from tests.browser.test_faults import NO_ANSWER, queued
 from tests.fixtures.site import Site, Visit
 from tests.fixtures.tiny import TINY
+
+SEARCHED = "**/v1/fine_tuning/jobs?*search=*"
 
 
 def test_ticked_jobs_are_compared(site: Site, page: Page) -> None:
@@ -134,9 +136,14 @@ def test_the_palette_finds_pages_jobs_and_what_can_be_done_here(site: Site, page
     expect(page.get_by_text("cancelled").first).to_be_visible()
     assert site.tenant.job(job_id)["status"] == "cancelled"
 
+    page.route(SEARCHED, lambda _: None)
     page.keyboard.press("Control+k")
-    field.fill("")
+    field.fill("needle")
     options = page.get_by_role("listbox").get_by_role("option")
+    expect(options.filter(has_text="cancelled job")).to_have_count(1)  # before it is searched for anew
+    page.unroute(SEARCHED)
+    field.fill("")
+    expect(options.filter(has_text="paused job")).to_have_count(1)  # beside all that can be done here
     expect(options.first).to_have_attribute("aria-selected", "true")
     page.keyboard.press("ArrowUp")
     expect(options.last).to_have_attribute("aria-selected", "true")
@@ -146,3 +153,72 @@ def test_the_palette_finds_pages_jobs_and_what_can_be_done_here(site: Site, page
     field.fill(job_id)
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(job_id))
+
+
+def test_enter_at_once_opens_what_was_typed_and_never_what_was_found_before(site: Site, page: Page) -> None:
+    queued(site, "needle")
+    queued(site, "newest")
+    held: list[Route] = []
+    page.route(SEARCHED, lambda route: held.append(route))
+    page.goto("/compare")
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+    page.keyboard.press("Control+k")
+    options = page.get_by_role("listbox").get_by_role("option")
+    expect(options.filter(has_text="newest")).to_have_count(1)
+    with page.expect_request(SEARCHED):
+        page.keyboard.type("needle")
+        page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Go to")).to_contain_text("Looking…")
+    expect(options).to_have_count(0)
+    held[0].continue_()
+    expect(page.get_by_role("heading", level=1)).to_have_text("needle")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("worke")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
+
+
+def test_a_search_that_comes_to_nothing_says_why(site: Site, visit: Visit) -> None:
+    visit.allow(NO_ANSWER)
+    page = visit.page
+    refusal = {"error": {"message": "Those words are too many.", "code": None, "param": "search"}}
+    page.route("**/jobs?*search=refused*", lambda route: route.fulfill(status=400, json=refusal))
+    page.route("**/jobs?*search=nobody*", lambda route: route.abort())
+    page.goto("/compare")
+    page.get_by_role("button", name="Add a job").click()
+    dialog = page.get_by_role("dialog", name="Add a job")
+    field = dialog.get_by_role("combobox")
+    field.fill("refused")
+    expect(dialog.get_by_role("alert")).to_contain_text("Those words are too many.")
+    expect(dialog).not_to_contain_text("Nothing is called like that")
+    field.fill("nobody answers")
+    expect(dialog).to_contain_text("The service does not answer.")
+    expect(dialog).not_to_contain_text("Looking…")
+    field.fill("of nothing")
+    expect(dialog).to_contain_text("Nothing is called like that.")
+
+
+def test_what_is_chosen_by_the_arrows_is_in_sight(site: Site, page: Page) -> None:
+    job_id = queued(site, "here")
+    page.set_viewport_size({"width": 390, "height": 400})
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("here")
+    page.keyboard.press("Control+k")
+    options = page.get_by_role("listbox").get_by_role("option")
+    expect(options.filter(has_text="paused job")).to_have_count(1)
+    page.keyboard.press("ArrowUp")
+    expect(options.last).to_have_attribute("aria-selected", "true")
+    expect(options.last).to_be_in_viewport(ratio=1)
+    page.keyboard.press("ArrowDown")
+    expect(options.first).to_be_in_viewport(ratio=1)
+
+
+def test_an_id_is_told_where_the_browser_lets_no_page_copy(site: Site, page: Page) -> None:
+    job_id = queued(site, "here")
+    page.add_init_script("delete Navigator.prototype.clipboard")
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("here")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("copy")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="It went wrong")).to_contain_text(f"The id is {job_id}.")

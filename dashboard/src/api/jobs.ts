@@ -1,6 +1,6 @@
 /** Jobs: the list, one of them, and what is done to it. */
 
-import { keepPreviousData, type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobList";
 
@@ -62,9 +62,8 @@ export async function readOlderJobs(client: QueryClient, words: string, all: boo
 /** The newest jobs that have all of these words, as many as one looks through: to choose one of them. */
 export function foundJobsQuery(words: string) {
   return queryOptions({
-    queryKey: ["found jobs", words],
-    queryFn: async ({ signal }) => (await fetchRange(words, null, FOUND, signal)).jobs,
-    placeholderData: keepPreviousData,
+    queryKey: [...listKey(words), "found"],
+    queryFn: async ({ signal }): Promise<JobList> => merge(EMPTY, await fetchRange(words, null, FOUND, signal)),
     staleTime: POLL_MS,
   });
 }

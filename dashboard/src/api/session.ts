@@ -4,6 +4,7 @@ import { type QueryClient, queryOptions, useQuery } from "@tanstack/react-query"
 
 import { ask } from "./client";
 import { Refused } from "./failures";
+import { endUploads } from "./uploads";
 
 export interface Session {
   project: { id: string; name: string };
@@ -54,8 +55,9 @@ export async function signOut(): Promise<void> {
 
 const WHY_KEY = ["signed-out"];
 
-/** Another project may be next: what is known of this one is dropped. */
+/** Another project may be next: what is known of this one is dropped, and nothing of it is sent any more. */
 export function setSession(client: QueryClient, session: Session | null): void {
+  endUploads();
   client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
   client.setQueryData(sessionQuery.queryKey, session);
 }

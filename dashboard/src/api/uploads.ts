@@ -1,4 +1,4 @@
-/** Uploads under way. They go on while another page is read, one after another. */
+/** Uploads under way. They go on while another page is read, one after another, and end with the session. */
 
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
@@ -61,6 +61,7 @@ async function run(
   change(key, { state: "sending" });
   try {
     const made = await uploadFile(file, purpose, (sent) => change(key, { sent: Math.min(sent, file.size) }), signal);
+    if (signal.aborted) return;
     client.setQueryData(["file", made.id], made);
     change(key, { state: "done", fileId: made.id });
     onDone?.(made.id);
@@ -68,16 +69,25 @@ async function run(
   } catch (error) {
     if (!signal.aborted) change(key, { state: "failed", error });
   } finally {
-    aborts.delete(key);
-    if (!aborts.size) removeEventListener("beforeunload", warn);
+    forget(key);
   }
 }
 
 /** Ends it where it is under way, and takes it off the list. */
 export function dismissUpload(key: number): void {
   aborts.get(key)?.abort();
-  aborts.delete(key);
+  forget(key);
   tell(uploads.filter((upload) => upload.key !== key));
+}
+
+/** Of all that is under way, and of all that waits. */
+export function endUploads(): void {
+  for (const { key } of uploads) dismissUpload(key);
+}
+
+function forget(key: number): void {
+  aborts.delete(key);
+  if (!aborts.size) removeEventListener("beforeunload", warn);
 }
 
 /** The tab is being closed, and bytes are still to be sent. */

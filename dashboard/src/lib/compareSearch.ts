@@ -48,6 +48,11 @@ export function withoutJob(jobs: string | undefined, id: string): string {
   return joined(places(jobs).map((one) => (one === id ? null : one)));
 }
 
+/** The job that the others are measured by: the one that is named, as long as it is compared, else the first. */
+export function baselineOf(compared: readonly string[], base: string | undefined): string {
+  return base !== undefined && compared.includes(base) ? base : (compared[0] ?? "");
+}
+
 function joined(found: readonly (string | null)[]): string {
   return found.map((id) => id ?? "").join(",").replace(/,+$/, "");
 }

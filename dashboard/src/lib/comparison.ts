@@ -47,6 +47,26 @@ export function resultOf(job: Job, series: Series | undefined, now: number): Res
   };
 }
 
+/** What a loss is measured by; two that differ in any of it cannot be told better or worse. */
+const YARDSTICKS: readonly [words: string, of: (job: Job) => unknown][] = [
+  ["base model", ({ model }) => model],
+  ["validation file", ({ validation_file }) => validation_file],
+  ["objective", objectiveOf],
+  ["maximal length of rows", ({ training }) => (training as { max_length?: unknown }).max_length],
+];
+
+/** In what the two jobs' losses are measured otherwise. */
+export function otherYardsticks(job: Job, base: Job): string[] {
+  return YARDSTICKS.filter(([, of]) => JSON.stringify(of(job)) !== JSON.stringify(of(base))).map(([words]) => words);
+}
+
+const OF_TRAINING = new Set(["n_epochs", "batch_size", "learning_rate_multiplier"]);
+
+/** The method with those of its options that the loss follows from. */
+function objectiveOf({ method }: Job): unknown {
+  return flatten(method).filter(([path]) => !OF_TRAINING.has(path.split(".").at(-1) ?? ""));
+}
+
 function median(values: Float64Array | undefined): number | null {
   const sorted = (values ?? new Float64Array()).filter((value) => !Number.isNaN(value)).sort();
   if (!sorted.length) return null;

@@ -1,6 +1,9 @@
 import { Link } from "@tanstack/react-router";
 
+import { useTitle } from "@/lib/title";
+
 export function NotFound() {
+  useTitle("No such page");
   return (
     <section className="grid justify-items-start gap-3">
       <h1 className="text-lg font-semibold">No such page</h1>

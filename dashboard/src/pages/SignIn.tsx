@@ -2,10 +2,12 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { type Credential, linkToken, setSession, signIn, useSignedOut } from "@/api/session";
+import { useTitle } from "@/lib/title";
 import { Failure, Notice } from "@/parts/Notice";
 
 /** With an API key, or with the one-time link that brought the user here. */
 export function SignIn() {
+  useTitle("Sign in");
   const client = useQueryClient();
   const [key, setKey] = useState("");
   const why = useSignedOut();

@@ -3,8 +3,8 @@ import { type ReactNode, useState } from "react";
 
 import { saveCsv } from "@/lib/csv";
 import { save } from "@/lib/save";
-import type { Series } from "@/lib/series";
-import { toldX } from "@/lib/axes";
+import { type Steps, toldX } from "@/lib/axes";
+import { stepsInside } from "@/lib/zoom";
 
 import { chartPng } from "./chartPicture";
 import { Failure } from "./Notice";
@@ -18,15 +18,12 @@ interface ChartFrameProps {
   columns: readonly { key: string; label: string }[];
   /** All values, computed when somebody wants them: the step first, then each column's. */
   rows: () => number[][];
+  /** What is drawn; a thinned one is read whole before its values are saved. */
+  runs: readonly Steps[];
   fileName: string;
   /** The x under the pointer. */
   hovered: number | null;
   legend: ReactNode;
-  onUnzoom: () => void;
-  /** What is drawn; a thinned one is read whole before its values are saved. */
-  series: readonly Series[];
-  /** Why a zoomed part could not be read. */
-  failure: Error | null;
   className?: string;
   /** The chart. */
   children: ReactNode;
@@ -34,17 +31,21 @@ interface ChartFrameProps {
 
 /** Around a chart: its title and legend, and its values as a table and as a CSV, and itself as a PNG. */
 export function ChartFrame(props: ChartFrameProps) {
-  const { title, plot, columns, rows, fileName, hovered, legend, onUnzoom, series, className = "", children } = props;
-  const { axis, format } = plot;
+  const { title, plot, columns, rows, runs, fileName, hovered, legend, className = "", children } = props;
+  const { axis, format, zoom } = plot;
   const [asTable, setAsTable] = useState(false);
   const download = useMutation({
     mutationFn: async () => {
-      await Promise.all(series.map(({ leftOut }) => leftOut?.readAll()));
+      await Promise.all(runs.map(({ series }) => series.leftOut?.readAll()));
       saveCsv(`${fileName}.csv`, ["step", ...columns.map(({ key }) => key)], rows());
     },
   });
-  const failure = download.error ?? props.failure;
-  const paint = async () => save(`${fileName}.png`, await chartPng(title, plot));
+  const paint = useMutation({ mutationFn: async () => save(`${fileName}.png`, await chartPng(title, plot)) });
+  const failure = download.error ?? paint.error;
+  const drawn = () => {
+    const part = zoom && stepsInside(runs, axis, zoom);
+    return zoom ? rows().filter(([step = NaN]) => part && step >= part[0] && step <= part[1]) : rows();
+  };
   return (
     <figure className={`card flex min-w-0 flex-col ${className}`}>
       <figcaption className="flex flex-wrap items-center gap-x-3 px-3 pt-2">
@@ -53,11 +54,6 @@ export function ChartFrame(props: ChartFrameProps) {
           {hovered !== null && toldX(axis, hovered)}
         </span>
         <span className="ml-auto flex gap-1">
-          {plot.zoom && (
-            <button type="button" className="link px-1" onClick={onUnzoom}>
-              Whole run
-            </button>
-          )}
           <button type="button" className="link px-1" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
             Table<span className="sr-only"> of {title}</span>
           </button>
@@ -65,7 +61,7 @@ export function ChartFrame(props: ChartFrameProps) {
             {download.isPending ? "Reading…" : "CSV"}
             <span className="sr-only"> of {title}</span>
           </button>
-          <button type="button" className="link px-1" onClick={() => void paint()}>
+          <button type="button" className="link px-1" disabled={paint.isPending} onClick={() => paint.mutate()}>
             PNG<span className="sr-only"> of {title}</span>
           </button>
         </span>
@@ -74,7 +70,12 @@ export function ChartFrame(props: ChartFrameProps) {
       {legend}
       <div className="h-52 px-1 pb-1">
         {asTable ? (
-          <ValuesTable {...{ title, columns, format }} rows={rows()} />
+          <ValuesTable
+            key={`${axis} ${zoom}`}
+            {...{ title, columns, format }}
+            rows={drawn()}
+            thinned={runs.some(({ series }) => series.leftOut)}
+          />
         ) : (
           <div role="img" aria-label={`${title} by ${axis}; its values are in the table`} className="h-full">
             {children}

@@ -25,16 +25,16 @@ export function Confirm({ title, action, doing, refusal, onConfirm, onClose, chi
         {refusal && <p className="text-warn">{refusal}</p>}
         {doing.error != null && <Failure asked error={doing.error} />}
       </div>
-      <div className="mt-5 flex flex-wrap justify-end gap-2">
-        <button type="button" className="button" onClick={onClose}>
-          {refusal ? "Close" : "Keep it"}
-        </button>
-        {!refusal && (
+      {!refusal && (
+        <div className="mt-5 flex flex-wrap justify-end gap-2">
+          <button type="button" className="button" onClick={onClose}>
+            Keep it
+          </button>
           <button type="button" className="button button-danger" disabled={doing.isPending} onClick={onConfirm}>
             {action}
           </button>
-        )}
-      </div>
+        </div>
+      )}
     </Modal>
   );
 }

@@ -1,5 +1,7 @@
 import { useRef, useState } from "react";
 
+import { copyText } from "@/lib/clipboard";
+
 import { Icon } from "./Icon";
 
 interface CopyBlockProps {
@@ -14,8 +16,7 @@ export function CopyBlock({ label, code, wraps = false }: CopyBlockProps) {
   const [told, setTold] = useState("Copy");
   const block = useRef<HTMLPreElement>(null);
   const copy = async () => {
-    // Browsers have a clipboard under HTTPS and on this machine alone.
-    const copied = await navigator.clipboard?.writeText(code).then(() => true, () => false);
+    const copied = await copyText(code);
     if (!copied && block.current) getSelection()?.selectAllChildren(block.current);
     setTold(copied ? "Copied" : "Selected: press Ctrl+C");
   };

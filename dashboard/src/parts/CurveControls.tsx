@@ -48,7 +48,6 @@ export function CurveControls({ title, search, axes, onChange: change }: CurveCo
         />
         Logarithmic
       </label>
-      <span className="fact">Drag over a chart to zoom in</span>
     </div>
   );
 }

@@ -32,15 +32,10 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
           </div>
         ))}
       </dl>
-      <div className="mt-5 flex items-center justify-between gap-4">
-        <label className="flex items-center gap-2">
-          <input type="checkbox" checked={on} onChange={(event) => change(event.target.checked)} />
-          Keys of one character
-        </label>
-        <button type="button" className="button" onClick={onClose}>
-          Close
-        </button>
-      </div>
+      <label className="mt-5 flex items-center gap-2">
+        <input type="checkbox" checked={on} onChange={(event) => change(event.target.checked)} />
+        Keys of one character
+      </label>
     </Modal>
   );
 }

@@ -11,10 +11,15 @@ const PATHS = {
   download: "M8 2v8M4.8 7 8 10.2 11.2 7M2.5 13.5h11",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
   up: "M8 13V3M4 7l4-4 4 4",
+  close: "M4 4l8 8M12 4l-8 8",
+  plus: "M8 3v10M3 8h10",
+  minus: "M3 8h10",
+  left: "M13 8H3M7 4 3 8l4 4",
+  right: "M3 8h10M9 4l4 4-4 4",
   down: "M8 3v10M4 9l4 4 4-4",
 } as const;
 
-type IconName = keyof typeof PATHS;
+export type IconName = keyof typeof PATHS;
 
 export function Icon({ name, className = "" }: { name: IconName; className?: string }) {
   return (

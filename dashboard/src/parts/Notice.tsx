@@ -14,12 +14,6 @@ export function Notice({ tone = "plain", children }: { tone?: keyof typeof TONES
 
 interface FailureProps {
   error: unknown;
-  /** Of what somebody asked for: that is not tried again by itself, as reading is. */
-  asked?: boolean;
-}
-
-interface FailureProps {
-  error: unknown;
   /** Of what somebody asked for: unlike what is read, it is not tried again by itself. */
   asked?: boolean;
 }

@@ -1,4 +1,4 @@
-import { useIsFetching, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useIsFetching, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet } from "@tanstack/react-router";
 import { useState } from "react";
 
@@ -11,6 +11,7 @@ import { Failure } from "./Notice";
 import { PAGES } from "./pages";
 import { PaletteButton } from "./palette/PaletteButton";
 import { ThemeSwitch } from "./ThemeSwitch";
+import { WentWrong } from "./WentWrong";
 
 /** Around every page. Who is not signed in gets the sign-in at any address, and then what is there. */
 export function Shell() {
@@ -64,10 +65,7 @@ function Navigation() {
 function Account({ session }: { session: Session }) {
   const client = useQueryClient();
   const reconnecting = useIsFetching({ predicate: ({ state }) => state.fetchFailureCount > 0 }) > 0;
-  const leave = async () => {
-    await signOut();
-    setSession(client, null);
-  };
+  const leaving = useMutation({ mutationFn: signOut, onSuccess: () => setSession(client, null) });
   return (
     <>
       <span className="text-muted" aria-live="polite">
@@ -77,9 +75,10 @@ function Account({ session }: { session: Session }) {
         <span className="sr-only">Project </span>
         {session.project.name}
       </span>
-      <button type="button" className="button" onClick={() => void leave()}>
+      <button type="button" className="button" disabled={leaving.isPending} onClick={() => leaving.mutate()}>
         Sign out
       </button>
+      {leaving.error && <WentWrong error={leaving.error} onClose={leaving.reset} />}
     </>
   );
 }

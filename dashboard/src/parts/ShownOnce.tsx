@@ -4,7 +4,7 @@ import { Modal } from "./Modal";
 /** A key or a secret that no request returns again. */
 export function ShownOnce({ title, value, onClose }: { title: string; value: string; onClose: () => void }) {
   return (
-    <Modal title={title} onClose={onClose}>
+    <Modal title={title} stays onClose={onClose}>
       <p className="mb-3">Copy it now: it is not shown again.</p>
       <CopyBlock label={title} code={value} wraps />
       <div className="mt-5 flex justify-end">

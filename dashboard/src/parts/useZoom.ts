@@ -5,11 +5,18 @@ import { type Axis, type Steps, stepsWithin } from "@/lib/axes";
 
 export type Zoom = [number, number] | null;
 
-/**
- * The part of the x axis that is drawn, null for all; on another axis it means nothing. `zoomTo` also reads what
- * thinned runs lack there, and `failure` is why it could not.
- */
-export function useZoom(axis: Axis, runs: readonly Steps[]) {
+/** A part of the x axis, and how another one is shown. */
+export interface Zooming {
+  /** What is drawn; null for all. */
+  zoom: Zoom;
+  /** Also reads what thinned runs lack there. */
+  zoomTo: (zoom: Zoom) => void;
+  /** Why it could not be read. */
+  failure: Error | null;
+}
+
+/** Of charts that are zoomed together. On another axis the part means nothing. */
+export function useZoom(axis: Axis, runs: readonly Steps[]): Zooming {
   const [{ of, zoom }, set] = useState<{ of: Axis; zoom: Zoom }>({ of: axis, zoom: null });
   const { mutate, error } = useMutation({
     mutationFn: (part: [number, number]) =>

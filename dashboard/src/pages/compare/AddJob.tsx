@@ -25,7 +25,7 @@ export function AddJob(props: AddJobProps) {
 
 function JobFinder({ chosen, onAdd, onClose }: AddJobProps & { onClose: () => void }) {
   const [typed, setTyped] = useState("");
-  const { jobs, looking } = useFoundJobs(typed);
+  const { jobs, ...state } = useFoundJobs(typed);
   const found = jobs
     .filter(({ id }) => !chosen.includes(id))
     .map((job) => ({ id: job.id, label: jobName(job), hint: job.status, run: () => onAdd(job.id) }));
@@ -36,7 +36,8 @@ function JobFinder({ chosen, onAdd, onClose }: AddJobProps & { onClose: () => vo
       typed={typed}
       onType={setTyped}
       found={found}
-      looking={looking}
+      {...state}
+      nothing={jobs.length ? "All that is found is compared already." : undefined}
       onClose={onClose}
     />
   );

@@ -1,9 +1,10 @@
 import { getRouteApi } from "@tanstack/react-router";
 
 import { axesOf, axisOf } from "@/lib/axes";
-import { type CompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
+import { baselineOf, type CompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
 import { USUAL_SMOOTHING } from "@/lib/curveSearch";
 import { integer } from "@/lib/format";
+import { useTitle } from "@/lib/title";
 import { CurveControls } from "@/parts/CurveControls";
 import { RunCurves } from "@/parts/runs/RunCurves";
 
@@ -16,6 +17,7 @@ const route = getRouteApi("/compare");
 
 /** Jobs beside each other. The selection, the baseline and how curves are drawn stand in the address. */
 export function ComparePage() {
+  useTitle("Compare");
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const { compared, version } = useCompared(places(search.jobs));
@@ -39,9 +41,14 @@ export function ComparePage() {
       {compared.length > 0 && (
         <Results
           compared={compared}
-          baseline={search.base ?? compared[0]?.id ?? ""}
+          baseline={baselineOf(compared.map(({ id }) => id), search.base)}
           onBaseline={(base) => change({ base })}
-          onRemove={(id) => change({ jobs: withoutJob(search.jobs, id) || undefined })}
+          onRemove={(id) =>
+            change({
+              jobs: withoutJob(search.jobs, id) || undefined,
+              base: search.base === id ? undefined : search.base,
+            })
+          }
         />
       )}
       {known.length > 0 && (

@@ -8,17 +8,34 @@ interface MeasuredProps {
   result: Result | undefined;
   /** The baseline's result; undefined for the baseline itself. */
   base: Result | undefined;
+  /** In what the two jobs' losses are measured otherwise. */
+  otherwise: readonly string[];
 }
 
 /** A value and, under it, how far it is off the baseline's. */
-export function Measured({ measure, result, base }: MeasuredProps) {
+export function Measured({ measure, result, base, otherwise }: MeasuredProps) {
   const value = result?.[measure.key] ?? null;
   const baseline = base?.[measure.key] ?? null;
   return (
     <>
       <span className="block">{measure.format(value)}</span>
-      {value !== null && baseline !== null && <Off measure={measure} value={value} baseline={baseline} />}
+      {value !== null &&
+        baseline !== null &&
+        (measure.isLoss && otherwise.length ? (
+          <NotComparable otherwise={otherwise} />
+        ) : (
+          <Off measure={measure} value={value} baseline={baseline} />
+        ))}
     </>
+  );
+}
+
+function NotComparable({ otherwise }: { otherwise: readonly string[] }) {
+  const why = `another ${otherwise.join(", another ")}`;
+  return (
+    <span className="fact block" title={why}>
+      not comparable<span className="sr-only">: {why}</span>
+    </span>
   );
 }
 

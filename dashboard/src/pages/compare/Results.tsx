@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { isNotFound, messageOf } from "@/api/failures";
 import type { Job } from "@/api/types";
 import { useNow } from "@/lib/clock";
-import { type Result, resultOf } from "@/lib/comparison";
+import { otherYardsticks, type Result, resultOf } from "@/lib/comparison";
 import { saveCsv } from "@/lib/csv";
 import { LineSample } from "@/parts/LineSample";
 import { Section } from "@/parts/Section";
@@ -25,7 +25,7 @@ interface ResultsProps {
 export function Results({ compared, baseline, onBaseline, onRemove }: ResultsProps) {
   const now = useNow();
   const rows = compared.map((one) => ({ ...one, result: one.job && resultOf(one.job, one.run.series, now) }));
-  const base = rows.find(({ id }) => id === baseline)?.result;
+  const base = rows.find(({ id }) => id === baseline);
   return (
     <Section title="Results" tools={<Download rows={rows} />}>
       <div className="wide-table" tabIndex={0} role="region" aria-label="Results">
@@ -73,7 +73,12 @@ export function Results({ compared, baseline, onBaseline, onRemove }: ResultsPro
                 </td>
                 {MEASURES.map((measure) => (
                   <td key={measure.label} className="number whitespace-nowrap">
-                    <Measured measure={measure} result={result} base={id === baseline ? undefined : base} />
+                    <Measured
+                      measure={measure}
+                      result={result}
+                      base={id === baseline ? undefined : base?.result}
+                      otherwise={job && base?.job ? otherYardsticks(job, base.job) : []}
+                    />
                   </td>
                 ))}
                 <td className="number">

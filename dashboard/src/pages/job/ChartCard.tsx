@@ -7,7 +7,7 @@ import { rowsOf } from "@/lib/series";
 import { Chart } from "@/parts/Chart";
 import { ChartFrame } from "@/parts/ChartFrame";
 import type { Plot } from "@/parts/plot";
-import { useZoom } from "@/parts/useZoom";
+import type { Zooming } from "@/parts/useZoom";
 
 import { ChartLegend } from "./ChartLegend";
 
@@ -19,12 +19,13 @@ interface ChartCardProps {
   log: boolean;
   smoothing: number;
   axis: Axis;
+  zooming: Zooming;
 }
 
 /** A chart with its values in words: those under the pointer, else the last and the best ones. */
-export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis }: ChartCardProps) {
+export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, zooming }: ChartCardProps) {
   const [hovered, setHovered] = useState<(number | null)[] | null>(null);
-  const { zoom, zoomTo, failure } = useZoom(axis, [steps]);
+  const { zoom, zoomTo } = zooming;
   const { title, measure, columns, format } = spec;
   const { series } = steps;
   const plot: Plot = {
@@ -40,9 +41,7 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis }:
       fileName={`${jobId}-${measure}`}
       hovered={hovered?.[0] ?? null}
       legend={<ChartLegend spec={spec} series={series} hovered={hovered?.slice(1) ?? null} />}
-      onUnzoom={() => zoomTo(null)}
-      series={[series]}
-      failure={failure}
+      runs={[steps]}
       className={measure === "loss" ? "lg:col-span-2" : ""}
     >
       <Chart key={axis} {...{ plot, version }} onZoom={zoomTo} onHover={setHovered} />

@@ -11,6 +11,8 @@ import { stepsPerEpoch } from "@/lib/jobFacts";
 import { CurveControls } from "@/parts/CurveControls";
 import { Failure } from "@/parts/Notice";
 import { ThinnedNote } from "@/parts/ThinnedNote";
+import { useZoom } from "@/parts/useZoom";
+import { ZoomControls } from "@/parts/ZoomControls";
 
 import { ChartCard } from "./ChartCard";
 
@@ -28,9 +30,12 @@ export function Curves({ job, live }: { job: Job; live: LiveJob }) {
   const specs = useMemo(() => chartSpecs(names ? names.split(",") : []), [names]);
   const steps: Steps = { series, stepsPerEpoch: stepsPerEpoch(job) };
   const axes = axesOf([steps]);
+  const axis = axisOf(x, axes);
+  const zooming = useZoom(axis, [steps]);
   return (
     <section aria-label="Curves" className="grid gap-3">
       <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
+      {series.length > 0 && <ZoomControls {...{ zooming, axis }} runs={[steps]} />}
       <ThinnedNote series={[series]} />
       {failure !== null && <Failure error={failure} />}
       {series.length === 0 && <p className="card p-6 text-center text-muted">The curves begin with the first step.</p>}
@@ -44,7 +49,8 @@ export function Curves({ job, live }: { job: Job; live: LiveJob }) {
             jobId={job.id}
             log={log}
             smoothing={smooth / 100}
-            axis={axisOf(x, axes)}
+            axis={axis}
+            zooming={zooming}
           />
         ))}
       </div>

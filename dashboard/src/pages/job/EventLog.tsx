@@ -1,11 +1,13 @@
+import { useMutation } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useId, useMemo, useRef, useState } from "react";
 
 import type { Following, LiveJob } from "@/api/liveJob";
 import type { JobEvent } from "@/api/types";
 import { useLiveVersion } from "@/api/useLiveJob";
 import { type EventKind, matching } from "@/lib/eventLog";
 import { dateTime, timeOfDay } from "@/lib/format";
+import { Failure } from "@/parts/Notice";
 import { Section } from "@/parts/Section";
 
 const LINE_HEIGHT = 24; // pixels, where a message does not break
@@ -21,6 +23,7 @@ const STATES: Record<Following, string> = {
 export function EventLog({ live }: { live: LiveJob }) {
   useLiveVersion(live);
   const { log, following } = live;
+  const searched = useId();
   const [kind, setKind] = useState<EventKind>("all");
   const [words, setWords] = useState("");
   const events = useMemo(() => matching(log.events, kind, words), [log, kind, words]);
@@ -46,12 +49,18 @@ export function EventLog({ live }: { live: LiveJob }) {
             <input
               type="search"
               aria-label="Search the log"
+              aria-describedby={log.hasOlder ? searched : undefined}
               placeholder="Search"
               className="field w-32"
               value={words}
               onChange={(event) => setWords(event.target.value)}
             />
           </div>
+          {log.hasOlder && (
+            <span id={searched} className="fact">
+              Searches the lines that are shown: older ones are not read yet
+            </span>
+          )}
         </>
       }
     >
@@ -62,17 +71,16 @@ export function EventLog({ live }: { live: LiveJob }) {
 }
 
 function Older({ live }: { live: LiveJob }) {
-  const [reading, setReading] = useState(false);
-  const read = () => {
-    setReading(true);
-    void live.readOlderEvents().finally(() => setReading(false));
-  };
+  const { mutate, isPending, error } = useMutation({ mutationFn: () => live.readOlderEvents() });
   return (
-    <p className="border-t border-line px-4 py-1">
-      <button type="button" className="link" disabled={reading} onClick={read}>
-        {reading ? "Reading…" : "Show older lines"}
-      </button>
-    </p>
+    <>
+      <p className="border-t border-line px-4 py-1">
+        <button type="button" className="link" disabled={isPending} onClick={() => mutate()}>
+          {isPending ? "Reading…" : "Show older lines"}
+        </button>
+      </p>
+      {error && <Failure asked error={error} />}
+    </>
   );
 }
 

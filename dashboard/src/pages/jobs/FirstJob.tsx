@@ -1,26 +1,47 @@
-import { Link } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 
+import { useSampleJob } from "@/api/sampleJob";
+import { useMayWrite } from "@/api/session";
 import { CopyBlock } from "@/parts/CopyBlock";
+import { Failure } from "@/parts/Notice";
 
 /** In the place of an empty list: how to get a job. */
 export function FirstJob() {
+  const mayWrite = useMayWrite();
   return (
     <section className="mx-auto grid w-full max-w-3xl gap-4 py-8">
       <div>
         <h2>No job yet</h2>
         <p className="text-muted">
-          Upload chat rows, one JSON object a line, and create a job on them. It appears here at once.
+          Run one on our sample, the post of a camping shop that is to be sorted; or upload chat rows, one JSON object a
+          line, and create a job on them. It appears here at once.
         </p>
-        <Link to="/new" className="button button-primary mt-3">
-          New job
-        </Link>
+        {mayWrite ? <Begin /> : <p className="mt-3">This key may only read: it can upload no file and create no job.</p>}
       </div>
       <CopyBlock label="curl" code={CURL(location.origin)} />
       <CopyBlock label="Python, with the openai package" code={PYTHON(location.origin)} />
       <p className="text-muted">
-        Or run <code className="font-mono">tunery demo</code>, which trains on a sample.
+        <code className="font-mono">tunery demo</code> trains on the sample too, and compares the answers before and after.
       </p>
     </section>
+  );
+}
+
+function Begin() {
+  const navigate = useNavigate();
+  const { mutate, isPending, error } = useSampleJob((jobId) => void navigate({ to: "/jobs/$jobId", params: { jobId } }));
+  return (
+    <div className="mt-3 grid gap-3">
+      <div className="flex flex-wrap gap-2">
+        <button type="button" className="button button-primary" disabled={isPending} onClick={() => mutate()}>
+          {isPending ? "Sending the sample…" : "Run the sample job"}
+        </button>
+        <Link to="/new" className="button">
+          New job
+        </Link>
+      </div>
+      {error && <Failure asked error={error} />}
+    </div>
   );
 }
 

@@ -10,6 +10,7 @@ import { integer } from "@/lib/format";
 import { EMPTY, type JobList } from "@/lib/jobList";
 import { arranged, type JobSearch, needsAll, wordsOf } from "@/lib/jobSearch";
 import { NOTHING_SELECTED } from "@/lib/selection";
+import { useTitle } from "@/lib/title";
 import { Failure } from "@/parts/Notice";
 import { Reading } from "@/parts/Reading";
 
@@ -22,6 +23,7 @@ import { SelectionBar } from "./SelectionBar";
 const route = getRouteApi("/jobs");
 
 export function JobsPage() {
+  useTitle("Jobs");
   const client = useQueryClient();
   const search = useDeferredValue(route.useSearch());
   const words = wordsOf(search);

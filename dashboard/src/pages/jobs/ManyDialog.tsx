@@ -17,14 +17,19 @@ const WORDS = {
   delete: { verb: "Delete", doing: "Deleting…", done: "deleted" },
 } as const;
 
-/** Asks, does it, and tells what came of each. */
+/** Asks, does it, and tells what came of each: it cannot be left before that. */
 export function ManyDialog({ jobs, action, onClose }: ManyDialogProps) {
   const { data, isPending, mutate } = useManyJobs(action);
   const { verb } = WORDS[action];
   return (
-    <Modal title={data ? "What came of it" : `${verb} ${jobsIn(jobs.length)}?`} onClose={onClose}>
+    <Modal
+      key={data ? "outcomes" : "question"} // so that the focus gets into what is new
+      title={data ? "What came of it" : `${verb} ${jobsIn(jobs.length)}?`}
+      stays={isPending}
+      onClose={onClose}
+    >
       {data ? (
-        <Outcomes outcomes={data} action={action} onClose={onClose} />
+        <Outcomes outcomes={data} action={action} />
       ) : (
         <Question jobs={jobs} action={action} pending={isPending} onClose={onClose} onConfirm={() => mutate(jobs)} />
       )}
@@ -80,10 +85,9 @@ function Lost({ jobs }: { jobs: readonly Job[] }) {
 interface OutcomesProps {
   outcomes: readonly Outcome[];
   action: ManyAction;
-  onClose: () => void;
 }
 
-function Outcomes({ outcomes, action, onClose }: OutcomesProps) {
+function Outcomes({ outcomes, action }: OutcomesProps) {
   const { done } = WORDS[action];
   const refused = outcomes.filter(({ failure }) => failure !== null);
   return (
@@ -98,11 +102,6 @@ function Outcomes({ outcomes, action, onClose }: OutcomesProps) {
           </li>
         ))}
       </ul>
-      <div className="mt-5 flex justify-end">
-        <button type="button" className="button" onClick={onClose}>
-          Close
-        </button>
-      </div>
     </>
   );
 }

@@ -1,7 +1,8 @@
-import { useId, useState } from "react";
+import { useEffect, useEffectEvent, useId, useRef, useState } from "react";
 
 import type { Command } from "@/lib/commands";
 import { Modal } from "@/parts/Modal";
+import { Failure } from "@/parts/Notice";
 
 interface FinderProps {
   title: string;
@@ -12,26 +13,41 @@ interface FinderProps {
   found: readonly Command[];
   /** Whether more may be found yet. */
   looking: boolean;
+  /** Why not all could be looked for. */
+  failure: Error | null;
+  /** Said where nothing is found. */
+  nothing?: string | undefined;
   onClose: () => void;
 }
 
 /** A combobox with a list (WAI-ARIA): the focus stays in the field, arrows move through what is found. */
-export function Finder({ title, label, typed, onType, found, looking, onClose }: FinderProps) {
-  const [place, setPlace] = useState(0);
+export function Finder(props: FinderProps) {
+  const { title, label, typed, onType, found, looking, failure, nothing = "Nothing is called like that.", onClose } = props;
+  const [chosen, setChosen] = useState<string | null>(null);
+  const wanted = useRef(false); // Enter was pressed before anything was found
   const list = useId();
-  const active = found[Math.min(place, found.length - 1)];
+  const place = Math.max(0, found.findIndex(({ id }) => id === chosen));
+  const active = found[place];
   const optionId = (command: Command) => `${list}-${command.id}`;
   const choose = (command: Command) => {
     onClose();
     command.run();
   };
-  const move = (by: number) => setPlace((Math.min(place, found.length - 1) + by + found.length) % Math.max(1, found.length));
+  const move = (by: number) => setChosen(found[(place + by + found.length) % found.length]?.id ?? null);
+  const enter = () => (active ? choose(active) : (wanted.current = looking));
   const press = (event: React.KeyboardEvent) => {
-    const act = { ArrowDown: () => move(1), ArrowUp: () => move(-1), Enter: () => active && choose(active) }[event.key];
+    const act = { ArrowDown: () => move(1), ArrowUp: () => move(-1), Enter: enter }[event.key];
     if (!act) return;
     event.preventDefault();
     act();
   };
+  const settle = useEffectEvent(() => {
+    if (wanted.current && active) choose(active);
+    wanted.current = false;
+  });
+  useEffect(() => {
+    if (!looking) settle();
+  }, [looking]);
   return (
     <Modal title={title} onClose={onClose}>
       <input
@@ -48,25 +64,22 @@ export function Finder({ title, label, typed, onType, found, looking, onClose }:
         value={typed}
         onChange={(event) => {
           onType(event.target.value);
-          setPlace(0);
+          setChosen(null);
+          wanted.current = false;
         }}
         onKeyDown={press}
       />
-      <ul id={list} role="listbox" aria-label="Found" className="mt-2 grid grid-cols-[minmax(0,1fr)]">
+      <ul id={list} role="listbox" aria-label="Found" className="mt-2 grid max-h-[60dvh] grid-cols-[minmax(0,1fr)] overflow-y-auto">
         {found.map((command) => (
           <Option key={command.id} id={optionId(command)} command={command} active={command === active} onChoose={choose} />
         ))}
       </ul>
-      <p role="status" className={found.length ? "sr-only" : "py-3 text-center text-muted"}>
-        {wordsOn(found.length, looking)}
+      <p role="status" className={!looking && (found.length || failure) ? "sr-only" : "py-3 text-center text-muted"}>
+        {looking ? "Looking…" : found.length ? `${found.length} found` : !failure && nothing}
       </p>
+      {failure && <Failure error={failure} />}
     </Modal>
   );
-}
-
-function wordsOn(count: number, looking: boolean): string {
-  if (count) return `${count} found`;
-  return looking ? "Looking…" : "Nothing is called like that.";
 }
 
 interface OptionProps {
@@ -77,9 +90,14 @@ interface OptionProps {
 }
 
 function Option({ id, command, active, onChoose }: OptionProps) {
+  const option = useRef<HTMLLIElement>(null);
+  useEffect(() => {
+    if (active) option.current?.scrollIntoView({ block: "nearest" });
+  }, [active]);
   return (
     // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- its keys are the field's
     <li
+      ref={option}
       id={id}
       role="option"
       aria-selected={active}

@@ -11,15 +11,14 @@ interface PaletteProps {
 
 export function Palette({ onClose, handlers }: PaletteProps) {
   const [typed, setTyped] = useState("");
-  const { found, looking } = useCommands(typed, handlers);
+  const found = useCommands(typed, handlers);
   return (
     <Finder
       title="Go to"
       label="Page, job or action"
       typed={typed}
       onType={setTyped}
-      found={found}
-      looking={looking}
+      {...found}
       onClose={onClose}
     />
   );

@@ -2,8 +2,7 @@ import { useEffect, useState } from "react";
 
 import type { Job } from "@/api/types";
 import { ConfirmJobAction, type FinalAction } from "@/parts/ConfirmJobAction";
-import { Modal } from "@/parts/Modal";
-import { Failure } from "@/parts/Notice";
+import { WentWrong } from "@/parts/WentWrong";
 
 import { Palette } from "./Palette";
 
@@ -31,20 +30,7 @@ export function PaletteButton() {
       </button>
       {open && <Palette onClose={() => setOpen(false)} handlers={{ onConfirm: (job, action) => setConfirming({ job, action }), onFailure: setFailure }} />}
       {confirming && <ConfirmJobAction {...confirming} onClose={() => setConfirming(null)} />}
-      {failure !== null && <Failed error={failure} onClose={() => setFailure(null)} />}
+      {failure !== null && <WentWrong error={failure} onClose={() => setFailure(null)} />}
     </>
-  );
-}
-
-function Failed({ error, onClose }: { error: unknown; onClose: () => void }) {
-  return (
-    <Modal title="It went wrong" onClose={onClose}>
-      <Failure asked error={error} />
-      <div className="mt-5 flex justify-end">
-        <button type="button" className="button" onClick={onClose}>
-          Close
-        </button>
-      </div>
-    </Modal>
   );
 }

@@ -5,14 +5,14 @@ import { adapterContentPath } from "@/api/details";
 import { actionsOn, actOn, jobQuery } from "@/api/jobs";
 import { useMayWrite } from "@/api/session";
 import type { Job } from "@/api/types";
-import { type Command, matchingCommands } from "@/lib/commands";
+import { copyText } from "@/lib/clipboard";
+import { type Command, matchingCommands, offered } from "@/lib/commands";
 import { jobName } from "@/lib/jobFacts";
 import { type FinalAction, isFinal } from "@/parts/ConfirmJobAction";
 import { useFoundJobs } from "@/parts/finder/useFoundJobs";
 import { PAGES } from "@/parts/pages";
 
 const JOB_ID = /^ftjob-\w+$/;
-const MOST_FOUND = 12; // that one looks through
 const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…", delete: "Delete this job…" };
 
 /** They outlive the palette, which closes once something is chosen. */
@@ -21,12 +21,18 @@ export interface JobHandlers {
   onFailure: (error: unknown) => void;
 }
 
+interface Found {
+  found: Command[];
+  looking: boolean;
+  failure: Error | null;
+}
+
 /** What of that which can be done from here is called so: on the present job first, then pages, then jobs. */
-export function useCommands(typed: string, handlers: JobHandlers): { found: Command[]; looking: boolean } {
+export function useCommands(typed: string, handlers: JobHandlers): Found {
   const present = useMatch({ from: "/jobs/$jobId", shouldThrow: false })?.params.jobId;
   const here = matchingCommands([...useActions(present, handlers), ...usePages()], typed);
-  const { jobs, looking } = useJobs(typed);
-  return { found: [...here, ...jobs].slice(0, MOST_FOUND), looking };
+  const jobs = useJobs(typed);
+  return { ...jobs, found: offered(here, jobs.found) };
 }
 
 function usePages(): Command[] {
@@ -54,9 +60,18 @@ function useActions(id: string | undefined, { onConfirm, onFailure }: JobHandler
       hint: "action",
       run: () => void navigate({ to: "/compare", search: { jobs: job.id } }),
     },
-    { id: "copy", label: "Copy this job's id", hint: "action", run: () => void navigator.clipboard.writeText(job.id) },
+    {
+      id: "copy",
+      label: "Copy this job's id",
+      hint: "action",
+      run: () => void copyText(job.id).then((copied) => copied || onFailure(new Error(notCopied(job.id)))),
+    },
     ...(job.adapter_id === null ? [] : [download(job.adapter_id)]),
   ];
+}
+
+function notCopied(id: string): string {
+  return `The browser does not let this page copy: it does so under HTTPS and on this machine alone. The id is ${id}.`;
 }
 
 function download(adapterId: string): Command {
@@ -70,8 +85,8 @@ function download(adapterId: string): Command {
 }
 
 /** Jobs with the words that were typed; and the job whose id that is, before the API has found it. */
-function useJobs(typed: string): { jobs: Command[]; looking: boolean } {
-  const { jobs, looking } = useFoundJobs(typed);
+function useJobs(typed: string): Found {
+  const { jobs, ...state } = useFoundJobs(typed);
   const navigate = useNavigate();
   const command = (id: string, label: string, hint: string) => ({
     id,
@@ -80,6 +95,6 @@ function useJobs(typed: string): { jobs: Command[]; looking: boolean } {
     run: () => void navigate({ to: "/jobs/$jobId", params: { jobId: id } }),
   });
   const id = typed.trim().replace(/^ftsweep-/, "ftjob-");
-  if (JOB_ID.test(id)) return { jobs: [command(id, id, "job by its id")], looking: false };
-  return { jobs: jobs.map((job) => command(job.id, jobName(job), `${job.status} job · ${job.id}`)), looking };
+  if (JOB_ID.test(id)) return { found: [command(id, id, "job by its id")], looking: false, failure: null };
+  return { ...state, found: jobs.map((job) => command(job.id, jobName(job), `${job.status} job · ${job.id}`)) };
 }

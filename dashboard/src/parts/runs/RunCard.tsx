@@ -5,7 +5,7 @@ import { overlaid, type Run, type RunChart, runRows } from "@/lib/runs";
 import { Chart } from "@/parts/Chart";
 import { ChartFrame } from "@/parts/ChartFrame";
 import type { Plot } from "@/parts/plot";
-import { useZoom } from "@/parts/useZoom";
+import type { Zooming } from "@/parts/useZoom";
 
 import { RunLegend } from "./RunLegend";
 
@@ -17,12 +17,13 @@ interface RunCardProps {
   log: boolean;
   smoothing: number;
   axis: Axis;
+  zooming: Zooming;
 }
 
 /** A chart of all runs with its values in words. */
-export function RunCard({ chart, runs, version, fileName, log, smoothing, axis }: RunCardProps) {
+export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, zooming }: RunCardProps) {
   const [hovered, setHovered] = useState<number | null>(null);
-  const { zoom, zoomTo, failure } = useZoom(axis, runs);
+  const { zoom, zoomTo } = zooming;
   const { column, title, format } = chart;
   const plot: Plot = {
     drawn: runs.map(({ id, name, place }) => ({ name: id, label: name, dense: column.dense, place })),
@@ -36,9 +37,7 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis }
       rows={() => runRows(runs, column.name)}
       fileName={`${fileName}-${column.name}`}
       legend={<RunLegend chart={chart} runs={runs} axis={axis} hovered={hovered} />}
-      onUnzoom={() => zoomTo(null)}
-      series={runs.map(({ series }) => series)}
-      failure={failure}
+      runs={runs}
     >
       <Chart
         key={axis}

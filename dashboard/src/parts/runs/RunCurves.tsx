@@ -2,6 +2,8 @@ import type { Axis } from "@/lib/axes";
 import { type Run, runCharts } from "@/lib/runs";
 
 import { ThinnedNote } from "../ThinnedNote";
+import { useZoom } from "../useZoom";
+import { ZoomControls } from "../ZoomControls";
 import { RunCard } from "./RunCard";
 
 /** What is shown where nobody has chosen. */
@@ -22,6 +24,7 @@ interface RunCurvesProps {
 
 /** The curves of several runs over each other: a chart for each column of the metrics that is chosen. */
 export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesProps) {
+  const zooming = useZoom(rest.axis, runs);
   const charts = runCharts(runs);
   const wanted = new Set(shown ?? USUAL);
   const toggle = (name: string, on: boolean) =>
@@ -38,12 +41,13 @@ export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesPr
           </label>
         ))}
       </fieldset>
+      <ZoomControls {...{ zooming, runs }} axis={rest.axis} />
       <ThinnedNote series={runs.map(({ series }) => series)} />
       <div className="grid gap-3 lg:grid-cols-2">
         {charts
           .filter(({ column }) => wanted.has(column.name))
           .map((chart) => (
-            <RunCard key={chart.column.name} chart={chart} runs={runs} version={version} {...rest} />
+            <RunCard key={chart.column.name} {...{ chart, runs, version, zooming }} {...rest} />
           ))}
       </div>
     </>
