@@ -45,6 +45,10 @@ class Hyperparameters(Options):
     batch_size: int
     learning_rate_multiplier: float
 
+    def steps_per_epoch(self, examples: int) -> int:
+        """The last step of an epoch takes what is left."""
+        return -(-examples // min(self.batch_size, examples))
+
 
 class RequestedDpo(RequestedHyperparameters):
     """OpenAI's hyperparameters of a DPO job. `batch_size` counts pairs."""

@@ -17,7 +17,7 @@ from core.catalog import BaseModelEntry, Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest
 from core.ids import new_id
-from core.jobspec import TrainingOptions
+from core.jobspec import JobSpec, TrainingOptions
 from core.models import File, Job
 from core.settings import Settings
 
@@ -70,6 +70,7 @@ def create(
     )
     lifecycle.submit(session, job)
     _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
+    _warn_of_ranks_without_losses(session, job, spec)
     return JobRow(job, run=None, adapter_id=None, version="")
 
 
@@ -122,4 +123,18 @@ def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> Non
         f"Unknown parameters were ignored: {', '.join(shown)}{more}",
         level="warn",
         data={"unknown_parameters": shown},
+    )
+
+
+def _warn_of_ranks_without_losses(session: Session, job: Job, spec: JobSpec) -> None:
+    """They can be downloaded all the same, so a job without a validation file is no mistake."""
+    if job.validation_file_id is not None or not getattr(spec.adapter, "dynamic_rank", False):
+        return
+    lifecycle.record_event(
+        session,
+        job.id,
+        "Nothing will tell what each rank of 'adapter.dynamic_rank' is worth, since that is measured on a "
+        "validation file: name one in 'validation_file', or try out the ranks that you download.",
+        level="warn",
+        data={"code": "ranks_without_losses"},
     )

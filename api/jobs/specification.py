@@ -1,7 +1,7 @@
 """What a new job is to do: its request's options, with each that is missing or automatic filled in."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from api.jobs.candidates import search_for, with_alpha
@@ -17,7 +17,10 @@ from core.jobspec import (
     resolve_objective,
     usual_learning_rate,
 )
+from core.methods.bases import misfit
+from core.methods.low_rank import AdaLoraAdapter
 from core.methods.method import MethodOptions
+from core.search import ADAPTER
 
 
 def specification_of(
@@ -41,7 +44,9 @@ def specification_of(
         search=search,
     )
     for candidate in spec.candidates:
-        _refuse_contradictions(candidate.adapter)
+        _refuse_contradictions(candidate.adapter, sweep or {})
+        _refuse_misfit(candidate, base_model)
+        _refuse_missing_steps(candidate, rows)
     if not compared:
         _refuse_what_needs_validation(spec.training)
     if search is not None:
@@ -70,9 +75,24 @@ def _training(
     return training.model_copy(update={"max_length": max_length, "learning_rate": learning_rate})
 
 
-def _refuse_contradictions(adapter: MethodOptions) -> None:
+def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> None:
+    """`swept` are the places of a sweep's values."""
     for name, reason in adapter.contradictions():
-        raise _invalid(f"adapter.{name}", f"does not go with the other options: {reason}.")
+        place = f"{ADAPTER}{name}"
+        told = f"does not go with the other options: {reason}."
+        raise _invalid(f"parameters.{place}" if place in swept else place, told)
+
+
+def _refuse_misfit(spec: JobSpec, base_model: BaseModelEntry) -> None:
+    if (found := misfit(spec.adapter, base_model, spec.sharded)) is not None:
+        raise InvalidRequest(found.message, code="invalid_value", param=found.param)
+
+
+def _refuse_missing_steps(spec: JobSpec, rows: int) -> None:
+    """A job may have fewer steps than its rows make, where some keep nothing to learn, but never more."""
+    steps = spec.hyperparameters.n_epochs * spec.hyperparameters.steps_per_epoch(rows)
+    if isinstance(spec.adapter, AdaLoraAdapter) and (reason := spec.adapter.lacks_steps(steps)):
+        raise InvalidRequest(reason, code="invalid_value", param="adapter.tinit")
 
 
 def _refuse_what_needs_validation(training: TrainingOptions) -> None:

@@ -26,6 +26,14 @@ class MethodObject(Identified):
     trains: Literal["cohort", "alone"] = Field(
         description="Whether jobs of the method share their steps with other jobs on the base model"
     )
+    takes_quantized: bool = Field(
+        description="Whether its jobs train on base models with a `quantization`; LoRA's do but for some "
+        "`init_lora_weights`"
+    )
+    takes_fsdp: bool = Field(
+        description="Whether they go with `training.fsdp`; LoRA's do but for some `init_lora_weights` and "
+        "`use_dora`"
+    )
     learning_rate: float = Field(description="The peak where a job names no `training.learning_rate`")
     options: dict[str, Any] = Field(
         alias="schema", description="JSON Schema of a job's `adapter`: the options on offer"
@@ -43,6 +51,8 @@ class MethodObject(Identified):
             result=method.result,
             paper=PaperObject(title=paper.title, url=paper.url) if paper else None,
             trains=method.trains,
+            takes_quantized=not method.needs_whole_weights,
+            takes_fsdp=not method.needs_whole_weights,
             learning_rate=method.learning_rate,
             schema=options.model_json_schema(),
         )

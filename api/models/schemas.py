@@ -20,9 +20,20 @@ class ModelObject(BaseModel):
         "fine-tuned models",
     )
 
+    quantization: Literal["nf4", "int8"] | None = Field(
+        default=None,
+        description="How a base model is held in 4 or 8 bits, on which methods with `takes_quantized` train; "
+        "null of all others",
+    )
+
     @classmethod
     def of_base(cls, entry: BaseModelEntry) -> "ModelObject":
-        return cls(id=entry.id, created=entry.created, owned_by=entry.repository.split("/")[0])
+        return cls(
+            id=entry.id,
+            created=entry.created,
+            owned_by=entry.repository.split("/")[0],
+            quantization=entry.quantization,
+        )
 
     @classmethod
     def of_tuned(cls, model: TunedModel) -> "ModelObject":

@@ -45,6 +45,8 @@ class LoraAdapter(ExcludingOptions):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): y = x Wᵀ + s (x Aᵀ) Bᵀ.
 
     s is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora` (Kalajdzievski 2023, arXiv:2312.03732).
+    With `training.loraplus_lr_ratio` it is LoRA+ (Hayou et al. 2024, arXiv:2402.12354), on a base model in 4
+    bits QLoRA (Dettmers et al. 2023, arXiv:2305.14314).
     Rank 16 and alpha 32 are our own defaults, PEFT's are 8 and 8.
     """
 
@@ -94,6 +96,8 @@ class LoraAdapter(ExcludingOptions):
             yield "eva_config", "it belongs to the initialisation eva"
         if self.corda_config is not None and self.init_lora_weights != "corda":
             yield "corda_config", "it belongs to the initialisation corda"
+        if self.init_lora_weights == "orthogonal":
+            yield from self._odd_ranks()
         if self.use_dora and self.init_lora_weights == "loftq":
             yield "use_dora", "its norms would be those from before init_lora_weights 'loftq'"
         if self.begins_with_weights:
@@ -104,6 +108,12 @@ class LoraAdapter(ExcludingOptions):
                 yield "lora_dropout", f"{begins}, which must not be dropped"
         if self.dynamic_rank:
             yield from self._contradictions_of_any_rank()
+
+    def _odd_ranks(self) -> Iterator[tuple[str, str]]:
+        ranks = {"r": self.r} | {f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}
+        for place, rank in ranks.items():
+            if rank % 2:
+                yield place, f"init_lora_weights 'orthogonal' needs even ranks, and this one is {rank}"
 
     def _contradictions_of_any_rank(self) -> Iterator[tuple[str, str]]:
         if self.init_lora_weights not in (True, "gaussian"):
@@ -148,6 +158,15 @@ class AdaLoraAdapter(ExcludingOptions):
         if self.target_r > self.init_r:
             yield "target_r", f"ranks only fall, so it must not be above init_r, which is {self.init_r}"
 
+    def lacks_steps(self, total_steps: int) -> str | None:
+        """Why its ranks cannot fall in so many steps; None where they can."""
+        if self.tinit < total_steps - self.tfinal:
+            return None
+        return (
+            f"The job has {total_steps} steps, and tinit {self.tinit} and tfinal {self.tfinal} leave none of "
+            "them in which ranks could fall: lower these, or train for more epochs."
+        )
+
 
 LowRankAdapter = LoraAdapter | AdaLoraAdapter
 """Those whose update of a weight is a product of thin matrices."""
@@ -157,11 +176,12 @@ METHODS = (
     Method(
         options=LoraAdapter,
         title="LoRA",
-        good_for="Almost everything; where to begin. Every runtime that takes adapters takes these",
+        good_for="Almost everything; where to begin. Every runtime that takes adapters takes these. With "
+        "training.loraplus_lr_ratio it is LoRA+, on a base model whose quantization is nf4 QLoRA",
         cost="r (inputs + outputs) parameters for each layer. The cheapest here, since jobs share steps",
         learning_rate=2e-4,
         paper=Paper("LoRA: Low-Rank Adaptation of Large Language Models", "2106.09685"),
-        runtimes=("PEFT", "vLLM", "SGLang", "LoRAX", "llama.cpp (converted)"),
+        runtimes=("PEFT (the only one for use_dora)", "vLLM", "SGLang", "LoRAX", "llama.cpp (converted)"),
         trains="cohort",
     ),
     Method(

@@ -99,3 +99,9 @@ class Method:
         """PEFT's `peft_type` in lower case, or `full`."""
         default: str = self.options.model_fields["type"].default
         return default
+
+    @property
+    def needs_whole_weights(self) -> bool:
+        """Whether a base model that is quantised, or spread over devices, is none for it: PEFT's modules and
+        transformers' compute with weights that are there as they were published."""
+        return self.trains == "alone"

@@ -65,6 +65,16 @@ class BoftAdapter(ExcludingOptions):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if (self.boft_block_num == 0) == (self.boft_block_size == 0):
             yield "boft_block_num", "either boft_block_size or it must be 0, and not both"
+        elif self.boft_n_butterfly_factor > 1:
+            yield from self._blocks_that_factors_cannot_mix()
+
+    def _blocks_that_factors_cannot_mix(self) -> Iterator[tuple[str, str]]:
+        """Each factor beyond the first mixes the halves of twice as many blocks."""
+        parts = 2 ** (self.boft_n_butterfly_factor - 1)
+        if self.boft_block_size % 2:
+            yield "boft_block_size", "blocks of several factors are cut into halves, so it must be even"
+        if self.boft_block_num % parts:
+            yield "boft_block_num", f"the last factor mixes {parts} blocks, so it must be a multiple of that"
 
 
 class HraAdapter(ExcludingOptions):

@@ -68,7 +68,8 @@ function settings(needed: string): Schema {
 
 function method(id: string, title: string, schema: Schema): Method {
   const told = { good_for: "", cost: "", runtimes: ["PEFT"], result: "adapter", paper: null, trains: "cohort" } as const;
-  return { id, object: "method", title, schema, learning_rate: 2e-4, ...told, runtimes: ["PEFT"] };
+  const takes = { takes_quantized: true, takes_fsdp: true };
+  return { id, object: "method", title, schema, learning_rate: 2e-4, ...told, ...takes, runtimes: ["PEFT"] };
 }
 
 /** A service with two base models and two methods. */

@@ -8,6 +8,7 @@ import pytest
 from core.methods.offered import OFFERED
 from core.methods.registry import METHODS
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.misfits import defaults_of
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,43 @@ def test_the_schema_tells_what_a_job_takes(
     body = {"model": BASE_MODEL, "training_file": training_file, "adapter": adapter}
     assert alice.http.post("/v1/fine_tuning/jobs", json=body).is_success == allowed
     assert jsonschema.Draft202012Validator(lora["schema"]).is_valid(adapter) == allowed
+
+
+def below_what_is_allowed(schema: dict[str, Any]) -> dict[str, Any]:
+    """An option with a value that is too small, the first that has a smallest; none where there is none."""
+    for name, field in schema["properties"].items():
+        for kind in field.get("anyOf", [field]):
+            if "minItems" in kind:
+                return {name: []}
+            for bound, step in (("minimum", 1), ("exclusiveMinimum", 0)):
+                if bound in kind:
+                    return {name: kind[bound] - step}
+    return {}
+
+
+def is_taken(alice: Tenant, training_file: str, adapter: dict[str, Any]) -> tuple[bool, str]:
+    """Whether a job with that adapter is created, and else the parameter that is named."""
+    body = {"model": BASE_MODEL, "training_file": training_file, "adapter": adapter}
+    answer = alice.http.post("/v1/fine_tuning/jobs", json=body)
+    return answer.is_success, "" if answer.is_success else answer.json()["error"]["param"]
+
+
+@pytest.mark.parametrize("method", OFFERED)
+def test_the_schema_of_every_method_tells_what_a_job_takes(
+    alice: Tenant, training_file: str, method: str
+) -> None:
+    schema = alice.http.get(f"/v1/methods/{method}").json()["schema"]
+    validator = jsonschema.Draft202012Validator(schema)
+    defaults = {name: each["default"] for name, each in schema["properties"].items() if "default" in each}
+    asked = {**defaults, **defaults_of(method)}
+    assert validator.is_valid(asked)
+    assert is_taken(alice, training_file, asked) == (True, "")
+
+    too_small = below_what_is_allowed(schema)
+    assert too_small or len(schema["properties"]) == 1
+    for wrong in filter(None, (too_small, {"no_such_option": 1})):
+        assert not validator.is_valid({**asked, **wrong})
+        assert is_taken(alice, training_file, {**asked, **wrong}) == (False, f"adapter.{next(iter(wrong))}")
 
 
 def test_the_document_tells_the_types_that_are_on_offer_and_no_other(api: Api) -> None:

@@ -15,7 +15,7 @@ from openai.types import Model, ModelDeleted
 from api.archive import zipped
 from core.models import Adapter
 from core.storage import ObjectStore
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly, wait_for
+from tests.fixtures.api import BASE_MODEL, QUANTISED_MODEL, Api, Tenant, refusal, strictly, wait_for
 from worker.cleanup import remove_deleted_adapters
 from worker.janitor import Janitor
 
@@ -39,10 +39,18 @@ def test_base_and_fine_tuned_models_are_listed(alice: Tenant, trained: Trained) 
     models = {model["id"]: strictly(Model, model) for model in listed["data"]}
 
     assert listed["object"] == "list"
-    assert list(models)[:2] == [BASE_MODEL, "small-model"]
+    assert list(models)[:3] == [BASE_MODEL, "small-model", QUANTISED_MODEL]
     assert (models[BASE_MODEL].created, models[BASE_MODEL].owned_by) == (1700000000, "example")
     assert models[trained.model].owned_by == "alice"
     assert [model.id for model in alice.openai.models.list()] == list(models)
+
+
+def test_a_base_model_tells_how_it_is_quantised(alice: Tenant, trained: Trained) -> None:
+    listed = {model["id"]: model["quantization"] for model in alice.http.get("/v1/models").json()["data"]}
+    assert {name for name, quantization in listed.items() if quantization} == {QUANTISED_MODEL}
+    assert listed[QUANTISED_MODEL] == "nf4"
+    assert listed[trained.model] is None
+    assert alice.http.get(f"/v1/models/{QUANTISED_MODEL}").json()["quantization"] == "nf4"
 
 
 def test_a_model_is_read_by_its_name(alice: Tenant, trained: Trained) -> None:

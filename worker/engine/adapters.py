@@ -1,6 +1,7 @@
 """Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ import torch
 from peft import AdaLoraConfig, LoraConfig, PeftModel
 from torch import nn
 
-from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.adapter import Generate
 from worker.engine.base_model import ResidentBase
@@ -28,9 +28,9 @@ from worker.engine.own_tree import own_tree
 from worker.engine.parameters import FlatParameters, Place, places_of
 from worker.engine.projection import LowRank, Part, Share
 from worker.engine.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
-from worker.engine.residual import doubling, initialise, plain_config, refuse_hidden_weights
+from worker.engine.residual import doubling, initialise, plain_config
 from worker.engine.saving import PEFT_NAME, save_adapter, save_files, target_names
-from worker.engine.targets import Groups, Targets, chosen, refusal
+from worker.engine.targets import Groups, Targets, chosen, refusal, refused_by_peft
 from worker.engine.text_decoder import TextDecoder
 
 EPS_OF_RANKS = 1e-5  # PEFT's, by which it keeps AdaLoRA's scale finite
@@ -68,8 +68,6 @@ class TrainableAdapter:
         if isinstance(spec, LoraAdapter) and spec.dynamic_rank:
             self.dynamic_rank = DynamicRank(spec, seed)
         self._total_steps = total_steps
-        refuse_hidden_weights(base, spec)
-        _refuse_hidden_norms(base, spec)
         if isinstance(spec, AdaLoraAdapter):
             refuse_schedule(spec, total_steps)
         with torch.random.fork_rng(devices=[]):
@@ -90,7 +88,9 @@ class TrainableAdapter:
             return PeftModel(own_tree(self._base.model), config, adapter_name=PEFT_NAME)
         except ValueError as error:
             log.warning("peft_refuses", job=self.name, reason=str(error))
-            raise refusal("Some module", groups) from error
+            if _is_about_modules(error):
+                raise refusal("Some module", groups) from error
+            raise refused_by_peft(spec, error) from error
 
     def _lora_layers(self) -> dict[str, dict[str, Any]]:
         """PEFT's layers by the name of their group of projections and by their own."""
@@ -268,6 +268,11 @@ def _parts(spec: LowRankAdapter) -> Sequence[str]:
     return DORA_PARTS if _has_magnitudes(spec) else FACTORS
 
 
+def _is_about_modules(error: ValueError) -> bool:
+    """PEFT raises the same type for all that it refuses."""
+    return re.search("target[_ ]module", str(error), re.IGNORECASE) is not None
+
+
 def _needs_a_beginning(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
     return isinstance(spec, LoraAdapter) and spec.needs_a_beginning
 
@@ -293,10 +298,3 @@ def _scale(layer: Any) -> float:
         if hasattr(layer, "ranknum")
         else scale
     )
-
-
-def _refuse_hidden_norms(base: ResidentBase, spec: LowRankAdapter) -> None:
-    """Raises JobError where DoRA would not find the norms of whole weights."""
-    if base.sharded and _has_magnitudes(spec):
-        message = "DoRA needs the norms of whole weights, and the base model is spread over devices."
-        raise JobError("invalid_adapter", message, "adapter.use_dora")

@@ -23,6 +23,7 @@ def attach(
 
     Raises JobError where the base model or the memory does not allow for it.
     """
+    base.refuse_misfit(spec.adapter)
     if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
         return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, first)
     if isinstance(spec.adapter, FullTuning):

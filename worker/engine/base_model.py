@@ -8,6 +8,8 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
+from core.methods.bases import misfit
+from core.methods.method import MethodOptions
 from worker.engine.choose import choose_decoder
 from worker.engine.decoder import Decoder
 from worker.engine.lanes import Lanes, lanes_for
@@ -47,14 +49,10 @@ class ResidentBase:
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
 
-    def refuse_unless_whole(self, title: str) -> None:
-        """Raises JobError where the weights are spread or quantised, for a method that needs them."""
-        if self.sharded:
-            message = f"{title} cannot be trained on a base model that is spread over devices."
-            raise JobError("invalid_adapter", message, "training.fsdp")
-        if self.entry.quantization is not None:
-            message = f"{title} cannot be trained on a quantised base model; LoRA can."
-            raise JobError("invalid_adapter", message, "adapter.type")
+    def refuse_misfit(self, adapter: MethodOptions) -> None:
+        """Raises JobError where the adapter cannot be trained on weights that are held as these are."""
+        if (found := misfit(adapter, self.entry, self.sharded)) is not None:
+            raise JobError("invalid_adapter", found.message, found.param)
 
     @property
     def slow_because(self) -> str | None:

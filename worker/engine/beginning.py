@@ -37,6 +37,7 @@ def beginning(
         return {}
     if state:
         return parameters_in(state)
+    base.refuse_misfit(adapter)
     found: Beginning = {}
     match adapter.init_lora_weights:
         case "loftq":

@@ -21,7 +21,7 @@ from worker.engine.memory import projection_shapes
 from worker.engine.observed import first_rows, observe_all, sources_of
 from worker.engine.passes import Abandoned
 from worker.engine.quantisation import weight_of
-from worker.engine.residual import OPTION, refuse_hidden_weights
+from worker.engine.residual import OPTION
 from worker.engine.sizes import rank_of, refuse_missing_ranks, scale_of
 from worker.engine.targets import chosen
 
@@ -34,7 +34,6 @@ def corda(
     base: ResidentBase, spec: JobSpec, adapter: LoraAdapter, rows: Sequence[Row], abandon: Callable[[], bool]
 ) -> dict[str, Tensor]:
     """A and B of each target by their names. Raises JobError, and Abandoned between two rows or weights."""
-    refuse_hidden_weights(base, adapter)
     modules = chosen(adapter.target_modules, base.decoder.groups)
     shapes = projection_shapes(base.model, base.decoder.groups)
     for module in modules:

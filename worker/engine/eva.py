@@ -32,9 +32,6 @@ def eva(
     base: ResidentBase, spec: JobSpec, adapter: LoraAdapter, rows: Sequence[Row], abandon: Callable[[], bool]
 ) -> dict[str, Tensor]:
     """A of each module that gets any rank, by its name. Raises JobError, and Abandoned between two rows."""
-    if base.sharded:
-        message = "eva looks into a whole base model, and this one is spread over devices."
-        raise JobError("invalid_adapter", message, "adapter.init_lora_weights")
     options = adapter.eva_config or EvaConfig()
     modules = chosen(adapter.target_modules, base.decoder.groups)
     shown = first_rows(spec, rows)

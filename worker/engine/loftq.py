@@ -28,9 +28,6 @@ MOST_LOST = 0.5  # of a weight's norm; 4 bits lose about a tenth, and another we
 
 def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool]) -> dict[str, Tensor]:
     """A and B of each target by their names. Raises JobError, and Abandoned between two modules."""
-    if base.entry.quantization is None:
-        message = "loftq makes up for a quantisation of the base model, and this one is not quantised."
-        raise JobError("invalid_adapter", message, OPTION)
     published = PublishedWeights(base.folder, getattr(base.model, "base_model_prefix", ""))
     found: dict[str, Tensor] = {}
     for module in chosen(adapter.target_modules, base.decoder.groups):

@@ -42,7 +42,7 @@ class StepResult:
 def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
     objective = objective_of(spec)
     examples = len(rows) // (objective.rows if objective else 1)
-    return -(-examples // min(spec.hyperparameters.batch_size, examples))
+    return spec.hyperparameters.steps_per_epoch(examples)
 
 
 def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:

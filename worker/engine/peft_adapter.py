@@ -14,7 +14,6 @@ from torch import nn
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
-from core.methods.registry import METHODS
 from worker.engine.adapter import Generate
 from worker.engine.base_model import ResidentBase
 from worker.engine.device import device_is_broken, is_want_of_memory
@@ -27,6 +26,7 @@ from worker.engine.parameters import FlatParameters
 from worker.engine.peft_config import peft_config
 from worker.engine.peft_decoder import PromptDecoder, TrainedHead, generate_behind_prefix
 from worker.engine.saving import PEFT_NAME, save_adapter, target_names
+from worker.engine.targets import refused_by_peft
 from worker.engine.text_decoder import TextDecoder
 
 # What PEFT finds in the weights when it makes an adapter, and computes with: singular vectors, whose signs
@@ -47,8 +47,7 @@ class PeftAdapter(WithOwnDecoder):
         """Raises JobError where the base model or PEFT does not allow for it."""
         self.name = name
         self._base = base
-        self._title = METHODS[options.type].title
-        base.refuse_unless_whole(self._title)
+        self._options = options
         config = self._config(options, seed)
         tree = _tree_with_own_config(base.model)
         try:
@@ -71,8 +70,7 @@ class PeftAdapter(WithOwnDecoder):
 
     def _refusal(self, error: Exception) -> JobError:
         log.warning("peft_refuses", job=self.name, exc_info=error)
-        message = f"{self._title} cannot be trained so on this base model: {error}"
-        return JobError("invalid_adapter", message, "adapter")
+        return refused_by_peft(self._options, error)
 
     def _take_parameters(self) -> FlatParameters:
         trained = {name: each for name, each in self._model.named_parameters() if each.requires_grad}

@@ -46,9 +46,8 @@ def modules_of(places: Mapping[str, Place]) -> list[str]:
 
 def refuse_schedule(adapter: AdaLoraAdapter, total_steps: int) -> None:
     """Raises JobError where the job has no steps in which ranks could fall."""
-    if adapter.tinit >= total_steps - adapter.tfinal:
-        message = f"The job has {total_steps} steps; tinit and tfinal must leave some in which ranks fall."
-        raise JobError("invalid_adapter", message, "adapter.tinit")
+    if (reason := adapter.lacks_steps(total_steps)) is not None:
+        raise JobError("invalid_adapter", reason, "adapter.tinit")
 
 
 class RankBudget:

@@ -20,8 +20,6 @@ from peft import LoraConfig
 from torch import Tensor
 
 from core.errors import JobError
-from core.methods.low_rank import LoraAdapter, LowRankAdapter
-from worker.engine.base_model import ResidentBase
 from worker.engine.factoring import Factoring, is_a
 from worker.engine.parameters import Place, parts_of
 from worker.engine.sizes import refuse_missing_ranks
@@ -46,17 +44,6 @@ def initialise(module: str, layer: Any, peft_name: str, init: str) -> None:
     finally:
         layer.base_layer = shared
     assert (A.shape, B.shape) == shapes
-
-
-def refuse_hidden_weights(base: ResidentBase, spec: LowRankAdapter) -> None:
-    """Raises JobError where the adapter begins with weights that the base does not hold as such."""
-    if not (isinstance(spec, LoraAdapter) and spec.begins_with_weights):
-        return
-    if base.sharded or base.entry.quantization:
-        state = "sharded" if base.sharded else "quantised"
-        init = spec.init_lora_weights
-        message = f"{init} begins with a part of the weights, and the base model is {state}."
-        raise JobError("invalid_adapter", message, OPTION)
 
 
 def doubling(places: Mapping[str, Place], first: Tensor) -> Factoring:

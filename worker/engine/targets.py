@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from core.errors import JobError
+from core.methods.method import MethodOptions
+from core.methods.registry import METHODS
 from worker.engine.text_decoder import Projections
 
 Targets = Literal["all-linear"] | list[str]
@@ -40,3 +42,9 @@ def refusal(what: str, groups: Groups) -> JobError:
     choices = sorted({module.rpartition(".")[2] for module in adaptable(groups)})
     message = f"{what} cannot be adapted; name target_modules among {', '.join(choices)}."
     return JobError("invalid_adapter", message, "adapter.target_modules")
+
+
+def refused_by_peft(options: MethodOptions, error: Exception) -> JobError:
+    """Of what PEFT does not put on the base model, or cannot compute there: its own reason."""
+    message = f"{METHODS[options.type].title} cannot be trained so on this base model: {error}"
+    return JobError("invalid_adapter", message, "adapter")

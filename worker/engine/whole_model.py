@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from core.methods.registry import METHODS
 from worker.engine.base_model import ResidentBase
 from worker.engine.flat_views import flat_views
 from worker.engine.free_memory import free_bytes
@@ -36,9 +35,8 @@ class WholeModel(WithOwnDecoder):
     def __init__(self, base: ResidentBase, name: str, step_tokens: int) -> None:
         """`step_tokens` is the most tokens of a micro-batch.
 
-        Raises JobError where the base model is not held as it is, or its copy does not fit into memory.
+        Raises JobError where its copy does not fit into memory.
         """
-        base.refuse_unless_whole(METHODS["full"].title)
         self.name = name
         self._base = base
         text = _text_parameters(base.model)

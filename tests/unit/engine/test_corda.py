@@ -151,19 +151,6 @@ def test_nobody_waits_for_it_longer_than_for_one(base: ResidentBase, times: int)
         beginning(base, make_spec(adapter=adapter_of("ipm")), ROWS, {}, lambda: next(asked))
 
 
-@pytest.mark.parametrize("hidden_by", ["sharded", "quantised"])
-def test_a_base_whose_weights_are_not_there_as_such_is_refused_before_rows_are_looked_at(
-    base: ResidentBase, hidden_by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    if hidden_by == "sharded":
-        base.sharded = True
-    else:
-        base.entry = base.entry.model_copy(update={"quantization": "nf4"})
-    with pytest.raises(JobError, match=hidden_by):
-        begin(base, adapter_of("ipm"))
-
-
 def test_what_sees_nothing_is_refused(base: ResidentBase) -> None:
     with torch.no_grad():
         base.model.get_parameter("model.layers.1.mlp.up_proj.weight").zero_()

@@ -9,7 +9,6 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
 
-from core.errors import JobError
 from core.jobspec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
@@ -160,13 +159,6 @@ def test_with_lora_plus_magnitudes_learn_as_fast_as_b(base: ResidentBase) -> Non
     for name, step in steps.items():
         rate = 1e-3 if name.endswith("lora_A") else 16e-3
         assert step.median() == pytest.approx(rate, rel=0.01), name
-
-
-def test_a_base_that_is_spread_over_devices_is_refused(base: ResidentBase) -> None:
-    base.sharded = True
-    with pytest.raises(JobError, match="spread over devices") as refused:
-        TrainableAdapter(base, "job", DORA, 0)
-    assert refused.value.param == "adapter.use_dora"
 
 
 def test_a_row_of_zeros_among_the_weights_does_no_harm(base: ResidentBase) -> None:

@@ -268,12 +268,6 @@ def test_more_ranks_than_inputs_are_refused(base: ResidentBase) -> None:
         begin(base, EVA.model_copy(update={"r": 65}))
 
 
-def test_a_sharded_base_is_refused(base: ResidentBase) -> None:
-    base.sharded = True
-    with pytest.raises(JobError, match="spread over devices"):
-        begin(base)
-
-
 @pytest.mark.parametrize("rho", [1.0, 2.0, 4.0])
 def test_its_memory_is_bounded_before_it_is_attached(base: ResidentBase, rho: float) -> None:
     adapter = EVA.model_copy(update={"eva_config": EvaConfig(rho=rho)})

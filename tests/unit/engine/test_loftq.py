@@ -168,12 +168,6 @@ def test_a_weight_that_is_not_the_published_one_is_refused(folder: Path, tmp_pat
         begun(base)
 
 
-def test_a_base_that_is_not_quantised_is_refused(base: ResidentBase) -> None:
-    with pytest.raises(JobError, match="not quantised") as refused:
-        begun(base)
-    assert (refused.value.code, refused.value.param) == ("invalid_adapter", "adapter.init_lora_weights")
-
-
 def test_a_rank_that_a_layer_does_not_have_is_refused(folder: Path) -> None:
     with pytest.raises(JobError, match=r"k_proj has no 33 ranks .* to 32"):
         begun(quantised(folder), LOFTQ.model_copy(update={"r": 33}))

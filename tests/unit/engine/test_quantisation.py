@@ -37,6 +37,15 @@ def test_in_4_bits_embedding_and_head_are_the_published_ones_rounded_to_8(tied: 
         assert ((found_VD - expected_VD).abs() <= half_a_level_V1 + by_way_of_fp16_VD).all()
 
 
+def test_the_scales_of_4_bits_are_quantised_too(tmp_path: Path) -> None:
+    """QLoRA's double quantisation: 8 bits for the scale of each block, and one scale for many of these."""
+    model: Any = load(tiny_config("Llama"), tmp_path).model
+    state = model.get_submodule("model.layers.0.mlp.up_proj").weight.quant_state
+    assert (state.quant_type, state.nested, state.absmax.dtype) == ("nf4", True, torch.uint8)
+    assert state.state2.absmax.dtype == torch.float32
+    assert len(state.state2.absmax) < len(state.absmax)
+
+
 @pytest.mark.parametrize(
     ("name", "quantization"), [("gemma 3, windows in some layers", "nf4"), ("qwen 2, biases", "int8")]
 )

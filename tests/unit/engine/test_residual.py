@@ -96,14 +96,3 @@ def test_olora_is_refused_where_peft_would_mistake_the_layout(tmp_path: Path) ->
     TrainableAdapter(base, "job", LoraAdapter(r=4, init_lora_weights="pissa"), 0)
     with pytest.raises(JobError, match="layout"):
         TrainableAdapter(base, "job", LoraAdapter(r=4, init_lora_weights="olora"), 0)
-
-
-@pytest.mark.parametrize("hidden_by", ["sharded", "quantised"])
-def test_a_base_whose_weights_are_not_there_as_such_is_refused(base: ResidentBase, hidden_by: str) -> None:
-    if hidden_by == "sharded":
-        base.sharded = True
-    else:
-        base.entry = base.entry.model_copy(update={"quantization": "nf4"})
-    with pytest.raises(JobError, match=hidden_by) as refused:
-        TrainableAdapter(base, "job", LoraAdapter(r=4, init_lora_weights="olora"), 0)
-    assert refused.value.param == "adapter.init_lora_weights"

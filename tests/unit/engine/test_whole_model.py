@@ -193,15 +193,3 @@ def test_activations_are_reckoned_by_what_autograd_keeps(base: ResidentBase) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whole_model, "TRIED_TOKENS", 8 * whole_model.TRIED_TOKENS)
         assert adapter._kept_bytes() == pytest.approx(8 * few, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("change", "param"), [({"quantization": "nf4"}, "adapter.type"), ({}, "training.fsdp")]
-)
-def test_a_base_that_is_not_held_as_it_is_is_refused(
-    base: ResidentBase, change: dict[str, Any], param: str
-) -> None:
-    base.entry, base.sharded = base.entry.model_copy(update=change), not change
-    with pytest.raises(JobError) as raised:
-        attach(base, "job", spec_of())
-    assert (raised.value.code, raised.value.param) == ("invalid_adapter", param)
