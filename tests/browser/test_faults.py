@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from core.keys import revoke_key
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
+from tests.fixtures.relay import Relay, relay_to
 from tests.fixtures.site import Site, Visit
 
 NO_ANSWER = "Failed to load resource"  # the browser's own line of a request that came to nothing
@@ -159,6 +160,49 @@ def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
     wait_for(lambda: newest_step(page) > before + 5, 60)
     steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
     assert steps == list(range(1, len(steps) + 1))
+
+
+@pytest.fixture
+def relay(service: Api) -> Iterator[Relay]:
+    with relay_to(service.url) as relay:
+        yield relay
+
+
+@pytest.mark.parametrize("fault", ["reset", "silence"])
+def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
+    site: Site, relay: Relay, tmp_path: Path, fault: str
+) -> None:
+    job_id = site.create_long_job()
+    with site.visit(url=relay.url) as visit:
+        visit.allow(NO_ANSWER)
+        page = visit.page
+        page.clock.install()
+        page.goto(f"/jobs/{job_id}")
+        expect(page.get_by_text("Following")).to_be_visible()
+        page.get_by_role("button", name="Table of Loss").click()
+        before = newest_step(page)
+        if fault == "reset":
+            relay.reset_streams()
+            expect(page.get_by_text("The service does not answer.").first).to_be_visible()
+        else:
+            relay.silence_streams()
+            page.clock.fast_forward(46_000)
+        reached = site.tenant.job(job_id)["progress"]["step"]
+        wait_for(lambda: newest_step(page) > max(before, reached) + 10, 60)
+        expect(page.get_by_text("Following")).to_be_visible()
+        expect(page.get_by_text("The service does not answer.")).to_have_count(0)
+        steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+def test_an_answer_that_is_cut_in_its_middle_is_asked_for_again(site: Site, relay: Relay) -> None:
+    job_id = queued(site, "cut")
+    with site.visit(url=relay.url) as visit:
+        visit.allow(NO_ANSWER)
+        relay.end_before(b'"queue_position"')
+        visit.page.goto(f"/jobs/{job_id}")
+        expect(visit.page.get_by_text("The service does not answer.")).to_be_visible()
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("cut")
 
 
 def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page) -> None:
