@@ -235,6 +235,47 @@ def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page:
         expect(page.get_by_text(shown).first).to_be_visible()
 
 
+def test_what_a_page_waits_for_is_said_to_be_on_its_way(site: Site, page: Page) -> None:
+    job_id = site.create_job(suffix="made", validated=True)
+    site.finish(job_id)
+    job = site.tenant.job(job_id)
+    held: list[Route] = []
+    for path, asked, shown in (
+        (f"/files/{job['training_file']}", re.compile(r"/v1/files/[^/]+$"), "First rows"),
+        (f"/adapters/{job['adapter_id']}", re.compile(r"/v1/adapters/[^/]+$"), "Lineage"),
+        ("/workers", re.compile(r"/v1/workers$"), "Queue"),
+    ):
+        held.clear()
+        page.route(asked, lambda route: held.append(route))
+        page.goto(path)
+        reading = page.get_by_role("status").filter(has_text="Reading…")
+        expect(reading).to_be_visible()
+        for route in held:
+            route.continue_()
+        page.unroute(asked)
+        expect(reading).to_have_count(0)
+        expect(page.get_by_text(shown).first).to_be_visible()
+
+
+def test_a_lineage_that_is_not_read_yet_or_cannot_be_is_not_said_to_be_unknown(
+    site: Site, visit: Visit
+) -> None:
+    job_id = site.create_job(suffix="made", validated=True)
+    site.finish(job_id)
+    visit.allow(NO_ANSWER)
+    page, held = visit.page, list[Route]()
+    page.route("**/manifest.json", lambda route: held.append(route))
+    page.goto(f"/adapters/{site.tenant.job(job_id)['adapter_id']}")
+    lineage = page.get_by_role("region", name="Lineage")
+    expect(lineage.get_by_text("Reading…")).to_have_count(2)
+    held.pop().fulfill(status=403, json={"error": {"message": "Not for you.", "code": None}})
+    expect(lineage.get_by_role("alert")).to_contain_text("Not for you.")
+    expect(lineage.get_by_text("could not be read")).to_have_count(2)
+    page.unroute("**/manifest.json")
+    page.reload()
+    expect(lineage.get_by_role("link", name="train.jsonl")).to_have_count(2)
+
+
 def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:
     """Once: where it stays away, the page says so."""
     page, asked = visit.page, list[str]()
