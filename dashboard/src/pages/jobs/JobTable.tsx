@@ -148,7 +148,7 @@ function Head({ head, search }: { head: ColumnHead; search: JobSearch }) {
   };
   return (
     <th scope="col" className={className} aria-sort={sorted ? (descending ? "descending" : "ascending") : "none"}>
-      <button type="button" className="inline-flex items-center gap-1 font-medium hover:text-ink" onClick={toggle}>
+      <button type="button" className="inline-flex items-center gap-1 font-medium [text-align:inherit] hover:text-ink" onClick={toggle}>
         {head.label}
         {sorted && <Icon name={descending ? "down" : "up"} className="size-3" />}
       </button>
