@@ -39,6 +39,15 @@ class Method(StrEnum):
     SIMPO = "simpo"
 
 
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
 
 
@@ -104,10 +113,11 @@ def list_jobs(
         str | None,
         typer.Option(metavar="WORDS", help="Only jobs in whose names all of them occur"),
     ] = None,
+    status: Annotated[Status | None, typer.Option(help="Only jobs of this status")] = None,
     limit: Limit = 20,
 ) -> None:
     """List your project's jobs."""
-    jobs = list(client.every("/fine_tuning/jobs", limit, search=search))
+    jobs = list(client.every("/fine_tuning/jobs", limit, search=search, status=status))
     output.json(jobs) if json else output.table(jobs, COLUMNS)
 
 

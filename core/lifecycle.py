@@ -65,7 +65,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. Rates are logical tokens per second; `epoch` counts fractions."""
+    """Where a run stands. Rates are logical tokens per second; `epoch` counts fractions.
+
+    `best_valid_loss` is the lowest on all validation rows that the job has had, of `best_step`.
+    """
 
     phase: str
     step: int = 0
@@ -74,6 +77,8 @@ class Progress:
     tokens_per_second: float | None = None
     trained_tokens: int = 0
     seconds_left: float | None = None
+    best_valid_loss: float | None = None
+    best_step: int | None = None
 
 
 def submit(session: Session, job: Job) -> None:
@@ -154,13 +159,17 @@ def owned_job(session: Session, lease: Lease) -> Job:
 
 
 def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) -> None:
-    """Commit an uploaded checkpoint. Progress was made, so lost trainers are forgiven. Raises LeaseLost.
+    """Commit an uploaded checkpoint; tell of one that clients get. Progress was made, so lost trainers are
+    forgiven. Raises LeaseLost.
 
     Doing it twice, after a commit whose answer was lost, changes nothing.
     """
     job = owned_job(session, lease)
     job.lost_attempts = 0
     session.merge(checkpoint)
+    if checkpoint.listed:
+        event_id = checkpoint.id.replace("ftckpt-", "ftevent-")
+        record_event(session, job.id, f"Checkpoint saved at step {checkpoint.step}", event_id=event_id)
 
 
 def finish(

@@ -178,6 +178,8 @@ class JobMetrics:
                 tokens_per_second,
                 self.trained_tokens,
                 left,
+                self.best.loss,
+                self.best.step,
             )
         )
 

@@ -91,6 +91,10 @@ FileId = Annotated[
     str | None,
     Query(max_length=128, description="Of the jobs that read this file, for training or validation"),
 ]
+Status = Annotated[
+    Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"] | None,
+    Query(description="Jobs of this status alone"),
+]
 Words = Annotated[
     str,
     Query(
@@ -155,10 +159,12 @@ def list_jobs(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
     file: FileId = None,
+    status: Status = None,
     search: Words = "",
 ) -> Response:
     """Newest first. With `If-None-Match`, a page that has not changed is answered 304."""
-    wanted = _metadata_filter(request)._replace(file_id=file, words=tuple(search.split()))
+    words = tuple(search.split())
+    wanted = _metadata_filter(request)._replace(file_id=file, status=status, words=words)
     asked = (caller.project_id, wanted, after, limit)
     with sessions() as session:
         if conditional.is_conditional(request):

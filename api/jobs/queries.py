@@ -75,12 +75,14 @@ def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, J
 
 class Filter(NamedTuple):
     """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone; or
-    those that read a file, for training or validation; and of these, those that have all of `words`."""
+    those that read a file, for training or validation; and of these, those of a status, that have all of
+    `words`."""
 
     metadata: dict[str, str]
     without_metadata: bool
     sweeps_alone: bool = False
     file_id: str | None = None
+    status: str | None = None
     words: tuple[str, ...] = ()
 
 
@@ -202,6 +204,8 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         query = query.where(
             or_(Job.training_file_id == wanted.file_id, Job.validation_file_id == wanted.file_id)
         )
+    if wanted.status is not None:
+        query = query.where(Job.status == wanted.status)
     if wanted.words:
         query = with_words(query, wanted.words)
     return query

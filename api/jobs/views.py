@@ -114,6 +114,8 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 class Progress(BaseModel):
     """`tokens_per_second` has a value while the job runs, `queue_position` while it waits.
 
+    `best_valid_loss` is the lowest loss on the whole validation file so far, of `best_step`.
+
     The position is the place among all projects' waiting jobs on as many devices, in the order in which they
     are claimed, 1 for the next one. The phase of a running job that is about to pause is `pausing`.
     """
@@ -125,6 +127,8 @@ class Progress(BaseModel):
     percent: float | None
     phase: str
     queue_position: int | None
+    best_valid_loss: float | None
+    best_step: int | None
 
 
 class JobObject(Identified):
@@ -333,6 +337,8 @@ def _progress(row: JobRow, queue_position: int | None) -> Progress:
         percent=round(100 * run.step / run.total_steps, 1) if run.total_steps else None,
         phase=_phase(run) if running else row.job.status,
         queue_position=queue_position,
+        best_valid_loss=run.best_valid_loss,
+        best_step=run.best_step,
     )
 
 

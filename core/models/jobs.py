@@ -35,6 +35,7 @@ class Job(Base):
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
+        Index("ix_jobs_project_id_status_id", "project_id", "status", "id"),
         Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
         Index(
             "ix_jobs_to_clean", "id", postgresql_where=text("finished_at IS NOT NULL AND cleaned_at IS NULL")
@@ -115,3 +116,5 @@ class Run(Base):
     tokens_per_second: Mapped[float | None]
     trained_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     seconds_left: Mapped[float | None]
+    best_valid_loss: Mapped[float | None] = mapped_column(doc="The lowest on all validation rows")
+    best_step: Mapped[int | None] = mapped_column(doc="The step of the lowest")

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 
+import type { Job } from "@/api/types";
 import { parseCurveSearch } from "@/lib/curveSearch";
-import { arranged, needsAll, parseJobSearch, wordsOf } from "@/lib/jobSearch";
+import { arranged, needsAll, parseJobSearch, wantedBy, wordsOf } from "@/lib/jobSearch";
 
 import { aJob } from "./jobs";
 
@@ -25,9 +26,10 @@ test("what an address says comes back from it", () => {
   expect(parseCurveSearch({ x: "epoch", log: true, smooth: 0 })).toEqual({ x: "epoch", log: true, smooth: 0 });
 });
 
-test("only a status or an order needs more than the newest jobs that are found", () => {
-  expect(needsAll(parseJobSearch({ q: "alpha", sort: "created" }))).toBe(false);
-  expect(needsAll(parseJobSearch({ status: "failed" }))).toBe(true);
+test("only an order needs more than the newest jobs that the API finds", () => {
+  expect(needsAll(parseJobSearch({ q: "alpha", status: "failed", sort: "created" }))).toBe(false);
+  expect(wantedBy(parseJobSearch({ q: " alpha", status: "failed" }))).toEqual({ words: "alpha", status: "failed" });
+  expect(needsAll(parseJobSearch({ sort: "best" }))).toBe(true);
   expect(needsAll(parseJobSearch({ reversed: true }))).toBe(true);
 });
 
@@ -37,7 +39,7 @@ test("the same words are the same search, and no more of them than the API takes
   expect(wordsOf({ q: "x".repeat(300) })).toHaveLength(200);
 });
 
-test("a status keeps its own jobs alone", () => {
+test("a job that has left the status since it was read is not among them", () => {
   expect(find({ status: "failed" })).toEqual([3]);
 });
 
@@ -46,4 +48,13 @@ test("the sort goes by what is shown, and back", () => {
   expect(find({ sort: "name" })).toEqual([2, 3, 1]);
   expect(find({ sort: "name", reversed: true })).toEqual([1, 3, 2]);
   expect(find({ reversed: true })).toEqual([1, 2, 3]);
+});
+
+test("the lowest loss comes first, or last, and who has none stands behind either way", () => {
+  const [pending, worse, better] = jobs as [Job, Job, Job];
+  const withLoss = (job: Job, best_valid_loss: number) => ({ ...job, progress: { ...job.progress, best_valid_loss } });
+  const measured = [pending, withLoss(worse, 2), withLoss(better, -1)];
+  const order = (raw: Record<string, unknown>) => arranged(measured, parseJobSearch(raw)).map(({ id }) => id);
+  expect(order({ sort: "best" })).toEqual([better.id, worse.id, pending.id]);
+  expect(order({ sort: "best", reversed: true })).toEqual([worse.id, better.id, pending.id]);
 });

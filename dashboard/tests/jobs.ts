@@ -36,6 +36,8 @@ export function aJob(number: number, fields: Partial<Job> = {}): Job {
       percent: null,
       phase: "queued",
       queue_position: null,
+      best_valid_loss: null,
+      best_step: null,
     },
     ...fields,
   };

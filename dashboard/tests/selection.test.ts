@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { hasAll, toggled, toggledAll } from "@/lib/selection";
+import { hasAll, toggled, withAll, withoutAll } from "@/lib/selection";
 import { sparkPath } from "@/lib/sparkline";
 
 const set = (ids: string) => new Set(ids);
@@ -10,9 +10,10 @@ test("a tick is set and taken away, and leaves the others", () => {
   expect(toggled(set("abc"), "b")).toEqual(set("ac"));
 });
 
-test("the tick of all sets those that are found, and takes them away once all are set; hidden ones stay", () => {
-  expect(toggledAll(set("ha"), ["a", "b"])).toEqual(set("hab"));
-  expect(toggledAll(set("hab"), ["a", "b"])).toEqual(set("h"));
+test("those that are found are ticked and unticked together; hidden ones stay", () => {
+  expect(withAll(set("ha"), ["a", "b"])).toEqual(set("hab"));
+  expect(withoutAll(set("hab"), ["a", "b"])).toEqual(set("h"));
+  expect(hasAll(set("hab"), ["a", "b"])).toBe(true);
   expect(hasAll(set("h"), [])).toBe(false);
 });
 

@@ -13,6 +13,7 @@ from core.keys import revoke_key
 from core.models import Event
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
+from tests.fixtures.relay import Relay, relay_to
 from tests.fixtures.site import Site, Visit
 
 NO_ANSWER = "Failed to load resource"  # the browser's own line of a request that came to nothing
@@ -163,6 +164,49 @@ def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.fixture
+def relay(service: Api) -> Iterator[Relay]:
+    with relay_to(service.url) as relay:
+        yield relay
+
+
+@pytest.mark.parametrize("fault", ["reset", "silence"])
+def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
+    site: Site, relay: Relay, tmp_path: Path, fault: str
+) -> None:
+    job_id = site.create_long_job()
+    with site.visit(url=relay.url) as visit:
+        visit.allow(NO_ANSWER)
+        page = visit.page
+        page.clock.install()
+        page.goto(f"/jobs/{job_id}")
+        expect(page.get_by_text("Following")).to_be_visible()
+        page.get_by_role("button", name="Table of Loss").click()
+        before = newest_step(page)
+        if fault == "reset":
+            relay.reset_streams()
+            expect(page.get_by_text("The service does not answer.").first).to_be_visible()
+        else:
+            relay.silence_streams()
+            page.clock.fast_forward(46_000)
+        reached = site.tenant.job(job_id)["progress"]["step"]
+        wait_for(lambda: newest_step(page) > max(before, reached) + 10, 60)
+        expect(page.get_by_text("Following")).to_be_visible()
+        expect(page.get_by_text("The service does not answer.")).to_have_count(0)
+        steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+def test_an_answer_that_is_cut_in_its_middle_is_asked_for_again(site: Site, relay: Relay) -> None:
+    job_id = queued(site, "cut")
+    with site.visit(url=relay.url) as visit:
+        visit.allow(NO_ANSWER)
+        relay.end_before(b'"queue_position"')
+        visit.page.goto(f"/jobs/{job_id}")
+        expect(visit.page.get_by_text("The service does not answer.")).to_be_visible()
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("cut")
+
+
 def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page) -> None:
     file_id = site.tenant.upload()
     held: list[Route] = []
@@ -191,6 +235,47 @@ def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page:
         page.unroute(asked)
         expect(page.get_by_text("Reading…")).to_have_count(0)
         expect(page.get_by_text(shown).first).to_be_visible()
+
+
+def test_what_a_page_waits_for_is_said_to_be_on_its_way(site: Site, page: Page) -> None:
+    job_id = site.create_job(suffix="made", validated=True)
+    site.finish(job_id)
+    job = site.tenant.job(job_id)
+    held: list[Route] = []
+    for path, asked, shown in (
+        (f"/files/{job['training_file']}", re.compile(r"/v1/files/[^/]+$"), "First rows"),
+        (f"/adapters/{job['adapter_id']}", re.compile(r"/v1/adapters/[^/]+$"), "Lineage"),
+        ("/workers", re.compile(r"/v1/workers$"), "Queue"),
+    ):
+        held.clear()
+        page.route(asked, lambda route: held.append(route))
+        page.goto(path)
+        reading = page.get_by_role("status").filter(has_text="Reading…")
+        expect(reading).to_be_visible()
+        for route in held:
+            route.continue_()
+        page.unroute(asked)
+        expect(reading).to_have_count(0)
+        expect(page.get_by_text(shown).first).to_be_visible()
+
+
+def test_a_lineage_that_is_not_read_yet_or_cannot_be_is_not_said_to_be_unknown(
+    site: Site, visit: Visit
+) -> None:
+    job_id = site.create_job(suffix="made", validated=True)
+    site.finish(job_id)
+    visit.allow(NO_ANSWER)
+    page, held = visit.page, list[Route]()
+    page.route("**/manifest.json", lambda route: held.append(route))
+    page.goto(f"/adapters/{site.tenant.job(job_id)['adapter_id']}")
+    lineage = page.get_by_role("region", name="Lineage")
+    expect(lineage.get_by_text("Reading…")).to_have_count(2)
+    held.pop().fulfill(status=403, json={"error": {"message": "Not for you.", "code": None}})
+    expect(lineage.get_by_role("alert")).to_contain_text("Not for you.")
+    expect(lineage.get_by_text("could not be read")).to_have_count(2)
+    page.unroute("**/manifest.json")
+    page.reload()
+    expect(lineage.get_by_role("link", name="train.jsonl")).to_have_count(2)
 
 
 def test_a_page_of_a_build_that_is_gone_is_loaded_anew(visit: Visit) -> None:

@@ -600,6 +600,8 @@ def test_a_running_job_tells_its_progress(api: Api, alice: Tenant) -> None:
         tokens_per_second=99.5,
         trained_tokens=640,
         seconds_left=100,
+        best_valid_loss=1.25,
+        best_step=4,
     )
     with api.sessions.begin() as session:
         lifecycle.renew(session, lease, progress)
@@ -616,6 +618,8 @@ def test_a_running_job_tells_its_progress(api: Api, alice: Tenant) -> None:
         "percent": 25.0,
         "phase": "training",
         "queue_position": None,
+        "best_valid_loss": 1.25,
+        "best_step": 4,
     }
     assert (shown["trained_tokens"], shown["result_files"]) == (640, [])
     assert lease.seconds == LEASE_SECONDS

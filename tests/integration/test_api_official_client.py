@@ -116,7 +116,7 @@ def test_lists_to_their_ends(client: Any, api: Api) -> None:
 
     events = client.ask(JOBS, "list_events", ids[0])["data"]
     assert client.every(JOBS, "list_events", ids[0], limit=1) == [event["id"] for event in events]
-    assert len(events) == 3
+    assert len(events) == 3 + len(checkpoints)
     for shown in events:
         strictly(FineTuningJobEvent, shown)
     for resource, method in ((JOBS, "list_events"), (CHECKPOINTS, "list")):

@@ -221,6 +221,21 @@ def test_the_best_stays_until_another_one_is_better(api: Api, job_id: str, tmp_p
         assert run.take_up_best(4) == (0.375, {"value": 0.375})
 
 
+def test_those_that_clients_get_are_told_of_in_the_commit_that_makes_them(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.25)
+        run.save(2, 0.5, best=True)
+        assert [message for message in messages_of(api, job_id) if "saved" in message] == [
+            "Checkpoint saved at step 2"
+        ]
+        with api.sessions() as session:
+            (best,) = session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.best))
+        run.reporter.commit(lambda session: lifecycle.record_checkpoint(session, run.lease, best))
+        assert messages_of(api, job_id).count("Checkpoint saved at step 2") == 1, "an answer that was lost"
+
+
 def test_a_best_one_that_cannot_be_read_leaves_the_state_as_it_is_and_is_told_of(
     api: Api, job_id: str, tmp_path: Path
 ) -> None:

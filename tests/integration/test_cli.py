@@ -197,6 +197,14 @@ def test_lists_the_jobs_that_have_all_words(tunery: Shell, alice: Tenant) -> Non
     assert [job["id"] for job in listed] == [found]
 
 
+def test_lists_the_jobs_of_a_status(tunery: Shell) -> None:
+    paused = tunery.json("jobs", "list", "--status", "paused")
+    assert all(job["status"] == "paused" for job in paused)
+    refused = tunery.run("jobs", "list", "--status", "gone")
+    assert refused.returncode == 2
+    assert "succeeded" in refused.stderr
+
+
 def test_deletes_jobs_that_have_ended(tunery: Shell, alice: Tenant) -> None:
     jobs = [alice.create_job()["id"] for _ in range(3)]
     early = tunery.run("jobs", "delete", jobs[0])

@@ -103,6 +103,7 @@ def test_a_job_that_no_longer_improves_ends_with_its_best_state_while_its_neighb
     shown = tenant.job(stopping)
     assert shown["progress"]["step"] == shown["progress"]["total_steps"] == event["step"]
     assert shown["progress"]["percent"] == 100
+    assert (shown["progress"]["best_step"], shown["progress"]["best_valid_loss"]) == (best, losses[best])
     assert shown["trained_tokens"] < tenant.job(neighbour)["trained_tokens"]
     assert [
         checkpoint["step_number"] for checkpoint in checkpoints(tenant, stopping) if checkpoint["best"]

@@ -77,6 +77,12 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "jobs by metadata": lambda session: queries.page(
         session, OF_NEWEST, Filter({"number": "77770"}, without_metadata=False), after=None, limit=20
     ),
+    "jobs of a status": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(status="queued"), after=None, limit=20
+    ),
+    "jobs of a status that none has": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(status="failed"), after=None, limit=20
+    ),
     "jobs by file": lambda session: queries.page(
         session, OF_NEWEST, EVERYTHING._replace(file_id="file-7"), after=None, limit=20
     ),

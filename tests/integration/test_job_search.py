@@ -73,6 +73,33 @@ def test_what_is_found_is_paged_and_narrowed_like_any_list(alice: Tenant, jobs: 
     assert found(alice, jobs, "poems", **{"metadata[share]": "100%"}) == ["percent"]
 
 
+def test_a_status_narrows_the_list_and_a_search(alice: Tenant, jobs: dict[str, str]) -> None:
+    alice.http.post(f"{JOBS}/{jobs['oft']}/pause")
+    assert found(alice, jobs, "", status="paused") == ["oft"]
+    assert found(alice, jobs, "small-model", status="paused") == ["oft"]
+    assert found(alice, jobs, "small-model", status="queued") == []
+    first = search(alice, "", status="queued", limit=2).json()
+    assert ([job["status"] for job in first["data"]], first["has_more"]) == (["queued", "queued"], True)
+    assert found(alice, jobs, "", status="queued", after=first["last_id"]) == ["support"]
+    alice.http.post(f"{JOBS}/{jobs['oft']}/resume")
+    assert found(alice, jobs, "", status="paused") == []
+
+
+def test_a_page_of_a_status_has_a_tag_which_a_job_that_leaves_it_changes(alice: Tenant) -> None:
+    job_id = alice.create_job(suffix="leaves")["id"]
+    alice.http.post(f"{JOBS}/{job_id}/pause")
+    tag = search(alice, "leaves", status="paused").headers["etag"]
+    asked = {"params": {"search": "leaves", "status": "paused"}, "headers": {"if-none-match": tag}}
+    assert alice.http.get(JOBS, **asked).status_code == 304
+    alice.http.post(f"{JOBS}/{job_id}/cancel")
+    assert alice.http.get(JOBS, **asked).json()["data"] == []
+
+
+def test_a_status_that_no_job_has_is_refused_with_those_that_are(alice: Tenant) -> None:
+    error = refusal(search(alice, "", status="gone"), 400, "status")
+    assert "succeeded" in error["message"]
+
+
 def test_a_search_has_a_tag_which_holds_until_what_it_finds_changes(
     alice: Tenant, jobs: dict[str, str]
 ) -> None:

@@ -80,6 +80,10 @@ def refused(connection: Connection, words: str) -> Iterator[None]:
 @pytest.fixture
 def job(connection: Connection) -> str:
     """The id of a queued job."""
+    return add_job(connection)
+
+
+def add_job(connection: Connection) -> str:
     for statement in (
         "INSERT INTO projects (id, name) VALUES ('proj_1', 'one')",
         """INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, object_key)
@@ -180,6 +184,30 @@ def test_a_migration_can_be_undone_and_done_again(new_database: Callable[[], Eng
     assert described(engine) == before
     command.upgrade(config, revision)
     assert described(engine) == after
+
+
+def test_the_best_loss_of_earlier_jobs_is_taken_from_their_checkpoints(
+    new_database: Callable[[], Engine],
+) -> None:
+    engine = new_database()
+    command.upgrade(alembic_config(engine), "0016")
+    with engine.begin() as connection:
+        add_job(connection)
+        open_run(connection, "ftjob-1", 1)
+        connection.execute(text("UPDATE jobs SET fence = 1"))
+        for step, loss in ((1, "2.5"), (2, "1.5"), (3, "null"), (4, "1.5")):
+            connection.execute(
+                text(
+                    "INSERT INTO checkpoints"
+                    " (id, job_id, fence, step, ends_epoch, metrics, object_prefix, files)"
+                    " VALUES (:id, 'ftjob-1', 1, :step, true, CAST(:metrics AS jsonb), '', '[]')"
+                ),
+                {"id": f"ftckpt-{step}", "step": step, "metrics": f'{{"full_valid_loss": {loss}}}'},
+            )
+    migrate(engine)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT best_valid_loss, best_step FROM runs")).one()
+    assert tuple(found) == (1.5, 2)
 
 
 def test_a_downgrade_to_the_base_leaves_nothing_behind(new_database: Callable[[], Engine]) -> None:

@@ -17,14 +17,28 @@ export function onSignedOut(listener: OnSignedOut): () => void {
   return () => listeners.delete(listener);
 }
 
-/** `fetch` with our header. Raises Refused for an answer that is an error, Unreachable where none comes. */
+/** `fetch` with our header, read to its end. Raises Refused for an error, Unreachable where none comes, or not whole. */
 export async function ask(input: Request | string, init: RequestInit = {}): Promise<Response> {
   const request = new Request(input, init);
+  const answer = await begin(request);
+  return answer.body ? new Response(await answer.arrayBuffer().catch(cutOff(request.signal)), answer) : answer;
+}
+
+/** An answer whose body comes as it is made: what reads it turns a cut into Unreachable, by `cutOff`. */
+export function askStream(input: string, init: RequestInit): Promise<Response> {
+  return begin(new Request(input, init));
+}
+
+/** What a request, or the reading of its body, fails with: Unreachable, unless it was refused or ended by `signal`. */
+export function cutOff(signal: AbortSignal): (cause: unknown) => never {
+  return (cause) => {
+    throw signal.aborted || cause instanceof Refused ? cause : new Unreachable();
+  };
+}
+
+async function begin(request: Request): Promise<Response> {
   for (const [name, value] of Object.entries(OURS)) request.headers.set(name, value);
-  const response = await fetch(request).catch((cause: unknown) => {
-    if (request.signal.aborted) throw cause;
-    throw new Unreachable();
-  });
+  const response = await fetch(request).catch(cutOff(request.signal));
   if (response.ok) return response;
   const refused = await Refused.of(response);
   if (response.status === 401) for (const listener of listeners) listener(refused);

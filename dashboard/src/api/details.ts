@@ -3,25 +3,20 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "./client";
-import { type Checkpoint, hasEnded, type Job } from "./types";
+import type { Checkpoint } from "./types";
 
 const ALL = 1000;
 
-/**
- * The ends of the epochs, newest first. Asked for again once the job has got into another epoch, or ended:
- * the key says so.
- */
-export function checkpointsQuery(job: Job) {
-  const state = hasEnded(job) ? job.status : Math.floor(job.progress.epoch);
+/** Those that are kept of a job, newest first. Its log tells of each: who follows that asks for them again. */
+export function checkpointsQuery(jobId: string) {
   return queryOptions({
-    queryKey: ["checkpoints", job.id, state],
+    queryKey: ["checkpoints", jobId],
     queryFn: async ({ signal }) => {
-      const params = { path: { fine_tuning_job_id: job.id }, query: { limit: ALL } };
+      const params = { path: { fine_tuning_job_id: jobId }, query: { limit: ALL } };
       const page = await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints", { params, signal }));
       return page.data;
     },
-    staleTime: hasEnded(job) ? Infinity : 30_000,
-    placeholderData: (before: unknown) => before as never,
+    staleTime: 30_000,
   });
 }
 

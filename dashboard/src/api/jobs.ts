@@ -3,6 +3,7 @@
 import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobList";
+import type { Wanted } from "@/lib/jobSearch";
 
 import { api, body } from "./client";
 import { isPassing } from "./failures";
@@ -17,14 +18,13 @@ const FOUND = 12;
 const MOST_POLLS = 8; // pages that one poll asks for
 
 const LISTS_KEY = ["jobs"] as const;
-/** The list of the jobs that have all of these words; of all jobs where there are none. */
-const listKey = (words: string) => [...LISTS_KEY, words] as const;
+const listKey = ({ words, status }: Wanted) => [...LISTS_KEY, words, status ?? "any"] as const;
 
 /** The rows on the screen: their pages are asked for again. The table writes it, the poll reads it. */
 export const visibleJobs: { ids: ReadonlySet<string> } = { ids: new Set() };
 
-async function fetchRange(words: string, after: string | null, limit: number, signal?: AbortSignal) {
-  const query = { limit, ...(after !== null && { after }), ...(words && { search: words }) };
+async function fetchRange({ words, status }: Wanted, after: string | null, limit: number, signal?: AbortSignal) {
+  const query = { limit, ...(after !== null && { after }), ...(words && { search: words }), ...(status && { status }) };
   const page = await body(api.GET("/v1/fine_tuning/jobs", { params: { query }, ...(signal && { signal }) }));
   return { after, jobs: page.data, hasMore: page.has_more };
 }
@@ -33,14 +33,14 @@ async function fetchRange(words: string, after: string | null, limit: number, si
  * The list as far as it has been read. A poll asks for pages with visible or running jobs; the browser sends
  * each page's ETag, and a page that has not changed costs a 304.
  */
-export function jobListQuery(client: QueryClient, words = "") {
-  const queryKey = listKey(words);
+export function jobListQuery(client: QueryClient, wanted: Wanted) {
+  const queryKey = listKey(wanted);
   return queryOptions({
     queryKey,
     queryFn: async ({ signal }): Promise<JobList> => {
       const before = client.getQueryData<JobList>(queryKey) ?? EMPTY;
       const pages = stalePages(before, visibleJobs.ids, POLL_PAGE, MOST_POLLS);
-      const ranges = await Promise.all(pages.map((after) => fetchRange(words, after, POLL_PAGE, signal)));
+      const ranges = await Promise.all(pages.map((after) => fetchRange(wanted, after, POLL_PAGE, signal)));
       // Not `before`: more may have been read meanwhile.
       return ranges.reduce(merge, client.getQueryData<JobList>(queryKey) ?? EMPTY);
     },
@@ -51,27 +51,37 @@ export function jobListQuery(client: QueryClient, words = "") {
 }
 
 /** Reads the next jobs after those that are known; `all` takes large pages. */
-export async function readOlderJobs(client: QueryClient, words: string, all: boolean): Promise<void> {
-  const queryKey = listKey(words);
+export async function readOlderJobs(client: QueryClient, wanted: Wanted, all: boolean): Promise<void> {
+  const queryKey = listKey(wanted);
   const list = client.getQueryData<JobList>(queryKey) ?? EMPTY;
   if (list.complete) return;
-  const range = await fetchRange(words, list.jobs.at(-1)?.id ?? null, all ? LARGE_PAGE : PAGE);
+  const range = await fetchRange(wanted, list.jobs.at(-1)?.id ?? null, all ? LARGE_PAGE : PAGE);
   client.setQueryData<JobList>(queryKey, (known) => merge(known ?? EMPTY, range));
+}
+
+/** Reads the list to its end, and returns all of it. */
+export async function readAllJobs(client: QueryClient, wanted: Wanted): Promise<readonly Job[]> {
+  for (;;) {
+    const list = client.getQueryData<JobList>(listKey(wanted));
+    if (list?.complete) return list.jobs;
+    await readOlderJobs(client, wanted, true);
+  }
 }
 
 /** The newest jobs that have all of these words, as many as one looks through: to choose one of them. */
 export function foundJobsQuery(words: string) {
   return queryOptions({
-    queryKey: [...listKey(words), "found"],
-    queryFn: async ({ signal }): Promise<JobList> => merge(EMPTY, await fetchRange(words, null, FOUND, signal)),
+    queryKey: [...listKey({ words }), "found"],
+    queryFn: async ({ signal }): Promise<JobList> => merge(EMPTY, await fetchRange({ words }, null, FOUND, signal)),
     staleTime: POLL_MS,
   });
 }
 
-/** The jobs of all lists that have been read, newest first. */
+/** The jobs of all lists that have been read, newest first; each as the list has it that was read last. */
 export function knownJobs(client: QueryClient): Job[] {
-  const lists = client.getQueriesData<JobList>({ queryKey: LISTS_KEY });
-  const jobs = new Map(lists.flatMap(([, list]) => list?.jobs ?? []).map((job) => [job.id, job]));
+  const lists = client.getQueryCache().findAll({ queryKey: LISTS_KEY }).map(({ state }) => state);
+  lists.sort((a, b) => a.dataUpdatedAt - b.dataUpdatedAt);
+  const jobs = new Map(lists.flatMap(({ data }) => (data as JobList | undefined)?.jobs ?? []).map((job) => [job.id, job]));
   return [...jobs.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
 }
 

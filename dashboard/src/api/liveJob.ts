@@ -10,7 +10,7 @@ import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/l
 import type { Series, StepValues } from "@/lib/series";
 import { EventParser } from "@/lib/serverSentEvents";
 
-import { api, ask, body } from "./client";
+import { api, askStream, body, cutOff } from "./client";
 import { isPassing } from "./failures";
 import { StepReader } from "./stepReader";
 import type { EventPage, JobEvent } from "./types";
@@ -39,7 +39,7 @@ export class LiveJob {
   private readonly path: { fine_tuning_job_id: string };
   private readonly onNews: () => void;
 
-  /** `onNews` is called when the job itself may have changed: with each message, and once all has been read. */
+  /** `onNews` is called when the job itself may have changed: with each message, and once all was pushed. */
   constructor(id: string, onNews: () => void) {
     this.path = { fine_tuning_job_id: id };
     this.reader = new StepReader(id, null, () => this.tell());
@@ -80,15 +80,17 @@ export class LiveJob {
       try {
         await this.catchUp(signal);
         if (await this.follow(signal)) {
+          const wasLive = this.following === "live";
           // Of a search they were the leader's, and are the winner's now.
           if (this.series.column("candidate")) await this.readAnew(signal);
           this.become("over");
-          this.onNews();
+          if (wasLive) this.onNews();
           return;
         }
         retry = FIRST_RETRY_MS;
       } catch (error) {
         if (signal.aborted) return;
+        if (this.following === "live") retry = FIRST_RETRY_MS;
         this.become("broken", error);
         if (!isPassing(error)) return;
       }
@@ -99,7 +101,9 @@ export class LiveJob {
 
   private async catchUp(signal: AbortSignal): Promise<void> {
     const page = await this.fetchEvents(undefined, signal);
+    const last = this.log.events.at(-1)?.id;
     this.log = withNewest(this.log, page.data, page.has_more);
+    if (last !== this.log.events.at(-1)?.id) this.onNews();
     await this.reader.readNew(signal);
     this.tell();
   }
@@ -112,17 +116,20 @@ export class LiveJob {
   /** Takes in what is pushed until the stream ends. Returns whether the job is over. */
   private async follow(signal: AbortSignal): Promise<boolean> {
     const silence = new AbortController();
+    const heard = <T>(awaited: Promise<T>): Promise<T> => {
+      const silent = setTimeout(() => silence.abort(), SILENCE_MS);
+      return awaited.finally(() => clearTimeout(silent)).catch(cutOff(signal));
+    };
     const url = `/v1/fine_tuning/jobs/${encodeURIComponent(this.path.fine_tuning_job_id)}/events`;
     const last = this.log.events.at(-1)?.id;
     const headers = { accept: "text/event-stream", ...(last !== undefined && { "last-event-id": last }) };
-    const response = await ask(url, { headers, signal: AbortSignal.any([signal, silence.signal]) });
+    const response = await heard(askStream(url, { headers, signal: AbortSignal.any([signal, silence.signal]) }));
     if (response.status === 204 || !response.body) return true;
     this.become("live");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
     for (;;) {
-      const silent = setTimeout(() => silence.abort(), SILENCE_MS);
-      const { done, value } = await reader.read().finally(() => clearTimeout(silent));
+      const { done, value } = await heard(reader.read());
       if (done) return false;
       this.takeIn(parser.push(value).map(({ data }) => JSON.parse(data) as JobEvent));
     }

@@ -6,10 +6,12 @@ import { LiveJob } from "./liveJob";
 /** Follows the job while the page is seen: a hidden tab asks for nothing. */
 export function useLiveJob(id: string): LiveJob {
   const client = useQueryClient();
-  const live = useMemo(
-    () => new LiveJob(id, () => void client.invalidateQueries({ queryKey: ["job", id] })),
-    [client, id],
-  );
+  const live = useMemo(() => {
+    const readAgain = () => {
+      for (const of of ["job", "checkpoints"]) void client.invalidateQueries({ queryKey: [of, id] });
+    };
+    return new LiveJob(id, readAgain);
+  }, [client, id]);
   useEffect(() => {
     const follow = () => (document.hidden ? live.stop() : live.start());
     follow();

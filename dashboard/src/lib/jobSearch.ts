@@ -5,7 +5,7 @@ import { type Job, STATUSES, type Status } from "@/api/types";
 import { jobName } from "./jobFacts";
 
 const MOST_CHARACTERS = 200;
-const SORTS = ["created", "name", "status", "model", "method", "progress"] as const;
+const SORTS = ["created", "name", "status", "model", "method", "progress", "best"] as const;
 export type Sort = (typeof SORTS)[number];
 
 export interface JobSearch {
@@ -35,17 +35,36 @@ export function wordsOf({ q = "" }: JobSearch): string {
   return q.trim().split(/\s+/).join(" ").slice(0, MOST_CHARACTERS);
 }
 
-/** Whether it takes all that are found to answer, and not only the newest. */
-export function needsAll({ status, sort, reversed }: JobSearch): boolean {
-  return Boolean(status ?? sort ?? reversed);
+/** What the API is asked for: jobs that have all of the words, and the status. */
+export interface Wanted {
+  words: string;
+  status?: Status;
 }
 
-/** Those of the status, in the order that is asked for. */
+export function wantedBy(search: JobSearch): Wanted {
+  return { words: wordsOf(search), ...(search.status && { status: search.status }) };
+}
+
+/** Whether not every job of the project is asked for. */
+export function isNarrowed({ words, status }: Wanted): boolean {
+  return words !== "" || status !== undefined;
+}
+
+/** Whether it takes all that are found to answer, and not only the newest. */
+export function needsAll({ sort, reversed }: JobSearch): boolean {
+  return Boolean(sort ?? reversed);
+}
+
+/** In the order that is asked for, without those that have left the status since they were read. */
 export function arranged(jobs: readonly Job[], { status, sort, reversed }: JobSearch): readonly Job[] {
   const found = jobs.filter((job) => !status || job.status === status);
   if (sort) found.sort(ORDERS[sort]);
-  return reversed ? found.reverse() : found;
+  if (reversed) found.reverse();
+  return sort === "best" ? [...found.filter(hasBest), ...found.filter((job) => !hasBest(job))] : found;
 }
+
+/** Without one, a job stands behind those that have one, whatever the direction. */
+const hasBest = (job: Job) => job.progress.best_valid_loss !== null;
 
 type Order = (a: Job, b: Job) => number;
 
@@ -58,4 +77,5 @@ const ORDERS: Record<Sort, Order> = {
   model: byText((job) => job.model),
   method: byText((job) => `${job.method.type} ${job.adapter.type}`),
   progress: (a, b) => (b.progress.percent ?? 0) - (a.progress.percent ?? 0),
+  best: (a, b) => (a.progress.best_valid_loss ?? 0) - (b.progress.best_valid_loss ?? 0),
 };

@@ -14,9 +14,13 @@ export function hasAll(selection: Selection, ids: readonly string[]): boolean {
   return ids.length > 0 && ids.every((id) => selection.has(id));
 }
 
-/** All of `ids`, or none of them where all are ticked; others stay as they are. */
-export function toggledAll(selection: Selection, ids: readonly string[]): Selection {
-  if (!hasAll(selection, ids)) return new Set([...selection, ...ids]);
+/** With all of `ids`; others stay as they are. */
+export function withAll(selection: Selection, ids: readonly string[]): Selection {
+  return new Set([...selection, ...ids]);
+}
+
+/** With none of `ids`; others stay as they are. */
+export function withoutAll(selection: Selection, ids: readonly string[]): Selection {
   const changed = new Set(selection);
   for (const id of ids) changed.delete(id);
   return changed;

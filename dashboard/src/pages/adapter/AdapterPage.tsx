@@ -13,6 +13,7 @@ import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
 import { PageHead } from "@/parts/PageHead";
+import { Reading } from "@/parts/Reading";
 import { ReadsOnly } from "@/parts/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
@@ -29,7 +30,7 @@ export function AdapterPage() {
   return (
     <>
       {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
-      {adapter && <Details key={adapter.id} adapter={adapter} />}
+      {adapter ? <Details key={adapter.id} adapter={adapter} /> : !failureReason && <Reading />}
     </>
   );
 }

@@ -8,14 +8,21 @@ import { type Manifest, totalBytes } from "@/lib/adapterFacts";
 import { bytes, dateTime, integer, significant } from "@/lib/format";
 import { Facts, Hash } from "@/parts/Facts";
 import { FileName } from "@/parts/FileName";
+import { Failure } from "@/parts/Notice";
 import { Section } from "@/parts/Section";
 
 /** Out of what it was made, with the hashes that its manifest has. */
 export function Lineage({ adapter }: { adapter: Adapter }) {
-  const { data: manifest } = useQuery(manifestQuery(adapter));
+  const { data: manifest, failureReason } = useQuery(manifestQuery(adapter));
+  const missing = manifest !== undefined ? "not known" : failureReason ? "could not be read" : "Reading…";
   const { steps, train_loss, full_valid_loss } = adapter.training as Record<string, number | null | undefined>;
   return (
     <Section title="Lineage">
+      {failureReason && manifest === undefined && (
+        <div className="px-4 pb-3">
+          <Failure error={failureReason} />
+        </div>
+      )}
       <Facts
         facts={[
           ["Method", adapter.kind === "model" ? `${adapter.type}, a whole model` : adapter.type],
@@ -26,8 +33,8 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Made", dateTime(adapter.created_at)],
           ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
-          ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} />, "wide"],
-          ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} />, "wide"],
+          ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} missing={missing} />, "wide"],
+          ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} missing={missing} />, "wide"],
         ]}
       />
     </Section>
@@ -55,8 +62,8 @@ function BaseModel({ adapter, manifest }: { adapter: Adapter; manifest: Manifest
 
 type Data = NonNullable<Manifest["dataset"]>["training_file"] | undefined;
 
-function DataFile({ data }: { data: Data }): ReactNode {
-  if (!data) return <span className="text-muted">{data === null ? "none" : "not known"}</span>;
+function DataFile({ data, missing }: { data: Data; missing: string }): ReactNode {
+  if (!data) return <span className="text-muted">{data === null ? "none" : missing}</span>;
   return (
     <>
       <Link to="/files/$fileId" params={{ fileId: data.id }} className="link block truncate">

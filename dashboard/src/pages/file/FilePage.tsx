@@ -16,6 +16,7 @@ import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
 import { PageHead } from "@/parts/PageHead";
+import { Reading } from "@/parts/Reading";
 import { ReadsOnly } from "@/parts/ReadsOnly";
 import { Section } from "@/parts/Section";
 import { StatusMark } from "@/parts/StatusMark";
@@ -32,7 +33,7 @@ export function FilePage() {
   return (
     <>
       {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
-      {file && <Details key={file.id} file={file} />}
+      {file ? <Details key={file.id} file={file} /> : !failureReason && <Reading />}
     </>
   );
 }
@@ -105,6 +106,7 @@ function UsedBy({ file }: { file: FileObject }) {
   return (
     <Section title="Jobs that use it">
       {failureReason && !data && <Failure error={failureReason} />}
+      {!data && !failureReason && <p className="px-4 pb-4 text-muted">Reading…</p>}
       {data?.data.length === 0 && <p className="px-4 pb-4 text-muted">None.</p>}
       <ul>
         {data?.data.map((job) => (

@@ -11,11 +11,12 @@ import { Failure } from "@/parts/Notice";
 import { Section } from "@/parts/Section";
 
 export function Checkpoints({ job }: { job: Job }) {
-  const { data, failureReason } = useQuery(checkpointsQuery(job));
+  const { data, failureReason } = useQuery(checkpointsQuery(job.id));
   const best = bestCheckpoint(data ?? []);
   return (
     <Section title="Checkpoints">
       {failureReason && !data && <Failure error={failureReason} />}
+      {data === undefined && !failureReason && <p className="px-4 pb-4 text-muted">Reading…</p>}
       {data?.length === 0 && <p className="px-4 pb-4 text-muted">The first one is made at the end of an epoch.</p>}
       {data !== undefined && data.length > 0 && (
         <div className="max-h-72 overflow-auto" tabIndex={0} role="region" aria-label="Checkpoints">
@@ -44,6 +45,9 @@ export function Checkpoints({ job }: { job: Job }) {
             </tbody>
           </table>
         </div>
+      )}
+      {data !== undefined && data.length > 0 && (
+        <p className="fact border-t border-line px-4 py-1.5">Kept are those of the last three epochs, and the best one.</p>
       )}
     </Section>
   );

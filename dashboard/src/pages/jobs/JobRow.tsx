@@ -31,7 +31,11 @@ export const JobRow = memo(function JobRow({ job, place, active, selected, onTog
     if (active) link.current?.focus({ preventScroll: true });
   }, [active]);
   return (
-    <tr aria-rowindex={place + 2} className={`relative h-11 ${selected ? "bg-tint" : ""} hover:bg-sunken focus-within:bg-tint`}>
+    <tr
+      aria-rowindex={place + 2}
+      style={{ height: ROW_HEIGHT }}
+      className={`relative ${selected ? "bg-tint" : ""} hover:bg-sunken focus-within:bg-tint`}
+    >
       <td className={TICK}>
         <label className="absolute inset-y-0 left-0 z-1 grid w-9 cursor-pointer place-items-center">
           <input type="checkbox" checked={selected} onChange={() => onToggle(job.id)} />
@@ -41,7 +45,7 @@ export const JobRow = memo(function JobRow({ job, place, active, selected, onTog
       <td className={COLUMNS.status.className}>
         <StatusMark status={job.status} />
       </td>
-      <td className="overflow-hidden">
+      <td className="overflow-hidden max-md:py-0">
         <Link
           ref={link}
           to="/jobs/$jobId"
@@ -62,6 +66,7 @@ export const JobRow = memo(function JobRow({ job, place, active, selected, onTog
       <td className={COLUMNS.progress.className}>
         <Progress job={job} />
       </td>
+      <td className={COLUMNS.rate.className}>{integer(job.progress.tokens_per_second)}</td>
       <td className={COLUMNS.curve.className}>
         <Sparkline job={job} />
       </td>

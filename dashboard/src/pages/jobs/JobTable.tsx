@@ -1,12 +1,12 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useCallback, useEffect, useRef, useState } from "react";
+import { type Ref, useCallback, useEffect, useRef, useState } from "react";
 
 import { visibleJobs } from "@/api/jobs";
 import type { Job } from "@/api/types";
 import type { JobSearch, Sort } from "@/lib/jobSearch";
 import { useShortcuts } from "@/lib/keys";
-import { hasAll, type Selection, toggled, toggledAll } from "@/lib/selection";
+import { type Selection, toggled } from "@/lib/selection";
 import { Icon } from "@/parts/Icon";
 
 import { type ColumnHead, HEADS, TICK } from "./columns";
@@ -17,26 +17,35 @@ const NEAR_END = 20; // rows before the end at which the next jobs are read
 
 interface JobTableProps {
   jobs: readonly Job[];
+  /** Whether these are all that are found. */
+  complete: boolean;
   search: JobSearch;
   selection: Selection;
+  allSelected: boolean;
   onSelect: (change: (before: Selection) => Selection) => void;
+  /** Ticks all that are found, those too that are still to be read; unticks them where all are ticked. */
+  onSelectAll: () => void;
   onEnd: () => void;
 }
 
 /** Only the rows on the screen exist, whatever the number of jobs. */
-export function JobTable({ jobs, search, selection, onSelect, onEnd }: JobTableProps) {
+export function JobTable(props: JobTableProps) {
+  const { jobs, complete, search, selection, allSelected, onSelect, onSelectAll, onEnd } = props;
   const scroller = useRef<HTMLDivElement>(null);
+  const [headHeight, measureHead] = useHeight();
   const [active, setActive] = useState(-1);
   const rows = useVirtualizer({
     count: jobs.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_HEIGHT,
     overscan: OVERSCAN,
+    scrollMargin: headHeight, // the head is in the way of the rows, and sticks above them
+    scrollPaddingStart: headHeight,
     getItemKey: (at) => jobs[at]?.id ?? at,
   });
   const shown = rows.getVirtualItems();
-  const before = shown[0]?.start ?? 0;
-  const after = rows.getTotalSize() - (shown.at(-1)?.end ?? 0);
+  const before = (shown[0]?.start ?? headHeight) - headHeight;
+  const after = rows.getTotalSize() - ((shown.at(-1)?.end ?? headHeight) - headHeight);
 
   const move = (by: number) => {
     const next = Math.min(Math.max(active + by, 0), jobs.length - 1);
@@ -46,7 +55,6 @@ export function JobTable({ jobs, search, selection, onSelect, onEnd }: JobTableP
   const toggle = useCallback((id: string) => onSelect((before) => toggled(before, id)), [onSelect]);
   const activeId = jobs[active]?.id;
   useShortcuts({ j: () => move(1), k: () => move(-1), x: () => activeId !== undefined && toggle(activeId) });
-  const ids = jobs.map(({ id }) => id);
 
   useEffect(() => {
     visibleJobs.ids = new Set(shown.flatMap(({ index }) => jobs[index]?.id ?? []));
@@ -55,12 +63,8 @@ export function JobTable({ jobs, search, selection, onSelect, onEnd }: JobTableP
 
   return (
     <div ref={scroller} tabIndex={0} role="region" aria-label="Jobs" className="card min-h-60 flex-1 basis-0 overflow-auto">
-      <table className="data-table table-fixed" aria-rowcount={jobs.length + 1}>
-        <Heads
-          search={search}
-          all={hasAll(selection, ids)}
-          onAll={() => onSelect((before) => toggledAll(before, ids))}
-        />
+      <table className="data-table table-fixed" aria-rowcount={complete ? jobs.length + 1 : -1}>
+        <Heads search={search} all={allSelected} onAll={onSelectAll} measure={measureHead} />
         <tbody>
           <Gap height={before} />
           {shown.map(({ index, key }) => {
@@ -81,7 +85,9 @@ export function JobTable({ jobs, search, selection, onSelect, onEnd }: JobTableP
           <Gap height={after} />
         </tbody>
       </table>
-      {jobs.length === 0 && <p className="p-6 text-center text-muted">No job is like that.</p>}
+      {jobs.length === 0 && (
+        <p className="p-6 text-center text-muted">{complete ? "No job is like that." : "Reading…"}</p>
+      )}
     </div>
   );
 }
@@ -91,16 +97,29 @@ function Gap({ height }: { height: number }) {
   return height > 0 ? <tr aria-hidden="true" style={{ height }} /> : null;
 }
 
+/** Of an element that is measured, as it is now. */
+function useHeight(): [number, (element: HTMLElement | null) => (() => void) | undefined] {
+  const [height, setHeight] = useState(0);
+  const measure = useCallback((element: HTMLElement | null) => {
+    if (!element) return undefined;
+    const seen = new ResizeObserver(() => setHeight(element.offsetHeight));
+    seen.observe(element);
+    return () => seen.disconnect();
+  }, []);
+  return [height, measure];
+}
+
 interface HeadsProps {
   search: JobSearch;
   /** Whether all jobs that are found are ticked. */
   all: boolean;
   onAll: () => void;
+  measure: Ref<HTMLTableSectionElement>;
 }
 
-function Heads({ search, all, onAll }: HeadsProps) {
+function Heads({ search, all, onAll, measure }: HeadsProps) {
   return (
-    <thead className="sticky top-0 z-10">
+    <thead ref={measure} className="sticky top-0 z-10">
       <tr aria-rowindex={1}>
         <th scope="col" className={`${TICK} border-b border-line`}>
           <input type="checkbox" aria-label="Select all jobs found" checked={all} onChange={onAll} />
@@ -129,7 +148,7 @@ function Head({ head, search }: { head: ColumnHead; search: JobSearch }) {
   };
   return (
     <th scope="col" className={className} aria-sort={sorted ? (descending ? "descending" : "ascending") : "none"}>
-      <button type="button" className="inline-flex items-center gap-1 font-medium hover:text-ink" onClick={toggle}>
+      <button type="button" className="inline-flex items-center gap-1 font-medium [text-align:inherit] hover:text-ink" onClick={toggle}>
         {head.label}
         {sorted && <Icon name={descending ? "down" : "up"} className="size-3" />}
       </button>

@@ -1,15 +1,15 @@
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useDeferredValue, useEffect, useMemo, useState } from "react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useState } from "react";
 
 import { isPassing } from "@/api/failures";
-import { jobListQuery, knownJobs, readOlderJobs } from "@/api/jobs";
+import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs";
 import type { ManyAction } from "@/api/manyJobs";
 import type { Job } from "@/api/types";
 import { integer } from "@/lib/format";
 import { EMPTY, type JobList } from "@/lib/jobList";
-import { arranged, type JobSearch, needsAll, wordsOf } from "@/lib/jobSearch";
-import { NOTHING_SELECTED } from "@/lib/selection";
+import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/jobSearch";
+import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/selection";
 import { useTitle } from "@/lib/title";
 import { Failure } from "@/parts/Notice";
 import { Reading } from "@/parts/Reading";
@@ -26,17 +26,25 @@ export function JobsPage() {
   useTitle("Jobs");
   const client = useQueryClient();
   const search = useDeferredValue(route.useSearch());
-  const words = wordsOf(search);
+  const wanted = wantedBy(search);
   const { data, failureReason, isPlaceholderData } = useQuery({
-    ...jobListQuery(client, words),
+    ...jobListQuery(client, wanted),
     placeholderData: keepPreviousData, // while a search is on its way
   });
-  const list = data ?? EMPTY;
+  const list = data && !isPlaceholderData ? data : { ...(data ?? EMPTY), complete: false };
   const [selection, setSelection] = useState(NOTHING_SELECTED);
   const [asked, setAsked] = useState<{ action: ManyAction; jobs: readonly Job[] } | null>(null);
   const selected = selection.size ? knownJobs(client).filter(({ id }) => selection.has(id)) : [];
-  const older = useOlderJobs(isPlaceholderData ? NOT_YET : list, search);
-  const jobs = useMemo(() => arranged(list.jobs, search), [list, search]);
+  const older = useOlderJobs(isPlaceholderData ? EMPTY : list, wanted, needsAll(search));
+  const jobs = useMemo(() => arranged(data?.jobs ?? [], search), [data, search]);
+  const ids = useMemo(() => jobs.map(({ id }) => id), [jobs]);
+  const allSelected = list.complete && hasAll(selection, ids);
+  const selectAll = useMutation({
+    mutationFn: async () => arranged(await readAllJobs(client, wanted), search),
+    retry: (_, failure) => isPassing(failure),
+    onSuccess: (found) => setSelection((before) => withAll(before, found.map(({ id }) => id))),
+  });
+  const failure = older.failureReason ?? selectAll.failureReason;
 
   return (
     <>
@@ -44,12 +52,13 @@ export function JobsPage() {
         <h1 className="text-lg font-semibold">Jobs</h1>
         <JobFilters />
         <p className="fact" role="status">
-          {isPlaceholderData ? "Searching…" : data && count(jobs.length, list, search)}
+          {isPlaceholderData ? "Searching…" : data && count(list, wanted)}
+          {!isPlaceholderData && (older.reading || selectAll.isPending) && ", reading…"}
         </p>
       </div>
       {failureReason ? <Failure error={failureReason} /> : !data && <Reading />}
-      {older.failureReason && <Failure error={older.failureReason} />}
-      {data && !list.jobs.length && !words && <FirstJob />}
+      {failure && <Failure error={failure} />}
+      {list.complete && !list.jobs.length && !isNarrowed(wanted) && <FirstJob />}
       {selected.length > 0 && (
         <SelectionBar
           jobs={selected}
@@ -58,36 +67,47 @@ export function JobsPage() {
         />
       )}
       {asked && <ManyDialog {...asked} onClose={() => setAsked(null)} />}
-      {data && (words || list.jobs.length > 0) && (
-        <JobTable jobs={jobs} search={search} selection={selection} onSelect={setSelection} onEnd={older.read} />
+      {data && (isNarrowed(wanted) || list.jobs.length > 0) && (
+        <JobTable
+          jobs={jobs}
+          complete={list.complete}
+          search={search}
+          selection={selection}
+          allSelected={allSelected}
+          onSelect={setSelection}
+          onSelectAll={() => (allSelected ? setSelection((before) => withoutAll(before, ids)) : selectAll.mutate())}
+          onEnd={older.read}
+        />
       )}
     </>
   );
 }
 
-const NOT_YET: JobList = { jobs: [], complete: false };
-
-function count(shown: number, list: JobList, search: JobSearch): string {
+function count(list: JobList, wanted: Wanted): string {
   const found = `${integer(list.jobs.length)}${list.complete ? "" : "+"}`;
   const jobs = list.complete && list.jobs.length === 1 ? "job" : "jobs";
-  return `${search.status ? `${integer(shown)} of ` : ""}${found} ${jobs}${wordsOf(search) && " found"}`;
+  return `${found} ${jobs}${isNarrowed(wanted) ? " found" : ""}`;
 }
 
 /** Reads on as the reader scrolls; to the end at once where all are needed to tell which come first. */
-function useOlderJobs(list: JobList, search: JobSearch) {
+function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
   const client = useQueryClient();
-  const all = needsAll(search);
-  const words = wordsOf(search);
-  const { mutate, isPending, error, failureReason } = useMutation({
-    mutationFn: () => readOlderJobs(client, words, all),
+  const { mutate, isPending, error, failureReason, variables } = useMutation({
+    mutationFn: (of: Wanted) => readOlderJobs(client, of, all),
     retry: (_, failure) => isPassing(failure),
   });
-  const wanted = !isPending && !list.complete && list.jobs.length > 0;
-  const read = () => {
-    if (wanted) mutate();
-  };
+  const { words, status } = wanted;
+  const isOurs = variables?.words === words && variables.status === status;
+  const more = !list.complete && list.jobs.length > 0 && !(error && isOurs);
+  const read = useCallback(() => mutate({ words, ...(status && { status }) }), [mutate, words, status]);
   useEffect(() => {
-    if (all && wanted && !error) mutate();
-  }, [all, wanted, error, mutate]);
-  return { read, failureReason };
+    if (all && more && !isPending) read();
+  }, [all, more, isPending, read]);
+  return {
+    read: () => {
+      if (more && !isPending) read();
+    },
+    reading: isPending || (all && more),
+    failureReason: isOurs ? failureReason : null,
+  };
 }

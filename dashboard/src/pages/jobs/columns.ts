@@ -14,8 +14,9 @@ export const COLUMNS = {
   method: { label: "Method", sort: "method", className: "hidden w-32 md:table-cell" },
   data: { label: "Training file", className: "hidden w-44 xl:table-cell" },
   progress: { label: "Progress", sort: "progress", className: "hidden w-52 md:table-cell" },
+  rate: { label: "Tokens/s", className: "hidden w-22 text-right min-[88rem]:table-cell" },
   curve: { label: "Loss", className: "hidden w-28 lg:table-cell" },
-  loss: { label: "Best val. loss", className: "w-20 md:w-28 text-right" },
+  loss: { label: "Best val. loss", sort: "best", className: "w-20 md:w-28 text-right" },
   created: { label: "Created", sort: "created", className: "hidden w-32 md:table-cell text-right" },
 } as const satisfies Record<string, ColumnHead>;
 

@@ -7,16 +7,11 @@ import type { Series } from "@/lib/series";
 const MOST_STEPS = 5000; // to thin more costs the database what a small curve is not worth
 const POLL_MS = 30_000; // of what nobody reads off to the step
 
-/** Whether a list may read all of a job's metrics. */
-export function isShort(job: Job): boolean {
-  return job.progress.step <= MOST_STEPS;
-}
-
 /** The metrics of a row's job, where that is a short one. Read once the row is seen. */
 export function useRowMetrics(job: Job): Series | undefined {
   const { data } = useQuery({
     ...metricsQuery(job.id, null, hasEnded(job)),
-    enabled: job.progress.step > 0 && isShort(job),
+    enabled: job.progress.step > 0 && job.progress.step <= MOST_STEPS,
     refetchInterval: hasEnded(job) ? false : POLL_MS,
   });
   return data?.series;

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { workersQuery } from "@/api/workers";
 import { useTitle } from "@/lib/title";
 import { Failure, Notice } from "@/parts/Notice";
+import { Reading } from "@/parts/Reading";
 
 import { QueueCard } from "./QueueCard";
 import { WorkerCard } from "./WorkerCard";
@@ -13,7 +14,7 @@ export function WorkersPage() {
   return (
     <>
       <h1 className="text-lg font-semibold">Workers</h1>
-      {failureReason && <Failure error={failureReason} />}
+      {failureReason ? <Failure error={failureReason} /> : !data && <Reading />}
       {data?.data.length === 0 && (
         <Notice tone="warn">
           <p>No worker is there, so nothing trains. What is queued waits for one.</p>
