@@ -159,7 +159,7 @@ def test_a_candidate_that_the_base_model_has_no_modules_for_fails_alone(tiny: Ap
 
 def test_a_search_that_is_given_back_ends_as_an_undisturbed_one(tiny: Api, tenant: Tenant) -> None:
     """To the bit, with what was told of each candidate. It has been at its first rung by then."""
-    rows = dataset(60)
+    rows = dataset(20)
     named = {"training_file": tenant.upload(rows), "validation_file": tenant.upload(ROWS)}
     job = {**JOB, **named, "hyperparameters": {"n_epochs": 15, "batch_size": 4}, "adapter": {"r": "auto"}}
     undisturbed = tenant.create_job(**job, training={"learning_rate": 1e-2})["id"]
