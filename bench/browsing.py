@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import socketserver
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
@@ -22,6 +24,7 @@ TIMES = 3  # each page, in a browser that has nothing stored; the median counts
 SAMPLES = 5  # of the heap, while a page stays open
 READY_MS = 30_000
 SETTLE_MS = 5000  # until what loading a page left behind is over
+TRACED, TRACED_SECONDS = ["devtools.timeline"], 20.0
 
 # Notes when the words first stand in the page or the element is there, and every long task.
 WATCH = """
@@ -97,8 +100,11 @@ def ready_times(browser: Browser, running: Service, pages: Mapping[str, Wanted])
     return times
 
 
-def followed(browser: Browser, running: Service, job: Wanted, seconds: float) -> dict[str, Any]:
-    """A job's page, open for so long while steps come."""
+def followed(browser: Browser, running: Service, job: Wanted, seconds: float, trace: Path) -> dict[str, Any]:
+    """A job's page, open for so long while steps come.
+
+    `trace` gets what Chromium did in TRACED_SECONDS of that, for its developer tools or Perfetto, gzipped.
+    """
     wire = Wire(running.ports[0])
     with opened(browser, running.key, wire.server_address[1], job) as page:
         cdp = page.context.new_cdp_session(page)
@@ -106,6 +112,9 @@ def followed(browser: Browser, running: Service, job: Wanted, seconds: float) ->
         following = page.evaluate("performance.now()")
         loading = _longest_task(page, 0)
         page.wait_for_timeout(SETTLE_MS)
+        browser.start_tracing(page=page, categories=TRACED)
+        page.wait_for_timeout(1000 * TRACED_SECONDS)
+        trace.write_bytes(gzip.compress(browser.stop_tracing()))
         heaps, tasks = [_heap(cdp)], []
         sent, began = wire.bytes, time.perf_counter()
         for _ in range(SAMPLES):

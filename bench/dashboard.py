@@ -22,7 +22,7 @@ sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(BENCH.parent)]
 
 import marked
 import psutil
-from browsing import TIMES, Wanted, followed, ready_times
+from browsing import TIMES, TRACED_SECONDS, Wanted, followed, ready_times
 from long_job import FLUSH_SECONDS, STEPS_PER_FLUSH, Trainer, make_long
 from machine import cpu_info
 from playwright.sync_api import sync_playwright
@@ -36,6 +36,7 @@ from tests.fixtures.chromium import chromium
 
 SCRIPT = "bench/dashboard.py"
 JOBS = 10_000
+TRACE = "dashboard-trace.json.gz"
 LONG_JOB = "Job of 100,000 steps: curves of all"
 
 
@@ -81,7 +82,8 @@ def part(document: dict[str, Any]) -> str:
         f"{document['date'][:10]}, Chromium {document['chromium']}, all on {document['cores']} cores of "
         f"{document['cpu']}; the load of the minute before was {document['load']:.1f}. {JOBS:,} jobs; the "
         f"long one gets {rate:.0f} steps a second. Times are from the navigation, with nothing stored, "
-        f"the median of {TIMES}.\n\n"
+        f"the median of {TIMES}. [The trace](../bench/results/{TRACE}) is of {TRACED_SECONDS:.0f} seconds in "
+        "which the job is followed.\n\n"
     )
     return head + markdown(("", "measured", "aim", "holds"), rows)
 
@@ -115,7 +117,7 @@ def main() -> None:
         trainer.start()
         wanted = pages(running.jobs, long_job)
         ready = ready_times(browser, running, wanted)
-        live = followed(browser, running, wanted[LONG_JOB], given.seconds)
+        live = followed(browser, running, wanted[LONG_JOB], given.seconds, given.results / TRACE)
         trainer.done.set()
         trainer.join()
         version = browser.version

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.embedded import EmbeddedServers
 from core.roles import Role
+from tests.fixtures.api import wait_for
 from tests.fixtures.chromium import chromium
 from tests.fixtures.servers import server_folder
 from tests.fixtures.site import DESK, PHONE, Site, service_on, sign_in
@@ -24,6 +25,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "images" / "dashboard"
 PROJECT = "support-bot"
 TOPICS = ("an order", "a refund", "a parcel", "an invoice", "a password", "an address")
 DEADLINE_MS = 120_000
+SOME_STEPS = 100  # of the job that trains, so that there is something to see of it
 
 
 def rows(count: int, seed: int) -> bytes:
@@ -67,7 +69,10 @@ def fill(site: Site) -> dict[str, str]:
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{cancelled}/cancel")
     paused = site.create_job(suffix="tickets-later", **long)
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{paused}/pause")
-    site.wait_for(running, "running")
+    site.tenant.openai.webhooks.create(
+        name="tracker", url="https://tracker.example.com/tunery", event_types=["fine_tuning.job.succeeded"]
+    )
+    wait_for(lambda: site.tenant.job(running)["progress"]["step"] > SOME_STEPS, DEADLINE_MS / 1000)
     adapter = site.tenant.job(ended[1])["adapter_id"]
     return {
         "jobs": "/jobs",
@@ -82,7 +87,10 @@ def fill(site: Site) -> dict[str, str]:
         "adapter": f"/adapters/{adapter}",
         "workers": "/workers",
         "settings": "/settings",
+        "webhooks": "/settings?part=webhooks",
+        "secrets": "/settings?part=secrets",
         "usage": "/settings?part=usage",
+        "audit": "/settings?part=audit",
     }
 
 
@@ -101,7 +109,10 @@ READY: dict[str, str] = {
     "adapter": "path/to/this/folder",
     "workers": "Trains now",
     "settings": "Revoke",
+    "webhooks": "tracker.example.com",
+    "secrets": "Set secret",
     "usage": "the last 30 days",
+    "audit": "webhook",
 }
 
 # Of a long page, the part that is wanted.
