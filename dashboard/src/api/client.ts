@@ -17,11 +17,14 @@ export function onSignedOut(listener: OnSignedOut): () => void {
   return () => listeners.delete(listener);
 }
 
+const NO_CONTENT = 204; // to which no Response can be made with a body, not even with an empty one
+
 /** `fetch` with our header, read to its end. Raises Refused for an error, Unreachable where none comes, or not whole. */
 export async function ask(input: Request | string, init: RequestInit = {}): Promise<Response> {
   const request = new Request(input, init);
   const answer = await begin(request);
-  return answer.body ? new Response(await answer.arrayBuffer().catch(cutOff(request.signal)), answer) : answer;
+  if (answer.status === NO_CONTENT) return answer;
+  return new Response(await answer.arrayBuffer().catch(cutOff(request.signal)), answer);
 }
 
 /** An answer whose body comes as it is made: what reads it turns a cut into Unreachable, by `cutOff`. */
