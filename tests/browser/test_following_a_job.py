@@ -26,6 +26,16 @@ async (base64) => {
 }
 """
 
+MISSED = 100  # steps: some seconds, in which a page that followed would have shown some of them
+HIDE = """
+(hidden) => {
+  const state = hidden ? "hidden" : "visible";
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  Object.defineProperty(document, "visibilityState", {value: state, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange", {bubbles: true}));
+}
+"""
+
 
 def test_a_link_signs_in_once_and_leads_to_the_jobs(site: Site) -> None:
     job_id = site.create_long_job(suffix="by-link")
@@ -125,6 +135,25 @@ def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:
     expect(head.get_by_text("cancelled", exact=True).first).to_be_visible()
     expect(page.get_by_text("The job has ended")).to_be_visible()
     assert site.tenant.job(job_id)["status"] == "cancelled"
+
+
+def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site, page: Page) -> None:
+    job_id = site.create_long_job()
+    page.clock.install()
+    page.goto(f"/jobs/{job_id}")
+    expect(page.get_by_text("Following")).to_be_visible()
+    page.get_by_role("button", name="Table of Loss").click()
+    page.evaluate(HIDE, True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    seen = newest_step(page)
+    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > seen + MISSED, 60)
+    page.clock.fast_forward("05:00")
+    assert newest_step(page) == seen
+    assert asked == []
+    page.evaluate(HIDE, False)
+    expect(page.get_by_text("Following")).to_be_visible()
+    wait_for(lambda: newest_step(page) > seen + MISSED)
 
 
 def newest_step(page: Page) -> int:
