@@ -11,7 +11,8 @@ from core.models import File
 
 
 class FileObject(Identified):
-    """OpenAI's, and what the check of a `fine-tune` file has found: how many rows, and of which kind."""
+    """OpenAI's, the content's SHA-256, and what the check of a `fine-tune` file has found: how many rows, and
+    of which kind."""
 
     object: Literal["file"] = "file"
     bytes: int
@@ -23,6 +24,7 @@ class FileObject(Identified):
     status_details: None = None
     rows: int | None = None
     kind: str | None = None
+    sha256: str | None = None
 
     @classmethod
     def of(cls, file: File) -> "FileObject":
@@ -35,6 +37,7 @@ class FileObject(Identified):
             expires_at=unix_seconds(file.expires_at) if file.expires_at else None,
             rows=file.rows,
             kind=file.kind,
+            sha256=file.sha256 or None,
         )
 
 

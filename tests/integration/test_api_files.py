@@ -1,5 +1,6 @@
 """/v1/files over real HTTP, with the official client wherever it can say what a test needs."""
 
+import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -106,12 +107,13 @@ def test_a_part_of_a_file_is_read_alone(alice: Tenant) -> None:
     assert refused.headers["content-range"] == f"bytes */{len(content)}"
 
 
-def test_a_checked_file_tells_how_many_rows_of_which_kind(alice: Tenant) -> None:
+def test_a_checked_file_tells_its_hash_and_how_many_rows_of_which_kind(alice: Tenant) -> None:
     chat, other = (
         alice.http.get(f"/v1/files/{id_}").json()
         for id_ in (alice.upload(dataset(12)), alice.upload(b"anything", "user_data"))
     )
     assert (chat["rows"], chat["kind"]) == (12, "chat")
+    assert chat["sha256"] == hashlib.sha256(dataset(12)).hexdigest()
     assert (other["rows"], other["kind"]) == (None, None)
 
 

@@ -11,7 +11,7 @@ import { checkOf } from "@/lib/fileFacts";
 import { bytes, dateTime } from "@/lib/format";
 import { jobName } from "@/lib/jobFacts";
 import { useTitle } from "@/lib/title";
-import { Facts } from "@/parts/Facts";
+import { Facts, Hash } from "@/parts/Facts";
 import { Gone } from "@/parts/Gone";
 import { Icon } from "@/parts/Icon";
 import { Failure } from "@/parts/Notice";
@@ -55,6 +55,7 @@ function Details({ file }: { file: FileObject }) {
                 ["Created", dateTime(file.created_at)],
                 ["Expires", file.expires_at ? dateTime(file.expires_at) : "never"],
                 ["Id", <code key="id" className="font-mono text-xs break-all">{file.id}</code>, "wide"],
+                ["SHA-256", file.sha256 ? <Hash key="hash">{file.sha256}</Hash> : "not known", "wide"],
               ]}
             />
           </Section>

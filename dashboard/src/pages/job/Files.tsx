@@ -8,7 +8,7 @@ import { Download } from "@/parts/Download";
 import { FileName } from "@/parts/FileName";
 import { Section } from "@/parts/Section";
 
-/** What went in and what came out: each file with its size, those of the adapter with their hashes. */
+/** What went in and what came out: each file with its size and hash. */
 export function Files({ job }: { job: Job }) {
   return (
     <Section title="Files">
@@ -36,8 +36,13 @@ function File({ kind, id }: { kind: string; id: string }) {
       </Link>
       <span className="text-muted">{bytes(data?.bytes)}</span>
       {data && <Download href={fileContentPath(id)} name={data.filename} />}
+      {data?.sha256 && <Sha256>{data.sha256}</Sha256>}
     </li>
   );
+}
+
+function Sha256({ children }: { children: string }) {
+  return <code className="w-full font-mono text-xs break-all text-muted">sha256 {children}</code>;
 }
 
 function AdapterFiles({ id }: { id: string }) {
@@ -57,7 +62,7 @@ function AdapterFiles({ id }: { id: string }) {
           <li key={file.name} className={ROW}>
             <span className="min-w-0 flex-1 truncate">{file.name}</span>
             <span className="text-muted">{bytes(file.bytes)}</span>
-            <code className="w-full font-mono text-xs break-all text-muted">sha256 {file.sha256}</code>
+            <Sha256>{file.sha256}</Sha256>
           </li>
         ))}
       </ul>
