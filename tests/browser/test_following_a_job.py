@@ -146,14 +146,14 @@ def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site
     page.evaluate(HIDE, True)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    seen = newest_step(page)
-    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > seen + MISSED, 60)
+    made = site.tenant.job(job_id)["progress"]["step"]
+    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > made + MISSED, 60)
     page.clock.fast_forward("05:00")
-    assert newest_step(page) == seen
+    assert newest_step(page) <= made
     assert asked == []
     page.evaluate(HIDE, False)
     expect(page.get_by_text("Following")).to_be_visible()
-    wait_for(lambda: newest_step(page) > seen + MISSED)
+    wait_for(lambda: newest_step(page) > made + MISSED)
 
 
 def newest_step(page: Page) -> int:
