@@ -14,8 +14,9 @@ from core.models import Event
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.relay import Relay, relay_to
-from tests.fixtures.site import Site, Visit
+from tests.fixtures.site import END_SECONDS, Site, Visit
 
+PAGE_OF_EVENTS = 200  # as the page reads them
 NO_ANSWER = "Failed to load resource"  # the browser's own line of a request that came to nothing
 
 
@@ -53,10 +54,10 @@ def test_a_restart_of_the_server_is_told_and_loses_no_line(site: Site, server: R
         expect(page.get_by_text("The service does not answer.").first).to_be_visible()
         expect(page.get_by_text("Reconnecting…")).to_be_visible()
         before = site.tenant.job(job_id)["progress"]["step"]
+        wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > before + PAGE_OF_EVENTS, END_SECONDS)
         server.start_again()
         expect(page.get_by_text("Following")).to_be_visible()
         expect(page.get_by_text("The service does not answer.")).to_have_count(0)
-        wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > before, 60)
         page.get_by_label("Search the log").fill(f"Step {before + 1}/")
         expect(page.get_by_role("log")).to_contain_text(f"Step {before + 1}/")
         page.get_by_role("link", name="Jobs", exact=True).first.click()

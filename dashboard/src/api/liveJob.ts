@@ -1,8 +1,8 @@
 /**
  * A job's metrics and log, followed while somebody looks.
  *
- * At first, and after a stream broke or the tab was hidden: the newest events, then the steps beyond the last
- * known one. From there on events are pushed, and those of type `metrics` hold the steps' values, so nothing
+ * At first, and after a stream broke or the tab was hidden: the newest events, back to the last known one where
+ * that is not too far, then the steps beyond the last known one. From there on events are pushed, and those of type `metrics` hold the steps' values, so nothing
  * is asked for twice. Events are read before metrics: a step in between comes twice rather than never.
  */
 
@@ -16,6 +16,7 @@ import { StepReader } from "./stepReader";
 import type { EventPage, JobEvent } from "./types";
 
 const EVENTS_PAGE = 200;
+const MOST_MISSED = 2000; // events that are read after a gap; what was before a longer one is asked for by a click
 const TELL_MS = 250; // between two drawings; the first waits for nothing
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
@@ -100,8 +101,8 @@ export class LiveJob {
   }
 
   private async catchUp(signal: AbortSignal): Promise<void> {
-    const page = await this.fetchEvents(undefined, signal);
     const last = this.log.events.at(-1)?.id;
+    const page = await this.fetchSince(last, signal);
     this.log = withNewest(this.log, page.data, page.has_more);
     if (last !== this.log.events.at(-1)?.id) this.onNews();
     await this.reader.readNew(signal);
@@ -141,6 +142,18 @@ export class LiveJob {
     if (!events.every(isMetrics)) this.onNews();
     this.series.add(events.filter(isMetrics).map((event) => event.data));
     this.tell();
+  }
+
+  /** The newest page, and those before it until `known` is among them: newest first. */
+  private async fetchSince(known: string | undefined, signal: AbortSignal): Promise<EventPage> {
+    let page = await this.fetchEvents(undefined, signal);
+    const data = [...page.data];
+    const leadsOn = () => page.has_more && data.length < MOST_MISSED && !page.data.some(({ id }) => id === known);
+    while (known !== undefined && leadsOn()) {
+      page = await this.fetchEvents(data.at(-1)?.id, signal);
+      data.push(...page.data);
+    }
+    return { ...page, data };
   }
 
   private async fetchEvents(after?: string, signal?: AbortSignal): Promise<EventPage> {
