@@ -23,6 +23,7 @@ from measuring import (
     Task,
     Tokens,
     encode,
+    faster_type,
     read_rows,
     task_from_arguments,
 )
@@ -52,8 +53,9 @@ def settings_of(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the model is loaded with, and TrainingArguments' fields, for the task's mode and overrides."""
     if task.mode == "defaults":
         return {}, {"bf16": True, "per_device_train_batch_size": task.batch_size} | task.overrides
-    load = {"dtype": "bfloat16", "attn_implementation": "eager"}
-    return load, {"bf16": True} | row_by_row(task) | task.overrides
+    dtype = faster_type()
+    load = {"dtype": dtype, "attn_implementation": "eager"}
+    return load, {"bf16": dtype == "bfloat16"} | row_by_row(task) | task.overrides
 
 
 def main() -> None:

@@ -4,9 +4,9 @@
         --batch-size 8 --mode tuned --out result.json
 
 `defaults` is what TRL does when told nothing else: the base loaded in fp32 whatever its files hold, bf16
-autocast over it, every block recomputed in the backward pass. `tuned` loads the base in bf16, keeps the
-activations, and accumulates a step's gradient row by row. Start it with the allocator settings that
-`bench/train.py` passes.
+autocast over it, every block recomputed in the backward pass. `tuned` loads the base in the type in
+which this machine multiplies faster, keeps the activations, and accumulates a step's gradient row by row.
+Start it with the allocator settings that `bench/train.py` passes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from measuring import (
     Task,
     Tokens,
     count_tokens,
+    faster_type,
     read_rows,
     require_equal,
     task_from_arguments,
@@ -34,8 +35,10 @@ def settings_of(task: Task) -> dict[str, Any]:
     """SFTConfig's fields for the task's mode, then its overrides. Both take the same rows per step."""
     if task.mode == "defaults":
         return {"per_device_train_batch_size": task.batch_size} | task.overrides
+    dtype = faster_type()
     tuned = {
-        "model_init_kwargs": {"dtype": "bfloat16", "attn_implementation": "eager"},
+        "model_init_kwargs": {"dtype": dtype, "attn_implementation": "eager"},
+        "bf16": dtype == "bfloat16",
         "gradient_checkpointing": False,
     }
     return tuned | row_by_row(task) | task.overrides
