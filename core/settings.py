@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(10, ge=0.1, description="How often lost leases and forgotten jobs are found")
     max_lost_attempts: int = Field(5, ge=1, description="Lost trainers in a row before a job fails")
     checkpoint_seconds: float = Field(
-        120, gt=0, description="Longest stretch of training without a checkpoint"
+        300, gt=0, description="Longest stretch of training without a checkpoint"
     )
     max_step_tokens: int = Field(2560, ge=64, description="Tokens computed at once; bounds activation memory")
     hang_seconds: float = Field(

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,6 +16,8 @@ from core.loopback import is_loopback
 
 PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
 CHUNK_BYTES = 256 * 1024
+# Two parts of a file at once: a trainer sends several files beside its training, and each part takes memory.
+TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
 PROBE_KEY = ".tunery-probe"
 PROBE_BYTES = 64 * 1024
 STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` makes the last of the second
@@ -97,7 +100,7 @@ class ObjectStore:
         self.delete(PROBE_KEY)
 
     def put_file(self, key: str, path: Path) -> None:
-        self._client.upload_file(str(path), self._bucket, key)
+        self._client.upload_file(str(path), self._bucket, key, Config=TRANSFER)
 
     def put_bytes(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=key, Body=content)

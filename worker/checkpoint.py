@@ -1,4 +1,4 @@
-"""Checkpoints: the adapter as it would be published, and the state of its training, verified when it is used.
+"""Checkpoints: the state of a job's training, verified when it is used, and the adapter as clients get it.
 
 Committed by a fenced row after the upload; a folder without a row is an orphan that nobody reads.
 """
@@ -84,8 +84,10 @@ class WrittenCheckpoint:
 
 
 def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> WrittenCheckpoint:
-    """Write the state after `trained.step` into `folder`."""
-    trained.adapter.save(folder)
+    """Write the state after `trained.step` into `folder`, with the adapter where clients get it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if trained.at_epoch_end or trained.at_best:
+        trained.adapter.save(folder)
     save_file(trained.state(), folder / STATE_NAME)
     past = trained.past
     position = {"step": trained.step, "fingerprint": fingerprint, "notes": past.notes}

@@ -43,7 +43,6 @@ class Weights:
     value: float = 0.0
 
     def save(self, folder: Path) -> None:
-        folder.mkdir()
         save_file({"weight": torch.tensor([self.value])}, folder / WEIGHTS_NAME)
 
 
@@ -148,6 +147,19 @@ def test_a_run_goes_on_from_the_newest_one(api: Api, job_id: str, tmp_path: Path
     with run_of(api, job_id, tmp_path) as run:
         assert run.restore() == (2, pytest.approx(0.2))
     assert set(tmp_path.iterdir()) == saved, "what was fetched takes room while the job trains"
+
+
+def test_one_that_clients_get_holds_the_adapter_and_another_only_what_a_resume_needs(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.1)
+        run.save(2, 0.2, best=True)
+        query = select(Checkpoint.step, Checkpoint.files).where(Checkpoint.job_id == job_id)
+        with api.sessions() as session:
+            found = {step: {file["name"] for file in files} for step, files in session.execute(query)}
+    for_a_resume = {STATE_NAME, POSITION_NAME}
+    assert found == {1: for_a_resume, 2: {*for_a_resume, WEIGHTS_NAME}}
 
 
 def test_a_foreign_one_is_passed_over_with_an_event_and_kept_for_its_own_worker(

@@ -169,13 +169,12 @@ class Member:
         return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, metrics, ranks)
 
     def state(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: the parameters, AdamW's moments and what the method keeps.
+        """What a resume needs beside the step: the parameters, what the method keeps, and AdamW's moments
+        unless no step is left.
 
         It is the state itself, which the next step changes.
         """
-        parameters = self.adapter.parameters
-        flat = {"parameters": parameters.master.detach(), **self._optimizer.moments()}
-        return parts_of(flat, parameters.places) | dict(parameters.kept)
+        return self._state(self._optimizer.moments() if not self.finished else {})
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
@@ -184,13 +183,20 @@ class Member:
         self.step = step
 
     def take_state(self, state: Mapping[str, Tensor]) -> None:
-        """Have its parameters, moments and what the method keeps. Raises as `restore` does."""
-        parts = self.state()
+        """Have its parameters, what the method keeps, and its moments, if any. Raises as `restore` does."""
+        moments = self._optimizer.moments()
+        stepping = any(name.startswith(f"{moment}.") for name in state for moment in moments)
+        parts = self._state(moments if stepping else {})
         if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])
+
+    def _state(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        parameters = self.adapter.parameters
+        flat = {"parameters": parameters.master.detach(), **moments}
+        return parts_of(flat, parameters.places) | dict(parameters.kept)
 
     def forget_gradient(self) -> None:
         """Drop what an abandoned round has gathered."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
 
+from core.artifacts import DamagedArtifact
 from core.jobspec import Hyperparameters, JobSpec, TrainingOptions
 from tests.unit.engine.test_training import make_member as make_engine_member
 from tests.unit.engine.test_training import make_rows, make_spec
@@ -59,6 +60,33 @@ def test_a_restored_member_steps_on(device: str) -> None:
         member.adapter.parameters.gradient.fill_(0.1)
         member.take_step(member.next_rows, 1.0, 1.0)
     assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
+
+
+def test_a_finished_member_keeps_no_moments_and_can_be_restored_or_take_up_an_earlier_state() -> None:
+    """Nothing steps on from there, so that two thirds of a last checkpoint would be for nobody."""
+    finished, resumed = make_member(), make_member()
+    best = {}
+    while not finished.finished:
+        finished.adapter.parameters.gradient.fill_(0.1)
+        finished.take_step(finished.next_rows, 1.0, 1.0)
+        if finished.step == 3:
+            best = {name: part.clone() for name, part in finished.state().items()}
+    assert {name.split(".")[0] for name in best} == {"parameters", "exp_avg", "exp_avg_sq"}
+    assert {name.split(".")[0] for name in finished.state()} == {"parameters"}
+    resumed.restore(finished.step, finished.state())
+    assert resumed.finished
+    assert torch.equal(resumed.adapter.parameters.master, finished.adapter.parameters.master)
+    finished.take_state(best)
+    expected = torch.cat([best["parameters.q.lora_A"].flatten(), best["parameters.q.lora_B"].flatten()])
+    assert torch.equal(finished.adapter.parameters.master, expected)
+
+
+def test_a_state_that_lacks_some_moments_is_refused() -> None:
+    member = make_member()
+    state = dict(member.state())
+    del state["exp_avg_sq.q.lora_A"]
+    with pytest.raises(DamagedArtifact, match=r"exp_avg_sq\.q\.lora_A"):
+        member.restore(1, state)
 
 
 def test_a_lora_plus_job_learns_as_with_pefts_optimizer(base: ResidentBase) -> None:
