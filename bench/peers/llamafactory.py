@@ -4,10 +4,9 @@
         --batch-size 8 --mode tuned --out result.json
 
 The training is a child process, as a user would start it; it inherits this one's environment. `defaults` is
-LLaMA-Factory's own configuration in bf16, which recomputes every block in the backward pass. `tuned`
-computes in the type in which this machine multiplies faster, keeps the activations and accumulates a step's
-gradient row by row: no row is padded to another's length, and the update is the same. Start it with the
-allocator settings that `bench/train.py` passes.
+LLaMA-Factory's own configuration in bf16, which recomputes every block in the backward pass. `tuned` keeps
+the activations and accumulates a step's gradient row by row: no row is padded to another's length, and the
+update is the same. Start it with the allocator settings that `bench/train.py` passes.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from measuring import (
     Row,
     Task,
     count_tokens,
-    faster_type,
     read_rows,
     recorded_environment,
     require_equal,
@@ -59,7 +57,6 @@ def settings_of(task: Task) -> dict[str, Any]:
     if task.mode == "defaults":
         return {"per_device_train_batch_size": task.batch_size} | task.overrides
     tuned = {
-        "bf16": faster_type() == "bfloat16",
         "disable_gradient_checkpointing": True,
         "flash_attn": "disabled",  # the plain attention: at these lengths the fused one is slower on a CPU
         "per_device_train_batch_size": 1,
