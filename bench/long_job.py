@@ -10,6 +10,7 @@ from sqlalchemy import select, text
 
 from api import Service
 from core import lifecycle
+from core.events import record_event
 from core.lifecycle import Lease, Progress
 from core.models import Metric, Run
 
@@ -76,4 +77,4 @@ class Trainer(threading.Thread):
         }
         session.add(Metric(job_id=self._lease.job_id, step=self.step, data=values))
         message = f"Step {self.step}/{TOTAL}: training loss={loss:.2f}"
-        lifecycle.record_event(session, self._lease.job_id, message, type="metrics", data=values)
+        record_event(session, self._lease.job_id, message, type="metrics", data=values)

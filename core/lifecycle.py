@@ -17,18 +17,17 @@ webhooks are written, to be sent later (`core/webhooks.py`).
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core import queue, webhooks
 from core.errors import InvalidRequest, JobError, LeaseLost
-from core.ids import new_id
-from core.models import Adapter, Checkpoint, Event, File, Job, Project, Run, Tracker
+from core.events import EventOptions, record_event
+from core.models import Adapter, Checkpoint, File, Job, Project, Run, Tracker
 from core.models.jobs import MODEL_ID_LENGTH
 from core.statuses import ENDED
 from core.strict_json import storable
@@ -43,24 +42,7 @@ TRANSITIONS = {
     "cancelled": set[str](),
 }
 
-# Made once: each job's creation adds some.
-EVENT = insert(Event).on_conflict_do_nothing(index_elements=[Event.id])
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to work on a job, as long as `fence` is current and the run is open."""
-
-    job_id: str
-    fence: int
-    seconds: float
-    trial_step: int | None = None
-    """Of a suspect, which has to get past it alone: see `core/suspects.py`."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether nobody may compute beside the job before its next checkpoint."""
-        return self.trial_step is not None
+BEFORE_TRAINING = ("claimed", "preparing")  # phases of a run that has made no step of its own
 
 
 @dataclass(frozen=True)
@@ -81,6 +63,27 @@ class Progress:
     best_step: int | None = None
 
 
+NO_PROGRESS = Progress("claimed")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job, as long as `fence` is current and the run is open."""
+
+    job_id: str
+    fence: int
+    seconds: float
+    last_progress: Progress = NO_PROGRESS
+    """Where the job's run before this one stood."""
+    trial_step: int | None = None
+    """Of a suspect, which has to get past it alone: see `core/suspects.py`."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody may compute beside the job before its next checkpoint."""
+        return self.trial_step is not None
+
+
 def submit(session: Session, job: Job) -> None:
     """Add a new job, queued, with its first events."""
     job.status = "queued"
@@ -88,7 +91,7 @@ def submit(session: Session, job: Job) -> None:
     session.flush()
     session.add_all(Tracker(job_id=job.id, type=asked["type"]) for asked in job.integrations)
     first = f"Created fine-tuning job: {job.id}", "Files validated, moving job to queued state"
-    session.execute(EVENT, [_event(job.id, message) for message in first])
+    record_event(session, job.id, *first)
 
 
 def claim(
@@ -111,14 +114,24 @@ def claim(
     job = queue.next_job(session, project_jobs, devices, passed_over)
     if job is None or not accepts(job):
         return None
-    lease = Lease(job.id, job.fence + 1, lease_seconds, trial_step(session, job))
+    progress = _last_progress(session, job)
+    lease = Lease(job.id, job.fence + 1, lease_seconds, progress, trial_step(session, job))
     job.fence = lease.fence
     _move(session, job, "running")
     if job.started_at is None:
         job.started_at = func.now()
     session.flush()
     expires_at = _from_now(lease_seconds)
-    session.add(Run(job_id=job.id, fence=lease.fence, owner=owner, alone=lease.alone, expires_at=expires_at))
+    session.add(
+        Run(
+            job_id=job.id,
+            fence=lease.fence,
+            owner=owner,
+            alone=lease.alone,
+            expires_at=expires_at,
+            **vars(progress),
+        )
+    )
     message = (
         "Fine-tuning job started"
         if job.fence == 1
@@ -236,17 +249,16 @@ def delete(session: Session, job: Job) -> None:
 
 
 def pause(session: Session, job: Job) -> None:
-    """Pause a job at once where its run stands at step 0; else ask its trainer to (see `finish_pause`).
+    """Pause a job at once whose run has made nothing yet; else ask its trainer to (see `finish_pause`).
 
-    There, nothing was computed or taken from a checkpoint yet, so closing the run loses nothing, whatever its
-    trainer is busy with. Asking twice changes nothing. Raises InvalidRequest where the job has ended or is
-    paused.
+    Closing such a run loses nothing, whatever its trainer is busy with. Asking twice changes nothing. Raises
+    InvalidRequest where the job has ended or is paused.
     """
     session.refresh(job, with_for_update={"key_share": True})
     if "paused" not in TRANSITIONS[job.status]:
         raise _refusal(job, "only a queued or running job can be paused", "job_not_pausable")
     run = _open_run_of(session, job)
-    if run is None or run.step == 0:
+    if run is None or run.step == 0 or run.phase in BEFORE_TRAINING:
         _pause(session, job, "paused")
     elif run.pause_requested_at is None:
         run.pause_requested_at = func.now()
@@ -319,29 +331,13 @@ def holds_a_run(session: Session, owner: str) -> bool:
     return session.scalars(open_runs).first() is not None
 
 
-def record_event(
-    session: Session,
-    job_id: str,
-    message: str,
-    *,
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-    type: str = "message",
-    event_id: str | None = None,
+def record_outside_event(
+    session: Session, job_id: str, message: str, event_id: str | None = None, **options: Unpack[EventOptions]
 ) -> None:
-    """Append to the job's log. With an `event_id`, doing it twice adds one event.
-
-    The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
-    order of their numbers.
-    """
-    session.execute(EVENT, [_event(job_id, message, level, type, data, event_id)])
-
-
-def record_outside_event(session: Session, job_id: str, message: str, **options: Any) -> None:
     """`record_event` by one who does not hold the job: waits until nobody else writes its events."""
     job = session.get_one(Job, job_id, with_for_update={"key_share": True}, populate_existing=True)
     _open_run_of(session, job)
-    record_event(session, job_id, message, **options)
+    record_event(session, job_id, message, event_id=event_id, **options)
 
 
 def fine_tuned_model_name(session: Session, job: Job) -> str:
@@ -350,23 +346,13 @@ def fine_tuned_model_name(session: Session, job: Job) -> str:
     return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-MODEL_ID_LENGTH:]}"
 
 
-def _event(
-    job_id: str,
-    message: str,
-    level: str = "info",
-    type: str = "message",
-    data: dict[str, Any] | None = None,
-    event_id: str | None = None,
-) -> dict[str, Any]:
-    """The values of one."""
-    return {
-        "id": event_id or new_id("ftevent-"),
-        "job_id": job_id,
-        "level": level,
-        "type": type,
-        "message": storable(message),
-        "data": data,
-    }
+def _last_progress(session: Session, job: Job) -> Progress:
+    """What a job that goes on shows until its trainer has taken up a checkpoint."""
+    last = session.get(Run, (job.id, job.fence))
+    if last is None:
+        return NO_PROGRESS
+    kept = ("step", "total_steps", "epoch", "trained_tokens", "best_valid_loss", "best_step")
+    return replace(NO_PROGRESS, **{name: getattr(last, name) for name in kept})
 
 
 def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:

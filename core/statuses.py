@@ -1,3 +1,7 @@
-"""Statuses of a job, for those that need no table: core/models, which loads SQLAlchemy, has all."""
+"""A job's statuses, for those that need no table: core/models loads SQLAlchemy."""
 
-ENDED = ("succeeded", "failed", "cancelled")
+from typing import Literal, get_args
+
+Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import delete, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from core.events import EventOptions
 from core.lifecycle import Progress
 from core.models import Candidate as Row
 from core.models import CandidateMetric, Metric
@@ -37,18 +38,11 @@ class CandidateReporter:
             data = {**metrics.data, "candidate": self._number}
             self._reporter.metrics(StepMetrics(metrics.step, data), message)
 
-    def event(
-        self,
-        message: str,
-        level: str = "info",
-        data: dict[str, Any] | None = None,
-        once_as: str | None = None,
-        type: str = "message",
-    ) -> None:
+    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
         """What is told of the leader is the job's."""
         if self.leads:
-            data = {**(data or {}), "candidate": self._number}
-            self._reporter.event(message, level, data, once_as, type)
+            options["data"] = {**(options.get("data") or {}), "candidate": self._number}
+            self._reporter.event(message, once_as, **options)
 
     def stands(
         self,

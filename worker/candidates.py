@@ -255,9 +255,9 @@ class Candidates:
     def _tell_that_it_failed(self, number: int, error: JobError) -> None:
         self._reporter.event(
             f"Candidate {self._told(number)} cannot go on: {error}",
-            "warn",
-            {"candidate": number},
             once_as=f"candidate {number} cannot go on",
+            level="warn",
+            data={"candidate": number},
         )
 
     def settle(self, abandon: Callable[[], bool]) -> None:

@@ -34,7 +34,7 @@ class Reports(Tells, Protocol):
 
 
 def tell(reporter: Tells, advice: Advice) -> None:
-    reporter.event(advice.message, "warn", advice.data, once_as=advice.code)
+    reporter.event(advice.message, once_as=advice.code, level="warn", data=advice.data)
 
 
 class JobMetrics:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import structlog
 from sqlalchemy.dialects.postgresql import insert
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import lifecycle
 from core.errors import LeaseLost
+from core.events import EventOptions, record_event
 from core.ids import new_id
 from core.lifecycle import Lease, Progress
 from core.models import Metric
@@ -52,7 +53,7 @@ class Reporter:
         self._sessions = sessions
         self._flushing = threading.Lock()
         self._pending: list[Write] = []
-        self._progress = Progress("preparing")
+        self._progress = replace(lease.last_progress, phase="preparing")
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
@@ -73,21 +74,12 @@ class Reporter:
     def progress(self, progress: Progress) -> None:
         self._progress, self._progress_at = progress, time.monotonic()
 
-    def event(
-        self,
-        message: str,
-        level: str = "info",
-        data: dict[str, Any] | None = None,
-        once_as: str | None = None,
-        type: str = "message",
-    ) -> None:
+    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
         """Of those that are told `once_as` the same, a job has one: steps made again tell nothing twice."""
         # Made here, so that a flush repeated after a lost answer adds one event
         event_id = f"ftevent-{_digest(self.lease.job_id, once_as)}" if once_as else new_id("ftevent-")
         self._pending.append(
-            lambda session: lifecycle.record_event(
-                session, self.lease.job_id, message, level=level, data=data, type=type, event_id=event_id
-            )
+            lambda session: record_event(session, self.lease.job_id, message, event_id=event_id, **options)
         )
 
     def metrics(self, metrics: StepMetrics, message: str) -> None:
@@ -101,7 +93,7 @@ class Reporter:
                     index_elements=[Metric.job_id, Metric.step], set_={"data": row.excluded.data}
                 )
             )
-            lifecycle.record_event(
+            record_event(
                 session, self.lease.job_id, message, data=metrics.data, type="metrics", event_id=event_id
             )
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import structlog
 
 from core.errors import TuneryError
+from core.events import EventOptions
 from core.jobspec import TrainingOptions
 from worker.crew import Crew
 from worker.data.render import Row
@@ -25,14 +26,7 @@ class Tells(Protocol):
 
     leads: bool
 
-    def event(
-        self,
-        message: str,
-        level: str = "info",
-        data: dict[str, Any] | None = None,
-        once_as: str | None = None,
-        type: str = "message",
-    ) -> None: ...
+    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None: ...
 
 
 class Samples:
@@ -68,7 +62,7 @@ class Samples:
             log.warning("no_samples", job=self._member.adapter.name, exc_info=error)
             self._rows = []
             message = f"No samples are generated: the base model's code for it breaks: {error}"
-            self._reporter.event(message, "warn", {"code": "no_samples"}, once_as="no_samples")
+            self._reporter.event(message, "no_samples", level="warn", data={"code": "no_samples"})
             return []
 
     def tell(self, step: int, found: Sequence[Answer]) -> None:

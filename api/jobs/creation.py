@@ -16,6 +16,7 @@ from core import lifecycle
 from core.catalog import BaseModelEntry, Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest
+from core.events import record_event
 from core.ids import new_id
 from core.jobspec import JobSpec, TrainingOptions
 from core.models import File, Job
@@ -117,7 +118,7 @@ def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> Non
         return
     shown = [name[:64] for name in names[:MAX_NAMED_FIELDS]]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    lifecycle.record_event(
+    record_event(
         session,
         job.id,
         f"Unknown parameters were ignored: {', '.join(shown)}{more}",
@@ -130,7 +131,7 @@ def _warn_of_ranks_without_losses(session: Session, job: Job, spec: JobSpec) -> 
     """They can be downloaded all the same, so a job without a validation file is no mistake."""
     if job.validation_file_id is not None or not getattr(spec.adapter, "dynamic_rank", False):
         return
-    lifecycle.record_event(
+    record_event(
         session,
         job.id,
         "Nothing will tell what each rank of 'adapter.dynamic_rank' is worth, since that is measured on a "

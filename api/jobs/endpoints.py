@@ -1,7 +1,7 @@
 """/v1/fine_tuning/jobs: create, list, read, cancel, delete, pause, resume; events, checkpoints, metrics."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -43,15 +43,16 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
+from core.events import EventType
 from core.idempotency import once
 from core.quotas import check_queue
 from core.search import MAX_CANDIDATES
+from core.statuses import Status
 
 MAX_LIMIT = 1000
 MAX_STEPS = 10_000
 FEWEST_POINTS = 100
 LARGEST_STEP = 2**31 - 1
-EventType = Literal["message", "metrics", "samples"]
 OF_TYPE = "Events of this type alone"
 RESUMES = "The `id` of the last event that was received; of a stream only"
 
@@ -91,10 +92,7 @@ FileId = Annotated[
     str | None,
     Query(max_length=128, description="Of the jobs that read this file, for training or validation"),
 ]
-Status = Annotated[
-    Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"] | None,
-    Query(description="Jobs of this status alone"),
-]
+OfStatus = Annotated[Status | None, Query(description="Jobs of this status alone")]
 Words = Annotated[
     str,
     Query(
@@ -159,7 +157,7 @@ def list_jobs(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
     after: After = None,
     file: FileId = None,
-    status: Status = None,
+    status: OfStatus = None,
     search: Words = "",
 ) -> Response:
     """Newest first. With `If-None-Match`, a page that has not changed is answered 304."""

@@ -8,9 +8,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import Base, one_of
-from core.statuses import ENDED
+from core.statuses import ENDED, STATUSES
 
-JOB_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 MODEL_ID_LENGTH = 12  # so much of a job's id ends the name of its model
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
@@ -24,7 +23,7 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        CheckConstraint(one_of("status", JOB_STATUSES), name="status"),
+        CheckConstraint(one_of("status", STATUSES), name="status"),
         CheckConstraint(
             "(status = 'succeeded') = (fine_tuned_model IS NOT NULL)", name="only_a_succeeded_job_has_a_model"
         ),

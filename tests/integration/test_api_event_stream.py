@@ -17,6 +17,7 @@ from sqlalchemy import QueuePool, func
 from api.jobs import event_stream
 from core import lifecycle
 from core.errors import JobError
+from core.events import record_event
 from core.models import ApiKey
 from tests.fixtures.api import Api, Tenant, refusal, running_api, strictly, wait_for
 
@@ -27,7 +28,7 @@ STREAM = {"accept": "text/event-stream"}
 def say(api: Api, job_id: str, *messages: str) -> None:
     with api.sessions.begin() as session:
         for message in messages:
-            lifecycle.record_event(session, job_id, message)
+            record_event(session, job_id, message)
 
 
 class Stream:

@@ -18,6 +18,7 @@ from api.files import queries as files
 from core import lifecycle
 from core.dispatch import TASK, create_celery, queue_for
 from core.errors import JobError
+from core.events import record_event
 from core.ids import new_id
 from core.lifecycle import Progress
 from core.models import File, Job, Metric
@@ -737,7 +738,7 @@ def test_events_come_newest_first_and_page_to_the_end(api: Api, alice: Tenant) -
     job_id = alice.create_job()["id"]
     with api.sessions.begin() as session:
         for step in range(5):
-            lifecycle.record_event(
+            record_event(
                 session, job_id, f"Step {step}", type="metrics", data={"step": step, "train_loss": 0.5}
             )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.output import printable
-from core import lifecycle
+from core.events import record_event
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset
 from tests.fixtures.shell import Shell
 
@@ -233,7 +233,7 @@ def test_logs_are_all_there_and_in_order(tunery: Shell, api: Api, alice: Tenant)
     job = alice.create_job()
     with api.sessions.begin() as session:
         for number in range(250):
-            lifecycle.record_event(session, job["id"], f"event {number}")
+            record_event(session, job["id"], f"event {number}")
     ended = tunery.run("jobs", "logs", job["id"], "--json")
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [event["message"] for event in events[-250:]] == [f"event {number}" for number in range(250)]

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from core import lifecycle
 from core.errors import JobError
+from core.events import record_event
 from core.lifecycle import Lease, Progress
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
 from tests.fixtures.shell import DEADLINE, Shell
@@ -31,7 +32,7 @@ def advance(api: Api, lease: Lease, step: int, loss: float) -> None:
     with api.sessions.begin() as session:
         lifecycle.renew(session, lease, progress)
         data = {"step": step, "train_loss": loss}
-        lifecycle.record_event(session, lease.job_id, f"Step {step}/10", data=data, type="metrics")
+        record_event(session, lease.job_id, f"Step {step}/10", data=data, type="metrics")
 
 
 @pytest.mark.parametrize("command", [["wait"], ["logs", "-f"]])

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import database, lifecycle, queue
 from core.database import create_database, session_factory
 from core.errors import InvalidRequest, JobError, LeaseLost
+from core.events import record_event
 from core.ids import new_id
 from core.jobspec import Hyperparameters, JobSpec
 from core.lifecycle import Lease, Progress
@@ -509,6 +510,24 @@ def test_a_running_job_without_a_step_pauses_at_once(sessions: sessionmaker[Sess
         renew(sessions, lease)
 
 
+def test_a_job_that_goes_on_shows_where_it_stood_and_pauses_at_once_until_it_trains(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id = submit(sessions)
+    lease = claim(sessions)
+    renew(sessions, lease)
+    stood = runs_of(sessions, job_id)[0]
+    writes(sessions, lease)["release"]()
+    lease = claim(sessions)
+    shown = runs_of(sessions, job_id)[1]
+    assert shown.phase == "claimed"
+    for name in ("step", "total_steps", "epoch", "trained_tokens", "best_valid_loss", "best_step"):
+        assert getattr(shown, name) == getattr(stood, name) == getattr(lease.last_progress, name)
+    assert shown.tokens_per_second is shown.seconds_left is None
+    change(sessions, lifecycle.pause, job_id)
+    assert job_of(sessions, job_id).status == "paused"
+
+
 def test_a_running_job_pauses_when_its_trainer_has_read_the_request_and_saved(
     sessions: sessionmaker[Session],
 ) -> None:
@@ -603,7 +622,7 @@ def test_an_event_written_twice_stands_once(sessions: sessionmaker[Session]) -> 
     job_id, event_id = submit(sessions), new_id("ftevent-")
     for _ in range(2):
         with sessions.begin() as session:
-            lifecycle.record_event(session, job_id, "once", event_id=event_id)
+            record_event(session, job_id, "once", event_id=event_id)
     with sessions() as session:
         assert (
             session.scalar(select(func.count()).where(Event.job_id == job_id, Event.message == "once")) == 1
@@ -629,7 +648,7 @@ def test_a_cancel_and_a_heartbeat_with_events_do_not_wait_for_each_other_in_a_ci
             cancelled = pool.submit(cancel)
             assert cancelling.wait(10)
             wait_for_a_blocked_session(sessions)
-            lifecycle.record_event(heartbeat, lease.job_id, "a step")
+            record_event(heartbeat, lease.job_id, "a step")
         cancelled.result(10)
     assert job_of(sessions, lease.job_id).status == "cancelled"
 
@@ -648,7 +667,7 @@ def test_an_event_from_outside_does_not_commit_before_a_heartbeats_with_a_lower_
     with ThreadPoolExecutor(1) as pool:
         with sessions.begin() as heartbeat:
             lifecycle.renew(heartbeat, lease, TRAINING)
-            lifecycle.record_event(heartbeat, lease.job_id, "a step")
+            record_event(heartbeat, lease.job_id, "a step")
             said = pool.submit(say)
             wait_for_a_blocked_session(sessions)
         said.result(10)

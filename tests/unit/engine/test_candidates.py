@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from math import inf, log
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import pytest
 import torch
 
 from core.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
 from core.errors import JobError
+from core.events import EventOptions
 from core.jobspec import Dpo, Hyperparameters, JobSpec, LoraAdapter
 from core.search import Candidate, Search
 from tests.unit.engine.rows import make_rows
@@ -57,20 +58,13 @@ class Told:
     def metrics(self, metrics: Any, _message: str) -> None:
         self.steps.append(metrics.data)
 
-    def event(
-        self,
-        message: str,
-        level: str = "info",
-        data: dict[str, Any] | None = None,
-        once_as: str | None = None,
-        *_: Any,
-    ) -> None:
+    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
         if once_as in self._told_as:
             return
         if once_as is not None:
             self._told_as.add(once_as)
         self.events.append(message)
-        self.data.append({"level": level, **(data or {})})
+        self.data.append({"level": options.get("level", "info"), **(options.get("data") or {})})
 
     def warned(self, code: str) -> list[dict[str, Any]]:
         return [data for data in self.data if data.get("code") == code]

@@ -95,7 +95,7 @@ class Scripted:
     def evaluate(self, *_: Any) -> Evaluation:
         return Evaluation(self.validation[self.step], 0.5)
 
-    def event(self, message: str, level: str = "info", data: Any = None, once_as: str = "") -> None:
+    def event(self, message: str, once_as: str = "", level: str = "info", data: Any = None) -> None:
         self.events.append({"message": message, "level": level, "once_as": once_as, **data})
 
     def progress(self, _progress: Any) -> None:

@@ -5,6 +5,7 @@ import { adapterContentPath, adapterQuery, fileContentPath, fileQuery } from "@/
 import type { Job } from "@/api/types";
 import { bytes } from "@/lib/format";
 import { Download } from "@/parts/Download";
+import { Hash } from "@/parts/Facts";
 import { FileName } from "@/parts/FileName";
 import { Section } from "@/parts/Section";
 
@@ -42,7 +43,11 @@ function File({ kind, id }: { kind: string; id: string }) {
 }
 
 function Sha256({ children }: { children: string }) {
-  return <code className="w-full font-mono text-xs break-all text-muted">sha256 {children}</code>;
+  return (
+    <p className="w-full">
+      <Hash>{`sha256 ${children}`}</Hash>
+    </p>
+  );
 }
 
 function AdapterFiles({ id }: { id: string }) {

@@ -1,0 +1,42 @@
+"""A job's log. Its events are numbered in the order in which they are committed."""
+
+from typing import Any, Literal, TypedDict, Unpack
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.models import Event
+from core.strict_json import storable
+
+EventType = Literal["message", "metrics", "samples"]
+
+# Made once: each job's creation adds some.
+EVENT = insert(Event).on_conflict_do_nothing(index_elements=[Event.id])
+
+
+class EventOptions(TypedDict, total=False):
+    """What an event may have beside its message: by default it informs, is a message, and has no data."""
+
+    level: Literal["info", "warn", "error"]
+    type: EventType
+    data: dict[str, Any] | None
+
+
+def record_event(
+    session: Session,
+    job_id: str,
+    *messages: str,
+    event_id: str | None = None,
+    **options: Unpack[EventOptions],
+) -> None:
+    """Append to the job's log, an event for each message. With an `event_id`, doing it twice adds one event.
+
+    The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
+    order of their numbers.
+    """
+    common = {"job_id": job_id, "level": "info", "type": "message", "data": None, **options}
+    events = [
+        {**common, "id": event_id or new_id("ftevent-"), "message": storable(message)} for message in messages
+    ]
+    session.execute(EVENT, events)
