@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import OutsideFault, TuneryError
 from core.storage import ObjectStore
 
-# Of a checkpoint, beside the adapter as it would be published: what only a trainer goes on from.
+# Of a checkpoint: what only a trainer goes on from, and clients do not get.
 STATE_NAME = "training_state.safetensors"
 POSITION_NAME = "position.json"
 

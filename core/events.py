@@ -26,17 +26,23 @@ class EventOptions(TypedDict, total=False):
 def record_event(
     session: Session,
     job_id: str,
-    *messages: str,
+    message: str,
     event_id: str | None = None,
     **options: Unpack[EventOptions],
 ) -> None:
-    """Append to the job's log, an event for each message. With an `event_id`, doing it twice adds one event.
+    """Append to the job's log. With an `event_id`, doing it twice adds one event.
 
     The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
     order of their numbers.
     """
-    common = {"job_id": job_id, "level": "info", "type": "message", "data": None, **options}
-    events = [
-        {**common, "id": event_id or new_id("ftevent-"), "message": storable(message)} for message in messages
-    ]
-    session.execute(EVENT, events)
+    session.execute(EVENT, {**_values(job_id, message, event_id), **options})
+
+
+def record_messages(session: Session, job_id: str, *messages: str) -> None:
+    """The same for several at once."""
+    session.execute(EVENT, [_values(job_id, message) for message in messages])
+
+
+def _values(job_id: str, message: str, event_id: str | None = None) -> dict[str, Any]:
+    which = {"id": event_id or new_id("ftevent-"), "job_id": job_id}
+    return {**which, "level": "info", "type": "message", "message": storable(message), "data": None}

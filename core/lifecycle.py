@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from core import queue, webhooks
 from core.errors import InvalidRequest, JobError, LeaseLost
-from core.events import EventOptions, record_event
+from core.events import EventOptions, record_event, record_messages
 from core.models import Adapter, Checkpoint, File, Job, Project, Run, Tracker
 from core.models.jobs import MODEL_ID_LENGTH
 from core.statuses import ENDED
@@ -42,7 +42,8 @@ TRANSITIONS = {
     "cancelled": set[str](),
 }
 
-BEFORE_TRAINING = ("claimed", "preparing")  # phases of a run that has made no step of its own
+# Phases of a run that has neither taken up a checkpoint nor made a step.
+CLAIMED, PREPARING, READING_DATA = BEFORE_TRAINING = ("claimed", "preparing", "reading data")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Progress:
     best_step: int | None = None
 
 
-NO_PROGRESS = Progress("claimed")
+NO_PROGRESS = Progress(CLAIMED)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def submit(session: Session, job: Job) -> None:
     session.flush()
     session.add_all(Tracker(job_id=job.id, type=asked["type"]) for asked in job.integrations)
     first = f"Created fine-tuning job: {job.id}", "Files validated, moving job to queued state"
-    record_event(session, job.id, *first)
+    record_messages(session, job.id, *first)
 
 
 def claim(
@@ -207,8 +208,8 @@ def finish(
     job.finished_at = func.now()
     _move(session, job, "succeeded")
     _end_run(session, job, "succeeded")
-    record_event(session, job.id, f"New fine-tuned model created: {job.fine_tuned_model}")
-    record_event(session, job.id, "The job has successfully completed")
+    last = f"New fine-tuned model created: {job.fine_tuned_model}", "The job has successfully completed"
+    record_messages(session, job.id, *last)
 
 
 def fail(session: Session, lease: Lease, error: JobError) -> None:

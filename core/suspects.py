@@ -37,7 +37,10 @@ def is_suspect(session: Session, job: Job) -> bool:
 
 
 def trial_step(session: Session, job: Job) -> int | None:
-    """The last step of a suspect's lost run, as its last heartbeat told; None where it is no suspect."""
+    """The step at which a suspect's lost run stood, as its last heartbeat told; None where it is no suspect.
+
+    A run that was lost before it trained stands where the one before it did.
+    """
     if job.lost_attempts == 0:
         return None
     ended = select(Run.outcome, Run.step).where(Run.job_id == job.id, Run.ended_at.is_not(None))

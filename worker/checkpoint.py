@@ -85,7 +85,6 @@ class WrittenCheckpoint:
 
 def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> WrittenCheckpoint:
     """Write the state after `trained.step` into `folder`, with the adapter where clients get it."""
-    folder.mkdir(parents=True, exist_ok=True)
     if trained.at_epoch_end or trained.at_best:
         trained.adapter.save(folder)
     save_file(trained.state(), folder / STATE_NAME)

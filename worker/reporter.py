@@ -21,7 +21,7 @@ from core import lifecycle
 from core.errors import LeaseLost
 from core.events import EventOptions, record_event
 from core.ids import new_id
-from core.lifecycle import Lease, Progress
+from core.lifecycle import PREPARING, Lease, Progress
 from core.models import Metric
 from worker.periodic import Periodic
 
@@ -53,7 +53,7 @@ class Reporter:
         self._sessions = sessions
         self._flushing = threading.Lock()
         self._pending: list[Write] = []
-        self._progress = replace(lease.last_progress, phase="preparing")
+        self._progress = replace(lease.last_progress, phase=PREPARING)
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
@@ -73,6 +73,10 @@ class Reporter:
 
     def progress(self, progress: Progress) -> None:
         self._progress, self._progress_at = progress, time.monotonic()
+
+    def enter(self, phase: str) -> None:
+        """Another phase, with the job where it stood."""
+        self.progress(replace(self._progress, phase=phase))
 
     def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
         """Of those that are told `once_as` the same, a job has one: steps made again tell nothing twice."""

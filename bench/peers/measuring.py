@@ -228,14 +228,17 @@ def learning_rates(steps: int, peak: float = LEARNING_RATE) -> list[float]:
 
 
 def faster_type() -> Literal["bfloat16", "float32"]:
-    """That in which this machine multiplies matrices faster: some CPUs that have bf16 are slower in it."""
+    """That in which this machine multiplies matrices faster: some CPUs that have bf16 are slower in it.
+
+    Small ones, since it counts as the peer's time to its first step.
+    """
     import torch
 
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
 
     def seconds(dtype: torch.dtype) -> float:
-        left, right = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        left, right = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
         taken = []
         for _ in range(5):
             began = time.perf_counter()

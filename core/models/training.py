@@ -49,7 +49,7 @@ class Metric(Base):
 
 
 class Checkpoint(Base):
-    """A verified state of training in the object store: adapter, optimizer, position."""
+    """A verified state of training in the object store, with the adapter where it is `listed`."""
 
     __tablename__ = "checkpoints"
     __table_args__ = (

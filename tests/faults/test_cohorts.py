@@ -127,7 +127,7 @@ def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
     with stack.sessions.begin() as session:
         lifecycle.lose(session, Lease(lost, 1, LEASE_SECONDS), "A test took it away", 5)
     wait_for(lambda: len(stack.runs(lost)) == 2, 30)
-    stack.wait_for_step(lost)
+    wait_for(lambda: last_run(stack, lost).phase == "training", JOB_SECONDS)
     stack.wait_for_step(stays, last_run(stack, stays).step + 20)
     assert len(stack.runs(stays)) == 1
 

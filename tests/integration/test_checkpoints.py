@@ -81,6 +81,7 @@ class Run:
         past = Past({"value": value}, {"value": value})
         member = SmallMember(Weights(value), step, at_best=best, past=past)
         folder = self.folder / f"{self.lease.fence}-{step}"
+        folder.mkdir()
         written = write_checkpoint(cast(Any, member), folder, self.fingerprint)
         ship_checkpoint(written, self.reporter, self.api.store)
 

@@ -4,13 +4,15 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
 from core.errors import LeaseLost
-from core.models import Job
+from core.lifecycle import BEFORE_TRAINING, Progress
+from core.models import Job, Run
 from tests.fixtures.api import Api, Tenant, dataset
 from tests.fixtures.tiny import write_model
 from worker.data.reader import DataReader
@@ -43,6 +45,20 @@ def readers() -> Iterator[ThreadPoolExecutor]:
 def job_of(api: Api, reporter: Reporter) -> Job:
     with api.sessions() as session:
         return session.get_one(Job, reporter.lease.job_id)
+
+
+def test_while_rows_are_read_a_job_that_goes_on_shows_where_it_stood(
+    api: Api, tokenizer: Any, reporter: Reporter, readers: ThreadPoolExecutor
+) -> None:
+    stood = Progress("training", 7, 9, 0.5, trained_tokens=50, best_valid_loss=0.25, best_step=6)
+    reporter.progress(stood)
+    DataReader(job_of(api, reporter), tokenizer, WHOLE, api.store, reporter, readers).data.result(30)
+    reporter.commit(lambda _session: None)
+    with api.sessions() as session:
+        run = session.get_one(Run, (reporter.lease.job_id, reporter.lease.fence))
+    assert run.phase in BEFORE_TRAINING
+    for name, value in vars(replace(stood, phase=run.phase)).items():
+        assert getattr(run, name) == value
 
 
 def test_both_files_are_read_and_the_client_hears_of_rows_that_were_cut(

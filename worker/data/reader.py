@@ -13,7 +13,7 @@ from core.datasets.check import read_rows
 from core.datasets.kinds import KIND_OF_METHOD
 from core.errors import JobError, LeaseLost
 from core.jobspec import JobSpec
-from core.lifecycle import Progress
+from core.lifecycle import READING_DATA
 from core.models import File, Job
 from core.storage import ObjectStore
 from worker.data.render import Row, render
@@ -62,7 +62,7 @@ class DataReader:
         self.data.cancel()
 
     def _read(self) -> JobData:
-        self._reporter.progress(Progress("reading data"))
+        self._reporter.enter(READING_DATA)
         training_file, validation_file = self._reporter.commit(self._files)
         return JobData(
             training_file,

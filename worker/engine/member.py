@@ -16,7 +16,7 @@ from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from worker.data.render import Row
 from worker.engine.adapter import Adapter
 from worker.engine.dropout import draw_of
-from worker.engine.optimizer import Optimizer
+from worker.engine.optimizer import MOMENTS, Optimizer
 from worker.engine.parameters import parts_of
 from worker.engine.references import References
 from worker.objectives.choose import objective_of
@@ -57,6 +57,10 @@ def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of a member's state, the parameters by their own names."""
     return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
+
+
+def _has_moments(state: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith(f"{moment}.") for name in state for moment in MOMENTS)
 
 
 class NonFiniteLoss(JobError):
@@ -177,16 +181,19 @@ class Member:
         return self._state(self._optimizer.moments() if not self.finished else {})
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
-        """Continue after `step`. Raises DamagedArtifact where the state is not all this job's."""
+        """Continue after `step`, which was the last where the state has no moments.
+
+        Raises DamagedArtifact where the state is not all this job's.
+        """
         self.take_state(state)
         self._optimizer.goes_on_after(step)
         self.step = step
+        if not _has_moments(state):
+            self.stop()
 
     def take_state(self, state: Mapping[str, Tensor]) -> None:
         """Have its parameters, what the method keeps, and its moments, if any. Raises as `restore` does."""
-        moments = self._optimizer.moments()
-        stepping = any(name.startswith(f"{moment}.") for name in state for moment in moments)
-        parts = self._state(moments if stepping else {})
+        parts = self._state(self._optimizer.moments() if _has_moments(state) else {})
         if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():

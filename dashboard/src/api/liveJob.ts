@@ -2,8 +2,9 @@
  * A job's metrics and log, followed while somebody looks.
  *
  * At first, and after a stream broke or the tab was hidden: the newest events, back to the last known one where
- * that is not too far, then the steps beyond the last known one. From there on events are pushed, and those of type `metrics` hold the steps' values, so nothing
- * is asked for twice. Events are read before metrics: a step in between comes twice rather than never.
+ * that is not too far, then the steps beyond the last known one. From there on events are pushed, and those of
+ * type `metrics` hold the steps' values, so nothing is asked for twice. Events are read before metrics: a step in
+ * between comes twice rather than never.
  */
 
 import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/eventLog";
@@ -16,6 +17,7 @@ import { StepReader } from "./stepReader";
 import type { EventPage, JobEvent } from "./types";
 
 const EVENTS_PAGE = 200;
+const GAP_PAGE = 1000; // the API's largest
 const MOST_MISSED = 2000; // events that are read after a gap; what was before a longer one is asked for by a click
 const TELL_MS = 250; // between two drawings; the first waits for nothing
 const FIRST_RETRY_MS = 1000;
@@ -150,14 +152,14 @@ export class LiveJob {
     const data = [...page.data];
     const leadsOn = () => page.has_more && data.length < MOST_MISSED && !page.data.some(({ id }) => id === known);
     while (known !== undefined && leadsOn()) {
-      page = await this.fetchEvents(data.at(-1)?.id, signal);
+      page = await this.fetchEvents(data.at(-1)?.id, signal, GAP_PAGE);
       data.push(...page.data);
     }
     return { ...page, data };
   }
 
-  private async fetchEvents(after?: string, signal?: AbortSignal): Promise<EventPage> {
-    const query = { limit: EVENTS_PAGE, ...(after !== undefined && { after }) };
+  private async fetchEvents(after?: string, signal?: AbortSignal, limit = EVENTS_PAGE): Promise<EventPage> {
+    const query = { limit, ...(after !== undefined && { after }) };
     const params = { path: this.path, query };
     const answer = api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, ...(signal && { signal }) });
     return (await body(answer)) as EventPage; // and no stream, which was not asked for

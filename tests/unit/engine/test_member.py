@@ -81,6 +81,15 @@ def test_a_finished_member_keeps_no_moments_and_can_be_restored_or_take_up_an_ea
     assert torch.equal(finished.adapter.parameters.master, expected)
 
 
+def test_one_that_stopped_early_makes_no_further_step_after_a_resume() -> None:
+    stopped, resumed = make_member(), make_member()
+    stopped.take_step(stopped.next_rows, 1.0, 1.0)
+    stopped.stop()
+    resumed.restore(stopped.step, stopped.state())
+    assert resumed.finished
+    assert resumed.last_step == 1 < resumed.total_steps
+
+
 def test_a_state_that_lacks_some_moments_is_refused() -> None:
     member = make_member()
     state = dict(member.state())
