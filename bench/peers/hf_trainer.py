@@ -23,13 +23,20 @@ from measuring import (
     Task,
     Tokens,
     encode,
-    faster_type,
     read_rows,
     task_from_arguments,
 )
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
-from transformers_trainer import SEED, common_options, lora_config, measure, row_by_row, write_result
+from transformers_trainer import (
+    SEED,
+    common_options,
+    faster_type,
+    lora_config,
+    measure,
+    row_by_row,
+    write_result,
+)
 
 
 @dataclass(frozen=True)

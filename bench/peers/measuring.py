@@ -1,7 +1,7 @@
 """What the trainers' scripts share: arguments, the settings all agree on, token counts, the result file.
 
-It is imported inside each peer's own environment, so it uses the standard library, transformers for the
-tokenizer, and torch to see which type it multiplies faster.
+It is imported inside each peer's own environment, so it uses the standard library, and transformers for
+the tokenizer alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -225,28 +224,6 @@ def learning_rates(steps: int, peak: float = LEARNING_RATE) -> list[float]:
     rising = [peak * step / warm for step in range(warm)]
     falling = [peak * (1 + math.cos(math.pi * step / (steps - warm))) / 2 for step in range(steps - warm)]
     return rising + falling
-
-
-def faster_type() -> Literal["bfloat16", "float32"]:
-    """That in which this machine multiplies matrices faster: some CPUs that have bf16 are slower in it.
-
-    Small ones, since it counts as the peer's time to its first step.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-
-    def seconds(dtype: torch.dtype) -> float:
-        left, right = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        taken = []
-        for _ in range(5):
-            began = time.perf_counter()
-            left @ right
-            taken.append(time.perf_counter() - began)
-        return min(taken)
-
-    return "bfloat16" if seconds(torch.bfloat16) < seconds(torch.float32) else "float32"
 
 
 def recorded_environment() -> dict[str, str]:

@@ -21,13 +21,12 @@ from measuring import (
     Task,
     Tokens,
     count_tokens,
-    faster_type,
     read_rows,
     require_equal,
     task_from_arguments,
 )
 from transformers import AutoTokenizer
-from transformers_trainer import common_options, lora_config, measure, row_by_row, write_result
+from transformers_trainer import common_options, faster_type, lora_config, measure, row_by_row, write_result
 from trl import SFTConfig, SFTTrainer
 
 
