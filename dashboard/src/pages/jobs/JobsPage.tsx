@@ -1,6 +1,6 @@
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useCallback, useDeferredValue, useEffect, useMemo, useState } from "react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { isPassing } from "@/api/failures";
 import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs";
@@ -92,22 +92,31 @@ function count(list: JobList, wanted: Wanted): string {
 /** Reads on as the reader scrolls; to the end at once where all are needed to tell which come first. */
 function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
   const client = useQueryClient();
-  const { mutate, isPending, error, failureReason, variables } = useMutation({
+  // Of which more is being read, or was refused. The table asks at each of its renders, some of which come before
+  // this page's own knows of it.
+  const taken = useRef<Wanted | null>(null);
+  const { mutate, isPending, failureReason, variables } = useMutation({
     mutationFn: (of: Wanted) => readOlderJobs(client, of, all),
     retry: (_, failure) => isPassing(failure),
+    onSuccess: (_, of) => {
+      if (taken.current === of) taken.current = null;
+    },
   });
   const { words, status } = wanted;
-  const isOurs = variables?.words === words && variables.status === status;
-  const more = !list.complete && list.jobs.length > 0 && !(error && isOurs);
-  const read = useCallback(() => mutate({ words, ...(status && { status }) }), [mutate, words, status]);
+  const more = !list.complete && list.jobs.length > 0;
+  const read = useCallback(() => {
+    const of = { words, ...(status && { status }) };
+    if (!more || isSame(taken.current, of)) return;
+    taken.current = of;
+    mutate(of);
+  }, [mutate, more, words, status]);
   useEffect(() => {
-    if (all && more && !isPending) read();
-  }, [all, more, isPending, read]);
-  return {
-    read: () => {
-      if (more && !isPending) read();
-    },
-    reading: isPending || (all && more),
-    failureReason: isOurs ? failureReason : null,
-  };
+    if (all && !isPending) read();
+  }, [all, isPending, read]);
+  const failure = isSame(variables, wanted) ? failureReason : null;
+  return { read, reading: isPending || (all && more && !failure), failureReason: failure };
+}
+
+function isSame(one: Wanted | null | undefined, other: Wanted): boolean {
+  return one?.words === other.words && one.status === other.status;
 }
