@@ -23,7 +23,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from measuring import read_rows, recorded_environment, require_schedule, versions_of
-from ours import MAX_STEP_TOKENS, batches_of, computed_tokens, load_base, new_member, rendered, train
+from ours import batches_of, computed_tokens, load_base, new_member, rendered, train
 
 from worker.data.render import Row
 from worker.engine.base_model import ResidentBase
@@ -85,7 +85,7 @@ def main() -> None:
         "tokens": sum(len(row.tokens_L) for row in rows),
         "computed_tokens": sum(computed_tokens(jobs.base, group) for group in trained),
         "peak_rss_bytes": peak,
-        "settings": {"max_step_tokens": MAX_STEP_TOKENS, "batch_size": given.batch_size},
+        "settings": {"max_step_tokens": jobs.base.step_tokens, "batch_size": given.batch_size},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
     }

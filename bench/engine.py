@@ -31,7 +31,6 @@ from measuring import (
     versions_of,
 )
 from ours import (
-    MAX_STEP_TOKENS,
     batches_of,
     computed_tokens,
     load_base,
@@ -48,9 +47,9 @@ def main() -> None:
     task = task_from_arguments(__doc__)
     pairs = holds_pairs(task.data)
     stored = [json.loads(line) for line in task.data.read_text().split("\n") if line.strip()]
-    max_step_tokens = task.overrides.get("max_step_tokens", MAX_STEP_TOKENS)
     born = psutil.Process().create_time()
     base = load_base(task.base)
+    max_step_tokens = task.overrides.get("max_step_tokens", base.step_tokens)
     rows = rendered(base, stored, "preference" if pairs else "chat")
     member = new_member(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
     began, began_at = time.perf_counter(), time.time()

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from core.catalog import SMOLLM2
 from core.datasets.kinds import Kind
 from core.jobspec import Dpo, Hyperparameters, JobSpec, LoraAdapter, Supervised
-from core.settings import Settings
 from worker.data.render import Row, render
 from worker.engine.adapters import TrainableAdapter
 from worker.engine.base_model import ResidentBase, choose_device
@@ -30,8 +29,6 @@ from worker.engine.grouping import JobRows
 from worker.engine.loop import train_round
 from worker.engine.member import Member, StepResult
 from worker.engine.pack import pack
-
-MAX_STEP_TOKENS: int = Settings.model_fields["max_step_tokens"].default
 
 
 class InFileOrder(Member):
@@ -72,11 +69,11 @@ def new_member(
 
 
 def one_round(
-    base: ResidentBase, members: Sequence[Member], max_step_tokens: int = MAX_STEP_TOKENS
+    base: ResidentBase, members: Sequence[Member], max_step_tokens: int | None = None
 ) -> dict[str, StepResult]:
     """A step of every member. Raises the JobError of the first that has one."""
     results: dict[str, StepResult] = {}
-    for name, result in train_round(base, members, max_step_tokens).items():
+    for name, result in train_round(base, members, max_step_tokens or base.step_tokens).items():
         if isinstance(result, Exception):
             raise result
         results[name] = result
@@ -86,7 +83,7 @@ def one_round(
 def train(
     base: ResidentBase,
     members: Sequence[Member],
-    max_step_tokens: int = MAX_STEP_TOKENS,
+    max_step_tokens: int | None = None,
     when_finished: Callable[[Member], None] | None = None,
 ) -> tuple[list[dict[str, StepResult]], list[float]]:
     """Rounds until every member has finished: what each brought, and how many seconds it took."""
@@ -109,7 +106,7 @@ def batches_of(member: Member) -> list[list[Row]]:
 
 
 def computed_tokens(
-    base: ResidentBase, jobs: Sequence[Sequence[Sequence[Row]]], max_step_tokens: int = MAX_STEP_TOKENS
+    base: ResidentBase, jobs: Sequence[Sequence[Sequence[Row]]], max_step_tokens: int | None = None
 ) -> int:
     """Tokens on the axes of all micro-batches that jobs with these batches need when they train together.
 
@@ -119,6 +116,6 @@ def computed_tokens(
     total = 0
     for batches in zip_longest(*jobs, fillvalue=()):
         jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
-        batches = pack(jobs_rows, max_step_tokens, base.device)
+        batches = pack(jobs_rows, max_step_tokens or base.step_tokens, base.device)
         total += sum(len(batch.tokens_T) for batch in batches)
     return total

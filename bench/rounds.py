@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import numpy as np
 from measuring import RANK, recorded_environment, versions_of
-from ours import MAX_STEP_TOKENS, batches_of, computed_tokens, load_base, new_member, train
+from ours import batches_of, computed_tokens, load_base, new_member, train
 from workloads import SEED, word_problems
 
 from worker.data.render import Row
@@ -72,7 +72,7 @@ def main() -> None:
         "seconds_per_round": middle,
         "round_seconds": seconds,
         "peak_rss_bytes": peak,
-        "settings": {"max_step_tokens": MAX_STEP_TOKENS, "rank": RANK},
+        "settings": {"max_step_tokens": base.step_tokens, "rank": RANK},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
     }

@@ -69,7 +69,11 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(
         300, gt=0, description="Longest stretch of training without a checkpoint"
     )
-    max_step_tokens: int = Field(2560, ge=64, description="Tokens computed at once; bounds activation memory")
+    max_step_tokens: int | None = Field(
+        None,
+        ge=64,
+        description="Tokens computed at once, for bounded memory; default: 2,560 in bf16, 1,536 in fp32",
+    )
     hang_seconds: float = Field(
         1800, gt=0, description="A trainer that computes on one micro-batch for longer hangs, and is replaced"
     )

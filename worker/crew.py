@@ -35,7 +35,9 @@ log = structlog.get_logger()
 class Crew:
     """What the first process asks of all; the others `follow`. Every call may raise GroupLost."""
 
-    def __init__(self, slot: ModelSlot, ranks: Ranks, max_step_tokens: int, watchdog: Watchdog) -> None:
+    def __init__(
+        self, slot: ModelSlot, ranks: Ranks, max_step_tokens: int | None, watchdog: Watchdog
+    ) -> None:
         self._slot = slot
         self._ranks = ranks
         self._max_step_tokens = max_step_tokens
@@ -48,6 +50,10 @@ class Crew:
     @property
     def size(self) -> int:
         return self._ranks.size
+
+    @property
+    def _step_tokens(self) -> int:
+        return self._max_step_tokens or self._slot.base.step_tokens
 
     @property
     def leads(self) -> bool:
@@ -106,7 +112,7 @@ class Crew:
         results: Mapping[str, StepResult | Exception]
         if self.size == 1:
             with self._watchdog.over(abandon) as ask:
-                results = loop.train_round(self._slot.base, members, self._max_step_tokens, ask)
+                results = loop.train_round(self._slot.base, members, self._step_tokens, ask)
         else:
             results = self._order(Crew._train_round, [member.adapter.name for member in members])
         self.memory_bytes = held_bytes(self._slot.base.device)
@@ -121,14 +127,14 @@ class Crew:
         """
         if self.size == 1:
             with self._watchdog.over(abandon) as ask, member.at_rank(rank):
-                return loop.validate(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
+                return loop.validate(self._slot.base, member, rows, self._step_tokens, abandon=ask)
         return self._order(Crew._evaluate, member.adapter.name, rows, rank)
 
     def measure(self, member: Member, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
         """`loop.measure`; only a process alone can abandon it on the way."""
         if self.size == 1:
             with self._watchdog.over(abandon) as ask:
-                return loop.measure(self._slot.base, member, rows, self._max_step_tokens, abandon=ask)
+                return loop.measure(self._slot.base, member, rows, self._step_tokens, abandon=ask)
         return self._order(Crew._measure, member.adapter.name, rows)
 
     def answer(
@@ -136,7 +142,7 @@ class Crew:
     ) -> list[Answer]:
         """`answers` of this process alone, since all have the same adapter; the others wait for an order."""
         with self._watchdog.over(abandon) as ask:
-            return answers(self._slot.base, member.adapter, rows, max_new_tokens, self._max_step_tokens, ask)
+            return answers(self._slot.base, member.adapter, rows, max_new_tokens, self._step_tokens, ask)
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
         """What these candidates of a job take beside the resident base model."""
@@ -192,7 +198,7 @@ class Crew:
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: Beginning) -> None:
         with self._ranks.together():
             longest = max(len(row.tokens_L) for row in rows)
-            step_tokens = max(self._max_step_tokens, longest)
+            step_tokens = max(self._step_tokens, longest)
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._members[name] = Member(adapter, spec, rows)
@@ -204,17 +210,17 @@ class Crew:
     def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | Exception]:
         members = [self._members[name] for name in names]
         with self._watchdog.over() as ask:
-            return loop.train_round(self._slot.base, members, self._max_step_tokens, ask, self._ranks)
+            return loop.train_round(self._slot.base, members, self._step_tokens, ask, self._ranks)
 
     def _evaluate(self, name: str, rows: Sequence[Row], rank: int | None) -> Evaluation:
         member = self._members[name]
         with self._watchdog.over() as ask, member.at_rank(rank):
-            return loop.validate(self._slot.base, member, rows, self._max_step_tokens, self._ranks, ask)
+            return loop.validate(self._slot.base, member, rows, self._step_tokens, self._ranks, ask)
 
     def _measure(self, name: str, rows: Sequence[Row]) -> Score:
         member = self._members[name]
         with self._watchdog.over() as ask:
-            return loop.measure(self._slot.base, member, rows, self._max_step_tokens, self._ranks, ask)
+            return loop.measure(self._slot.base, member, rows, self._step_tokens, self._ranks, ask)
 
     def _leave(self, name: str) -> None:
         self._members.pop(name, None)

@@ -153,7 +153,9 @@ class _SegmentAttention(torch.autograd.Function):
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Softmax of the scores over the keys that a query may see: [J·pieces, Q·G, K]."""
-    return torch.softmax(torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale), dim=-1)
+    scores = torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=scale)
+    scores[..., -mask.shape[-1] :] += mask
+    return torch.softmax(scores, dim=-1)
 
 
 def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
@@ -178,7 +180,8 @@ def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
 def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
     """The keys or values that a bundle sees: [J·pieces, K, E], zero where padded."""
     if len(one.pieces) == 1:
-        return torch.cat([x_JTE[:, slice(*run)] for run in one.pieces[0].keys], dim=1)
+        runs = [x_JTE[:, slice(*run)] for run in one.pieces[0].keys]
+        return torch.cat(runs, dim=1) if len(runs) > 1 else runs[0]
     heads, _, size = x_JTE.shape
     out = x_JTE.new_zeros(heads, len(one.pieces), one.key_count, size)
     for index, run, place in _keys_of(one):

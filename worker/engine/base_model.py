@@ -12,9 +12,12 @@ from core.methods.bases import misfit
 from core.methods.method import MethodOptions
 from worker.engine.choose import choose_decoder
 from worker.engine.decoder import Decoder
+from worker.engine.free_memory import collect_garbage
 from worker.engine.lanes import Lanes, lanes_for
 from worker.engine.loading import declared_dtype, load_model, published_dtype
 from worker.engine.portable import is_text_only
+
+STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
 
 
 class ResidentBase:
@@ -45,14 +48,22 @@ class ResidentBase:
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation
         self.text_only = is_text_only(self.model)
-        self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded)
+        # fp32 that was chosen for its speed alone
+        save_in_bf16 = entry.dtype == "auto" and self.dtype == torch.float32 and device.type == "cpu"
+        self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded, save_in_bf16)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+        collect_garbage(device)  # what loading took beside the weights
 
     def refuse_misfit(self, adapter: MethodOptions) -> None:
         """Raises JobError where the adapter cannot be trained on weights that are held as these are."""
         if (found := misfit(adapter, self.entry, self.sharded)) is not None:
             raise JobError("invalid_adapter", found.message, found.param)
+
+    @property
+    def step_tokens(self) -> int:
+        """How many to compute at once where the operator does not say: they bound activation memory."""
+        return STEP_TOKENS[self.dtype]
 
     @property
     def slow_because(self) -> str | None:

@@ -51,10 +51,13 @@ class Bundle:
         return max(piece.key_count for piece in self.pieces)
 
     def causal_mask(self, heads: int, group: int, like: Tensor) -> Tensor:
-        """0 where a query may see a key, else -inf: [heads · pieces, Q · group, K], [1, ...] for one."""
+        """0 where a query may see a key, else -inf: [heads · pieces, Q · group, M], [1, ...] for one piece.
+
+        Of the last M keys: those before are seen by every query.
+        """
         queries = torch.arange(self.query_count, device=like.device).repeat_interleave(group)
-        keys = torch.arange(self.key_count, device=like.device)
         before = [piece.key_count - piece.query_count for piece in self.pieces]
+        keys = torch.arange(min(before), self.key_count, device=like.device)
         last_seen = torch.tensor(before, device=like.device)[:, None] + queries
         mask = like.new_zeros(len(self.pieces), len(queries), len(keys))
         mask.masked_fill_(keys > last_seen[..., None], float("-inf"))

@@ -12,10 +12,13 @@ from worker.engine.text_decoder import TextDecoder
 from worker.engine.trial import try_out
 
 
-def choose_decoder(model: nn.Module, max_length: int, sharded: bool = False) -> tuple[TextDecoder, str]:
+def choose_decoder(
+    model: nn.Module, max_length: int, sharded: bool = False, save_in_bf16: bool = False
+) -> tuple[TextDecoder, str]:
     """The decoder, and why it is not a faster one ("" for the fast path).
 
-    `max_length` is the most tokens of a row. Raises JobError where no path is right.
+    `max_length` is the most tokens of a row. With `save_in_bf16` the fast path's activations wait for the
+    backward pass in bf16. Raises JobError where no path is right.
     """
     config: Any = model.config
     if sharded:
@@ -25,7 +28,7 @@ def choose_decoder(model: nn.Module, max_length: int, sharded: bool = False) -> 
     else:
         not_fast = why_unsupported(config)
     if not_fast is None:
-        return Decoder(model), ""
+        return Decoder(model, save_in_bf16=save_in_bf16), ""
     head = Head.of(model)
     trial = try_out(model, head, max_length)
     if trial.reason is None:

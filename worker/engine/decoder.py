@@ -5,6 +5,7 @@ parameters become views, so the plain model stays whole (it is the slow twin, an
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from worker.engine.division import Costs
 from worker.engine.micro_batch import TILE, MicroBatch
 from worker.engine.operations import Operations, operations_on
 from worker.engine.projection import Share
+from worker.engine.saved_in_bf16 import saved_in_bf16
 from worker.engine.sharing import Sharing
 from worker.engine.text_decoder import Adapters, Path
 
@@ -45,7 +47,9 @@ class Decoder:
     path: Path = "fast"
     softcap: float | None = None
 
-    def __init__(self, model: nn.Module, operations: Operations | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, operations: Operations | None = None, save_in_bf16: bool = False
+    ) -> None:
         config: Any = model.config
         self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
         self.head_VD: Tensor = model.get_parameter("lm_head.weight")
@@ -54,6 +58,7 @@ class Decoder:
         self._eps = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self._saving = saved_in_bf16 if save_in_bf16 else nullcontext
         self._do = operations or operations_on(self.embedding_VD.device)
         self._layers = [_Layer(model, f"model.layers.{i}", self._do) for i in range(config.num_hidden_layers)]
 
@@ -81,10 +86,11 @@ class Decoder:
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
         layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
         sharing = Sharing.of(batch, adapters)
-        for layer in self._layers[:-1]:
-            x_TD = layer.forward(x_TD, sharing, layout, self._eps, None)
-        computed_S = _whole_tiles(batch.supervised_S)
-        x_SD = self._layers[-1].forward(x_TD, sharing, layout, self._eps, computed_S)
+        with self._saving():
+            for layer in self._layers[:-1]:
+                x_TD = layer.forward(x_TD, sharing, layout, self._eps, None)
+            computed_S = _whole_tiles(batch.supervised_S)
+            x_SD = self._layers[-1].forward(x_TD, sharing, layout, self._eps, computed_S)
         return self._do.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
 
 

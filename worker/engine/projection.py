@@ -166,20 +166,21 @@ def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) ->
 
 
 class _Projection(torch.autograd.Function):
-    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself.
+    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself. W is
+    # not among the saved tensors: no hook for activations may see it.
 
     @staticmethod
     def forward(ctx, x_TK, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
         y_TN, gained_TN, products = _forward(x_TK, W_NK, shares)
-        ctx.shares = shares
-        ctx.save_for_backward(x_TK, W_NK, gained_TN, *products)
+        ctx.weight_NK, ctx.shares = W_NK, shares
+        ctx.save_for_backward(x_TK, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        x_TK, W_NK, gained_TN, *products = ctx.saved_tensors
+        x_TK, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dx_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
+        dx_TK = dy_TN @ ctx.weight_NK if ctx.needs_input_grad[0] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
         return dx_TK, None, None, *(None for _ in ctx.shares)
@@ -192,15 +193,15 @@ class _NormProjection(torch.autograd.Function):
     def forward(ctx, x_TK, weight_K, eps, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
         n_TK, rstd_T1 = rms_norm_values(x_TK, weight_K, eps)
         y_TN, gained_TN, products = _forward(n_TK, W_NK, shares)
-        ctx.shares = shares
-        ctx.save_for_backward(x_TK, weight_K, rstd_T1, W_NK, gained_TN, *products)
+        ctx.weight_NK, ctx.shares = W_NK, shares
+        ctx.save_for_backward(x_TK, weight_K, rstd_T1, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        x_TK, weight_K, rstd_T1, W_NK, gained_TN, *products = ctx.saved_tensors
+        x_TK, weight_K, rstd_T1, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dn_TK = dy_TN @ W_NK if ctx.needs_input_grad[0] else None
+        dn_TK = dy_TN @ ctx.weight_NK if ctx.needs_input_grad[0] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dn_TK, ctx.shares, products), strict=True):
             scaled_TR = dz_TR.mul_(rstd_T1[share.tokens])
             share.low_rank.dA_RK.addcmul_(share.outer(scaled_TR, x_TK).float(), weight_K.float())
@@ -214,15 +215,15 @@ class _SwiGluProjection(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
         y_TN, gained_TN, products = _forward(swiglu_values(gate_up_TI), W_NK, shares)
-        ctx.shares = shares
-        ctx.save_for_backward(gate_up_TI, W_NK, gained_TN, *products)
+        ctx.weight_NK, ctx.shares = W_NK, shares
+        ctx.save_for_backward(gate_up_TI, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        gate_up_TI, W_NK, gained_TN, *products = ctx.saved_tensors
+        gate_up_TI, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dx_TK = dy_TN @ W_NK
+        dx_TK = dy_TN @ ctx.weight_NK
         dzs = add_gradients(dy_TN, dx_TK, ctx.shares, products)
         x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):

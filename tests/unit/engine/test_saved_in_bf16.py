@@ -1,0 +1,72 @@
+"""Activations that wait for the backward pass in bf16, where fp32 was chosen for its speed alone."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.fixtures.tiny_models import TINY
+from tests.unit.engine.gpu_parts import train_two
+from tests.unit.engine.test_parts_equal_their_plain_twins import relative_difference
+from worker.engine import loading, projection
+from worker.engine.base_model import ResidentBase
+from worker.engine.saved_in_bf16 import NARROW, saved_in_bf16
+
+CPU = torch.device("cpu")
+
+
+def saved_by_squaring(x: Tensor) -> Tensor:
+    """What autograd hands back, since the gradient of x² is 2 x."""
+    with saved_in_bf16():
+        y = x.requires_grad_().square()
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    return gradient / 2
+
+
+def test_wide_tensors_of_fp32_are_rounded_while_they_wait() -> None:
+    x = torch.randn(3, NARROW)
+    assert torch.equal(saved_by_squaring(x), x.bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    "x",
+    [torch.randn(3, 1), torch.randn(NARROW), torch.randn(3, NARROW).double()],
+    ids=["narrow", "one row", "fp64"],
+)
+def test_narrow_tensors_and_other_types_are_left_as_they_are(x: Tensor) -> None:
+    assert torch.equal(saved_by_squaring(x), x)
+
+
+def test_the_frozen_weights_are_never_rounded() -> None:
+    x_TK, W_NK = torch.randn(5, NARROW, requires_grad=True), torch.randn(7, NARROW)
+    with saved_in_bf16():
+        y_TN = projection.project(x_TK, W_NK, [])
+    (dx_TK,) = torch.autograd.grad(y_TN.sum(), x_TK)
+    assert torch.equal(dx_TK, torch.ones_like(y_TN) @ W_NK)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "least", "most"),
+    [("auto", 1e-5, 1e-2), ("fp32", 0, 0)],
+    ids=["fp32 that the device chose", "fp32 that was declared"],
+)
+def test_only_gradients_know_of_it_and_only_where_nobody_declared_fp32(
+    dtype: Literal["auto", "fp32"],
+    least: float,
+    most: float,
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "compute_dtype", lambda _device: torch.float32)
+    outcomes = []
+    for precision in ("fp32", dtype):
+        base = ResidentBase(TINY.model_copy(update={"dtype": precision}), tiny_folder, "", CPU)
+        outcomes.append(train_two(base))
+    (exact_losses, exact_adapters), (losses, adapters) = outcomes
+    for name, expected in exact_losses.items():
+        assert losses[name][0] == expected[0]  # before any gradient
+        assert losses[name] == pytest.approx(expected, rel=1e-3)
+    for ours, exact in zip(adapters, exact_adapters, strict=True):
+        assert least <= relative_difference(ours, exact) <= most
