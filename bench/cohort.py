@@ -85,7 +85,7 @@ def main() -> None:
         "tokens": sum(len(row.tokens_L) for row in rows),
         "computed_tokens": sum(computed_tokens(jobs.base, group) for group in trained),
         "peak_rss_bytes": peak,
-        "settings": {"max_step_tokens": jobs.base.step_tokens, "batch_size": given.batch_size},
+        "settings": {"max_step_tokens": jobs.base.max_step_tokens, "batch_size": given.batch_size},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
     }

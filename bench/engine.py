@@ -49,7 +49,7 @@ def main() -> None:
     stored = [json.loads(line) for line in task.data.read_text().split("\n") if line.strip()]
     born = psutil.Process().create_time()
     base = load_base(task.base)
-    max_step_tokens = task.overrides.get("max_step_tokens", base.step_tokens)
+    max_step_tokens = task.overrides.get("max_step_tokens", base.max_step_tokens)
     rows = rendered(base, stored, "preference" if pairs else "chat")
     member = new_member(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
     began, began_at = time.perf_counter(), time.time()

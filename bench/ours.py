@@ -73,7 +73,7 @@ def one_round(
 ) -> dict[str, StepResult]:
     """A step of every member. Raises the JobError of the first that has one."""
     results: dict[str, StepResult] = {}
-    for name, result in train_round(base, members, max_step_tokens or base.step_tokens).items():
+    for name, result in train_round(base, members, max_step_tokens or base.max_step_tokens).items():
         if isinstance(result, Exception):
             raise result
         results[name] = result
@@ -116,6 +116,6 @@ def computed_tokens(
     total = 0
     for batches in zip_longest(*jobs, fillvalue=()):
         jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
-        batches = pack(jobs_rows, max_step_tokens or base.step_tokens, base.device)
+        batches = pack(jobs_rows, max_step_tokens or base.max_step_tokens, base.device)
         total += sum(len(batch.tokens_T) for batch in batches)
     return total

@@ -72,7 +72,7 @@ def main() -> None:
         "seconds_per_round": middle,
         "round_seconds": seconds,
         "peak_rss_bytes": peak,
-        "settings": {"max_step_tokens": base.step_tokens, "rank": RANK},
+        "settings": {"max_step_tokens": base.max_step_tokens, "rank": RANK},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
     }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
+import torch
 from torch import Tensor
 
 from core.errors import JobError
@@ -21,6 +22,7 @@ from worker.engine.attach import attach
 from worker.engine.base_model import ResidentBase
 from worker.engine.beginning import Beginning, beginning
 from worker.engine.free_memory import held_bytes
+from worker.engine.loading import declared_dtype
 from worker.engine.member import Member, StepResult, total_steps
 from worker.engine.ranks import GroupLost, Ranks, SharedFault
 from worker.engine.totals import Evaluation, Score
@@ -53,7 +55,7 @@ class Crew:
 
     @property
     def _step_tokens(self) -> int:
-        return self._max_step_tokens or self._slot.base.step_tokens
+        return self._max_step_tokens or self._slot.base.max_step_tokens
 
     @property
     def leads(self) -> bool:
@@ -185,11 +187,10 @@ class Crew:
         try:
             with self._ranks.together():
                 found = self._slot.find(spec)
-            published = self._ranks.broadcast(found.published_sha256)
+            own = found.published_sha256, declared_dtype(found.entry, self._slot.device)
+            first = self._ranks.broadcast(own)
             with self._ranks.together():
-                if found.published_sha256 != published:
-                    message = f"The machines that train together hold different weights of {spec.base_model}."
-                    raise JobError("model_unavailable", message, "model")
+                _refuse_difference(spec.base_model, own, first)
                 self._slot.load(found)
         except SharedFault:
             self._slot.clear()  # here it may have been loaded
@@ -228,3 +229,14 @@ class Crew:
     def _dismiss(self) -> None:
         self._dismissed = True
         self._ranks.part_ways()
+
+
+def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:
+    """Of what a process and the first one would train on: weights, and the type that they are computed in."""
+    if own == first:
+        return
+    if own[0] != first[0]:
+        found = f"hold different weights of {model}."
+    else:
+        found = f"would compute {model} in different types. Declare its dtype in their catalogs."
+    raise JobError("model_unavailable", f"The machines that train together {found}", "model")

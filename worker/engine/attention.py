@@ -117,14 +117,18 @@ class _SegmentAttention(torch.autograd.Function):
             _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
             saved.append(p if one.key_count <= SAVED_LENGTH else None)
         ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
-        ctx.save_for_backward(q_JTGE, *saved)
+        # Like the keys no saved tensor where probabilities come from it again: rounded, it would give others
+        ctx.queries = q_JTGE if any(p is None for p in saved) else None
+        ctx.save_for_backward(q_JTGE if ctx.queries is None else None, *saved)
         return out_TD
 
     @staticmethod
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
         q_JTGE, *saved = ctx.saved_tensors
         layout, keys = ctx.layout, ctx.keys
-        ctx.keys = None  # what autograd saves is freed by itself
+        if ctx.queries is not None:
+            q_JTGE = ctx.queries
+        ctx.keys = ctx.queries = None  # what autograd saves is freed by itself
         k_JTE, v_JTE = keys.kv_2JTE
         dout_JTGE = _queries_by_heads(dout_TD, layout.heads)
         dqkv_TN = dout_TD.new_empty(dout_TD.shape[0], layout.heads.value_columns.stop)

@@ -17,7 +17,7 @@ from worker.engine.lanes import Lanes, lanes_for
 from worker.engine.loading import declared_dtype, load_model, published_dtype
 from worker.engine.portable import is_text_only
 
-STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
+MAX_STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
 
 
 class ResidentBase:
@@ -61,9 +61,9 @@ class ResidentBase:
             raise JobError("invalid_adapter", found.message, found.param)
 
     @property
-    def step_tokens(self) -> int:
+    def max_step_tokens(self) -> int:
         """How many to compute at once where the operator does not say: they bound activation memory."""
-        return STEP_TOKENS[self.dtype]
+        return MAX_STEP_TOKENS[self.dtype]
 
     @property
     def slow_because(self) -> str | None:

@@ -82,7 +82,20 @@ def bundle(segments: Sequence[Segment], first_query: int = 0) -> list[Bundle]:
 def _pieces(segment: Segment, first_query: int) -> Iterator[Piece]:
     for start in range(segment.start, segment.end, QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, segment.end)
-        yield Piece((start - first_query, end - first_query), (*segment.prefix, (segment.start, end)))
+        yield Piece(
+            (start - first_query, end - first_query), _joined((*segment.prefix, (segment.start, end)))
+        )
+
+
+def _joined(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Those that lie side by side as one: its keys need no copy."""
+    joined = [runs[0]]
+    for start, end in runs[1:]:
+        if start == joined[-1][1]:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return tuple(joined)
 
 
 def _belong_together(pieces: Sequence[Piece]) -> bool:

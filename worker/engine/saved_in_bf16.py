@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-NARROW = 64  # numbers in a row: with fewer, tensors take little room
-
 
 @dataclass(frozen=True)
 class _Rounded:
@@ -19,13 +17,17 @@ class _Rounded:
 
 
 def saved_in_bf16() -> saved_tensors_hooks:
-    """Rounds what the functions called within save, and hands it back in fp32. No weights may be among it."""
+    """Rounds what the functions called within save, and hands it back in fp32.
+
+    Vectors, and one number a token, take no room and are left as they are. No weight matrix may be saved.
+    """
     return saved_tensors_hooks(_pack, _unpack)
 
 
 def _pack(x: Tensor) -> Tensor | _Rounded:
-    is_wide = x.dim() > 1 and x.shape[-1] >= NARROW
-    return _Rounded(x.bfloat16()) if is_wide and x.dtype is torch.float32 else x
+    is_matrix = x.dim() > 1 and x.shape[-1] > 1
+    # Of x itself autograd wants no reference back
+    return _Rounded(x.bfloat16()) if is_matrix and x.dtype is torch.float32 else x.detach()
 
 
 def _unpack(saved: Tensor | _Rounded) -> Tensor:

@@ -25,6 +25,7 @@ def test_a_piece_sees_its_prefix_and_its_segment_up_to_its_last_query() -> None:
         (PROMPT.start, PROMPT.end),
         (ENDS[3].start, ENDS[3].end),
     )
+    assert pieces[(ENDS[0].start, ENDS[0].end)] == ((PROMPT.start, ENDS[0].end),), "side by side: one run"
 
 
 def test_short_rows_of_like_length_share_a_product_and_long_ones_do_not() -> None:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from tests.fixtures.tiny_models import TINY
-from tests.unit.engine.gpu_parts import train_two
-from tests.unit.engine.test_parts_equal_their_plain_twins import relative_difference
-from worker.engine import loading, projection
+from tests.unit.engine.gpu_parts import HEADS, train_two, tree
+from tests.unit.engine.test_parts_equal_their_plain_twins import relative_difference, rotation
+from worker.engine import attention, loading, projection
 from worker.engine.base_model import ResidentBase
-from worker.engine.saved_in_bf16 import NARROW, saved_in_bf16
+from worker.engine.decoder import Decoder
+from worker.engine.saved_in_bf16 import saved_in_bf16
 
 CPU = torch.device("cpu")
 
@@ -25,26 +26,45 @@ def saved_by_squaring(x: Tensor) -> Tensor:
     return gradient / 2
 
 
-def test_wide_tensors_of_fp32_are_rounded_while_they_wait() -> None:
-    x = torch.randn(3, NARROW)
+def test_matrices_of_fp32_are_rounded_while_they_wait() -> None:
+    x = torch.randn(3, 5)
     assert torch.equal(saved_by_squaring(x), x.bfloat16().float())
 
 
 @pytest.mark.parametrize(
     "x",
-    [torch.randn(3, 1), torch.randn(NARROW), torch.randn(3, NARROW).double()],
-    ids=["narrow", "one row", "fp64"],
+    [torch.randn(7, 1), torch.randn(7), torch.randn(7, 5).double()],
+    ids=["a number for each token", "a vector", "fp64"],
 )
-def test_narrow_tensors_and_other_types_are_left_as_they_are(x: Tensor) -> None:
+def test_what_takes_no_room_and_other_types_are_left_as_they_are(x: Tensor) -> None:
     assert torch.equal(saved_by_squaring(x), x)
 
 
 def test_the_frozen_weights_are_never_rounded() -> None:
-    x_TK, W_NK = torch.randn(5, NARROW, requires_grad=True), torch.randn(7, NARROW)
+    x_TK, W_NK = torch.randn(5, 8, requires_grad=True), torch.randn(7, 8)
     with saved_in_bf16():
         y_TN = projection.project(x_TK, W_NK, [])
     (dx_TK,) = torch.autograd.grad(y_TN.sum(), x_TK)
     assert torch.equal(dx_TK, torch.ones_like(y_TN) @ W_NK)
+
+
+@pytest.mark.parametrize(("saved_length", "exact"), [(0, True), (1024, False)])
+def test_probabilities_that_are_computed_again_are_those_of_the_forward_pass(
+    saved_length: int, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "SAVED_LENGTH", saved_length)
+    segments = tree(20, 30, 10)
+    qkv_TN = torch.randn(60, (HEADS.query + 2 * HEADS.key) * HEADS.size, requires_grad=True)
+    given_TD = torch.randn(60, HEADS.query * HEADS.size)
+
+    def gradient() -> Tensor:
+        layout = attention.Layout(segments, HEADS, *rotation(segments, HEADS.size, torch.float32))
+        attended_TD = attention.segment_attention(qkv_TN, layout, HEADS.size**-0.5)
+        return torch.autograd.grad(attended_TD, qkv_TN, grad_outputs=given_TD)[0]
+
+    with saved_in_bf16():
+        attended_again = gradient()
+    assert (relative_difference(attended_again, gradient()) < 1e-6) is exact
 
 
 @pytest.mark.parametrize(
@@ -60,11 +80,10 @@ def test_only_gradients_know_of_it_and_only_where_nobody_declared_fp32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loading, "compute_dtype", lambda _device: torch.float32)
-    outcomes = []
-    for precision in ("fp32", dtype):
-        base = ResidentBase(TINY.model_copy(update={"dtype": precision}), tiny_folder, "", CPU)
-        outcomes.append(train_two(base))
-    (exact_losses, exact_adapters), (losses, adapters) = outcomes
+    base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tiny_folder, "", CPU)
+    losses, adapters = train_two(base)
+    base.decoder = Decoder(base.model)
+    exact_losses, exact_adapters = train_two(base)
     for name, expected in exact_losses.items():
         assert losses[name][0] == expected[0]  # before any gradient
         assert losses[name] == pytest.approx(expected, rel=1e-3)

@@ -92,8 +92,8 @@ function count(list: JobList, wanted: Wanted): string {
 /** Reads on as the reader scrolls; to the end at once where all are needed to tell which come first. */
 function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
   const client = useQueryClient();
-  // Of which more is being read, or was refused. The table asks at each of its renders, some of which come before
-  // this page's own knows of it.
+  // Of which more is being read, or was refused. Table and page ask at each render, some of which come before it is
+  // known here.
   const taken = useRef<Wanted | null>(null);
   const { mutate, isPending, failureReason, variables } = useMutation({
     mutationFn: (of: Wanted) => readOlderJobs(client, of, all),
@@ -111,8 +111,8 @@ function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
     mutate(of);
   }, [mutate, more, words, status]);
   useEffect(() => {
-    if (all && !isPending) read();
-  }, [all, isPending, read]);
+    if (all) read();
+  });
   const failure = isSame(variables, wanted) ? failureReason : null;
   return { read, reading: isPending || (all && more && !failure), failureReason: failure };
 }
