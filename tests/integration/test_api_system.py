@@ -6,7 +6,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -80,6 +82,16 @@ def test_all_who_ask_at_once_for_readiness_share_one_look(
         assert {answer.result().json()["status"] for answer in asked} == {"ready"}
         assert len(looks) == 1
         wait_for(lambda: httpx.get(f"{another.url}/readyz") and len(looks) == 2)
+
+
+def test_a_connection_stays_open_for_longer_than_clients_keep_theirs(api: Api) -> None:
+    connection = HTTPConnection(urlsplit(api.url).netloc)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().read()
+    connection.sock.settimeout(6)  # httpx lets go after 5
+    with pytest.raises(TimeoutError):
+        connection.sock.recv(1)  # else its end
+    connection.close()
 
 
 def test_readiness_names_missing_migrations(api: Api, servers: Any) -> None:
