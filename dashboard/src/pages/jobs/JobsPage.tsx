@@ -1,6 +1,6 @@
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { isPassing } from "@/api/failures";
 import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs";
@@ -102,14 +102,12 @@ function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
       if (taken.current === of) taken.current = null;
     },
   });
-  const { words, status } = wanted;
   const more = !list.complete && list.jobs.length > 0;
-  const read = useCallback(() => {
-    const of = { words, ...(status && { status }) };
-    if (!more || isSame(taken.current, of)) return;
-    taken.current = of;
-    mutate(of);
-  }, [mutate, more, words, status]);
+  const read = () => {
+    if (!more || isSame(taken.current, wanted)) return;
+    taken.current = wanted;
+    mutate(wanted);
+  };
   useEffect(() => {
     if (all) read();
   });
