@@ -11,13 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from api.adapters.endpoints import router as adapters
-from api.auth import Authentication
-from api.boundary import Boundary
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
-from api.errors import answer_http_exception
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
+from api.http.auth import Authentication
+from api.http.boundary import Boundary
+from api.http.errors import answer_http_exception
+from api.http.fair_share import FairShare
+from api.http.rates import RequestRates
+from api.http.validation import answer_validation_error
 from api.integrations.endpoints import router as integrations
 from api.jobs.endpoints import router as jobs
 from api.jobs.event_feed import EventFeed
@@ -27,24 +30,21 @@ from api.jobs.views import Presenter
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
-from api.rates import RequestRates
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
 from api.sweeps.endpoints import router as sweeps
 from api.system.endpoints import router as system
 from api.system.service import SharedReadiness, readiness
-from api.turns import Turns
 from api.uploads.endpoints import router as uploads
-from api.validation import answer_validation_error
 from api.webhooks.endpoints import router as webhooks
 from api.workers.endpoints import router as workers
 from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
-from core.dispatch import Doorbell, create_celery
 from core.egress import Egress
+from core.jobs.dispatch import Doorbell, create_celery
+from core.secrets.vault import Vault
 from core.settings import Settings
-from core.storage import ObjectStore
-from core.vault import Vault
+from core.storage.object_store import ObjectStore
 
 # Of those that other requests use, uploads would take all, and each holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
-            Middleware(Turns),
+            Middleware(FairShare),
             Middleware(Authentication, sessions=reading, settings=settings, rates=rates),
             Middleware(Dashboard),
         ],
@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.readiness = SharedReadiness(lambda: readiness(engine, doorbell, store))
     app.state.catalog = load_catalog(settings.catalog_file)
-    app.state.vault = Vault.of(settings)
+    app.state.vault = Vault.of(settings.secret_keys)
     app.state.egress = Egress(settings.egress_allow)
     of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, integrations)
     results = (models, adapters, workers)

@@ -8,11 +8,11 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.catalog import Catalog
-from core.dispatch import Doorbell
 from core.egress import Egress
+from core.jobs.dispatch import Doorbell
+from core.secrets.vault import Vault
 from core.settings import Settings
-from core.storage import ObjectStore
-from core.vault import Vault
+from core.storage.object_store import ObjectStore
 
 
 def _transaction(request: Request) -> Iterator[Session]:

@@ -19,7 +19,7 @@ class Server(uvicorn.Server):
             host=host,
             port=port,
             log_config=None,  # its lines go where the others go, and look alike
-            access_log=False,  # `api.boundary` writes a line of each request
+            access_log=False,  # `api.http.boundary` writes a line of each request
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=IDLE_SECONDS,
         )

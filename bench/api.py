@@ -42,14 +42,14 @@ from measuring import versions_of
 from running import say
 from tables import markdown
 
-from core import lifecycle
+from cli.embedded import EmbeddedServers
+from core.access.keys import create_key
+from core.access.projects import find_or_create_project
 from core.catalog import SMOLLM2
 from core.database import create_database, session_factory
-from core.embedded import EmbeddedServers
-from core.jobspec import Hyperparameters, JobSpec
-from core.keys import create_key
-from core.lifecycle import Progress
-from core.projects import find_or_create_project
+from core.jobs import lifecycle
+from core.jobs.lifecycle import Progress
+from core.jobs.spec import Hyperparameters, JobSpec
 from core.schema import migrate
 
 PROCESSES = 2

@@ -14,8 +14,8 @@ from running import RunFailed
 from service import download, largest_peak, service, upload, wait
 from workloads import Row
 
-from cli.client import Client
-from cli.watch import job_path
+from cli.client.client import Client
+from cli.client.watch import job_path
 from core.catalog import BaseModelEntry
 from core.errors import TuneryError
 

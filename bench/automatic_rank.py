@@ -35,10 +35,10 @@ from tables import markdown
 from train import positive
 from workloads import rows_of, source_of
 
-from cli.client import Client
-from cli.watch import job_path
+from cli.client.client import Client
+from cli.client.watch import job_path
 from core.catalog import SMOLLM2
-from core.search import AUTO_RANKS
+from core.jobs.search import AUTO_RANKS
 
 SCRIPT = "bench/automatic_rank.py"
 DATASETS = {"gsm8k": "gsm8k", "e2e_nlg": "e2e16"}

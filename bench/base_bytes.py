@@ -27,8 +27,8 @@ from method_table import EMBEDDING, LINEAR, OTHER
 from torch import Tensor, nn
 
 from core.catalog import SMOLLM2
-from worker.engine.loading import load_model
-from worker.model_store import ensure_model
+from worker.base_models.model_store import ensure_model
+from worker.engine.base.loading import load_model
 
 PRECISIONS = {"bf16": None, "int8": "int8", "nf4": "nf4"}
 

@@ -23,11 +23,11 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from measuring import read_rows, recorded_environment, require_schedule, versions_of
-from ours import batches_of, computed_tokens, load_base, new_member, rendered, train
+from ours import batches_of, computed_tokens, load_base, new_trainee, rendered, train
 
-from worker.data.render import Row
-from worker.engine.base_model import ResidentBase
-from worker.engine.member import Member
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.trainee import Trainee
+from worker.rows import Row
 
 Trained = list[list[list[Row]]]
 """The batches of each job of a cohort."""
@@ -43,24 +43,24 @@ class Jobs:
     born: float
     seconds_to_adapter: list[float] = field(default_factory=list)
 
-    def start(self, number: int) -> Member:
+    def start(self, number: int) -> Trainee:
         rows = rendered(self.base, read_rows(Path(self.described[number]["rows"])))
-        return new_member(self.base, f"job{number}", rows, self.batch_size, self.described[number]["rank"])
+        return new_trainee(self.base, f"job{number}", rows, self.batch_size, self.described[number]["rank"])
 
-    def save(self, member: Member) -> None:
-        number = int(member.adapter.name.removeprefix("job"))
-        member.adapter.save(Path(self.described[number]["adapter"]))
+    def save(self, trainee: Trainee) -> None:
+        number = int(trainee.adapter.name.removeprefix("job"))
+        trainee.adapter.save(Path(self.described[number]["adapter"]))
         self.seconds_to_adapter.append(time.time() - self.born)
 
     def train(self, group: list[int]) -> Trained:
         """Jobs `group` as one cohort. Exits where a learning rate is not the agreed one."""
-        members = [self.start(number) for number in group]
-        rounds, _ = train(self.base, members, when_finished=self.save)
-        for member in members:
-            name = member.adapter.name
+        trainees = [self.start(number) for number in group]
+        rounds, _ = train(self.base, trainees, when_finished=self.save)
+        for trainee in trainees:
+            name = trainee.adapter.name
             rates = [results[name].learning_rate for results in rounds if name in results]
-            require_schedule(rates, member.total_steps)
-        return [batches_of(member) for member in members]
+            require_schedule(rates, trainee.total_steps)
+        return [batches_of(trainee) for trainee in trainees]
 
 
 def main() -> None:

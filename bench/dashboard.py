@@ -31,7 +31,7 @@ from sqlalchemy import select
 from tables import markdown, shown
 
 from api import service
-from core.models import Run
+from core.tables import Run
 from tests.fixtures.chromium import chromium
 
 SCRIPT = "bench/dashboard.py"

@@ -34,7 +34,7 @@ from ours import (
     batches_of,
     computed_tokens,
     load_base,
-    new_member,
+    new_trainee,
     one_round,
     rendered,
     train,
@@ -51,18 +51,18 @@ def main() -> None:
     base = load_base(task.base)
     max_step_tokens = task.overrides.get("max_step_tokens", base.max_step_tokens)
     rows = rendered(base, stored, "preference" if pairs else "chat")
-    member = new_member(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
+    trainee = new_trainee(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
     began, began_at = time.perf_counter(), time.time()
-    rounds, seconds = train(base, [member], max_step_tokens)
+    rounds, seconds = train(base, [trainee], max_step_tokens)
     train_seconds = time.perf_counter() - began
     if task.adapter is not None:
-        member.adapter.save(task.adapter)
+        trainee.adapter.save(task.adapter)
     seconds_to_adapter = time.time() - born
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     began = time.perf_counter()
     rows = rendered(base, stored, "preference" if pairs else "chat")
-    second = new_member(base, "second", rows, task.batch_size, task.rank, pairs=pairs)
+    second = new_trainee(base, "second", rows, task.batch_size, task.rank, pairs=pairs)
     one_round(base, [second], max_step_tokens)
     warm_seconds = time.perf_counter() - began
 
@@ -76,9 +76,9 @@ def main() -> None:
         rows=len(rows),
         batch_size=task.batch_size,
         rank=task.rank,
-        real_tokens=sum(len(row.tokens_L) for row in member.rows),
-        computed_tokens=passes * computed_tokens(base, [batches_of(member)], max_step_tokens),
-        answer_tokens=sum(row.supervised for row in member.rows),
+        real_tokens=sum(len(row.tokens_L) for row in trainee.rows),
+        computed_tokens=passes * computed_tokens(base, [batches_of(trainee)], max_step_tokens),
+        answer_tokens=sum(row.supervised for row in trainee.rows),
         train_seconds=train_seconds,
         step_seconds=seconds,
         peak_rss_bytes=peak,

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from worker.engine.attention import Heads, Layout, segment_attention_plainly
-from worker.engine.elementwise import rms_norm_plainly, swiglu_plainly
-from worker.engine.micro_batch import Segment
-from worker.engine.operations import ON_CPU, Operations, operations_on
-from worker.engine.parameters import FlatParameters, Place
-from worker.engine.projection import LowRank, Part, Share, project_plainly
+from worker.engine.batch.micro_batch import Segment
+from worker.engine.kernels.attention import Heads, Layout, segment_attention_plainly
+from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_plainly
+from worker.engine.kernels.operations import ON_CPU, Operations, operations_on
+from worker.engine.kernels.projection import LowRank, Part, Share, project_plainly
+from worker.engine.parameters.flat import FlatParameters, Place
 
 HEADS = Heads(query=32, key=8, size=64)
 HIDDEN, INNER, RANK = 2048, 8192, 16

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import select, text
 
 from api import Service
-from core import lifecycle
-from core.events import record_event
-from core.lifecycle import Lease, Progress
-from core.models import Metric, Run
+from core.jobs import lifecycle
+from core.jobs.events import record_event
+from core.jobs.lifecycle import Lease, Progress
+from core.tables import Metric, Run
 
 STEPS, TOTAL = 100_000, 900_000
 STEPS_PER_FLUSH, FLUSH_SECONDS = 2, 0.5

@@ -24,7 +24,7 @@ from trainers import BENCH, ROOT
 from workloads import Row
 
 from core.catalog import SMOLLM2
-from worker.launch import TRAINER_ENVIRONMENT
+from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 Result = dict[str, Any]
 

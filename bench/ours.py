@@ -21,17 +21,18 @@ from numpy.typing import NDArray
 
 from core.catalog import SMOLLM2
 from core.datasets.kinds import Kind
-from core.jobspec import Dpo, Hyperparameters, JobSpec, LoraAdapter, Supervised
-from worker.data.render import Row, render
-from worker.engine.adapters import TrainableAdapter
-from worker.engine.base_model import ResidentBase, choose_device
-from worker.engine.grouping import JobRows
-from worker.engine.loop import train_round
-from worker.engine.member import Member, StepResult
-from worker.engine.pack import pack
+from core.jobs.spec import Dpo, Hyperparameters, JobSpec, LoraAdapter, Supervised
+from worker.data.render import render
+from worker.engine.adapters.low_rank import TrainableAdapter
+from worker.engine.base.base_model import ResidentBase, choose_device
+from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.pack import pack
+from worker.engine.step.loop import train_round
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows import Row
 
 
-class InFileOrder(Member):
+class InFileOrder(Trainee):
     """A job that takes its rows as they stand in the file, as the peers do here; ours would shuffle them."""
 
     def _order_of(self, _epoch: int) -> NDArray[np.int64]:
@@ -47,7 +48,7 @@ def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -
     return render(base.tokenizer, numbered, SMOLLM2.max_length, "training_file", kind=kind).rows
 
 
-def new_member(
+def new_trainee(
     base: ResidentBase,
     name: str,
     rows: Sequence[Row],
@@ -55,7 +56,7 @@ def new_member(
     rank: int,
     epochs: int = 1,
     pairs: bool = False,
-) -> Member:
+) -> Trainee:
     """A job with the settings that all trainers share (bench/peers/measuring.py)."""
     size, rate = (batch_size // 2, PAIR_LEARNING_RATE / LEARNING_RATE) if pairs else (batch_size, 1.0)
     spec = JobSpec(
@@ -69,11 +70,11 @@ def new_member(
 
 
 def one_round(
-    base: ResidentBase, members: Sequence[Member], max_step_tokens: int | None = None
+    base: ResidentBase, trainees: Sequence[Trainee], max_step_tokens: int | None = None
 ) -> dict[str, StepResult]:
-    """A step of every member. Raises the JobError of the first that has one."""
+    """A step of every trainee. Raises the JobError of the first that has one."""
     results: dict[str, StepResult] = {}
-    for name, result in train_round(base, members, max_step_tokens or base.max_step_tokens).items():
+    for name, result in train_round(base, trainees, max_step_tokens or base.max_step_tokens).items():
         if isinstance(result, Exception):
             raise result
         results[name] = result
@@ -82,27 +83,27 @@ def one_round(
 
 def train(
     base: ResidentBase,
-    members: Sequence[Member],
+    trainees: Sequence[Trainee],
     max_step_tokens: int | None = None,
-    when_finished: Callable[[Member], None] | None = None,
+    when_finished: Callable[[Trainee], None] | None = None,
 ) -> tuple[list[dict[str, StepResult]], list[float]]:
-    """Rounds until every member has finished: what each brought, and how many seconds it took."""
+    """Rounds until every trainee has finished: what each brought, and how many seconds it took."""
     rounds, seconds = [], []
-    active = list(members)
+    active = list(trainees)
     while active:
         began = time.perf_counter()
         rounds.append(one_round(base, active, max_step_tokens))
         seconds.append(time.perf_counter() - began)
-        for member in active:
-            if member.finished and when_finished:
-                when_finished(member)
-        active = [member for member in active if not member.finished]
+        for trainee in active:
+            if trainee.finished and when_finished:
+                when_finished(trainee)
+        active = [trainee for trainee in active if not trainee.finished]
     return rounds, seconds
 
 
-def batches_of(member: Member) -> list[list[Row]]:
-    """The rows of each step of the member's whole run."""
-    return [member.rows_after(step) for step in range(member.total_steps)]
+def batches_of(trainee: Trainee) -> list[list[Row]]:
+    """The rows of each step of the trainee's whole run."""
+    return [trainee.rows_after(step) for step in range(trainee.total_steps)]
 
 
 def computed_tokens(

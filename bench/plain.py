@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cli.demo.compare import answers, mean_loss
-from worker.engine.quantisation import quantization_config
+from worker.engine.base.quantisation import quantization_config
 
 BATCH = 32  # prompts that are answered at once
 ANSWER_MERGED = {"BOFT", "C3A", "FOURIERFT", "HRA", "LOHA", "LOKR", "MISS", "OFT", "RANDLORA"}

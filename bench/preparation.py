@@ -55,7 +55,7 @@ def in_child(function: Any, *arguments: Any) -> Any:
 
 
 def _prepare(models: Path, files: list[Path]) -> tuple[Path, list[Tokens]]:
-    from worker.model_store import ensure_model
+    from worker.base_models.model_store import ensure_model
 
     try:
         base, _ = ensure_model(SMOLLM2, models)

@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 import numpy as np
 from measuring import RANK, recorded_environment, versions_of
-from ours import batches_of, computed_tokens, load_base, new_member, train
+from ours import batches_of, computed_tokens, load_base, new_trainee, train
 from workloads import SEED, word_problems
 
-from worker.data.render import Row
-from worker.engine.base_model import ResidentBase
+from worker.engine.base.base_model import ResidentBase
+from worker.rows import Row
 
 
 def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random) -> list[Row]:
@@ -52,14 +52,14 @@ def main() -> None:
     base = load_base(given.base)
     chance = random.Random(SEED)
     steps = given.rounds + 1
-    members = []
+    trainees = []
     for number in range(given.jobs):
         rows = rows_of(base, steps * given.batch_size, given.row_tokens, chance)
-        members.append(new_member(base, f"job{number}", rows, given.batch_size, RANK))
-    _, seconds = train(base, members)
+        trainees.append(new_trainee(base, f"job{number}", rows, given.batch_size, RANK))
+    _, seconds = train(base, trainees)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     tokens = given.jobs * given.batch_size * given.row_tokens
-    computed = computed_tokens(base, [batches_of(member) for member in members]) / steps
+    computed = computed_tokens(base, [batches_of(trainee) for trainee in trainees]) / steps
     middle = median(seconds[1:])
     document = {
         "jobs": given.jobs,

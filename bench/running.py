@@ -14,8 +14,8 @@ from typing import Any
 
 from trainers import BENCH, UNTUNED, Trainer
 
-from worker.launch import TRAINER_ENVIRONMENT
-from worker.supervisor import name_death
+from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.supervise.supervisor import name_death
 
 LIMIT_SECONDS = 3 * 3600  # for one run
 GRACE_SECONDS = 150  # longer than bench/service.py takes to stop its service

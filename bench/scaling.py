@@ -25,7 +25,7 @@ from preparation import commit, measure_machine, prepare
 from running import run_script, say
 
 from core.catalog import SMOLLM2
-from worker.launch import TRAINER_ENVIRONMENT
+from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 COHORTS = [1, 2, 4, 8, 16]
 COHORT_ROWS, COHORT_ROW_TOKENS = 4, 60

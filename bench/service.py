@@ -36,9 +36,9 @@ sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(BENCH.parent)]
 from measuring import SEED, recorded_environment, versions_of
 from workloads import restaurants
 
-from cli.client import Client, connect
-from cli.errors import GaveUp
-from cli.watch import ENDED, job_path, raise_for_outcome
+from cli.client.client import Client, connect
+from cli.client.errors import GaveUp
+from cli.client.watch import ENDED, job_path, raise_for_outcome
 from core.catalog import SMOLLM2
 from core.errors import TuneryError
 

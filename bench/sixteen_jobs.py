@@ -24,7 +24,7 @@ from tables import NOTHING, markdown, shown
 from trainers import BENCH, TUNERY, Trainer
 from workloads import JOB_RANKS, Files
 
-from worker.launch import TRAINER_ENVIRONMENT
+from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 OURS = "Tunery, one cohort"
 HEADINGS = (

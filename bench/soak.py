@@ -35,13 +35,13 @@ from sqlalchemy import func, select
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from cli.client import Client, connect
-from cli.errors import Refused
-from cli.home import Home
-from cli.watch import ENDED, job_path
+from cli.client.client import Client, connect
+from cli.client.errors import Refused
+from cli.client.home import Home
+from cli.client.watch import ENDED, job_path
 from core.catalog import SMOLLM2
 from core.database import create_database
-from core.models import Run
+from core.tables import Run
 
 AT_ONCE = 12  # jobs that have not ended
 TICK_SECONDS = 1.0
@@ -144,7 +144,7 @@ class Soak:
     def trainer(self) -> psutil.Process | None:
         for process in self.service.children(recursive=True):
             with suppress(psutil.Error):
-                if "worker.trainer" in process.cmdline():
+                if "worker.train.trainer" in process.cmdline():
                     return process
         return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workloads import PAIRS
 
-from worker.launch import TRAINER_ENVIRONMENT
+from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent

@@ -28,13 +28,13 @@ sys.path[:0] = [str(BENCH), str(BENCH.parent)]
 
 from workloads import SEED, word_problems
 
-from cli.client import Client, connect
-from cli.errors import GaveUp
-from cli.home import DEFAULT_HOME
-from cli.watch import ENDED, job_path, raise_for_outcome
+from cli.client.client import Client, connect
+from cli.client.errors import GaveUp
+from cli.client.home import DEFAULT_HOME
+from cli.client.watch import ENDED, job_path, raise_for_outcome
 from core.catalog import SMOLLM2
 from core.errors import TuneryError
-from worker.reporter import FLUSH_SECONDS
+from worker.report.job_lease import FLUSH_SECONDS
 
 ROWS, BATCH_SIZE = 16, 4
 EPOCHS_OF_A_MEASURED_JOB = 50  # it must not end before it is seen

@@ -18,7 +18,9 @@ from typing import Annotated
 
 import typer
 
-from cli import (
+from cli.client import output
+from cli.client.errors import CommandError
+from cli.commands import (
     adapters,
     dashboard,
     doctor,
@@ -26,16 +28,13 @@ from cli import (
     jobs,
     keys,
     methods,
-    output,
-    parts,
     projects,
     secrets,
     sweeps,
-    up,
     webhooks,
 )
 from cli.demo import command as demo
-from cli.errors import CommandError
+from cli.up import parts, up
 from core.errors import ConfigurationError, TuneryError
 
 EXIT_CODES = (

@@ -1,16 +1,20 @@
 """One frozen Settings object, built once at a process's edge from TUNERY_* variables and handed down."""
 
+import os
+import warnings
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
-from core.integrations import installed_integrations
-from core.jobspec import MAX_DEVICES
+from core.jobs.integrations import installed_integrations
+from core.jobs.spec import MAX_DEVICES
 
+PREFIX = "TUNERY_"
 SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
+FORMER_NAMES = {"TUNERY_SWEEP_SECONDS": "TUNERY_SCAN_SECONDS"}  # read until the next major release
 
 
 class Settings(BaseSettings):
@@ -20,7 +24,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="TUNERY_", env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
     )
 
     home: Path = Field(Path(".tunery"), description="State folder: embedded servers, models, the first key")
@@ -64,7 +68,12 @@ class Settings(BaseSettings):
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
 
     lease_seconds: float = Field(60, ge=1, description="A trainer silent for so long has lost its job")
-    sweep_seconds: float = Field(10, ge=0.1, description="How often lost leases and forgotten jobs are found")
+    scan_seconds: float = Field(
+        10,
+        ge=0.1,
+        validation_alias=AliasChoices("TUNERY_SCAN_SECONDS", "TUNERY_SWEEP_SECONDS"),
+        description="Seconds between two scans for lost leases and forgotten jobs",
+    )
     max_lost_attempts: int = Field(5, ge=1, description="Lost trainers in a row before a job fails")
     checkpoint_seconds: float = Field(
         300, gt=0, description="Longest stretch of training without a checkpoint"
@@ -120,6 +129,12 @@ class Settings(BaseSettings):
         description="The least important lines that are logged",
     )
     log_json: bool = Field(False, description="One JSON object per log line instead of text")
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Warn about each variable that is set under a former name."""
+        for former, name in FORMER_NAMES.items():
+            if os.environ.get(former):
+                warnings.warn(f"{former} is now {name}; set {name} instead", FutureWarning, stacklevel=3)
 
     @field_validator("nodes", "node_rank", "rendezvous")
     @classmethod

@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session
 
 from core.egress import Egress, EgressRefused, NotAnswered, post
 from core.ids import new_id
-from core.models import Job, WebhookDelivery, WebhookEndpoint
+from core.secrets.vault import Vault
 from core.statuses import ENDED
-from core.vault import Vault
+from core.tables import Job, WebhookDelivery, WebhookEndpoint
 
 EVENT_TYPES = tuple(f"fine_tuning.job.{status}" for status in ENDED)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.document import openapi_document
-from api.validation import words
+from api.http.validation import words
 
 Schema = dict[str, Any]
 

@@ -34,7 +34,7 @@ TAIL = """
   `AWS_DEFAULT_REGION`, or whatever else boto3 reads.
 - A client's commands take `TUNERY_BASE_URL` and `TUNERY_API_KEY`; see [the command line](cli.md).
 - The trainer process is started with settings of the memory allocator, of OpenMP and of the Hugging Face
-  libraries (`TRAINER_ENVIRONMENT` in `worker/launch.py`); a variable that is set already wins.
+  libraries (`TRAINER_ENVIRONMENT` in `worker/supervise/launch.py`); a variable that is set already wins.
 - `HF_TOKEN` and `HF_HOME` reach the hub's client for base models with `source = "hub"`.
 """
 

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
-from core.models import Base
+from core.tables import Base
 
 ADVISORY_LOCK = 0x74756E65  # one process migrates, the others wait
 

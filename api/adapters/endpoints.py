@@ -8,15 +8,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from api import downloads
 from api.adapters import service
 from api.adapters.schemas import AdapterDeleted, AdapterObject, MeasuredRank, MeasuredRanks
-from api.auth import CurrentCaller
 from api.dependencies import ModelCatalog, ReadingSessions, Store, Transaction
-from api.errors import declared
-from api.paging import After
+from api.http import downloads
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.paging import After
 from api.schemas import Page
-from core import audit
+from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
 MAX_LIMIT = 1000

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
-from api.paging import fetch_page
-from core.models import Adapter, CheckpointPermission, Job
+from api.http.paging import fetch_page
+from core.tables import Adapter, CheckpointPermission, Job
 
 
 class AdapterRow(NamedTuple):

@@ -6,20 +6,20 @@ from typing import Any
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from api import downloads
 from api.adapters import queries
 from api.adapters.queries import AdapterRow
 from api.adapters.schemas import AdapterFile, AdapterObject
 from api.adapters.truncation import truncated_members
-from api.archive import stored_folder, zipped
-from api.paging import check_cursor
+from api.http import downloads
+from api.http.archive import stored_folder, zipped
+from api.http.paging import check_cursor
 from api.schemas import unix_seconds
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import kind
 from core.methods.registry import METHODS
-from core.models import Adapter
-from core.storage import ObjectStore
+from core.storage.object_store import ObjectStore
+from core.tables import Adapter
 
 ADAPTER_ID = kind("adapter-")
 

@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from api.auth import AdminCaller
 from api.checkpoints import service
 from api.checkpoints.schemas import CreatePermissions, PermissionDeleted, PermissionObject
 from api.dependencies import Transaction
-from api.errors import declared
-from api.paging import After
+from api.http.auth import AdminCaller
+from api.http.errors import declared
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
-from api.strict_json import StrictJsonRoute
-from core import audit
+from core.access import audit
 from core.errors import (
     InvalidRequest,
     NotAuthenticated,

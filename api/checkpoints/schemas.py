@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import Identified, unix_seconds
-from core.models import CheckpointPermission
+from core.tables import CheckpointPermission
 
 
 class CreatePermissions(BaseModel):

@@ -5,12 +5,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.checkpoints import queries
+from api.http.paging import check_cursor
 from api.models import queries as models
 from api.models.queries import TunedModel
-from api.paging import check_cursor
 from core.errors import InvalidRequest, NotFound
 from core.ids import kind, new_id
-from core.models import CheckpointPermission
+from core.tables import CheckpointPermission
 
 PERMISSION_ID = kind("cp_")
 

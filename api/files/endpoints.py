@@ -8,19 +8,21 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from api import downloads
-from api.auth import Caller, CurrentCaller
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, Transaction, UploadThreads
-from api.errors import declared
 from api.files import service
 from api.files.intake import ReceivedFile
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
-from api.forms import receive
-from api.idempotency import ThisAttempt
-from api.paging import After
+from api.http import downloads
+from api.http.auth import Caller, CurrentCaller
+from api.http.errors import declared
+from api.http.forms import receive
+from api.http.idempotency import ThisAttempt
+from api.http.paging import After
 from api.schemas import Page
-from core import audit
+from core.access import audit
+from core.access.idempotency import Attempt, once
+from core.access.quotas import check_store
 from core.errors import (
     BeyondTheEnd,
     Conflict,
@@ -31,9 +33,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.idempotency import Attempt, once
-from core.quotas import check_store
-from core.storage import ObjectStore
+from core.storage.object_store import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
 

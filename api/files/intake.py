@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from core.datasets.check import DatasetCheck, Report, RowFinding, describe
 from core.datasets.kinds import Kind
 from core.errors import InvalidRequest, TooLarge
-from core.storage import ObjectStore
+from core.storage.object_store import ObjectStore
 
 CHECKED_PURPOSE = "fine-tune"
 Purpose = Literal["fine-tune", "batch", "assistants", "vision", "user_data", "evals"]

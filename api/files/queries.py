@@ -3,9 +3,9 @@
 from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
-from api.paging import fetch_page
-from core.models import File, Job
+from api.http.paging import fetch_page
 from core.statuses import ENDED
+from core.tables import File, Job
 
 
 def find(session: Session, project_id: str, file_id: str, *, lock: bool = False) -> File | None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
 from api.files.intake import PURPOSES
 from api.schemas import Identified, unix_seconds
-from core.models import File
+from core.tables import File
 
 
 class FileObject(Identified):

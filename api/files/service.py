@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.files import queries
 from api.files.intake import ReceivedFile
-from api.paging import check_cursor
+from api.http.paging import check_cursor
 from core.errors import Conflict, NotFound
 from core.ids import kind
-from core.models import File
-from core.storage import STORE_ERRORS, ObjectStore
+from core.storage.object_store import STORE_ERRORS, ObjectStore
+from core.tables import File
 
 FILE_ID = kind("file-")
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
 from api.files.intake import PURPOSES, FileIntake, ReceivedFile
-from api.forms import FileField, StreamedForm, TextField, announced_bytes, missing
+from api.http.forms import FileField, StreamedForm, TextField, announced_bytes, missing
 from core.errors import InvalidRequest
 from core.ids import new_id
-from core.storage import ObjectStore, file_key
+from core.storage.object_store import ObjectStore, file_key
 
 
 class Upload:

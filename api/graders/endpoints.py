@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from api.auth import CurrentCaller
-from api.errors import declared
 from api.graders import service
-from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
-from api.strict_json import StrictJsonRoute
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.strict_json import StrictJsonRoute
 from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
+from core.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
 
 router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders",

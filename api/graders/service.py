@@ -3,8 +3,9 @@
 import time
 from typing import Any
 
-from api.graders.formula import Formula, FormulaError
-from api.graders.schemas import (
+from core.errors import InvalidRequest
+from core.graders.formula import Formula, FormulaError
+from core.graders.schemas import (
     MAX_TEXT,
     GraderRun,
     LabelModelGrader,
@@ -17,9 +18,8 @@ from api.graders.schemas import (
     StringCheckGrader,
     TextSimilarityGrader,
 )
-from api.graders.similarity import NOT_ON_OFFER, similarity
-from api.graders.templates import NoJson, Sample, TooLong, UnknownVariable, malformed, render
-from core.errors import InvalidRequest
+from core.graders.similarity import NOT_ON_OFFER, similarity
+from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, malformed, render
 
 TextGrader = StringCheckGrader | TextSimilarityGrader
 

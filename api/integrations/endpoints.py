@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from api.auth import CurrentCaller
 from api.dependencies import AppSettings
-from api.errors import declared
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
 from api.integrations.schemas import IntegrationObject
 from api.schemas import Page
 from core.errors import NotAuthenticated, Unavailable

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api.jobs.views import Adapter
-from core.models import Candidate, Job
-from core.search import values_of
+from core.jobs.search import values_of
+from core.tables import Candidate, Job
 
 
 class RungObject(BaseModel):

@@ -6,11 +6,11 @@ from itertools import product
 from typing import Any, TypeVar
 
 from core.errors import InvalidRequest
-from core.jobspec import Objective, Supervised
+from core.jobs.search import ADAPTER, AUTO_RANKS, LEARNING_RATE, MAX_CANDIDATES, CandidateSpec, Search
+from core.jobs.spec import Objective, Supervised
 from core.methods.method import MethodOptions
 from core.methods.offered import OPTIONS
 from core.methods.registry import METHODS
-from core.search import ADAPTER, AUTO_RANKS, LEARNING_RATE, MAX_CANDIDATES, Candidate, Search
 
 RANK, ALPHA = f"{ADAPTER}r", f"{ADAPTER}lora_alpha"
 AUTO = "auto"
@@ -83,7 +83,7 @@ def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) 
         )
 
 
-def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> Candidate:
+def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> CandidateSpec:
     """Where ranks are tried and no alpha is named, it is `"auto"`."""
     options = {
         place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE
@@ -91,7 +91,7 @@ def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str
     if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
         options["lora_alpha"] = AUTO
     taken = with_alpha(OPTIONS[adapter.type].model_validate({**adapter.model_dump(), **options}))
-    return Candidate.model_validate(
+    return CandidateSpec.model_validate(
         {"adapter": taken.model_dump(), "learning_rate": values.get(LEARNING_RATE, learning_rate)}
     )
 

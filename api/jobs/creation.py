@@ -8,19 +8,19 @@ from sqlalchemy.orm import Session
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs.integrations import checked_integrations
-from api.jobs.methods import refuse_impossible, refuse_other_kind
+from api.jobs.objectives import refuse_impossible, refuse_other_kind
 from api.jobs.queries import JobRow
 from api.jobs.schemas import CreateJob
 from api.jobs.specification import specification_of
-from core import lifecycle
 from core.catalog import BaseModelEntry, Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest
-from core.events import record_event
 from core.ids import new_id
-from core.jobspec import JobSpec, TrainingOptions
-from core.models import File, Job
+from core.jobs import lifecycle
+from core.jobs.events import record_event
+from core.jobs.spec import JobSpec, TrainingOptions
 from core.settings import Settings
+from core.tables import File, Job
 
 MAX_NAMED_FIELDS = 16
 

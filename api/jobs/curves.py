@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from api.jobs.queries import Curve
-from core.models import Job
-from core.search import values_of
+from core.jobs.search import values_of
+from core.tables import Job
 
 SVG = "image/svg+xml"
 DOCUMENTED: dict[int | str, dict[str, Any]] = {

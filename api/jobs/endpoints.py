@@ -7,8 +7,6 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request,
 from fastapi.responses import JSONResponse
 from starlette.responses import StreamingResponse
 
-from api import conditional, downloads
-from api.auth import CurrentCaller
 from api.dependencies import (
     AppSettings,
     Bell,
@@ -18,8 +16,12 @@ from api.dependencies import (
     Store,
     Transaction,
 )
-from api.errors import declared
-from api.idempotency import ThisAttempt
+from api.http import conditional, downloads
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
 from api.jobs import creation, event_stream, service
 from api.jobs.candidate_views import CandidatesObject
 from api.jobs.curves import DOCUMENTED as SVG_DOCUMENTED
@@ -30,10 +32,10 @@ from api.jobs.schemas import CreateJob
 from api.jobs.series import Wanted
 from api.jobs.shared_polls import Polled, SharedPolls
 from api.jobs.views import CheckpointObject, EventObject, JobDeleted, JobObject, MetricsSeries, Presenter
-from api.paging import After
 from api.schemas import Page
-from api.strict_json import StrictJsonRoute
-from core import audit
+from core.access import audit
+from core.access.idempotency import once
+from core.access.quotas import check_queue
 from core.errors import (
     Conflict,
     InvalidRequest,
@@ -43,10 +45,8 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.events import EventType
-from core.idempotency import once
-from core.quotas import check_queue
-from core.search import MAX_CANDIDATES
+from core.jobs.events import EventType
+from core.jobs.search import MAX_CANDIDATES
 from core.statuses import Status
 
 MAX_LIMIT = 1000

@@ -20,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from core import keys
-from core.audit import Actor
-from core.models import Event, Job
+from core.access import keys
+from core.access.audit import Actor
 from core.statuses import ENDED
+from core.tables import Event, Job
 
 LOOK_SECONDS = 0.5
 MOST_AT_ONCE = 200  # events of one listener

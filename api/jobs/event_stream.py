@@ -10,7 +10,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from api.jobs import gzipped
 from api.jobs.event_feed import EventFeed, Place
 from api.jobs.views import EventObject
-from core.audit import Actor
+from core.access.audit import Actor
 
 MEDIA_TYPE = EventSourceResponse.media_type
 DOCUMENTED: dict[int | str, dict[str, Any]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.errors import InvalidRequest
-from core.integrations import Integration, MlflowIntegration
+from core.jobs.integrations import Integration, MlflowIntegration
 from core.settings import Settings
 
 

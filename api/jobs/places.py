@@ -5,7 +5,7 @@ import time
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import queue
+from core.jobs import queue
 
 # Reading all places takes time in proportion to the queue, so polls share a reading until its age is this
 # many times what it took: a twentieth of one thread's time at most, whatever the queue's length.

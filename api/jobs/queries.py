@@ -20,9 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from api.http.paging import fetch_page
 from api.jobs.word_search import with_words
-from api.paging import fetch_page
-from core.models import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Run
+from core.tables import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Run
 
 MOST_POINTS = 200  # of a curve, about
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from core.integrations import Integration
-from core.jobspec import (
+from core.jobs.integrations import Integration
+from core.jobs.spec import (
     RequestedDpo,
     RequestedHyperparameters,
     RequestedKto,

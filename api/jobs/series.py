@@ -11,8 +11,8 @@ from sqlalchemy import CTE, ColumnElement, Double, Integer, Select, any_, cast, 
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
-from api.paging import fetch_page
-from core.models import CandidateMetric, Metric
+from api.http.paging import fetch_page
+from core.tables import CandidateMetric, Metric
 
 # The smallest and the largest of these are a stretch's first and last.
 WITHOUT_OUTLIERS = {"step", "total_steps", "candidate", "trained_seconds", "trained_tokens"}

@@ -1,23 +1,23 @@
-"""What may happen to a job once it is there, and what is known of it. Nothing here commits; `core.lifecycle`
-alone changes a status."""
+"""Actions on an existing job, and reads of it. Nothing here commits; `core.jobs.lifecycle` alone changes a
+status."""
 
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy.orm import Session
 
-from api.archive import stored_folder, zipped
+from api.http.archive import stored_folder, zipped
+from api.http.paging import check_cursor, unknown_cursor
 from api.jobs import queries, series
 from api.jobs.creation import refuse_devices_without_workers
 from api.jobs.event_feed import Place
 from api.jobs.queries import Curve, Filter, JobRow, JobVersion
-from api.paging import check_cursor, unknown_cursor
-from core import lifecycle
-from core.artifacts import POSITION_NAME, STATE_NAME
 from core.errors import InvalidRequest, NotFound
 from core.ids import kind
-from core.models import Candidate, Checkpoint, Event, Job
+from core.jobs import lifecycle
 from core.statuses import ENDED
-from core.storage import ObjectStore
+from core.storage.artifacts import POSITION_NAME, STATE_NAME
+from core.storage.object_store import ObjectStore
+from core.tables import Candidate, Checkpoint, Event, Job
 
 JOB_ID = kind("ftjob-")
 

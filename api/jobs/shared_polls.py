@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api import conditional
+from api.http import conditional
 from api.jobs import queries, service
 from api.jobs.views import Presenter
 
-# So many polls of a key have their turn at once, `api.turns.POLLS_AT_ONCE`, that they would take all threads.
+# A key may have `api.http.fair_share.POLLS_AT_ONCE` polls in work at once, which would take all threads.
 READ_AT_ONCE = 4
 
 

@@ -5,11 +5,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from api.jobs.candidates import search_for, with_alpha
-from api.jobs.methods import requested_hyperparameters
+from api.jobs.objectives import requested_hyperparameters
 from api.jobs.schemas import CreateJob
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
-from core.jobspec import (
+from core.jobs.search import ADAPTER
+from core.jobs.spec import (
     JobSpec,
     LoraAdapter,
     TrainingOptions,
@@ -20,7 +21,6 @@ from core.jobspec import (
 from core.methods.bases import misfit
 from core.methods.low_rank import AdaLoraAdapter
 from core.methods.method import MethodOptions
-from core.search import ADAPTER
 
 
 def specification_of(

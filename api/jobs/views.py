@@ -7,13 +7,13 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from api.conditional import weak_tag
+from api.http.conditional import weak_tag
 from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow, JobVersion
 from api.jobs.series import Found
 from api.schemas import Identified, unix_seconds
-from core.integrations import Integration
-from core.models import CandidateMetric, Checkpoint, Event, Metric, Run
+from core.jobs.integrations import Integration
+from core.tables import CandidateMetric, Checkpoint, Event, Metric, Run
 
 INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 

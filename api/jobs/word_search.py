@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Select, Text, all_, cast, func, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
-from core.models import File, Job
+from core.tables import File, Job
 
 TrainingFile, ValidationFile = aliased(File), aliased(File)
 

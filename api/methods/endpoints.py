@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.auth import CurrentCaller
-from api.errors import declared
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
 from api.methods import service
 from api.methods.schemas import MethodObject
 from api.schemas import Page

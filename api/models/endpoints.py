@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from api.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
-from api.errors import declared
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
 from api.models import service
 from api.models.schemas import ModelDeleted, ModelList, ModelObject
-from core import audit
+from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 
 router = APIRouter(prefix="/v1/models", tags=["Models"], responses=declared(NotAuthenticated, Unavailable))

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, Select, and_, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
-from core.lifecycle import fine_tuned_model_name
-from core.models import Adapter, Checkpoint, CheckpointPermission, Job, Project
-from core.models.jobs import MODEL_ID_LENGTH
+from core.jobs.lifecycle import fine_tuned_model_name
+from core.tables import Adapter, Checkpoint, CheckpointPermission, Job, Project
+from core.tables.jobs import MODEL_ID_LENGTH
 
 CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
 

@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
-from api.errors import declared
+from api.http.auth import AdminCaller, OperatorCaller
+from api.http.errors import declared
+from api.http.paging import After, check_cursor
+from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
 from api.organization.schemas import (
     ApiKeyDeleted,
@@ -19,13 +21,11 @@ from api.organization.schemas import (
     UpdateProject,
     UsagePage,
 )
-from api.paging import After, check_cursor
 from api.schemas import Page
-from api.strict_json import StrictJsonRoute
+from core.access.projects import create_project, set_quotas
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 from core.ids import kind
-from core.models import ApiKey
-from core.projects import create_project, set_quotas
+from core.tables import ApiKey
 
 PROJECT_ID, KEY_ID, AUDIT_LOG_ID = kind("proj_"), kind(""), kind("audit_log-")
 

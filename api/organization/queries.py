@@ -3,8 +3,8 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.paging import fetch_page
-from core.models import ApiKey, AuditLog, Project
+from api.http.paging import fetch_page
+from core.tables import ApiKey, AuditLog, Project
 
 
 def projects(

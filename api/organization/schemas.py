@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import Identified, unix_seconds
-from core.models import ApiKey, AuditLog, Project
-from core.projects import quotas_of
+from core.access.projects import quotas_of
 from core.roles import Role
+from core.tables import ApiKey, AuditLog, Project
 
 MAX_COUNT = 2**31 - 1
 MAX_BYTES = 2**62

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from api.auth import Caller
+from api.http.auth import Caller
 from api.organization import queries
 from api.organization.schemas import CreateApiKey, UsageBucket, UsageResult
 from api.schemas import unix_seconds
+from core.access.keys import NewKey, create_key, revoke_key
+from core.access.usage import usage
 from core.errors import InvalidRequest, NotFound
-from core.keys import NewKey, create_key, revoke_key
-from core.models import ApiKey, Project
-from core.usage import usage
+from core.tables import ApiKey, Project
 
 DAY = timedelta(days=1)
 DEFAULT_DAYS = 30

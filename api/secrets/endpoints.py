@@ -4,15 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.auth import AdminCaller
 from api.dependencies import Secrets, Transaction
-from api.errors import declared
-from api.paging import After
+from api.http.auth import AdminCaller
+from api.http.errors import declared
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.secrets import service
 from api.secrets.schemas import SecretDeleted, SecretObject, SetSecret
-from api.strict_json import StrictJsonRoute
-from core import audit
+from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
 
 router = APIRouter(

@@ -4,8 +4,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from api.paging import fetch_page
-from core.models import Secret
+from api.http.paging import fetch_page
+from core.tables import Secret
 
 
 def put(session: Session, project_id: str, name: str, sealed: str) -> Secret:

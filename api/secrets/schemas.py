@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from api.schemas import Identified, unix_seconds
-from core.models import Secret
+from core.tables import Secret
 
 SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 SecretName = Annotated[

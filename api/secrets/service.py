@@ -2,12 +2,12 @@
 
 from sqlalchemy.orm import Session
 
-from api.paging import check_cursor
+from api.http.paging import check_cursor
 from api.secrets import queries
 from api.secrets.schemas import SECRET_NAME
 from core.errors import NotFound
-from core.models import Secret
-from core.vault import Vault
+from core.secrets.vault import Vault
+from core.tables import Secret
 
 
 def put(session: Session, project_id: str, vault: Vault, name: str, value: str) -> Secret:

@@ -6,17 +6,17 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from api.auth import CurrentCaller
 from api.dependencies import Transaction
-from api.errors import declared
+from api.http import cookies
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.strict_json import StrictJsonRoute
 from api.schemas import unix_seconds
-from api.session import cookies
 from api.session.schemas import SessionObject, SignIn, SignInLink
-from api.strict_json import StrictJsonRoute
-from core import audit, keys, sign_ins
-from core.audit import Actor
+from core.access import audit, keys, sign_ins
+from core.access.audit import Actor
 from core.errors import InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
-from core.models import ApiKey
+from core.tables import ApiKey
 
 OwnHeader = Annotated[
     Literal["1"] | None,

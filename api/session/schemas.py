@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from api.schemas import unix_seconds
-from core.models import ApiKey
+from core.tables import ApiKey
 
 Token = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 

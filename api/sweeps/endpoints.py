@@ -7,16 +7,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query
 
-from api.auth import CurrentCaller
 from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
-from api.errors import declared
-from api.idempotency import ThisAttempt
-from api.paging import After
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
-from api.strict_json import StrictJsonRoute
 from api.sweeps import service
 from api.sweeps.schemas import CreateSweep, SweepObject
-from core import audit
+from core.access import audit
+from core.access.idempotency import once
+from core.access.quotas import check_queue
 from core.errors import (
     Conflict,
     InvalidRequest,
@@ -26,9 +28,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.idempotency import once
-from core.jobspec import TrainingOptions
-from core.quotas import check_queue
+from core.jobs.spec import TrainingOptions
 
 MAX_LIMIT = 100
 

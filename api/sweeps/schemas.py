@@ -9,10 +9,10 @@ from api.jobs.queries import JobRow
 from api.jobs.schemas import CreateJob
 from api.jobs.views import JobError
 from api.schemas import Identified, unix_seconds
+from core.jobs.search import MAX_CANDIDATES
 from core.methods.method import Alpha, Rank, Targets
-from core.models import Candidate
 from core.options import Options
-from core.search import MAX_CANDIDATES
+from core.tables import Candidate
 
 JOB_PREFIX, SWEEP_PREFIX = "ftjob-", "ftsweep-"
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from api.http.paging import check_cursor
 from api.jobs import creation, queries
 from api.jobs import service as jobs
 from api.jobs.queries import Filter, JobRow
-from api.paging import check_cursor
 from api.sweeps.schemas import CreateSweep, SweepObject, job_id_of
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, text
 from starlette.concurrency import run_in_threadpool
 
 from api.system.schemas import Readiness
-from core.dispatch import Doorbell
-from core.storage import ObjectStore
+from core.jobs.dispatch import Doorbell
+from core.storage.object_store import ObjectStore
 
 DEADLINE_SECONDS = 5.0
 SHARED_SECONDS = 1.0

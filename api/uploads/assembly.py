@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 
-from api import downloads
 from api.files.intake import FileIntake, ReceivedFile
+from api.http import downloads
 from core.errors import InvalidRequest
 from core.ids import new_id
-from core.models import Upload
-from core.storage import ObjectStore, upload_prefix
+from core.storage.object_store import ObjectStore, upload_prefix
+from core.tables import Upload
 
 
 def stored_parts(store: ObjectStore, upload: Upload, part_ids: list[str]) -> Iterator[bytes]:

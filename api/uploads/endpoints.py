@@ -6,19 +6,21 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from api.auth import Caller, CurrentCaller
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
-from api.errors import declared
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.forms import in_threads, receive
-from api.idempotency import ThisAttempt
-from api.strict_json import StrictJsonRoute
+from api.http.auth import Caller, CurrentCaller
+from api.http.errors import declared
+from api.http.forms import in_threads, receive
+from api.http.idempotency import ThisAttempt
+from api.http.strict_json import StrictJsonRoute
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake
 from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadObject, UploadPartObject
-from core import audit
+from core.access import audit
+from core.access.idempotency import Attempt, earlier_answer, once
+from core.access.quotas import check_store
 from core.errors import (
     AppError,
     Conflict,
@@ -29,10 +31,8 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.idempotency import Attempt, earlier_answer, once
-from core.models import Upload
-from core.quotas import check_store
-from core.storage import ObjectStore
+from core.storage.object_store import ObjectStore
+from core.tables import Upload
 
 router = APIRouter(
     prefix="/v1/uploads",

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from api.forms import FileField, StreamedForm, announced_bytes
+from api.http.forms import FileField, StreamedForm, announced_bytes
 from core.errors import InvalidRequest, TooLarge
 from core.ids import new_id
-from core.storage import ObjectStore, upload_prefix
+from core.storage.object_store import ObjectStore, upload_prefix
 
 MAX_PART_BYTES = 64 * 1024**2
 

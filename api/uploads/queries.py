@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.models import Upload, UploadPart
+from core.tables import Upload, UploadPart
 
 
 def find(

@@ -8,7 +8,7 @@ from api.files.expiry import ExpiresAfter
 from api.files.intake import Purpose
 from api.files.schemas import FileObject
 from api.schemas import unix_seconds
-from core.models import File, Upload, UploadPart
+from core.tables import File, Upload, UploadPart
 
 MAX_PARTS = 10_000
 

@@ -16,7 +16,7 @@ from api.uploads.part import MAX_PART_BYTES, ReceivedPart
 from api.uploads.schemas import MAX_PARTS, CreateUpload
 from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
-from core.models import File, Upload, UploadPart
+from core.tables import File, Upload, UploadPart
 
 LIFETIME = timedelta(hours=1)
 

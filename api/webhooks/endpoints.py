@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.auth import AdminCaller
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
-from api.errors import declared
-from api.paging import After
+from api.http.auth import AdminCaller
+from api.http.errors import declared
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
-from api.strict_json import StrictJsonRoute
 from api.webhooks import service
 from api.webhooks.schemas import (
     CreateEndpoint,
@@ -23,7 +23,7 @@ from api.webhooks.schemas import (
     TestEndpoint,
     UpdateEndpoint,
 )
-from core import audit
+from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
 from core.webhooks import EVENT_TYPES
 

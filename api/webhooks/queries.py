@@ -3,8 +3,8 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api.paging import fetch_page
-from core.models import WebhookDelivery, WebhookEndpoint
+from api.http.paging import fetch_page
+from core.tables import WebhookDelivery, WebhookEndpoint
 
 
 def find(

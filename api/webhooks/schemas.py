@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from api.schemas import Identified, unix_seconds
-from core.models import WebhookDelivery, WebhookEndpoint
+from core.tables import WebhookDelivery, WebhookEndpoint
 
 EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
 EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=16)]

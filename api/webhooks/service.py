@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from api.paging import check_cursor
+from api.http.paging import check_cursor
 from api.webhooks import queries
 from api.webhooks.schemas import CreateEndpoint, UpdateEndpoint
 from core import webhooks
 from core.egress import Egress, EgressRefused
 from core.errors import InvalidRequest, NotFound
 from core.ids import kind, new_id
-from core.models import WebhookDelivery, WebhookEndpoint
-from core.vault import Vault
+from core.secrets.vault import Vault
+from core.tables import WebhookDelivery, WebhookEndpoint
 from core.webhooks import Outcome
 
 ENDPOINT_ID, DELIVERY_ID = kind("whe_"), kind("whd_")

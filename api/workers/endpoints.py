@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from api.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
-from api.errors import declared
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
 from api.jobs.places import QueuePlaces
 from api.workers import service
 from api.workers.schemas import WorkerList

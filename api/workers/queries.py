@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.models import Job, Run, Worker
+from core.tables import Job, Run, Worker
 
 
 class Held(NamedTuple):

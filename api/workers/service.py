@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from api.auth import Caller
+from api.http.auth import Caller
 from api.jobs.places import QueuePlaces
 from api.schemas import unix_seconds
 from api.workers import queries
 from api.workers.queries import Held, Waiting
 from api.workers.schemas import DeviceObject, HeldJob, QueueObject, WaitingJob, WorkerList, WorkerObject
-from core.models import Job, Worker
 from core.roles import Role
+from core.tables import Job, Worker
 
 SHOWN_WAITING = 20  # of a class; the list of jobs has all
 

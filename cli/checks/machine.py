@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cli.checks import Check
-from cli.home import load_settings
+from cli.client.home import load_settings
 from core.catalog import BaseModelEntry, load_catalog
 
 GIB = 1024**3

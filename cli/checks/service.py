@@ -6,9 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cli.checks import Check
-from cli.client import connect
-from cli.errors import Refused, Unreachable
-from cli.home import Home, load_settings
+from cli.client.client import connect
+from cli.client.errors import Refused, Unreachable
+from cli.client.home import Home, load_settings
 from core.errors import ConfigurationError, TuneryError
 from core.settings import SERVER_FIELDS, Settings
 
@@ -57,7 +57,7 @@ def _server(name: str, settings: Settings, ask: Callable[[Settings], str]) -> Ch
 def _ask_database(settings: Settings) -> str:
     from sqlalchemy import text
 
-    from cli.database import open_database
+    from cli.client.database import open_database
     from core.schema import is_current
 
     with open_database(settings.server("database_url")) as engine:
@@ -82,7 +82,7 @@ def _ask_broker(settings: Settings) -> str:
 
 
 def _ask_object_store(settings: Settings) -> str:
-    from core.storage import ObjectStore
+    from core.storage.object_store import ObjectStore
 
     bucket = settings.server("s3_bucket")
     ObjectStore(settings.server("s3_endpoint_url"), bucket).check()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.progress import progress_display
-from cli.watch import STANDING, raise_for_outcome
+from cli.client.progress import progress_display
+from cli.client.watch import STANDING, raise_for_outcome
 
 if TYPE_CHECKING:
     from openai import OpenAI

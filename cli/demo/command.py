@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import output
+from cli.client import output
+from cli.client.errors import GaveUp, Refused
+from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings
 from cli.demo import client as demo_client
 from cli.demo.dataset import DemoDataset, own_dataset, sample_dataset
 from cli.demo.service import running_service, server_key
-from cli.errors import GaveUp, Refused
-from cli.home import DEFAULT_HOME, Home, HomeOption, load_settings
 
 SAMPLE_OPTIONS: dict[str, Any] = {
     "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 8}}},

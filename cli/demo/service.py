@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cli import output
-from cli.errors import GaveUp
-from cli.home import Home, read
+from cli.client import output
+from cli.client.errors import GaveUp
+from cli.client.home import Home, read
 
 STOP_SECONDS = 100.0
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 
 from core.methods.method import Alpha, MethodOptions, Rank
-from core.methods.registry import METHODS, Adapter, with_type
+from core.methods.registry import METHODS, AdapterOptions, with_type
 
 ANY: Final = object()
 ALL: Final[Mapping[str, Any]] = {}
@@ -206,6 +206,6 @@ OPTIONS: dict[str, type[MethodOptions]] = {
 """What each method on offer takes."""
 
 if TYPE_CHECKING:
-    OfferedAdapter = Adapter
+    OfferedAdapter = AdapterOptions
 else:
     OfferedAdapter = Annotated[_one_of(list(OPTIONS.values())), BeforeValidator(with_type)]

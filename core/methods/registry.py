@@ -32,7 +32,7 @@ def with_type(adapter: Any) -> Any:
     return {"type": "lora", **adapter} if isinstance(adapter, dict) else adapter
 
 
-Adapter = Annotated[
+AdapterOptions = Annotated[
     LoraAdapter
     | AdaLoraAdapter
     | PrefixTuningAdapter

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.dashboard import BUILT
-from core.embedded import EmbeddedServers
+from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api
 from tests.fixtures.chromium import chromium
 from tests.fixtures.site import Site, Visit, service_on

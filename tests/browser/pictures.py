@@ -13,15 +13,16 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from core.embedded import EmbeddedServers
+from cli.embedded import EmbeddedServers
 from core.roles import Role
 from tests.fixtures.api import wait_for
 from tests.fixtures.chromium import chromium
+from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.servers import server_folder
 from tests.fixtures.site import DESK, PHONE, Site, service_on, sign_in
 from tests.fixtures.tiny import OTHER
 
-FOLDER = Path(__file__).parents[2] / "docs" / "images" / "dashboard"
+FOLDER = REPOSITORY / "docs" / "images" / "dashboard"
 PROJECT = "support-bot"
 TOPICS = ("an order", "a refund", "a parcel", "an invoice", "a password", "an address")
 DEADLINE_MS = 120_000

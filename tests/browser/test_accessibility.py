@@ -7,8 +7,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 from sqlalchemy import func, update
 
-from core.models import Job
 from core.roles import Role
+from core.tables import Job
 from tests.browser.test_faults import queued
 from tests.fixtures.site import PHONE, Site, administered
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from core.access.keys import revoke_key
 from core.ids import new_id
-from core.keys import revoke_key
-from core.models import Event
+from core.tables import Event
 from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.relay import Relay, relay_to

@@ -5,7 +5,7 @@ import json
 from playwright.sync_api import Page, expect
 
 from core.ids import new_id
-from core.models import Event
+from core.tables import Event
 from tests.fixtures.site import Site, administered
 
 SCRIPT = "<img src=x onerror=\"globalThis.struck='yes'\"><script>globalThis.struck='yes'"  # no slash: a name

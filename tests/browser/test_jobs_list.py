@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from playwright.sync_api import Page, Route, expect
 from sqlalchemy import inspect
 
-from core import lifecycle
 from core.ids import new_id
-from core.lifecycle import Lease, Progress
-from core.models import Job
+from core.jobs import lifecycle
+from core.jobs.lifecycle import Lease, Progress
+from core.tables import Job
 from tests.browser.test_faults import NO_ANSWER, queued
 from tests.fixtures.api import wait_for
 from tests.fixtures.site import PHONE, Site, Visit

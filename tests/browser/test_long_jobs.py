@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete
 
-from core.models import Metric
+from core.tables import Metric
 from tests.browser.test_dialogs import TOUCH
 from tests.browser.test_following_a_job import downloaded
 from tests.fixtures.site import PHONE, Site

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import lifecycle
-from core.embedded import EmbeddedServers
-from core.lifecycle import Lease
-from core.models import Job, Run
+from cli.embedded import EmbeddedServers
+from core.jobs import lifecycle
+from core.jobs.lifecycle import Lease
+from core.tables import Job, Run
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
 from tests.fixtures.tiny import OTHER, TINY, write_base

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from core.embedded import EmbeddedServers
+from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api, wait_for
 from tests.fixtures.stack import JOB_SECONDS, job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from worker.supervisor import Supervisor
+from worker.supervise.supervisor import Supervisor
 
 HANG_SECONDS = 3.0
 LEASE_SECONDS = 1.0
@@ -32,7 +32,7 @@ def hang(*arguments):
 
 loop.forward = hang
 sys.argv = sys.argv[2:]
-runpy.run_module("worker.trainer", run_name="__main__")
+runpy.run_module("worker.train.trainer", run_name="__main__")
 ' "$@"
 """
 
@@ -43,7 +43,7 @@ def supervisor_of(api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Su
         update={
             "hang_seconds": HANG_SECONDS,
             "lease_seconds": LEASE_SECONDS,
-            "sweep_seconds": 0.2,
+            "scan_seconds": 0.2,
             "max_lost_attempts": LOSSES,
         }
     )

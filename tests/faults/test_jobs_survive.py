@@ -8,9 +8,9 @@ import pytest
 from redis import Redis
 from sqlalchemy import select
 
-from core.artifacts import STATE_NAME
-from core.embedded import EmbeddedServers
-from core.models import Adapter, Checkpoint, Event, Metric
+from cli.embedded import EmbeddedServers
+from core.storage.artifacts import STATE_NAME
+from core.tables import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.api import Api, wait_for
 from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on
 from tests.fixtures.tiny import TINY, write_base

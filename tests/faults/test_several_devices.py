@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core.embedded import EmbeddedServers
-from core.models import Run
+from cli.embedded import EmbeddedServers
+from core.tables import Run
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import Stack, Worker, job_api_on, short_rows, unfinished_jobs
 from tests.fixtures.tiny import TINY, write_base
@@ -129,29 +129,29 @@ def test_an_adapter_that_cannot_be_attached_fails_its_job_and_no_process(
     stack: Stack, tmp_path: Path
 ) -> None:
     """All processes meet it, and all take the next job."""
-    ranks = stack.workers[1].ranks(2)
+    processes = stack.workers[1].processes(2)
     refused = create(stack, SHORT, BOTH, adapter={"type": "lora", "target_modules": ["nothing_of_this_name"]})
     error = stack.wait_for_status(refused, "failed").error
     assert error is not None
     assert error["code"] == "invalid_adapter"
     stack.assert_succeeded_exactly_once(create(stack, SHORT, BOTH), tmp_path)
-    assert all(rank.is_running() for rank in ranks)
+    assert all(process.is_running() for process in processes)
 
 
 def test_processes_that_wait_for_a_job_use_no_core(stack: Stack) -> None:
-    ranks = stack.workers[1].ranks(2)
-    for rank in ranks:
-        assert rank.cpu_percent(interval=1) < 30
+    processes = stack.workers[1].processes(2)
+    for process in processes:
+        assert process.cpu_percent(interval=1) < 30
 
 
 def test_a_killed_process_ends_its_group_and_the_job_goes_on(
     stack: Stack, on_one: str, tmp_path: Path
 ) -> None:
     job_id = create(stack, MIDDLE, BOTH)
-    ranks = stack.workers[1].ranks(2)
+    processes = stack.workers[1].processes(2)
     wait_for(lambda: stack.checkpoints(job_id), 60)
-    ranks[1].kill()
-    _, alive = psutil.wait_procs(ranks, 30)
+    processes[1].kill()
+    _, alive = psutil.wait_procs(processes, 30)
     assert not alive
     assert_as_on_one(stack, job_id, on_one, tmp_path)
     assert [run.outcome for run in stack.runs(job_id)] == ["lost", "succeeded"]
@@ -162,9 +162,9 @@ def test_a_job_given_back_by_one_machine_goes_on_over_two(stack: Stack, on_one: 
     """The last test here: the machines' workers take the former one's place."""
     job_id = create(stack, MIDDLE, SHARDED)
     stack.wait_for_step(job_id)
-    ranks = stack.workers[1].ranks(2)
+    processes = stack.workers[1].processes(2)
     assert stack.workers[1].stop() == 0
-    assert not any(rank.is_running() for rank in ranks)
+    assert not any(process.is_running() for process in processes)
     step = last_run(stack, job_id).step
     assert last_run(stack, job_id).outcome == "released"
     assert stack.checkpoints(job_id)[-1].step == step
@@ -172,7 +172,7 @@ def test_a_job_given_back_by_one_machine_goes_on_over_two(stack: Stack, on_one: 
     machines = [start(stack, **meeting, node_rank=str(number)) for number in range(2)]
     assert_as_on_one(stack, job_id, on_one, tmp_path)
     assert f"Resumed from the checkpoint at step {step}" in stack.events(job_id)
-    group = [machine.trainer() for machine in machines] + [machine.ranks(1)[0] for machine in machines]
+    group = [machine.trainer() for machine in machines] + [machine.processes(1)[0] for machine in machines]
     assert machines[1].stop() == 0
     _, alive = psutil.wait_procs(group, 30)
     assert not alive

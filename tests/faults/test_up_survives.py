@@ -59,7 +59,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "TUNERY_CATALOG_FILE": str(catalog),
         "TUNERY_LEASE_SECONDS": "6",
-        "TUNERY_SWEEP_SECONDS": "0.5",
+        "TUNERY_SCAN_SECONDS": "0.5",
         "TUNERY_CHECKPOINT_SECONDS": "1000",
     }
 

@@ -12,11 +12,11 @@ import yaml
 
 from cli.main import app
 from core.settings import SERVER_FIELDS, Settings
-from worker import stop_times
+from tests.fixtures.paths import REPOSITORY
+from worker.process import stop_times
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
-COMPOSE = (ROOT / "docker-compose.yml").read_text()
+COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 CONDITIONS = {"service_healthy": "healthcheck", "service_completed_successfully": "command"}
@@ -24,7 +24,7 @@ CONDITIONS = {"service_healthy": "healthcheck", "service_completed_successfully"
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
     """(COPY, "api ./api") and so on, without comments, continued lines joined."""
-    text = re.sub(r"^\s*#.*\n", "", (ROOT / dockerfile).read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^\s*#.*\n", "", (REPOSITORY / dockerfile).read_text(), flags=re.MULTILINE)
     lines = text.replace("\\\n", " ").splitlines()
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line.strip()]
 
@@ -37,7 +37,7 @@ def only(dockerfile: str, name: str) -> str:
 def is_sent_to_the_engine(path: str) -> bool:
     """By the rules of .dockerignore: the last pattern that fits the path, or a folder above it, decides."""
     sent = True
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
+    for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!").removeprefix("**/")
         parts = Path(path).parts
         above = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
@@ -73,13 +73,13 @@ def test_what_an_image_copies_exists_and_is_sent_to_the_engine(dockerfile: str) 
     ]
     assert sources
     for source in sources:
-        assert (ROOT / source).exists(), source
+        assert (REPOSITORY / source).exists(), source
         assert is_sent_to_the_engine(source), source
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_copies_all_that_the_wheel_is_built_from(dockerfile: str) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     needed = {
         *project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"],
         *("pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]),
@@ -100,7 +100,7 @@ def test_no_secret_and_no_heap_of_files_is_sent_to_the_engine(path: str) -> None
     ["core/__pycache__/models.pyc", "dashboard/node_modules/react/index.js", "dashboard/dist/index.html"],
 )
 def test_nothing_that_was_built_here_is_sent_to_the_engine(path: str) -> None:
-    assert is_sent_to_the_engine("core/models/jobs.py")
+    assert is_sent_to_the_engine("core/tables/jobs.py")
     assert is_sent_to_the_engine("dashboard/src/main.tsx")
     assert not is_sent_to_the_engine(path)
 
@@ -140,7 +140,7 @@ def test_a_service_of_ours_is_given_every_server_and_no_setting_that_does_not_ex
 @pytest.mark.parametrize("name", OURS)
 def test_a_service_of_ours_reads_further_settings_from_a_file_that_may_be_missing(name: str) -> None:
     assert OURS[name]["env_file"] == [{"path": "tunery.env", "required": False}]
-    assert "tunery.env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "tunery.env" in (REPOSITORY / ".gitignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -158,7 +158,7 @@ def test_servers_are_named_by_addresses_that_exist() -> None:
 
 
 def test_the_example_names_every_variable_and_keeps_no_secret() -> None:
-    example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    example = dict(re.findall(r"^(\w+)=(.*)$", (REPOSITORY / ".env.example").read_text(), re.MULTILINE))
     used = dict(re.findall(r"\$\{(\w+)(:?[?-][^}]*)?\}", COMPOSE))
     assert set(used) == set(example)
     assert not any(name.startswith("TUNERY_") for name in used), "they are compose's, not settings"

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import typer
 
-import cli.errors
+import cli.client.errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
 from core.methods.left_out import LEFT_OUT
 from core.methods.offered import OFFERED
+from tests.fixtures.paths import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-CLI_PAGE = (ROOT / "docs/reference/cli.md").read_text()
+PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+CLI_PAGE = (REPOSITORY / "docs/reference/cli.md").read_text()
 OF_LLAMA_ARCHITECTURE = {f"HuggingFaceTB/SmolLM2-{size}-Instruct" for size in ("135M", "360M", "1.7B")}
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
@@ -37,7 +37,7 @@ def finding_codes() -> set[str]:
     """What stands for `code` where core/datasets makes a Finding or an Unreadable."""
     places = {"Finding": 1, "Unreadable": 0}
     found = set()
-    for source in (ROOT / "core/datasets").glob("*.py"):
+    for source in (REPOSITORY / "core/datasets").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places:
                 code = node.args[places[node.func.id]]
@@ -47,14 +47,14 @@ def finding_codes() -> set[str]:
 
 
 def supported_architectures() -> tuple[str, ...]:
-    source = (ROOT / "worker/engine/decoder.py").read_text()
+    source = (REPOSITORY / "worker/engine/base/decoder.py").read_text()
     found: tuple[str, ...] = ast.literal_eval(re.search(r"^SUPPORTED = (\(.*\))$", source, re.MULTILINE)[1])  # type: ignore[index]
     return found
 
 
 def test_the_pages_of_settings_and_of_the_api_are_what_the_code_says() -> None:
     check = subprocess.run(
-        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "docs/generate.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert check.returncode == 0, check.stderr
 
@@ -68,13 +68,13 @@ def test_a_table_begins_with_its_head(page: Path) -> None:
 
 
 def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
-    page = (ROOT / "docs/datasets.md").read_text()
+    page = (REPOSITORY / "docs/datasets.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page.partition("\n## Findings\n")[2], re.MULTILINE)
     assert sorted(listed) == sorted(finding_codes())
 
 
 def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
-    page = (ROOT / "docs/methods.md").read_text().partition("\n## On offer\n")[2].partition("\n## ")[0]
+    page = (REPOSITORY / "docs/methods.md").read_text().partition("\n## On offer\n")[2].partition("\n## ")[0]
     listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
     assert listed.keys() == OFFERED.keys()
     for method, options in OFFERED.items():
@@ -82,14 +82,14 @@ def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
 
 
 def test_the_page_of_methods_lists_what_is_left_out_with_the_reasons() -> None:
-    page = (ROOT / "docs/methods.md").read_text().partition("\n## Left out\n")[2].partition("\n## ")[0]
+    page = (REPOSITORY / "docs/methods.md").read_text().partition("\n## Left out\n")[2].partition("\n## ")[0]
     assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == LEFT_OUT
 
 
 @pytest.mark.parametrize("where", ["core/catalog.py", "docs/how-to/add-a-base-model.md"])
 def test_an_example_of_a_catalog_can_be_read_and_says_what_trains_fastest(where: str, tmp_path: Path) -> None:
     """The engine's source is read, not imported: it would bring torch along."""
-    page = (ROOT / where).read_text()
+    page = (REPOSITORY / where).read_text()
     text = textwrap.dedent((ast.get_docstring(ast.parse(page)) or "") if where.endswith(".py") else page)
     example = re.search(r"^( *)\[\[model\]\]\n(?:.+\n|\n(?=\1\[\[))*", text, re.MULTILINE)
     assert example
@@ -123,7 +123,7 @@ def test_the_page_of_the_command_line_has_every_exit_code() -> None:
     assert sorted(map(int, listed)) == sorted(codes)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_a_link_leads_to_something_that_exists(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not missing

@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 from core.datasets.check import read_rows
 from core.datasets.kinds import KIND_OF_METHOD
 from core.errors import JobError, LeaseLost
-from core.jobspec import JobSpec
-from core.lifecycle import READING_DATA
-from core.models import File, Job
-from core.storage import ObjectStore
-from worker.data.render import Row, render
+from core.jobs.lifecycle import READING_DATA
+from core.jobs.spec import JobSpec
+from core.storage.object_store import ObjectStore
+from core.tables import File, Job
+from worker.data.render import render
 from worker.objectives.choose import rows_for
-from worker.reporter import Reporter
+from worker.report.job_lease import JobLease
+from worker.rows import Row
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class DataReader:
         tokenizer: Any,
         max_length: int,
         store: ObjectStore,
-        reporter: Reporter,
+        job_lease: JobLease,
         readers: Executor,
     ) -> None:
         """Rows are cut to `max_length` tokens."""
@@ -52,7 +53,7 @@ class DataReader:
         self._max_length = max_length
         self._spec = JobSpec.model_validate(job.spec)
         self._store = store
-        self._reporter = reporter
+        self._job_lease = job_lease
         self._closed = threading.Event()
         self.data: Future[JobData] = readers.submit(self._read)
 
@@ -62,8 +63,8 @@ class DataReader:
         self.data.cancel()
 
     def _read(self) -> JobData:
-        self._reporter.enter(READING_DATA)
-        training_file, validation_file = self._reporter.commit(self._files)
+        self._job_lease.enter(READING_DATA)
+        training_file, validation_file = self._job_lease.commit(self._files)
         return JobData(
             training_file,
             self._rows(training_file, "training_file"),
@@ -82,7 +83,7 @@ class DataReader:
         kind = KIND_OF_METHOD[self._spec.objective.type]
         rendered = render(self._tokenizer, stored, self._max_length, param, self._look_up, kind)
         for message, data in rendered.warnings(param, self._max_length):
-            self._reporter.event(message, level="warn", data=data)
+            self._job_lease.event(message, level="warn", data=data)
         return rows_for(self._spec, rendered.rows, self._max_length)
 
     def _look_up(self) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 from jinja2 import TemplateError
-from numpy.typing import NDArray
 
 from core.datasets.chat_rules import content_text
 from core.datasets.kinds import Kind
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
 from core.errors import JobError
+from worker.rows import Row
 
 Span = tuple[int, int]
 Messages = list[dict[str, Any]]
@@ -33,33 +33,6 @@ LISTED_LINES = 100  # for programs
 
 # jinja2's own, what transformers refuses, and what an expression of a template raises on an odd message
 REFUSALS = (TemplateError, ValueError, TypeError)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One rendered row; `line` is its number in the file. learnt_L[i]: token i is to be predicted.
-
-    `weights_L` are the weights of the learnt tokens' messages, None where all are 1. `desirable` is what the
-    dataset says of an answer: of two, the second is not.
-    """
-
-    line: int
-    tokens_L: NDArray[np.int32]
-    learnt_L: NDArray[np.bool_]
-    weights_L: NDArray[np.float32] | None = None
-    desirable: bool = True
-
-    @property
-    def supervised(self) -> int:
-        """Predictions that count: the first token has nothing before it."""
-        return int(self.learnt_L[1:].sum())
-
-    @property
-    def weight(self) -> float:
-        """The sum of the weights of these predictions."""
-        if self.weights_L is None:
-            return self.supervised
-        return float(self.weights_L[1:][self.learnt_L[1:]].sum(dtype=np.float64))
 
 
 @dataclass

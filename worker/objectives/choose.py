@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from core import jobspec
-from worker.data.render import Row
+from core.jobs import spec as jobspec
 from worker.objectives.dpo import Dpo
 from worker.objectives.kto import Kto, with_companions
 from worker.objectives.objective import Objective
 from worker.objectives.orpo import Orpo
 from worker.objectives.simpo import Simpo
+from worker.rows import Row
 
 
 def objective_of(spec: jobspec.JobSpec) -> Objective | None:

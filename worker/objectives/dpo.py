@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import jobspec
+from core.jobs import spec as jobspec
 from worker.objectives.objective import Scores, preference_metrics
 
 
@@ -19,6 +19,6 @@ class Dpo:
         self._beta = spec.beta
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
-        rewards_P2 = (self._beta * (scores.logp_R - scores.reference_R)).view(-1, 2)
+        rewards_P2 = (self._beta * (scores.logp_X - scores.reference_X)).view(-1, 2)
         chosen_P, rejected_P = rewards_P2.unbind(1)
         return -F.logsigmoid(chosen_P - rejected_P).mean(), preference_metrics(chosen_P, rejected_P)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import jobspec
-from worker.data.render import Row
+from core.jobs import spec as jobspec
 from worker.objectives.objective import Scores
+from worker.rows import Row
 
 
 class Kto:
@@ -33,8 +33,8 @@ class Kto:
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
         spec = self._spec
-        ratios_P, companions_P = (scores.logp_R - scores.reference_R).view(-1, 2).unbind(1)
-        desirable_P = scores.desirable_R.view(-1, 2)[:, 0]
+        ratios_P, companions_P = (scores.logp_X - scores.reference_X).view(-1, 2).unbind(1)
+        desirable_P = scores.desirable_X.view(-1, 2)[:, 0]
         z = companions_P.mean().clamp(min=0).detach()
         signs_P = torch.where(desirable_P, 1.0, -1.0).double()
         weights_P = torch.where(desirable_P, spec.desirable_weight, spec.undesirable_weight).double()

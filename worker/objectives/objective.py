@@ -17,14 +17,14 @@ from torch import Tensor
 class Scores:
     """What the model, and the base alone, make of a step's rows. All in fp64 on the CPU.
 
-    `logp_R` is Σ log p in nats over the answer's tokens, `tokens_R` their number, `reference_R` the base's Σ
-    (NaN where the objective asks for none), and `desirable_R` whether the answer is to become likelier.
+    `logp_X` is Σ log p in nats over the answer's tokens, `tokens_X` their number, `reference_X` the base's Σ
+    (NaN where the objective asks for none), and `desirable_X` whether the answer is to become likelier.
     """
 
-    logp_R: Tensor
-    tokens_R: Tensor
-    reference_R: Tensor
-    desirable_R: Tensor
+    logp_X: Tensor
+    tokens_X: Tensor
+    reference_X: Tensor
+    desirable_X: Tensor
 
 
 class Objective(Protocol):
@@ -33,25 +33,25 @@ class Objective(Protocol):
     needs_reference: bool
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The mean over the examples, which depends on `logp_R` by autograd, and what else to report of
+        """The mean over the examples, which depends on `logp_X` by autograd, and what else to report of
         them."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`slope_R` is ∂loss/∂logp_R."""
+    """`slope_X` is ∂loss/∂logp_X."""
 
     loss: float
-    slope_R: Tensor
+    slope_X: Tensor
     metrics: Mapping[str, float]
 
 
 @torch.enable_grad()
 def outcome(objective: Objective, scores: Scores) -> Outcome:
-    logp_R = scores.logp_R.detach().requires_grad_()
-    loss, metrics = objective.loss(replace(scores, logp_R=logp_R))
-    (slope_R,) = torch.autograd.grad(loss, logp_R)
-    return Outcome(loss.item(), slope_R, {name: value.item() for name, value in metrics.items()})
+    logp_X = scores.logp_X.detach().requires_grad_()
+    loss, metrics = objective.loss(replace(scores, logp_X=logp_X))
+    (slope_X,) = torch.autograd.grad(loss, logp_X)
+    return Outcome(loss.item(), slope_X, {name: value.item() for name, value in metrics.items()})
 
 
 def preference_metrics(chosen_P: Tensor, rejected_P: Tensor) -> dict[str, Tensor]:

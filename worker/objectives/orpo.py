@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import jobspec
+from core.jobs import spec as jobspec
 from worker.objectives.objective import Scores, preference_metrics
 
 
@@ -23,8 +23,8 @@ class Orpo:
         self._beta = spec.beta
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
-        mean_R = scores.logp_R / scores.tokens_R
-        chosen_P, rejected_P = mean_R.view(-1, 2).unbind(1)
+        mean_X = scores.logp_X / scores.tokens_X
+        chosen_P, rejected_P = mean_X.view(-1, 2).unbind(1)
         ratio_P = log_odds(chosen_P) - log_odds(rejected_P)
         nll = -chosen_P.mean()
         loss = nll - self._beta * F.logsigmoid(ratio_P).mean()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import jobspec
+from core.jobs import spec as jobspec
 from worker.objectives.objective import Scores, preference_metrics
 
 
@@ -19,7 +19,7 @@ class Simpo:
         self._beta, self._gamma = spec.beta, spec.gamma
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
-        rewards_P2 = (self._beta * scores.logp_R / scores.tokens_R).view(-1, 2)
+        rewards_P2 = (self._beta * scores.logp_X / scores.tokens_X).view(-1, 2)
         chosen_P, rejected_P = rewards_P2.unbind(1)
         loss = -F.logsigmoid(chosen_P - rejected_P - self._gamma).mean()
         return loss, preference_metrics(chosen_P, rejected_P)

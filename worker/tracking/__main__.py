@@ -17,17 +17,17 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import lifecycle
 from core.database import create_database, session_factory
 from core.ids import new_id
+from core.jobs import lifecycle
 from core.logs import configure_logs
-from core.models import File, Job, Secret
+from core.secrets.vault import Vault
 from core.settings import Settings
 from core.statuses import ENDED
-from core.storage import ObjectStore, file_key
-from core.vault import Vault
-from worker.tracking import hold as holds
-from worker.tracking.hold import Hold, HoldLost
+from core.storage.object_store import ObjectStore, file_key
+from core.tables import File, Job, Secret
+from worker.tracking import lease as leases
+from worker.tracking.lease import TrackerLease, TrackerLeaseLost
 from worker.tracking.sinks import PROJECT_SECRETS, Report, Sink, TrackerRefused, open_sink
 
 LOOK_SECONDS = 1.0
@@ -40,12 +40,12 @@ class Reporting:
     """Carries a job's steps to its tracker until the job has ended, pauses, or this process is to stop."""
 
     def __init__(
-        self, settings: Settings, sessions: sessionmaker[Session], store: ObjectStore, hold: Hold
+        self, settings: Settings, sessions: sessionmaker[Session], store: ObjectStore, lease: TrackerLease
     ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._store = store
-        self._hold = hold
+        self._hold = lease
         self._stopping = threading.Event()
         self._secrets: dict[str, str] = {}
 
@@ -56,14 +56,14 @@ class Reporting:
         """Whatever goes wrong is written down, for the job's client and for whoever tries next."""
         try:
             self._report()
-        except (HoldLost, SQLAlchemyError) as error:  # the hold runs out by itself
+        except (TrackerLeaseLost, SQLAlchemyError) as error:  # the lease runs out by itself
             log.warning("tracking_ended", job=self._hold.job_id, tracker=self._hold.type, error=str(error))
         except TrackerRefused as error:
-            self._write(holds.refuse, str(error))
+            self._write(leases.refuse, str(error))
         except Exception as error:
             reason = self._without_secrets(f"{type(error).__name__}: {error}")
             log.warning("tracking_failed", job=self._hold.job_id, tracker=self._hold.type, reason=reason)
-            self._write(holds.fail, reason)
+            self._write(leases.fail, reason)
 
     def _report(self) -> None:
         report, reported = self._load()
@@ -73,7 +73,7 @@ class Reporting:
         reported = reported if sink.remembers else 0
         while True:
             with self._sessions.begin() as session:
-                look = holds.look(session, self._hold, reported, done)
+                look = leases.look(session, self._hold, reported, done)
             for step, data in look.points:
                 sink.log(step, _values(data))
                 reported = step
@@ -86,14 +86,14 @@ class Reporting:
             if look.status != "running" or self._stopping.wait(LOOK_SECONDS):
                 sink.end(None)
                 with self._sessions.begin() as session:
-                    holds.give_back(session, self._hold)
+                    leases.give_back(session, self._hold)
                 return
 
     def _load(self) -> tuple[Report, int]:
         """Raises Unreadable."""
-        vault = Vault.of(self._settings)
+        vault = Vault.of(self._settings.secret_keys)
         with self._sessions.begin() as session:
-            reported = holds.reported_step(session, self._hold)
+            reported = leases.reported_step(session, self._hold)
             job = session.get_one(Job, self._hold.job_id)
             for name in PROJECT_SECRETS[self._hold.type]:
                 if (secret := session.get(Secret, (job.project_id, name))) is not None:
@@ -117,7 +117,7 @@ class Reporting:
         """With the file that belongs to the job's results, where there is one."""
         file = self._stored(result, job) if result else None
         with self._sessions.begin() as session:
-            holds.end(session, self._hold)
+            leases.end(session, self._hold)
             if file is not None:
                 session.add(file)
                 session.flush()
@@ -141,7 +141,7 @@ class Reporting:
         try:
             with self._sessions.begin() as session:
                 how(session, self._hold, reason)
-        except (HoldLost, SQLAlchemyError) as error:
+        except (TrackerLeaseLost, SQLAlchemyError) as error:
             log.warning("tracking_end_not_written", job=self._hold.job_id, error=str(error))
 
     def _without_secrets(self, text: str) -> str:
@@ -165,7 +165,7 @@ def main() -> None:
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=1))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     forget_credentials()
-    reporting = Reporting(settings, sessions, store, Hold(*sys.argv[1:4]))
+    reporting = Reporting(settings, sessions, store, TrackerLease(*sys.argv[1:4]))
     signal.signal(signal.SIGTERM, lambda *_: reporting.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_stop_with_the_worker, args=(reporting,), daemon=True).start()

@@ -10,9 +10,9 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.ids import new_id
-from worker.periodic import Periodic
-from worker.tracking import hold as holds
-from worker.tracking.hold import Hold
+from worker.process.periodic import Periodic
+from worker.tracking import lease as leases
+from worker.tracking.lease import TrackerLease
 
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 20.0  # to finish what is being sent
@@ -27,7 +27,7 @@ OWN_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
 )
-# Nobody is told that these libraries are used here, and none waits longer than a hold lasts.
+# Nobody is told that these libraries are used here, and none waits longer than a lease lasts.
 LIBRARY_ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -70,15 +70,15 @@ class Tracking(Periodic):
         while len(self._processes) < MAX_PROCESSES:
             holder = new_id("tracker-")
             with self._sessions.begin() as session:
-                hold = holds.take(session, holder)
-            if hold is None:
+                lease = leases.take(session, holder)
+            if lease is None:
                 return
-            self._processes[holder] = self._start(hold)
+            self._processes[holder] = self._start(lease)
 
     def _kill_what_does_not_leave(self) -> None:
-        """A process that hangs loses its hold, whichever worker notices, and is its own worker's to kill."""
+        """A process that hangs loses its lease, whichever worker notices, and is its own worker's to kill."""
         with self._sessions() as session:
-            holding = holds.holding(session, self._processes)
+            holding = leases.holding(session, self._processes)
         now = time.monotonic()
         self._leaving = {
             holder: self._leaving.get(holder, now + LEAVE_SECONDS)
@@ -90,10 +90,10 @@ class Tracking(Periodic):
                 log.warning("tracker_hangs", holder=holder)
                 self._processes[holder].kill()
 
-    def _start(self, hold: Hold) -> subprocess.Popen[bytes]:
+    def _start(self, lease: TrackerLease) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if name not in OWN_CREDENTIALS}
         return subprocess.Popen(
-            [sys.executable, "-m", "worker.tracking", hold.job_id, hold.type, hold.holder],
+            [sys.executable, "-m", "worker.tracking", lease.job_id, lease.type, lease.holder],
             stdin=subprocess.PIPE,  # its end tells the process that we are gone
             stdout=subprocess.DEVNULL,
             env=LIBRARY_ENVIRONMENT | environment,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import TuneryError
-from core.integrations import LIBRARIES
-from core.models import Job
+from core.jobs.integrations import LIBRARIES
+from core.tables import Job
 
 PROJECT_SECRETS = {"wandb": ("WANDB_API_KEY",), "mlflow": ("MLFLOW_TRACKING_TOKEN",), "tensorboard": ()}
 """Secrets of the job's project that a tracker is given. It gets no other, and none of the worker's own."""

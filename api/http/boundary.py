@@ -1,0 +1,124 @@
+"""The outermost layer of a request: its id, its log line, and an answer in OpenAI's form whatever happens."""
+
+import re
+import time
+import traceback
+
+import anyio
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.errors import InternalError, error_response, expected
+from core.errors import AppError, InvalidRequest
+from core.ids import new_id
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+# A client that is still sending when the connection closes may never see the answer that refused it.
+# A refused body is therefore read to its end, within these bounds.
+DRAIN_BYTES = 64 * 1024**2
+DRAIN_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Boundary:
+    """ASGI middleware around everything, the authentication too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+            try:
+                _refuse_nul(scope)
+                await self._app(scope, exchange.receive, exchange.send)
+            except ClientDisconnect:
+                log.info("client_disconnected")
+            except Exception as error:
+                await exchange.answer(error)
+            finally:
+                exchange.write_log()
+
+
+class Exchange:
+    """One request and its response, as they pass."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        self.request_id = given if SANE_REQUEST_ID.fullmatch(given) else new_id("req_")
+        self._body_pending = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        self._awaits_continue = "expect" in headers
+        self._started = time.monotonic()
+        scope.setdefault("state", {}).update(request_id=self.request_id, arrived=self._started)
+        self._seconds: float | None = None
+        self._status: int | None = None
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._awaits_continue = False
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self._body_pending = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self.request_id
+            if self._status >= 400:
+                await self._drain()
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._seconds = time.monotonic() - self._started
+
+    async def answer(self, error: Exception) -> None:
+        """Answer a failed request. Where the response has begun, the error goes on: the connection breaks."""
+        known = expected(error)
+        if known is None:
+            # As text: a renderer of tracebacks might print local variables, and with them keys and rows.
+            log.error("request_failed", exception="".join(traceback.format_exception(error)))
+        elif known.status >= 500:
+            log.warning("request_unavailable", cause=str(error))
+        if self._status is not None:
+            raise error
+        await error_response(known or self._internal())(self._scope, self.receive, self.send)
+
+    def write_log(self) -> None:
+        caller = self._scope.get("state", {}).get("caller")
+        write = log.debug if self._scope["path"] in ("/healthz", "/readyz") else log.info
+        write(
+            "request",
+            method=self._scope["method"],
+            path=self._scope["path"],
+            status=self._status,
+            seconds=round(self._seconds or time.monotonic() - self._started, 4),
+            project=getattr(caller, "project_id", None),
+            key=getattr(caller, "key_id", None),
+        )
+
+    def _internal(self) -> AppError:
+        return InternalError(
+            f"The server failed to process this request. Its log tells why, under {self.request_id}."
+        )
+
+    async def _drain(self) -> None:
+        """Read what is left of the body, unless the client waits for a word before it sends any."""
+        drained = 0
+        with anyio.move_on_after(DRAIN_SECONDS):
+            while self._body_pending and not self._awaits_continue and drained < DRAIN_BYTES:
+                message = await self.receive()
+                drained += len(message.get("body", b""))
+
+
+def _refuse_nul(scope: Scope) -> None:
+    """Postgres cannot compare with NUL, and no id holds one."""
+    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+        raise InvalidRequest("The URL holds a NUL character.", code="invalid_url")

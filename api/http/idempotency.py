@@ -1,0 +1,29 @@
+"""Whether a request is a repetition: by its header `Idempotency-Key`, or by the official client's count."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from api.http.auth import CurrentCaller
+from core.access.idempotency import Attempt
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=255, description="The same key and body get the same answer for a day"),
+]
+
+
+async def _attempt(
+    request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
+) -> Attempt:
+    retries = request.headers.get("x-stainless-retry-count", "")
+    return Attempt(
+        actor=caller,
+        route=f"{request.method} {request.url.path}",
+        idempotency_key=idempotency_key,
+        retry_count=int(retries) if retries.isdecimal() and len(retries) < 4 else 0,
+        arrived=request.state.arrived,
+    )
+
+
+ThisAttempt = Annotated[Attempt, Depends(_attempt)]

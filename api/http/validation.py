@@ -1,0 +1,220 @@
+"""FastAPI's validation errors in OpenAI's form, with what would have been allowed.
+
+The words come from the route's own OpenAPI schema: a message cannot promise what the documentation does not.
+"""
+
+import json
+import re
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.responses import JSONResponse
+
+from api.http.errors import error_response
+from core.errors import InvalidRequest
+
+Schema = dict[str, Any]
+
+MAX_FINDINGS = 100  # are looked at: a large body may hold any number
+MAX_NAMED_OTHERS = 8
+
+
+async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    openapi = request.app.openapi()
+    operation = openapi["paths"][request.scope["route"].path_format][request.method.lower()]
+    components = openapi["components"]["schemas"]
+    found = error.errors()
+    first, *others = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]
+    return error_response(_with_others(first, others, all_known=len(found) <= MAX_FINDINGS))
+
+
+def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> InvalidRequest:
+    """The error for pydantic's `finding`: its code, its parameter as a dotted path, and a sentence."""
+    place, *path = finding["loc"]
+    if finding["type"] == "json_invalid":
+        where = f" (at character {path[0]})" if path[0] else ""
+        return InvalidRequest(
+            f"The body is not valid JSON: {finding['ctx']['error']}{where}.", code="invalid_json"
+        )
+    if place == "body" and not path:
+        return InvalidRequest(
+            "The body must be a JSON object, sent with Content-Type: application/json.", code="invalid_json"
+        )
+    schema = _body(operation) if place == "body" else _query(operation)
+    located, schema = _locate(schema, [str(part) for part in path], components)
+    param = ".".join(located)
+    if finding["type"].startswith("union_tag") and "discriminator" in schema:
+        return _wrong_tag(located, schema["discriminator"], finding["input"])
+    if finding["type"] == "missing":
+        return _missing(param)
+    if finding["type"] == "extra_forbidden":
+        return _unknown_parameter(located, str(path[-1])[:64], schema)
+    choices = _choices(schema)
+    allowed = f"On offer: {_list(choices)}." if choices else f"It must be {words(schema, components)}."
+    given = "" if schema.get("writeOnly") else f": {_quoted(finding['input'])}"
+    return InvalidRequest(f"Invalid value for '{param}'{given}. {allowed}", code="invalid_value", param=param)
+
+
+def _with_others(first: InvalidRequest, others: list[InvalidRequest], all_known: bool) -> InvalidRequest:
+    """The first error, as OpenAI's form has room for one, with the names of the other wrong parameters."""
+    params = list(dict.fromkeys(other.param for other in others if other.param not in (None, first.param)))
+    if not params:
+        return first
+    named = [f"'{param}'" for param in params[:MAX_NAMED_OTHERS]]
+    if more := len(params) - len(named):
+        named.append(f"{more} more" if all_known else f"at least {more} more")
+    return InvalidRequest(f"{first.message} Also wrong: {_list(named)}.", code=first.code, param=first.param)
+
+
+def _unknown_parameter(located: list[str], name: str, schema: Schema) -> InvalidRequest:
+    where, param = ".".join(located), ".".join([*located, name])
+    return InvalidRequest(
+        f"Unknown parameter: '{param}'. '{where}' takes {_list(list(schema.get('properties', {})))}.",
+        code="unknown_parameter",
+        param=param,
+    )
+
+
+def _missing(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param
+    )
+
+
+def _wrong_tag(located: list[str], discriminator: Schema, given: dict[str, Any]) -> InvalidRequest:
+    """Of an object that is one of several kinds, and does not say which."""
+    name = discriminator["propertyName"]
+    param = ".".join([*located, name])
+    if name not in given:
+        return _missing(param)
+    kinds = _list([json.dumps(kind) for kind in discriminator["mapping"]])
+    return InvalidRequest(
+        f"Invalid value for '{param}': {_quoted(given[name])}. On offer: {kinds}.",
+        code="invalid_value",
+        param=param,
+    )
+
+
+def _body(operation: Schema) -> Schema:
+    schema: Schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return schema
+
+
+def _query(operation: Schema) -> Schema:
+    return {"properties": {entry["name"]: entry["schema"] for entry in operation["parameters"]}}
+
+
+def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[str], Schema]:
+    """Follow `path` as far as it names properties and members: pydantic adds the branch of a union to it."""
+    located: list[str] = []
+    schema = _object(schema, components)
+    for part in path:
+        kinds = schema.get("discriminator", {}).get("mapping", {})
+        if part in kinds:
+            schema = _object({"$ref": kinds[part]}, components)
+            continue
+        inner = schema.get("properties", {}).get(part, schema.get("items") if part.isdigit() else None)
+        patterns = schema.get("patternProperties", {})
+        inner = inner or next((patterns[each] for each in patterns if re.search(each, part)), None)
+        if inner is None:
+            break
+        located.append(part)
+        schema = _object(inner, components)
+    return located, schema
+
+
+def _object(schema: Schema, components: Schema) -> Schema:
+    """The schema behind a reference or beside null, where there is one; else `schema` itself."""
+    if "$ref" in schema:
+        return _object(components[schema["$ref"].rsplit("/", 1)[-1]], components)
+    others = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
+    return _object(others[0], components) if len(others) == 1 else schema
+
+
+def _choices(schema: Schema) -> list[str]:
+    if "const" in schema:
+        return [json.dumps(schema["const"])]
+    return [json.dumps(choice) for choice in schema.get("enum", [])]
+
+
+def words(schema: Schema, components: Schema) -> str:
+    """What a schema allows: "an integer from 1 to 256"."""
+    schema = _object(schema, components)
+    if choices := _choices(schema):
+        return _list(choices, "or")
+    if "discriminator" in schema:
+        kinds = [json.dumps(kind) for kind in schema["discriminator"]["mapping"]]
+        return f"an object with the {schema['discriminator']['propertyName']} {_list(kinds, 'or')}"
+    if "anyOf" in schema:
+        return _list([words(option, components) for option in schema["anyOf"]], "or")
+    match schema.get("type"):
+        case "integer" | "number" as kind:
+            return ("an integer" if kind == "integer" else "a number") + _range(schema)
+        case "string":
+            return "a string" + _count(schema, "Length", "character") + _pattern(schema)
+        case "array":
+            return f"a list{_count(schema, 'Items', 'item')}"
+        case "object" if schema.get("maxProperties") == 0:
+            return "an empty object"
+        case "object" if "additionalProperties" in schema and "properties" not in schema:
+            return "an object" + _count(schema, "Properties", "pair") + _members(schema, components)
+        case "object":
+            return "an object"
+        case "boolean":
+            return "true or false"
+        case "null":
+            return "null"
+    return "something else"
+
+
+def _range(schema: Schema) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f" from {low:.10g} to {high:.10g}" if low != high else f" equal to {low:.10g}"
+    bounds = [
+        f"{words} {schema[key]:.10g}"
+        for key, words in (
+            ("minimum", "of at least"),
+            ("exclusiveMinimum", "greater than"),
+            ("maximum", "of at most"),
+            ("exclusiveMaximum", "less than"),
+        )
+        if key in schema
+    ]
+    return " " + " and ".join(bounds) if bounds else ""
+
+
+def _count(schema: Schema, of: str, noun: str) -> str:
+    least, most = schema.get(f"min{of}"), schema.get(f"max{of}")
+    if least and most:
+        return f" of {least} to {most} {noun}s"
+    if least:
+        return f" of at least {least} {noun}{'s' if least > 1 else ''}"
+    return f" of at most {most} {noun}s" if most else ""
+
+
+def _pattern(schema: Schema) -> str:
+    return f" that matches {schema['pattern']}" if "pattern" in schema else ""
+
+
+def _members(schema: Schema, components: Schema) -> str:
+    keys = words({"type": "string", **schema.get("propertyNames", {})}, components)
+    values = schema["additionalProperties"]
+    return (
+        f", each key {keys} and each value {words(values, components)}"
+        if values not in ({}, True, False)
+        else ""
+    )
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, str | int | float | bool | None):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= 64 else text[:64] + "…"
+    return "an object" if isinstance(value, dict) else "a list"
+
+
+def _list(words: list[str], last: str = "and") -> str:
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

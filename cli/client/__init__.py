@@ -1,0 +1,1 @@
+"""How a command reaches the service and speaks to its user: connection, output, progress, errors."""

@@ -1,0 +1,169 @@
+"""A thin client of our own REST API, and how a command finds the server and the key."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Self
+from urllib.parse import urlsplit
+
+import typer
+
+from cli.client.errors import Refused, Unreachable
+from cli.client.home import Home, read
+from core.errors import ConfigurationError
+from core.loopback import is_loopback
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
+
+# Seconds. Reading waits for a server that checks a large file before it answers.
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 120.0
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(envvar="TUNERY_BASE_URL", help="Where the API answers", show_default="HOME/base-url"),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TUNERY_API_KEY",
+        help="Your key; the variable keeps it out of `ps`",
+        show_default="HOME/api-key",
+    ),
+]
+
+
+class Client:
+    """Requests that return the answer's JSON. Raises Refused, Unreachable."""
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        import httpx
+
+        self.base_url = normalised(base_url)
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            trust_env=not is_loopback(self.base_url),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        return self._json("GET", path, params=_given(parameters))
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self._json("POST", path, json=body)
+
+    def delete(self, path: str) -> dict[str, Any]:
+        return self._json("DELETE", path)
+
+    def upload(self, filename: str, content: IO[bytes], purpose: str) -> dict[str, Any]:
+        """Send a file as it is read; it is never held in memory."""
+        files = {"file": (filename, content, "application/octet-stream")}
+        return self._json("POST", "/files", data={"purpose": purpose}, files=files)
+
+    def every(self, path: str, limit: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The entries of a list, page after page, at most `limit` of them."""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            page = self.get(path, limit=min(left or 100, 100), after=after, **parameters)
+            yield from page["data"]
+            if not page.get("has_more") or not page["data"]:
+                return
+            after = page["data"][-1]["id"]
+            left = None if left is None else left - len(page["data"])
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """The answer's bytes in chunks."""
+        import httpx
+
+        try:
+            with self._http.stream("GET", path) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                yield from answer.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        import httpx
+
+        try:
+            answer = self._http.request(method, path, **content)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if answer.is_error:
+            raise _refusal(answer)
+        try:
+            value = answer.json()
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise Refused(
+                answer.status_code, f"{answer.url} does not answer as Tunery does: is the URL right?"
+            )
+        return value
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        reason = str(error) or type(error).__name__
+        return Unreachable(f"No answer from {self.base_url}: {reason}. Is `tunery up` running?")
+
+
+def connect(home: Path, base_url: str | None, api_key: str | None) -> Client:
+    """The server and key that the options, the variables or the state folder name."""
+    folder = Home(home)
+    key = api_key or read(folder.api_key)
+    if key is None:
+        raise ConfigurationError(
+            f"No API key: pass --api-key, set TUNERY_API_KEY, or start `tunery up`, which leaves one in "
+            f"{folder.api_key}"
+        )
+    if not key.isascii() or not key.isprintable():
+        raise ConfigurationError("The API key holds characters that no key has; it looks like tnr_…")
+    return Client(base_url or read(folder.base_url) or DEFAULT_BASE_URL, key)
+
+
+def normalised(base_url: str) -> str:
+    """With scheme checked and `/v1` at the end, as the API's paths need it."""
+    try:
+        parts = urlsplit(base_url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(f"{base_url!r} is no base URL; one looks like {DEFAULT_BASE_URL}")
+    trimmed = base_url.rstrip("/")
+    return trimmed if trimmed.endswith("/v1") else f"{trimmed}/v1"
+
+
+def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _refusal(answer: "httpx.Response") -> Refused:
+    try:
+        error = answer.json()["error"]
+        return Refused(answer.status_code, _with_findings(error), error.get("code"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Refused(answer.status_code, f"{answer.url} answered {answer.reason_phrase or 'with an error'}")
+
+
+def _with_findings(error: dict[str, Any]) -> str:
+    """The message, and under it what the server found in the rows of a file."""
+    lines = [str(error["message"])]
+    for finding in error.get("details") or []:
+        place = ", ".join(
+            filter(None, (f"line {finding['line']}" if "line" in finding else "", finding.get("field")))
+        )
+        lines.append(f"  {place and place + ': '}{finding.get('message', finding)}")
+    return os.linesep.join(lines)

@@ -1,0 +1,38 @@
+"""The database as a command sees it: opened for a moment, its errors turned into a sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cli.client.errors import Unreachable
+from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+@contextmanager
+def open_database(url: str) -> "Iterator[Engine]":
+    """Raises Unreachable, and ConfigurationError where the URL or the tables are not right."""
+    from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+
+    from core.database import create_database
+
+    try:
+        engine = create_database(url, pool_size=1)
+    except ArgumentError as error:
+        raise ConfigurationError("TUNERY_DATABASE_URL is not of the form postgresql://…") from error
+    try:
+        yield engine
+    except OperationalError as error:
+        raise Unreachable(f"The database does not answer: {_first_line(error)}") from error
+    except ProgrammingError as error:
+        raise ConfigurationError(
+            f"The tables are not Tunery's ({_first_line(error)}): `tunery migrate`"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).strip().partition("\n")[0]

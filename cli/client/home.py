@@ -1,0 +1,103 @@
+"""The state folder: where `up` leaves what the other commands look for.
+
+api-key       the first key of project "default", mode 0600
+secret-keys   what stored secrets are sealed with, unless TUNERY_SECRET_KEYS says otherwise, mode 0600
+base-url      where the API of the last `up` listens
+environment   TUNERY_* and AWS_* of the embedded servers while they run, and of secret-keys, mode 0600
+logs/         what the parts print; at its start, and beyond 64 MiB, a log becomes NAME.log.1
+run/          which processes `up` has started
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import ConfigurationError
+from core.private_files import write_private
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+DEFAULT_HOME = Path(".tunery")
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="TUNERY_HOME", help="State folder of `tunery up`", file_okay=False)
+]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The files of one state folder; none of them needs to exist."""
+
+    path: Path
+
+    @property
+    def api_key(self) -> Path:
+        return self.path / "api-key"
+
+    @property
+    def secret_keys(self) -> Path:
+        return self.path / "secret-keys"
+
+    @property
+    def base_url(self) -> Path:
+        return self.path / "base-url"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    def create(self) -> None:
+        """Make the folders, for their owner alone. Raises ConfigurationError."""
+        try:
+            for folder in (self.path, self.logs, self.run):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be used: {error}. Choose another --home") from error
+
+    def read_environment(self) -> dict[str, str]:
+        """The servers of a running `up`; empty where none runs."""
+        lines = (read(self.environment) or "").splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def write_environment(self, variables: Mapping[str, str]) -> None:
+        lines = "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
+        write_private(self.environment, lines)
+
+
+def read(path: Path) -> str | None:
+    """The file's text without the last newline; None where it does not exist or is empty."""
+    try:
+        return path.read_text("utf-8").rstrip("\n") or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def load_settings(**chosen: Any) -> "Settings":
+    """The operator's settings; `chosen` are options of the command line, None where not given.
+
+    Raises ConfigurationError, which names the variable.
+    """
+    from pydantic import ValidationError
+
+    from core.settings import PREFIX, Settings
+
+    try:
+        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{PREFIX}{name.upper().removeprefix(PREFIX)}: {first['msg']}") from error

@@ -1,0 +1,115 @@
+"""Following a job until it stands still: its events, its progress, and the exit code that it earns."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from cli.client import output
+from cli.client.errors import JobCancelled, JobFailed, JobPaused, Refused, Unreachable
+from core.statuses import ENDED
+
+if TYPE_CHECKING:
+    from cli.client.client import Client
+
+T = TypeVar("T")
+
+STANDING = (*ENDED, "paused")  # nothing more happens until somebody acts: a script must not wait for ever
+
+POLL_SECONDS = 1.0
+# An API that is being restarted must not end an hours-long wait.
+OUTAGE_SECONDS = 60.0
+PAGE = 100
+
+
+@dataclass
+class Watch:
+    """What is known of one job."""
+
+    client: "Client"
+    job_id: str
+    _newest: str | None = None
+    _answered: float | None = field(default=None, init=False)
+    _complained: bool = field(default=False, init=False)
+
+    def updates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """The job and its new events, oldest first, at every look; the last one is of a job that has ended or
+        is paused.
+
+        The job is read before its events, so that the last look misses none.
+        """
+        while True:
+            job = self._patiently(lambda: self.client.get(job_path(self.job_id)))
+            yield job, self._patiently(self.new_events)
+            if job["status"] in STANDING:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """Since the last call, oldest first. The API lists the newest first, so pages are read back to it."""
+        path = job_path(self.job_id) + "/events"
+        found: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = self.client.get(path, limit=PAGE, after=after)
+            for event in page["data"]:
+                if event["id"] == self._newest:
+                    return self._remember(found)
+                found.append(event)
+            if not page.get("has_more") or not page["data"]:
+                return self._remember(found)
+            after = page["data"][-1]["id"]
+
+    def _remember(self, newest_first: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if newest_first:
+            self._newest = newest_first[0]["id"]
+        return newest_first[::-1]
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask again for a while where the server is away; at once an error where it never answered."""
+        while True:
+            try:
+                answer = ask()
+            except (Refused, Unreachable) as error:
+                if isinstance(error, Refused) and not error.is_passing:
+                    raise
+                if self._answered is None or time.monotonic() - self._answered > OUTAGE_SECONDS:
+                    raise
+                if not self._complained:
+                    output.note(f"{error} Trying again for {OUTAGE_SECONDS:.0f} seconds.", "yellow")
+                    self._complained = True
+                time.sleep(POLL_SECONDS)
+            else:
+                self._answered, self._complained = time.monotonic(), False
+                return answer
+
+
+def job_path(job_id: str) -> str:
+    return f"/fine_tuning/jobs/{quote(job_id, safe='')}"
+
+
+def wait(client: "Client", job_id: str) -> dict[str, Any]:
+    """Show progress on stderr until the job has ended or is paused, and return it."""
+    from cli.client.progress import progress_display
+
+    try:
+        with progress_display() as display:
+            for job, events in Watch(client, job_id).updates():
+                display.show(job, events)
+    except KeyboardInterrupt:
+        output.note(f"The job goes on. `tunery jobs wait {job_id}` watches it again.")
+        raise
+    return job
+
+
+def raise_for_outcome(job: dict[str, Any]) -> None:
+    """Raises JobFailed, JobCancelled, JobPaused."""
+    if job["status"] == "failed":
+        error = job.get("error") or {}
+        message = error.get("message") or "no reason was given"
+        raise JobFailed(f"The job {job['id']} failed: {message} ({error.get('code') or 'unknown'})")
+    if job["status"] == "cancelled":
+        raise JobCancelled(f"The job {job['id']} was cancelled")
+    if job["status"] == "paused":
+        raise JobPaused(f"The job {job['id']} is paused. `tunery jobs resume {job['id']}` lets it go on")

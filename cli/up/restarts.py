@@ -1,0 +1,66 @@
+"""When a part that died is started again: after a delay that grows, and not for ever."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from cli.client.errors import GaveUp
+from cli.client.output import note
+
+# Deaths in a row, each within QUICK_SECONDS of its start, after which `up` gives up.
+MAX_QUICK_DEATHS = 5
+QUICK_SECONDS = 60.0
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+
+TAIL_LINES = 15
+
+
+class Restarts:
+    """Of one part, whose output goes to `log`."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self._name, self._log = name, log
+        self._started = 0.0
+        self._quick_deaths = 0
+        self._next_start = 0.0
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._next_start
+
+    def started(self) -> None:
+        self._started = time.monotonic()
+
+    def plan(self, cause: str, *, stillborn: bool = False, hopeless: bool = False) -> None:
+        """Say that the part died and when it is started again. Raises GaveUp.
+
+        One that is `stillborn` never ran, however long its start took. Where it is `hopeless`, another start
+        would end in the same way.
+        """
+        quick = stillborn or time.monotonic() - self._started < QUICK_SECONDS
+        self._quick_deaths = self._quick_deaths + 1 if quick else 1
+        if hopeless or self._quick_deaths > MAX_QUICK_DEATHS:
+            times = f", {self._quick_deaths} times in a row" if self._quick_deaths > 1 else ""
+            raise GaveUp(
+                f"The {self._name} died ({cause}{times}). Its log {self._log} ends:\n{tail(self._log)}"
+            )
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (self._quick_deaths - 1))
+        self._next_start = time.monotonic() + delay
+        note(
+            f"The {self._name} died ({cause}); starting it again in {delay:g} s. Its log: {self._log}",
+            "yellow",
+        )
+
+
+def name_exit(code: int) -> str:
+    """A process's exit status, as `Popen.returncode` tells it, in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:])

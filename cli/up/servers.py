@@ -1,0 +1,73 @@
+"""The servers under `up`: the operator's own, or embedded ones, which are watched and started again."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cli.client.home import Home
+from cli.client.output import note
+from cli.up.restarts import Restarts, name_exit
+from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cli.embedded import EmbeddedServers
+    from cli.embedded.stack import ServerName
+    from core.settings import Settings
+
+
+class WatchedServer:
+    """An embedded server, which comes back at its address and with its data; clients connect again."""
+
+    def __init__(self, servers: "EmbeddedServers", name: "ServerName") -> None:
+        self._servers, self._name = servers, name
+        self._restarts = Restarts(f"server {name}", servers.log(name))
+        self._restarts.started()
+        self._start: Future[None] | None = None
+        self._dead = False
+
+    def tend(self) -> None:
+        """Start the server again where it has died, after a growing delay. Raises GaveUp."""
+        if self._start is not None:
+            if self._start.done():
+                self._judge(self._start)
+        elif self._dead:
+            if self._restarts.due:
+                self._start = self._servers.begin_restart(self._name)
+        elif (code := self._servers.exit_code(self._name)) is not None:
+            self._dead = True
+            self._restarts.plan(name_exit(code))
+
+    def _judge(self, start: Future[None]) -> None:
+        self._start = None
+        try:
+            start.result()
+        except ConfigurationError:  # its log says why
+            self._restarts.plan("it could not be started", stillborn=True)
+        else:
+            self._dead = False
+            self._restarts.started()
+            note(f"The server {self._name} runs again")
+
+
+@contextmanager
+def servers(
+    settings: "Settings", home: Home, keys: Mapping[str, str]
+) -> "Iterator[tuple[Settings, Mapping[str, str], list[WatchedServer]]]":
+    """The settings with every server's address, the variables that the object store's client reads, and the
+    servers to tend. What a worker needs that is started by hand is left in HOME, `keys` of secrets too."""
+    if not settings.needs_embedded_servers:
+        home.environment.unlink(missing_ok=True)
+        yield settings, {}, []
+        return
+    from cli.embedded import EmbeddedServers
+
+    note("Starting Postgres, Valkey and S3")
+    with EmbeddedServers(home.path) as embedded:
+        addresses = {f"TUNERY_{name.upper()}": url for name, url in embedded.urls.items()}
+        home.write_environment({**addresses, **embedded.environment, **keys})
+        try:
+            watched = [WatchedServer(embedded, name) for name in embedded.names]
+            yield settings.with_servers(**embedded.urls), embedded.environment, watched
+        finally:
+            home.environment.unlink(missing_ok=True)

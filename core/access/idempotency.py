@@ -1,0 +1,123 @@
+"""A request that arrives twice creates once.
+
+Its record and answer are written in the transaction of the creation, and attempts at the same thing take
+turns, by a lock of the database: so it holds between processes, and whenever one of them dies.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Integer, Interval, Text, bindparam, delete, func, literal_column, select
+from sqlalchemy.orm import Session
+
+from core.access.audit import Actor
+from core.errors import Conflict
+from core.tables import IdempotencyRecord
+
+KEPT = timedelta(hours=24)
+
+# The official client gives an attempt ten minutes before it makes the next one.
+RETRY_WINDOW = timedelta(minutes=15)
+
+Answer = dict[str, Any]
+
+# Each creation asks for these: made once, they are not made, and looked up among the compiled, each time.
+LOCK = select(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), literal_column("0")))
+)
+REPEATED = (
+    select(IdempotencyRecord)
+    .where(
+        IdempotencyRecord.fingerprint == bindparam("fingerprint", type_=Text),
+        IdempotencyRecord.retry_count >= bindparam("retry_count", type_=Integer),
+        IdempotencyRecord.created_at > func.clock_timestamp() - bindparam("window", type_=Interval),
+    )
+    .order_by(IdempotencyRecord.id.desc())
+    .limit(1)
+)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A request as it came in. `retry_count` is the client's own count, `arrived` is `time.monotonic()`."""
+
+    actor: Actor
+    route: str
+    idempotency_key: str | None
+    retry_count: int
+    arrived: float
+
+
+def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], Answer]) -> Answer:
+    """The answer of `create`, or of the earlier attempt at what was `asked` for.
+
+    Raises Conflict where the idempotency key was used for something else.
+    """
+    fingerprint = _fingerprint(attempt, asked)
+    _wait_for_other_attempts(session, attempt.idempotency_key or fingerprint)
+    earlier = _earlier(session, attempt, fingerprint)
+    if earlier is not None:
+        return earlier.answer
+    answer = create()
+    record = IdempotencyRecord(
+        project_id=attempt.actor.project_id,
+        idempotency_key=attempt.idempotency_key,
+        fingerprint=fingerprint,
+        retry_count=attempt.retry_count,
+        answer=answer,
+    )
+    session.add(record)
+    return answer
+
+
+def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | None:
+    """Of an attempt that has created what is `asked` for: before long work, which `once` only concludes."""
+    earlier = _earlier(session, attempt, _fingerprint(attempt, asked))
+    return earlier.answer if earlier else None
+
+
+def forget_old_records(session: Session) -> None:
+    session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
+
+
+def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
+    if attempt.idempotency_key is None:
+        return _repeated(session, attempt, fingerprint)
+    query = select(IdempotencyRecord).where(
+        IdempotencyRecord.project_id == attempt.actor.project_id,
+        IdempotencyRecord.idempotency_key == attempt.idempotency_key,
+    )
+    record = session.scalars(query).one_or_none()
+    if record is not None and record.fingerprint != fingerprint:
+        raise Conflict(
+            "This Idempotency-Key was used for another request; send a new key with a new request.",
+            code="idempotency_key_reused",
+        )
+    return record
+
+
+def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
+    """The record of another attempt at the same request, which carries no key.
+
+    A client that counts its retries says which requests are repetitions. A first attempt is one only where a
+    retry has overtaken it since it arrived here; two equal first attempts are two requests.
+    """
+    asked: dict[str, Any] = {"fingerprint": fingerprint, "retry_count": 0, "window": RETRY_WINDOW}
+    if attempt.retry_count == 0:
+        asked["retry_count"] = 1
+        asked["window"] = timedelta(seconds=time.monotonic() - attempt.arrived)
+    return session.scalars(REPEATED, asked).first()
+
+
+def _wait_for_other_attempts(session: Session, name: str) -> None:
+    """Until their transactions have ended. What is looked for afterwards is found if they committed it."""
+    session.execute(LOCK, {"name": name})
+
+
+def _fingerprint(attempt: Attempt, asked: str) -> str:
+    whole = "\n".join((attempt.actor.project_id, attempt.actor.key_id or "", attempt.route, asked))
+    return hashlib.sha256(whole.encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""API keys: `tnr_<id>_<random>_<check>`, shown once, kept as a SHA-256.
+
+`check` is a CRC of what stands before it: a mistyped key is told from a revoked one without the database,
+and secret scanners can recognise a leaked key.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from core.access import audit
+from core.access.audit import OPERATOR, Actor
+from core.errors import NotAuthenticated, NotFound
+from core.ids import new_id
+from core.roles import Role
+from core.tables import ApiKey, Project
+
+HAS_EXPIRED = ApiKey.expires_at <= func.now()
+KEY_FORM = re.compile(r"(tnr_([0-9a-f]{32})_[0-9a-f]{48})_([0-9a-f]{8})")
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made; `token` is the only place where its secret stands in clear."""
+
+    id: str
+    token: str
+
+
+def create_key(
+    session: Session,
+    project: Project,
+    name: str,
+    role: Role = Role.MEMBER,
+    expires_at: datetime | None = None,
+    by: Actor = OPERATOR,
+) -> NewKey:
+    """A new key of the project."""
+    key_id = new_id("")
+    body = f"tnr_{key_id}_{secrets.token_hex(24)}"
+    token = f"{body}_{_check(body)}"
+    key = ApiKey(id=key_id, project=project, name=name, role=role, expires_at=expires_at)
+    key.sha256 = _sha256(token)
+    session.add(key)
+    session.flush()
+    audit.record(session, by.on(project.id), "api_key.created", key_id, {"name": name, "role": role})
+    return NewKey(key_id, token)
+
+
+def authenticate(session: Session, token: str) -> ApiKey:
+    """The live key that `token` belongs to, with its project. Raises NotAuthenticated."""
+    form = KEY_FORM.fullmatch(token)
+    if form is None or not hmac.compare_digest(_check(form[1]), form[3]):
+        raise NotAuthenticated(
+            "Incorrect API key provided: it is not complete. A Tunery key looks like tnr_…; "
+            "`tunery keys create` makes one."
+        )
+    query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == form[2])
+    key, expired = session.execute(query).one_or_none() or (None, None)
+    if key is None or not hmac.compare_digest(key.sha256, _sha256(token)):
+        raise NotAuthenticated("Incorrect API key provided: this server does not know it.")
+    require_live(key, expired)
+    return key
+
+
+def require_live(key: ApiKey, expired: bool | None) -> None:
+    """Raises NotAuthenticated."""
+    if key.revoked_at is not None:
+        raise NotAuthenticated("This API key has been revoked. `tunery keys create` makes a new one.")
+    if expired:
+        raise NotAuthenticated("This API key has expired. `tunery keys create` makes a new one.")
+
+
+def is_live(session: Session, key_id: str | None) -> bool:
+    """Whether a key that was authenticated before still may be used."""
+    in_time = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+    query = select(ApiKey.id).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), in_time)
+    return session.scalar(query) is not None
+
+
+def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:
+    """Revoke a key, for good. Raises NotFound. Revoking twice changes nothing."""
+    key = session.get(ApiKey, key_id, with_for_update={"of": ApiKey})
+    if key is None:
+        raise NotFound(f"No API key has the id {key_id}; `tunery keys list` shows them.", param="id")
+    if key.revoked_at is None:
+        key.revoked_at = func.now()
+        audit.record(session, by.on(key.project_id), "api_key.deleted", key_id)
+    return key
+
+
+def _sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _check(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"

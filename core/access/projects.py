@@ -1,0 +1,52 @@
+"""Projects: made once by name, which is part of their models' names and so never changes."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.access import audit
+from core.access.audit import OPERATOR, Actor
+from core.errors import Conflict, NotFound
+from core.ids import new_id
+from core.tables import Project
+
+QUOTAS = ("queued_jobs", "running_jobs", "stored_bytes", "requests_per_minute")
+
+
+def create_project(session: Session, name: str, by: Actor = OPERATOR) -> Project:
+    """Raises Conflict where the name is taken."""
+    new = insert(Project).values(id=new_id("proj_"), name=name).on_conflict_do_nothing()
+    project = session.scalars(new.returning(Project)).one_or_none()
+    if project is None:
+        raise Conflict(f"A project {name!r} exists already; names are unique.", code="project_exists")
+    audit.record(session, by.on(project.id), "project.created", project.id, {"name": name})
+    return project
+
+
+def find_project(session: Session, name: str) -> Project:
+    """Raises NotFound."""
+    project = session.scalars(select(Project).where(Project.name == name)).one_or_none()
+    if project is None:
+        raise NotFound(f"No project is named {name!r}; `tunery projects list` shows them.", param="project")
+    return project
+
+
+def find_or_create_project(session: Session, name: str) -> Project:
+    project = session.scalars(select(Project).where(Project.name == name)).one_or_none()
+    return project or create_project(session, name)
+
+
+def set_quotas(
+    session: Session, project: Project, quotas: Mapping[str, int | None], by: Actor = OPERATOR
+) -> None:
+    """Set the quotas that are named; None is the installation's default."""
+    for name, most in quotas.items():
+        setattr(project, f"max_{name}", most)
+    audit.record(session, by.on(project.id), "project.updated", project.id, {"quotas": dict(quotas)})
+
+
+def quotas_of(project: Project) -> dict[str, int | None]:
+    """Its own; None where the installation's default holds."""
+    return {name: getattr(project, f"max_{name}") for name in QUOTAS}

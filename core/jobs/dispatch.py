@@ -1,0 +1,58 @@
+"""Celery as a doorbell, one for each device class. A message may be lost or doubled, and loses nothing."""
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+TASK = "tunery.train"
+
+log = structlog.get_logger()
+
+
+def queue_for(devices: int) -> str:
+    """The queue on which workers of a device class listen."""
+    return f"train-{devices}"
+
+
+def create_celery(broker_url: str) -> Celery:
+    """The app of both sides. Early acknowledgement: a redelivered hour-long task would train twice."""
+    app = Celery("tunery", broker=broker_url)
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_connect_timeout": 1,
+            "socket_timeout": 5,
+            "socket_keepalive": True,
+            "max_retries": 1,  # of a send; the worker's consumer has its own, endless ones
+            "interval_start": 0,
+        },
+    )
+    return app
+
+
+class Doorbell:
+    """Wakes one worker of a device class, whichever takes the message, after the commit."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def wake(self, devices: int) -> None:
+        """Never fails: a job that nobody was woken for is found by the scan."""
+        try:
+            self._app.send_task(TASK, queue=queue_for(devices), ignore_result=True, expires=3600)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("broker_unreachable", devices=devices, error=str(error))
+
+    def check(self) -> None:
+        """Raises where the broker does not answer."""
+        with self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)

@@ -1,0 +1,48 @@
+"""A job's log. Its events are numbered in the order in which they are committed."""
+
+from typing import Any, Literal, TypedDict, Unpack
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.strict_json import storable
+from core.tables import Event
+
+EventType = Literal["message", "metrics", "samples"]
+
+# Made once: each job's creation adds some.
+EVENT = insert(Event).on_conflict_do_nothing(index_elements=[Event.id])
+
+
+class EventOptions(TypedDict, total=False):
+    """What an event may have beside its message: by default it informs, is a message, and has no data."""
+
+    level: Literal["info", "warn", "error"]
+    type: EventType
+    data: dict[str, Any] | None
+
+
+def record_event(
+    session: Session,
+    job_id: str,
+    message: str,
+    event_id: str | None = None,
+    **options: Unpack[EventOptions],
+) -> None:
+    """Append to the job's log. With an `event_id`, doing it twice adds one event.
+
+    The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
+    order of their numbers.
+    """
+    session.execute(EVENT, {**_values(job_id, message, event_id), **options})
+
+
+def record_messages(session: Session, job_id: str, *messages: str) -> None:
+    """The same for several at once."""
+    session.execute(EVENT, [_values(job_id, message) for message in messages])
+
+
+def _values(job_id: str, message: str, event_id: str | None = None) -> dict[str, Any]:
+    which = {"id": event_id or new_id("ftevent-"), "job_id": job_id}
+    return {**which, "level": "info", "type": "message", "message": storable(message), "data": None}

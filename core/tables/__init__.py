@@ -1,0 +1,42 @@
+"""The tables, which migrations/ creates."""
+
+from core.tables.audit import AuditLog
+from core.tables.base import Base
+from core.tables.candidates import Candidate, CandidateMetric
+from core.tables.files import File
+from core.tables.idempotency import IdempotencyRecord
+from core.tables.jobs import Job, Run
+from core.tables.projects import ApiKey, Project
+from core.tables.secrets import Secret
+from core.tables.sign_ins import SignIn
+from core.tables.tracking import Tracker
+from core.tables.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
+from core.tables.uploads import Upload, UploadPart
+from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
+from core.tables.workers import Worker
+
+__all__ = [
+    "Adapter",
+    "ApiKey",
+    "AuditLog",
+    "Base",
+    "Candidate",
+    "CandidateMetric",
+    "Checkpoint",
+    "CheckpointPermission",
+    "Event",
+    "File",
+    "IdempotencyRecord",
+    "Job",
+    "Metric",
+    "Project",
+    "Run",
+    "Secret",
+    "SignIn",
+    "Tracker",
+    "Upload",
+    "UploadPart",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "Worker",
+]

@@ -1,0 +1,39 @@
+"""Uploaded and produced files."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.datasets.kinds import KINDS
+from core.tables.base import Base, one_of
+
+
+class File(Base):
+    """An uploaded or produced file; its bytes lie in the object store under `object_key`."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", KINDS), name="kind"),
+        Index("ix_files_present", "project_id", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index(
+            "ix_files_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    object_key: Mapped[str]
+    rows: Mapped[int | None] = mapped_column(BigInteger, doc="Rows of a checked dataset, else null")
+    kind: Mapped[str | None] = mapped_column(
+        doc="Of a checked dataset's rows; null before they had kinds: chat"
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(doc="From then on it counts as deleted")
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")

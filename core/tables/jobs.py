@@ -1,0 +1,119 @@
+"""Jobs, and the runs that work on them. `core/jobs/lifecycle.py` alone writes `Job.status` and `Run`."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, literal_column, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.statuses import ENDED, STATUSES
+from core.tables.base import Base, one_of
+
+MODEL_ID_LENGTH = 12  # so much of a job's id ends the name of its model
+RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
+
+
+class Job(Base):
+    """A fine-tuning job. The hot columns that change while it trains stand in `Run`.
+
+    `spec` is the resolved `core.jobs.spec.JobSpec`. `fence` counts the claims: whoever holds the current
+    number, in an open `Run`, owns the job.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(one_of("status", STATUSES), name="status"),
+        CheckConstraint(
+            "(status = 'succeeded') = (fine_tuned_model IS NOT NULL)", name="only_a_succeeded_job_has_a_model"
+        ),
+        CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
+        CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
+        CheckConstraint("deleted_at IS NULL OR finished_at IS NOT NULL", name="only_an_ended_job_is_deleted"),
+        Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
+        Index("ix_jobs_project_id_id", "project_id", "id"),
+        Index("ix_jobs_project_id_status_id", "project_id", "status", "id"),
+        Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
+        Index(
+            "ix_jobs_to_clean", "id", postgresql_where=text("finished_at IS NOT NULL AND cleaned_at IS NULL")
+        ),
+        Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
+        Index(
+            "ix_jobs_client_metadata",
+            "client_metadata",
+            postgresql_using="gin",
+            postgresql_ops={"client_metadata": "jsonb_path_ops"},
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    base_model: Mapped[str] = mapped_column(doc="Id in the catalog")
+    devices: Mapped[int] = mapped_column(server_default="1", doc="The class of the workers that may claim it")
+    training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
+    validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"), index=True)
+    suffix: Mapped[str | None]
+    client_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    spec: Mapped[dict[str, Any]]
+    is_sweep: Mapped[bool] = mapped_column(server_default=text("false"), doc="Asked for as a sweep")
+    integrations: Mapped[list[dict[str, Any]]] = mapped_column(
+        server_default="[]", doc="Trackers asked for, as `core.jobs.integrations` defines them"
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    status: Mapped[str]
+    fence: Mapped[int] = mapped_column(server_default="0")
+    lost_attempts: Mapped[int] = mapped_column(
+        server_default="0", doc="Trainers lost since the last checkpoint, perhaps through this job"
+    )
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    fine_tuned_model: Mapped[str | None] = mapped_column(unique=True)
+    trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    tensorboard_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for its adapter and the usage")
+    cleaned_at: Mapped[datetime | None] = mapped_column(
+        doc="When the janitor had removed what no row names, or, of a deleted one, all that belonged to it"
+    )
+
+
+class Run(Base):
+    """One claim of a job: its lease while open, its progress, and how it ended.
+
+    At most one run of a job is open: the partial unique index says so, whatever the code does.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint(one_of("outcome", RUN_OUTCOMES), name="outcome"),
+        CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="an_ended_run_has_an_outcome"),
+        Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("ix_runs_owner", "owner"),
+        Index("ix_runs_open_expires_at", "expires_at", postgresql_where=text("ended_at IS NULL")),
+    )
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
+    alone: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="Whether it was claimed to compute alone: see core/jobs/suspects.py"
+    )
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    pause_requested_at: Mapped[datetime | None] = mapped_column(doc="The trainer reads it as it renews")
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+
+    phase: Mapped[str] = mapped_column(server_default="claimed")
+    step: Mapped[int] = mapped_column(server_default="0")
+    total_steps: Mapped[int | None]
+    epoch: Mapped[float] = mapped_column(server_default="0")
+    tokens_per_second: Mapped[float | None]
+    trained_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    seconds_left: Mapped[float | None]
+    best_valid_loss: Mapped[float | None] = mapped_column(doc="The lowest on all validation rows")
+    best_step: Mapped[int | None] = mapped_column(doc="The step of the lowest")

@@ -1,0 +1,126 @@
+"""What training leaves behind: events, metrics, checkpoints, adapters."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    UniqueConstraint,
+    func,
+    or_,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.tables.base import Base
+
+
+class Event(Base):
+    """What the client reads in the job's log, in the order of `sequence`."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_job_id_sequence", "job_id", "sequence"),)
+
+    sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    level: Mapped[str]
+    type: Mapped[str] = mapped_column(doc="message, metrics or samples")
+    message: Mapped[str]
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class Metric(Base):
+    """The values of one optimizer step. A step computed again after a crash replaces the row."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[dict[str, Any]]
+
+
+class Checkpoint(Base):
+    """A verified state of training in the object store, with the adapter where it is `listed`."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (
+        UniqueConstraint("job_id", "step"),
+        ForeignKeyConstraint(["job_id", "fence"], ["runs.job_id", "runs.fence"]),
+        Index("ix_checkpoints_for_resume", "job_id", postgresql_where=text("NOT ends_epoch AND NOT best")),
+        Index("uq_checkpoints_best", "job_id", unique=True, postgresql_where=text("best")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    fence: Mapped[int]
+    step: Mapped[int]
+    ends_epoch: Mapped[bool]
+    best: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="Whether its validation loss is the job's lowest so far"
+    )
+    metrics: Mapped[dict[str, Any]]
+    object_prefix: Mapped[str]
+    files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    @hybrid_property
+    def listed(self) -> bool:
+        """Whether the API lists it; the others only serve a resume."""
+        return self.ends_epoch or self.best
+
+    @listed.inplace.expression
+    @classmethod
+    def _listed(cls) -> ColumnElement[bool]:
+        return or_(cls.ends_epoch, cls.best)
+
+
+class Adapter(Base):
+    """The published result of a succeeded job."""
+
+    __tablename__ = "adapters"
+    __table_args__ = (
+        Index("ix_adapters_project_id_id", "project_id", "id"),
+        Index(
+            "ix_adapters_to_clean",
+            "id",
+            postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    object_prefix: Mapped[str]
+    files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
+    training: Mapped[dict[str, Any]] = mapped_column(
+        doc="How it was trained: base revision, type, path, steps, tokens, last losses, target modules"
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the job that made it")
+    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")
+
+
+class CheckpointPermission(Base):
+    """Lets another project see a fine-tuned model and download its adapter, or see one checkpoint of it."""
+
+    __tablename__ = "checkpoint_permissions"
+    __table_args__ = (
+        UniqueConstraint("model", "project_id"),
+        Index("ix_checkpoint_permissions_model_id", "model", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    step: Mapped[int | None] = mapped_column(doc="The checkpoint's; null for the model itself")
+    model: Mapped[str] = mapped_column(doc="Name of the model or the checkpoint")
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True, doc="Who may see it")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

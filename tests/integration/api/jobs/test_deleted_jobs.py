@@ -1,0 +1,212 @@
+"""Jobs that are deleted: what goes with them, what stays, and who may."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.roles import Role
+from core.storage.object_store import checkpoint_prefix, checkpoints_prefix
+from core.tables import (
+    AuditLog,
+    Candidate,
+    CandidateMetric,
+    Checkpoint,
+    CheckpointPermission,
+    Event,
+    Job,
+    Metric,
+    Tracker,
+)
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from worker.supervise.cleanup import remove_deleted_jobs
+from worker.tracking import lease as hold
+
+JOBS = "/v1/fine_tuning/jobs"
+BELONGS = (Event, Metric, Checkpoint, Candidate, CandidateMetric, Tracker)
+
+
+class Trained(NamedTuple):
+    job_id: str
+    adapter_id: str
+    model: str
+
+
+@pytest.fixture
+def trained(api: Api, alice: Tenant, adapter_folder: Path) -> Trained:
+    """A succeeded job with something of all that belongs to one."""
+    asked = {"suffix": "v1", "metadata": {"team": "support"}, "integrations": [{"type": "tensorboard"}]}
+    job_id = alice.create_job(**asked)["id"]
+    lease = api.claim(job_id)
+    checkpoint_id = api.checkpoint(lease, 2)
+    prefix = checkpoint_prefix(job_id, lease.fence, 2, checkpoint_id)
+    api.store.put_bytes(prefix + "weights", b"weights")
+    with api.sessions.begin() as session:
+        session.add(Metric(job_id=job_id, step=1, data={"train_loss": 1.0}))
+        session.add(CandidateMetric(job_id=job_id, number=0, step=1, data={"train_loss": 1.0}))
+        session.add(
+            Candidate(job_id=job_id, number=0, status="won", step=1, trained_tokens=1, rungs=[], reason=None)
+        )
+    adapter_id = api.finish(lease, adapter_folder)
+    return Trained(job_id, adapter_id, alice.job(job_id)["fine_tuned_model"])
+
+
+def delete(tenant: Tenant, job_id: str, **headers: str) -> Any:
+    return tenant.http.delete(f"{JOBS}/{job_id}", headers=headers)
+
+
+def belongings(session: Session, job_id: str) -> dict[str, int]:
+    """How many rows of each kind belong to the job."""
+    counted = {
+        table.__tablename__: select(func.count()).select_from(table).where(table.job_id == job_id)
+        for table in BELONGS
+    }
+    return {name: session.scalars(query).one() for name, query in counted.items()}
+
+
+def grow_old(api: Api, job_id: str) -> None:
+    """As if it had been deleted an hour ago."""
+    with api.sessions.begin() as session:
+        deleted = update(Job).where(Job.id == job_id)
+        session.execute(deleted.values(deleted_at=func.now() - timedelta(hours=1)))
+
+
+def test_a_deleted_job_is_gone_from_every_route(alice: Tenant, trained: Trained) -> None:
+    answer = delete(alice, trained.job_id)
+    assert answer.json() == {"id": trained.job_id, "object": "fine_tuning.job.deleted", "deleted": True}
+    path = f"{JOBS}/{trained.job_id}"
+    for route in ("", "/events", "/checkpoints", "/metrics", "/candidates", "/candidates/curves"):
+        refusal(alice.http.get(path + route), 404, "fine_tuning_job_id", "fine_tune_not_found")
+    for action in ("cancel", "pause", "resume"):
+        refusal(alice.http.post(f"{path}/{action}"), 404, "fine_tuning_job_id")
+    refusal(alice.http.get(path, headers={"if-none-match": 'W/"old"'}), 404, "fine_tuning_job_id")
+    assert trained.job_id not in [job["id"] for job in alice.http.get(JOBS).json()["data"]]
+    refusal(alice.http.get(f"/v1/models/{trained.model}:ckpt-step-2"), 404, "model")
+
+
+def test_a_page_of_jobs_has_another_tag_once_one_is_deleted(alice: Tenant, trained: Trained) -> None:
+    tag = alice.http.get(JOBS).headers["etag"]
+    assert alice.http.get(JOBS, headers={"if-none-match": tag}).status_code == 304
+    delete(alice, trained.job_id)
+    assert alice.http.get(JOBS, headers={"if-none-match": tag}).status_code == 200
+
+
+def test_its_adapter_its_model_and_its_files_stay(alice: Tenant, trained: Trained) -> None:
+    shown = alice.job(trained.job_id)
+    before = alice.http.get(f"/v1/adapters/{trained.adapter_id}").json()
+    assert before["job_deleted"] is False
+    delete(alice, trained.job_id)
+    after = alice.http.get(f"/v1/adapters/{trained.adapter_id}").json()
+    assert after == before | {"job_deleted": True}
+    assert after["model"] == trained.model
+    assert alice.http.get(f"/v1/models/{trained.model}").json()["adapter_id"] == trained.adapter_id
+    assert alice.http.get(f"/v1/adapters/{trained.adapter_id}/content").status_code == 200
+    for file_id in (shown["training_file"], *shown["result_files"]):
+        assert alice.http.get(f"/v1/files/{file_id}").status_code == 200
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "paused"])
+def test_a_job_that_has_not_ended_is_to_be_cancelled_first(api: Api, alice: Tenant, status: str) -> None:
+    job_id = alice.create_job()["id"]
+    if status == "running":
+        api.claim(job_id)
+    if status == "paused":
+        alice.http.post(f"{JOBS}/{job_id}/pause")
+    error = refusal(delete(alice, job_id), 400, None, "job_not_deletable")
+    assert "cancel it first" in error["message"]
+    assert alice.job(job_id)["status"] == status
+    alice.http.post(f"{JOBS}/{job_id}/cancel")
+    assert delete(alice, job_id).status_code == 200
+
+
+def test_only_its_project_deletes_it_and_once(alice: Tenant, bob: Tenant, trained: Trained) -> None:
+    refusal(delete(bob, trained.job_id), 404, "fine_tuning_job_id", "fine_tune_not_found")
+    assert delete(alice, trained.job_id).status_code == 200
+    refusal(delete(alice, trained.job_id), 404, "fine_tuning_job_id", "fine_tune_not_found")
+
+
+def test_a_repeated_request_gets_the_same_answer(alice: Tenant, trained: Trained) -> None:
+    first = delete(alice, trained.job_id, **{"idempotency-key": trained.job_id})
+    again = delete(alice, trained.job_id, **{"idempotency-key": trained.job_id})
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
+def test_the_audit_log_says_who_deleted_it(api: Api, alice: Tenant, trained: Trained) -> None:
+    delete(alice, trained.job_id)
+    with api.sessions() as session:
+        query = select(AuditLog).where(
+            AuditLog.action == "job.deleted", AuditLog.resource_id == trained.job_id
+        )
+        assert session.scalars(query).one().project_id == alice.project_id
+
+
+def test_what_belonged_to_it_goes_once_no_trainer_can_be_writing(
+    api: Api, alice: Tenant, bob: Tenant, trained: Trained
+) -> None:
+    admin = api.tenant(alice.project, Role.ADMIN)
+    for name in (trained.model, f"{trained.model}:ckpt-step-2"):
+        path = f"/v1/fine_tuning/checkpoints/{name}/permissions"
+        assert admin.http.post(path, json={"project_ids": [bob.project_id]}).status_code == 200
+    delete(alice, trained.job_id)
+    shared = [model["id"] for model in bob.http.get("/v1/models").json()["data"]]
+    assert trained.model in shared
+    assert f"{trained.model}:ckpt-step-2" not in shared
+
+    remove_deleted_jobs(api.sessions, api.store)
+    with api.sessions() as session:
+        assert all(belongings(session, trained.job_id).values())
+    grow_old(api, trained.job_id)
+    remove_deleted_jobs(api.sessions, api.store)
+    with api.sessions() as session:
+        assert set(belongings(session, trained.job_id).values()) == {0}
+        steps = select(CheckpointPermission.step).where(CheckpointPermission.job_id == trained.job_id)
+        assert session.scalars(steps).all() == [None]
+        row = session.get_one(Job, trained.job_id)
+        assert (row.client_metadata, row.integrations) == (None, [])
+        assert row.cleaned_at is not None
+    assert api.store.list(checkpoints_prefix(trained.job_id)) == []
+    assert alice.http.get(f"/v1/adapters/{trained.adapter_id}/content").status_code == 200
+
+
+def test_a_sweep_goes_with_its_job(alice: Tenant) -> None:
+    file = alice.upload()
+    body = {"model": BASE_MODEL, "training_file": file, "validation_file": file}
+    sweep = alice.http.post(
+        "/v1/fine_tuning/sweeps", json=body | {"parameters": {"training.learning_rate": [1e-3, 1e-4]}}
+    ).json()
+    refusal(delete(alice, sweep["job_id"]), 400, None, "job_not_deletable")
+    alice.http.post(f"{JOBS}/{sweep['job_id']}/cancel")
+    delete(alice, sweep["job_id"])
+    refusal(alice.http.get(f"/v1/fine_tuning/sweeps/{sweep['id']}"), 404, "sweep_id", "sweep_not_found")
+    listed = alice.http.get("/v1/fine_tuning/sweeps").json()["data"]
+    assert sweep["id"] not in [each["id"] for each in listed]
+
+
+def test_nothing_more_of_it_is_reported_to_trackers(api: Api, alice: Tenant) -> None:
+    job_id = alice.create_job(integrations=[{"type": "tensorboard"}])["id"]
+    alice.http.post(f"{JOBS}/{job_id}/cancel")
+    delete(alice, job_id)
+    with api.sessions() as session:
+        while taken := hold.take(session, "a test"):
+            assert taken.job_id != job_id
+
+
+def test_what_was_used_for_it_stays_counted(alice: Tenant, api: Api, trained: Trained) -> None:
+    admin = api.tenant(alice.project, Role.ADMIN)
+    path = "/v1/organization/usage/fine_tuning"
+
+    def tokens() -> int:
+        buckets = admin.http.get(path)
+        assert buckets.status_code == 200, buckets.text
+        return sum(
+            result["trained_tokens"] for bucket in buckets.json()["data"] for result in bucket["results"]
+        )
+
+    before = tokens()
+    delete(alice, trained.job_id)
+    grow_old(api, trained.job_id)
+    remove_deleted_jobs(api.sessions, api.store)
+    assert tokens() == before > 0

@@ -1,0 +1,160 @@
+"""Polls with an ETag that come together are read together, and each gets its own job's."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from api.http.fair_share import POLLS_AT_ONCE
+from api.jobs import shared_polls
+from api.jobs.shared_polls import READ_AT_ONCE, Polled, SharedPolls
+from core.database import create_database, reading_sessions
+from tests.fixtures.api import Api, Tenant
+
+JOBS = "/v1/fine_tuning/jobs"
+DEADLINE = 30
+
+
+class HeldFirst:
+    """Stands for `find_versions`; its first call waits to be let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.asked: list[list[str]] = []
+        self._find = shared_polls.queries.find_versions
+        monkeypatch.setattr(shared_polls.queries, "find_versions", self)
+
+    def __call__(self, session: Session, job_ids: list[str]) -> Any:
+        self.asked.append(job_ids)
+        if len(self.asked) == 1:
+            self.begun.set()
+            assert self.let_go.wait(DEADLINE)
+        return self._find(session, job_ids)
+
+
+@pytest.fixture
+def polls(api: Api) -> SharedPolls:
+    """Beside the server's own, which belong to its event loop."""
+    return SharedPolls(api.app.state.reading_sessions, api.app.state.presenter)
+
+
+def test_polls_that_wait_for_each_other_share_a_query(
+    polls: SharedPolls, alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, other = alice.project_id, bob.project_id
+    jobs = [alice.create_job()["id"] for _ in range(3)]
+    held = HeldFirst(monkeypatch)
+
+    async def ask() -> list[str | None]:
+        first = asyncio.create_task(polls.tag(Polled(project, jobs[0])))
+        await asyncio.to_thread(held.begun.wait, DEADLINE)
+        asked = [Polled(project, job) for job in (*jobs, *jobs)] + [Polled(other, jobs[1])]
+        later = [asyncio.create_task(polls.tag(each)) for each in asked]
+        await asyncio.sleep(0)
+        held.let_go.set()
+        return list(await asyncio.wait_for(asyncio.gather(first, *later), DEADLINE))
+
+    first, *again, foreign = asyncio.run(ask())
+    assert [sorted(set(asked)) for asked in held.asked] == [[jobs[0]], sorted(jobs)]
+    assert again[:3] == again[3:]
+    assert len({*again}) == len(jobs)
+    assert first == again[0]
+    assert foreign is None
+
+
+def test_a_poll_sees_what_was_written_before_it_came(
+    polls: SharedPolls, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even one that comes while an earlier one of the same job is being read."""
+    polled = Polled(alice.project_id, alice.create_job()["id"])
+    before = asyncio.run(polls.tag(polled))
+    held = HeldFirst(monkeypatch)
+
+    async def ask() -> str | None:
+        early = asyncio.create_task(polls.tag(polled))
+        await asyncio.to_thread(held.begun.wait, DEADLINE)
+        await asyncio.to_thread(alice.openai.fine_tuning.jobs.cancel, polled.job_id)
+        late = asyncio.create_task(polls.tag(polled))
+        await asyncio.sleep(0)
+        held.let_go.set()
+        await early
+        return await late
+
+    assert asyncio.run(ask()) not in (None, before)
+
+
+def test_a_poll_that_is_given_up_takes_no_other_with_it(
+    polls: SharedPolls, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polled = Polled(alice.project_id, alice.create_job()["id"])
+    held = HeldFirst(monkeypatch)
+
+    async def ask() -> str | None:
+        first = asyncio.create_task(polls.tag(Polled("another", "job")))
+        await asyncio.to_thread(held.begun.wait, DEADLINE)
+        given_up, kept = (asyncio.create_task(polls.tag(polled)) for _ in range(2))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        held.let_go.set()
+        await first
+        return await asyncio.wait_for(kept, DEADLINE)
+
+    assert asyncio.run(ask()) is not None
+
+
+def test_a_database_that_is_away_fails_those_who_ask_and_not_those_who_ask_later(api: Api) -> None:
+    engine = create_database("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    polls = SharedPolls(reading_sessions(engine), api.app.state.presenter)
+
+    async def ask() -> list[object]:
+        asked = [polls.tag(Polled("proj_a", f"ftjob-{number}")) for number in range(3)]
+        failed = await asyncio.gather(*asked, return_exceptions=True)
+        polls._sessions = api.app.state.reading_sessions
+        return [*failed, await polls.tag(Polled("proj_a", "ftjob-1"))]
+
+    *failed, later = asyncio.run(ask())
+    assert [type(error) for error in failed] == [OperationalError] * 3
+    assert later is None
+
+
+def test_polls_leave_their_key_its_turns(api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"{JOBS}/{alice.create_job()['id']}"
+    held = HeldFirst(monkeypatch)
+    with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
+        answers = [
+            pool.submit(alice.http.get, url, headers={"if-none-match": '"old"'}) for _ in range(POLLS_AT_ONCE)
+        ]
+        assert held.begun.wait(DEADLINE)
+        assert alice.http.get("/v1/models", timeout=10).status_code == 200
+        assert not any(answer.done() for answer in answers)
+        held.let_go.set()
+        assert {answer.result(DEADLINE).status_code for answer in answers} == {200}
+
+
+def test_polls_with_an_old_tag_take_few_threads(
+    alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{JOBS}/{alice.create_job()['id']}"
+    reading, let_go = threading.Semaphore(0), threading.Event()
+    read = shared_polls.service.get
+
+    def wait_and_read(session: Session, *asked: str) -> Any:
+        reading.release()
+        assert let_go.wait(DEADLINE)
+        return read(session, *asked)
+
+    monkeypatch.setattr(shared_polls.service, "get", wait_and_read)
+    with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
+        answers = [
+            pool.submit(alice.http.get, url, headers={"if-none-match": '"old"'}) for _ in range(POLLS_AT_ONCE)
+        ]
+        for _ in range(READ_AT_ONCE):
+            assert reading.acquire(timeout=DEADLINE)
+        assert bob.http.get("/v1/models", timeout=10).status_code == 200
+        assert not reading.acquire(blocking=False)
+        let_go.set()
+        assert {answer.result(DEADLINE).status_code for answer in answers} == {200}

@@ -1,0 +1,332 @@
+"""Who may call what: every route and method, by every kind of key. A new route needs a line in ACCESS.
+
+Whoever may not call a route gets the right status, and nothing has changed afterwards.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+from sqlalchemy import text
+
+from api.http.auth import PUBLIC_PATHS
+from core.access.keys import revoke_key
+from core.roles import Role
+from core.tables import Base
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+
+PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
+
+JOBS = "/v1/fine_tuning/jobs"
+GRADERS = "/v1/fine_tuning/alpha/graders"
+PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
+PROJECTS = "/v1/organization/projects"
+SWEEPS = "/v1/fine_tuning/sweeps"
+UPLOADS = "/v1/uploads"
+WEBHOOKS = "/v1/webhook_endpoints"
+WEBHOOK = WEBHOOKS + "/{webhook_endpoint_id}"
+
+# Who may call the route: those that are named, and those that come after them in the line above.
+ACCESS = {
+    ("GET", "/healthz"): PUBLIC,
+    ("GET", "/readyz"): PUBLIC,
+    ("GET", "/docs"): PUBLIC,
+    ("HEAD", "/docs"): PUBLIC,
+    ("GET", "/openapi.json"): PUBLIC,
+    ("HEAD", "/openapi.json"): PUBLIC,
+    ("POST", "/v1/sign_in"): PUBLIC,
+    ("GET", "/v1/session"): READER,
+    ("DELETE", "/v1/session"): READER,
+    ("POST", "/v1/session/links"): MEMBER,
+    ("GET", "/v1/files"): READER,
+    ("POST", "/v1/files"): MEMBER,
+    ("GET", "/v1/files/{file_id}"): READER,
+    ("DELETE", "/v1/files/{file_id}"): MEMBER,
+    ("GET", "/v1/files/{file_id}/content"): READER,
+    ("POST", UPLOADS): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/parts"): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/complete"): MEMBER,
+    ("POST", UPLOADS + "/{upload_id}/cancel"): MEMBER,
+    ("GET", JOBS): READER,
+    ("POST", JOBS): MEMBER,
+    ("GET", JOBS + "/{fine_tuning_job_id}"): READER,
+    ("DELETE", JOBS + "/{fine_tuning_job_id}"): MEMBER,
+    ("POST", JOBS + "/{fine_tuning_job_id}/cancel"): MEMBER,
+    ("POST", JOBS + "/{fine_tuning_job_id}/pause"): MEMBER,
+    ("POST", JOBS + "/{fine_tuning_job_id}/resume"): MEMBER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/events"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/checkpoints/{checkpoint_id}/content"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/metrics"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/candidates"): READER,
+    ("GET", JOBS + "/{fine_tuning_job_id}/candidates/curves"): READER,
+    ("GET", SWEEPS): READER,
+    ("POST", SWEEPS): MEMBER,
+    ("GET", SWEEPS + "/{sweep_id}"): READER,
+    ("POST", SWEEPS + "/{sweep_id}/cancel"): MEMBER,
+    ("POST", GRADERS + "/run"): MEMBER,
+    ("POST", GRADERS + "/validate"): MEMBER,
+    ("GET", PERMISSIONS): ADMIN,
+    ("POST", PERMISSIONS): ADMIN,
+    ("DELETE", PERMISSIONS + "/{permission_id}"): ADMIN,
+    ("GET", "/v1/methods"): READER,
+    ("GET", "/v1/methods/{method_type}"): READER,
+    ("GET", "/v1/integrations"): READER,
+    ("GET", "/v1/models"): READER,
+    ("GET", "/v1/models/{model:path}"): READER,
+    ("DELETE", "/v1/models/{model:path}"): MEMBER,
+    ("GET", "/v1/adapters"): READER,
+    ("GET", "/v1/adapters/{adapter_id}"): READER,
+    ("DELETE", "/v1/adapters/{adapter_id}"): MEMBER,
+    ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/content"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
+    ("GET", "/v1/workers"): READER,
+    ("GET", PROJECTS): ADMIN,
+    ("POST", PROJECTS): OPERATOR,
+    ("GET", PROJECTS + "/{project_id}"): ADMIN,
+    ("POST", PROJECTS + "/{project_id}"): OPERATOR,
+    ("GET", PROJECTS + "/{project_id}/api_keys"): ADMIN,
+    ("POST", PROJECTS + "/{project_id}/api_keys"): ADMIN,
+    ("GET", PROJECTS + "/{project_id}/api_keys/{api_key_id}"): ADMIN,
+    ("DELETE", PROJECTS + "/{project_id}/api_keys/{api_key_id}"): ADMIN,
+    ("GET", "/v1/secrets"): ADMIN,
+    ("POST", "/v1/secrets"): ADMIN,
+    ("DELETE", "/v1/secrets/{secret_name}"): ADMIN,
+    ("GET", "/v1/webhook_event_types"): ADMIN,
+    ("GET", WEBHOOKS): ADMIN,
+    ("POST", WEBHOOKS): ADMIN,
+    ("GET", WEBHOOK): ADMIN,
+    ("POST", WEBHOOK): ADMIN,
+    ("DELETE", WEBHOOK): ADMIN,
+    ("POST", WEBHOOK + "/rotate_secret"): ADMIN,
+    ("POST", WEBHOOK + "/test"): ADMIN,
+    ("GET", WEBHOOK + "/deliveries"): ADMIN,
+    ("POST", WEBHOOK + "/deliveries/{delivery_id}/redeliver"): ADMIN,
+    ("GET", "/v1/organization/audit_logs"): ADMIN,
+    ("GET", "/v1/organization/usage/fine_tuning"): ADMIN,
+}
+# What a path may name that nobody owns
+COMMON = {"method_type": "lora"}
+CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
+
+# What changes something and needs neither a name nor a body
+TAKE_NOTHING = {("DELETE", "/v1/session"): 204, ("POST", "/v1/session/links"): 200}
+
+# Bodies of POSTs on something that exists: a foreigner must not fail for another reason.
+BODIES: dict[str, Any] = {
+    UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
+    PERMISSIONS: {"project_ids": ["x"]},
+    WEBHOOK: {},
+    WEBHOOK + "/rotate_secret": {},
+    WEBHOOK + "/test": {"event_type": "fine_tuning.job.failed"},
+    PROJECTS + "/{project_id}": {"quotas": {}},
+    PROJECTS + "/{project_id}/api_keys": {"name": "x"},
+}
+
+
+class Owned(NamedTuple):
+    """What Alice's project owns: one of each thing that a path may name."""
+
+    file_id: str
+    upload_id: str
+    fine_tuning_job_id: str
+    adapter_id: str
+    model: str
+    fine_tuned_model_checkpoint: str
+    permission_id: str
+    project_id: str
+    api_key_id: str
+    webhook_endpoint_id: str
+    delivery_id: str
+    secret_name: str
+    sweep_id: str
+    checkpoint_id: str
+    name: str = "adapter_config.json"
+
+
+MISSING = Owned(
+    "file-" + "0" * 32,
+    "upload_" + "0" * 32,
+    "ftjob-" + "0" * 32,
+    "adapter-" + "0" * 32,
+    "ft:x",
+    "ft:x",
+    "cp_" + "0" * 32,
+    "proj_" + "0" * 32,
+    "0" * 32,
+    "whe_" + "1" * 32,
+    "whd_" + "1" * 32,
+    "NO_SUCH_SECRET",
+    "ftsweep-" + "1" * 32,
+    "ftckpt-" + "0" * 32,
+    "nothing.json",
+)
+
+
+@pytest.fixture(scope="module")
+def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Owned:
+    folder: Path = tmp_path_factory.mktemp("adapter")
+    (folder / "adapter_config.json").write_text("{}")
+    file_id, admin = alice.upload(), api.tenant("alice", Role.ADMIN)
+    admin.http.post("/v1/secrets", json={"name": "A_SECRET", "value": "x"})
+    wanted = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.succeeded"]}
+    webhook_id = admin.http.post(WEBHOOKS, json=wanted).json()["id"]
+    job_id = alice.create_job(training_file=file_id, metadata={"secret": "alice"})["id"]
+    lease = api.claim(job_id)
+    checkpoint_id = api.checkpoint(lease, 3)
+    adapter_id = api.finish(lease, folder)
+    model = alice.job(job_id)["fine_tuned_model"]
+    swept = {"model": BASE_MODEL, "training_file": file_id, "validation_file": file_id}
+    sweep = alice.http.post(SWEEPS, json={**swept, "parameters": {"adapter.r": [4, 8]}}).json()
+    announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
+    friend = api.tenant().project_id
+    (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
+    return Owned(
+        file_id=file_id,
+        upload_id=upload_id,
+        fine_tuning_job_id=job_id,
+        adapter_id=adapter_id,
+        model=model,
+        fine_tuned_model_checkpoint=model,
+        permission_id=permission.id,
+        project_id=alice.project_id,
+        api_key_id=alice.key.split("_")[1],
+        webhook_endpoint_id=webhook_id,
+        delivery_id=admin.http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
+        secret_name="A_SECRET",
+        sweep_id=sweep["id"],
+        checkpoint_id=checkpoint_id,
+    )
+
+
+@pytest.fixture(scope="module")
+def keys(api: Api) -> dict[str, Tenant]:
+    """Of each kind of caller one in Alice's project, but the operator, who has another."""
+    return {
+        READER: api.tenant("alice", Role.READ_ONLY),
+        MEMBER: api.tenant("alice", Role.MEMBER),
+        ADMIN: api.tenant("alice", Role.ADMIN),
+        OPERATOR: api.tenant("default", Role.ADMIN),
+    }
+
+
+def routes(api: Api) -> set[tuple[str, str]]:
+    """Every method and path that the app answers to, whatever kind of route it is."""
+    found = set()
+    for context in iter_route_contexts(api.app.routes):
+        assert context.path is not None, "a route without a path: this test must learn about its kind"
+        found |= {(method, context.path) for method in context.methods or {"GET"}}
+    return found
+
+
+def ask(client: httpx.Client, method: str, path: str, of: Owned) -> httpx.Response:
+    filled = path
+    for name, value in (COMMON | of._asdict()).items():
+        filled = filled.replace("{" + name + "}", value).replace("{" + name + ":path}", value)
+    assert "{" not in filled, f"{path}: Owned must learn about a new parameter"
+    return client.request(method, filled, json=BODIES.get(path) if method == "POST" else None)
+
+
+@contextmanager
+def unchanged(api: Api) -> Iterator[None]:
+    before = state(api)
+    yield
+    assert state(api) == before
+
+
+def state(api: Api) -> dict[str, Any]:
+    """A digest of every table, and the names of all objects."""
+    found: dict[str, Any] = {"objects": sorted(api.store.list(""))}
+    with api.sessions() as session:
+        for table in Base.metadata.tables:
+            rows = session.scalars(text(f"SELECT CAST(t AS text) FROM {table} t ORDER BY 1"))
+            found[table] = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    return found
+
+
+def test_every_route_is_in_the_table(api: Api) -> None:
+    assert routes(api) == set(ACCESS)
+    assert {path for (_, path), who in ACCESS.items() if who == PUBLIC} == PUBLIC_PATHS
+
+
+def test_public_routes_need_no_key(api: Api) -> None:
+    for path in PUBLIC_PATHS - {"/v1/sign_in"}:
+        assert httpx.get(api.url + path).status_code == 200, path
+    own = {"x-tunery-dashboard": "1"}
+    assert httpx.post(f"{api.url}/v1/sign_in", json={}, headers=own).status_code == 400
+
+
+@pytest.mark.parametrize("credential", ["none", "bad", "revoked", "expired"])
+def test_without_a_live_key_every_other_route_is_closed(api: Api, owned: Owned, credential: str) -> None:
+    expired = datetime.now(UTC) - timedelta(seconds=1)
+    tenant = api.tenant("alice", Role.ADMIN, expires_at=expired if credential == "expired" else None)
+    if credential == "revoked":
+        with api.sessions.begin() as session:
+            revoke_key(session, tenant.key.split("_")[1])
+    token = {"none": "", "bad": f"Bearer {tenant.key[:-1]}"}.get(credential, f"Bearer {tenant.key}")
+    with unchanged(api), httpx.Client(base_url=api.url, headers={"authorization": token}) as client:
+        for method, path in CLOSED:
+            answer = ask(client, method, path, owned)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            refusal(answer, 401, None, "invalid_api_key")
+
+
+@pytest.mark.parametrize("caller", [READER, MEMBER, ADMIN])
+def test_a_role_that_does_not_suffice_is_refused(
+    api: Api, owned: Owned, keys: dict[str, Tenant], caller: str
+) -> None:
+    ranks = [READER, MEMBER, ADMIN, OPERATOR]
+    refused = [route for route, needed in CLOSED.items() if ranks.index(caller) < ranks.index(needed)]
+    with unchanged(api):
+        for method, path in refused:
+            answer = ask(keys[caller].http, method, path, owned)
+            refusal(answer, 403, None, "insufficient_permissions")
+
+
+def test_the_role_that_a_route_needs_suffices(owned: Owned, keys: dict[str, Tenant]) -> None:
+    """Reading works; the rest gets as far as finding that nothing is there, or nothing was sent."""
+    for (method, path), needed in CLOSED.items():
+        reads = method == "GET"
+        answer = ask(keys[needed].http, method, path, owned if reads else MISSING)
+        expected = {200} if reads else {404} if "{" in path else {TAKE_NOTHING.get((method, path), 400)}
+        assert answer.status_code in expected, (method, path, answer.text)
+
+
+def test_what_is_foreign_looks_like_what_does_not_exist(api: Api, alice: Tenant, owned: Owned) -> None:
+    """On every route with an id: the same answer, but for the id in it."""
+    stranger = api.tenant(role=Role.ADMIN)
+    with unchanged(api):
+        for (method, path), needed in CLOSED.items():
+            if "{" not in path or any("{" + name + "}" in path for name in COMMON):
+                continue
+            foreign = ask(stranger.http, method, path, owned)
+            unknown = ask(stranger.http, method, path, MISSING)
+            status = 403 if needed == OPERATOR else 404
+            assert foreign.status_code == unknown.status_code == status, (method, path, foreign.text)
+            assert without_ids(foreign, owned) == without_ids(unknown, MISSING), (method, path)
+
+
+def without_ids(answer: httpx.Response, ids: Owned) -> str:
+    shown = answer.text
+    for value in ids:
+        shown = shown.replace(value, "<id>")
+    return shown
+
+
+def test_lists_hold_nothing_foreign(api: Api, owned: Owned) -> None:
+    stranger = api.tenant(role=Role.ADMIN)
+    own = {stranger.project_id, stranger.key.split("_")[1]}
+    for (method, path), needed in CLOSED.items():
+        if method == "GET" and "{" not in path and needed != OPERATOR:
+            shown = ask(stranger.http, method, path, owned).text
+            assert not [value for value in owned if value in shown and value not in own], path
+    for path, cursor in (("/v1/files", owned.file_id), (JOBS, owned.fine_tuning_job_id)):
+        assert stranger.http.get(path, params={"after": cursor}).json()["data"] == []

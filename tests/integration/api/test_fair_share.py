@@ -1,0 +1,71 @@
+"""One project that floods the API leaves the others their room, and its uploads leave it its turns."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from api.http.fair_share import AT_ONCE
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
+
+FLOOD = 60  # more than the threads and the database connections of a process
+
+LOCK = text("LOCK TABLE idempotency_records")  # whoever creates or completes something waits for it
+WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+
+def all_wait(session: Session, number: int) -> None:
+    wait_for(lambda: session.scalar(WAITING) == number)
+
+
+def test_a_flood_of_slow_requests_takes_no_room_from_another_project(
+    api: Api, alice: Tenant, bob: Tenant
+) -> None:
+    body = {"model": BASE_MODEL, "training_file": alice.upload()}
+    alice.http.timeout = 60
+
+    def create(_: int) -> int:
+        return alice.http.post("/v1/fine_tuning/jobs", json=body).status_code
+
+    with ThreadPoolExecutor(FLOOD) as pool, api.sessions() as session:
+        session.execute(LOCK)
+        flood = [pool.submit(create, number) for number in range(FLOOD)]
+        all_wait(session, AT_ONCE)
+        quick = bob.http.get("/v1/fine_tuning/jobs", timeout=10).status_code
+        assert not any(creation.done() for creation in flood)
+        session.rollback()
+        assert [creation.result() for creation in flood] == [200] * FLOOD
+    assert quick == 200
+
+
+def test_no_content_type_spares_a_request_its_turn(api: Api, alice: Tenant) -> None:
+    body = {"model": BASE_MODEL, "training_file": alice.upload()}
+    with ThreadPoolExecutor(AT_ONCE) as pool, api.sessions() as session:
+        session.execute(LOCK)
+        slow = [pool.submit(alice.http.post, "/v1/fine_tuning/jobs", json=body) for _ in range(AT_ONCE)]
+        all_wait(session, AT_ONCE)
+        with pytest.raises(httpx.ReadTimeout):
+            alice.http.get("/v1/models", headers={"content-type": "multipart/x"}, timeout=1)
+        session.rollback()
+        assert [answer.result().status_code for answer in slow] == [200] * AT_ONCE
+
+
+def test_uploads_that_are_being_completed_leave_their_key_its_turns(api: Api, alice: Tenant) -> None:
+    """Joining the parts of a large one takes minutes."""
+    announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    paths = [f"/v1/uploads/{alice.http.post('/v1/uploads', json=announced).json()['id']}" for _ in range(3)]
+    bodies = [
+        {"part_ids": [alice.http.post(f"{path}/parts", files={"data": b"x"}).json()["id"]]} for path in paths
+    ]
+    with ThreadPoolExecutor(len(paths)) as pool, api.sessions() as session:
+        session.execute(LOCK)
+        slow = [
+            pool.submit(alice.http.post, f"{path}/complete", json=body)
+            for path, body in zip(paths, bodies, strict=True)
+        ]
+        all_wait(session, len(paths))
+        assert alice.http.get("/v1/models", timeout=10).status_code == 200
+        session.rollback()
+        assert [answer.result().status_code for answer in slow] == [200] * len(paths)

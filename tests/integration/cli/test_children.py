@@ -1,0 +1,206 @@
+"""The parts of `tunery up` as child processes: started again, given up, stopped, found again."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cli.client.errors import GaveUp
+from cli.client.home import Home
+from cli.up import children, log_files, restarts
+from cli.up.children import Child, stop_leftovers
+from cli.up.log_files import LogFiles
+from cli.up.up import child_environment
+from core.settings import Settings
+from tests.fixtures.api import wait_for
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """A state folder; whatever a failed test leaves running in it is killed."""
+    folder = Home(tmp_path / "home")
+    folder.create()
+    yield folder
+    children.kill(children.marked(children.mark(folder, "worker")))
+
+
+def python_child(home: Home, program: str, grace: float = 30, arguments: Sequence[str] = ()) -> Child:
+    return Child("worker", [sys.executable, "-uc", program, *arguments], os.environ, home, grace)
+
+
+STUBBORN = (
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+)
+
+
+def test_a_part_that_dies_again_and_again_ends_with_its_last_words(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "FIRST_DELAY", 0.001)
+    child = python_child(home, "print('no room left'); raise SystemExit(7)")
+    child.start()
+
+    def tend_on() -> bool:
+        child.tend()
+        return False
+
+    with pytest.raises(
+        GaveUp, match=rf"exit code 7, {restarts.MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"
+    ):
+        wait_for(tend_on)
+
+
+def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_printing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "MAX_BYTES", 10)
+    (home.logs / "postgres.log").write_text("short")
+    go_on = home.path / "go-on"
+    child = python_child(
+        home,
+        "import pathlib, sys, time\nprint('a long line')\n"
+        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)\nprint('more')",
+        arguments=[str(go_on)],
+    )
+    child.start()
+    wait_for(lambda: child.log.read_text() == "a long line\n")
+    LogFiles(home.logs).tend()
+    assert (home.logs / "worker.log.1").read_text() == "a long line\n"
+    go_on.touch()
+    wait_for(lambda: child.log.read_text() == "more\n")
+    child.stop()
+    assert {path.name for path in home.logs.iterdir()} == {"worker.log", "worker.log.1", "postgres.log"}
+
+
+def test_the_sizes_of_logs_are_looked_at_again_and_again_but_not_at_every_turn(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_files, "MAX_BYTES", 10)
+    log, aside = home.logs / "worker.log", home.logs / "worker.log.1"
+    logs = LogFiles(home.logs)
+    logs.tend()
+    log.write_text("a line that is too long")
+    logs.tend()
+    assert not aside.exists()
+
+    monkeypatch.setattr(log_files, "LOOK_SECONDS", 0.05)
+    logs = LogFiles(home.logs)
+
+    def is_aside(line: str) -> bool:
+        logs.tend()
+        return aside.exists() and aside.read_text() == line
+
+    for line in ("a first long line", "a second long line"):
+        log.write_text(line)
+        wait_for(partial(is_aside, line))
+        assert log.read_text() == ""
+
+
+def test_waits_longer_before_each_new_start(home: Home, capfd: pytest.CaptureFixture[str]) -> None:
+    child = python_child(home, "raise SystemExit(1)")
+    child.start()
+    said = ""
+
+    def died_twice() -> bool:
+        nonlocal said
+        child.tend()
+        said += capfd.readouterr().err
+        return said.count("The worker died") == 2
+
+    wait_for(died_twice)
+    assert re.findall(r"again in ([\d.]+) s", said) == ["0.5", "1"]
+
+
+def test_a_wrong_setting_is_not_tried_again(home: Home) -> None:
+    child = python_child(home, "print('TUNERY_PORT: wrong'); raise SystemExit(2)")
+    child.start()
+    with pytest.raises(GaveUp, match=r"died \(exit code 2\)(?s:.*)TUNERY_PORT: wrong"):
+        wait_for(child.tend)
+
+
+def test_a_folder_named_as_ours_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` may be run where somebody keeps an `api` or a `cli` of their own."""
+    (tmp_path / "cli.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    environment = child_environment(Settings(home=tmp_path))
+    ended = subprocess.run([sys.executable, "-m", "cli.main", "--version"], env=environment)
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(("grace", "hurried"), [(0.2, False), (600, True)])
+def test_a_part_that_does_not_stop_is_killed_with_its_descendants(
+    home: Home, grace: float, hurried: bool
+) -> None:
+    """When its grace is over, or at once where Ctrl-C came twice; so is a descendant in its own session."""
+    program = (
+        "import subprocess, sys; "
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
+    )
+    child = python_child(home, program + STUBBORN, grace)
+    child.start()
+    wait_for(lambda: "deaf" in child.log.read_text())
+    assert len(children.marked(children.mark(home, "worker"))) == 2
+    child.stop(lambda: hurried)
+    assert children.marked(children.mark(home, "worker")) == []
+    assert not (home.run / "worker.json").exists()
+
+
+SAVES_ITS_PLACE = """
+import subprocess, sys, time
+trainer = "import sys, time; sys.stdin.read(); time.sleep(1); open(sys.argv[1], 'w').close()"
+trainer = [sys.executable, "-c", trainer, sys.argv[1]]
+subprocess.Popen(trainer, stdin=subprocess.PIPE, start_new_session=True)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("found_by", ["the same up", "the same up as it stops", "the next up"])
+def test_what_a_killed_part_leaves_may_save_its_place(home: Home, tmp_path: Path, found_by: str) -> None:
+    saved = tmp_path / "saved"
+    child = python_child(home, SAVES_ITS_PLACE, arguments=[str(saved)])
+    child.start()
+    wait_for(lambda: "up" in child.log.read_text())
+    leader = children.read_record(home.run / "worker.json")
+    assert leader is not None
+    leader.kill()
+    if found_by == "the same up":
+        wait_for(lambda: child.tend() or child.log.read_text().count("up") == 2)
+    elif found_by == "the same up as it stops":
+        child.stop()
+    else:
+        stop_leftovers(home, [("worker", 30)])
+    assert saved.exists()
+    child.stop()
+    assert children.marked(children.mark(home, "worker")) == []
+
+
+def test_what_a_killed_part_leaves_for_too_long_is_killed(home: Home) -> None:
+    program = f"import subprocess, sys; subprocess.Popen([sys.executable, '-uc', {STUBBORN!r}]); "
+    child = python_child(home, program + STUBBORN, grace=0.2)
+    child.start()
+    wait_for(lambda: child.log.read_text().count("deaf") == 2)
+    leader, orphan = children.marked(children.mark(home, "worker"))
+    leader.kill()
+    wait_for(lambda: child.tend() or not children.is_alive(orphan))
+    wait_for(lambda: child.tend() or child.log.read_text().count("deaf") == 4)
+    child.stop()
+
+
+def test_leftovers_are_told_from_strangers_by_their_start_time(home: Home) -> None:
+    """A pid that the kernel has given to another program since must not be killed."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
+        try:
+            record = {"pid": stranger.pid, "started": "another boot:1"}
+            (home.run / "worker.json").write_text(json.dumps(record))
+            stop_leftovers(home, [("worker", 5)])
+            assert stranger.poll() is None
+            assert not (home.run / "worker.json").exists()
+        finally:
+            stranger.kill()

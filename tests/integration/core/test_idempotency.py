@@ -1,0 +1,202 @@
+"""A request that arrives twice creates once, whoever repeats it and whatever dies in between."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+from sqlalchemy import func, update
+
+from core.access.audit import Actor
+from core.access.idempotency import Attempt, forget_old_records, once
+from core.tables import IdempotencyRecord
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, wait_for
+from tests.fixtures.crashing import CrashingApi, crashing_api
+
+JOBS = "/v1/fine_tuning/jobs"
+MAX_STEPS = 60
+
+
+def create(
+    tenant: Tenant, url: str = "", *, retry: int = 0, key: str | None = None, **body: Any
+) -> httpx.Response:
+    headers = {"x-stainless-retry-count": str(retry)} | ({"idempotency-key": key} if key else {})
+    return tenant.http.post(url + JOBS, json={"model": BASE_MODEL, **body}, headers=headers)
+
+
+def jobs(tenant: Tenant) -> list[str]:
+    return [job["id"] for job in tenant.http.get(JOBS, params={"limit": 1000}).json()["data"]]
+
+
+@pytest.fixture
+def tenant(api: Api) -> Tenant:
+    return api.tenant()
+
+
+@pytest.fixture(scope="module")
+def second_api(api: Api) -> Iterator[Api]:
+    """Another API on the same database."""
+    with api.broken() as second:
+        yield second
+
+
+# With the header
+
+
+def test_the_same_key_and_body_get_the_same_answer(api: Api, tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    first = create(tenant, key="one", training_file=file_id)
+    tenant.http.post(f"{JOBS}/{first.json()['id']}/cancel")
+    again = create(tenant, key="one", training_file=file_id)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert len(jobs(tenant)) == 1
+    assert create(tenant, key="two", training_file=file_id).json()["id"] != first.json()["id"]
+
+
+def test_the_same_key_with_another_body_is_refused_for_good(tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    create(tenant, key="one", training_file=file_id)
+    answer = create(tenant, key="one", training_file=file_id, seed=2)
+    refusal(answer, 409, None, "idempotency_key_reused")
+    assert answer.headers["x-should-retry"] == "false"
+    assert len(jobs(tenant)) == 1
+
+
+def test_a_key_belongs_to_its_project(api: Api, tenant: Tenant) -> None:
+    other = api.tenant()
+    ids = {create(owner, key="one", training_file=owner.upload()).json()["id"] for owner in (tenant, other)}
+    assert len(ids) == 2
+
+
+def test_a_refused_request_leaves_its_key_free(tenant: Tenant) -> None:
+    refusal(create(tenant, key="one", training_file="file-0"), 400, "training_file")
+    assert create(tenant, key="one", training_file=tenant.upload()).is_success
+
+
+def test_a_key_that_cannot_be_one_is_named(tenant: Tenant) -> None:
+    answer = create(tenant, key="x" * 256, training_file=tenant.upload())
+    refusal(answer, 400, "idempotency-key", "invalid_value")
+
+
+def test_requests_at_once_through_two_servers_create_one(tenant: Tenant, second_api: Api) -> None:
+    file_id = tenant.upload()
+
+    def attempt(number: int) -> str:
+        url = second_api.url if number % 2 else ""
+        return str(create(tenant, url, key="one", training_file=file_id).json()["id"])
+
+    with ThreadPoolExecutor(12) as pool:
+        ids = set(pool.map(attempt, range(24)))
+    assert len(ids) == 1
+    assert jobs(tenant) == list(ids)
+
+
+def test_a_file_sent_twice_under_one_key_is_stored_once(api: Api, tenant: Tenant) -> None:
+    stored = set(api.store.list("files/"))
+    answers = [
+        tenant.http.post(
+            "/v1/files",
+            headers={"idempotency-key": "file"},
+            data={"purpose": "user_data"},
+            files={"file": ("a.txt", b"the same")},
+        ).json()
+        for _ in range(2)
+    ]
+    assert answers[0] == answers[1]
+    assert {key.rpartition("/")[2] for key in set(api.store.list("files/")) - stored} == {answers[0]["id"]}
+
+
+@pytest.mark.parametrize("header", [{"x-stainless-retry-count": "1"}, {"idempotency-key": "cancel"}])
+def test_a_cancel_whose_answer_was_lost_gets_it(tenant: Tenant, header: dict[str, str]) -> None:
+    path = f"{JOBS}/{tenant.create_job()['id']}/cancel"
+    first = tenant.http.post(path, headers={key: value.replace("1", "0") for key, value in header.items()})
+    again = tenant.http.post(path, headers=header)
+    assert (again.status_code, again.json()) == (200, first.json())
+    refusal(tenant.http.post(path), 400, None)
+
+
+def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    old, young = (create(tenant, key=key, training_file=file_id).json()["id"] for key in ("old", "young"))
+    with api.sessions.begin() as session:
+        record = update(IdempotencyRecord).where(IdempotencyRecord.project_id == tenant.project_id)
+        for key, hours in (("old", 25), ("young", 23)):
+            mine = record.where(IdempotencyRecord.idempotency_key == key)
+            session.execute(mine.values(created_at=func.now() - timedelta(hours=hours)))
+        forget_old_records(session)
+    assert create(tenant, key="young", training_file=file_id).json()["id"] == young
+    assert create(tenant, key="old", training_file=file_id).json()["id"] != old
+
+
+# Without it: the official client's count of retries
+
+
+def test_equal_first_attempts_are_two_requests(tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: create(tenant, training_file=file_id), range(4)))
+    assert len({answer.json()["id"] for answer in answers}) == 4
+
+
+def test_a_retry_gets_the_job_of_the_attempt_before_it(tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    first = create(tenant, training_file=file_id)
+    retries = [create(tenant, retry=count, training_file=file_id).json() for count in (1, 2)]
+    assert retries == [first.json()] * 2
+    assert create(tenant, retry=1, training_file=file_id, seed=1).json()["id"] != first.json()["id"]
+
+
+def test_a_first_attempt_that_a_retry_overtook_creates_nothing(api: Api, tenant: Tenant) -> None:
+    """It was held up on its way to the database, and its client gave up and asked again."""
+    actor = Actor(tenant.project_id)
+
+    def attempt(arrived: float, retry_count: int, would_create: str) -> str:
+        with api.sessions.begin() as session:
+            this = Attempt(actor, "POST /somewhere", None, retry_count, arrived)
+            return str(once(session, this, "something", lambda: {"id": would_create})["id"])
+
+    arrived = time.monotonic() - 1
+    assert attempt(time.monotonic(), 1, "of the retry") == "of the retry"
+    assert attempt(arrived, 0, "of the late first attempt") == "of the retry"
+    assert attempt(time.monotonic(), 0, "of a new request") == "of a new request"
+
+
+# Crashes
+
+
+@pytest.fixture
+def crashing(api: Api) -> Iterator[CrashingApi]:
+    with crashing_api(api.settings) as crashing:
+        yield crashing
+
+
+def test_a_job_is_created_once_wherever_the_api_dies(api: Api, crashing: CrashingApi) -> None:
+    """At each step of a creation in turn; the server is started again, and the official client asks again."""
+    tenant = api.tenant()
+    file_id = tenant.upload()
+    known: set[str] = set()
+    kept = 0
+    for step in range(1, MAX_STEPS):
+        crashing.start(crash_at=step)
+        with (
+            OpenAI(base_url=f"{crashing.url}/v1", api_key=tenant.key, max_retries=8) as client,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            asked = {"model": BASE_MODEL, "training_file": file_id, "seed": step}
+            creating = pool.submit(client.fine_tuning.jobs.create, **asked)
+            wait_for(lambda first=creating: first.done() or not crashing.is_alive)
+            if crashed := not crashing.is_alive:
+                kept += len(set(jobs(tenant)) - known)
+                crashing.start()
+            created = creating.result(60).id
+        assert set(jobs(tenant)) - known == {created}, f"killed at step {step}"
+        known.add(created)
+        crashing.stop()
+        if not crashed:
+            break
+    assert step > 10
+    assert 0 < kept < step - 1, "it died before the commit and after it"

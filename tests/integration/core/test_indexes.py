@@ -1,0 +1,145 @@
+"""What is asked often, or under a lock, reads no whole table: its plans, on a hundred thousand jobs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
+
+from api.files import queries as files
+from api.jobs import queries
+from api.jobs.event_feed import Place, news_of
+from api.jobs.queries import Filter
+from api.workers import queries as workers
+from core.access.quotas import stored_bytes
+from core.database import create_database, session_factory
+from core.jobs import lifecycle, queue
+from core.storage.object_store import ObjectStore
+from worker.supervise.cleanup import remove_old_deliveries
+
+JOBS = 100_000
+WAITING = 200
+LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries")
+EVERYTHING = Filter({}, without_metadata=False)
+
+FILL = f"""
+INSERT INTO projects (id, name) SELECT 'proj_' || n, 'project ' || n FROM generate_series(1, 10) n;
+INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, object_key)
+    SELECT 'file-' || n, 'proj_' || n % 10 + 1, 'f', 'fine-tune', 1, '', '' FROM generate_series(1, 10000) n;
+INSERT INTO jobs (
+        id, project_id, base_model, training_file_id, spec, status, finished_at, fence, client_metadata
+    )
+    SELECT
+        'ftjob-' || lpad(n::text, 8, '0'), 'proj_' || n % 10 + 1, 'tiny', 'file-' || n % 10000 + 1, '{{}}',
+        CASE WHEN n > {JOBS - WAITING} THEN 'queued' ELSE 'cancelled' END,
+        CASE WHEN n > {JOBS - WAITING} THEN NULL ELSE now() END,
+        CASE WHEN n > {JOBS - WAITING} THEN 0 ELSE 1 END,
+        jsonb_build_object('number', n::text)
+    FROM generate_series(1, {JOBS}) n;
+INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome)
+    SELECT id, 1, 'a trainer', now(), now(), 'cancelled' FROM jobs WHERE status = 'cancelled';
+INSERT INTO events (id, job_id, level, type, message)
+    SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
+INSERT INTO webhook_endpoints (id, project_id, name, url, event_types, sealed_secret, secret_hint)
+    VALUES ('whe_1', 'proj_1', '', 'https://example.com', '{{}}', '', '');
+INSERT INTO webhook_deliveries (
+        id, endpoint_id, event_type, payload, status, attempts, next_attempt_at, last_attempt_at
+    )
+    SELECT 'whd_' || id, 'whe_1', 'fine_tuning.job.cancelled', '{{}}', 'delivered', 1, NULL, now()
+    FROM jobs WHERE status = 'cancelled';
+ANALYZE
+"""
+
+
+@pytest.fixture(scope="module")
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_database(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text(FILL))
+    yield engine
+    engine.dispose()
+
+
+NEWEST = f"ftjob-{JOBS:08}"
+OF_NEWEST = "proj_1"  # JOBS is a multiple of ten
+
+ASKED: dict[str, Callable[[Session], Any]] = {
+    "a poll": lambda session: queries.find_row(session, OF_NEWEST, NEWEST),
+    "the first page of jobs": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING, after=None, limit=20
+    ),
+    "a later page of jobs": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING, after="ftjob-00050000", limit=20
+    ),
+    "jobs by metadata": lambda session: queries.page(
+        session, OF_NEWEST, Filter({"number": "77770"}, without_metadata=False), after=None, limit=20
+    ),
+    "jobs of a status": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(status="queued"), after=None, limit=20
+    ),
+    "jobs of a status that none has": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(status="failed"), after=None, limit=20
+    ),
+    "jobs by file": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(file_id="file-7"), after=None, limit=20
+    ),
+    "the workers and the queue": lambda session: (
+        workers.held_jobs(session, OF_NEWEST),
+        workers.held_counts(session),
+        workers.waiting_counts(session, OF_NEWEST),
+        workers.waiting_jobs(session, OF_NEWEST, 1, 20),
+    ),
+    "a page of events": lambda session: queries.events(session, NEWEST, after=10**9, limit=20),
+    "all places in the queue": lambda session: session.execute(queue.places()).all(),
+    "a page of files": lambda session: files.page(
+        session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
+    ),
+    "the bytes that a project stores": lambda session: stored_bytes(session, OF_NEWEST),
+    "the sweep": lambda session: (
+        lifecycle.lose_expired_runs(session, 5),
+        queue.jobs_wait(session, None),
+    ),
+    "the feed of events": lambda session: session.execute(
+        news_of([Place(f"ftjob-{number:08}", 0) for number in range(1, 301)])
+    ).all(),
+    "the removal of old deliveries": lambda session: remove_old_deliveries(
+        session_factory(session.get_bind()), cast(ObjectStore, None)
+    ),
+    "a claim": lambda session: lifecycle.claim(session, "a trainer", 60.0, project_jobs=3),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_no_large_table_is_read_whole(engine: Engine, name: str) -> None:
+    with session_factory(engine)() as session:
+        with asked_in(engine) as statements:
+            ASKED[name](session)
+        assert statements
+        for statement, parameters in statements:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+                assert not set(read_whole(plan.scalar_one()[0]["Plan"])) & set(LARGE), statement
+
+
+@contextmanager
+def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that are sent meanwhile, with their parameters."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def read_whole(plan: dict[str, Any]) -> Iterator[str]:
+    """The tables that a plan scans from end to end."""
+    if plan["Node Type"] == "Seq Scan":
+        yield plan["Relation Name"]
+    for below in plan.get("Plans", ()):
+        yield from read_whole(below)

@@ -1,0 +1,162 @@
+"""What a project may have and ask for, whoever asks at once, and however many servers."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from core.access.projects import find_project, set_quotas
+from core.jobs import queue
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
+
+JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(scope="module")
+def second_api(api: Api) -> Iterator[Api]:
+    """Another API on the same database and broker."""
+    with api.broken() as second:
+        yield second
+
+
+@pytest.fixture
+def tenant(api: Api) -> Tenant:
+    return api.tenant()
+
+
+def allow(tenant: Tenant, **quotas: int | None) -> None:
+    with tenant.api.sessions.begin() as session:
+        set_quotas(session, find_project(session, tenant.project), quotas)
+
+
+def create(tenant: Tenant, file_id: str) -> httpx.Response:
+    return tenant.http.post(JOBS, json={"model": BASE_MODEL, "training_file": file_id})
+
+
+def upload(tenant: Tenant, size: int, url: str = "") -> httpx.Response:
+    files: Any = {"file": ("a.txt", b"x" * size)}
+    return tenant.http.post(f"{url}/v1/files", data={"purpose": "user_data"}, files=files)
+
+
+# Queued jobs
+
+
+def test_a_full_queue_takes_no_more_until_a_job_leaves_it(api: Api, tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    allow(tenant, queued_jobs=2)
+    first, _ = (create(tenant, file_id).json()["id"] for _ in range(2))
+    refused = create(tenant, file_id)
+    refusal(refused, 429, None, "rate_limit_exceeded")
+    assert int(refused.headers["retry-after"]) > 0
+    with pytest.raises(openai.RateLimitError):
+        tenant.openai.fine_tuning.jobs.create(model=BASE_MODEL, training_file=file_id)
+    assert len(tenant.http.get(JOBS).json()["data"]) == 2
+
+    tenant.http.post(f"{JOBS}/{first}/pause")
+    assert create(tenant, file_id).is_success
+    refusal(tenant.http.post(f"{JOBS}/{first}/resume"), 429, None, "rate_limit_exceeded")
+    assert tenant.job(first)["status"] == "paused"
+    assert api.tenant().create_job()["status"] == "queued"
+    allow(tenant, queued_jobs=None)
+    assert tenant.http.post(f"{JOBS}/{first}/resume").is_success
+
+
+def test_creations_at_once_do_not_exceed_the_queue_together(tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    allow(tenant, queued_jobs=3)
+    with ThreadPoolExecutor(12) as pool:
+        statuses = [answer.status_code for answer in pool.map(lambda _: create(tenant, file_id), range(12))]
+    assert sorted(statuses) == [200] * 3 + [429] * 9
+
+
+# Running jobs
+
+
+def test_a_projects_own_cap_of_running_jobs_goes_before_the_default(api: Api, tenant: Tenant) -> None:
+    job_id = tenant.create_job()["id"]
+
+    def may_be_claimed(default: int | None) -> bool:
+        with api.sessions() as session:
+            return job_id in {job.id for job in session.scalars(queue.claimable(default, 1))}
+
+    for own, default, claimable in ((None, None, True), (0, None, False), (0, 5, False), (1, None, True)):
+        allow(tenant, running_jobs=own)
+        assert may_be_claimed(default) is claimable, (own, default)
+    api.claim(job_id)
+    job_id = tenant.create_job()["id"]
+    for own, default, claimable in ((1, 5, False), (2, 1, True), (None, 1, False), (None, 2, True)):
+        allow(tenant, running_jobs=own)
+        assert may_be_claimed(default) is claimable, (own, default)
+
+
+# Stored bytes
+
+
+def test_a_file_that_does_not_fit_is_refused_and_leaves_nothing(api: Api, tenant: Tenant) -> None:
+    allow(tenant, stored_bytes=1000)
+    kept = upload(tenant, 600).json()["id"]
+    stored = set(api.store.list("files/"))
+    refused = upload(tenant, 401)
+    refusal(refused, 429, "file", "insufficient_quota")
+    assert refused.headers["x-should-retry"] == "false"
+    assert set(api.store.list("files/")) == stored
+    assert upload(tenant, 400).is_success
+    tenant.http.delete(f"/v1/files/{kept}")
+    assert upload(tenant, 600).is_success
+
+
+def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(tenant: Tenant) -> None:
+    allow(tenant, stored_bytes=1000)
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    no_form = tenant.http.post("/v1/files", content=b"x" * 8 * 1024**2, headers=headers)
+    refusal(no_form, 429, "file", "insufficient_quota")
+
+
+def test_uploads_at_once_do_not_exceed_the_store_together(tenant: Tenant, second_api: Api) -> None:
+    allow(tenant, stored_bytes=1000)
+    with ThreadPoolExecutor(8) as pool:
+        urls = ["", second_api.url] * 4
+        answers = list(pool.map(lambda url: upload(tenant, 300, url).status_code, urls))
+    assert sorted(answers) == [200] * 3 + [429] * 5
+
+
+# Requests per minute
+
+
+def test_requests_are_counted_over_all_servers_together(api: Api, tenant: Tenant, second_api: Api) -> None:
+    other = api.tenant()
+    allow(tenant, requests_per_minute=6)
+    statuses = [
+        tenant.http.get(f"{url}/v1/models").status_code for _ in range(5) for url in ("", second_api.url)
+    ]
+    assert statuses == [200] * 6 + [429] * 4
+    refused = tenant.http.post("/v1/files", files={"file": ("a.jsonl", dataset(12))})
+    refusal(refused, 429, None, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 120
+    with pytest.raises(openai.RateLimitError):
+        tenant.openai.models.list()
+    assert other.http.get("/v1/models").is_success
+    assert tenant.http.get("/healthz").is_success
+
+
+def test_without_the_broker_every_request_passes(api: Api, tenant: Tenant, closed_port: int) -> None:
+    allow(tenant, requests_per_minute=2)
+    with api.broken(broker_url=f"redis://127.0.0.1:{closed_port}/0") as alone:
+        answers = [tenant.http.get(f"{alone.url}/v1/models").status_code for _ in range(5)]
+    assert answers == [200] * 5
+
+
+def test_the_installations_default_holds_for_projects_without_their_own(api: Api, tenant: Tenant) -> None:
+    settings = api.settings.model_copy(update={"project_queued_jobs": 0, "project_stored_bytes": 10})
+    file_id = tenant.upload()
+    with running_api(settings, api.sessions) as strict:
+        url = strict.url
+        body = {"model": BASE_MODEL, "training_file": file_id}
+        assert tenant.http.post(url + JOBS, json=body).status_code == 429
+        assert upload(tenant, 20, url).status_code == 429
+        allow(tenant, queued_jobs=1, stored_bytes=10**6)
+        assert tenant.http.post(url + JOBS, json=body).is_success
+        assert upload(tenant, 20, url).is_success

@@ -1,0 +1,145 @@
+"""Jobs that tell what their model answers at each evaluation: on a real trainer."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.embedded import EmbeddedServers
+from core.datasets import sample
+from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
+from tests.fixtures.stack import job_api_on
+from tests.fixtures.tiny import TINY, write_base
+from tests.integration.jobs.test_dpo_job import preference
+from tests.integration.worker.test_trainer import job_of, running
+from worker.engine.generate import answers
+from worker.report.samples import ELLIPSIS, MOST_CHARACTERS
+
+HELD_OUT = [row(f"{number} is another matter") for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def api(
+    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    folder: Path = tmp_path_factory.mktemp("base")
+    write_base(folder, dtype="fp32")
+    with job_api_on(servers, database_url, catalog_file=folder / "catalog.toml") as api:
+        yield api
+
+
+def create(tenant: Tenant, **training: Any) -> str:
+    """A job of six steps, evaluated after each second one."""
+    held_out = "".join(json.dumps(each) + "\n" for each in HELD_OUT).encode()
+    files = {"training_file": tenant.upload(dataset(12)), "validation_file": tenant.upload(held_out)}
+    body = {"seed": 3, "hyperparameters": {"n_epochs": 2, "batch_size": 4}, **files}
+    training = {"learning_rate": 2e-3, "eval_steps": 2, **training}
+    return str(tenant.create_job(model=TINY, training=training, **body)["id"])
+
+
+OF_THE_MACHINE = {"tokens_per_second", "trained_seconds", "trainer_memory_bytes"}
+
+
+def wait_for_success(api: Api, *job_ids: str) -> None:
+    for job_id in job_ids:
+        wait_for(lambda job_id=job_id: job_of(api, job_id).status not in ("queued", "running"), 240)
+        assert job_of(api, job_id).status == "succeeded", job_of(api, job_id).error
+
+
+def events(tenant: Tenant, job_id: str, **query: Any) -> list[dict[str, Any]]:
+    """Oldest first."""
+    answer = tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 1000, **query})
+    assert answer.status_code == 200, answer.text
+    return list(reversed(answer.json()["data"]))
+
+
+def metrics(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
+    """Without what clock and memory say."""
+    found = tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/metrics").json()["data"]
+    return [{name: value for name, value in point.items() if name not in OF_THE_MACHINE} for point in found]
+
+
+def test_each_evaluation_tells_what_the_model_answers_and_changes_no_number(api: Api) -> None:
+    tenant = api.tenant()
+    with running(api):
+        wait_for_success(api, sampled := create(tenant, eval_samples=2, eval_max_new_tokens=5))
+        wait_for_success(api, undisturbed := create(tenant))
+    found = events(tenant, sampled, type="samples")
+    assert [event["data"]["step"] for event in found] == [2, 3, 4, 6], "each second step and each epoch's end"
+    assert found[0]["message"] == "Step 2: the model's answers to 2 validation prompts"
+    for event in found:
+        assert [each["line"] for each in event["data"]["rows"]] == [1, 2]
+        for each, held_out in zip(event["data"]["rows"], HELD_OUT, strict=False):
+            question, answer = (message["content"] for message in held_out["messages"][-2:])
+            assert question.strip() in each["prompt"]
+            assert each["expected"] == answer
+            assert len(each["answer"]) <= 5
+    assert metrics(tenant, sampled) == metrics(tenant, undisturbed)
+    everything = events(tenant, sampled)
+    assert [event for event in everything if event["type"] == "samples"] == found
+    assert events(tenant, undisturbed, type="samples") == []
+
+
+def test_pairs_are_answered_by_their_prompts_beside_the_preferred_answer(api: Api) -> None:
+    tenant = api.tenant()
+    tickets = sample.held_out(16)
+    files = {
+        "training_file": tenant.upload(preference(tickets[:12])),
+        "validation_file": tenant.upload(preference(tickets[12:])),
+    }
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1, "batch_size": 12}}}
+    training = {"eval_samples": 3, "eval_max_new_tokens": 2}
+    job_id = tenant.create_job(model=TINY, training=training, method=method, **files)["id"]
+    with running(api):
+        wait_for_success(api, job_id)
+    (event,) = events(tenant, job_id, type="samples")
+    assert [each["line"] for each in event["data"]["rows"]] == [1, 2, 3]
+    for each, ticket in zip(event["data"]["rows"], tickets[12:], strict=False):
+        assert each["expected"] == ticket.record.strip()
+
+
+def test_a_model_whose_code_breaks_in_a_generation_is_trained_without_samples(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("no cache of this kind")
+
+    monkeypatch.setattr(answers, "_generate", broken)
+    tenant = api.tenant()
+    job_id = create(tenant, eval_samples=2)
+    with running(api):
+        wait_for_success(api, job_id)
+    assert events(tenant, job_id, type="samples") == []
+    (warning,) = [event for event in events(tenant, job_id) if event["level"] == "warn"]
+    assert "no cache of this kind" in warning["message"]
+
+
+def test_a_model_may_say_what_the_database_does_not_take(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        answers,
+        "_answer",
+        lambda _base, row, *_: answers.Answer(row.line, "p" * 9999, "e" * 9999, "a\x00b", finished=True),
+    )
+    tenant = api.tenant()
+    job_id = create(tenant, eval_samples=1)
+    with running(api):
+        wait_for_success(api, job_id)
+    (told, *_) = events(tenant, job_id, type="samples")[0]["data"]["rows"]
+    assert told["answer"] == "a\N{REPLACEMENT CHARACTER}b"
+    assert told["prompt"] == ELLIPSIS + "p" * MOST_CHARACTERS
+    assert told["expected"] == "e" * MOST_CHARACTERS + ELLIPSIS
+
+
+def test_a_long_generation_ends_with_the_job(api: Api) -> None:
+    tenant = api.tenant()
+    job_id = create(tenant, eval_samples=4, eval_max_new_tokens=512, eval_steps=1)
+    with running(api):
+        wait_for(lambda: events(tenant, job_id, type="samples"), 60)
+        tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
+        wait_for(lambda: job_of(api, job_id).status == "paused", 10)
+        tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/resume")
+        wait_for_success(api, job_id)
+    steps = [event["data"]["step"] for event in events(tenant, job_id, type="samples")]
+    assert steps == [1, 2, 3, 4, 5, 6], "each once, also the one in which the pause came"

@@ -1,0 +1,324 @@
+"""Checkpoints in the real store and database: which one a job goes on from, and which one is removed."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+import torch
+from safetensors.torch import save_file
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
+
+from core.jobs import lifecycle
+from core.jobs.lifecycle import Lease
+from core.storage.artifacts import POSITION_NAME, STATE_NAME
+from core.storage.object_store import ObjectStore
+from core.tables import Checkpoint, Event
+from tests.fixtures.api import Api, Tenant
+from worker.engine.adapters.saving import WEIGHTS_NAME
+from worker.report.history import Past
+from worker.report.job_lease import JobLease, StepMetrics
+from worker.save.checkpoint import (
+    drop_old_checkpoints,
+    restore_checkpoint,
+    ship_checkpoint,
+    take_up_best,
+    write_checkpoint,
+)
+from worker.save.publish import _result_table
+
+HERE, ELSEWHERE = "the fingerprint here", "the fingerprint on a worker with another base model"
+
+
+@dataclass
+class Weights:
+    """An adapter of one number, which tells where it was saved."""
+
+    value: float = 0.0
+
+    def save(self, folder: Path) -> None:
+        save_file({"weight": torch.tensor([self.value])}, folder / WEIGHTS_NAME)
+
+
+@dataclass
+class SmallTrainee:
+    """What a checkpoint needs of a trainee."""
+
+    adapter: Weights
+    step: int = 0
+    at_epoch_end: bool = False
+    at_best: bool = False
+    past: Past = field(default_factory=Past)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"weight": torch.tensor([self.adapter.value])}
+
+    def restore(self, step: int, state: Mapping[str, torch.Tensor], past: Past) -> None:
+        self.step, self.past = step, past
+        self.take_state(state)
+
+    def take_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.adapter.value = state["weight"].item()
+
+
+@dataclass
+class Run:
+    """One claim of a job, by a worker whose base model has this fingerprint."""
+
+    api: Api
+    lease: Lease
+    job_lease: JobLease
+    folder: Path
+    fingerprint: str = HERE
+
+    def save(self, step: int, value: float, *, best: bool = False) -> None:
+        past = Past({"value": value}, {"value": value})
+        trainee = SmallTrainee(Weights(value), step, at_best=best, past=past)
+        folder = self.folder / f"{self.lease.fence}-{step}"
+        folder.mkdir()
+        written = write_checkpoint(cast(Any, trainee), folder, self.fingerprint)
+        ship_checkpoint(written, self.job_lease, self.api.store)
+
+    def restore(self) -> tuple[int, float]:
+        """Step and value that the run goes on from; zeros where it begins."""
+        trainee: Any = SmallTrainee(Weights())
+        where = self.job_lease, self.api.store, self.folder, self.fingerprint
+        restore_checkpoint(trainee, *where)
+        self.job_lease.commit(lambda _: None)  # its events
+        value, past = trainee.adapter.value, trainee.past
+        assert past.metrics == past.notes == ({"value": pytest.approx(value)} if trainee.step else {})
+        return trainee.step, value
+
+    def take_up_best(self, step: int) -> tuple[float, dict[str, Any] | None]:
+        """The value that a trainee then has, of itself -1.0, and the metrics."""
+        trainee = SmallTrainee(Weights(-1.0), step=99)
+        where = self.job_lease, self.api.store, self.folder, self.fingerprint
+        metrics = take_up_best(cast(Any, trainee), step, *where)
+        self.job_lease.commit(lambda _: None)
+        assert trainee.step == 99
+        return trainee.adapter.value, metrics
+
+    def best(self) -> list[int]:
+        with self.api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == self.lease.job_id, Checkpoint.best)
+            return list(session.scalars(query))
+
+    def drop_old(self, store: ObjectStore | None = None) -> None:
+        drop_old_checkpoints(self.job_lease, store or self.api.store)
+
+    def steps(self) -> list[int]:
+        with self.api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == self.lease.job_id)
+            return sorted(session.scalars(query))
+
+
+@contextmanager
+def run_of(api: Api, job_id: str, folder: Path, fingerprint: str = HERE) -> Iterator[Run]:
+    lease = api.claim(job_id)
+    job_lease = JobLease(api.sessions, lease, time.monotonic())
+    try:
+        yield Run(api, lease, job_lease, folder, fingerprint)
+        job_lease.commit(lambda session: lifecycle.release(session, lease, "The test goes on"))
+    finally:
+        job_lease.close()
+
+
+def messages_of(api: Api, job_id: str) -> list[str]:
+    query = select(Event.message).where(Event.job_id == job_id).order_by(Event.sequence)
+    with api.sessions() as session:
+        return list(session.scalars(query))
+
+
+@pytest.fixture
+def job_id(alice: Tenant) -> str:
+    return str(alice.create_job()["id"])
+
+
+def test_a_run_goes_on_from_the_newest_one(api: Api, job_id: str, tmp_path: Path) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.1)
+        run.save(2, 0.2)
+    saved = set(tmp_path.iterdir())
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (2, pytest.approx(0.2))
+    assert set(tmp_path.iterdir()) == saved, "what was fetched takes room while the job trains"
+
+
+def test_one_that_clients_get_holds_the_adapter_and_another_only_what_a_resume_needs(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.1)
+        run.save(2, 0.2, best=True)
+        query = select(Checkpoint.step, Checkpoint.files).where(Checkpoint.job_id == job_id)
+        with api.sessions() as session:
+            found = {step: {file["name"] for file in files} for step, files in session.execute(query)}
+    for_a_resume = {STATE_NAME, POSITION_NAME}
+    assert found == {1: for_a_resume, 2: {*for_a_resume, WEIGHTS_NAME}}
+
+
+def test_a_foreign_one_is_passed_over_with_an_event_and_kept_for_its_own_worker(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(5, 0.5)
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        assert run.restore() == (0, 0.0)
+        assert run.steps() == [5]
+    messages = messages_of(api, job_id)
+    assert any("step 5 is passed over: it belongs to another" in message for message in messages)
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (5, pytest.approx(0.5))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_starts_over_says_so_and_keeps_them(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        for step in (1, 2):
+            run.save(step, 0.1 * step)
+        with api.sessions() as session:
+            prefixes = session.scalars(select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id))
+            for prefix, name in zip(prefixes, (STATE_NAME, POSITION_NAME), strict=True):
+                api.store.put_bytes(prefix + name, b"damaged")
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (0, 0.0)
+        assert run.steps() == [1, 2], "a worker with another store may read them"
+    told = messages_of(api, job_id)
+    for step in (1, 2):
+        assert any(f"Checkpoint at step {step} is passed over: " in message for message in told)
+    assert told.count("No checkpoint can be used: the job starts over at step 0") == 1
+
+
+def test_a_run_that_begins_has_nothing_to_tell_of_checkpoints(api: Api, job_id: str, tmp_path: Path) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.restore() == (0, 0.0)
+    assert not any("heckpoint" in message for message in messages_of(api, job_id))
+
+
+def test_a_run_that_passed_over_a_foreign_one_keeps_and_finds_its_own(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(2, 0.2)
+        run.save(9, 0.9)
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        run.save(2, 0.22)
+        run.save(3, 0.33)
+        run.drop_old()
+        assert run.steps() == [2, 3]
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        assert run.restore() == (3, pytest.approx(0.33))
+
+
+def test_the_best_stays_until_another_one_is_better(api: Api, job_id: str, tmp_path: Path) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.25, best=True)
+        for step in (2, 3):
+            run.save(step, 0.5)
+        run.drop_old()
+        assert (run.steps(), run.best()) == ([1, 2, 3], [1])
+        assert run.take_up_best(1) == (0.25, {"value": 0.25})
+        run.save(4, 0.125, best=True)
+        run.save(5, 0.5)
+        run.drop_old()
+        assert (run.steps(), run.best()) == ([4, 5], [4])
+        run.save(4, 0.375, best=True)  # the step made again
+        assert (run.steps(), run.best()) == ([4, 5], [4])
+        assert run.take_up_best(4) == (0.375, {"value": 0.375})
+
+
+def test_those_that_clients_get_are_told_of_in_the_commit_that_makes_them(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.25)
+        run.save(2, 0.5, best=True)
+        assert [message for message in messages_of(api, job_id) if "saved" in message] == [
+            "Checkpoint saved at step 2"
+        ]
+        with api.sessions() as session:
+            (best,) = session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.best))
+        run.job_lease.commit(lambda session: lifecycle.record_checkpoint(session, run.lease, best))
+        assert messages_of(api, job_id).count("Checkpoint saved at step 2") == 1, "an answer that was lost"
+
+
+def test_a_best_one_that_cannot_be_read_leaves_the_state_as_it_is_and_is_told_of(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.save(1, 0.25, best=True)
+        assert run.take_up_best(2) == (-1.0, None)
+    with run_of(api, job_id, tmp_path, ELSEWHERE) as run:
+        assert run.take_up_best(1) == (-1.0, None)
+        (prefix,) = {checkpoint.object_prefix for checkpoint in _rows(api, job_id)}
+        api.store.put_bytes(prefix + STATE_NAME, b"damaged")
+    with run_of(api, job_id, tmp_path) as run:
+        assert run.take_up_best(1) == (-1.0, None)
+    told = [message for message in messages_of(api, job_id) if "cannot be published" in message]
+    assert ["it is gone" in told[0], "another specification" in told[1], "SHA-256" in told[2]] == [True] * 3
+
+
+def _rows(api: Api, job_id: str) -> list[Checkpoint]:
+    with api.sessions() as session:
+        return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id)))
+
+
+def test_a_store_that_is_away_when_old_ones_are_removed_costs_nothing(
+    api: Api, job_id: str, tmp_path: Path, closed_port: int
+) -> None:
+    away = ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere")
+    with run_of(api, job_id, tmp_path) as run:
+        for step in (1, 2, 3):
+            run.save(step, 0.1)
+        run.drop_old(away)
+        assert run.restore() == (3, pytest.approx(0.1))
+
+
+@contextmanager
+def broken_once(api: Api, reading: str) -> Iterator[list[str]]:
+    """The database's connection breaks at the first statement that begins so; tells which did."""
+    engine = api.sessions.kw["bind"]
+    broke: list[str] = []
+
+    def break_down(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(reading) and not broke:
+            broke.append(statement)
+            raise OperationalError(statement, None, psycopg.OperationalError("the connection is lost"))
+
+    event.listen(engine, "before_cursor_execute", break_down)
+    try:
+        yield broke
+    finally:
+        event.remove(engine, "before_cursor_execute", break_down)
+
+
+def test_a_database_that_breaks_while_checkpoints_are_looked_up_costs_nothing(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        for step in (1, 2, 3):
+            run.save(step, 0.1)
+        with broken_once(api, "SELECT checkpoints.id") as broke:
+            run.drop_old()
+        assert (run.steps(), len(broke)) == ([2, 3], 1)
+        with broken_once(api, "SELECT checkpoints.id") as broke:
+            assert run.restore() == (3, pytest.approx(0.1))
+        assert len(broke) == 1
+
+
+def test_a_database_that_breaks_while_the_result_file_is_made_costs_nothing(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with run_of(api, job_id, tmp_path) as run:
+        run.job_lease.metrics(StepMetrics(1, {"step": 1, "train_loss": 0.5}), "Step 1")
+        with broken_once(api, "SELECT metrics.data") as broke:
+            table = run.job_lease.commit(partial(_result_table, job_id))
+        assert len(broke) == 1
+        assert b"1,0.5" in table

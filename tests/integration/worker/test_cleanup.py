@@ -1,0 +1,144 @@
+"""What is left of ended jobs: the checkpoints of epochs, and what rows name."""
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+from sqlalchemy import func, select, update
+
+from core.jobs.lifecycle import Lease
+from core.storage.object_store import ObjectStore, checkpoint_prefix
+from core.tables import Checkpoint, Job
+from tests.fixtures.api import Api, Tenant, wait_for
+from worker.supervise.cleanup import remove_orphans, remove_resume_checkpoints
+from worker.supervise.janitor import Janitor
+
+
+@pytest.fixture
+def lease(api: Api, alice: Tenant) -> Lease:
+    return lease_with_checkpoints(api, alice)
+
+
+def lease_with_checkpoints(api: Api, alice: Tenant) -> Lease:
+    """Of a job with checkpoints at steps 1 to 4, every second one an epoch's, and with an orphan's bytes."""
+    lease = api.claim(alice.create_job()["id"])
+    for step in range(1, 5):
+        api.checkpoint(lease, step, ends_epoch=step % 2 == 0)
+    orphan = checkpoint_prefix(lease.job_id, lease.fence, 5, "ftckpt-of-no-row")
+    for prefix in [*prefixes(api, lease), orphan]:
+        api.store.put_bytes(prefix + "weights", b"weights")
+    return lease
+
+
+def prefixes(api: Api, lease: Lease) -> list[str]:
+    """By the step."""
+    mine = select(Checkpoint.object_prefix).where(Checkpoint.job_id == lease.job_id)
+    with api.sessions() as session:
+        return list(session.scalars(mine.order_by(Checkpoint.step)))
+
+
+def steps(api: Api, lease: Lease) -> list[int]:
+    with api.sessions() as session:
+        return sorted(session.scalars(select(Checkpoint.step).where(Checkpoint.job_id == lease.job_id)))
+
+
+def objects(api: Api, lease: Lease) -> set[str]:
+    return set(api.store.list(f"checkpoints/{lease.job_id}/"))
+
+
+def all_objects(api: Api, lease: Lease) -> set[str]:
+    return {key for key in api.store.list("") if lease.job_id in key}
+
+
+def end(api: Api, alice: Tenant, lease: Lease, how: str, folder: Path) -> None:
+    if how == "cancelled":
+        alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+    else:
+        api.finish(lease, folder)
+
+
+@pytest.mark.parametrize("how", ["succeeded", "cancelled"])
+def test_an_ended_job_keeps_the_checkpoints_of_its_epochs_and_its_best(
+    api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, how: str
+) -> None:
+    with api.sessions.begin() as session:
+        best = (Checkpoint.job_id == lease.job_id) & (Checkpoint.step == 3)
+        session.execute(update(Checkpoint).where(best).values(best=True))
+    end(api, alice, lease, how, adapter_folder)
+    remove_resume_checkpoints(api.sessions, api.store)
+    assert steps(api, lease) == [2, 3, 4]
+    assert objects(api, lease) == {prefix + "weights" for prefix in prefixes(api, lease)}
+
+
+@pytest.mark.parametrize("how", ["succeeded", "cancelled"])
+def test_what_a_trainer_uploaded_and_no_row_names_is_removed_some_time_after_the_end(
+    api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, how: str
+) -> None:
+    orphans = {f"adapters/{lease.job_id}/9/weights", f"results/{lease.job_id}/9.csv"}
+    for key in orphans:
+        api.store.put_bytes(key, b"of a trainer that was lost")
+    end(api, alice, lease, how, adapter_folder)
+    before = all_objects(api, lease)
+    remove_orphans(api.sessions, api.store)
+    assert all_objects(api, lease) == before, "a trainer may be uploading still"
+    with api.sessions.begin() as session:
+        hour_ago = func.now() - timedelta(hours=1)
+        session.execute(update(Job).where(Job.id == lease.job_id).values(finished_at=hour_ago))
+    remove_orphans(api.sessions, api.store)
+    of_no_row = f"checkpoints/{lease.job_id}/{lease.fence}/5/"
+    kept = {key for key in before - orphans if not key.startswith(of_no_row)}
+    assert all_objects(api, lease) == kept
+    if how == "succeeded":
+        adapter = alice.job(lease.job_id)["adapter_id"]
+        assert alice.http.get(f"/v1/adapters/{adapter}/content").status_code == 200
+    api.store.put_bytes(next(iter(orphans)), b"too late: it was cleaned")
+    remove_orphans(api.sessions, api.store)
+    assert all_objects(api, lease) > kept
+
+
+def test_a_running_job_keeps_all(api: Api, lease: Lease) -> None:
+    remove_resume_checkpoints(api.sessions, api.store)
+    assert steps(api, lease) == [1, 2, 3, 4]
+    assert len(objects(api, lease)) == 5
+
+
+def test_what_a_store_that_is_away_keeps_is_removed_the_next_time(
+    api: Api, alice: Tenant, lease: Lease, adapter_folder: Path, closed_port: int
+) -> None:
+    end(api, alice, lease, "cancelled", adapter_folder)
+    remove_resume_checkpoints(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere"))
+    assert steps(api, lease) == [1, 2, 3, 4]
+    remove_resume_checkpoints(api.sessions, api.store)
+    assert steps(api, lease) == [2, 4]
+
+
+def test_a_job_whose_objects_the_store_refuses_to_delete_keeps_no_other_from_being_cleaned(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = [lease_with_checkpoints(api, alice) for _ in range(3)]
+    for lease in leases:
+        alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+    refused = sorted(leases, key=lambda lease: lease.job_id)[1]
+    delete = api.store.delete
+
+    def refuse(key: str) -> None:
+        if refused.job_id in key:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
+        delete(key)
+
+    monkeypatch.setattr(api.store, "delete", refuse)
+    remove_resume_checkpoints(api.sessions, api.store)
+    left = [steps(api, lease) for lease in leases if lease is not refused]
+    assert (left, steps(api, refused)) == ([[2, 4], [2, 4]], [1, 2, 3, 4])
+
+
+def test_the_janitor_cleans_until_it_is_stopped(api: Api, alice: Tenant, lease: Lease) -> None:
+    janitor = Janitor(api.sessions, api.store, 0.05)
+    janitor.start()
+    alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+    wait_for(lambda: steps(api, lease) == [2, 4])
+    janitor.stop()
+    janitor.join(10)
+    assert not any(thread.name == "janitor" for thread in threading.enumerate())

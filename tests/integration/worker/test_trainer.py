@@ -1,0 +1,197 @@
+"""The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
+
+import errno
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from cli.embedded import EmbeddedServers
+from core.jobs import lifecycle
+from core.jobs.lifecycle import Progress
+from core.settings import Settings
+from core.tables import Checkpoint, Job
+from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.endpoint import Endpoint
+from tests.fixtures.stack import job_api_on
+from tests.fixtures.tiny import TINY, write_base
+from worker.devices.model_slot import ModelSlot
+from worker.devices.process_group import ProcessGroup
+from worker.devices.watchdog import Watchdog
+from worker.engine.step.processes import ALONE
+from worker.train.job import TrainingJob
+from worker.train.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
+
+
+def new_trainer(settings: Settings, say_that_it_waits: Callable[[], object] = lambda: None) -> Trainer:
+    slot = ModelSlot(settings, torch.device("cpu"))
+    process_group = ProcessGroup(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
+    return Trainer(settings, "a trainer", slot, process_group, say_that_it_waits)
+
+
+@contextmanager
+def running(
+    api: Api, say_that_it_waits: Callable[[], object] = lambda: None, **servers: str
+) -> Iterator[None]:
+    """A trainer with the API's settings, but for `servers`."""
+    trainer = new_trainer(api.settings.with_servers(**servers), say_that_it_waits)
+    thread = threading.Thread(target=trainer.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        trainer.stop()
+        thread.join(30)
+
+
+def job_of(api: Api, job_id: str) -> Job:
+    with api.sessions() as session:
+        return session.get_one(Job, job_id)
+
+
+def test_a_new_trainer_takes_no_job_while_the_store_is_away(
+    api: Api, alice: Tenant, closed_port: int
+) -> None:
+    job_id = alice.create_job()["id"]
+    with capture_logs() as logs, running(api, s3_endpoint_url=f"http://127.0.0.1:{closed_port}"):
+        wait_for(lambda: any(entry["event"] == "store_unreachable" for entry in logs), 30)
+    job = job_of(api, job_id)
+    assert (job.status, job.fence) == ("queued", 0)
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_look_at_the_store_is_short_since_those_who_train_wait_for_it(api: Api, endpoint: Endpoint) -> None:
+    endpoint.put_status = 503
+    trainer = new_trainer(api.settings.with_servers(s3_endpoint_url=endpoint.url))
+    trainer._look_for_jobs()
+    assert [method for method, *_ in endpoint.requests] == ["PUT"]
+
+
+def test_a_full_cohort_does_not_look_at_the_store(api: Api, endpoint: Endpoint) -> None:
+    settings = api.settings.model_copy(update={"s3_endpoint_url": endpoint.url, "cohort_jobs": 1})
+    trainer = new_trainer(settings)
+    trainer._cohort.jobs = [cast(TrainingJob, SimpleNamespace(alone=False))]
+    trainer._look_for_jobs()
+    assert endpoint.requests == []
+
+
+def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supervisors_end, trainers_end = socket.socketpair()
+    with supervisors_end, trainers_end, trainers_end.makefile() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        supervisors_end.sendall(b"wake\n")
+        _say_that_it_waits(trainers_end)
+        supervisors_end.close()
+        heard: list[str] = []
+        _listen(lambda: heard.append("wake"), lambda: heard.append("stop"))
+    assert heard[-1] == "stop"
+
+
+def test_a_signal_is_met_wherever_it_interrupts_the_main_thread() -> None:
+    """Even where that holds the very lock that the order to stop needs, as while it waits for its bell."""
+    bell, before = threading.Event(), signal.getsignal(signal.SIGUSR1)
+    _at_signal(signal.SIGUSR1, bell.set)
+    try:
+        with bell._cond:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert bell.wait(10)
+
+
+def test_a_hub_that_is_away_fails_no_job(
+    api: Api, alice: Tenant, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{closed_port}")
+    job_id = alice.create_job()["id"]
+    with running(api):
+        wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 30)
+    assert job_of(api, job_id).status == "queued"
+    messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
+    assert any("The hub did not answer" in message for message in messages)
+
+
+def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_nothing(
+    servers: EmbeddedServers, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    catalog = write_base(tmp_path)
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        tenant = api.tenant()
+        job_id = tenant.create_job(model=TINY)["id"]
+        with monkeypatch.context() as patch, running(api):
+            patch.setattr(tempfile, "mkdtemp", refuse)
+            wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 60)
+        assert job_of(api, job_id).status == "queued"
+        messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
+        assert any("disk failed (Read-only file system)" in message for message in messages)
+        tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
+) -> None:
+    """Its neighbours hold still until then."""
+    catalog = write_base(tmp_path)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        tenant = api.tenant()
+        hyperparameters = {"n_epochs": 1, "batch_size": 1}
+        job_id = tenant.create_job(model=TINY, hyperparameters=hyperparameters)["id"]
+        lease = api.claim(job_id)
+        with api.sessions.begin() as session:
+            lifecycle.renew(session, lease, Progress("training", step=2))
+            lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
+        with running(api):
+            wait_for(lambda: job_of(api, job_id).status == "succeeded", 120)
+        with api.sessions() as session:
+            query = select(Checkpoint.step).where(Checkpoint.job_id == job_id)
+            assert sorted(session.scalars(query)) == [3, 12]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adapter": {"type": "of-a-newer-release"}},
+        {"adapter": {"type": "lora", "use_dora": True, "of_a_newer_release": 1}},
+        {"of_a_newer_release": True},
+    ],
+    ids=["method", "option", "field"],
+)
+def test_a_job_of_a_newer_release_waits_untouched_and_holds_up_nobody(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    catalog = write_base(tmp_path)
+    said: list[str] = []
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        tenant = api.tenant()
+        newer, behind = (
+            tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1, "batch_size": 4})["id"]
+            for _ in range(2)
+        )
+        with api.sessions.begin() as session:
+            job = session.get_one(Job, newer)
+            job.spec = stored = {**job.spec, **change}
+        with capture_logs() as logs, running(api, lambda: said.append("waiting")):
+            wait_for(lambda: job_of(api, behind).status == "succeeded", 120)
+            wait_for(lambda: said, 30)
+        job = job_of(api, newer)
+        assert (job.status, job.fence, job.spec) == ("queued", 0, stored)
+        told = [entry for entry in logs if entry["event"] == "job_is_beyond_this_release"]
+        assert [entry["job"] for entry in told] == [newer], "told once, however often the queue is looked at"
+        tenant.openai.fine_tuning.jobs.cancel(newer)

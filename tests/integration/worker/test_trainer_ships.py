@@ -1,0 +1,195 @@
+"""The trainer in its own thread, on a store that hangs or fails: what a job sends holds up no other."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from cli.embedded import EmbeddedServers
+from core.storage.object_store import ObjectStore
+from core.tables import Adapter, Checkpoint, Job, Run
+from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.stack import job_api_on, short_rows
+from tests.fixtures.tiny import TINY, write_base
+from worker.devices.model_slot import ModelSlot
+from worker.devices.process_group import ProcessGroup
+from worker.devices.watchdog import Watchdog
+from worker.engine.step.processes import ALONE
+from worker.train.trainer import Trainer
+
+SECONDS = 120
+ROWS = 48
+BATCH_SIZE = 4
+STEPS_PER_EPOCH = ROWS // BATCH_SIZE
+SHORT, LONG = 1, 50  # epochs
+
+
+class Uploads:
+    """What the store does with files: those whose key has `held` in it wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.held = "nothing"
+        self.waiting = threading.Event()
+        self.go = threading.Event()
+        self.error: Exception | None = None
+
+    def around(self, put: Callable[..., None]) -> Callable[..., None]:
+        def put_file(store: ObjectStore, key: str, path: Path) -> None:
+            if self.held in key and not self.go.is_set():
+                self.waiting.set()
+                assert self.go.wait(SECONDS)
+                if self.error:
+                    raise self.error
+            put(store, key, path)
+
+        return put_file
+
+
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Uploads]:
+    uploads = Uploads()
+    monkeypatch.setattr(ObjectStore, "put_file", uploads.around(ObjectStore.put_file))
+    yield uploads
+    uploads.go.set()
+
+
+@pytest.fixture(scope="module")
+def api(
+    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("ships")
+    catalog = write_base(folder)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        yield api
+
+
+@pytest.fixture
+def tenant(api: Api) -> Iterator[Tenant]:
+    """Its jobs end with the test."""
+    tenant = api.tenant()
+    yield tenant
+    with api.sessions() as session:
+        left = list(session.scalars(select(Job.id).where(Job.status.in_(["queued", "running", "paused"]))))
+    for job_id in left:
+        tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+@contextmanager
+def running(api: Api) -> Iterator[Trainer]:
+    settings = api.settings
+    slot = ModelSlot(settings, torch.device("cpu"))
+    process_group = ProcessGroup(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
+    trainer = Trainer(settings, "a trainer", slot, process_group)
+    thread = threading.Thread(target=trainer.run, daemon=True)
+    thread.start()
+    try:
+        yield trainer
+    finally:
+        trainer.stop()
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+def create(tenant: Tenant, epochs: int) -> str:
+    file = tenant.upload(short_rows(ROWS))
+    hyperparameters = {"n_epochs": epochs, "batch_size": BATCH_SIZE}
+    return str(tenant.create_job(model=TINY, training_file=file, hyperparameters=hyperparameters)["id"])
+
+
+def of(api: Api, table: Any, job_id: str) -> list[Any]:
+    with api.sessions() as session:
+        return list(session.scalars(select(table).where(table.job_id == job_id)))
+
+
+def status(api: Api, job_id: str) -> str:
+    with api.sessions() as session:
+        return session.get_one(Job, job_id).status
+
+
+def step(api: Api, job_id: str) -> int:
+    return max((run.step for run in of(api, Run, job_id)), default=0)
+
+
+def test_a_checkpoint_whose_upload_hangs_holds_up_neither_its_job_nor_a_neighbour(
+    api: Api, tenant: Tenant, uploads: Uploads
+) -> None:
+    """The job trains on up to its next epoch's end, of which the checkpoint has to wait."""
+    job_id = create(tenant, 2)
+    uploads.held = f"checkpoints/{job_id}/"
+    with running(api):
+        assert uploads.waiting.wait(SECONDS)
+        wait_for(lambda: step(api, job_id) == 2 * STEPS_PER_EPOCH, SECONDS)
+        neighbour = create(tenant, SHORT)
+        wait_for(lambda: status(api, neighbour) == "succeeded", SECONDS)
+        assert (status(api, job_id), of(api, Checkpoint, job_id)) == ("running", [])
+        uploads.go.set()
+        wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
+    checkpoints = of(api, Checkpoint, job_id)
+    assert sorted(checkpoint.step for checkpoint in checkpoints) == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]
+    (run,) = of(api, Run, job_id)
+    assert run.outcome == "succeeded"
+
+
+def test_a_job_cancelled_while_it_is_being_published_leaves_at_once_and_publishes_nothing(
+    api: Api, tenant: Tenant, uploads: Uploads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    job_id = create(tenant, SHORT)
+    uploads.held = f"adapters/{job_id}/"
+    with capture_logs() as logs, running(api) as trainer:
+        assert uploads.waiting.wait(SECONDS)
+        tenant.openai.fine_tuning.jobs.cancel(job_id)
+        wait_for(lambda: not trainer._cohort.jobs, SECONDS)
+        assert list(tmp_path.glob("tunery-job-*")), "its files are being read"
+        neighbour = create(tenant, SHORT)
+        wait_for(lambda: status(api, neighbour) == "succeeded", SECONDS)
+        uploads.go.set()
+        wait_for(lambda: not list(tmp_path.glob("tunery-job-*")), SECONDS)
+    assert (status(api, job_id), of(api, Adapter, job_id)) == ("cancelled", [])
+    assert not [entry for entry in logs if entry["log_level"] in ("error", "critical")]
+
+
+def test_a_trainer_told_to_stop_waits_for_a_publication_and_saves_who_trains(
+    api: Api, tenant: Tenant, uploads: Uploads
+) -> None:
+    published, trains = create(tenant, SHORT), create(tenant, LONG)
+    uploads.held = f"adapters/{published}/"
+    with running(api) as trainer:
+        assert uploads.waiting.wait(SECONDS)
+        wait_for(lambda: step(api, trains), SECONDS)
+        trainer.stop()
+        wait_for(lambda: status(api, trains) == "queued", SECONDS)
+        assert status(api, published) == "running"
+        uploads.go.set()
+    assert status(api, published) == "succeeded"
+    assert len(of(api, Adapter, published)) == 1
+    (run,) = of(api, Run, trains)
+    assert run.outcome == "released"
+    assert max(checkpoint.step for checkpoint in of(api, Checkpoint, trains)) == run.step
+
+
+@pytest.mark.parametrize("what", ["checkpoints", "adapters"])
+def test_a_job_whose_upload_fails_is_given_back_and_goes_on_from_what_was_saved(
+    api: Api, tenant: Tenant, uploads: Uploads, what: str
+) -> None:
+    job_id = create(tenant, SHORT)
+    uploads.held = f"{what}/{job_id}/"
+    uploads.error = ConnectionError("the store is away")
+    with running(api):
+        assert uploads.waiting.wait(SECONDS)
+        uploads.go.set()
+        wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
+    outcomes = [run.outcome for run in sorted(of(api, Run, job_id), key=lambda run: run.fence)]
+    assert outcomes == ["released", "succeeded"]
+    messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
+    assert any("did not answer (ConnectionError)" in message for message in messages)
+    resumed = f"Resumed from the checkpoint at step {STEPS_PER_EPOCH}" in messages
+    assert resumed == (what == "adapters")
+    assert len(of(api, Adapter, job_id)) == 1

@@ -1,0 +1,210 @@
+"""The options of every method against PEFT's own configuration, and what is on offer of them."""
+
+import dataclasses
+import inspect
+from enum import Enum
+from typing import Any, get_args
+
+import pytest
+from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.lora import config
+from pydantic import TypeAdapter, ValidationError
+
+from core.jobs import spec as jobspec
+from core.jobs.spec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
+from core.methods.left_out import LEFT_OUT
+from core.methods.low_rank import CordaConfig, EvaConfig
+from core.methods.method import MethodOptions
+from core.methods.offered import ALL, ANY, OFFERED, OPTIONS, narrowed
+from core.methods.registry import METHODS, AdapterOptions
+from core.options import Options
+
+# Where PEFT's default is another one, or none that trains
+OUR_DEFAULTS: dict[str, dict[str, Any]] = {
+    "lora": {"r": 16, "lora_alpha": 32},
+    "adalora": {"lora_alpha": 32},
+    "prefix_tuning": {"num_virtual_tokens": 20},
+    "prompt_tuning": {"num_virtual_tokens": 20},
+    "p_tuning": {"num_virtual_tokens": 20},
+    "delora": {"delora_lambda": 1},
+    "unilora": {"theta_d_length": 131_072},
+}
+OUR_OWN = {"lora": {"dynamic_rank"}}  # options that PEFT does not have
+REQUIRED = {"trainable_tokens": {"token_indices": [0, 7]}}
+FILLED_IN_BY_THE_WORKER = {"adalora": {"total_step": 100}}
+OF_PEFT = sorted(METHODS.keys() - {"full"})
+
+HYPERPARAMETERS = Hyperparameters(n_epochs=1, batch_size=4, learning_rate_multiplier=1.0)
+
+
+def configuration(method: str) -> type[PeftConfig]:
+    found: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[method.upper()]
+    return found
+
+
+def options(method: str, **changes: Any) -> MethodOptions:
+    return METHODS[method].options(**{"type": method, **REQUIRED.get(method, {}), **changes})
+
+
+def stored(adapter: dict[str, Any]) -> dict[str, Any]:
+    spec = JobSpec(base_model="x", seed=1, hyperparameters=HYPERPARAMETERS)
+    return spec.model_dump(mode="json") | {"adapter": adapter}
+
+
+@pytest.mark.parametrize("method", OF_PEFT)
+def test_every_option_is_peft_s_with_its_default_unless_the_default_is_ours(method: str) -> None:
+    of_peft = {field.name: field for field in dataclasses.fields(configuration(method))}
+    expected = {"target_modules": "all-linear"} | OUR_DEFAULTS.get(method, {})
+    for name, field in METHODS[method].options.model_fields.items():
+        if name == "type" or name in REQUIRED.get(method, {}):
+            continue
+        if name in OUR_OWN.get(method, ()):
+            assert name not in of_peft, "it is PEFT's"
+            continue
+        theirs = of_peft[name]
+        factory = theirs.default_factory
+        default = theirs.default if factory is dataclasses.MISSING else factory()
+        default = default.value if isinstance(default, Enum) else default
+        if name == "target_modules":
+            assert field.default in ("all-linear", default), name
+        else:
+            assert field.default == expected.get(name, default), name
+            assert name not in OUR_DEFAULTS.get(method, {}) or field.default != default, "it is not ours"
+
+
+@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig])
+def test_the_options_of_an_initialisation_are_peft_s_with_its_defaults(ours: type[Options]) -> None:
+    of_peft = {field.name: field.default for field in dataclasses.fields(getattr(config, ours.__name__))}
+    assert {name: field.default for name, field in ours.model_fields.items()}.items() <= of_peft.items()
+
+
+@pytest.mark.parametrize("method", OF_PEFT)
+def test_peft_takes_the_defaults(method: str) -> None:
+    ours = {"type"} | OUR_OWN.get(method, set())
+    given = options(method).model_dump(exclude=ours) | FILLED_IN_BY_THE_WORKER.get(method, {})
+    if given.get("target_modules") == "all-linear":
+        given["target_modules"] = ["q_proj"]  # the worker names the layers
+    assert configuration(method)(**given).peft_type == method.upper()
+
+
+def test_every_method_of_peft_s_is_offered_or_left_out_for_a_reason() -> None:
+    of_peft = {kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    assert OFFERED.keys() - {"full"} == of_peft - LEFT_OUT.keys()
+    assert LEFT_OUT.keys() <= of_peft
+    assert all(LEFT_OUT.values())
+
+
+def test_the_union_has_every_method_and_no_other() -> None:
+    union = get_args(get_args(AdapterOptions)[0])
+    assert {one.model_fields["type"].default for one in union} == METHODS.keys()
+    assert {method.options for method in METHODS.values()} == set(union)
+
+
+def test_a_wrong_option_is_found_in_the_method_that_the_type_names() -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(AdapterOptions)
+    for method in METHODS:
+        with pytest.raises(ValidationError) as refused:
+            adapter.validate_python({"type": method, "no_such_option": 1} | REQUIRED.get(method, {}))
+        assert [found["loc"] for found in refused.value.errors()] == [(method, "no_such_option")]
+
+
+def test_an_adapter_without_a_type_is_lora_s() -> None:
+    spec = JobSpec.model_validate(stored({"r": 4}))
+    assert spec.adapter == LoraAdapter(r=4)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "field"),
+    [
+        ("lora", {"eva_config": {"rho": 1.0}}, "eva_config"),
+        ("lora", {"init_lora_weights": "eva", "corda_config": {}}, "corda_config"),
+        ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
+        ("lora", {"use_dora": True, "init_lora_weights": "pissa_niter_4"}, "use_dora"),
+        ("lora", {"lora_dropout": 0.1, "init_lora_weights": "olora"}, "lora_dropout"),
+        ("lora", {"dynamic_rank": True, "init_lora_weights": "pissa"}, "dynamic_rank"),
+        ("lora", {"dynamic_rank": True, "rank_pattern": {"q_proj": 4}}, "dynamic_rank"),
+        ("lora", {"dynamic_rank": True, "use_dora": True}, "dynamic_rank"),
+        ("prompt_tuning", {"prompt_tuning_init": "TEXT"}, "prompt_tuning_init_text"),
+        ("prompt_tuning", {"prompt_tuning_init_text": "Be brief."}, "prompt_tuning_init_text"),
+        ("ia3", {"target_modules": ["k_proj"], "feedforward_modules": ["down_proj"]}, "feedforward_modules"),
+        ("lora", {"init_lora_weights": "orthogonal", "r": 7}, "r"),
+        ("lora", {"init_lora_weights": "orthogonal", "rank_pattern": {"q_proj": 3}}, "rank_pattern.q_proj"),
+        ("boft", {"boft_block_size": 5, "boft_n_butterfly_factor": 2}, "boft_block_size"),
+        (
+            "boft",
+            {"boft_block_size": 0, "boft_block_num": 6, "boft_n_butterfly_factor": 3},
+            "boft_block_num",
+        ),
+        ("oft", {"r": 4}, "oft_block_size"),
+        ("oft", {"oft_block_size": 0}, "oft_block_size"),
+        ("boft", {"boft_block_num": 4}, "boft_block_num"),
+        ("road", {"group_size": 33}, "group_size"),
+        ("gralora", {"r": 32, "gralora_k": 3}, "gralora_k"),
+        ("deft", {"para": True, "alpha": 16}, "alpha"),
+        ("supertuning", {"lora_alpha": 4.0}, "lora_alpha"),
+        ("vblora", {"topk": 4, "num_vectors": 3}, "topk"),
+    ],
+)
+def test_options_that_contradict_each_other_are_found(
+    method: str, changes: dict[str, Any], field: str
+) -> None:
+    assert [name for name, _ in options(method, **changes).contradictions()] == [field]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_defaults_do_not_contradict_each_other(method: str) -> None:
+    assert not list(options(method).contradictions())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_says_what_it_is_and_its_rate_may_be_asked_for(method: str) -> None:
+    entry = METHODS[method]
+    assert entry.title
+    assert entry.good_for
+    assert entry.cost
+    assert entry.runtimes
+    assert inspect.getdoc(entry.options) != inspect.getdoc(MethodOptions)
+    assert 0 < entry.learning_rate <= 1
+
+
+@pytest.mark.parametrize("method", OFFERED)
+def test_what_is_offered_exists(method: str) -> None:
+    assert OFFERED[method].keys() <= METHODS[method].options.model_fields.keys()
+    assert list(OPTIONS[method].model_fields) == list(METHODS[method].options.model_fields)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_narrowed_to_the_options_that_are_offered(method: str) -> None:
+    whole, defaults_alone = METHODS[method].options, narrowed(METHODS[method].options, {"type": ANY})
+    assert narrowed(whole, ALL) is whole
+    if method in REQUIRED:
+        return
+    assert defaults_alone.model_validate({"type": method}).model_dump() == options(method).model_dump()
+    for name, field in whole.model_fields.items():
+        other = not field.default if isinstance(field.default, bool) else "anything else"
+        with pytest.raises(ValidationError):
+            defaults_alone.model_validate({"type": method, name: other})
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"type": "of-a-newer-release"},
+        {"type": "lora", "of_a_newer_release": True},
+        {"type": "lora", "use_dora": True},
+        {"type": "lora", "lora_dropout": 0.1},
+        {"type": "lora", "rank_pattern": {"q_proj": 4}},
+        {"type": "lora", "init_lora_weights": "pissa"},
+        {"type": "full"},
+    ],
+)
+def test_a_worker_reads_no_job_that_it_would_train_otherwise(
+    monkeypatch: pytest.MonkeyPatch, adapter: dict[str, Any]
+) -> None:
+    """Such as LoRA in the place of DoRA: pinned to what was offered first, whatever is by now."""
+    first = dict.fromkeys(("r", "lora_alpha", "target_modules", "use_rslora"), ANY)
+    monkeypatch.setattr(jobspec, "OPTIONS", {"lora": narrowed(LoraAdapter, first)})
+    assert read_spec(stored({"type": "lora", "r": 4})).low_rank == LoraAdapter(r=4)
+    with pytest.raises(BeyondThisRelease):
+        read_spec(stored(adapter))

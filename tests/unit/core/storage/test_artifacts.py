@@ -1,0 +1,62 @@
+"""Folders in the object store: what was published is what is read, or somebody hears of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from core.errors import OutsideFault
+from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
+
+
+class DamagingStore:
+    """Keeps what it is sent, but for the first `damages` uploads, of which it keeps half.
+
+    Of each object it gives half at the first `slips` reads.
+    """
+
+    def __init__(self, damages: int) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.slips = 0
+        self._damages = damages
+
+    def put_file(self, key: str, path: Path) -> None:
+        content = path.read_bytes()
+        self.objects[key] = content[: len(content) // 2] if self._damages > 0 else content
+        self._damages -= 1
+
+    def read(self, key: str) -> Iterator[bytes]:
+        content = self.objects[key]
+        yield content[: len(content) // 2] if self.slips > 0 else content
+        self.slips -= 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "weights").write_bytes(b"weights")
+    (tmp_path / "config").write_bytes(b"config")
+    return tmp_path
+
+
+def test_a_file_that_was_damaged_on_its_way_is_sent_again(folder: Path) -> None:
+    store = DamagingStore(damages=1)
+    publish_folder(cast(Any, store), folder, "a/")
+    assert store.objects == {"a/config": b"config", "a/weights": b"weights"}
+
+
+def test_a_store_that_damages_a_file_twice_is_at_fault_and_not_the_job(folder: Path) -> None:
+    with pytest.raises(OutsideFault, match="did not keep what was sent: config"):
+        publish_folder(cast(Any, DamagingStore(damages=2)), folder, "a/")
+
+
+def test_a_file_that_was_damaged_once_as_it_was_read_is_read_again(folder: Path, tmp_path: Path) -> None:
+    store = DamagingStore(damages=0)
+    files = publish_folder(cast(Any, store), folder, "a/")
+    store.slips = 1
+    fetch_folder(cast(Any, store), "a/", files, tmp_path / "fetched")
+    assert (tmp_path / "fetched" / "weights").read_bytes() == b"weights"
+    assert (tmp_path / "fetched" / "config").read_bytes() == b"config"
+    store.slips = 2
+    with pytest.raises(DamagedArtifact, match="config"):
+        fetch_folder(cast(Any, store), "a/", files, tmp_path / "fetched")

@@ -1,0 +1,61 @@
+"""What the processes of one trainer must have in common before they train together."""
+
+from pathlib import Path
+from typing import TypeVar, cast
+
+import pytest
+import torch
+
+from core.errors import JobError
+from core.jobs.spec import Hyperparameters, JobSpec
+from core.settings import Settings
+from tests.fixtures.tiny import TINY, write_base
+from worker.devices.model_slot import ModelSlot
+from worker.devices.process_group import ProcessGroup
+from worker.devices.watchdog import Watchdog
+from worker.engine.base.loading import compute_dtype
+from worker.engine.step.processes import Processes
+
+T = TypeVar("T")
+
+CPU = torch.device("cpu")
+
+
+class Second(Processes):
+    """A process behind a first one that says `weights` and `dtype` where they are given, else the same."""
+
+    def __init__(self, weights: str | None = None, dtype: torch.dtype | None = None) -> None:
+        self.weights, self.dtype = weights, dtype
+
+    def broadcast(self, value: T) -> T:
+        weights, dtype = cast(tuple[str, torch.dtype], value)
+        return cast(T, (self.weights or weights, self.dtype or dtype))
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
+    settings = Settings(catalog_file=catalog, home=catalog.parent)
+    slot = ModelSlot(settings, CPU)
+    settled = Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1)
+    spec = JobSpec(base_model=TINY, seed=1, hyperparameters=settled)
+    ProcessGroup(slot, processes, None, Watchdog(60))._load(spec)
+    return slot
+
+
+def test_the_same_weights_in_the_same_type_are_loaded(catalog: Path) -> None:
+    assert load_beside(Second(), catalog).resident == TINY
+
+
+def test_other_weights_are_refused(catalog: Path) -> None:
+    with pytest.raises(JobError, match="hold different weights of tiny"):
+        load_beside(Second(weights="0" * 64), catalog)
+
+
+def test_another_type_is_refused_since_steps_would_be_cut_in_other_places(catalog: Path) -> None:
+    other = torch.float32 if compute_dtype(CPU) == torch.bfloat16 else torch.bfloat16
+    with pytest.raises(JobError, match=r"different types\. Declare its dtype"):
+        load_beside(Second(dtype=other), catalog)

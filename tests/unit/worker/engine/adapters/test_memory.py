@@ -1,0 +1,77 @@
+"""The memory that an adapter is expected to take is what it takes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config
+
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from tests.fixtures.tiny_models import TINY, save_model
+from worker.engine.adapters.low_rank import TrainableAdapter
+from worker.engine.adapters.memory import projection_shapes, state_bytes
+from worker.engine.base.base_model import ResidentBase
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "down_proj"], ["model.layers.1.mlp.up_proj"]])
+@pytest.mark.parametrize(("dtype", "bytes_each"), [(torch.float32, 16), (torch.bfloat16, 18)])
+def test_the_state_of_an_adapter_is_known_before_it_is_attached(
+    base: ResidentBase, targets: str | list[str], dtype: torch.dtype, bytes_each: int
+) -> None:
+    spec = LoraAdapter.model_validate({"r": 4, "target_modules": targets})
+    expected = state_bytes(projection_shapes(base.model, base.decoder.groups), spec, dtype, base.lanes.count)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    more_gradients = sum(gradient.nbytes for gradient in parameters.lane_gradients[1:])
+    assert expected == parameters.master.numel() * bytes_each + more_gradients
+
+
+def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
+    spec = LoraAdapter(r=4, rank_pattern={"q_proj": 9, "layers.1.mlp.down_proj": 1})
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    assert expected == parameters.master.numel() * (12 + 4 * base.lanes.count)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LoraAdapter(r=4, rank_pattern={"q_proj": 9}, init_lora_weights="pissa"),
+        AdaLoraAdapter(init_r=5, target_r=2),
+        LoraAdapter(r=4, dynamic_rank=True),
+    ],
+    ids=["pissa", "adalora", "dylora"],
+)
+def test_factors_that_are_not_the_parameters_count(
+    tiny_folder: Path, dtype: torch.dtype, spec: LowRankAdapter
+) -> None:
+    entry = TINY.model_copy(update={"dtype": "bf16" if dtype == torch.bfloat16 else "fp32"})
+    base = ResidentBase(entry, tiny_folder, "0" * 64, torch.device("cpu"))
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    tensors = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]
+    moments, made = 2 * parameters.master.nbytes, parameters.factors().nbytes
+    held = sum(tensor.nbytes for tensor in (*tensors, *parameters.kept.values())) + moments + made
+    assert state_bytes(shapes, spec, dtype, base.lanes.count) == held
+
+
+def test_magnitudes_count_with_the_norms_of_the_weights(base: ResidentBase) -> None:
+    spec = LoraAdapter(r=4, use_dora=True, target_modules=["q_proj", "down_proj"])
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    parameters = TrainableAdapter(base, "job", spec, 0).parameters
+    held = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]
+    held += [parameters.master, parameters.master, parameters.factors()]  # moments
+    norms = 4 * 3 * (64 + 64)
+    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    assert expected == sum(tensor.nbytes for tensor in held) + norms
+
+
+def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path) -> None:
+    save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
+    base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
+    spec = LoraAdapter(r=4)
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    adapter = TrainableAdapter(base, "job", spec, 0)
+    assert expected == adapter.parameters.master.numel() * 16

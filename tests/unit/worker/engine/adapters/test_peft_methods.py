@@ -1,0 +1,393 @@
+"""Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, saved as PEFT saves."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from pydantic import TypeAdapter
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from core.errors import JobError
+from core.jobs.spec import Dpo, Hyperparameters, JobSpec, Kto, TrainingOptions, usual_learning_rate
+from core.methods.offered import OFFERED, OfferedAdapter
+from tests.fixtures.engine.rows import make_rows, shared_rows
+from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
+from tests.unit.worker.engine.step.test_objectives import assert_a_round_gives, by_the_paper, rows_of
+from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from worker.engine.adapters.attach import attach
+from worker.engine.adapters.saving import WEIGHTS_NAME
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.kernels.transformers_attention import NAME
+from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows import Row
+
+# Options that fit a tiny model
+METHODS: dict[str, dict[str, Any]] = {
+    "ia3": {},
+    "vera": {"r": 8},
+    "oft": {"oft_block_size": 8},
+    "boft": {},
+    "loha": {"r": 4},
+    "lokr": {"r": 4},
+    "fourierft": {"n_frequency": 50},
+    "hra": {"r": 4},
+    "miss": {"r": 8},
+    "randlora": {"r": 8},
+    "c3a": {"block_size": 32},
+    "shira": {"r": 2},
+    "gralora": {"r": 4},
+    "delora": {"r": 4},
+    "hira": {"r": 4},
+    "glora": {"r": 2},
+    "peanut": {"r": 4},
+    "deft": {"r": 4},
+    "vblora": {"num_vectors": 16, "vector_length": 32},
+    "unilora": {"theta_d_length": 3000},
+    "tinylora": {"u": 8},
+    "supertuning": {"sparsity": 0.9},
+    "road": {"group_size": 32},
+    "beft": {},
+    "waveft": {"n_frequency": 50},
+    "ln_tuning": {},
+    "trainable_tokens": {"token_indices": [*range(0, 300, 2), 4]},
+    "prefix_tuning": {"num_virtual_tokens": 5},
+    "prompt_tuning": {"num_virtual_tokens": 5},
+    "p_tuning": {"num_virtual_tokens": 5},
+}
+PROMPTS = ("prefix_tuning", "prompt_tuning", "p_tuning")
+NARROW = ["q_proj", "layers.1.mlp.down_proj"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ia3 of some": {"target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]},
+    "vera of some": {"r": 4, "target_modules": NARROW, "d_initial": 0.2, "projection_prng_key": 5},
+    "oft with blocks shared": {"r": 4, "oft_block_size": 0, "block_share": True, "use_cayley_neumann": False},
+    "boft with more factors": {"boft_block_size": 0, "boft_block_num": 8, "boft_n_butterfly_factor": 2},
+    "loha with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}},
+    "lokr of products": {"r": 2, "decompose_both": True, "decompose_factor": 8, "init_weights": "lycoris"},
+    "lokr with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}},
+    "fourierft at 0": {"n_frequency": 50, "init_weights": True, "n_frequency_pattern": {"q_proj": 20}},
+    "fourierft anywhere": {"n_frequency": 50, "scaling": 20.0, "random_loc_seed": None},
+    "hra kept orthogonal": {"r": 4, "apply_GS": True, "target_modules": NARROW},
+    "miss bat": {"r": 8, "init_weights": "bat"},
+    "miss mini": {"r": 8, "init_weights": "mini", "mini_r": 4},
+    "randlora sparse": {"r": 8, "sparse": True, "randlora_alpha": 64, "projection_prng_key": 5},
+    "randlora very sparse": {"r": 8, "very_sparse": True},
+    "c3a at 0": {"block_size": 32, "init_weights": True, "block_size_pattern": {"q_proj": 16}},
+    "shira of some": {"r": 2, "target_modules": NARROW, "random_seed": 7},
+    "gralora beside a lora": {"r": 6, "gralora_k": 2, "hybrid_r": 2, "alpha": 5},
+    "delora with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "lambda_pattern": {"v_proj": 3}},
+    "hira with a pattern": {"r": 4, "init_weights": "gaussian", "rank_pattern": {"q_proj": 2}},
+    "glora of vectors": {"config_A_B": "vector", "config_C": "vector", "config_D_E": "vector"},
+    "glora of numbers": {"config_A_B": "constant", "config_C": "none", "target_modules": NARROW},
+    "peanut, deep": {"r": 4, "depth": 2, "act_fn": "gelu", "scaling": 3.0},
+    "deft made orthogonal": {"r": 4, "decomposition_method": "qr", "alpha": 8},
+    "deft that takes out": {"r": 4, "para": True, "target_modules": NARROW},
+    "vblora of three, saved small": {
+        "r": 2,
+        "num_vectors": 16,
+        "vector_length": 16,
+        "topk": 3,
+        "save_only_topk_weights": True,
+    },
+    "unilora with its choice saved": {"r": 2, "theta_d_length": 300, "proj_seed": 3, "save_indices": True},
+    "tinylora with ties": {"r": 3, "u": 16, "weight_tying": 0.8, "projection_seed": 5},
+    "supertuning of the smallest": {"sparsity": 0.95, "select_top": False, "target_modules": NARROW},
+    "supertuning beside a lora": {"sparsity": 0.95, "r": 2, "lora_alpha": 3.0},
+    "road of one each": {"variant": "road_2", "group_size": 16},
+    "road of two each": {"variant": "road_4", "group_size": 32, "target_modules": NARROW},
+    "beft of some": {"target_modules": ["q_proj", "down_proj"]},
+    "waveft of longer wavelets": {"n_frequency": 50, "wavelet_family": "sym3", "init_weights": False},
+    "waveft of entries": {"n_frequency": 50, "use_idwt": False, "n_frequency_pattern": {"q_proj": 20}},
+    "ln_tuning of some": {"target_modules": ["input_layernorm"]},
+    "prefix_tuning by a network": {"prefix_projection": True, "encoder_hidden_size": 16},
+    "prefix_tuning at 0": {"init_weights": "zero"},
+    "prompt_tuning from words": {"prompt_tuning_init": "SAMPLE_VOCAB"},
+    "p_tuning, narrow": {"encoder_hidden_size": 16},
+}
+CASES = METHODS | VARIANTS
+of_each_method = pytest.mark.parametrize("case", METHODS)
+of_each_case = pytest.mark.parametrize("case", CASES)
+
+
+def spec_of(case: str, **changes: Any) -> JobSpec:
+    options = {"type": case.partition(" ")[0].rstrip(","), **CASES[case]}
+    return make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(options), **changes)
+
+
+def trainee_of(base: ResidentBase, spec: JobSpec, rows: list[Row]) -> Trainee:
+    return Trainee(attach(base, "job", spec), spec, rows)
+
+
+def move(trainee: Trainee, far: float = 0.05) -> None:
+    """Away from where most methods begin, at a change of 0, which hides mistakes."""
+    master = trainee.adapter.parameters.master
+    with torch.no_grad():
+        master.add_(torch.randn(master.shape, generator=torch.Generator().manual_seed(1)) * far)
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@of_each_case
+def test_loss_and_gradient_are_those_of_transformers_with_peft(
+    base: ResidentBase, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
+    trainee = trainee_of(base, spec_of(case, hyperparameters=eight), shared_rows())
+    move(trainee)
+    model: Any = trainee.adapter.plain_model
+    model.get_base_model().set_attn_implementation(base.own_attention)
+    expected = peft_loss(model, trainee.next_rows)
+    expected.backward()
+    gradient = trainee.adapter.parameters.gradient
+    expected_gradient = gradient.clone()
+    trainee.forget_gradient()
+    if not case.startswith(PROMPTS):
+        model.get_base_model().set_attn_implementation(NAME)
+    seen: list[torch.Tensor] = []
+
+    def take_step(_rows: Any, loss: float, accuracy: float) -> StepResult:
+        seen.append(gradient.clone())
+        return StepResult(1, loss, accuracy, 0, 0, 0)
+
+    monkeypatch.setattr(trainee, "take_step", take_step)
+    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    assert isinstance(result, StepResult)
+    assert expected_gradient.norm() > 0
+    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
+    assert relative(seen[0], expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "objective", [Dpo(beta=0.3), Kto(beta=0.4, desirable_weight=1.5)], ids=lambda objective: objective.type
+)
+@pytest.mark.parametrize("case", ["prefix_tuning", "prompt_tuning", "loha"])
+def test_preferences_train_by_the_paper_s_loss_and_gradient(
+    base: ResidentBase, case: str, objective: Dpo | Kto
+) -> None:
+    """The reference is the base, without virtual tokens and with the weights as they were."""
+    eight = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
+    spec = spec_of(case, hyperparameters=eight, objective=objective)
+    trainee = trainee_of(base, spec, rows_of(spec, 12))
+    move(trainee, 0.5)
+    model: Any = trainee.adapter.plain_model
+    attention = model.config._attn_implementation
+    model.get_base_model().set_attn_implementation(base.own_attention)
+    expected, metrics = by_the_paper(objective, model, trainee.next_rows)
+    model.get_base_model().set_attn_implementation(attention)
+    result = assert_a_round_gives(base, trainee, expected)
+    assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+    rewards = metrics["rewards/chosen"], metrics["rewards/rejected"]
+    assert max(map(abs, rewards)) > 1e-3, "the adapter says something else than the base"
+
+
+def test_every_method_on_offer_is_tried_here() -> None:
+    assert METHODS.keys() == OFFERED.keys() - {"lora", "adalora", "full"}
+
+
+@of_each_method
+def test_training_lowers_the_loss(base: ResidentBase, case: str) -> None:
+    rows = make_rows(4, 0)
+    ten = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)
+    training = TrainingOptions(learning_rate=max(1e-2, usual_learning_rate(case)))
+    trainee = trainee_of(base, spec_of(case, hyperparameters=ten, training=training), rows)
+    losses = train(base, [trainee], 10)["job"]
+    assert losses[-1] < losses[0] - 0.01
+
+
+@of_each_case
+def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path, case: str
+) -> None:
+    rows = make_rows(6, 0)
+    trainee = trainee_of(base, spec_of(case), rows)
+    move(trainee, 0.5)
+    train(base, [trainee], 1)
+    trainee.adapter.save(tmp_path)
+    if not case.startswith("randlora"):  # whose layers name the random matrices too, which are saved once
+        warnings.filterwarnings("error", "Found missing adapter keys")
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
+    with torch.no_grad():
+        expected = peft_loss(plain, rows).item()
+        untrained = peft_loss(base.model, rows).item()
+    found = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert found != pytest.approx(untrained, rel=1e-6)
+
+
+@of_each_method
+def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
+    base: ResidentBase, tmp_path: Path, case: str
+) -> None:
+    rows, spec = make_rows(8, 0), spec_of(case)
+    whole = trainee_of(base, spec, rows)
+    train(base, [whole], 4)
+    first_half = trainee_of(base, spec, rows)
+    train(base, [first_half], 2)
+    save_file(first_half.state(), tmp_path / "state")
+    resumed = trainee_of(base, spec, rows)
+    resumed.restore(2, load_file(tmp_path / "state"))
+    train(base, [resumed], 2)
+    assert resumed.finished
+    assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
+    assert not torch.equal(resumed.adapter.parameters.master, first_half.adapter.parameters.master)
+
+
+def found_otherwise(trainee: Trainee) -> None:
+    """What another machine may find in the same weights: vectors of other signs, entries in another order."""
+    for name, tensor in trainee.adapter.plain_model.named_buffers():
+        if "tinylora_A" in name:
+            tensor[0].neg_()
+        elif "tinylora_B" in name:
+            tensor[:, 0].neg_()
+        elif "supertuning_indices" in name:
+            tensor.copy_(tensor.flip(0))
+
+
+@pytest.mark.parametrize("case", ["tinylora", "supertuning"])
+def test_a_resume_takes_what_was_found_in_the_weights_from_the_checkpoint(
+    base: ResidentBase, tmp_path: Path, case: str
+) -> None:
+    rows, spec = make_rows(8, 0), spec_of(case)
+    first = trainee_of(base, spec, rows)
+    move(first, 0.5)
+    expected = evaluate(base, first.adapter, rows, MAX_TOKENS).loss
+    save_file(first.state(), tmp_path / "state")
+    resumed = trainee_of(base, spec, rows)
+    found_otherwise(resumed)
+    resumed.restore(1, load_file(tmp_path / "state"))
+    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss == expected
+    found_otherwise(resumed)
+    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss != pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", ["tinylora", "supertuning"])
+def test_a_saved_adapter_has_what_was_found_in_the_weights(
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path, case: str
+) -> None:
+    rows = make_rows(6, 0)
+    trainee = trainee_of(base, spec_of(case), rows)
+    found_otherwise(trainee)
+    move(trainee, 0.5)
+    trainee.adapter.save(tmp_path)
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
+    with torch.no_grad():
+        expected = peft_loss(plain, rows).item()
+    assert evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_few_numbers_are_saved_as_few(base: ResidentBase, tmp_path: Path) -> None:
+    targets = [each for each in base.model.modules() if isinstance(each, nn.Linear)]
+    parts = 2 * sum(each.in_features + each.out_features for each in targets[:-1]) // 16
+    numbers = {"unilora": 3000, "vblora of three, saved small": 16 * 16 + parts * (3 + 2)}
+    for case, expected in numbers.items():
+        trainee_of(base, spec_of(case), make_rows(4, 0)).adapter.save(tmp_path)
+        saved = load_file(tmp_path / WEIGHTS_NAME).values()
+        assert sum(tensor.numel() for tensor in saved) == expected, case
+
+
+def test_a_lora_job_trains_as_it_would_without_the_others(base: ResidentBase, tiny_folder: Path) -> None:
+    fresh = ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))
+    modules, weights = dict(base.model.named_modules()), dict(base.model.named_parameters())
+    others = [trainee_of(base, spec_of(case), make_rows(4, 0)) for case in METHODS]
+    for other in others:
+        train(base, [other], 1)
+    masters = []
+    for each in (base, fresh):
+        trainee = make_trainee(each, "lora", make_spec(), make_rows(8, 0))
+        train(each, [trainee], 4)
+        masters.append(trainee.adapter.parameters.master)
+    assert torch.equal(*masters)
+    assert dict(base.model.named_modules()) == modules
+    assert all(weights[name] is parameter for name, parameter in base.model.named_parameters())
+    assert base.model.config._attn_implementation == fresh.model.config._attn_implementation
+
+
+def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> None:
+    models: list[Any] = [attach(base, "job", spec_of("shira", seed=seed)).plain_model for seed in (3, 3, 4)]
+    first, same, other = (
+        model.get_base_model().get_submodule("model.layers.0.mlp.up_proj").shira_indices["default"]
+        for model in models
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "param", "told"),
+    [
+        ({"type": "c3a", "block_size": 7}, "adapter", "block size"),
+        ({"type": "loha", "target_modules": ["no_such_proj"]}, "adapter.target_modules", "no_such_proj"),
+        ({"type": "loha", "target_modules": ["lm_head"]}, "adapter.target_modules", "lm_head"),
+        ({"type": "ln_tuning", "target_modules": ["q_proj"]}, "adapter.target_modules", "input_layernorm"),
+        ({"type": "trainable_tokens", "token_indices": [1, 300]}, "adapter.token_indices", "300"),
+        ({"type": "boft", "boft_block_size": 7}, "adapter", "boft_block_size"),
+    ],
+)
+def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
+    base: ResidentBase, adapter: dict[str, Any], param: str, told: str
+) -> None:
+    spec = make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(adapter))
+    with pytest.raises(JobError) as raised:
+        attach(base, "job", spec)
+    assert (raised.value.code, raised.value.param) == ("invalid_adapter", param)
+    assert told in raised.value.message
+
+
+BASES = {
+    "qwen 2": (PORTABLE["qwen 2, biases"], "fp32", 1e-4),
+    "qwen 3": (PORTABLE["qwen 3, norms of queries"], "fp32", 1e-4),
+    "gemma 2": (PORTABLE["gemma 2, capped scores and logits"], "fp32", 1e-4),
+    "lfm 2": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-4),
+    "llama in bf16": (FAST["llama"], "bf16", 2e-2),
+}
+NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; its norms have other names
+ON_ANY_BASE = {
+    "loha",
+    "ln_tuning of some",
+    "trainable_tokens",
+    "prompt_tuning",
+    "prefix_tuning",
+    "oft",
+    "gralora beside a lora",
+    "delora",
+    "hira",
+    "glora",
+    "peanut",
+    "deft",
+    "vblora",
+    "unilora",
+    "tinylora",
+    "supertuning beside a lora",
+    "road",
+    "waveft",
+}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_losses_on_other_bases_are_those_of_transformers_with_peft(tmp_path: Path, name: str) -> None:
+    config, dtype, tolerance = BASES[name]
+    save_model(config(), tmp_path)
+    entry = TINY.model_copy(update={"dtype": dtype})
+    other = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
+    rows = make_rows(4, 0)
+    for case in ON_ANY_BASE - NOT_ON.get(name, set()):
+        trainee = trainee_of(other, spec_of(case), rows)
+        move(trainee)
+        trainee.adapter.parameters.refresh()
+        model: Any = trainee.adapter.plain_model
+        attention = model.config._attn_implementation
+        model.get_base_model().set_attn_implementation(other.own_attention)
+        with torch.no_grad():
+            expected = peft_loss(model, rows).item()
+        model.get_base_model().set_attn_implementation(attention)
+        before = evaluate(other, trainee.adapter, rows, MAX_TOKENS).loss
+        assert before == pytest.approx(expected, rel=tolerance), case
+        train(other, [trainee], 2)
+        assert evaluate(other, trainee.adapter, rows, MAX_TOKENS).loss < before, case

@@ -1,0 +1,195 @@
+"""Full fine-tuning in our loop: equal to plain transformers, on a copy of the base, within its memory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from core.errors import JobError
+from core.jobs.spec import Dpo, Hyperparameters, JobSpec, TrainingOptions
+from core.methods.whole import FullTuning
+from tests.fixtures.engine.rows import make_rows, shared_rows
+from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
+from tests.unit.worker.engine.step.test_objectives import pairs
+from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
+from worker.engine.adapters.attach import attach
+from worker.engine.adapters.modules import whole_model
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows import Row
+
+RATE = 1e-3
+TOWER = PORTABLE["gemma 3, text beside a tower"]
+MODELS = {
+    "llama in bf16": (FAST["llama"], "bf16", 1e-2),
+    "qwen 2, biases": (PORTABLE["qwen 2, biases"], "fp32", 1e-5),
+    "gemma 2, capped logits": (PORTABLE["gemma 2, capped scores and logits"], "fp32", 1e-5),
+    "gemma 3, text beside a tower": (TOWER, "fp32", 1e-5),
+    "gpt-oss, sinks and experts": (PORTABLE["gpt-oss, sinks and experts"], "fp32", 1e-5),
+    "lfm 2, row by row": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-5),
+}
+
+
+def spec_of(**changes: Any) -> JobSpec:
+    training = TrainingOptions(learning_rate=RATE, warmup_ratio=0.0, weight_decay=0.1)
+    return make_spec(**{"adapter": FullTuning(), "training": training, **changes})
+
+
+def trainee_of(base: ResidentBase, spec: JobSpec, rows: list[Row]) -> Trainee:
+    return Trainee(attach(base, "job", spec), spec, rows)
+
+
+def load(folder: Path, dtype: str = "fp32") -> ResidentBase:
+    return ResidentBase(TINY.model_copy(update={"dtype": dtype}), folder, "0" * 64, torch.device("cpu"))
+
+
+def differences(one: Any, other: Any) -> dict[str, float]:
+    """The largest of each weight, by name."""
+    others = dict(other.named_parameters())
+    return {name: float((each - others[name]).detach().abs().max()) for name, each in one.named_parameters()}
+
+
+def test_three_steps_are_those_of_plain_transformers_with_adamw(
+    base: ResidentBase, tiny_folder: Path
+) -> None:
+    rows = shared_rows()
+    whole = Hyperparameters(n_epochs=3, batch_size=len(rows), learning_rate_multiplier=1.0)
+    constant = TrainingOptions(
+        learning_rate=RATE, lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.1
+    )
+    trainee = trainee_of(base, spec_of(hyperparameters=whole, training=constant), rows)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    adamw = torch.optim.AdamW(plain.parameters(), lr=RATE, weight_decay=0.1)
+    for _ in range(3):
+        (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+        assert isinstance(result, StepResult)
+        loss = peft_loss(plain, rows)
+        adamw.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        adamw.step()
+        assert result.loss == pytest.approx(loss.item(), rel=1e-5)
+        assert result.gradient_norm == pytest.approx(norm.item(), rel=1e-4)
+    model: Any = trainee.adapter.plain_model
+    assert max(differences(model, plain).values()) < RATE / 20
+    assert min(differences(model, base.model).values()) > RATE
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_on_any_base_the_loss_falls_and_the_saved_model_has_it(tmp_path: Path, name: str) -> None:
+    config, dtype, tolerance = MODELS[name]
+    save_model(config(), tmp_path / "base")
+    base, rows = load(tmp_path / "base", dtype), make_rows(8, 0)
+    before = {name: each.clone() for name, each in base.model.state_dict().items()}
+    trainee = trainee_of(base, spec_of(), rows)
+    losses = train(base, [trainee], 4)["job"]
+    assert losses[-1] < losses[0] - 0.1
+    trainee.adapter.save(tmp_path / "saved")
+    assert base.model.state_dict().keys() == before.keys()
+    assert all(torch.equal(each, before[name]) for name, each in base.model.state_dict().items())
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=base.dtype)
+    with torch.no_grad():
+        expected = peft_loss(plain, rows).item()
+    found = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    assert found == pytest.approx(expected, rel=tolerance)
+
+
+def test_a_tower_stays_as_it_is(tmp_path: Path) -> None:
+    save_model(TOWER(), tmp_path)
+    base = load(tmp_path)
+    trainee = trainee_of(base, spec_of(), make_rows(8, 0))
+    train(base, [trainee], 2)
+    moved = differences(trainee.adapter.plain_model, base.model)
+    towers = {name for name in moved if "vision" in name or "multi_modal" in name}
+    assert towers
+    assert {name for name, difference in moved.items() if difference == 0} == towers
+
+
+@pytest.mark.parametrize("published", ["float32", "bfloat16"])
+def test_the_model_is_saved_in_the_type_of_the_published_weights(tmp_path: Path, published: str) -> None:
+    save_model(FAST["llama"](), tmp_path / "fp32")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "fp32", dtype=published)
+    model.save_pretrained(tmp_path / "base")
+    for file in (tmp_path / "fp32").glob("tokenizer*"):
+        file.rename(tmp_path / "base" / file.name)
+    attach(load(tmp_path / "base"), "job", spec_of()).save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/config.json").read_text())["dtype"] == published
+    saved, base = (load_file(tmp_path / folder / "model.safetensors") for folder in ("saved", "base"))
+    assert saved.keys() == base.keys()
+    assert all(each.dtype == base[name].dtype for name, each in saved.items())
+    assert all(torch.equal(each, base[name]) for name, each in saved.items())
+
+
+def test_a_large_model_is_saved_in_several_files(
+    base: ResidentBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_model, "MAX_FILE", "100KB")
+    attach(base, "job", spec_of()).save(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"model.safetensors.index.json", "model-00001-of-00005.safetensors"} <= names
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert max(differences(saved, base.model).values()) == 0
+
+
+def test_a_resumed_job_ends_with_the_same_model_to_the_bit(base: ResidentBase, tmp_path: Path) -> None:
+    rows, spec = make_rows(8, 0), spec_of()
+    whole, first_half, resumed = (trainee_of(base, spec, rows) for _ in range(3))
+    train(base, [whole], 4)
+    train(base, [first_half], 2)
+    save_file(first_half.state(), tmp_path / "state")
+    resumed.restore(2, load_file(tmp_path / "state"))
+    train(base, [resumed], 2)
+    assert resumed.finished
+    assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
+    assert not torch.equal(resumed.adapter.parameters.master, first_half.adapter.parameters.master)
+
+
+def test_a_lora_job_trains_as_it_would_without_it(base: ResidentBase, tiny_folder: Path) -> None:
+    train(base, [trainee_of(base, spec_of(), make_rows(8, 0))], 2)
+    masters = []
+    for each in (base, load(tiny_folder)):
+        trainee = trainee_of(each, make_spec(), make_rows(8, 0))
+        train(each, [trainee], 4)
+        masters.append(trainee.adapter.parameters.master)
+    assert torch.equal(*masters)
+
+
+def test_dpo_s_reference_is_the_base_model_as_it_was(base: ResidentBase) -> None:
+    """One that moved along would leave every reward at 0."""
+    trainee = trainee_of(base, spec_of(objective=Dpo(beta=0.1)), pairs(12))
+    first, second = (train_round(base, [trainee], MAX_TOKENS)["job"] for _ in range(2))
+    assert isinstance(first, StepResult)
+    assert isinstance(second, StepResult)
+    assert first.metrics["rewards/chosen"] == pytest.approx(0, abs=1e-5)
+    assert abs(second.metrics["rewards/chosen"]) > 1e-3
+
+
+def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = sum(each.numel() for each in base.model.parameters())
+    needed = attach(base, "job", spec_of(), step_tokens=1000)._needed_bytes(1000)  # type: ignore[attr-defined]
+    assert needed > 16 * numbers
+    monkeypatch.setattr(whole_model, "free_bytes", lambda _: needed)
+    attach(base, "job", spec_of(), step_tokens=1000)
+    monkeypatch.setattr(whole_model, "GB", 1e6)  # a tiny model's numbers would read 0.0
+    with pytest.raises(JobError) as raised:
+        attach(base, "job", spec_of(), step_tokens=1100)
+    assert (raised.value.code, raised.value.param) == ("out_of_memory", "adapter.type")
+    assert f"has {needed / 1e6:.1f} GB left" in raised.value.message
+    assert "LoRA" in raised.value.message
+
+
+def test_activations_are_reckoned_by_what_autograd_keeps(base: ResidentBase) -> None:
+    """As many tokens in a step, as many kept bytes: the trial's few tell of all."""
+    adapter: Any = attach(base, "job", spec_of())
+    few = adapter._kept_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_model, "TRIED_TOKENS", 8 * whole_model.TRIED_TOKENS)
+        assert adapter._kept_bytes() == pytest.approx(8 * few, rel=0.1)

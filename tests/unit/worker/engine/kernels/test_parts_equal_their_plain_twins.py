@@ -1,0 +1,215 @@
+"""Every hand-written piece of the engine against the obvious version, values and gradients."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worker.engine.base import head
+from worker.engine.batch import bundles
+from worker.engine.batch.micro_batch import Segment
+from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
+from worker.engine.parameters.flat import FlatParameters, Place
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+def relative_difference(a: Tensor, b: Tensor) -> float:
+    a, b = a.detach(), b.detach()
+    return float((a.float() - b.float()).norm() / b.float().norm().clamp_min(1e-12))
+
+
+def assert_twins_agree(
+    dtype: torch.dtype, fast: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor
+) -> None:
+    """Same output, and same gradient for every input, for a random gradient of the output."""
+    outcomes = []
+    for function in (fast, plain):
+        leaves = [x.detach().clone().requires_grad_() for x in inputs]
+        out = function(*leaves)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(out.dtype))
+        outcomes.append([out, *(leaf.grad for leaf in leaves)])
+    for ours, theirs in zip(*outcomes, strict=True):
+        assert ours is not None
+        assert theirs is not None
+        assert relative_difference(ours, theirs) < TOLERANCE[dtype]
+
+
+NORM = torch.rand(32, generator=torch.Generator().manual_seed(2)) + 0.5
+PROJECTIONS = {
+    "alone": (projection.project, projection.project_plainly, 32),
+    "of a norm": (
+        lambda x, W, shares: projection.project_norm(x, NORM.to(x.dtype), 1e-5, W, shares),
+        lambda x, W, shares: projection.project_plainly(
+            elementwise.rms_norm_plainly(x, NORM.to(x.dtype), 1e-5), W, shares
+        ),
+        32,
+    ),
+    "of SwiGLU": (
+        projection.project_swiglu,
+        lambda x, W, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W, shares),
+        64,
+    ),
+}
+
+
+@DTYPES
+@pytest.mark.parametrize(("fast", "plain", "width"), PROJECTIONS.values(), ids=PROJECTIONS)
+@pytest.mark.parametrize("gain", [False, True], ids=["", "with a gain"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["", "behind dropout"])
+def test_projection_with_two_adapters_on_their_own_rows(
+    dtype: torch.dtype,
+    fast: Callable[..., Tensor],
+    plain: Callable[..., Tensor],
+    width: int,
+    gain: bool,
+    dropout: float,
+) -> None:
+    """The first adapts two of the group's three projections, with different ranks, the second one."""
+    draws_T = torch.arange(50, dtype=torch.int32)
+    outcomes = []
+    for function in (fast, plain):
+        torch.manual_seed(0)
+        x = torch.randn(50, width).to(dtype).requires_grad_()
+        W = torch.randn(24, 32).to(dtype)
+        first, second = (FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
+        A = Place(0, (6, 32))
+        parts = [
+            projection.Part(
+                slice(0, 16), slice(0, 4), Place(A.stop, (16, 4)), 2.0, 7, Place(300, (16,)) if gain else None
+            ),
+            projection.Part(slice(20, 24), slice(4, 6), Place(A.stop + 64, (4, 2)), 0.5, 8),
+        ]
+        alone = [projection.Part(slice(16, 20), slice(0, 3), Place(96, (4, 3)), 1.5)]
+        shares = [
+            projection.Share.on(slice(0, 30), projection.LowRank(first, A, parts, dropout=dropout), draws_T),
+            projection.Share(slice(30, 50), projection.LowRank(second, Place(0, (3, 32)), alone)),
+        ]
+        y = function(x, W, shares)
+        y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
+        outcomes.append([y, x.grad, first.gradient, second.gradient])
+    for ours, theirs in zip(*outcomes, strict=True):
+        assert ours is not None
+        assert theirs is not None
+        assert relative_difference(ours, theirs) < TOLERANCE[dtype]
+
+
+@DTYPES
+@pytest.mark.parametrize("view", [False, True], ids=["own output", "output that is a view"])
+@pytest.mark.parametrize("more", [False, True], ids=["", "behind dropout, with a gain but for the bias"])
+def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool, more: bool) -> None:
+    outcomes = []
+    for function in (lora_layers.add_low_rank, projection.add_low_rank_plainly):
+        torch.manual_seed(0)
+        x = torch.randn(50, 32).to(dtype).requires_grad_()
+        y = torch.randn(25, 48).to(dtype).requires_grad_()
+        adapters = [FlatParameters(torch.randn(4 * 32 + 24 * 4 + 24) / 4, dtype) for _ in range(2)]
+        A, B = Place(0, (4, 32)), Place(128, (24, 4))
+        part = projection.Part(slice(None), slice(0, 4), B, 1.5)
+        gained = replace(part, gain=Place(224, (24,)), bias_N=torch.randn(24).to(dtype)) if more else part
+        low_rank = projection.LowRank(adapters[0], A, [gained], dropout=0.3 if more else 0.0)
+        shares = [
+            projection.Share.on(slice(5, 30), low_rank, torch.arange(50, dtype=torch.int32)),
+            projection.Share(slice(30, 50), projection.LowRank(adapters[1], A, [part])),
+        ]
+        base = y.view(50, 24) if view else y.reshape(50, 24) * 1
+        out = function(base, x, shares)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
+        outcomes.append([out, x.grad, y.grad, *(adapter.gradient for adapter in adapters)])
+    for ours, plain in zip(*outcomes, strict=True):
+        assert ours is not None
+        assert plain is not None
+        assert relative_difference(ours, plain) < TOLERANCE[dtype]
+
+
+@DTYPES
+def test_rms_norm(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight = torch.rand(48).to(dtype)
+    assert_twins_agree(
+        dtype,
+        lambda x: elementwise.rms_norm(x, weight, 1e-5),
+        lambda x: elementwise.rms_norm_plainly(x, weight, 1e-5),
+        torch.randn(20, 48).to(dtype),
+    )
+
+
+@DTYPES
+@pytest.mark.parametrize("kept", [True, False], ids=["kept probabilities", "recomputed probabilities"])
+def test_attention_over_segments_and_prefixes_with_grouped_heads(
+    dtype: torch.dtype, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
+    torch.manual_seed(0)
+    heads = attention.Heads(query=6, key=2, size=8)
+    root, branch = (43, 63), (63, 80)
+    segments = [
+        Segment(0, 5),
+        Segment(5, 42),
+        Segment(42, 43),
+        Segment(*root),
+        Segment(*branch, (root,)),
+        Segment(80, 81, (root, branch)),
+        Segment(81, 90, (root,)),
+    ]
+    layout = attention.Layout(segments, heads, *rotation(segments, heads.size, dtype))
+    assert_twins_agree(
+        dtype,
+        lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),
+        lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
+        torch.randn(90, (6 + 2 * 2) * 8).to(dtype),
+    )
+
+
+def rotation(segments: list[Segment], size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    positions = torch.cat([torch.arange(segment.length) + segment.prefix_length for segment in segments])
+    frequencies = 100.0 ** -(torch.arange(0, size, 2) / size)
+    angles = torch.outer(positions, frequencies).repeat(1, 2)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+@DTYPES
+def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK_TOKENS", 8)
+    monkeypatch.setattr(loss, "BLOCK_TOKENS", 3)
+    torch.manual_seed(0)
+    head = torch.randn(100, 32).to(dtype)
+    labels = torch.randint(0, 100, (30,))
+    weights = torch.rand(30)
+    hidden = torch.randn(30, 32).to(dtype)
+    assert_twins_agree(
+        dtype,
+        lambda h: loss.token_losses(h, head, labels, weights).total,
+        lambda h: loss.token_losses_plainly(h, head, labels, weights).total,
+        hidden,
+    )
+    ours, plain = (f(hidden, head, labels, weights) for f in (loss.token_losses, loss.token_losses_plainly))
+    assert relative_difference(ours.nll_S, plain.nll_S) < TOLERANCE[dtype]
+    assert torch.equal(ours.correct_S, plain.correct_S)
+
+
+@DTYPES
+def test_cross_entropy_of_capped_logits_in_chunks(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "CHUNK_TOKENS", 8)
+    torch.manual_seed(0)
+    weight = torch.randn(100, 32).to(dtype)
+    labels = torch.randint(0, 100, (30,))
+    weights = torch.rand(30)
+
+    def plainly(hidden: Tensor) -> Tensor:
+        logits = head.capped_logits(hidden, weight, 5.0)
+        return (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
+
+    assert_twins_agree(
+        dtype,
+        lambda h: head.head_losses(h, weight, 5.0, labels, weights).total,
+        plainly,
+        torch.randn(30, 32).to(dtype),
+    )

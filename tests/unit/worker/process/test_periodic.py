@@ -1,0 +1,62 @@
+"""A periodic thread goes on whatever its call raises, and no further than it is told to."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+from structlog.testing import capture_logs
+
+from tests.fixtures.api import wait_for
+from worker.process.periodic import Periodic
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(SQLAlchemyError("away"), ("tick_failed", "warning")), (KeyError("bug"), ("tick_broke", "error"))],
+    ids=["database", "bug"],
+)
+def test_a_call_that_fails_is_logged_and_followed_by_the_next(
+    error: Exception, told: tuple[str, str]
+) -> None:
+    calls: list[float] = []
+
+    def fail() -> None:
+        calls.append(time.monotonic())
+        raise error
+
+    periodic = Periodic("failing", 0.01, fail)
+    with capture_logs() as logs:
+        periodic.start()
+        wait_for(lambda: len(calls) >= 3)
+        periodic.stop()
+        periodic.join()
+    said = {(entry["event"], entry["log_level"], entry["thread"]) for entry in logs}
+    assert said == {(*told, "failing")}
+
+
+def test_stop_returns_at_once_and_the_call_under_way_is_the_last() -> None:
+    calls: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        calls.append(1)
+        begun.set()
+        go_on.wait(10)
+
+    periodic = Periodic("slow", 0.01, wait)
+    periodic.start()
+    assert begun.wait(10)
+    periodic.stop()
+    go_on.set()
+    periodic.join(10)
+    assert not any(thread.name == "slow" for thread in threading.enumerate())
+    assert len(calls) == 1
+
+
+def test_stop_does_not_wait_for_the_next_call() -> None:
+    periodic = Periodic("seldom", 600, lambda: None)
+    periodic.start()
+    periodic.stop()
+    periodic.join(10)
+    assert not any(thread.name == "seldom" for thread in threading.enumerate())

@@ -1,0 +1,176 @@
+"""A job's validation: made when it is due, and made again where it was abandoned, with the same result."""
+
+import json
+from dataclasses import dataclass, field
+from math import inf
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
+from tests.fixtures.engine.rows import make_rows
+from tests.unit.worker.engine.step.test_training import make_spec, make_trainee
+from worker.devices.model_slot import ModelSlot
+from worker.devices.process_group import ProcessGroup
+from worker.devices.watchdog import Watchdog
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.loop import train_round
+from worker.engine.step.processes import ALONE
+from worker.engine.step.totals import Evaluation
+from worker.engine.step.trainee import StepResult
+from worker.report.evaluation import JobMetrics
+from worker.report.history import Past
+
+MAX_TOKENS = 64
+ONE_STEP = Hyperparameters(n_epochs=1, batch_size=12, learning_rate_multiplier=1.0)
+
+
+def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base: ResidentBase) -> None:
+    spec = make_spec(hyperparameters=ONE_STEP)
+    trainee = make_trainee(base, "job", spec, make_rows(12, 0))
+    process_group = ProcessGroup(
+        cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf)
+    )
+    reported: list[Any] = []
+    phases: list[str] = []
+    reporter = SimpleNamespace(
+        progress=lambda progress: phases.append(progress.phase),
+        metrics=lambda metrics, _message: reported.append(metrics.data),
+        event=lambda *_, **__: None,
+        decided=True,
+    )
+
+    def metrics_from(past: Past) -> JobMetrics:
+        return JobMetrics(process_group, trainee, cast(Any, reporter), make_rows(20, 1), spec, past)
+
+    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    assert isinstance(result, StepResult)
+    undisturbed = metrics_from(Past())
+    undisturbed.step(result, seconds=1.0)
+    undisturbed.validate(abandon=lambda: False)
+
+    disturbed = metrics_from(Past())
+    disturbed.step(result, seconds=1.0)
+    assert not disturbed.complete
+    answers = iter([False, False, True])
+    disturbed.validate(abandon=lambda: next(answers))
+    assert not disturbed.complete
+    assert len(reported) == 1, "what lacks its validation is not reported"
+    resumed = metrics_from(disturbed.past)  # as a checkpoint keeps it
+    resumed.validate(abandon=lambda: False)
+    assert resumed.complete
+    assert reported == [undisturbed.latest, undisturbed.latest]
+    assert undisturbed.latest["full_valid_loss"] > 0
+    assert resumed.past == undisturbed.past
+    assert resumed.at_best
+    assert "validating" in phases
+
+
+@dataclass
+class Scripted:
+    """A trainee, its process_group and its reporter, whose losses are written down beforehand."""
+
+    validation: dict[int, float]
+    steps_per_epoch: int = 1000
+    total_steps: int = 1000
+    last_step: int = 1000
+    step: int = 0
+    trained_tokens: int = 0
+    memory_bytes: int = 10**9
+    rows_per_example: int = 1
+    at_epoch_end: bool = False
+    decided: bool = True
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.last_step
+
+    @property
+    def epoch(self) -> float:
+        return self.step / self.steps_per_epoch
+
+    def stop(self) -> None:
+        self.last_step = self.step
+
+    def evaluate(self, *_: Any) -> Evaluation:
+        return Evaluation(self.validation[self.step], 0.5)
+
+    def event(self, message: str, once_as: str = "", level: str = "info", data: Any = None) -> None:
+        self.events.append({"message": message, "level": level, "once_as": once_as, **data})
+
+    def progress(self, _progress: Any) -> None:
+        pass
+
+    def metrics(self, *_: Any) -> None:
+        pass
+
+
+def run(script: Scripted, spec: JobSpec, past: Past, until: int) -> JobMetrics:
+    """A job's metrics, up to a step or its end."""
+    metrics = JobMetrics(
+        cast(Any, script), cast(Any, script), cast(Any, script), make_rows(20, 1), spec, past
+    )
+    while script.step < until and not script.finished:
+        script.step += 1
+        loss = 2.0 / script.step + 0.1
+        metrics.step(
+            StepResult(script.step, loss, 0.5, tokens=10, learning_rate=1e-4, gradient_norm=1.0), 1.0
+        )
+        metrics.validate(lambda: False)
+    return metrics
+
+
+def rising(best: int) -> dict[int, float]:
+    """A validation loss that falls to a step, and then rises."""
+    return {step: 1 + abs(step - best) / 50 for step in range(10, 1001, 10)}
+
+
+def test_a_job_that_overfits_is_told_so() -> None:
+    script = Scripted(rising(best=50))
+    run(script, make_spec(training=TrainingOptions(eval_steps=10)), Past(), until=200)
+    assert {event["code"] for event in script.events} == {"overfitting"}
+    event = script.events[0]
+    assert (event["level"], event["once_as"], event["since_step"]) == ("warn", "overfitting", 50)
+
+
+@pytest.mark.parametrize("interrupted_at", [0, 40, 50, 75])
+def test_patience_ends_a_job_at_the_same_step_whether_it_was_interrupted_or_not(interrupted_at: int) -> None:
+    spec = make_spec(training=TrainingOptions(eval_steps=10, early_stopping_patience=4))
+    script = Scripted(rising(best=50))
+    past = run(script, spec, Past(), until=interrupted_at).past
+    metrics = run(script, spec, loads_dumps(past), until=1000)
+    assert (script.step, script.last_step, metrics.best.step) == (90, 90, 50)
+    assert metrics.complete
+    assert not metrics.at_best
+    (event,) = [event for event in script.events if event["code"] == "early_stopping"]
+    assert (event["step"], event["best_step"], event["best_valid_loss"]) == (90, 50, 1.0)
+    again = Scripted(rising(best=50), step=90)
+    run(again, spec, loads_dumps(metrics.past), until=1000)
+    assert again.step == 90, "a job that is resumed after its last step makes no other"
+
+
+def loads_dumps(past: Past) -> Past:
+    """As a checkpoint keeps it."""
+    return Past(json.loads(json.dumps(past.metrics)), json.loads(json.dumps(past.notes)))
+
+
+def test_what_was_trained_is_counted_over_an_interruption() -> None:
+    past = run(Scripted({}), make_spec(), Past(), until=3).past
+    counted = run(Scripted({}, step=3, trained_tokens=30), make_spec(), loads_dumps(past), until=5).latest
+    assert (counted["trained_seconds"], counted["trained_tokens"]) == (5.0, 50)
+    assert counted["trainer_memory_bytes"] == 10**9
+
+
+def test_a_checkpoint_that_does_not_tell_the_seconds_can_be_gone_on_from() -> None:
+    past = run(Scripted({}), make_spec(), Past(), until=3).past
+    del past.metrics["trained_seconds"]
+    assert run(Scripted({}, step=3), make_spec(), past, until=5).latest["trained_seconds"] == 2.0
+
+
+def test_a_threshold_counts_small_gains_as_none() -> None:
+    script = Scripted({step: 2 - step / 1000 for step in range(10, 1001, 10)})
+    options = TrainingOptions(eval_steps=10, early_stopping_patience=3, early_stopping_threshold=0.05)
+    metrics = run(script, make_spec(training=options), Past(), until=1000)
+    assert (script.step, metrics.best.step) == (40, 40)

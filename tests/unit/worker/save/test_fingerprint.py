@@ -1,0 +1,50 @@
+"""A checkpoint is continued where everything is as it was, and nowhere else."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from worker.rows import Row
+from worker.save.fingerprint import fingerprint
+
+
+def taken(
+    seed: int = 1,
+    weights: str = "a hash",
+    quantization: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    tokens: tuple[int, ...] = (5, 6, 7),
+    learnt: tuple[bool, ...] = (False, True, True),
+    of_messages: tuple[float, ...] | None = None,
+    desirable: bool = True,
+) -> str:
+    entry = SimpleNamespace(quantization=quantization)
+    base = SimpleNamespace(published_sha256=weights, entry=entry, dtype=dtype)
+    weights_L = None if of_messages is None else np.array(of_messages, np.float32)
+    row = Row(1, np.array(tokens, np.int32), np.array(learnt), weights_L, desirable)
+    return fingerprint({"seed": seed}, cast(Any, base), [row])
+
+
+def test_it_is_the_same_where_nothing_has_changed() -> None:
+    assert taken() == taken()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"weights": "another hash"},
+        {"quantization": "nf4"},
+        {"dtype": torch.bfloat16},
+        {"tokens": (5, 6, 8)},
+        {"learnt": (False, False, True)},
+        {"of_messages": (0.0, 0.5, 1.0)},
+        {"desirable": False},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_it_differs_where_the_next_step_might(change: dict[str, Any]) -> None:
+    assert taken(**change) != taken()

@@ -1,0 +1,531 @@
+"""A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
+
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from math import inf
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from core.errors import JobError, LeaseLost
+from core.storage.object_store import ObjectStore
+from tests.fixtures.engine.rows import make_rows
+from tests.unit.worker.engine.step.test_training import make_spec, make_trainee
+from worker.devices.model_slot import ModelSlot
+from worker.devices.process_group import ProcessGroup
+from worker.devices.watchdog import Watchdog
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step import loop
+from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.processes import ALONE
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows import Row
+from worker.train.cohort import Cohort
+from worker.train.server_probe import ServerProbe
+
+MAX_TOKENS = 30  # a round of one job takes two waves at least
+MIDDLE = 3  # the look before the second wave
+
+
+class Job:
+    """What a cohort asks of a TrainingJob, without the servers: its looks at the lease, and how it ended."""
+
+    def __init__(self, base: ResidentBase, name: str, on_look: Callable[["Job"], None] = lambda _: None):
+        self.own: Trainee = make_trainee(base, name, make_spec(), make_rows(12, 0))
+        self.trainee: Any = self.own
+        self.lease = SimpleNamespace(job_id=name)
+        self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
+        self.attached, self.waits_to_be_attached = True, False
+        self.being_published = self.pausing = False
+        self.state_bytes = 1
+        self.arrived: Callable[[], bool] = lambda: True
+        self.alone = False
+        self.looks = 0
+        self.settled = 0
+        self.given_back_for = ""
+        self.on_wait: Callable[[], object] = lambda: None
+        self.evaluated: list[Row] = []
+        self._base = base
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.looks_since = 0
+        self.ended = ""
+        self.error: JobError | None = None
+        self._on_look = on_look
+
+    def _look(self) -> None:
+        self.looks += 1
+        self._on_look(self)
+
+    @property
+    def trainees(self) -> list[Any]:
+        return [self.trainee]
+
+    def after_step(self, _trainee: Any, result: Any, _seconds: float) -> None:
+        if isinstance(result, Exception):
+            raise result
+        self.steps.append(result.step)
+        self.losses.append(result.loss)
+
+    def settle(self, abandon: Callable[[], bool]) -> None:
+        self.settled += 1
+        if self.evaluated:
+            evaluate(self._base, self.trainee.adapter, self.evaluated, MAX_TOKENS, abandon=abandon)
+
+    @property
+    def trained(self) -> bool:
+        return self.attached and self.own.finished
+
+    @property
+    def ready_to_step(self) -> bool:
+        return self.attached and not self.own.finished
+
+    def publish(self) -> None:
+        self._stop_computing()
+        self.being_published = True
+
+    def has_ended(self) -> bool:
+        if not (self.arrived() and (self.being_published or self.pausing)):
+            return False
+        self._end("paused" if self.pausing else "published")
+        return True
+
+    def pause(self) -> None:
+        self.pausing = True
+
+    def give_back(self, reason: str) -> None:
+        self.given_back_for = reason
+
+    def wait_for_shipping(self) -> None:
+        self.on_wait()
+        self._end("given back")
+
+    def fail(self, error: JobError) -> None:
+        self.error = error
+        self._end("failed")
+
+    def out_of_memory(self) -> JobError:
+        return JobError("out_of_memory", "too much")
+
+    def lose(self, _reason: str) -> None:
+        self._end("lost")
+
+    def close(self) -> None:
+        self._end("left")
+        self._stop_computing()
+
+    def _stop_computing(self) -> None:
+        self.attached, self.trainee = False, None
+        self.state_bytes = 0
+
+    def _end(self, how: str) -> None:
+        self.ended = self.ended or how
+        self.left_with = self.own.adapter.parameters.master.clone()
+
+
+def cohort_of(base: ResidentBase, *jobs: Job, job_left: Callable[[], None] = lambda: None) -> Cohort:
+    surroundings = ServerProbe(cast(ObjectStore, None), pause=1)  # no test here asks the store
+    process_group = ProcessGroup(
+        cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf)
+    )
+    cohort = Cohort(process_group, surroundings, job_left=job_left)
+    cohort.jobs = list(jobs)  # type: ignore[arg-type]
+    return cohort
+
+
+def lose_in_the_middle(job: Job) -> None:
+    if job.looks == MIDDLE:
+        raise LeaseLost("gone")
+
+
+def pause_in_the_middle(job: Job) -> None:
+    job.job_lease.pause_requested = job.looks == MIDDLE
+
+
+@pytest.mark.parametrize(("disturb", "how"), [(lose_in_the_middle, "left"), (pause_in_the_middle, "paused")])
+def test_a_job_leaves_a_round_in_the_middle_unmoved_and_its_neighbour_steps(
+    base: ResidentBase, disturb: Callable[[Job], None], how: str
+) -> None:
+    stays, leaves = Job(base, "stays"), Job(base, "leaves", disturb)
+    before = leaves.trainee.adapter.parameters.master.clone()
+    cohort = cohort_of(base, stays, leaves)
+    assert cohort.train()
+    assert cohort.jobs == [stays]
+    assert leaves.ended == how
+    assert torch.equal(leaves.left_with, before)
+    assert stays.looks > MIDDLE
+    undisturbed = [make_trainee(base, name, make_spec(), make_rows(12, 0)) for name in ("one", "two")]
+    train_round(base, undisturbed, MAX_TOKENS)
+    assert stays.trainee.step == 1
+    assert torch.equal(stays.trainee.adapter.parameters.master, undisturbed[0].adapter.parameters.master)
+
+
+@pytest.mark.parametrize("disturb", [lose_in_the_middle, pause_in_the_middle])
+def test_a_round_is_abandoned_when_its_last_job_leaves(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    job = Job(base, "job", disturb)
+    cohort = cohort_of(base, job)
+    cohort.train()
+    cohort.train()  # parts with it where it was paused
+    assert job.ended
+    assert (job.looks, job.own.step) == (MIDDLE, 0)
+
+
+def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBase) -> None:
+    former, stays = Job(base, "job"), Job(base, "stays")
+    cohort = cohort_of(base, former, stays)
+    again = []
+    claimed: Any = SimpleNamespace(lease=SimpleNamespace(job_id="job"))
+    cohort.add(claimed, prepare=lambda: again.append(Job(base, "job")))  # the name must be free by now
+    assert former.ended == "left"
+    assert cohort.jobs == [stays, claimed]
+    assert again
+
+
+def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
+    stays, bursts = Job(base, "stays"), Job(base, "bursts")
+    with torch.no_grad():
+        bursts.trainee.adapter.parameters.master[0] = float("nan")
+    cohort = cohort_of(base, stays, bursts)
+    cohort.train()
+    assert cohort.jobs == [stays]
+    assert bursts.error is not None
+    assert bursts.error.code == "non_finite_loss"
+    assert stays.trainee.step == 1
+    assert stays.trainee.adapter.parameters.master.isfinite().all()
+
+
+def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour's NaN may have come through a mask: 0 times NaN is NaN."""
+    neighbour, infected = Job(base, "neighbour"), Job(base, "infected")
+    take_step = infected.trainee.take_step
+
+    def round_that_infects(
+        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        def step(rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
+            if len(trainees) > 1:
+                infected.trainee.adapter.parameters.gradient.fill_(float("nan"))
+            return take_step(rows, loss, accuracy)
+
+        monkeypatch.setattr(infected.trainee, "take_step", step)
+        return train_round(base, trainees, max_tokens, abandon)
+
+    monkeypatch.setattr(loop, "train_round", round_that_infects)
+    cohort = cohort_of(base, neighbour, infected)
+    cohort.train()
+    assert cohort.jobs == [neighbour, infected]
+    assert (neighbour.steps, infected.steps) == ([1], [1])
+    alone = make_trainee(base, "alone", make_spec(), make_rows(12, 0))
+    train_round(base, [alone], MAX_TOKENS)
+    assert torch.equal(infected.trainee.adapter.parameters.master, alone.adapter.parameters.master)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError(), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError(), "internal_error"),
+    ],
+)
+def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    stays, breaks = Job(base, "stays"), Job(base, "breaks")
+
+    def round_that_breaks(
+        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        def look() -> bool:
+            """The round breaks after some of its gradients have been gathered."""
+            if breaks.trainee in trainees and breaks.looks >= MIDDLE:
+                raise error
+            return abandon()
+
+        return train_round(base, trainees, max_tokens, look)
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    cohort = cohort_of(base, stays, breaks)
+    cohort.train()
+    assert cohort.jobs == [stays]
+    assert breaks.error is not None
+    assert breaks.error.code == code
+    alone = make_trainee(base, "alone", make_spec(), make_rows(12, 0))
+    train_round(base, [alone], MAX_TOKENS)
+    assert torch.equal(stays.trainee.adapter.parameters.master, alone.adapter.parameters.master)
+
+
+def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would run out of memory too: an error keeps its frames, and its cause's."""
+    computed: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+
+    def run_out() -> None:
+        activations = torch.ones(8)
+        computed.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError
+
+    def round_that_breaks(
+        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        alive.extend(activations() is not None for activations in computed)
+        if trainees == [second.trainee]:
+            return train_round(base, trainees, max_tokens, abandon)
+        try:
+            run_out()
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError from error
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    first, second = Job(base, "first"), Job(base, "second")
+    gc.disable()  # what lives on in a circle would be found by chance
+    try:
+        cohort_of(base, first, second).train()
+    finally:
+        gc.enable()
+    assert alive == [False, False, False], "what the joint round computed, twice, and what the first one did"
+    assert (first.ended, second.steps) == ("failed", [1])
+
+
+@pytest.mark.parametrize("names", [["alone"], ["one", "two"]])
+@pytest.mark.parametrize("during", ["the round", "what follows the step"])
+def test_a_broken_device_ends_the_trainer_and_fails_no_job(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, names: list[str], during: str
+) -> None:
+    jobs = [Job(base, name) for name in names]
+
+    def break_down(*_: object) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    if during == "the round":
+        monkeypatch.setattr(loop, "train_round", break_down)
+    else:
+        monkeypatch.setattr(Job, "after_step", break_down)
+    cohort = cohort_of(base, *jobs)
+    with pytest.raises(torch.AcceleratorError):
+        cohort.train()
+    assert cohort.jobs == jobs
+    assert not any(job.ended for job in jobs)
+
+
+def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> None:
+    waits, alone = Job(base, "waits"), Job(base, "alone")
+    alone.alone = True
+    cohort = cohort_of(base, waits, alone)
+    assert cohort.train()
+    assert [job.trainee.step for job in (waits, alone)] == [0, 1]
+    alone.alone = False  # it has made a checkpoint
+    assert cohort.train()
+    assert [job.trainee.step for job in (waits, alone)] == [1, 2]
+
+
+def test_nobody_is_published_unsettled_because_another_has_to_be_alone(base: ResidentBase) -> None:
+    """Its last step's checkpoint is not written yet."""
+    waits, alone = trained(Job(base, "trained")), Job(base, "alone")
+    alone.alone = True
+    cohort = cohort_of(base, waits, alone)
+    cohort.train()
+    assert (waits.ended, waits.settled) == ("", 0)
+    alone.alone = False
+    cohort.train()
+    cohort.train()
+    assert (waits.ended, waits.settled) == ("published", 1)
+
+
+def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, breaks, last = (Job(base, name) for name in ("first", "breaks", "last"))
+
+    def run_out(_step: int) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(breaks.trainee._optimizer, "step", run_out)
+    cohort = cohort_of(base, first, breaks, last)
+    cohort.train()
+    assert cohort.jobs == [first, last]
+    assert breaks.error is not None
+    assert breaks.error.code == "out_of_memory"
+    assert [job.steps for job in (first, last)] == [[1], [1]]
+    assert [job.trainee.step for job in (first, last)] == [1, 1]
+
+
+def test_a_neighbours_evaluation_holds_up_no_pause(base: ResidentBase) -> None:
+    evaluates, leaves = Job(base, "evaluates"), Job(base, "leaves", pause_in_the_middle)
+    evaluates.evaluated = make_rows(12, 0)
+    cohort_of(base, evaluates, leaves).train()
+    assert leaves.ended == "paused"
+    assert (leaves.own.step, leaves.looks) == (0, MIDDLE), "it waited for the evaluation's end"
+    assert (evaluates.trainee.step, evaluates.ended) == (1, "")
+
+
+@pytest.mark.parametrize("disturb", [lose_in_the_middle, pause_in_the_middle])
+def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    job = Job(base, "job", disturb)
+    job.evaluated = make_rows(12, 0)
+    cohort = cohort_of(base, job)
+    cohort.train()
+    cohort.train()  # parts with it where it was paused
+    assert cohort.jobs == []
+    assert (job.own.step, job.looks) == (0, MIDDLE)
+
+
+def test_a_pause_that_waits_for_the_store_holds_up_no_neighbour_and_can_be_taken_back(
+    base: ResidentBase,
+) -> None:
+    stays, pauses = Job(base, "stays"), Job(base, "pauses")
+    pauses.arrived = lambda: False
+    pauses.job_lease.pause_requested = True
+    cohort = cohort_of(base, stays, pauses)
+    assert cohort.train()
+    assert cohort.train()
+    assert (stays.steps, pauses.steps, pauses.settled) == ([1, 2], [], 0)
+    assert cohort.jobs == [stays, pauses]
+    pauses.pausing = pauses.job_lease.pause_requested = False
+    assert cohort.train()
+    assert (stays.steps, pauses.steps) == ([1, 2, 3], [1])
+
+
+def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each steps alone then: whoever has stepped may leave while the next one does."""
+    first, second = Job(base, "first"), Job(base, "second")
+
+    def round_that_breaks(
+        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
+    ) -> Any:
+        if len(trainees) > 1:
+            raise RuntimeError
+        first.job_lease.pause_requested = trainees == [second.trainee]
+        return train_round(base, trainees, max_tokens, abandon)
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    cohort = cohort_of(base, first, second)
+    cohort.train()
+    assert (first.ended, first.steps) == ("paused", [1])
+    assert (cohort.jobs, second.steps) == ([second], [1])
+
+
+def test_all_jobs_are_sent_back_before_one_is_waited_for_and_one_that_fails_costs_no_other(
+    base: ResidentBase,
+) -> None:
+    jobs = [Job(base, name) for name in ("one", "two", "gone")]
+
+    def see_that_all_were_sent() -> None:
+        assert all(job.given_back_for for job in jobs)
+
+    def lose() -> None:
+        raise LeaseLost("gone")
+
+    for job in jobs:
+        job.on_wait = see_that_all_were_sent
+    jobs[-1].on_wait = lose
+    cohort = cohort_of(base, *jobs)
+    cohort.give_back()
+    assert cohort.jobs == []
+    assert [job.ended for job in jobs] == ["given back", "given back", "left"]
+
+
+def trained(job: Job) -> Job:
+    job.own.step = job.own.total_steps
+    return job
+
+
+def test_a_job_that_is_being_published_stays_until_that_has_arrived_and_holds_nobody_up(
+    base: ResidentBase,
+) -> None:
+    published, neighbour = trained(Job(base, "published")), Job(base, "neighbour")
+    published.arrived = lambda: False
+    room: list[int] = []
+    cohort = cohort_of(base, published, neighbour, job_left=lambda: room.append(cohort.state_bytes))
+    assert cohort.train()
+    assert cohort.train()
+    assert (cohort.jobs, neighbour.steps) == ([published, neighbour], [1, 2])
+    assert room == [1], "its memory is not there for another job"
+    published.arrived = lambda: True
+    cohort.train()
+    assert (cohort.jobs, published.ended) == ([neighbour], "published")
+    assert neighbour.steps == [1, 2, 3]
+
+
+def test_a_cohort_in_which_all_jobs_are_only_being_published_waits(base: ResidentBase) -> None:
+    jobs = [trained(Job(base, name)) for name in ("one", "two")]
+    for job in jobs:
+        job.arrived = lambda: False
+    cohort = cohort_of(base, *jobs)
+    assert not cohort.train()
+    assert not cohort.train()
+    assert cohort.jobs == jobs
+
+
+def test_no_pause_is_asked_of_a_job_that_is_being_published(base: ResidentBase) -> None:
+    job = trained(Job(base, "job"))
+    job.arrived = lambda: False
+    job.job_lease.pause_requested = True
+    cohort = cohort_of(base, job)
+    job.publish()
+    cohort.train()
+    assert (cohort.jobs, job.ended) == ([job], "")
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_what_a_job_sent_and_lost_to_the_store_gives_it_back_in_the_middle_of_a_round(
+    base: ResidentBase, computes: bool
+) -> None:
+    stays, sends = Job(base, "stays"), Job(base, "sends")
+    if not computes:
+        trained(sends).publish()
+
+    def fail_in_the_middle() -> bool:
+        if stays.looks == MIDDLE:
+            raise ConnectionError
+        return False
+
+    sends.arrived = fail_in_the_middle
+    cohort = cohort_of(base, stays, sends)
+    cohort.train()
+    assert (cohort.jobs, sends.ended) == ([stays], "lost")
+    assert stays.steps == [1]
+
+
+def burst(job: Job) -> None:
+    """Its weights turn out not to be finite in the middle of the second round."""
+    if job.trainee.step == 1:
+        with torch.no_grad():
+            job.trainee.adapter.parameters.master[0] = float("nan")
+
+
+def leave_in_the_second_round(job: Job) -> None:
+    job.looks_since = job.looks_since + 1 if job.trainee.step == 1 else 0
+    if job.looks_since == MIDDLE:
+        raise LeaseLost("gone")
+
+
+@pytest.mark.parametrize("disturb", [burst, leave_in_the_second_round], ids=["turns NaN", "leaves"])
+def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job_alone(
+    base: ResidentBase, disturb: Callable[[Job], None]
+) -> None:
+    """Step by step, within what docs/engine.md promises."""
+    solo = Job(base, "solo")
+    while not solo.ended:
+        cohort_of(base, solo).train()
+    first, neighbour, last = Job(base, "first"), Job(base, "neighbour", disturb), Job(base, "last")
+    cohort = cohort_of(base, first, neighbour, last)
+    while cohort.jobs:
+        cohort.train()
+    assert (neighbour.steps, len(solo.losses)) == ([1], solo.own.total_steps)
+    for job in (first, last):
+        assert job.ended == "published"
+        assert job.losses == pytest.approx(solo.losses, rel=1e-4)

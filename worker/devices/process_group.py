@@ -1,0 +1,243 @@
+"""The processes of one trainer: the first takes jobs and decides, and all do the same, order by order.
+
+An order is a method with its arguments. The first process broadcasts it, and each runs it on its own base
+model and trainees, so that all make the same calls in the same order, whoever joins, leaves or fails. What
+goes wrong in one of them is told to all before anybody goes on. A process alone is a process_group of one.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import structlog
+import torch
+from torch import Tensor
+
+from core.errors import JobError
+from core.jobs.spec import JobSpec
+from worker.devices.model_slot import ModelSlot
+from worker.devices.watchdog import Watchdog
+from worker.engine.adapters.adapter import Beginning
+from worker.engine.adapters.attach import attach
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.loading import declared_dtype
+from worker.engine.device.free_memory import held_bytes
+from worker.engine.generate.answers import Answer, answers
+from worker.engine.start.beginning import beginning
+from worker.engine.step import loop
+from worker.engine.step.processes import GroupLost, Processes, SharedFault
+from worker.engine.step.totals import Evaluation, Score
+from worker.engine.step.trainee import StepResult, Trainee, total_steps
+from worker.rows import Row
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class ProcessGroup:
+    """What the first process asks of all; the others `follow`. Every call may raise GroupLost."""
+
+    def __init__(
+        self, slot: ModelSlot, processes: Processes, max_step_tokens: int | None, watchdog: Watchdog
+    ) -> None:
+        self._slot = slot
+        self._processes = processes
+        self._max_step_tokens = max_step_tokens
+        self._watchdog = watchdog
+        self.memory_bytes = 0  # that this process held after the last round
+        self._trainees: dict[str, Trainee] = {}
+        self._stopping = threading.Event()
+        self._dismissed = False
+
+    @property
+    def size(self) -> int:
+        return self._processes.size
+
+    @property
+    def _step_tokens(self) -> int:
+        return self._max_step_tokens or self._slot.base.max_step_tokens
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first process."""
+        return self._processes.number == 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this process was told to stop."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """From any thread, of any process: `asked_to_stop` says so at its next call."""
+        self._stopping.set()
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process was told to stop. Asked often, also while there is nothing to do, it tells the
+        others that the first one is still there."""
+        return self._order(ProcessGroup._count_heads)
+
+    def load(self, spec: JobSpec) -> ResidentBase:
+        """Have the base model of `spec` resident in all processes. Raises JobError."""
+        if not self._slot.holds(spec):
+            self._order(ProcessGroup._load, spec)
+        return self._slot.base
+
+    def join(
+        self,
+        name: str,
+        spec: JobSpec,
+        rows: Sequence[Row],
+        state: Mapping[str, Tensor],
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> Trainee:
+        """Attach a new adapter to the base model, to be restored to `state`, if any. Raises JobError.
+
+        What the adapter begins with, this process finds out alone; Abandoned where `abandon` says so then.
+        """
+        with self._watchdog.over(abandon) as ask:
+            first = beginning(self._slot.base, spec, rows, state, ask)
+        self._order(ProcessGroup._join, name, spec, rows, first)
+        return self._trainees[name]
+
+    def share_state(self, trainee: Trainee) -> None:
+        """Let all go on from where `trainee` was restored to in the first process."""
+        if self.size == 1:
+            return
+        # Copies: a view would be sent with all that it is a view of
+        state = {name: tensor.to("cpu", copy=True) for name, tensor in trainee.state().items()}
+        self._order(ProcessGroup._restore, trainee.adapter.name, trainee.step, state)
+
+    def train_round(
+        self, trainees: Sequence[Trainee], abandon: Callable[[], bool]
+    ) -> Mapping[str, StepResult | Exception]:
+        """`loop.train_round`; only a process alone can abandon it on the way."""
+        results: Mapping[str, StepResult | Exception]
+        if self.size == 1:
+            with self._watchdog.over(abandon) as ask:
+                results = loop.train_round(self._slot.base, trainees, self._step_tokens, ask)
+        else:
+            results = self._order(ProcessGroup._train_round, [trainee.adapter.name for trainee in trainees])
+        self.memory_bytes = held_bytes(self._slot.base.device)
+        return results
+
+    def evaluate(
+        self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
+    ) -> Evaluation:
+        """`loop.validate`, with the first `rank` ranks where one is given.
+
+        Only a process alone can abandon it on the way.
+        """
+        if self.size == 1:
+            with self._watchdog.over(abandon) as ask, trainee.at_rank(rank):
+                return loop.validate(self._slot.base, trainee, rows, self._step_tokens, abandon=ask)
+        return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, rank)
+
+    def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
+        """`loop.measure`; only a process alone can abandon it on the way."""
+        if self.size == 1:
+            with self._watchdog.over(abandon) as ask:
+                return loop.measure(self._slot.base, trainee, rows, self._step_tokens, abandon=ask)
+        return self._order(ProcessGroup._measure, trainee.adapter.name, rows)
+
+    def answer(
+        self, trainee: Trainee, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
+    ) -> list[Answer]:
+        """`answers` of this process alone, since all have the same adapter; the others wait for an order."""
+        with self._watchdog.over(abandon) as ask:
+            return answers(self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask)
+
+    def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
+        """What these candidates of a job take beside the resident base model."""
+        return self._slot.state_bytes(spec, candidates)
+
+    def leave(self, name: str) -> None:
+        """Let go of the job of that name, where there is one."""
+        self._order(ProcessGroup._leave, name)
+
+    def dismiss(self) -> None:
+        """The last order: all processes end."""
+        self._order(ProcessGroup._dismiss)
+
+    def follow(self) -> None:
+        """Do what the first process orders, until it dismisses."""
+        while not self._dismissed:
+            order, arguments = self._processes.broadcast((ProcessGroup._dismiss, ()))
+            try:
+                order(self, *arguments)
+            except SharedFault as fault:  # the first process tells whom it concerns
+                log.warning("shared_fault", process=self._processes.number, exc_info=fault)
+
+    def _order(self, order: Callable[..., T], *arguments: Any) -> T:
+        self._processes.broadcast((order, arguments))
+        try:
+            return order(self, *arguments)
+        except SharedFault as fault:
+            raise fault.error from fault
+        except Exception as error:
+            if self.size == 1:
+                raise
+            raise GroupLost(f"This process alone met {type(error).__name__}: {error}") from error
+
+    # What every process does
+
+    def _count_heads(self) -> bool:
+        return self._processes.any(self.stopping)
+
+    def _load(self, spec: JobSpec) -> None:
+        try:
+            with self._processes.together():
+                found = self._slot.find(spec)
+            own = found.published_sha256, declared_dtype(found.entry, self._slot.device)
+            first = self._processes.broadcast(own)
+            with self._processes.together():
+                _refuse_difference(spec.base_model, own, first)
+                self._slot.load(found)
+        except SharedFault:
+            self._slot.clear()  # here it may have been loaded
+            raise
+
+    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: Beginning) -> None:
+        with self._processes.together():
+            longest = max(len(row.tokens_L) for row in rows)
+            step_tokens = max(self._step_tokens, longest)
+            steps = total_steps(spec, rows)
+            adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
+            self._trainees[name] = Trainee(adapter, spec, rows)
+
+    def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:
+        with self._processes.together():
+            self._trainees[name].restore(step, state)
+
+    def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | Exception]:
+        trainees = [self._trainees[name] for name in names]
+        with self._watchdog.over() as ask:
+            return loop.train_round(self._slot.base, trainees, self._step_tokens, ask, self._processes)
+
+    def _evaluate(self, name: str, rows: Sequence[Row], rank: int | None) -> Evaluation:
+        trainee = self._trainees[name]
+        with self._watchdog.over() as ask, trainee.at_rank(rank):
+            return loop.validate(self._slot.base, trainee, rows, self._step_tokens, self._processes, ask)
+
+    def _measure(self, name: str, rows: Sequence[Row]) -> Score:
+        trainee = self._trainees[name]
+        with self._watchdog.over() as ask:
+            return loop.measure(self._slot.base, trainee, rows, self._step_tokens, self._processes, ask)
+
+    def _leave(self, name: str) -> None:
+        self._trainees.pop(name, None)
+
+    def _dismiss(self) -> None:
+        self._dismissed = True
+        self._processes.part_ways()
+
+
+def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:
+    """Of what a process and the first one would train on: weights, and the type that they are computed in."""
+    if own == first:
+        return
+    if own[0] != first[0]:
+        found = f"hold different weights of {model}."
+    else:
+        found = f"would compute {model} in different types. Declare its dtype in their catalogs."
+    raise JobError("model_unavailable", f"The machines that train together {found}", "model")

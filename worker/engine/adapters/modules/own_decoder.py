@@ -1,0 +1,47 @@
+"""Adapters that compute with modules of their own, by autograd; their jobs train alone."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from worker.engine.adapters.adapter import Generate
+from worker.engine.adapters.dynamic_rank import DynamicRank
+from worker.engine.adapters.rank_budget import RankBudget
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.head import Head
+from worker.engine.base.portable import PlainDecoder, PortableDecoder
+from worker.engine.base.text_decoder import TextDecoder
+from worker.engine.kernels.projection import LowRank
+from worker.engine.kernels.transformers_attention import NAME
+
+
+class WithOwnDecoder:
+    """It has all of the adapter in it, which therefore has no factors to hand on."""
+
+    rank_budget: RankBudget | None = None
+    dynamic_rank: DynamicRank | None = None
+    _decoder: TextDecoder
+
+    @property
+    def decoder(self) -> TextDecoder:
+        return self._decoder
+
+    @property
+    @abstractmethod
+    def plain_model(self) -> Any:
+        """With the present parameters."""
+
+    @contextmanager
+    def generating(self) -> Iterator[Generate]:
+        yield self.plain_model.generate
+
+    def low_ranks(self, _lane: int = 0, /) -> Mapping[str, LowRank]:
+        return {}
+
+
+def own_decoder(base: ResidentBase, model: Any, head: Head) -> TextDecoder:
+    """Over a job's own modules: on the token axis where the base's rows can be packed, else row by row."""
+    packed = base.decoder.path != "plain"
+    model.set_attn_implementation(NAME if packed else base.own_attention)
+    return PortableDecoder(model, head) if packed else PlainDecoder(model, head)

@@ -1,0 +1,128 @@
+"""Any adapter that PEFT can compute: its own modules with autograd, in the engine's loop."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM, PeftType
+from torch import nn
+
+from core.errors import JobError
+from core.methods.method import MethodOptions
+from worker.engine.adapters.adapter import Generate
+from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
+from worker.engine.adapters.modules.own_tree import own_tree
+from worker.engine.adapters.modules.peft_config import peft_config
+from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHead, generate_behind_prefix
+from worker.engine.adapters.saving import PEFT_NAME, save_adapter, target_names
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.head import Head
+from worker.engine.base.targets import refused_by_peft
+from worker.engine.base.text_decoder import TextDecoder
+from worker.engine.batch.micro_batch import trial_row
+from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.parameters.flat import FlatParameters
+from worker.engine.parameters.flat_views import flat_views
+
+# What PEFT finds in the weights when it makes an adapter, and computes with: singular vectors, whose signs
+# another machine may choose otherwise, and the largest entries, of which it may order equal ones otherwise.
+FOUND_IN_WEIGHTS = ("tinylora_A", "tinylora_B", "supertuning_indices")
+
+log = structlog.get_logger()
+
+
+class PeftAdapter(WithOwnDecoder):
+    """One job's adapter on a tree of its own, which it computes with.
+
+    What PEFT trains becomes views of one flat tensor, values and gradients: autograd fills the gradient that
+    the optimizer steps by.
+    """
+
+    def __init__(self, base: ResidentBase, name: str, options: MethodOptions, seed: int) -> None:
+        """Raises JobError where the base model or PEFT does not allow for it."""
+        self.name = name
+        self._base = base
+        self._options = options
+        config = self._config(options, seed)
+        tree = _tree_with_own_config(base.model)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self._model = PeftModelForCausalLM(tree, config, adapter_name=PEFT_NAME)
+            self.parameters = self._take_parameters()
+            self._decoder = self._choose_decoder(tree, config)
+            self._try_out()
+        except Exception as error:  # of any kind: foreign code, on a model that it may never have met
+            if device_is_broken(error) or is_want_of_memory(error):
+                raise
+            raise self._refusal(error) from error
+
+    def _config(self, options: MethodOptions, seed: int) -> PeftConfig:
+        try:
+            return peft_config(self._base, options, seed)
+        except ValueError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> JobError:
+        log.warning("peft_refuses", job=self.name, exc_info=error)
+        return refused_by_peft(self._options, error)
+
+    def _take_parameters(self) -> FlatParameters:
+        trained = {name: each for name, each in self._model.named_parameters() if each.requires_grad}
+        return flat_views(trained, self._base.dtype, dict(self._found_in_weights()))
+
+    def _found_in_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The tensors that a resume must take from the checkpoint too."""
+        for name, tensor in self._model.named_buffers():
+            if any(f".{kind}." in name for kind in FOUND_IN_WEIGHTS):
+                yield name, tensor
+
+    def _choose_decoder(self, tree: Any, config: PeftConfig) -> TextDecoder:
+        head = Head.of(self._base.model)
+        if config.is_prompt_learning:
+            tree.set_attn_implementation(self._base.own_attention)
+            return PromptDecoder(self._model, head)
+        decoder = own_decoder(self._base, tree, head)
+        layer = tree.get_output_embeddings()
+        if hasattr(layer, "get_merged_weights"):
+            return TrainedHead(decoder, layer)
+        return decoder
+
+    @torch.no_grad()
+    def _try_out(self) -> None:
+        """Compute once, so that sizes that do not fit show here."""
+        self._decoder.hidden(trial_row(self.name, 4, self._base.device), {self.name: {}})
+
+    @property
+    def plain_model(self) -> PeftModel:
+        return self._model
+
+    @contextmanager
+    def generating(self) -> Iterator[Generate]:
+        prefixed = self._model.peft_config[PEFT_NAME].peft_type == PeftType.PREFIX_TUNING
+        yield partial(generate_behind_prefix, self._model) if prefixed else self._model.generate
+
+    @property
+    def target_modules(self) -> list[str]:
+        return target_names(self._model.peft_config[PEFT_NAME])
+
+    def save(self, folder: Path) -> None:
+        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
+        self.parameters.refresh()
+        save_adapter(self._model, self._base.entry, folder)
+
+
+def _tree_with_own_config(model: nn.Module) -> Any:
+    """A tree whose attention can be chosen while others compute with the model."""
+    tree = own_tree(model)
+    copies: dict[int, Any] = {}
+    copy.deepcopy(model.config, copies)
+    for module in tree.modules():
+        if module._modules and id(getattr(module, "config", None)) in copies:
+            module.config = copies[id(module.config)]
+    return tree

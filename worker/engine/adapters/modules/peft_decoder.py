@@ -1,0 +1,90 @@
+"""PEFT's own modules as a decoder, for adapters that the engine has no computation of its own for."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+
+from worker.engine.base.head import Head
+from worker.engine.base.portable import PlainDecoder
+from worker.engine.base.sharing import Sharing
+from worker.engine.base.text_decoder import Adapters, Path, Projections, TextDecoder
+from worker.engine.batch.micro_batch import MicroBatch
+
+
+class PromptDecoder(PlainDecoder):
+    """Row by row behind virtual tokens, as PEFT's model puts them there."""
+
+    def __init__(self, model: PeftModel, head: Head) -> None:
+        super().__init__(model.get_base_model(), head)
+        self._prompted = model
+
+    def _run(self, _sharing: Sharing, /, **inputs: Tensor) -> Tensor:
+        """Final hidden states [T, D] of a row, without those of the virtual tokens."""
+        with _recorded_states(self._body) as states:
+            self._prompted(**inputs, use_cache=False)
+        return states[0][0, -inputs["input_ids"].shape[1] :]
+
+
+class TrainedHead:
+    """A decoder whose head has trained rows; `layer` is PEFT's, which puts them into the matrix."""
+
+    def __init__(self, decoder: TextDecoder, layer: Any) -> None:
+        self._decoder = decoder
+        self._layer = layer
+        self.path: Path = decoder.path
+        self.softcap = decoder.softcap
+
+    @property
+    def groups(self) -> Mapping[str, Projections]:
+        return self._decoder.groups
+
+    @property
+    def head_VD(self) -> Tensor:  # noqa: N802 - axes
+        merged: Tensor = self._layer.get_merged_weights(self._layer.active_adapters)
+        return merged
+
+    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
+        """Final hidden states of the supervised positions, [S, D]."""
+        return self._decoder.hidden(batch, adapters)
+
+
+def generate_behind_prefix(
+    model: PeftModel, input_ids: Tensor, attention_mask: Tensor, **options: Any
+) -> Tensor:
+    """`generate` behind PEFT's prefix of keys and values, as a cache that transformers goes on from.
+
+    PEFT's own hands the prefix on under a name that transformers has given up, which ignores it then. A cache
+    is of tokens that stand in the input: any will do, since they are not computed.
+    """
+    prefix: Any = model.get_prompt(batch_size=len(input_ids))
+    length = prefix.get_seq_length()
+    made: Tensor = model.get_base_model().generate(
+        input_ids=F.pad(input_ids, (length, 0)),
+        attention_mask=F.pad(attention_mask, (length, 0), value=1),
+        past_key_values=prefix,
+        **options,
+    )
+    return made[:, length:]
+
+
+@contextmanager
+def _recorded_states(body: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, a body gives its last token alone to the head, whose logits are for nothing."""
+    states: list[Tensor] = []
+    own = body.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        out = own(*args, **kwargs)
+        states.append(out.last_hidden_state)
+        out.last_hidden_state = out.last_hidden_state[:, -1:]
+        return out
+
+    body.forward = forward
+    try:
+        yield states
+    finally:
+        del body.forward

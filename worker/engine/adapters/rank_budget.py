@@ -1,0 +1,140 @@
+"""AdaLoRA: ranks as a budget, which falls while a job trains (Zhang et al. 2023, arXiv:2303.10512).
+
+    y = x Wᵀ + s (x (A ∘ e)ᵀ) Bᵀ        A [R, K], e [R, 1], B [N, R]
+
+The kernels compute with A ∘ e and B. What PEFT's RankAllocator does with each parameter is done here with the
+flat tensor of all, and gives the same ranks.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from core.errors import JobError
+from core.methods.low_rank import AdaLoraAdapter
+from worker.engine.parameters.factoring import Factoring, is_a
+from worker.engine.parameters.flat import FlatParameters, Kept, Place, parts_of
+
+PARTS = ("lora_A", "lora_E", "lora_B")
+
+
+def scaled_by_e(places: Mapping[str, Place]) -> Factoring:
+    """The factors A ∘ e and B, of a flat tensor that has every A, every e, and then every B."""
+    modules = modules_of(places)
+    first_B = places[f"{modules[0]}.lora_B"].start
+    of_e = first_B - sum(places[f"{module}.lora_E"].shape[0] for module in modules)
+    moved = {
+        name: place if is_a(name) else Place(place.start - first_B + of_e, place.shape)
+        for name, place in places.items()
+        if not name.endswith("lora_E")
+    }
+
+    def factors(master: Tensor) -> Tensor:
+        scaled = [
+            places[f"{module}.lora_A"].of(master) * places[f"{module}.lora_E"].of(master)
+            for module in modules
+        ]
+        return torch.cat([*(A_RK.flatten() for A_RK in scaled), master[first_B:]])
+
+    return Factoring(moved, factors)
+
+
+def modules_of(places: Mapping[str, Place]) -> list[str]:
+    return [name.removesuffix(".lora_A") for name in places if is_a(name)]
+
+
+def refuse_schedule(adapter: AdaLoraAdapter, total_steps: int) -> None:
+    """Raises JobError where the job has no steps in which ranks could fall."""
+    if (reason := adapter.lacks_steps(total_steps)) is not None:
+        raise JobError("invalid_adapter", reason, "adapter.tinit")
+
+
+class RankBudget:
+    """Of one adapter. Steps are counted from 1, so that the last one leaves `target_r` ranks on average."""
+
+    def __init__(
+        self, adapter: AdaLoraAdapter, places: Mapping[str, Place], values: Tensor, total_steps: int
+    ) -> None:
+        self._options = adapter
+        self._final = total_steps - adapter.tfinal
+        self._places = places
+        self._modules = modules_of(places)
+        self._sensitivity, self._uncertainty = torch.zeros_like(values), torch.zeros_like(values)
+        self._masks = {
+            module: torch.ones(places[f"{module}.lora_E"].shape, dtype=torch.bool, device=values.device)
+            for module in self._modules
+        }
+        self._all = sum(len(mask) for mask in self._masks.values())
+        self._target = adapter.target_r * len(self._modules)
+
+    @property
+    def kept(self) -> Kept:
+        """What ranks further on follow from."""
+        flat = {"sensitivity": self._sensitivity, "uncertainty": self._uncertainty}
+        masks = {f"mask.{module}.lora_E": mask for module, mask in self._masks.items()}
+        return parts_of(flat, self._places) | masks
+
+    def at(self, step: int) -> int:
+        """The ranks of all modules together that may be left after so many steps."""
+        begin = self._options.tinit
+        if step <= begin:
+            return self._all
+        left = max(0.0, 1 - (step - begin) / (self._final - begin))
+        return int((self._all - self._target) * left**3 + self._target)
+
+    @torch.no_grad()
+    def keep_orthogonal(self, parameters: FlatParameters) -> None:
+        """Add to the gradient that of w · mean ‖A Aᵀ - I‖, over every A and every Bᵀ."""
+        weight = self._options.orth_reg_weight / (2 * len(self._modules))
+        for name, place in self._places.items():
+            if name.endswith("lora_E"):
+                continue
+            matrix, gradient = (
+                place.of(flat) if is_a(name) else place.of(flat).T
+                for flat in (parameters.master, parameters.gradient)
+            )
+            excess = matrix @ matrix.T
+            excess.diagonal().sub_(1)
+            norm = excess.norm().clamp_min(torch.finfo(excess.dtype).tiny)
+            gradient.addmm_(excess / norm, matrix, alpha=2 * weight)
+
+    @torch.no_grad()
+    def allocate(self, parameters: FlatParameters, step: int) -> int:
+        """Set to 0 the e of what is beyond the budget, after an update by the gradient. The budget."""
+        if step < self._final:
+            self._weigh(parameters)
+        budget = self.at(step)
+        falls = self._options.tinit < step < self._final and step % self._options.deltaT == 0
+        if falls or step == self._final:
+            self._choose(budget)
+        if falls or step >= self._final:
+            for module, mask in self._masks.items():
+                self._places[f"{module}.lora_E"].of(parameters.master).masked_fill_(~mask, 0.0)
+        return budget
+
+    def _weigh(self, parameters: FlatParameters) -> None:
+        """Smooth every parameter's sensitivity |w ∂L/∂w|, and how far that is from what it was."""
+        beta1, beta2 = self._options.beta1, self._options.beta2
+        sensitivity = (parameters.master * parameters.gradient).abs()
+        self._sensitivity.mul_(beta1).add_(sensitivity, alpha=1 - beta1)
+        self._uncertainty.mul_(beta2).add_((sensitivity - self._sensitivity).abs(), alpha=1 - beta2)
+
+    def _choose(self, budget: int) -> None:
+        """Mask all ranks but the most important."""
+        surplus = self._all - budget
+        if surplus == 0:
+            return
+        scores = {module: self._scores_of(module) for module in self._modules}
+        threshold = torch.cat(list(scores.values())).kthvalue(surplus).values
+        for module, scores_R in scores.items():
+            self._masks[module].copy_((scores_R > threshold)[:, None])
+
+    def _scores_of(self, module: str) -> Tensor:
+        """Of each rank: its e's importance, and the mean of its A's and of its B's."""
+        A_RK, e_R1, B_NR = (self._importance(f"{module}.{part}") for part in PARTS)
+        return e_R1[:, 0] + A_RK.mean(1) + B_NR.mean(0)
+
+    def _importance(self, name: str) -> Tensor:
+        place = self._places[name]
+        return place.of(self._sensitivity) * place.of(self._uncertainty)

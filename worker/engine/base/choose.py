@@ -1,0 +1,39 @@
+"""The fastest path that computes what transformers computes, for a model just loaded."""
+
+from typing import Any
+
+from torch import nn
+
+from core.errors import JobError
+from worker.engine.base.decoder import Decoder, why_unsupported
+from worker.engine.base.head import Head
+from worker.engine.base.portable import PlainDecoder, PortableDecoder
+from worker.engine.base.text_decoder import TextDecoder
+from worker.engine.base.trial import try_out
+
+
+def choose_decoder(
+    model: nn.Module, max_length: int, sharded: bool = False, save_in_bf16: bool = False
+) -> tuple[TextDecoder, str]:
+    """The decoder, and why it is not a faster one ("" for the fast path).
+
+    `max_length` is the most tokens of a row. With `save_in_bf16` the fast path's activations wait for the
+    backward pass in bf16. Raises JobError where no path is right.
+    """
+    config: Any = model.config
+    if sharded:
+        not_fast: str | None = "its weights are spread over several devices"
+    elif getattr(model, "hf_quantizer", None) is not None:
+        not_fast = "its weights are quantised"
+    else:
+        not_fast = why_unsupported(config)
+    if not_fast is None:
+        return Decoder(model, save_in_bf16=save_in_bf16), ""
+    head = Head.of(model)
+    trial = try_out(model, head, max_length)
+    if trial.reason is None:
+        return PortableDecoder(model, head, trial.linears), not_fast
+    if sharded:  # row by row, processes would not call the layers equally often
+        message = f"This base model cannot be spread over devices, since {trial.reason}."
+        raise JobError("unsupported_architecture", message, "training.fsdp")
+    return PlainDecoder(model, head, trial.linears), trial.reason

@@ -1,0 +1,152 @@
+"""The frozen base model's forward pass over one token axis, with the adapters of a cohort.
+
+The weights are transformers' own: projections of one input are merged into one matrix, of which the original
+parameters become views, so the plain model stays whole (it is the slow twin, and PEFT attaches to it).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine.base.sharing import Sharing
+from worker.engine.base.text_decoder import Adapters, Path
+from worker.engine.batch.division import Costs
+from worker.engine.batch.micro_batch import TILE, MicroBatch
+from worker.engine.kernels.attention import Heads, Layout
+from worker.engine.kernels.operations import Operations, operations_on
+from worker.engine.kernels.projection import Share
+from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
+
+# Projections that read the same input, by the names that transformers and PEFT give them
+GROUPS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
+ATTENTION_EFFORT = 1.5  # its products are small, and a softmax stands between them: measured
+LENGTH_DEPENDENT = ("dynamic", "longrope")  # a long row would turn its neighbours' tokens differently
+
+
+@dataclass(frozen=True)
+class MergedProjections:
+    """Projections of one input as one weight, and each one's columns of the output, by module name."""
+
+    weight_NK: Tensor
+    columns: Mapping[str, slice]
+
+
+class Decoder:
+    """Runs a Llama-like model, of which `why_unsupported` has nothing to say."""
+
+    path: Path = "fast"
+    softcap: float | None = None
+
+    def __init__(
+        self, model: nn.Module, operations: Operations | None = None, save_in_bf16: bool = False
+    ) -> None:
+        config: Any = model.config
+        self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
+        self.head_VD: Tensor = model.get_parameter("lm_head.weight")
+        self.final_norm_D = model.get_parameter("model.norm.weight")
+        self._rotary: Any = model.get_submodule("model.rotary_emb")
+        self._eps = config.rms_norm_eps
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self._saving = saved_in_bf16 if save_in_bf16 else nullcontext
+        self._do = operations or operations_on(self.embedding_VD.device)
+        self._layers = [_Layer(model, f"model.layers.{i}", self._do) for i in range(config.num_hidden_layers)]
+
+    @property
+    def groups(self) -> dict[str, MergedProjections]:
+        """Every projection that an adapter can be attached to, by the group's name."""
+        return {name: group for layer in self._layers for name, group in layer.groups.items()}
+
+    @property
+    def costs(self) -> Costs:
+        """By floating-point operations, forward and backward.
+
+        4 for each weight of the layers and token, 12 HE for each layer, query and key, 4 DV for each label.
+        """
+        weights = sum(group.weight_NK.numel() for group in self.groups.values())
+        per_key = 3 * self._heads.query * self._heads.size * len(self._layers) * ATTENTION_EFFORT
+        return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
+
+    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
+        """Final hidden states of the supervised positions, [S, D].
+
+        The last block computes its output projection and MLP for supervised positions only.
+        """
+        x_TD = self.embedding_VD[batch.tokens_T]
+        cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
+        layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
+        sharing = Sharing.of(batch, adapters)
+        with self._saving():
+            for layer in self._layers[:-1]:
+                x_TD = layer.forward(x_TD, sharing, layout, self._eps, None)
+            computed_S = _whole_tiles(batch.supervised_S)
+            x_SD = self._layers[-1].forward(x_TD, sharing, layout, self._eps, computed_S)
+        return self._do.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
+
+
+class _Layer:
+    def __init__(self, model: nn.Module, name: str, operations: Operations) -> None:
+        self._name, self._do = name, operations
+        self._input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
+        self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
+        self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
+
+    def forward(
+        self, x_TD: Tensor, sharing: Sharing, layout: Layout, eps: float, supervised_S: Tensor | None
+    ) -> Tensor:
+        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", sharing))
+        attended_TD = self._do.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
+        if supervised_S is not None:
+            sharing = sharing.among(supervised_S)
+            attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
+        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", sharing))
+        gate_up_TI = self._do.project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", sharing))
+        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", sharing))
+
+    def _weights(self, key: str, sharing: Sharing) -> tuple[Tensor, list[Share]]:
+        name = f"{self._name}.{key}"
+        return self.groups[name].weight_NK, sharing.shares(name)
+
+
+def why_unsupported(config: Any) -> str | None:
+    """Why this path would compute something else than transformers does; None where it would not."""
+    architecture = (config.architectures or [config.model_type])[0]
+    if architecture not in SUPPORTED:
+        return f"its architecture is {architecture}"
+    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    unsupported = {
+        "attention_bias": getattr(config, "attention_bias", False),
+        "mlp_bias": getattr(config, "mlp_bias", False),
+        "sliding_window": getattr(config, "sliding_window", None),
+        "hidden_act": config.hidden_act != "silu" and config.hidden_act,
+        "rope_type": rotation in LENGTH_DEPENDENT and rotation,
+    }
+    return next((f"its {field} is {value}" for field, value in unsupported.items() if value), None)
+
+
+def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjections:
+    """One matrix for projections of the same input; the model's own parameters become views of it."""
+    parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
+    # A matrix of [K, N] in memory: its products with the gradient are the faster ones on a CPU
+    merged_NK = torch.cat([parameter.data for parameter in parameters.values()]).T.contiguous().T
+    columns, start = {}, 0
+    for name, parameter in parameters.items():
+        columns[name] = slice(start, start + parameter.shape[0])
+        parameter.data = merged_NK[columns[name]]
+        start += parameter.shape[0]
+    return MergedProjections(merged_NK, columns)
+
+
+def _whole_tiles(positions_S: Tensor) -> Tensor:
+    """With the last position repeated."""
+    return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])

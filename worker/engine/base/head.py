@@ -1,0 +1,81 @@
+"""From final hidden states to losses, for heads that do more than multiply."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from worker.engine.base.quantisation import weight_of
+from worker.engine.kernels.loss import CHUNK_TOKENS, TokenLosses, token_losses
+
+MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's name, Falcon-H1's
+DIVISORS = ("logits_scaling",)  # Granite's
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = cap(scale · hidden · weightᵀ), where cap(x) = softcap · tanh(x / softcap) or x."""
+
+    layer: Any
+    dtype: torch.dtype
+    scale: float
+    softcap: float | None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Head":
+        """What the configuration tells; `trial.py` holds it against the model's own logits."""
+        config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+        scale = 1.0
+        for name in MULTIPLIERS:
+            scale *= getattr(config, name, None) or 1.0
+        for name in DIVISORS:
+            scale /= getattr(config, name, None) or 1.0
+        layer = model.get_output_embeddings()  # type: ignore[operator]
+        return cls(layer, model.dtype, scale, getattr(config, "final_logit_softcapping", None))  # type: ignore[arg-type]
+
+    @property
+    def weight_VD(self) -> Tensor:  # noqa: N802 - axes
+        """The layer's own, or a copy in `dtype` where that is in 8 bits."""
+        weight: Tensor = self.layer.weight
+        return weight if weight.is_floating_point() else weight_of(self.layer, self.dtype)
+
+    def scaled(self, hidden_SD: Tensor) -> Tensor:
+        """Hidden states whose product with the weight has the logits' scale."""
+        return hidden_SD if self.scale == 1 else hidden_SD * self.scale
+
+
+def head_losses(
+    hidden_SD: Tensor, head_VD: Tensor, softcap: float | None, labels_S: Tensor, weights_S: Tensor
+) -> TokenLosses:
+    """`token_losses` of the logits, or of the capped ones (Bello et al. 2016, arXiv:1611.09940).
+
+    A head that is trained gets its gradient.
+    """
+    if softcap is None and not head_VD.requires_grad:
+        return token_losses(hidden_SD, head_VD, labels_S, weights_S)
+    nll, correct = [], []
+    for start in range(0, len(labels_S), CHUNK_TOKENS):
+        chunk = slice(start, start + CHUNK_TOKENS)
+        # Computed again in the backward pass: the full logits never exist at once
+        nll_C, correct_C = checkpoint(
+            _nll, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
+        )
+        nll.append(nll_C)
+        correct.append(correct_C)
+    nll_S = torch.cat(nll)
+    return TokenLosses((nll_S * weights_S).sum(), nll_S.detach(), torch.cat(correct))
+
+
+def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
+    logits_SV = (hidden_SD @ head_VD.T).float()
+    return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
+
+
+def _nll(
+    hidden_CD: Tensor, head_VD: Tensor, softcap: float | None, labels_C: Tensor
+) -> tuple[Tensor, Tensor]:
+    logits_CV = capped_logits(hidden_CD, head_VD, softcap)
+    return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

@@ -1,0 +1,79 @@
+"""A base model's weights into memory, frozen, in the precision that the catalog declares."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from core.catalog import BaseModelEntry
+from core.errors import JobError
+from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
+from worker.engine.base.sharding import shard
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def declared_dtype(entry: BaseModelEntry, device: torch.device) -> torch.dtype:
+    """The type that is computed in; `auto` follows the device."""
+    return compute_dtype(device) if entry.dtype == "auto" else DTYPES[entry.dtype]
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies it faster than fp32.
+
+    Emulated it is many times slower. Intel's AVX-512, unlike AMD's, takes nearly twice as long for it as for
+    fp32: there it needs AMX.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    cpu = torch.cpu.get_capabilities()
+    by_avx512 = cpu.get("avx512_bf16") and not str(cpu.get("cpu_name")).startswith("Intel")
+    return torch.bfloat16 if by_avx512 or cpu.get("amx_bf16") or cpu.get("bf16") else torch.float32
+
+
+def source_dtype(folder: Path) -> torch.dtype | None:
+    """The type of the weights in `folder`, where its configuration tells."""
+    config: Any = AutoConfig.from_pretrained(folder)
+    found: torch.dtype | None = config.dtype or config.get_text_config().dtype
+    return found
+
+
+def load_model(
+    entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype, sharded: bool = False
+) -> nn.Module:
+    """Whole, or `sharded` over the processes, which all load it at once.
+
+    Raises JobError where transformers cannot load the model, its weights are quantised already, or
+    bitsandbytes is missing.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if entry.quantization is not None:
+        config = quantization_config(entry.quantization, dtype, entry.id)
+        options |= {"quantization_config": config, "device_map": {"": device}}
+    try:
+        if hasattr(AutoConfig.from_pretrained(folder), "quantization_config"):
+            raise _unsupported(
+                entry, "its published weights are quantised; name others, declare quantization"
+            )
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except ValueError as error:
+        told = str(error).replace(str(folder), entry.repository)  # clients read it, and see no path
+        raise _unsupported(entry, told) from error
+    model = model.eval().requires_grad_(False)
+    if sharded:
+        return shard(model, device)
+    if entry.quantization is not None:
+        make_trainable(model)
+        if entry.quantization == "nf4":
+            quantise_embeddings(model)
+        return model
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()  # lets go of the file, whose pages would stay mapped
+    return model.to(device)
+
+
+def _unsupported(entry: BaseModelEntry, reason: str) -> JobError:
+    message = f"The base model {entry.id} cannot be loaded: {reason}"
+    return JobError("unsupported_architecture", message, "model")

@@ -1,0 +1,42 @@
+"""Which adapters work on which tokens of an axis."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from worker.engine.base.text_decoder import Adapters
+from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.kernels.projection import Share
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Each adapter's run of tokens, its factors, and what dropout follows from, if there is any."""
+
+    tokens: Mapping[str, slice]
+    adapters: Adapters
+    draws_T: Tensor | None
+
+    @classmethod
+    def of(cls, batch: MicroBatch, adapters: Adapters) -> "Sharing":
+        return cls(batch.adapter_tokens, adapters, batch.draws_T)
+
+    def shares(self, group: str) -> list[Share]:
+        """Of those that adapt the group."""
+        return [
+            Share.on(run, self.adapters[name][group], self.draws_T)
+            for name, run in self.tokens.items()
+            if group in self.adapters[name]
+        ]
+
+    def among(self, positions_S: Tensor) -> "Sharing":
+        """The same once only `positions_S` (ascending) are left of the axis."""
+        if not self.tokens:
+            return self
+        bounds = torch.tensor([[r.start, r.stop] for r in self.tokens.values()], device=positions_S.device)
+        found = torch.searchsorted(positions_S, bounds).tolist()
+        tokens = {name: slice(*pair) for name, pair in zip(self.tokens, found, strict=True)}
+        draws_S = None if self.draws_T is None else self.draws_T[positions_S]
+        return replace(self, tokens=tokens, draws_T=draws_S)

@@ -1,0 +1,27 @@
+"""The weights of a base model as they were published, one tensor at a time."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+
+class SourceWeights:
+    """Of the safetensors in a folder. Nothing is held in memory."""
+
+    def __init__(self, folder: Path, prefix: str = "") -> None:
+        """`prefix` begins the names of a model's parameters, but not always those in the files."""
+        self._prefix = prefix
+        self._files: dict[str, Path] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as opened:
+                self._files |= dict.fromkeys(opened.keys(), file)
+
+    def tensor(self, name: str) -> Tensor | None:
+        """A parameter by its name in the model, on the CPU; None where the files have none of that name."""
+        for known in (name, name.removeprefix(f"{self._prefix}.")):
+            if known in self._files:
+                with safe_open(self._files[known], framework="pt") as opened:
+                    found: Tensor = opened.get_tensor(known)
+                    return found
+        return None

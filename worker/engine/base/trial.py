@@ -1,0 +1,191 @@
+"""Which path a base model may take, tried out on it when it is loaded.
+
+A packed token axis is right where tokens meet in attention only, and in the one that we put there. There are
+convolutions, recurrent states, rotations that depend on the longest row and masks of other kinds; no list of
+architectures stays complete. So a few short rows run both ways, and each linear layer must see for every
+token what it sees when the row is alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import JobError
+from worker.engine.base.head import Head, capped_logits
+from worker.engine.base.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
+from worker.engine.batch.micro_batch import MicroBatch, Segment
+from worker.engine.kernels.transformers_attention import NAME
+
+# Of the mean over tokens of the relative difference. Rounding stays far below, another token's influence far
+# above: in bf16 SmolLM2's differences round to 0, and a rotation stretched by half again makes 0.065.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.03}
+WINDOW = 3  # shorter than the rows, so that windows count
+WINDOWS = ("sliding_window", "attention_chunk_size")
+
+SEGMENTS = (
+    Segment(0, 5),
+    Segment(5, 11, prefix=((0, 5),)),
+    Segment(11, 15, prefix=((0, 5),)),
+    Segment(15, 21),
+    Segment(21, 25),
+    Segment(25, 29),
+)
+TOKENS = 29
+ROWS = 5
+LONE = 3  # a segment that is a whole row
+
+Inputs = Mapping[str, list[Tensor]]
+"""What each linear layer was called with, [T, K], by module name and call."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`linears` are the layers that the model calls; `reason` tells why its rows cannot be packed, if so."""
+
+    linears: tuple[str, ...]
+    reason: str | None
+
+
+@torch.no_grad()
+def try_out(model: nn.Module, head: Head, max_length: int) -> Trial:
+    """Run a few rows alone and packed; afterwards the model is under the attention that its path needs.
+
+    Raises JobError where a row alone would not train what the model computes.
+    """
+    batch = _rows(head.weight_VD, max_length)
+    tolerance = TOLERANCE[head.weight_VD.dtype]
+    with _short_windows(model):
+        with _recorded(model) as alone:
+            hidden_SD = PlainDecoder(model, head).hidden(batch, {})
+        _refuse_other_heads(model, head, batch, hidden_SD, tolerance)
+        _refuse_sight_of_what_follows(alone, tolerance)
+        own_attention = model.config._attn_implementation  # type: ignore[union-attr]
+        model.set_attn_implementation(NAME)  # type: ignore[operator]
+        reason = _why_not_packed(model, head, batch, alone, tolerance)
+    if reason is not None:
+        model.set_attn_implementation(own_attention)  # type: ignore[operator]
+    return Trial(tuple(alone), reason)
+
+
+def _rows(head_VD: Tensor, max_length: int) -> MicroBatch:
+    """A beginning with two ends, two rows of their own, and one at the last positions allowed.
+
+    The last is there for what it may do to the others: some rotations depend on the highest position.
+    """
+    positions = [(0, 5), (5, 11), (5, 9), (0, 6), (0, 4), (max(0, max_length - 4), max(4, max_length))]
+    words, device = len(head_VD), head_VD.device
+    random = torch.Generator().manual_seed(0)
+    # Special tokens stand at a vocabulary's ends
+    tokens_T = torch.randint(words // 8, words // 2, (TOKENS,), generator=random).to(device)
+    return MicroBatch(
+        tokens_T=tokens_T,
+        positions_T=torch.cat([torch.arange(*run, device=device) for run in positions]),
+        segments=SEGMENTS,
+        adapter_tokens={},
+        supervised_S=torch.arange(TOKENS, device=device),
+        labels_S=tokens_T,
+        weights_S=torch.ones(TOKENS, device=device),
+        rows_S=torch.zeros(TOKENS, dtype=torch.long, device=device),
+    )
+
+
+def _refuse_other_heads(
+    model: nn.Module, head: Head, batch: MicroBatch, hidden_SD: Tensor, tolerance: float
+) -> None:
+    """Raises JobError where logits are not what `Head` knows of."""
+    row = slice(SEGMENTS[LONE].start, SEGMENTS[LONE].end)
+    expected_SV = model(input_ids=batch.tokens_T[None, row], use_cache=False).logits[0].float()
+    logits_SV = capped_logits(hidden_SD[row], head.weight_VD, head.softcap)
+    if not _difference(logits_SV, expected_SV) <= tolerance:
+        raise _unsupported("its logits are not a scaled or capped product of hidden states and head")
+
+
+def _refuse_sight_of_what_follows(alone: Inputs, tolerance: float) -> None:
+    """Raises JobError where the beginning of two rows is not the same in both."""
+    first, shared = SEGMENTS[1].end, SEGMENTS[0].length
+    for calls in alone.values():
+        times = len(calls) // ROWS
+        for one, other in zip(calls[:times], calls[times : 2 * times], strict=True):
+            if len(one) == first and not _difference(one[:shared], other[:shared]) <= tolerance:
+                raise _unsupported("its tokens see those that follow")
+
+
+def _why_not_packed(
+    model: nn.Module, head: Head, batch: MicroBatch, alone: Inputs, tolerance: float
+) -> str | None:
+    try:
+        with _recorded(model) as packed:
+            PortableDecoder(model, head).hidden(batch, {})
+    except Exception as error:  # of any kind: foreign code, called in a way that it may never have met
+        return f"its modules refuse a packed token axis ({type(error).__name__}: {error})"
+    if packed.keys() != alone.keys():
+        return "its layers are called differently on a packed token axis"
+    axis_N = torch.cat([axis_L for _, axis_L in row_axes(SEGMENTS, batch.tokens_T.device)])
+    compared = slice(0, len(axis_N) - SEGMENTS[-1].length)
+    for name, calls in packed.items():
+        for call, x_TK in enumerate(calls):
+            expected_NK = torch.cat(alone[name][call :: len(calls)])
+            if len(x_TK) != TOKENS or len(expected_NK) != len(axis_N):
+                return f"{name} does not work on the tokens in their order"
+            difference = _difference(x_TK[axis_N][compared], expected_NK[compared])
+            if not difference <= tolerance:
+                return f"on one token axis its rows change each other ({name} sees {difference:.1%} else)"
+    return None
+
+
+def _difference(a_TK: Tensor, b_TK: Tensor) -> float:
+    """Mean over tokens of |a − b| / |b|."""
+    a_TK, b_TK = a_TK.float(), b_TK.float()
+    return float(((a_TK - b_TK).norm(dim=-1) / b_TK.norm(dim=-1).clamp_min(1e-12)).mean())
+
+
+@contextmanager
+def _recorded(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """What the decoder's linear layers are called with, by name, in the order of their first calls."""
+    inputs: dict[str, list[Tensor]] = {}
+    body = set(linear_layers(body_of(model)).values())
+
+    def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Any], None]:
+        def record(_module: nn.Module, args: tuple[Tensor, ...], out: Any) -> None:
+            if isinstance(out, Tensor):  # some routers are linear layers that give more than their product
+                inputs.setdefault(name, []).append(args[0].reshape(-1, args[0].shape[-1]))
+
+        return record
+
+    hooks = [
+        module.register_forward_hook(recorder(name))
+        for name, module in linear_layers(model).items()
+        if module in body
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _short_windows(model: nn.Module) -> Iterator[None]:
+    """Windows shorter than the trial's rows, so that the trial tells whether they are kept."""
+    holders = {id(h): h for module in model.modules() for h in (module, getattr(module, "config", None))}
+    found = [
+        (holder, name, getattr(holder, name))
+        for holder in holders.values()
+        for name in WINDOWS
+        if isinstance(getattr(holder, name, None), int)
+    ]
+    for holder, name, _ in found:
+        setattr(holder, name, WINDOW)
+    try:
+        yield
+    finally:
+        for holder, name, window in found:
+            setattr(holder, name, window)
+
+
+def _unsupported(reason: str) -> JobError:
+    return JobError("unsupported_architecture", f"This base model cannot be trained: {reason}.", "model")

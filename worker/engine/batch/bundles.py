@@ -1,0 +1,105 @@
+"""Attention's work on a micro-batch, cut into pieces and bundled so that one batched product takes many."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.engine.batch.micro_batch import Run, Segment
+
+QUERY_BLOCK = 256  # queries of a piece: less wasted above the diagonal, still enough for an efficient product
+SCORES = 256 * 256  # of a bundle, per head: so many stay in a core's cache from the product to the softmax
+PADDING = 1.25  # scores of a bundle over those of its pieces, at most
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Queries of one segment, and the runs of keys that the last of them sees, in order."""
+
+    queries: Run
+    keys: tuple[Run, ...]
+
+    @property
+    def query_count(self) -> int:
+        return self.queries[1] - self.queries[0]
+
+    @property
+    def key_count(self) -> int:
+        return sum(end - start for start, end in self.keys)
+
+    def key_places(self) -> Iterator[tuple[Run, Run]]:
+        """Each run of keys, and where it lies among the keys that the piece sees."""
+        place = 0
+        for start, end in self.keys:
+            yield (start, end), (place, place + end - start)
+            place += end - start
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Pieces of like size, to be padded at their ends to Q queries and K keys."""
+
+    pieces: Sequence[Piece]
+
+    @property
+    def query_count(self) -> int:
+        return max(piece.query_count for piece in self.pieces)
+
+    @property
+    def key_count(self) -> int:
+        return max(piece.key_count for piece in self.pieces)
+
+    def causal_mask(self, heads: int, group: int, like: Tensor) -> Tensor:
+        """0 where a query may see a key, else -inf: [heads · pieces, Q · group, M], [1, ...] for one piece.
+
+        Of the last M keys: those before are seen by every query.
+        """
+        queries = torch.arange(self.query_count, device=like.device).repeat_interleave(group)
+        before = [piece.key_count - piece.query_count for piece in self.pieces]
+        keys = torch.arange(min(before), self.key_count, device=like.device)
+        last_seen = torch.tensor(before, device=like.device)[:, None] + queries
+        mask = like.new_zeros(len(self.pieces), len(queries), len(keys))
+        mask.masked_fill_(keys > last_seen[..., None], float("-inf"))
+        return mask if len(self.pieces) == 1 else mask.repeat(heads, 1, 1)
+
+
+def bundle(segments: Sequence[Segment], first_query: int = 0) -> list[Bundle]:
+    """All pieces of the segments, the largest first. Queries are counted from `first_query` on the axis."""
+    pieces = sorted(
+        (piece for segment in segments for piece in _pieces(segment, first_query)),
+        key=lambda piece: (piece.key_count, piece.query_count),
+        reverse=True,
+    )
+    bundles: list[list[Piece]] = []
+    for piece in pieces:
+        if not bundles or not _belong_together([*bundles[-1], piece]):
+            bundles.append([])
+        bundles[-1].append(piece)
+    return [Bundle(pieces) for pieces in bundles]
+
+
+def _pieces(segment: Segment, first_query: int) -> Iterator[Piece]:
+    for start in range(segment.start, segment.end, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, segment.end)
+        yield Piece(
+            (start - first_query, end - first_query), _joined((*segment.prefix, (segment.start, end)))
+        )
+
+
+def _joined(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Those that lie side by side as one: its keys need no copy."""
+    joined = [runs[0]]
+    for start, end in runs[1:]:
+        if start == joined[-1][1]:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return tuple(joined)
+
+
+def _belong_together(pieces: Sequence[Piece]) -> bool:
+    padded = Bundle(pieces)
+    scores = len(pieces) * padded.query_count * padded.key_count
+    needed = sum(piece.query_count * piece.key_count for piece in pieces)
+    return scores <= min(SCORES, PADDING * needed)

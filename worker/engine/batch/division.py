@@ -1,0 +1,114 @@
+"""A micro-batch parted among lanes, each of which computes a run of its token axis at about the same cost."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from worker.engine.batch.bundles import QUERY_BLOCK
+from worker.engine.batch.exchange import Exchange, Lane
+from worker.engine.batch.micro_batch import TILE, MicroBatch, Run, Segment
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What comes on top of a token's products with the layers' weights, measured by these."""
+
+    key: float
+    """For each key that the token sees."""
+    label: float
+    """For each label that it predicts."""
+
+
+EVEN = Costs(key=0.0, label=0.0)
+
+
+def divided(batch: MicroBatch, lanes: int, costs: Costs, tile: int = TILE) -> list[MicroBatch]:
+    """At most `lanes` parts in the order of the axis, each of a multiple of `tile` tokens.
+
+    Segments may be cut. What is missing at the end are tokens of the last adapter that teach it nothing.
+    """
+    batch = _filled(batch, tile)
+    bounds = _bounds(batch, lanes, costs, tile)
+    segments = [list(_within(batch.segments, run)) for run in pairwise(bounds)]
+    exchange = Exchange(bounds, [_seen(part, bounds) - {lane} for lane, part in enumerate(segments)])
+    return [_part(batch, Lane(exchange, number), part) for number, part in enumerate(segments)]
+
+
+def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
+    end = len(batch.tokens_T)
+    missing = -end % tile
+    if not missing:
+        return batch
+    name, run = list(batch.adapter_tokens.items())[-1]
+    return replace(
+        batch,
+        tokens_T=F.pad(batch.tokens_T, (0, missing)),
+        positions_T=F.pad(batch.positions_T, (0, missing)),
+        draws_T=None if batch.draws_T is None else F.pad(batch.draws_T, (0, missing)),
+        segments=[*batch.segments, Segment(end, end + missing)],
+        adapter_tokens={**batch.adapter_tokens, name: slice(run.start, end + missing)},
+    )
+
+
+def _bounds(batch: MicroBatch, lanes: int, costs: Costs, tile: int) -> list[int]:
+    """Where parts of like cost begin, and the end of the axis."""
+    cost_T = np.concatenate([1 + costs.key * _keys(segment) for segment in batch.segments])
+    labels_T = np.bincount(batch.supervised_S.numpy(), minlength=len(cost_T))
+    sums_T = np.cumsum(cost_T + costs.label * labels_T)
+    cuts = np.searchsorted(sums_T, sums_T[-1] * np.arange(1, lanes) / lanes)
+    tiles = np.round((cuts + 1) / tile).astype(int)
+    return sorted({0, *(tiles * tile).tolist(), len(cost_T)})
+
+
+def _keys(segment: Segment) -> NDArray[np.int64]:
+    """How many keys attention computes for each of the segment's tokens: those up to its block's end."""
+    ends = (np.arange(segment.length) // QUERY_BLOCK + 1) * QUERY_BLOCK
+    return segment.prefix_length + np.minimum(ends, segment.length)
+
+
+def _within(segments: Sequence[Segment], run: Run) -> Iterator[Segment]:
+    """What of the segments lies in the run. Where one begins before it, that beginning joins the prefix."""
+    for segment in segments:
+        start, end = max(segment.start, run[0]), min(segment.end, run[1])
+        if start < end:
+            before = ((segment.start, start),) if segment.start < start else ()
+            yield Segment(start, end, (*segment.prefix, *before))
+
+
+def _seen(segments: Sequence[Segment], bounds: Sequence[int]) -> set[int]:
+    """The lanes in whose parts the segments' prefixes lie."""
+    runs = {run for segment in segments for run in segment.prefix}
+    return {
+        lane
+        for start, end in runs
+        for lane in range(bisect_right(bounds, start) - 1, bisect_right(bounds, end - 1))
+    }
+
+
+def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBatch:
+    ends = torch.tensor([lane.start, lane.end])
+    learnt = slice(*torch.searchsorted(batch.supervised_S, ends).tolist())
+    adapter_tokens = {
+        name: slice(max(run.start, lane.start) - lane.start, min(run.stop, lane.end) - lane.start)
+        for name, run in batch.adapter_tokens.items()
+    }
+    return replace(
+        batch,
+        tokens_T=batch.tokens_T[lane.start : lane.end],
+        positions_T=batch.positions_T[lane.start : lane.end],
+        segments=segments,
+        adapter_tokens={name: run for name, run in adapter_tokens.items() if run.start < run.stop},
+        supervised_S=batch.supervised_S[learnt] - lane.start,
+        labels_S=batch.labels_S[learnt],
+        weights_S=batch.weights_S[learnt],
+        rows_S=batch.rows_S[learnt],
+        message_weights_S=None if batch.message_weights_S is None else batch.message_weights_S[learnt],
+        draws_T=None if batch.draws_T is None else batch.draws_T[lane.start : lane.end],
+        lane=lane,
+    )

@@ -1,0 +1,146 @@
+"""A round's rows laid end to end on token axes: no padding, shared beginnings once.
+
+Rows of one adapter that begin alike within a micro-batch share that beginning: its tokens are computed once,
+and each row's rest sees them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.engine.batch.dropout import draws_along
+from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of
+from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
+
+
+def pack(
+    jobs: Sequence[JobRows], max_tokens: int, device: torch.device, multiple: int = 1
+) -> Iterator[MicroBatch]:
+    """Micro-batches of the rows that `grouping.groups_of` puts together."""
+    for group in groups_of(jobs, max_tokens, multiple):
+        yield lay(group, device)
+
+
+@dataclass
+class _Axis:
+    """The token axis of a micro-batch as it grows."""
+
+    length: int = 0
+    segments: list[Segment] = field(default_factory=list)
+    adapter_tokens: dict[str, slice] = field(default_factory=dict)
+    tokens: list[NDArray[np.int32]] = field(default_factory=list)
+    positions: list[NDArray[np.int64]] = field(default_factory=list)
+    supervised: list[NDArray[np.int64]] = field(default_factory=list)
+    labels: list[NDArray[np.int32]] = field(default_factory=list)
+    weights: list[NDArray[np.float32]] = field(default_factory=list)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    message_weights: list[NDArray[np.float32]] = field(default_factory=list)
+    weighted: bool = False
+    draws: list[NDArray[np.int32]] = field(default_factory=list)
+    drawn: bool = False
+
+    def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Run, ...]) -> Run:
+        """Append the row's tokens from the end of `prefix`, which they see, up to that place."""
+        position = sum(end - start for start, end in prefix)
+        own = slice(position, end_in_row)
+        self._draw(placed, own)
+        tokens_L = placed.row.tokens_L[own]
+        start, end = self.length, self.length + len(tokens_L)
+        self.segments.append(Segment(start, end, prefix))
+        self.tokens.append(tokens_L)
+        self.positions.append(np.arange(position, position + len(tokens_L)))
+        self.length = end
+        return start, end
+
+    def _draw(self, placed: Placed, own: slice) -> None:
+        draw = placed.job.draw
+        if draw is None:
+            self.draws.append(np.zeros(own.stop - own.start, dtype=np.int32))
+            return
+        self.drawn = True
+        self.draws.append(draws_along(placed.row.tokens_L, draw)[own])
+
+    def supervise(self, placed: Placed, runs: Sequence[Run]) -> None:
+        """Let the row, which stands in `runs`, learn its tokens."""
+        row = placed.row
+        learnt = np.flatnonzero(row.learnt_L[1:])
+        where = np.concatenate([np.arange(start, end) for start, end in runs])
+        self.supervised.append(where[learnt])
+        self.labels.append(row.tokens_L[learnt + 1])
+        weights = np.full(len(learnt), placed.weight, dtype=np.float32)
+        message_weights = np.ones(len(learnt), dtype=np.float32)
+        if row.weights_L is not None:
+            self.weighted = True
+            message_weights = row.weights_L[learnt + 1]
+            weights *= message_weights
+        self.weights.append(weights)
+        self.message_weights.append(message_weights)
+        self.rows.append(np.full(len(learnt), placed.number))
+
+    def micro_batch(self, device: torch.device) -> MicroBatch:
+        supervised = np.concatenate(self.supervised)
+        order = np.argsort(supervised, kind="stable")
+
+        def on_device(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values).to(device)
+
+        return MicroBatch(
+            tokens_T=on_device(np.concatenate(self.tokens)).long(),
+            positions_T=on_device(np.concatenate(self.positions)),
+            segments=self.segments,
+            adapter_tokens=self.adapter_tokens,
+            supervised_S=on_device(supervised[order]),
+            labels_S=on_device(np.concatenate(self.labels)[order]).long(),
+            weights_S=on_device(np.concatenate(self.weights)[order]),
+            rows_S=on_device(np.concatenate(self.rows)[order]),
+            message_weights_S=on_device(np.concatenate(self.message_weights)[order])
+            if self.weighted
+            else None,
+            draws_T=on_device(np.concatenate(self.draws)) if self.drawn else None,
+        )
+
+
+def lay(rows: Group, device: torch.device) -> MicroBatch:
+    """The micro-batch of a group."""
+    axis = _Axis()
+    for job, group in _by_job(rows):
+        start = axis.length
+        _lay_trie(axis, group, 0, ())
+        axis.adapter_tokens[job.adapter] = slice(start, axis.length)
+    return axis.micro_batch(device)
+
+
+def _lay_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run, ...]) -> None:
+    """Lay rows that share their first `depth` tokens, which stand in the runs of `prefix`."""
+    for group in _branches(rows, depth):
+        common = min((placed.common for placed in group[1:]), default=len(group[0].row.tokens_L))
+        runs = prefix
+        if common > depth:
+            runs = (*prefix, axis.add_segment(group[0], common, prefix))
+        ended = [placed for placed in group if len(placed.row.tokens_L) == common]
+        for placed in ended:
+            axis.supervise(placed, runs)
+        _lay_trie(axis, group[len(ended) :], common, runs)
+
+
+def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:
+    """Neighbours that share tokens beyond `depth`."""
+    branch: list[Placed] = []
+    for placed in rows:
+        if branch and placed.common <= depth:
+            yield branch
+            branch = []
+        branch.append(placed)
+    if branch:
+        yield branch
+
+
+def _by_job(rows: Sequence[Placed]) -> Iterator[tuple[JobRows, list[Placed]]]:
+    start = 0
+    for index in range(1, len(rows) + 1):
+        if index == len(rows) or rows[index].job is not rows[start].job:
+            yield rows[start].job, list(rows[start:index])
+            start = index

@@ -1,0 +1,256 @@
+"""Causal attention of segments on one token axis, with rotary positions, as one autograd function.
+
+PyTorch's flash attention is slow on a CPU at the lengths of chat rows; here the scores of a bundle of pieces
+are one batched product. Query heads that share a key head are laid below each other, so grouped heads cost no
+copies of keys. Probabilities of short segments are saved, of long ones computed again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from worker.engine.batch.block_mask import block_mask, exits
+from worker.engine.batch.bundles import Bundle, bundle
+from worker.engine.batch.exchange import Lane
+from worker.engine.batch.micro_batch import Segment
+
+SAVED_LENGTH = 1024  # keys that a query sees, up to which probabilities are kept for the backward pass
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Numbers of query heads and key heads, and the size of each."""
+
+    query: int
+    key: int
+    size: int
+
+    @property
+    def group(self) -> int:
+        return self.query // self.key
+
+    @property
+    def query_columns(self) -> slice:
+        return slice(0, self.query * self.size)
+
+    @property
+    def key_columns(self) -> slice:
+        return slice(self.query * self.size, (self.query + self.key) * self.size)
+
+    @property
+    def value_columns(self) -> slice:
+        return slice((self.query + self.key) * self.size, (self.query + 2 * self.key) * self.size)
+
+
+class Layout:
+    """What each token may see, and its rotation: the same for all layers of a micro-batch.
+
+    The tokens are those of a `lane`'s part of the axis; without one, all of it.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        heads: Heads,
+        cos_TE: Tensor,
+        sin_TE: Tensor,
+        lane: Lane | None = None,
+    ) -> None:
+        self.segments = segments
+        self.heads = heads
+        self.lane = lane or Lane.alone(len(cos_TE))
+        self.cos_TE, self.sin_TE = cos_TE, sin_TE
+        half = heads.size // 2
+        self.signed_sin_TE = torch.cat([-sin_TE[:, :half], sin_TE[:, half:]], dim=1)
+
+    @cached_property
+    def bundles(self) -> list[tuple[Bundle, Tensor]]:
+        """With the mask of each."""
+        heads, bundles = self.heads, bundle(self.segments, self.lane.start)
+        return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundles]
+
+    @cached_property
+    def block_mask(self) -> BlockMask:
+        return block_mask(exits(self.segments).to(self.cos_TE.device))
+
+
+def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
+    """Attended values, [T, H·E], for queries, keys and values side by side in qkv_TN."""
+    return _SegmentAttention.apply(qkv_TN, layout, scale)
+
+
+def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
+    """What `segment_attention` must equal: one call of PyTorch's own attention per segment."""
+    heads = layout.heads
+    q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
+    q_HTE = rotated(q_JTGE.transpose(1, 2).flatten(0, 1), layout.cos_TE, layout.sin_TE)
+    k_JTE = rotated(k_JTE, layout.cos_TE, layout.sin_TE)
+    outputs = []
+    for segment in layout.segments:
+        q = q_HTE[:, segment.start : segment.end]
+        k, v = (torch.cat([t[:, start:end] for start, end in segment.seen], dim=1) for t in (k_JTE, v_JTE))
+        visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        o = F.scaled_dot_product_attention(
+            q[None], k[None], v[None], attn_mask=visible, scale=scale, enable_gqa=True
+        )
+        outputs.append(o[0].transpose(0, 1).flatten(1))
+    return torch.cat(outputs)
+
+
+class _SegmentAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, qkv_TN, layout, scale):  # type: ignore[no-untyped-def]
+        q_JTGE, *own = _by_heads(qkv_TN, layout)
+        keys = layout.lane.give(*own)
+        k_JTE, v_JTE = keys.kv_2JTE
+        out_TD = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
+        out_JTGE = _queries_by_heads(out_TD, layout.heads)
+        saved = []
+        for one, mask in layout.bundles:
+            k = _gather_keys(k_JTE, one)
+            p = _probabilities(_gather_queries(q_JTGE, one), k, mask, scale)
+            _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
+            saved.append(p if one.key_count <= SAVED_LENGTH else None)
+        ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
+        # Like the keys no saved tensor where probabilities come from it again: rounded, it would give others
+        ctx.queries = q_JTGE if any(p is None for p in saved) else None
+        ctx.save_for_backward(q_JTGE if ctx.queries is None else None, *saved)
+        return out_TD
+
+    @staticmethod
+    def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
+        q_JTGE, *saved = ctx.saved_tensors
+        layout, keys = ctx.layout, ctx.keys
+        if ctx.queries is not None:
+            q_JTGE = ctx.queries
+        ctx.keys = ctx.queries = None  # what autograd saves is freed by itself
+        k_JTE, v_JTE = keys.kv_2JTE
+        dout_JTGE = _queries_by_heads(dout_TD, layout.heads)
+        dqkv_TN = dout_TD.new_empty(dout_TD.shape[0], layout.heads.value_columns.stop)
+        dqk_TD = dout_TD.new_empty(dout_TD.shape[0], layout.heads.key_columns.stop)
+        dq_JTGE = _queries_by_heads(dqk_TD[:, layout.heads.query_columns], layout.heads)
+        # In fp32, since every piece that sees a key adds to its gradient
+        seen = keys.kv_2JTE[:, :, : layout.lane.end]
+        dkv_2JTE = torch.zeros_like(seen, dtype=torch.float32, memory_format=torch.contiguous_format)
+        dk_JTE, dv_JTE = dkv_2JTE
+        for (one, mask), p in zip(layout.bundles, saved, strict=True):
+            q, k, v = _gather_queries(q_JTGE, one), _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
+            if p is None:
+                p = _probabilities(q, k, mask, ctx.scale)
+            do = _gather_queries(dout_JTGE, one)
+            dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=ctx.scale)
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+            _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
+            _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
+            _scatter_queries(torch.bmm(ds, k), dq_JTGE, one)
+        dk_JTE, dv_JTE = layout.lane.give_back(keys, dkv_2JTE)
+        _keys_by_heads(dqk_TD[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
+        _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
+        _rotate(dqk_TD, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
+        return dqkv_TN, None, None
+
+
+def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Softmax of the scores over the keys that a query may see: [J·pieces, Q·G, K]."""
+    scores = torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=scale)
+    scores[..., -mask.shape[-1] :] += mask
+    return torch.softmax(scores, dim=-1)
+
+
+def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
+    """A bundle's queries, or what belongs to them: [J·pieces, Q·G, E], zero where padded."""
+    if len(one.pieces) == 1:
+        return x_JTGE[:, slice(*one.pieces[0].queries)].flatten(1, 2)
+    heads, _, group, size = x_JTGE.shape
+    out = x_JTGE.new_zeros(heads, len(one.pieces), one.query_count, group, size)
+    for index, piece in enumerate(one.pieces):
+        out[:, index, : piece.query_count] = x_JTGE[:, slice(*piece.queries)]
+    return out.view(-1, one.query_count * group, size)
+
+
+def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
+    """The reverse of `_gather_queries`; what was padded is dropped."""
+    heads, _, group, size = out_JTGE.shape
+    x = x.view(heads, len(one.pieces), one.query_count, group, size)
+    for index, piece in enumerate(one.pieces):
+        out_JTGE[:, slice(*piece.queries)] = x[:, index, : piece.query_count]
+
+
+def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
+    """The keys or values that a bundle sees: [J·pieces, K, E], zero where padded."""
+    if len(one.pieces) == 1:
+        runs = [x_JTE[:, slice(*run)] for run in one.pieces[0].keys]
+        return torch.cat(runs, dim=1) if len(runs) > 1 else runs[0]
+    heads, _, size = x_JTE.shape
+    out = x_JTE.new_zeros(heads, len(one.pieces), one.key_count, size)
+    for index, run, place in _keys_of(one):
+        out[:, index, place] = x_JTE[:, run]
+    return out.view(-1, one.key_count, size)
+
+
+def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
+    """Add gradients of the keys or values that a bundle sees where they stand on the token axis."""
+    heads, _, size = total_JTE.shape
+    x = x.view(heads, len(one.pieces), one.key_count, size)
+    for index, run, place in _keys_of(one):
+        total_JTE[:, run] += x[:, index, place]
+
+
+def _keys_of(one: Bundle) -> Iterator[tuple[int, slice, slice]]:
+    for index, piece in enumerate(one.pieces):
+        for run, place in piece.key_places():
+            yield index, slice(*run), slice(*place)
+
+
+def _queries_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
+    """[T, H·E] -> [J, T, G, E], a view."""
+    return x_TD.unflatten(1, (heads.key, heads.group, heads.size)).transpose(0, 1)
+
+
+def _keys_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
+    """[T, J·E] -> [J, T, E], a view."""
+    return x_TD.unflatten(1, (heads.key, heads.size)).transpose(0, 1)
+
+
+def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries [J, T, G, E], and views of rotated keys and of values [J, T, E]."""
+    heads = layout.heads
+    turned_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
+    _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TD, layout)
+    q = _queries_by_heads(turned_TD[:, heads.query_columns], heads)
+    k = _keys_by_heads(turned_TD[:, heads.key_columns], heads)
+    v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
+    return q.contiguous(), k, v
+
+
+def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values as views."""
+    return (
+        _queries_by_heads(qkv_TN[:, heads.query_columns], heads),
+        _keys_by_heads(qkv_TN[:, heads.key_columns], heads),
+        _keys_by_heads(qkv_TN[:, heads.value_columns], heads),
+    )
+
+
+def _rotate(x_TD: Tensor, out_TD: Tensor, layout: Layout, back: bool = False) -> None:
+    """Write x_TD, heads side by side, rotated by the tokens' positions, or back, to `out_TD`.
+
+    Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them. A head is
+    turned whole: PyTorch takes vector instructions only for rows that are longer than half a head.
+    """
+    size = layout.heads.size
+    x_THE, out_THE = x_TD.unflatten(1, (-1, size)), out_TD.unflatten(1, (-1, size))
+    swapped_THE = x_THE.roll(size // 2, dims=-1)
+    torch.mul(x_THE, layout.cos_TE[:, None], out=out_THE)
+    out_THE.addcmul_(swapped_THE, layout.signed_sin_TE[:, None], value=-1 if back else 1)
+
+
+def rotated(x_HTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
+    """What `_rotate` must equal, left to autograd."""
+    x1, x2 = x_HTE.chunk(2, dim=-1)
+    return x_HTE * cos_TE + torch.cat([-x2, x1], dim=-1) * sin_TE

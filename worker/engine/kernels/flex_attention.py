@@ -1,0 +1,79 @@
+"""Attention over segments by FlexAttention: one kernel for all segments, prefixes and heads of a micro-batch.
+
+The functions are made to be compiled, rotation and all; uncompiled they compute the same, slowly and with all
+scores in memory.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import (
+    AuxOutput,
+    AuxRequest,
+    BlockMask,
+    FlexKernelOptions,
+    flex_attention,
+)
+
+from worker.engine.kernels.attention import Heads, rotated
+
+ONE_KERNEL: FlexKernelOptions = {"BACKEND": "TRITON"}  # short axes would take another, made for decoding
+
+
+def attended(
+    qkv_TN: Tensor, cos_TE: Tensor, sin_TE: Tensor, mask: BlockMask, heads: Heads, scale: float
+) -> Tensor:
+    """Attended values, [T, H·E], for queries, keys and values side by side in qkv_TN, not yet rotated.
+
+    What `attention.segment_attention_plainly` computes.
+    """
+    q_HTE = _by_heads(qkv_TN[:, heads.query_columns], heads.query)
+    k_JTE = _by_heads(qkv_TN[:, heads.key_columns], heads.key)
+    v_JTE = _by_heads(qkv_TN[:, heads.value_columns], heads.key)
+    q_HTE, k_JTE = (rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
+    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, None, None).flatten(1)
+
+
+def attended_by_heads(
+    q_HTE: Tensor,
+    k_JTE: Tensor,
+    v_JTE: Tensor,
+    mask: BlockMask,
+    scale: float,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+) -> Tensor:
+    """Attended values, [T, H, E], of rotated heads; the twin of `transformers_attention.by_segments`.
+
+    A sink takes its share of the softmax and gives nothing, so with it the output is
+
+        softmax(s) v · Σ exp s / (Σ exp s + exp sink)  =  softmax(s) v · sigmoid(log Σ exp s − sink)
+    """
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        assert softcap is not None
+        return torch.tanh(score / softcap) * softcap
+
+    found = flex_attention(
+        q_HTE[None],
+        k_JTE[None],
+        v_JTE[None],
+        score_mod=None if softcap is None else capped,
+        block_mask=mask,
+        scale=scale,
+        enable_gqa=True,
+        return_aux=None if sinks_H is None else AuxRequest(lse=True),
+        kernel_options=ONE_KERNEL,
+    )
+    if sinks_H is None:
+        return cast(Tensor, found)[0].transpose(0, 1)
+    out_HTE, aux = cast(tuple[Tensor, AuxOutput], found)
+    assert aux.lse is not None
+    kept_HT = torch.sigmoid(aux.lse[0] - sinks_H[:, None])
+    return (out_HTE[0] * kept_HT[..., None].to(out_HTE.dtype)).transpose(0, 1)
+
+
+def _by_heads(x_TN: Tensor, heads: int) -> Tensor:
+    """[T, heads · E] -> [heads, T, E]."""
+    return x_TN.unflatten(1, (heads, -1)).transpose(0, 1)

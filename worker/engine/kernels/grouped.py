@@ -1,0 +1,232 @@
+"""Low-rank updates of many adapters at once, by grouped products instead of a loop over the adapters.
+
+    y[rows of a] += s (x[rows of a] Aᵀ) Bᵀ        for every adapter a (Hu et al. 2021, arXiv:2106.09685)
+
+The adapters' runs of tokens are the groups. Their factors are laid into one tensor each, with ranks padded by
+zeros to one width, so that a projection takes one product with every A and one with every B, and its backward
+pass two of each, however many adapters there are. Tokens without an adapter are a group of zeros.
+
+Axes besides the engine's: C groups of tokens; M ranks of all projections of one input, R for each.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worker.engine.kernels.projection import LowRank, Part, Share
+
+ALIGNED = 8  # the grouped kernel asks for rows that begin at multiples of 16 bytes: 8 numbers in bf16
+
+Values = Callable[[Tensor], Tensor]
+
+
+def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """What `projection.project_plainly` computes."""
+    return add_low_rank(F.linear(x_TK, W_NK), x_TK, shares)
+
+
+def project_values(values: Values, kept_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """`project(values(kept_TI), ...)`, of whose two inputs the backward pass keeps `kept_TI` alone."""
+    x_TK = values(kept_TI)
+    return _add(F.linear(x_TK, W_NK), x_TK, kept_TI, values, shares)
+
+
+def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
+    """y plus each adapter's update of its tokens; may change y. What `lora_layers.add_low_rank` computes."""
+    return _add(y, x, x, _as_it_is, shares)
+
+
+def _add(y: Tensor, x: Tensor, kept: Tensor, values: Values, shares: Sequence[Share]) -> Tensor:
+    tokens = x.numel() // x.shape[-1]
+    present = [share for share in shares if range(tokens)[share.tokens]]
+    if not present:
+        return y
+    masters = (share.low_rank.parameters.master for share in present)
+    return _AddLowRank.apply(y, x, kept.detach(), values, present, *masters)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Runs of tokens, end to end from the axis's start, by their ends; none is empty."""
+
+    ends: tuple[int, ...]
+
+    def products(self, x_TK: Tensor, W_CKN: Tensor) -> Tensor:
+        """Each run's x W, with a W of its own: [T, N]."""
+        if len(self.ends) == 1:
+            return x_TK @ W_CKN[0]
+        if not _are_aligned(x_TK, W_CKN):
+            return torch.cat([x_TK[run] @ W_KN for run, W_KN in zip(self._runs, W_CKN, strict=True)])
+        return F.grouped_mm(x_TK, W_CKN, offs=_offsets(self.ends, x_TK.device))
+
+    def outer_products(self, x_TM: Tensor, y_TN: Tensor) -> Tensor:
+        """Each run's xᵀ y: [C, M, N]."""
+        if len(self.ends) == 1:
+            return (x_TM.T @ y_TN)[None]
+        if not _are_aligned(x_TM, y_TN):
+            return torch.stack([x_TM[run].T @ y_TN[run] for run in self._runs])
+        return F.grouped_mm(x_TM.T, y_TN, offs=_offsets(self.ends, x_TM.device))
+
+    @property
+    def _runs(self) -> Iterator[slice]:
+        return map(slice, (0, *self.ends), self.ends)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An adapter's part in one projection: whose group of tokens, which projection, and its factors."""
+
+    group: int
+    projection: int
+    low_rank: LowRank
+    part: Part
+    B_NR: Tensor
+    dB_NR: Tensor
+
+    @property
+    def rank(self) -> int:
+        return self.B_NR.shape[1]
+
+
+class Stack:
+    """The factors of all adapters on one group of projections.
+
+    A_CMK holds every A, a projection's ranks below the other's. Bs_CRN holds, for each projection, every
+    adapter's scale · B.
+    """
+
+    def __init__(self, shares: Sequence[Share], tokens: int) -> None:
+        slots = list(_slots(shares, tokens))
+        self.groups = Groups(tuple(end for end, _ in slots))
+        parts = [part for _, low_rank in slots if low_rank for part in low_rank.parts]
+        bounds = sorted({(part.columns.start, part.columns.stop) for part in parts})
+        self.columns = [slice(*each) for each in bounds]
+        self.rank = -(-max(part.ranks.stop - part.ranks.start for part in parts) // ALIGNED) * ALIGNED
+        self.pieces = [
+            Piece(group, self.columns.index(part.columns), low_rank, part, B_NR, dB_NR)
+            for group, (_, low_rank) in enumerate(slots)
+            if low_rank
+            for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True)
+        ]
+        self.A_CMK = self._stack_a()
+        self.Bs_CRN = self._stack_b()
+
+    def ranks(self, projection: int) -> slice:
+        """The columns of M that belong to a projection."""
+        return slice(projection * self.rank, (projection + 1) * self.rank)
+
+    def _stack_a(self) -> Tensor:
+        found = {(p.group, p.projection): p.low_rank.A_RK[p.part.ranks] for p in self.pieces}
+        some_RK = next(iter(found.values()))
+        zeros_RK = some_RK.new_zeros(self.rank, some_RK.shape[1])
+        rows = []
+        for place in self._places():
+            A_RK = found.get(place, zeros_RK[:0])
+            rows += [A_RK, zeros_RK[len(A_RK) :]]
+        return torch.cat(rows).view(len(self.groups.ends), -1, some_RK.shape[1])
+
+    def _stack_b(self) -> list[Tensor]:
+        scaled = torch._foreach_mul([p.B_NR for p in self.pieces], [p.part.scale for p in self.pieces])
+        found = {(p.group, p.projection): B_NR for p, B_NR in zip(self.pieces, scaled, strict=True)}
+        zeros = {p.projection: p.B_NR.new_zeros(len(p.B_NR), self.rank) for p in self.pieces}
+        columns: dict[int, list[Tensor]] = {projection: [] for projection in sorted(zeros)}
+        for group, projection in self._places():
+            B_NR = found.get((group, projection), zeros[projection][:, :0])
+            columns[projection] += [B_NR, zeros[projection][:, B_NR.shape[1] :]]
+        # [N, C·R] as it is laid, seen as [C, R, N]
+        return [
+            torch.cat(each, 1).unflatten(1, (-1, self.rank)).permute(1, 2, 0) for each in columns.values()
+        ]
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        """Every group's every projection."""
+        for group in range(len(self.groups.ends)):
+            for projection in range(len(self.columns)):
+                yield group, projection
+
+    def add_gradients(self, dA_CMK: Tensor, dBs_CNR: Sequence[Tensor]) -> None:
+        """Add to the factors' gradients where they stand, in fp32; what was padded is dropped."""
+        dA_CMK, dBs_CNR = dA_CMK.float(), [dB_CNR.float() for dB_CNR in dBs_CNR]
+        dAs = [dA_CMK[p.group, self.ranks(p.projection)][: p.rank] for p in self.pieces]
+        dBs = [dBs_CNR[p.projection][p.group, :, : p.rank] for p in self.pieces]
+        torch._foreach_mul_(dBs, [p.part.scale for p in self.pieces])
+        torch._foreach_add_([p.low_rank.dA_RK[p.part.ranks] for p in self.pieces], dAs)
+        torch._foreach_add_([p.dB_NR for p in self.pieces], dBs)
+
+
+class _AddLowRank(torch.autograd.Function):
+    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself.
+
+    @staticmethod
+    def forward(ctx, y, x, kept, values, shares, *_masters):  # type: ignore[no-untyped-def]
+        out = y
+        if y._is_view() or not y.is_contiguous():
+            out = y.clone(memory_format=torch.contiguous_format)  # autograd forbids to change a view here
+        else:
+            ctx.mark_dirty(y)
+        out_TN = out.view(-1, out.shape[-1])
+        x_TK = _tokens_first(x, shares)
+        stack = Stack(shares, len(x_TK))
+        z_TM = stack.groups.products(x_TK, stack.A_CMK.transpose(1, 2))
+        for projection, (columns, B_CRN) in enumerate(zip(stack.columns, stack.Bs_CRN, strict=True)):
+            out_TN[:, columns] += stack.groups.products(z_TM[:, stack.ranks(projection)], B_CRN)
+        ctx.values, ctx.shares, ctx.stack = values, shares, stack
+        ctx.x_shape, ctx.x_dtype = x.shape, x.dtype
+        ctx.save_for_backward(kept, z_TM)
+        return out
+
+    @staticmethod
+    def backward(ctx, dout):  # type: ignore[no-untyped-def]
+        (kept, z_TM), stack = ctx.saved_tensors, ctx.stack
+        groups = stack.groups
+        x_TK = _tokens_first(ctx.values(kept), ctx.shares)
+        dy_TN = _tokens_first(dout, ctx.shares)
+        dz_TM, dBs_CNR = torch.empty_like(z_TM), []
+        for projection, (columns, B_CRN) in enumerate(zip(stack.columns, stack.Bs_CRN, strict=True)):
+            ranks = stack.ranks(projection)
+            dz_TM[:, ranks] = groups.products(dy_TN[:, columns], B_CRN.transpose(1, 2))
+            dBs_CNR.append(groups.outer_products(dy_TN[:, columns], z_TM[:, ranks]))
+        stack.add_gradients(groups.outer_products(dz_TM, x_TK), dBs_CNR)
+        dx = None
+        if ctx.needs_input_grad[1]:
+            dx = groups.products(dz_TM, stack.A_CMK).to(ctx.x_dtype).view(ctx.x_shape)
+        return dout, dx, None, None, None, *(None for _ in ctx.shares)
+
+
+def _slots(shares: Sequence[Share], tokens: int) -> Iterator[tuple[int, LowRank | None]]:
+    """The whole axis as runs with one adapter each, or with none: their ends and factors."""
+    reached = 0
+    for (start, stop, _), low_rank in sorted(
+        ((share.tokens.indices(tokens), share.low_rank) for share in shares), key=lambda slot: slot[0]
+    ):
+        if start > reached:
+            yield start, None
+        yield stop, low_rank
+        reached = stop
+    if reached < tokens:
+        yield tokens, None
+
+
+def _tokens_first(x: Tensor, shares: Sequence[Share]) -> Tensor:
+    """[..., K] -> [T, K], laid out and typed as the products need it."""
+    return x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype).contiguous()
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
+
+
+def _are_aligned(*tensors: Tensor) -> bool:
+    """Whether the grouped kernel takes them: every row of each begins at a multiple of 16 bytes."""
+    steps = (stride for x in tensors for stride in x.stride() if stride != 1)
+    return all(n % ALIGNED == 0 for n in (*steps, *(x.storage_offset() for x in tensors)))
+
+
+@lru_cache(maxsize=8)
+def _offsets(ends: tuple[int, ...], device: torch.device) -> Tensor:
+    """On the device once for all projections of a micro-batch."""
+    return torch.tensor(ends, dtype=torch.int32, device=device)

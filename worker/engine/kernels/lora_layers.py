@@ -1,0 +1,86 @@
+"""Low-rank updates of a model's own linear layers, in place.
+
+    y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
+
+The base layer is whatever the model has there: with a bias, quantised, of any class. Each adapter works on
+its own tokens; the factors' gradients are added in place, as in `projection.py`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine.kernels.projection import Share, add_gradients, add_updates, apply_gains, through_gains
+
+AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+
+
+@contextmanager
+def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank) -> Iterator[None]:
+    """Inside, the layers that have shares, by their names, add these to what they compute."""
+    layers = {name: model.get_submodule(name) for name in shares}
+    own = {name: vars(layer)["forward"] for name, layer in layers.items() if "forward" in vars(layer)}
+    for name, layer in layers.items():
+        layer.forward = partial(_forward, layer.forward, shares[name], add)
+    try:
+        yield
+    finally:
+        for name, layer in layers.items():
+            del layer.forward
+            if name in own:
+                layer.forward = own[name]
+
+
+def _forward(
+    forward: Callable[..., Tensor],
+    shares: Sequence[Share],
+    add: AddLowRank,
+    x: Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    return add(forward(x, *args, **kwargs), x, shares)
+
+
+def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """y plus each adapter's update of its tokens, times its gain; may change y.
+
+    Further axes before T are taken as tokens. Its plain twin is `projection.add_low_rank_plainly`.
+    """
+    return _AddLowRank.apply(y_TN, x_TK, shares, *(share.low_rank.parameters.master for share in shares))
+
+
+class _AddLowRank(torch.autograd.Function):
+    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself.
+
+    @staticmethod
+    def forward(ctx, y, x, shares, *_masters):  # type: ignore[no-untyped-def]
+        out = y
+        if y._is_view() or not y.is_contiguous():
+            out = y.clone(memory_format=torch.contiguous_format)  # autograd forbids to change a view here
+        else:
+            ctx.mark_dirty(y)
+        ctx.x_shape, ctx.x_dtype, ctx.shares = x.shape, x.dtype, shares
+        x_TK = x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype)
+        out_TN = out.view(-1, out.shape[-1])
+        products = add_updates(out_TN, x_TK, shares)
+        gained = None if apply_gains(out_TN, shares) is None else out
+        ctx.save_for_backward(x_TK, gained, *products)
+        return out
+
+    @staticmethod
+    def backward(ctx, dout):  # type: ignore[no-untyped-def]
+        x_TK, gained, *products = ctx.saved_tensors
+        if gained is not None:
+            gained_TN = gained.view(-1, gained.shape[-1])
+            dout = through_gains(dout.reshape(gained_TN.shape), gained_TN, ctx.shares).view(dout.shape)
+        dy_TN = dout.reshape(-1, dout.shape[-1]).to(x_TK.dtype)
+        dx_TK = torch.zeros_like(x_TK) if ctx.needs_input_grad[1] else None
+        for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
+            share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
+        dx = None if dx_TK is None else dx_TK.to(ctx.x_dtype).view(ctx.x_shape)
+        return dout, dx, None, *(None for _ in ctx.shares)

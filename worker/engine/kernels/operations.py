@@ -1,0 +1,142 @@
+"""The one place where the device decides how the parts of a forward pass are computed.
+
+A CPU takes the hand-written functions. A GPU takes FlexAttention, grouped products and compiled elementwise
+parts, made from the plain twins; where something is missing there, it takes what a CPU takes.
+"""
+
+import shutil
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._triton import has_triton
+
+from worker.engine.kernels import flex_attention, grouped, lora_layers, projection, transformers_attention
+from worker.engine.kernels.attention import Layout, segment_attention
+from worker.engine.kernels.elementwise import rms_norm, rms_norm_plainly, swiglu_plainly
+from worker.engine.kernels.projection import Share
+from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
+
+SMALLEST_HEAD = 16  # that FlexAttention takes
+GROUPED_KERNEL = {9, 10}  # major compute capabilities; on others PyTorch loops, and waits for the GPU
+
+Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What a device does its own way; each has a plain twin that says what must come out."""
+
+    norm: Callable[[Tensor, Tensor, float], Tensor]
+    segment_attention: Callable[[Tensor, Layout, float], Tensor]
+    project: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+    project_norm: Callable[[Tensor, Tensor, float, Tensor, Sequence[Share]], Tensor]
+    project_swiglu: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+    # For transformers' modules
+    add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+    attend: Attend
+
+
+ON_CPU = Operations(
+    norm=rms_norm,
+    segment_attention=segment_attention,
+    project=projection.project,
+    project_norm=projection.project_norm,
+    project_swiglu=projection.project_swiglu,
+    add_low_rank=lora_layers.add_low_rank,
+    attend=transformers_attention.by_segments,
+)
+
+
+@cache
+def operations_on(device: torch.device) -> Operations:
+    """What `device` computes with."""
+    if device.type != "cuda" or not can_compile():
+        return ON_CPU
+    operations = on_gpu(torch.compile)
+    if torch.cuda.get_device_capability(device)[0] not in GROUPED_KERNEL:
+        return with_loops(operations)
+    return operations
+
+
+def can_compile() -> bool:
+    """Whether torch.compile finds what it needs for a GPU: Triton, and a C compiler with Python's headers."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return has_triton() and headers.exists() and any(map(shutil.which, ("gcc", "clang", "cc")))
+
+
+def on_gpu(compiled: Compile) -> Operations:
+    """FlexAttention, grouped products, and what `compiled` makes of the plain elementwise functions."""
+    norm, swiglu = (_for_any_length(compiled(twin)) for twin in (rms_norm_plainly, swiglu_plainly))
+    attended = compiled(flex_attention.attended)
+    attended_by_heads = compiled(flex_attention.attended_by_heads)
+
+    def attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
+        if layout.heads.size < SMALLEST_HEAD:
+            return segment_attention(qkv_TN, layout, scale)
+        return attended(qkv_TN, layout.cos_TE, layout.sin_TE, layout.block_mask, layout.heads, scale)
+
+    def project_norm(
+        x_TK: Tensor, weight_K: Tensor, eps: float, W_NK: Tensor, shares: Sequence[Share]
+    ) -> Tensor:
+        return grouped.project(norm(x_TK, weight_K, eps), W_NK, shares)
+
+    def attend(
+        q_HTE: Tensor,
+        k_JTE: Tensor,
+        v_JTE: Tensor,
+        layout: SegmentLayout,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+        sinks_H: Tensor | None,
+    ) -> Tensor:
+        return attended_by_heads(q_HTE, k_JTE, v_JTE, layout.block_mask(window), scale, softcap, sinks_H)
+
+    return Operations(
+        norm=norm,
+        segment_attention=attention,
+        project=_where_plain(ON_CPU.project, grouped.project),
+        project_norm=_where_plain(ON_CPU.project_norm, project_norm),
+        project_swiglu=_where_plain(ON_CPU.project_swiglu, partial(grouped.project_values, swiglu)),
+        add_low_rank=_where_plain(ON_CPU.add_low_rank, grouped.add_low_rank),
+        attend=attend,
+    )
+
+
+def with_loops(operations: Operations) -> Operations:
+    """With a loop over the adapters in the place of grouped products."""
+    return replace(
+        operations,
+        project=ON_CPU.project,
+        project_norm=ON_CPU.project_norm,
+        project_swiglu=ON_CPU.project_swiglu,
+        add_low_rank=ON_CPU.add_low_rank,
+    )
+
+
+def _where_plain(
+    loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    """A loop over the adapters where one of them drops inputs or has gains. Shares are the last argument."""
+
+    def call(*arguments: Any) -> Tensor:
+        plain = all(share.is_plain for share in arguments[-1])
+        return grouped_products(*arguments) if plain else loop(*arguments)
+
+    return call
+
+
+def _for_any_length(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compiled once for every number of tokens; attention needs more and finds out by itself."""
+
+    def call(x_TD: Tensor, *rest: Any) -> Tensor:
+        torch._dynamo.maybe_mark_dynamic(x_TD, 0)
+        return function(x_TD, *rest)
+
+    return call

@@ -1,0 +1,159 @@
+"""Attention over segments, as a function that transformers calls in the place of its own.
+
+A model under this implementation gets no mask from transformers: what each token may see follows from the
+`SegmentLayout` of the micro-batch, and from the window that the model's layer asks for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
+from transformers import AttentionInterface
+
+from worker.engine.batch.block_mask import block_mask, exits, window_mask
+from worker.engine.batch.micro_batch import Segment
+
+NAME = "tunery_segments"
+
+
+@dataclass(frozen=True)
+class SegmentLayout:
+    """The segments of a micro-batch, which cover its token axis in order, and the tokens' positions.
+
+    One layout serves all layers, and with it the masks that they share.
+    """
+
+    segments: Sequence[Segment]
+    positions_T: Tensor
+    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+    _block_masks: dict[int | None, BlockMask] = field(default_factory=dict)
+
+    def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
+        """What the segment's tokens may see of keys or values: its prefix's, then its own."""
+        return torch.cat([x_HTE[:, start:end] for start, end in segment.seen], dim=1)
+
+    def mask(self, segment: Segment, window: int | None) -> Tensor:
+        """True where a query of the segment sees a key of `seen`: not after it, nor `window` before it."""
+        key = (segment.start, window)
+        if key not in self._masks:
+            seen = self.seen(self.positions_T[None], segment)[0]
+            distance = self.positions_T[segment.start : segment.end, None] - seen[None]
+            visible = distance >= 0
+            self._masks[key] = visible if window is None else visible & (distance < window)
+        return self._masks[key]
+
+    def block_mask(self, window: int | None) -> BlockMask:
+        """The same for the whole axis at once."""
+        if window is not None and window >= max(s.prefix_length + s.length for s in self.segments):
+            window = None
+        if window not in self._block_masks:
+            exit_T = exits(self.segments).to(self.positions_T.device)
+            self._block_masks[window] = (
+                block_mask(exit_T) if window is None else window_mask(exit_T, self.positions_T, window)
+            )
+        return self._block_masks[window]
+
+
+Attend = Callable[
+    [Tensor, Tensor, Tensor, SegmentLayout, float, int | None, float | None, Tensor | None], Tensor
+]
+"""Queries [H, T, E], keys, values [J, T, E], layout, scale, window, softcap, sinks [H] -> [T, H, E]."""
+
+
+def by_segments(
+    q_HTE: Tensor,
+    k_JTE: Tensor,
+    v_JTE: Tensor,
+    layout: SegmentLayout,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+) -> Tensor:
+    """One call for each segment."""
+    outputs = []
+    for segment in layout.segments:
+        q = q_HTE[:, segment.start : segment.end]
+        k, v = layout.seen(k_JTE, segment), layout.seen(v_JTE, segment)
+        narrow = window if window and window < k.shape[1] else None
+        if softcap is not None or sinks_H is not None:
+            out = _explicit(q, k, v, layout.mask(segment, narrow), scale, softcap, sinks_H)
+        else:
+            mask = layout.mask(segment, narrow) if segment.prefix or narrow else None
+            out = F.scaled_dot_product_attention(
+                q[None], k[None], v[None], mask, is_causal=mask is None, scale=scale, enable_gqa=True
+            )[0]
+        outputs.append(out.transpose(0, 1))
+    return torch.cat(outputs)
+
+
+# transformers calls the function by its name and passes nothing of ours through, so the layout stands here.
+_layout: ContextVar[SegmentLayout] = ContextVar("segment_layout")
+_function: ContextVar[Attend] = ContextVar("attention", default=by_segments)
+
+
+@contextmanager
+def attending_in(layout: SegmentLayout, function: Attend = by_segments) -> Iterator[None]:
+    """Attention inside follows this layout, by this function."""
+    tokens = _layout.set(layout), _function.set(function)
+    try:
+        yield
+    finally:
+        _layout.reset(tokens[0])
+        _function.reset(tokens[1])
+
+
+def attend(
+    _module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: [1, H, T, E], [1, J, T, E] twice -> [1, T, H, E].
+
+    `s_aux` are attention sinks, one logit per head that takes its share of the softmax and gives nothing.
+    """
+    if attention_mask is not None:
+        raise ValueError("a mask that the segments do not know of")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out_THE = _function.get()(
+        query[0], key[0], value[0], _layout.get(), scale, sliding_window or None, softcap, s_aux
+    )
+    return out_THE[None], None
+
+
+def _explicit(
+    q_HLE: Tensor,
+    k_JLE: Tensor,
+    v_JLE: Tensor,
+    mask_LL: Tensor,
+    scale: float,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+) -> Tensor:
+    """softmax of capped scores with a sink: what PyTorch's function cannot do."""
+    q_JGLE = q_HLE.unflatten(0, (len(k_JLE), -1))
+    scores = q_JGLE @ k_JLE[:, None].transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~mask_LL, float("-inf"))
+    if sinks_H is not None:
+        sinks = sinks_H.to(scores.dtype).view(*q_JGLE.shape[:2], 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    p = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v_JLE.dtype)
+    return (p[..., : k_JLE.shape[1]] @ v_JLE[:, None]).flatten(0, 1)
+
+
+AttentionInterface.register(NAME, attend)

@@ -1,0 +1,50 @@
+"""The parameters of foreign modules as views of flat tensors: autograd fills what the optimizer steps by."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine.parameters.flat import FlatParameters, Kept, Place, places_of
+
+
+def flat_views(
+    trained: Mapping[str, nn.Parameter], dtype: torch.dtype, kept: Kept | None = None
+) -> FlatParameters:
+    """One flat tensor of all of them, whose parts they become; `dtype` is the type that is computed in.
+
+    Those in fp32 are views of the master and of its gradient. Others follow the master, and their gradients
+    add up in fp32.
+    """
+    places = places_of(trained)
+    numbers = sum(each.numel() for each in trained.values())
+    values = torch.empty(numbers, device=next(iter(trained.values())).device)
+    for name, parameter in trained.items():
+        places[name].of(values).copy_(parameter.data)
+    flat = FlatParameters(values, dtype, places=places, kept=kept)
+    for name, parameter in trained.items():
+        if parameter.dtype == torch.float32:
+            make_view(parameter, places[name], flat)
+        else:
+            _make_copy(parameter, places[name], flat)
+    return flat
+
+
+def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+    """Let the values and the gradient stand in the flat tensors, in fp32."""
+    parameter.data = place.of(parameters.master.detach())
+    parameter.grad = place.of(parameters.gradient)
+    parameter.requires_grad_(True)
+
+
+def _make_copy(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+    """Let the values follow the flat ones in the type that is computed in; the gradient adds up in fp32."""
+    parameter.data = place.of(parameters.low)
+    gradient = place.of(parameters.gradient)
+
+    def add(computed: Tensor) -> None:
+        if computed.grad is not None:
+            gradient.add_(computed.grad)
+        computed.grad = None
+
+    parameter.register_post_accumulate_grad_hook(add)

@@ -1,0 +1,89 @@
+"""What a base model's layers see of a job's rows, without any adapter, one row after another."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.jobs.spec import JobSpec
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.head import Head
+from worker.engine.base.portable import PlainDecoder
+from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.pack import pack
+from worker.engine.step.passes import Abandoned
+from worker.engine.step.trainee import order_of
+from worker.objectives.choose import objective_of
+from worker.rows import Row
+
+MOST_TOKENS = 16_384  # a neighbour waits for them
+
+Take = Callable[[Row, str, Tensor], None]
+"""Called with a row, a module's name, and what that sees of it, [L, K] in the type that is computed in."""
+
+
+def first_rows(spec: JobSpec, rows: Sequence[Row]) -> list[Row]:
+    """The rows that the job trains on first, up to the one with which they have MOST_TOKENS."""
+    objective = objective_of(spec)
+    size = objective.rows if objective else 1
+    found: list[Row] = []
+    tokens = 0
+    for example in order_of(spec.seed, 0, len(rows) // size):
+        if tokens >= MOST_TOKENS:
+            break
+        of_example = rows[example * size : (example + 1) * size]
+        found += of_example
+        tokens += sum(len(row.tokens_L) for row in of_example)
+    return found
+
+
+def observe(base: ResidentBase, modules: Sequence[str], row: Row, take: Take) -> None:
+    """Compute a row, by transformers' own modules, and hand on what each of `modules` sees of it."""
+    fast = base.decoder.path == "fast"
+    decoder = PlainDecoder(base.model, Head.of(base.model)) if fast else base.decoder
+    (batch,) = pack([JobRows("", [row], 1.0)], len(row.tokens_L), base.device)
+    with torch.no_grad(), _hooked(base.model, modules, partial(take, row)):
+        decoder.hidden(replace(batch, adapter_tokens={}), {})
+
+
+def observe_all(
+    base: ResidentBase, modules: Sequence[str], rows: Sequence[Row], take: Take, abandon: Callable[[], bool]
+) -> None:
+    """Each row. Raises Abandoned where `abandon` says so before one."""
+    for row in rows:
+        if abandon():
+            raise Abandoned
+        observe(base, modules, row, take)
+
+
+def sources_of(base: ResidentBase, modules: Sequence[str], row: Row) -> Mapping[str, str]:
+    """The first module, itself or another, that sees what each of them sees: projections share inputs."""
+    last: Any = None
+    source = ""
+    found: dict[str, str] = {}
+
+    def take(_row: Row, module: str, x_LK: Tensor) -> None:
+        nonlocal last, source
+        if last is None or x_LK.data_ptr() != last.data_ptr() or x_LK.shape != last.shape:
+            last, source = x_LK, module
+        found.setdefault(module, source)
+
+    observe(base, modules, row, take)
+    return {module: found.get(module, module) for module in modules}
+
+
+@contextmanager
+def _hooked(model: Any, modules: Sequence[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+    def hook_of(module: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
+        return lambda _layer, args: take(module, args[0].reshape(-1, args[0].shape[-1]))
+
+    hooks = [model.get_submodule(module).register_forward_pre_hook(hook_of(module)) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

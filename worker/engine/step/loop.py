@@ -1,0 +1,196 @@
+"""The training loop's body: one round moves every job of a cohort by one optimizer step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from core.errors import JobError
+from worker.engine.adapters.adapter import Adapter
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.kernels.loss import TokenLosses
+from worker.engine.step.judging import Judgement, Question, judge, row_sums
+from worker.engine.step.passes import Abandoned, compute_all, decoder_of, forward, lanes_of, micro_batches
+from worker.engine.step.processes import ALONE, Processes
+from worker.engine.step.totals import Evaluation, Score, Totals
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows import Row
+
+
+def train_round(
+    base: ResidentBase,
+    trainees: Sequence[Trainee],
+    max_tokens: int,
+    abandon: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
+) -> dict[str, StepResult | Exception]:
+    """One step for each trainee, by its adapter's name; an error there concerns that trainee alone.
+
+    The loss is the sum of the trainees' means, so a trainee's gradient does not depend on its neighbours. An
+    objective beyond cross-entropy finds the weight of each row in a pass of its own, before this one. Each
+    process computes a part of the micro-batches, and all take the step. If `abandon` returns True between two
+    micro-batches, no trainee moves and the result is empty; only a process that trains alone may abandon.
+    """
+    rows = {trainee.adapter.name: trainee.next_rows for trainee in trainees}
+    adapters = [trainee.adapter for trainee in trainees]
+    decoder = decoder_of(base, adapters)
+    for trainee in trainees:
+        trainee.begin_step()
+
+    def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
+        losses = forward(decoder, batch, adapters, lane)
+        losses.total.backward()
+        return losses
+
+    try:
+        judgements = _judge_step(base, trainees, max_tokens, processes, abandon)
+        jobs = [
+            _job_rows(trainee, part, judgements.get(name))
+            for trainee, (name, part) in zip(trainees, rows.items(), strict=True)
+        ]
+        totals = Totals(rows, base.device)
+        batches = micro_batches(base, jobs, max_tokens, processes)
+        with processes.together(in_step=base.sharded):
+            finished = compute_all(lanes_of(base, decoder), batches, forward_and_backward, totals, abandon)
+        if not finished:
+            raise Abandoned
+        for adapter in adapters:
+            adapter.parameters.gather()
+            processes.sum(adapter.parameters.gradient)
+        processes.sum(totals.sums_A3)
+        means = totals.evaluations() | {name: judged.evaluation for name, judged in judgements.items()}
+    except Abandoned:
+        _forget(trainees)
+        return {}
+    except Exception:
+        _forget(trainees)
+        raise
+    return {
+        name: _step(trainee, rows[name], means[name], processes)
+        for name, trainee in zip(rows, trainees, strict=True)
+    }
+
+
+def validate(
+    base: ResidentBase,
+    trainee: Trainee,
+    rows: Sequence[Row],
+    max_tokens: int,
+    processes: Processes = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """What the trainee's objective makes of the first rows of its validation file: all, or so many.
+
+    Raises as `evaluate` does.
+    """
+    if trainee.objective is None:
+        return evaluate(base, trainee.adapter, rows, max_tokens, processes, abandon)
+    trainee.adapter.parameters.refresh()
+    question = Question(
+        trainee.adapter, trainee.objective, rows, range(len(rows)), trainee.validation_references
+    )
+    (judged,) = judge(base, [question], max_tokens, processes, abandon)
+    return judged.evaluation
+
+
+def measure(
+    base: ResidentBase,
+    trainee: Trainee,
+    rows: Sequence[Row],
+    max_tokens: int,
+    processes: Processes = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
+) -> Score:
+    """The loss that `validate` finds and, of a cross-entropy, each row's part in it. Raises as that does."""
+    if trainee.objective is not None:
+        return Score(validate(base, trainee, rows, max_tokens, processes, abandon).loss)
+    trainee.adapter.parameters.refresh()
+    job = JobRows(trainee.adapter.name, rows, 1.0)
+    nll_X, _, tokens_X = row_sums(base, [trainee.adapter], [job], max_tokens, processes, abandon)
+    return Score((nll_X.sum() / tokens_X.sum()).item(), nll_X.numpy(), tokens_X.numpy())
+
+
+@torch.no_grad()
+def evaluate(
+    base: ResidentBase,
+    adapter: Adapter,
+    rows: Sequence[Row],
+    max_tokens: int,
+    processes: Processes = ALONE,
+    abandon: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Loss and accuracy of `adapter` on `rows`, without training.
+
+    Raises Abandoned where `abandon` says so between two micro-batches; one process of several must not.
+    """
+    adapter.parameters.refresh()
+    totals = Totals([adapter.name], base.device)
+
+    @torch.no_grad()  # a lane's thread does not know of the one above
+    def compute(lane: int, batch: MicroBatch) -> TokenLosses:
+        return forward(adapter.decoder, batch, [adapter], lane)
+
+    batches = micro_batches(base, [JobRows(adapter.name, rows, 0.0)], max_tokens, processes)
+    with processes.together(in_step=base.sharded):
+        if not compute_all(lanes_of(base, adapter.decoder), batches, compute, totals, abandon):
+            raise Abandoned
+    processes.sum(totals.sums_A3)
+    return totals.evaluations()[adapter.name]
+
+
+def _judge_step(
+    base: ResidentBase,
+    trainees: Sequence[Trainee],
+    max_tokens: int,
+    processes: Processes,
+    abandon: Callable[[], bool],
+) -> dict[str, Judgement]:
+    """Of the trainees that have an objective beyond cross-entropy, by adapter."""
+    questions = [
+        Question(
+            trainee.adapter,
+            trainee.objective,
+            trainee.rows,
+            trainee.next_numbers,
+            trainee.references,
+            trainee.draw,
+        )
+        for trainee in trainees
+        if trainee.objective is not None
+    ]
+    if not questions:
+        return {}
+    judgements = judge(base, questions, max_tokens, processes, abandon)
+    return {question.adapter.name: judged for question, judged in zip(questions, judgements, strict=True)}
+
+
+def _job_rows(trainee: Trainee, rows: Sequence[Row], judged: Judgement | None) -> JobRows:
+    """What is learnt in a step: all rows, or those that the objective does not only measure."""
+    name, draw = trainee.adapter.name, trainee.draw
+    if judged is None:
+        return JobRows(name, rows, 1 / sum(row.weight for row in rows), draw=draw)
+    weighty = [number for number, weight in enumerate(judged.weights) if weight] or range(len(rows))
+    learnt, weights = [rows[number] for number in weighty], [judged.weights[number] for number in weighty]
+    return JobRows(name, learnt, 1.0, weights, draw)
+
+
+def _forget(trainees: Sequence[Trainee]) -> None:
+    for trainee in trainees:
+        trainee.forget_gradient()
+
+
+def _step(
+    trainee: Trainee, rows: Sequence[Row], mean: Evaluation, processes: Processes
+) -> StepResult | Exception:
+    """Whatever breaks is the trainee's own: those that have stepped keep their steps."""
+    try:
+        result = trainee.take_step(rows, mean.loss, mean.accuracy)
+        return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result
+    except JobError as error:
+        return error
+    except Exception as error:
+        if processes.size > 1:  # the other processes may have stepped
+            raise
+        return error

@@ -1,0 +1,89 @@
+"""AdamW over an adapter's flat parameters, with a schedule that follows from the step alone."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from core.jobs.spec import JobSpec
+from worker.engine.parameters.flat import FlatParameters
+
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+MOMENTS = ("exp_avg", "exp_avg_sq")
+SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` would ignore `warmup_ratio`
+
+
+class Optimizer:
+    """Loshchilov and Hutter 2019, arXiv:1711.05101.
+
+    With `loraplus_lr_ratio`, B learns so many times faster than A (LoRA+: Hayou et al. 2024,
+    arXiv:2402.12354).
+    """
+
+    def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
+        self._peak = spec.peak_learning_rate
+        self._moments = {moment: torch.zeros_like(parameters.master.detach()) for moment in MOMENTS}
+        runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
+        self._ratios = [ratio for _, ratio in runs]
+        self._adamw = torch.optim.AdamW(
+            [{"params": [_leaf(parameters, run)]} for run, _ in runs],
+            lr=self._peak,
+            betas=BETAS,
+            eps=EPS,
+            weight_decay=spec.training.weight_decay,
+            fused=True,
+        )
+        for group, (run, _) in zip(self._adamw.param_groups, runs, strict=True):
+            self._adamw.state[group["params"][0]] = self._state(run)
+        schedule = get_scheduler(
+            SCHEDULES.get(spec.training.lr_scheduler_type, spec.training.lr_scheduler_type),
+            self._adamw,
+            num_warmup_steps=round(spec.training.warmup_ratio * total_steps),
+            num_training_steps=total_steps,
+        )
+        self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
+
+    def _state(self, run: slice) -> dict[str, Tensor]:
+        moments = {moment: values[run] for moment, values in self._moments.items()}
+        device = self._moments["exp_avg"].device  # where a fused update counts its steps too
+        return {"step": torch.zeros((), device=device), **moments}
+
+    def step(self, number: int) -> float:
+        """Update after `number` steps, by the gathered gradient. The rate, of A."""
+        rate: float = self._peak * self._rate_at(number)
+        for group, ratio in zip(self._adamw.param_groups, self._ratios, strict=True):
+            group["lr"] = rate * ratio
+        self._adamw.step()
+        return rate
+
+    def moments(self) -> dict[str, Tensor]:
+        """Flat, as the parameters are: what the updates go on from."""
+        return self._moments
+
+    def goes_on_after(self, step: int) -> None:
+        """Continue after `step`, with what stands in the moments."""
+        for state in self._adamw.state.values():
+            state["step"].fill_(step)
+
+
+def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
+    """Stretches of the flat tensor with one rate, and the rate's ratio to that of A.
+
+    Vectors, such as DoRA's magnitudes, learn as B does, as in PEFT.
+    """
+    ratios = (
+        (place, ratio_of_b if "lora_B" in name or len(place.shape) == 1 else 1.0)
+        for name, place in parameters.places.items()
+    )
+    for ratio, places in groupby(ratios, key=lambda each: each[1]):
+        run = [place for place, _ in places]
+        yield slice(run[0].start, run[-1].stop), ratio
+
+
+def _leaf(parameters: FlatParameters, run: slice) -> Tensor:
+    leaf = parameters.master.detach()[run].requires_grad_()
+    leaf.grad = parameters.gradient[run]
+    return leaf

@@ -1,0 +1,74 @@
+"""What the supervised tokens of a round add up to, adapter by adapter."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.kernels.loss import TokenLosses
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean over supervised tokens, by their messages' weights: loss in nats, and the share predicted right.
+
+    Of an objective beyond cross-entropy: its loss, the share for desirable answers, and its own metrics.
+    """
+
+    loss: float
+    accuracy: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an adapter makes of validation rows: the loss of its objective.
+
+    Of a cross-entropy also each row's part in it, [R]: Σ −w log p over its supervised tokens, and Σ w.
+    """
+
+    loss: float
+    nll_X: NDArray[np.float64] | None = None
+    tokens_X: NDArray[np.float64] | None = None
+
+
+class Totals:
+    """Running sums by adapter. They stay on the device until they are read."""
+
+    def __init__(self, names: Iterable[str], device: torch.device) -> None:
+        self._index = {name: index for index, name in enumerate(names)}
+        self.sums_A3 = torch.zeros(len(self._index), 3, dtype=torch.float64, device=device)
+        """Loss, right predictions, tokens."""
+
+    def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
+        for name, tokens in batch.adapter_tokens.items():
+            mine = (batch.supervised_S >= tokens.start) & (batch.supervised_S < tokens.stop)
+            sums_3 = self.sums_A3[self._index[name]]
+            counts = mine if batch.message_weights_S is None else mine * batch.message_weights_S
+            sums_3[0] += (losses.nll_S * counts)[mine].sum()
+            sums_3[1] += (losses.correct_S * counts)[mine].sum()
+            sums_3[2] += counts.sum()
+
+    def evaluations(self) -> dict[str, Evaluation]:
+        sums = self.sums_A3.tolist()
+        return {
+            name: Evaluation(sums[index][0] / sums[index][2], sums[index][1] / sums[index][2])
+            for name, index in self._index.items()
+        }
+
+
+class RowTotals:
+    """Running sums by row, numbered through the jobs of a pass. A row of weight 0 adds nothing."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.sums_3X = torch.zeros(3, rows, dtype=torch.float64, device=device)
+        """Loss, right predictions, tokens."""
+
+    def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
+        weights_S = batch.weights_S.double()
+        values = losses.nll_S * weights_S, losses.correct_S * weights_S, weights_S
+        for sums_X, values_S in zip(self.sums_3X, values, strict=True):
+            sums_X.index_add_(0, batch.rows_S, values_S)

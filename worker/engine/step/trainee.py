@@ -1,0 +1,237 @@
+"""One job inside a cohort: its adapter, optimizer, schedule and place in its data."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.errors import JobError
+from core.jobs.spec import JobSpec
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
+from core.storage.artifacts import DamagedArtifact
+from worker.engine.adapters.adapter import Adapter
+from worker.engine.batch.dropout import draw_of
+from worker.engine.parameters.flat import parts_of
+from worker.engine.step.optimizer import MOMENTS, Optimizer
+from worker.engine.step.references import References
+from worker.objectives.choose import objective_of
+from worker.rows import Row
+
+PREFIX = "parameters."  # of their names in a state
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step of one job was like: means over supervised tokens, as in `Evaluation`."""
+
+    step: int
+    loss: float
+    accuracy: float
+    tokens: int
+    learning_rate: float
+    gradient_norm: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rank_budget: int | None = None
+    """Of AdaLoRA: how many ranks all modules together may have"""
+
+
+def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
+    objective = objective_of(spec)
+    examples = len(rows) // (objective.rows if objective else 1)
+    return spec.hyperparameters.steps_per_epoch(examples)
+
+
+def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:
+    return steps_per_epoch(spec, rows) * spec.hyperparameters.n_epochs
+
+
+def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
+    """The permutation in which a job's epoch visits its examples."""
+    return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a trainee's state, the parameters by their own names."""
+    return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
+
+
+def _has_moments(state: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith(f"{moment}.") for name in state for moment in MOMENTS)
+
+
+class NonFiniteLoss(JobError):
+    """A step's loss or gradient is not finite. Beside others, that need not be this job's doing."""
+
+
+class Trainee:
+    """Trains one adapter; nothing in it depends on which other jobs share the rounds.
+
+    Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone says
+    where in the data a job stands. An example is a row, or as many rows as the job's objective compares.
+    """
+
+    def __init__(self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row]) -> None:
+        self.adapter = adapter
+        self.rows = rows
+        self.step = 0
+        self._spec = spec
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self.objective = objective_of(spec)
+        self.rows_per_example = self.objective.rows if self.objective else 1
+        self._examples = len(rows) // self.rows_per_example
+        self._batch_size = min(spec.hyperparameters.batch_size, self._examples)
+        self.steps_per_epoch = steps_per_epoch(spec, rows)
+        self.total_steps = total_steps(spec, rows)
+        self.last_step = self.total_steps
+        self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
+        first_epoch = range(self.steps_per_epoch) if self.objective else ()
+        self.references = References(self._numbers_after(step) for step in first_epoch)
+        self.validation_references = References()
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.last_step
+
+    @property
+    def at_epoch_end(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with fractions."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def next_rows(self) -> list[Row]:
+        """The batch of the step to come."""
+        return self.rows_after(self.step)
+
+    @property
+    def next_numbers(self) -> list[int]:
+        """Where among `rows` that batch stands."""
+        return self._numbers_after(self.step)
+
+    @property
+    def draw(self) -> int | None:
+        """From which follows what the step to come drops; None where the job has no dropout."""
+        adapter = self._spec.adapter
+        drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
+        return draw_of(self._spec.seed, self.step) if drops else None
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens of all steps done, also of those before a resume."""
+        return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
+
+    def stop(self) -> None:
+        """Make no further step, before the schedule's end."""
+        self.last_step = self.step
+
+    def begin_step(self) -> None:
+        """Compute with what the step to come trains, from here on."""
+        if self.adapter.dynamic_rank is not None:
+            self.adapter.dynamic_rank.draw(self.step)
+        self.adapter.parameters.refresh()
+
+    @contextmanager
+    def at_rank(self, rank: int | None) -> Iterator[None]:
+        """Compute with the first `rank` ranks inside; None takes all."""
+        dynamic = self.adapter.dynamic_rank
+        with nullcontext() if rank is None or dynamic is None else dynamic.truncated(rank):
+            yield
+
+    def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
+        """Clip the gathered gradient, update, advance.
+
+        Raises NonFiniteLoss before the update; the same step can be made again.
+        """
+        parameters, budget = self.adapter.parameters, self.adapter.rank_budget
+        if budget is not None:
+            budget.keep_orthogonal(parameters)
+        gradient = parameters.gradient
+        norm = gradient.norm().item()
+        if not np.isfinite(loss) or not np.isfinite(norm):
+            self.forget_gradient()
+            lines = ", ".join(dict.fromkeys(str(row.line) for row in rows))
+            raise NonFiniteLoss(
+                "non_finite_loss",
+                f"Step {self.step + 1}: loss {loss}, gradient norm {norm}, on the rows of lines {lines}. "
+                "A lower learning rate or max_grad_norm often helps; else look at these rows.",
+            )
+        limit = self._spec.training.max_grad_norm
+        if norm > limit:
+            gradient.mul_(limit / norm)
+        learning_rate = self._optimizer.step(self.step)
+        self.step += 1
+        ranks = None if budget is None else budget.allocate(parameters, self.step)
+        metrics = self._end_step()
+        tokens = sum(len(row.tokens_L) for row in rows)
+        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, metrics, ranks)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resume needs beside the step: the parameters, what the method keeps, and AdamW's moments
+        unless no step is left.
+
+        It is the state itself, which the next step changes.
+        """
+        return self._state(self._optimizer.moments() if not self.finished else {})
+
+    def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Continue after `step`, which was the last where the state has no moments.
+
+        Raises DamagedArtifact where the state is not all this job's.
+        """
+        self.take_state(state)
+        self._optimizer.goes_on_after(step)
+        self.step = step
+        if not _has_moments(state):
+            self.stop()
+
+    def take_state(self, state: Mapping[str, Tensor]) -> None:
+        """Have its parameters, what the method keeps, and its moments, if any. Raises as `restore` does."""
+        parts = self._state(self._optimizer.moments() if _has_moments(state) else {})
+        if others := sorted(parts.keys() ^ state.keys()):
+            raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
+        with torch.no_grad():
+            for name, part in parts.items():
+                part.copy_(state[name])
+
+    def _state(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        parameters = self.adapter.parameters
+        flat = {"parameters": parameters.master.detach(), **moments}
+        return parts_of(flat, parameters.places) | dict(parameters.kept)
+
+    def forget_gradient(self) -> None:
+        """Drop what an abandoned round has gathered."""
+        self.adapter.parameters.forget_gradient()
+        self._end_step()
+
+    def _end_step(self) -> dict[str, float]:
+        """Let nothing be left of the step. Metrics of what was drawn for it."""
+        self.adapter.parameters.gradient.zero_()
+        dynamic = self.adapter.dynamic_rank
+        if dynamic is None:
+            return {}
+        drawn = dynamic.rank
+        dynamic.take_all()
+        return {"adapter_rank": drawn}
+
+    def rows_after(self, step: int) -> list[Row]:
+        """The batch that follows the first `step` steps."""
+        return [self.rows[number] for number in self._numbers_after(step)]
+
+    def _numbers_after(self, step: int) -> list[int]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        chosen = self._order_of(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
+        of_example = range(self.rows_per_example)
+        return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
+
+    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        """The epoch's permutation; the last one asked for is kept."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, order_of(self._spec.seed, epoch, self._examples)
+        return self._order[1]

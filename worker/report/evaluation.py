@@ -1,0 +1,267 @@
+"""What a client reads of a job's steps: progress, metrics and validation losses."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Any, Protocol
+
+from core.jobs.lifecycle import Progress
+from core.jobs.spec import JobSpec
+from worker.devices.process_group import ProcessGroup
+from worker.engine.step.passes import Abandoned
+from worker.engine.step.totals import Evaluation
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.report.best_loss import BestLoss
+from worker.report.history import Past
+from worker.report.job_lease import StepMetrics
+from worker.report.samples import Samples, Tells
+from worker.report.warnings import Curves, TrainingWarning
+from worker.rows import Row
+
+EVALUATIONS_PER_EPOCH = 4
+MIN_EVAL_STEPS = 10
+EVAL_EXAMPLES = 16
+RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
+
+
+class Reports(Tells, Protocol):
+    """Where all goes that is told."""
+
+    decided: bool  # whether what is reported will not be dropped for another candidate
+
+    def progress(self, progress: Progress) -> None: ...
+    def metrics(self, metrics: StepMetrics, message: str) -> None: ...
+
+
+def tell(reporter: Tells, warning: TrainingWarning) -> None:
+    reporter.event(warning.message, once_as=warning.code, level="warn", data=warning.data)
+
+
+class JobMetrics:
+    """Measures one job and reports it. `latest` are the last step's metrics, {} before the first.
+
+    They are `complete` once the validation that is due, if any, has been made; until then they are not
+    reported, and go into a checkpoint as they are: whoever resumes from it makes the validation first, of the
+    same state.
+    """
+
+    def __init__(
+        self,
+        process_group: ProcessGroup,
+        trainee: Trainee,
+        reporter: Reports,
+        valid_rows: Sequence[Row],
+        spec: JobSpec,
+        past: Past,
+    ) -> None:
+        """`past` is what the checkpoint that the job goes on from was made with."""
+        self.latest = past.metrics
+        self.complete = not self.latest or "valid_loss" in self.latest  # so a checkpoint tells
+        self.trained_tokens = trainee.trained_tokens
+        self.trained_seconds: float = past.metrics.get("trained_seconds", 0.0)
+        self._process_group = process_group
+        self._trainee = trainee
+        self._reporter = reporter
+        self._valid_rows = valid_rows
+        self._samples = Samples(process_group, trainee, reporter, valid_rows, spec.training)
+        self._training, self._publishes_best = spec.training, spec.publishes_best
+        usual = max(MIN_EVAL_STEPS, trainee.steps_per_epoch // EVALUATIONS_PER_EPOCH)
+        self._eval_steps = self._training.eval_steps or usual
+        self._seconds_per_step: float | None = None
+        self.ranks: list[dict[str, Any]] = []
+        self.best = BestLoss(**past.notes.get("best", {}))
+        curves = past.notes.get("curves")
+        warmup = round(self._training.warmup_ratio * trainee.total_steps)
+        self._curves = Curves.of(curves) if curves else Curves.fresh(warmup)
+        self._untold = [TrainingWarning(**warning) for warning in past.notes.get("untold_advice", [])]
+        self._stop_if_it_is_time()
+
+    def step(self, result: StepResult, seconds: float) -> None:
+        """Take in a step, of a round that took `seconds`; report it where no validation is due.
+
+        The rate is the job's own tokens over the whole round's time: neighbours make a round longer.
+        """
+        self.trained_tokens += result.tokens
+        self.trained_seconds += seconds
+        past = self._seconds_per_step if self._seconds_per_step is not None else seconds
+        self._seconds_per_step = RATE_SMOOTHING * past + (1 - RATE_SMOOTHING) * seconds
+        rate = result.tokens / seconds
+        self.progress("training", rate)
+        self.latest = _finite(
+            step=result.step,
+            total_steps=self._trainee.total_steps,
+            train_loss=result.loss,
+            train_mean_token_accuracy=result.accuracy,
+            learning_rate=result.learning_rate,
+            grad_norm=result.gradient_norm,
+            tokens_per_second=rate,
+            trained_seconds=round(self.trained_seconds, 3),
+            trained_tokens=self.trained_tokens,
+            trainer_memory_bytes=self._process_group.memory_bytes,
+            **result.metrics,
+        )
+        if result.rank_budget is not None:
+            self.latest["adapter_rank_budget"] = result.rank_budget
+        self.complete = False
+        self._advise(self._curves.note_step(result.step, result.loss, self._trainee.steps_per_epoch))
+        if not (self._full_is_due or self._part_is_due):
+            self._report(full=None, part=None)
+
+    @property
+    def past(self) -> Past:
+        """What to go on from after the last step."""
+        notes = {
+            "best": asdict(self.best),
+            "curves": asdict(self._curves),
+            "untold_advice": [asdict(warning) for warning in self._untold],
+        }
+        return Past(self.latest, notes)
+
+    @property
+    def at_best(self) -> bool:
+        """Whether the validation loss of the present state is the lowest so far."""
+        return self.complete and self.best.step == self._trainee.step
+
+    @property
+    def state(self) -> tuple[int, bool]:
+        """What tells whether a checkpoint has all that there is."""
+        return self._trainee.step, self.complete
+
+    def validate(self, abandon: Callable[[], bool]) -> None:
+        """Evaluate what is due and report the step. Where `abandon` ends it, it stays due."""
+        if self.complete:
+            return
+        rate = self.latest["tokens_per_second"]
+        self.progress("validating", rate)
+        try:
+            full = self._evaluate(self._valid_rows, abandon) if self._full_is_due else None
+            few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
+            part = self._evaluate(few, abandon) if self._part_is_due else None
+            samples = self._samples.take(abandon)
+        except Abandoned:
+            return
+        self._report(full, part)
+        self._samples.tell(self._trainee.step, samples)
+        self.progress("training", rate)
+
+    def tell_warnings(self) -> None:
+        """What the losses have shown so far, unless it may be of a candidate that is dropped."""
+        if self._reporter.decided:
+            for warning in self._untold:
+                tell(self._reporter, warning)
+            self._untold = []
+
+    def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:
+        """Add to `self.ranks` what the validation file says of the adapter cut to each of `ranks`.
+
+        Where `abandon` ends it, the others stay due.
+        """
+        for rank in ranks:
+            self.progress("measuring ranks")
+            try:
+                found = self._evaluate(self._valid_rows, abandon, rank) if self._valid_rows else None
+            except Abandoned:
+                return
+            loss, accuracy = (found.loss, found.accuracy) if found else (None, None)
+            measured = _finite(full_valid_loss=loss, full_valid_mean_token_accuracy=accuracy)
+            self.ranks.append({"rank": rank, **measured})
+
+    def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
+        trainee = self._trainee
+        left = (trainee.last_step - trainee.step) * self._seconds_per_step if self._seconds_per_step else None
+        self._reporter.progress(
+            Progress(
+                phase,
+                trainee.step,
+                trainee.last_step,
+                trainee.epoch,
+                tokens_per_second,
+                self.trained_tokens,
+                left,
+                self.best.loss,
+                self.best.step,
+            )
+        )
+
+    @property
+    def _full_is_due(self) -> bool:
+        """At an epoch's end; where the best state is published, at every evaluation."""
+        due = self._trainee.at_epoch_end or (self._publishes_best and self._part_is_due)
+        return bool(self._valid_rows) and due
+
+    @property
+    def _part_is_due(self) -> bool:
+        due = self._trainee.finished or self._trainee.step % self._eval_steps == 0
+        return bool(self._valid_rows) and due
+
+    def _evaluate(
+        self, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
+    ) -> Evaluation:
+        return self._process_group.evaluate(self._trainee, rows, abandon, rank)
+
+    def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
+        validation = _finite(
+            valid_loss=part.loss if part else None,
+            valid_mean_token_accuracy=part.accuracy if part else None,
+            full_valid_loss=full.loss if full else None,
+            full_valid_mean_token_accuracy=full.accuracy if full else None,
+            **_prefixed("valid_", part),
+            **_prefixed("full_valid_", full),
+        )
+        self.latest = {**self.latest, **validation}
+        self.complete = True
+        self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
+        if part:
+            self._advise(self._curves.note_evaluation(self._trainee.step, part.loss))
+        if full:
+            self.best.note(self._trainee.step, full.loss, self._training.early_stopping_threshold)
+            self._stop_if_it_is_time()
+
+    def _advise(self, found: Iterable[TrainingWarning]) -> None:
+        known = {warning.code for warning in self._untold}
+        self._untold += [warning for warning in found if warning.code not in known]
+        self.tell_warnings()
+
+    def _stop_if_it_is_time(self) -> None:
+        """End a job whose validation loss has not fallen for as long as its client has patience."""
+        patience, trainee, best = self._training.early_stopping_patience, self._trainee, self.best
+        if patience is None or best.since < patience or trainee.finished:
+            return
+        trainee.stop()
+        numbers = {
+            "step": trainee.step,
+            "total_steps": trainee.total_steps,
+            "best_step": best.step,
+            "best_valid_loss": best.loss,
+            "valid_loss": self.latest["full_valid_loss"],
+            "patience": patience,
+            "threshold": self._training.early_stopping_threshold,
+        }
+        message = (
+            f"Stopped early at step {trainee.step} of {trainee.total_steps}: in {patience} evaluations, the "
+            f"validation loss has not fallen by more than {self._training.early_stopping_threshold:g}. "
+        )
+        message += f"The best was {best.loss:.4g}, at step {best.step}." if best.loss is not None else ""
+        self._reporter.event(
+            message.rstrip(), data={"code": "early_stopping", **numbers}, once_as="early_stopping"
+        )
+
+    def _message(self) -> str:
+        metrics = self.latest
+        message = (
+            f"Step {metrics['step']}/{metrics['total_steps']}: training loss={metrics['train_loss']:.2f}"
+        )
+        if metrics["valid_loss"] is not None:
+            message += f", validation loss={metrics['valid_loss']:.2f}"
+        if metrics["full_valid_loss"] is not None:
+            message += f", full validation loss={metrics['full_valid_loss']:.2f}"
+        return message
+
+
+def _prefixed(prefix: str, found: Evaluation | None) -> dict[str, float]:
+    return {f"{prefix}{name}": value for name, value in found.metrics.items()} if found else {}
+
+
+def _finite(**values: float | None) -> dict[str, Any]:
+    """A validation loss may overflow, and JSON has no number for that."""
+    return {name: value if value is None or isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,249 @@
+"""What the client of a job should know while it trains, each once: a code, a sentence and the numbers.
+
+What follows from the specification and the data is known before the first step. The rest is read off the
+losses: their means are kept, never their history, so that a step costs the same however long a job trains.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from core.jobs.spec import JobSpec, Supervised, usual_learning_rate
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
+
+FAR = 10.0  # times the usual learning rate, up or down
+PREFERENCE_RATE = 0.1  # of the usual rate: what `"auto"` multiplies it by where answers are compared
+
+MODEST_RANK = 16  # our default; below, little is gained by less
+PARAMETERS_PER_TOKEN = 500
+
+TRAINING_MEMORY = 0.9  # weight of the past in the mean over steps
+VALIDATION_MEMORY = 0.7  # and over evaluations
+RISE = 0.05  # of the mean validation loss above its lowest
+FALL = 0.05  # of the mean training loss since then
+EVALUATIONS = 3  # since the lowest, at least
+
+FIRST_STEPS = 5
+JUDGED_FROM = 20  # steps
+STILL = 0.01  # between the means of two epochs
+EARLY_FALL = 0.1  # from the first steps to the first epoch's mean
+
+
+@dataclass(frozen=True)
+class TrainingWarning:
+    code: str
+    message: str
+    numbers: Mapping[str, Any]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Of the event: the code, and what it was told from."""
+        return {"code": self.code, **self.numbers}
+
+
+def before_training(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWarning]:
+    """Of a job that trains so many numbers on so many supervised tokens."""
+    yield from _on_learning_rate(spec)
+    yield from _on_rank(spec, parameters, tokens)
+
+
+def before_search(
+    found: Mapping[int, Sequence[TrainingWarning]], told: Callable[[int], str]
+) -> Iterator[TrainingWarning]:
+    """What is known `before_training` of candidates, by their numbers: one warning for each code.
+
+    `told` says what a candidate has of its own.
+    """
+    for code in dict.fromkeys(warning.code for each in found.values() for warning in each):
+        concerned = {
+            number: warning for number, each in found.items() for warning in each if warning.code == code
+        }
+        alike: dict[str, list[int]] = {}
+        for number, warning in concerned.items():
+            alike.setdefault(warning.message, []).append(number)
+        parts = (f"{_named(numbers, found, told)}: {message}" for message, numbers in alike.items())
+        each_one = [{"candidate": number, **warning.numbers} for number, warning in concerned.items()]
+        yield TrainingWarning(code, " ".join(parts), {"candidates": each_one})
+
+
+def _named(numbers: Sequence[int], among: Collection[int], told: Callable[[int], str]) -> str:
+    if len(numbers) == len(among) > 1:
+        return f"All {len(among)} candidates"
+    return f"Candidate{'s' if len(numbers) > 1 else ''} {'; '.join(map(told, numbers))}"
+
+
+def _on_learning_rate(spec: JobSpec) -> Iterator[TrainingWarning]:
+    rate, usual = spec.peak_learning_rate, usual_learning_rate(spec.adapter.type)
+    if not isinstance(spec.objective, Supervised):
+        usual *= PREFERENCE_RATE
+    if usual / FAR <= rate <= usual * FAR:
+        return
+    risk = "may undo what the base model knows" if rate > usual else "may change next to nothing"
+    message = (
+        f"The peak learning rate {rate:g} is far from {usual:g}, which is usual for {spec.adapter.type}, and "
+        f"{risk}. Look at the first steps' losses; training.learning_rate sets it."
+    )
+    yield TrainingWarning(
+        "unusual_learning_rate", message, {"learning_rate": rate, "usual_learning_rate": usual}
+    )
+
+
+def _on_rank(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWarning]:
+    """A parameter holds about two bits (Allen-Zhu and Li 2024, arXiv:2404.05405), and a token of an answer
+    tells few. At 500 parameters for each token, an adapter could hold hundreds of times what there is.
+    """
+    match spec.adapter:
+        case LoraAdapter(r=r, rank_pattern=pattern):
+            name, rank = "r", max([r, *pattern.values()])
+        case AdaLoraAdapter(init_r=rank):
+            name = "init_r"
+        case _:
+            return
+    if rank <= MODEST_RANK or parameters <= PARAMETERS_PER_TOKEN * tokens:
+        return
+    enough = max(MODEST_RANK, int(rank * PARAMETERS_PER_TOKEN * tokens / parameters))
+    message = (
+        f"The data cannot fill rank {rank}: {parameters:,} parameters learn from {tokens:,} supervised "
+        f"tokens. adapter.{name} {enough} would do as well, in less time and memory."
+    )
+    numbers = {"rank": rank, "enough_rank": enough, "parameters": parameters, "supervised_tokens": tokens}
+    yield TrainingWarning("rank_beyond_data", message, numbers)
+
+
+@dataclass
+class Mean:
+    """That of a series, in which what lies back weighs ever less."""
+
+    value: float = 0.0
+    weight: float = 0.0
+
+    def add(self, number: float, memory: float) -> float:
+        """The mean with `number`, unbiased from the first one on."""
+        self.weight = memory * self.weight + 1 - memory
+        self.value += (1 - memory) * (number - self.value) / self.weight
+        return self.value
+
+
+@dataclass
+class Overfitting:
+    """Tells when the validation loss rises while the training loss falls.
+
+    Both are means over the last steps and evaluations, so that noise does not look like a rise. The
+    validation rows are the same each time.
+    """
+
+    training: Mean
+    validation: Mean
+    lowest_mean: float | None = None
+    training_then: float = 0.0
+    lowest: float | None = None
+    since_step: int = 0
+    evaluations: int = 0
+
+    @classmethod
+    def fresh(cls) -> "Overfitting":
+        return cls(Mean(), Mean())
+
+    def note_step(self, loss: float) -> None:
+        self.training.add(loss, TRAINING_MEMORY)
+
+    def note_evaluation(self, step: int, loss: float) -> TrainingWarning | None:
+        mean = self.validation.add(loss, VALIDATION_MEMORY)
+        if self.lowest is None or loss < self.lowest:
+            self.lowest, self.since_step = loss, step
+        if self.lowest_mean is None or mean < self.lowest_mean:
+            self.lowest_mean, self.training_then, self.evaluations = mean, self.training.value, 0
+            return None
+        self.evaluations += 1
+        rises = self.evaluations >= EVALUATIONS and mean > (1 + RISE) * self.lowest_mean
+        falls = self.training.value < (1 - FALL) * self.training_then
+        return self._warnings(step, loss) if rises and falls else None
+
+    def _warnings(self, step: int, loss: float) -> TrainingWarning:
+        assert self.lowest is not None
+        message = (
+            f"Overfitting since step {self.since_step}: the validation loss has risen from "
+            f"{self.lowest:.4g} to {loss:.4g}, while the training loss falls (about "
+            f"{self.training.value:.4g} now). Fewer epochs, more data or a lower learning rate help; "
+            "training.early_stopping_patience stops in time."
+        )
+        numbers = {"since_step": self.since_step, "step": step, "lowest_valid_loss": self.lowest}
+        return TrainingWarning(
+            "overfitting", message, numbers | {"valid_loss": loss, "mean_train_loss": self.training.value}
+        )
+
+
+@dataclass
+class Standstill:
+    """Tells when an epoch's training loss is the first one's.
+
+    All see the same examples, so that their means compare without the noise of batches. A job that learns
+    all there is within its first epoch is known by that epoch's first steps. Only one epoch is looked at, the
+    first that ends after `JUDGED_FROM` steps beyond the warmup, in which little moves.
+    """
+
+    warmup_steps: int
+    steps: int = 0
+    total: float = 0.0
+    first_steps: float = 0.0
+    first_epoch: float = 0.0
+    judged: bool = False
+
+    def note_step(self, step: int, loss: float, steps_per_epoch: int) -> TrainingWarning | None:
+        self.steps += 1
+        self.total += loss
+        if step == min(FIRST_STEPS, steps_per_epoch):
+            self.first_steps = self.total / self.steps
+        if step % steps_per_epoch:
+            return None
+        mean = self.total / self.steps
+        self.steps, self.total = 0, 0.0
+        if step == steps_per_epoch:
+            self.first_epoch = mean
+        elif not self.judged and step >= self.warmup_steps + JUDGED_FROM:
+            self.judged = True
+            return self._warnings(step, mean)
+        return None
+
+    def _warnings(self, step: int, mean: float) -> TrainingWarning | None:
+        first, allowed = self.first_epoch, STILL * abs(self.first_epoch)
+        if abs(mean - first) > allowed or abs(self.first_steps - first) > EARLY_FALL * abs(first):
+            return None
+        message = (
+            f"The training loss does not move: {first:.4g} on average in the first epoch, {mean:.4g} in that "
+            f"up to step {step}. Raise training.learning_rate, and see that the answers follow from the "
+            "questions."
+        )
+        numbers = {"step": step, "first_epoch_train_loss": first, "epoch_train_loss": mean}
+        return TrainingWarning("loss_does_not_move", message, numbers)
+
+
+@dataclass
+class Curves:
+    """A job's losses, as far as warning follows from them. Its fields go into a checkpoint as they are."""
+
+    overfitting: Overfitting
+    standstill: Standstill
+
+    @classmethod
+    def fresh(cls, warmup_steps: int) -> "Curves":
+        return cls(Overfitting.fresh(), Standstill(warmup_steps))
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "Curves":
+        """From what `dataclasses.asdict` has made of them."""
+        overfitting = dict(stored["overfitting"])
+        training, validation = (Mean(**overfitting.pop(name)) for name in ("training", "validation"))
+        return cls(Overfitting(training, validation, **overfitting), Standstill(**stored["standstill"]))
+
+    def note_step(self, step: int, loss: float, steps_per_epoch: int) -> Iterable[TrainingWarning]:
+        """Take in the training loss of `step`, counted from 1."""
+        self.overfitting.note_step(loss)
+        warning = self.standstill.note_step(step, loss, steps_per_epoch)
+        return [warning] if warning else []
+
+    def note_evaluation(self, step: int, loss: float) -> Iterable[TrainingWarning]:
+        """Take in the loss after `step` on the same validation rows as before."""
+        warning = self.overfitting.note_evaluation(step, loss) if isfinite(loss) else None
+        return [warning] if warning else []

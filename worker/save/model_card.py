@@ -1,0 +1,173 @@
+"""README.md of an adapter or a model: what it is, how it was made, how to load it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from core.catalog import BaseModelEntry
+from core.jobs.spec import JobSpec, Objective, Supervised
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.methods.registry import METHODS
+from core.tables import Job
+
+ADAPTER = """---
+library_name: peft
+base_model: {repository}
+base_model_relation: adapter
+license: {license}
+tags: [{type}, tunery]
+---
+
+# {name}
+
+An adapter ({title}) for [{repository}](https://huggingface.co/{repository}), trained by Tunery
+in job `{job_id}`.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+{serving}"""
+
+VLLM = """
+```shell
+vllm serve {repository} --revision {revision} --enable-lora --max-lora-rank {most} \\
+  --lora-modules adapter=path/to/this/folder
+```
+"""
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what its --max-lora-rank takes
+
+MODEL = """---
+library_name: transformers
+pipeline_tag: text-generation
+base_model: {repository}
+base_model_relation: finetune
+license: {license}
+tags: [{type}, tunery]
+---
+
+# {name}
+
+A whole model ({title}): [{repository}](https://huggingface.co/{repository}), with weights trained by
+Tunery in job `{job_id}`. Nothing else is needed to load it.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+```shell
+vllm serve path/to/this/folder
+```
+"""
+
+TABLE = """
+| | |
+| --- | --- |
+| base's weights | {precision} |
+| objective | {objective} |
+{adapter}| epochs, batch size | {epochs}, {batch_size} |
+| peak learning rate, schedule | {learning_rate:g}, {schedule} |
+| seed | {seed} |
+| steps, tokens | {steps}, {tokens} |
+| training loss, step {published_step} | {train_loss:.4f} |
+| validation loss | {valid_loss} |
+
+`manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
+"""
+
+
+HEADS = {"adapter": ADAPTER, "model": MODEL}
+NAMES = {"adapter": "adapter", "model": "fine-tuned"}
+LONGEST_OPTION = 120  # in characters; manifest.json has it whole
+
+
+def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str:
+    spec = JobSpec.model_validate(job.spec)
+    method = METHODS[spec.adapter.type]
+    return (HEADS[method.result] + TABLE).format(
+        repository=entry.repository,
+        revision=entry.revision,
+        license=entry.license.lower(),
+        name=job.suffix or f"{entry.id} {NAMES[method.result]}",
+        job_id=job.id,
+        serving=_serving(entry, spec),
+        precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
+        objective=_objective(spec.objective),
+        type=spec.adapter.type,
+        title=method.title,
+        adapter="".join(f"| {name} | {value} |\n" for name, value in _adapter_rows(spec, training)),
+        epochs=spec.hyperparameters.n_epochs,
+        batch_size=spec.hyperparameters.batch_size,
+        learning_rate=spec.peak_learning_rate,
+        schedule=spec.training.lr_scheduler_type,
+        seed=spec.seed,
+        steps=training["steps"],
+        tokens=training["trained_tokens"],
+        published_step=training["published_step"],
+        train_loss=training["train_loss"],
+        valid_loss=_told(training["full_valid_loss"], job),
+    )
+
+
+def _serving(entry: BaseModelEntry, spec: JobSpec) -> str:
+    """How vLLM serves the adapter beside its base: of LoRA's, those whose one rank and alpha say all.
+
+    It knows neither DoRA's norms nor ranks of single modules; and LoftQ's belongs to the quantised base.
+    """
+    lora = spec.adapter
+    if not isinstance(lora, LoraAdapter) or lora.use_dora or lora.rank_pattern or lora.alpha_pattern:
+        return ""
+    if lora.init_lora_weights in ("eva", "loftq"):
+        return ""
+    rank = lora.r * (2 if lora.begins_with_weights else 1)
+    most = next(allowed for allowed in VLLM_RANKS if allowed >= rank)
+    return VLLM.format(repository=entry.repository, revision=entry.revision, most=most)
+
+
+def _objective(objective: Objective) -> str:
+    if isinstance(objective, Supervised):
+        return "cross-entropy (supervised)"
+    options = ", ".join(f"{name} {value:g}" for name, value in objective if name != "type")
+    return f"{objective.type.upper()} ({options})"
+
+
+def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of any other method than LoRA's, the options that say something."""
+    if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
+        yield "rank, alpha", _rank(spec.adapter)
+    else:
+        options = spec.adapter.model_dump(mode="json", exclude={"type", "target_modules"})
+        yield from ((name, _short(value)) for name, value in options.items() if value not in (None, {}))
+    if training["target_modules"]:
+        yield "target modules", ", ".join(training["target_modules"])
+
+
+def _rank(adapter: LowRankAdapter) -> str:
+    if isinstance(adapter, AdaLoraAdapter):
+        return f"{adapter.target_r} on average, from {adapter.init_r}, {adapter.lora_alpha}"
+    told = f"{adapter.r}, {adapter.lora_alpha}{' (rank-stabilised)' if adapter.use_rslora else ''}"
+    if adapter.init_lora_weights is not True:
+        told += f", begun with {adapter.init_lora_weights}"
+    if adapter.dynamic_rank:
+        told += "; its first ranks are adapters of their own"
+    if adapter.begins_with_weights:
+        told += f"; saved as a plain LoRA of rank {2 * adapter.r}"
+    return told
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST_OPTION else f"{text[:LONGEST_OPTION]} …"
+
+
+def _told(valid_loss: float | None, job: Job) -> str:
+    if job.validation_file_id is None:
+        return "no validation file"
+    return "not finite" if valid_loss is None else f"{valid_loss:.4f}"

@@ -1,0 +1,132 @@
+"""The end of a job: the adapter's folder, its upload, and the one transaction that makes it exist."""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.jobs import lifecycle
+from core.storage.artifacts import Artifact, publish_folder
+from core.storage.object_store import ObjectStore, adapter_prefix, result_key
+from core.tables import Adapter, File, Job, Metric
+from worker.engine.adapters.adapter import Adapter as TrainedAdapter
+from worker.engine.base.base_model import ResidentBase
+from worker.report.job_lease import JobLease
+from worker.save.model_card import model_card
+
+LIBRARIES = ("torch", "transformers", "peft", "safetensors")
+RESULT_COLUMNS = {
+    "step": "step",
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+
+
+def describe_dataset(training_file: File, validation_file: File | None) -> dict[str, Any]:
+    """What the adapter was trained on, for its manifest."""
+    files = {"training_file": training_file, "validation_file": validation_file}
+    return {
+        name: file and {"id": file.id, "sha256": file.sha256, "rows": file.rows}
+        for name, file in files.items()
+    }
+
+
+def write_adapter_folder(
+    folder: Path,
+    adapter: TrainedAdapter,
+    base: ResidentBase,
+    job: Job,
+    training: dict[str, Any],
+    dataset: Mapping[str, Any],
+) -> None:
+    """Everything that the adapter, or the model, needs to load anywhere, and the manifest last."""
+    adapter.save(folder)
+    # Several templates would get a folder of their own, but an adapter's files lie flat: they go into a file
+    several = isinstance(base.tokenizer.chat_template, dict)
+    base.tokenizer.save_pretrained(folder, save_jinja_files=not several)
+    (folder / "added_tokens.json").unlink(missing_ok=True)  # the base's; some runtimes take it for new tokens
+    (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
+    files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]
+    manifest = {
+        "job_id": job.id,
+        "base_model": base.entry.repository,
+        "base_revision": base.entry.revision,
+        "base_sha256": base.published_sha256,
+        "dataset": dataset,
+        "specification": job.spec,
+        "training": training,
+        "versions": library_versions(base.entry.quantization is not None),
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def publish(
+    folder: Path,
+    job: Job,
+    job_lease: JobLease,
+    store: ObjectStore,
+    training: dict[str, Any],
+    trained_tokens: int,
+) -> None:
+    """Upload adapter and result file, then commit both with the job's success. Raises LeaseLost.
+
+    `trained_tokens` are all of the job's, those of other candidates too.
+    """
+    lease = job_lease.lease
+    prefix = adapter_prefix(lease.job_id, lease.fence)
+    files = publish_folder(store, folder, prefix)
+    adapter_id, result_id = new_id("adapter-"), new_id("file-")
+    table = job_lease.commit(partial(_result_table, job.id))  # with the last steps' metrics, still pending
+    key = result_key(lease.job_id, lease.fence)
+    store.put_bytes(key, table)
+
+    def commit(session: Session) -> None:
+        adapter = Adapter(
+            id=adapter_id,
+            project_id=job.project_id,
+            job_id=job.id,
+            object_prefix=prefix,
+            files=files,
+            training=training,
+        )
+        result = File(
+            id=result_id,
+            project_id=job.project_id,
+            filename="step_metrics.csv",
+            purpose="fine-tune-results",
+            bytes=len(table),
+            sha256=hashlib.sha256(table).hexdigest(),
+            object_key=key,
+        )
+        lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
+
+    job_lease.commit(commit)
+
+
+def library_versions(quantised: bool) -> dict[str, str]:
+    names = (*LIBRARIES, "bitsandbytes") if quantised else LIBRARIES
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _result_table(job_id: str, session: Session) -> bytes:
+    rows = session.scalars(select(Metric.data).where(Metric.job_id == job_id).order_by(Metric.step)).all()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(RESULT_COLUMNS)
+    for data in rows:
+        writer.writerow([data.get(field) for field in RESULT_COLUMNS.values()])
+    return text.getvalue().encode()

@@ -1,0 +1,73 @@
+"""`tunery worker`: Celery beside threads that supervise a trainer, send webhooks, report, and clean up."""
+
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from celery import Celery, signals
+
+from core.database import create_database, session_factory
+from core.egress import Egress
+from core.jobs.dispatch import create_celery, queue_for
+from core.logs import configure_logs
+from core.secrets.vault import Vault
+from core.settings import Settings
+from core.storage.object_store import ObjectStore
+from worker.process.periodic import Periodic
+from worker.supervise.janitor import Janitor
+from worker.supervise.supervisor import Supervisor
+from worker.supervise.tasks import register_tasks
+from worker.supervise.webhooks import WebhookSender
+from worker.tracking.service import Tracking
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then give running jobs back. Raises ConfigurationError."""
+    configure_logs(settings.log_level, settings.log_json)
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
+    store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    supervisor, janitor = Supervisor(settings, sessions), Janitor(sessions, store, settings.scan_seconds)
+    parts: list[Supervisor | Periodic] = [supervisor, janitor]
+    if settings.claims_jobs:
+        sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))
+        parts += [sender, Tracking(sessions)]
+    for part in parts:
+        part.start()
+    signals.setup_logging.connect(_leave_logs_alone)
+    try:
+        if settings.claims_jobs:
+            app = create_celery(settings.server("broker_url"))
+            register_tasks(app, supervisor)
+            _answer_the_doorbell(app, settings)
+        else:  # its trainer follows another machine's, which is woken there
+            _wait_for_a_signal()
+    finally:
+        with ThreadPoolExecutor() as pool:  # at once: each may take most of the time that there is
+            list(pool.map(lambda part: part.stop(), parts))
+
+
+def _answer_the_doorbell(app: Celery, settings: Settings) -> None:
+    app.worker_main(
+        [
+            "--quiet",  # no banner: it is no line of the log
+            "worker",
+            "--pool=threads",
+            "--concurrency=1",
+            f"--queues={queue_for(settings.devices)}",
+            f"--loglevel={settings.log_level.upper()}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+def _wait_for_a_signal() -> None:
+    asked = threading.Event()
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_, lambda *_: asked.set())
+    asked.wait()
+
+
+def _leave_logs_alone(**_: object) -> None:
+    """Celery logs through our handler, in our form, where somebody listens to this signal."""

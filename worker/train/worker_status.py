@@ -1,0 +1,91 @@
+"""A trainer tells that it is there: its device, what memory that has left, and the resident base model."""
+
+import platform
+import socket
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import structlog
+import torch
+from sqlalchemy import delete, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.settings import Settings
+from core.tables import Worker
+from worker.devices.model_slot import ModelSlot
+from worker.process.periodic import Periodic
+
+MISSED = 3  # reports in a row, and it counts as gone
+SLACK_SECONDS = 10.0
+CPUINFO = Path("/proc/cpuinfo")
+
+log = structlog.get_logger()
+
+
+class WorkerStatus(Periodic):
+    """Writes the trainer's row every `scan_seconds`, and removes those of trainers that have gone."""
+
+    def __init__(
+        self, settings: Settings, sessions: sessionmaker[Session], owner: str, slot: ModelSlot
+    ) -> None:
+        super().__init__("worker_status", settings.scan_seconds, self._tell)
+        self._sessions = sessions
+        self._slot = slot
+        self._lasts = timedelta(seconds=MISSED * settings.scan_seconds + SLACK_SECONDS)
+        self._known = {
+            "owner": owner,
+            "host": socket.gethostname(),
+            "release": version("tunery"),
+            "devices": settings.devices,
+            "device_type": slot.device.type,
+            "device_name": device_name(slot.device),
+        }
+
+    def end(self) -> None:
+        """The trainer ends in good order: nobody has to wait for its row to expire."""
+        self.stop()
+        self.join(SLACK_SECONDS)
+        try:
+            with self._sessions.begin() as session:
+                session.execute(delete(Worker).where(Worker.owner == self._known["owner"]))
+        except SQLAlchemyError as error:
+            log.warning("presence_stays", error=str(error))
+
+    def _tell(self) -> None:
+        total, used = memory(self._slot.device)
+        changing = {
+            "memory_bytes": total,
+            "memory_used_bytes": used,
+            "base_model": self._slot.resident,
+            "seen_at": func.now(),
+            "expires_at": func.now() + self._lasts,
+        }
+        row: dict[str, Any] = {**self._known, **changing}
+        with self._sessions.begin() as session:
+            session.execute(
+                insert(Worker).values(row).on_conflict_do_update(index_elements=["owner"], set_=changing)
+            )
+        with self._sessions.begin() as session:  # apart: each row is locked by one alone
+            session.execute(delete(Worker).where(Worker.expires_at < func.now()))
+
+
+def memory(device: torch.device) -> tuple[int, int]:
+    """Bytes of the device, and how many of them are taken, by whomever; of a CPU, the machine's."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total, total - free
+    machine = psutil.virtual_memory()
+    return machine.total, machine.total - machine.available
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    told = CPUINFO.read_text("utf-8", "replace").splitlines() if CPUINFO.exists() else []
+    names = (line.partition(":")[2].strip() for line in told if line.startswith("model name"))
+    return f"{next(names, platform.machine())}, {torch.get_num_threads()} threads"
