@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-import cli.client.errors
+from cli.client import errors as cli_errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
@@ -117,7 +117,7 @@ def test_the_page_of_the_command_line_has_every_command(command: tuple[str, ...]
 
 
 def test_the_page_of_the_command_line_has_every_exit_code() -> None:
-    errors = [error for error in vars(cli.errors).values() if hasattr(error, "exit_code")]
+    errors = [error for error in vars(cli_errors).values() if hasattr(error, "exit_code")]
     codes = {0, 130, exit_code(ConfigurationError("")), *(error.exit_code for error in errors)}
     listed = re.findall(r"^\| (\d+) \|", CLI_PAGE, re.MULTILINE)
     assert sorted(map(int, listed)) == sorted(codes)

@@ -2,18 +2,13 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
-from tests.fixtures.paths import REPOSITORY
-
-sys.path.extend(str(REPOSITORY / folder) for folder in ("bench", "bench/peers"))
-
-from measuring import (
+from bench.peers.measuring import (
     BETA,
     LEARNING_RATE,
     MAX_GRAD_NORM,
@@ -26,9 +21,8 @@ from measuring import (
     require_schedule,
     warmup_steps,
 )
-from validation import preference_loss
-from workloads import JOB_RANKS, PAIRS, VALIDATION_ROWS, build, build_jobs
-
+from bench.training.validation import preference_loss
+from bench.training.workloads import JOB_RANKS, PAIRS, VALIDATION_ROWS, build, build_jobs
 from core.datasets.preference_rules import pair
 from core.jobs.spec import (
     Dpo,

@@ -13,11 +13,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from measuring import Tokens, count_tokens, read_conversations
-from running import say
-from trainers import BENCH, ROOT
-from venvs import create, imports, interpreter
-
+from bench import ROOT
+from bench.peers.measuring import Tokens, count_tokens, read_conversations
+from bench.peers.venvs import create, imports, interpreter
+from bench.training.running import say
 from core.catalog import SMOLLM2
 from core.errors import JobError
 
@@ -26,7 +25,7 @@ MODULE_OF = {"hf": "peft"}  # what tells that a peer's environment is complete, 
 
 @dataclass(frozen=True)
 class Measured:
-    """`bench/machine.py`'s report."""
+    """`bench/training/machine.py`'s report."""
 
     machine: dict[str, Any]
     gflops: dict[str, float]
@@ -85,11 +84,11 @@ def _environment(venvs: Path, peer: str) -> Path:
 
 
 def measure_machine(base: Path) -> Measured:
-    """Run bench/machine.py. Raises subprocess.CalledProcessError."""
+    """Run bench/training/machine.py. Raises subprocess.CalledProcessError."""
     say("measuring the machine's matrix products")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "machine.json"
-        command = [sys.executable, str(BENCH / "machine.py"), "--base", str(base), "--out", str(out)]
+        command = [sys.executable, "-m", "bench.training.machine", "--base", str(base), "--out", str(out)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         report = json.loads(out.read_text())
     return Measured(report["machine"], {one["dtype"]: round(one["gflops"], 1) for one in report["ceilings"]})

@@ -16,14 +16,13 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from measuring import Tokens
-from one_job import BATCH_SIZE
-from report import REFERENCE, Run, against, middle, results_of, rounded, versions
-from running import RunFailed, run_script, run_trainer, say, validate
-from tables import NOTHING, markdown, shown
-from trainers import BENCH, TUNERY, Trainer
-from workloads import JOB_RANKS, Files
-
+from bench.pages.report import REFERENCE, Run, against, middle, results_of, rounded, versions
+from bench.pages.tables import NOTHING, markdown, shown
+from bench.peers.measuring import Tokens
+from bench.training.one_job import BATCH_SIZE
+from bench.training.running import RunFailed, run_script, run_trainer, say, validate
+from bench.training.trainers import TUNERY, Trainer
+from bench.training.workloads import JOB_RANKS, Files
 from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 OURS = "Tunery, one cohort"
@@ -83,10 +82,10 @@ def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Job
     """In the table's order."""
     base, models = ["--base", str(jobs.base)], ["--models", str(jobs.base.parents[1])]
     found: dict[str, Way] = {
-        OURS: partial(in_one_process, script="cohort.py", options=base),
-        "Tunery, the service": partial(in_one_process, script="service.py", options=models),
+        OURS: partial(in_one_process, module="bench.training.cohort", options=base),
+        "Tunery, the service": partial(in_one_process, module="bench.training.service", options=models),
         "Tunery, in turn, base loaded once": partial(
-            in_one_process, script="cohort.py", options=[*base, "--in-turn"]
+            in_one_process, module="bench.training.cohort", options=[*base, "--in-turn"]
         ),
     }
     for trainer in trainers:
@@ -95,8 +94,8 @@ def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Job
     return found
 
 
-def in_one_process(jobs: Jobs, folder: Path, script: str, options: list[str]) -> dict[str, Any]:
-    """All jobs by one of our scripts."""
+def in_one_process(jobs: Jobs, folder: Path, module: str, options: list[str]) -> dict[str, Any]:
+    """All jobs by one of our modules."""
     folder.mkdir()
     described = [
         {"rows": str(files.train.resolve()), "rank": rank, "adapter": str(folder / str(number))}
@@ -105,7 +104,7 @@ def in_one_process(jobs: Jobs, folder: Path, script: str, options: list[str]) ->
     listed = folder / "jobs.json"
     listed.write_text(json.dumps(described))
     arguments = [*options, "--jobs", str(listed), "--batch-size", str(BATCH_SIZE)]
-    result = run_script(Path(sys.executable), BENCH / script, arguments, TRAINER_ENVIRONMENT)
+    result = run_script(Path(sys.executable), module, arguments, TRAINER_ENVIRONMENT)
     if result["tokens"] != jobs.total_tokens:
         raise RunFailed(f"it trained on {result['tokens']} tokens, and the rows have {jobs.total_tokens}")
     return result | {"jobs_run": len(described)}

@@ -1,6 +1,6 @@
 """What anybody who downloads an adapter finds: its loss and its answers in plain transformers and PEFT.
 
-    python bench/plain.py --request request.json --out result.json
+    python -m bench.jobs.plain --request request.json --out result.json
 
 The request: {base, adapter, dtype, quantization, validation: [{messages}], prompts: [{messages}],
 max_new_tokens, beams}. Without an adapter the base model answers alone; one without an adapter_config.json
@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cli.demo.compare import answers, mean_loss
 from worker.engine.base.quantisation import quantization_config

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring import SEED
-from running import RunFailed
-from service import download, largest_peak, service, upload, wait
-from workloads import Row
-
+from bench.peers.measuring import SEED
+from bench.training.running import RunFailed
+from bench.training.service import download, largest_peak, service, upload, wait
+from bench.training.workloads import Row
 from cli.client.client import Client
 from cli.client.watch import job_path
 from core.catalog import BaseModelEntry

@@ -1,6 +1,7 @@
-"""Time a few rounds of Tunery's engine with so many jobs and rows of exactly so many tokens.
+r"""Time a few rounds of Tunery's engine with so many jobs and rows of exactly so many tokens.
 
-    python bench/rounds.py --base DIR --jobs 4 --batch-size 4 --row-tokens 60 --rounds 5 --out result.json
+    python -m bench.training.rounds --base DIR --jobs 4 --batch-size 4 --row-tokens 60 --rounds 5 \
+        --out result.json
 
 A round moves every job by one step. The second half of each row is learnt. The first round, in which the
 allocator and the caches fill, is not counted.
@@ -12,17 +13,14 @@ import argparse
 import json
 import random
 import resource
-import sys
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
 import numpy as np
-from measuring import RANK, recorded_environment, versions_of
-from ours import batches_of, computed_tokens, load_base, new_trainee, train
-from workloads import SEED, word_problems
 
+from bench.peers.measuring import RANK, recorded_environment, versions_of
+from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, train
+from bench.training.workloads import SEED, word_problems
 from worker.engine.base.base_model import ResidentBase
 from worker.rows import Row
 

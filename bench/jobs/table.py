@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import marked
-from method_cases import cases
-from method_run import Result, failures, read_results, told, trained_on
-from tables import NOTHING, markdown, shown
+from bench.jobs.cases import cases
+from bench.jobs.run import Result, failures, read_results, told, trained_on
+from bench.pages import marked
+from bench.pages.tables import NOTHING, markdown, shown
 
 SCRIPT = "bench/methods.py"
 BYTES = "bytes.json"  # of bench/base_bytes.py, by these parts

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
-from running import say
 
-from api import Service
+from bench.api import Service
+from bench.training.running import say
 
 TIMES = 3  # each page, in a browser that has nothing stored; the median counts
 SAMPLES = 5  # of the heap, while a page stays open

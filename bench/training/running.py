@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from trainers import BENCH, UNTUNED, Trainer
-
+from bench import ROOT
+from bench.training.trainers import UNTUNED, Trainer
 from worker.supervise.launch import TRAINER_ENVIRONMENT
 from worker.supervise.supervisor import name_death
 
 LIMIT_SECONDS = 3 * 3600  # for one run
-GRACE_SECONDS = 150  # longer than bench/service.py takes to stop its service
+GRACE_SECONDS = 150  # longer than bench/training/service.py takes to stop its service
 RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)\b.*")
 REASON_LENGTH = 200
 
@@ -32,14 +32,14 @@ def say(text: str) -> None:
 
 
 def run_script(
-    python: Path | None, script: Path, arguments: list[str], environment: dict[str, str]
+    python: Path | None, module: str, arguments: list[str], environment: dict[str, str]
 ) -> dict[str, Any]:
-    """What the script writes to the file that `--out` names. Raises RunFailed."""
+    """Run `python -m module` and return what it writes to the file that `--out` names. Raises RunFailed."""
     if python is None:
         raise RunFailed("its environment could not be installed")
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder) / "result.json", Path(folder) / "log"
-        code = run_logged([str(python), str(script), *arguments, "--out", str(out)], environment, log)
+        code = run_logged([str(python), "-m", module, *arguments, "--out", str(out)], environment, log)
         if code != 0 or not out.exists():
             raise RunFailed(reason_of(code, log.read_text(errors="replace")))
         result: dict[str, Any] = json.loads(out.read_text())
@@ -52,7 +52,7 @@ def run_trainer(
     """One job by one trainer: its result file's contents. Raises RunFailed."""
     arguments = ["--base", str(base), "--data", str(rows), "--batch-size", str(batch_size)]
     arguments += ["--mode", trainer.mode, "--rank", str(rank), "--adapter", str(adapter)]
-    return run_script(python, trainer.script, arguments, trainer.environment)
+    return run_script(python, trainer.module, arguments, trainer.environment)
 
 
 def validate(base: Path, pairs: list[tuple[Path, Path]]) -> tuple[list[float], float]:
@@ -61,7 +61,7 @@ def validate(base: Path, pairs: list[tuple[Path, Path]]) -> tuple[list[float], f
     arguments = ["--base", str(base)]
     for adapter, rows in pairs:
         arguments += ["--pair", str(adapter), str(rows)]
-    report = run_script(Path(sys.executable), BENCH / "validation.py", arguments, TRAINER_ENVIRONMENT)
+    report = run_script(Path(sys.executable), "bench.training.validation", arguments, TRAINER_ENVIRONMENT)
     before = list(report["before"].values())
     return report["losses"], sum(before) / len(before)
 
@@ -69,7 +69,7 @@ def validate(base: Path, pairs: list[tuple[Path, Path]]) -> tuple[list[float], f
 def run_logged(command: list[str], environment: dict[str, str], log: Path) -> int:
     """Run to the end and return the exit status. Raises RunFailed after LIMIT_SECONDS."""
     clean = {name: value for name, value in os.environ.items() if name not in UNTUNED}
-    variables = {**clean, "HF_HUB_OFFLINE": "1", **environment}
+    variables = {**clean, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **environment}
     with log.open("wb") as file:
         child = subprocess.Popen(
             command, env=variables, stdout=file, stderr=subprocess.STDOUT, start_new_session=True

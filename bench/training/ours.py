@@ -6,19 +6,16 @@ the uploads are left out, as they are for the peers.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent / "peers"), str(Path(__file__).parent.parent)]
-
 import numpy as np
-from measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
-from measuring import Row as ChatRow
 from numpy.typing import NDArray
 
+from bench.peers.measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
+from bench.peers.measuring import Row as ChatRow
 from core.catalog import SMOLLM2
 from core.datasets.kinds import Kind
 from core.jobs.spec import Dpo, Hyperparameters, JobSpec, LoraAdapter, Supervised

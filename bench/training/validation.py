@@ -1,6 +1,6 @@
 """Loss of saved adapters on rows that nobody trained on, the same way whoever trained them.
 
-    python bench/validation.py --base DIR --pair ADAPTER rows.jsonl [--pair …] --out losses.json
+    python -m bench.training.validation --base DIR --pair ADAPTER rows.jsonl [--pair …] --out losses.json
 
 Plain transformers and PEFT in fp32, one row at a time, without any code of a trainer's. Of chat rows: mean
 cross-entropy over all answer tokens, in nats. Of prompts with two answers: DPO's loss, mean over the pairs,
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import AutoModelForCausalLM
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-from measuring import BETA, Encoded, encode, holds_pairs, read_conversations
+from bench.peers.measuring import BETA, Encoded, encode, holds_pairs, read_conversations
 
 
 @torch.no_grad()

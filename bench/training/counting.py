@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from machine import linear_shapes
+from bench.training.machine import linear_shapes
 
 
 def needed_operations(

@@ -14,15 +14,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from api_job import Request, Trained, train
-from measuring import versions_of
-from method_cases import Case
-from preparation import commit, in_child, prepare
-from running import RunFailed, run_script, say
-from train import chosen, positive
-from trainers import BENCH, ROOT
-from workloads import Row
-
+from bench import BENCH, ROOT
+from bench.jobs.api_job import Request, Trained, train
+from bench.jobs.cases import Case
+from bench.peers.measuring import versions_of
+from bench.train import chosen, positive
+from bench.training.preparation import commit, in_child, prepare
+from bench.training.running import RunFailed, run_script, say
+from bench.training.workloads import Row
 from core.catalog import SMOLLM2
 from worker.supervise.launch import TRAINER_ENVIRONMENT
 
@@ -89,7 +88,7 @@ def surroundings(alone: bool) -> Result:
 
 
 def _describe() -> dict[str, Any]:
-    from machine import describe
+    from bench.training.machine import describe
 
     return asdict(describe())
 
@@ -127,7 +126,7 @@ def told_by_service(trained: Trained, adapter: Path) -> Result:
 
 
 def plain(base: Path, adapter: Path | None, task: Task) -> Result:
-    """What `bench/plain.py` finds, in the precision that the adapter was trained in. Raises RunFailed."""
+    """Run `bench.jobs.plain` in the precision that the adapter was trained in. Raises RunFailed."""
     trained = json.loads((adapter / "manifest.json").read_text())["training"] if adapter else {}
     request = {
         "base": str(base),
@@ -143,7 +142,7 @@ def plain(base: Path, adapter: Path | None, task: Task) -> Result:
         file = Path(folder) / "request.json"
         file.write_text(json.dumps(request))
         arguments = ["--request", str(file)]
-        return run_script(Path(sys.executable), BENCH / "plain.py", arguments, TRAINER_ENVIRONMENT)
+        return run_script(Path(sys.executable), "bench.jobs.plain", arguments, TRAINER_ENVIRONMENT)
 
 
 def read_results(folder: Path, names: Iterable[str]) -> list[Result]:

@@ -1,7 +1,7 @@
 """Train many small jobs with Tunery's engine in one process, together or one after another.
 
-    python bench/cohort.py --base DIR --jobs jobs.json --batch-size 8 --out result.json
-    python bench/cohort.py --base DIR --jobs jobs.json --batch-size 8 --in-turn --out result.json
+    python -m bench.training.cohort --base DIR --jobs jobs.json --batch-size 8 --out result.json
+    python -m bench.training.cohort --base DIR --jobs jobs.json --batch-size 8 --in-turn --out result.json
 
 jobs.json lists the jobs: `[{"rows": "a.jsonl", "rank": 8, "adapter": "folder"}, …]`. Together they are a
 cohort: every round moves each of them by a step. In turn each has the base, loaded once, to itself.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +19,8 @@ from typing import Any
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-from measuring import read_rows, recorded_environment, require_schedule, versions_of
-from ours import batches_of, computed_tokens, load_base, new_trainee, rendered, train
-
+from bench.peers.measuring import read_rows, recorded_environment, require_schedule, versions_of
+from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, rendered, train
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from counting import needed_operations
-from measuring import RANK, Tokens
-from preparation import Measured, ceiling_of
-from report import Run, kept, rounded, summarise, versions
-from running import RunFailed, run_trainer, say, validate
-from trainers import Trainer
-from workloads import Files
+from bench.pages.report import Run, kept, rounded, summarise, versions
+from bench.peers.measuring import RANK, Tokens
+from bench.training.counting import needed_operations
+from bench.training.preparation import Measured, ceiling_of
+from bench.training.running import RunFailed, run_trainer, say, validate
+from bench.training.trainers import Trainer
+from bench.training.workloads import Files
 
 BATCH_SIZE = 8  # rows per optimizer step
 

@@ -1,6 +1,6 @@
 """The results of a day: one JSON file with a section for each workload, and the page that follows from it.
 
-    python bench/page.py bench/results/2026-11-25.json     # writes the .md anew
+    python -m bench.pages.page bench/results/2026-11-25.json     # writes the .md anew
 
 A run of some workloads replaces their sections and leaves the day's others.
 """
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(BENCH.parent)]
-
-import report
-import sixteen_jobs
+from bench.pages import report
+from bench.training import sixteen_jobs
 
 Section = dict[str, Any]
 Day = dict[str, Section]

@@ -1,6 +1,6 @@
 """Describe the machine, and measure how fast it multiplies matrices at a base's shapes.
 
-    python bench/machine.py --base DIR [--out machine.json]
+    python -m bench.training.machine --base DIR [--out machine.json]
 
 The measured rate is the ceiling that training is compared with: no trainer on this machine and torch can
 spend less time in the same products.

@@ -1,12 +1,12 @@
 """Train many small jobs on the whole service: over its REST API, from the first request to the last adapter.
 
-    python bench/service.py --models .tunery/models --jobs jobs.json --batch-size 8 --out result.json
+    python -m bench.training.service --models .tunery/models --jobs jobs.json --batch-size 8 --out result.json
 
-jobs.json is that of `bench/cohort.py`. A service of its own is started in an empty folder (Postgres, Valkey,
-S3, API, worker) and stopped in the end. One small job loads the base first, as on a service in use; `--cold`
-leaves it out. The files are uploaded before the clock starts. A job counts as done when the API calls it
-succeeded, which it does once the adapter can be downloaded; it is asked every half second. Which jobs train
-together is the service's own affair. Its jobs take their rows in an order of their own.
+`bench/training/cohort.py` describes jobs.json. The script starts a service of its own in an empty folder
+(Postgres, Valkey, S3, API, worker) and stops it at the end. One small job loads the base first, as on a
+service in use; `--cold` leaves it out. The files are uploaded before the clock starts. A job counts as done
+when the API, asked every half second, says that it succeeded: then the adapter can be downloaded. The service
+decides which jobs train together. Its jobs take their rows in an order of their own.
 """
 
 from __future__ import annotations
@@ -30,12 +30,9 @@ from pathlib import Path
 
 import psutil
 
-BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(BENCH.parent)]
-
-from measuring import SEED, recorded_environment, versions_of
-from workloads import restaurants
-
+from bench import ROOT
+from bench.peers.measuring import SEED, recorded_environment, versions_of
+from bench.training.workloads import restaurants
 from cli.client.client import Client, connect
 from cli.client.errors import GaveUp
 from cli.client.watch import ENDED, job_path, raise_for_outcome
@@ -102,7 +99,7 @@ def service(
         port = probe.getsockname()[1]
     # Servers and settings of the surrounding shell are not what is measured.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")}
-    ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(BENCH.parent)}
+    ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(ROOT)}
     environment = {**clean, **ours, **(settings or {})}
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port)]
     process = psutil.Popen(command, env=environment, stdout=sys.stderr)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from workloads import PAIRS
-
+from bench.training.workloads import PAIRS
 from worker.supervise.launch import TRAINER_ENVIRONMENT
-
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 # Set by us or by nobody: what the shell holds must not tune a peer's defaults.
@@ -20,20 +15,18 @@ UNTUNED = {name for name in os.environ if name.startswith("MALLOC_")} | set(TRAI
 
 @dataclass(frozen=True)
 class Trainer:
-    """A row of the table: which script runs, and how."""
+    """A row of the table: which module runs, and how."""
 
     name: str
     peer: str
     """A peer of `venvs.PEERS`, or "tunery", which runs in this environment."""
-    script: Path
+    module: str
     mode: str
     environment: dict[str, str] = field(default_factory=dict)
 
 
-TRL, HF, LLAMA_FACTORY = (
-    BENCH / "peers" / f"{name}.py" for name in ("trl_sft", "hf_trainer", "llamafactory")
-)
-TUNERY = Trainer("Tunery", "tunery", BENCH / "engine.py", "defaults", TRAINER_ENVIRONMENT)
+TRL, HF, LLAMA_FACTORY = (f"bench.peers.{name}" for name in ("trl_sft", "hf_trainer", "llamafactory"))
+TUNERY = Trainer("Tunery", "tunery", "bench.training.engine", "defaults", TRAINER_ENVIRONMENT)
 TRAINERS = [
     TUNERY,
     Trainer("TRL defaults", "trl", TRL, "defaults"),
@@ -43,7 +36,7 @@ TRAINERS = [
     Trainer("LLaMA-Factory defaults", "llamafactory", LLAMA_FACTORY, "defaults"),
     Trainer("LLaMA-Factory tuned", "llamafactory", LLAMA_FACTORY, "tuned", KEEP_MEMORY),
 ]
-TRL_DPO = BENCH / "peers" / "trl_dpo.py"
+TRL_DPO = "bench.peers.trl_dpo"
 ON_PAIRS = [
     TUNERY,
     Trainer("TRL defaults", "trl", TRL_DPO, "defaults"),

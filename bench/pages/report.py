@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from counting import share_of_ceiling
-from tables import NOTHING, markdown, shown
+from bench.pages.tables import NOTHING, markdown, shown
+from bench.training.counting import share_of_ceiling
 
 REFERENCE = "TRL defaults"
 OURS = "Tunery"

@@ -1,6 +1,7 @@
-"""Train one LoRA with Tunery's engine and write what it took: our side of the comparison with the peers.
+r"""Train one LoRA with Tunery's engine and write what it took: our side of the comparison with the peers.
 
-    python bench/engine.py --base DIR --data rows.jsonl --batch-size 8 --mode defaults --out result.json
+    python -m bench.training.engine --base DIR --data rows.jsonl --batch-size 8 --mode defaults \
+        --out result.json
 
 After the job that is measured a second one takes its first step on the base that is still loaded: that is how
 soon a job trains on a resident trainer. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
@@ -10,16 +11,12 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-from measuring import (
+from bench.peers.measuring import (
     LEARNING_RATE,
     PAIR_LEARNING_RATE,
     Result,
@@ -30,7 +27,7 @@ from measuring import (
     task_from_arguments,
     versions_of,
 )
-from ours import (
+from bench.training.ours import (
     batches_of,
     computed_tokens,
     load_base,

@@ -1,7 +1,7 @@
 """The rows that every trainer is measured on, as chat JSONL.
 
-    python bench/workloads.py --out bench/workloads --data DIR
-    python bench/workloads.py --out bench/workloads              # no outside data
+    python -m bench.training.workloads --out bench/workloads --data DIR
+    python -m bench.training.workloads --out bench/workloads              # no outside data
 
 DIR may hold `gsm8k/train*.jsonl` with {"question", "answer"} lines, `text2sql/*.jsonl` with chat rows, and
 `e2e_nlg/valid.txt` with `meaning||sentence` lines, and `preference/*.json` with a list of {"conversations",
