@@ -19,6 +19,7 @@ pytest_plugins = (
     "tests.fixtures.api",
     "tests.fixtures.stack",
     "tests.fixtures.shell",
+    "tests.fixtures.ports",
     "tests.fixtures.endpoint",
     "tests.fixtures.receiver",
 )
