@@ -6,8 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_following_a_job import downloaded
+from tests.fixtures.pages import downloaded, in_both_themes
 from tests.fixtures.site import PHONE, Site
 
 COMPARED = 3

@@ -11,13 +11,12 @@ from playwright.sync_api import Page, Route, expect
 from core.access.keys import revoke_key
 from core.ids import new_id
 from core.tables import Event
-from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
+from tests.fixtures.pages import NO_ANSWER, downloaded, newest_step, queued
 from tests.fixtures.relay import Relay, relay_to
 from tests.fixtures.site import END_SECONDS, Site, Visit
 
 PAGE_OF_EVENTS = 200  # as the page reads them
-NO_ANSWER = "Failed to load resource"  # the browser's own line of a request that came to nothing
 
 
 class Restartable:
@@ -135,13 +134,6 @@ def test_a_job_deleted_elsewhere_stays_in_a_comparison_which_says_so(site: Site,
 def delete_elsewhere(site: Site, job_id: str) -> None:
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
     assert site.tenant.http.delete(f"/v1/fine_tuning/jobs/{job_id}").status_code == 200
-
-
-def queued(site: Site, suffix: str) -> str:
-    """A job that nobody trains: it is paused."""
-    job_id = site.create_job(suffix=suffix)
-    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
-    return job_id
 
 
 def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(

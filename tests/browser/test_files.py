@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.test_new_job import file_of
 from tests.fixtures.api import dataset
+from tests.fixtures.pages import file_of
 from tests.fixtures.site import Site, Visit
 
 

@@ -11,8 +11,8 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease, Progress
 from core.tables import Job
-from tests.browser.test_faults import NO_ANSWER, queued
 from tests.fixtures.api import wait_for
+from tests.fixtures.pages import NO_ANSWER, queued
 from tests.fixtures.site import PHONE, Site, Visit
 
 WIDE = {"width": 1500, "height": 900}

@@ -4,8 +4,7 @@ import re
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_faults import NO_ANSWER, queued
+from tests.fixtures.pages import NO_ANSWER, in_both_themes, queued
 from tests.fixtures.site import Site, Visit
 from tests.fixtures.tiny import TINY
 

@@ -5,20 +5,15 @@ import re
 from pathlib import Path
 from zipfile import ZipFile
 
-from playwright.sync_api import FilePayload, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import dataset, wait_for
+from tests.fixtures.pages import downloaded, file_of, in_both_themes, newest_step
 from tests.fixtures.site import Site, Visit
 from tests.fixtures.tiny import TINY
 
 ROWS, EPOCHS, BATCH, RANK = 80, 10, 4, 3
 STEPS = ROWS // BATCH * EPOCHS
-
-
-def file_of(content: bytes, name: str = "rows.jsonl") -> FilePayload:
-    return {"name": name, "mimeType": "application/jsonl", "buffer": content}
 
 
 def fill_in(page: Page, content: bytes) -> None:

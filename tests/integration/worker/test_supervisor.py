@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from core.jobs import lifecycle
 from core.tables import Job, Run, Worker
 from tests.fixtures.api import Api, Tenant, wait_for
-from tests.integration.api.test_workers import add_worker
+from tests.fixtures.workers import add_worker
 from worker.process import stop_times
 from worker.supervise import supervisor as module
 from worker.supervise.supervisor import Supervisor

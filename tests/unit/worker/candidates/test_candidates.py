@@ -15,9 +15,9 @@ from core.jobs.events import EventOptions
 from core.jobs.search import CandidateSpec, Search
 from core.jobs.spec import Dpo, Hyperparameters, JobSpec, LoraAdapter
 from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
+from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_objectives import pairs
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, train
 from worker.candidates.candidates import Candidates
 from worker.data.reader import JobData
 from worker.devices import process_group as crews

@@ -13,7 +13,7 @@ import torch
 from core.errors import JobError, LeaseLost
 from core.storage.object_store import ObjectStore
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import make_spec, make_trainee
+from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog

@@ -9,8 +9,9 @@ import torch
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from core.storage.artifacts import DamagedArtifact
-from tests.fixtures.tiny_models import TINY
-from tests.unit.worker.engine.step.test_training import make_rows, make_spec, make_trainee, train
+from tests.fixtures.engine.architectures import TINY
+from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 

@@ -6,22 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
 
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_objectives import gradient_of_a_step
-from tests.unit.worker.engine.step.test_training import (
+from tests.fixtures.engine.training import (
     MAX_TOKENS,
+    assert_a_step_is_peft_s,
     make_spec,
     make_trainee,
-    peft_loss,
-    peft_parameters,
     train,
 )
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import (
@@ -30,7 +28,7 @@ from worker.engine.base.quantisation import (
     quantization_config,
     weight_of,
 )
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import evaluate
 from worker.engine.step.trainee import Trainee
 
 DORA = LoraAdapter(r=4, lora_alpha=8, use_dora=True)
@@ -64,25 +62,6 @@ def trainee_on(base: ResidentBase, **changes: Any) -> Trainee:
             else:
                 part.normal_(0, 0.1, generator=random)
     return trainee
-
-
-def assert_a_step_is_peft_s(
-    base: ResidentBase,
-    trainee: Trainee,
-    plain: Any,
-    folder: Path,
-    prepared: Callable[[Any], Any] = lambda model: model,
-) -> None:
-    """Loss, and gradient of each parameter; `plain` is transformers' model, without adapter."""
-    trainee.adapter.save(folder)
-    model = prepared(PeftModel.from_pretrained(plain, folder, is_trainable=True))
-    expected = peft_loss(model, trainee.next_rows)
-    expected.backward()
-    result, gradient = gradient_of_a_step(trainee, lambda: train_round(base, [trainee], MAX_TOKENS))
-    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
-    ours = trainee.adapter.parameters.named(gradient)
-    for name, parameter in peft_parameters(model, trainee).items():
-        assert (ours[name] - parameter.grad).norm() < 1e-4 * parameter.grad.norm().clamp_min(1e-6), name
 
 
 @pytest.mark.parametrize("make", BASES.values(), ids=BASES)

@@ -8,13 +8,7 @@ import torch
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import (
-    MAX_TOKENS,
-    make_spec,
-    make_trainee,
-    peft_loss,
-    peft_twin,
-)
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, peft_twin
 from worker.engine.adapters.dynamic_rank import measured_ranks
 from worker.engine.adapters.saving import PEFT_NAME
 from worker.engine.base.base_model import ResidentBase

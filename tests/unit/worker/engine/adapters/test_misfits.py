@@ -9,8 +9,8 @@ from core.methods.bases import misfit
 from core.methods.low_rank import LoraAdapter
 from core.methods.offered import OfferedAdapter
 from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.engine.training import make_spec
 from tests.fixtures.misfits import MISFITS, Asked, told
-from tests.unit.worker.engine.step.test_training import make_spec
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase

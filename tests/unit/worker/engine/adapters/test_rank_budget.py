@@ -11,7 +11,7 @@ from core.errors import JobError
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import (
+from tests.fixtures.engine.training import (
     MAX_TOKENS,
     make_spec,
     make_trainee,

@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM
 from core.errors import JobError
 from core.jobs.spec import Dpo, Hyperparameters, JobSpec, TrainingOptions
 from core.methods.whole import FullTuning
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_objectives import pairs
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase

@@ -17,7 +17,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model, tiny_config
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY, tiny_config
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.choose import choose_decoder

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.fixtures.tiny_models import PORTABLE, TINY, save_model, tiny_config
+from tests.fixtures.engine.architectures import PORTABLE, TINY, tiny_config
+from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
 from worker.engine.base.quantisation import weight_of

@@ -13,11 +13,18 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from core.jobs.spec import Dpo, Hyperparameters, Kto
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.adapters.test_dora import assert_a_step_is_peft_s
-from tests.unit.worker.engine.step.test_objectives import assert_a_round_gives, by_the_paper, rows_of
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, randomize, train
+from tests.fixtures.engine.training import (
+    MAX_TOKENS,
+    assert_a_step_is_peft_s,
+    make_spec,
+    make_trainee,
+    randomize,
+    train,
+)
+from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.dropout import draw_of, draws_along, kept, salt_of
 from worker.engine.batch.grouping import JobRows

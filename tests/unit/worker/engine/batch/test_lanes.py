@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
-from tests.unit.worker.engine.step.test_training import make_spec, make_trainee, train
+from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import attention

@@ -11,10 +11,11 @@ import torch
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.methods import METHODS, move, spec_of
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.adapters.test_peft_methods import METHODS, move, spec_of
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, train
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM, GPT2Config
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import CordaConfig
+from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.adapter import Beginning
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter, peft_config

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
+from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.tiny import save_model
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog

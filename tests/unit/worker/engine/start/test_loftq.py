@@ -16,9 +16,10 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
+from tests.fixtures.engine.architectures import PORTABLE, TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.adapter import Beginning
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
