@@ -30,6 +30,7 @@ from worker.engine.base.quantisation import (
     quantization_config,
     weight_of,
 )
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import Trainee
 
@@ -78,7 +79,9 @@ def assert_a_step_is_peft_s(
     model = prepared(PeftModel.from_pretrained(plain, folder, is_trainable=True))
     expected = peft_loss(model, trainee.next_rows)
     expected.backward()
-    result, gradient = gradient_of_a_step(trainee, lambda: train_round(base, [trainee], MAX_TOKENS))
+    result, gradient = gradient_of_a_step(
+        trainee, lambda: train_round(PassContext(base, MAX_TOKENS), [trainee])
+    )
     assert result.loss == pytest.approx(expected.item(), rel=1e-5)
     ours = trainee.adapter.parameters.named(gradient)
     for name, parameter in peft_parameters(model, trainee).items():
@@ -113,7 +116,9 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
 def test_a_job_begins_at_the_base_model_to_the_bit(base: ResidentBase) -> None:
     rows = make_rows(6, 0)
     losses = [
-        evaluate(base, TrainableAdapter(base, "job", LoraAdapter(use_dora=dora), 0), rows, MAX_TOKENS).loss
+        evaluate(
+            PassContext(base, MAX_TOKENS), TrainableAdapter(base, "job", LoraAdapter(use_dora=dora), 0), rows
+        ).loss
         for dora in (False, True)
     ]
     assert losses[0] == losses[1]
