@@ -24,6 +24,7 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
@@ -71,7 +72,8 @@ def one_round(
 ) -> dict[str, StepResult]:
     """A step of every trainee. Raises the JobError of the first that has one."""
     results: dict[str, StepResult] = {}
-    for name, result in train_round(base, trainees, max_step_tokens or base.max_step_tokens).items():
+    context = PassContext(base, max_step_tokens or base.max_step_tokens)
+    for name, result in train_round(context, trainees).items():
         if isinstance(result, Exception):
             raise result
         results[name] = result

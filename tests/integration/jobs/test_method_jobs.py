@@ -35,9 +35,9 @@ def test_a_job_of_peft_s_trains_alone_and_its_adapter_gives_the_job_s_loss_in_pl
     rounds: list[set[str]] = []
     train_round = loop.train_round
 
-    def recorded(base: Any, trainees: Any, *rest: Any) -> Any:
+    def recorded(context: Any, trainees: Any) -> Any:
         rounds.append({trainee.adapter.name for trainee in trainees})
-        return train_round(base, trainees, *rest)
+        return train_round(context, trainees)
 
     monkeypatch.setattr(loop, "train_round", recorded)
     with job_api_on(servers, database_url, catalog_file=catalog) as api:

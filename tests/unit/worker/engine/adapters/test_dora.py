@@ -28,6 +28,7 @@ from worker.engine.base.quantisation import (
     quantization_config,
     weight_of,
 )
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.trainee import Trainee
 
@@ -92,7 +93,9 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
 def test_a_job_begins_at_the_base_model_to_the_bit(base: ResidentBase) -> None:
     rows = make_rows(6, 0)
     losses = [
-        evaluate(base, TrainableAdapter(base, "job", LoraAdapter(use_dora=dora), 0), rows, MAX_TOKENS).loss
+        evaluate(
+            PassContext(base, MAX_TOKENS), TrainableAdapter(base, "job", LoraAdapter(use_dora=dora), 0), rows
+        ).loss
         for dora in (False, True)
     ]
     assert losses[0] == losses[1]

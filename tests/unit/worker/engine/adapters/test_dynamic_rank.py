@@ -12,6 +12,7 @@ from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, 
 from worker.engine.adapters.dynamic_rank import measured_ranks
 from worker.engine.adapters.saving import PEFT_NAME
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
@@ -27,7 +28,7 @@ def trainee_of(base: ResidentBase, name: str = "job", **options: Any) -> Trainee
 
 
 def step(base: ResidentBase, *trainees: Trainee) -> list[StepResult]:
-    results = list(train_round(base, trainees, MAX_TOKENS).values())
+    results = list(train_round(PassContext(base, MAX_TOKENS), trainees).values())
     assert all(isinstance(result, StepResult) for result in results), results
     return [result for result in results if isinstance(result, StepResult)]
 
@@ -102,15 +103,15 @@ def test_between_steps_all_ranks_count_unless_it_is_cut(base: ResidentBase, tiny
         twin = peft_twin(tiny_folder, trainee)
         cut(twin, rank, 8 / rank)
         with trainee.at_rank(rank):
-            loss = evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss
+            loss = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss
         assert loss == pytest.approx(peft_loss(twin, trainee.rows).item(), rel=1e-4)
-    whole = evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss
+    whole = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss
     assert whole == pytest.approx(peft_loss(peft_twin(tiny_folder, trainee), trainee.rows).item(), rel=1e-4)
 
 
 def test_an_abandoned_round_leaves_all_ranks(base: ResidentBase) -> None:
     trainee, twin = trainee_of(base), trainee_of(base, "twin")
-    assert train_round(base, [trainee], MAX_TOKENS, abandon=lambda: True) == {}
+    assert train_round(PassContext(base, MAX_TOKENS, abandon=lambda: True), [trainee]) == {}
     assert trainee.adapter.dynamic_rank is not None
     assert trainee.adapter.dynamic_rank.rank == R
     drawn(base, trainee, 2)

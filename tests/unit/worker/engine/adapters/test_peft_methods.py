@@ -33,6 +33,7 @@ from worker.engine.adapters.attach import attach
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels.transformers_attention import NAME
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
@@ -63,7 +64,7 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
         return StepResult(1, loss, accuracy, 0, 0, 0)
 
     monkeypatch.setattr(trainee, "take_step", take_step)
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, StepResult)
     assert expected_gradient.norm() > 0
     assert result.loss == pytest.approx(expected.item(), rel=1e-5)
@@ -122,7 +123,7 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
         untrained = peft_loss(base.model, rows).item()
-    found = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    found = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss
     assert found == pytest.approx(expected, rel=1e-4)
     assert found != pytest.approx(untrained, rel=1e-6)
 
@@ -163,14 +164,16 @@ def test_a_resume_takes_what_was_found_in_the_weights_from_the_checkpoint(
     rows, spec = make_rows(8, 0), spec_of(case)
     first = trainee_of(base, spec, rows)
     move(first, 0.5)
-    expected = evaluate(base, first.adapter, rows, MAX_TOKENS).loss
+    expected = evaluate(PassContext(base, MAX_TOKENS), first.adapter, rows).loss
     save_file(first.state(), tmp_path / "state")
     resumed = trainee_of(base, spec, rows)
     found_otherwise(resumed)
     resumed.restore(1, load_file(tmp_path / "state"))
-    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss == expected
+    assert evaluate(PassContext(base, MAX_TOKENS), resumed.adapter, rows).loss == expected
     found_otherwise(resumed)
-    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss != pytest.approx(expected, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), resumed.adapter, rows).loss != pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("case", ["tinylora", "supertuning"])
@@ -185,7 +188,9 @@ def test_a_saved_adapter_has_what_was_found_in_the_weights(
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    assert evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_few_numbers_are_saved_as_few(base: ResidentBase, tmp_path: Path) -> None:
@@ -293,7 +298,7 @@ def test_losses_on_other_bases_are_those_of_transformers_with_peft(tmp_path: Pat
         with torch.no_grad():
             expected = peft_loss(model, rows).item()
         model.get_base_model().set_attn_implementation(attention)
-        before = evaluate(other, trainee.adapter, rows, MAX_TOKENS).loss
+        before = evaluate(PassContext(other, MAX_TOKENS), trainee.adapter, rows).loss
         assert before == pytest.approx(expected, rel=tolerance), case
         train(other, [trainee], 2)
-        assert evaluate(other, trainee.adapter, rows, MAX_TOKENS).loss < before, case
+        assert evaluate(PassContext(other, MAX_TOKENS), trainee.adapter, rows).loss < before, case

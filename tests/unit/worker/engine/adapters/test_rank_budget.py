@@ -20,6 +20,7 @@ from tests.fixtures.engine.training import (
     peft_twin,
 )
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
@@ -37,7 +38,7 @@ def trainee_of(base: ResidentBase, adapter: AdaLoraAdapter) -> Trainee:
 
 
 def step(base: ResidentBase, trainee: Trainee) -> StepResult:
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, StepResult), result
     return result
 
@@ -117,7 +118,7 @@ def test_an_adapter_that_is_saved_before_its_first_update_keeps_its_ranks(
     base: ResidentBase, tmp_path: Path
 ) -> None:
     trainee = trainee_of(base, adalora())
-    before = evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss
+    before = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss
     trainee.adapter.save(tmp_path)
     assert before > 0
     assert json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"] is None

@@ -16,6 +16,7 @@ from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, 
 from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 
 INITS = ["pissa", "pissa_niter_4", "olora"]
@@ -29,7 +30,7 @@ def test_a_job_begins_at_the_base_model_and_its_weights_stay(base: ResidentBase,
     trainee = make_trainee(base, "job", make_spec(adapter=LoraAdapter(init_lora_weights=init)), rows)
     parts = trainee.adapter.parameters.named(trainee.adapter.parameters.master)
     assert all(part.any() for part in parts.values()), "its B is not 0"
-    losses = [evaluate(base, each.adapter, rows, MAX_TOKENS).loss for each in (trainee, plain)]
+    losses = [evaluate(PassContext(base, MAX_TOKENS), each.adapter, rows).loss for each in (trainee, plain)]
     assert losses[0] == losses[1]
     train(base, [trainee], 1)
     assert all(torch.equal(weights[name], weight) for name, weight in base.model.named_parameters())
@@ -73,10 +74,10 @@ def test_small_changes_outlive_the_saving_in_a_narrow_type(
     rows = make_rows(6, 0)
     spec = make_spec(adapter=LoraAdapter(init_lora_weights="pissa"))
     trainee = make_trainee(base, "job", spec, rows)
-    before = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    before = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss
     with torch.no_grad():
         trainee.adapter.parameters.master.mul_(1.0005)
-    change = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss - before
+    change = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss - before
     trainee.adapter.save(tmp_path)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
     for name, parameter in plain.named_parameters():

@@ -20,6 +20,7 @@ from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
@@ -67,7 +68,7 @@ def test_three_steps_are_those_of_plain_transformers_with_adamw(
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder)
     adamw = torch.optim.AdamW(plain.parameters(), lr=RATE, weight_decay=0.1)
     for _ in range(3):
-        (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+        (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
         assert isinstance(result, StepResult)
         loss = peft_loss(plain, rows)
         adamw.zero_grad()
@@ -97,7 +98,7 @@ def test_on_any_base_the_loss_falls_and_the_saved_model_has_it(tmp_path: Path, n
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=base.dtype)
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    found = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    found = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss
     assert found == pytest.approx(expected, rel=tolerance)
 
 
@@ -164,7 +165,7 @@ def test_a_lora_job_trains_as_it_would_without_it(base: ResidentBase, tiny_folde
 def test_dpo_s_reference_is_the_base_model_as_it_was(base: ResidentBase) -> None:
     """One that moved along would leave every reward at 0."""
     trainee = trainee_of(base, spec_of(objective=Dpo(beta=0.1)), pairs(12))
-    first, second = (train_round(base, [trainee], MAX_TOKENS)["job"] for _ in range(2))
+    first, second = (train_round(PassContext(base, MAX_TOKENS), [trainee])["job"] for _ in range(2))
     assert isinstance(first, StepResult)
     assert isinstance(second, StepResult)
     assert first.metrics["rewards/chosen"] == pytest.approx(0, abs=1e-5)

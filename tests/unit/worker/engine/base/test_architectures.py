@@ -28,6 +28,7 @@ from worker.engine.base.quantisation import quantise_embeddings, quantization_co
 from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
 from worker.engine.kernels import transformers_attention
 from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.rows import Row
 
@@ -189,7 +190,9 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
         assert_same_gradients(gradients[name], expected_gradients, 1e-4)
         whole = [np.array(sum(row, ()), dtype=np.int32) for row in ROWS[name]]
         rows = [Row(line, ids, np.arange(len(ids)) > LEARNT_FROM) for line, ids in enumerate(whole)]
-        assert evaluate(base, adapter, rows, max_tokens=30).loss == pytest.approx(expected, rel=1e-5)
+        assert evaluate(PassContext(base, max_tokens=30), adapter, rows).loss == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
 def test_row_by_row_no_row_runs_twice() -> None:

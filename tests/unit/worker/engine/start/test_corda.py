@@ -23,6 +23,7 @@ from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import corda, observed
 from worker.engine.start.beginning import beginning
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
@@ -117,7 +118,9 @@ def test_a_job_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     trainee = job(base, adapter, begin(base, adapter))
     with torch.no_grad():
         expected = peft_loss(AutoModelForCausalLM.from_pretrained(tiny_folder), ROWS).item()
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        expected, rel=1e-5
+    )
     train(base, [trainee], 6)
     trainee.adapter.save(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -127,7 +130,9 @@ def test_a_job_begins_at_the_base_model_and_peft_loads_what_it_leaves(
         plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
         loss = peft_loss(plain, ROWS).item()
     assert loss < expected - 0.01
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(loss, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        loss, rel=1e-4
+    )
     assert all(torch.equal(weights[name], weight) for name, weight in base.model.named_parameters())
 
 

@@ -1,10 +1,8 @@
 """EVA: directions and ranks are PEFT's, a job begins at the base model, a resumed one looks at no rows."""
 
 import json
-from math import inf
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -18,12 +16,10 @@ from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
 from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
 from tests.fixtures.tiny import save_model
-from worker.devices.model_slot import ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
 from worker.engine.adapters.adapter import Beginning
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
@@ -34,9 +30,9 @@ from worker.engine.start import observed
 from worker.engine.start.beginning import beginning
 from worker.engine.start.eva import distributed
 from worker.engine.start.observed import first_rows, observe, sources_of
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import Trainee, order_of
 from worker.rows import Row
 
@@ -162,7 +158,9 @@ def test_it_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     trainee = job(base, spec, begin(base))
     with torch.no_grad():
         expected = peft_loss(AutoModelForCausalLM.from_pretrained(tiny_folder), ROWS).item()
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        expected, rel=1e-5
+    )
     train(base, [trainee], 6)
     trainee.adapter.save(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -172,7 +170,9 @@ def test_it_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     with torch.no_grad():
         loss = peft_loss(loaded, ROWS).item()
     assert loss < expected - 0.01
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(loss, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        loss, rel=1e-5
+    )
 
 
 def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
@@ -194,9 +194,7 @@ def test_a_crew_computes_what_a_job_begins_with_once(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec(adapter=EVA)
-    process_group = ProcessGroup(
-        cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf)
-    )
+    process_group = process_group_on(base, MAX_TOKENS)
     with pytest.raises(Abandoned):
         process_group.join("job", spec, ROWS, {}, lambda: True)
     begun = process_group.join("job", spec, ROWS, {})
@@ -221,7 +219,7 @@ def test_every_path_sees_what_transformers_modules_see(kind: str, tmp_path: Path
     base = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
     first = begin(base, EVA.model_copy(update={"eva_config": EvaConfig(use_label_mask=False)}))
     adapter = TrainableAdapter(base, "job", EVA, 0, first=first)
-    assert evaluate(base, adapter, ROWS, MAX_TOKENS).loss > 0
+    assert evaluate(PassContext(base, MAX_TOKENS), adapter, ROWS).loss > 0
     if kind != "nf4":
         every = EVA.model_copy(update={"eva_config": EvaConfig(use_label_mask=False)})
         theirs = by_peft(tmp_path, every, ROWS)

@@ -27,6 +27,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config, weight_of
 from worker.engine.start.beginning import beginning
 from worker.engine.start.loftq import nearest
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
@@ -106,7 +107,7 @@ def test_the_first_loss_is_nearer_to_the_published_model_s_than_without(folder: 
         spec = make_spec(adapter=LOFTQ.model_copy(update={"r": 32, "init_lora_weights": init}))
         first = begin(base, spec.low_rank)
         trainee = Trainee(attach(base, str(init), spec, 4, first=first), spec, rows)
-        (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+        (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
         assert isinstance(result, StepResult)
         losses[init] = result.loss, trainee.rows_after(0)
     with torch.no_grad():
@@ -133,7 +134,7 @@ def test_it_is_saved_as_a_plain_lora_that_peft_loads_over_the_same_base(folder: 
     adapted = PeftModel.from_pretrained(same, tmp_path).train()
     with torch.no_grad():
         expected = peft_loss(adapted, rows).item()
-    assert evaluate(base, adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), adapter, rows).loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_weights_of_another_layout_and_another_name_are_found(tmp_path: Path) -> None:

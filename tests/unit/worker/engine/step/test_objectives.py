@@ -22,9 +22,9 @@ from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, peft_loss, randomize, train
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.judging import Question, judge
 from worker.engine.step.loop import train_round, validate
-from worker.engine.step.processes import ALONE
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.choose import rows_for
@@ -69,7 +69,7 @@ def test_a_validation_is_the_objective_over_all_examples(base: ResidentBase, obj
     with torch.no_grad():
         expected, metrics = by_the_paper(objective, model, held_out)
     for _ in range(2):  # the second time, what the base makes of the rows is known
-        found = validate(base, trainee, held_out, MAX_TOKENS)
+        found = validate(PassContext(base, MAX_TOKENS), trainee, held_out)
         assert found.loss == pytest.approx(expected.item(), rel=1e-5)
         assert {name: found.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
 
@@ -113,9 +113,9 @@ def test_a_resumed_dpo_job_ends_with_the_same_adapter_to_the_bit(
 def test_training_on_pairs_tells_them_apart(base: ResidentBase) -> None:
     twenty = Hyperparameters(n_epochs=20, batch_size=4, learning_rate_multiplier=1.0)
     trainee = make_trainee(base, "job", make_spec(hyperparameters=twenty, objective=Dpo()), pairs(4))
-    (first,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (first,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     train(base, [trainee], 18)
-    (last,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (last,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(first, StepResult)
     assert isinstance(last, StepResult)
     assert first.loss == pytest.approx(log(2), abs=1e-4), "the model begins as its own reference"
@@ -141,7 +141,7 @@ def test_the_bare_base_is_the_reference_whatever_the_adapter(base: ResidentBase)
             adapter.parameters.refresh()
         references = References()
         question = Question(adapter, DpoLoss(Dpo()), pairs(3), range(6), references)
-        judge(base, [question], MAX_TOKENS, ALONE, lambda: False)
+        judge(PassContext(base, MAX_TOKENS), [question])
         found.append(references.of(range(6)))
     assert torch.equal(*found)
 
@@ -151,7 +151,8 @@ def test_an_abandoned_step_leaves_nothing_behind(base: ResidentBase) -> None:
     trainee, other = (make_trainee(base, name, spec, pairs(12)) for name in ("job", "other"))
     for allowed in (1, 3, 3):  # among the references, the scores, the gradients
         answers = iter([False] * allowed)
-        assert train_round(base, [trainee], MAX_TOKENS, lambda answers=answers: next(answers, True)) == {}
+        context = PassContext(base, MAX_TOKENS, abandon=lambda answers=answers: next(answers, True))
+        assert train_round(context, [trainee]) == {}
     assert train(base, [trainee], 3)["job"] == train(base, [other], 3)["other"]
     assert torch.equal(trainee.adapter.parameters.master, other.adapter.parameters.master)
 
@@ -207,5 +208,5 @@ def test_weights_of_a_neighbours_messages_change_nothing(base: ResidentBase) -> 
     model = trainee.adapter.plain_model
     model.set_adapter("default")
     expected = peft_loss(model, trainee.next_rows).item()
-    results = train_round(base, [trainee, neighbour], MAX_TOKENS)
+    results = train_round(PassContext(base, MAX_TOKENS), [trainee, neighbour])
     assert results["job"].loss == pytest.approx(expected, rel=1e-5)  # type: ignore[union-attr]

@@ -26,6 +26,7 @@ from tests.fixtures.engine.training import (
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.passes import Abandoned
 from worker.rows import Row
@@ -136,9 +137,9 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
     rows = make_rows(4, 0)
     spec = make_spec(hyperparameters=Hyperparameters(n_epochs=20, batch_size=4, learning_rate_multiplier=1.0))
     trainee = make_trainee(base, "job", spec, rows)
-    before = evaluate(base, trainee.adapter, rows, MAX_TOKENS)
+    before = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows)
     losses = train(base, [trainee], 20)["job"]
-    after = evaluate(base, trainee.adapter, rows, MAX_TOKENS)
+    after = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows)
     assert losses[0] == pytest.approx(before.loss, rel=1e-5)
     assert after.loss < before.loss - 0.5
 
@@ -154,7 +155,9 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path).eval()
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    assert evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss == pytest.approx(
+        expected, rel=1e-4
+    )
     assert all(name.startswith("base_model.model.") for name in load_file(tmp_path / WEIGHTS_NAME))
 
 
@@ -164,7 +167,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_rows(ba
         trainee.adapter.parameters.master[0] = float("nan")
     before = trainee.adapter.parameters.master.clone()
     lines = sorted(row.line for row in trainee.next_rows)
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, JobError)
     assert result.code == "non_finite_loss"
     assert all(str(line) in result.message for line in lines)
@@ -176,7 +179,7 @@ def test_an_abandoned_round_moves_nobody(base: ResidentBase) -> None:
     trainee = make_trainee(base, "job", make_spec(), make_rows(12, 0))
     before = trainee.adapter.parameters.master.clone()
     answers = iter([False, True])
-    assert train_round(base, [trainee], 30, abandon=lambda: next(answers)) == {}
+    assert train_round(PassContext(base, 30, abandon=lambda: next(answers)), [trainee]) == {}
     assert trainee.step == 0
     assert torch.equal(trainee.adapter.parameters.master, before)
     reference = make_trainee(base, "reference", make_spec(), make_rows(12, 0))
@@ -189,7 +192,7 @@ def test_an_evaluation_is_abandoned_between_micro_batches(base: ResidentBase) ->
     trainee = make_trainee(base, "job", make_spec(), make_rows(12, 0))
     answers = iter([False, False, True])
     with pytest.raises(Abandoned):
-        evaluate(base, trainee.adapter, trainee.rows, 30, abandon=lambda: next(answers))
+        evaluate(PassContext(base, 30, abandon=lambda: next(answers)), trainee.adapter, trainee.rows)
     assert next(answers, None) is None
 
 
