@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
-            Middleware(FairShare),
+            Middleware(FairShare, routes=[route for router in ROUTERS for route in router.routes]),
             Middleware(Authentication, sessions=reading, settings=settings, rates=rates),
             Middleware(Dashboard),
         ],

@@ -11,6 +11,7 @@ from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, S
 from api.http import conditional
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
+from api.http.fair_share import poll
 from api.http.idempotency import ThisAttempt
 from api.http.paging import After
 from api.http.strict_json import StrictJsonRoute
@@ -153,6 +154,7 @@ def list_jobs(
     response_model=JobObject,
     responses=declared(NotFound) | conditional.DOCUMENTED,
 )
+@poll
 async def retrieve_job(
     request: Request, caller: CurrentCaller, polls: Polls, fine_tuning_job_id: str
 ) -> Response:
