@@ -22,11 +22,14 @@ from api.http.fair_share import FairShare
 from api.http.rates import RequestRates
 from api.http.validation import answer_validation_error
 from api.integrations.endpoints import router as integrations
+from api.jobs.candidates.endpoints import router as job_candidates
+from api.jobs.checkpoints.endpoints import router as job_checkpoints
 from api.jobs.endpoints import router as jobs
-from api.jobs.event_feed import EventFeed
+from api.jobs.events.endpoints import router as job_events
+from api.jobs.events.feed import EventFeed
+from api.jobs.metrics.endpoints import router as job_metrics
 from api.jobs.places import QueuePlaces
 from api.jobs.shared_polls import SharedPolls
-from api.jobs.views import Presenter
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
@@ -46,10 +49,21 @@ from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 
-# Of those that other requests use, uploads would take all, and each holds a megabyte while it signs a part.
+# The OpenAPI document, and with it /docs, has the features in this order.
+ROUTERS = (
+    *(files, uploads),
+    *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
+    *(checkpoints, graders, methods, integrations),
+    *(models, adapters, workers),
+    *(organization, secrets, webhooks, browser_session, system),
+)
+
+# Uploads have threads of their own, or they would take all threads of other requests. They are few, as each
+# holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
 
-# Seconds. A request whose connection was cut within them gets a 503, which clients try again.
+# A pooled connection that has rested for so many seconds is tried before it is used. If it is cut sooner, its
+# request gets a 503, which clients send again.
 CONNECTION_RESTED = 0.25
 
 
@@ -74,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
-            Middleware(FairShare),
+            Middleware(FairShare, routes=[route for router in ROUTERS for route in router.routes]),
             Middleware(Authentication, sessions=reading, settings=settings, rates=rates),
             Middleware(Dashboard),
         ],
@@ -91,8 +105,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
-    app.state.presenter = presenter = Presenter(settings.lease_seconds, QueuePlaces(reading))
-    app.state.polls = SharedPolls(reading, presenter)
+    app.state.places = places = QueuePlaces(reading)
+    app.state.polls = SharedPolls(reading, places, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
@@ -100,8 +114,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings.secret_keys)
     app.state.egress = Egress(settings.egress_allow)
-    of_jobs = (files, uploads, jobs, sweeps, checkpoints, graders, methods, integrations)
-    results = (models, adapters, workers)
-    for router in (*of_jobs, *results, organization, secrets, webhooks, browser_session, system):
+    for router in ROUTERS:
         app.include_router(router)
     return app

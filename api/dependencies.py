@@ -21,7 +21,7 @@ def _transaction(request: Request) -> Iterator[Session]:
         yield session
 
 
-def _part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
+def part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
     async def part_of_app(request: Request) -> Any:
         return getattr(request.app.state, name)
 
@@ -29,12 +29,12 @@ def _part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
 
 
 Transaction = Annotated[Session, Depends(_transaction, scope="function")]
-AppSettings = Annotated[Settings, Depends(_part("settings"))]
-Sessions = Annotated[sessionmaker[Session], Depends(_part("sessions"))]
-ReadingSessions = Annotated[sessionmaker[Session], Depends(_part("reading_sessions"))]
-UploadThreads = Annotated[CapacityLimiter, Depends(_part("upload_threads"))]
-Store = Annotated[ObjectStore, Depends(_part("store"))]
-Bell = Annotated[Doorbell, Depends(_part("doorbell"))]
-ModelCatalog = Annotated[Catalog, Depends(_part("catalog"))]
-Secrets = Annotated[Vault, Depends(_part("vault"))]
-Outgoing = Annotated[Egress, Depends(_part("egress"))]
+AppSettings = Annotated[Settings, Depends(part("settings"))]
+Sessions = Annotated[sessionmaker[Session], Depends(part("sessions"))]
+ReadingSessions = Annotated[sessionmaker[Session], Depends(part("reading_sessions"))]
+UploadThreads = Annotated[CapacityLimiter, Depends(part("upload_threads"))]
+Store = Annotated[ObjectStore, Depends(part("store"))]
+Bell = Annotated[Doorbell, Depends(part("doorbell"))]
+ModelCatalog = Annotated[Catalog, Depends(part("catalog"))]
+Secrets = Annotated[Vault, Depends(part("vault"))]
+Outgoing = Annotated[Egress, Depends(part("egress"))]

@@ -16,6 +16,7 @@ from api.files.upload import Upload
 from api.http import downloads
 from api.http.auth import Caller, CurrentCaller
 from api.http.errors import declared
+from api.http.fair_share import takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
 from api.http.paging import After
@@ -41,6 +42,7 @@ router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAut
 @router.post(
     "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
 )
+@takes_no_turn  # it mostly waits for its client
 async def upload_file(
     request: Request,
     caller: CurrentCaller,

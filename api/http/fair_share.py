@@ -1,52 +1,80 @@
-"""Room for everybody: a key has a few requests in work at once, and its further ones wait for these.
+"""Room for everybody: a key has a few requests at work at once, and its further requests wait for these.
 
-So whoever floods the API queues behind themselves, in memory, and takes neither the threads nor the database
-connections from others. It holds before the key is looked up: that costs a thread and a connection as well.
+A client that floods the API fills a queue of its own, in memory. It takes neither threads nor database
+connections from others. The middleware works before the key is looked up, since that takes a thread and a
+connection too. It works before routing as well, and compares a request's path with those of the routes that
+`poll` and `takes_no_turn` mark.
 """
 
 import asyncio
 import re
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.auth import READING_METHODS, is_public
 from api.http.cookies import SIGN_IN_PATH, session_token
 
-# More would hardly make a process faster, whose interpreter runs one thread at a time, and others slower.
+# More requests at once would hardly make a process faster, as its interpreter runs one thread at a time. They
+# would make it slower for others.
 AT_ONCE = 2
 
-# Where others ask too, one of them is a read: it computes more than it waits, so that a second one would only
-# take the interpreter from the others. After so many seconds it is taken to wait for something after all.
+# While other keys ask too, one of a key's two requests at most is a read. A read computes more than it waits,
+# so a second one would only take the interpreter from others. A read that takes longer than so many seconds
+# probably waits for something, and lets the next one begin.
 READS_ALONE = 0.02
 
-# Seconds for which others count after a request of theirs.
+# Another key counts for so many seconds after its last request.
 SHARED_FOR = 10.0
 
-# Those that bring an ETag are read together, by one thread: the more of them, the less each costs.
+# Polls with an ETag are read together, by one thread: the more of them, the less each one costs.
 POLLS_AT_ONCE = 16
-TAGGED_POLL = re.compile(r"/v1/fine_tuning/jobs/[^/]+")
 
-UPLOADS = re.compile(r"/v1/files|/v1/uploads/[^/]+/(parts|complete)")
+MARK = "_fair_share"
+POLL, NO_TURN = "poll", "no turn"
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def poll(endpoint: Endpoint) -> Endpoint:
+    """Mark the endpoint of a GET route as a poll.
+
+    A key may have `POLLS_AT_ONCE` of these requests at work if they bring an ETag.
+    """
+    setattr(endpoint, MARK, POLL)
+    return endpoint
+
+
+def takes_no_turn(endpoint: Endpoint) -> Endpoint:
+    """Mark the endpoint of a POST route: its requests begin at once, and keep no other request waiting."""
+    setattr(endpoint, MARK, NO_TURN)
+    return endpoint
 
 
 class FairShare:
-    """ASGI middleware. A request's turn lasts until its answer begins: who reads slowly stops nobody.
+    """ASGI middleware. A request's turn lasts until its answer begins: a slow reader stops nobody.
 
-    An upload takes none: it mostly waits for its client or the object store, and works a block at a time.
+    `routes` are the routes of the API. Their marks are read once, when the middleware is made.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
+        routes = list(routes)
+        self._polls = _paths(routes, POLL, method="GET")
+        self._without_turn = _paths(routes, NO_TURN, method="POST")
         self._at_work: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
         self._latest_key: str | None = None
         self._shared_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _needs_no_turn(scope):
+        if scope["type"] != "http" or self._needs_no_turn(scope):
             await self._app(scope, receive, send)
             return
         with ExitStack() as turn:
@@ -58,11 +86,20 @@ class FairShare:
             await self._wait_for(turn, scope)
             await self._app(scope, receive, send_after_the_turn)
 
+    def _needs_no_turn(self, scope: Scope) -> bool:
+        """Return whether the request begins at once: it is public, or its route is marked.
+
+        Signing in is public, but takes a turn. All clients that have not signed in share these turns.
+        """
+        if is_public(scope):
+            return bool(scope["path"] != SIGN_IN_PATH)
+        return scope["method"] == "POST" and self._without_turn.fullmatch(scope["path"]) is not None
+
     async def _wait_for(self, turn: ExitStack, scope: Scope) -> None:
-        """Until there is room, which is free again when the turn is over."""
+        """Wait until the request may begin. Its room becomes free when `turn` is closed."""
         headers = Headers(scope=scope)
         key = headers.get("authorization") or session_token(headers) or ""
-        if _is_tagged_poll(scope, headers):
+        if self._is_tagged_poll(scope, headers):
             await self._enter(turn, key, POLLS_AT_ONCE)
             return
         if self._is_shared(key) and scope["method"] in READING_METHODS:
@@ -71,8 +108,15 @@ class FairShare:
             asyncio.get_running_loop().call_later(READS_ALONE, reading.close)
         await self._enter(turn, key, AT_ONCE)
 
+    def _is_tagged_poll(self, scope: Scope, headers: Headers) -> bool:
+        return (
+            "if-none-match" in headers
+            and scope["method"] == "GET"
+            and self._polls.fullmatch(scope["path"]) is not None
+        )
+
     def _is_shared(self, key: str) -> bool:
-        """Whether other keys ask this process too."""
+        """Return whether other keys use this process too."""
         now = time.monotonic()
         if key != self._latest_key:
             if self._latest_key is not None:
@@ -81,7 +125,10 @@ class FairShare:
         return now < self._shared_until
 
     async def _enter(self, turn: ExitStack, key: str, most: int) -> None:
-        """A room of a key lives as long as one of its requests is there, or waits."""
+        """Wait for a place in the key's room for `most` requests, and leave it when `turn` is closed.
+
+        A room lives as long as one of its requests is at work or waits.
+        """
         room = self._at_work.get((key, most))
         if room is None:
             room = self._at_work[key, most] = asyncio.Semaphore(most)
@@ -89,18 +136,15 @@ class FairShare:
         turn.callback(room.release)
 
 
-def _is_tagged_poll(scope: Scope, headers: Headers) -> bool:
-    return (
-        "if-none-match" in headers
-        and scope["method"] == "GET"
-        and TAGGED_POLL.fullmatch(scope["path"]) is not None
-    )
+def _paths(routes: Iterable[BaseRoute], mark: str, *, method: str) -> re.Pattern[str]:
+    """Return one pattern of the paths of all routes with this mark, so that a request needs a single match.
 
-
-def _needs_no_turn(scope: Scope) -> bool:
-    """Signing in is public, and takes one: all who have not signed in yet share theirs."""
-    return (is_public(scope) and scope["path"] != SIGN_IN_PATH) or _is_upload(scope)
-
-
-def _is_upload(scope: Scope) -> bool:
-    return scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
+    All of these routes must have the method `method`, which the middleware compares separately.
+    """
+    found = []
+    for route in routes:
+        if isinstance(route, APIRoute) and getattr(route.endpoint, MARK, None) == mark:
+            assert route.methods == {method}, f"{route.path}: only {method} routes can be marked as '{mark}'"
+            # Two routes may name a part of their paths alike, and a pattern has each name only once.
+            found.append(re.sub(r"\?P<\w+>", "", route.path_regex.pattern))
+    return re.compile("|".join(found) or r"(?!)")

@@ -1,19 +1,25 @@
-"""Each waiting job's place in the queue, as it was a moment ago."""
+"""The place of each waiting job in the queue, as it was a moment ago."""
 
 import threading
 import time
+from collections.abc import Iterable
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.jobs.queries import JobVersion
 from core.jobs import queue
+from core.tables import Job
 
-# Reading all places takes time in proportion to the queue, so polls share a reading until its age is this
-# many times what it took: a twentieth of one thread's time at most, whatever the queue's length.
+# The time to read all places grows with the queue. Polls therefore share a reading until it is this many
+# times as old as it took. Reading thus takes at most a twentieth of one thread's time, at any queue length.
 SHARED_FOR = 20
 
 
 class QueuePlaces:
-    """One reading for all requests of a process. Whoever comes while another reads gets the one before."""
+    """Reads all places once for all requests of a process.
+
+    A request that comes while another one reads gets the places of the reading before.
+    """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -21,14 +27,22 @@ class QueuePlaces:
         self._stale_at = 0.0
         self._places: dict[str, int] = {}
 
-    def of(self, job_id: str) -> int | None:
-        """1 for the next one of its device class. None where the job does not wait, or not for long yet."""
+    def of_queued(self, jobs: Iterable[Job | JobVersion]) -> dict[str, int]:
+        """Return the places of those jobs that are queued, by id; 1 is the next job on as many devices.
+
+        Reads the database where the last reading is too old, but not where none of the jobs is queued. A job
+        that has just been queued may have no place yet.
+        """
+        queued = [job.id for job in jobs if job.status == "queued"]
+        if not queued:
+            return {}
         if time.monotonic() > self._stale_at and self._reading.acquire(blocking=False):
             try:
                 self._read()
             finally:
                 self._reading.release()
-        return self._places.get(job_id)
+        places = self._places
+        return {job_id: places[job_id] for job_id in queued if job_id in places}
 
     def _read(self) -> None:
         began = time.monotonic()

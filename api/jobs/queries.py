@@ -1,7 +1,6 @@
-"""Reads of jobs and of what belongs to them. Those that start from a job's id take the project."""
+"""Reads of jobs. Those that start from a job's id take the project too."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -22,13 +21,11 @@ from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
 from api.jobs.word_search import with_words
-from core.tables import Adapter, Candidate, CandidateMetric, Checkpoint, Event, Job, Run
-
-MOST_POINTS = 200  # of a curve, about
+from core.tables import Adapter, Job, Run
 
 
 class JobVersion(NamedTuple):
-    """What tells whether a job still reads the same, at a fraction of a `JobRow`'s cost."""
+    """Tells whether a job still reads the same, at a fraction of the cost of a `JobRow`."""
 
     id: str
     status: str
@@ -36,12 +33,17 @@ class JobVersion(NamedTuple):
 
 
 class JobRow(NamedTuple):
-    """A job with its latest run and its adapter's id. `version` is another one after each change of these."""
+    """A job with its latest run and its adapter's id. `version` changes whenever one of these three does."""
 
     job: Job
     run: Run | None
     adapter_id: str | None
     version: str
+
+    @classmethod
+    def of_new(cls, job: Job) -> "JobRow":
+        """Return the row of a job that this transaction makes: it has no run and no version yet."""
+        return cls(job, run=None, adapter_id=None, version="")
 
     @property
     def as_version(self) -> JobVersion:
@@ -68,22 +70,25 @@ def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
 
 
 def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, JobVersion]]:
-    """Those that exist, each with its project's id."""
+    """Return the versions of those jobs that exist, each with its project's id."""
     found = session.execute(VERSIONS, {"job_ids": job_ids}).all()
     return [(project_id, JobVersion(*version)) for project_id, *version in found]
 
 
 class Filter(NamedTuple):
-    """Which jobs a list is to hold: those with all of `metadata`, or those without any; or sweeps alone; or
-    those that read a file, for training or validation; and of these, those of a status, that have all of
-    `words`."""
+    """The jobs that a list holds. A job must meet all of the conditions."""
 
     metadata: dict[str, str]
+    """Pairs that the job's metadata holds"""
     without_metadata: bool
+    """True: the job has no metadata"""
     sweeps_alone: bool = False
+    """True: the job is a sweep"""
     file_id: str | None = None
+    """A file that the job reads, for training or validation"""
     status: str | None = None
     words: tuple[str, ...] = ()
+    """Words that the job's names hold, each of them: see `word_search`"""
 
 
 def page(
@@ -97,84 +102,10 @@ def page(
 def page_versions(
     session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobVersion], bool]:
-    """Of the jobs that `page` would find."""
+    """Return the versions of the jobs that `page` returns."""
     query = _filtered(_of_project(select(Job.id, Job.status, VERSION), project_id), wanted)
     rows, has_more = fetch_page(session, query, Job.id, after=after, limit=limit)
     return [JobVersion(*row) for row in rows], has_more
-
-
-def event_sequence(session: Session, job_id: str, event_id: str) -> int | None:
-    return session.scalar(select(Event.sequence).where(Event.job_id == job_id, Event.id == event_id))
-
-
-def events(
-    session: Session, job_id: str, *, after: int | None, limit: int, type: str | None = None
-) -> tuple[list[Event], bool]:
-    query = select(Event).where(Event.job_id == job_id)
-    if type is not None:
-        query = query.where(Event.type == type)
-    rows, has_more = fetch_page(session, query, Event.sequence, after=after, limit=limit)
-    return [event for (event,) in rows], has_more
-
-
-def checkpoint_step(session: Session, job_id: str, checkpoint_id: str) -> int | None:
-    return session.scalar(
-        select(Checkpoint.step).where(Checkpoint.job_id == job_id, Checkpoint.id == checkpoint_id)
-    )
-
-
-def find_checkpoint(session: Session, job_id: str, checkpoint_id: str) -> Checkpoint | None:
-    """One of those that are listed."""
-    query = select(Checkpoint).where(
-        Checkpoint.job_id == job_id, Checkpoint.id == checkpoint_id, Checkpoint.listed
-    )
-    return session.scalars(query).one_or_none()
-
-
-def checkpoints(
-    session: Session, job_id: str, *, after: int | None, limit: int
-) -> tuple[list[Checkpoint], bool]:
-    query = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.listed)
-    rows, has_more = fetch_page(session, query, Checkpoint.step, after=after, limit=limit)
-    return [checkpoint for (checkpoint,) in rows], has_more
-
-
-def candidates(session: Session, job_ids: Sequence[str]) -> dict[str, list[Candidate]]:
-    """By the job; all of these jobs are there."""
-    found: dict[str, list[Candidate]] = {job_id: [] for job_id in job_ids}
-    for candidate in session.scalars(select(Candidate).where(Candidate.job_id.in_(job_ids))):
-        found[candidate.job_id].append(candidate)
-    return found
-
-
-class Curve(NamedTuple):
-    """Training losses of one candidate, by their steps."""
-
-    number: int
-    points: list[tuple[int, float]]
-
-
-def curves(session: Session, job_id: str) -> list[Curve]:
-    """Thinned out to some hundred points each, the last one among them."""
-    loss = CandidateMetric.data["train_loss"].as_float()
-    last = func.max(CandidateMetric.step).over()
-    tile = func.greatest(1, last // MOST_POINTS)
-    points = (
-        select(CandidateMetric.number, CandidateMetric.step, loss.label("loss"), tile.label("tile"))
-        .where(CandidateMetric.job_id == job_id)
-        .subquery()
-    )
-    query = (
-        select(points.c.number, func.max(points.c.step), func.avg(points.c.loss))
-        .where(points.c.loss.is_not(None))
-        .group_by(points.c.number, points.c.step // points.c.tile)
-        .order_by(points.c.number, func.max(points.c.step))
-    )
-    rows = session.execute(query).all()
-    return [
-        Curve(number, [(step, float(mean)) for _, step, mean in points])
-        for number, points in groupby(rows, key=lambda row: row[0])
-    ]
 
 
 def _of_project(
@@ -184,7 +115,7 @@ def _of_project(
 
 
 def _with_latest(columns: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Of jobs that are not deleted, their latest runs, and their adapters."""
+    """Return a query of the jobs that are not deleted, with their latest runs and their adapters."""
     return (
         columns.select_from(Job)
         .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
@@ -211,8 +142,9 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
     return query
 
 
-# Polls ask for these: made once, they are not made, and looked up among the compiled ones, each time.
+# Polls run these two queries. They are built once: building them for each poll, and finding them among the
+# compiled queries, would cost as much again.
 _ONE = bindparam("project_id", type_=Text), bindparam("job_id", type_=Text)
 ROW = _of_project(select(Job, Run, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
-_SEVERAL = bindparam("job_ids", type_=ARRAY(Text))  # not `IN`, whose text grows with their number
+_SEVERAL = bindparam("job_ids", type_=ARRAY(Text))  # not `IN`: its text grows with the number of ids
 VERSIONS = _with_latest(select(Job.project_id, Job.id, Job.status, VERSION)).where(Job.id == any_(_SEVERAL))

@@ -1,87 +1,248 @@
-"""A job as a client asks for it."""
+"""A job and what belongs to it, as a client reads them: OpenAI's shapes, with Tunery's fields beside."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from api.jobs.queries import JobRow
+from api.schemas import Identified, unix_seconds
 from core.jobs.integrations import Integration
-from core.jobs.spec import (
-    RequestedDpo,
-    RequestedHyperparameters,
-    RequestedKto,
-    RequestedOrpo,
-    RequestedSimpo,
-    TrainingOptions,
-)
-from core.methods.offered import OfferedAdapter
-from core.options import Options
+from core.tables import Run
 
-MetadataKey = Annotated[str, StringConstraints(max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
-
-# A part of the fine-tuned model's name, whose parts are separated by colons.
-Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 
 
-class SupervisedMethod(Options):
-    hyperparameters: RequestedHyperparameters | None = None
+class JobError(BaseModel):
+    code: str
+    message: str
+    param: str | None
 
 
-class DpoMethod(Options):
-    hyperparameters: RequestedDpo | None = None
+class Stored(BaseModel):
+    """A part of a job's specification as it was resolved when the job was created.
 
-
-class OrpoMethod(Options):
-    hyperparameters: RequestedOrpo | None = None
-
-
-class KtoMethod(Options):
-    hyperparameters: RequestedKto | None = None
-
-
-class SimpoMethod(Options):
-    hyperparameters: RequestedSimpo | None = None
-
-
-class Method(Options):
-    """How to train. `supervised` and `dpo` are OpenAI's, `orpo`, `kto` and `simpo` our own.
-
-    OpenAI's `reinforcement` is not on offer. Options of other methods than `type` must be null.
+    It is shown as it stands: the bounds of its day may have been others, and a newer release may have added
+    to it.
     """
 
-    type: Literal["supervised", "dpo", "orpo", "kto", "simpo", "reinforcement"]
-    supervised: SupervisedMethod | None = None
-    dpo: DpoMethod | None = None
-    orpo: OrpoMethod | None = None
-    kto: KtoMethod | None = None
-    simpo: SimpoMethod | None = None
-    reinforcement: Any = None
+    model_config = ConfigDict(extra="allow")
 
 
-class CreateJob(BaseModel):
-    """OpenAI's parameters, and Tunery's own `adapter` and `training`. Others are ignored with a warning."""
+class Hyperparameters(Stored):
+    """Resolved: none is `"auto"`."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    n_epochs: int
+    batch_size: int
+    learning_rate_multiplier: float
 
-    model: Annotated[str, Field(description="A base model of `GET /v1/models`")]
-    training_file: Annotated[str, Field(description="A file with purpose `fine-tune` and at least 10 rows")]
-    validation_file: str | None = None
-    suffix: Suffix | None = None
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
-    metadata: Metadata | None = None
-    hyperparameters: Annotated[
-        RequestedHyperparameters | None, Field(description="The older place of what `method` holds")
-    ] = None
-    method: Method | None = None
-    integrations: Annotated[
-        list[Integration] | None,
-        Field(description="Experiment trackers to report to, each at most once", max_length=8),
-    ] = None
-    adapter: Annotated[
-        OfferedAdapter | None,
-        Field(
-            description="A method of `GET /v1/methods` with its options, in PEFT's names; LoRA without `type`"
-        ),
-    ] = None
-    training: Annotated[TrainingOptions | None, Field(description="In transformers' names")] = None
+
+class Adapter(Stored):
+    """The method of adaptation, with all of its options: see `GET /v1/methods`."""
+
+    type: str
+
+
+class Training(Stored):
+    """The `TrainingOptions` of the job's creation, and what holds by default."""
+
+    devices: int = 1
+
+
+class DpoHyperparameters(Hyperparameters):
+    beta: float
+
+
+class OrpoHyperparameters(Hyperparameters):
+    beta: float
+
+
+class KtoHyperparameters(Hyperparameters):
+    beta: float
+    desirable_weight: float
+    undesirable_weight: float
+
+
+class SimpoHyperparameters(Hyperparameters):
+    beta: float
+    gamma: float
+
+
+H = TypeVar("H", bound=Hyperparameters)
+
+
+class MethodOptions(BaseModel, Generic[H]):
+    hyperparameters: H
+
+
+class SupervisedMethod(BaseModel):
+    type: Literal["supervised"] = "supervised"
+    supervised: MethodOptions[Hyperparameters]
+
+
+class DpoMethod(BaseModel):
+    type: Literal["dpo"] = "dpo"
+    dpo: MethodOptions[DpoHyperparameters]
+
+
+class OrpoMethod(BaseModel):
+    type: Literal["orpo"] = "orpo"
+    orpo: MethodOptions[OrpoHyperparameters]
+
+
+class KtoMethod(BaseModel):
+    type: Literal["kto"] = "kto"
+    kto: MethodOptions[KtoHyperparameters]
+
+
+class SimpoMethod(BaseModel):
+    type: Literal["simpo"] = "simpo"
+    simpo: MethodOptions[SimpoHyperparameters]
+
+
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod, Field(discriminator="type")
+]
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+
+
+class Progress(BaseModel):
+    """`tokens_per_second` has a value while the job runs, `queue_position` while it waits.
+
+    `best_valid_loss` is the lowest loss on the whole validation file so far, of `best_step`.
+
+    The position is the place among all projects' waiting jobs on as many devices, in the order in which they
+    are claimed, 1 for the next one. The phase of a running job that is about to pause is `pausing`.
+    """
+
+    step: int
+    total_steps: int | None
+    epoch: float
+    tokens_per_second: float | None
+    percent: float | None
+    phase: str
+    queue_position: int | None
+    best_valid_loss: float | None
+    best_step: int | None
+
+
+class JobObject(Identified):
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    started_at: int | None = None
+    finished_at: int | None
+    estimated_finish: int | None
+    status: str
+    error: JobError | None
+    model: str
+    fine_tuned_model: str | None
+    user_provided_suffix: str | None = None
+    organization_id: str
+    training_file: str
+    validation_file: str | None
+    result_files: list[str]
+    trained_tokens: int | None
+    seed: int
+    hyperparameters: Hyperparameters
+    method: Method
+    metadata: dict[str, str] | None
+    integrations: list[Integration]
+    adapter: Adapter
+    training: Training
+    adapter_id: str | None
+    progress: Progress
+
+    @classmethod
+    def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
+        job, spec = row.job, _with_autos(row.job.spec)
+        hyperparameters = Hyperparameters(**spec["hyperparameters"])
+        return cls(
+            id=job.id,
+            created_at=unix_seconds(job.created_at),
+            started_at=unix_seconds(job.started_at) if job.started_at else None,
+            finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
+            estimated_finish=_estimated_finish(row, lease_seconds),
+            status=job.status,
+            error=JobError(**job.error) if job.error else None,
+            model=job.base_model,
+            fine_tuned_model=job.fine_tuned_model,
+            user_provided_suffix=job.suffix,
+            organization_id=job.project_id,
+            training_file=job.training_file_id,
+            validation_file=job.validation_file_id,
+            result_files=[file for file in (job.result_file_id, job.tensorboard_file_id) if file],
+            trained_tokens=_trained_tokens(row),
+            seed=spec["seed"],
+            hyperparameters=hyperparameters,
+            method=_method(spec),
+            metadata=job.client_metadata,
+            integrations=INTEGRATIONS.validate_python(job.integrations),
+            adapter=Adapter(**spec["adapter"]),
+            training=Training(**spec["training"]),
+            adapter_id=row.adapter_id,
+            progress=_progress(row, queue_position),
+        )
+
+
+class JobDeleted(BaseModel):
+    id: str
+    object: Literal["fine_tuning.job.deleted"] = "fine_tuning.job.deleted"
+    deleted: Literal[True] = True
+
+
+def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With `"auto"` for what is still to be chosen: where candidates differ, and none has won yet."""
+    search = spec.get("search")
+    if search is None or search["winner"] is not None:
+        return spec
+    adapters = [candidate["adapter"] for candidate in search["candidates"]]
+    rates = {candidate["learning_rate"] for candidate in search["candidates"]}
+    adapter = {
+        name: value if all(each.get(name) == value for each in adapters) else "auto"
+        for name, value in spec["adapter"].items()
+    }
+    training = spec["training"] if len(rates) == 1 else {**spec["training"], "learning_rate": "auto"}
+    return {**spec, "adapter": adapter, "training": training}
+
+
+def _method(spec: Mapping[str, Any]) -> Method:
+    options = dict(spec.get("objective") or {"type": "supervised"})
+    name = options.pop("type")
+    return METHOD.validate_python(
+        {"type": name, name: {"hyperparameters": spec["hyperparameters"] | options}}
+    )
+
+
+def _progress(row: JobRow, queue_position: int | None) -> Progress:
+    run = row.run or Run(step=0, epoch=0.0, phase="queued")
+    running = row.job.status == "running"
+    return Progress(
+        step=run.step,
+        total_steps=run.total_steps,
+        epoch=run.epoch,
+        tokens_per_second=run.tokens_per_second if running else None,
+        percent=round(100 * run.step / run.total_steps, 1) if run.total_steps else None,
+        phase=_phase(run) if running else row.job.status,
+        queue_position=queue_position,
+        best_valid_loss=run.best_valid_loss,
+        best_step=run.best_step,
+    )
+
+
+def _trained_tokens(row: JobRow) -> int | None:
+    """Of the whole job once it has succeeded; before, as its latest run told. None before the first run."""
+    if row.job.trained_tokens is not None:
+        return row.job.trained_tokens
+    return row.run.trained_tokens if row.run else None
+
+
+def _phase(run: Run) -> str:
+    return "pausing" if run.pause_requested_at else run.phase
+
+
+def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:
+    """The last heartbeat prolonged the lease by `lease_seconds`, and said how many seconds are left."""
+    if row.job.status != "running" or row.run is None or row.run.seconds_left is None:
+        return None
+    return unix_seconds(row.run.expires_at + timedelta(seconds=row.run.seconds_left - lease_seconds))

@@ -1,6 +1,6 @@
-"""Polled jobs. ETags that are asked for while others are being read share the next query.
+"""Polls of jobs. Polls that come while others are being read share the next query.
 
-So a poll whose ETag still holds costs no thread and no database connection of its own.
+A poll whose ETag still holds therefore takes no thread and no database connection of its own.
 """
 
 import asyncio
@@ -13,9 +13,11 @@ from starlette.responses import Response
 
 from api.http import conditional
 from api.jobs import queries, service
-from api.jobs.views import Presenter
+from api.jobs.places import QueuePlaces
+from api.jobs.schemas import JobObject
 
-# A key may have `api.http.fair_share.POLLS_AT_ONCE` polls in work at once, which would take all threads.
+# One key may have `api.http.fair_share.POLLS_AT_ONCE` polls at work. Without this limit, they could take all
+# threads of the process.
 READ_AT_ONCE = 4
 
 
@@ -25,17 +27,18 @@ class Polled(NamedTuple):
 
 
 class SharedPolls:
-    """Reads ETags with one query at a time, of all that were asked for since the one before began."""
+    """Reads ETags with one query at a time. Each query reads all ETags asked for since the last one began."""
 
-    def __init__(self, sessions: sessionmaker[Session], presenter: Presenter) -> None:
+    def __init__(self, sessions: sessionmaker[Session], places: QueuePlaces, lease_seconds: float) -> None:
         self._sessions = sessions
-        self._presenter = presenter
+        self._places = places
+        self._lease_seconds = lease_seconds
         self._asked: dict[Polled, asyncio.Future[str | None]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._threads = CapacityLimiter(READ_AT_ONCE)
 
     async def tag(self, polled: Polled) -> str | None:
-        """The job's ETag, as of no earlier than this call; None where the project has no such job."""
+        """Return the job's ETag, read after this call began. Return None if the project has no such job."""
         answer = self._asked.get(polled)
         if answer is None:
             answer = self._asked[polled] = asyncio.get_running_loop().create_future()
@@ -44,13 +47,16 @@ class SharedPolls:
         return await asyncio.shield(answer)  # others may wait for it too
 
     async def read(self, polled: Polled) -> Response:
-        """The job, under its ETag. Raises NotFound."""
+        """Return the job with its ETag. Raises NotFound."""
         return await to_thread.run_sync(self._read_one, polled, limiter=self._threads)
 
     def _read_one(self, polled: Polled) -> Response:
         with self._sessions() as session:
             row = service.get(session, *polled)
-        return conditional.tagged(self._presenter.job(row), self._presenter.tag([row.as_version]))
+        version = row.as_version
+        places = self._places.of_queued([version])
+        shown = JobObject.of(row, self._lease_seconds, places.get(version.id))
+        return conditional.tagged(shown, service.etag([version], places))
 
     async def _read_all(self) -> None:
         while self._asked:
@@ -60,14 +66,15 @@ class SharedPolls:
             except Exception as error:
                 for answer in asked.values():
                     answer.set_exception(error)
-                    answer.exception()  # nobody may wait any more, which is no reason for a warning
+                    answer.exception()  # all who waited may have left: asyncio must not warn of that
             else:
                 for polled, answer in asked.items():
                     answer.set_result(tags.get(polled))
 
     def _read_tags(self, polled: list[Polled]) -> dict[Polled, str]:
         with self._sessions() as session:
-            versions = queries.find_versions(session, [each.job_id for each in polled])
+            found = queries.find_versions(session, [each.job_id for each in polled])
+        places = self._places.of_queued(version for _, version in found)
         return {
-            Polled(project_id, version.id): self._presenter.tag([version]) for project_id, version in versions
+            Polled(project_id, version.id): service.etag([version], places) for project_id, version in found
         }

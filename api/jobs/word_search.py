@@ -1,4 +1,4 @@
-"""Jobs by words that a person types: each must occur in what names the job or its data, in whatever case."""
+"""Finds jobs by words that a person types. Case does not matter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,19 @@ TrainingFile, ValidationFile = aliased(File), aliased(File)
 
 
 def with_words(query: Select[*tuple[Any, ...]], words: Sequence[str]) -> Select[*tuple[Any, ...]]:
-    """Of a query of jobs, those that have all of the words. Files that were deleted keep their names."""
+    """Narrow a query of jobs to those whose names hold all of the words.
+
+    The names are the job's own (`_names`) and those of its files. A deleted file keeps its name.
+    """
     return (
         query.join(TrainingFile, TrainingFile.id == Job.training_file_id)
         .outerjoin(ValidationFile, ValidationFile.id == Job.validation_file_id)
-        .where(_text().ilike(all_(literal([f"%{_escaped(word)}%" for word in words], ARRAY(Text)))))
+        .where(_names().ilike(all_(literal([f"%{_escaped(word)}%" for word in words], ARRAY(Text)))))
     )
 
 
-def _text() -> ColumnElement[str]:
-    """Put together once for all words."""
+def _names() -> ColumnElement[str]:
+    """Return one text to search in, so that Postgres joins it once for all words."""
     return func.concat_ws(
         " ",
         *(Job.id, Job.suffix, Job.base_model, Job.fine_tuned_model, cast(Job.client_metadata, Text)),

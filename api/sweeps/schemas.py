@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.jobs.candidate_views import CandidateObject, CandidatesObject, CostObject
+from api.jobs.candidates.schemas import CandidateObject, CandidatesObject, CostObject
+from api.jobs.creation.schemas import CreateJob
 from api.jobs.queries import JobRow
-from api.jobs.schemas import CreateJob
-from api.jobs.views import JobError
+from api.jobs.schemas import JobError
 from api.schemas import Identified, unix_seconds
 from core.jobs.search import MAX_CANDIDATES
 from core.methods.method import Alpha, Rank, Targets

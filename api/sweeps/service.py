@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from api.http.paging import check_cursor
-from api.jobs import creation, queries
+from api.jobs import queries
 from api.jobs import service as jobs
+from api.jobs.candidates import queries as candidates_of
+from api.jobs.creation import service as creation
 from api.jobs.queries import Filter, JobRow
 from api.sweeps.schemas import CreateSweep, SweepObject, job_id_of
 from core.catalog import Catalog
@@ -27,7 +29,8 @@ def create(
         raise InvalidRequest(
             "Name the values to try in 'parameters'.", code="missing_required_parameter", param="parameters"
         )
-    return _shown(session, [creation.create(session, project_id, catalog, settings, request, grid)])[0]
+    job = creation.create(session, project_id, catalog, settings, request, grid)
+    return _shown(session, [JobRow.of_new(job)])[0]
 
 
 def get(session: Session, project_id: str, sweep_id: str) -> SweepObject:
@@ -59,5 +62,5 @@ def _find(session: Session, project_id: str, sweep_id: str) -> JobRow:
 
 def _shown(session: Session, rows: Sequence[JobRow]) -> list[SweepObject]:
     """The candidates of all with one query."""
-    candidates = queries.candidates(session, [row.job.id for row in rows])
+    candidates = candidates_of.of_jobs(session, [row.job.id for row in rows])
     return [SweepObject.of(row, candidates[row.job.id]) for row in rows]

@@ -11,6 +11,7 @@ from api.files import service as files
 from api.files.intake import ReceivedFile
 from api.http.auth import Caller, CurrentCaller
 from api.http.errors import declared
+from api.http.fair_share import takes_no_turn
 from api.http.forms import in_threads, receive
 from api.http.idempotency import ThisAttempt
 from api.http.strict_json import StrictJsonRoute
@@ -62,6 +63,7 @@ def create_upload(
 
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound))
+@takes_no_turn  # it mostly waits for its client
 async def create_part(
     request: Request,
     caller: CurrentCaller,
@@ -86,6 +88,7 @@ async def create_part(
 
 
 @router.post("/{upload_id}/complete", responses=declared(NotFound, Conflict, QuotaExceeded))
+@takes_no_turn  # it mostly waits for the object store
 async def complete_upload(
     caller: CurrentCaller,
     attempt: ThisAttempt,

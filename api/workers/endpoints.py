@@ -1,13 +1,11 @@
 """/v1/workers: who trains, on what, and what waits."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 
 from api.dependencies import AppSettings, Transaction
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
-from api.jobs.places import QueuePlaces
+from api.jobs.dependencies import Places
 from api.workers import service
 from api.workers.schemas import WorkerList
 from core.errors import NotAuthenticated, Unavailable
@@ -15,17 +13,12 @@ from core.errors import NotAuthenticated, Unavailable
 router = APIRouter(prefix="/v1/workers", tags=["Workers"], responses=declared(NotAuthenticated, Unavailable))
 
 
-async def _places(request: Request) -> QueuePlaces:
-    places: QueuePlaces = request.app.state.presenter.places
-    return places
-
-
 @router.get("")
 def list_workers(
     session: Transaction,
     caller: CurrentCaller,
     settings: AppSettings,
-    places: Annotated[QueuePlaces, Depends(_places)],
+    places: Places,
 ) -> WorkerList:
     """The workers that are there, with the jobs that each trains together, and the queue of each class.
 

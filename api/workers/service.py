@@ -1,6 +1,6 @@
 """What a project may know of the workers. Nothing here commits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,7 @@ def overview(session: Session, caller: Caller, places: QueuePlaces, offered: Seq
 
     def queue(devices: int) -> QueueObject:
         first = queries.waiting_jobs(session, project_id, devices, SHOWN_WAITING)
-        return _queue(waiting.get(devices, Waiting(devices, 0, 0)), first, places)
+        return _queue(waiting.get(devices, Waiting(devices, 0, 0)), first, places.of_queued(first))
 
     return WorkerList(
         data=[
@@ -74,7 +74,7 @@ def _held(entry: Held) -> HeldJob:
     )
 
 
-def _queue(waiting: Waiting, first: Sequence[Job], places: QueuePlaces) -> QueueObject:
+def _queue(waiting: Waiting, first: Sequence[Job], places: Mapping[str, int]) -> QueueObject:
     return QueueObject(
         devices=waiting.devices,
         waiting_jobs=waiting.all,
@@ -85,7 +85,7 @@ def _queue(waiting: Waiting, first: Sequence[Job], places: QueuePlaces) -> Queue
                 user_provided_suffix=job.suffix,
                 model=job.base_model,
                 created_at=unix_seconds(job.created_at),
-                queue_position=places.of(job.id),
+                queue_position=places.get(job.id),
             )
             for job in first
         ],

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.jobs.queries import MOST_POINTS, curves
+from api.jobs.candidates.queries import MOST_POINTS, curves
 from core.tables import AuditLog, CandidateMetric, Job
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 

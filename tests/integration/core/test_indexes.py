@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.jobs import queries
-from api.jobs.event_feed import Place, news_of
+from api.jobs.events import queries as events
+from api.jobs.events.feed import Place, news_of
 from api.jobs.queries import Filter
 from api.workers import queries as workers
 from core.access.quotas import stored_bytes
@@ -92,7 +93,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
         workers.waiting_counts(session, OF_NEWEST),
         workers.waiting_jobs(session, OF_NEWEST, 1, 20),
     ),
-    "a page of events": lambda session: queries.events(session, NEWEST, after=10**9, limit=20),
+    "a page of events": lambda session: events.page(session, NEWEST, after=10**9, limit=20),
     "all places in the queue": lambda session: session.execute(queue.places()).all(),
     "a page of files": lambda session: files.page(
         session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True

@@ -1,24 +1,46 @@
-"""Which requests of a key are at work together, where it asks alone and where others ask too."""
+"""Which requests of a key are at work together: alone, beside other keys, and on marked routes."""
 
 import asyncio
 from typing import Any
 
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from api.app import ROUTERS
 from api.http import fair_share
-from api.http.fair_share import AT_ONCE, FairShare
+from api.http.fair_share import AT_ONCE, MARK, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
 
 DEADLINE = 10
+MARKED = APIRouter(prefix="/v1/things")
+
+
+@MARKED.get("/{thing_id}")
+@poll
+def poll_a_thing(thing_id: str) -> None:
+    """A route that is marked as a poll."""
+
+
+@MARKED.get("/{thing_id}/parts/{part_id}")
+@poll
+def poll_a_part(thing_id: str, part_id: str) -> None:
+    """A second poll, whose path has a part of the same name."""
+
+
+@MARKED.post("/{thing_id}/bytes")
+@takes_no_turn
+def send_bytes(thing_id: str) -> None:
+    """A route that is marked to take no turn."""
 
 
 class Work:
-    """An API whose requests answer when they are told to."""
+    """An API whose requests answer when a test tells them to."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.answers: list[asyncio.Event] = []
-        self._fair_share = FairShare(self)
+        self._fair_share = FairShare(self, MARKED.routes)
         self._asked: set[asyncio.Task[None]] = set()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -27,15 +49,19 @@ class Work:
         await answer.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    def ask(self, key: str, method: str = "GET") -> None:
-        """A request more, which waits for its turn."""
+    def ask(
+        self, key: str, method: str = "GET", path: str = "/v1/things", *, etag: str | None = None
+    ) -> None:
+        """Send one more request, which waits for its turn."""
         headers = [(b"authorization", key.encode())]
-        scope = {"type": "http", "method": method, "path": "/v1/fine_tuning/jobs", "headers": headers}
+        if etag is not None:
+            headers.append((b"if-none-match", etag.encode()))
+        scope = {"type": "http", "method": method, "path": path, "headers": headers}
         self.answers.append(asyncio.Event())
         self._asked.add(asyncio.create_task(self._fair_share(scope, nothing, ignore)))
 
     async def begin(self, number: int) -> None:
-        """Wait until so many have begun."""
+        """Wait until `number` requests have begun."""
 
         async def reached() -> None:
             while self.begun < number:
@@ -44,7 +70,7 @@ class Work:
         await asyncio.wait_for(reached(), DEADLINE)
 
     async def settle(self) -> int:
-        """How many have begun once nothing moves any more, of what does not wait for time."""
+        """Return how many requests have begun, once none can begin without an answer or a timer."""
         for _ in range(20):
             await asyncio.sleep(0)
         return self.begun
@@ -65,7 +91,7 @@ async def ignore(_message: Any) -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No read of the test is taken for one that waits."""
+    """Let no read of the test count as one that waits for something."""
     monkeypatch.setattr(fair_share, "READS_ALONE", 3600.0)
 
 
@@ -121,3 +147,52 @@ def test_a_read_that_takes_long_holds_up_no_other_read(monkeypatch: pytest.Monke
         return begun - 1
 
     assert asyncio.run(ask()) == AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("path", "etag", "at_once"),
+    [
+        ("/v1/things/a", '"tag"', POLLS_AT_ONCE),
+        ("/v1/things/a/parts/b", '"tag"', POLLS_AT_ONCE),
+        ("/v1/things/a", None, AT_ONCE),
+        ("/v1/things", '"tag"', AT_ONCE),
+        ("/v1/things/a/parts", '"tag"', AT_ONCE),
+        ("/v1/things/a/parts/b/c", '"tag"', AT_ONCE),
+    ],
+)
+def test_only_a_marked_poll_with_an_etag_has_the_room_of_polls(
+    path: str, etag: str | None, at_once: int
+) -> None:
+    async def ask() -> int:
+        work = Work()
+        for _ in range(POLLS_AT_ONCE + 1):
+            work.ask("key", "GET", path, etag=etag)
+        begun = await work.settle()
+        await work.end()
+        return begun
+
+    assert asyncio.run(ask()) == at_once
+
+
+def test_a_route_that_takes_no_turn_begins_at_once_and_leaves_all_turns() -> None:
+    async def ask() -> list[int]:
+        work, begun = Work(), []
+        for method, path in (("POST", "/v1/things/a/bytes"), ("DELETE", "/v1/things/a/bytes")):
+            for _ in range(AT_ONCE + 1):
+                work.ask("key", method, path)
+            begun.append(await work.settle())
+        await work.end()
+        return begun
+
+    assert asyncio.run(ask()) == [AT_ONCE + 1, AT_ONCE + 1 + AT_ONCE]
+
+
+def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    marks = {route.path: mark for route in routes if (mark := getattr(route.endpoint, MARK, None))}
+    assert marks == {
+        "/v1/fine_tuning/jobs/{fine_tuning_job_id}": POLL,
+        "/v1/files": NO_TURN,
+        "/v1/uploads/{upload_id}/parts": NO_TURN,
+        "/v1/uploads/{upload_id}/complete": NO_TURN,
+    }

@@ -14,7 +14,7 @@ import pytest
 from openai.types.fine_tuning import FineTuningJobEvent
 from sqlalchemy import QueuePool, func
 
-from api.jobs import event_stream
+from api.jobs.events import stream as event_stream
 from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.events import record_event

@@ -1,6 +1,6 @@
 """What a job's `method` comes to, and which kind of dataset it takes."""
 
-from api.jobs.schemas import CreateJob, Method
+from api.jobs.creation.schemas import CreateJob, Method
 from core.datasets.kinds import KIND_OF_METHOD, WHAT
 from core.errors import InvalidRequest
 from core.jobs.spec import RequestedDpo, RequestedHyperparameters, RequestedKto, RequestedOrpo, RequestedSimpo

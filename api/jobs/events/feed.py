@@ -1,11 +1,12 @@
-"""Jobs' events for all who listen in this process: one query at a time, whatever their number.
+"""New events of jobs, for everyone in this process who listens: one query at a time for all of them.
 
-A listener holds no database connection and no thread while it waits. The database is asked, rather than
-telling, since that works alike with any number of API processes and needs no connection of its own. Workers
-write events twice a second, so asking as often delays none for long.
+A listener holds no database connection and no thread while it waits. The feed asks the database, instead of
+waiting for a notification: this works with any number of API processes, and needs no connection of its own.
+Workers write events twice a second. The feed asks as often, and so delays no event for long.
 
-An event with a smaller `sequence` could still be on its way only if two transactions wrote events of one job
-at once, which the lifecycle's locks rule out. So a listener's place is a number, and no event is missed.
+A listener's place is the `sequence` of its last event. No event is missed: an event with a smaller `sequence`
+could come later only if two transactions wrote events of one job at once, and the locks in
+`core.jobs.lifecycle` prevent this.
 """
 
 import asyncio
@@ -26,26 +27,28 @@ from core.statuses import ENDED
 from core.tables import Event, Job
 
 LOOK_SECONDS = 0.5
-MOST_AT_ONCE = 200  # events of one listener
+MOST_AT_ONCE = 200  # events for one listener
 
 log = structlog.get_logger()
 
 
 class Place(NamedTuple):
-    """How far a listener has read: the `sequence` of its last event, 0 before the first one."""
+    """How far a listener has read: the `sequence` of its last event, or 0 before the first one."""
 
     job_id: str
     sequence: int
 
 
 class News(NamedTuple):
-    """The next events, and whether nothing will follow them."""
+    """The next events. `over` is true if no event will follow them."""
 
     events: Sequence[Event]
     over: bool
 
 
 class EventFeed:
+    """Tells listeners of new events. It reads the database only while someone listens."""
+
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
         self._listeners: dict[Place, set[asyncio.Future[News]]] = {}
@@ -53,7 +56,7 @@ class EventFeed:
         self._closed = False
 
     async def after(self, place: Place) -> News:
-        """What follows `place`, once there is something."""
+        """Wait for events after `place`, and return them."""
         if self._closed:
             return News((), over=True)
         future: asyncio.Future[News] = asyncio.get_running_loop().create_future()
@@ -67,7 +70,10 @@ class EventFeed:
             listeners.discard(future)
 
     async def admits(self, caller: Actor) -> bool:
-        """Whether the caller's key is live. While the database is away it counts as such: nothing is told."""
+        """Return whether the caller's key is live.
+
+        A key counts as live while the database cannot be reached: no event is sent in that time anyway.
+        """
         try:
             return await run_in_threadpool(self._is_live, caller)
         except SQLAlchemyError as error:
@@ -101,7 +107,7 @@ class EventFeed:
 
 
 def read_news(sessions: sessionmaker[Session], places: Sequence[Place]) -> dict[Place, News]:
-    """The news of those places that have any."""
+    """Return the news of those places that have any."""
     with sessions() as session:
         rows = session.execute(news_of(places)).all()
     found = {}
@@ -114,7 +120,11 @@ def read_news(sessions: sessionmaker[Session], places: Sequence[Place]) -> dict[
 
 
 def news_of(places: Sequence[Place]) -> Select[str, int, str, Event | None]:
-    """One statement, so one moment: where it sees that a job has ended, it sees the last event as well."""
+    """Return the query of the jobs' statuses and next events, for `read_news`.
+
+    It is one statement, so that it sees one moment: a statement that sees the end of a job also sees its last
+    event.
+    """
     job_ids, sequences = zip(*places, strict=True)
     asked = func.unnest(cast(job_ids, ARRAY(Text)), cast(sequences, ARRAY(BigInteger)))
     place = asked.table_valued("job_id", "sequence").render_derived("place")

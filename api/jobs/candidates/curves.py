@@ -1,26 +1,29 @@
-"""The training losses of a job's candidates, drawn as SVG."""
+"""Draws the training losses of a job's candidates as SVG."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from api.jobs.queries import Curve
+from api.jobs.candidates.queries import Curve
 from core.jobs.search import values_of
 from core.tables import Job
 
 SVG = "image/svg+xml"
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "An SVG", "content": {SVG: {"schema": {"type": "string"}}}}
+    200: {"description": "An SVG picture", "content": {SVG: {"schema": {"type": "string"}}}}
 }
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 60, 460, 20, 360  # of the plot; the legend stands right of it
-LINE = 18  # of the legend
+LEFT, RIGHT, TOP, BOTTOM = 60, 460, 20, 360  # edges of the plot; the legend stands right of it
+LINE = 18  # height of a line of the legend
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#9c6b4e")
 
 
 def picture(job: Job, curves: Sequence[Curve]) -> str:
-    """Steps to the right, losses upwards; each as far as the candidate was trained."""
+    """Return the picture: steps to the right, losses upwards, one line for each candidate.
+
+    A line ends at the last step that its candidate trained.
+    """
     points = [point for curve in curves for point in curve.points]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -38,14 +41,14 @@ def picture(job: Job, curves: Sequence[Curve]) -> str:
 
 
 def _name(search: Mapping[str, Any], number: int) -> str:
-    """What the candidate has of its own, in short."""
+    """Return the values in which the candidate differs from others, as words for the legend."""
     values = values_of(search, number)
     tried = [place for place, several in search["parameters"].items() if len(several) > 1]
     return ", ".join(f"{place.rpartition('.')[2]} {values[place]}" for place in tried)
 
 
 class Axes(NamedTuple):
-    """The values at the plot's ends; steps begin at 0."""
+    """The values at the edges of the plot. Steps begin at 0."""
 
     last: int
     lowest: float
@@ -57,13 +60,14 @@ class Axes(NamedTuple):
         return cls(max(step for step, _ in points), min(losses), max(losses))
 
     def place(self, step: int, loss: float) -> str:
+        """Return the point in the picture as `x,y`."""
         height = (loss - self.lowest) / (self.highest - self.lowest) if self.highest > self.lowest else 0.5
         x = LEFT + (RIGHT - LEFT) * step / self.last
         return f"{x:.1f},{BOTTOM - (BOTTOM - TOP) * height:.1f}"
 
 
 def _line(place: int, name: str, points: Sequence[tuple[int, float]], axes: Axes) -> list[str]:
-    """A curve and its name. Beyond as many as there are colours, curves are dashed."""
+    """Return a curve and its name. Curves are dashed once all colours are used."""
     colour = COLOURS[place % len(COLOURS)]
     dashes = ' stroke-dasharray="6"' if place >= len(COLOURS) else ""
     line = " ".join(axes.place(step, loss) for step, loss in points)

@@ -4,9 +4,9 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from api.jobs.candidates import search_for, with_alpha
-from api.jobs.objectives import requested_hyperparameters
-from api.jobs.schemas import CreateJob
+from api.jobs.creation.objectives import requested_hyperparameters
+from api.jobs.creation.schemas import CreateJob
+from api.jobs.creation.search import search_for, with_alpha
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER

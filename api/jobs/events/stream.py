@@ -1,4 +1,4 @@
-"""A job's events as server-sent events, from a place on until the job has ended, or the key does."""
+"""A job's events as server-sent events, from a place until the job has ended, or the API key has."""
 
 import asyncio
 import time
@@ -7,28 +7,34 @@ from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from api.jobs import gzipped
-from api.jobs.event_feed import EventFeed, Place
-from api.jobs.views import EventObject
+from api.jobs.events import gzipped
+from api.jobs.events.feed import EventFeed, Place
+from api.jobs.events.schemas import EventObject
 from core.access.audit import Actor
 
 MEDIA_TYPE = EventSourceResponse.media_type
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
-            MEDIA_TYPE: {"schema": {"type": "string", "description": "With `Accept: text/event-stream`"}}
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "string",
+                    "description": "The answer to a request with `Accept: text/event-stream`",
+                }
+            }
         }
     },
-    204: {"description": "To a stream with `Last-Event-ID`: that was the last event of a job that has ended"},
+    204: {"description": "The job has ended, and `Last-Event-ID` is its last event: no stream follows"},
 }
 
-KEEP_ALIVE_SECONDS = 15.0  # shorter than the patience of usual proxies
+KEEP_ALIVE_SECONDS = 15.0  # common proxies wait longer than this before they close a silent connection
 RETRY_MILLISECONDS = 2000
 
-KEY_SECONDS = 15.0  # between two looks at the key of an open stream
+KEY_SECONDS = 15.0  # between two checks of an open stream's key
 
 
 def response(feed: EventFeed, place: Place, caller: Actor, accept_encoding: str) -> EventSourceResponse:
+    """Return the stream of the events after `place`, compressed if the client takes gzip."""
     stream, headers = _stream(feed, place, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
     if gzipped.accepts(accept_encoding):
         return EventSourceResponse(gzipped.gzipped(stream), headers=headers | gzipped.HEADERS)
@@ -37,12 +43,12 @@ def response(feed: EventFeed, place: Place, caller: Actor, accept_encoding: str)
 
 async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RETRY_MILLISECONDS)
-    look_at = time.monotonic() + KEY_SECONDS
+    check_key_at = time.monotonic() + KEY_SECONDS
     while True:
-        if time.monotonic() >= look_at:
+        if time.monotonic() >= check_key_at:
             if not await feed.admits(caller):
                 return
-            look_at = time.monotonic() + KEY_SECONDS
+            check_key_at = time.monotonic() + KEY_SECONDS
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 news = await feed.after(place)

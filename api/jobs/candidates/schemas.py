@@ -1,4 +1,4 @@
-"""A job's candidates as a client reads them: what each has of its own, how far it came, and why."""
+"""The candidates of a job as a client reads them: their options, how far each came, and why it ended."""
 
 from collections.abc import Sequence
 from math import inf
@@ -6,32 +6,39 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from api.jobs.views import Adapter
+from api.jobs.schemas import Adapter
 from core.jobs.search import values_of
 from core.tables import Candidate, Job
 
 
 class RungObject(BaseModel):
-    """One comparison of all candidates that were left, on all validation rows.
+    """A comparison of the candidates that were left at one step, on all rows of the validation file.
 
-    `behind` is by how much the loss was above the lowest, and `noise` the standard error of that, from the
-    differences row by row (0 where it is not known). Null stands for what was not finite.
+    `behind` is the difference between this candidate's loss and the lowest loss. `noise` is the standard
+    error of `behind`, computed from the differences in each row; it is 0 if it is not known. A value is null
+    if it was infinite or not a number.
     """
 
     step: int
     valid_loss: float | None
     behind: float | None
     noise: float | None
-    kept: bool = Field(description="Whether the candidate was to train on")
-    left: int = Field(description="How many were to")
+    kept: bool = Field(description="True if the candidate went on to train after this comparison")
+    left: int = Field(description="The number of candidates that went on to train")
 
 
 class CandidateObject(BaseModel):
-    """What was saved is in comparison with a run to the job's end; null until that is known."""
+    """One of the adapters that the job chooses from, and how far it has come.
+
+    `saved_steps` and `saved_tokens` are the steps and tokens that the winner has trained beyond this
+    candidate. They are null until there is a winner.
+    """
 
     object: Literal["fine_tuning.job.candidate"] = "fine_tuning.job.candidate"
     number: int
-    values: dict[str, Any] = Field(description="Of what was asked for, by its place in the request")
+    values: dict[str, Any] = Field(
+        description="The candidate's own values, by their place in the request: `adapter.r` for example"
+    )
     adapter: Adapter
     learning_rate: float
     status: Literal["waiting", "training", "dropped", "failed", "won"]
@@ -40,11 +47,14 @@ class CandidateObject(BaseModel):
     saved_steps: int | None
     saved_tokens: int | None
     rungs: list[RungObject]
-    reason: str | None = Field(description="Why it won, or trains no more")
+    reason: str | None = Field(description="Why the candidate has won, or why it trains no more; null before")
 
 
 class CostObject(BaseModel):
-    """Tokens that all candidates have trained, those of the winner alone, and the ratio of the two."""
+    """What the choice took in training: the tokens of all candidates, and those of the winner alone.
+
+    `runs` is the ratio of the two numbers.
+    """
 
     trained_tokens: int
     winner_tokens: int
@@ -55,7 +65,7 @@ class CandidatesObject(BaseModel):
     object: Literal["list"] = "list"
     data: list[CandidateObject]
     has_more: Literal[False] = False
-    winner: int | None = Field(description="The number of the one that was published")
+    winner: int | None = Field(description="The number of the candidate that won; null until then")
     cost: CostObject | None = Field(description="Null until there is a winner")
 
     @classmethod
@@ -96,7 +106,10 @@ def _waiting(number: int) -> Candidate:
 
 
 def _rank(candidate: CandidateObject) -> tuple[bool, bool, int, float, int]:
-    """The winner, then those that train, then by how far they came and how they did at last."""
+    """Return the key to sort by: the winner, then those that train, then those that ended.
+
+    Within a group, the candidate that came farther is first, and then the one with the lower last loss.
+    """
     last = candidate.rungs[-1] if candidate.rungs else None
     loss = last.valid_loss if last and last.valid_loss is not None else inf
     ended = candidate.status in ("dropped", "failed")

@@ -7,11 +7,10 @@ from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
-from api.jobs.integrations import checked_integrations
-from api.jobs.objectives import refuse_impossible, refuse_other_kind
-from api.jobs.queries import JobRow
-from api.jobs.schemas import CreateJob
-from api.jobs.specification import specification_of
+from api.jobs.creation.integrations import checked_integrations
+from api.jobs.creation.objectives import refuse_impossible, refuse_other_kind
+from api.jobs.creation.schemas import CreateJob
+from api.jobs.creation.specification import specification_of
 from core.catalog import BaseModelEntry, Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest
@@ -32,7 +31,7 @@ def create(
     settings: Settings,
     request: CreateJob,
     sweep: Mapping[str, list[Any]] | None = None,
-) -> JobRow:
+) -> Job:
     """Submit a job, of one adapter or, as a `sweep`, of one for each combination of these parameters.
 
     Raises InvalidRequest, which names the parameter.
@@ -72,7 +71,7 @@ def create(
     lifecycle.submit(session, job)
     _warn_of_unknown_fields(session, job, list(request.model_extra or {}))
     _warn_of_ranks_without_losses(session, job, spec)
-    return JobRow(job, run=None, adapter_id=None, version="")
+    return job
 
 
 def refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Reads of the metrics of a job, or of one of its candidates: page by page, or thinned.
 
-Of a long series that is thinned the picture stays: of each stretch of neighbouring steps those are kept at
-which some value is the smallest or the largest.
+A chart of a thinned series looks like one of the whole series. The series is cut into stretches of
+neighbouring steps, and each stretch keeps the steps at which some value is the smallest or the largest.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,19 @@ from sqlalchemy.orm import Session
 from api.http.paging import fetch_page
 from core.tables import CandidateMetric, Metric
 
-# The smallest and the largest of these are a stretch's first and last.
+# These values only grow, or stay: the first and the last step of a stretch have its smallest and largest.
 WITHOUT_OUTLIERS = {"step", "total_steps", "candidate", "trained_seconds", "trained_tokens"}
-SAMPLED = 997  # one step in so many is asked which values there are
+SAMPLED = 997  # one step in so many is read to find the names of the values
 
 Table = type[Metric] | type[CandidateMetric]
 
 
 class Wanted(NamedTuple):
-    """The steps beyond `after` up to `until`: a page of `limit`, or thinned to about `points` where given."""
+    """The steps that a client asks for: those after `after`, up to and with `until`.
+
+    If there are more than `points`, they are thinned to about `points`. Without `points`, the first `limit`
+    are read.
+    """
 
     candidate: int | None
     after: int
@@ -32,7 +36,7 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Oldest first."""
+    """Steps, oldest first. `thinned` is true if some were left out between them."""
 
     steps: Sequence[Metric | CandidateMetric]
     has_more: bool
@@ -40,6 +44,7 @@ class Found(NamedTuple):
 
 
 def read(session: Session, job_id: str, wanted: Wanted) -> Found:
+    """Return the steps of the job, or of the candidate that is wanted."""
     table: Table = Metric if wanted.candidate is None else CandidateMetric
     mine = (table.job_id == job_id) & table.step.between(wanted.after + 1, wanted.until)
     if wanted.candidate is not None:
@@ -47,7 +52,7 @@ def read(session: Session, job_id: str, wanted: Wanted) -> Found:
     whole: Select[Any] = select(table).where(mine)
     if wanted.points is not None and _are_more(session, table, mine, wanted.points):
         kept = session.scalars(_kept(session, table, mine, wanted.points)).all()
-        few = whole.where(table.step == any_(cast(kept, ARRAY(Integer))))  # each by the index
+        few = whole.where(table.step == any_(cast(kept, ARRAY(Integer))))  # looked up in the index
         thinned = session.scalars(few.order_by(table.step)).all()
         return Found(thinned, has_more=False, thinned=True)
     limit = wanted.points or wanted.limit
@@ -61,7 +66,11 @@ def _are_more(session: Session, table: Table, mine: ColumnElement[bool], points:
 
 
 def _kept(session: Session, table: Table, mine: ColumnElement[bool], points: int) -> Select[int]:
-    """Of each stretch the first step, the last, and those of outliers, of equal ones the earliest."""
+    """Return a query of the steps to keep.
+
+    They are the first and the last step of each stretch, and the steps of its smallest and largest values.
+    Among equal values, the earliest step is kept.
+    """
     first, last = session.execute(select(func.min(table.step), func.max(table.step)).where(mine)).one()
     names = _names(session, table, mine, last)
     stretches = max(1, points // (2 + 2 * len(names)))
@@ -72,7 +81,11 @@ def _kept(session: Session, table: Table, mine: ColumnElement[bool], points: int
 
 
 def _names(session: Session, table: Table, mine: ColumnElement[bool], last: int) -> list[str]:
-    """Of the values that may have outliers: each step has most of them, one with a validation the others."""
+    """Return the names of the values that may have outliers, sorted.
+
+    Most values are in every step, so a sample of the steps has them. The values of validations are only in
+    steps with a validation, so the last of these steps are read too.
+    """
     data = select(table.data).where(mine)
     validated = [
         data.where(table.data[name].astext.is_not(None)).order_by(table.step.desc()).limit(1)
@@ -85,7 +98,11 @@ def _names(session: Session, table: Table, mine: ColumnElement[bool], last: int)
 
 
 def _extremes(steps: CTE, values: int) -> Select[int]:
-    """Minima and maxima first, and then where they stand: quicker than one aggregate of pairs."""
+    """Return a query of the steps with a stretch's smallest and largest values, its first and its last step.
+
+    It computes all minima and maxima first, and then looks for their steps. This is quicker than one
+    aggregate of pairs of value and step.
+    """
     step, stretch = steps.c.step, steps.c.stretch
     named = [steps.c[f"value_{at}"] for at in range(values)]
     least = [func.min(value).label(f"least_{at}") for at, value in enumerate(named)]

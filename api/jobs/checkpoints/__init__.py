@@ -1,0 +1,1 @@
+"""The checkpoints of a job: list them, and download the weights of one."""

@@ -1,0 +1,64 @@
+"""/v1/fine_tuning/jobs/…/checkpoints: list the checkpoints of a job, and download one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from api.dependencies import ReadingSessions, Store, Transaction
+from api.http import downloads
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
+from api.jobs.checkpoints import service
+from api.jobs.checkpoints.schemas import CheckpointObject
+from api.schemas import Page
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+
+MAX_LIMIT = 1000
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
+    tags=["Fine-tuning jobs"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.get("", responses=declared(NotFound, InvalidRequest))
+def list_checkpoints(
+    session: Transaction,
+    caller: CurrentCaller,
+    fine_tuning_job_id: str,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 10,
+    after: After = None,
+) -> Page[CheckpointObject]:
+    """List the checkpoints of the last three epochs and the best checkpoint, newest first."""
+    model_name, checkpoints, has_more = service.list_page(
+        session, caller.project_id, fine_tuning_job_id, after, limit
+    )
+    return Page.of([CheckpointObject.of(checkpoint, model_name) for checkpoint in checkpoints], has_more)
+
+
+@router.get(
+    "/{checkpoint_id}/content",
+    response_class=StreamingResponse,
+    responses=declared(NotFound) | downloads.documented(downloads.ZIP),
+)
+def download_checkpoint(
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    store: Store,
+    fine_tuning_job_id: str,
+    checkpoint_id: str,
+) -> StreamingResponse:
+    """Download the weights of a checkpoint as a zip file.
+
+    Unpack it, and load an adapter with PEFT, or a whole model with transformers. The zip holds no tokenizer:
+    use the base model's.
+    """
+    with sessions() as session:
+        checkpoint = service.get(session, caller.project_id, fine_tuning_job_id, checkpoint_id)
+    chunks = service.read_weights(store, checkpoint)
+    return downloads.download(chunks, f"{checkpoint_id}.zip", media_type=downloads.ZIP)

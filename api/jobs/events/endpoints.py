@@ -1,0 +1,71 @@
+"""/v1/fine_tuning/jobs/…/events: list the events of a job, or read them as a stream."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from api.dependencies import ReadingSessions, part
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.paging import After
+from api.http.strict_json import StrictJsonRoute
+from api.jobs.events import service, stream
+from api.jobs.events.feed import EventFeed
+from api.jobs.events.schemas import EventObject
+from api.schemas import Page
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.jobs.events import EventType
+
+MAX_LIMIT = 1000
+
+Feed = Annotated[EventFeed, Depends(part("event_feed"))]
+OfType = Annotated[EventType | None, Query(description="Lists the events of this type only")]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="The `id` of the last event that the client has received. A stream goes on after it.",
+    ),
+]
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/events",
+    tags=["Fine-tuning jobs"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.get(
+    "", response_model=Page[EventObject], responses=declared(NotFound, InvalidRequest) | stream.DOCUMENTED
+)
+def list_events(
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    feed: Feed,
+    fine_tuning_job_id: str,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    after: After = None,
+    type: OfType = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
+    last_event_id: LastEventId = None,
+) -> Page[EventObject] | Response:
+    """List the job's events, newest first.
+
+    With `Accept: text/event-stream`, the server pushes the events instead, as server-sent events. They come
+    oldest first, until the job has ended. `limit`, `after` and `type` have no effect on a stream.
+
+    If a stream breaks, send `Last-Event-ID` to go on after the last event that arrived. If the API key is
+    revoked or expires, the stream ends within 30 seconds.
+    """
+    with sessions() as session:
+        if stream.MEDIA_TYPE in accept:
+            place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
+            if place is None:
+                return Response(status_code=204)
+            return stream.response(feed, place, caller, accept_encoding)
+        events, has_more = service.list_page(
+            session, caller.project_id, fine_tuning_job_id, type, after, limit
+        )
+    return Page.of([EventObject.of(event) for event in events], has_more)

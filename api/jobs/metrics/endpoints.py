@@ -1,0 +1,57 @@
+"""/v1/fine_tuning/jobs/…/metrics: the metrics of a job, or of one of its candidates, by step."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import Transaction
+from api.http.auth import CurrentCaller
+from api.http.errors import declared
+from api.http.strict_json import StrictJsonRoute
+from api.jobs.metrics import queries
+from api.jobs.metrics.queries import Wanted
+from api.jobs.metrics.schemas import MetricsSeries
+from api.jobs.service import own_job
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.jobs.search import MAX_CANDIDATES
+
+MAX_STEPS = 10_000
+FEWEST_POINTS = 100
+LARGEST_STEP = 2**31 - 1
+
+Candidate = Annotated[
+    int | None,
+    Query(ge=0, lt=MAX_CANDIDATES, description="The number of the candidate whose metrics to return"),
+]
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics",
+    tags=["Fine-tuning jobs"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.get("", responses=declared(NotFound, InvalidRequest))
+def list_metrics(
+    session: Transaction,
+    caller: CurrentCaller,
+    fine_tuning_job_id: str,
+    candidate: Candidate = None,
+    after_step: Annotated[int, Query(ge=-1, le=LARGEST_STEP)] = -1,
+    until_step: Annotated[int, Query(ge=0, le=LARGEST_STEP)] = LARGEST_STEP,
+    limit: Annotated[int, Query(ge=1, le=MAX_STEPS)] = MAX_STEPS,
+    points: Annotated[int | None, Query(ge=FEWEST_POINTS, le=MAX_STEPS)] = None,
+) -> MetricsSeries:
+    """Return the metrics of all steps after `after_step` up to and with `until_step`, oldest first.
+
+    `points` asks for a series that is thinned where it has more steps than that; `limit` has no effect then.
+    The result has about `points` steps. From each stretch of neighbouring steps, it keeps those at which some
+    value is the smallest or the largest.
+
+    If the job has several candidates, the metrics are those of the candidate that leads at the moment. Once
+    the job has ended, they are the winner's, from its first step. `candidate` asks for a certain one.
+    """
+    wanted = Wanted(candidate, after_step, until_step, limit, points)
+    job = own_job(session, caller.project_id, fine_tuning_job_id)
+    return MetricsSeries.of(queries.read(session, job.id, wanted))
