@@ -34,8 +34,8 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def finding_codes() -> set[str]:
-    """What stands for `code` where core/datasets makes a Finding or an Unreadable."""
-    places = {"Finding": 1, "Unreadable": 0}
+    """Return every constant `code` of a Finding or an UnreadableLine in core/datasets."""
+    places = {"Finding": 1, "UnreadableLine": 0}
     found = set()
     for source in (REPOSITORY / "core/datasets").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
