@@ -407,7 +407,7 @@ ROW = st.fixed_dictionaries({"messages": st.lists(MESSAGE, min_size=1, max_size=
 
 @st.composite
 def row_lines(draw: st.DrawFn) -> bytes:
-    """Return a row as a client may write it: mostly correct, some with repeated keys, damage or odd escapes."""
+    """Return a row as a client may write it: mostly correct, some with repeated keys, damage, odd escapes."""
     text = json.dumps(draw(ROW), ensure_ascii=draw(st.booleans()))
     if draw(st.booleans()):
         text = text.replace('\\"', "\\u0022")
