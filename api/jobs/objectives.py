@@ -1,7 +1,7 @@
 """What a job's `method` comes to, and which kind of dataset it takes."""
 
 from api.jobs.schemas import CreateJob, Method
-from core.datasets.kinds import KIND_OF_OBJECTIVE, ROW_OF_KIND
+from core.datasets.kinds import KIND_OF_METHOD, WHAT
 from core.errors import InvalidRequest
 from core.jobs.spec import RequestedDpo, RequestedHyperparameters, RequestedKto, RequestedOrpo, RequestedSimpo
 from core.tables import File
@@ -53,13 +53,13 @@ def refuse_other_kind(method: Method | None, file: File, param: str) -> None:
     """Raises InvalidRequest where the file's rows are not what the method learns from."""
     name = method.type if method else "supervised"
     kind = file.kind or "chat"
-    wanted = KIND_OF_OBJECTIVE[name]
+    wanted = KIND_OF_METHOD[name]
     if kind == wanted:
         return
-    fitting = [method for method, takes in KIND_OF_OBJECTIVE.items() if takes == kind]
+    fitting = [method for method, takes in KIND_OF_METHOD.items() if takes == kind]
     raise InvalidRequest(
-        f"The method '{name}' learns from {ROW_OF_KIND[wanted]} on each line, but a line of {file.id} is "
-        f"{ROW_OF_KIND[kind]}, which {_quoted(fitting)} take{'' if len(fitting) > 1 else 's'}.",
+        f"The method '{name}' learns from {WHAT[wanted]} on each line, but a line of {file.id} is "
+        f"{WHAT[kind]}, which {_quoted(fitting)} take{'' if len(fitting) > 1 else 's'}.",
         code="invalid_file_kind",
         param=param,
     )

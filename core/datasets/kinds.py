@@ -8,7 +8,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 PREFERENCE_KEYS = ("input", "preferred_output", "non_preferred_output", "chosen", "rejected")
 LABELLED_KEYS = ("label", "completion")
 
-KIND_OF_OBJECTIVE: dict[str, Kind] = {
+KIND_OF_METHOD: dict[str, Kind] = {
     "supervised": "chat",
     "dpo": "preference",
     "orpo": "preference",
@@ -16,12 +16,11 @@ KIND_OF_OBJECTIVE: dict[str, Kind] = {
     "simpo": "preference",
 }
 
-ROW_OF_KIND: dict[str, str] = {
+WHAT: dict[str, str] = {
     "chat": "a chat row",
     "preference": "a row with two answers",
     "labelled": "a row with a labelled answer",
 }
-"""What a row of each kind is called in a message."""
 
 
 def kind_of(row: dict[str, Any]) -> Kind | None:
