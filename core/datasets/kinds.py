@@ -1,4 +1,4 @@
-"""Which kind of row a dataset holds: its first row that can be read says so, and all others must agree."""
+"""The kinds of dataset. The first readable row of a file shows its kind, and all other rows must agree."""
 
 from typing import Any, Literal, get_args
 
@@ -24,7 +24,7 @@ WHAT: dict[str, str] = {
 
 
 def kind_of(row: dict[str, Any]) -> Kind | None:
-    """What a row's keys say that it is; None where they could be any kind's."""
+    """Return the kind that a row's keys show, or None if a row of any kind could have these keys."""
     if any(key in row for key in PREFERENCE_KEYS):
         return "preference"
     if any(key in row for key in LABELLED_KEYS):
@@ -33,6 +33,9 @@ def kind_of(row: dict[str, Any]) -> Kind | None:
 
 
 def contradicts(row: dict[str, Any], kind: Kind) -> bool:
-    """Whether a row's keys speak against `kind`. Messages alone do not: a label may be missing."""
+    """Return whether a row's keys speak against `kind`.
+
+    `messages` without a label does not speak against "labelled": the label may be missing by mistake.
+    """
     found = kind_of(row)
     return found not in (None, kind) and not (found == "chat" and kind == "labelled")

@@ -18,9 +18,9 @@ from core.jobs.spec import (
     resolve_objective,
     usual_learning_rate,
 )
-from core.methods.bases import misfit
 from core.methods.low_rank import AdaLoraAdapter
 from core.methods.method import MethodOptions
+from core.methods.suitability import why_unsuitable
 
 
 def specification_of(
@@ -84,7 +84,7 @@ def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> No
 
 
 def _refuse_misfit(spec: JobSpec, base_model: BaseModelEntry) -> None:
-    if (found := misfit(spec.adapter, base_model, spec.sharded)) is not None:
+    if (found := why_unsuitable(spec.adapter, base_model, spec.sharded)) is not None:
         raise InvalidRequest(found.message, code="invalid_value", param=found.param)
 
 

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
-from core.methods.bases import misfit
 from core.methods.method import MethodOptions
+from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.decoder import Decoder
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
@@ -57,7 +57,7 @@ class ResidentBase:
 
     def refuse_misfit(self, adapter: MethodOptions) -> None:
         """Raises JobError where the adapter cannot be trained on weights that are held as these are."""
-        if (found := misfit(adapter, self.entry, self.sharded)) is not None:
+        if (found := why_unsuitable(adapter, self.entry, self.sharded)) is not None:
             raise JobError("invalid_adapter", found.message, found.param)
 
     @property

@@ -5,9 +5,9 @@ from pydantic import TypeAdapter
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
-from core.methods.bases import misfit
 from core.methods.low_rank import LoraAdapter
 from core.methods.offered import OfferedAdapter
+from core.methods.suitability import why_unsuitable
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.misfits import MISFITS, Asked, told
@@ -27,7 +27,7 @@ def prepared(base: ResidentBase, asked: Asked) -> JobSpec:
 @pytest.mark.parametrize("asked", MISFITS, ids=told)
 def test_a_worker_refuses_in_the_words_of_the_api(base: ResidentBase, asked: Asked) -> None:
     spec = prepared(base, asked)
-    expected = misfit(spec.adapter, base.entry, asked.sharded)
+    expected = why_unsuitable(spec.adapter, base.entry, asked.sharded)
     assert expected is not None
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec)
