@@ -107,7 +107,7 @@ def child_environment(settings: "Settings") -> dict[str, str]:
     from core.settings import SERVER_FIELDS
 
     chosen = {name: getattr(settings, name) for name in ("home", "host", "port", *SERVER_FIELDS)}
-    source = str(Path(__file__).resolve().parent.parent)
+    source = str(Path(__file__).resolve().parents[2])
     return {
         **os.environ,
         **{f"TUNERY_{name.upper()}": str(value) for name, value in chosen.items()},
