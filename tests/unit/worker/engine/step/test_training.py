@@ -66,7 +66,9 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
     expected = peft_loss(model, rows)
     expected.backward()
     expected_gradient = torch.cat([p.grad.flatten() for p in peft_parameters(model, trainee).values()])
-    result, gradient = gradient_of_a_step(trainee, lambda: train_round(PassContext(base, MAX_TOKENS), [trainee]))
+    result, gradient = gradient_of_a_step(
+        trainee, lambda: train_round(PassContext(base, MAX_TOKENS), [trainee])
+    )
     assert result.loss == pytest.approx(expected.item(), rel=1e-5)
     assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-4
 
@@ -81,7 +83,9 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(
     for trainee in (first, second):
         randomize(trainee.adapter)
     cut, gradient = gradient_of_a_step(first, lambda: train_round(PassContext(base, 30), [first]))
-    whole, gradient_of_whole = gradient_of_a_step(second, lambda: train_round(PassContext(base, 10_000), [second]))
+    whole, gradient_of_whole = gradient_of_a_step(
+        second, lambda: train_round(PassContext(base, 10_000), [second])
+    )
     assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
     assert (gradient - gradient_of_whole).norm() / gradient_of_whole.norm() < 1e-5
 
