@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
 from core.egress import Egress
-from core.secrets.vault import Unreadable, Vault
+from core.secrets.vault import UnreadableSecret, Vault
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
 
@@ -56,7 +56,7 @@ class WebhookSender(Periodic):
         try:
             secrets = [self._vault.open(sealed) for sealed in message.sealed_secrets]
             return webhooks.send(self._egress, message.url, message.payload, secrets)
-        except Unreadable as error:
+        except UnreadableSecret as error:
             return Outcome(None, str(error))
         except Exception as error:  # counted like any failure: the delays hold for our own faults too
             log.error("webhook_broke", delivery=message.delivery_id, exc_info=error)

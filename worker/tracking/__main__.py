@@ -90,7 +90,7 @@ class Reporting:
                 return
 
     def _load(self) -> tuple[Report, int]:
-        """Raises Unreadable."""
+        """Raises UnreadableSecret."""
         vault = Vault.of(self._settings.secret_keys)
         with self._sessions.begin() as session:
             reported = leases.reported_step(session, self._hold)
