@@ -1,8 +1,8 @@
 """Renders rows to tokens with the base model's own chat template, and marks the tokens that are learnt.
 
-Learnt are the texts that the model should write. Of a chat row these are the assistant messages, each with
-the token that ends the turn and with the message's weight. Of a row with two answers, or with a labelled
-answer, only the answers are learnt.
+The model learns the texts that it should write. In a chat row these are the assistant messages, each with the
+token that ends the turn and with the message's weight. In a row with two answers, or with a labelled answer,
+they are only the answers.
 
 The template itself shows where a message stands in the text of the row. The text up to and with the message
 must begin with the text before it, which ends with the prompt for an answer. One case is special: no template
