@@ -1,9 +1,9 @@
 """Keeps one trainer process alive, wakes it, and scans for jobs that any trainer has lost.
 
 The trainer is a new program, not a fork, because CUDA does not survive a fork. It runs in process groups of
-its own, so that it can be killed as a whole. Its standard input is a socket to the supervisor: the channel. The
-channel has three uses: the supervisor wakes the trainer, the trainer says that it takes no job on purpose, and
-the trainer notices when the supervisor has died.
+its own, so that it can be killed as a whole. Its standard input is a socket to the supervisor: the channel.
+The channel has three uses: the supervisor wakes the trainer, the trainer says that it takes no job on
+purpose, and the trainer notices when the supervisor has died.
 """
 
 import signal

@@ -71,7 +71,7 @@ def test_a_trainer_is_stuck_unless_it_says_that_it_waits(
     lives = tmp_path / "lives"
     with capture_logs() as logs:
         with supervised(api, tmp_path / "python", script, monkeypatch):
-            # The waiting trainer has waited many times longer than a trainer may hang; the hanging one was replaced
+            # The waiting trainer has waited much longer than a trainer may hang; the hanging one was replaced
             wait_for(lambda: lives.exists() and len(lives.read_text().split()) >= (2 if stuck else 30), 30)
         killed = [entry for entry in logs if entry["event"] == "trainer_stuck"]
     assert bool(killed) == stuck
