@@ -179,7 +179,7 @@ def _mark_cleaned(
     session.execute(row.values(cleaned_at=func.now(), **changes))
 
 
-def _fetch(sessions: sessionmaker[Session], query: Select[tuple[str]]) -> list[str]:
+def _fetch(sessions: sessionmaker[Session], query: Select[str]) -> list[str]:
     with sessions() as session:
         return list(session.scalars(query))
 

@@ -39,8 +39,8 @@ def open_run(tracked: TrackedJob) -> MlflowRun:
     uri = asked.get("tracking_uri") or next(iter(tracked.mlflow_uris), None)
     if uri not in tracked.mlflow_uris:
         raise TrackerRefused("the worker's TUNERY_MLFLOW_TRACKING_URIS does not name the job's tracking_uri")
-    # MLflow reads both at every request: the token, and files in HOME. The real HOME may have passwords of the
-    # worker.
+    # MLflow reads both at every request: the token, and files in HOME. The real HOME may have the
+    # worker's passwords.
     os.environ.update(tracked.secrets | {"HOME": str(tracked.folder)})
     client = MlflowClient(tracking_uri=uri)
     experiment = _experiment(client, asked["experiment"])

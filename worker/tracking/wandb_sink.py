@@ -15,8 +15,8 @@ class WandbRun:
     def __init__(self, run: wandb.Run) -> None:
         self._run = run
         # `log` returns before a step is sent, so a process that is killed may leave steps unsent. The next
-        # process sends all steps again, and W&B drops the steps that the run already has. Offline, each process
-        # writes a run of its own, which must not repeat steps.
+        # process sends all steps again, and W&B drops the steps that the run already has. Offline, each
+        # process writes a run of its own, which must not repeat steps.
         self.keeps_steps = run.offline
         self.location = None if run.offline else run.url
 
