@@ -15,7 +15,7 @@ from typing import Any
 from bench import ROOT
 from bench.training.trainers import UNTUNED, Trainer
 from worker.supervise.launch import TRAINER_ENVIRONMENT
-from worker.supervise.supervisor import name_death
+from worker.supervise.supervisor import describe_exit
 
 LIMIT_SECONDS = 3 * 3600  # for one run
 GRACE_SECONDS = 150  # longer than bench/training/service.py takes to stop its service
@@ -96,7 +96,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 def reason_of(code: int, printed: str) -> str:
     """One line: the signal, else the last exception that was printed, else the last line."""
     if code < 0:
-        return name_death(code)
+        return describe_exit(code)
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     raised = [line for line in lines if RAISED.match(line)]
     return (raised or lines or [f"ended with status {code} and no result"])[-1][:REASON_LENGTH]

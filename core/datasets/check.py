@@ -105,9 +105,9 @@ class DatasetCheck:
 
 
 def describe(report: Report) -> str:
-    """Return sentences for a client: the first finding of each of the first 3 bad rows, and a count.
+    """Return sentences for a client: the first finding of each of the first 3 bad rows.
 
-    The count is that of the other bad rows. The text is empty if the report has no findings.
+    A last sentence counts the other bad rows. The text is empty if the report has no findings.
     """
     first: dict[int, RowFinding] = {}
     for finding in report.findings:
