@@ -1,4 +1,4 @@
-"""Puts the API together. Nothing is global: two apps may live in one process."""
+"""Puts the API together. It has no global state: two apps can live in one process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,9 +68,9 @@ CONNECTION_RESTED = 0.25
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API on the servers that `settings` name. Connects to none of them before the first request.
+    """Return the API for the servers that `settings` name. It connects to a server at the first request.
 
-    Raises ConfigurationError where a server is not named, or the catalog or a key cannot be read.
+    Raises ConfigurationError if a server is not named, or if the catalog or a key cannot be read.
     """
     engine = create_database(settings.server("database_url"), rested=CONNECTION_RESTED)
     sessions, reading = session_factory(engine), reading_sessions(engine)

@@ -1,4 +1,7 @@
-"""The built dashboard, for every path outside of /v1: its files, and its page for what it routes itself."""
+"""Serves the built dashboard at every path outside of /v1: its files, and its page at all other paths.
+
+The page does the rest of the routing itself, in the browser.
+"""
 
 from pathlib import Path
 
@@ -12,11 +15,11 @@ from core.errors import NotFound
 
 BUILT = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
 PAGE = "index.html"
-ASSETS = "assets/"  # their names have a hash of what they hold
+ASSETS = "assets/"  # each file's name has a hash of its content
 
-NOT_BUILT = "The dashboard is not built: `make setup` builds it. The API is there, under /v1."
+NOT_BUILT = "The dashboard is not built: run `make setup` to build it. The API is there, under /v1."
 
-# Nothing from anywhere else, no inline script or style, and no other site may show it in a frame.
+# The page loads nothing from other sites, and runs no inline script or style. No site may show it in a frame.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -44,7 +47,7 @@ FOR_A_YEAR, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
 
 
 class Dashboard(StaticFiles):
-    """ASGI middleware. Reads of paths outside of /v1 that are not the API's own go no further."""
+    """ASGI middleware that answers GET and HEAD requests outside of /v1, but for the API's own paths."""
 
     def __init__(self, app: ASGIApp, folder: Path = BUILT) -> None:
         super().__init__(directory=folder, check_dir=False)
@@ -57,10 +60,10 @@ class Dashboard(StaticFiles):
             await self._app(scope, receive, send)
 
     async def check_config(self) -> None:
-        """The folder may be missing, or come later."""
+        """Allow the folder to be missing, or to appear later."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Raises NotFound."""
+        """Return the file or the page, with the headers of a dashboard. Raises NotFound."""
         response = await self._find(path, scope)
         response.headers.update(HEADERS)
         response.headers["cache-control"] = FOR_A_YEAR if path.startswith(ASSETS) else ASK_AGAIN

@@ -1,4 +1,4 @@
-"""What endpoints are handed: the request's transaction, and the parts that `create_app` built."""
+"""The arguments that endpoints take: the request's transaction, and the parts that `create_app` built."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any
@@ -16,12 +16,14 @@ from core.storage.object_store import ObjectStore
 
 
 def _transaction(request: Request) -> Iterator[Session]:
-    """One request, one transaction. Being of function scope, it commits before the response is sent."""
+    """Yield the request's one transaction. Its scope is the endpoint, so it commits before the response."""
     with request.app.state.sessions.begin() as session:
         yield session
 
 
 def part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
+    """Return a dependency that gives an endpoint the part `app.state.<name>`."""
+
     async def part_of_app(request: Request) -> Any:
         return getattr(request.app.state, name)
 

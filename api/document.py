@@ -1,4 +1,4 @@
-"""The API's OpenAPI document without a server: `python -m api.document FILE` writes it."""
+"""Makes the API's OpenAPI document without a server: `python -m api.document FILE` writes it."""
 
 import json
 import sys
@@ -10,12 +10,12 @@ from core.settings import Settings
 
 
 def openapi_document() -> dict[str, Any]:
-    """As a running API serves it. Connects to nothing."""
+    """Return the document that a running API serves. Connects to nothing."""
     return create_app(_anywhere()).openapi()
 
 
 def _anywhere() -> Settings:
-    """Servers that nobody connects to."""
+    """Return settings with servers that nobody connects to."""
     address = "127.0.0.1:1"
     return Settings(
         database_url=f"postgresql://{address}/none",

@@ -1,9 +1,11 @@
-"""Shapes that the features share."""
+"""Schemas that the features share."""
 
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+UnixSeconds = Annotated[int, Field(description="Unix seconds")]
 
 
 class Identified(BaseModel):
@@ -18,13 +20,18 @@ def unix_seconds(moment: datetime) -> int:
 
 
 class Page(BaseModel, Generic[Item]):
-    """OpenAI's list. The next page is asked for with `after=<last_id>`."""
+    """A page of a list, in OpenAI's form.
+
+    If `has_more` is true, ask for the next page with `after`, set to `last_id`.
+    """
 
     object: Literal["list"] = "list"
     data: list[Item]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
+    has_more: Annotated[bool, Field(description="True if more items follow this page")]
+    first_id: Annotated[str | None, Field(description="Null if the page is empty")]
+    last_id: Annotated[
+        str | None, Field(description="Send it as `after` to get the next page. Null if the page is empty")
+    ]
 
     @classmethod
     def of(cls, data: list[Item], has_more: bool) -> "Page[Item]":

@@ -1,25 +1,30 @@
-"""uvicorn, which ends pushed streams when it is told to stop: they would keep it for its whole grace else."""
+"""uvicorn with one change: when it is told to stop, it ends open event streams at once.
+
+Otherwise they would keep it running for all of `GRACE_SECONDS`.
+"""
 
 from socket import socket
 
 import uvicorn
 from fastapi import FastAPI
 
-# Seconds that open requests may go on when the API is asked to stop
+# When the API is told to stop, open requests may go on for so many seconds.
 GRACE_SECONDS = 10
-# That an idle connection stays open: longer than clients (Go 90) and proxies (nginx 60) keep theirs, or one
-# of them sends a request just as we close. uvicorn's 5 are httpx's, to the second
+# An idle connection stays open for so many seconds. Clients (Go: 90) and proxies (nginx: 60) close theirs
+# sooner, so that none sends a request just as we close. uvicorn's default of 5 is the same as httpx's.
 IDLE_SECONDS = 120
 
 
 class Server(uvicorn.Server):
+    """Serves the API until it is told to stop."""
+
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
-            log_config=None,  # its lines go where the others go, and look alike
-            access_log=False,  # `api.http.boundary` writes a line of each request
+            log_config=None,  # its lines go to the same log as ours, in the same form
+            access_log=False,  # `api.http.boundary` writes a line for each request
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=IDLE_SECONDS,
         )

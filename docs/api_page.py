@@ -1,4 +1,4 @@
-"""The page docs/reference/api.md, from the API's own OpenAPI document."""
+"""Makes the page docs/reference/api.md from the API's own OpenAPI document."""
 
 import re
 from collections.abc import Iterator
@@ -13,15 +13,20 @@ HEAD = """# The REST API
 
 <!-- Written by docs/generate.py from the OpenAPI document; change the routes and schemas in api/. -->
 
-A running API serves the same document as `/openapi.json`, and to read at `/docs`. Every request but those to
-`/healthz`, `/readyz`, `/docs`, `/openapi.json` and `/v1/sign_in` carries `Authorization: Bearer <key>`, or a
-browser's session cookie and, where it changes something, the header `x-tunery-dashboard: 1`. An error of any
-status is an [ErrorBody](#errorbody). Every answer has an `x-request-id`, which the server's log names too.
-What is other than at OpenAI tells [the migration guide](../migrate-from-openai.md).
+A running API serves the same document as `/openapi.json`, and as a web page at `/docs`.
+
+Every request needs the header `Authorization: Bearer <key>`, except requests to `/healthz`, `/readyz`,
+`/docs`, `/openapi.json` and `/v1/sign_in`. A browser may send a session cookie instead of the key. If such
+a request changes something, it needs the header `x-tunery-dashboard: 1` too.
+
+Every error is an [ErrorBody](#errorbody). Every answer has an `x-request-id`, and the server's log has the
+same id for the request. [The migration guide](../migrate-from-openai.md) lists the differences from
+OpenAI's API.
 """
 
 
 def api_page() -> str:
+    """Return the page as Markdown."""
     document = openapi_document()
     return "\n".join(
         [HEAD, *_operations(document), "## Shapes\n", *_shapes(document["components"]["schemas"])]
@@ -48,7 +53,7 @@ def _operations(document: Schema) -> Iterator[str]:
 
 
 def _answers(responses: Schema, components: Schema) -> str:
-    """In order of their statuses; the form of an error is said once, at the page's top."""
+    """Return a sentence with an operation's answers, by status. The page's top describes all errors."""
     found = []
     for status, response in sorted(responses.items()):
         shapes = [_type(content["schema"], components) for content in response.get("content", {}).values()]
@@ -89,7 +94,7 @@ def _default(schema: Schema, required: bool) -> str:
 
 
 def _type(schema: Schema, components: Schema) -> str:
-    """In words, with a link to each shape."""
+    """Return the type in words, with a link to each shape."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{re.sub(r'[^a-z0-9_-]', '', name.lower())})"
@@ -104,7 +109,7 @@ def _table(first: str, rows: list[tuple[str, str, str, str]]) -> str:
     if not rows:
         return ""
     lines = [
-        (first, "default", "what", "meaning"),
+        (first, "default", "type", "meaning"),
         ("---",) * 4,
         *((f"`{row[0]}`", *row[1:]) for row in rows),
     ]

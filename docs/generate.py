@@ -1,7 +1,7 @@
-"""Write the pages of docs/reference that follow from the code.
+"""Writes the pages of docs/reference that follow from the code.
 
-.venv/bin/python docs/generate.py            # writes
-.venv/bin/python docs/generate.py --check    # exits with 1 where a page is not up to date
+.venv/bin/python docs/generate.py            # writes the pages
+.venv/bin/python docs/generate.py --check    # exits with 1 if a page is not up to date
 """
 
 import re
@@ -21,21 +21,26 @@ HEAD = """# Settings
 
 <!-- Written by docs/generate.py from core/settings.py; change it there. -->
 
-Every setting is an environment variable, read once when a process starts. An empty one counts as not set; a
-wrong value ends the process with a sentence that names the variable. `tunery up` also takes `--home`,
-`--host` and `--port`, `tunery api` the last two; an option wins over its variable.
+Every setting is an environment variable. A process reads it once, when it starts. An empty variable counts
+as not set. If a value is wrong, the process ends with a message that names the variable.
 
-The first table's four go together: set all of them, or none and let `tunery up` start its own servers.
+`tunery up` also takes the options `--home`, `--host` and `--port`, and `tunery api` takes `--host` and
+`--port`. An option wins over its variable.
+
+The four variables of the first table belong together. Set all of them, or set none and let `tunery up`
+start its own servers.
 """
 TAIL = """
-## Variables of others
+## Other variables
 
-- The object store's credentials are the usual ones: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-  `AWS_DEFAULT_REGION`, or whatever else boto3 reads.
-- A client's commands take `TUNERY_BASE_URL` and `TUNERY_API_KEY`; see [the command line](cli.md).
-- The trainer process is started with settings of the memory allocator, of OpenMP and of the Hugging Face
-  libraries (`TRAINER_ENVIRONMENT` in `worker/supervise/launch.py`); a variable that is set already wins.
-- `HF_TOKEN` and `HF_HOME` reach the hub's client for base models with `source = "hub"`.
+- The credentials of the object store are `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+  `AWS_DEFAULT_REGION`, or any others that boto3 reads.
+- The commands for clients read `TUNERY_BASE_URL` and `TUNERY_API_KEY`: see [the command line](cli.md).
+- The worker starts the trainer process with settings for the memory allocator, for OpenMP and for the
+  Hugging Face libraries (`TRAINER_ENVIRONMENT` in `worker/supervise/launch.py`). A variable that is already
+  set wins over them.
+- `HF_TOKEN` and `HF_HOME` are settings of the Hugging Face hub's client, which loads base models with
+  `source = "hub"`.
 """
 
 
@@ -79,7 +84,7 @@ def main() -> None:
         if "--check" not in sys.argv:
             path.write_text(page, "utf-8")
         elif path.read_text("utf-8") != page:
-            sys.exit(f"{path} is not up to date; run python docs/generate.py")
+            sys.exit(f"{path} is not up to date. Run python docs/generate.py.")
 
 
 if __name__ == "__main__":

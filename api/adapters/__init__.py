@@ -1,0 +1,1 @@
+"""Adapters, which jobs leave: list, read and delete them, and download them, whole or cut to fewer ranks."""

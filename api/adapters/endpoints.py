@@ -1,6 +1,6 @@
-"""/v1/adapters: list, read, download a file or all of them, delete.
+"""/v1/adapters: list, read, download and delete adapters.
 
-A project with which a model is shared reads and downloads its adapter, and does no more.
+A project with which a model is shared can read and download the model's adapter, but not delete it.
 """
 
 from typing import Annotated
@@ -14,13 +14,16 @@ from api.dependencies import ModelCatalog, ReadingSessions, Store, Transaction
 from api.http import downloads
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
 MAX_LIMIT = 1000
-Cut = Annotated[int | None, Query(ge=1, description="Of an adapter with `dynamic_rank`: the ranks to keep")]
+Cut = Annotated[
+    int | None,
+    Query(ge=1, description="Cuts an adapter that was trained with `dynamic_rank` to so many ranks"),
+]
 
 router = APIRouter(
     prefix="/v1/adapters", tags=["Adapters"], responses=declared(NotAuthenticated, Unavailable)
@@ -32,10 +35,10 @@ def list_adapters(
     session: Transaction,
     caller: CurrentCaller,
     catalog: ModelCatalog,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[AdapterObject]:
-    """The project's own, newest first."""
+    """List the project's own adapters, newest first."""
     rows, has_more = service.list_page(session, caller.project_id, after, limit)
     return Page.of([service.describe(row, catalog) for row in rows], has_more)
 
@@ -44,6 +47,7 @@ def list_adapters(
 def retrieve_adapter(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, adapter_id: str
 ) -> AdapterObject:
+    """Return an adapter of the project, or of a model that is shared with it."""
     return service.describe(service.get(session, caller.project_id, adapter_id), catalog)
 
 
@@ -55,6 +59,7 @@ def retrieve_adapter(
 def download_adapter_file(
     sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, name: str
 ) -> StreamingResponse:
+    """Download one file of an adapter."""
     with sessions() as session:
         adapter = service.get(session, caller.project_id, adapter_id).adapter
     size, chunks = service.read_file(store, adapter, name)
@@ -69,9 +74,10 @@ def download_adapter_file(
 def download_adapter(
     sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, rank: Cut = None
 ) -> StreamingResponse:
-    """All files in one zip, which PEFT loads once unpacked, or transformers where it is a whole model.
+    """Download all files of an adapter as a zip file.
 
-    With `rank`, those of a plain LoRA of so many ranks, cut out of one that was trained with `dynamic_rank`.
+    Unpack it, and load an adapter with PEFT, or a whole model with transformers. With `rank`, the zip holds a
+    plain LoRA adapter of so many ranks, cut from an adapter that was trained with `dynamic_rank`.
     """
     with sessions() as session:
         row = service.get(session, caller.project_id, adapter_id)
@@ -84,14 +90,17 @@ def download_adapter(
 
 @router.get("/{adapter_id}/ranks", responses=declared(NotFound))
 def list_ranks(session: Transaction, caller: CurrentCaller, adapter_id: str) -> MeasuredRanks:
-    """What an adapter that was trained with `dynamic_rank` is worth at other ranks; of any other, nothing."""
+    """Return the losses that an adapter has at fewer ranks, if it was trained with `dynamic_rank`.
+
+    The list is empty for any other adapter.
+    """
     measured = service.ranks(service.get(session, caller.project_id, adapter_id))
     return MeasuredRanks(data=[MeasuredRank(**entry) for entry in measured])
 
 
 @router.delete("/{adapter_id}", responses=declared(NotFound))
 def delete_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterDeleted:
-    """Delete the project's own adapter, and with it the fine-tuned model. The job's record stays."""
+    """Delete an adapter of the project, and its fine-tuned model with it. The job's record stays."""
     service.delete(session, caller.project_id, adapter_id)
     audit.record(session, caller, "adapter.deleted", adapter_id)
     return AdapterDeleted(id=adapter_id)

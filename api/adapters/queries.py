@@ -1,4 +1,4 @@
-"""Reads of adapters. Every one takes the project, which owns them or may read one by a permission."""
+"""Reads of adapters. Each takes the project, which must own an adapter or have a permission to read it."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,10 @@ class AdapterRow(NamedTuple):
 
 
 def find(session: Session, project_id: str, adapter_id: str) -> AdapterRow | None:
-    """The project's own, or one whose model is shared with it: a checkpoint's permission opens nothing."""
+    """Return the adapter if the project owns it, or if its model is shared with the project.
+
+    The permission of a checkpoint does not open the adapter.
+    """
     shared = select(CheckpointPermission.id).where(
         CheckpointPermission.job_id == Adapter.job_id,
         CheckpointPermission.step.is_(None),

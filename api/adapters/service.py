@@ -1,4 +1,4 @@
-"""What a client may know of an adapter, and its bytes."""
+"""What a client may read of an adapter, and its bytes. Nothing here commits."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,10 @@ ADAPTER_ID = kind("adapter-")
 
 
 def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
-    """To read. Raises NotFound, also for an adapter of another project whose model is not shared."""
+    """Return an adapter that the project may read.
+
+    Raises NotFound, also for an adapter of another project that does not share its model.
+    """
     row = queries.find(session, project_id, adapter_id)
     if row is None:
         raise _no_such_adapter(adapter_id)
@@ -33,7 +36,7 @@ def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
 
 
 def delete(session: Session, project_id: str, adapter_id: str) -> None:
-    """From now on nobody sees the adapter, nor its model; the janitor removes the files. The job stays.
+    """Hide the adapter and its model from everyone. The janitor removes the files later, and the job stays.
 
     Raises NotFound, also the second time.
     """
@@ -55,11 +58,15 @@ def list_page(
 
 
 def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
-    """The worker writes the revision that it trained on; for adapters without, the catalog's counts."""
+    """Return the adapter as a client reads it.
+
+    `base_revision` is the revision that the worker trained on. Where the worker did not write one, it is the
+    catalog's.
+    """
     adapter, job = row
     entry = catalog.get(job.base_model)
     trained = job.spec["adapter"]["type"]
-    method = METHODS.get(trained)  # none where a newer release knows it alone
+    method = METHODS.get(trained)  # None if only a newer release knows the method
     revision = adapter.training.get("base_revision") or (entry.revision if entry else None)
     return AdapterObject(
         id=adapter.id,
@@ -85,27 +92,27 @@ def read_file(store: ObjectStore, adapter: Adapter, name: str) -> tuple[int, Ite
 
 
 def ranks(row: AdapterRow) -> list[dict[str, Any]]:
-    """What the worker measured of an adapter with `dynamic_rank`; nothing of any other."""
+    """Return the losses at fewer ranks, which the worker measures for an adapter with `dynamic_rank` only."""
     measured: list[dict[str, Any]] = row.adapter.training.get("ranks", [])
     return measured
 
 
 def check_rank(row: AdapterRow, rank: int) -> None:
-    """Raises InvalidRequest where the adapter cannot be cut to `rank`."""
+    """Raise InvalidRequest if the adapter cannot be cut to `rank` ranks."""
     adapter = row.job.spec["adapter"]
     reason = None
     if not adapter.get("dynamic_rank"):
-        reason = "only an adapter whose job had 'adapter.dynamic_rank' can be cut"
+        reason = "only an adapter whose job had 'adapter.dynamic_rank' can be cut; leave 'rank' out"
     elif rank > adapter["r"]:
-        reason = f"the adapter has {adapter['r']} ranks"
+        reason = f"the adapter has {adapter['r']} ranks; send that number or a smaller one"
     if reason is not None:
         raise InvalidRequest(f"'rank' is {rank}, but {reason}.", code="invalid_value", param="rank")
 
 
 def read_all(store: ObjectStore, adapter: Adapter, rank: int | None = None) -> Iterator[bytes]:
-    """All files as a zip, cut to `rank` where one is given.
+    """Return all files as a zip, cut to `rank` ranks if a rank is given.
 
-    Raises NotFound before the first byte where a file is missing.
+    Raises NotFound before the first byte if a file is missing.
     """
     names = [entry["name"] for entry in adapter.files]
     read = stored_folder(store, adapter.object_prefix, names)

@@ -1,7 +1,7 @@
-"""An adapter cut to its first ranks while it is read: a plain LoRA, with a manifest of its own.
+"""Cuts an adapter to its first ranks while it is read. The result is a plain LoRA with its own manifest.
 
-Of A [r, inputs] the first rows stay, which are a run of bytes; of B [outputs, r] the first columns. So no
-tensor is computed with, and never more than one is in memory.
+The cut keeps the first rows of A [r, inputs], which are consecutive bytes, and the first columns of
+B [outputs, r]. This needs no arithmetic, and only one tensor is in memory at a time.
 """
 
 import hashlib
@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 MANIFEST = "manifest.json"
-ALIGNMENT = 8  # of the tensors' beginning, in bytes
+ALIGNMENT = 8  # bytes: the tensors begin at a multiple of it
 
 Members = Iterator[tuple[str, Iterator[bytes]]]
 
 
 def truncated_members(names: Sequence[str], read: Callable[[str], Iterator[bytes]], rank: int) -> Members:
-    """The files cut to `rank`, to be read one after another. The manifest comes last: it has their hashes."""
+    """Yield the files cut to `rank` ranks. Read each to its end before the next one.
+
+    The manifest comes last, as it holds the hashes of the others.
+    """
     files: list[dict[str, Any]] = []
     for name in names:
         if name != MANIFEST:
@@ -32,15 +35,13 @@ def _truncated(name: str, chunks: Iterator[bytes], rank: int) -> Iterator[bytes]
         case "adapter_config.json":
             return iter([_json(_whole(chunks) | {"r": rank})])
         case "README.md":
-            note = (
-                f"\nCut to its first {rank} ranks when it was downloaded; the table has those of the whole.\n"
-            )
-            return iter([b"".join(chunks) + note.encode()])
+            note = f"Cut to its first {rank} ranks at the download. The table describes the whole adapter."
+            return iter([b"".join(chunks) + f"\n{note}\n".encode()])
     return chunks
 
 
 def truncated_weights(chunks: Iterator[bytes], rank: int) -> Iterator[bytes]:
-    """A safetensors file of LoRA factors, with the first `rank` ranks of each."""
+    """Yield a safetensors file of LoRA factors, with the first `rank` ranks of each factor."""
     source = _Source(chunks)
     header = json.loads(source.take(int.from_bytes(source.take(8), "little")))
     metadata = header.pop("__metadata__", None)
@@ -77,7 +78,7 @@ def _is_a(name: str) -> bool:
 
 
 def _noted(name: str, chunks: Iterator[bytes], files: list[dict[str, Any]]) -> Iterator[bytes]:
-    """The same bytes; once they are through, an entry of the manifest is added to `files`."""
+    """Yield the same bytes. At their end, add the file's entry for the manifest to `files`."""
     digest, size = hashlib.sha256(), 0
     for chunk in chunks:
         digest.update(chunk)
@@ -87,7 +88,7 @@ def _noted(name: str, chunks: Iterator[bytes], files: list[dict[str, Any]]) -> I
 
 
 def _manifest(chunks: Iterator[bytes], files: list[dict[str, Any]], rank: int) -> Iterator[bytes]:
-    """Made when it is read, after all others."""
+    """Yield the manifest. It is made when it is read, after all other files."""
     yield _json(_whole(chunks) | {"truncated_to_rank": rank, "files": files})
 
 
@@ -101,14 +102,14 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 class _Source:
-    """Chunks of any size, read by the byte."""
+    """Reads chunks of any size as one run of bytes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._held = bytearray()
 
     def take(self, size: int) -> bytes:
-        """So many bytes. Raises EOFError where there are fewer."""
+        """Return the next `size` bytes. Raises EOFError if fewer are left."""
         while len(self._held) < size:
             chunk = next(self._chunks, None)
             if chunk is None:

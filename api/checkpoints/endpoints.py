@@ -1,9 +1,10 @@
 """/v1/fine_tuning/checkpoints/…/permissions: share a fine-tuned model or a checkpoint with other projects.
 
-Who has a permission sees the name among the models. For a whole model, `adapter_id` there leads to the
-adapter, to read and to download; a checkpoint's weights are its owner's alone. Only the owner deletes.
+A project with a permission sees the name among its models. If the name is a model's, its `adapter_id` leads
+to the adapter, which the project can read and download. The weights of a checkpoint stay with its owner. Only
+the owner can delete a model or a checkpoint.
 
-A name may hold slashes, since a project's name may: hence `:path`.
+The name of a model may hold slashes, hence the `:path` in the route.
 """
 
 from typing import Annotated, Literal
@@ -15,7 +16,7 @@ from api.checkpoints.schemas import CreatePermissions, PermissionDeleted, Permis
 from api.dependencies import Transaction
 from api.http.auth import AdminCaller
 from api.http.errors import declared
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access import audit
@@ -42,9 +43,10 @@ router = APIRouter(
 def create_permissions(
     session: Transaction, caller: AdminCaller, fine_tuned_model_checkpoint: str, body: CreatePermissions
 ) -> Page[PermissionObject]:
-    """Let other projects see it among their models and, for a whole model, download its adapter.
+    """Share a fine-tuned model or a checkpoint with other projects.
 
-    It takes an administrator's key of the project that owns it.
+    They see it among their models. If it is a model, they can download its adapter. The request needs an
+    administrator's key of the project that owns the model. Sharing with a project again changes nothing.
     """
     permissions = service.share(session, caller.project_id, fine_tuned_model_checkpoint, body.project_ids)
     audit.record(
@@ -58,11 +60,17 @@ def list_permissions(
     session: Transaction,
     caller: AdminCaller,
     fine_tuned_model_checkpoint: str,
-    project_id: Annotated[str | None, Query(max_length=128)] = None,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 10,
+    project_id: Annotated[
+        str | None, Query(max_length=128, description="Lists the permission of this project only")
+    ] = None,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 10,
     order: Literal["ascending", "descending"] = "descending",
     after: After = None,
 ) -> Page[PermissionObject]:
+    """List the permissions of a fine-tuned model or a checkpoint, by default the newest first.
+
+    The request needs an administrator's key of the project that owns the model.
+    """
     permissions, has_more = service.list_page(
         session,
         caller.project_id,
@@ -79,7 +87,7 @@ def list_permissions(
 def delete_permission(
     session: Transaction, caller: AdminCaller, fine_tuned_model_checkpoint: str, permission_id: str
 ) -> PermissionDeleted:
-    """The project of the permission does not see it any more."""
+    """Withdraw a permission. The project that had it does not see the model or checkpoint any more."""
     service.withdraw(session, caller.project_id, fine_tuned_model_checkpoint, permission_id)
     details = {"permission": permission_id}
     audit.record(session, caller, "checkpoint.unshared", fine_tuned_model_checkpoint, details)

@@ -1,4 +1,4 @@
-"""Reads of permissions, by the name of what they share."""
+"""Reads of permissions, by the name of the model or checkpoint that they share."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session

@@ -1,10 +1,10 @@
-"""Permissions in OpenAI's shape."""
+"""Permissions of checkpoints, in OpenAI's form."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.tables import CheckpointPermission
 
 
@@ -13,14 +13,14 @@ class CreatePermissions(BaseModel):
 
     project_ids: Annotated[
         list[Annotated[str, Field(max_length=128)]],
-        Field(min_length=1, max_length=100, description="The projects that may see it"),
+        Field(min_length=1, max_length=100, description="The ids of the projects to share with"),
     ]
 
 
 class PermissionObject(Identified):
     object: Literal["checkpoint.permission"] = "checkpoint.permission"
-    created_at: int
-    project_id: str
+    created_at: UnixSeconds
+    project_id: Annotated[str, Field(description="The project that the model or checkpoint is shared with")]
 
     @classmethod
     def of(cls, permission: CheckpointPermission) -> "PermissionObject":

@@ -1,4 +1,4 @@
-"""Who else may see a fine-tuned model or a checkpoint. Nothing here commits."""
+"""Decides which other projects may see a fine-tuned model or a checkpoint. Nothing here commits."""
 
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
@@ -16,12 +16,17 @@ PERMISSION_ID = kind("cp_")
 
 
 def share(session: Session, project_id: str, name: str, project_ids: list[str]) -> list[CheckpointPermission]:
-    """Sharing twice changes nothing. Raises NotFound, and InvalidRequest for an unknown project."""
+    """Share a model or checkpoint, and return the permissions. Sharing twice changes nothing.
+
+    Raises NotFound, and InvalidRequest for an unknown project.
+    """
     model = _own(session, project_id, name)
     missing = set(project_ids) - queries.existing_projects(session, project_ids)
     if missing:
         raise InvalidRequest(
-            f"No such project: {min(missing)}", code="project_not_found", param="project_ids"
+            f"No such project: {min(missing)}. Nothing was shared.",
+            code="project_not_found",
+            param="project_ids",
         )
     rows = [
         {
@@ -47,14 +52,14 @@ def list_page(
     *,
     newest_first: bool,
 ) -> tuple[list[CheckpointPermission], bool]:
-    """Raises NotFound, InvalidRequest."""
+    """Return a page of permissions, and whether more follow. Raises NotFound and InvalidRequest."""
     _own(session, project_id, name)
     check_cursor(after, PERMISSION_ID)
     return queries.page(session, name, grantee, after=after, limit=limit, newest_first=newest_first)
 
 
 def withdraw(session: Session, project_id: str, name: str, permission_id: str) -> None:
-    """Raises NotFound."""
+    """Delete a permission. Raises NotFound."""
     _own(session, project_id, name)
     deleted = session.execute(
         delete(CheckpointPermission)
@@ -68,7 +73,10 @@ def withdraw(session: Session, project_id: str, name: str, permission_id: str) -
 
 
 def _own(session: Session, project_id: str, name: str) -> TunedModel:
-    """A model or checkpoint of the project: one that is shared with it cannot be shared on."""
+    """Return a model or checkpoint that the project owns.
+
+    Raises NotFound, also for one that is shared with the project: only its owner can share it.
+    """
     model = models.find(session, name)
     if model is None or model.project_id != project_id:
         raise NotFound(

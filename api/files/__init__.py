@@ -1,0 +1,1 @@
+"""Files that clients upload and jobs write. An upload is checked while it streams into the object store."""

@@ -19,7 +19,7 @@ from api.http.errors import declared
 from api.http.fair_share import takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import Attempt, once
@@ -52,7 +52,11 @@ async def upload_file(
     sessions: Sessions,
     threads: UploadThreads,
 ) -> FileObject:
-    """Upload a file. The rows of a `fine-tune` file are checked; a wrong one is refused, with its lines."""
+    """Upload a file.
+
+    The rows of a `fine-tune` file are checked while they arrive. If rows are wrong, the file is refused, and
+    the error's `details` name the lines.
+    """
     upload = Upload(
         request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
     )
@@ -73,7 +77,7 @@ def _register(
     attempt: Attempt,
     received: ReceivedFile,
 ) -> FileObject:
-    """The request's one transaction. No session was open while the bytes came in."""
+    """Register the file in the request's one transaction. No session was open while the bytes arrived."""
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
     registered = False
     try:
@@ -97,17 +101,19 @@ def _register(
 def list_files(
     session: Transaction,
     caller: CurrentCaller,
-    purpose: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    purpose: Annotated[str | None, Query(description="Lists the files with this purpose only")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description=LIMIT)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     after: After = None,
 ) -> Page[FileObject]:
+    """List the project's files, by default the newest first."""
     files, has_more = service.list_page(session, caller.project_id, purpose, after, limit, order)
     return Page.of([FileObject.of(file) for file in files], has_more)
 
 
 @router.get("/{file_id}", responses=declared(NotFound))
 def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> FileObject:
+    """Return what is known of a file, without its content."""
     return FileObject.of(service.get(session, caller.project_id, file_id))
 
 
@@ -123,6 +129,7 @@ def download_file(
     file_id: str,
     wanted: downloads.Range = None,
 ) -> StreamingResponse:
+    """Download the content of a file, or with the header `Range` a part of it."""
     with sessions() as session:
         file = service.get(session, caller.project_id, file_id)
     part = downloads.asked_part(wanted, file.bytes)
@@ -132,6 +139,7 @@ def download_file(
 
 @router.delete("/{file_id}", responses=declared(NotFound, Conflict))
 def delete_file(session: Transaction, caller: CurrentCaller, store: Store, file_id: str) -> FileDeleted:
+    """Delete a file. A file that a job still needs cannot be deleted."""
     service.delete(session, store, caller.project_id, file_id)
     audit.record(session, caller, "file.deleted", file_id)
     return FileDeleted(id=file_id)

@@ -1,4 +1,4 @@
-"""When a file that its client wants to keep for a while only is deleted."""
+"""The lifetime of a file that its client wants to keep for a limited time."""
 
 from typing import Annotated, Literal, get_args
 
@@ -14,7 +14,7 @@ EXPIRY_ANCHORS: tuple[str, ...] = get_args(Anchor)
 
 
 class ExpiresAfter(Options):
-    """The file is deleted so many seconds after it was made, but not while a job needs it."""
+    """Deletes the file so many `seconds` after it was made, but not while a job needs it."""
 
     anchor: Anchor
     seconds: Annotated[int, Field(ge=MIN_LIFETIME, le=MAX_LIFETIME)]

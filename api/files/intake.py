@@ -1,6 +1,6 @@
-"""A file's bytes on their way into the object store, and through the dataset check at the same time.
+"""Writes a file's bytes to the object store, and checks them as a dataset, while they arrive.
 
-They are never whole in memory or on disk, and nothing is visible before they are complete and right.
+The file is never in memory or on disk as a whole. No client sees it before it is complete and right.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_FILENAME = 255
 
 @dataclass(frozen=True)
 class ReceivedFile:
-    """A complete file, whose bytes are in the object store. `rows` and their `kind` of a checked dataset."""
+    """A complete file, whose bytes are in the object store. A checked dataset has `rows` and their `kind`."""
 
     id: str
     object_key: str
@@ -32,11 +32,11 @@ class ReceivedFile:
     rows: int | None = None
     kind: Kind | None = None
     lifetime: int | None = None
-    """Seconds from its registration to its expiry; None keeps it."""
+    """Seconds from its registration to its expiry. None keeps the file until a client deletes it."""
 
 
 class FileIntake:
-    """Write the bytes, then `finish` or `abort`. Raises InvalidRequest and TooLarge on the way."""
+    """Takes the bytes by `write`, and then `finish` or `abort`. Raises InvalidRequest and TooLarge."""
 
     def __init__(self, store: ObjectStore, object_key: str, *, max_bytes: int, max_row_bytes: int) -> None:
         self._key = object_key
@@ -45,7 +45,7 @@ class FileIntake:
         self._check = DatasetCheck(max_row_bytes)
 
     def write(self, chunk: bytes, purpose: str | None) -> None:
-        """`purpose` is None where it is not known yet."""
+        """Write a chunk, and check it if it may be a dataset's. `purpose` is None while it is unknown."""
         if self._writer.bytes + len(chunk) > self._max_bytes:
             raise self.too_large()
         self._writer.write(chunk)
@@ -53,7 +53,7 @@ class FileIntake:
             self._check.feed(chunk)
 
     def finish(self, file_id: str, filename: str, purpose: str, lifetime: int | None) -> ReceivedFile:
-        """Judge the whole and commit the object."""
+        """Check the whole file, and commit the object."""
         if self._writer.bytes == 0:
             raise _empty()
         report = self._checked() if purpose == CHECKED_PURPOSE else None
@@ -71,10 +71,11 @@ class FileIntake:
         )
 
     def abort(self) -> None:
-        """Leave nothing in the object store."""
+        """Remove what was written to the object store."""
         self._writer.abort()
 
     def too_large(self) -> TooLarge:
+        """Return the error for a file that is larger than `max_bytes`."""
         return TooLarge(
             f"The file is too large: this server takes files of up to {self._max_bytes} bytes.",
             code="file_too_large",
@@ -94,15 +95,15 @@ class FileIntake:
 
 
 def clean_filename(name: str) -> str:
-    """The last part of a client's path, without what cannot be printed."""
+    """Return the last part of a client's path, without characters that cannot be printed."""
     last = re.split(r"[/\\]", name)[-1]
     return "".join(letter for letter in last if letter.isprintable())[:MAX_FILENAME] or "upload"
 
 
 def _empty() -> InvalidRequest:
-    finding = RowFinding(1, "", "empty_file", "the file is empty; was the right one sent?")
+    finding = RowFinding(1, "", "empty_file", "the file is empty; check that you sent the right one")
     return InvalidRequest(
-        "The file is empty; was the right one sent?",
+        "The file is empty. Check that you sent the right one.",
         code="empty_file",
         param="file",
         details=[finding._asdict()],

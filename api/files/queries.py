@@ -1,4 +1,4 @@
-"""Reads of files. Every one takes the project."""
+"""Reads of files. Each takes the project."""
 
 from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
@@ -9,13 +9,19 @@ from core.tables import File, Job
 
 
 def find(session: Session, project_id: str, file_id: str, *, lock: bool = False) -> File | None:
-    """The project's file, unless it is deleted or has expired. With `lock`, nobody deletes or uses it."""
+    """Return the project's file, unless it is deleted or has expired.
+
+    With `lock`, no other transaction deletes it, or gives it to a job, until this one ends.
+    """
     query = _present(project_id).where(File.id == file_id)
     return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
 def find_for_job(session: Session, project_id: str, file_id: str) -> File | None:
-    """The project's file, which cannot be deleted until the transaction ends; other jobs may use it too."""
+    """Return the project's file, and keep it from deletion until the transaction ends.
+
+    Other transactions may give it to their jobs meanwhile.
+    """
     return session.scalars(FOR_JOB, {"project_id": project_id, "file_id": file_id}).one_or_none()
 
 
@@ -36,7 +42,7 @@ def page(
 
 
 def unfinished_job_with(session: Session, file_id: str) -> str | None:
-    """The id of a job that has not ended, and so will read the file: a paused one as well."""
+    """Return the id of a job that has not ended and may still read the file. A paused job counts too."""
     return session.scalar(
         select(Job.id)
         .where(
@@ -55,7 +61,7 @@ def _present(project_id: str | BindParameter[str]) -> Select[File]:
     )
 
 
-# Made once, and not for each creation of a job.
+# Built once, not again for each new job.
 FOR_JOB = (
     _present(bindparam("project_id", type_=Text))
     .where(File.id == bindparam("file_id", type_=Text))

@@ -1,26 +1,31 @@
-"""Files in OpenAI's shape."""
+"""Files in OpenAI's form."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
 from api.files.intake import PURPOSES
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.tables import File
 
 
 class FileObject(Identified):
-    """OpenAI's, the content's SHA-256, and what the check of a `fine-tune` file has found: how many rows, and
-    of which kind."""
+    """A file in OpenAI's form, with three fields more.
+
+    `sha256` is the hash of the content. `rows` is the number of rows of a `fine-tune` file, and `kind` says
+    what its rows hold.
+    """
 
     object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
+    bytes: Annotated[int, Field(description="The size in bytes")]
+    created_at: UnixSeconds
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"
-    expires_at: int | None = None
+    expires_at: Annotated[int | None, Field(description="Unix seconds. Null if the file does not expire")] = (
+        None
+    )
     status_details: None = None
     rows: int | None = None
     kind: str | None = None
@@ -47,7 +52,7 @@ class FileDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-# The upload is parsed by hand while it streams, so FastAPI cannot derive this.
+# `api.files.upload` parses the form while it arrives, so FastAPI does not know its fields.
 UPLOAD_BODY = {
     "requestBody": {
         "required": True,
@@ -57,18 +62,23 @@ UPLOAD_BODY = {
                     "type": "object",
                     "required": ["file", "purpose"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The file itself"},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The content of the file",
+                        },
                         "purpose": {
                             "type": "string",
                             "enum": list(PURPOSES),
-                            "description": "The rows of a fine-tune file are checked while it arrives",
+                            "description": "What the file is for. The rows of a `fine-tune` file are checked",
                         },
                         "expires_after[anchor]": {"type": "string", "enum": list(EXPIRY_ANCHORS)},
                         "expires_after[seconds]": {
                             "type": "integer",
                             "minimum": MIN_LIFETIME,
                             "maximum": MAX_LIFETIME,
-                            "description": "With the anchor, how long to keep the file; else until deleted",
+                            "description": "How many seconds to keep the file. Without it and the anchor, "
+                            "the file stays until it is deleted",
                         },
                     },
                 }

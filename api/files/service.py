@@ -1,4 +1,4 @@
-"""What may happen to a file. Nothing here commits."""
+"""Registers, reads and deletes files. Nothing here commits."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 def register(session: Session, project_id: str, received: ReceivedFile) -> File:
-    """The row of a file whose bytes are in the object store already."""
+    """Add the row of a file whose bytes are in the object store already, and return it."""
     file = File(
         id=received.id,
         project_id=project_id,
@@ -41,9 +41,11 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
 
 
 def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, received: ReceivedFile) -> None:
-    """Remove the bytes of a file whose registration failed, if it did: a commit's answer may have been lost.
+    """Remove the bytes of a file whose registration failed.
 
-    Where nobody can tell now, they stay. Bytes without a row cost room; a row without bytes costs a job.
+    The row is looked up first, as a commit may succeed even if its answer is lost. If the database or the
+    store does not answer, the bytes stay: bytes without a row take room, but a row without bytes would fail a
+    job.
     """
     try:
         with sessions() as session:
@@ -55,7 +57,7 @@ def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, rec
 
 
 def get(session: Session, project_id: str, file_id: str) -> File:
-    """Raises NotFound, also for a file of another project."""
+    """Return a file. Raises NotFound, also for a file of another project."""
     file = queries.find(session, project_id, file_id)
     if file is None:
         raise _no_such_file(file_id)
@@ -70,11 +72,12 @@ def list_page(
 
 
 def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) -> None:
-    """Remove the bytes, and keep the row for the jobs that name it.
+    """Delete the bytes of a file, and keep its row for the jobs that name it.
 
-    The bytes go first, under the row's lock: should the store be down, nothing has changed and the client
-    can ask again; the other order could leave bytes behind that nobody sees.
-    Raises NotFound, and Conflict while a job that has not ended names the file.
+    The bytes go first, under the lock of the row. If the store is down, nothing has changed and the client
+    can try again. The other order could leave bytes behind that no client sees.
+
+    Raises NotFound, and Conflict if a job that has not ended names the file.
     """
     file = queries.find(session, project_id, file_id, lock=True)
     if file is None:
@@ -82,7 +85,7 @@ def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) 
     job_id = queries.unfinished_job_with(session, file_id)
     if job_id is not None:
         raise Conflict(
-            f"File {file_id} is in use by job {job_id}. Cancel the job or wait for its end.",
+            f"The file {file_id} is in use by the job {job_id}. Cancel the job, or wait until it has ended.",
             code="file_in_use",
             param="id",
         )

@@ -1,4 +1,4 @@
-"""The form of `POST /v1/files` while it streams: what it says of the file, and the file's bytes."""
+"""Parses the form of `POST /v1/files` while it arrives: the fields about the file, and the file's bytes."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from core.storage.object_store import ObjectStore, file_key
 
 
 class Upload:
-    """Feed it the body, then `finish` or `abort`. Raises InvalidRequest and TooLarge on the way."""
+    """Takes the body by `feed`, and then `finish` or `abort`. Raises InvalidRequest and TooLarge."""
 
     def __init__(
         self, headers: Mapping[str, str], store: ObjectStore, *, max_file_bytes: int, max_row_bytes: int
@@ -33,7 +33,7 @@ class Upload:
         self._form.feed(block)
 
     def finish(self) -> ReceivedFile:
-        """Judge the whole and commit the object."""
+        """Check the whole file, and commit the object."""
         if self._purpose.value is None:
             raise missing("purpose")
         self._form.finish()
@@ -42,7 +42,7 @@ class Upload:
         return self._intake.finish(self.id, self._file.filename, self._purpose.value, self._lifetime.value)
 
     def abort(self) -> None:
-        """Leave nothing in the object store."""
+        """Remove what was written to the object store."""
         self._intake.abort()
 
     def _receive(self, chunk: bytes) -> None:
@@ -50,7 +50,7 @@ class Upload:
 
 
 def _purpose(text: str) -> str:
-    """A wrong one is refused before the file is sent, where the field stands before it."""
+    """Return the purpose. A wrong one is refused before the file arrives, if its field comes first."""
     if text not in PURPOSES:
         raise _invalid("purpose", text, f"On offer: {', '.join(PURPOSES)}.")
     return text

@@ -1,0 +1,1 @@
+"""Graders: computes the reward of one sample, or checks that a grader can be used."""

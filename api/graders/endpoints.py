@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/alpha/graders: run a grader on one sample, or see whether it could be run."""
+"""/v1/fine_tuning/alpha/graders: run a grader on one sample, or check whether it can be run."""
 
 from fastapi import APIRouter
 
@@ -19,12 +19,15 @@ router = APIRouter(
 
 @router.post("/run")
 def run_grader(_caller: CurrentCaller, body: RunGrader) -> GraderRun:
-    """The reward of one sample."""
+    """Compute the reward of one sample."""
     return service.run(body)
 
 
 @router.post("/validate", response_model_exclude_unset=True)
 def validate_grader(_caller: CurrentCaller, body: ValidateGrader) -> ValidatedGrader:
-    """The grader itself, where it can be used. Of those that need a model, only the shape is looked at."""
+    """Return the grader if it can be used.
+
+    For a grader that needs a model, only its form is checked.
+    """
     service.check(body.grader)
     return ValidatedGrader(grader=body.grader)

@@ -1,4 +1,4 @@
-"""What a grader says of a sample, and whether it can say anything."""
+"""Computes what a grader gives a sample, and checks whether a grader can be run."""
 
 import time
 from typing import Any
@@ -29,7 +29,10 @@ OPERATIONS = {
 
 
 def check(grader: Any, param: str = "grader") -> None:
-    """Raises InvalidRequest where it can never be run, here or anywhere."""
+    """Raise InvalidRequest if the grader can never be run on this server.
+
+    `param` is the grader's place in the request.
+    """
     match grader:
         case MultiGrader():
             for name, part in grader.by_name.items():
@@ -40,7 +43,7 @@ def check(grader: Any, param: str = "grader") -> None:
             _formula(grader, param)
         case PythonGrader():
             raise _not_on_offer(
-                param, "Python graders are off on this server, which has no sandbox for them."
+                param, "Python graders are not on offer on this server, which has no sandbox for them."
             )
         case TextSimilarityGrader(evaluation_metric=metric) if metric in NOT_ON_OFFER:
             message = f"'{metric}' is not on offer on this server: {NOT_ON_OFFER[metric]}."
@@ -51,8 +54,11 @@ def check(grader: Any, param: str = "grader") -> None:
 
 
 def run(request: RunGrader) -> GraderRun:
-    """Raises InvalidRequest for a grader that cannot be run; what goes wrong with the sample stands in the
-    answer's errors, with a reward of 0."""
+    """Run the grader on one sample, and return the reward.
+
+    Raises InvalidRequest if the grader cannot be run. If the sample is at fault, the reward is 0, and the
+    answer's errors say what is wrong.
+    """
     grader = request.grader
     check(grader)
     parts = _runnable(grader)
@@ -90,7 +96,8 @@ def _score(grader: TextGrader, item: Any, sample: Sample) -> float:
         reference = render(grader.reference, item, sample, MAX_TEXT)
     except TooLong as error:
         raise InvalidRequest(
-            f"A text of the grader '{grader.name}' is too long: up to {MAX_TEXT} characters are compared.",
+            f"A text of the grader '{grader.name}' is too long: at most {MAX_TEXT} characters are compared. "
+            "Shorten the sample or the item.",
             code="text_too_long",
             param="item",
         ) from error
@@ -104,7 +111,9 @@ def _formula(grader: MultiGrader, param: str = "grader") -> Formula:
         return Formula(grader.calculate_output, grader.by_name)
     except FormulaError as error:
         raise InvalidRequest(
-            f"The formula cannot be used: {error}.", code="invalid_value", param=f"{param}.calculate_output"
+            f"The formula 'calculate_output' cannot be used: {error}.",
+            code="invalid_value",
+            param=f"{param}.calculate_output",
         ) from error
 
 
@@ -112,7 +121,7 @@ def _check_template(template: str, param: str) -> None:
     wrong = malformed(template)
     if wrong is not None:
         raise InvalidRequest(
-            f"The template holds '{{{{{wrong[:64]}}}}}'. Between the braces stands a path, such as "
+            f"The template holds '{{{{{wrong[:64]}}}}}'. Write a path between the braces, such as "
             "{{ sample.output_text }} or {{ item.reference }}.",
             code="invalid_value",
             param=param,
@@ -120,7 +129,10 @@ def _check_template(template: str, param: str) -> None:
 
 
 def _runnable(grader: Any) -> dict[str, TextGrader]:
-    """The graders of texts that `grader` is made of. Those with a model may be declared, but not run yet."""
+    """Return the graders of texts that `grader` consists of, by name.
+
+    Raises InvalidRequest if one of them needs a model. These can be checked, but not run yet.
+    """
     parts = grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
     for part in parts.values():
         if isinstance(part, ScoreModelGrader | LabelModelGrader):

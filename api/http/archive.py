@@ -1,4 +1,4 @@
-"""Stored folders as a zip while it is written: nothing but the chunk at hand is in memory."""
+"""Makes a zip of a stored folder while the client reads it. Only one chunk is in memory at a time."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,16 +9,19 @@ from core.storage.object_store import ObjectStore
 
 
 def stored_folder(store: ObjectStore, prefix: str, names: Sequence[str]) -> Callable[[str], Iterator[bytes]]:
-    """What reads a file of the folder by its name. Raises NotFound where one of them is missing."""
+    """Return a function that reads a file of the folder, given its name.
+
+    Raises NotFound if one of the files `names` is missing.
+    """
     stored = set(store.list(prefix))
     missing = [name for name in names if prefix + name not in stored]
     if missing:
-        raise NotFound(f"The bytes of {', '.join(missing)} are no longer stored.", code="content_missing")
+        raise NotFound(f"The content of {', '.join(missing)} is no longer stored.", code="content_missing")
     return lambda name: store.read(prefix + name)
 
 
 def zipped(members: Iterable[tuple[str, Iterable[bytes]]], created_at: datetime) -> Iterator[bytes]:
-    """The members, stored as they are: weights do not deflate."""
+    """Yield the zip of the members. They are not compressed, as weights would not become smaller."""
     out = _Outbox()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
         for name, chunks in members:
@@ -32,7 +35,7 @@ def zipped(members: Iterable[tuple[str, Iterable[bytes]]], created_at: datetime)
 
 
 class _Outbox:
-    """The unseekable file that `zipfile` writes to; what it wrote is taken away after every chunk."""
+    """The file that `zipfile` writes to. It cannot seek, and `take` empties it after every chunk."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
@@ -45,6 +48,7 @@ class _Outbox:
         pass
 
     def take(self) -> bytes:
+        """Return the bytes that were written since the last call."""
         taken = bytes(self._pending)
         self._pending.clear()
         return taken

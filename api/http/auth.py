@@ -1,8 +1,8 @@
-"""Who asks, and what they may do.
+"""Finds out who sends a request, and checks what the sender may do.
 
-A middleware checks the key, or the session of a browser that stands for one, and its role by the request's
-method, before routing and before the body is read: no route forgets it. A route that only an administrator
-may use takes an `AdminCaller`.
+A middleware checks the API key, or the browser session that stands for a key. It also checks that the key's
+role covers the request's method. Both happen before routing and before the body is read, so that no route can
+forget them. A route that only an administrator may use takes an `AdminCaller`.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from core.errors import NotAuthenticated, PermissionDenied
 from core.roles import Role
 from core.settings import Settings
 
-# The paths that need no key, compared whole: nothing below or beside them is open. Outside of /v1 there are
-# no data: `api.dashboard` answers everything else there, to whoever comes.
+# The paths that need no key. A path must be equal to one of them: paths below them are not open. Outside of
+# /v1 there are no data: `api.dashboard` answers all other paths there, to everyone.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", SIGN_IN_PATH})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
@@ -38,25 +38,27 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True)
 class Caller(Actor):
-    """Whoever holds the key; all that the request may see belongs to the project."""
+    """The holder of the API key. A request sees only what belongs to the project, or is shared with it."""
 
     role: Role = Role.READ_ONLY
     quotas: Quotas = NO_QUOTAS
     of_operator: bool = False
-    """Whether the project is the one whose admin keys administer the installation."""
+    """True for the operator's project, whose admin keys administer the installation."""
 
     def require(self, role: Role) -> None:
-        """Raises PermissionDenied."""
+        """Raise PermissionDenied unless the caller's role includes `role`."""
         if not self.role.includes(role):
             raise PermissionDenied(
-                f"This API key has the role '{self.role}', and this request needs '{role}'. "
-                f"`tunery keys create --role {role}` makes such a key."
+                f"This API key has the role '{self.role}', but this request needs the role '{role}'. "
+                f"An administrator can make such a key with `tunery keys create --role {role}`."
             )
 
 
 class Authentication:
-    """ASGI middleware. Lets public paths pass, and requests with a live key whose role covers the method, as
-    many as the project may make."""
+    """ASGI middleware. Lets requests to public paths pass, and requests with a live key.
+
+    The key's role must cover the request's method, and the project must have requests left this minute.
+    """
 
     def __init__(
         self, app: ASGIApp, sessions: sessionmaker[Session], settings: Settings, rates: RequestRates
@@ -80,7 +82,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
     async def _identify(self, token: str) -> Caller:
-        """Raises NotAuthenticated."""
+        """Return the caller that the token belongs to. Raises NotAuthenticated."""
         digest = hashlib.sha256(token.encode()).digest()
         caller, until = self._trusted.get(digest, (None, 0.0))
         if caller is None or time.monotonic() > until:
@@ -100,19 +102,22 @@ class Authentication:
 
 
 def is_of_dashboard(scope: Scope) -> bool:
+    """Return whether the dashboard answers the request: it reads a path outside of /v1."""
     path = scope["path"]
     reads = scope["method"] in READING_METHODS
     return reads and path not in PUBLIC_PATHS and not f"{path}/".startswith("/v1/")
 
 
 def is_public(scope: Scope) -> bool:
+    """Return whether the request needs no key."""
     return scope["path"] in PUBLIC_PATHS or is_of_dashboard(scope)
 
 
 def _token(scope: Scope) -> str:
-    """A key's or a session's.
+    """Return the token of the request: an API key, or a browser session.
 
-    Raises NotAuthenticated, and PermissionDenied where another site may have made the browser send it.
+    Raises NotAuthenticated if there is none, and PermissionDenied if another site may have made the browser
+    send it.
     """
     headers = Headers(scope=scope)
     header, session = headers.get("authorization", ""), session_token(headers)
@@ -127,7 +132,7 @@ def _bearer_token(header: str) -> str:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip() or token.strip().startswith(SESSION_PREFIX):
         raise NotAuthenticated(
-            "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer tnr_…"
+            "You did not provide an API key. Send one in the header Authorization: Bearer tnr_…"
         )
     return token.strip()
 
@@ -153,7 +158,9 @@ AdminCaller = Annotated[Caller, Depends(_admin)]
 
 async def _operator(caller: AdminCaller) -> Caller:
     if not caller.of_operator:
-        raise PermissionDenied("Only the operator may do this: ask for it, or use an admin key of theirs.")
+        raise PermissionDenied(
+            "Only the operator may do this. Ask the operator, or use an admin key of the operator's project."
+        )
     return caller
 
 

@@ -1,4 +1,4 @@
-"""The outermost layer of a request: its id, its log line, and an answer in OpenAI's form whatever happens."""
+"""The outermost layer of a request: its id, its line in the log, and its error in OpenAI's form."""
 
 import re
 import time
@@ -16,8 +16,8 @@ from core.ids import new_id
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-# A client that is still sending when the connection closes may never see the answer that refused it.
-# A refused body is therefore read to its end, within these bounds.
+# A client that still sends its body when the connection closes may never see the answer. So the server reads
+# the body of a refused request to its end, up to so many bytes and seconds.
 DRAIN_BYTES = 64 * 1024**2
 DRAIN_SECONDS = 5.0
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Boundary:
-    """ASGI middleware around everything, the authentication too."""
+    """ASGI middleware around all others, also around the authentication."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class Boundary:
 
 
 class Exchange:
-    """One request and its response, as they pass."""
+    """One request and its response, while they pass through."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -80,10 +80,10 @@ class Exchange:
             self._seconds = time.monotonic() - self._started
 
     async def answer(self, error: Exception) -> None:
-        """Answer a failed request. Where the response has begun, the error goes on: the connection breaks."""
+        """Answer a failed request. If the response has begun, raise the error: the connection breaks."""
         known = expected(error)
         if known is None:
-            # As text: a renderer of tracebacks might print local variables, and with them keys and rows.
+            # The traceback is text here: a renderer might print local variables, with keys and rows in them.
             log.error("request_failed", exception="".join(traceback.format_exception(error)))
         elif known.status >= 500:
             log.warning("request_unavailable", cause=str(error))
@@ -106,11 +106,11 @@ class Exchange:
 
     def _internal(self) -> AppError:
         return InternalError(
-            f"The server failed to process this request. Its log tells why, under {self.request_id}."
+            f"The server failed to process this request. Its log has the reason, under {self.request_id}."
         )
 
     async def _drain(self) -> None:
-        """Read what is left of the body, unless the client waits for a word before it sends any."""
+        """Read the rest of the body, unless the client waits for `100 Continue` before it sends the body."""
         drained = 0
         with anyio.move_on_after(DRAIN_SECONDS):
             while self._body_pending and not self._awaits_continue and drained < DRAIN_BYTES:
@@ -119,6 +119,6 @@ class Exchange:
 
 
 def _refuse_nul(scope: Scope) -> None:
-    """Postgres cannot compare with NUL, and no id holds one."""
+    """Raise InvalidRequest if the URL holds a NUL. Postgres cannot compare with one, and no id holds one."""
     if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
-        raise InvalidRequest("The URL holds a NUL character.", code="invalid_url")
+        raise InvalidRequest("The URL holds a NUL character. Remove it.", code="invalid_url")

@@ -1,4 +1,4 @@
-"""The dashboard's cookie, and what tells its requests from those that another site makes a browser send."""
+"""The dashboard's cookie, and the check that a request comes from the dashboard and not from another site."""
 
 from http.cookies import CookieError, SimpleCookie
 
@@ -11,12 +11,12 @@ from core.errors import PermissionDenied
 COOKIE = "tunery_session"
 SIGN_IN_PATH, SESSION_PATH = "/v1/sign_in", "/v1/session"
 
-# Another site's script could send it only after a preflight, which this API never answers.
+# The script of another site can send this header only after a preflight, which this API never answers.
 OWN_HEADER = "x-tunery-dashboard"
 
 
 def session_token(headers: Headers) -> str | None:
-    """Of the browser's session. None where it sent none, or nothing that could be one."""
+    """Return the token of the browser's session, or None if the request has no token of this form."""
     try:
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
@@ -25,17 +25,17 @@ def session_token(headers: Headers) -> str | None:
 
 
 def refuse_other_sites(headers: Headers) -> None:
-    """Raises PermissionDenied."""
+    """Raise PermissionDenied unless the request comes from the dashboard."""
     if OWN_HEADER not in headers or headers.get("sec-fetch-site", "same-origin") != "same-origin":
         raise PermissionDenied(
-            f"A session may change something only from the dashboard, which sends `{OWN_HEADER}: 1`. "
-            "Elsewhere, send an API key.",
+            f"A browser session may change something only from the dashboard, which sends the header "
+            f"`{OWN_HEADER}: 1`. Everywhere else, send an API key instead of the session's cookie.",
             code="cross_site_request",
         )
 
 
 def set_cookie(response: Response, begun: NewSignIn, *, secure: bool) -> None:
-    """Scripts cannot read it, and no other site's request carries it."""
+    """Set the cookie. Scripts cannot read it, and a request from another site does not carry it."""
     response.set_cookie(
         COOKIE,
         begun.token,

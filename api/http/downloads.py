@@ -1,4 +1,4 @@
-"""Bytes on their way to a client, never whole in memory."""
+"""Downloads. The bytes go to the client in chunks, and are never in memory as a whole."""
 
 import re
 from collections.abc import Iterator
@@ -19,25 +19,28 @@ Range = Annotated[
     str | None,
     Header(
         alias="range",
-        description="`bytes=0-999` asks for a part; what is not of this form is answered with the whole",
+        description="`bytes=0-999` asks for a part of the file. Any other form gets the whole file",
     ),
 ]
 
 
 def documented(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route that answers with a `download`."""
+    """Return the `responses=` of a route that answers with a `download`."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
-    return {200: {"description": "The bytes", "content": content}}
+    return {200: {"description": "The bytes of the file", "content": content}}
 
 
 def documented_in_parts(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """The same, of a route that takes a `Range`."""
+    """Return the `responses=` of a route that answers with a `download` and takes a `Range`."""
     (whole,) = documented(media_type).values()
-    return {200: whole, 206: whole | {"description": "The part that was asked for"}}
+    return {200: whole, 206: whole | {"description": "The bytes of the part that the client asked for"}}
 
 
 def asked_part(header: str | None, size: int) -> range | None:
-    """The places of the bytes that a `Range` header asks for; None for all. Raises BeyondTheEnd."""
+    """Return the places of the bytes that a `Range` header asks for, or None for all bytes.
+
+    `size` is the size of the file in bytes. Raises BeyondTheEnd if the part begins behind the end.
+    """
     found = RANGE.fullmatch(header or "")
     if found is None:
         return None
@@ -57,9 +60,10 @@ def download(
     media_type: str = BYTES,
     part: range | None = None,
 ) -> StreamingResponse:
-    """A download that no browser renders. `size`, in bytes, lets the client notice a cut connection.
+    """Return an answer that a browser saves to a file and does not show.
 
-    With `part`, `chunks` are those places of so many bytes.
+    `size` is the size of the file in bytes; with it, the client notices if the connection breaks. With
+    `part`, `chunks` hold only these places of the file.
     """
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",
@@ -75,8 +79,8 @@ def download(
 
 
 def stored_bytes(store: ObjectStore, key: str, name: str, part: range | None = None) -> Iterator[bytes]:
-    """The object's bytes, or a part of them. Raises NotFound where the store has lost them."""
+    """Return the bytes of the object, or a part of them. Raises NotFound if the store has lost them."""
     try:
         return store.read(key, part)
     except FileNotFoundError as error:
-        raise NotFound(f"The bytes of {name} are no longer stored.", code="content_missing") from error
+        raise NotFound(f"The content of {name} is no longer stored.", code="content_missing") from error

@@ -1,12 +1,12 @@
-"""Every failure in OpenAI's form: {"error": {"message", "type", "param", "code"}}."""
+"""Errors in OpenAI's form: {"error": {"message", "type", "param", "code"}}."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as StoreConnectionError
 from fastapi import Request
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from core.errors import AppError, InvalidRequest, NotFound, TooLarge, Unavailabl
 
 RETRY_AFTER_SECONDS = 2
 
-# What a client should do about a status, where the official one would guess wrong.
+# These headers tell a client what to do. Without them, OpenAI's client would make a wrong guess.
 HEADERS = {
     401: {"www-authenticate": "Bearer"},
     409: {"x-should-retry": "false"},
@@ -26,11 +26,16 @@ HEADERS = {
 
 
 class ErrorObject(BaseModel):
-    message: str
+    message: Annotated[str, Field(description="What is wrong, for a person")]
     type: str
-    param: str | None
-    code: str | None
-    details: list[dict[str, Any]] | None = None
+    param: Annotated[
+        str | None, Field(description="The place of the parameter that is wrong, such as `adapter.r`")
+    ]
+    code: Annotated[str | None, Field(description="What is wrong, for a program")]
+    details: Annotated[
+        list[dict[str, Any]] | None,
+        Field(description="Findings that belong to the error, such as the bad rows of a file"),
+    ] = None
 
 
 class ErrorBody(BaseModel):
@@ -44,13 +49,16 @@ class MethodNotAllowed(AppError):
 
 
 class InternalError(AppError):
-    """A bug. The client learns the request's id and nothing else."""
+    """The server has a bug. The client learns the request's id, and the reason is in the server's log."""
 
     code = "internal_error"
 
 
 def declared(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route: the errors that it answers with, and the form that all others share."""
+    """Return the `responses=` of a route that answers with these errors.
+
+    They include `default`, the form that all other errors share.
+    """
     responses: dict[int | str, dict[str, Any]] = {
         error.status: {"model": ErrorBody, "description": (error.__doc__ or error.__name__).strip()}
         for error in errors
@@ -59,6 +67,7 @@ def declared(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
 
 
 def error_response(error: AppError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return the answer for an error, with the headers that belong to its status and to the error."""
     content: dict[str, Any] = {
         "message": error.message,
         "type": error.type,
@@ -75,12 +84,12 @@ def error_response(error: AppError, headers: dict[str, str] | None = None) -> JS
 
 
 def expected(error: Exception) -> AppError | None:
-    """The error that the client is to see, where `error` is one that can happen; None where it is a bug."""
+    """Return the error that the client sees, or None if `error` is a bug."""
     match error:
         case AppError():
             return error
         case OperationalError() | InterfaceError() | PoolExhausted():
-            return Unavailable("The database cannot be reached at the moment; try again in a few seconds.")
+            return Unavailable("The database cannot be reached at the moment. Try again in a few seconds.")
         case HTTPClientError() | StoreConnectionError():
             return _storage_down()
         case ClientError() if error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
@@ -89,7 +98,7 @@ def expected(error: Exception) -> AppError | None:
 
 
 async def answer_http_exception(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's own errors, such as an unknown URL."""
+    """Answer one of Starlette's own errors, such as an unknown URL."""
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == 405:
@@ -109,7 +118,7 @@ def _named(error: HTTPException, request: Request) -> AppError:
 
 
 def _methods(request: Request) -> set[str]:
-    """Of all routes with the request's path: Starlette names those of the first."""
+    """Return the methods of all routes with the request's path. Starlette knows only the first route's."""
     found: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         if route.path is not None and compile_path(route.path)[0].match(request.url.path):
@@ -118,4 +127,4 @@ def _methods(request: Request) -> set[str]:
 
 
 def _storage_down() -> Unavailable:
-    return Unavailable("The object store cannot be reached at the moment; try again in a few seconds.")
+    return Unavailable("The object store cannot be reached at the moment. Try again in a few seconds.")

@@ -1,5 +1,6 @@
-"""A multipart form with one file in it, parsed while it streams: fields come in any order, unknown ones are
-ignored, and the file's bytes are handed on as they arrive.
+"""Parses a multipart form with one file in it while the form arrives.
+
+The fields come in any order, and unknown fields are ignored. The file's bytes are handed on at once.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from streaming_form_data.targets import BaseTarget
 from core.errors import InvalidRequest, TooLarge
 
 BLOCK_BYTES = 256 * 1024
-MAX_FORM_BYTES = 1024**2  # of everything but the file: boundaries, headers, other fields
+MAX_FORM_BYTES = 1024**2  # of all but the file: boundaries, headers, other fields
 MAX_TEXT_BYTES = 64
 
 
@@ -20,7 +21,7 @@ Received = TypeVar("Received", covariant=True)
 
 
 class Receiver(Protocol[Received]):
-    """Takes a body; `abort` undoes what it did."""
+    """Takes the blocks of a body. `finish` ends it, and `abort` undoes all that was done."""
 
     def feed(self, block: bytes) -> None: ...
     def finish(self) -> Received: ...
@@ -30,7 +31,7 @@ class Receiver(Protocol[Received]):
 async def receive(
     stream: AsyncIterator[bytes], receiver: Receiver[Received], threads: CapacityLimiter
 ) -> Received:
-    """Feed the whole body to `receiver`, in one of `threads`."""
+    """Feed the whole body to `receiver`, in one of `threads`, and return its result."""
     try:
         async for block in _blocks(stream):
             await to_thread.run_sync(receiver.feed, block, limiter=threads)
@@ -41,13 +42,13 @@ async def receive(
 
 
 async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:
-    """The same chunks, each waited for in one of `threads`."""
+    """Yield the same chunks. One of `threads` waits for each of them."""
     while chunk := await to_thread.run_sync(next, chunks, b"", limiter=threads):
         yield chunk
 
 
 async def _blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in larger pieces: each is handed to a thread, which costs more than parsing it."""
+    """Yield the same bytes in larger blocks. Handing a small one to a thread costs more than parsing it."""
     block = bytearray()
     async for chunk in stream:
         block += chunk
@@ -59,7 +60,7 @@ async def _blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 class TextField(BaseTarget):
-    """A short field. `judge` turns its text into `value` as soon as it is complete, or raises."""
+    """A short field. As soon as its text is complete, `judge` turns it into `value`, or raises an error."""
 
     def __init__(self, name: str, judge: Callable[[str], Any]) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class TextField(BaseTarget):
 
 
 class FileField(BaseTarget):
-    """The file. `receive` is called with its bytes; `filename` is as the client sent it."""
+    """The file. `receive` gets each piece of its bytes. `filename` is the name that the client sent."""
 
     def __init__(self, name: str, receive: Callable[[bytes], object]) -> None:
         super().__init__()
@@ -98,7 +99,8 @@ class FileField(BaseTarget):
             raise _twice(self.name)
         if self.multipart_filename is None:
             raise InvalidRequest(
-                f"'{self.name}' came as text. With curl, put an @ before the path: -F {self.name}=@PATH",
+                f"The field '{self.name}' must be a file, not text. With curl, put an @ before the path: "
+                f"-F {self.name}=@PATH",
                 code="invalid_value",
                 param=self.name,
             )
@@ -113,7 +115,10 @@ class FileField(BaseTarget):
 
 
 class StreamedForm:
-    """Feed it the body, then `finish`. Raises InvalidRequest and TooLarge on the way."""
+    """Parses the form: feed it the blocks of the body, then call `finish`.
+
+    Both raise InvalidRequest, and `feed` raises TooLarge.
+    """
 
     def __init__(self, headers: Mapping[str, str], file: FileField, *texts: TextField) -> None:
         self._file = file
@@ -124,7 +129,8 @@ class StreamedForm:
             self._parser = StreamingFormDataParser({"content-type": headers.get("content-type", "")})
         except ParseFailedException as error:
             raise InvalidRequest(
-                f"Send the file as multipart/form-data, with {self._names}.", code="invalid_multipart"
+                f"The body is no multipart form. Send it as multipart/form-data with {self._names}.",
+                code="invalid_multipart",
             ) from error
         for field in fields:
             self._parser.register(field.name, field)
@@ -135,7 +141,8 @@ class StreamedForm:
             self._parser.data_received(block)
         except (ParseFailedException, UnicodeDecodeError) as error:
             raise InvalidRequest(
-                "The body is not a well-formed multipart form.", code="invalid_multipart"
+                "The body is not a well-formed multipart form. Let a library or curl build it.",
+                code="invalid_multipart",
             ) from error
         if self._fed - self._file.bytes > MAX_FORM_BYTES:
             raise TooLarge(
@@ -148,20 +155,25 @@ class StreamedForm:
         if not self._file.started:
             raise missing(self._file.name)
         if not self._file.finished:
-            raise InvalidRequest("The body ended in the middle of the form.", code="invalid_multipart")
+            raise InvalidRequest(
+                "The body ended in the middle of the form. Send it again.", code="invalid_multipart"
+            )
 
 
 def announced_bytes(headers: Mapping[str, str]) -> int:
-    """Of the file at least, by the body's length; 0 where that is not said."""
+    """Return how many bytes the file has at least, by the length of the body; 0 if that is unknown."""
     length = headers.get("content-length", "")
     return max(0, int(length) - MAX_FORM_BYTES) if length.isdecimal() else 0
 
 
 def missing(name: str) -> InvalidRequest:
+    """Return the error for a field that the form lacks."""
     return InvalidRequest(
         f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
     )
 
 
 def _twice(name: str) -> InvalidRequest:
-    return InvalidRequest(f"The form holds '{name}' twice.", code="invalid_value", param=name)
+    return InvalidRequest(
+        f"The form holds the field '{name}' twice. Send it once.", code="invalid_value", param=name
+    )

@@ -1,4 +1,4 @@
-"""Whether a request is a repetition: by its header `Idempotency-Key`, or by the official client's count."""
+"""Recognises repeated requests: by the header `Idempotency-Key`, or by the retry count of OpenAI's client."""
 
 from typing import Annotated
 
@@ -9,7 +9,12 @@ from core.access.idempotency import Attempt
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=255, description="The same key and body get the same answer for a day"),
+    Header(
+        min_length=1,
+        max_length=255,
+        description="A name for this request. If it is sent again within a day, with the same name and body, "
+        "nothing happens twice and the answer is the same",
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Keyset paging: a page costs the same wherever it lies, and rows that come or go shift nothing."""
+"""Keyset paging: every page costs the same, and the pages stay in place while rows come and go."""
 
 import re
 from typing import Annotated, Any
@@ -9,7 +9,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.errors import InvalidRequest
 
-After = Annotated[str | None, Query(description="The `last_id` of the page before", max_length=128)]
+LIMIT = "The most items that a page has"
+After = Annotated[str | None, Query(description="The `last_id` of the page before this one", max_length=128)]
 
 
 def fetch_page(
@@ -21,7 +22,7 @@ def fetch_page(
     limit: int,
     newest_first: bool = True,
 ) -> tuple[list[Any], bool]:
-    """Up to `limit` rows of `query` beyond the key `after`, and whether more follow."""
+    """Return up to `limit` rows of `query` beyond the key `after`, and whether more follow."""
     if after is not None:
         query = query.where(key < after if newest_first else key > after)
     query = query.order_by(key.desc() if newest_first else key.asc()).limit(limit + 1)
@@ -30,18 +31,19 @@ def fetch_page(
 
 
 def check_cursor(after: str | None, kind: re.Pattern[str]) -> None:
-    """Raises InvalidRequest where `after` is no id of this kind.
+    """Raise InvalidRequest if `after` is no id of this kind.
 
-    It need not be there any more, as a client may delete while it pages, nor belong to the project: it only
-    says where the page begins.
+    The item need not exist any more, as a client may delete items while it reads the pages. It need not
+    belong to the project either: it only says where the page begins.
     """
     if after is not None and not kind.fullmatch(after):
         raise unknown_cursor(after)
 
 
 def unknown_cursor(after: str) -> InvalidRequest:
+    """Return the error for an `after` that belongs to no item of the list."""
     return InvalidRequest(
-        f"'after' is {after!r}, which is nothing of this list. It takes the last id of the page before.",
+        f"'after' is {after!r}, which is no id of this list. Send the 'last_id' of the page before.",
         code="invalid_cursor",
         param="after",
     )

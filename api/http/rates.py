@@ -1,4 +1,4 @@
-"""How often a project asks, counted in the broker for all API processes together."""
+"""Limits the requests of a project per minute. The broker counts them for all API processes together."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from core.errors import RateLimited
 
-# Seconds. A broker that is away costs one request this much, and then nobody counts for a while.
+# Seconds. If the broker is away, one request waits for `TIMEOUT`, and no request is counted for `PAUSE`.
 TIMEOUT = 0.5
 PAUSE = 5.0
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class RequestRates:
-    """A sliding window of a minute for each project. While the broker is away, every request passes."""
+    """Counts each project's requests in a sliding window of a minute. Without a broker, all requests pass."""
 
     def __init__(self, broker_url: str) -> None:
         storage = RedisStorage(
@@ -29,7 +29,10 @@ class RequestRates:
         self._away_until = 0.0
 
     def count(self, project_id: str, most: int | None) -> None:
-        """Count a request of a project that may make `most` a minute, None any number. Raises RateLimited."""
+        """Count a request of a project that may send `most` a minute, or any number if `most` is None.
+
+        Raises RateLimited.
+        """
         if most is None or time.monotonic() < self._away_until:
             return
         item = RateLimitItemPerMinute(most)
@@ -42,6 +45,6 @@ class RequestRates:
             log.warning("requests_not_counted", error=str(error))
             return
         raise RateLimited(
-            f"This project may make {most} requests a minute. Wait as long as the header retry-after says.",
+            f"This project may send {most} requests a minute. Wait as long as the header retry-after says.",
             retry_after=max(1, math.ceil(resets_at - time.time())),
         )

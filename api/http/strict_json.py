@@ -1,4 +1,7 @@
-"""JSON bodies without surprises: bounded, no key twice, no NaN, nothing that the database cannot hold."""
+"""Reads JSON bodies strictly.
+
+It refuses large bodies, repeated keys, NaN and infinity, deep nesting, and text that Postgres cannot hold.
+"""
 
 import json
 import math
@@ -28,13 +31,17 @@ class StrictJsonRoute(APIRoute):
 
 
 class StrictRequest(Request):
+    """A request whose body is bounded and whose JSON is read by `strict_loads`."""
+
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             body = bytearray()
             async for chunk in self.stream():
                 body += chunk
                 if len(body) > MAX_JSON_BYTES:
-                    raise HTTPException(413, f"A JSON body may have {MAX_JSON_BYTES} bytes at most.")
+                    raise HTTPException(
+                        413, f"The JSON body is too large: it may have {MAX_JSON_BYTES} bytes at most."
+                    )
             self._body = bytes(body)
         return self._body
 
@@ -43,7 +50,7 @@ class StrictRequest(Request):
 
 
 def strict_loads(body: bytes) -> Any:
-    """Parse JSON. Raises JSONDecodeError for all that is wrong: FastAPI makes a validation error of it."""
+    """Parse JSON. Raises JSONDecodeError for every fault, and FastAPI makes a validation error of it."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -72,7 +79,7 @@ def _finite(digits: str) -> float:
 
 
 def _refuse_surprises(value: Any, depth: int) -> None:
-    """Raises ValueError for a key twice, for depth, and for text that Postgres cannot hold."""
+    """Raise ValueError for a repeated key, for too many levels, and for text that Postgres cannot hold."""
     if depth > MAX_JSON_DEPTH:
         raise ValueError(f"Nested more than {MAX_JSON_DEPTH} levels deep")
     if isinstance(value, str):

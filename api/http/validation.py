@@ -1,6 +1,6 @@
-"""FastAPI's validation errors in OpenAI's form, with what would have been allowed.
+"""Turns FastAPI's validation errors into OpenAI's form. The message says which values are allowed.
 
-The words come from the route's own OpenAPI schema: a message cannot promise what the documentation does not.
+These words come from the route's own OpenAPI schema, so that a message and the documentation always agree.
 """
 
 import json
@@ -16,11 +16,12 @@ from core.errors import InvalidRequest
 
 Schema = dict[str, Any]
 
-MAX_FINDINGS = 100  # are looked at: a large body may hold any number
+MAX_FINDINGS = 100  # are explained at most: a large body may hold any number of faults
 MAX_NAMED_OTHERS = 8
 
 
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request whose body or query FastAPI refuses."""
     assert isinstance(error, RequestValidationError)
     openapi = request.app.openapi()
     operation = openapi["paths"][request.scope["route"].path_format][request.method.lower()]
@@ -31,7 +32,7 @@ async def answer_validation_error(request: Request, error: Exception) -> JSONRes
 
 
 def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> InvalidRequest:
-    """The error for pydantic's `finding`: its code, its parameter as a dotted path, and a sentence."""
+    """Return the error for a `finding` of pydantic: code, parameter as a dotted path, and a sentence."""
     place, *path = finding["loc"]
     if finding["type"] == "json_invalid":
         where = f" (at character {path[0]})" if path[0] else ""
@@ -58,7 +59,10 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
 
 
 def _with_others(first: InvalidRequest, others: list[InvalidRequest], all_known: bool) -> InvalidRequest:
-    """The first error, as OpenAI's form has room for one, with the names of the other wrong parameters."""
+    """Return the first error, with the names of the other wrong parameters in its message.
+
+    OpenAI's form has room for one error only.
+    """
     params = list(dict.fromkeys(other.param for other in others if other.param not in (None, first.param)))
     if not params:
         return first
@@ -84,7 +88,7 @@ def _missing(param: str) -> InvalidRequest:
 
 
 def _wrong_tag(located: list[str], discriminator: Schema, given: dict[str, Any]) -> InvalidRequest:
-    """Of an object that is one of several kinds, and does not say which."""
+    """Return the error for an object that does not say, or says wrongly, which of several kinds it is."""
     name = discriminator["propertyName"]
     param = ".".join([*located, name])
     if name not in given:
@@ -107,7 +111,10 @@ def _query(operation: Schema) -> Schema:
 
 
 def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[str], Schema]:
-    """Follow `path` as far as it names properties and members: pydantic adds the branch of a union to it."""
+    """Follow `path` through the schema, and return the parts that were found and the schema at their end.
+
+    Pydantic adds the branch of a union to the path. Such a part is skipped.
+    """
     located: list[str] = []
     schema = _object(schema, components)
     for part in path:
@@ -126,7 +133,7 @@ def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[s
 
 
 def _object(schema: Schema, components: Schema) -> Schema:
-    """The schema behind a reference or beside null, where there is one; else `schema` itself."""
+    """Return the schema that a reference names, or the one beside null. Without these, return `schema`."""
     if "$ref" in schema:
         return _object(components[schema["$ref"].rsplit("/", 1)[-1]], components)
     others = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
@@ -140,7 +147,7 @@ def _choices(schema: Schema) -> list[str]:
 
 
 def words(schema: Schema, components: Schema) -> str:
-    """What a schema allows: "an integer from 1 to 256"."""
+    """Return in words what a schema allows, such as "an integer from 1 to 256"."""
     schema = _object(schema, components)
     if choices := _choices(schema):
         return _list(choices, "or")

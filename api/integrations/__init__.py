@@ -1,0 +1,1 @@
+"""Integrations: lists the experiment trackers that jobs may report to."""

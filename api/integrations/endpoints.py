@@ -1,4 +1,4 @@
-"""/v1/integrations: the experiment trackers that jobs may report to here."""
+"""/v1/integrations: the experiment trackers that jobs on this server may report to."""
 
 from fastapi import APIRouter
 
@@ -16,7 +16,7 @@ router = APIRouter(
 
 @router.get("")
 def list_integrations(_: CurrentCaller, settings: AppSettings) -> Page[IntegrationObject]:
-    """What a job's `integrations` may name, all on one page."""
+    """List the experiment trackers that a job's `integrations` may name, all on one page."""
     offered = [
         IntegrationObject(id=name, tracking_uris=settings.offered_mlflow_uris if name == "mlflow" else [])
         for name in settings.offered_integrations

@@ -1,4 +1,4 @@
-"""An experiment tracker as a client sees it."""
+"""An experiment tracker as a client reads it."""
 
 from typing import Literal
 
@@ -8,7 +8,12 @@ from api.schemas import Identified
 
 
 class IntegrationObject(Identified):
-    """The id is the integration's `type`. What it takes, `CreateJob` tells."""
+    """An experiment tracker.
+
+    Its `id` is the `type` in a job's `integrations`. `CreateJob` describes its options.
+    """
 
     object: Literal["integration"] = "integration"
-    tracking_uris: list[str] = Field(description="MLflow's servers, the default first; empty for the others")
+    tracking_uris: list[str] = Field(
+        description="The addresses of the MLflow servers, the default first. Empty for other trackers"
+    )

@@ -13,7 +13,7 @@ from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.fair_share import poll
 from api.http.idempotency import ThisAttempt
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.jobs import service
 from api.jobs.creation import service as creation
@@ -123,7 +123,7 @@ def list_jobs(
     caller: CurrentCaller,
     settings: AppSettings,
     places: Places,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
     file: FileId = None,
     status: OfStatus = None,

@@ -1,4 +1,4 @@
-"""A job and what belongs to it, as a client reads them: OpenAI's shapes, with Tunery's fields beside."""
+"""A job as a client reads it: OpenAI's fields, and Tunery's own beside them."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,21 +17,23 @@ INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 class JobError(BaseModel):
     code: str
     message: str
-    param: str | None
+    param: Annotated[
+        str | None, Field(description="The parameter of the job that is at fault. Null if none is")
+    ]
 
 
 class Stored(BaseModel):
-    """A part of a job's specification as it was resolved when the job was created.
+    """A part of a job's specification, with the values that were resolved when the job was created.
 
-    It is shown as it stands: the bounds of its day may have been others, and a newer release may have added
-    to it.
+    It is shown as it was stored, and not checked again: another release of Tunery may have had other limits,
+    or other fields.
     """
 
     model_config = ConfigDict(extra="allow")
 
 
 class Hyperparameters(Stored):
-    """Resolved: none is `"auto"`."""
+    """The hyperparameters of a job, with a number for each `"auto"` of the request."""
 
     n_epochs: int
     batch_size: int
@@ -39,13 +41,13 @@ class Hyperparameters(Stored):
 
 
 class Adapter(Stored):
-    """The method of adaptation, with all of its options: see `GET /v1/methods`."""
+    """The method of adaptation with all of its options. `GET /v1/methods` describes them."""
 
     type: str
 
 
 class Training(Stored):
-    """The `TrainingOptions` of the job's creation, and what holds by default."""
+    """The `TrainingOptions` of a job, with all defaults."""
 
     devices: int = 1
 
@@ -108,26 +110,38 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
 class Progress(BaseModel):
-    """`tokens_per_second` has a value while the job runs, `queue_position` while it waits.
+    """How far a job has come.
 
-    `best_valid_loss` is the lowest loss on the whole validation file so far, of `best_step`.
+    `epoch` counts fractions of an epoch. `percent` is the share of the steps that are done.
+    `tokens_per_second` has a value only while the job runs. The `phase` of a running job that is about to
+    pause is `pausing`.
 
-    The position is the place among all projects' waiting jobs on as many devices, in the order in which they
-    are claimed, 1 for the next one. The phase of a running job that is about to pause is `pausing`.
+    `queue_position` has a value only while the job waits. It is the job's place among the waiting jobs of all
+    projects that need as many devices, in the order in which workers will claim them. The next job has 1.
+
+    `best_valid_loss` is the lowest loss on the whole validation file so far, and `best_step` is its step.
     """
 
-    step: int
-    total_steps: int | None
+    step: Annotated[int, Field(description="Optimizer steps that the job has made")]
+    total_steps: Annotated[
+        int | None, Field(description="All optimizer steps of the job. Null until the data are read")
+    ]
     epoch: float
-    tokens_per_second: float | None
-    percent: float | None
+    tokens_per_second: Annotated[float | None, Field(description="Tokens of this job per second")]
+    percent: Annotated[float | None, Field(description="From 0 to 100")]
     phase: str
     queue_position: int | None
-    best_valid_loss: float | None
+    best_valid_loss: Annotated[float | None, Field(description="In nats per token")]
     best_step: int | None
 
 
 class JobObject(Identified):
+    """A fine-tuning job.
+
+    All times are Unix seconds. `estimated_finish` has a value only while the job runs. `trained_tokens` is
+    null before the job has started. `adapter_id` and `fine_tuned_model` are null until the job has succeeded.
+    """
+
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int
     started_at: int | None = None
@@ -192,7 +206,10 @@ class JobDeleted(BaseModel):
 
 
 def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With `"auto"` for what is still to be chosen: where candidates differ, and none has won yet."""
+    """Return the specification with `"auto"` for each option that is still open.
+
+    An option is open if the candidates have different values for it, and none has won yet.
+    """
     search = spec.get("search")
     if search is None or search["winner"] is not None:
         return spec
@@ -231,7 +248,10 @@ def _progress(row: JobRow, queue_position: int | None) -> Progress:
 
 
 def _trained_tokens(row: JobRow) -> int | None:
-    """Of the whole job once it has succeeded; before, as its latest run told. None before the first run."""
+    """Return the tokens that the job has trained so far. None before the first run.
+
+    Until the job has succeeded, it is the number that the latest run has reported.
+    """
     if row.job.trained_tokens is not None:
         return row.job.trained_tokens
     return row.run.trained_tokens if row.run else None
@@ -242,7 +262,11 @@ def _phase(run: Run) -> str:
 
 
 def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:
-    """The last heartbeat prolonged the lease by `lease_seconds`, and said how many seconds are left."""
+    """Return when the job will end, in Unix seconds.
+
+    The last heartbeat reported how many seconds of work are left, and prolonged the lease by `lease_seconds`.
+    So the time of the heartbeat is the end of the lease less `lease_seconds`.
+    """
     if row.job.status != "running" or row.run is None or row.run.seconds_left is None:
         return None
     return unix_seconds(row.run.expires_at + timedelta(seconds=row.run.seconds_left - lease_seconds))

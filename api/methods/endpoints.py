@@ -1,4 +1,4 @@
-"""/v1/methods: the methods of adaptation that jobs may name, with their options."""
+"""/v1/methods: the methods of adaptation that a job's `adapter` may name, with their options."""
 
 from fastapi import APIRouter
 
@@ -14,10 +14,14 @@ router = APIRouter(prefix="/v1/methods", tags=["Methods"], responses=declared(No
 
 @router.get("")
 def list_methods(_: CurrentCaller) -> Page[MethodObject]:
-    """What a job's `adapter` may be, all on one page. A method's id is the adapter's `type`."""
+    """List the methods that a job's `adapter` may name, all on one page.
+
+    The `id` of a method is the `type` of the adapter.
+    """
     return Page.of(service.list_all(), has_more=False)
 
 
 @router.get("/{method_type}", responses=declared(NotFound))
 def retrieve_method(_: CurrentCaller, method_type: str) -> MethodObject:
+    """Return a method with its options."""
     return service.get(method_type)

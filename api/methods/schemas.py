@@ -1,4 +1,4 @@
-"""A method of adaptation as a client sees it."""
+"""A method of adaptation as a client reads it."""
 
 from typing import Any, Literal
 
@@ -17,26 +17,29 @@ class MethodObject(Identified):
     object: Literal["method"] = "method"
     title: str
     good_for: str
-    cost: str = Field(description="What is trained, and what that takes")
-    runtimes: list[str] = Field(description="What loads the result as it is published")
+    cost: str = Field(description="What the method trains, and how much memory and time that takes")
+    runtimes: list[str] = Field(description="The programs that can load the published result")
     result: Literal["adapter", "model"] = Field(
-        description="What a job leaves: an adapter, to load with the base model, or a whole model"
+        description="The result of a job: an adapter, to load with the base model, or a whole model"
     )
     paper: PaperObject | None
     trains: Literal["cohort", "alone"] = Field(
-        description="Whether jobs of the method share their steps with other jobs on the base model"
+        description="`cohort`: jobs of the method share their steps with other jobs on the same base model. "
+        "`alone`: each job trains alone"
     )
     takes_quantized: bool = Field(
-        description="Whether its jobs train on base models with a `quantization`; LoRA's do but for some "
-        "`init_lora_weights`"
+        description="True if jobs of the method can train on base models with a `quantization`. LoRA can, "
+        "except with some values of `init_lora_weights`"
     )
     takes_fsdp: bool = Field(
-        description="Whether they go with `training.fsdp`; LoRA's do but for some `init_lora_weights` and "
-        "`use_dora`"
+        description="True if jobs of the method can use `training.fsdp`. LoRA can, except with `use_dora` "
+        "and some values of `init_lora_weights`"
     )
-    learning_rate: float = Field(description="The peak where a job names no `training.learning_rate`")
+    learning_rate: float = Field(
+        description="The peak learning rate of a job that names no `training.learning_rate`"
+    )
     options: dict[str, Any] = Field(
-        alias="schema", description="JSON Schema of a job's `adapter`: the options on offer"
+        alias="schema", description="The JSON Schema of a job's `adapter` of this type: its options"
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The methods on offer, of all that `core/methods` knows."""
+"""Returns the methods on offer: some of those that `core/methods` knows."""
 
 from api.methods.schemas import MethodObject
 from core.errors import NotFound
@@ -11,7 +11,7 @@ def list_all() -> list[MethodObject]:
 
 
 def get(method_type: str) -> MethodObject:
-    """Raises NotFound, also for a method that is known but not on offer."""
+    """Return a method. Raises NotFound, also for a method that is known but not on offer."""
     if method_type not in OPTIONS:
         raise NotFound(
             f"The method '{method_type[:64]}' is not on offer. On offer: {', '.join(OPTIONS)}.",

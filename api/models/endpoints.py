@@ -1,4 +1,4 @@
-"""/v1/models: list, read, delete."""
+"""/v1/models: list, read and delete models."""
 
 from fastapi import APIRouter
 
@@ -15,7 +15,10 @@ router = APIRouter(prefix="/v1/models", tags=["Models"], responses=declared(NotA
 
 @router.get("")
 def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatalog) -> ModelList:
-    """The base models on offer, the project's fine-tuned models, newest first, and those shared with it."""
+    """List the base models on offer, the project's fine-tuned models, and those shared with the project.
+
+    Fine-tuned models come newest first.
+    """
     return ModelList(data=service.list_all(session, caller.project_id, catalog))
 
 
@@ -23,6 +26,7 @@ def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatal
 def retrieve_model(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
 ) -> ModelObject:
+    """Return a base model, a fine-tuned model, or a checkpoint that is shared with the project."""
     return service.get(session, caller.project_id, catalog, model)
 
 
@@ -30,7 +34,7 @@ def retrieve_model(
 def delete_model(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
 ) -> ModelDeleted:
-    """Delete a fine-tuned model and its adapter. Its job's record and checkpoints stay."""
+    """Delete a fine-tuned model and its adapter. The job's record and its checkpoints stay."""
     service.delete(session, caller.project_id, catalog, model)
     audit.record(session, caller, "model.deleted", model)
     return ModelDeleted(id=model)

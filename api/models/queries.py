@@ -1,4 +1,4 @@
-"""Reads of fine-tuned models and of checkpoints, under the names by which clients call them."""
+"""Reads of fine-tuned models and of checkpoints, by the names that clients use."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
 
 
 class TunedModel(NamedTuple):
-    """A fine-tuned model, or one checkpoint of it, which has a `step` and no adapter of its own."""
+    """A fine-tuned model, or a checkpoint of one. A checkpoint has a `step`, and no adapter of its own."""
 
     name: str
     job_id: str
@@ -28,7 +28,7 @@ class TunedModel(NamedTuple):
 
 
 def find(session: Session, name: str) -> TunedModel | None:
-    """Whoever owns it; nothing that was deleted."""
+    """Return the model or checkpoint, whichever project owns it, or None if it is deleted or never was."""
     if checkpoint := CHECKPOINT_NAME.fullmatch(name):
         return _find_checkpoint(session, name, checkpoint[1], int(checkpoint[2]))
     row = session.execute(_models().where(Job.fine_tuned_model == name)).one_or_none()
@@ -43,13 +43,13 @@ def is_shared(session: Session, name: str, project_id: str) -> bool:
 
 
 def owned(session: Session, project_id: str) -> Iterable[TunedModel]:
-    """The project's models, newest first."""
+    """Return the project's own fine-tuned models, newest first."""
     rows = session.execute(_models().where(Job.project_id == project_id).order_by(Job.id.desc()))
     return map(_model, rows)
 
 
 def shared(session: Session, project_id: str) -> Iterable[TunedModel]:
-    """What other projects share with this one, the latest first."""
+    """Return what other projects share with this one, the latest permission first."""
     step = CheckpointPermission.step
     checkpoint = and_(
         Checkpoint.job_id == Job.id, Checkpoint.step == step, Checkpoint.listed, Job.deleted_at.is_(None)
@@ -71,7 +71,10 @@ def shared(session: Session, project_id: str) -> Iterable[TunedModel]:
 
 
 def _find_checkpoint(session: Session, name: str, model: str, step: int) -> TunedModel | None:
-    """By the end of the model's name: a job that has not succeeded has checkpoints, but no model yet."""
+    """Return a checkpoint, found by the end of the model's name, which is the end of its job's id.
+
+    The name of the model does not suffice: a job has checkpoints before it has a model.
+    """
     query = (
         select(Checkpoint, Job, Project.name)
         .join(Job, Job.id == Checkpoint.job_id)

@@ -1,6 +1,6 @@
-"""Models in OpenAI's shape."""
+"""Models in OpenAI's form."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -12,18 +12,18 @@ from core.catalog import BaseModelEntry
 class ModelObject(BaseModel):
     id: str
     object: Literal["model"] = "model"
-    created: int
+    created: Annotated[int, Field(description="Unix seconds")]
     owned_by: str
     adapter_id: str | None = Field(
         default=None,
-        description="Its weights, an adapter's or a whole model's, as `kind` there tells; null but for "
-        "fine-tuned models",
+        description="The adapter that holds the weights of a fine-tuned model. The adapter's `kind` says "
+        "whether they are an adapter or a whole model. Null for all other models",
     )
 
     quantization: Literal["nf4", "int8"] | None = Field(
         default=None,
-        description="How a base model is held in 4 or 8 bits, on which methods with `takes_quantized` train; "
-        "null of all others",
+        description="How a base model is stored in 4 or 8 bits. Only methods with `takes_quantized` train on "
+        "it. Null for all other models",
     )
 
     @classmethod

@@ -1,4 +1,7 @@
-"""The base models of the catalog, what the project made of them, and what others share with it."""
+"""Reads and deletes models: the catalog's base models, the project's own, and those shared with it.
+
+Nothing here commits.
+"""
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +19,10 @@ def list_all(session: Session, project_id: str, catalog: Catalog) -> list[ModelO
 
 
 def get(session: Session, project_id: str, catalog: Catalog, name: str) -> ModelObject:
-    """A base model, a fine-tuned one or a checkpoint. Raises NotFound, also for what is not shared."""
+    """Return a base model, a fine-tuned model or a checkpoint.
+
+    Raises NotFound, also for one of another project that is not shared with this one.
+    """
     entry = catalog.get(name)
     if entry is not None:
         return ModelObject.of_base(entry)
@@ -24,23 +30,27 @@ def get(session: Session, project_id: str, catalog: Catalog, name: str) -> Model
 
 
 def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> None:
-    """Delete a fine-tuned model and its adapter. Raises NotFound, also the second time."""
+    """Delete a fine-tuned model and its adapter.
+
+    Raises NotFound, also the second time. Raises PermissionDenied for a base model and for another project's
+    model, and InvalidRequest for a checkpoint.
+    """
     if catalog.get(name) is not None:
         raise PermissionDenied(
-            f"'{name}' is a base model; only the operator's catalog can withdraw it.",
+            f"'{name}' is a base model. Only the operator can withdraw it, by the catalog.",
             code="model_not_deletable",
             param="model",
         )
     model = _visible(session, project_id, name)
     if model.project_id != project_id:
         raise PermissionDenied(
-            f"The model '{name}' is shared with this project; only its owner can delete it.",
+            f"The model '{name}' is shared with this project. Only the project that owns it can delete it.",
             code="model_not_deletable",
             param="model",
         )
     if model.adapter_id is None:
         raise InvalidRequest(
-            f"'{name}' is a checkpoint, which belongs to its job. Delete a model by its own name.",
+            f"'{name}' is a checkpoint, and is deleted with its job. Delete a model by its own name.",
             code="model_not_deletable",
             param="model",
         )

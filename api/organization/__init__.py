@@ -1,0 +1,1 @@
+"""Administration with administrators' keys: projects and quotas, API keys, the audit log, and usage."""

@@ -1,4 +1,4 @@
-"""/v1/organization: projects and their keys, the audit log, usage. For admin keys."""
+"""/v1/organization: projects, their API keys, the audit log and usage. All need an administrator's key."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.dependencies import Transaction
 from api.http.auth import AdminCaller, OperatorCaller
 from api.http.errors import declared
-from api.http.paging import After, check_cursor
+from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
 from api.organization.schemas import (
@@ -29,8 +29,13 @@ from core.tables import ApiKey
 
 PROJECT_ID, KEY_ID, AUDIT_LOG_ID = kind("proj_"), kind(""), kind("audit_log-")
 
-Limit = Annotated[int, Query(ge=0, le=100)]
-ProjectId = Annotated[str | None, Query(description="Of one project; the operator's default is all")]
+Limit = Annotated[int, Query(ge=0, le=100, description=LIMIT)]
+ProjectId = Annotated[
+    str | None,
+    Query(
+        description="The project to look at. Without it, the operator sees all projects, and others their own"
+    ),
+]
 Moment = Annotated[int | None, Query(ge=0, le=2**32, description="Unix seconds")]
 
 router = APIRouter(
@@ -45,7 +50,7 @@ router = APIRouter(
 def list_projects(
     session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
 ) -> Page[ProjectObject]:
-    """Newest first: the caller's own project, or all of them for the operator."""
+    """List the caller's own project, or for the operator all projects, newest first."""
     check_cursor(after, PROJECT_ID)
     projects, has_more = queries.projects(session, service.scope(caller, None), after=after, limit=limit)
     return Page.of([ProjectObject.of(project) for project in projects], has_more)
@@ -53,7 +58,7 @@ def list_projects(
 
 @router.post("/projects", responses=declared(InvalidRequest, Conflict))
 def create_a_project(session: Transaction, caller: OperatorCaller, body: CreateProject) -> ProjectObject:
-    """For the operator."""
+    """Create a project. Only the operator can do this."""
     project = create_project(session, body.name, caller)
     if quotas := body.quotas.model_dump(exclude_unset=True):
         set_quotas(session, project, quotas, caller)
@@ -62,6 +67,7 @@ def create_a_project(session: Transaction, caller: OperatorCaller, body: CreateP
 
 @router.get("/projects/{project_id}", responses=declared(NotFound))
 def retrieve_project(session: Transaction, caller: AdminCaller, project_id: str) -> ProjectObject:
+    """Return a project with its quotas."""
     return ProjectObject.of(service.get_project(session, caller, project_id))
 
 
@@ -69,7 +75,7 @@ def retrieve_project(session: Transaction, caller: AdminCaller, project_id: str)
 def update_project(
     session: Transaction, caller: OperatorCaller, project_id: str, body: UpdateProject
 ) -> ProjectObject:
-    """Set quotas. For the operator: a project does not raise its own."""
+    """Set the quotas of a project. Only the operator can do this."""
     project = service.get_project(session, caller, project_id)
     set_quotas(session, project, body.quotas.model_dump(exclude_unset=True), caller)
     return ProjectObject.of(project)
@@ -79,7 +85,7 @@ def update_project(
 def list_api_keys(
     session: Transaction, caller: AdminCaller, project_id: str, limit: Limit = 20, after: After = None
 ) -> Page[ApiKeyObject]:
-    """Those that are not revoked, newest first."""
+    """List the API keys that are not revoked, newest first."""
     project = service.get_project(session, caller, project_id)
     check_cursor(after, KEY_ID)
     keys, has_more = queries.keys(session, project.id, after=after, limit=limit)
@@ -90,7 +96,10 @@ def list_api_keys(
 def create_api_key(
     session: Transaction, caller: AdminCaller, project_id: str, body: CreateApiKey
 ) -> NewApiKey:
-    """The answer's `value` is the key; it is not kept, and never shown again."""
+    """Create an API key.
+
+    The answer's `value` is the key. Keep it: the server does not store it, and never shows it again.
+    """
     new = service.create(session, caller, project_id, body)
     key = session.get_one(ApiKey, new.id)
     return NewApiKey(**ApiKeyObject.of(key).model_dump(), value=new.token)
@@ -100,6 +109,7 @@ def create_api_key(
 def retrieve_api_key(
     session: Transaction, caller: AdminCaller, project_id: str, api_key_id: str
 ) -> ApiKeyObject:
+    """Return an API key, without its value."""
     return ApiKeyObject.of(service.get_key(session, caller, project_id, api_key_id))
 
 
@@ -107,7 +117,7 @@ def retrieve_api_key(
 def delete_api_key(
     session: Transaction, caller: AdminCaller, project_id: str, api_key_id: str
 ) -> ApiKeyDeleted:
-    """Revoke it, for good: requests with it are refused from now on."""
+    """Revoke an API key for good. Requests with it are refused, after a few seconds at most."""
     service.revoke(session, caller, project_id, api_key_id)
     return ApiKeyDeleted(id=api_key_id)
 
@@ -120,7 +130,7 @@ def list_audit_logs(
     limit: Limit = 20,
     after: After = None,
 ) -> Page[AuditLogObject]:
-    """Who did what, newest first."""
+    """List who did what, newest first."""
     scope = service.scope(caller, project_id)
     check_cursor(after, AUDIT_LOG_ID)
     entries, has_more = queries.audit_logs(session, scope, after=after, limit=limit)
@@ -135,5 +145,8 @@ def fine_tuning_usage(
     start_time: Moment = None,
     end_time: Moment = None,
 ) -> UsagePage:
-    """Tokens trained and device seconds of each day, by default of the last 30."""
+    """Return the trained tokens and the device seconds of each day, by default for the last 30 days.
+
+    `start_time` and `end_time` ask for another span, of 366 days at most.
+    """
     return UsagePage(data=service.usage_by_day(session, caller, project_id, start_time, end_time))

@@ -1,4 +1,4 @@
-"""Reads for administrators: of one project, or of all where `project_id` is None."""
+"""Reads for administrators, in one project, or in all projects if `project_id` is None."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session

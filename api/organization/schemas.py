@@ -1,10 +1,10 @@
-"""Projects, keys, the audit log and usage, in the shapes of OpenAI's administration."""
+"""Projects, API keys, the audit log and usage, in the form of OpenAI's administration API."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.access.projects import quotas_of
 from core.roles import Role
 from core.tables import ApiKey, AuditLog, Project
@@ -13,13 +13,17 @@ MAX_COUNT = 2**31 - 1
 MAX_BYTES = 2**62
 MAX_LIFETIME = 10 * 365 * 24 * 3600
 
-# A part of the fine-tuned models' names, whose parts are separated by colons.
+# A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
 ProjectName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 class ProjectQuotas(BaseModel):
-    """What the project may have; null is the installation's default."""
+    """The limits of a project. Null stands for the installation's default.
+
+    `stored_bytes` limits the files that the project stores, and `requests_per_minute` the requests of all its
+    keys together.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -30,18 +34,20 @@ class ProjectQuotas(BaseModel):
 
 
 class CreateProject(BaseModel):
-    name: Annotated[ProjectName, Field(description="Part of the names of its models: it never changes")]
+    name: Annotated[
+        ProjectName, Field(description="A part of the names of the project's models, so it can never change")
+    ]
     quotas: ProjectQuotas = ProjectQuotas()
 
 
 class UpdateProject(BaseModel):
-    quotas: Annotated[ProjectQuotas, Field(description="Those that are left out stay as they are")]
+    quotas: Annotated[ProjectQuotas, Field(description="Quotas that are left out stay as they are")]
 
 
 class ProjectObject(Identified):
     object: Literal["organization.project"] = "organization.project"
     name: str
-    created_at: int
+    created_at: UnixSeconds
     archived_at: None = None
     status: Literal["active"] = "active"
     quotas: ProjectQuotas
@@ -59,18 +65,21 @@ class ProjectObject(Identified):
 class CreateApiKey(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     role: Role = Role.MEMBER
-    expires_in_seconds: Annotated[int, Field(ge=1, le=MAX_LIFETIME, strict=True)] | None = None
+    expires_in_seconds: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_LIFETIME, strict=True)] | None,
+        Field(description="How many seconds the key is valid. Without it, the key does not expire"),
+    ] = None
 
 
 class ApiKeyObject(Identified):
-    """A key belongs to its project and to nobody in it, so `owner` is empty."""
+    """An API key, without its value. It belongs to a project and to no person, so `owner` is empty."""
 
     object: Literal["organization.project.api_key"] = "organization.project.api_key"
     name: str
     role: Role
-    created_at: int
-    expires_at: int | None
-    redacted_value: str
+    created_at: UnixSeconds
+    expires_at: Annotated[int | None, Field(description="Unix seconds. Null if the key does not expire")]
+    redacted_value: Annotated[str, Field(description="The beginning of the key, to recognise it by")]
     owner: dict[str, Any] = Field(default_factory=dict)
     owner_project_access: Literal["active"] = "active"
 
@@ -87,7 +96,7 @@ class ApiKeyObject(Identified):
 
 
 class NewApiKey(ApiKeyObject):
-    """The only answer that holds the key itself."""
+    """A new API key. This is the only answer that holds the key itself, as `value`."""
 
     value: str
 
@@ -104,16 +113,23 @@ class AuditActor(BaseModel):
 
 
 class AuditLogObject(Identified):
-    """`type` is the thing and what was done to it, `resource_id` the thing."""
+    """An entry of the audit log: somebody did something.
+
+    `type` says what was done, to which kind of thing, and `resource_id` is the id of the thing.
+    """
 
     object: Literal["organization.audit_log"] = "organization.audit_log"
     type: str
-    effective_at: int
+    effective_at: UnixSeconds
     actor: AuditActor
     project: Identified
     resource_id: str
-    details: dict[str, Any] | None
-    request_id: str | None
+    details: Annotated[
+        dict[str, Any] | None, Field(description="More about what was done, if there is more to say")
+    ]
+    request_id: Annotated[
+        str | None, Field(description="The `x-request-id` of the request. Null if no request did it")
+    ]
 
     @classmethod
     def of(cls, entry: AuditLog) -> "AuditLogObject":
@@ -131,20 +147,23 @@ class AuditLogObject(Identified):
 
 
 class UsageResult(BaseModel):
-    """Of jobs that train together, each counts its whole time on the device."""
+    """What a project used on one day.
+
+    `device_seconds` counts the whole time of each job on its devices, also for jobs that train together.
+    """
 
     object: Literal["organization.usage.fine_tuning.result"] = "organization.usage.fine_tuning.result"
     project_id: str
-    trained_tokens: int
-    device_seconds: float
+    trained_tokens: Annotated[int, Field(description="Tokens that the project's jobs trained")]
+    device_seconds: Annotated[float, Field(description="Seconds of training, times the number of devices")]
 
 
 class UsageBucket(BaseModel):
-    """A day in UTC, and what each project used on it."""
+    """A day in UTC, and what each project used on it. The times are Unix seconds."""
 
     object: Literal["bucket"] = "bucket"
-    start_time: int
-    end_time: int
+    start_time: Annotated[int, Field(description="The beginning of the day in Unix seconds")]
+    end_time: Annotated[int, Field(description="The end of the day in Unix seconds")]
     results: list[UsageResult]
 
 

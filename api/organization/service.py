@@ -1,4 +1,7 @@
-"""What administrators may see and do: of their project, and the operator's of all. Nothing here commits."""
+"""What administrators may see and do. The operator's may in all projects, and others in their own.
+
+Nothing here commits.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +22,11 @@ MAX_DAYS = 366
 
 
 def scope(caller: Caller, project_id: str | None) -> str | None:
-    """The one project to look at; None is all, which the operator sees. Raises NotFound for a foreign one."""
+    """Return the project that the caller may look at, or None for all projects.
+
+    Only the operator may look at all projects. Raises NotFound if another caller asks for a project that is
+    not its own.
+    """
     if caller.of_operator:
         return project_id
     if project_id not in (None, caller.project_id):
@@ -28,7 +35,7 @@ def scope(caller: Caller, project_id: str | None) -> str | None:
 
 
 def get_project(session: Session, caller: Caller, project_id: str) -> Project:
-    """Raises NotFound, also for a project that the caller does not administer."""
+    """Return a project. Raises NotFound, also for one that the caller does not administer."""
     project = session.get(Project, scope(caller, project_id))
     if project is None:
         raise _no_such_project(project_id)
@@ -57,13 +64,16 @@ def revoke(session: Session, caller: Caller, project_id: str, key_id: str) -> No
 def usage_by_day(
     session: Session, caller: Caller, project_id: str | None, start_time: int | None, end_time: int | None
 ) -> list[UsageBucket]:
-    """Of every day that the span touches."""
+    """Return the usage of every day that the span touches. The times are Unix seconds.
+
+    Raises NotFound, and InvalidRequest if the span is empty or too long.
+    """
     end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
     first, last = _midnight(start), _midnight(end - timedelta(microseconds=1))
     if start >= end or last - first >= MAX_DAYS * DAY:
         raise InvalidRequest(
-            f"'start_time' must lie before 'end_time', by {MAX_DAYS} days at most.",
+            f"'start_time' must be before 'end_time', by {MAX_DAYS} days at most.",
             code="invalid_value",
             param="start_time",
         )

@@ -1,4 +1,4 @@
-"""/v1/secrets: what a project's jobs may use, such as a tracker's key: set, listed, deleted, never read."""
+"""/v1/secrets: set, list and delete the secrets that a project's jobs use, such as a tracker's key."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.dependencies import Secrets, Transaction
 from api.http.auth import AdminCaller
 from api.http.errors import declared
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.secrets import service
@@ -25,7 +25,7 @@ router = APIRouter(
 
 @router.post("", responses=declared(InvalidRequest, TooLarge))
 def set_secret(session: Transaction, caller: AdminCaller, vault: Secrets, body: SetSecret) -> SecretObject:
-    """Store a secret, or replace it. It is encrypted, and no request returns it."""
+    """Store a secret, or replace it. It is stored encrypted, and no request returns its value."""
     secret = service.put(session, caller.project_id, vault, body.name, body.value.get_secret_value())
     audit.record(session, caller, "secret.set", body.name)
     return SecretObject.of(secret)
@@ -35,16 +35,17 @@ def set_secret(session: Transaction, caller: AdminCaller, vault: Secrets, body: 
 def list_secrets(
     session: Transaction,
     caller: AdminCaller,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description=LIMIT)] = 100,
     after: After = None,
 ) -> Page[SecretObject]:
-    """Their names."""
+    """List the project's secrets by name, without their values."""
     secrets, has_more = service.list_page(session, caller.project_id, after, limit)
     return Page.of([SecretObject.of(secret) for secret in secrets], has_more)
 
 
 @router.delete("/{secret_name}", responses=declared(NotFound))
 def delete_secret(session: Transaction, caller: AdminCaller, secret_name: str) -> SecretDeleted:
+    """Delete a secret."""
     service.delete(session, caller.project_id, secret_name)
     audit.record(session, caller, "secret.deleted", secret_name)
     return SecretDeleted(id=secret_name)

@@ -1,4 +1,4 @@
-"""Reads and writes of stored secrets. Every one takes the project."""
+"""Reads and writes of stored secrets. Each takes the project."""
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +9,7 @@ from core.tables import Secret
 
 
 def put(session: Session, project_id: str, name: str, sealed: str) -> Secret:
-    """Insert or replace: of two clients at once, both succeed and the later one's value stays."""
+    """Insert or replace a secret. If two clients do so at once, both succeed and the later value stays."""
     row = insert(Secret).values(project_id=project_id, name=name, sealed=sealed)
     replacing = row.on_conflict_do_update(
         index_elements=[Secret.project_id, Secret.name],
@@ -19,7 +19,7 @@ def put(session: Session, project_id: str, name: str, sealed: str) -> Secret:
 
 
 def page(session: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[Secret], bool]:
-    """By name."""
+    """Return a page of secrets, by name, and whether more follow."""
     query = select(Secret).where(Secret.project_id == project_id)
     rows, has_more = fetch_page(session, query, Secret.name, after=after, limit=limit, newest_first=False)
     return [secret for (secret,) in rows], has_more

@@ -1,18 +1,18 @@
-"""Stored secrets as clients see them: never with their values."""
+"""Secrets as a client sends and reads them. Only a request holds a value."""
 
 import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.tables import Secret
 
 SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 SecretName = Annotated[
     str,
     StringConstraints(pattern=f"^{SECRET_NAME.pattern}$"),
-    Field(description="Of a variable: capitals, digits, underscores"),
+    Field(description="A name as for a variable: capital letters, digits and underscores"),
 ]
 
 
@@ -24,12 +24,12 @@ class SetSecret(BaseModel):
 
 
 class SecretObject(Identified):
-    """`id` is the name: what `after` takes."""
+    """A secret without its value. `id` and `name` are the same."""
 
     object: Literal["secret"] = "secret"
     name: str
-    created_at: int
-    updated_at: int
+    created_at: UnixSeconds
+    updated_at: UnixSeconds
 
     @classmethod
     def of(cls, secret: Secret) -> "SecretObject":

@@ -1,4 +1,4 @@
-"""What may happen to a stored secret. Nothing here commits, and nothing here reads a value back."""
+"""Stores and deletes secrets. Nothing here commits, and nothing here reads a value back."""
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,7 @@ from core.tables import Secret
 
 
 def put(session: Session, project_id: str, vault: Vault, name: str, value: str) -> Secret:
-    """Raises InvalidRequest where this server cannot keep secrets."""
+    """Store the value under the name. Raises InvalidRequest if this server has no key to encrypt it with."""
     return queries.put(session, project_id, name, vault.seal(value))
 
 
@@ -21,8 +21,12 @@ def list_page(session: Session, project_id: str, after: str | None, limit: int) 
 
 
 def delete(session: Session, project_id: str, name: str) -> None:
-    """Raises NotFound."""
+    """Delete the secret. Raises NotFound."""
     secret = queries.find(session, project_id, name)
     if secret is None:
-        raise NotFound(f"No secret is named {name}.", code="secret_not_found", param="secret_name")
+        raise NotFound(
+            f"No secret has the name {name}. List the secrets to see the names.",
+            code="secret_not_found",
+            param="secret_name",
+        )
     session.delete(secret)

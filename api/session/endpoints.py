@@ -1,4 +1,4 @@
-"""/v1/sign_in, /v1/session: how the dashboard in a browser acts for a key without keeping it."""
+"""/v1/sign_in and /v1/session: a browser acts for an API key by a cookie, and does not keep the key."""
 
 from typing import Annotated, Literal
 
@@ -20,7 +20,10 @@ from core.tables import ApiKey
 
 OwnHeader = Annotated[
     Literal["1"] | None,
-    Header(alias=cookies.OWN_HEADER, description="Required: other sites cannot send it"),
+    Header(
+        alias=cookies.OWN_HEADER,
+        description="Required. It shows that the dashboard sends the request: other sites cannot send it",
+    ),
 ]
 
 router = APIRouter(
@@ -34,9 +37,10 @@ router = APIRouter(
 def sign_in(
     session: Transaction, request: Request, response: Response, body: SignIn, _header: OwnHeader = None
 ) -> SessionObject:
-    """Begin a browser's session, with a key or a sign-in link. The answer sets its cookie.
+    """Begin a browser session, with an API key or a sign-in link. The answer sets the session's cookie.
 
-    Like all that a session may change, it takes the header `x-tunery-dashboard: 1`.
+    The request needs the header `x-tunery-dashboard: 1`, as does each request by which a session changes
+    something.
     """
     cookies.refuse_other_sites(request.headers)
     key = _key_of(session, body)
@@ -53,12 +57,12 @@ def _key_of(session: Session, body: SignIn) -> ApiKey:
             return keys.authenticate(session, token.get_secret_value())
         case None, SecretStr() as token:
             return sign_ins.follow_link(session, token.get_secret_value())
-    raise InvalidRequest("Send `api_key` or `link`, one of them.", param="api_key")
+    raise InvalidRequest("Send either `api_key` or `link`: one of them, and not both.", param="api_key")
 
 
 @router.get(cookies.SESSION_PATH)
 def retrieve_session(session: Transaction, caller: CurrentCaller, request: Request) -> SessionObject:
-    """Whom the caller acts for."""
+    """Return the project, the role and the API key that the caller acts for."""
     token = cookies.session_token(request.headers)
     expires_at = None if token is None else sign_ins.expiry(session, token)
     return SessionObject.of(session.get_one(ApiKey, caller.key_id), expires_at)
@@ -66,7 +70,7 @@ def retrieve_session(session: Transaction, caller: CurrentCaller, request: Reque
 
 @router.delete(cookies.SESSION_PATH, status_code=204)
 def sign_out(session: Transaction, request: Request, caller: CurrentCaller, response: Response) -> None:
-    """End the browser's session. A key is not touched."""
+    """End the browser session. The API key stays valid."""
     token = cookies.session_token(request.headers)
     if token is not None:
         sign_ins.end_session(session, token)
@@ -76,7 +80,7 @@ def sign_out(session: Transaction, request: Request, caller: CurrentCaller, resp
 
 @router.post(f"{cookies.SESSION_PATH}/links")
 def create_sign_in_link(session: Transaction, caller: CurrentCaller) -> SignInLink:
-    """A link that begins a session for the caller's key, once, in the next quarter of an hour."""
+    """Create a link that begins a session for the caller's API key. It works once, within 15 minutes."""
     link = sign_ins.create_link(session, str(caller.key_id))
     audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
     return SignInLink(path=f"/sign-in#link={link.token}", expires_at=unix_seconds(link.expires_at))

@@ -1,4 +1,4 @@
-"""Signing in, as the dashboard does it."""
+"""What a browser sends to sign in, and what it reads of its session."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -12,12 +12,12 @@ Token = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 
 
 class SignIn(BaseModel):
-    """One of the two."""
+    """Send one of the two."""
 
     model_config = ConfigDict(extra="forbid")
 
-    api_key: Annotated[Token | None, Field(description="A key; the session acts for it")] = None
-    link: Annotated[Token | None, Field(description="The token of a sign-in link; it works once")] = None
+    api_key: Annotated[Token | None, Field(description="The API key that the session acts for")] = None
+    link: Annotated[Token | None, Field(description="The token of a sign-in link. It works once")] = None
 
 
 class SessionProject(BaseModel):
@@ -26,13 +26,16 @@ class SessionProject(BaseModel):
 
 
 class SessionObject(BaseModel):
-    """Whom a session, or a key, acts for."""
+    """The project, the role and the API key that a session or a request acts for."""
 
     object: Literal["session"] = "session"
     project: SessionProject
     role: str
     key_name: str
-    expires_at: Annotated[int | None, Field(description="Unix seconds; null for a key")]
+    expires_at: Annotated[
+        int | None,
+        Field(description="The end of the session in Unix seconds. Null if the request has an API key"),
+    ]
 
     @classmethod
     def of(cls, key: ApiKey, expires_at: datetime | None) -> "SessionObject":
@@ -45,7 +48,11 @@ class SessionObject(BaseModel):
 
 
 class SignInLink(BaseModel):
-    """`path` belongs behind the API's address. Its token stands behind `#`, so that no server logs it."""
+    """A link that begins a session. Append `path` to the address of the API to open it in a browser.
+
+    The token is the part after `#`, which a browser does not send, so that no server logs it. `expires_at` is
+    in Unix seconds.
+    """
 
     object: Literal["sign_in_link"] = "sign_in_link"
     path: str

@@ -1,6 +1,6 @@
 """/v1/fine_tuning/sweeps: jobs that try combinations of values, and keep the best.
 
-All else of a sweep is its job's: events, metrics, checkpoints, the candidates' curves, pause and resume.
+For events, metrics, checkpoints, the candidates' curves, pause and resume, use the routes of the sweep's job.
 """
 
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.sweeps import service
@@ -51,10 +51,10 @@ def create_sweep(
     attempt: ThisAttempt,
     body: CreateSweep,
 ) -> SweepObject:
-    """Queue one job that trains a candidate for each combination, and publishes the best.
+    """Queue one job that trains a candidate for each combination of values, and publishes the best.
 
-    After an eighth and a quarter of the steps, or more often where there are more candidates, the half with
-    the lower losses on the validation file trains on.
+    The candidates are compared after an eighth and a quarter of the steps, and more often if there are many.
+    Each time, the half with the lower losses on the validation file trains on.
     """
 
     def create() -> dict[str, Any]:
@@ -72,16 +72,16 @@ def create_sweep(
 def list_sweeps(
     session: Transaction,
     caller: CurrentCaller,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[SweepObject]:
-    """Newest first."""
+    """List the project's sweeps, newest first."""
     return Page.of(*service.list_page(session, caller.project_id, after, limit))
 
 
 @router.get("/{sweep_id}", responses=declared(NotFound))
 def retrieve_sweep(session: Transaction, caller: CurrentCaller, sweep_id: str) -> SweepObject:
-    """A sweep as it is now, with its candidates in the order of their success so far."""
+    """Return a sweep as it is now, with its candidates, the best first."""
     return service.get(session, caller.project_id, sweep_id)
 
 
@@ -89,7 +89,7 @@ def retrieve_sweep(session: Transaction, caller: CurrentCaller, sweep_id: str) -
 def cancel_sweep(
     session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, sweep_id: str
 ) -> SweepObject:
-    """Cancel the job of a sweep that has not ended, at once."""
+    """Cancel a sweep whose job has not ended. The job ends at once."""
 
     def cancel() -> dict[str, Any]:
         sweep = service.cancel(session, caller.project_id, sweep_id)

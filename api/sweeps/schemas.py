@@ -1,4 +1,4 @@
-"""A sweep as a client asks for it and sees it: a job with a candidate for each combination of some values."""
+"""A sweep as a client sends and reads it: a job with one candidate for each combination of some values."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from api.jobs.candidates.schemas import CandidateObject, CandidatesObject, CostO
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.queries import JobRow
 from api.jobs.schemas import JobError
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.jobs.search import MAX_CANDIDATES
 from core.methods.method import Alpha, Rank, Targets
 from core.options import Options
@@ -20,8 +20,10 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Parameters(Options):
-    """The values to try, by their place in the request; those that are not named stay as the request has
-    them. They make at most 16 combinations."""
+    """The values to try, by their place in the request.
+
+    There may be at most 16 combinations. Options without values to try stay as the request has them.
+    """
 
     learning_rate: Annotated[
         list[LearningRate] | None,
@@ -34,7 +36,7 @@ class Parameters(Options):
             alias="adapter.lora_alpha",
             min_length=1,
             max_length=MAX_CANDIDATES,
-            description="Twice the rank where ranks are tried and no alpha is named",
+            description="If ranks are tried and no alpha is named, it is twice the rank",
         ),
     ] = None
     target_modules: Annotated[
@@ -43,30 +45,36 @@ class Parameters(Options):
 
     @property
     def grid(self) -> dict[str, list[Any]]:
-        """The values by their places, of those that are named."""
+        """The values to try, by their places."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
 class CreateSweep(CreateJob):
-    """A job's parameters, with a validation file, and the values to try."""
+    """The parameters of a job, which must have a validation file, and the values to try."""
 
     parameters: Parameters
 
 
 class SweepObject(Identified):
-    """A view of its job, whose id has the same end."""
+    """A sweep and the state of its job.
+
+    The two ids have the same end: `ftsweep-X` is the sweep of `ftjob-X`.
+    """
 
     object: Literal["fine_tuning.sweep"] = "fine_tuning.sweep"
-    created_at: int
-    finished_at: int | None
+    created_at: UnixSeconds
+    finished_at: Annotated[int | None, Field(description="Unix seconds. Null until the job has ended")]
     status: str
     error: JobError | None
     model: str
     job_id: str
-    parameters: dict[str, list[Any]]
-    candidates: Annotated[list[CandidateObject], Field(description="The best first")]
-    winner: int | None
-    cost: CostObject | None
+    parameters: Annotated[
+        dict[str, list[Any]],
+        Field(description="The values that the sweep tries, by their place in the request"),
+    ]
+    candidates: Annotated[list[CandidateObject], Field(description="All candidates, the best first")]
+    winner: Annotated[int | None, Field(description="The number of the candidate that won. Null until then")]
+    cost: Annotated[CostObject | None, Field(description="Null until there is a winner")]
     fine_tuned_model: str | None
     adapter_id: str | None
 

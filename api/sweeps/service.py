@@ -1,4 +1,4 @@
-"""Sweeps: jobs that were asked for as such. Nothing here commits."""
+"""Creates, reads and cancels sweeps, which are jobs with several candidates. Nothing here commits."""
 
 from collections.abc import Sequence
 
@@ -23,18 +23,20 @@ SWEEPS = Filter({}, without_metadata=False, sweeps_alone=True)
 def create(
     session: Session, project_id: str, catalog: Catalog, settings: Settings, request: CreateSweep
 ) -> SweepObject:
-    """Raises InvalidRequest, which names the parameter."""
+    """Create a sweep. Raises InvalidRequest, which names the wrong parameter."""
     grid = request.parameters.grid
     if not grid:
         raise InvalidRequest(
-            "Name the values to try in 'parameters'.", code="missing_required_parameter", param="parameters"
+            "'parameters' names no values. Send the values to try, such as {\"adapter.r\": [8, 16]}.",
+            code="missing_required_parameter",
+            param="parameters",
         )
     job = creation.create(session, project_id, catalog, settings, request, grid)
     return _shown(session, [JobRow.of_new(job)])[0]
 
 
 def get(session: Session, project_id: str, sweep_id: str) -> SweepObject:
-    """Raises NotFound, also for a job that is no sweep."""
+    """Return a sweep. Raises NotFound, also for a job that is no sweep."""
     return _shown(session, [_find(session, project_id, sweep_id)])[0]
 
 
@@ -48,7 +50,7 @@ def list_page(
 
 
 def cancel(session: Session, project_id: str, sweep_id: str) -> SweepObject:
-    """Raises NotFound, and InvalidRequest where it has ended."""
+    """Cancel the sweep's job. Raises NotFound, and InvalidRequest if the job has ended."""
     job_id = _find(session, project_id, sweep_id).job.id
     return _shown(session, [jobs.cancel(session, project_id, job_id)])[0]
 
@@ -61,6 +63,6 @@ def _find(session: Session, project_id: str, sweep_id: str) -> JobRow:
 
 
 def _shown(session: Session, rows: Sequence[JobRow]) -> list[SweepObject]:
-    """The candidates of all with one query."""
+    """Return the sweeps as a client reads them. One query reads the candidates of all."""
     candidates = candidates_of.of_jobs(session, [row.job.id for row in rows])
     return [SweepObject.of(row, candidates[row.job.id]) for row in rows]

@@ -1,4 +1,4 @@
-"""/healthz and /readyz, for whoever keeps the process running. Neither needs a key."""
+"""/healthz and /readyz, for programs that keep the process running. Neither needs an API key."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,13 +10,19 @@ router = APIRouter(tags=["System"])
 
 @router.get("/healthz")
 async def health() -> Health:
-    """The process is alive, whatever its servers do."""
+    """Return that the process is alive. This does not look at the database, the broker or the storage."""
     return Health()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "A part is not ready"}})
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "A part is not ready, and the answer says which"}},
+)
 async def ready(request: Request, response: Response) -> Readiness:
-    """Whether database, migrations, broker and storage are there, or were within the last second."""
+    """Return whether the database, its migrations, the broker and the storage are ready.
+
+    The answer may be up to one second old.
+    """
     readiness: SharedReadiness = request.app.state.readiness
     found = await readiness.now()
     if found.status != "ready":

@@ -1,4 +1,4 @@
-"""How the service is."""
+"""The state of the service."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each part with "ok", or what is wrong with it."""
+    """The state of each part of the service: "ok", or what is wrong with it."""
 
     status: Literal["ready", "not ready"]
     database: str

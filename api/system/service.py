@@ -1,4 +1,4 @@
-"""Asks each server whether it answers, all at once and not for long."""
+"""Asks all servers at the same time whether they answer, and waits for a few seconds at most."""
 
 import asyncio
 import time
@@ -20,8 +20,11 @@ log = structlog.get_logger()
 
 
 class SharedReadiness:
-    """One look at a time, shared by all who ask meanwhile and for a second after: anybody may ask, and each
-    look takes threads and connections. Who waits takes none."""
+    """Looks at the servers once for all requests that come meanwhile, or within a second after.
+
+    Anybody may ask, without a key, and a look takes threads and connections. A request that waits for a look
+    takes none.
+    """
 
     def __init__(self, look: Callable[[], Readiness]) -> None:
         self._look = look
@@ -29,6 +32,7 @@ class SharedReadiness:
         self._stale_at = 0.0
 
     async def now(self) -> Readiness:
+        """Return the state of the parts, at most `SHARED_SECONDS` old."""
         if self._looking is None or (self._looking.done() and time.monotonic() > self._stale_at):
             self._looking = asyncio.create_task(self._looked())
         return await asyncio.shield(self._looking)
@@ -41,7 +45,10 @@ class SharedReadiness:
 
 
 def readiness(engine: Engine, doorbell: Doorbell, store: ObjectStore) -> Readiness:
-    """The words are for anybody: they name no host, no user. The log has the whole error."""
+    """Ask each server, and return what was found.
+
+    Anybody may read the words, so they name no host and no user. The log has the whole error.
+    """
     checks: dict[str, Callable[[], str]] = {
         "database": lambda: _answers(engine),
         "migrations": lambda: _migrated(engine),
@@ -75,7 +82,9 @@ def _answers(engine: Engine) -> str:
 
 
 def _migrated(engine: Engine) -> str:
-    from core.schema import is_current  # Alembic is a sixth of a second that starting need not pay
+    from core.schema import (
+        is_current,
+    )  # importing Alembic takes 0.17 s, which the start of the API need not wait for
 
     return "ok" if is_current(engine) else "not up to date; run `tunery migrate`"
 

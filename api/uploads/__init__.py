@@ -1,0 +1,1 @@
+"""Uploads: a large file comes in parts, and becomes a file once all parts are there."""

@@ -1,4 +1,4 @@
-"""The parts of an upload, joined while they stream from the object store into one object."""
+"""Joins the parts of an upload into one object, while they stream from the object store and back."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,15 +12,16 @@ from core.tables import Upload
 
 
 def stored_parts(store: ObjectStore, upload: Upload, part_ids: list[str]) -> Iterator[bytes]:
+    """Yield the bytes of the parts, in this order. Raises NotFound if the store has lost one."""
     for part_id in part_ids:
         yield from downloads.stored_bytes(store, upload_prefix(upload.id) + part_id, part_id)
 
 
 class Assembly:
-    """Feed it the parts, then `finish` or `abort`. Raises InvalidRequest where rows or checksum are wrong.
+    """Takes the bytes by `feed`, and then `finish` or `abort`.
 
-    The object lies beside the parts, under the upload's prefix: should this process die, the janitor that
-    cleans up behind the upload finds it.
+    Raises InvalidRequest if rows or the checksum are wrong. The object is stored beside the parts, under the
+    upload's prefix. If this process dies, the janitor finds it there when it cleans up after the upload.
     """
 
     def __init__(self, store: ObjectStore, upload: Upload, md5: str | None, max_row_bytes: int) -> None:
@@ -36,20 +37,20 @@ class Assembly:
         self._intake.write(block, self._upload.purpose)
 
     def finish(self) -> ReceivedFile:
-        """Nothing is visible yet."""
+        """Check the whole file, and commit the object. No client sees the file yet."""
         self._compare(self._digest.hexdigest())
         upload = self._upload
         return self._intake.finish(self._file_id, upload.filename, upload.purpose, upload.file_lifetime)
 
     def abort(self) -> None:
-        """Leave nothing in the object store."""
+        """Remove what was written to the object store."""
         self._intake.abort()
 
     def _compare(self, md5: str) -> None:
         if self._md5 is not None and self._md5.lower() != md5:
             raise InvalidRequest(
-                f"The parts, in this order, have the MD5 {md5}, not {self._md5.lower()}. Send the damaged "
-                "part again, and complete the upload with the new one's id.",
+                f"The parts in this order have the MD5 {md5}, not {self._md5.lower()}. Send the damaged "
+                "part again, and complete the upload with the id of the new part.",
                 code="checksum_mismatch",
                 param="md5",
             )

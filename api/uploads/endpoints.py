@@ -1,4 +1,7 @@
-"""/v1/uploads: announce a large file, send its parts in any order and several at once, complete or cancel."""
+"""/v1/uploads: announce a large file, send its parts, and complete or cancel the upload.
+
+The parts may come in any order, and several at once.
+"""
 
 from typing import Any
 
@@ -51,7 +54,7 @@ def create_upload(
     settings: AppSettings,
     body: CreateUpload,
 ) -> UploadObject:
-    """Announce a file. Its parts can be sent, and the upload completed, within an hour."""
+    """Announce a file that comes in parts. Send the parts and complete the upload within an hour."""
 
     def create() -> dict[str, Any]:
         check_store(session, caller.project_id, caller.quotas.stored_bytes, body.bytes)
@@ -72,7 +75,11 @@ async def create_part(
     threads: UploadThreads,
     upload_id: str,
 ) -> UploadPartObject:
-    """Send a part. A retry may store it twice: only the parts that are named in the end count."""
+    """Send a part of the file.
+
+    A retry may store the part twice. This does no harm: the file consists only of the parts that the request
+    to complete the upload names.
+    """
     await run_in_threadpool(_refuse_ended, sessions, caller.project_id, upload_id)
     received = await receive(request.stream(), PartIntake(request.headers, store, upload_id), threads)
 
@@ -99,8 +106,11 @@ async def complete_upload(
     upload_id: str,
     body: CompleteUpload,
 ) -> UploadObject:
-    """Make a file of the parts. It is checked as an uploaded one is; where it is wrong, the upload stays
-    pending, for other parts or another order."""
+    """Make a file of the parts.
+
+    The file is checked as in `POST /v1/files`. If it is wrong, the upload stays pending: complete it again
+    with other parts, or in another order.
+    """
     found = await run_in_threadpool(_completed_or_complete, sessions, attempt, upload_id, body)
     if isinstance(found, UploadObject):
         return found
@@ -111,7 +121,7 @@ async def complete_upload(
 
 @router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))
 def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) -> UploadObject:
-    """No part is taken any more, and what was sent is removed."""
+    """Cancel an upload. Its parts are removed, and no more are accepted."""
 
     def cancel() -> dict[str, Any]:
         upload = service.cancel(session, attempt.actor.project_id, upload_id)
@@ -122,7 +132,7 @@ def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) ->
 
 
 def _refuse_ended(sessions: sessionmaker[Session], project_id: str, upload_id: str) -> None:
-    """Before the first byte is read."""
+    """Raise an error if the upload has ended, before the first byte is read."""
     with sessions() as session:
         service.get_pending(session, project_id, upload_id)
 
@@ -130,7 +140,7 @@ def _refuse_ended(sessions: sessionmaker[Session], project_id: str, upload_id: s
 def _completed_or_complete(
     sessions: sessionmaker[Session], attempt: Attempt, upload_id: str, body: CompleteUpload
 ) -> UploadObject | Upload:
-    """The answer of an earlier attempt, or the upload, all of whose parts are there."""
+    """Return the answer of an earlier attempt, or else the upload. All of its parts are there."""
     with sessions() as session:
         answer = earlier_answer(session, attempt, body.model_dump_json())
         if answer is not None:
@@ -149,7 +159,7 @@ def _register(
     body: CompleteUpload,
     received: ReceivedFile,
 ) -> UploadObject:
-    """The completion's one transaction. No session was open while the bytes were read."""
+    """Complete the upload in one transaction. No session was open while the bytes were read."""
     registered = False
     try:
         with sessions.begin() as session:

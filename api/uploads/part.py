@@ -1,4 +1,4 @@
-"""The form of one part while it streams: its bytes go to the object store as they arrive."""
+"""Parses the form of one part while it arrives, and writes the part's bytes to the object store at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ReceivedPart:
 
 
 class PartIntake:
-    """Feed it the body, then `finish` or `abort`. Raises InvalidRequest and TooLarge on the way."""
+    """Takes the body by `feed`, and then `finish` or `abort`. Raises InvalidRequest and TooLarge."""
 
     def __init__(self, headers: Mapping[str, str], store: ObjectStore, upload_id: str) -> None:
         if announced_bytes(headers) > MAX_PART_BYTES:
@@ -37,12 +37,16 @@ class PartIntake:
     def finish(self) -> ReceivedPart:
         self._form.finish()
         if self._writer.bytes == 0:
-            raise InvalidRequest("The part is empty.", code="invalid_value", param="data")
+            raise InvalidRequest(
+                "The part is empty. Send at least one byte in the field 'data'.",
+                code="invalid_value",
+                param="data",
+            )
         self._writer.commit()
         return ReceivedPart(self._id, self._key, self._writer.bytes)
 
     def abort(self) -> None:
-        """Leave nothing in the object store."""
+        """Remove what was written to the object store."""
         self._writer.abort()
 
     def _receive(self, chunk: bytes) -> None:
@@ -53,7 +57,7 @@ class PartIntake:
 
 def _too_large() -> TooLarge:
     return TooLarge(
-        f"The part is too large: it may have up to {MAX_PART_BYTES} bytes. Send the rest in another one.",
+        f"The part is too large: it may have up to {MAX_PART_BYTES} bytes. Send the rest as another part.",
         code="part_too_large",
         param="data",
     )

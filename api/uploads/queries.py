@@ -9,7 +9,10 @@ from core.tables import Upload, UploadPart
 def find(
     session: Session, project_id: str, upload_id: str, *, lock: bool = False
 ) -> tuple[Upload, bool] | None:
-    """The upload, and whether its time is over. With `lock`, nobody adds a part to it or ends it."""
+    """Return the upload, and whether its time is over.
+
+    With `lock`, no other transaction adds a part to it or ends it until this one ends.
+    """
     query = select(Upload, Upload.expires_at <= func.now()).where(
         Upload.id == upload_id, Upload.project_id == project_id
     )
@@ -18,7 +21,7 @@ def find(
 
 
 def stored_parts(session: Session, upload_id: str) -> tuple[int, int]:
-    """How many parts there are, and their bytes."""
+    """Return the number of the parts, and the sum of their bytes."""
     query = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0))
     count, size = session.execute(query.where(UploadPart.upload_id == upload_id)).one()
     return count, size

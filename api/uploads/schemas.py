@@ -1,4 +1,4 @@
-"""Uploads and their parts in OpenAI's shapes."""
+"""Uploads and their parts, in OpenAI's form."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.files.expiry import ExpiresAfter
 from api.files.intake import Purpose
 from api.files.schemas import FileObject
-from api.schemas import unix_seconds
+from api.schemas import UnixSeconds, unix_seconds
 from core.tables import File, Upload, UploadPart
 
 MAX_PARTS = 10_000
@@ -16,11 +16,14 @@ PartId = Annotated[str, Field(max_length=64)]
 
 
 class CreateUpload(BaseModel):
-    """What will be sent. `mime_type` is OpenAI's and decides nothing: the rows of a file are looked at."""
+    """The file that will be sent in parts.
+
+    `mime_type` is one of OpenAI's parameters and has no effect: the content of the file decides.
+    """
 
     model_config = ConfigDict(strict=True)
 
-    bytes: Annotated[int, Field(ge=1, description="Of the whole file")]
+    bytes: Annotated[int, Field(ge=1, description="The size of the whole file in bytes")]
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
     mime_type: Annotated[str, Field(max_length=256)]
     purpose: Purpose
@@ -31,24 +34,27 @@ class CompleteUpload(BaseModel):
     model_config = ConfigDict(strict=True)
 
     part_ids: Annotated[
-        list[PartId], Field(min_length=1, max_length=MAX_PARTS, description="In the order of the file")
+        list[PartId],
+        Field(min_length=1, max_length=MAX_PARTS, description="The parts of the file, in their order"),
     ]
     md5: Annotated[
         str | None,
-        Field(pattern=r"^[0-9a-fA-F]{32}$", description="Of the whole file, in hexadecimal"),
+        Field(pattern=r"^[0-9a-fA-F]{32}$", description="The MD5 of the whole file, in hexadecimal"),
     ] = None
 
 
 class UploadObject(BaseModel):
     id: str
     object: Literal["upload"] = "upload"
-    bytes: int
-    created_at: int
-    expires_at: int
+    bytes: Annotated[int, Field(description="The size of the whole file in bytes")]
+    created_at: UnixSeconds
+    expires_at: UnixSeconds
     filename: str
     purpose: str
     status: Literal["pending", "completed", "cancelled", "expired"]
-    file: FileObject | None
+    file: Annotated[
+        FileObject | None, Field(description="The file that the upload became. Null until it is completed")
+    ]
 
     @classmethod
     def of(cls, upload: Upload, file: File | None = None) -> "UploadObject":
@@ -69,7 +75,7 @@ class UploadObject(BaseModel):
 class UploadPartObject(BaseModel):
     id: str
     object: Literal["upload.part"] = "upload.part"
-    created_at: int
+    created_at: UnixSeconds
     upload_id: str
 
     @classmethod
@@ -77,7 +83,7 @@ class UploadPartObject(BaseModel):
         return cls(id=part.id, created_at=unix_seconds(part.created_at), upload_id=part.upload_id)
 
 
-# The part is parsed by hand while it streams, so FastAPI cannot derive this.
+# `api.uploads.part` parses the form while it arrives, so FastAPI does not know its fields.
 PART_BODY = {
     "requestBody": {
         "required": True,
@@ -87,7 +93,11 @@ PART_BODY = {
                     "type": "object",
                     "required": ["data"],
                     "properties": {
-                        "data": {"type": "string", "format": "binary", "description": "At most 64 MiB"}
+                        "data": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The bytes of the part, at most 64 MiB",
+                        }
                     },
                 }
             }

@@ -1,7 +1,8 @@
-"""What may happen to an upload. Nothing here commits.
+"""Creates, completes and cancels uploads, and adds parts to them. Nothing here commits.
 
-An upload ends once: completing and cancelling lock its row, and whoever comes second is told what happened. A
-part locks the row too while it is registered, so none is added to an upload that has ended, nor one too many.
+An upload ends only once: completing and cancelling lock its row, and the second request gets an error that
+says what happened. Adding a part locks the row too. So no part is added to an upload that has ended, and no
+upload gets too many parts.
 """
 
 from datetime import timedelta
@@ -22,6 +23,7 @@ LIFETIME = timedelta(hours=1)
 
 
 def create(session: Session, project_id: str, request: CreateUpload, max_bytes: int) -> Upload:
+    """Create an upload. Raises InvalidRequest if the file is larger than `max_bytes`."""
     if request.bytes > max_bytes:
         raise InvalidRequest(
             f"The file is too large: this server takes files of up to {max_bytes} bytes in parts.",
@@ -50,9 +52,10 @@ def get_pending(
     lock: bool = False,
     was_in_time: bool = False,
 ) -> Upload:
-    """Raises NotFound, also for an upload of another project, and InvalidRequest where it has ended.
+    """Return an upload that has not ended.
 
-    With `was_in_time`, its time may be over, as long as nobody has noticed.
+    Raises NotFound, also for an upload of another project, and InvalidRequest if it has ended. With
+    `was_in_time`, the request began before the upload's time was over, so that the time is not looked at.
     """
     found = queries.find(session, project_id, upload_id, lock=lock)
     if found is None:
@@ -66,17 +69,18 @@ def get_pending(
 
 
 def add_part(session: Session, project_id: str, upload_id: str, received: ReceivedPart) -> UploadPart:
-    """The row of a part whose bytes are in the object store already. Raises AppError before it is written.
+    """Add the row of a part whose bytes are in the object store already, and return it.
 
-    There is room for each part twice, and for one more: retries must not keep an upload from its completion.
+    Raises AppError if the part cannot be added. There is room for each part twice and for one part more, so
+    that retries cannot prevent the completion of an upload.
     """
     upload = get_pending(session, project_id, upload_id, lock=True)
     count, size = queries.stored_parts(session, upload_id)
     most_parts, most_bytes = 2 * MAX_PARTS, 2 * upload.bytes + MAX_PART_BYTES
     if count >= most_parts or size + received.bytes > most_bytes:
         raise InvalidRequest(
-            f"Upload {upload_id} holds {count} parts of {size} bytes together; for a file of {upload.bytes} "
-            f"bytes up to {most_parts} parts and {most_bytes} bytes are possible. Complete it with those "
+            f"Upload {upload_id} holds {count} parts of {size} bytes together. For a file of {upload.bytes} "
+            f"bytes, it may hold up to {most_parts} parts and {most_bytes} bytes. Complete it with the parts "
             "that make the file, or cancel it.",
             code="too_many_parts",
             param="data",
@@ -88,17 +92,19 @@ def add_part(session: Session, project_id: str, upload_id: str, received: Receiv
 
 
 def check_parts(session: Session, upload: Upload, part_ids: list[str]) -> None:
-    """Raises InvalidRequest where they do not make the file that was announced."""
+    """Raise InvalidRequest if the parts do not make the file that was announced."""
     sizes = queries.part_sizes(session, upload.id)
     unknown = next((part_id for part_id in part_ids if part_id not in sizes), None)
     if unknown is not None:
-        raise _wrong_parts(f"Upload {upload.id} has no part {unknown!r}.")
+        raise _wrong_parts(
+            f"Upload {upload.id} has no part {unknown!r}. Send it, or leave it out of 'part_ids'."
+        )
     if len(set(part_ids)) < len(part_ids):
-        raise _wrong_parts("A part stands twice in 'part_ids'.")
+        raise _wrong_parts("'part_ids' names a part twice. Name each part once.")
     size = sum(sizes[part_id] for part_id in part_ids)
     if size != upload.bytes:
         raise _wrong_parts(
-            f"The parts have {size} bytes together, but {upload.bytes} were announced for the file.",
+            f"The parts have {size} bytes together, but the upload was announced with {upload.bytes} bytes.",
             code="bytes_mismatch",
         )
 
@@ -106,7 +112,10 @@ def check_parts(session: Session, upload: Upload, part_ids: list[str]) -> None:
 def complete(
     session: Session, project_id: str, upload_id: str, received: ReceivedFile
 ) -> tuple[Upload, File]:
-    """Make the assembled file the upload's. An upload that ended meanwhile stays as it is: InvalidRequest."""
+    """Complete the upload with the assembled file.
+
+    Raises InvalidRequest if the upload has ended meanwhile; it then stays as it is.
+    """
     upload = get_pending(session, project_id, upload_id, lock=True, was_in_time=True)
     file = files.register(session, project_id, received)
     upload.status, upload.file_id, upload.ended_at = "completed", file.id, func.now()
@@ -115,6 +124,7 @@ def complete(
 
 
 def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
+    """Cancel the upload. Raises NotFound, and InvalidRequest if it has ended."""
     upload = get_pending(session, project_id, upload_id, lock=True)
     upload.status, upload.ended_at = "cancelled", func.now()
     session.flush()

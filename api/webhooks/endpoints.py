@@ -1,4 +1,4 @@
-"""/v1/webhook_endpoints, as OpenAI has them; and beside them the deliveries, to list and to repeat."""
+"""/v1/webhook_endpoints: register URLs for events, as at OpenAI, and list and repeat the deliveries."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.auth import AdminCaller
 from api.http.errors import declared
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.webhooks import service
@@ -27,7 +27,7 @@ from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
 from core.webhooks import EVENT_TYPES
 
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=1, le=100, description=LIMIT)]
 
 router = APIRouter(
     prefix="/v1",
@@ -39,6 +39,7 @@ router = APIRouter(
 
 @router.get("/webhook_event_types")
 def list_event_types(_: AdminCaller) -> EventTypeList:
+    """List the types of events that an endpoint can get."""
     return EventTypeList(data=list(EVENT_TYPES))
 
 
@@ -46,7 +47,10 @@ def list_event_types(_: AdminCaller) -> EventTypeList:
 def create_endpoint(
     session: Transaction, caller: AdminCaller, vault: Secrets, egress: Outgoing, body: CreateEndpoint
 ) -> EndpointWithSecret:
-    """Register a URL for events. The answer holds the signing secret, which is not shown again."""
+    """Register a URL that gets events.
+
+    The answer holds the secret that signs the events. Keep it: it is not shown again.
+    """
     endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
     audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
     return EndpointWithSecret.showing(endpoint, secret)
@@ -56,13 +60,14 @@ def create_endpoint(
 def list_endpoints(
     session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
 ) -> Page[EndpointObject]:
-    """Newest first."""
+    """List the project's webhook endpoints, newest first."""
     endpoints, has_more = service.list_page(session, caller.project_id, after, limit)
     return Page.of([EndpointObject.of(endpoint) for endpoint in endpoints], has_more)
 
 
 @router.get("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
 def retrieve_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_id: str) -> EndpointObject:
+    """Return a webhook endpoint, without its signing secret."""
     return EndpointObject.of(service.get(session, caller.project_id, webhook_endpoint_id))
 
 
@@ -76,6 +81,7 @@ def update_endpoint(
     webhook_endpoint_id: str,
     body: UpdateEndpoint,
 ) -> EndpointObject:
+    """Change the name, the URL or the event types of an endpoint, or enable or disable it."""
     endpoint = service.update(session, caller.project_id, egress, webhook_endpoint_id, body)
     audit.record(session, caller, "webhook_endpoint.updated", endpoint.id)
     return EndpointObject.of(endpoint)
@@ -83,7 +89,7 @@ def update_endpoint(
 
 @router.delete("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
 def delete_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_id: str) -> EndpointDeleted:
-    """Delete an endpoint with its deliveries; what has not been sent is not sent any more."""
+    """Delete an endpoint with its deliveries. Events that have not been sent yet are not sent."""
     service.delete(session, caller.project_id, webhook_endpoint_id)
     audit.record(session, caller, "webhook_endpoint.deleted", webhook_endpoint_id)
     return EndpointDeleted(id=webhook_endpoint_id)
@@ -96,7 +102,10 @@ def delete_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_
 def rotate_secret(
     session: Transaction, caller: AdminCaller, vault: Secrets, webhook_endpoint_id: str, body: RotateSecret
 ) -> EndpointWithSecret:
-    """Sign with a new secret, and for a day with the old one beside it, where that is asked for."""
+    """Give the endpoint a new signing secret.
+
+    If the request asks for it, events are signed with the old secret too for 24 hours.
+    """
     endpoint, secret = service.rotate_secret(
         session,
         caller.project_id,
@@ -119,8 +128,8 @@ def test_endpoint(
     webhook_endpoint_id: str,
     body: TestEndpoint,
 ) -> EndpointTested:
-    """Send a sample event, once and now. No transaction is open while the endpoint is waited for."""
-    with sessions() as session:
+    """Send a sample event to the endpoint once, and return the status that it answers with."""
+    with sessions() as session:  # closed before the endpoint is waited for
         endpoint = service.get(session, caller.project_id, webhook_endpoint_id)
     status = service.send_sample(vault, egress, endpoint, body.event_type)
     return EndpointTested(webhook_endpoint_id=endpoint.id, event_type=body.event_type, status_code=status)
@@ -136,7 +145,7 @@ def list_deliveries(
     limit: Limit = 20,
     after: After = None,
 ) -> Page[DeliveryObject]:
-    """Newest first."""
+    """List the deliveries of an endpoint, newest first."""
     deliveries, has_more = service.deliveries(session, caller.project_id, webhook_endpoint_id, after, limit)
     return Page.of([DeliveryObject.of(delivery) for delivery in deliveries], has_more)
 
@@ -148,7 +157,7 @@ def list_deliveries(
 def redeliver(
     session: Transaction, caller: AdminCaller, webhook_endpoint_id: str, delivery_id: str
 ) -> DeliveryObject:
-    """Send an event again, now and, where that fails, later; with the webhook-id that it had."""
+    """Send an event again, now and, if that fails, later. It keeps its `webhook-id`."""
     delivery = service.redeliver(session, caller.project_id, webhook_endpoint_id, delivery_id)
     audit.record(session, caller, "webhook_delivery.redelivered", delivery.id)
     return DeliveryObject.of(delivery)

@@ -1,4 +1,4 @@
-"""Reads of webhook endpoints and deliveries. Every one takes the project."""
+"""Reads of webhook endpoints, which take the project, and of their deliveries, which take the endpoint."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

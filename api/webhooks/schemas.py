@@ -1,10 +1,10 @@
-"""Webhook endpoints in OpenAI's shape, and their deliveries."""
+"""Webhook endpoints in OpenAI's form, and their deliveries."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.tables import WebhookDelivery, WebhookEndpoint
 
 EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
@@ -22,7 +22,7 @@ class CreateEndpoint(BaseModel):
 
 
 class UpdateEndpoint(BaseModel):
-    """What is left out stays."""
+    """Changes of an endpoint. Fields that are left out stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,14 +30,17 @@ class UpdateEndpoint(BaseModel):
     url: Url | None = None
     event_types: EventTypes | None = None
     enabled: Annotated[
-        StrictBool | None, Field(description="Tunery's own: false sends nothing meanwhile")
+        StrictBool | None,
+        Field(description="Tunery's own field. False stops sending events until it is true again"),
     ] = None
 
 
 class RotateSecret(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    keep_old_secret_active_for_24_hours: StrictBool = False
+    keep_old_secret_active_for_24_hours: Annotated[
+        StrictBool, Field(description="True: events are signed with the old secret too for 24 hours")
+    ] = False
 
 
 class TestEndpoint(BaseModel):
@@ -47,15 +50,20 @@ class TestEndpoint(BaseModel):
 
 
 class EndpointObject(Identified):
-    """OpenAI's, and `enabled`: false once the endpoint has answered 410 Gone."""
+    """A webhook endpoint in OpenAI's form, with the field `enabled`.
+
+    `enabled` is false if a client has disabled the endpoint, or if the endpoint has answered 410 Gone.
+    """
 
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
-    created_at: int
-    updated_at: int
+    created_at: UnixSeconds
+    updated_at: UnixSeconds
     name: str
     url: str
     event_types: list[str]
-    signing_secret_hint: str
+    signing_secret_hint: Annotated[
+        str, Field(description="The last characters of the signing secret, to recognise it by")
+    ]
     enabled: bool
 
     @classmethod
@@ -77,7 +85,7 @@ class EndpointObject(Identified):
 
 
 class EndpointWithSecret(EndpointObject):
-    """The only answer that holds the signing secret."""
+    """A webhook endpoint with its signing secret. No other answer holds the secret."""
 
     signing_secret: str
 
@@ -96,7 +104,7 @@ class EndpointTested(BaseModel):
     object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
     webhook_endpoint_id: str
     event_type: str
-    status_code: int
+    status_code: Annotated[int, Field(description="The status that the endpoint answered with")]
     success: Literal[True] = True
 
 
@@ -106,20 +114,29 @@ class EventTypeList(BaseModel):
 
 
 class DeliveryObject(Identified):
-    """One event for one endpoint. `attempts` counts from the last time that it was begun or redelivered."""
+    """An event that is sent to an endpoint.
+
+    `attempts` counts from the beginning, or from the last time that a client asked to send it again.
+    """
 
     object: Literal["webhook_delivery"] = "webhook_delivery"
-    created_at: int
+    created_at: UnixSeconds
     webhook_endpoint_id: str
-    webhook_id: str
+    webhook_id: Annotated[
+        str, Field(description="The header `webhook-id` of the event, the same for each attempt")
+    ]
     event_type: str
-    payload: dict[str, Any]
-    status: str
+    payload: Annotated[dict[str, Any], Field(description="The body of the event")]
+    status: Annotated[str, Field(description="`pending`, `delivered` or `failed`")]
     attempts: int
-    last_attempt_at: int | None
-    next_attempt_at: int | None
-    response_code: int | None
-    error: str | None
+    last_attempt_at: Annotated[int | None, Field(description="Unix seconds. Null before the first attempt")]
+    next_attempt_at: Annotated[
+        int | None, Field(description="Unix seconds. Null unless the delivery is pending")
+    ]
+    response_code: Annotated[
+        int | None, Field(description="The status of the endpoint's last answer. Null if there was none")
+    ]
+    error: Annotated[str | None, Field(description="Why the last attempt failed")]
 
     @classmethod
     def of(cls, delivery: WebhookDelivery) -> "DeliveryObject":

@@ -1,4 +1,4 @@
-"""What may happen to webhook endpoints and deliveries. Nothing here commits; `core.webhooks` sends."""
+"""Changes webhook endpoints, and repeats deliveries. Nothing here commits; `core.webhooks` sends."""
 
 from collections.abc import Sequence
 
@@ -17,18 +17,18 @@ from core.tables import WebhookDelivery, WebhookEndpoint
 from core.webhooks import Outcome
 
 ENDPOINT_ID, DELIVERY_ID = kind("whe_"), kind("whd_")
-MAX_ENDPOINTS = 20  # of a project: each job's end writes a row for every one
+MAX_ENDPOINTS = 20  # of a project: the end of a job writes a row for each of them
 SAMPLE_JOB = "ftjob-sample"
 
 
 def create(
     session: Session, project_id: str, vault: Vault, egress: Egress, request: CreateEndpoint
 ) -> tuple[WebhookEndpoint, str]:
-    """The endpoint and its signing secret. Raises InvalidRequest."""
+    """Create an endpoint, and return it with its signing secret. Raises InvalidRequest."""
     _check_url(egress, request.url)
     if queries.count(session, project_id) >= MAX_ENDPOINTS:
         raise InvalidRequest(
-            f"A project has at most {MAX_ENDPOINTS} webhook endpoints; delete one first.",
+            f"A project has at most {MAX_ENDPOINTS} webhook endpoints. Delete one first.",
             code="too_many_webhook_endpoints",
         )
     endpoint = WebhookEndpoint(
@@ -46,7 +46,7 @@ def create(
 
 
 def get(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
-    """Raises NotFound, also for an endpoint of another project."""
+    """Return an endpoint. Raises NotFound, also for an endpoint of another project."""
     endpoint = queries.find(session, project_id, endpoint_id)
     if endpoint is None:
         raise _no_such_endpoint(endpoint_id)
@@ -63,7 +63,7 @@ def list_page(
 def update(
     session: Session, project_id: str, egress: Egress, endpoint_id: str, request: UpdateEndpoint
 ) -> WebhookEndpoint:
-    """Raises NotFound and InvalidRequest."""
+    """Change an endpoint, and return it. Raises NotFound, and InvalidRequest for a URL that is refused."""
     endpoint = _locked(session, project_id, endpoint_id)
     if request.url is not None:
         _check_url(egress, request.url)
@@ -84,7 +84,10 @@ def update(
 def rotate_secret(
     session: Session, project_id: str, vault: Vault, endpoint_id: str, *, keep_former: bool
 ) -> tuple[WebhookEndpoint, str]:
-    """Raises NotFound."""
+    """Give the endpoint a new signing secret, and return both. Raises NotFound.
+
+    With `keep_former`, events are signed with the old secret too for a day.
+    """
     endpoint = _locked(session, project_id, endpoint_id)
     secret = webhooks.new_signing_secret()
     webhooks.set_secret(vault, endpoint, secret, keep_former=keep_former)
@@ -95,17 +98,17 @@ def rotate_secret(
 
 
 def delete(session: Session, project_id: str, endpoint_id: str) -> None:
-    """With its deliveries. Raises NotFound."""
+    """Delete an endpoint with its deliveries. Raises NotFound."""
     session.delete(_locked(session, project_id, endpoint_id))
 
 
 def send_sample(vault: Vault, egress: Egress, endpoint: WebhookEndpoint, event_type: str) -> int:
-    """The status that the endpoint answers a sample event with. Raises InvalidRequest where none comes."""
+    """Send a sample event, and return the status of the answer. Raises InvalidRequest if no answer comes."""
     payload = webhooks.payload_of(event_type, SAMPLE_JOB)
     secrets = [vault.open(sealed) for sealed in webhooks.live_secrets(endpoint)]
     outcome: Outcome = webhooks.send(egress, endpoint.url, payload, secrets)
     if outcome.response_code is None:
-        raise InvalidRequest(f"The endpoint gave no answer: {outcome.error}.", code="webhook_not_answered")
+        raise InvalidRequest(f"The endpoint did not answer: {outcome.error}.", code="webhook_not_answered")
     return outcome.response_code
 
 
@@ -118,7 +121,10 @@ def deliveries(
 
 
 def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
-    """Raises NotFound, and InvalidRequest where the endpoint is disabled."""
+    """Send the delivery again, and return it.
+
+    Raises NotFound, and InvalidRequest if the endpoint is disabled.
+    """
     endpoint = get(session, project_id, endpoint_id)
     delivery = queries.locked_delivery(session, endpoint.id, delivery_id)
     if delivery is None:
@@ -127,7 +133,7 @@ def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: 
         )
     if endpoint.disabled_at is not None:
         raise InvalidRequest(
-            f"Endpoint {endpoint.id} is disabled; enable it first.", code="webhook_endpoint_disabled"
+            f"The endpoint {endpoint.id} is disabled. Enable it first.", code="webhook_endpoint_disabled"
         )
     webhooks.redeliver(delivery)
     session.flush()

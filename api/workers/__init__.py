@@ -1,0 +1,1 @@
+"""Workers: what trains at the moment, on which devices, and which jobs wait."""

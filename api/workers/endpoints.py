@@ -1,4 +1,4 @@
-"""/v1/workers: who trains, on what, and what waits."""
+"""/v1/workers: the workers, the jobs that they train, and the jobs that wait."""
 
 from fastapi import APIRouter
 
@@ -20,8 +20,8 @@ def list_workers(
     settings: AppSettings,
     places: Places,
 ) -> WorkerList:
-    """The workers that are there, with the jobs that each trains together, and the queue of each class.
+    """List the workers that are there, with the jobs that each of them trains, and the waiting jobs.
 
-    Jobs of the caller's project have names; of other projects' it tells how many there are.
+    Jobs of the caller's project are listed. Jobs of other projects are only counted.
     """
     return service.overview(session, caller, places, settings.offered_classes)

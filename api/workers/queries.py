@@ -1,4 +1,4 @@
-"""Reads of workers, of what they hold, and of what waits."""
+"""Reads of workers, of the jobs that they hold, and of the jobs that wait."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,13 +21,13 @@ class Waiting(NamedTuple):
 
 
 def workers(session: Session) -> Sequence[Worker]:
-    """Those that are there, the oldest first."""
+    """Return the workers that are there, the oldest first."""
     query = select(Worker).where(Worker.expires_at > func.now()).order_by(Worker.started_at, Worker.owner)
     return session.scalars(query).all()
 
 
 def held_jobs(session: Session, project_id: str) -> list[Held]:
-    """The project's jobs that are held by anybody."""
+    """Return the project's jobs that a worker holds, each with its run."""
     query = (
         select(Job, Run)
         .join(Run, Run.job_id == Job.id)
@@ -38,19 +38,19 @@ def held_jobs(session: Session, project_id: str) -> list[Held]:
 
 
 def held_counts(session: Session) -> dict[str, int]:
-    """How many jobs of all projects each owner holds."""
+    """Return how many jobs each owner holds, of all projects."""
     query = select(Run.owner, func.count().label("jobs")).where(Run.ended_at.is_(None)).group_by(Run.owner)
     return {row.owner: row.jobs for row in session.execute(query)}
 
 
 def waiting_counts(session: Session, project_id: str) -> list[Waiting]:
-    """Of each class in which a job waits, in ascending order."""
+    """Return the numbers of waiting jobs of each class of workers that has some, in ascending order."""
     own = func.count().filter(Job.project_id == project_id)
     query = select(Job.devices, func.count(), own).where(Job.status == "queued").group_by(Job.devices)
     return [Waiting(*row) for row in session.execute(query.order_by(Job.devices))]
 
 
 def waiting_jobs(session: Session, project_id: str, devices: int, limit: int) -> Sequence[Job]:
-    """The project's own, in the order in which they will be claimed."""
+    """Return the project's own waiting jobs, in the order in which workers will claim them."""
     query = select(Job).where(Job.status == "queued", Job.project_id == project_id, Job.devices == devices)
     return session.scalars(query.order_by(Job.id).limit(limit)).all()

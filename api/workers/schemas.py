@@ -1,19 +1,19 @@
-"""Workers and the queue. Of other projects' jobs there are numbers alone."""
+"""Workers and waiting jobs as a client reads them. Jobs of other projects are only counted."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Identified
+from api.schemas import Identified, UnixSeconds
 
 
 class DeviceObject(BaseModel):
-    """A worker's first device. Of a CPU, the memory is the machine's."""
+    """The first device of a worker. If it is a CPU, the memory is that of the machine."""
 
     type: str
     name: str
-    memory_bytes: int
-    memory_used_bytes: Annotated[int, Field(description="By whomever, other programs too")]
+    memory_bytes: Annotated[int, Field(description="Memory of the device in bytes")]
+    memory_used_bytes: Annotated[int, Field(description="Memory that is in use, also by other programs")]
 
 
 class HeldJob(Identified):
@@ -27,38 +27,57 @@ class HeldJob(Identified):
 
 
 class WorkerObject(Identified):
-    """`jobs` and `other_jobs` train together, on `base_model`."""
+    """A worker. All its jobs, `jobs` and `other_jobs`, train together on `base_model`."""
 
     object: Literal["worker"] = "worker"
-    started_at: int
-    last_seen_at: int
-    host: Annotated[str | None, Field(description="The operator's administrators see it, and nobody else")]
-    release: str
-    devices: Annotated[int, Field(description="Its class: devices that train each of its jobs together")]
+    started_at: UnixSeconds
+    last_seen_at: UnixSeconds
+    host: Annotated[
+        str | None,
+        Field(description="The name of its machine. Null unless an administrator of the operator asks"),
+    ]
+    release: Annotated[str, Field(description="The release of Tunery that it runs")]
+    devices: Annotated[
+        int,
+        Field(description="The number of devices that train each of its jobs together; this is its class"),
+    ]
     device: DeviceObject
-    base_model: Annotated[str | None, Field(description="The resident one; null before the first job")]
-    jobs: Annotated[list[HeldJob], Field(description="The project's own")]
-    other_jobs: Annotated[int, Field(description="How many of other projects it holds")]
+    base_model: Annotated[
+        str | None, Field(description="The base model that it holds in memory. Null before its first job")
+    ]
+    jobs: Annotated[list[HeldJob], Field(description="The jobs of the caller's project that it trains")]
+    other_jobs: Annotated[int, Field(description="The number of jobs of other projects that it trains")]
 
 
 class WaitingJob(Identified):
     user_provided_suffix: str | None
     model: str
-    created_at: int
-    queue_position: Annotated[int | None, Field(description="Null for a moment after it has come")]
+    created_at: UnixSeconds
+    queue_position: Annotated[
+        int | None,
+        Field(
+            description="The place among all projects' waiting jobs of its class, 1 for the next. Null for a "
+            "moment after the job has come"
+        ),
+    ]
 
 
 class QueueObject(BaseModel):
-    """The waiting jobs of one class of workers."""
+    """The waiting jobs of one class of workers, those with so many `devices`."""
 
-    devices: int
-    waiting_jobs: Annotated[int, Field(description="Of all projects")]
-    own_waiting_jobs: int
-    jobs: Annotated[list[WaitingJob], Field(description="The first of the project's own")]
+    devices: Annotated[int, Field(description="The number of devices of each worker of the class")]
+    waiting_jobs: Annotated[int, Field(description="The number of waiting jobs of all projects")]
+    own_waiting_jobs: Annotated[int, Field(description="The number of the project's own waiting jobs")]
+    jobs: Annotated[
+        list[WaitingJob], Field(description="The first of the project's own waiting jobs, 20 at most")
+    ]
 
 
 class WorkerList(BaseModel):
-    """`queues` has a class for each that is on offer, has a worker, or has a waiting job."""
+    """The workers that are there, and the queues.
+
+    `queues` has each class of workers that is on offer, has a worker, or has a waiting job.
+    """
 
     object: Literal["list"] = "list"
     data: list[WorkerObject]

@@ -1,4 +1,4 @@
-"""What a project may know of the workers. Nothing here commits."""
+"""Decides what a project may know of the workers and the queue. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +13,11 @@ from api.workers.schemas import DeviceObject, HeldJob, QueueObject, WaitingJob, 
 from core.roles import Role
 from core.tables import Job, Worker
 
-SHOWN_WAITING = 20  # of a class; the list of jobs has all
+SHOWN_WAITING = 20  # jobs of a class; the list of jobs has all
 
 
 def overview(session: Session, caller: Caller, places: QueuePlaces, offered: Sequence[int]) -> WorkerList:
+    """Return the workers and the queues as the caller may see them. `offered` are the classes on offer."""
     project_id = caller.project_id
     workers = queries.workers(session)
     held, counts = queries.held_jobs(session, project_id), queries.held_counts(session)
@@ -44,7 +45,7 @@ def overview(session: Session, caller: Caller, places: QueuePlaces, offered: Seq
 
 def _worker(worker: Worker, own: Sequence[Held], held: int, *, shows_host: bool) -> WorkerObject:
     return WorkerObject(
-        id=worker.owner.rpartition(":")[2],  # its owner names the host
+        id=worker.owner.rpartition(":")[2],  # the owner's name holds the host's before the colon
         started_at=unix_seconds(worker.started_at),
         last_seen_at=unix_seconds(worker.seen_at),
         host=worker.host if shows_host else None,

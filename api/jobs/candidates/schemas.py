@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -19,8 +19,8 @@ class RungObject(BaseModel):
     if it was infinite or not a number.
     """
 
-    step: int
-    valid_loss: float | None
+    step: Annotated[int, Field(description="The step after which the candidates were compared")]
+    valid_loss: Annotated[float | None, Field(description="This candidate's loss in nats per token")]
     behind: float | None
     noise: float | None
     kept: bool = Field(description="True if the candidate went on to train after this comparison")
@@ -35,18 +35,24 @@ class CandidateObject(BaseModel):
     """
 
     object: Literal["fine_tuning.job.candidate"] = "fine_tuning.job.candidate"
-    number: int
+    number: Annotated[int, Field(description="The number of the candidate, from 0")]
     values: dict[str, Any] = Field(
         description="The candidate's own values, by their place in the request: `adapter.r` for example"
     )
     adapter: Adapter
     learning_rate: float
-    status: Literal["waiting", "training", "dropped", "failed", "won"]
-    step: int
-    trained_tokens: int
+    status: Annotated[
+        Literal["waiting", "training", "dropped", "failed", "won"],
+        Field(description="`dropped` means that a comparison ended it"),
+    ]
+    step: Annotated[int, Field(description="Optimizer steps that the candidate has trained")]
+    trained_tokens: Annotated[int, Field(description="Tokens that the candidate has trained")]
     saved_steps: int | None
     saved_tokens: int | None
-    rungs: list[RungObject]
+    rungs: Annotated[
+        list[RungObject],
+        Field(description="Its comparisons with the other candidates, in the order of steps"),
+    ]
     reason: str | None = Field(description="Why the candidate has won, or why it trains no more; null before")
 
 

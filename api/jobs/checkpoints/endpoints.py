@@ -9,7 +9,7 @@ from api.dependencies import ReadingSessions, Store, Transaction
 from api.http import downloads
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.checkpoints import service
 from api.jobs.checkpoints.schemas import CheckpointObject
@@ -31,7 +31,7 @@ def list_checkpoints(
     session: Transaction,
     caller: CurrentCaller,
     fine_tuning_job_id: str,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 10,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 10,
     after: After = None,
 ) -> Page[CheckpointObject]:
     """List the checkpoints of the last three epochs and the best checkpoint, newest first."""

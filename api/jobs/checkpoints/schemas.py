@@ -1,8 +1,10 @@
 """A checkpoint of a job as a client reads it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from api.schemas import Identified, unix_seconds
+from pydantic import Field
+
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.tables import Checkpoint
 
 
@@ -14,11 +16,15 @@ class CheckpointObject(Identified):
     """
 
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
-    created_at: int
+    created_at: UnixSeconds
     fine_tuning_job_id: str
-    fine_tuned_model_checkpoint: str
-    step_number: int
-    metrics: dict[str, Any]
+    fine_tuned_model_checkpoint: Annotated[
+        str, Field(description="The name of the checkpoint among the models")
+    ]
+    step_number: Annotated[int, Field(description="The optimizer step after which it was saved")]
+    metrics: Annotated[
+        dict[str, Any], Field(description="The values of the step, under the names of the metrics")
+    ]
     best: bool
 
     @classmethod

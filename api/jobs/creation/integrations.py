@@ -1,4 +1,4 @@
-"""Whether a job can report to the trackers that it names."""
+"""Checks that a job can report to the experiment trackers that it names."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ from core.settings import Settings
 
 
 def checked_integrations(asked: Sequence[Integration], settings: Settings) -> Sequence[Integration]:
-    """The same. Raises InvalidRequest where one is not on offer, or named twice."""
+    """Return the same integrations. Raises InvalidRequest if one is not on offer, or is named twice."""
     if not asked:
-        return asked  # to find out what is on offer, the disk is searched for libraries
+        return asked  # the next line searches the disk for the trackers' libraries
     offered = settings.offered_integrations
     for index, integration in enumerate(asked):
         param = f"integrations.{index}"
         if integration.type not in offered:
             raise InvalidRequest(
-                f"The integration '{integration.type}' is not on offer here. On offer: "
+                f"The integration '{integration.type}' is not on offer on this server. On offer: "
                 f"{', '.join(offered) or 'none'}.",
                 code="unsupported_integration",
                 param=f"{param}.type",
             )
         if integration.type in [earlier.type for earlier in asked[:index]]:
             raise InvalidRequest(
-                f"The integration '{integration.type}' is named twice; a job reports to each once.",
+                f"The integration '{integration.type}' is named twice. Name each integration once.",
                 code="duplicate_integration",
                 param=f"{param}.type",
             )
@@ -33,10 +33,10 @@ def checked_integrations(asked: Sequence[Integration], settings: Settings) -> Se
 
 
 def _check_uri(uri: str | None, offered: list[str], param: str) -> None:
-    """A worker follows no address that a client makes up."""
+    """Raise InvalidRequest for an address that is not on offer. A worker connects to no other address."""
     if uri is not None and uri not in offered:
         raise InvalidRequest(
-            f"No MLflow server is on offer at that address. On offer: {', '.join(offered)}.",
+            f"The MLflow server at that address is not on offer. On offer: {', '.join(offered)}.",
             code="tracking_uri_not_available",
             param=f"{param}.mlflow.tracking_uri",
         )

@@ -1,4 +1,4 @@
-"""A job as a client asks for it."""
+"""A request for a new job."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
-# A part of the fine-tuned model's name, whose parts are separated by colons.
+# A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
@@ -60,28 +60,42 @@ class Method(Options):
 
 
 class CreateJob(BaseModel):
-    """OpenAI's parameters, and Tunery's own `adapter` and `training`. Others are ignored with a warning."""
+    """A request for a new job: OpenAI's parameters, and Tunery's own `adapter` and `training`.
+
+    The job's losses are also measured on `validation_file`. `suffix` becomes a part of the fine-tuned model's
+    name. `seed` decides all random choices of the job; without one, the server draws it. `metadata` are pairs
+    of the client's own, by which the list of jobs can be filtered.
+
+    Unknown parameters are ignored, with a warning among the job's events.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    model: Annotated[str, Field(description="A base model of `GET /v1/models`")]
-    training_file: Annotated[str, Field(description="A file with purpose `fine-tune` and at least 10 rows")]
+    model: Annotated[str, Field(description="A base model from `GET /v1/models`")]
+    training_file: Annotated[
+        str, Field(description="A file with the purpose `fine-tune` and at least 10 rows")
+    ]
     validation_file: str | None = None
     suffix: Suffix | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     metadata: Metadata | None = None
     hyperparameters: Annotated[
-        RequestedHyperparameters | None, Field(description="The older place of what `method` holds")
+        RequestedHyperparameters | None,
+        Field(description="The older place for the hyperparameters in `method`"),
     ] = None
     method: Method | None = None
     integrations: Annotated[
         list[Integration] | None,
-        Field(description="Experiment trackers to report to, each at most once", max_length=8),
+        Field(description="Experiment trackers that the job reports to, each at most once", max_length=8),
     ] = None
     adapter: Annotated[
         OfferedAdapter | None,
         Field(
-            description="A method of `GET /v1/methods` with its options, in PEFT's names; LoRA without `type`"
+            description="A method from `GET /v1/methods` with its options, under PEFT's names. Without a "
+            "`type`, it is LoRA"
         ),
     ] = None
-    training: Annotated[TrainingOptions | None, Field(description="In transformers' names")] = None
+    training: Annotated[
+        TrainingOptions | None,
+        Field(description="Options of the training, which have the names of transformers"),
+    ] = None

@@ -1,4 +1,4 @@
-"""What a job's candidates are to be, where it asks for several: by `"r": "auto"`, or as a sweep."""
+"""Makes the candidates of a job that asks for several: by `"r": "auto"`, or as a sweep."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,20 @@ def search_for(
     objective: Objective,
     has_validation: bool,
 ) -> Search | None:
-    """None for a job of one adapter. `parameters` are a sweep's, by their places in the request.
+    """Return the search of a job with several candidates, or None for a job with one adapter.
 
-    Raises InvalidRequest where there is nothing to compare, or nothing to compare by.
+    `parameters` are the values that a sweep tries, by their places in the request. Raises InvalidRequest if
+    there is nothing to compare, or no validation file to compare by.
     """
     automatic = getattr(adapter, "r", None) == AUTO
     if parameters is None and not automatic:
         return None
     if parameters is not None and automatic:
-        raise _refusal("a sweep tries the ranks that it names; leave 'auto' out", RANK)
+        raise _refusal("a sweep tries the ranks that 'parameters' names, so 'auto' is not possible", RANK)
     _refuse_impossible(adapter, objective, automatic)
     if not has_validation:
         raise InvalidRequest(
-            "Candidates are compared by their loss on a validation file: name one in 'validation_file'.",
+            "Candidates are compared by their losses on a validation file. Name one in 'validation_file'.",
             code="validation_file_required",
             param="validation_file",
         )
@@ -51,7 +52,7 @@ def search_for(
 
 
 def with_alpha(adapter: Taken) -> Taken:
-    """`lora_alpha` of `"auto"` is twice the rank."""
+    """Return the adapter with twice its rank as `lora_alpha`, if that is `"auto"`."""
     if getattr(adapter, "lora_alpha", None) != AUTO:
         return adapter
     options = adapter.model_dump()
@@ -60,31 +61,38 @@ def with_alpha(adapter: Taken) -> Taken:
 
 def _refuse_impossible(adapter: MethodOptions, objective: Objective, automatic: bool) -> None:
     if METHODS[adapter.type].trains == "alone":
-        message = f"candidates share their steps, and jobs of the method '{adapter.type}' train alone"
+        message = f"several candidates train together, but the method '{adapter.type}' trains each job alone"
         raise _refusal(message, "adapter.type")
     if automatic and not isinstance(objective, Supervised):
-        raise _refusal("'auto' compares cross-entropies: it goes with the method 'supervised' alone", RANK)
+        raise _refusal(
+            "'auto' compares cross-entropies, so it needs the method 'supervised'; name a rank instead", RANK
+        )
 
 
 def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) -> None:
     for place, values in grid.items():
         if place != LEARNING_RATE and place.removeprefix(ADAPTER) not in type(adapter).model_fields:
-            raise _refusal(f"'{place}' is no option of the method '{adapter.type}'", f"parameters.{place}")
+            raise _refusal(
+                f"'{place}' is no option of the method '{adapter.type}'; leave it out", f"parameters.{place}"
+            )
         if len({json.dumps(value) for value in values}) < len(values):
-            raise _refusal("a value stands there twice", f"parameters.{place}")
+            raise _refusal("it names a value twice; name each value once", f"parameters.{place}")
     count = 1
     for values in grid.values():
         count *= len(values)
     if not 2 <= count <= MAX_CANDIDATES:
         raise _refusal(
-            f"they make {count} candidate{'' if count == 1 else 's'}; between 2 and {MAX_CANDIDATES} can be "
-            "compared",
+            f"the values make {count} candidate{'' if count == 1 else 's'}; name values for 2 to "
+            f"{MAX_CANDIDATES} candidates",
             "parameters",
         )
 
 
 def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> CandidateSpec:
-    """Where ranks are tried and no alpha is named, it is `"auto"`."""
+    """Return the candidate with these values.
+
+    If the sweep tries ranks and the request names no `lora_alpha`, it is `"auto"`.
+    """
     options = {
         place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE
     }

@@ -1,4 +1,4 @@
-"""How a job comes to be: what its request names is looked up, and it is submitted."""
+"""Creates a job: looks up what its request names, and submits it. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,9 +32,10 @@ def create(
     request: CreateJob,
     sweep: Mapping[str, list[Any]] | None = None,
 ) -> Job:
-    """Submit a job, of one adapter or, as a `sweep`, of one for each combination of these parameters.
+    """Submit a job, and return it.
 
-    Raises InvalidRequest, which names the parameter.
+    The job trains one adapter. With `sweep`, it trains one for each combination of these values; the keys are
+    places in the request, such as `adapter.r`. Raises InvalidRequest, which names the wrong parameter.
     """
     base_model = _base_model(catalog, request.model)
     if request.method is not None:
@@ -75,10 +76,10 @@ def create(
 
 
 def refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None:
-    """Such a job would wait for ever."""
+    """Raise InvalidRequest if no worker has so many devices: the job would wait forever."""
     if devices not in classes:
         raise InvalidRequest(
-            f"No worker here trains on {devices} device{'s' if devices > 1 else ''}. On offer: "
+            f"No worker of this server trains on {devices} device{'s' if devices > 1 else ''}. On offer: "
             f"{', '.join(str(offered) for offered in classes)}.",
             code="devices_not_available",
             param="training.devices",
@@ -89,7 +90,7 @@ def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
     entry = catalog.get(name)
     if entry is None:
         raise InvalidRequest(
-            f"The model {name[:128]!r} cannot be fine-tuned here. On offer: "
+            f"The model {name[:128]!r} cannot be fine-tuned on this server. On offer: "
             f"{', '.join(entry.id for entry in catalog)}.",
             code="model_not_available",
             param="model",
@@ -98,13 +99,17 @@ def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
 
 
 def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:
-    """The named file, which stays until the transaction ends. A foreign one looks like a missing one."""
+    """Return the file, and keep it from deletion until the transaction ends.
+
+    Raises InvalidRequest, with the same message for a missing file and for one of another project.
+    """
     file = files.find_for_job(session, project_id, file_id)
     if file is None:
         raise InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
     if file.purpose != CHECKED_PURPOSE:
         raise InvalidRequest(
-            f"File {file_id} has the purpose '{file.purpose}'; upload it as '{CHECKED_PURPOSE}'.",
+            f"The file {file_id} has the purpose '{file.purpose}'. Upload it with the purpose "
+            f"'{CHECKED_PURPOSE}'.",
             code="invalid_file_purpose",
             param=param,
         )
@@ -112,7 +117,10 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
 
 
 def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> None:
-    """Proxies add fields, so an unknown one fails nothing; its sender still wants to know."""
+    """Record an event that names the unknown fields of the request.
+
+    They do not fail the request, as proxies add fields of their own. But a client wants to know of them.
+    """
     if not names:
         return
     shown = [name[:64] for name in names[:MAX_NAMED_FIELDS]]
@@ -127,14 +135,17 @@ def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> Non
 
 
 def _warn_of_ranks_without_losses(session: Session, job: Job, spec: JobSpec) -> None:
-    """They can be downloaded all the same, so a job without a validation file is no mistake."""
+    """Record an event if the job trains a dynamic rank, but has no validation file to measure ranks on.
+
+    This is no error: an adapter of each rank can be downloaded without a measured loss.
+    """
     if job.validation_file_id is not None or not getattr(spec.adapter, "dynamic_rank", False):
         return
     record_event(
         session,
         job.id,
-        "Nothing will tell what each rank of 'adapter.dynamic_rank' is worth, since that is measured on a "
-        "validation file: name one in 'validation_file', or try out the ranks that you download.",
+        "The job will not measure the loss at each rank of 'adapter.dynamic_rank', as this needs a "
+        "validation file. Name one in 'validation_file', or try out the ranks that you download.",
         level="warn",
         data={"code": "ranks_without_losses"},
     )

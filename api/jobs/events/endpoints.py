@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from api.dependencies import ReadingSessions, part
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
-from api.http.paging import After
+from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.events import service, stream
 from api.jobs.events.feed import EventFeed
@@ -44,7 +44,7 @@ def list_events(
     caller: CurrentCaller,
     feed: Feed,
     fine_tuning_job_id: str,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT)] = 20,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
     type: OfType = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",

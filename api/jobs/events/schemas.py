@@ -1,18 +1,23 @@
 """An event of a job as a client reads it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from api.schemas import Identified, unix_seconds
+from pydantic import Field
+
+from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.tables import Event
 
 
 class EventObject(Identified):
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
-    created_at: int
-    level: str
+    created_at: UnixSeconds
+    level: Annotated[str, Field(description="`info`, `warn` or `error`")]
     message: str
-    type: str
-    data: dict[str, Any] | None
+    type: Annotated[str, Field(description="`message`, `metrics` or `samples`")]
+    data: Annotated[
+        dict[str, Any] | None,
+        Field(description="The values of an event of type `metrics` or `samples`, or details of a message"),
+    ]
 
     @classmethod
     def of(cls, event: Event) -> "EventObject":

@@ -38,16 +38,24 @@ def list_metrics(
     caller: CurrentCaller,
     fine_tuning_job_id: str,
     candidate: Candidate = None,
-    after_step: Annotated[int, Query(ge=-1, le=LARGEST_STEP)] = -1,
-    until_step: Annotated[int, Query(ge=0, le=LARGEST_STEP)] = LARGEST_STEP,
-    limit: Annotated[int, Query(ge=1, le=MAX_STEPS)] = MAX_STEPS,
-    points: Annotated[int | None, Query(ge=FEWEST_POINTS, le=MAX_STEPS)] = None,
+    after_step: Annotated[
+        int, Query(ge=-1, le=LARGEST_STEP, description="Returns only steps after this one")
+    ] = -1,
+    until_step: Annotated[
+        int, Query(ge=0, le=LARGEST_STEP, description="Returns only steps up to and with this one")
+    ] = LARGEST_STEP,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_STEPS, description="The most steps to return. Has no effect with `points`")
+    ] = MAX_STEPS,
+    points: Annotated[
+        int | None,
+        Query(ge=FEWEST_POINTS, le=MAX_STEPS, description="About how many steps to return of a long series"),
+    ] = None,
 ) -> MetricsSeries:
     """Return the metrics of all steps after `after_step` up to and with `until_step`, oldest first.
 
-    `points` asks for a series that is thinned where it has more steps than that; `limit` has no effect then.
-    The result has about `points` steps. From each stretch of neighbouring steps, it keeps those at which some
-    value is the smallest or the largest.
+    With `points`, a longer series is thinned to about so many steps, and `limit` has no effect. From each
+    stretch of neighbouring steps, it keeps those at which some value is the smallest or the largest.
 
     If the job has several candidates, the metrics are those of the candidate that leads at the moment. Once
     the job has ended, they are the winner's, from its first step. `candidate` asks for a certain one.

@@ -426,7 +426,7 @@ def test_files_are_listed_by_purpose(api: Api) -> None:
         ("limit=10001", "limit", "from 1 to 10000"),
         ("limit=many", "limit", "from 1 to 10000"),
         ("order=sideways", "order", '"asc" and "desc"'),
-        ("after=file-unheard-of", "after", "last id of the page before"),
+        ("after=file-unheard-of", "after", "Send the 'last_id' of the page before"),
         ("after=" + "x" * 500, "after", "at most 128 characters"),
     ],
 )

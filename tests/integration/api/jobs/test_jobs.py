@@ -722,7 +722,7 @@ def test_jobs_are_found_by_the_file_that_they_read(api: Api, bob: Tenant) -> Non
         ("limit=-1", "limit", "from 0 to 1000"),
         ("limit=1001", "limit", "from 0 to 1000"),
         ("limit=x", "limit", "an integer"),
-        ("after=unheard-of", "after", "the last id of the page before"),
+        ("after=unheard-of", "after", "Send the 'last_id' of the page before"),
     ],
 )
 def test_a_wrong_page_is_refused_with_what_is_allowed(

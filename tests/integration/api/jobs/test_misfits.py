@@ -110,4 +110,4 @@ def test_ranks_that_nothing_will_be_measured_of_are_told_and_trained(
     with api.sessions() as session:
         found = session.scalars(select(Event).where(Event.job_id == job["id"], Event.level == "warn")).all()
     assert [event.data["code"] for event in found] == ([] if validated else ["ranks_without_losses"])
-    assert validated or "name one in 'validation_file'" in found[0].message
+    assert validated or "Name one in 'validation_file'" in found[0].message
