@@ -7,8 +7,8 @@ import { createRoot } from "react-dom/client";
 
 import { onSignedOut } from "./api/client";
 import { isPassing } from "./api/failures";
-import { loseSession } from "./api/session";
-import { applyTheme } from "./lib/theme";
+import { loseSession } from "./api/project/session";
+import { applyTheme } from "./lib/browser/theme";
 import { router } from "./router";
 
 const LAST_RETRY_MS = 30_000;

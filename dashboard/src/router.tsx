@@ -1,14 +1,14 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate } from "@tanstack/react-router";
 
-import { parseCompareSearch } from "./lib/compareSearch";
-import { parseCurveSearch } from "./lib/curveSearch";
-import { parseJobSearch } from "./lib/jobSearch";
-import { parseNewJobSearch } from "./lib/newJobSearch";
-import { parseSettingsSearch } from "./lib/settingsSearch";
+import { parseCompareSearch } from "./lib/addresses/compareSearch";
+import { parseCurveSearch } from "./lib/addresses/curveSearch";
+import { parseJobSearch } from "./lib/addresses/jobSearch";
+import { parseNewJobSearch } from "./lib/addresses/newJobSearch";
+import { parseSettingsSearch } from "./lib/addresses/settingsSearch";
 import { Broken } from "./pages/Broken";
 import { JobsPage } from "./pages/jobs/JobsPage";
 import { NotFound } from "./pages/NotFound";
-import { Shell } from "./parts/Shell";
+import { Shell } from "./shell/Shell";
 
 // Whoever opens the dashboard sees the jobs first; the others come when they are wanted. One that is gone, after an
 // upgrade, has the router load the page anew.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { type Command, matchingCommands, MOST_FOUND, offered } from "@/lib/commands";
+import { type Command, matchingCommands, MOST_FOUND, offered } from "@/parts/finder/commands";
 
 const command = (label: string, hint: string): Command => ({ id: label, label, hint, run: () => undefined });
 const all = [command("Pause this job", "action"), command("Jobs", "page"), command("big-job", "running job · ftjob-1a")];

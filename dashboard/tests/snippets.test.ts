@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { CreateJob } from "@/api/types";
-import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/snippets";
+import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/newJob/snippets";
 
 const ORIGIN = "http://127.0.0.1:8000";
 

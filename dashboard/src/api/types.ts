@@ -1,6 +1,6 @@
 /** The API's shapes under the names that the pages use. */
 
-import type { Schema } from "@/lib/schema";
+import type { Schema } from "@/lib/schemas/schema";
 
 import type { components } from "./schema.gen";
 

@@ -1,5 +1,5 @@
 import { messageOf } from "@/api/failures";
-import { Notice } from "@/parts/Notice";
+import { Notice } from "@/parts/page/Notice";
 
 /** In the place of a page that cannot be drawn. */
 export function Broken({ error }: { error: unknown }) {

@@ -1,9 +1,9 @@
-import { adapterFilePath } from "@/api/adapters";
+import { adapterFilePath } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
-import { bytes } from "@/lib/format";
-import { Download } from "@/parts/Download";
-import { Hash } from "@/parts/Facts";
-import { Section } from "@/parts/Section";
+import { bytes } from "@/lib/text/format";
+import { Download } from "@/parts/basics/DownloadLink";
+import { Hash } from "@/parts/page/Facts";
+import { Section } from "@/parts/page/Section";
 
 export function AdapterFiles({ adapter }: { adapter: Adapter }) {
   return (

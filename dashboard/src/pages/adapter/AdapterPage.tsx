@@ -2,23 +2,23 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { useDeleteAdapter } from "@/api/adapters";
+import { useDeleteAdapter } from "@/api/project/adapters";
 import { adapterContentPath, adapterQuery } from "@/api/details";
 import { isNotFound } from "@/api/failures";
-import { useMayWrite } from "@/api/session";
+import { useMayWrite } from "@/api/project/session";
 import type { Adapter } from "@/api/types";
-import { useTitle } from "@/lib/title";
-import { Confirm } from "@/parts/Confirm";
-import { Gone } from "@/parts/Gone";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
-import { PageHead } from "@/parts/PageHead";
-import { Reading } from "@/parts/Reading";
-import { ReadsOnly } from "@/parts/ReadsOnly";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { Gone } from "@/parts/page/Gone";
+import { Icon } from "@/parts/basics/Icon";
+import { Failure } from "@/parts/page/Notice";
+import { PageHead } from "@/parts/page/DetailHead";
+import { Reading } from "@/parts/page/Reading";
+import { ReadsOnly } from "@/parts/page/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
 import { Lineage } from "./Lineage";
-import { LoadIt } from "./LoadIt";
+import { LoadIt } from "./LoadingCode";
 import { Ranks } from "./Ranks";
 
 const route = getRouteApi("/adapters/$adapterId");

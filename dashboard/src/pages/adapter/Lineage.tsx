@@ -2,14 +2,14 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
-import { manifestQuery } from "@/api/adapters";
+import { manifestQuery } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
-import { type Manifest, totalBytes } from "@/lib/adapterFacts";
-import { bytes, dateTime, integer, significant } from "@/lib/format";
-import { Facts, Hash } from "@/parts/Facts";
-import { FileName } from "@/parts/FileName";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
+import { bytes, dateTime, integer, significant } from "@/lib/text/format";
+import { Facts, Hash } from "@/parts/page/Facts";
+import { FileName } from "@/parts/files/FileName";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 /** Out of what it was made, with the hashes that its manifest has. */
 export function Lineage({ adapter }: { adapter: Adapter }) {

@@ -1,11 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { cutAdapterPath, ranksQuery } from "@/api/adapters";
+import { cutAdapterPath, ranksQuery } from "@/api/project/adapters";
 import type { Adapter, MeasuredRank } from "@/api/types";
-import { significant } from "@/lib/format";
-import { Download } from "@/parts/Download";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { significant } from "@/lib/text/format";
+import { Download } from "@/parts/basics/DownloadLink";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 /** What a DyLoRA adapter is worth at each rank that it can be cut to; nothing for any other. */
 export function Ranks({ adapter }: { adapter: Adapter }) {

@@ -1,14 +1,14 @@
 import { Link } from "@tanstack/react-router";
 
-import { useAdapters } from "@/api/adapters";
+import { useAdapters } from "@/api/project/adapters";
 import { adapterContentPath } from "@/api/details";
 import type { Adapter } from "@/api/types";
-import { totalBytes } from "@/lib/adapterFacts";
-import { bytes } from "@/lib/format";
-import { useTitle } from "@/lib/title";
-import { Ago } from "@/parts/Ago";
-import { Download } from "@/parts/Download";
-import { PagedList } from "@/parts/PagedList";
+import { totalBytes } from "@/lib/facts/adapterFacts";
+import { bytes } from "@/lib/text/format";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Ago } from "@/parts/basics/Ago";
+import { Download } from "@/parts/basics/DownloadLink";
+import { PagedList } from "@/parts/tables/PagedList";
 
 export function AdaptersPage() {
   useTitle("Adapters");

@@ -1,7 +1,7 @@
 import { useState } from "react";
 
-import { MOST_COMPARED } from "@/lib/compareSearch";
-import { jobName } from "@/lib/jobFacts";
+import { MOST_COMPARED } from "@/lib/addresses/compareSearch";
+import { jobName } from "@/lib/facts/jobFacts";
 import { Finder } from "@/parts/finder/Finder";
 import { useFoundJobs } from "@/parts/finder/useFoundJobs";
 

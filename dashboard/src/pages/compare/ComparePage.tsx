@@ -1,11 +1,11 @@
 import { getRouteApi } from "@tanstack/react-router";
 
-import { axesOf, axisOf } from "@/lib/axes";
-import { baselineOf, type CompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
-import { USUAL_SMOOTHING } from "@/lib/curveSearch";
-import { integer } from "@/lib/format";
-import { useTitle } from "@/lib/title";
-import { CurveControls } from "@/parts/CurveControls";
+import { axesOf, axisOf } from "@/lib/charts/axes";
+import { baselineOf, type CompareSearch, places, withJob, withoutJob } from "@/lib/addresses/compareSearch";
+import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { integer } from "@/lib/text/format";
+import { useTitle } from "@/lib/browser/useTitle";
+import { CurveControls } from "@/parts/charts/CurveControls";
 import { RunCurves } from "@/parts/runs/RunCurves";
 
 import { AddJob } from "./AddJob";

@@ -1,8 +1,8 @@
-import { type SettingRow, settingRows } from "@/lib/comparison";
-import { integer } from "@/lib/format";
-import { FileName } from "@/parts/FileName";
-import { LineSample } from "@/parts/LineSample";
-import { Section } from "@/parts/Section";
+import { type SettingRow, settingRows } from "@/lib/jobs/comparison";
+import { integer } from "@/lib/text/format";
+import { FileName } from "@/parts/files/FileName";
+import { LineSample } from "@/parts/charts/LineSample";
+import { Section } from "@/parts/page/Section";
 
 import type { Compared } from "./useCompared";
 

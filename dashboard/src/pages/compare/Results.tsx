@@ -2,15 +2,15 @@ import { Link } from "@tanstack/react-router";
 
 import { isNotFound, messageOf } from "@/api/failures";
 import type { Job } from "@/api/types";
-import { useNow } from "@/lib/clock";
-import { otherYardsticks, type Result, resultOf } from "@/lib/comparison";
-import { saveCsv } from "@/lib/csv";
-import { LineSample } from "@/parts/LineSample";
-import { Section } from "@/parts/Section";
-import { StatusMark } from "@/parts/StatusMark";
+import { useNow } from "@/lib/browser/useNow";
+import { otherYardsticks, type Result, resultOf } from "@/lib/jobs/comparison";
+import { saveCsv } from "@/lib/text/csv";
+import { LineSample } from "@/parts/charts/LineSample";
+import { Section } from "@/parts/page/Section";
+import { StatusMark } from "@/parts/basics/StatusMark";
 
 import { MEASURES } from "./measures";
-import { Measured } from "./Measured";
+import { Measured } from "./ResultValue";
 import type { Compared } from "./useCompared";
 
 interface ResultsProps {

@@ -1,5 +1,5 @@
-import type { Result } from "@/lib/comparison";
-import { duration, integer, significant } from "@/lib/format";
+import type { Result } from "@/lib/jobs/comparison";
+import { duration, integer, significant } from "@/lib/text/format";
 
 export interface Measure {
   key: keyof Result;

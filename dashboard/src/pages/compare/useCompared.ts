@@ -1,11 +1,11 @@
 import { useQueries } from "@tanstack/react-query";
 
-import { jobQuery } from "@/api/jobs";
-import { metricsQuery } from "@/api/metrics";
+import { jobQuery } from "@/api/jobs/jobs";
+import { metricsQuery } from "@/api/live/metrics";
 import { hasEnded, type Job } from "@/api/types";
-import { jobName, stepsPerEpoch } from "@/lib/jobFacts";
-import type { Run } from "@/lib/runs";
-import { Series } from "@/lib/series";
+import { jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
+import type { Run } from "@/lib/charts/runs";
+import { Series } from "@/lib/charts/series";
 
 /** A job of the selection, as far as it is known. */
 export interface Compared {

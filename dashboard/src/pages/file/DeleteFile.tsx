@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { jobsOfFileQuery, useDeleteFile } from "@/api/files";
+import { jobsOfFileQuery, useDeleteFile } from "@/api/files/files";
 import { type FileObject, hasEnded } from "@/api/types";
-import { jobName } from "@/lib/jobFacts";
-import { Confirm } from "@/parts/Confirm";
+import { jobName } from "@/lib/facts/jobFacts";
+import { Confirm } from "@/parts/dialogs/Confirm";
 
 interface DeleteFileProps {
   file: FileObject;

@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
-import { type Beginning, beginningQuery } from "@/api/files";
+import { type Beginning, beginningQuery } from "@/api/files/files";
 import type { FileObject } from "@/api/types";
-import { integer } from "@/lib/format";
-import { type Message, type Row, rowsOf } from "@/lib/rows";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { integer } from "@/lib/text/format";
+import { type Message, type Row, rowsOf } from "@/lib/facts/datasetRows";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 const MOST_ROWS = 20;
 const MOST_LETTERS = 2000; // of one message

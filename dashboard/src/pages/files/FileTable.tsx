@@ -3,12 +3,12 @@ import { useState } from "react";
 
 import { fileContentPath } from "@/api/details";
 import type { FileObject } from "@/api/types";
-import { checkOf } from "@/lib/fileFacts";
-import { bytes } from "@/lib/format";
-import { Ago } from "@/parts/Ago";
-import { Download } from "@/parts/Download";
+import { checkOf } from "@/lib/facts/fileFacts";
+import { bytes } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { Download } from "@/parts/basics/DownloadLink";
 
-import { DeleteFile } from "../file/DeleteFile";
+import { DeleteFile } from "@/pages/file/DeleteFile";
 
 export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; mayWrite: boolean }) {
   const [deleting, setDeleting] = useState<FileObject | null>(null);

@@ -1,8 +1,8 @@
-import { useFiles } from "@/api/files";
-import { useMayWrite } from "@/api/session";
-import { useTitle } from "@/lib/title";
-import { PagedList } from "@/parts/PagedList";
-import { ReadsOnly } from "@/parts/ReadsOnly";
+import { useFiles } from "@/api/files/files";
+import { useMayWrite } from "@/api/project/session";
+import { useTitle } from "@/lib/browser/useTitle";
+import { PagedList } from "@/parts/tables/PagedList";
+import { ReadsOnly } from "@/parts/page/ReadsOnly";
 
 import { FileTable } from "./FileTable";
 import { Uploads } from "./Uploads";

@@ -1,11 +1,11 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { type Purpose, PURPOSES } from "@/api/files";
-import { startUpload, useUploads } from "@/api/uploads";
-import { FileButton } from "@/parts/FileButton";
-import { UploadLine } from "@/parts/UploadLine";
-import { useDrop } from "@/parts/useDrop";
+import { type Purpose, PURPOSES } from "@/api/files/files";
+import { startUpload, useUploads } from "@/api/files/uploads";
+import { FileButton } from "@/parts/files/FileButton";
+import { UploadLine } from "@/parts/files/UploadLine";
+import { useDrop } from "@/parts/files/useFileDrop";
 
 /** Takes files that are dropped or picked, and shows how far each has got. */
 export function Uploads() {

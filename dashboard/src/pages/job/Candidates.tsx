@@ -2,19 +2,19 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { candidatesQuery, trainsOn } from "@/api/candidates";
-import { metricsQuery } from "@/api/metrics";
+import { candidatesQuery, trainsOn } from "@/api/jobs/candidates";
+import { metricsQuery } from "@/api/live/metrics";
 import { type Candidates as Found, hasEnded, type Job } from "@/api/types";
-import { axesOf, axisOf } from "@/lib/axes";
-import { candidateName } from "@/lib/candidateFacts";
-import { USUAL_SMOOTHING } from "@/lib/curveSearch";
-import { stepsPerEpoch } from "@/lib/jobFacts";
-import type { Run } from "@/lib/runs";
-import { Series } from "@/lib/series";
+import { axesOf, axisOf } from "@/lib/charts/axes";
+import { candidateName } from "@/lib/facts/candidateFacts";
+import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { stepsPerEpoch } from "@/lib/facts/jobFacts";
+import type { Run } from "@/lib/charts/runs";
+import { Series } from "@/lib/charts/series";
 import { RunCurves } from "@/parts/runs/RunCurves";
-import { Section } from "@/parts/Section";
+import { Section } from "@/parts/page/Section";
 
-import { Ranking } from "./Ranking";
+import { Ranking } from "./CandidateRanking";
 
 const route = getRouteApi("/jobs/$jobId");
 const NO_SERIES = new Series();

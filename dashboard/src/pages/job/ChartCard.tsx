@@ -1,13 +1,13 @@
 import { useState } from "react";
 
-import { type Axis, type Steps, xOf } from "@/lib/axes";
-import { linesOf } from "@/lib/chartData";
-import type { ChartSpec } from "@/lib/charts";
-import { rowsOf } from "@/lib/series";
-import { Chart } from "@/parts/Chart";
-import { ChartFrame } from "@/parts/ChartFrame";
-import type { Plot } from "@/parts/plot";
-import type { Zooming } from "@/parts/useZoom";
+import { type Axis, type Steps, xOf } from "@/lib/charts/axes";
+import { linesOf } from "@/lib/charts/chartData";
+import type { ChartSpec } from "@/lib/charts/chartSpecs";
+import { rowsOf } from "@/lib/charts/series";
+import { Chart } from "@/parts/charts/Chart";
+import { ChartFrame } from "@/parts/charts/ChartFrame";
+import type { Plot } from "@/parts/charts/plot";
+import type { Zooming } from "@/parts/charts/useZoom";
 
 import { ChartLegend } from "./ChartLegend";
 

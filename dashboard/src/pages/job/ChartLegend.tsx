@@ -1,7 +1,7 @@
-import type { ChartSpec } from "@/lib/charts";
-import { integer } from "@/lib/format";
-import { placeOfLast, placeOfBest, type Series } from "@/lib/series";
-import { LineSample } from "@/parts/LineSample";
+import type { ChartSpec } from "@/lib/charts/chartSpecs";
+import { integer } from "@/lib/text/format";
+import { placeOfLast, placeOfBest, type Series } from "@/lib/charts/series";
+import { LineSample } from "@/parts/charts/LineSample";
 
 interface ChartLegendProps {
   spec: ChartSpec;

@@ -2,13 +2,13 @@ import { useQuery } from "@tanstack/react-query";
 
 import { checkpointContentPath, checkpointsQuery } from "@/api/details";
 import type { Checkpoint, Job } from "@/api/types";
-import { integer, significant } from "@/lib/format";
-import { bestCheckpoint } from "@/lib/jobFacts";
-import { Ago } from "@/parts/Ago";
-import { Download } from "@/parts/Download";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { integer, significant } from "@/lib/text/format";
+import { bestCheckpoint } from "@/lib/facts/jobFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { Download } from "@/parts/basics/DownloadLink";
+import { Icon } from "@/parts/basics/Icon";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 export function Checkpoints({ job }: { job: Job }) {
   const { data, failureReason } = useQuery(checkpointsQuery(job.id));

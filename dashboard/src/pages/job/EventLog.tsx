@@ -2,13 +2,13 @@ import { useMutation } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useId, useMemo, useRef, useState } from "react";
 
-import type { Following, LiveJob } from "@/api/liveJob";
+import type { Following, LiveJob } from "@/api/live/liveJob";
 import type { JobEvent } from "@/api/types";
-import { useLiveVersion } from "@/api/useLiveJob";
-import { type EventKind, matching } from "@/lib/eventLog";
-import { dateTime, timeOfDay } from "@/lib/format";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { useLiveVersion } from "@/api/live/useLiveJob";
+import { type EventKind, matching } from "@/lib/jobs/eventLog";
+import { dateTime, timeOfDay } from "@/lib/text/format";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 const LINE_HEIGHT = 24; // pixels, where a message does not break
 const AT_END = 40; // pixels from the end at which the reader still follows

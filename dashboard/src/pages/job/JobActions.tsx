@@ -1,14 +1,14 @@
 import { useState } from "react";
 
 import { adapterContentPath } from "@/api/details";
-import { actionsOn, type JobAction, useJobAction } from "@/api/jobs";
-import { useMayWrite } from "@/api/session";
+import { actionsOn, type JobAction, useJobAction } from "@/api/jobs/jobs";
+import { useMayWrite } from "@/api/project/session";
 import type { Job } from "@/api/types";
-import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/ConfirmJobAction";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
+import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
+import { Icon } from "@/parts/basics/Icon";
+import { Failure } from "@/parts/page/Notice";
 
-import { AgainActions } from "./AgainActions";
+import { AgainActions } from "./RepeatActions";
 
 const WORDS: Record<JobAction, string> = {
   pause: "Pause",

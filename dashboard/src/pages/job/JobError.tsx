@@ -1,6 +1,6 @@
 import type { Job } from "@/api/types";
-import { adviceOn } from "@/lib/advice";
-import { Notice } from "@/parts/Notice";
+import { adviceOn } from "@/lib/facts/failureRemedies";
+import { Notice } from "@/parts/page/Notice";
 
 export function JobError({ error }: { error: NonNullable<Job["error"]> }) {
   const advice = adviceOn(error.code);

@@ -1,12 +1,12 @@
 import { hasEnded, type Job } from "@/api/types";
-import { useNow } from "@/lib/clock";
-import { dateTime, duration, integer, significant } from "@/lib/format";
-import { jobName, methodName, secondsLeft } from "@/lib/jobFacts";
-import { type Phase, phasesOf } from "@/lib/phases";
-import { FileName } from "@/parts/FileName";
-import { PageHead } from "@/parts/PageHead";
-import { ProgressBar } from "@/parts/ProgressBar";
-import { StatusMark } from "@/parts/StatusMark";
+import { useNow } from "@/lib/browser/useNow";
+import { dateTime, duration, integer, significant } from "@/lib/text/format";
+import { jobName, methodName, secondsLeft } from "@/lib/facts/jobFacts";
+import { type Phase, phasesOf } from "@/lib/facts/phases";
+import { FileName } from "@/parts/files/FileName";
+import { PageHead } from "@/parts/page/DetailHead";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { StatusMark } from "@/parts/basics/StatusMark";
 
 import { JobActions } from "./JobActions";
 

@@ -2,24 +2,24 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
 import { isNotFound } from "@/api/failures";
-import { jobQuery } from "@/api/jobs";
+import { jobQuery } from "@/api/jobs/jobs";
 import type { Job } from "@/api/types";
-import { useLiveJob } from "@/api/useLiveJob";
-import { jobName } from "@/lib/jobFacts";
-import { useTitle } from "@/lib/title";
-import { Gone } from "@/parts/Gone";
-import { Failure, Notice } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { useLiveJob } from "@/api/live/useLiveJob";
+import { jobName } from "@/lib/facts/jobFacts";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Gone } from "@/parts/page/Gone";
+import { Failure, Notice } from "@/parts/page/Notice";
+import { Reading } from "@/parts/page/Reading";
 
 import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
-import { Curves } from "./Curves";
+import { Curves } from "./JobCurves";
 import { EventLog } from "./EventLog";
-import { Files } from "./Files";
+import { Files } from "./JobFiles";
 import { JobError } from "./JobError";
 import { JobHead } from "./JobHead";
 import { Samples } from "./Samples";
-import { Settings } from "./Settings";
+import { Settings } from "./JobSettings";
 
 const route = getRouteApi("/jobs/$jobId");
 

@@ -1,14 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 
-import type { LiveJob } from "@/api/liveJob";
-import { hasSamples, samplesQuery } from "@/api/samples";
+import type { LiveJob } from "@/api/live/liveJob";
+import { hasSamples, samplesQuery } from "@/api/jobs/samples";
 import { hasEnded, type Job } from "@/api/types";
-import { useLiveVersion } from "@/api/useLiveJob";
-import { integer } from "@/lib/format";
-import { type Sample, type Sampled, samplesOf } from "@/lib/samples";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { useLiveVersion } from "@/api/live/useLiveJob";
+import { integer } from "@/lib/text/format";
+import { type Sample, type Sampled, samplesOf } from "@/lib/facts/samples";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 /** What the model answers to validation prompts, evaluation by evaluation: the newest one unless another is chosen. */
 export function Samples({ job, live }: { job: Job; live: LiveJob }) {

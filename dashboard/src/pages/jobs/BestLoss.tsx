@@ -1,5 +1,5 @@
 import type { Job } from "@/api/types";
-import { integer, NOTHING, significant } from "@/lib/format";
+import { integer, NOTHING, significant } from "@/lib/text/format";
 
 /** The smallest loss on the whole validation set so far. */
 export function BestLoss({ job }: { job: Job }) {

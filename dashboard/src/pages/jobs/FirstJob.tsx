@@ -1,9 +1,9 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 
-import { useSampleJob } from "@/api/sampleJob";
-import { useMayWrite } from "@/api/session";
-import { CopyBlock } from "@/parts/CopyBlock";
-import { Failure } from "@/parts/Notice";
+import { useSampleJob } from "@/api/jobs/sampleJob";
+import { useMayWrite } from "@/api/project/session";
+import { CopyBlock } from "@/parts/basics/CopyBlock";
+import { Failure } from "@/parts/page/Notice";
 
 /** In the place of an empty list: how to get a job. */
 export function FirstJob() {

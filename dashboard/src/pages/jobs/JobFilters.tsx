@@ -2,9 +2,9 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useEffect, useEffectEvent, useRef, useState } from "react";
 
 import { STATUSES, type Status } from "@/api/types";
-import type { JobSearch } from "@/lib/jobSearch";
-import { useShortcuts } from "@/lib/keys";
-import { useSettled } from "@/parts/useSettled";
+import type { JobSearch } from "@/lib/addresses/jobSearch";
+import { useShortcuts } from "@/lib/browser/shortcuts";
+import { useSettled } from "@/parts/basics/useSettled";
 
 const route = getRouteApi("/jobs");
 

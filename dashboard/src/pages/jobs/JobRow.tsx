@@ -2,16 +2,16 @@ import { Link } from "@tanstack/react-router";
 import { memo, useEffect, useRef } from "react";
 
 import { hasEnded, type Job } from "@/api/types";
-import { useNow } from "@/lib/clock";
-import { duration, integer } from "@/lib/format";
-import { jobName, methodName, secondsLeft } from "@/lib/jobFacts";
-import { Ago } from "@/parts/Ago";
-import { FileName } from "@/parts/FileName";
-import { ProgressBar } from "@/parts/ProgressBar";
-import { StatusMark } from "@/parts/StatusMark";
+import { useNow } from "@/lib/browser/useNow";
+import { duration, integer } from "@/lib/text/format";
+import { jobName, methodName, secondsLeft } from "@/lib/facts/jobFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { FileName } from "@/parts/files/FileName";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { StatusMark } from "@/parts/basics/StatusMark";
 
 import { BestLoss } from "./BestLoss";
-import { COLUMNS, TICK } from "./columns";
+import { COLUMNS, TICK } from "./jobColumns";
 import { Sparkline } from "./Sparkline";
 
 export const ROW_HEIGHT = 44; // pixels, of every row: the table counts on it

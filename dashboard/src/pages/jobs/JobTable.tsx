@@ -2,14 +2,14 @@ import { useNavigate } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type Ref, useCallback, useEffect, useRef, useState } from "react";
 
-import { visibleJobs } from "@/api/jobs";
+import { visibleJobs } from "@/api/jobs/jobs";
 import type { Job } from "@/api/types";
-import type { JobSearch, Sort } from "@/lib/jobSearch";
-import { useShortcuts } from "@/lib/keys";
-import { type Selection, toggled } from "@/lib/selection";
-import { Icon } from "@/parts/Icon";
+import type { JobSearch, Sort } from "@/lib/addresses/jobSearch";
+import { useShortcuts } from "@/lib/browser/shortcuts";
+import { type Selection, toggled } from "@/lib/jobs/selection";
+import { Icon } from "@/parts/basics/Icon";
 
-import { type ColumnHead, HEADS, TICK } from "./columns";
+import { type ColumnHead, HEADS, TICK } from "./jobColumns";
 import { JobRow, ROW_HEIGHT } from "./JobRow";
 
 const OVERSCAN = 8;

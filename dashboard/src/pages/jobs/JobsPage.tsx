@@ -3,21 +3,21 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { isPassing } from "@/api/failures";
-import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs";
-import type { ManyAction } from "@/api/manyJobs";
+import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs/jobs";
+import type { ManyAction } from "@/api/jobs/manyJobs";
 import type { Job } from "@/api/types";
-import { integer } from "@/lib/format";
-import { EMPTY, type JobList } from "@/lib/jobList";
-import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/jobSearch";
-import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/selection";
-import { useTitle } from "@/lib/title";
-import { Failure } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { integer } from "@/lib/text/format";
+import { EMPTY, type JobList } from "@/lib/jobs/jobList";
+import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/addresses/jobSearch";
+import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/jobs/selection";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Failure } from "@/parts/page/Notice";
+import { Reading } from "@/parts/page/Reading";
 
 import { FirstJob } from "./FirstJob";
 import { JobFilters } from "./JobFilters";
 import { JobTable } from "./JobTable";
-import { ManyDialog } from "./ManyDialog";
+import { ManyDialog } from "./ManyJobsDialog";
 import { SelectionBar } from "./SelectionBar";
 
 const route = getRouteApi("/jobs");

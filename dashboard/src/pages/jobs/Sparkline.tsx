@@ -1,9 +1,9 @@
 import type { Job } from "@/api/types";
-import { NOTHING, significant } from "@/lib/format";
-import { placeOfLast } from "@/lib/series";
-import { sparkPath } from "@/lib/sparkline";
+import { NOTHING, significant } from "@/lib/text/format";
+import { placeOfLast } from "@/lib/charts/series";
+import { sparkPath } from "@/lib/charts/sparkline";
 
-import { useRowMetrics } from "./rowMetrics";
+import { useRowMetrics } from "./useRowMetrics";
 
 const SPARK = { width: 96, height: 24 };
 

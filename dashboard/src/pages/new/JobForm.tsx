@@ -1,18 +1,18 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState } from "react";
 
-import { useCreateJob } from "@/api/createJob";
+import { useCreateJob } from "@/api/jobs/createJob";
 import { Refused } from "@/api/failures";
-import { useMayWrite } from "@/api/session";
-import { type Draft, fieldOf, fieldPaths, type Offer, problemsAtFields, requestOf } from "@/lib/draft";
-import { forgetDraft, newKey, readDraft, storeDraft, type StoredDraft } from "@/lib/draftStore";
+import { useMayWrite } from "@/api/project/session";
+import { type Draft, fieldOf, fieldPaths, type Offer, problemsAtFields, requestOf } from "@/lib/newJob/draft";
+import { forgetDraft, newKey, readDraft, storeDraft, type StoredDraft } from "@/lib/newJob/draftStore";
 
-import { DataStep } from "./DataStep";
-import { FormContext } from "./formContext";
-import { MethodStep } from "./MethodStep";
-import { ModelStep } from "./ModelStep";
+import { DataStep } from "./steps/DataStep";
+import { FormContext } from "./fields/formContext";
+import { MethodStep } from "./steps/MethodStep";
+import { ModelStep } from "./steps/ModelStep";
 import { Problems } from "./Problems";
-import { ReviewStep } from "./ReviewStep";
+import { ReviewStep } from "./steps/ReviewStep";
 
 interface JobFormProps {
   /** The draft's, in this tab's store. */

@@ -1,13 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { sessionQuery } from "@/api/session";
-import { useTitle } from "@/lib/title";
-import { Failure, Notice } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { sessionQuery } from "@/api/project/session";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Failure, Notice } from "@/parts/page/Notice";
+import { Reading } from "@/parts/page/Reading";
 
 import { JobForm } from "./JobForm";
-import { useBeginning } from "./useBeginning";
+import { useBeginning } from "./useInitialDraft";
 
 const route = getRouteApi("/new");
 

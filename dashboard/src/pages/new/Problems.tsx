@@ -1,9 +1,9 @@
 import { type Ref } from "react";
 
 import { messageOf, Refused, Unreachable } from "@/api/failures";
-import type { Problem } from "@/lib/schemaProblems";
+import type { Problem } from "@/lib/schemas/schemaProblems";
 
-import { focusField } from "./formContext";
+import { focusField } from "./fields/formContext";
 
 interface ProblemsProps {
   problems: readonly Problem[];

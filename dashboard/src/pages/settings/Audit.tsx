@@ -1,8 +1,8 @@
-import { useAuditLog, useKeys } from "@/api/settings";
-import { actionOf, actorOf, detailsOf } from "@/lib/auditFacts";
-import { dateTime } from "@/lib/format";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
+import { useAuditLog, useKeys } from "@/api/project/settings";
+import { actionOf, actorOf, detailsOf } from "@/lib/facts/auditFacts";
+import { dateTime } from "@/lib/text/format";
+import { PagedList } from "@/parts/tables/PagedList";
+import { Section } from "@/parts/page/Section";
 
 export function Audit({ project }: { project: string }) {
   const log = useAuditLog(project);

@@ -1,9 +1,9 @@
-import { useDeliveries, useRedeliver } from "@/api/settings";
+import { useDeliveries, useRedeliver } from "@/api/project/settings";
 import type { Endpoint } from "@/api/types";
-import { deliveryWords, eventName } from "@/lib/webhookFacts";
-import { Ago } from "@/parts/Ago";
-import { Failure } from "@/parts/Notice";
-import { PagedList } from "@/parts/PagedList";
+import { deliveryWords, eventName } from "@/lib/facts/webhookFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { Failure } from "@/parts/page/Notice";
+import { PagedList } from "@/parts/tables/PagedList";
 
 const TONES: Record<string, string> = { delivered: "text-good", failed: "text-bad" };
 

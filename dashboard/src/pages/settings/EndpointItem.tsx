@@ -6,12 +6,12 @@ import {
   useRotateSecret,
   useSwitchEndpoint,
   useTestEndpoint,
-} from "@/api/settings";
+} from "@/api/project/settings";
 import type { Endpoint, EventType } from "@/api/types";
-import { eventName } from "@/lib/webhookFacts";
-import { Confirm } from "@/parts/Confirm";
-import { Failure } from "@/parts/Notice";
-import { ShownOnce } from "@/parts/ShownOnce";
+import { eventName } from "@/lib/facts/webhookFacts";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { Failure } from "@/parts/page/Notice";
+import { ShownOnce } from "@/parts/dialogs/ShownOnce";
 
 import { Deliveries } from "./Deliveries";
 

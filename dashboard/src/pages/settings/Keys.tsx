@@ -1,15 +1,15 @@
 import { useState } from "react";
 
-import { useCreateKey, useKeys, useRevokeKey } from "@/api/settings";
+import { useCreateKey, useKeys, useRevokeKey } from "@/api/project/settings";
 import type { ApiKey } from "@/api/types";
-import { dateTime } from "@/lib/format";
-import { Ago } from "@/parts/Ago";
-import { Confirm } from "@/parts/Confirm";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
-import { ShownOnce } from "@/parts/ShownOnce";
+import { dateTime } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { PagedList } from "@/parts/tables/PagedList";
+import { Section } from "@/parts/page/Section";
+import { ShownOnce } from "@/parts/dialogs/ShownOnce";
 
-import { Form, Labelled, TextField } from "./Form";
+import { Form, Labelled, TextField } from "./SettingsForm";
 
 const ROLES = { "read-only": "read-only: reads", member: "member: files and jobs too", admin: "admin: settings too" };
 type Role = keyof typeof ROLES;

@@ -1,12 +1,12 @@
 import { useState } from "react";
 
-import { useDeleteSecret, useSecrets, useSetSecret } from "@/api/settings";
-import { Ago } from "@/parts/Ago";
-import { Confirm } from "@/parts/Confirm";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
+import { useDeleteSecret, useSecrets, useSetSecret } from "@/api/project/settings";
+import { Ago } from "@/parts/basics/Ago";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { PagedList } from "@/parts/tables/PagedList";
+import { Section } from "@/parts/page/Section";
 
-import { Form, TextField } from "./Form";
+import { Form, TextField } from "./SettingsForm";
 
 export function Secrets() {
   const secrets = useSecrets();

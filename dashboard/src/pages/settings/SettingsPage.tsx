@@ -1,9 +1,9 @@
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { type Session, useSession } from "@/api/session";
-import { SETTINGS_PARTS, type SettingsPart } from "@/lib/settingsSearch";
-import { useTitle } from "@/lib/title";
-import { Notice } from "@/parts/Notice";
+import { type Session, useSession } from "@/api/project/session";
+import { SETTINGS_PARTS, type SettingsPart } from "@/lib/addresses/settingsSearch";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Notice } from "@/parts/page/Notice";
 
 import { Audit } from "./Audit";
 import { Keys } from "./Keys";

@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { usageQuery } from "@/api/settings";
-import { duration, integer } from "@/lib/format";
-import { type Day, dayName, daysOf, heights } from "@/lib/usage";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { usageQuery } from "@/api/project/settings";
+import { duration, integer } from "@/lib/text/format";
+import { type Day, dayName, daysOf, heights } from "@/lib/facts/usage";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
 export function Usage({ project }: { project: string }) {
   const { data, failureReason } = useQuery(usageQuery(project));

@@ -1,14 +1,14 @@
 import { useState } from "react";
 
-import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/settings";
+import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/project/settings";
 import type { EventType } from "@/api/types";
-import { eventName } from "@/lib/webhookFacts";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
-import { ShownOnce } from "@/parts/ShownOnce";
+import { eventName } from "@/lib/facts/webhookFacts";
+import { PagedList } from "@/parts/tables/PagedList";
+import { Section } from "@/parts/page/Section";
+import { ShownOnce } from "@/parts/dialogs/ShownOnce";
 
 import { EndpointItem } from "./EndpointItem";
-import { Form, TextField } from "./Form";
+import { Form, TextField } from "./SettingsForm";
 
 export function Webhooks() {
   const endpoints = useEndpoints();

@@ -1,9 +1,9 @@
 import { Link } from "@tanstack/react-router";
 
 import type { Queue } from "@/api/types";
-import { devicesInWords, jobsInWords, othersWaiting } from "@/lib/workerFacts";
-import { Ago } from "@/parts/Ago";
-import { Section } from "@/parts/Section";
+import { devicesInWords, jobsInWords, othersWaiting } from "@/lib/facts/workerFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { Section } from "@/parts/page/Section";
 
 /** What waits for workers of one class. Of other projects there is a number alone. */
 export function QueueCard({ queue, served }: { queue: Queue; served: boolean }) {

@@ -1,12 +1,12 @@
 import { Link } from "@tanstack/react-router";
 
 import type { Worker } from "@/api/types";
-import { bytes, integer } from "@/lib/format";
-import { devicesInWords, jobsInWords, memoryPercent, workerName } from "@/lib/workerFacts";
-import { Ago } from "@/parts/Ago";
-import { Facts } from "@/parts/Facts";
-import { ProgressBar } from "@/parts/ProgressBar";
-import { Section } from "@/parts/Section";
+import { bytes, integer } from "@/lib/text/format";
+import { devicesInWords, jobsInWords, memoryPercent, workerName } from "@/lib/facts/workerFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { Facts } from "@/parts/page/Facts";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Section } from "@/parts/page/Section";
 
 export function WorkerCard({ worker }: { worker: Worker }) {
   const { device, jobs, other_jobs } = worker;

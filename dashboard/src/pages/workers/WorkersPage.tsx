@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { workersQuery } from "@/api/workers";
-import { useTitle } from "@/lib/title";
-import { Failure, Notice } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { workersQuery } from "@/api/project/workers";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Failure, Notice } from "@/parts/page/Notice";
+import { Reading } from "@/parts/page/Reading";
 
 import { QueueCard } from "./QueueCard";
 import { WorkerCard } from "./WorkerCard";

@@ -1,8 +1,8 @@
 import { useEffect, useEffectEvent, useId, useRef, useState } from "react";
 
-import type { Command } from "@/lib/commands";
-import { Modal } from "@/parts/Modal";
-import { Failure } from "@/parts/Notice";
+import type { Command } from "./commands";
+import { Modal } from "@/parts/dialogs/Modal";
+import { Failure } from "@/parts/page/Notice";
 
 interface FinderProps {
   title: string;

@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { foundJobsQuery } from "@/api/jobs";
+import { foundJobsQuery } from "@/api/jobs/jobs";
 import type { Job } from "@/api/types";
-import { wordsOf } from "@/lib/jobSearch";
-import { useSettled } from "@/parts/useSettled";
+import { wordsOf } from "@/lib/addresses/jobSearch";
+import { useSettled } from "@/parts/basics/useSettled";
 
 export interface FoundJobs {
   /** None while they are looked for: those of former words are not what is meant. */

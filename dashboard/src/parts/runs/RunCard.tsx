@@ -1,11 +1,11 @@
 import { useState } from "react";
 
-import type { Axis } from "@/lib/axes";
-import { overlaid, type Run, type RunChart, runRows } from "@/lib/runs";
-import { Chart } from "@/parts/Chart";
-import { ChartFrame } from "@/parts/ChartFrame";
-import type { Plot } from "@/parts/plot";
-import type { Zooming } from "@/parts/useZoom";
+import type { Axis } from "@/lib/charts/axes";
+import { overlaid, type Run, type RunChart, runRows } from "@/lib/charts/runs";
+import { Chart } from "@/parts/charts/Chart";
+import { ChartFrame } from "@/parts/charts/ChartFrame";
+import type { Plot } from "@/parts/charts/plot";
+import type { Zooming } from "@/parts/charts/useZoom";
 
 import { RunLegend } from "./RunLegend";
 

@@ -1,9 +1,9 @@
-import type { Axis } from "@/lib/axes";
-import { type Run, runCharts } from "@/lib/runs";
+import type { Axis } from "@/lib/charts/axes";
+import { type Run, runCharts } from "@/lib/charts/runs";
 
-import { ThinnedNote } from "../ThinnedNote";
-import { useZoom } from "../useZoom";
-import { ZoomControls } from "../ZoomControls";
+import { ThinnedNote } from "@/parts/charts/ThinnedNote";
+import { useZoom } from "@/parts/charts/useZoom";
+import { ZoomControls } from "@/parts/charts/ZoomControls";
 import { RunCard } from "./RunCard";
 
 /** What is shown where nobody has chosen. */

@@ -1,7 +1,7 @@
-import type { Axis } from "@/lib/axes";
-import { type Run, type RunChart, valueAt } from "@/lib/runs";
-import { placeOfBest, placeOfLast } from "@/lib/series";
-import { LineSample } from "@/parts/LineSample";
+import type { Axis } from "@/lib/charts/axes";
+import { type Run, type RunChart, valueAt } from "@/lib/charts/runs";
+import { placeOfBest, placeOfLast } from "@/lib/charts/series";
+import { LineSample } from "@/parts/charts/LineSample";
 
 interface RunLegendProps {
   chart: RunChart;

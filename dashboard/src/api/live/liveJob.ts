@@ -1,0 +1,194 @@
+/**
+ * A job's metrics and log, followed while somebody looks.
+ *
+ * At first, and after a stream broke or the tab was hidden: the newest events, back to the last known one where
+ * that is not too far, then the steps beyond the last known one. From there on events are pushed, and those of
+ * type `metrics` hold the steps' values, so nothing is asked for twice. Events are read before metrics: a step in
+ * between comes twice rather than never.
+ */
+
+import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
+import type { Series, StepValues } from "@/lib/charts/series";
+import { EventParser } from "@/lib/serverSentEvents";
+
+import { api, askStream, body, cutOff } from "@/api/client";
+import { isPassing } from "@/api/failures";
+import { StepReader } from "./stepReader";
+import type { EventPage, JobEvent } from "@/api/types";
+
+const EVENTS_PAGE = 200;
+const GAP_PAGE = 1000; // the API's largest
+const MOST_MISSED = 2000; // events that are read after a gap; what was before a longer one is asked for by a click
+const TELL_MS = 250; // between two drawings; the first waits for nothing
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 30_000;
+const SILENCE_MS = 45_000; // three of the server's signs of life
+
+export type Following = "connecting" | "live" | "over" | "broken";
+
+export class LiveJob {
+  readonly series: Series;
+  log: EventLog = NO_EVENTS;
+  following: Following = "connecting";
+  failure: unknown = null;
+  /** Another number after each change, for `useSyncExternalStore`. */
+  version = 0;
+
+  private readonly listeners = new Set<() => void>();
+  private telling: ReturnType<typeof setTimeout> | null = null;
+  private toldAt = -Infinity;
+  private running: AbortController | null = null;
+  private readonly reader: StepReader;
+  private readonly path: { fine_tuning_job_id: string };
+  private readonly onNews: () => void;
+
+  /** `onNews` is called when the job itself may have changed: with each message, and once all was pushed. */
+  constructor(id: string, onNews: () => void) {
+    this.path = { fine_tuning_job_id: id };
+    this.reader = new StepReader(id, null, () => this.tell());
+    this.series = this.reader.series;
+    this.onNews = onNews;
+  }
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  getVersion = (): number => this.version;
+
+  start(): void {
+    if (this.running || this.following === "over") return;
+    this.running = new AbortController();
+    void this.run(this.running.signal);
+  }
+
+  stop(): void {
+    this.running?.abort();
+    this.running = null;
+  }
+
+  /** Raises Refused or Unreachable. */
+  async readOlderEvents(): Promise<void> {
+    const first = this.log.events[0]?.id;
+    if (first === undefined) return;
+    const page = await this.fetchEvents(first);
+    if (this.log.events[0]?.id === first) this.log = withOlder(this.log, page.data, page.has_more);
+    this.tell();
+  }
+
+  private async run(signal: AbortSignal): Promise<void> {
+    let retry = FIRST_RETRY_MS;
+    while (!signal.aborted) {
+      try {
+        await this.catchUp(signal);
+        if (await this.follow(signal)) {
+          const wasLive = this.following === "live";
+          // Of a search they were the leader's, and are the winner's now.
+          if (this.series.column("candidate")) await this.readAnew(signal);
+          this.become("over");
+          if (wasLive) this.onNews();
+          return;
+        }
+        retry = FIRST_RETRY_MS;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (this.following === "live") retry = FIRST_RETRY_MS;
+        this.become("broken", error);
+        if (!isPassing(error)) return;
+      }
+      await pause(retry, signal);
+      retry = Math.min(2 * retry, LAST_RETRY_MS);
+    }
+  }
+
+  private async catchUp(signal: AbortSignal): Promise<void> {
+    const last = this.log.events.at(-1)?.id;
+    const page = await this.fetchSince(last, signal);
+    this.log = withNewest(this.log, page.data, page.has_more);
+    if (last !== this.log.events.at(-1)?.id) this.onNews();
+    await this.reader.readNew(signal);
+    this.tell();
+  }
+
+  private async readAnew(signal: AbortSignal): Promise<void> {
+    this.series.clear();
+    await this.reader.readNew(signal);
+  }
+
+  /** Takes in what is pushed until the stream ends. Returns whether the job is over. */
+  private async follow(signal: AbortSignal): Promise<boolean> {
+    const silence = new AbortController();
+    const heard = <T>(awaited: Promise<T>): Promise<T> => {
+      const silent = setTimeout(() => silence.abort(), SILENCE_MS);
+      return awaited.finally(() => clearTimeout(silent)).catch(cutOff(signal));
+    };
+    const url = `/v1/fine_tuning/jobs/${encodeURIComponent(this.path.fine_tuning_job_id)}/events`;
+    const last = this.log.events.at(-1)?.id;
+    const headers = { accept: "text/event-stream", ...(last !== undefined && { "last-event-id": last }) };
+    const response = await heard(askStream(url, { headers, signal: AbortSignal.any([signal, silence.signal]) }));
+    if (response.status === 204 || !response.body) return true;
+    this.become("live");
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const parser = new EventParser();
+    for (;;) {
+      const { done, value } = await heard(reader.read());
+      if (done) return false;
+      this.takeIn(parser.push(value).map(({ data }) => JSON.parse(data) as JobEvent));
+    }
+  }
+
+  private takeIn(events: JobEvent[]): void {
+    if (!events.length) return;
+    this.log = withPushed(this.log, events);
+    if (!events.every(isMetrics)) this.onNews();
+    this.series.add(events.filter(isMetrics).map((event) => event.data));
+    this.tell();
+  }
+
+  /** The newest page, and those before it until `known` is among them: newest first. */
+  private async fetchSince(known: string | undefined, signal: AbortSignal): Promise<EventPage> {
+    let page = await this.fetchEvents(undefined, signal);
+    const data = [...page.data];
+    const leadsOn = () => page.has_more && data.length < MOST_MISSED && !page.data.some(({ id }) => id === known);
+    while (known !== undefined && leadsOn()) {
+      page = await this.fetchEvents(data.at(-1)?.id, signal, GAP_PAGE);
+      data.push(...page.data);
+    }
+    return { ...page, data };
+  }
+
+  private async fetchEvents(after?: string, signal?: AbortSignal, limit = EVENTS_PAGE): Promise<EventPage> {
+    const query = { limit, ...(after !== undefined && { after }) };
+    const params = { path: this.path, query };
+    const answer = api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, ...(signal && { signal }) });
+    return (await body(answer)) as EventPage; // and no stream, which was not asked for
+  }
+
+  private become(following: Following, failure: unknown = null): void {
+    this.following = following;
+    this.failure = failure;
+    this.tell();
+  }
+
+  private tell(): void {
+    const wait = Math.max(0, this.toldAt + TELL_MS - performance.now());
+    this.telling ??= setTimeout(() => {
+      this.telling = null;
+      this.toldAt = performance.now();
+      this.version += 1;
+      for (const listener of this.listeners) listener();
+    }, wait);
+  }
+}
+
+function isMetrics(event: JobEvent): event is JobEvent & { data: StepValues } {
+  return event.type === "metrics" && typeof event.data?.step === "number";
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+}

@@ -1,0 +1,42 @@
+import { Field } from "@/pages/new/fields/Field";
+import { Step } from "./Step";
+import type { StepProps } from "@/pages/new/fields/stepProps";
+import { TextControl } from "@/pages/new/fields/TextControl";
+import { withValue } from "@/lib/newJob/draft";
+
+export function ModelStep({ draft, offer, change }: StepProps) {
+  const { models, schemas } = offer;
+  const isKnown = !draft.model || models.includes(draft.model);
+  return (
+    <Step number={1} title="Model">
+      <div className="grid items-start gap-x-5 gap-y-4 sm:grid-cols-2">
+        <Field path="model" label="Base model" hint="What the job starts from.">
+          {(control) => (
+            <select
+              {...control}
+              className="field aria-invalid:border-bad"
+              value={draft.model}
+              onChange={(event) => change({ model: event.target.value })}
+            >
+              <option value="">Choose…</option>
+              {models.map((model) => (
+                <option key={model}>{model}</option>
+              ))}
+              {!isKnown && <option value={draft.model}>{draft.model} (not on offer)</option>}
+            </select>
+          )}
+        </Field>
+        <Field path="suffix" label="Suffix" hint="A part of the new model's name, and how the job is called here.">
+          {(control) => (
+            <TextControl
+              control={control}
+              schema={schemas.suffix}
+              value={draft.top.suffix}
+              onChange={(value) => change({ top: withValue(draft.top, "suffix", value) })}
+            />
+          )}
+        </Field>
+      </div>
+    </Step>
+  );
+}

@@ -1,0 +1,32 @@
+import { describe, expect, test } from "vitest";
+
+import { hasAll, toggled, withAll, withoutAll } from "@/lib/jobs/selection";
+import { sparkPath } from "@/lib/charts/sparkline";
+
+const set = (ids: string) => new Set(ids);
+
+test("a tick is set and taken away, and leaves the others", () => {
+  expect(toggled(set("ab"), "c")).toEqual(set("abc"));
+  expect(toggled(set("abc"), "b")).toEqual(set("ac"));
+});
+
+test("those that are found are ticked and unticked together; hidden ones stay", () => {
+  expect(withAll(set("ha"), ["a", "b"])).toEqual(set("hab"));
+  expect(withoutAll(set("hab"), ["a", "b"])).toEqual(set("h"));
+  expect(hasAll(set("hab"), ["a", "b"])).toBe(true);
+  expect(hasAll(set("h"), [])).toBe(false);
+});
+
+describe("a small curve", () => {
+  const size = { width: 10, height: 22 };
+
+  test("goes from edge to edge, the smallest value at the bottom", () => {
+    expect(sparkPath(Float64Array.of(3, 1, 2), size)).toBe("M0.0 1.0L5.0 21.0L10.0 11.0");
+  });
+
+  test("leaves out what is no number, and is a line where there is one value", () => {
+    expect(sparkPath(Float64Array.of(3, NaN, 1), size)).toBe("M0.0 1.0L10.0 21.0");
+    expect(sparkPath(Float64Array.of(3), size)).toBe("M0 11h10");
+    expect(sparkPath(Float64Array.of(2, 2), size)).toBe("M0.0 11.0L10.0 11.0");
+  });
+});
