@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 
 import type { JobEvent } from "@/api/types";
 import { type EventLog, matching, MOST_EVENTS, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
-import { EventParser } from "@/lib/serverSentEvents";
+import { eventReader } from "@/api/live/eventStream";
 
 function anEvent(number: number, fields: Partial<JobEvent> = {}): JobEvent {
   const id = `ftevent-${number}`;
@@ -62,21 +62,17 @@ test("a filter keeps what it names", () => {
 
 describe("a stream", () => {
   const text = ': ping\n\nretry: 2000\n\nid: a\ndata: {"x":\ndata: 1}\n\nid: b\r\ndata: 2\r\n\r\n';
-  const expected = [
-    { id: "a", data: '{"x":\n1}' },
-    { id: "b", data: "2" },
-  ];
 
-  test("is read alike in whatever pieces it comes", () => {
+  test("gives the same events in pieces of any size", () => {
     for (let size = 1; size <= text.length; size += 1) {
-      const parser = new EventParser();
+      const eventsIn = eventReader();
       const found = [];
-      for (let at = 0; at < text.length; at += size) found.push(...parser.push(text.slice(at, at + size)));
-      expect(found, `in pieces of ${size}`).toEqual(expected);
+      for (let at = 0; at < text.length; at += size) found.push(...eventsIn(text.slice(at, at + size)));
+      expect(found, `in pieces of ${size}`).toEqual([{ x: 1 }, 2]);
     }
   });
 
-  test("that broke off in an event has not told it", () => {
-    expect(new EventParser().push("id: a\ndata: 1\n")).toEqual([]);
+  test("that broke off in the middle of an event does not give that event", () => {
+    expect(eventReader()("id: a\ndata: 1\n")).toEqual([]);
   });
 });

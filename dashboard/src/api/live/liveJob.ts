@@ -1,28 +1,28 @@
 /**
- * A job's metrics and log, followed while somebody looks.
+ * A job's metrics and log, followed while its page is visible.
  *
- * At first, and after a stream broke or the tab was hidden: the newest events, back to the last known one where
- * that is not too far, then the steps beyond the last known one. From there on events are pushed, and those of
- * type `metrics` hold the steps' values, so nothing is asked for twice. Events are read before metrics: a step in
- * between comes twice rather than never.
+ * At the start, and after a stream broke or the tab was hidden, `LiveJob` catches up. It reads the newest events, back
+ * to the last known event if that is not too far, and then the steps after the last known step. From then on, the
+ * service pushes events. Events of type `metrics` hold the values of a step, so nothing is read twice. Events are read
+ * before metrics, so that a step which is made in between arrives twice rather than never.
  */
 
 import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
 import type { Series, StepValues } from "@/lib/charts/series";
-import { EventParser } from "@/lib/serverSentEvents";
 
 import { api, askStream, body, cutOff } from "@/api/client";
 import { isPassing } from "@/api/failures";
+import { eventReader } from "./eventStream";
 import { StepReader } from "./stepReader";
 import type { EventPage, JobEvent } from "@/api/types";
 
 const EVENTS_PAGE = 200;
-const GAP_PAGE = 1000; // the API's largest
-const MOST_MISSED = 2000; // events that are read after a gap; what was before a longer one is asked for by a click
-const TELL_MS = 250; // between two drawings; the first waits for nothing
+const GAP_PAGE = 1000; // the API's largest page
+const MOST_MISSED = 2000; // events that are read after a gap; a click reads the events before them
+const NOTIFY_MS = 250; // between two notifications of the listeners; the first one does not wait
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
-const SILENCE_MS = 45_000; // three of the server's signs of life
+const SILENCE_MS = 45_000; // three times the interval of the server's keep-alive comments
 
 export type Following = "connecting" | "live" | "over" | "broken";
 
@@ -31,23 +31,23 @@ export class LiveJob {
   log: EventLog = NO_EVENTS;
   following: Following = "connecting";
   failure: unknown = null;
-  /** Another number after each change, for `useSyncExternalStore`. */
+  /** Grows with each change, for `useSyncExternalStore`. */
   version = 0;
 
   private readonly listeners = new Set<() => void>();
-  private telling: ReturnType<typeof setTimeout> | null = null;
-  private toldAt = -Infinity;
+  private notifying: ReturnType<typeof setTimeout> | null = null;
+  private notifiedAt = -Infinity;
   private running: AbortController | null = null;
   private readonly reader: StepReader;
   private readonly path: { fine_tuning_job_id: string };
-  private readonly onNews: () => void;
+  private readonly onJobChange: () => void;
 
-  /** `onNews` is called when the job itself may have changed: with each message, and once all was pushed. */
-  constructor(id: string, onNews: () => void) {
+  /** `onJobChange` is called when the job itself may have changed: with each message, and when the stream has ended. */
+  constructor(id: string, onJobChange: () => void) {
     this.path = { fine_tuning_job_id: id };
-    this.reader = new StepReader(id, null, () => this.tell());
+    this.reader = new StepReader(id, null, () => this.notify());
     this.series = this.reader.series;
-    this.onNews = onNews;
+    this.onJobChange = onJobChange;
   }
 
   subscribe = (listener: () => void): (() => void) => {
@@ -74,7 +74,7 @@ export class LiveJob {
     if (first === undefined) return;
     const page = await this.fetchEvents(first);
     if (this.log.events[0]?.id === first) this.log = withOlder(this.log, page.data, page.has_more);
-    this.tell();
+    this.notify();
   }
 
   private async run(signal: AbortSignal): Promise<void> {
@@ -84,10 +84,10 @@ export class LiveJob {
         await this.catchUp(signal);
         if (await this.follow(signal)) {
           const wasLive = this.following === "live";
-          // Of a search they were the leader's, and are the winner's now.
-          if (this.series.column("candidate")) await this.readAnew(signal);
+          // The metrics of a job with candidates were those of the best candidate. Now they are the winner's.
+          if (this.series.column("candidate")) await this.readAgain(signal);
           this.become("over");
-          if (wasLive) this.onNews();
+          if (wasLive) this.onJobChange();
           return;
         }
         retry = FIRST_RETRY_MS;
@@ -106,52 +106,52 @@ export class LiveJob {
     const last = this.log.events.at(-1)?.id;
     const page = await this.fetchSince(last, signal);
     this.log = withNewest(this.log, page.data, page.has_more);
-    if (last !== this.log.events.at(-1)?.id) this.onNews();
+    if (last !== this.log.events.at(-1)?.id) this.onJobChange();
     await this.reader.readNew(signal);
-    this.tell();
+    this.notify();
   }
 
-  private async readAnew(signal: AbortSignal): Promise<void> {
+  private async readAgain(signal: AbortSignal): Promise<void> {
     this.series.clear();
     await this.reader.readNew(signal);
   }
 
-  /** Takes in what is pushed until the stream ends. Returns whether the job is over. */
+  /** Adds the pushed events until the stream ends. Returns whether the job is over. */
   private async follow(signal: AbortSignal): Promise<boolean> {
     const silence = new AbortController();
-    const heard = <T>(awaited: Promise<T>): Promise<T> => {
+    const unlessSilent = <T>(awaited: Promise<T>): Promise<T> => {
       const silent = setTimeout(() => silence.abort(), SILENCE_MS);
       return awaited.finally(() => clearTimeout(silent)).catch(cutOff(signal));
     };
     const url = `/v1/fine_tuning/jobs/${encodeURIComponent(this.path.fine_tuning_job_id)}/events`;
     const last = this.log.events.at(-1)?.id;
     const headers = { accept: "text/event-stream", ...(last !== undefined && { "last-event-id": last }) };
-    const response = await heard(askStream(url, { headers, signal: AbortSignal.any([signal, silence.signal]) }));
+    const response = await unlessSilent(askStream(url, { headers, signal: AbortSignal.any([signal, silence.signal]) }));
     if (response.status === 204 || !response.body) return true;
     this.become("live");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    const parser = new EventParser();
+    const eventsIn = eventReader();
     for (;;) {
-      const { done, value } = await heard(reader.read());
+      const { done, value } = await unlessSilent(reader.read());
       if (done) return false;
-      this.takeIn(parser.push(value).map(({ data }) => JSON.parse(data) as JobEvent));
+      this.add(eventsIn(value));
     }
   }
 
-  private takeIn(events: JobEvent[]): void {
+  private add(events: JobEvent[]): void {
     if (!events.length) return;
     this.log = withPushed(this.log, events);
-    if (!events.every(isMetrics)) this.onNews();
+    if (!events.every(isMetrics)) this.onJobChange();
     this.series.add(events.filter(isMetrics).map((event) => event.data));
-    this.tell();
+    this.notify();
   }
 
-  /** The newest page, and those before it until `known` is among them: newest first. */
+  /** Returns the newest page of events and the pages before it, until the event `known` is among them. Newest first. */
   private async fetchSince(known: string | undefined, signal: AbortSignal): Promise<EventPage> {
     let page = await this.fetchEvents(undefined, signal);
     const data = [...page.data];
-    const leadsOn = () => page.has_more && data.length < MOST_MISSED && !page.data.some(({ id }) => id === known);
-    while (known !== undefined && leadsOn()) {
+    const isGap = () => page.has_more && data.length < MOST_MISSED && !page.data.some(({ id }) => id === known);
+    while (known !== undefined && isGap()) {
       page = await this.fetchEvents(data.at(-1)?.id, signal, GAP_PAGE);
       data.push(...page.data);
     }
@@ -162,20 +162,20 @@ export class LiveJob {
     const query = { limit, ...(after !== undefined && { after }) };
     const params = { path: this.path, query };
     const answer = api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, ...(signal && { signal }) });
-    return (await body(answer)) as EventPage; // and no stream, which was not asked for
+    return (await body(answer)) as EventPage; // the route can also answer with a stream, which was not asked for
   }
 
   private become(following: Following, failure: unknown = null): void {
     this.following = following;
     this.failure = failure;
-    this.tell();
+    this.notify();
   }
 
-  private tell(): void {
-    const wait = Math.max(0, this.toldAt + TELL_MS - performance.now());
-    this.telling ??= setTimeout(() => {
-      this.telling = null;
-      this.toldAt = performance.now();
+  private notify(): void {
+    const wait = Math.max(0, this.notifiedAt + NOTIFY_MS - performance.now());
+    this.notifying ??= setTimeout(() => {
+      this.notifying = null;
+      this.notifiedAt = performance.now();
       this.version += 1;
       for (const listener of this.listeners) listener();
     }, wait);
