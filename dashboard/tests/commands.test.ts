@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { type Command, matchingCommands, MOST_FOUND, offered } from "@/parts/finder/commands";
+import { type Command, matchingCommands, MOST_FOUND, shownCommands } from "@/parts/finder/commands";
 
 const command = (label: string, hint: string): Command => ({ id: label, label, hint, run: () => undefined });
 const all = [command("Pause this job", "action"), command("Jobs", "page"), command("big-job", "running job · ftjob-1a")];
@@ -22,13 +22,13 @@ describe("what is offered", () => {
   const kinds = (offer: Command[]) => offer.map(({ hint }) => hint);
 
   test("is no more than one looks through, and what can be done here comes first", () => {
-    expect(offered(many("here", 50), many("job", 50))).toHaveLength(MOST_FOUND);
-    expect(kinds(offered(many("here", 2), many("job", 50)))).toEqual(["here", "here", ...Array(MOST_FOUND - 2).fill("job")]);
+    expect(shownCommands(many("here", 50), many("job", 50))).toHaveLength(MOST_FOUND);
+    expect(kinds(shownCommands(many("here", 2), many("job", 50)))).toEqual(["here", "here", ...Array(MOST_FOUND - 2).fill("job")]);
   });
 
   test("has places for jobs however much can be done here, and leaves none empty where no job is found", () => {
-    expect(kinds(offered(many("here", 50), many("job", 50))).filter((kind) => kind === "job")).toHaveLength(5);
-    expect(kinds(offered(many("here", 50), many("job", 1))).at(-1)).toBe("job");
-    expect(kinds(offered(many("here", 50), []))).toEqual(Array(MOST_FOUND).fill("here"));
+    expect(kinds(shownCommands(many("here", 50), many("job", 50))).filter((kind) => kind === "job")).toHaveLength(5);
+    expect(kinds(shownCommands(many("here", 50), many("job", 1))).at(-1)).toBe("job");
+    expect(kinds(shownCommands(many("here", 50), []))).toEqual(Array(MOST_FOUND).fill("here"));
   });
 });

@@ -1,17 +1,16 @@
 import { useState } from "react";
 
 import { shortcutsAreOn, switchShortcuts } from "@/lib/browser/shortcuts";
-
 import { Modal } from "@/parts/dialogs/Modal";
 
 const KEYS = [
   ["/", "Search jobs"],
   ["j", "Next job"],
-  ["k", "Job before"],
-  ["x", "Select the job, or no longer"],
+  ["k", "Previous job"],
+  ["x", "Select or unselect the job"],
   ["Enter", "Open the job"],
-  ["Ctrl K", "Go to a page or a job, or act on this one"],
-  ["?", "This list"],
+  ["Ctrl K", "Go to a page or a job, or act on this job"],
+  ["?", "Show this list"],
 ];
 
 export function HelpDialog({ onClose }: { onClose: () => void }) {
@@ -34,7 +33,7 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
       </dl>
       <label className="mt-5 flex items-center gap-2">
         <input type="checkbox" checked={on} onChange={(event) => change(event.target.checked)} />
-        Keys of one character
+        Shortcuts of one key
       </label>
     </Modal>
   );

@@ -4,20 +4,20 @@ import { useState } from "react";
 
 import { type Session, sessionQuery, setSession, signOut } from "@/api/project/session";
 import { useShortcuts } from "@/lib/browser/shortcuts";
-import { SignIn } from "./SignIn";
+import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
+import { Failure } from "@/parts/page/Notice";
 
 import { HelpDialog } from "./HelpDialog";
-import { Failure } from "@/parts/page/Notice";
 import { PAGES } from "./navigation";
-import { PaletteButton } from "./palette/PaletteButton";
+import { PaletteButton } from "./PaletteButton";
+import { SignIn } from "./SignIn";
 import { ThemeSwitch } from "./ThemeSwitch";
-import { WentWrong } from "@/parts/dialogs/ErrorDialog";
 
-/** Around every page. Who is not signed in gets the sign-in at any address, and then what is there. */
+/** The frame of every page. Without a session, every address shows the sign-in, and then its page. */
 export function Shell() {
   const { data: session, failureReason } = useQuery(sessionQuery);
-  const [helping, setHelping] = useState(false);
-  useShortcuts({ "?": () => setHelping(true) });
+  const [isHelpOpen, setHelpOpen] = useState(false);
+  useShortcuts({ "?": () => setHelpOpen(true) });
   return (
     <div className="flex min-h-dvh flex-col">
       <a href="#content" className="button sr-only z-20 focus:not-sr-only focus:absolute focus:m-2">
@@ -33,7 +33,7 @@ export function Shell() {
         <div className="ml-auto flex items-center gap-2">
           {session && <Account session={session} />}
           <ThemeSwitch />
-          <button type="button" className="button max-sm:hidden" aria-label="Keyboard help" onClick={() => setHelping(true)}>
+          <button type="button" className="button max-sm:hidden" aria-label="Keyboard help" onClick={() => setHelpOpen(true)}>
             ?
           </button>
         </div>
@@ -41,7 +41,7 @@ export function Shell() {
       <main id="content" tabIndex={-1} className="flex min-h-0 flex-1 flex-col gap-4 p-4 outline-none">
         {session === undefined ? failureReason && <Failure error={failureReason} /> : session ? <Outlet /> : <SignIn />}
       </main>
-      {helping && <HelpDialog onClose={() => setHelping(false)} />}
+      {isHelpOpen && <HelpDialog onClose={() => setHelpOpen(false)} />}
     </div>
   );
 }
@@ -78,7 +78,7 @@ function Account({ session }: { session: Session }) {
       <button type="button" className="button" disabled={leaving.isPending} onClick={() => leaving.mutate()}>
         Sign out
       </button>
-      {leaving.error && <WentWrong error={leaving.error} onClose={leaving.reset} />}
+      {leaving.error && <ErrorDialog error={leaving.error} onClose={leaving.reset} />}
     </>
   );
 }

@@ -5,7 +5,7 @@ import { type Credential, linkToken, setSession, signIn, useSignedOut } from "@/
 import { useTitle } from "@/lib/browser/useTitle";
 import { Failure, Notice } from "@/parts/page/Notice";
 
-/** With an API key, or with the one-time link that brought the user here. */
+/** Signs in with an API key, or with the one-time link that opened the page. */
 export function SignIn() {
   useTitle("Sign in");
   const client = useQueryClient();
@@ -18,7 +18,7 @@ export function SignIn() {
   });
   useEffect(() => {
     if (token === null) return;
-    history.replaceState(history.state, "", location.pathname); // it is used up, and belongs in no history
+    history.replaceState(history.state, "", location.pathname); // the token works only once, and must not stay in the history
     mutate({ link: token });
   }, [token, mutate]);
   const submit = (event: React.SubmitEvent) => {
@@ -42,9 +42,10 @@ export function SignIn() {
           aria-describedby="key-help"
         />
         <p id="key-help" className="fact">
-          The first one stands in <code className="font-mono">.tunery/api-key</code> where{" "}
-          <code className="font-mono">tunery up</code> runs; <code className="font-mono">tunery keys create</code>{" "}
-          makes others. It is exchanged for a cookie and not kept.
+          <code className="font-mono">tunery up</code> writes the first key to{" "}
+          <code className="font-mono">.tunery/api-key</code> where it runs;{" "}
+          <code className="font-mono">tunery keys create</code> makes more. The key is exchanged for a cookie and not
+          stored.
         </p>
       </div>
       {why && !error && <Notice tone="warn">You were signed out: {why}</Notice>}

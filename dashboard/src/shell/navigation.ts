@@ -1,4 +1,4 @@
-/** The pages that are on their own, as the navigation and the palette name them. */
+/** The pages with an entry in the navigation and in the command palette. */
 export const PAGES = [
   ["/jobs", "Jobs"],
   ["/new", "New job"],

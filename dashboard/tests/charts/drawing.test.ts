@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 
-import { axesOf, stepsWithin, toldX, xOf } from "@/lib/charts/axes";
+import { axesOf, stepsWithin, xInWords, xOf } from "@/lib/charts/axes";
 import { extent, linesOf, type View } from "@/lib/charts/chartData";
 import { chartSpecs } from "@/lib/charts/chartSpecs";
-import { placesToDraw } from "@/lib/charts/thinning";
 import { Series } from "@/lib/charts/series";
 import { smooth } from "@/lib/charts/smoothing";
+import { indicesToDraw } from "@/lib/charts/thinning";
 
 describe("smoothing", () => {
   test("of a constant is that constant from the first step on", () => {
@@ -28,7 +28,7 @@ describe("smoothing", () => {
   });
 });
 
-describe("the places to draw", () => {
+describe("the indices to draw", () => {
   const calm = new Float64Array(100_000).fill(1);
 
   test("hold an outlier of any column", () => {
@@ -36,28 +36,28 @@ describe("the places to draw", () => {
     const low = calm.slice();
     high[54_321] = 99;
     low[12_345] = -99;
-    const places = placesToDraw([high, low], 0, calm.length, 300);
-    expect(places).toContain(54_321);
-    expect(places).toContain(12_345);
-    expect(places.length).toBeLessThanOrEqual(300 * 6);
+    const indices = indicesToDraw([high, low], 0, calm.length, 300);
+    expect(indices).toContain(54_321);
+    expect(indices).toContain(12_345);
+    expect(indices.length).toBeLessThanOrEqual(300 * 6);
   });
 
   test("ascend, each once, from the first to the last", () => {
     const values = calm.map(() => Math.random());
-    const places = Array.from(placesToDraw([values], 10, 90_000, 200));
-    expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
-    expect([places[0], places.at(-1)]).toEqual([10, 89_999]);
+    const indices = Array.from(indicesToDraw([values], 10, 90_000, 200));
+    expect(indices).toEqual([...new Set(indices)].sort((a, b) => a - b));
+    expect([indices[0], indices.at(-1)]).toEqual([10, 89_999]);
   });
 
   test("are all where these are few", () => {
-    expect(Array.from(placesToDraw([calm], 3, 6, 100))).toEqual([3, 4, 5]);
-    expect(placesToDraw([calm], 0, 0, 100)).toHaveLength(0);
+    expect(Array.from(indicesToDraw([calm], 3, 6, 100))).toEqual([3, 4, 5]);
+    expect(indicesToDraw([calm], 0, 0, 100)).toHaveLength(0);
   });
 
   test("hold the only value of a column that has few", () => {
     const sparse = calm.map(() => NaN);
     sparse[77_777] = 2;
-    expect(placesToDraw([calm, sparse], 0, calm.length, 100)).toContain(77_777);
+    expect(indicesToDraw([calm, sparse], 0, calm.length, 100)).toContain(77_777);
   });
 });
 
@@ -135,7 +135,7 @@ describe("the x of a chart", () => {
     ["time", 65, "1:05"],
     ["time", 7265.4, "2:01:05"],
     ["tokens", 1_234_000, "1.234M tokens"],
-  ] as const)("by %s, %d, is told as %s", (axis, x, words) => expect(toldX(axis, x)).toBe(words));
+  ] as const)("by %s, %d, is told as %s", (axis, x, words) => expect(xInWords(axis, x)).toBe(words));
 });
 
 test.each([

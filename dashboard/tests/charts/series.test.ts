@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { placeOfBest, placeOfLast, Series } from "@/lib/charts/series";
+import { indexOfBest, indexOfLast, Series } from "@/lib/charts/series";
 
 const list = (values: Float64Array | undefined) => Array.from(values ?? []);
 
@@ -73,12 +73,12 @@ test("its version tells of each change and of nothing else", () => {
 
 test("the best value is the first of equals, and no NaN", () => {
   const values = Float64Array.of(NaN, 3, 1, NaN, 1, 3);
-  expect(placeOfBest(values, "smallest")).toBe(2);
-  expect(placeOfBest(values, "largest")).toBe(1);
-  expect(placeOfBest(Float64Array.of(NaN), "smallest")).toBe(-1);
+  expect(indexOfBest(values, "smallest")).toBe(2);
+  expect(indexOfBest(values, "largest")).toBe(1);
+  expect(indexOfBest(Float64Array.of(NaN), "smallest")).toBe(-1);
 });
 
 test("the last value is the last that is none of NaN", () => {
-  expect(placeOfLast(Float64Array.of(1, 2, NaN))).toBe(1);
-  expect(placeOfLast(Float64Array.of(NaN))).toBe(-1);
+  expect(indexOfLast(Float64Array.of(1, 2, NaN))).toBe(1);
+  expect(indexOfLast(Float64Array.of(NaN))).toBe(-1);
 });

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 
 import type { Checkpoint } from "@/api/types";
+import { bestCheckpoint, jobName } from "@/lib/facts/jobFacts";
+import { phasesOf } from "@/lib/facts/phases";
 import { csv } from "@/lib/text/csv";
 import { flatten } from "@/lib/text/flatten";
 import * as format from "@/lib/text/format";
-import { bestCheckpoint, jobName } from "@/lib/facts/jobFacts";
-import { phasesOf } from "@/lib/facts/phases";
 
 import { aJob } from "../jobs/aJob";
 

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
 
+import { partsOf } from "@/api/files/uploadParts";
 import type { ApiKey, AuditLog, Delivery, FileObject, UsageBucket, Worker } from "@/api/types";
+import { parseSettingsSearch } from "@/lib/addresses/settingsSearch";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
 import { actorOf, detailsOf } from "@/lib/facts/auditFacts";
 import { checkOf } from "@/lib/facts/fileFacts";
-import { partsOf } from "@/api/files/uploadParts";
-import { parseSettingsSearch } from "@/lib/addresses/settingsSearch";
 import { daysOf, heights } from "@/lib/facts/usage";
 import { deliveryWords } from "@/lib/facts/webhookFacts";
 import { memoryPercent, workerName } from "@/lib/facts/workerFacts";

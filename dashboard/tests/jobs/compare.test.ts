@@ -1,24 +1,24 @@
 import { describe, expect, test } from "vitest";
 
 import type { Job } from "@/api/types";
-import { baselineOf, parseCompareSearch, places, withJob, withoutJob } from "@/lib/addresses/compareSearch";
-import { otherYardsticks, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
+import { baselineOf, parseCompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
 import { lookOf } from "@/lib/charts/looks";
 import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/charts/runs";
 import { Series, type StepValues } from "@/lib/charts/series";
+import { differingLossConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
 
 import { aJob } from "./aJob";
 
-function aRun(place: number, points: StepValues[], stepsPerEpoch: number | null = null): Run {
+function aRun(slot: number, points: StepValues[], stepsPerEpoch: number | null = null): Run {
   const series = new Series();
   series.add(points);
-  return { id: `run-${place}`, name: `run ${place}`, place, series, stepsPerEpoch };
+  return { id: `run-${slot}`, name: `run ${slot}`, slot, series, stepsPerEpoch };
 }
 
 describe("the selection", () => {
   test("keeps every other job's place when one is taken out, and fills that place first", () => {
     const left = withoutJob("a,b,c", "b");
-    expect(places(left)).toEqual(["a", null, "c"]);
+    expect(slots(left)).toEqual(["a", null, "c"]);
     expect(withJob(left, "d")).toBe("a,d,c");
     expect(withJob("a,d,c", "d")).toBe("a,d,c");
     expect(withoutJob("a,b", "b")).toBe("a");
@@ -34,13 +34,13 @@ describe("the selection", () => {
 
   test("of an address that anybody may have written holds each job once, and not too many", () => {
     expect(parseCompareSearch({ jobs: "a, a,,b,", base: 3, show: "x", x: "money" })).toEqual({ jobs: "a,,,b", show: "x" });
-    expect(places(Array.from({ length: 50 }, (_, at) => `job-${at}`).join())).toHaveLength(12);
+    expect(slots(Array.from({ length: 50 }, (_, at) => `job-${at}`).join())).toHaveLength(12);
     expect(parseCompareSearch({})).toEqual({});
   });
 });
 
 test("the first forty looks are all different, and neighbours differ in colour and in dashes", () => {
-  const looks = Array.from({ length: 40 }, (_, place) => lookOf(place));
+  const looks = Array.from({ length: 40 }, (_, slot) => lookOf(slot));
   expect(new Set(looks.map((look) => JSON.stringify(look))).size).toBe(40);
   for (const [at, { colour, dash }] of looks.entries()) {
     const next = lookOf(at + 1);
@@ -124,16 +124,16 @@ describe("losses are told better or worse", () => {
 
   test("whatever a job trains on, and for how long", () => {
     const other = aJob(2, { validation_file: "file-2", training_file: "file-3", seed: 7, adapter: { type: "oft" } as never });
-    expect(otherYardsticks(other, base)).toEqual([]);
-    expect(otherYardsticks(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.1, 9) }))).toEqual([]);
+    expect(differingLossConditions(other, base)).toEqual([]);
+    expect(differingLossConditions(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.1, 9) }))).toEqual([]);
   });
 
   test("on the same validation file, base model, objective and length of rows alone", () => {
-    expect(otherYardsticks(aJob(2, { validation_file: "file-3" }), base)).toEqual(["validation file"]);
-    expect(otherYardsticks(aJob(2, { ...base, model: "other" }), base)).toEqual(["base model"]);
-    expect(otherYardsticks(aJob(2, { ...base, method: dpo(0.1) }), base)).toEqual(["objective"]);
-    expect(otherYardsticks(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.5) }))).toEqual(["objective"]);
+    expect(differingLossConditions(aJob(2, { validation_file: "file-3" }), base)).toEqual(["validation file"]);
+    expect(differingLossConditions(aJob(2, { ...base, model: "other" }), base)).toEqual(["base model"]);
+    expect(differingLossConditions(aJob(2, { ...base, method: dpo(0.1) }), base)).toEqual(["objective"]);
+    expect(differingLossConditions(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.5) }))).toEqual(["objective"]);
     const long = { devices: 1, max_length: 4096 } as Job["training"];
-    expect(otherYardsticks(aJob(2, { ...base, training: long }), base)).toEqual(["maximal length of rows"]);
+    expect(differingLossConditions(aJob(2, { ...base, training: long }), base)).toEqual(["maximum row length"]);
   });
 });

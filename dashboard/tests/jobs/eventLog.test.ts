@@ -1,8 +1,16 @@
 import { describe, expect, test } from "vitest";
 
-import type { JobEvent } from "@/api/types";
-import { type EventLog, matching, MOST_EVENTS, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
 import { eventReader } from "@/api/live/eventStream";
+import type { JobEvent } from "@/api/types";
+import {
+  type EventLog,
+  matching,
+  MOST_EVENTS,
+  NO_EVENTS,
+  withNewest,
+  withOlder,
+  withPushed,
+} from "@/lib/jobs/eventLog";
 
 function anEvent(number: number, fields: Partial<JobEvent> = {}): JobEvent {
   const id = `ftevent-${number}`;

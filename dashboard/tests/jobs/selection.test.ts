@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { hasAll, toggled, withAll, withoutAll } from "@/lib/jobs/selection";
 import { sparkPath } from "@/lib/charts/sparkline";
+import { hasAll, toggled, withAll, withoutAll } from "@/lib/jobs/selection";
 
 const set = (ids: string) => new Set(ids);
 

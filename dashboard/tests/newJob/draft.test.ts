@@ -1,11 +1,18 @@
 import { describe, expect, test } from "vitest";
 
-import type { Choice } from "@/api/jobs/choice";
-import { autosOf } from "@/lib/newJob/automaticValues";
-import { type Draft, EMPTY_DRAFT, fieldOf, fieldPaths, problemsAtFields, problemsOf, requestOf } from "@/lib/newJob/draft";
-import { draftOfJob } from "@/lib/newJob/draftOfJob";
-import { jobSchemas } from "@/lib/newJob/jobSchemas";
 import { parseNewJobSearch } from "@/lib/addresses/newJobSearch";
+import { automaticValuesOf } from "@/lib/newJob/automaticValues";
+import {
+  type Draft,
+  EMPTY_DRAFT,
+  fieldOf,
+  fieldPaths,
+  problemsAtFields,
+  problemsOf,
+  requestOf,
+} from "@/lib/newJob/draft";
+import { type Choice, draftOfJob } from "@/lib/newJob/draftOfJob";
+import { jobSchemas } from "@/lib/newJob/jobSchemas";
 import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
 
 import { aJob } from "../jobs/aJob";
@@ -90,24 +97,24 @@ test.each([
 
 describe("what is left to the service", () => {
   test("is told with the value where the API tells it, else with the rule", () => {
-    expect(autosOf({ ...BEGUN, options: { lora: { r: 8 } } }, OFFER)).toEqual([
-      { path: "method.supervised.hyperparameters.n_epochs", becomes: "goes by the rows", later: true },
-      { path: "training.learning_rate", becomes: "0.0002, as usual for LoRA", later: false },
-      { path: "training.max_length", becomes: "the limit", later: true },
-      { path: "seed", becomes: "drawn at random", later: true },
+    expect(automaticValuesOf({ ...BEGUN, options: { lora: { r: 8 } } }, OFFER)).toEqual([
+      { path: "method.supervised.hyperparameters.n_epochs", becomes: "goes by the rows", isLater: true },
+      { path: "training.learning_rate", becomes: "0.0002, the default of LoRA", isLater: false },
+      { path: "training.max_length", becomes: "the limit", isLater: true },
+      { path: "seed", becomes: "drawn at random", isLater: true },
     ]);
   });
 
   test("is an automatic rank, with the alpha that follows it", () => {
     const draft = { ...BEGUN, options: { lora: { r: "auto" } } };
-    expect(autosOf(draft, OFFER)).toContainEqual({ path: "adapter.lora_alpha", becomes: "twice the rank", later: true });
+    expect(automaticValuesOf(draft, OFFER)).toContainEqual({ path: "adapter.lora_alpha", becomes: "twice the rank", isLater: true });
     const named = { ...BEGUN, options: { lora: { r: "auto", lora_alpha: 16 } } };
-    expect(autosOf(named, OFFER).map(({ path }) => path)).not.toContain("adapter.lora_alpha");
+    expect(automaticValuesOf(named, OFFER).map(({ path }) => path)).not.toContain("adapter.lora_alpha");
   });
 
   test("is not what was set", () => {
     const draft = { ...BEGUN, training: { max_length: 64, learning_rate: 0.1 }, hyperparameters: { n_epochs: 1 }, top: { seed: 1 } };
-    expect(autosOf(draft, OFFER)).toEqual([]);
+    expect(automaticValuesOf(draft, OFFER)).toEqual([]);
   });
 });
 
@@ -123,8 +130,8 @@ describe("a job that is cloned", () => {
   });
 
   test("keeps what is not the default, and its data, names and seed", () => {
-    const { draft, left } = draftOfJob(job, OFFER, NO_CHOICE);
-    expect(left).toEqual([]);
+    const { draft, leftOut } = draftOfJob(job, OFFER, NO_CHOICE);
+    expect(leftOut).toEqual([]);
     expect(requestOf(draft, OFFER)).toEqual({
       model: "tiny-model",
       training_file: "file-1",
@@ -170,9 +177,9 @@ describe("a job that is cloned", () => {
 
   test("says what this service does not take any more", () => {
     const older = aJob(1, { adapter: { type: "lora", r: 999, gone: 1 } });
-    const { draft, left } = draftOfJob(older, OFFER, NO_CHOICE);
+    const { draft, leftOut } = draftOfJob(older, OFFER, NO_CHOICE);
     expect(draft.options).toEqual({ lora: {} });
-    expect(left).toEqual([["adapter.r", 999], ["adapter.gone", 1]]);
+    expect(leftOut).toEqual([["adapter.r", 999], ["adapter.gone", 1]]);
   });
 
   test("is retried as it is, unless something was still to be chosen", () => {

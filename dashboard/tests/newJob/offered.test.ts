@@ -1,16 +1,16 @@
 /** The form against what the service offers: tests/unit/test_dashboard_units.py writes that into a file. */
 
 import { readFileSync } from "node:fs";
-
 import { describe, expect, test } from "vitest";
 
 import type { Method } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
 import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/newJob/draft";
-import { type JobSchemas, jobSchemas } from "@/lib/newJob/jobSchemas";
-import { expand, isRecord, type Schema } from "@/lib/schemas/schema";
-import { problems } from "@/lib/schemas/schemaProblems";
-import { schemaFields } from "@/lib/schemas/schemaFields";
+import { jobSchemas, type JobSchemas } from "@/lib/newJob/jobSchemas";
 import { triedFields } from "@/lib/newJob/sweepDraft";
+import { expand, type Schema } from "@/lib/schemas/schema";
+import { schemaFields } from "@/lib/schemas/schemaFields";
+import { problems } from "@/lib/schemas/schemaProblems";
 
 const KNOWN = new Set([
   ...["type", "const", "enum", "anyOf", "items", "minItems", "maxItems", "pattern", "minLength", "maxLength"],
@@ -56,7 +56,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
         if ("default" in option) expect(problems(option.default, option, `${id}.${name}`)).toEqual([]);
       }
       const wrong = problemsOf({ ...draft, adapter: id }, offer()).map(({ message }) => message);
-      expect(new Set(wrong)).toEqual(new Set(wrong.length ? ["It is needed."] : []));
+      expect(new Set(wrong)).toEqual(new Set(wrong.length ? ["It is required."] : []));
     }
     const objectives = Object.keys(offer().schemas.objectives);
     expect(objectives).toContain("supervised");

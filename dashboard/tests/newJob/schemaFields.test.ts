@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 
 import { isFixed, type Schema } from "@/lib/schemas/schema";
+import { defaultText, parse, parsePairs, schemaFields, writePairs } from "@/lib/schemas/schemaFields";
 import { problems } from "@/lib/schemas/schemaProblems";
 import { words } from "@/lib/schemas/schemaWords";
-import { defaultText, parse, parsePairs, schemaFields, writePairs } from "@/lib/schemas/schemaFields";
 
 import { OFFER } from "./offer";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { autosOf } from "@/lib/newJob/automaticValues";
+import { automaticValuesOf } from "@/lib/newJob/automaticValues";
 import { type Draft, EMPTY_DRAFT, fieldPaths, problemsOf, requestOf } from "@/lib/newJob/draft";
 import { combinations, parseTried, takesLists, triedFields, writeTried } from "@/lib/newJob/sweepDraft";
 
@@ -69,7 +69,7 @@ describe("the check", () => {
   });
 
   test("leaves nothing to the service that is tried", () => {
-    const paths = (draft: Draft) => autosOf(draft, OFFER).map(({ path }) => path);
+    const paths = (draft: Draft) => automaticValuesOf(draft, OFFER).map(({ path }) => path);
     expect(paths(BEGUN)).toContain("training.learning_rate");
     expect(paths(sweeping({ "training.learning_rate": [0.1, 0.2] }))).not.toContain("training.learning_rate");
   });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 
 import { type Draft, EMPTY_DRAFT, fieldPaths, problemsOf, requestOf } from "@/lib/newJob/draft";
-import { schemaFields } from "@/lib/schemas/schemaFields";
 import { settingsOf, trackerSettings, withTracker } from "@/lib/newJob/trackers";
+import { schemaFields } from "@/lib/schemas/schemaFields";
 
 import { OFFER } from "./offer";
 
@@ -24,7 +24,7 @@ describe("a tracker", () => {
 
   test("is asked for what it needs, at its field", () => {
     const draft = reporting(withTracker([{ type: "tensorboard" }], "wandb", {}, wandb));
-    expect(problemsOf(draft, OFFER)).toEqual([{ path: "integrations.1.wandb.project", message: "It is needed." }]);
+    expect(problemsOf(draft, OFFER)).toEqual([{ path: "integrations.1.wandb.project", message: "It is required." }]);
     expect(fieldPaths(draft, OFFER)).toContain("integrations.1.wandb.project");
     expect(problemsOf(reporting(withTracker([], "wandb", { project: "mine" }, wandb)), OFFER)).toEqual([]);
   });

@@ -1,14 +1,13 @@
-/** Files: the list, one of them, its beginning, what reads it, and uploads. */
+/** Requests about files: the list, one file, its first bytes, the jobs that read it, its deletion and its upload. */
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { MAX_PART_BYTES, partsOf } from "./uploadParts";
-
 import { api, ask, body } from "@/api/client";
-import { fileContentPath } from "@/api/details";
 import { pageQuery, usePaged } from "@/api/paged";
-import { send } from "./sendForm";
 import type { FileObject } from "@/api/types";
+
+import { sendForm } from "./sendForm";
+import { MAX_PART_BYTES, partsOf } from "./uploadParts";
 
 const PAGE = 50;
 const JOBS_SHOWN = 20;
@@ -25,7 +24,18 @@ export function useFiles() {
   );
 }
 
-/** The jobs that read the file, the newest first, as far as they are shown. */
+/** A file never changes. The answer for a deleted file has status 404. */
+export function fileQuery(id: string) {
+  return queryOptions({
+    queryKey: ["file", id],
+    queryFn: ({ signal }) => body(api.GET("/v1/files/{file_id}", { params: { path: { file_id: id } }, signal })),
+    staleTime: Infinity,
+  });
+}
+
+export const fileContentPath = (id: string) => `/v1/files/${encodeURIComponent(id)}/content`;
+
+/** The newest jobs that read the file. */
 export function jobsOfFileQuery(id: string) {
   return queryOptions({
     queryKey: ["file", id, "jobs"],
@@ -34,20 +44,20 @@ export function jobsOfFileQuery(id: string) {
   });
 }
 
-export interface Beginning {
+export interface FilePreview {
   text: string;
-  /** Whether it is all of the file. */
-  whole: boolean;
+  /** Whether the text is the whole file. */
+  isWhole: boolean;
 }
 
-/** The first bytes as text: of a large file no more is read. */
-export function beginningQuery(file: FileObject) {
+/** The first bytes of a file as text. A large file is not read further. */
+export function previewQuery(file: FileObject) {
   return queryOptions({
-    queryKey: ["file", file.id, "beginning"],
-    queryFn: async ({ signal }): Promise<Beginning> => {
+    queryKey: ["file", file.id, "preview"],
+    queryFn: async ({ signal }): Promise<FilePreview> => {
       const headers = { range: `bytes=0-${PREVIEW_BYTES - 1}` };
       const answer = await ask(fileContentPath(file.id), { headers, signal });
-      return { text: await answer.text(), whole: file.bytes <= PREVIEW_BYTES };
+      return { text: await answer.text(), isWhole: file.bytes <= PREVIEW_BYTES };
     },
     staleTime: Infinity,
   });
@@ -66,7 +76,7 @@ export function useDeleteFile() {
 
 export const filesChanged = { queryKey: LIST_KEY };
 
-/** Sends a file, a large one in parts. `onSent` is told the bytes so far. */
+/** Uploads a file; a large file goes in parts. `onSent` is called with the number of bytes sent so far. */
 export async function uploadFile(
   file: File,
   purpose: Purpose,
@@ -75,9 +85,9 @@ export async function uploadFile(
 ): Promise<FileObject> {
   if (file.size > MAX_PART_BYTES) return uploadInParts(file, purpose, onSent, signal);
   const form = new FormData();
-  form.append("purpose", purpose); // first: the rows are checked while they arrive
+  form.append("purpose", purpose); // before the file, because the service checks the rows while they arrive
   form.append("file", file);
-  return (await send("/v1/files", form, onSent, signal)) as FileObject;
+  return (await sendForm("/v1/files", form, onSent, signal)) as FileObject;
 }
 
 async function uploadInParts(file: File, purpose: Purpose, onSent: (bytes: number) => void, signal: AbortSignal) {
@@ -89,13 +99,13 @@ async function uploadInParts(file: File, purpose: Purpose, onSent: (bytes: numbe
     for (const [from, to] of partsOf(file.size)) {
       const form = new FormData();
       form.append("data", file.slice(from, to));
-      const part = await send(`/v1/uploads/${id}/parts`, form, (sent) => onSent(from + sent), signal);
+      const part = await sendForm(`/v1/uploads/${id}/parts`, form, (sent) => onSent(from + sent), signal);
       part_ids.push((part as { id: string }).id);
     }
     const done = await body(api.POST("/v1/uploads/{upload_id}/complete", { params, body: { part_ids }, signal }));
     return done.file as FileObject;
   } catch (error) {
-    await api.POST("/v1/uploads/{upload_id}/cancel", { params }).catch(() => undefined); // else it expires in an hour
+    await api.POST("/v1/uploads/{upload_id}/cancel", { params }).catch(() => undefined); // if this fails, the upload expires in an hour
     throw error;
   }
 }

@@ -1,10 +1,11 @@
-/** A form on its way, with its progress, which `fetch` does not tell of. */
-
 import { OURS } from "@/api/client";
 import { Refused, Unreachable } from "@/api/failures";
 
-/** The answer. Raises Refused and Unreachable, and what `signal` was aborted with. */
-export function send(path: string, form: FormData, onSent: (bytes: number) => void, signal: AbortSignal) {
+/**
+ * Posts a form and returns the answer. It uses XMLHttpRequest, because `fetch` does not report the progress of sending.
+ * Raises Refused, Unreachable, or the reason with which `signal` was aborted.
+ */
+export function sendForm(path: string, form: FormData, onSent: (bytes: number) => void, signal: AbortSignal) {
   return new Promise<unknown>((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);

@@ -1,4 +1,4 @@
-/** Uploads under way. They go on while another page is read, one after another, and end with the session. */
+/** The uploads of this tab. They run one after another, also while another page is open, and end with the session. */
 
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
@@ -11,9 +11,9 @@ export interface Upload {
   readonly bytes: number;
   readonly sent: number;
   readonly state: "waiting" | "sending" | "done" | "failed";
-  /** Of the file that it became. */
+  /** The id of the file that the upload has made. */
   readonly fileId?: string;
-  /** Why it was not taken. */
+  /** Why the file was not uploaded. */
   readonly error?: unknown;
 }
 
@@ -30,20 +30,20 @@ const subscribe = (listener: () => void) => {
 
 export const useUploads = () => useSyncExternalStore(subscribe, () => uploads);
 
-function tell(next: readonly Upload[]): void {
+function replaceUploads(next: readonly Upload[]): void {
   uploads = next;
   for (const listener of listeners) listener();
 }
 
 const change = (key: number, changed: Partial<Upload>) =>
-  tell(uploads.map((upload) => (upload.key === key ? { ...upload, ...changed } : upload)));
+  replaceUploads(uploads.map((upload) => (upload.key === key ? { ...upload, ...changed } : upload)));
 
-/** Its key among the uploads. `onDone` gets the id of the file that it became. */
+/** Starts an upload and returns its key among the uploads. `onDone` is called with the id of the new file. */
 export function startUpload(client: QueryClient, file: File, purpose: Purpose, onDone?: (id: string) => void): number {
   const key = (keys += 1);
   const abort = new AbortController();
   aborts.set(key, abort);
-  tell([...uploads, { key, name: file.name, bytes: file.size, sent: 0, state: "waiting" }]);
+  replaceUploads([...uploads, { key, name: file.name, bytes: file.size, sent: 0, state: "waiting" }]);
   last = last.then(() => run(client, key, file, purpose, abort.signal, onDone));
   addEventListener("beforeunload", warn);
   return key;
@@ -73,14 +73,14 @@ async function run(
   }
 }
 
-/** Ends it where it is under way, and takes it off the list. */
+/** Removes an upload from the list. An upload that is under way is stopped. */
 export function dismissUpload(key: number): void {
   aborts.get(key)?.abort();
   forget(key);
-  tell(uploads.filter((upload) => upload.key !== key));
+  replaceUploads(uploads.filter((upload) => upload.key !== key));
 }
 
-/** Of all that is under way, and of all that waits. */
+/** Stops and removes all uploads, including those that wait. */
 export function endUploads(): void {
   for (const { key } of uploads) dismissUpload(key);
 }
@@ -90,7 +90,7 @@ function forget(key: number): void {
   if (!aborts.size) removeEventListener("beforeunload", warn);
 }
 
-/** The tab is being closed, and bytes are still to be sent. */
+/** Makes the browser ask before it closes the tab, because bytes are still to be sent. */
 function warn(event: BeforeUnloadEvent): void {
   event.preventDefault();
 }

@@ -1,12 +1,14 @@
-/** The candidates of a job that chooses among several: an automatic rank, or a sweep. */
-
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import { POLL_MS } from "./jobs";
 import { type Candidate, hasEnded, type Job } from "@/api/types";
 
-/** A job that trains one adapter has none, and is asked once. */
+import { POLL_MS } from "./jobs";
+
+/**
+ * The candidates of a job that chooses among several adapters, for an automatic rank or a sweep. A job that trains one
+ * adapter has no candidates, so the API is asked once.
+ */
 export function candidatesQuery(job: Job) {
   const over = hasEnded(job);
   return queryOptions({
@@ -21,6 +23,7 @@ export function candidatesQuery(job: Job) {
   });
 }
 
-export function trainsOn(candidate: Candidate): boolean {
+/** Returns whether the candidate may still get steps. */
+export function isTraining(candidate: Candidate): boolean {
   return candidate.status === "waiting" || candidate.status === "training";
 }

@@ -1,19 +1,14 @@
-/** Of a job that chooses among candidates: how it came to have them. */
-
 import { queryOptions } from "@tanstack/react-query";
-
-import type { Tried } from "@/lib/newJob/sweepDraft";
 
 import { api, body } from "@/api/client";
 import { isNotFound } from "@/api/failures";
+import type { Choice } from "@/lib/newJob/draftOfJob";
+import type { Tried } from "@/lib/newJob/sweepDraft";
 
-export interface Choice {
-  kind: "none" | "auto_rank" | "sweep";
-  /** What a sweep tries; null of any other job. */
-  tried: Tried | null;
-}
-
-/** The sweep of `ftjob-X` is `ftsweep-X`; a job with candidates and no sweep has an automatic rank. */
+/**
+ * Why a job has candidates. The sweep of the job `ftjob-X` has the id `ftsweep-X`. A job with candidates that has no
+ * sweep has an automatic rank.
+ */
 export function choiceQuery(jobId: string) {
   return queryOptions({
     queryKey: ["choice", jobId],

@@ -1,26 +1,25 @@
-/** Jobs: the list, one of them, and what is done to it. */
+/** Requests about jobs: the list, one job, and the actions on it. */
 
 import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
-
-import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobs/jobList";
-import type { Wanted } from "@/lib/addresses/jobSearch";
 
 import { api, body } from "@/api/client";
 import { isPassing } from "@/api/failures";
 import { hasEnded, type Job } from "@/api/types";
+import type { Wanted } from "@/lib/addresses/jobSearch";
+import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobs/jobList";
 
 export const POLL_MS = 5000;
-const ENDED_POLL_MS = 30_000; // of a job that can only be deleted any more
-const POLL_PAGE = 25; // a page with a running job is sent anew at each poll
+const ENDED_POLL_MS = 30_000; // for a job that has ended: it can only be deleted
+const POLL_PAGE = 25; // small, because a page with a running job is sent again at each poll
 const PAGE = 100;
-const LARGE_PAGE = 1000; // where all are wanted anyway
+const LARGE_PAGE = 1000; // for reading all jobs
 const FOUND = 12;
-const MOST_POLLS = 8; // pages that one poll asks for
+const MOST_POLLS = 8; // pages that one poll asks for, at most
 
 const LISTS_KEY = ["jobs"] as const;
 const listKey = ({ words, status }: Wanted) => [...LISTS_KEY, words, status ?? "any"] as const;
 
-/** The rows on the screen: their pages are asked for again. The table writes it, the poll reads it. */
+/** The ids of the rows on the screen. The table writes them; the poll reads them and asks again for their pages. */
 export const visibleJobs: { ids: ReadonlySet<string> } = { ids: new Set() };
 
 async function fetchRange({ words, status }: Wanted, after: string | null, limit: number, signal?: AbortSignal) {
@@ -30,8 +29,8 @@ async function fetchRange({ words, status }: Wanted, after: string | null, limit
 }
 
 /**
- * The list as far as it has been read. A poll asks for pages with visible or running jobs; the browser sends
- * each page's ETag, and a page that has not changed costs a 304.
+ * The list of jobs as far as it has been read. A poll asks for the pages that hold a visible or a running job. The
+ * browser sends the ETag of each page, so a page that has not changed costs only an answer with status 304.
  */
 export function jobListQuery(client: QueryClient, wanted: Wanted) {
   const queryKey = listKey(wanted);
@@ -41,7 +40,7 @@ export function jobListQuery(client: QueryClient, wanted: Wanted) {
       const before = client.getQueryData<JobList>(queryKey) ?? EMPTY;
       const pages = stalePages(before, visibleJobs.ids, POLL_PAGE, MOST_POLLS);
       const ranges = await Promise.all(pages.map((after) => fetchRange(wanted, after, POLL_PAGE, signal)));
-      // Not `before`: more may have been read meanwhile.
+      // The list is read again, not taken from `before`, because more pages may have arrived meanwhile.
       return ranges.reduce(merge, client.getQueryData<JobList>(queryKey) ?? EMPTY);
     },
     structuralSharing: false, // `merge` does it
@@ -50,7 +49,7 @@ export function jobListQuery(client: QueryClient, wanted: Wanted) {
   });
 }
 
-/** Reads the next jobs after those that are known; `all` takes large pages. */
+/** Reads the next page of jobs after the known jobs. With `all`, the page is a large one. */
 export async function readOlderJobs(client: QueryClient, wanted: Wanted, all: boolean): Promise<void> {
   const queryKey = listKey(wanted);
   const list = client.getQueryData<JobList>(queryKey) ?? EMPTY;
@@ -59,7 +58,7 @@ export async function readOlderJobs(client: QueryClient, wanted: Wanted, all: bo
   client.setQueryData<JobList>(queryKey, (known) => merge(known ?? EMPTY, range));
 }
 
-/** Reads the list to its end, and returns all of it. */
+/** Reads the list to its end and returns all jobs. */
 export async function readAllJobs(client: QueryClient, wanted: Wanted): Promise<readonly Job[]> {
   for (;;) {
     const list = client.getQueryData<JobList>(listKey(wanted));
@@ -68,7 +67,7 @@ export async function readAllJobs(client: QueryClient, wanted: Wanted): Promise<
   }
 }
 
-/** The newest jobs that have all of these words, as many as one looks through: to choose one of them. */
+/** The newest jobs that have all of these words: a few, from which the reader chooses one. */
 export function foundJobsQuery(words: string) {
   return queryOptions({
     queryKey: [...listKey({ words }), "found"],
@@ -77,7 +76,7 @@ export function foundJobsQuery(words: string) {
   });
 }
 
-/** The jobs of all lists that have been read, newest first; each as the list has it that was read last. */
+/** Returns the jobs of all lists that have been read, newest first. Each job is taken from the list read last. */
 export function knownJobs(client: QueryClient): Job[] {
   const lists = client.getQueryCache().findAll({ queryKey: LISTS_KEY }).map(({ state }) => state);
   lists.sort((a, b) => a.dataUpdatedAt - b.dataUpdatedAt);
@@ -101,7 +100,7 @@ export function jobQuery(id: string) {
 
 export type JobAction = "pause" | "resume" | "cancel" | "delete";
 
-/** What may be done to a job as it is. */
+/** Returns the actions that the state of a job allows. */
 export function actionsOn(job: Job): JobAction[] {
   if (hasEnded(job)) return ["delete"];
   return job.status === "paused" || job.progress.phase === "pausing" ? ["resume", "cancel"] : ["pause", "cancel"];
@@ -118,7 +117,7 @@ export function useJobAction(id: string) {
   return useMutation({ mutationFn: (action: JobAction) => actOn(client, id, action) });
 }
 
-/** Raises Refused or Unreachable. */
+/** Does an action on a job, and updates the lists that hold the job. Raises Refused or Unreachable. */
 export async function actOn(client: QueryClient, id: string, action: JobAction): Promise<void> {
   if (action === "delete") return deleteJob(client, id);
   const job = await body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } }));
@@ -126,11 +125,11 @@ export async function actOn(client: QueryClient, id: string, action: JobAction):
   changeLists(client, (list) => replace(list, job));
 }
 
-/** What is known of the job stays for a page that still shows it, as nobody asks for it again. */
+/** Deletes a job. Its data stay in the cache for a page that still shows them, because nothing asks for them again. */
 async function deleteJob(client: QueryClient, id: string): Promise<void> {
   const path = { fine_tuning_job_id: id };
   await body(api.DELETE("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path } }));
-  void client.invalidateQueries({ queryKey: ["adapter"] }); // which tells whether its job is there
+  void client.invalidateQueries({ queryKey: ["adapter"] }); // an adapter says whether its job was deleted
   changeLists(client, (list) => without(list, id));
 }
 

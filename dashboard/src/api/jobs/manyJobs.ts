@@ -1,20 +1,21 @@
 import { type QueryClient, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { messageOf } from "@/api/failures";
-import { actOn } from "./jobs";
 import { hasEnded, type Job } from "@/api/types";
+
+import { actOn } from "./jobs";
 
 const AT_ONCE = 4;
 
 export type ManyAction = "cancel" | "delete";
 
-/** What came of one job: the reason where it was not done. */
+/** The outcome of the action on one job. `failure` says why it was not done; null means that it was done. */
 export interface Outcome {
   job: Job;
   failure: string | null;
 }
 
-/** Acts on each by itself, a few at once: one that is refused holds no other up. */
+/** Acts on each job on its own, on a few at a time. A refusal for one job does not stop the others. */
 export function useManyJobs(action: ManyAction) {
   const client = useQueryClient();
   return useMutation({
@@ -34,7 +35,7 @@ export function useManyJobs(action: ManyAction) {
   });
 }
 
-/** Only a job that has ended can be deleted, so any other is cancelled first. */
+/** Acts on one job. Only a job that has ended can be deleted, so any other job is cancelled first. */
 async function act(client: QueryClient, job: Job, action: ManyAction): Promise<void> {
   if (action === "delete" && !hasEnded(job)) await actOn(client, job.id, "cancel");
   await actOn(client, job.id, action);

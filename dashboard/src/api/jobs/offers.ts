@@ -1,15 +1,14 @@
-/** What a new job may be: base models, methods, the request's schemas, the project's datasets. */
+/** Requests for the offers to a new job: base models, methods, trackers, schemas of the request, the project's files. */
 
 import { queryOptions } from "@tanstack/react-query";
 
+import { api, ask, body } from "@/api/client";
 import { jobSchemas } from "@/lib/newJob/jobSchemas";
 import { expand, type Schema } from "@/lib/schemas/schema";
 
-import { api, ask, body } from "@/api/client";
-
 const NEWEST = 200;
 
-/** Ids of the base models. Those of fine-tuned ones begin with `ft:`. */
+/** The ids of the base models. An id that begins with `ft:` belongs to a fine-tuned model. */
 export const baseModelsQuery = queryOptions({
   queryKey: ["models"],
   queryFn: async ({ signal }) => {

@@ -1,14 +1,16 @@
-/** What a job's model answered at its evaluations so far. Those that follow are pushed with the log. */
-
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import { POLL_MS } from "./jobs";
 import { type EventPage, hasEnded, type Job } from "@/api/types";
 
-const MOST = 200; // the newest
+import { POLL_MS } from "./jobs";
 
-/** Asks for nothing of a job that has no samples. */
+const MOST = 200; // the newest evaluations
+
+/**
+ * The answers of a job's model at its evaluations so far. Later answers are pushed with the log. Nothing is asked for
+ * if the job has no samples.
+ */
 export function samplesQuery(job: Job) {
   return queryOptions({
     queryKey: ["samples", job.id],

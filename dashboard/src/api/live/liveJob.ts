@@ -7,14 +7,14 @@
  * before metrics, so that a step which is made in between arrives twice rather than never.
  */
 
-import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
-import type { Series, StepValues } from "@/lib/charts/series";
-
 import { api, askStream, body, cutOff } from "@/api/client";
 import { isPassing } from "@/api/failures";
+import type { EventPage, JobEvent } from "@/api/types";
+import type { Series, StepValues } from "@/lib/charts/series";
+import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
+
 import { eventReader } from "./eventStream";
 import { StepReader } from "./stepReader";
-import type { EventPage, JobEvent } from "@/api/types";
 
 const EVENTS_PAGE = 200;
 const GAP_PAGE = 1000; // the API's largest page

@@ -1,10 +1,8 @@
-/** The metrics of a job or of one of its candidates, read in parts and kept. */
-
 import { queryOptions } from "@tanstack/react-query";
 
+import { POLL_MS } from "@/api/jobs/jobs";
 import type { Series } from "@/lib/charts/series";
 
-import { POLL_MS } from "@/api/jobs/jobs";
 import { StepReader } from "./stepReader";
 
 interface Metrics {
@@ -14,8 +12,9 @@ interface Metrics {
 }
 
 /**
- * Each poll asks for the steps after the last known one. `over` is whether none will come: what is read then is
- * read anew, since a search's metrics become the winner's at its end.
+ * The metrics of a job, or of one of its candidates. Each poll asks for the steps after the last known step. `over` says
+ * that no more steps will come. The metrics are then read once more from the start, because the metrics of a job with
+ * candidates become those of the winner at its end.
  */
 export function metricsQuery(id: string, candidate: number | null, over: boolean) {
   const queryKey = ["metrics", id, candidate, over];

@@ -1,11 +1,8 @@
-/** Reads the steps of a job, or of one of its candidates, into a series. */
-
+import { api, body } from "@/api/client";
 import { type LeftOut, Series } from "@/lib/charts/series";
 
-import { api, body } from "@/api/client";
-
-const MOST_POINTS = 1500; // of an answer: a chart has no room for more
-const PAGE = 5000; // so that taking it in holds nothing else up
+const MOST_POINTS = 1500; // in one answer: a chart has no room for more
+const PAGE = 5000; // steps; adding so many to a series does not block the page for long
 
 interface Query {
   after_step: number;
@@ -14,20 +11,21 @@ interface Query {
   limit?: number;
 }
 
+/** Reads the steps of a job, or of one of its candidates, into a series. */
 export class StepReader implements LeftOut {
   readonly series = new Series();
   private readonly id: string;
   private readonly candidate: number | null;
   private readonly onChange: () => void;
 
-  /** `onChange` is called when a part, or all, has been read. */
+  /** `onChange` is called when a part of the steps, or all of them, has been read. */
   constructor(id: string, candidate: number | null, onChange: () => void) {
     this.id = id;
     this.candidate = candidate;
     this.onChange = onChange;
   }
 
-  /** The steps after the last known one; of many, those that a chart needs. */
+  /** Reads the steps after the last known step. If there are many, it reads those that a chart needs. */
   async readNew(signal?: AbortSignal): Promise<void> {
     const { data, thinned } = await this.fetch({ after_step: this.series.lastStep, points: MOST_POINTS }, signal);
     this.series.add(data);
@@ -40,7 +38,7 @@ export class StepReader implements LeftOut {
     this.onChange();
   }
 
-  /** Into another series at first: each page then goes to its end. */
+  /** Reads all steps. They go into another series first, so that each page is added at the end. */
   async readAll(): Promise<void> {
     const whole = new Series();
     for (let more = true; more; ) {

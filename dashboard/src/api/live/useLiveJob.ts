@@ -3,7 +3,7 @@ import { useEffect, useMemo, useSyncExternalStore } from "react";
 
 import { LiveJob } from "./liveJob";
 
-/** Follows the job while the page is seen: a hidden tab asks for nothing. */
+/** Follows the job while the tab is visible. A hidden tab asks for nothing. */
 export function useLiveJob(id: string): LiveJob {
   const client = useQueryClient();
   const live = useMemo(() => {
@@ -24,7 +24,7 @@ export function useLiveJob(id: string): LiveJob {
   return live;
 }
 
-/** Draws again when the job's metrics or log have changed. */
+/** Renders the component again when the job's metrics or log have changed. */
 export function useLiveVersion(live: LiveJob): number {
   return useSyncExternalStore(live.subscribe, live.getVersion);
 }

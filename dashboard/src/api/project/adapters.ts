@@ -1,13 +1,12 @@
-/** Adapters: the list, what one's folder says of it, its ranks. */
+/** Requests about adapters: the list, one adapter, the files in its folder, its ranks, its deletion. */
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
-
-import type { Manifest } from "@/lib/facts/adapterFacts";
 
 import { api, ask, body } from "@/api/client";
 import { isNotFound } from "@/api/failures";
 import { pageQuery, usePaged } from "@/api/paged";
 import type { Adapter } from "@/api/types";
+import type { Manifest } from "@/lib/facts/adapterFacts";
 
 const PAGE = 50;
 const LIST_KEY = ["adapters"] as const;
@@ -18,13 +17,24 @@ export function useAdapters() {
   );
 }
 
+export function adapterQuery(id: string) {
+  return queryOptions({
+    queryKey: ["adapter", id],
+    queryFn: ({ signal }) =>
+      body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
+    staleTime: 30_000, // its job may be deleted meanwhile
+  });
+}
+
+export const adapterContentPath = (id: string) => `/v1/adapters/${encodeURIComponent(id)}/content`;
+
 export const adapterFilePath = (id: string, name: string) =>
   `/v1/adapters/${encodeURIComponent(id)}/files/${encodeURIComponent(name)}`;
 
-/** The adapter cut to its first ranks. */
+/** The address of the adapter cut to a smaller rank. */
 export const cutAdapterPath = (id: string, rank: number) => `/v1/adapters/${encodeURIComponent(id)}/content?rank=${rank}`;
 
-/** Which base model and which data it was made of; null where it has no manifest. */
+/** The manifest, which names the base model and the data of an adapter; null if the adapter has none. */
 export function manifestQuery(adapter: Adapter) {
   return queryOptions({
     queryKey: ["adapter", adapter.id, "manifest"],
@@ -36,7 +46,7 @@ export function manifestQuery(adapter: Adapter) {
   });
 }
 
-/** Its model card, which says how it is loaded. */
+/** The model card, which says how to load the adapter. */
 export function cardQuery(adapter: Adapter) {
   return queryOptions({
     queryKey: ["adapter", adapter.id, "card"],
@@ -52,7 +62,7 @@ async function fileOf(adapter: Adapter, name: string, signal: AbortSignal): Prom
   });
 }
 
-/** The loss at each rank, of an adapter that can be cut; of others an empty list. */
+/** The loss at each rank that the adapter can be cut to. The list is empty for an adapter that cannot be cut. */
 export function ranksQuery(id: string) {
   return queryOptions({
     queryKey: ["adapter", id, "ranks"],

@@ -1,4 +1,4 @@
-/** Who is signed in: a cookie that scripts cannot read, made from an API key or a one-time link. */
+/** The session: a cookie that scripts cannot read. An API key or a one-time link starts it. */
 
 import { type QueryClient, queryOptions, useQuery } from "@tanstack/react-query";
 
@@ -18,7 +18,7 @@ export type Credential = { api_key: string } | { link: string };
 const PATH = "/v1/session";
 const SIGN_IN_PATH = "/v1/sign_in";
 
-/** Null for who is not signed in. */
+/** The session; null while nobody is signed in. */
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
   queryFn: async ({ signal }): Promise<Session | null> => {
@@ -32,18 +32,18 @@ export const sessionQuery = queryOptions({
   staleTime: Infinity,
 });
 
-/** Whether the signed-in key may change anything. */
+/** Returns whether the signed-in key may change anything. */
 export function useMayWrite(): boolean {
   const { data } = useQuery(sessionQuery);
   return data != null && data.role !== "read-only";
 }
 
-/** Who is signed in, on pages that only they see. */
+/** Returns the session, for pages that exist only with one. */
 export function useSession(): Session | null {
   return useQuery(sessionQuery).data ?? null;
 }
 
-/** Raises Refused where the key or the link is not good. */
+/** Starts a session. Raises Refused if the key or the link is not valid. */
 export async function signIn(credential: Credential): Promise<Session> {
   const headers = { "content-type": "application/json" };
   return (await ask(SIGN_IN_PATH, { method: "POST", headers, body: JSON.stringify(credential) })).json();
@@ -55,26 +55,29 @@ export async function signOut(): Promise<void> {
 
 const WHY_KEY = ["signed-out"];
 
-/** Another project may be next: what is known of this one is dropped, and nothing of it is sent any more. */
+/**
+ * Changes the session. The next one may belong to another project, so the data of this project are dropped and its
+ * uploads end.
+ */
 export function setSession(client: QueryClient, session: Session | null): void {
   endUploads();
   client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
   client.setQueryData(sessionQuery.queryKey, session);
 }
 
-/** Ends a session that the service does not take any more. The sign-in tells `why`. */
+/** Ends a session that the service no longer accepts. The sign-in page shows `why`. */
 export function loseSession(client: QueryClient, why: Refused): void {
   if (!client.getQueryData(sessionQuery.queryKey)) return;
   setSession(client, null);
   client.setQueryData(WHY_KEY, why.message);
 }
 
-/** Why the session before ended, where nobody asked for that. */
+/** Returns why the last session ended, if it was not ended by a sign-out. */
 export function useSignedOut(): string | undefined {
   return useQuery<string>({ queryKey: WHY_KEY, enabled: false }).data;
 }
 
-/** The token of a one-time link, from the part of the address that no server sees. */
+/** Returns the token of a one-time link. It is in the part of the address that is not sent to a server. */
 export function linkToken(hash: string): string | null {
   return new URLSearchParams(hash.replace(/^#/, "")).get("link");
 }

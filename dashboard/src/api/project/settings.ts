@@ -1,17 +1,17 @@
-/** What administrators of a project manage: keys, webhooks, secrets, usage, the audit log. */
+/** Requests of a project's administrators: keys, webhooks, secrets, usage, the audit log. */
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
 import { pageQuery, usePaged } from "@/api/paged";
-import type { EventType } from "@/api/types";
 import type { components } from "@/api/schema.gen";
+import type { EventType } from "@/api/types";
 
 type Schemas = components["schemas"];
 
 const PAGE = 50;
 
-/** A mutation after which the lists with this key are read again. */
+/** Returns a mutation after which the lists with this query key are read again. */
 function useChange<Given, Made>(key: readonly unknown[], change: (given: Given) => Promise<Made>) {
   const client = useQueryClient();
   return useMutation({
@@ -125,7 +125,7 @@ export function useDeleteSecret() {
   );
 }
 
-// What was used, and what was done
+// Usage and the audit log
 
 export function usageQuery(project_id: string) {
   return queryOptions({

@@ -3,7 +3,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { api, body } from "@/api/client";
 import { POLL_MS } from "@/api/jobs/jobs";
 
-/** The workers and the queue. A hidden tab does not ask. */
+/** The workers and their queues. A hidden tab does not ask. */
 export const workersQuery = queryOptions({
   queryKey: ["workers"],
   queryFn: ({ signal }) => body(api.GET("/v1/workers", { signal })),

@@ -1,20 +1,20 @@
-/** Which jobs are compared and how, as it stands in the address. */
+/** The address of Compare: which jobs are compared, and how. */
 
 import { type CurveSearch, parseCurveSearch } from "./curveSearch";
 
 export const MOST_COMPARED = 12;
 
 export interface CompareSearch extends CurveSearch {
-  /** Ids between commas. A place that was left stays empty, so that no other job changes its look. */
+  /** Ids with commas between them. The slot of a removed job stays empty, so that no other job changes its look. */
   jobs?: string;
-  /** The job that the others are measured by; the first where none is named. */
+  /** The job that the others are measured against; without it, the first job. */
   base?: string;
-  /** Columns of the metrics between commas, where others than the usual ones are shown. */
+  /** Columns of the metrics with commas between them, if not the usual columns are shown. */
   show?: string;
 }
 
 export function parseCompareSearch(raw: Record<string, unknown>): CompareSearch {
-  const jobs = joined(places(textOf(raw.jobs)));
+  const jobs = joined(slots(textOf(raw.jobs)));
   const base = textOf(raw.base);
   const show = textOf(raw.show);
   return {
@@ -25,8 +25,8 @@ export function parseCompareSearch(raw: Record<string, unknown>): CompareSearch 
   };
 }
 
-/** Each place's job; null for an empty one. */
-export function places(jobs: string | undefined): (string | null)[] {
+/** Returns the id of the job in each slot; null for an empty slot. */
+export function slots(jobs: string | undefined): (string | null)[] {
   const found: (string | null)[] = [];
   for (const id of (jobs ?? "").split(",").slice(0, MOST_COMPARED)) {
     found.push(id.trim() && !found.includes(id.trim()) ? id.trim() : null);
@@ -34,9 +34,9 @@ export function places(jobs: string | undefined): (string | null)[] {
   return found;
 }
 
-/** Into the first empty place. */
+/** Returns the jobs with one more job, which gets the first empty slot. */
 export function withJob(jobs: string | undefined, id: string): string {
-  const found = jobs ? places(jobs) : [];
+  const found = jobs ? slots(jobs) : [];
   if (found.includes(id)) return joined(found);
   const empty = found.indexOf(null);
   if (empty < 0) found.push(id);
@@ -45,10 +45,10 @@ export function withJob(jobs: string | undefined, id: string): string {
 }
 
 export function withoutJob(jobs: string | undefined, id: string): string {
-  return joined(places(jobs).map((one) => (one === id ? null : one)));
+  return joined(slots(jobs).map((one) => (one === id ? null : one)));
 }
 
-/** The job that the others are measured by: the one that is named, as long as it is compared, else the first. */
+/** Returns the baseline: the job that the address names if it is compared, or else the first job. */
 export function baselineOf(compared: readonly string[], base: string | undefined): string {
   return base !== undefined && compared.includes(base) ? base : (compared[0] ?? "");
 }

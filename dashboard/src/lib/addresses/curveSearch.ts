@@ -1,12 +1,12 @@
-/** How a job's curves are drawn, as it stands in the address. */
+/** The part of an address that says how curves are drawn. */
 
 import { AXES, type Axis } from "@/lib/charts/axes";
 
 export interface CurveSearch {
-  /** Without it steps. */
+  /** The x axis; without it, steps. */
   x?: Exclude<Axis, "step">;
   log?: true;
-  /** Weight of the past in per cent, 0 to 99; without it the usual one. */
+  /** The weight of the past in per cent, 0 to 99; without it, the usual weight. */
   smooth?: number;
 }
 

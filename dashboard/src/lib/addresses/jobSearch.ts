@@ -1,7 +1,6 @@
-/** What the Jobs page shows, as it stands in the address; and what it makes of the jobs that the API finds. */
+/** The address of Jobs: the words, status and order that the reader asks for; and the jobs found in that order. */
 
-import { type Job, STATUSES, type Status } from "@/api/types";
-
+import { type Job, type Status, STATUSES } from "@/api/types";
 import { jobName } from "@/lib/facts/jobFacts";
 
 const MOST_CHARACTERS = 200;
@@ -13,11 +12,11 @@ export interface JobSearch {
   q?: string;
   status?: Status;
   sort?: Sort;
-  /** Against the sort's own direction, which has the newest, the first or the furthest at the top. */
+  /** Turns the direction of the order around. By itself, an order begins with the newest, first or furthest job. */
   reversed?: true;
 }
 
-/** From the address, which anybody may have written: what is not known is left out. */
+/** Reads the address, which anybody may have written. Unknown values are left out. */
 export function parseJobSearch(raw: Record<string, unknown>): JobSearch {
   const q = typeof raw.q === "string" || typeof raw.q === "number" ? String(raw.q) : "";
   const status = STATUSES.find((one) => one === raw.status);
@@ -30,12 +29,12 @@ export function parseJobSearch(raw: Record<string, unknown>): JobSearch {
   };
 }
 
-/** The same search however its words are parted, and as many characters as the API takes. */
+/** Returns the words with single spaces between them, and not more characters than the API accepts. */
 export function wordsOf({ q = "" }: JobSearch): string {
   return q.trim().split(/\s+/).join(" ").slice(0, MOST_CHARACTERS);
 }
 
-/** What the API is asked for: jobs that have all of the words, and the status. */
+/** The jobs that the API is asked for: those with all of the words and with the status. */
 export interface Wanted {
   words: string;
   status?: Status;
@@ -45,17 +44,24 @@ export function wantedBy(search: JobSearch): Wanted {
   return { words: wordsOf(search), ...(search.status && { status: search.status }) };
 }
 
-/** Whether not every job of the project is asked for. */
+/** Returns whether only some jobs of the project are asked for. */
 export function isNarrowed({ words, status }: Wanted): boolean {
   return words !== "" || status !== undefined;
 }
 
-/** Whether it takes all that are found to answer, and not only the newest. */
+/** Returns whether the order needs all jobs found, and not only the newest. */
 export function needsAll({ sort, reversed }: JobSearch): boolean {
   return Boolean(sort ?? reversed);
 }
 
-/** In the order that is asked for, without those that have left the status since they were read. */
+const DESCENDING: ReadonlySet<Sort> = new Set(["created", "progress"]);
+
+/** Returns whether the values of the sorted column fall from row to row. */
+export function isDescending({ sort = "created", reversed = false }: { sort?: Sort; reversed?: boolean }): boolean {
+  return DESCENDING.has(sort) !== reversed;
+}
+
+/** Returns the jobs in the order asked for, without jobs whose status has changed since they were read. */
 export function arranged(jobs: readonly Job[], { status, sort, reversed }: JobSearch): readonly Job[] {
   const found = jobs.filter((job) => !status || job.status === status);
   if (sort) found.sort(ORDERS[sort]);
@@ -63,7 +69,7 @@ export function arranged(jobs: readonly Job[], { status, sort, reversed }: JobSe
   return sort === "best" ? [...found.filter(hasBest), ...found.filter((job) => !hasBest(job))] : found;
 }
 
-/** Without one, a job stands behind those that have one, whatever the direction. */
+/** A job without a best loss comes after the jobs with one, in both directions. */
 const hasBest = (job: Job) => job.progress.best_valid_loss !== null;
 
 type Order = (a: Job, b: Job) => number;

@@ -1,9 +1,9 @@
-/** What a new job begins with, as it stands in the address. */
+/** The address of New job: what the form is filled with at first. */
 
 export interface NewJobSearch {
-  /** A job to begin with. */
+  /** A job whose settings fill the form. */
   from?: string;
-  /** Of a sweep what won alone, and not the values that it tried. */
+  /** If that job is a sweep, takes only the winner's values, and not all values that were tried. */
   won?: true;
   model?: string;
   training_file?: string;

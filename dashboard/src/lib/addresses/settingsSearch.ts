@@ -1,10 +1,10 @@
-/** Which part of the settings is shown, as it stands in the address. */
+/** The address of Settings: which part of them is shown. */
 
 export const SETTINGS_PARTS = ["keys", "webhooks", "secrets", "usage", "audit"] as const;
 export type SettingsPart = (typeof SETTINGS_PARTS)[number];
 
 interface SettingsSearch {
-  /** Without it the first one. */
+  /** Without it, the first part. */
   part?: SettingsPart;
 }
 

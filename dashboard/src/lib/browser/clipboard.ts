@@ -1,4 +1,4 @@
-/** Whether it could: browsers have a clipboard under HTTPS and on this machine alone. */
+/** Copies a text and returns whether the browser allowed it. Browsers do so only under HTTPS and on this machine. */
 export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);

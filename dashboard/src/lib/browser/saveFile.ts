@@ -1,5 +1,5 @@
-/** Lets the browser save `content` under `name`. */
-export function save(name: string, content: Blob): void {
+/** Makes the browser save `content` under `name`. */
+export function saveFile(name: string, content: Blob): void {
   const url = URL.createObjectURL(content);
   const link = document.createElement("a");
   link.href = url;

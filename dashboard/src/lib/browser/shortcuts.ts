@@ -2,7 +2,7 @@ import { useEffect, useEffectEvent } from "react";
 
 const KEY = "tunery-shortcuts";
 
-/** Shortcuts of one character can be switched off: they get into the way of speech input. */
+/** Returns whether shortcuts of one key are on. They can be switched off, because they disturb speech input. */
 export function shortcutsAreOn(): boolean {
   return localStorage.getItem(KEY) !== "off";
 }
@@ -11,7 +11,7 @@ export function switchShortcuts(on: boolean): void {
   localStorage.setItem(KEY, on ? "on" : "off");
 }
 
-/** Calls the action of a key that is pressed alone, while nobody types and no dialog is open. */
+/** Calls the action of a key that is pressed alone, unless somebody types or a dialog is open. */
 export function useShortcuts(actions: Record<string, () => void>): void {
   const press = useEffectEvent((event: KeyboardEvent) => {
     const action = actions[event.key];

@@ -1,4 +1,4 @@
-/** Light, dark, or as the system has it. */
+/** The theme: light, dark, or the system's choice. */
 
 export const THEMES = ["system", "light", "dark"] as const;
 export type Theme = (typeof THEMES)[number];
@@ -24,13 +24,13 @@ export function applyTheme(): void {
   for (const listener of listeners) listener();
 }
 
-/** Whether dark is what is seen now. */
+/** Returns whether the page is dark now. */
 export function isDark(): boolean {
   const theme = getTheme();
   return theme === "system" ? system.matches : theme === "dark";
 }
 
-/** Calls `listener` when the theme changes, by the switch or by the system. */
+/** Calls `listener` when the switch or the system changes the theme. Returns a function that removes the listener. */
 export function onThemeChange(listener: () => void): () => void {
   listeners.add(listener);
   system.addEventListener("change", listener);

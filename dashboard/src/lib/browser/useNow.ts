@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-/** One timer for all who show a time. */
+// One timer serves all components that show a time.
 const TICK_MS = 10_000;
 const listeners = new Set<() => void>();
 let now = Math.floor(Date.now() / 1000);
@@ -23,7 +23,7 @@ function tick(): void {
   for (const listener of listeners) listener();
 }
 
-/** The time in unix seconds, to about ten. */
+/** Returns the time in unix seconds. It is updated every ten seconds. */
 export function useNow(): number {
   return useSyncExternalStore(subscribe, () => now);
 }

@@ -1,28 +1,29 @@
-/** What the x of a chart can be, and where the steps of a run stand on it. */
+/** The x axes that a chart can have, and the x of each step of a run. */
 
 import { compact, elapsed, integer, significant } from "@/lib/text/format";
+
 import type { Series } from "./series";
 
 export const AXES = ["step", "epoch", "time", "tokens"] as const;
 export type Axis = (typeof AXES)[number];
 
-/** The metrics that tell it. They only grow, so they are no measures of their own. */
+/** The metrics that hold the x of each step. They only grow, so they get no chart of their own. */
 const COLUMNS: Partial<Record<Axis, string>> = { time: "trained_seconds", tokens: "trained_tokens" };
 export const AXIS_COLUMNS: readonly string[] = Object.values(COLUMNS);
 
-/** Of one run. */
+/** The steps of one run. */
 export interface Steps {
   series: Series;
-  /** Null where epochs are not known. */
+  /** Null while epochs are not known. */
   stepsPerEpoch: number | null;
 }
 
-/** Those that can be told of all of `runs`; ones without a step yet forbid none. */
+/** Returns the axes that are known for all runs. A run without steps rules out no axis. */
 export function axesOf(runs: readonly Steps[]): Axis[] {
   return AXES.filter((axis) => runs.every((run) => run.series.length === 0 || isKnown(run, axis)));
 }
 
-/** The axis of an address, or steps where it cannot be told. */
+/** Returns the axis that the address names, or `step` if that axis is not offered. */
 export function axisOf(wanted: Axis | undefined, offered: readonly Axis[]): Axis {
   return wanted && offered.includes(wanted) ? wanted : "step";
 }
@@ -34,19 +35,19 @@ function isKnown({ series, stepsPerEpoch }: Steps, axis: Axis): boolean {
 }
 
 /**
- * Where each step stands. It never falls: steps that are made again after a crash stand in the midst of those
- * of the first time, until these are replaced. NaN for steps at the beginning that do not tell.
+ * Returns the x of each step. The x never falls, although steps that are made again after a crash come before steps of
+ * the first attempt, until these are replaced. Steps at the beginning without a value are NaN.
  */
 export function xOf({ series, stepsPerEpoch }: Steps, axis: Axis): Float64Array {
   const { steps } = series;
   if (axis === "step") return steps;
   if (axis === "epoch") return steps.map((step) => step / (stepsPerEpoch ?? 1));
-  const told = series.column(COLUMNS[axis] ?? "") ?? new Float64Array(steps.length).fill(NaN);
+  const values = series.column(COLUMNS[axis] ?? "") ?? new Float64Array(steps.length).fill(NaN);
   let last = NaN;
-  return told.map((x) => (last = x < last || Number.isNaN(x) ? last : x));
+  return values.map((x) => (last = x < last || Number.isNaN(x) ? last : x));
 }
 
-/** The first place whose x is at least `x`; those at the beginning without one do not count. */
+/** Returns the first index whose x is at least `x`. Steps at the beginning without an x do not count. */
 export function firstAtLeast(xs: Float64Array, x: number): number {
   let low = 0;
   let high = xs.length;
@@ -58,7 +59,7 @@ export function firstAtLeast(xs: Float64Array, x: number): number {
   return low;
 }
 
-/** The first and the last step of a part of the axis, with one more at each end. */
+/** Returns the first and the last step of a part of the axis, with one more step at each end. */
 export function stepsWithin(run: Steps, axis: Axis, [low, high]: readonly [number, number]): [number, number] {
   const { steps } = run.series;
   const xs = xOf(run, axis);
@@ -66,8 +67,8 @@ export function stepsWithin(run: Steps, axis: Axis, [low, high]: readonly [numbe
   return [from, steps[Math.min(steps.length - 1, firstAtLeast(xs, high))] ?? from];
 }
 
-/** An x in words. */
-export function toldX(axis: Axis, x: number): string {
+/** Writes an x with the name or the unit of its axis. */
+export function xInWords(axis: Axis, x: number): string {
   if (axis === "step") return `step ${integer(x)}`;
   if (axis === "epoch") return `epoch ${significant(x)}`;
   return axis === "time" ? elapsed(x) : `${compact(x)} tokens`;
@@ -76,7 +77,7 @@ export function toldX(axis: Axis, x: number): string {
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 
-/** How uPlot writes on an axis, where that is otherwise than usual; times go by sixties. */
+/** Returns uPlot's settings for the ticks of an axis, where they are not the usual ones. Times are divided by sixties. */
 export function ticksOf(axis: Axis): { values?: (chart: unknown, ticks: number[]) => string[]; incrs?: number[] } {
   if (axis === "tokens") return { values: (_, ticks) => ticks.map((tick) => compact(tick)) };
   if (axis !== "time") return {};

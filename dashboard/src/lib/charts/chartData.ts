@@ -1,41 +1,44 @@
-/** From a series to the few thousand points that a chart draws. */
+/** Turns a series into the few thousand points that a chart draws. */
 
 import { firstAtLeast } from "./axes";
 import type { Column } from "./chartSpecs";
-import { placesToDraw } from "./thinning";
 import type { Series } from "./series";
 import { smooth } from "./smoothing";
+import { indicesToDraw } from "./thinning";
 
-/** `[x, first line, second line, …]`: a dense column has two lines, its raw values and the smoothed ones. Undefined is no gap. */
+/**
+ * `[x, first line, second line, …]`. A dense column has two lines: its raw values and its smoothed values. Null makes a
+ * gap in a line; undefined makes none.
+ */
 export type Lines = [number[], ...(number | null | undefined)[][]];
 
 export interface View {
-  /** Bounds of x to draw; null for all. */
+  /** The bounds of the x that are drawn; null for all. */
   zoom: readonly [number, number] | null;
-  /** Weight of the past, 0 for none. */
+  /** The weight of the past; 0 for no smoothing. */
   smoothing: number;
-  /** On a logarithmic axis only positive values can be drawn. */
+  /** Whether the y axis is logarithmic. Such an axis shows only positive values. */
   log: boolean;
-  /** About two for each point of the chart's width are enough. */
+  /** The number of stretches into which the steps are divided. About one for two pixels of width is enough. */
   buckets: number;
 }
 
-/** `xs` is each step's x. */
+/** Returns the lines of the columns. `xs` holds the x of each step. */
 export function linesOf(series: Series, columns: readonly Column[], xs: Float64Array, view: View): Lines {
   const raw = columns.map(({ name }) => series.column(name) ?? new Float64Array(xs.length).fill(NaN));
   const [from, to] = bounds(xs, view.zoom);
-  const places = placesToDraw(raw, from, to, view.buckets);
-  const pick = (column: Float64Array) => Array.from(places, (place) => drawable(column[place] as number, view.log));
+  const indices = indicesToDraw(raw, from, to, view.buckets);
+  const pick = (column: Float64Array) => Array.from(indices, (index) => drawable(column[index] as number, view.log));
   const lines: (number | null)[][] = [];
   columns.forEach(({ dense }, at) => {
     const column = raw[at] as Float64Array;
     lines.push(pick(column));
-    if (dense) lines.push(view.smoothing ? pick(smooth(column, view.smoothing)) : Array(places.length).fill(null));
+    if (dense) lines.push(view.smoothing ? pick(smooth(column, view.smoothing)) : Array(indices.length).fill(null));
   });
-  return [Array.from(places, (place) => xs[place] as number), ...lines];
+  return [Array.from(indices, (index) => xs[index] as number), ...lines];
 }
 
-/** From the first x to the last. Never of no width: uPlot would look for its ticks without end. */
+/** Returns the first and the last x. They are never equal, because uPlot would then search for ticks without end. */
 export function extent(x: readonly number[]): [number, number] {
   const [first, last] = [x[0] ?? 0, x.at(-1) ?? 1];
   return first < last ? [first, last] : [first - 0.5, first + 0.5];
@@ -45,7 +48,7 @@ function drawable(value: number, log: boolean): number | null {
   return Number.isNaN(value) || (log && value <= 0) ? null : value;
 }
 
-/** The places in the zoomed part and one more at each end, so that lines lead out of the picture. */
+/** Returns the indices of the zoomed part, and one more at each end, so that the lines reach the edges of the chart. */
 function bounds(xs: Float64Array, zoom: View["zoom"]): [number, number] {
   const begin = firstAtLeast(xs, -Infinity);
   if (!zoom) return [begin, xs.length];

@@ -1,23 +1,24 @@
-/** Which charts a job's metrics make: a measure of training and of validation shares one. */
+/** The charts of a job's metrics. The values of a measure in training and in validation share a chart. */
+
+import { gigabytes, significant, spoken } from "@/lib/text/format";
 
 import { AXIS_COLUMNS } from "./axes";
-import { gigabytes, significant, spoken } from "@/lib/text/format";
 
 export interface Column {
   name: string;
   label: string;
-  /** A value for every step, which may be smoothed; else some, drawn as points. */
+  /** Whether every step has a value, so that the line may be smoothed. Other columns are drawn as points. */
   dense: boolean;
 }
 
 export interface ChartSpec {
-  /** What the columns' names have in common. */
+  /** The part that the names of the columns share. */
   measure: string;
   title: string;
   columns: Column[];
-  /** How its values are written. */
+  /** Writes a value. */
   format: (value: number | null | undefined) => string;
-  /** Which end is the better one, where one is. */
+  /** Which value is the best one, if one is. */
   best?: "smallest" | "largest";
 }
 
@@ -41,7 +42,7 @@ export function chartSpecs(names: readonly string[]): ChartSpec[] {
   const specs = new Map<string, ChartSpec>(Object.keys(TITLES).map((measure) => [measure, emptySpec(measure)]));
   for (const name of names) {
     if (NO_MEASURES.has(name)) continue;
-    const [measure, column] = placeOf(name);
+    const [measure, column] = chartOf(name);
     const spec = specs.get(measure) ?? emptySpec(measure);
     spec.columns.push(column);
     specs.set(measure, spec);
@@ -56,7 +57,7 @@ function emptySpec(measure: string): ChartSpec {
   return { measure, title, columns: [], format, ...(BEST[measure] && { best: BEST[measure] }) };
 }
 
-function placeOf(name: string): [string, Column] {
+function chartOf(name: string): [string, Column] {
   for (const [prefix, label, dense] of PREFIXES) {
     if (name.startsWith(prefix)) return [name.slice(prefix.length), { name, label, dense }];
   }

@@ -1,31 +1,31 @@
-/** A job's metrics, step by step, in typed arrays: one column for each name. */
+/** The metrics of a job, step by step, in typed arrays: one column for each name. */
 
 export interface StepValues {
   step: number;
   [name: string]: unknown;
 }
 
-/** Where the steps can be read that a thinned series lacks. */
+/** Reads the steps that a thinned series lacks. */
 export interface LeftOut {
-  /** The steps from one to another; of many, again those that a chart needs. */
+  /** Reads the steps from one step to another. If there are many, it reads those that a chart needs. */
   readPart: (from: number, to: number) => Promise<void>;
   readAll: () => Promise<void>;
 }
 
 const FIRST_CAPACITY = 1024;
-const FEW = 32; // steps that may each move all that follow
+const FEW = 32; // steps that are inserted one by one, each of which moves all later steps
 
-/** Grows in place. `version` is another number after each change. */
+/** A series grows in place. Its `version` changes with each change. */
 export class Series {
   length = 0;
   version = 0;
-  /** Of a series that is thinned: it has each stretch's smallest and largest values. */
+  /** Set while the series is thinned: it then holds the smallest and the largest values of each stretch of steps. */
   leftOut: LeftOut | null = null;
   private capacity = FIRST_CAPACITY;
   private stepsBuffer = new Float64Array(FIRST_CAPACITY);
   private readonly columns = new Map<string, Float64Array>();
 
-  /** Ascending, each once. A view: it is not to be kept over a change. */
+  /** The steps, ascending, each once. The array is a view, which is not valid after a change. */
   get steps(): Float64Array {
     return this.stepsBuffer.subarray(0, this.length);
   }
@@ -38,19 +38,19 @@ export class Series {
     return [...this.columns.keys()];
   }
 
-  /** NaN where a step has no such value. A view, as `steps`. */
+  /** Returns a column: NaN means that a step has no such value. The array is a view, like `steps`. */
   column(name: string): Float64Array | undefined {
     return this.columns.get(name)?.subarray(0, this.length);
   }
 
-  /** Takes in steps in any order. A step that is there already, computed again after a crash, is replaced. */
+  /** Adds steps in any order. A known step, which was computed again after a crash, is replaced. */
   add(points: readonly StepValues[]): void {
-    if (points.length > FEW) this.makePlaces(points);
-    for (const point of points) this.write(this.placeOf(point.step), point);
+    if (points.length > FEW) this.makeRoom(points);
+    for (const point of points) this.write(this.indexOf(point.step), point);
     if (points.length) this.version += 1;
   }
 
-  /** Has from now on what `whole` has, and of its own steps those after that. */
+  /** Replaces the content by that of `whole`, and keeps its own steps that come after the steps of `whole`. */
   become(whole: Series): void {
     for (let at = 0; at < this.length; at += 1) if ((this.stepsBuffer[at] ?? NaN) > whole.lastStep) whole.add([this.pointAt(at)]);
     this.length = whole.length;
@@ -69,13 +69,13 @@ export class Series {
     this.version += 1;
   }
 
-  private pointAt(place: number): StepValues {
-    const values = [...this.columns].map(([name, column]) => [name, column[place]] as const);
-    return { step: this.stepsBuffer[place] ?? NaN, ...Object.fromEntries(values.filter(([, value]) => !Number.isNaN(value))) };
+  private pointAt(index: number): StepValues {
+    const values = [...this.columns].map(([name, column]) => [name, column[index]] as const);
+    return { step: this.stepsBuffer[index] ?? NaN, ...Object.fromEntries(values.filter(([, value]) => !Number.isNaN(value))) };
   }
 
-  /** For steps that stand between those that are here. */
-  private makePlaces(points: readonly StepValues[]): void {
+  /** Makes room for steps that stand between known steps. */
+  private makeRoom(points: readonly StepValues[]): void {
     const before = this.steps;
     if (points.every(({ step }) => step > this.lastStep)) return;
     const all = Float64Array.from(new Set([...before, ...points.map(({ step }) => step)])).sort();
@@ -92,7 +92,7 @@ export class Series {
     this.length = all.length;
   }
 
-  private placeOf(step: number): number {
+  private indexOf(step: number): number {
     if (step > this.lastStep) return this.insert(this.length, step);
     let low = 0;
     let high = this.length;
@@ -104,21 +104,21 @@ export class Series {
     return this.stepsBuffer[low] === step ? low : this.insert(low, step);
   }
 
-  private insert(place: number, step: number): number {
+  private insert(index: number, step: number): number {
     if (this.length === this.capacity) this.grow();
     for (const buffer of [this.stepsBuffer, ...this.columns.values()]) {
-      buffer.copyWithin(place + 1, place, this.length);
+      buffer.copyWithin(index + 1, index, this.length);
     }
-    this.stepsBuffer[place] = step;
+    this.stepsBuffer[index] = step;
     this.length += 1;
-    return place;
+    return index;
   }
 
-  private write(place: number, point: StepValues): void {
-    for (const column of this.columns.values()) column[place] = NaN;
+  private write(index: number, point: StepValues): void {
+    for (const column of this.columns.values()) column[index] = NaN;
     for (const [name, value] of Object.entries(point)) {
       if (name === "step" || typeof value !== "number") continue;
-      this.columnToWrite(name)[place] = value;
+      this.columnToWrite(name)[index] = value;
     }
   }
 
@@ -140,28 +140,31 @@ export class Series {
   }
 }
 
-/** Each step, then its values in the columns; NaN for none. */
+/** A series without steps. Nothing may be added to it. */
+export const NO_SERIES = new Series();
+
+/** Returns a row for each step: the step, then its values in the columns. NaN means that it has no value. */
 export function rowsOf(series: Series, names: readonly string[]): number[][] {
   const columns = [series.steps, ...names.map((name) => series.column(name))];
   return Array.from({ length: series.length }, (_, at) => columns.map((column) => column?.[at] ?? NaN));
 }
 
-/** The place of the smallest or the largest value, or -1 where there is none. The first of equals. */
-export function placeOfBest(values: Float64Array, best: "smallest" | "largest"): number {
+/** Returns the index of the smallest or the largest value, the first of equal ones; -1 if there is no value. */
+export function indexOfBest(values: Float64Array, best: "smallest" | "largest"): number {
   const sign = best === "smallest" ? 1 : -1;
   let found = -1;
   let least = Infinity;
   for (let at = 0; at < values.length; at += 1) {
     const value = sign * (values[at] ?? NaN);
-    if (!(value < least)) continue; // NaN is not
+    if (!(value < least)) continue; // also true for NaN
     least = value;
     found = at;
   }
   return found;
 }
 
-/** The place of the last value, or -1. */
-export function placeOfLast(values: Float64Array): number {
+/** Returns the index of the last value; -1 if there is no value. */
+export function indexOfLast(values: Float64Array): number {
   for (let at = values.length - 1; at >= 0; at -= 1) if (!Number.isNaN(values[at] ?? NaN)) return at;
   return -1;
 }

@@ -1,15 +1,15 @@
-/** The part of the x axis that charts show, and how it is moved without a pointer. */
+/** The part of the x axis that charts show, and how buttons change it. */
 
 import { type Axis, firstAtLeast, type Steps, xOf } from "./axes";
 
-export type Part = readonly [low: number, high: number];
+export type AxisPart = readonly [low: number, high: number];
 export type Move = "in" | "out" | "back" | "on";
 
 const MOST_TIMES = 1024;
 const FEWEST_STEPS = 2;
 
-/** From the first x of any run to the last; null before there are two. */
-export function wholeOf(runs: readonly Steps[], axis: Axis): Part | null {
+/** Returns the first and the last x of any run; null while no run has two. */
+export function wholeOf(runs: readonly Steps[], axis: Axis): AxisPart | null {
   const ends = runs.flatMap((run) => {
     const xs = xOf(run, axis);
     const first = firstAtLeast(xs, -Infinity);
@@ -19,8 +19,11 @@ export function wholeOf(runs: readonly Steps[], axis: Axis): Part | null {
   return low < high ? [low, high] : null;
 }
 
-/** Half of what is shown, or twice as much, or what is beside it by half of its width; null is the whole. */
-export function moved(zoom: Part | null, whole: Part, axis: Axis, move: Move): [number, number] | null {
+/**
+ * Returns the part after a move: half or twice the width, or the same width moved by half of it. Null stands for the
+ * whole axis.
+ */
+export function moved(zoom: AxisPart | null, whole: AxisPart, axis: Axis, move: Move): [number, number] | null {
   const [first, last] = whole;
   const [low, high] = zoom ?? whole;
   const width = high - low;
@@ -32,15 +35,15 @@ export function moved(zoom: Part | null, whole: Part, axis: Axis, move: Move): [
   return within(low + (move === "on" ? width / 2 : -width / 2), width, whole);
 }
 
-/** A part as wide as that which goes beyond no end. */
-function within(low: number, width: number, [first, last]: Part): [number, number] | null {
+/** Returns a part of this width that does not go beyond the ends of the axis. */
+function within(low: number, width: number, [first, last]: AxisPart): [number, number] | null {
   if (width >= last - first) return null;
   const from = Math.min(Math.max(low, first), last - width);
   return [from, from + width];
 }
 
-/** The first and the last step of any run in a part of the axis; null where there is none. */
-export function stepsInside(runs: readonly Steps[], axis: Axis, [low, high]: Part): Part | null {
+/** Returns the first and the last step of any run in a part of the axis; null if there is none. */
+export function stepsInside(runs: readonly Steps[], axis: Axis, [low, high]: AxisPart): AxisPart | null {
   const ends = runs.flatMap((run) => {
     const xs = xOf(run, axis);
     const from = firstAtLeast(xs, low);

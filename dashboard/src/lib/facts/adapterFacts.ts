@@ -1,8 +1,8 @@
-/** What follows from an adapter's fields and from its folder. */
+/** Facts that follow from an adapter and from the files in its folder. */
 
 import type { Adapter } from "@/api/types";
 
-/** As the worker writes it; older ones have less. */
+/** The manifest that the worker writes. Manifests of older releases have fewer fields. */
 export interface Manifest {
   base_model?: string;
   base_sha256?: string;
@@ -19,7 +19,7 @@ interface Snippet {
   code: string;
 }
 
-/** The card's blocks of code. It has those alone that load this very adapter. */
+/** Returns the blocks of code in a model card. All of them load the card's adapter. */
 export function snippetsOf(card: string): Snippet[] {
   return [...card.matchAll(/^```\w*\n([\s\S]*?)^```$/gm)].map(([, code = ""]) => ({ label: labelOf(code), code: code.trim() }));
 }

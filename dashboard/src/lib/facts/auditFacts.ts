@@ -1,10 +1,9 @@
-/** How an entry of the audit log reads. */
+/** The words for an entry of the audit log. */
 
 import type { ApiKey, AuditLog } from "@/api/types";
-
 import { flatten } from "@/lib/text/flatten";
 
-/** The name of the key that did it, or its id where it was revoked. */
+/** Returns the name of the key that acted, or its id if the key was revoked. */
 export function actorOf({ actor }: AuditLog, keys: readonly ApiKey[]): string {
   if (actor.type === "operator") return "operator, on the command line";
   const id = actor.api_key?.id ?? "";

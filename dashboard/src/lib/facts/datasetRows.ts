@@ -1,9 +1,11 @@
-/** The first rows of a dataset, as a reader sees them: conversations, pairs of answers, labelled answers. */
+/** The first rows of a dataset: conversations, pairs of answers, labelled answers. */
+
+import { isRecord } from "@/lib/isRecord";
 
 export interface Message {
   role: string;
   text: string;
-  /** What is beside the text: calls of tools, a weight, a name. */
+  /** The fields beside the text: calls of tools, a weight, a name. */
   notes: string[];
 }
 
@@ -17,10 +19,10 @@ type Fields = Record<string, unknown>;
 
 const SHAREGPT_ROLES: Record<string, string> = { human: "user", gpt: "assistant" };
 
-/** Of text that begins with whole lines; the last one is left out where the file goes on behind it. */
-export function rowsOf(text: string, whole: boolean, most: number): Row[] {
+/** Returns the rows of the beginning of a file, at most `most`. The last line is left out if the file goes on after it. */
+export function rowsOf(text: string, isWhole: boolean, most: number): Row[] {
   const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);
-  if (!whole && lines.length > 1) lines.pop();
+  if (!isWhole && lines.length > 1) lines.pop();
   return lines.filter((line) => line.trim()).slice(0, most).map(rowOf);
 }
 
@@ -31,16 +33,16 @@ function rowOf(line: string): Row {
   } catch {
     return { kind: "text", text: line };
   }
-  return (isFields(row) && (preference(row) ?? labelled(row) ?? chat(row))) || { kind: "text", text: line };
+  return (isRecord(row) && (preference(row) ?? labelled(row) ?? chat(row))) || { kind: "text", text: line };
 }
 
 function chat(row: Fields): Row | null {
   return Array.isArray(row.messages) ? { kind: "chat", messages: messagesOf(row.messages) } : null;
 }
 
-/** In OpenAI's form, in TRL's with the prompt apart or in both conversations, or in ShareGPT's. */
+/** Reads a row in OpenAI's form, in TRL's form (with the prompt apart or in both answers), or in ShareGPT's form. */
 function preference(row: Fields): Row | null {
-  if (isFields(row.input)) {
+  if (isRecord(row.input)) {
     const [prompt, preferred, other] = [row.input.messages, row.preferred_output, row.non_preferred_output];
     return { kind: "preference", prompt: messagesOf(prompt), preferred: messagesOf(preferred), other: messagesOf(other) };
   }
@@ -63,7 +65,7 @@ function labelled(row: Fields): Row | null {
 
 function messagesOf(value: unknown): Message[] {
   if (typeof value === "string") return [{ role: "text", text: value, notes: [] }];
-  return (Array.isArray(value) ? value : [value]).filter(isFields).map(messageOf);
+  return (Array.isArray(value) ? value : [value]).filter(isRecord).map(messageOf);
 }
 
 function messageOf(message: Fields): Message {
@@ -76,17 +78,13 @@ function messageOf(message: Fields): Message {
 }
 
 function callOf(call: unknown): string {
-  const named = isFields(call) && isFields(call.function) ? call.function : {};
+  const named = isRecord(call) && isRecord(call.function) ? call.function : {};
   return `${String(named.name ?? "a tool")}(${typeof named.arguments === "string" ? named.arguments : ""})`;
 }
 
-/** Content is a string or a list of parts, of which those that are no text are named. */
+/** Returns the text of a content, which is a string or a list of parts. A part that is no text is named. */
 function textOf(content: unknown): string {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return "";
-  return content.map((part) => (isFields(part) ? String(part.text ?? `[${String(part.type)}]`) : "")).join("\n");
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return content.map((part) => (isRecord(part) ? String(part.text ?? `[${String(part.type)}]`) : "")).join("\n");
 }

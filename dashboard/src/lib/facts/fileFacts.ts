@@ -1,7 +1,4 @@
-/** What follows from a file's fields. */
-
 import type { FileObject } from "@/api/types";
-
 import { integer } from "@/lib/text/format";
 
 const KINDS: Record<string, string> = {
@@ -10,7 +7,7 @@ const KINDS: Record<string, string> = {
   labelled: "labelled answers",
 };
 
-/** What the check of a dataset has found: it takes in none but right ones. */
+/** Returns the outcome of the check of a file. Only correct datasets are stored, so the outcome has no faults. */
 export function checkOf(file: FileObject): string {
   if (file.purpose === "fine-tune-results") return "made by a job";
   if (file.purpose !== "fine-tune") return "not checked";

@@ -1,5 +1,3 @@
-/** A job's way so far, and what is before it. */
-
 import { hasEnded, type Job } from "@/api/types";
 
 export interface Phase {
@@ -11,6 +9,7 @@ export interface Phase {
   to: number | null;
 }
 
+/** Returns the phases of a job: those that are over, the present phase, and those ahead. */
 export function phasesOf(job: Job): Phase[] {
   const { created_at, finished_at, status, progress } = job;
   const started = job.started_at ?? null;

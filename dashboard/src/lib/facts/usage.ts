@@ -1,5 +1,3 @@
-/** Usage by day, for a table and a picture. */
-
 import type { UsageBucket } from "@/api/types";
 
 export interface Day {
@@ -9,6 +7,7 @@ export interface Day {
   deviceSeconds: number;
 }
 
+/** Returns the usage of each day, added up over all results. */
 export function daysOf(buckets: readonly UsageBucket[]): Day[] {
   return buckets.map(({ start_time, results }) => ({
     start: start_time,
@@ -21,7 +20,7 @@ const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "U
 
 export const dayName = (start: number): string => day.format(start * 1000);
 
-/** Heights of bars from 0 to 1, in proportion to the largest; all 0 where nothing was used. */
+/** Returns the heights of bars, from 0 to 1 in proportion to the largest value. All are 0 if nothing was used. */
 export function heights(values: readonly number[]): number[] {
   const most = Math.max(0, ...values);
   return values.map((value) => (most ? value / most : 0));

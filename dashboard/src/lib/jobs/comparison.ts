@@ -1,13 +1,12 @@
-/** Jobs beside each other: in which settings they differ, and by how much their results do. */
+/** Compares jobs: in which settings they differ, and how much their results differ. */
 
 import type { Job } from "@/api/types";
-
+import type { Series } from "@/lib/charts/series";
+import { bestOf } from "@/lib/facts/jobFacts";
 import { flatten } from "@/lib/text/flatten";
 import { NOTHING } from "@/lib/text/format";
-import { bestOf } from "@/lib/facts/jobFacts";
-import type { Series } from "@/lib/charts/series";
 
-/** As they were resolved when the job was created: what "auto" became, and every default. */
+/** Returns the settings as they were resolved when the job was created, with all defaults and the values of "auto". */
 export function settingsOf(job: Job): [string, string][] {
   const { model, training_file, validation_file, seed, method, adapter, training, metadata, integrations } = job;
   return flatten({ model, training_file, validation_file, seed, method, adapter, training, metadata, integrations });
@@ -15,7 +14,7 @@ export function settingsOf(job: Job): [string, string][] {
 
 export interface SettingRow {
   path: string;
-  /** Each job's, in their order. */
+  /** The value of each job, in the order of the jobs. */
   values: string[];
   differs: boolean;
 }
@@ -31,9 +30,9 @@ export function settingRows(jobs: readonly Job[]): SettingRow[] {
 
 export interface Result {
   bestLoss: number | null;
-  /** The median of its steps. */
+  /** The median over the job's steps. */
   tokensPerSecond: number | null;
-  /** From its start to its end, or to now; pauses count. */
+  /** The time from the start to the end, or to now. Pauses count. */
   seconds: number | null;
   trainedTokens: number | null;
 }
@@ -47,24 +46,24 @@ export function resultOf(job: Job, series: Series | undefined, now: number): Res
   };
 }
 
-/** What a loss is measured by; two that differ in any of it cannot be told better or worse. */
-const YARDSTICKS: readonly [words: string, of: (job: Job) => unknown][] = [
+/** The conditions under which a loss is measured. Losses can be compared only if all conditions are the same. */
+const LOSS_CONDITIONS: readonly [words: string, of: (job: Job) => unknown][] = [
   ["base model", ({ model }) => model],
   ["validation file", ({ validation_file }) => validation_file],
   ["objective", objectiveOf],
-  ["maximal length of rows", ({ training }) => (training as { max_length?: unknown }).max_length],
+  ["maximum row length", ({ training }) => (training as { max_length?: unknown }).max_length],
 ];
 
-/** In what the two jobs' losses are measured otherwise. */
-export function otherYardsticks(job: Job, base: Job): string[] {
-  return YARDSTICKS.filter(([, of]) => JSON.stringify(of(job)) !== JSON.stringify(of(base))).map(([words]) => words);
+/** Returns the conditions in which the losses of two jobs differ. */
+export function differingLossConditions(job: Job, base: Job): string[] {
+  return LOSS_CONDITIONS.filter(([, of]) => JSON.stringify(of(job)) !== JSON.stringify(of(base))).map(([words]) => words);
 }
 
-const OF_TRAINING = new Set(["n_epochs", "batch_size", "learning_rate_multiplier"]);
+const NOT_OF_THE_OBJECTIVE = new Set(["n_epochs", "batch_size", "learning_rate_multiplier"]);
 
-/** The method with those of its options that the loss follows from. */
+/** Returns the objective with those of its options that define the loss. */
 function objectiveOf({ method }: Job): unknown {
-  return flatten(method).filter(([path]) => !OF_TRAINING.has(path.split(".").at(-1) ?? ""));
+  return flatten(method).filter(([path]) => !NOT_OF_THE_OBJECTIVE.has(path.split(".").at(-1) ?? ""));
 }
 
 function median(values: Float64Array | undefined): number | null {
@@ -75,7 +74,7 @@ function median(values: Float64Array | undefined): number | null {
   return sorted.length % 2 ? upper : ((sorted[middle - 1] as number) + upper) / 2;
 }
 
-/** In per cent of the baseline's; null where one of the two is missing, or the baseline's is 0. */
+/** Returns the difference in per cent of the baseline; null if one of the values is missing or the baseline is 0. */
 export function percentOff(value: number | null, baseline: number | null): number | null {
   return value === null || !baseline ? null : (100 * (value - baseline)) / Math.abs(baseline);
 }

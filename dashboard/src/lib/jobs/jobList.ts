@@ -1,9 +1,9 @@
 /**
- * All jobs that are known, newest first, put together from pages.
+ * The known jobs, newest first, put together from pages.
  *
- * Ids sort by the time of creation, so a page stands for a range of ids, and its answer replaces that range:
- * whatever was created or deleted meanwhile, nothing stands there twice and nothing is left over. Where more jobs than a page
- * were created between two polls, the list begins anew.
+ * Ids sort by the time of creation. A page therefore covers a range of ids, and its answer replaces that range. So no
+ * job stands in the list twice, and no deleted job stays, whatever happened between two polls. If more jobs than a page
+ * holds were created between two polls, the list starts again with the new page.
  */
 
 import { replaceEqualDeep } from "@tanstack/react-query";
@@ -17,7 +17,7 @@ export interface JobList {
 }
 
 interface JobRange {
-  /** The jobs older than this id; null from the newest on. */
+  /** The page holds the jobs older than this id; null means the newest jobs. */
   readonly after: string | null;
   readonly jobs: readonly Job[];
   readonly hasMore: boolean;
@@ -25,10 +25,10 @@ interface JobRange {
 
 export const EMPTY: JobList = { jobs: [], complete: false };
 
-/** Takes in a page. A job that has not changed stays the same object, so its row is not drawn again. */
+/** Returns the list with a page. A job that has not changed stays the same object, so its row is not rendered again. */
 export function merge(list: JobList, { after, jobs, hasMore }: JobRange): JobList {
   const last = hasMore ? (jobs.at(-1)?.id ?? "") : "";
-  if (after === null && last > (list.jobs[0]?.id ?? last)) return { jobs, complete: false }; // a gap between them
+  if (after === null && last > (list.jobs[0]?.id ?? last)) return { jobs, complete: false }; // there is a gap between the page and the list
   const newer = after === null ? [] : list.jobs.filter((job) => job.id >= after);
   const older = list.jobs.filter((job) => job.id < last);
   const known = new Map(list.jobs.map((job) => [job.id, job]));
@@ -39,20 +39,20 @@ export function merge(list: JobList, { after, jobs, hasMore }: JobRange): JobLis
   return same && complete === list.complete ? list : { jobs: merged, complete };
 }
 
-/** Replaces one job, where it is known. */
+/** Returns the list with a job replaced, if the list has the job. */
 export function replace(list: JobList, job: Job): JobList {
   if (!list.jobs.some((known) => known.id === job.id)) return list;
   return { ...list, jobs: list.jobs.map((known) => (known.id === job.id ? job : known)) };
 }
 
-/** Takes out one that was deleted. */
+/** Returns the list without a deleted job. */
 export function without(list: JobList, id: string): JobList {
   return { ...list, jobs: list.jobs.filter((job) => job.id !== id) };
 }
 
 /**
- * Where to ask again: pages of `size` jobs that hold a visible or a running one, and always the first.
- * Each is named by the id before it. At most `most` of them.
+ * Returns the pages to ask for again, at most `most`: the first page, and pages of `size` jobs that hold a visible or a
+ * running job. A page is named by the id before it.
  */
 export function stalePages(list: JobList, visible: ReadonlySet<string>, size: number, most: number): (string | null)[] {
   const found: (string | null)[] = [null];

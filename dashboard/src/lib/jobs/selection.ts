@@ -1,4 +1,4 @@
-/** The ids of the jobs that are ticked in a list. */
+/** The ids of the jobs that are selected in the list. */
 
 export type Selection = ReadonlySet<string>;
 
@@ -14,12 +14,12 @@ export function hasAll(selection: Selection, ids: readonly string[]): boolean {
   return ids.length > 0 && ids.every((id) => selection.has(id));
 }
 
-/** With all of `ids`; others stay as they are. */
+/** Returns the selection with all of `ids`. Other ids stay. */
 export function withAll(selection: Selection, ids: readonly string[]): Selection {
   return new Set([...selection, ...ids]);
 }
 
-/** With none of `ids`; others stay as they are. */
+/** Returns the selection without any of `ids`. Other ids stay. */
 export function withoutAll(selection: Selection, ids: readonly string[]): Selection {
   const changed = new Set(selection);
   for (const id of ids) changed.delete(id);

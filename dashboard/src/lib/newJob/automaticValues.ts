@@ -1,43 +1,54 @@
-/** What becomes of all that is left to the service, as far as the API tells before the job is created. */
+/** The values that the service chooses, as far as they are known before the job is created. */
 
-import { type Draft, hyperparametersPath, methodOf, objectiveSchema, type Offer, optionsSchema, triedOf, type Values } from "./draft";
 import type { Schema } from "@/lib/schemas/schema";
 import { schemaFields } from "@/lib/schemas/schemaFields";
 
-interface Auto {
+import {
+  type Draft,
+  hyperparametersPath,
+  methodOf,
+  objectiveSchema,
+  type Offer,
+  optionsSchema,
+  triedOf,
+  type Values,
+} from "./draft";
+
+interface AutomaticValue {
   path: string;
-  /** A value, or the rule in the API's words. */
+  /** The value, or the rule in the API's words. */
   becomes: string;
-  /** Whether only the created job says what it came to. */
-  later: boolean;
+  /** Whether the value is known only after the job is created. */
+  isLater: boolean;
 }
 
-export function autosOf(draft: Draft, offer: Offer): Auto[] {
+/** Returns the settings of a draft that the service chooses. */
+export function automaticValuesOf(draft: Draft, offer: Offer): AutomaticValue[] {
   const method = methodOf(draft, offer);
-  const training = autosWithin(draft.training, offer.schemas.training, "training").map((auto) =>
-    auto.path === "training.learning_rate" && method
-      ? { ...auto, becomes: `${method.learning_rate}, as usual for ${method.title}`, later: false }
-      : auto,
+  const training = automaticWithin(draft.training, offer.schemas.training, "training").map((one) =>
+    one.path === "training.learning_rate" && method
+      ? { ...one, becomes: `${method.learning_rate}, the default of ${method.title}`, isLater: false }
+      : one,
   );
   const tried = triedOf(draft, offer);
   const found = [
-    ...autosWithin(draft.hyperparameters, objectiveSchema(draft, offer), hyperparametersPath(draft)),
+    ...automaticWithin(draft.hyperparameters, objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...training,
-    ...autosWithin(draft.options[draft.adapter] ?? {}, optionsSchema(draft, offer), "adapter"),
-    ...(draft.top.seed === undefined ? [{ path: "seed", becomes: "drawn at random", later: true }] : []),
+    ...automaticWithin(draft.options[draft.adapter] ?? {}, optionsSchema(draft, offer), "adapter"),
+    ...(draft.top.seed === undefined ? [{ path: "seed", becomes: "drawn at random", isLater: true }] : []),
   ];
   return found.filter(({ path }) => !(path in tried));
 }
 
-/** Of options that are automatic, or follow an automatic rank: those whose description says what they come to. */
-function autosWithin(values: Values, schema: Schema, path: string): Auto[] {
+/** Returns the options that are automatic, or follow an automatic rank, and whose description says their rule. */
+function automaticWithin(values: Values, schema: Schema, path: string): AutomaticValue[] {
   return schemaFields(schema).flatMap(({ name, schema: option, kind }) => {
     const value = values[name] ?? option.default ?? null;
     const follows = values.r === "auto" && values[name] === undefined;
     const says = value === "auto" ? /^`auto`/ : value === null ? /^null( is|:)/i : follows ? /^with an automatic rank/ : null;
     if (says === null || kind === "group") return [];
     const rule = ruleIn(option.description ?? "", says);
-    return rule === null ? [] : [{ path: `${path}.${name}`, becomes: rule, later: true }];
+    return rule === null ? [] : [{ path: `${path}.${name}`, becomes: rule, isLater: true }];
   });
 }
 

@@ -1,11 +1,12 @@
-/** A job that is being put together: what its author has set, and nothing of what holds by default. */
+/** A draft of a job: the settings that its author has made, without defaults. */
 
 import type { CreateJob, Method } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
+import type { Schema } from "@/lib/schemas/schema";
+import { groupSchema, schemaFields } from "@/lib/schemas/schemaFields";
+import { type Problem, problems } from "@/lib/schemas/schemaProblems";
 
 import type { JobSchemas } from "./jobSchemas";
-import { isRecord, type Schema } from "@/lib/schemas/schema";
-import { type Problem, problems } from "@/lib/schemas/schemaProblems";
-import { groupSchema, schemaFields } from "@/lib/schemas/schemaFields";
 import { sweepProblems, type Tried, triedValues } from "./sweepDraft";
 import { type Integrations, settingsPath, type Tracker, trackerProblems, trackerSettings } from "./trackers";
 
@@ -19,18 +20,18 @@ export interface Draft {
   top: Values;
   metadata: readonly (readonly [string, string])[];
   objective: string;
-  /** Of all objectives that were looked at; those of the chosen one are sent. */
+  /** The hyperparameters of all objectives that the author looked at. Those of the chosen objective are sent. */
   hyperparameters: Values;
   adapter: string;
-  /** By adapter type, so that a look at another one loses nothing. */
+  /** The options by adapter type, so that a look at another adapter loses nothing. */
   options: Readonly<Record<string, Values>>;
   training: Values;
   integrations: Integrations;
-  /** Values to try, by their place in the request; null for a job of one adapter. */
+  /** The values to try, by their path in the request; null if the job is not a sweep. */
   tried: Tried | null;
 }
 
-/** What the service takes. */
+/** The models, methods, schemas and trackers that the service offers for a job. */
 export interface Offer {
   models: readonly string[];
   methods: readonly Method[];
@@ -65,7 +66,7 @@ export function objectiveSchema(draft: Draft, offer: Offer): Schema {
   return offer.schemas.objectives[draft.objective] ?? {};
 }
 
-/** The values with one set, or taken away where it is undefined. */
+/** Returns the values with one of them set, or removed if it is undefined. */
 export function withValue(values: Values, name: string, value: unknown): Values {
   return value === undefined ? without(values, name) : { ...values, [name]: value };
 }
@@ -74,7 +75,7 @@ export function without(values: Values, name: string): Values {
   return pick(values, (other) => other !== name);
 }
 
-/** Exactly what is sent. Its author may have written what the API does not take: `problemsOf` finds that. */
+/** Returns the request that is sent. It may hold values that the API does not accept; `problemsOf` finds them. */
 export function requestOf(draft: Draft, offer: Offer): CreateJob {
   const known = new Set(Object.keys(objectiveSchema(draft, offer).properties ?? {}));
   const hyperparameters = pick(draft.hyperparameters, (name) => known.has(name));
@@ -98,7 +99,7 @@ export function requestOf(draft: Draft, offer: Offer): CreateJob {
   return request as unknown as CreateJob;
 }
 
-/** What a sweep tries; nothing of a job of one adapter. */
+/** Returns the values that a sweep tries. There are none if the job is not a sweep. */
 export function triedOf(draft: Draft, offer: Offer): Tried {
   return triedValues(draft.tried ?? {}, offer.schemas.sweep, optionsSchema(draft, offer));
 }
@@ -109,7 +110,7 @@ function pick(values: Values, keeps: (name: string) => boolean): Values {
   return Object.fromEntries(Object.entries(values).filter(([name]) => keeps(name)));
 }
 
-/** What is wrong or missing, as far as the schemas tell. */
+/** Returns what is wrong or missing, as far as the schemas say it. */
 export function problemsOf(draft: Draft, offer: Offer): Problem[] {
   const { adapter, training, method, metadata } = requestOf(draft, offer) as unknown as Values;
   const { schemas } = offer;
@@ -134,7 +135,7 @@ function metadataProblems(draft: Draft, metadata: unknown, schema: Schema): Prob
   const path = "metadata";
   if (names.includes("")) return [{ path, message: "A value has no name." }];
   const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) return [{ path, message: `The name ${twice} stands there twice.` }];
+  if (twice !== undefined) return [{ path, message: `The name ${twice} is used twice.` }];
   return problems(metadata, schema, path).map(({ message }) => ({ path, message }));
 }
 
@@ -142,7 +143,7 @@ export function hyperparametersPath({ objective }: Draft): string {
   return `method.${objective}.hyperparameters`;
 }
 
-/** The place of each field of the form, as the API's `param` names it. */
+/** Returns the path of each field of the form, as the API's `param` names it. */
 export function fieldPaths(draft: Draft, offer: Offer): string[] {
   return [
     ...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "integrations"],
@@ -153,18 +154,18 @@ export function fieldPaths(draft: Draft, offer: Offer): string[] {
     ...draft.integrations.flatMap(({ type }) =>
       pathsWithin(trackerSettings(type, offer.schemas, offer.trackers) ?? {}, settingsPath(draft.integrations, type)),
     ),
-    ...["parameters", ...Object.keys(offer.schemas.sweep.properties ?? {}).map((place) => `parameters.${place}`)],
+    ...["parameters", ...Object.keys(offer.schemas.sweep.properties ?? {}).map((path) => `parameters.${path}`)],
   ];
 }
 
 function pathsWithin(schema: Schema, path: string): string[] {
   return schemaFields(schema).flatMap(({ name, kind, schema: one }) => {
-    const place = `${path}.${name}`;
-    return kind === "group" ? [place, ...pathsWithin(groupSchema(one), place)] : [place];
+    const inner = `${path}.${name}`;
+    return kind === "group" ? [inner, ...pathsWithin(groupSchema(one), inner)] : [inner];
   });
 }
 
-/** The same, each at the field of the form in which it lies. */
+/** Returns the problems of a draft, each with the path of the field in which it lies. */
 export function problemsAtFields(draft: Draft, offer: Offer): Problem[] {
   const paths = fieldPaths(draft, offer);
   return problemsOf(draft, offer).map(({ path, message }) => {
@@ -173,7 +174,7 @@ export function problemsAtFields(draft: Draft, offer: Offer): Problem[] {
   });
 }
 
-/** The field that a refusal is about: its `param` may name what is within the field. */
+/** Returns the field that a refusal is about. Its `param` may name a value inside the field. */
 export function fieldOf(param: string | null, paths: readonly string[]): string | null {
   const above = paths.filter((path) => param === path || param?.startsWith(`${path}.`));
   return above.sort((a, b) => b.length - a.length)[0] ?? null;

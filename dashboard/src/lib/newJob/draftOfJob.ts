@@ -1,32 +1,45 @@
-/** A job as a draft: nearly the same again. The API keeps what a request came to, not the request. */
+/**
+ * A draft with the settings of a job. The API keeps the resolved settings of a job, not its request, so the draft is
+ * nearly the same as the request.
+ */
 
-import type { Choice } from "@/api/jobs/choice";
 import type { Job } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
+import type { Schema } from "@/lib/schemas/schema";
+import { problems } from "@/lib/schemas/schemaProblems";
 
 import { type Draft, EMPTY_DRAFT, type Offer, type Values, without } from "./draft";
-import { isRecord, type Schema } from "@/lib/schemas/schema";
-import { problems } from "@/lib/schemas/schemaProblems";
 import type { Tried } from "./sweepDraft";
 import { type Integrations, settingsOf } from "./trackers";
 
-export interface FilledDraft {
-  draft: Draft;
-  /** Settings that this service does not take now, as `adapter.r` and its value. */
-  left: [string, unknown][];
+/** Why a job has candidates, if it has any. */
+export interface Choice {
+  kind: "none" | "auto_rank" | "sweep";
+  /** The values that a sweep tries; null for any other job. */
+  tried: Tried | null;
 }
 
-/** With the values that are not the defaults now. An automatic rank is automatic again, and a sweep tries the same. */
+export interface FilledDraft {
+  draft: Draft;
+  /** Settings that this service does not accept now, such as the path `adapter.r` and its value. */
+  leftOut: [path: string, value: unknown][];
+}
+
+/**
+ * Returns a draft with the values of the job that differ from today's defaults. An automatic rank is automatic again,
+ * and a sweep tries the same values.
+ */
 export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): FilledDraft {
-  const left: [string, unknown][] = [];
+  const leftOut: [string, unknown][] = [];
   const method = offer.methods.find(({ id }) => id === job.adapter.type);
   const take = (values: unknown, schema: Schema, path: string): Values =>
     Object.fromEntries(
       Object.entries(isRecord(values) ? values : {}).filter(([name, value]) => {
-        if (name === "type" || value === "auto") return false; // still to be chosen
+        if (name === "type" || value === "auto") return false; // "auto" means that the value is not chosen yet
         const known = schema.properties?.[name];
         if (known && isSame(value, known.default ?? null)) return false;
         if (known && !problems(value, known, "").length) return true;
-        left.push([`${path}.${name}`, value]);
+        leftOut.push([`${path}.${name}`, value]);
         return false;
       }),
     );
@@ -51,24 +64,30 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
     integrations: job.integrations.map(withoutNulls),
     tried,
   };
-  return { draft, left };
+  return { draft, leftOut };
 }
 
-/** Its alpha is twice the rank by itself; one that was named is the same for all candidates, and not that. */
+/**
+ * Returns the options with an automatic rank. Without a `lora_alpha`, alpha is twice the rank of each candidate. An
+ * alpha that is not twice the rank was set by the request, and is kept for all candidates.
+ */
 function withAutomaticRank(options: Values): Values {
   const { r = 16, lora_alpha = 32 } = options as { r?: number; lora_alpha?: number };
   const others = lora_alpha === 2 * r ? without(options, "lora_alpha") : options;
   return { ...others, r: "auto" };
 }
 
-/** What won stands in the job's settings; alphas that followed the ranks follow them again. */
+/**
+ * Returns the options without those that the sweep tries: the job's settings hold the winner's values. If alpha
+ * followed the rank, it is left out too, so that it follows the ranks again.
+ */
 function withoutTried(options: Values, tried: Tried): Values {
   const followed = "adapter.r" in tried && options.lora_alpha === 2 * Number(options.r ?? 16);
-  const names = Object.keys(tried).map((place) => place.replace(/^adapter\./, ""));
+  const names = Object.keys(tried).map((path) => path.replace(/^adapter\./, ""));
   return [...names, ...(followed ? ["lora_alpha"] : [])].reduce(without, options);
 }
 
-/** Of a tracker what was set. */
+/** Returns a tracker with the settings that are not null. */
 function withoutNulls(integration: Integrations[number]): Integrations[number] {
   const settings = Object.entries(settingsOf(integration)).filter(([, value]) => value !== null);
   const { type } = integration;

@@ -1,10 +1,10 @@
-/** Drafts of this tab, which outlive a reload. Each address of the page has its own. */
+/** The drafts of this tab, which survive a reload. Each address of the page has its own draft. */
 
 import { type Draft, EMPTY_DRAFT } from "./draft";
 
 export interface StoredDraft {
   draft: Draft;
-  /** Another one after each change: the same request, sent twice, makes one job. */
+  /** The idempotency key. It changes with each change of the draft, so the same request, sent twice, makes one job. */
   key: string;
 }
 
@@ -15,7 +15,7 @@ export function readDraft(name: string): StoredDraft | null {
     const stored = JSON.parse(sessionStorage.getItem(PREFIX + name) ?? "null") as StoredDraft | null;
     return stored && { key: stored.key, draft: { ...EMPTY_DRAFT, ...stored.draft } };
   } catch {
-    return null; // of another release, say
+    return null; // the stored text may come from another release
   }
 }
 
@@ -25,10 +25,4 @@ export function storeDraft(name: string, stored: StoredDraft): void {
 
 export function forgetDraft(name: string): void {
   sessionStorage.removeItem(PREFIX + name);
-}
-
-/** `crypto.randomUUID` is there under HTTPS alone. */
-export function newKey(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

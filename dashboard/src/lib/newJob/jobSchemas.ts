@@ -1,4 +1,4 @@
-/** What a job's request may hold, out of the API's OpenAPI document. */
+/** The schemas of a job's request, taken from the API's OpenAPI document. */
 
 import { alternatives, expand, type Schema } from "@/lib/schemas/schema";
 
@@ -7,16 +7,16 @@ export interface JobSchemas {
   seed: Schema;
   metadata: Schema;
   training: Schema;
-  /** The hyperparameters of each objective on offer. */
+  /** The hyperparameters of each objective that the API offers. */
   objectives: Record<string, Schema>;
-  /** What a sweep tries: a list of values for each place of the request. */
+  /** The values that a sweep can try: a list for each path in the request. */
   sweep: Schema;
   trackers: Record<string, TrackerSchema>;
 }
 
 export interface TrackerSchema {
   description: string;
-  /** Null where there is nothing to set. */
+  /** Null if there is nothing to set. */
   settings: Schema | null;
 }
 
@@ -36,10 +36,10 @@ export function jobSchemas(document: unknown): JobSchemas {
 
 function ofItsValues(parameters: Schema): Schema {
   const entries = Object.entries(parameters.properties ?? {});
-  return { ...parameters, properties: Object.fromEntries(entries.map(([place, one]) => [place, withoutNull(one)])) };
+  return { ...parameters, properties: Object.fromEntries(entries.map(([path, one]) => [path, withoutNull(one)])) };
 }
 
-/** Each has its settings under its own name. */
+/** Returns the schema of each tracker. A tracker has its settings under its own name. */
 function trackersOf(integration: Schema): Record<string, TrackerSchema> {
   const kinds = integration.oneOf ?? alternatives(integration);
   const found = kinds.flatMap(({ properties = {}, description = "" }) => {
@@ -49,7 +49,7 @@ function trackersOf(integration: Schema): Record<string, TrackerSchema> {
   return Object.fromEntries(found);
 }
 
-/** A type without a place for its hyperparameters, such as OpenAI's `reinforcement`, is not on offer. */
+/** Returns the hyperparameters of each objective. An objective without any, such as `reinforcement`, is not offered. */
 function objectivesOf(method: Schema): Record<string, Schema> {
   const types = (method.properties?.type?.enum ?? []) as string[];
   const found = types.flatMap((type) => {
@@ -60,7 +60,7 @@ function objectivesOf(method: Schema): Record<string, Schema> {
   return Object.fromEntries(found);
 }
 
-/** The one alternative beside null, with its description: leaving a field out means null here. */
+/** Returns the only alternative to null, with the description. A form leaves a field out instead of sending null. */
 function withoutNull(schema: Schema): Schema {
   const others = schema.anyOf?.filter((one) => one.type !== "null") ?? [];
   if (others.length !== 1) return schema;

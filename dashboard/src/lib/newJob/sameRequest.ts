@@ -1,13 +1,11 @@
-/** A job the same again. */
-
 import type { CreateJob, Job } from "@/api/types";
 
-/** Whether the job's settings are whole: nothing in them is still to be chosen among candidates. */
+/** Returns whether all settings of the job have a value. An "auto" is a value that was to be chosen among candidates. */
 export function isResolved(job: Job): boolean {
   return ![...Object.values(job.adapter), ...Object.values(job.training)].includes("auto");
 }
 
-/** The request that makes the same job again, of one whose settings are whole. */
+/** Returns the request that creates the same job again. The job must be resolved. */
 export function sameRequest(job: Job): CreateJob {
   const { model, training_file, validation_file, seed, metadata, method, adapter, training } = job;
   const request = { model, training_file, validation_file, seed, metadata, method, adapter, training };

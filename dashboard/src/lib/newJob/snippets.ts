@@ -1,10 +1,9 @@
-/** A request as code to take along. The key comes from TUNERY_API_KEY in each. */
+/** A job's request as code that the reader can copy. All code takes the key from TUNERY_API_KEY. */
 
 import type { CreateJob } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
 
-import { isRecord } from "@/lib/schemas/schema";
-
-/** What the official client has no parameter for. */
+/** The fields for which OpenAI's client has no parameter. */
 const EXTRA = ["adapter", "training"];
 
 export function jsonOf(request: CreateJob): string {
@@ -21,7 +20,7 @@ client = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key=os.environ["TUNERY_
 ${code}`;
 }
 
-/** Sweeps are not OpenAI's: its client sends what it has no method for. */
+/** OpenAI's client has no method for sweeps, so the code uses its general `post`. */
 function sweepInPython(request: CreateJob): string {
   return `sweep = client.post(
     "/fine_tuning/sweeps",
@@ -42,7 +41,7 @@ ${lines.join("\n")}
 print(job.id)`;
 }
 
-/** A value in Python. JSON's strings and numbers are Python's too. */
+/** Writes a value in Python. JSON's strings and numbers are valid in Python too. */
 function literal(value: unknown, indent = ""): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
@@ -62,14 +61,14 @@ export function curlOf(request: CreateJob, origin: string): string {
   -d ${quoted(jsonOf(request))}`;
 }
 
-/** A word of a shell's command line. */
+/** Writes a word of a shell's command line. */
 function quoted(word: string): string {
   return /^[A-Za-z0-9_.,:=/@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 const OPTIONS = { validation_file: "--validation", suffix: "--suffix", seed: "--seed" } as const;
 
-/** `tunery jobs create`, or `sweeps create`: what has no option of its own is set by its place in the request. */
+/** `tunery jobs create` or `tunery sweeps create`. A field without an option of its own is set by its path. */
 export function cliOf(request: CreateJob, origin: string): string {
   const { model, training_file, method, adapter, training, metadata, integrations, parameters } = request;
   const own = Object.entries(OPTIONS).flatMap(([name, option]) => {
@@ -83,7 +82,7 @@ export function cliOf(request: CreateJob, origin: string): string {
     `--base-url ${quoted(`${origin}/v1`)}`,
     `--model=${quoted(model)}`,
     ...own,
-    ...Object.entries(parameters ?? {}).map(([place, values]) => `--try ${quoted(`${place}=${listed(values)}`)}`),
+    ...Object.entries(parameters ?? {}).map(([path, values]) => `--try ${quoted(`${path}=${listed(values)}`)}`),
     ...(method && method.type !== "supervised" ? [parameters ? setting("method.type", method.type) : `--method ${quoted(method.type)}`] : []),
     ...settings(`method.${method?.type}.hyperparameters`, hyperparameters),
     ...settings("adapter", adapter),
@@ -100,7 +99,7 @@ function settings(path: string, values: unknown): string[] {
   return Object.entries(isRecord(values) ? values : {}).map(([name, value]) => setting(`${path}.${name}`, value));
 }
 
-/** A text stands as it is, unless it would be read as JSON. */
+/** Writes a `--set`. A text stays as it is, unless the command would read it as JSON. */
 function setting(path: string, value: unknown): string {
   const text = typeof value === "string" && !isJson(value) ? value : JSON.stringify(value);
   return `--set ${quoted(`${path}=${text}`)}`;

@@ -1,25 +1,26 @@
-/** Values to try instead of one: a candidate is made of each combination. */
+/** The values that a sweep tries. Each combination of them is a candidate. */
 
 import { alternatives, type Schema } from "@/lib/schemas/schema";
-import { type Problem, problems } from "@/lib/schemas/schemaProblems";
 import { parse } from "@/lib/schemas/schemaFields";
+import { type Problem, problems } from "@/lib/schemas/schemaProblems";
+import { counted } from "@/lib/text/format";
 
 export type Tried = Readonly<Record<string, readonly unknown[]>>;
 
 const OF_ADAPTER = "adapter.";
 const FEWEST = 2;
 
-/** The places of which values can be tried: of the adapter those that it has. */
-export function triedFields(sweep: Schema, adapter: Schema): [place: string, schema: Schema][] {
-  const isThere = (place: string) =>
-    !place.startsWith(OF_ADAPTER) || place.slice(OF_ADAPTER.length) in (adapter.properties ?? {});
-  return Object.entries(sweep.properties ?? {}).filter(([place]) => isThere(place));
+/** Returns the paths for which values can be tried. Options that the adapter does not have are left out. */
+export function triedFields(sweep: Schema, adapter: Schema): [path: string, schema: Schema][] {
+  const exists = (path: string) =>
+    !path.startsWith(OF_ADAPTER) || path.slice(OF_ADAPTER.length) in (adapter.properties ?? {});
+  return Object.entries(sweep.properties ?? {}).filter(([path]) => exists(path));
 }
 
-/** What is sent: another adapter may lack a place for which there are values. */
+/** Returns the values that are sent. They leave out options that another adapter had and this adapter does not have. */
 export function triedValues(tried: Tried, sweep: Schema, adapter: Schema): Tried {
-  const places = triedFields(sweep, adapter).map(([place]) => place);
-  return Object.fromEntries(places.flatMap((place) => (tried[place] ? [[place, tried[place]]] : [])));
+  const paths = triedFields(sweep, adapter).map(([path]) => path);
+  return Object.fromEntries(paths.flatMap((path) => (tried[path] ? [[path, tried[path]]] : [])));
 }
 
 export function combinations(tried: Tried): number {
@@ -31,15 +32,15 @@ export function sweepProblems(tried: Tried, sweep: Schema, hasValidation: boolea
   const most = Math.max(...Object.values(sweep.properties ?? {}).map(({ maxItems = Infinity }) => maxItems));
   const found = problems(tried, sweep, "parameters");
   if (!found.length && (count < FEWEST || count > most)) {
-    const made = count === 1 ? "1 candidate" : `${count} candidates`;
-    const message = `Name values to try: they make ${made}, and between ${FEWEST} and ${most} can be compared.`;
+    const made = counted(count, "candidate");
+    const message = `Name values to try. They make ${made} now; between ${FEWEST} and ${most} can be compared.`;
     found.push({ path: "parameters", message });
   }
-  if (!hasValidation) found.push({ path: "validation_file", message: "Candidates are compared by one: choose it." });
+  if (!hasValidation) found.push({ path: "validation_file", message: "Candidates are compared on a validation file. Choose one." });
   return found;
 }
 
-/** `0.1, 0.2`. A value that is a list itself has its items joined by plus, as in `q_proj+v_proj`. */
+/** Reads a text such as `0.1, 0.2`. A value that is a list has plus signs between its items: `q_proj+v_proj`. */
 export function parseTried(text: string, schema: Schema): readonly unknown[] | undefined {
   const written = text.split(/[\s,]+/).filter(Boolean);
   const items = schema.items ?? {};

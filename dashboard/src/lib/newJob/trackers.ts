@@ -1,12 +1,13 @@
-/** The experiment trackers that a draft reports to. */
+/** The experiment trackers to which a job reports. */
 
 import type { CreateJob } from "@/api/types";
-
-import type { JobSchemas } from "./jobSchemas";
-import { isRecord, type Schema } from "@/lib/schemas/schema";
+import { isRecord } from "@/lib/isRecord";
+import type { Schema } from "@/lib/schemas/schema";
 import { type Problem, problems } from "@/lib/schemas/schemaProblems";
 
-/** One that this service offers; MLflow with the servers that may be named, the default first. */
+import type { JobSchemas } from "./jobSchemas";
+
+/** A tracker that this service offers. For MLflow it names the servers that a job may use, the default first. */
 export interface Tracker {
   id: string;
   tracking_uris: readonly string[];
@@ -14,7 +15,7 @@ export interface Tracker {
 
 export type Integrations = NonNullable<CreateJob["integrations"]>;
 
-/** What can be set of a tracker; null where nothing can. Of servers those that are on offer are the choice. */
+/** Returns the schema of a tracker's settings; null if it has none. A server can be chosen only among those offered. */
 export function trackerSettings(type: string, schemas: JobSchemas, offered: readonly Tracker[]): Schema | null {
   const settings = schemas.trackers[type]?.settings ?? null;
   const uris = offered.find(({ id }) => id === type)?.tracking_uris ?? [];
@@ -29,12 +30,12 @@ export function settingsOf(integration: Integrations[number]): Record<string, un
   return isRecord(values) ? values : {};
 }
 
-/** The place of a tracker's settings, as the API's `param` names it. */
+/** Returns the path of a tracker's settings, as the API's `param` names it. */
 export function settingsPath(integrations: Integrations, type: string): string {
   return `integrations.${integrations.findIndex((one) => one.type === type)}.${type}`;
 }
 
-/** The same list with a tracker's settings; taken out where they are null. */
+/** Returns the list with a tracker's settings. Null settings remove the tracker. */
 export function withTracker(integrations: Integrations, type: string, settings: Record<string, unknown> | null, schema: Schema | null) {
   if (settings === null) return integrations.filter((one) => one.type !== type);
   const changed = { type, ...(schema && { [type]: settings }) } as unknown as Integrations[number];

@@ -1,4 +1,6 @@
-/** A JSON Schema as a form reads it: what can be chosen, and among what. */
+/** JSON Schemas, as far as a form needs them. */
+
+import { isRecord } from "@/lib/isRecord";
 
 export interface Schema {
   $ref?: string;
@@ -27,11 +29,7 @@ export interface Schema {
   description?: string;
 }
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The schema with all that it refers to in `root` in its place. */
+/** Returns the schema with each reference replaced by the part of `root` that it refers to. */
 export function expand(schema: Schema, root: unknown): Schema {
   if (schema.$ref) {
     const { $ref, ...beside } = schema;
@@ -52,12 +50,12 @@ function target(ref: string, root: unknown): Schema {
   return (found ?? {}) as Schema;
 }
 
-/** The schema itself, or those of which a value must fit one. */
+/** Returns the schemas of which a value must fit one: the alternatives, or the schema itself. */
 export function alternatives(schema: Schema): Schema[] {
   return (schema.anyOf ?? [schema]).flatMap((one) => (one.anyOf ? alternatives(one) : [one]));
 }
 
-/** The single values that are named; null among them. */
+/** Returns the single values that the schema names, with null if it is allowed. */
 export function literals(schema: Schema): unknown[] {
   return alternatives(schema).flatMap((one) => {
     if ("const" in one) return [one.const];
@@ -66,7 +64,7 @@ export function literals(schema: Schema): unknown[] {
   });
 }
 
-/** Whether there is nothing to choose. */
+/** Returns whether the schema allows only one value, so that there is nothing to choose. */
 export function isFixed(schema: Schema): boolean {
   return alternatives(schema).every(
     (one) =>

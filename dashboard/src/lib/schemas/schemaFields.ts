@@ -1,6 +1,8 @@
-/** A form out of an object's schema, and what somebody writes in a field as a value. */
+/** Makes the fields of a form from the schema of an object, and turns the text in a field into a value. */
 
-import { alternatives, isFixed, isRecord, literals, type Schema } from "./schema";
+import { isRecord } from "@/lib/isRecord";
+
+import { alternatives, isFixed, literals, type Schema } from "./schema";
 
 type FieldKind = "switch" | "choice" | "group" | "pairs" | "text";
 
@@ -8,23 +10,23 @@ export interface SchemaField {
   name: string;
   schema: Schema;
   kind: FieldKind;
-  needed: boolean;
+  isRequired: boolean;
 }
 
 /**
- * What can be chosen: `type` says which form it is, and an option with one value is none. Numbers come first,
- * what takes more room last.
+ * Returns the fields of a form. It leaves out `type`, which names the form itself, and options with only one value.
+ * Numbers come first, and fields that need more room come last.
  */
 export function schemaFields(schema: Schema): SchemaField[] {
   return Object.entries(schema.properties ?? {})
     .filter(([name, one]) => name !== "type" && !isFixed(one))
-    .map(([name, one]) => ({ name, schema: one, kind: kindOf(one), needed: schema.required?.includes(name) ?? false }))
-    .sort((a, b) => place(a) - place(b));
+    .map(([name, one]) => ({ name, schema: one, kind: kindOf(one), isRequired: schema.required?.includes(name) ?? false }))
+    .sort((a, b) => positionOf(a) - positionOf(b));
 }
 
 const KINDS: readonly FieldKind[] = ["text", "choice", "switch", "pairs", "group"];
 
-function place({ kind, schema }: SchemaField): number {
+function positionOf({ kind, schema }: SchemaField): number {
   return KINDS.indexOf(kind) + (kind === "text" && !isNumeric(schema) ? 0.5 : 0);
 }
 
@@ -41,17 +43,20 @@ function kindOf(schema: Schema): FieldKind {
   return named > 2 || kinds.every((one) => "const" in one || one.enum) ? "choice" : "text";
 }
 
-/** Of a choice: whether other values than those named are taken. */
+/** Returns whether a choice also accepts values that the schema does not name. */
 export function isOpen(schema: Schema): boolean {
   return alternatives(schema).some((one) => one.type !== "null" && !("const" in one) && !one.enum);
 }
 
-/** The object's schema behind a group. */
+/** Returns the schema of the object that a group of fields makes. */
 export function groupSchema(schema: Schema): Schema {
   return alternatives(schema).find((one) => one.properties) ?? schema;
 }
 
-/** Nothing is undefined: the default holds. What fits no kind stays text, for the check to refuse. */
+/**
+ * Returns the value that a text stands for. An empty text is undefined, so the default applies. A text that fits no
+ * kind stays a text, which the check then refuses.
+ */
 export function parse(text: string, schema: Schema): unknown {
   const written = text.trim();
   if (written === "") return undefined;
@@ -69,12 +74,12 @@ export function write(value: unknown): string {
   return Array.isArray(value) ? value.join(", ") : String(value);
 }
 
-/** `q_proj = 8`, a line each. */
+/** Returns the object that lines such as `q_proj = 8` stand for; undefined if there are none. */
 export function parsePairs(text: string, schema: Schema): Record<string, unknown> | undefined {
-  const [member = {}] = Object.values(alternatives(schema).find((one) => one.patternProperties)?.patternProperties ?? {});
+  const [valueSchema = {}] = Object.values(alternatives(schema).find((one) => one.patternProperties)?.patternProperties ?? {});
   const pairs = text.split("\n").flatMap((line) => {
     const [name = "", value = ""] = line.split(/[=:](.*)/);
-    return name.trim() ? [[name.trim(), parse(value, member) ?? ""] as const] : [];
+    return name.trim() ? [[name.trim(), parse(value, valueSchema) ?? ""] as const] : [];
   });
   return pairs.length ? Object.fromEntries(pairs) : undefined;
 }
@@ -84,7 +89,7 @@ export function writePairs(value: unknown): string {
   return Object.entries(value).map(([name, one]) => `${name} = ${write(one)}`).join("\n");
 }
 
-/** The default as a field's placeholder; null and nothing are said by the description. */
+/** Returns the default as the placeholder of a field. If the default is null or missing, the description explains it. */
 export function defaultText({ default: usual }: Schema): string {
   return usual == null || isRecord(usual) ? "" : write(usual);
 }

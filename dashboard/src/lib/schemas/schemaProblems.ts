@@ -1,20 +1,22 @@
-/** What is wrong with a value, told at its place and in its schema's words. */
+/** Finds what is wrong with a value, and says it with the path of the value and in the words of its schema. */
 
 import { type OutputUnit, type Schema as Checkable, Validator } from "@cfworker/json-schema";
 
-import { alternatives, isRecord, type Schema } from "./schema";
+import { isRecord } from "@/lib/isRecord";
+
+import { alternatives, type Schema } from "./schema";
 import { words } from "./schemaWords";
 
-/** `path` has dots, as the API's `param`. */
+/** A fault in a request. `path` has dots, like the API's `param`. */
 export interface Problem {
   path: string;
   message: string;
 }
 
-/** What the check found, with what it is about. */
+/** A finding of the validator, with the value and the schema that it is about. */
 interface Finding extends OutputUnit {
   instance: unknown;
-  /** The schema that has the keyword. */
+  /** The schema that holds the keyword. */
   schema: Schema;
 }
 
@@ -24,8 +26,8 @@ export function problems(value: unknown, schema: Schema, path: string): Problem[
     const within = error.keywordLocation.replace(/\/[^/]*$/, "");
     return { ...error, instance: follow(value, error.instanceLocation), schema: follow(schema, within) as Schema };
   });
-  const told = findings.filter((finding) => !isWrapper(finding) && !findings.some((other) => standsFor(other, finding)));
-  return unique(told.flatMap((finding) => problemsOf(finding, path)));
+  const shown = findings.filter((finding) => !isWrapper(finding) && !findings.some((other) => standsFor(other, finding)));
+  return unique(shown.flatMap((finding) => problemsOf(finding, path)));
 }
 
 function follow(root: unknown, pointer: string): unknown {
@@ -38,20 +40,20 @@ const namesOf = (pointer: string) =>
 
 const WRAPPERS = ["properties", "patternProperties", "additionalProperties", "propertyNames"];
 
-/** Says only that something within is wrong, which is told itself. */
+/** Returns whether the finding only says that something inside the value is wrong, which has its own finding. */
 function isWrapper(finding: Finding): boolean {
   return WRAPPERS.includes(finding.keyword) || (finding.keyword === "anyOf" && isAboutObject(finding));
 }
 
-/** Of an object, the alternatives that are objects tell what is wrong within. */
+/** Returns whether the value is an object. Then the alternatives that are objects say what is wrong inside it. */
 const isAboutObject = ({ instance, schema }: Finding) => isRecord(instance) && alternatives(schema).some(isObject);
 
 const isObject = ({ type }: Schema) => type === "object";
 
-/** A list, and a choice of alternatives, are told as a whole. */
+/** Returns whether `whole` replaces `part`: a list, or a choice of alternatives, gets one message as a whole. */
 function standsFor(whole: Finding, part: Finding): boolean {
   if (part === whole || !`${part.instanceLocation}/`.startsWith(`${whole.instanceLocation}/`)) return false;
-  const covers = (place: string) => part.keywordLocation.startsWith(`${place}/`);
+  const covers = (location: string) => part.keywordLocation.startsWith(`${location}/`);
   if (whole.keyword === "items") return covers(whole.keywordLocation);
   if (whole.keyword !== "anyOf") return false;
   if (!isAboutObject(whole)) return covers(whole.keywordLocation);
@@ -61,18 +63,18 @@ function standsFor(whole: Finding, part: Finding): boolean {
 
 function problemsOf({ keyword, keywordLocation, instanceLocation, instance, schema }: Finding, path: string): Problem[] {
   const names = namesOf(instanceLocation);
-  const place = [path, ...names].join(".");
+  const fullPath = [path, ...names].join(".");
   if (keyword === "required") {
     const missing = (schema.required ?? []).filter((name) => !(name in (instance as object)));
-    return missing.map((name) => ({ path: `${place}.${name}`, message: "It is needed." }));
+    return missing.map((name) => ({ path: `${fullPath}.${name}`, message: "It is required." }));
   }
-  if (keyword === "false") return [{ path: place, message: "There is no such option." }];
-  if (keyword === "maxProperties") return [{ path: place, message: `There may be at most ${schema.maxProperties}.` }];
+  if (keyword === "false") return [{ path: fullPath, message: "There is no such option." }];
+  if (keyword === "maxProperties") return [{ path: fullPath, message: `There may be at most ${schema.maxProperties}.` }];
   if (keywordLocation.includes("/propertyNames/")) {
     const message = `The name ${shortened(names.at(-1) ?? "")} must be ${words(schema)}.`;
     return [{ path: [path, ...names.slice(0, -1)].join("."), message }];
   }
-  return [{ path: place, message: `It must be ${words(schema)}.` }];
+  return [{ path: fullPath, message: `It must be ${words(schema)}.` }];
 }
 
 const shortened = (name: string) => (name.length > 20 ? `${name.slice(0, 20)}…` : name);

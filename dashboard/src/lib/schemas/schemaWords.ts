@@ -1,8 +1,8 @@
-/** What a JSON Schema allows, in words. */
+/** Says in words which values a JSON Schema allows. */
 
 import { alternatives, literals, type Schema } from "./schema";
 
-/** Such as "a whole number from 1 to 256, or auto". */
+/** Returns the allowed values in words, such as "a whole number from 1 to 256 or auto". */
 export function words(schema: Schema): string {
   const named = literals(schema).filter((value) => value !== null).map(String);
   const kinds = alternatives(schema).map(wordsOfKind).filter(Boolean);
@@ -25,7 +25,7 @@ function wordsOfKind(schema: Schema): string {
       return `lines such as q_proj = ${schema.patternProperties ? "8" : "text"}`;
   }
   if (schema.pattern === "^[A-Za-z0-9._-]+$") return `letters, digits, dots, dashes and underscores${longest(schema)}`;
-  if (schema.pattern) return `what matches ${schema.pattern}`;
+  if (schema.pattern) return `a text that matches ${schema.pattern}`;
   return schema.maxLength === undefined ? "names" : `a text${longest(schema)}`;
 }
 

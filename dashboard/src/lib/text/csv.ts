@@ -1,6 +1,6 @@
-/** Comma-separated values, as RFC 4180 has them. NaN and null are empty. */
+/** Comma-separated values, as RFC 4180 defines them. NaN and null are empty. */
 
-import { save } from "@/lib/browser/saveFile";
+import { saveFile } from "@/lib/browser/saveFile";
 
 type Row = readonly (string | number | null)[];
 
@@ -13,11 +13,11 @@ export function csv(head: readonly string[], rows: Iterable<Row>): string {
 function cell(value: string | number | null): string {
   if (value === null || Number.isNaN(value)) return "";
   if (typeof value === "number") return String(value);
-  // A spreadsheet would compute what begins like a formula.
+  // A spreadsheet computes a cell that begins like a formula, so the quote makes it a text.
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 export function saveCsv(name: string, head: readonly string[], rows: Iterable<Row>): void {
-  save(name, new Blob([csv(head, rows)], { type: "text/csv" }));
+  saveFile(name, new Blob([csv(head, rows)], { type: "text/csv" }));
 }

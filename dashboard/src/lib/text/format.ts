@@ -1,4 +1,4 @@
-/** Numbers and times as people read them. A value that is not there is an en dash. */
+/** Writes numbers and times for people. A missing value is written as an en dash. */
 
 export const NOTHING = "–";
 
@@ -17,7 +17,12 @@ export function integer(value: Maybe<number>): string {
   return value == null ? NOTHING : whole.format(Math.round(value));
 }
 
-/** Four significant digits; very small and very large ones with an exponent. */
+/** `1 job` or `12 jobs`. */
+export function counted(count: number, noun: string): string {
+  return count === 1 ? `1 ${noun}` : `${integer(count)} ${noun}s`;
+}
+
+/** Writes four significant digits. Very small and very large numbers get an exponent. */
 export function significant(value: Maybe<number>): string {
   if (value == null || !Number.isFinite(value)) return NOTHING;
   if (value === 0) return "0";
@@ -26,7 +31,7 @@ export function significant(value: Maybe<number>): string {
   return size >= 1000 ? whole.format(Math.round(value)) : value.toPrecision(4);
 }
 
-/** Two significant digits, as much as a difference tells. */
+/** Writes two significant digits: a difference is not more precise than that. */
 export function roughly(value: number): string {
   return significant(value).includes("e") ? value.toExponential(1).replace("e+", "e") : String(Number(value.toPrecision(2)));
 }
@@ -43,12 +48,12 @@ export function bytes(value: Maybe<number>): string {
   return `${at && size < 10 ? size.toFixed(1) : Math.round(size)} ${units[at]}`;
 }
 
-/** Of what is drawn to a scale: `4.225 GB`. */
+/** Always writes gigabytes, for values that share an axis: `4.225 GB`. */
 export function gigabytes(value: Maybe<number>): string {
   return value == null || Number.isNaN(value) ? NOTHING : `${significant(value / 1e9)} GB`;
 }
 
-/** `12 s` and `0.25 s`, from a minute on `1:05`, from an hour on `2:01:05`. */
+/** `12 s` or `0.25 s`; from a minute on `1:05`, from an hour on `2:01:05`. */
 export function elapsed(seconds: number): string {
   if (seconds < MINUTE) return `${Number(seconds.toPrecision(3))} s`;
   const left = Math.round(seconds);
@@ -73,7 +78,7 @@ export function duration(seconds: Maybe<number>): string {
   return `${Math.floor(left / DAY)} d ${Math.floor((left % DAY) / HOUR)} h`;
 }
 
-/** In one unit; `unix` and `now` in seconds. */
+/** Writes how long ago a moment was, in one unit. `unix` and `now` are in seconds. */
 export function ago(unix: number, now: number): string {
   const past = now - unix;
   if (past < MINUTE) return "just now";
@@ -81,7 +86,7 @@ export function ago(unix: number, now: number): string {
   return past < DAY ? `${Math.floor(past / HOUR)} h ago` : `${Math.floor(past / DAY)} d ago`;
 }
 
-/** Day and time, in the reader's zone; `unix` in seconds. */
+/** Writes day and time in the reader's time zone. `unix` is in seconds. */
 export function dateTime(unix: Maybe<number>): string {
   return unix == null ? NOTHING : moment.format(unix * 1000);
 }

@@ -3,17 +3,17 @@ import { roughly } from "@/lib/text/format";
 
 import type { Measure } from "./measures";
 
-interface MeasuredProps {
+interface ResultValueProps {
   measure: Measure;
   result: Result | undefined;
-  /** The baseline's result; undefined for the baseline itself. */
+  /** The result of the baseline; undefined for the baseline itself. */
   base: Result | undefined;
-  /** In what the two jobs' losses are measured otherwise. */
-  otherwise: readonly string[];
+  /** The conditions in which the losses of the two jobs differ. */
+  differingConditions: readonly string[];
 }
 
-/** A value and, under it, how far it is off the baseline's. */
-export function Measured({ measure, result, base, otherwise }: MeasuredProps) {
+/** A value and, below it, the difference to the baseline's value. */
+export function ResultValue({ measure, result, base, differingConditions }: ResultValueProps) {
   const value = result?.[measure.key] ?? null;
   const baseline = base?.[measure.key] ?? null;
   return (
@@ -21,17 +21,17 @@ export function Measured({ measure, result, base, otherwise }: MeasuredProps) {
       <span className="block">{measure.format(value)}</span>
       {value !== null &&
         baseline !== null &&
-        (measure.isLoss && otherwise.length ? (
-          <NotComparable otherwise={otherwise} />
+        (measure.isLoss && differingConditions.length ? (
+          <NotComparable differingConditions={differingConditions} />
         ) : (
-          <Off measure={measure} value={value} baseline={baseline} />
+          <Difference measure={measure} value={value} baseline={baseline} />
         ))}
     </>
   );
 }
 
-function NotComparable({ otherwise }: { otherwise: readonly string[] }) {
-  const why = `another ${otherwise.join(", another ")}`;
+function NotComparable({ differingConditions }: { differingConditions: readonly string[] }) {
+  const why = `another ${differingConditions.join(", another ")}`;
   return (
     <span className="fact block" title={why}>
       not comparable<span className="sr-only">: {why}</span>
@@ -39,18 +39,24 @@ function NotComparable({ otherwise }: { otherwise: readonly string[] }) {
   );
 }
 
-function Off({ measure: { relative, better }, value, baseline }: { measure: Measure; value: number; baseline: number }) {
+interface DifferenceProps {
+  measure: Measure;
+  value: number;
+  baseline: number;
+}
+
+function Difference({ measure: { isRelative, better }, value, baseline }: DifferenceProps) {
   const percent = percentOff(value, baseline);
   if (value === baseline) return <span className="fact block">the same</span>;
-  const lower = value < baseline;
-  const good = better && lower === (better === "lower");
-  const colour = good === undefined ? "text-muted" : good ? "text-good" : "text-bad";
-  const size = relative ? `${Math.abs(percent ?? 0).toFixed(1)} %` : roughly(Math.abs(value - baseline));
+  const isLower = value < baseline;
+  const isBetter = better && isLower === (better === "lower");
+  const colour = isBetter === undefined ? "text-muted" : isBetter ? "text-good" : "text-bad";
+  const size = isRelative ? `${Math.abs(percent ?? 0).toFixed(1)} %` : roughly(Math.abs(value - baseline));
   return (
     <span className={`block text-xs ${colour}`}>
-      {lower ? "−" : "+"}
+      {isLower ? "−" : "+"}
       {size}
-      {good !== undefined && (good ? " better" : " worse")}
+      {isBetter !== undefined && (isBetter ? " better" : " worse")}
     </span>
   );
 }

@@ -3,85 +3,72 @@ import { candidateName, lastLoss } from "@/lib/facts/candidateFacts";
 import { integer, NOTHING, significant } from "@/lib/text/format";
 import { Icon } from "@/parts/basics/Icon";
 import { LineSample } from "@/parts/charts/LineSample";
+import { type Column, wideRegion } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
 
-/** The candidates, the best first, with what became of each and why. */
-export function Ranking({ found, ended }: { found: Candidates; ended: boolean }) {
+/** The candidates, the best first: the result of each, and why it won or was dropped. */
+export function CandidateRanking({ candidates, hasEnded }: { candidates: Candidates; hasEnded: boolean }) {
   return (
     <>
-      <p className="px-4 pb-3">{summary(found, ended)}</p>
-      <div className="wide-table" tabIndex={0} role="region" aria-label="Ranking of the candidates">
-        <table className="data-table">
-          <thead>
-            <tr>
-              <th scope="col" className="number">
-                #
-              </th>
-              <th scope="col">Candidate</th>
-              <th scope="col">Status</th>
-              <th scope="col" className="number">
-                Step
-              </th>
-              <th scope="col" className="number">
-                Val. loss when compared
-              </th>
-              <th scope="col" className="number">
-                Tokens
-              </th>
-              <th scope="col" className="number">
-                Tokens saved
-              </th>
-              <th scope="col">Why</th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.data.map((candidate, at) => (
-              <Row key={candidate.number} candidate={candidate} rank={at + 1} />
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <p className="px-4 pb-3">{summary(candidates, hasEnded)}</p>
+      <DataTable
+        columns={COLUMNS}
+        rows={candidates.data}
+        keyOf={({ number }) => number}
+        rowClasses={({ status }) => (status === "won" ? "bg-tint" : "")}
+        region={wideRegion("Ranking of the candidates")}
+      />
     </>
   );
 }
 
-function Row({ candidate, rank }: { candidate: Candidate; rank: number }) {
-  const { number, status, step, trained_tokens, saved_tokens, reason, rungs } = candidate;
-  const won = status === "won";
-  return (
-    <tr className={won ? "bg-tint" : ""}>
-      <td className="number">{rank}</td>
-      <th scope="row" className="border-t border-line">
-        <span className="flex items-center gap-2 text-sm whitespace-nowrap text-ink">
-          <LineSample place={number} />
-          {candidateName(candidate)}
-        </span>
-      </th>
-      <td>
-        <span className={`inline-flex items-center gap-1 ${won ? "text-accent" : "text-muted"}`}>
-          {won && <Icon name="best" />}
-          {status}
-        </span>
-      </td>
-      <td className="number">{integer(step)}</td>
-      <td className="number whitespace-nowrap" title={rungs.map((rung) => `step ${rung.step}: ${significant(rung.valid_loss)}`).join("\n")}>
-        {significant(lastLoss(candidate))}
-      </td>
-      <td className="number">{integer(trained_tokens)}</td>
-      <td className="number">{integer(saved_tokens)}</td>
-      <td className="min-w-60">{reason ?? NOTHING}</td>
-    </tr>
-  );
+const COLUMNS: readonly Column<Candidate>[] = [
+  { name: "#", align: "right", cell: (_, index) => index + 1 },
+  {
+    name: "Candidate",
+    isRowHead: true,
+    cell: (candidate) => (
+      <span className="flex items-center gap-2 text-sm whitespace-nowrap text-ink">
+        <LineSample slot={candidate.number} />
+        {candidateName(candidate)}
+      </span>
+    ),
+  },
+  {
+    name: "Status",
+    cell: ({ status }) => (
+      <span className={`inline-flex items-center gap-1 ${status === "won" ? "text-accent" : "text-muted"}`}>
+        {status === "won" && <Icon name="best" />}
+        {status}
+      </span>
+    ),
+  },
+  { name: "Step", align: "right", cell: ({ step }) => integer(step) },
+  {
+    name: "Val. loss when compared",
+    align: "right",
+    className: "whitespace-nowrap",
+    cell: (candidate) => <span title={comparisonsOf(candidate)}>{significant(lastLoss(candidate))}</span>,
+  },
+  { name: "Tokens", align: "right", cell: ({ trained_tokens }) => integer(trained_tokens) },
+  { name: "Tokens saved", align: "right", cell: ({ saved_tokens }) => integer(saved_tokens) },
+  { name: "Why", className: "min-w-60", cell: ({ reason }) => reason ?? NOTHING },
+];
+
+function comparisonsOf({ rungs }: Candidate): string {
+  return rungs.map(({ step, valid_loss }) => `step ${step}: ${significant(valid_loss)}`).join("\n");
 }
 
-function summary({ data, winner, cost }: Candidates, ended: boolean): string {
+function summary({ data, winner, cost }: Candidates, hasEnded: boolean): string {
   const left = data.filter(({ status }) => status === "waiting" || status === "training").length;
   if (cost && winner !== null) {
     const saved = data.reduce((sum, { saved_tokens }) => sum + (saved_tokens ?? 0), 0);
     return (
-      `All ${data.length} together trained ${integer(cost.trained_tokens)} tokens, ${cost.runs.toFixed(2)} times the ` +
-      `winner's ${integer(cost.winner_tokens)}. To train each to the end would have been ${integer(saved)} more.`
+      `All ${data.length} candidates together trained ${integer(cost.trained_tokens)} tokens, ${cost.runs.toFixed(2)} ` +
+      `times the winner's ${integer(cost.winner_tokens)}. Training each of them to the end would have taken ` +
+      `${integer(saved)} more.`
     );
   }
-  if (ended) return `The job ended before one of ${data.length} candidates had won.`;
-  return `${left} of ${data.length} candidates train on. The worse half is dropped at each comparison.`;
+  if (hasEnded) return `The job ended before any of its ${data.length} candidates won.`;
+  return `${left} of ${data.length} candidates are still training. Each comparison drops the worse half.`;
 }

@@ -2,23 +2,25 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useMemo } from "react";
 
 import type { LiveJob } from "@/api/live/liveJob";
-import type { Job } from "@/api/types";
 import { useLiveVersion } from "@/api/live/useLiveJob";
+import type { Job } from "@/api/types";
+import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
 import { chartSpecs } from "@/lib/charts/chartSpecs";
-import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { CurveControls } from "@/parts/charts/CurveControls";
-import { Failure } from "@/parts/page/Notice";
 import { ThinnedNote } from "@/parts/charts/ThinnedNote";
 import { useZoom } from "@/parts/charts/useZoom";
 import { ZoomControls } from "@/parts/charts/ZoomControls";
+import { Empty } from "@/parts/page/Empty";
+import { Failure } from "@/parts/page/Notice";
 
 import { ChartCard } from "./ChartCard";
 
 const route = getRouteApi("/jobs/$jobId");
 
-export function Curves({ job, live }: { job: Job; live: LiveJob }) {
+/** The charts of a job's metrics, which grow while it trains. */
+export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
   const version = useLiveVersion(live);
   const { series, failure } = live;
   const search = route.useSearch();
@@ -38,7 +40,7 @@ export function Curves({ job, live }: { job: Job; live: LiveJob }) {
       {series.length > 0 && <ZoomControls {...{ zooming, axis }} runs={[steps]} />}
       <ThinnedNote series={[series]} />
       {failure !== null && <Failure error={failure} />}
-      {series.length === 0 && <p className="card p-6 text-center text-muted">The curves begin with the first step.</p>}
+      {series.length === 0 && <Empty>The curves begin with the first step.</Empty>}
       <div className="grid gap-3 lg:grid-cols-3">
         {specs.map((spec) => (
           <ChartCard

@@ -1,16 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
-import { adapterContentPath, adapterQuery, fileContentPath, fileQuery } from "@/api/details";
+import { fileContentPath, fileQuery } from "@/api/files/files";
+import { adapterContentPath, adapterQuery } from "@/api/project/adapters";
 import type { Job } from "@/api/types";
-import { bytes } from "@/lib/text/format";
-import { Download } from "@/parts/basics/DownloadLink";
-import { Hash } from "@/parts/page/Facts";
+import { FileLine } from "@/parts/files/FileLine";
 import { FileName } from "@/parts/files/FileName";
 import { Section } from "@/parts/page/Section";
 
-/** What went in and what came out: each file with its size and hash. */
-export function Files({ job }: { job: Job }) {
+/** The files that the job reads and the files that it made, each with its size and hash. */
+export function JobFiles({ job }: { job: Job }) {
   return (
     <Section title="Files">
       <ul>
@@ -19,34 +18,25 @@ export function Files({ job }: { job: Job }) {
         {job.result_files.map((id) => (
           <File key={id} kind="result" id={id} />
         ))}
+        {job.adapter_id && <AdapterFiles id={job.adapter_id} />}
       </ul>
-      {job.adapter_id && <AdapterFiles id={job.adapter_id} />}
     </Section>
   );
 }
 
-const ROW = "flex flex-wrap items-center gap-x-3 gap-y-1 border-t border-line px-4 py-1.5";
-
 function File({ kind, id }: { kind: string; id: string }) {
   const { data } = useQuery(fileQuery(id));
   return (
-    <li className={ROW}>
-      <span className="w-20 text-muted">{kind}</span>
-      <Link to="/files/$fileId" params={{ fileId: id }} className="link min-w-0 flex-1 truncate">
+    <FileLine
+      kind={kind}
+      size={data?.bytes}
+      sha256={data?.sha256}
+      download={data && { href: fileContentPath(id), name: data.filename }}
+    >
+      <Link to="/files/$fileId" params={{ fileId: id }} className="link">
         <FileName id={id} />
       </Link>
-      <span className="text-muted">{bytes(data?.bytes)}</span>
-      {data && <Download href={fileContentPath(id)} name={data.filename} />}
-      {data?.sha256 && <Sha256>{data.sha256}</Sha256>}
-    </li>
-  );
-}
-
-function Sha256({ children }: { children: string }) {
-  return (
-    <p className="w-full">
-      <Hash>{`sha256 ${children}`}</Hash>
-    </p>
+    </FileLine>
   );
 }
 
@@ -54,23 +44,19 @@ function AdapterFiles({ id }: { id: string }) {
   const { data } = useQuery(adapterQuery(id));
   return (
     <>
-      <div className={ROW}>
-        <span className="w-20 text-muted">adapter</span>
-        <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link min-w-0 flex-1 truncate" title={id}>
+      <FileLine kind="adapter" download={{ href: adapterContentPath(id), name: "the adapter" }}>
+        <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link" title={id}>
           {data?.model ?? id}
         </Link>
-        <Download href={adapterContentPath(id)} name="the adapter" />
-      </div>
-      {data && <p className={`${ROW} fact`}>Base revision {data.base_revision ?? "not known"}</p>}
-      <ul>
-        {data?.files.map((file) => (
-          <li key={file.name} className={ROW}>
-            <span className="min-w-0 flex-1 truncate">{file.name}</span>
-            <span className="text-muted">{bytes(file.bytes)}</span>
-            <Sha256>{file.sha256}</Sha256>
-          </li>
-        ))}
-      </ul>
+      </FileLine>
+      {data && (
+        <li className="fact border-t border-line px-4 py-1.5">Base revision {data.base_revision ?? "not known"}</li>
+      )}
+      {data?.files.map((file) => (
+        <FileLine key={file.name} size={file.bytes} sha256={file.sha256}>
+          {file.name}
+        </FileLine>
+      ))}
     </>
   );
 }

@@ -3,26 +3,29 @@ import { useState } from "react";
 
 import { useCreateJob } from "@/api/jobs/createJob";
 import type { Job } from "@/api/types";
-import { newKey } from "@/lib/newJob/draftStore";
+import { newIdempotencyKey } from "@/lib/browser/idempotencyKey";
 import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
 import { Failure } from "@/parts/page/Notice";
 
-/** A new job with this one's settings: to change first, or, after one that was in vain, at once. */
-export function AgainActions({ job }: { job: Job }) {
-  const wasInVain = job.status === "failed" || job.status === "cancelled";
+/**
+ * A new job with the settings of this job. Clone opens the form with them. Retry, which a job gets that failed or was
+ * cancelled, creates the new job at once.
+ */
+export function RepeatActions({ job }: { job: Job }) {
+  const hasNoResult = job.status === "failed" || job.status === "cancelled";
   return (
     <>
       <Link to="/new" search={{ from: job.id }} className="button">
         Clone
       </Link>
-      {wasInVain && isResolved(job) && <Retry job={job} />}
+      {hasNoResult && isResolved(job) && <Retry job={job} />}
     </>
   );
 }
 
 function Retry({ job }: { job: Job }) {
   const navigate = useNavigate();
-  const [key] = useState(newKey); // however often it is pressed
+  const [key] = useState(newIdempotencyKey); // one key, so that several clicks make one job
   const create = useCreateJob((jobId) => void navigate({ to: "/jobs/$jobId", params: { jobId } }));
   return (
     <>

@@ -1,12 +1,13 @@
 import { type ManyAction, type Outcome, useManyJobs } from "@/api/jobs/manyJobs";
 import { hasEnded, type Job } from "@/api/types";
-import { integer } from "@/lib/text/format";
 import { jobName } from "@/lib/facts/jobFacts";
+import { counted, integer } from "@/lib/text/format";
+import { Confirm } from "@/parts/dialogs/Confirm";
 import { Modal } from "@/parts/dialogs/Modal";
 import { Notice } from "@/parts/page/Notice";
 
-interface ManyDialogProps {
-  /** As they were when it was asked for: a deleted one is not in the list any more. */
+interface ManyJobsDialogProps {
+  /** The jobs as they were when the dialog opened: a deleted job is no longer in the list. */
   jobs: readonly Job[];
   action: ManyAction;
   onClose: () => void;
@@ -17,83 +18,64 @@ const WORDS = {
   delete: { verb: "Delete", doing: "Deleting…", done: "deleted" },
 } as const;
 
-/** Asks, does it, and tells what came of each: it cannot be left before that. */
-export function ManyDialog({ jobs, action, onClose }: ManyDialogProps) {
-  const { data, isPending, mutate } = useManyJobs(action);
-  const { verb } = WORDS[action];
+/** Asks before several jobs are cancelled or deleted, does it, and shows the outcome for each job. */
+export function ManyJobsDialog({ jobs, action, onClose }: ManyJobsDialogProps) {
+  const mutation = useManyJobs(action);
+  const { verb, doing, done } = WORDS[action];
+  if (mutation.data) return <Outcomes outcomes={mutation.data} done={done} onClose={onClose} />;
+  const question = `${verb} ${counted(jobs.length, "job")}`;
   return (
-    <Modal
-      key={data ? "outcomes" : "question"} // so that the focus gets into what is new
-      title={data ? "What came of it" : `${verb} ${jobsIn(jobs.length)}?`}
-      stays={isPending}
+    <Confirm
+      title={`${question}?`}
+      action={mutation.isPending ? doing : question}
+      keep="Keep them"
+      mutation={mutation}
+      staysWhilePending
+      onConfirm={() => mutation.mutate(jobs)}
       onClose={onClose}
     >
-      {data ? (
-        <Outcomes outcomes={data} action={action} />
-      ) : (
-        <Question jobs={jobs} action={action} pending={isPending} onClose={onClose} onConfirm={() => mutate(jobs)} />
-      )}
-    </Modal>
-  );
-}
-
-interface QuestionProps extends ManyDialogProps {
-  pending: boolean;
-  onConfirm: () => void;
-}
-
-function Question({ jobs, action, pending, onClose, onConfirm }: QuestionProps) {
-  const { verb, doing } = WORDS[action];
-  return (
-    <>
       {action === "cancel" ? (
-        <p>They end at once and cannot go on. Their logs, curves and checkpoints stay.</p>
+        <p>They end at once and cannot be resumed. Their logs, curves and checkpoints stay.</p>
       ) : (
-        <Lost jobs={jobs} />
+        <DeletionConsequences jobs={jobs} />
       )}
-      <ul className="mt-2 max-h-60 list-disc overflow-auto pl-5">
+      <ul className="max-h-60 list-disc overflow-auto pl-5">
         {jobs.map((job) => (
           <li key={job.id} className="break-all">
             {jobName(job)}
           </li>
         ))}
       </ul>
-      <div className="mt-5 flex justify-end gap-2">
-        <button type="button" className="button" onClick={onClose} disabled={pending}>
-          Keep them
-        </button>
-        <button type="button" className="button button-danger" onClick={onConfirm} disabled={pending}>
-          {pending ? doing : `${verb} ${jobsIn(jobs.length)}`}
-        </button>
-      </div>
-    </>
+    </Confirm>
   );
 }
 
-function Lost({ jobs }: { jobs: readonly Job[] }) {
+function DeletionConsequences({ jobs }: { jobs: readonly Job[] }) {
   const open = jobs.filter((job) => !hasEnded(job)).length;
   const adapters = jobs.filter((job) => job.adapter_id !== null).length;
   return (
-    <>
-      <p>Their logs, curves and checkpoints are gone for good. Their files stay.</p>
+    <div>
+      <p>Their logs, curves and checkpoints will be deleted for good. Their files stay.</p>
       {open > 0 && <p className="text-warn">{integer(open)} of them {open === 1 ? "is" : "are"} cancelled first.</p>}
-      {adapters > 0 && <p className="text-muted">The adapters of {jobsIn(adapters)} stay, with their models.</p>}
-    </>
+      {adapters > 0 && (
+        <p className="text-muted">The adapters and models of {counted(adapters, "job")} stay.</p>
+      )}
+    </div>
   );
 }
 
 interface OutcomesProps {
   outcomes: readonly Outcome[];
-  action: ManyAction;
+  done: string;
+  onClose: () => void;
 }
 
-function Outcomes({ outcomes, action }: OutcomesProps) {
-  const { done } = WORDS[action];
-  const refused = outcomes.filter(({ failure }) => failure !== null);
+function Outcomes({ outcomes, done, onClose }: OutcomesProps) {
+  const failed = outcomes.filter(({ failure }) => failure !== null);
   return (
-    <>
-      <Notice tone={refused.length ? "bad" : "plain"}>
-        {integer(outcomes.length - refused.length)} of {jobsIn(outcomes.length)} {done}
+    <Modal title="Outcome" onClose={onClose}>
+      <Notice tone={failed.length ? "bad" : "plain"}>
+        {integer(outcomes.length - failed.length)} of {counted(outcomes.length, "job")} {done}
       </Notice>
       <ul className="mt-2 grid max-h-60 gap-1 overflow-auto">
         {outcomes.map(({ job, failure }) => (
@@ -102,10 +84,6 @@ function Outcomes({ outcomes, action }: OutcomesProps) {
           </li>
         ))}
       </ul>
-    </>
+    </Modal>
   );
-}
-
-function jobsIn(count: number): string {
-  return count === 1 ? "1 job" : `${integer(count)} jobs`;
 }

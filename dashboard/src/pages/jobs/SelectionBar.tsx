@@ -12,7 +12,7 @@ interface SelectionBarProps {
   onClear: () => void;
 }
 
-/** What can be done with the ticked jobs together. */
+/** The actions on all selected jobs together. */
 export function SelectionBar({ jobs, onAct, onClear }: SelectionBarProps) {
   const mayWrite = useMayWrite();
   const open = jobs.filter((job) => !hasEnded(job));

@@ -4,10 +4,10 @@ import { metricsQuery } from "@/api/live/metrics";
 import { hasEnded, type Job } from "@/api/types";
 import type { Series } from "@/lib/charts/series";
 
-const MOST_STEPS = 5000; // to thin more costs the database what a small curve is not worth
-const POLL_MS = 30_000; // of what nobody reads off to the step
+const MOST_STEPS = 5000; // thinning more steps costs the database more than a small curve is worth
+const POLL_MS = 30_000; // rare, because nobody reads single steps from a small curve
 
-/** The metrics of a row's job, where that is a short one. Read once the row is seen. */
+/** The metrics of the job in a row, if the job is short. They are read when the row is first on the screen. */
 export function useRowMetrics(job: Job): Series | undefined {
   const { data } = useQuery({
     ...metricsQuery(job.id, null, hasEnded(job)),

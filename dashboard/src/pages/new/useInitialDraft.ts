@@ -1,26 +1,26 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
+import { choiceQuery } from "@/api/jobs/choice";
 import { jobQuery } from "@/api/jobs/jobs";
 import { baseModelsQuery, methodsQuery, schemasQuery, trackersQuery } from "@/api/jobs/offers";
-import { type Choice, choiceQuery } from "@/api/jobs/choice";
 import type { Job } from "@/api/types";
-import { type Draft, EMPTY_DRAFT, type Offer } from "@/lib/newJob/draft";
-import { draftOfJob, type FilledDraft } from "@/lib/newJob/draftOfJob";
 import type { NewJobSearch } from "@/lib/addresses/newJobSearch";
+import { type Draft, EMPTY_DRAFT, type Offer } from "@/lib/newJob/draft";
+import { type Choice, draftOfJob, type FilledDraft } from "@/lib/newJob/draftOfJob";
 
-function copied(offer: Offer, job: Job | undefined, choice: Choice | undefined, won: boolean): FilledDraft | null {
+function draftOf(offer: Offer, job: Job | undefined, choice: Choice | undefined, won: boolean): FilledDraft | null {
   if (!job || !choice) return null;
   return draftOfJob(job, offer, won ? { ...choice, tried: null } : choice);
 }
 
-/** Where there is one base model alone, it is chosen. */
-function begun({ models }: Offer): Draft {
+/** Returns an empty draft. If the service has only one base model, it is chosen. */
+function emptyDraft({ models }: Offer): Draft {
   return { ...EMPTY_DRAFT, model: models.length === 1 ? (models[0] ?? "") : "" };
 }
 
-/** What the form begins with: what the service offers, and the job or the files that the address names. */
-export function useBeginning(search: NewJobSearch) {
+/** Reads what the service offers, and fills the first draft with the job or the files that the address names. */
+export function useInitialDraft(search: NewJobSearch) {
   const { from = "", won = false, ...named } = search;
   const models = useQuery(baseModelsQuery);
   const methods = useQuery(methodsQuery);
@@ -34,7 +34,8 @@ export function useBeginning(search: NewJobSearch) {
     return { models: models.data, methods: methods.data, schemas: schemas.data, trackers: trackers.data };
   }, [models.data, methods.data, schemas.data, trackers.data]);
 
-  const filled = offer && (from ? copied(offer, job.data, choice.data, won) : { draft: begun(offer), left: [] });
+  const filled =
+    offer && (from ? draftOf(offer, job.data, choice.data, won) : { draft: emptyDraft(offer), leftOut: [] });
   const all = [models, methods, schemas, trackers, job, choice];
   const failure = all.find((one) => one.error ?? one.failureReason);
   return {

@@ -2,15 +2,16 @@ import type { ComponentProps, ReactNode, SubmitEvent } from "react";
 
 import { Failure } from "@/parts/page/Notice";
 
-interface FormProps {
+interface SettingsFormProps {
+  /** The label of the button that sends the form. */
   action: string;
-  doing: { isPending: boolean; error: unknown };
+  mutation: { isPending: boolean; error: unknown };
   onSubmit: () => void;
   children: ReactNode;
 }
 
-/** Fields in a row where there is room, and what came of sending them. */
-export function Form({ action, doing, onSubmit, children }: FormProps) {
+/** A form with its fields in one row, if there is room. It shows why sending failed. */
+export function SettingsForm({ action, mutation, onSubmit, children }: SettingsFormProps) {
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     onSubmit();
@@ -19,11 +20,11 @@ export function Form({ action, doing, onSubmit, children }: FormProps) {
     <form onSubmit={submit} className="grid gap-3 border-t border-line p-4">
       <div className="flex flex-wrap items-end gap-3">
         {children}
-        <button type="submit" className="button button-primary" disabled={doing.isPending}>
+        <button type="submit" className="button button-primary" disabled={mutation.isPending}>
           {action}
         </button>
       </div>
-      {doing.error != null && <Failure asked error={doing.error} />}
+      {mutation.error != null && <Failure asked error={mutation.error} />}
     </form>
   );
 }
@@ -43,7 +44,7 @@ interface TextFieldProps extends Omit<ComponentProps<"input">, "value" | "onChan
   onChange: (value: string) => void;
 }
 
-/** A line of text that must be there. */
+/** A required line of text. */
 export function TextField({ label, className = "", onChange, ...input }: TextFieldProps) {
   return (
     <Labelled label={label}>

@@ -7,18 +7,18 @@ import { Icon } from "./Icon";
 interface CopyBlockProps {
   label: string;
   code: string;
-  /** Breaks long lines, so that all can be seen and marked; else it scrolls. */
+  /** Whether long lines are broken, so that all of the code is visible. Without it, the block scrolls. */
   wraps?: boolean;
 }
 
-/** Code to take along. */
+/** Code with a button that copies it. */
 export function CopyBlock({ label, code, wraps = false }: CopyBlockProps) {
-  const [told, setTold] = useState("Copy");
+  const [buttonLabel, setButtonLabel] = useState("Copy");
   const block = useRef<HTMLPreElement>(null);
   const copy = async () => {
     const copied = await copyText(code);
     if (!copied && block.current) getSelection()?.selectAllChildren(block.current);
-    setTold(copied ? "Copied" : "Selected: press Ctrl+C");
+    setButtonLabel(copied ? "Copied" : "Selected: press Ctrl+C");
   };
   return (
     <figure className="overflow-hidden rounded border border-line text-left">
@@ -26,7 +26,7 @@ export function CopyBlock({ label, code, wraps = false }: CopyBlockProps) {
         {label}
         <button type="button" className="button border-transparent bg-transparent" onClick={() => void copy()}>
           <Icon name="copy" />
-          <span aria-live="polite">{told}</span>
+          <span aria-live="polite">{buttonLabel}</span>
         </button>
       </figcaption>
       <pre

@@ -1,4 +1,4 @@
-/** Icons of 16 by 16, in the colour of the text. A word stands beside each, so none is read out. */
+/** Icons of 16 by 16 units, in the colour of the text. A word stands beside each icon, so screen readers skip icons. */
 
 const PATHS = {
   queued: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13ZM8 4.5V8l2.5 1.5",

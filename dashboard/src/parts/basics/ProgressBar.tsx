@@ -1,4 +1,4 @@
-/** `percent` from 0 to 100; its words stand beside it. */
+/** A bar for a share of `percent`, from 0 to 100. Words that say the same stand beside it. */
 export function ProgressBar({ percent, label }: { percent: number; label: string }) {
   return (
     <span

@@ -3,8 +3,8 @@ import { useEffect, useState } from "react";
 const TYPING_MS = 300;
 
 /**
- * What it was given once that has stood for a moment: a search begins when nobody types any more. It is compared by
- * identity, so it must be a text, or an object that is kept from one drawing to the next.
+ * Returns the last value that has not changed for a moment, so that a search begins only after the typing has stopped.
+ * Values are compared by identity: an object must be the same from one render to the next.
  */
 export function useSettled<T>(given: T): T {
   const [settled, setSettled] = useState(given);

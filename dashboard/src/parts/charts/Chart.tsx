@@ -3,8 +3,8 @@ import "uplot/dist/uPlot.min.css";
 import { useEffect, useEffectEvent, useRef, useSyncExternalStore } from "react";
 import uPlot from "uplot";
 
-import type { Lines } from "@/lib/charts/chartData";
 import { isDark, onThemeChange } from "@/lib/browser/theme";
+import type { Lines } from "@/lib/charts/chartData";
 
 import { chartOptions, resolveColour } from "./chartOptions";
 import { type Drawn, drawOn, type Plot } from "./plot";
@@ -12,28 +12,28 @@ import type { Zoom } from "./useZoom";
 
 interface ChartProps {
   plot: Plot;
-  /** Of the values: another one after each change. */
+  /** Changes with each change of the values. */
   version: number | string;
   onZoom: (zoom: Zoom) => void;
-  /** The values under the pointer: x first, then each column's raw one; null when it has left. */
+  /** Gets the values under the pointer: x, then the raw value of each column; null when the pointer has left. */
   onHover: (values: (number | null)[] | null) => void;
 }
 
-/** The curves of one measure. New values go into the canvas; React draws nothing again for them. */
+/** The curves of one chart. New values are drawn on the canvas without rendering the component again. */
 export function Chart({ plot, version, onZoom, onHover }: ChartProps) {
   const { drawn, axis, log, smoothing, zoom } = plot;
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot>(null);
   const lines = useRef<Lines>([[]]);
   const dark = useSyncExternalStore(onThemeChange, isDark);
-  const shape = drawn.map(({ name, place }) => `${name} ${place}`).join();
+  const shape = drawn.map(({ name, slot }) => `${name} ${slot}`).join();
   const smoothed = smoothing > 0;
 
-  const hover = useEffectEvent((place: number | null) => {
+  const hover = useEffectEvent((index: number | null) => {
     const [x, ...rest] = lines.current;
-    if (place === null) return onHover(null);
-    const raw = rawLines(drawn).map((line) => rest[line]?.[place] ?? null);
-    onHover([x[place] ?? null, ...raw]);
+    if (index === null) return onHover(null);
+    const raw = rawLines(drawn).map((line) => rest[line]?.[index] ?? null);
+    onHover([x[index] ?? null, ...raw]);
   });
   const zoomTo = useEffectEvent((to: Zoom) => onZoom(to));
   const make = useEffectEvent((element: HTMLDivElement) => {
@@ -70,7 +70,7 @@ export function Chart({ plot, version, onZoom, onHover }: ChartProps) {
   return <div ref={box} className="h-full w-full touch-pan-y" />;
 }
 
-/** The lines that hold raw values: a dense one has a smoothed one after it. */
+/** Returns the numbers of the lines that hold raw values. A dense column has a second line with its smoothed values. */
 function rawLines(drawn: readonly Drawn[]): number[] {
   let next = 0;
   return drawn.map(({ dense }) => {

@@ -1,24 +1,24 @@
 import { useMutation } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 
-import { saveCsv } from "@/lib/text/csv";
-import { save } from "@/lib/browser/saveFile";
-import { type Steps, toldX } from "@/lib/charts/axes";
+import { saveFile } from "@/lib/browser/saveFile";
+import { type Steps, xInWords } from "@/lib/charts/axes";
 import { stepsInside } from "@/lib/charts/zoom";
+import { saveCsv } from "@/lib/text/csv";
+import { Failure } from "@/parts/page/Notice";
 
 import { chartPng } from "./chartPicture";
-import { Failure } from "@/parts/page/Notice";
 import type { Plot } from "./plot";
 import { ValuesTable } from "./ValuesTable";
 
 interface ChartFrameProps {
   title: string;
   plot: Plot;
-  /** Of tables and files: a name in the CSV, a label on the screen. */
+  /** The columns of table and CSV: the key is the name in the CSV, the label is shown on the screen. */
   columns: readonly { key: string; label: string }[];
-  /** All values, computed when somebody wants them: the step first, then each column's. */
+  /** Computes all values when they are needed: rows of the step and the value of each column. */
   rows: () => number[][];
-  /** What is drawn; a thinned one is read whole before its values are saved. */
+  /** The runs that are drawn. A thinned run is read in full before its values are saved. */
   runs: readonly Steps[];
   fileName: string;
   /** The x under the pointer. */
@@ -29,20 +29,20 @@ interface ChartFrameProps {
   children: ReactNode;
 }
 
-/** Around a chart: its title and legend, and its values as a table and as a CSV, and itself as a PNG. */
+/** The frame of a chart: title, legend, and buttons for its values as a table or a CSV and for a PNG. */
 export function ChartFrame(props: ChartFrameProps) {
   const { title, plot, columns, rows, runs, fileName, hovered, legend, className = "", children } = props;
   const { axis, format, zoom } = plot;
-  const [asTable, setAsTable] = useState(false);
+  const [isTable, setTable] = useState(false);
   const download = useMutation({
     mutationFn: async () => {
       await Promise.all(runs.map(({ series }) => series.leftOut?.readAll()));
       saveCsv(`${fileName}.csv`, ["step", ...columns.map(({ key }) => key)], rows());
     },
   });
-  const paint = useMutation({ mutationFn: async () => save(`${fileName}.png`, await chartPng(title, plot)) });
+  const paint = useMutation({ mutationFn: async () => saveFile(`${fileName}.png`, await chartPng(title, plot)) });
   const failure = download.error ?? paint.error;
-  const drawn = () => {
+  const drawnRows = () => {
     const part = zoom && stepsInside(runs, axis, zoom);
     return zoom ? rows().filter(([step = NaN]) => part && step >= part[0] && step <= part[1]) : rows();
   };
@@ -51,10 +51,10 @@ export function ChartFrame(props: ChartFrameProps) {
       <figcaption className="flex flex-wrap items-center gap-x-3 px-3 pt-2">
         <h3 className="font-medium">{title}</h3>
         <span className="fact">
-          {hovered !== null && toldX(axis, hovered)}
+          {hovered !== null && xInWords(axis, hovered)}
         </span>
         <span className="ml-auto flex gap-1">
-          <button type="button" className="link px-1" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
+          <button type="button" className="link px-1" aria-pressed={isTable} onClick={() => setTable(!isTable)}>
             Table<span className="sr-only"> of {title}</span>
           </button>
           <button type="button" className="link px-1" disabled={download.isPending} onClick={() => download.mutate()}>
@@ -69,12 +69,12 @@ export function ChartFrame(props: ChartFrameProps) {
       {failure && <Failure error={failure} asked />}
       {legend}
       <div className="h-52 px-1 pb-1">
-        {asTable ? (
+        {isTable ? (
           <ValuesTable
             key={`${axis} ${zoom}`}
             {...{ title, columns, format }}
-            rows={drawn()}
-            thinned={runs.some(({ series }) => series.leftOut)}
+            rows={drawnRows()}
+            isThinned={runs.some(({ series }) => series.leftOut)}
           />
         ) : (
           <div role="img" aria-label={`${title} by ${axis}; its values are in the table`} className="h-full">

@@ -1,14 +1,15 @@
-import { AXES, type Axis, axisOf } from "@/lib/charts/axes";
 import { type CurveSearch, parseCurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { AXES, type Axis, axisOf } from "@/lib/charts/axes";
 
 interface CurveControlsProps {
   title: string;
   search: CurveSearch;
-  /** What x can be. */
+  /** The axes that can be chosen. */
   axes: readonly Axis[];
   onChange: (changed: CurveSearch) => void;
 }
 
+/** Controls for the smoothing and the axes of all charts below. */
 export function CurveControls({ title, search, axes, onChange: change }: CurveControlsProps) {
   const smooth = search.smooth ?? USUAL_SMOOTHING;
   return (

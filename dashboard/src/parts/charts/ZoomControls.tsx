@@ -1,8 +1,8 @@
-import { type Axis, type Steps, toldX } from "@/lib/charts/axes";
+import { type Axis, type Steps, xInWords } from "@/lib/charts/axes";
 import { type Move, moved, wholeOf } from "@/lib/charts/zoom";
-
 import { Icon, type IconName } from "@/parts/basics/Icon";
 import { Failure } from "@/parts/page/Notice";
+
 import type { Zooming } from "./useZoom";
 
 const MOVES: readonly [Move, string, IconName][] = [
@@ -18,7 +18,10 @@ interface ZoomControlsProps {
   runs: readonly Steps[];
 }
 
-/** What dragging over a chart does, by buttons. One that does nothing now keeps the focus, so none is disabled. */
+/**
+ * Buttons that change the part of the run that all charts show, as dragging over a chart does. A button without effect
+ * is marked as disabled for screen readers only, so that it keeps the focus.
+ */
 export function ZoomControls({ zooming: { zoom, zoomTo, failure }, axis, runs }: ZoomControlsProps) {
   const whole = wholeOf(runs, axis);
   return (
@@ -46,7 +49,7 @@ export function ZoomControls({ zooming: { zoom, zoomTo, failure }, axis, runs }:
           Whole run
         </button>
         <span className="fact" role="status">
-          {zoom ? `From ${toldX(axis, zoom[0])} to ${toldX(axis, zoom[1])}` : "The whole run; dragging over a chart zooms in"}
+          {zoom ? `From ${xInWords(axis, zoom[0])} to ${xInWords(axis, zoom[1])}` : "The whole run. Drag over a chart to zoom in."}
         </span>
       </div>
       {failure && <Failure asked error={failure} />}

@@ -1,4 +1,4 @@
-/** How uPlot draws a chart of ours. */
+/** The options with which uPlot draws our charts. */
 
 import type uPlot from "uplot";
 
@@ -8,10 +8,10 @@ import { lookOf } from "@/lib/charts/looks";
 import type { Drawn, Plot } from "./plot";
 import type { Zoom } from "./useZoom";
 
-const SHADOW = "40"; // alpha of raw values behind their smoothed line
+const RAW_ALPHA = "40"; // of the raw values behind their smoothed line
 const POINT_SPACE = 12; // pixels
 
-/** The colours as the theme has them now: a canvas knows no custom properties. */
+/** Returns the present value of a custom property that holds a colour. A canvas cannot read custom properties. */
 export function resolveColour(element: HTMLElement, name: string): string {
   const before = element.style.color;
   element.style.color = `var(${name})`;
@@ -23,7 +23,7 @@ export function resolveColour(element: HTMLElement, name: string): string {
 interface Looks {
   colour: (name: string) => string;
   font: string;
-  onHover?: (place: number | null) => void;
+  onHover?: (index: number | null) => void;
   onZoom?: (zoom: Zoom) => void;
 }
 
@@ -57,23 +57,23 @@ export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "wid
   };
 }
 
-/** `0.5`, not `0.5000`, and `2 GB`, not `2.000 GB`: ticks are round. */
+/** Removes zeros at the end, because ticks are round: `0.5` instead of `0.5000`, `2 GB` instead of `2.000 GB`. */
 function tickOf(text: string): string {
   return text.replace(/(\.\d*?)0+(?=$|e| )/, "$1").replace(/\.(?=$|e| )/, "");
 }
 
-/** A dense column has its raw values and the smoothed ones, another one points that a line joins. */
-function lines({ dense, place }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
-  const look = lookOf(place);
+/** Returns the lines of a column. A dense column has raw and smoothed values; any other has points, joined by a line. */
+function lines({ dense, slot }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
+  const look = lookOf(slot);
   const stroke = colour(look.colour);
   const dash = [...look.dash];
   if (!dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
   const points = { show: false };
-  const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, SHADOW), points } : { width: 1.5, stroke, dash, points };
+  const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, RAW_ALPHA), points } : { width: 1.5, stroke, dash, points };
   return [raw, { stroke, dash, width: 1.75, points }];
 }
 
-/** Beyond that, points would run into a band. */
+/** Returns whether a line has few enough values to draw points. More points would merge into a band. */
 function fewValues(chart: uPlot, line: number): boolean {
   const values = chart.data[line] ?? [];
   const most = chart.width / POINT_SPACE;
@@ -82,7 +82,7 @@ function fewValues(chart: uPlot, line: number): boolean {
   return true;
 }
 
-/** `rgb(1, 2, 3)` with an alpha of two hexadecimal digits. */
+/** Returns a colour such as `rgb(1, 2, 3)` with an alpha of two hexadecimal digits. */
 function withAlpha(colour: string, alpha: string): string {
   const parts = colour.match(/\d+/g) ?? [];
   return `#${parts.slice(0, 3).map((part) => Number(part).toString(16).padStart(2, "0")).join("")}${alpha}`;

@@ -1,4 +1,4 @@
-/** A chart as a PNG of its own: title, legend, axes with their names, in the theme's colours. */
+/** A chart as a PNG: with title, legend and named axes, in the colours of the theme. */
 
 import uPlot from "uplot";
 
@@ -7,13 +7,13 @@ import { lookOf } from "@/lib/charts/looks";
 import { chartOptions, resolveColour } from "./chartOptions";
 import { drawOn, type Plot } from "./plot";
 
-const [WIDTH, HEIGHT] = [1200, 560]; // of the part with axes, in pixels as CSS has them
+const [WIDTH, HEIGHT] = [1200, 560]; // of the part with the axes, in CSS pixels
 const [EDGE, TITLE, LINE] = [16, 40, 24];
 const [SAMPLE, GAP] = [28, 8]; // of the legend's entries
 
 interface Entry {
   label: string;
-  place: number;
+  slot: number;
   x: number;
   y: number;
 }
@@ -22,7 +22,7 @@ export async function chartPng(title: string, plot: Plot): Promise<Blob> {
   const page = document.body;
   const { fontFamily } = getComputedStyle(page);
   const colour = (name: string) => resolveColour(page, name);
-  const chart = drawnAlone(plot, colour, `13px ${fontFamily}`);
+  const chart = drawChart(plot, colour, `13px ${fontFamily}`);
   const source = chart.ctx.canvas;
   const scale = source.width / WIDTH;
   const picture = document.createElement("canvas");
@@ -43,11 +43,11 @@ export async function chartPng(title: string, plot: Plot): Promise<Blob> {
   pen.font = `13px ${fontFamily}`;
   for (const entry of entries) drawEntry(pen, entry, colour);
   return new Promise((resolve, reject) => {
-    picture.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The browser made no picture."))), "image/png");
+    picture.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The browser could not make the picture."))), "image/png");
   });
 }
 
-function drawnAlone(plot: Plot, colour: (name: string) => string, font: string): uPlot {
+function drawChart(plot: Plot, colour: (name: string) => string, font: string): uPlot {
   const options = chartOptions(plot, { colour, font });
   const [x, y] = options.axes as [uPlot.Axis, uPlot.Axis];
   const named = { ...x, size: 32, label: plot.axis === "time" ? "time of training" : plot.axis, labelFont: font, labelSize: 28 };
@@ -57,21 +57,21 @@ function drawnAlone(plot: Plot, colour: (name: string) => string, font: string):
   return chart;
 }
 
-/** The entries in lines as wide as the picture, and where what is below them begins. */
+/** Returns the entries of the legend, in lines as wide as the picture, and the y where the chart begins. */
 function legendOf({ drawn }: Plot, widthOf: (label: string) => number): { entries: Entry[]; bottom: number } {
   let [x, y] = [EDGE, TITLE + LINE / 2];
-  const entries = drawn.map(({ label, place }) => {
+  const entries = drawn.map(({ label, slot }) => {
     const width = SAMPLE + GAP + widthOf(label);
     if (x > EDGE && x + width > WIDTH - EDGE) [x, y] = [EDGE, y + LINE];
-    const entry = { label, place, x, y };
+    const entry = { label, slot, x, y };
     x += width + 3 * GAP;
     return entry;
   });
   return { entries, bottom: y + LINE };
 }
 
-function drawEntry(pen: CanvasRenderingContext2D, { label, place, x, y }: Entry, colour: (name: string) => string): void {
-  const look = lookOf(place);
+function drawEntry(pen: CanvasRenderingContext2D, { label, slot, x, y }: Entry, colour: (name: string) => string): void {
+  const look = lookOf(slot);
   pen.strokeStyle = colour(look.colour);
   pen.lineWidth = 2.5;
   pen.setLineDash([...look.dash]);

@@ -6,20 +6,20 @@ import type { ChartSpec } from "@/lib/charts/chartSpecs";
 
 import type { Zoom } from "./useZoom";
 
-/** A line of a chart, or two: raw values, and the smoothed ones over them. */
+/** A column of a chart: one line, or two lines with raw and smoothed values. */
 export interface Drawn {
   name: string;
   label: string;
-  /** A value for every step, which may be smoothed; else some, drawn as points. */
+  /** Whether every step has a value, so that the line may be smoothed. Other columns are drawn as points. */
   dense: boolean;
-  /** What its look follows from. */
-  place: number;
+  /** The look of the line follows from it. */
+  slot: number;
 }
 
-/** What a chart shows, on the screen or as a picture. */
+/** The content of a chart, on the screen or in a picture. */
 export interface Plot {
   drawn: readonly Drawn[];
-  /** The points of the lines; a dense one has its smoothed values after it. */
+  /** Returns the points of the lines. The smoothed values of a dense column come after its raw values. */
   linesOf: (view: View) => Lines;
   axis: Axis;
   format: ChartSpec["format"];
@@ -30,7 +30,7 @@ export interface Plot {
 
 const FEWEST_BUCKETS = 100;
 
-/** Draws it, as it is now. Returns the points. */
+/** Draws the plot with its present values and returns the points. */
 export function drawOn(chart: uPlot, { linesOf, log, smoothing, zoom }: Plot): Lines {
   const buckets = Math.max(FEWEST_BUCKETS, Math.round(chart.width / 2));
   const lines = linesOf({ zoom, smoothing, log, buckets });

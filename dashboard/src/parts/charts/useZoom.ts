@@ -5,17 +5,17 @@ import { type Axis, type Steps, stepsWithin } from "@/lib/charts/axes";
 
 export type Zoom = [number, number] | null;
 
-/** A part of the x axis, and how another one is shown. */
+/** The part of the x axis that charts show. */
 export interface Zooming {
-  /** What is drawn; null for all. */
+  /** The part that is drawn; null for the whole axis. */
   zoom: Zoom;
-  /** Also reads what thinned runs lack there. */
+  /** Shows another part, and reads the steps that thinned runs lack there. */
   zoomTo: (zoom: Zoom) => void;
-  /** Why it could not be read. */
+  /** Why the steps could not be read. */
   failure: Error | null;
 }
 
-/** Of charts that are zoomed together. On another axis the part means nothing. */
+/** Returns the zoom of charts that are zoomed together. A change of the axis ends the zoom. */
 export function useZoom(axis: Axis, runs: readonly Steps[]): Zooming {
   const [{ of, zoom }, set] = useState<{ of: Axis; zoom: Zoom }>({ of: axis, zoom: null });
   const { mutate, error } = useMutation({

@@ -6,7 +6,7 @@ import { jobName } from "@/lib/facts/jobFacts";
 
 import { Confirm } from "./Confirm";
 
-/** What cannot be undone. */
+/** An action that cannot be undone. */
 export type FinalAction = "cancel" | "delete";
 
 export function isFinal(action: JobAction): action is FinalAction {
@@ -19,9 +19,9 @@ interface ConfirmJobActionProps {
   onClose: () => void;
 }
 
-/** Asks, and does it. Who has deleted the job is led to the others. */
+/** Asks before a job is cancelled or deleted, and does it. A deletion leads to the list of jobs. */
 export function ConfirmJobAction({ job, action, onClose }: ConfirmJobActionProps) {
-  const doing = useJobAction(job.id);
+  const mutation = useJobAction(job.id);
   const navigate = useNavigate();
   const leave = () => {
     onClose();
@@ -31,19 +31,19 @@ export function ConfirmJobAction({ job, action, onClose }: ConfirmJobActionProps
     <Confirm
       title={action === "cancel" ? "Cancel this job?" : "Delete this job?"}
       action={action === "cancel" ? "Cancel job" : "Delete job"}
-      doing={doing}
-      onConfirm={() => doing.mutate(action, { onSuccess: leave })}
+      mutation={mutation}
+      onConfirm={() => mutation.mutate(action, { onSuccess: leave })}
       onClose={onClose}
     >
       <p>
-        <strong>{jobName(job)}</strong> {LOST[action]}
+        <strong>{jobName(job)}</strong> {CONSEQUENCES[action]}
       </p>
       {action === "delete" && job.adapter_id !== null && <p className="text-muted">Its adapter and its model stay.</p>}
     </Confirm>
   );
 }
 
-const LOST: Record<FinalAction, string> = {
-  cancel: "ends at once and cannot go on. Its log, curves and checkpoints stay.",
-  delete: "is gone for good, with its log, curves and checkpoints. Its files stay.",
+const CONSEQUENCES: Record<FinalAction, string> = {
+  cancel: "ends at once and cannot be resumed. Its log, curves and checkpoints stay.",
+  delete: "will be deleted for good, with its log, curves and checkpoints. Its files stay.",
 };

@@ -5,20 +5,20 @@ import { Icon } from "@/parts/basics/Icon";
 interface ModalProps {
   title: string;
   onClose: () => void;
-  /** Cannot be left but by what is in it. */
+  /** Whether only the content of the dialog can close it. */
   stays?: boolean;
   children: ReactNode;
 }
 
 /**
- * A dialog of the browser's own, which keeps the focus in it. Mounted means open. It is left by its button, by Escape and
- * by a press beside it.
+ * A dialog of the browser, which keeps the focus inside. It is open while the component is mounted. Its button, the key
+ * Escape and a click beside it close it.
  */
 export function Modal({ title, onClose, stays = false, children }: ModalProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  const beganBeside = useRef(false); // what is marked with the mouse may end beside it
-  // Before it is taken out: only then the browser gives the focus back.
+  const beganBeside = useRef(false); // a text selection may begin inside the dialog and end beside it
+  // The browser returns the focus only if the dialog is closed before it is removed, so this is a layout effect.
   useLayoutEffect(() => {
     const opened = dialog.current;
     if (!opened?.open) opened?.showModal();
@@ -26,7 +26,7 @@ export function Modal({ title, onClose, stays = false, children }: ModalProps) {
   }, []);
   const leave = () => {
     if (!stays) onClose();
-    else if (!dialog.current?.open) dialog.current?.showModal(); // a browser closes it at the second Escape, asked or not
+    else if (!dialog.current?.open) dialog.current?.showModal(); // browsers always close a dialog at the second Escape
   };
   return (
     // eslint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-noninteractive-element-interactions -- Escape does the same
@@ -46,7 +46,7 @@ export function Modal({ title, onClose, stays = false, children }: ModalProps) {
         {title}
       </h2>
       {children}
-      {/* Last, so that the focus begins at what the dialog is for. */}
+      {/* The button comes last, so that the focus starts at the content. */}
       {!stays && (
         <button
           type="button"

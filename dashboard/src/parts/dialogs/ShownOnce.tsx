@@ -1,7 +1,8 @@
 import { CopyBlock } from "@/parts/basics/CopyBlock";
+
 import { Modal } from "./Modal";
 
-/** A key or a secret that no request returns again. */
+/** Shows a new key or secret. No request returns it again, so only a button closes the dialog. */
 export function ShownOnce({ title, value, onClose }: { title: string; value: string; onClose: () => void }) {
   return (
     <Modal title={title} stays onClose={onClose}>

@@ -4,7 +4,7 @@ import { Icon } from "@/parts/basics/Icon";
 
 interface FileButtonProps {
   children: string;
-  /** What is picked, read out. */
+  /** The name of the files for screen readers. */
   label: string;
   primary?: boolean;
   multiple?: boolean;
@@ -13,7 +13,7 @@ interface FileButtonProps {
   onFiles: (files: readonly File[]) => void;
 }
 
-/** Lets files be picked. */
+/** A button that opens the browser's dialog for picking files. */
 export function FileButton({ children, label, primary, multiple, accept, disabled, onFiles }: FileButtonProps) {
   const picker = useRef<HTMLInputElement>(null);
   return (
@@ -37,7 +37,7 @@ export function FileButton({ children, label, primary, multiple, accept, disable
         disabled={disabled}
         onChange={({ target }) => {
           onFiles([...(target.files ?? [])]);
-          target.value = ""; // the same file may be mended and picked again
+          target.value = ""; // so that the same file can be corrected and picked again
         }}
       />
     </>

@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { fileQuery } from "@/api/details";
 import { isNotFound } from "@/api/failures";
+import { fileQuery } from "@/api/files/files";
 
-/** A file's name; its id while that is not known, and where the file was deleted. */
+/** The name of a file. It shows the id while the name is not known, and if the file was deleted. */
 export function FileName({ id }: { id: string }) {
   const { data, error } = useQuery(fileQuery(id));
   if (data) return <span title={id}>{data.filename}</span>;

@@ -3,14 +3,13 @@ import { Link } from "@tanstack/react-router";
 import { messageOf, Refused } from "@/api/failures";
 import { dismissUpload, type Upload } from "@/api/files/uploads";
 import { bytes } from "@/lib/text/format";
-
 import { ProgressBar } from "@/parts/basics/ProgressBar";
 
-/** How far an upload is, or what was wrong with the file. */
+/** The progress of an upload, or why the file was not uploaded. */
 export function UploadLine({ upload }: { upload: Upload }) {
   const { key, name, sent, state, fileId, error } = upload;
   const percent = upload.bytes ? (100 * sent) / upload.bytes : 100;
-  const end = state === "done" || state === "failed" ? "Dismiss" : "Cancel";
+  const action = state === "done" || state === "failed" ? "Dismiss" : "Cancel";
   return (
     <div className="grid gap-1">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
@@ -26,8 +25,8 @@ export function UploadLine({ upload }: { upload: Upload }) {
         <span role="status" className={state === "failed" ? "text-bad" : "text-muted"}>
           {wordsOf(upload)}
         </span>
-        <button type="button" className="link" aria-label={`${end} ${name}`} onClick={() => dismissUpload(key)}>
-          {end}
+        <button type="button" className="link" aria-label={`${action} ${name}`} onClick={() => dismissUpload(key)}>
+          {action}
         </button>
       </div>
       {state === "sending" && <ProgressBar percent={percent} label={`Upload of ${name}`} />}
@@ -38,7 +37,7 @@ export function UploadLine({ upload }: { upload: Upload }) {
 
 function wordsOf({ state, sent, bytes: all }: Upload): string {
   if (state === "sending") return sent < all ? `${bytes(sent)} of ${bytes(all)}` : "sent, being checked…";
-  return { waiting: "waits", done: "uploaded", failed: "not taken" }[state];
+  return { waiting: "waiting", done: "uploaded", failed: "failed" }[state];
 }
 
 const MOST_FINDINGS = 8;
@@ -48,7 +47,7 @@ function Refusal({ name, error }: { name: string; error: unknown }) {
   const more = findings.length - MOST_FINDINGS;
   return (
     <div role="alert" className="break-words">
-      <p className="sr-only">{name} was not taken.</p>
+      <p className="sr-only">{name} was not uploaded.</p>
       {findings.length ? (
         <ul className="grid gap-0.5 border-l-2 border-bad pl-2 text-xs">
           {findings.slice(0, MOST_FINDINGS).map(({ line, field, message }) => (

@@ -1,8 +1,8 @@
 import { type DragEvent, useState } from "react";
 
-/** For what takes files that are dropped on it; `over` while some hang above. */
-export function useDrop(onFiles: (files: readonly File[]) => void) {
-  const [over, setOver] = useState(false);
+/** Makes an element accept dropped files. `isOver` is true while files are dragged over it. */
+export function useFileDrop(onFiles: (files: readonly File[]) => void) {
+  const [isOver, setOver] = useState(false);
   const handlers = {
     onDragOver: (event: DragEvent) => {
       event.preventDefault();
@@ -15,5 +15,5 @@ export function useDrop(onFiles: (files: readonly File[]) => void) {
       onFiles([...event.dataTransfer.files]);
     },
   };
-  return { over, handlers };
+  return { isOver, handlers };
 }

@@ -1,17 +1,20 @@
-/** What can be chosen by its name, and what of it somebody means who types a few letters. */
+/** The commands of a finder, and the commands that match what was typed. */
 
-export const MOST_FOUND = 12; // that one looks through
+export const MOST_FOUND = 12; // more would be too many to look through
 const KEPT_FOR_JOBS = 5;
 
 export interface Command {
   id: string;
   label: string;
-  /** What kind it is of, and what else it is found by. */
+  /** The kind of the command, and further words by which it is found. */
   hint: string;
   run: () => void;
 }
 
-/** Those that have every word, in label or hint; before others those whose label begins with what was typed. */
+/**
+ * Returns the commands with every word in their label or hint. Commands whose label begins with the typed text come
+ * first.
+ */
 export function matchingCommands(commands: readonly Command[], typed: string): Command[] {
   const text = typed.trim().toLowerCase();
   const words = text.split(/\s+/);
@@ -23,8 +26,8 @@ export function matchingCommands(commands: readonly Command[], typed: string): C
   return [...found.filter(begins), ...found.filter((command) => !begins(command))];
 }
 
-/** What can be done here, then jobs: no more than one looks through. Some places are the jobs', as far as there are any. */
-export function offered(here: readonly Command[], jobs: readonly Command[]): Command[] {
-  const ofJobs = Math.min(jobs.length, KEPT_FOR_JOBS);
-  return [...here.slice(0, MOST_FOUND - ofJobs), ...jobs].slice(0, MOST_FOUND);
+/** Returns the list to show: the commands of this page, then jobs. A few lines are kept for jobs, if there are any. */
+export function shownCommands(here: readonly Command[], jobs: readonly Command[]): Command[] {
+  const kept = Math.min(jobs.length, KEPT_FOR_JOBS);
+  return [...here.slice(0, MOST_FOUND - kept), ...jobs].slice(0, MOST_FOUND);
 }

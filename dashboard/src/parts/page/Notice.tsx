@@ -14,21 +14,21 @@ export function Notice({ tone = "plain", children }: { tone?: keyof typeof TONES
 
 interface FailureProps {
   error: unknown;
-  /** Of what somebody asked for: unlike what is read, it is not tried again by itself. */
+  /** Whether a person asked for the action that failed. Such an action is not tried again by itself; reading is. */
   asked?: boolean;
 }
 
-/** What went wrong, and what has to be done about it. */
+/** Says why something failed and what to do about it. */
 export function Failure({ error, asked = false }: FailureProps) {
-  const advice = asked ? error instanceof Unreachable && LOOK_FIRST : isPassing(error) && TRYING_AGAIN;
+  const remedy = asked ? error instanceof Unreachable && CHECK_FIRST : isPassing(error) && TRYING_AGAIN;
   return (
     <Notice tone={isPassing(error) ? "warn" : "bad"}>
       <p>{messageOf(error)}</p>
-      {advice && <p className="text-muted">{advice}</p>}
+      {remedy && <p className="text-muted">{remedy}</p>}
       {error instanceof Refused && error.param && <p className="text-muted">Parameter: {error.param}</p>}
     </Notice>
   );
 }
 
-const TRYING_AGAIN = "Trying again; nothing has to be done here.";
-const LOOK_FIRST = "Whether it was done is not known: see what is here once the service answers, then try again.";
+const TRYING_AGAIN = "The dashboard keeps trying. You need to do nothing.";
+const CHECK_FIRST = "It is not known whether this was done. Check once the service answers, then try again if needed.";

@@ -1,4 +1,4 @@
-/** In the place of what is on its way, however long that takes. */
+/** Shown until the content of a page has arrived. */
 export function Reading() {
   return (
     <p role="status" className="text-muted">

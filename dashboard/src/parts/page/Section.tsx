@@ -2,11 +2,12 @@ import { type ReactNode, useId } from "react";
 
 interface SectionProps {
   title: string;
-  /** Beside the title. */
+  /** Shown beside the title. */
   tools?: ReactNode;
   children: ReactNode;
 }
 
+/** A card with a heading. */
 export function Section({ title, tools, children }: SectionProps) {
   const heading = useId();
   return (

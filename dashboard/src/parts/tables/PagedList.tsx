@@ -2,28 +2,28 @@ import type { ReactNode } from "react";
 
 import { Failure } from "@/parts/page/Notice";
 
-interface PagedListProps {
+interface PagedListProps<Item> {
   list: {
-    items: readonly unknown[] | undefined;
+    items: readonly Item[] | undefined;
     failureReason: unknown;
     hasNextPage: boolean;
     isFetchingNextPage: boolean;
     fetchNextPage: () => unknown;
   };
-  /** In the place of an empty list. */
+  /** Shown instead of an empty list. */
   empty: ReactNode;
-  children: ReactNode;
+  children: (items: readonly Item[]) => ReactNode;
 }
 
-/** Around a list that is read page by page: what went wrong, that there is nothing, and how to read on. */
-export function PagedList({ list, empty, children }: PagedListProps) {
+/** A list that is read page by page. It shows a failure, that the list is empty, and a button that reads more. */
+export function PagedList<Item>({ list, empty, children }: PagedListProps<Item>) {
   const { items, failureReason, hasNextPage, isFetchingNextPage, fetchNextPage } = list;
   return (
     <>
       {failureReason != null && <Failure error={failureReason} />}
       {items === undefined && failureReason == null && <p className="px-4 py-3 text-muted">Reading…</p>}
       {items?.length === 0 && <div className="px-4 py-3 text-muted">{empty}</div>}
-      {items !== undefined && items.length > 0 && children}
+      {items !== undefined && items.length > 0 && children(items)}
       {hasNextPage && (
         <div className="border-t border-line p-3 text-center">
           <button type="button" className="button" disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>

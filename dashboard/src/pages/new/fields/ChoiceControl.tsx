@@ -7,13 +7,13 @@ import type { ControlProps } from "./TextControl";
 
 const OTHER = "other…";
 
-/** One of named values; where others are taken too, a text for them. */
+/** Chooses one of the named values. If other values are allowed too, there is a field for them. */
 export function ChoiceControl({ control, schema, value, onChange }: ControlProps) {
   const usual = schema.default ?? null;
   const named = literals(schema);
   const now = value === undefined ? usual : value;
   const [writing, setWriting] = useState(false);
-  // What is being written may have a name on the way, as `pissa` before `pissa_niter_4`.
+  // A value that is being typed may be a named value for a moment: `pissa` on the way to `pissa_niter_4`.
   const other = (writing && value !== undefined) || !named.includes(now);
   const choose = (text: string) => {
     setWriting(text === OTHER);

@@ -1,5 +1,6 @@
 import { type ReactNode, useId, useState } from "react";
 
+import { FieldProblem } from "./FieldGroup";
 import { fieldId, useForm } from "./formContext";
 
 export interface Control {
@@ -11,13 +12,13 @@ export interface Control {
 interface FieldProps {
   path: string;
   label: string;
-  /** Whether the label is a parameter's name. */
+  /** Whether the label is the name of a parameter. */
   isName?: boolean;
   hint?: ReactNode;
   children: (control: Control) => ReactNode;
 }
 
-/** A control with its label, what it means, and what is wrong with it. */
+/** A control with its label, a hint, and what is wrong with its value. */
 export function Field({ path, label, isName = false, hint, children }: FieldProps) {
   const { problemAt } = useForm();
   const [left, setLeft] = useState(false);
@@ -31,7 +32,7 @@ export function Field({ path, label, isName = false, hint, children }: FieldProp
       </label>
       {children(control)}
       <div id={note} className="grid gap-0.5">
-        {problem !== undefined && <p className="text-xs text-bad">{problem}</p>}
+        <FieldProblem problem={problem} />
         {hint && <p className="fact">{hint}</p>}
       </div>
     </div>

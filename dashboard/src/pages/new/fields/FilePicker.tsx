@@ -1,15 +1,15 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { fileQuery } from "@/api/details";
 import { isNotFound } from "@/api/failures";
-import { datasetsQuery } from "@/api/jobs/offers";
+import { fileQuery } from "@/api/files/files";
 import { startUpload, useUploads } from "@/api/files/uploads";
+import { datasetsQuery } from "@/api/jobs/offers";
 import { useNow } from "@/lib/browser/useNow";
 import { ago, bytes } from "@/lib/text/format";
 import { FileButton } from "@/parts/files/FileButton";
 import { UploadLine } from "@/parts/files/UploadLine";
-import { useDrop } from "@/parts/files/useFileDrop";
+import { useFileDrop } from "@/parts/files/useFileDrop";
 
 import { Field } from "./Field";
 
@@ -22,23 +22,23 @@ interface FilePickerProps {
   onChange: (id: string) => void;
 }
 
-/** One of the files that are there, or another one, chosen or dropped, which is uploaded. */
+/** Chooses a file of the project, or uploads a file that is picked or dropped and chooses it. */
 export function FilePicker({ path, label, none, hint, value, onChange }: FilePickerProps) {
   const client = useQueryClient();
   const [uploadKey, setUploadKey] = useState<number>();
   const upload = useUploads().find(({ key, state }) => key === uploadKey && state !== "done");
   const isUploading = upload !== undefined && upload.state !== "failed";
-  const take = ([file]: readonly File[]) => {
+  const uploadFirst = ([file]: readonly File[]) => {
     if (file && !isUploading) setUploadKey(startUpload(client, file, "fine-tune", onChange));
   };
-  const { over, handlers } = useDrop(take);
+  const { isOver, handlers } = useFileDrop(uploadFirst);
   const now = useNow();
   const { data: files = [] } = useQuery(datasetsQuery);
   const isListed = files.some(({ id }) => id === value);
   const otherName = useFileName(value, value !== "" && !isListed);
   return (
     <div
-      className={`grid gap-3 rounded border border-dashed p-3 ${over ? "border-accent bg-tint" : "border-line"}`}
+      className={`grid gap-3 rounded border border-dashed p-3 ${isOver ? "border-accent bg-tint" : "border-line"}`}
       {...handlers}
     >
       <Field path={path} label={label} hint={hint}>
@@ -64,7 +64,7 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
           label={`Upload a ${label.toLowerCase()}`}
           accept=".jsonl,application/jsonl,application/x-ndjson"
           disabled={isUploading}
-          onFiles={take}
+          onFiles={uploadFirst}
         >
           {`Upload a ${label.toLowerCase()}`}
         </FileButton>
@@ -75,7 +75,7 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
   );
 }
 
-/** Of a file that is not among the newest, or was deleted. */
+/** Returns the name of a file that is not among the newest files, or says that it was deleted. */
 function useFileName(id: string, enabled: boolean): string {
   const { data, error } = useQuery({ ...fileQuery(id), enabled });
   return isNotFound(error) ? `${id} (deleted)` : (data?.filename ?? id);

@@ -4,7 +4,7 @@ import { parsePairs, writePairs } from "@/lib/schemas/schemaFields";
 
 import type { ControlProps } from "./TextControl";
 
-/** Names with their values, a line each. */
+/** A text with a name and a value on each line. */
 export function PairsControl({ control, schema, value, onChange }: ControlProps) {
   const [text, setText] = useState(writePairs(value));
   const shown = writePairs(parsePairs(text, schema)) === writePairs(value) ? text : writePairs(value);

@@ -1,9 +1,10 @@
 import type { ReactNode } from "react";
 
+import { isRecord } from "@/lib/isRecord";
 import { type Values, withValue } from "@/lib/newJob/draft";
-import { isRecord, type Schema } from "@/lib/schemas/schema";
-import { words } from "@/lib/schemas/schemaWords";
+import type { Schema } from "@/lib/schemas/schema";
 import { groupSchema, type SchemaField, schemaFields } from "@/lib/schemas/schemaFields";
+import { words } from "@/lib/schemas/schemaWords";
 
 import { ChoiceControl } from "./ChoiceControl";
 import { Field } from "./Field";
@@ -16,13 +17,13 @@ interface SchemaFieldsProps {
   values: Values;
   path: string;
   onChange: (values: Values) => void;
-  /** Of all options those to show; all of them without. */
+  /** Returns whether an option is shown. Without it, all options are shown. */
   only?: (name: string) => boolean;
-  /** After the last field. */
+  /** Shown after the last field. */
   children?: ReactNode;
 }
 
-/** A form made from a JSON Schema: what is left empty is not sent, so that its default holds. */
+/** A form made from a JSON Schema. An empty field is not sent, so its default applies. */
 export function SchemaFields({ schema, values, path, onChange, only = () => true, children }: SchemaFieldsProps) {
   const fields = schemaFields(schema).filter(({ name }) => only(name));
   const plain = fields.filter(({ kind }) => kind !== "group");
@@ -63,13 +64,13 @@ interface OneFieldProps {
 }
 
 export function OneField({ field, path, value, onChange }: OneFieldProps) {
-  const { name, schema, kind, needed } = field;
+  const { name, schema, kind, isRequired } = field;
   if (kind === "switch") return <SwitchField {...{ path, name, schema, value, onChange }} />;
-  const told = schema.description ?? "";
-  const takes = kind === "choice" ? "" : `${capitalised(words(schema))}.`;
-  const hint = [told && `${told.replaceAll("`", "")}.`, takes].filter(Boolean).join(" ");
+  const description = schema.description ?? "";
+  const allowed = kind === "choice" ? "" : `${capitalised(words(schema))}.`;
+  const hint = [description && `${description.replaceAll("`", "")}.`, allowed].filter(Boolean).join(" ");
   return (
-    <Field path={path} label={needed ? `${name} (needed)` : name} isName hint={hint}>
+    <Field path={path} label={isRequired ? `${name} (required)` : name} isName hint={hint}>
       {(control) => {
         if (kind === "pairs") return <PairsControl {...{ control, schema, value, onChange }} />;
         if (kind === "choice") return <ChoiceControl {...{ control, schema, value, onChange }} />;
@@ -81,7 +82,7 @@ export function OneField({ field, path, value, onChange }: OneFieldProps) {
 
 const capitalised = (text: string) => text.replace(/^./, (first) => first.toUpperCase());
 
-/** Options of an option, which empty is not sent. */
+/** A folded group for an option that has options itself. An empty group is not sent. */
 function Group({ field, path, value, onChange }: OneFieldProps) {
   const values = isRecord(value) ? value : {};
   return (

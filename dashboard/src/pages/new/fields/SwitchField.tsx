@@ -2,6 +2,7 @@ import { useId } from "react";
 
 import type { Schema } from "@/lib/schemas/schema";
 
+import { FieldProblem } from "./FieldGroup";
 import { fieldId, useForm } from "./formContext";
 
 interface SwitchFieldProps {
@@ -12,6 +13,7 @@ interface SwitchFieldProps {
   onChange: (value: unknown) => void;
 }
 
+/** A checkbox for an option that is true or false. */
 export function SwitchField({ path, name, schema, value, onChange }: SwitchFieldProps) {
   const { problemAt } = useForm();
   const note = useId();
@@ -32,7 +34,7 @@ export function SwitchField({ path, name, schema, value, onChange }: SwitchField
         {name}
       </label>
       <div id={note} className="col-start-2">
-        {problem !== undefined && <p className="text-xs text-bad">{problem}</p>}
+        <FieldProblem problem={problem} />
         <p className="fact">{schema.description?.replaceAll("`", "")}</p>
       </div>
     </div>

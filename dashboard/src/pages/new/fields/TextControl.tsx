@@ -13,16 +13,16 @@ export interface ControlProps {
 }
 
 interface TextControlProps extends ControlProps {
-  /** What is written, as a value and back; as `schemaFields` does it where nothing else is said. */
+  /** Turn the text into a value and back. Without them, the functions of `schemaFields` do it. */
   reading?: (text: string, schema: Schema) => unknown;
   writing?: (value: unknown) => string;
 }
 
-/** A number, a list or a text. Its default is the placeholder; values that have a name are buttons beside. */
+/** A field for a number, a list or a text. The default is its placeholder. Named values are buttons beside it. */
 export function TextControl(props: TextControlProps) {
   const { control, schema, value, onChange, reading = parse, writing = write } = props;
   const [text, setText] = useState(writing(value));
-  // While somebody types, `1.` is not made `1`.
+  // The typed text is kept while it stands for the value, so that `1.` does not become `1` during typing.
   const shown = writing(reading(text, schema)) === writing(value) ? text : writing(value);
   const usual = schema.default;
   const named = literals(schema).filter((one) => typeof one === "string" && one !== usual);

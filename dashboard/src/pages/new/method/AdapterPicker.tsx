@@ -1,11 +1,10 @@
 import type { Method } from "@/api/types";
 import { methodOf, optionsSchema } from "@/lib/newJob/draft";
-
 import { Field } from "@/pages/new/fields/Field";
 import { SchemaFields } from "@/pages/new/fields/SchemaFields";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 
-/** What is trained: a method of adaptation, and its options in PEFT's names. */
+/** Chooses the method, with its options under PEFT's names. */
 export function AdapterPicker({ draft, offer, change }: StepProps) {
   const method = methodOf(draft, offer);
   const values = draft.options[draft.adapter] ?? {};
@@ -27,7 +26,7 @@ export function AdapterPicker({ draft, offer, change }: StepProps) {
                   {title}
                 </option>
               ))}
-              {!method && <option value={draft.adapter}>{draft.adapter} (not on offer)</option>}
+              {!method && <option value={draft.adapter}>{draft.adapter} (not offered)</option>}
             </select>
           )}
         </Field>
@@ -52,7 +51,7 @@ function MethodFacts({ method }: { method: Method }) {
       <dd>{good_for}</dd>
       <dt className="text-muted">Costs</dt>
       <dd>{cost}</dd>
-      <dt className="text-muted">Leaves</dt>
+      <dt className="text-muted">Makes</dt>
       <dd>
         {result === "model" ? "a whole model" : "an adapter"} for {runtimes.join(", ")}
       </dd>

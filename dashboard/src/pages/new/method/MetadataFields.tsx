@@ -1,23 +1,20 @@
 import type { Draft } from "@/lib/newJob/draft";
-
-import { fieldId, useForm } from "@/pages/new/fields/formContext";
+import { FieldGroup } from "@/pages/new/fields/FieldGroup";
+import { fieldId } from "@/pages/new/fields/formContext";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 
 const MOST = 16;
 
-/** The author's own names and values, which the list of jobs can be searched by. */
+/** The author's own names and values, by which the list of jobs can be searched. */
 export function MetadataFields({ draft, change }: StepProps) {
   const { metadata } = draft;
-  const problem = useForm().problemAt("metadata", true);
   const set = (changed: Draft["metadata"]) => change({ metadata: changed });
   const setAt = (at: number, pair: readonly [string, string]) =>
-    set(metadata.map((one, place) => (place === at ? pair : one)));
+    set(metadata.map((one, index) => (index === at ? pair : one)));
   return (
-    <fieldset className="grid min-w-0 grid-cols-1 gap-2 border-t border-line pt-5">
-      <legend className="float-left mb-2 font-medium">Metadata</legend>
-      <p className="fact clear-both">Names and values of your own; the jobs can be searched by them.</p>
+    <FieldGroup title="Metadata" path="metadata" hint="Your own names and values. The list of jobs can be searched by them.">
       {metadata.map(([name, value], at) => (
-        // Rows have no name but their place.
+        // A pair has no key but its position.
         <div key={at} className="flex gap-2">
           <input
             id={at === 0 ? fieldId("metadata") : undefined}
@@ -34,12 +31,11 @@ export function MetadataFields({ draft, change }: StepProps) {
             value={value}
             onChange={(event) => setAt(at, [name, event.target.value])}
           />
-          <button type="button" className="button" onClick={() => set(metadata.filter((_, place) => place !== at))}>
+          <button type="button" className="button" onClick={() => set(metadata.filter((_, index) => index !== at))}>
             Remove
           </button>
         </div>
       ))}
-      {problem !== undefined && <p className="text-xs text-bad">{problem}</p>}
       <button
         type="button"
         className="button justify-self-start"
@@ -48,6 +44,6 @@ export function MetadataFields({ draft, change }: StepProps) {
       >
         Add a name
       </button>
-    </fieldset>
+    </FieldGroup>
   );
 }

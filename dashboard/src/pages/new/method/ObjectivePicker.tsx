@@ -1,7 +1,8 @@
-import { useForm, fieldId } from "@/pages/new/fields/formContext";
+import { FieldProblem } from "@/pages/new/fields/FieldGroup";
+import { fieldId, useForm } from "@/pages/new/fields/formContext";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 
-/** What each objective is for. One that is newer than this page has its name alone. */
+/** The purpose of each objective. An objective that is newer than this page is shown with its name only. */
 const WORDS: Record<string, { title: string; rows: string; text: string }> = {
   supervised: {
     title: "Supervised",
@@ -11,12 +12,12 @@ const WORDS: Record<string, { title: string; rows: string; text: string }> = {
   dpo: {
     title: "DPO",
     rows: "Two answers to a prompt",
-    text: "Prefers one answer to the other, and stays near the base model.",
+    text: "Learns to prefer one answer to the other, and stays near the base model.",
   },
   orpo: {
     title: "ORPO",
     rows: "Two answers to a prompt",
-    text: "Learns the preferred answer, and to prefer it, without a reference model.",
+    text: "Learns the preferred answer and the preference together, without a reference model.",
   },
   kto: {
     title: "KTO",
@@ -26,7 +27,7 @@ const WORDS: Record<string, { title: string; rows: string; text: string }> = {
   simpo: {
     title: "SimPO",
     rows: "Two answers to a prompt",
-    text: "Prefers by the mean log-probability, without a reference model.",
+    text: "Learns to prefer one answer by its mean log-probability, without a reference model.",
   },
 };
 
@@ -59,7 +60,7 @@ export function ObjectivePicker({ draft, offer, change }: StepProps) {
           );
         })}
       </div>
-      {problem !== undefined && <p className="text-xs text-bad">{problem}</p>}
+      <FieldProblem problem={problem} />
     </fieldset>
   );
 }

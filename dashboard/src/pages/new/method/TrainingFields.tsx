@@ -1,6 +1,5 @@
 import { hyperparametersPath, methodOf, objectiveSchema, without, withValue } from "@/lib/newJob/draft";
 import { schemaFields } from "@/lib/schemas/schemaFields";
-
 import { Field } from "@/pages/new/fields/Field";
 import { OneField, SchemaFields } from "@/pages/new/fields/SchemaFields";
 import type { StepProps } from "@/pages/new/fields/stepProps";
@@ -8,7 +7,7 @@ import { TextControl } from "@/pages/new/fields/TextControl";
 
 const FIRST = "learning_rate";
 
-/** Hyperparameters, and what is seldom changed folded away. */
+/** The hyperparameters, and a folded group with the options that are seldom changed. */
 export function TrainingFields({ draft, offer, change }: StepProps) {
   const { training, seed } = offer.schemas;
   const fields = { schema: training, values: draft.training, path: "training" };
@@ -42,7 +41,7 @@ export function TrainingFields({ draft, offer, change }: StepProps) {
         <div className="grid gap-4 pt-3">
           <SchemaFields {...fields} onChange={setTraining} only={(name) => name !== FIRST} />
           <div className="grid gap-x-5 sm:grid-cols-2">
-            <Field path="seed" label="seed" isName hint="The same seed gives the same result. Empty: drawn at random.">
+            <Field path="seed" label="seed" isName hint="The same seed gives the same result. If empty, it is drawn at random.">
               {(control) => (
                 <TextControl
                   control={control}

@@ -1,6 +1,7 @@
 import { FilePicker } from "@/pages/new/fields/FilePicker";
-import { Step } from "./Step";
 import type { StepProps } from "@/pages/new/fields/stepProps";
+
+import { Step } from "./Step";
 
 export function DataStep({ draft, change }: StepProps) {
   return (
@@ -10,7 +11,7 @@ export function DataStep({ draft, change }: StepProps) {
           path="training_file"
           label="Training file"
           none="Choose…"
-          hint="One JSON object a line, at least 10 of them. The objective below says which rows it takes."
+          hint="One JSON object per line, at least 10 lines. The objective below says which rows it needs."
           value={draft.training_file}
           onChange={(training_file) => change({ training_file })}
         />
@@ -18,7 +19,7 @@ export function DataStep({ draft, change }: StepProps) {
           path="validation_file"
           label="Validation file"
           none="None"
-          hint="Rows that are never trained on: validation losses, the best checkpoint and automatic ranks go by them."
+          hint="Rows that are never trained on. Validation losses, the best checkpoint and automatic ranks need them."
           value={draft.validation_file}
           onChange={(validation_file) => change({ validation_file })}
         />

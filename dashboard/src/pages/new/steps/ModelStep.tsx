@@ -1,8 +1,9 @@
+import { withValue } from "@/lib/newJob/draft";
 import { Field } from "@/pages/new/fields/Field";
-import { Step } from "./Step";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 import { TextControl } from "@/pages/new/fields/TextControl";
-import { withValue } from "@/lib/newJob/draft";
+
+import { Step } from "./Step";
 
 export function ModelStep({ draft, offer, change }: StepProps) {
   const { models, schemas } = offer;
@@ -10,7 +11,7 @@ export function ModelStep({ draft, offer, change }: StepProps) {
   return (
     <Step number={1} title="Model">
       <div className="grid items-start gap-x-5 gap-y-4 sm:grid-cols-2">
-        <Field path="model" label="Base model" hint="What the job starts from.">
+        <Field path="model" label="Base model" hint="The model that the job starts from.">
           {(control) => (
             <select
               {...control}
@@ -22,11 +23,11 @@ export function ModelStep({ draft, offer, change }: StepProps) {
               {models.map((model) => (
                 <option key={model}>{model}</option>
               ))}
-              {!isKnown && <option value={draft.model}>{draft.model} (not on offer)</option>}
+              {!isKnown && <option value={draft.model}>{draft.model} (not offered)</option>}
             </select>
           )}
         </Field>
-        <Field path="suffix" label="Suffix" hint="A part of the new model's name, and how the job is called here.">
+        <Field path="suffix" label="Suffix" hint="A part of the new model's name. The dashboard also uses it as the job's name.">
           {(control) => (
             <TextControl
               control={control}

@@ -20,7 +20,7 @@ const labels = (kind: "jobs" | "sweeps"): Record<Form, string> => ({
   CLI: `tunery ${kind} create`,
 });
 
-/** The request as it is sent, and as code that sends it. */
+/** The request as JSON, and as code that sends it. */
 export function RequestCode({ request }: { request: CreateJob }) {
   const [form, setForm] = useState<Form>("Request");
   return (

@@ -1,9 +1,9 @@
-import { autosOf } from "@/lib/newJob/automaticValues";
+import { automaticValuesOf } from "@/lib/newJob/automaticValues";
 import { requestOf } from "@/lib/newJob/draft";
+import type { StepProps } from "@/pages/new/fields/stepProps";
 
 import { RequestCode } from "./RequestCode";
 import { Step } from "./Step";
-import type { StepProps } from "@/pages/new/fields/stepProps";
 
 interface ReviewProps extends StepProps {
   mayWrite: boolean;
@@ -12,12 +12,12 @@ interface ReviewProps extends StepProps {
   onReset: () => void;
 }
 
-/** What will be sent, and what becomes of the rest. */
+/** The request that will be sent, and the values that the service chooses. */
 export function ReviewStep({ mayWrite, isPending, onCreate, onReset, ...step }: ReviewProps) {
   return (
     <Step number={4} title="Review">
       <RequestCode request={requestOf(step.draft, step.offer)} />
-      <Autos {...step} />
+      <AutomaticValues {...step} />
       <div className="flex flex-wrap items-center gap-2">
         <button
           type="button"
@@ -30,32 +30,32 @@ export function ReviewStep({ mayWrite, isPending, onCreate, onReset, ...step }: 
         <button type="button" className="button" onClick={onReset}>
           Start over
         </button>
-        {!mayWrite && <p className="fact">This key is read-only: a member's key creates jobs.</p>}
+        {!mayWrite && <p className="fact">This key is read-only. Only a member's key can create jobs.</p>}
       </div>
     </Step>
   );
 }
 
-/** The API tells these rules; values that depend on the rows stand in the created job alone. */
-function Autos({ draft, offer }: StepProps) {
-  const autos = autosOf(draft, offer);
-  if (!autos.length) return null;
+/** The rules come from the API. A value that depends on the rows is known only after the job is created. */
+function AutomaticValues({ draft, offer }: StepProps) {
+  const values = automaticValuesOf(draft, offer);
+  if (!values.length) return null;
   return (
     <div className="grid gap-1">
       <h3 className="font-medium">Left to the service</h3>
       <dl className="text-xs">
-        {autos.map(({ path, becomes, later }) => (
+        {values.map(({ path, becomes, isLater }) => (
           <div key={path} className="grid grid-cols-2 gap-3 border-t border-line py-1">
             <dt className="font-mono break-all text-muted">{path.replace(/^method\.\w+\.hyperparameters\./, "")}</dt>
             <dd className="break-words">
               {becomes}
-              {later && <span aria-hidden="true"> *</span>}
+              {isLater && <span aria-hidden="true"> *</span>}
             </dd>
           </div>
         ))}
       </dl>
-      {autos.some(({ later }) => later) && (
-        <p className="fact">* The rule; the API tells the value once the job is created, and the job's page shows it.</p>
+      {values.some(({ isLater }) => isLater) && (
+        <p className="fact">* This is the rule. The job's page shows the value once the job is created.</p>
       )}
     </div>
   );

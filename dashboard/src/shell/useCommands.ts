@@ -1,21 +1,22 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMatch, useNavigate } from "@tanstack/react-router";
 
-import { adapterContentPath } from "@/api/details";
 import { actionsOn, actOn, jobQuery } from "@/api/jobs/jobs";
+import { adapterContentPath } from "@/api/project/adapters";
 import { useMayWrite } from "@/api/project/session";
 import type { Job } from "@/api/types";
 import { copyText } from "@/lib/browser/clipboard";
-import { type Command, matchingCommands, offered } from "@/parts/finder/commands";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
+import { type Command, matchingCommands, shownCommands } from "@/parts/finder/commands";
 import { useFoundJobs } from "@/parts/finder/useFoundJobs";
-import { PAGES } from "@/shell/navigation";
+
+import { PAGES } from "./navigation";
 
 const JOB_ID = /^ftjob-\w+$/;
-const WORDS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…", delete: "Delete this job…" };
+const LABELS = { pause: "Pause this job", resume: "Resume this job", cancel: "Cancel this job…", delete: "Delete this job…" };
 
-/** They outlive the palette, which closes once something is chosen. */
+/** Handlers outside of the palette, because the palette closes when a command is chosen. */
 export interface JobHandlers {
   onConfirm: (job: Job, action: FinalAction) => void;
   onFailure: (error: unknown) => void;
@@ -23,16 +24,16 @@ export interface JobHandlers {
 
 interface Found {
   found: Command[];
-  looking: boolean;
+  isLooking: boolean;
   failure: Error | null;
 }
 
-/** What of that which can be done from here is called so: on the present job first, then pages, then jobs. */
+/** Returns the commands that match the typed text: actions on the job of this page, then pages, then jobs. */
 export function useCommands(typed: string, handlers: JobHandlers): Found {
   const present = useMatch({ from: "/jobs/$jobId", shouldThrow: false })?.params.jobId;
   const here = matchingCommands([...useActions(present, handlers), ...usePages()], typed);
   const jobs = useJobs(typed);
-  return { ...jobs, found: offered(here, jobs.found) };
+  return { ...jobs, found: shownCommands(here, jobs.found) };
 }
 
 function usePages(): Command[] {
@@ -50,7 +51,7 @@ function useActions(id: string | undefined, { onConfirm, onFailure }: JobHandler
   return [
     ...actions.map((action) => ({
       id: action,
-      label: WORDS[action],
+      label: LABELS[action],
       hint: "action",
       run: () => (isFinal(action) ? onConfirm(job, action) : void actOn(client, job.id, action).catch(onFailure)),
     })),
@@ -71,7 +72,7 @@ function useActions(id: string | undefined, { onConfirm, onFailure }: JobHandler
 }
 
 function notCopied(id: string): string {
-  return `The browser does not let this page copy: it does so under HTTPS and on this machine alone. The id is ${id}.`;
+  return `The browser allows copying only under HTTPS and on this machine. The id is ${id}.`;
 }
 
 function download(adapterId: string): Command {
@@ -84,7 +85,7 @@ function download(adapterId: string): Command {
   return { id: "download", label: "Download this job's adapter", hint: "action", run };
 }
 
-/** Jobs with the words that were typed; and the job whose id that is, before the API has found it. */
+/** Returns the jobs with the typed words. A typed id gives a command at once, without asking the API. */
 function useJobs(typed: string): Found {
   const { jobs, ...state } = useFoundJobs(typed);
   const navigate = useNavigate();
@@ -95,6 +96,6 @@ function useJobs(typed: string): Found {
     run: () => void navigate({ to: "/jobs/$jobId", params: { jobId: id } }),
   });
   const id = typed.trim().replace(/^ftsweep-/, "ftjob-");
-  if (JOB_ID.test(id)) return { found: [command(id, id, "job by its id")], looking: false, failure: null };
+  if (JOB_ID.test(id)) return { found: [command(id, id, "job by its id")], isLooking: false, failure: null };
   return { ...state, found: jobs.map((job) => command(job.id, jobName(job), `${job.status} job · ${job.id}`)) };
 }

@@ -9,6 +9,7 @@ interface PaletteProps {
   handlers: JobHandlers;
 }
 
+/** The dialog in which pages, jobs and actions are found by their names. */
 export function Palette({ onClose, handlers }: PaletteProps) {
   const [typed, setTyped] = useState("");
   const found = useCommands(typed, handlers);

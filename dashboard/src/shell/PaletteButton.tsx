@@ -2,11 +2,11 @@ import { useEffect, useState } from "react";
 
 import type { Job } from "@/api/types";
 import { ConfirmJobAction, type FinalAction } from "@/parts/dialogs/ConfirmJobAction";
-import { WentWrong } from "@/parts/dialogs/ErrorDialog";
+import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
 
 import { Palette } from "./Palette";
 
-/** Opens the command palette, as Ctrl-K and ⌘K do from anywhere. */
+/** The button that opens the command palette. Ctrl-K and ⌘K open it on every page. */
 export function PaletteButton() {
   const [open, setOpen] = useState(false);
   const [confirming, setConfirming] = useState<{ job: Job; action: FinalAction } | null>(null);
@@ -30,7 +30,7 @@ export function PaletteButton() {
       </button>
       {open && <Palette onClose={() => setOpen(false)} handlers={{ onConfirm: (job, action) => setConfirming({ job, action }), onFailure: setFailure }} />}
       {confirming && <ConfirmJobAction {...confirming} onClose={() => setConfirming(null)} />}
-      {failure !== null && <WentWrong error={failure} onClose={() => setFailure(null)} />}
+      {failure !== null && <ErrorDialog error={failure} onClose={() => setFailure(null)} />}
     </>
   );
 }
