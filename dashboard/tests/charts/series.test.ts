@@ -12,7 +12,7 @@ test("a value that a step does not have is NaN", () => {
   expect(list(series.column("valid_loss"))).toEqual([NaN, 3, NaN]);
 });
 
-test("a step that is computed again replaces what it was", () => {
+test("a step that is computed again replaces the old values", () => {
   const series = new Series();
   series.add([1, 2, 3].map((step) => ({ step, train_loss: step, valid_loss: step })));
   series.add([{ step: 2, train_loss: 20 }]);
@@ -47,7 +47,7 @@ test("many steps that come late are put into their places", () => {
   expect(list(series.column("valid_loss")).slice(0, 4)).toEqual([NaN, 1, NaN, 1]);
 });
 
-test("one that becomes whole keeps the steps that came meanwhile", () => {
+test("a series that becomes whole keeps the steps that came meanwhile", () => {
   const [thinned, whole] = [new Series(), new Series()];
   thinned.leftOut = { readPart: async () => undefined, readAll: async () => undefined };
   thinned.add([{ step: 1, loss: 1 }, { step: 3, loss: 3 }, { step: 4, loss: 4, valid_loss: 9 }]);
@@ -63,7 +63,7 @@ test("one that becomes whole keeps the steps that came meanwhile", () => {
   expect(thinned.lastStep).toBe(5);
 });
 
-test("its version tells of each change and of nothing else", () => {
+test("the version changes with each change and with nothing else", () => {
   const series = new Series();
   series.add([]);
   expect(series.version).toBe(0);
@@ -71,14 +71,14 @@ test("its version tells of each change and of nothing else", () => {
   expect(series.version).toBe(1);
 });
 
-test("the best value is the first of equals, and no NaN", () => {
+test("the best value is the first of equal ones, and never NaN", () => {
   const values = Float64Array.of(NaN, 3, 1, NaN, 1, 3);
   expect(indexOfBest(values, "smallest")).toBe(2);
   expect(indexOfBest(values, "largest")).toBe(1);
   expect(indexOfBest(Float64Array.of(NaN), "smallest")).toBe(-1);
 });
 
-test("the last value is the last that is none of NaN", () => {
+test("the last value is the last one that is not NaN", () => {
   expect(indexOfLast(Float64Array.of(1, 2, NaN))).toBe(1);
   expect(indexOfLast(Float64Array.of(NaN))).toBe(-1);
 });

@@ -16,11 +16,11 @@ describe("the whole", () => {
     expect(wholeOf([run([1, 2, 8], 2), run([3, 5], 1)], "epoch")).toEqual([0.5, 5]);
   });
 
-  test("begins where the axis is told", () => {
+  test("begins at the first step with an x", () => {
     expect(wholeOf([run([1, 2, 8])], "tokens")).toEqual([20, 80]);
   });
 
-  test("is none of no step, and of one", () => {
+  test("is null for no step and for one step", () => {
     expect(wholeOf([], "step")).toBeNull();
     expect(wholeOf([run([]), run([1])], "step")).toBeNull();
   });
@@ -29,14 +29,14 @@ describe("the whole", () => {
 describe("a move", () => {
   const whole = [0, 1000] as const;
 
-  test("in halves what is shown about its middle, and out doubles it until it is the whole", () => {
+  test("in halves the part around its middle, and out doubles it up to the whole", () => {
     expect(moved(null, whole, "step", "in")).toEqual([250, 750]);
     expect(moved([250, 750], whole, "step", "in")).toEqual([375, 625]);
     expect(moved([375, 625], whole, "step", "out")).toEqual([250, 750]);
     expect(moved([250, 750], whole, "step", "out")).toBeNull();
   });
 
-  test("back and on go by half of what is shown, and no farther than the ends", () => {
+  test("back and on go by half of the part, and not beyond the ends", () => {
     expect(moved([400, 600], whole, "step", "back")).toEqual([300, 500]);
     expect(moved([400, 600], whole, "step", "on")).toEqual([500, 700]);
     expect(moved([50, 250], whole, "step", "back")).toEqual([0, 200]);
@@ -48,14 +48,14 @@ describe("a move", () => {
     expect(moved([900, 1000], whole, "step", "out")).toEqual([800, 1000]);
   });
 
-  test("in ends where a line is left", () => {
+  test("in stops while a line can still be drawn", () => {
     expect(moved([10, 12], whole, "step", "in")).toEqual([10, 12]);
     expect(moved([10, 11], whole, "step", "in")).toEqual([10, 11]);
     expect(moved([10, 12], whole, "time", "in")).toEqual([10.5, 11.5]);
   });
 });
 
-test("the steps inside of a part are those of all runs there, its ends with them", () => {
+test("the steps inside a part are those of all runs, with the ends of the part", () => {
   expect(stepsInside([run([1, 2, 3, 4, 5])], "step", [2, 4])).toEqual([2, 4]);
   expect(stepsInside([run([1, 2, 3, 4, 5])], "step", [1.5, 3.9])).toEqual([2, 3]);
   expect(stepsInside([run([2, 4, 6], 2), run([1, 2, 3], 1)], "epoch", [2, 3])).toEqual([2, 6]);

@@ -8,8 +8,8 @@ function anEvent(type: string, data: JobEvent["data"]): JobEvent {
 }
 const rows = [{ line: 1, prompt: "2 + 2", expected: "4", answer: "5", finished: true }];
 
-describe("samples", () => {
-  test("come in the order of their steps, each once, from whatever told them", () => {
+describe("the evaluations", () => {
+  test("come in the order of their steps, each once, from any source", () => {
     const told = [anEvent("samples", { step: 20, rows }), anEvent("samples", { step: 10, rows: [] })];
     const found = samplesOf([...told, anEvent("metrics", { step: 30 }), anEvent("samples", { step: 20, rows })]);
     expect(found).toEqual([
@@ -18,7 +18,7 @@ describe("samples", () => {
     ]);
   });
 
-  test("leave out what has another shape", () => {
+  test("leave out events of another shape", () => {
     expect(samplesOf([anEvent("samples", null), anEvent("samples", { step: "10", rows: "?" })])).toEqual([]);
   });
 });

@@ -16,7 +16,7 @@ function aRun(slot: number, points: StepValues[], stepsPerEpoch: number | null =
 }
 
 describe("the selection", () => {
-  test("keeps every other job's place when one is taken out, and fills that place first", () => {
+  test("keeps the slots of the other jobs when one is removed, and fills the empty slot first", () => {
     const left = withoutJob("a,b,c", "b");
     expect(slots(left)).toEqual(["a", null, "c"]);
     expect(withJob(left, "d")).toBe("a,d,c");
@@ -25,14 +25,14 @@ describe("the selection", () => {
     expect(withJob(undefined, "a")).toBe("a");
   });
 
-  test("is measured by its first job where none, or none of it, is named", () => {
+  test("has its first job as the baseline if the address names none of its jobs", () => {
     expect(baselineOf(["a", "b"], "b")).toBe("b");
     expect(baselineOf(["a", "b"], "taken-out")).toBe("a");
     expect(baselineOf(["a", "b"], undefined)).toBe("a");
     expect(baselineOf([], "b")).toBe("");
   });
 
-  test("of an address that anybody may have written holds each job once, and not too many", () => {
+  test("holds each job once, and not too many jobs, whatever the address says", () => {
     expect(parseCompareSearch({ jobs: "a, a,,b,", base: 3, show: "x", x: "money" })).toEqual({ jobs: "a,,,b", show: "x" });
     expect(slots(Array.from({ length: 50 }, (_, at) => `job-${at}`).join())).toHaveLength(12);
     expect(parseCompareSearch({})).toEqual({});
@@ -63,14 +63,14 @@ describe("curves over each other", () => {
     ]);
   });
 
-  test("meet at the same epoch, whatever a step is", () => {
+  test("meet at the same epoch, however many steps an epoch has", () => {
     const [x, first, second] = overlaid([short, long], column, "epoch", view);
     expect(x).toEqual([0.5, 1, 1.5, 2]);
     expect(first).toEqual([undefined, 3, undefined, 2]);
     expect(second).toEqual([10, 20, 30, 40]);
   });
 
-  test("meet at the same time of training, and are told there", () => {
+  test("meet at the same time of training and give their values there", () => {
     const slow = aRun(0, [1, 2].map((step) => ({ step, train_loss: step, trained_seconds: 10 * step })));
     const fast = aRun(1, [1, 2].map((step) => ({ step, train_loss: -step, trained_seconds: 5 * step })));
     expect(overlaid([slow, fast], column, "time", view)).toEqual([[5, 10, 20], [undefined, 1, 2], [-1, -2, undefined]]);
@@ -78,24 +78,24 @@ describe("curves over each other", () => {
     expect(valueAt(fast, "train_loss", "time", 11)).toBeNaN();
   });
 
-  test("are told at a place by the last value there, and by none beyond their end", () => {
+  test("give the last value at or before an x, and none after their end", () => {
     expect(valueAt(short, "train_loss", "epoch", 1.5)).toBe(3);
     expect(valueAt(long, "train_loss", "epoch", 1.5)).toBe(30);
     expect(valueAt(short, "train_loss", "step", 3)).toBeNaN();
     expect(valueAt(short, "other", "step", 1)).toBeNaN();
   });
 
-  test("are told row by row, with nothing where a run has no value", () => {
+  test("give rows, with no value where a run has none", () => {
     expect(runRows([short, long], "train_loss")).toEqual([[1, 3, 10], [2, 2, 20], [3, NaN, 30], [4, NaN, 40]]);
   });
 
-  test("are of all measures that any run has", () => {
+  test("exist for every measure that any run has", () => {
     const runs = [short, aRun(1, [{ step: 1, train_loss: 1, full_valid_loss: 1, learning_rate: 1 }])];
     expect(runCharts(runs).map(({ title }) => title)).toEqual(["Loss, training", "Loss, validation, whole set", "Learning rate"]);
   });
 });
 
-test("the settings that differ are told apart from those that do not, and from those that one lacks", () => {
+test("a setting that differs, or that one job lacks, is marked", () => {
   const jobs = [aJob(1, { adapter: { type: "lora", r: 4 } as never }), aJob(2, { adapter: { type: "oft" } as never })];
   const rows = settingRows(jobs);
   const differing = rows.filter(({ differs }) => differs).map(({ path, values }) => [path, ...values]);
@@ -117,18 +117,18 @@ test("a result is the best loss, the median speed, and the time since the start"
   expect(percentOff(1, 0)).toBeNull();
 });
 
-describe("losses are told better or worse", () => {
+describe("losses are compared", () => {
   const base = aJob(1, { validation_file: "file-2" });
   const dpo = (beta: number, n_epochs = 3) =>
     ({ type: "dpo", dpo: { hyperparameters: { n_epochs, batch_size: 4, learning_rate_multiplier: 1, beta } } }) as Job["method"];
 
-  test("whatever a job trains on, and for how long", () => {
+  test("whatever data a job trains on, and however long", () => {
     const other = aJob(2, { validation_file: "file-2", training_file: "file-3", seed: 7, adapter: { type: "oft" } as never });
     expect(differingLossConditions(other, base)).toEqual([]);
     expect(differingLossConditions(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.1, 9) }))).toEqual([]);
   });
 
-  test("on the same validation file, base model, objective and length of rows alone", () => {
+  test("only with the same validation file, base model, objective and row length", () => {
     expect(differingLossConditions(aJob(2, { validation_file: "file-3" }), base)).toEqual(["validation file"]);
     expect(differingLossConditions(aJob(2, { ...base, model: "other" }), base)).toEqual(["base model"]);
     expect(differingLossConditions(aJob(2, { ...base, method: dpo(0.1) }), base)).toEqual(["objective"]);

@@ -29,20 +29,20 @@ describe("the newest events", () => {
     expect(log.hasOlder).toBe(true);
   });
 
-  test("go on where the log was left", () => {
+  test("continue where the log ended", () => {
     expect(numbers(withNewest(log, page(8, 12), true))).toEqual([5, 6, 7, 8, 9, 10, 11, 12]);
   });
 
-  test("hold no values of steps, which would grow for as long as a job is followed", () => {
+  test("hold no values of steps, which would fill the memory while a job is followed", () => {
     const step = [anEvent(13, { type: "metrics", data: { step: 13 } }), anEvent(14, { data: { code: "x" } })];
     expect(withPushed(log, step).events.slice(-2).map(({ data }) => data)).toEqual([null, { code: "x" }]);
   });
 
-  test("replace a log that they do not reach", () => {
+  test("replace a log to which they do not connect", () => {
     expect(numbers(withNewest(log, page(20, 22), true))).toEqual([20, 21, 22]);
   });
 
-  test("are followed by what is pushed, each once", () => {
+  test("are followed by the pushed events, each once", () => {
     expect(numbers(withPushed(log, events(9, 11)))).toEqual([5, 6, 7, 8, 9, 10, 11]);
   });
 
@@ -53,14 +53,14 @@ describe("the newest events", () => {
   });
 });
 
-test("a log that is followed for long keeps its newest events and tells that there were others", () => {
+test("a log that is followed for long keeps its newest events and says that there are older ones", () => {
   const log = withPushed({ events: events(1, MOST_EVENTS), hasOlder: false }, events(MOST_EVENTS + 1, MOST_EVENTS + 5));
   expect(log.events).toHaveLength(MOST_EVENTS);
   expect(log.events.at(-1)?.created_at).toBe(MOST_EVENTS + 5);
   expect(log.hasOlder).toBe(true);
 });
 
-test("a filter keeps what it names", () => {
+test("a filter keeps the events that it names", () => {
   const all = [anEvent(1, { type: "metrics" }), anEvent(2), anEvent(3, { level: "warn", message: "Disk is full" })];
   expect(matching(all, "all", "")).toBe(all);
   expect(matching(all, "messages", "").map(({ created_at }) => created_at)).toEqual([2, 3]);

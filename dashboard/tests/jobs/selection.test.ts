@@ -5,12 +5,12 @@ import { hasAll, toggled, withAll, withoutAll } from "@/lib/jobs/selection";
 
 const set = (ids: string) => new Set(ids);
 
-test("a tick is set and taken away, and leaves the others", () => {
+test("a job is selected and unselected, and the others stay", () => {
   expect(toggled(set("ab"), "c")).toEqual(set("abc"));
   expect(toggled(set("abc"), "b")).toEqual(set("ac"));
 });
 
-test("those that are found are ticked and unticked together; hidden ones stay", () => {
+test("the jobs found are selected and unselected together, and hidden jobs stay", () => {
   expect(withAll(set("ha"), ["a", "b"])).toEqual(set("hab"));
   expect(withoutAll(set("hab"), ["a", "b"])).toEqual(set("h"));
   expect(hasAll(set("hab"), ["a", "b"])).toBe(true);
@@ -24,7 +24,7 @@ describe("a small curve", () => {
     expect(sparkPath(Float64Array.of(3, 1, 2), size)).toBe("M0.0 1.0L5.0 21.0L10.0 11.0");
   });
 
-  test("leaves out what is no number, and is a line where there is one value", () => {
+  test("leaves out NaN, and is a straight line for a single value", () => {
     expect(sparkPath(Float64Array.of(3, NaN, 1), size)).toBe("M0.0 1.0L10.0 21.0");
     expect(sparkPath(Float64Array.of(3), size)).toBe("M0 11h10");
     expect(sparkPath(Float64Array.of(2, 2), size)).toBe("M0.0 11.0L10.0 11.0");

@@ -24,18 +24,18 @@ const AUTO_RANK: Choice = { kind: "auto_rank", tried: null };
 const paths = (draft: Draft) => problemsOf(draft, OFFER).map(({ path }) => path);
 
 describe("the request", () => {
-  test("of a draft with nothing set holds nothing but model and data", () => {
+  test("of an empty draft holds only model and data", () => {
     expect(requestOf(BEGUN, OFFER)).toEqual({ model: "tiny-model", training_file: "file-1" });
   });
 
-  test("has the hyperparameters of the chosen objective alone", () => {
+  test("has only the hyperparameters of the chosen objective", () => {
     const draft = { ...BEGUN, hyperparameters: { n_epochs: 2, beta: 0.3 } };
     expect(requestOf(draft, OFFER).method).toEqual({ type: "supervised", supervised: { hyperparameters: { n_epochs: 2 } } });
     const dpo = requestOf({ ...draft, objective: "dpo" }, OFFER).method;
     expect(dpo).toEqual({ type: "dpo", dpo: { hyperparameters: { n_epochs: 2, beta: 0.3 } } });
   });
 
-  test("has the options of the chosen adapter alone", () => {
+  test("has only the options of the chosen adapter", () => {
     const draft = { ...BEGUN, options: { lora: { r: "auto" }, oft: { oft_block_size: 8 } } };
     expect(requestOf(draft, OFFER).adapter).toEqual({ type: "lora", r: "auto" });
     expect(requestOf({ ...draft, adapter: "oft" }, OFFER).adapter).toEqual({ type: "oft", oft_block_size: 8 });
@@ -47,9 +47,9 @@ describe("the request", () => {
 });
 
 describe("the check", () => {
-  test("takes a draft that has all it needs", () => expect(problemsOf(BEGUN, OFFER)).toEqual([]));
+  test("accepts a complete draft", () => expect(problemsOf(BEGUN, OFFER)).toEqual([]));
 
-  test("finds what is missing and what is out of range, at its field", () => {
+  test("finds missing values and values out of range, each at its field", () => {
     const draft: Draft = {
       ...EMPTY_DRAFT,
       hyperparameters: { n_epochs: 51, batch_size: "many" },
@@ -65,7 +65,7 @@ describe("the check", () => {
     ]);
   });
 
-  test("is told at a field of the form, with the place within it", () => {
+  test("gives the field of the form and the path inside the field", () => {
     const draft = { ...BEGUN, options: { lora: { rank_pattern: { "layers.q": 999 } } } };
     const message = "layers.q: It must be a whole number from 1 to 256.";
     expect(problemsAtFields(draft, OFFER)).toEqual([{ path: "adapter.rank_pattern", message }]);
@@ -75,7 +75,7 @@ describe("the check", () => {
     expect(paths({ ...BEGUN, adapter: "oft" })).toEqual(["adapter.oft_block_size"]);
   });
 
-  test("finds metadata whose name is missing, or there twice", () => {
+  test("finds metadata without a name or with the same name twice", () => {
     expect(paths({ ...BEGUN, metadata: [["", "x"]] })).toEqual(["metadata"]);
     expect(paths({ ...BEGUN, metadata: [["a", "x"], ["a", "y"]] })).toEqual(["metadata"]);
   });
@@ -95,8 +95,8 @@ test.each([
   expect(fieldOf(param, fieldPaths(BEGUN, OFFER))).toBe(field);
 });
 
-describe("what is left to the service", () => {
-  test("is told with the value where the API tells it, else with the rule", () => {
+describe("an automatic value", () => {
+  test("is shown with its value if the API gives it, or else with its rule", () => {
     expect(automaticValuesOf({ ...BEGUN, options: { lora: { r: 8 } } }, OFFER)).toEqual([
       { path: "method.supervised.hyperparameters.n_epochs", becomes: "goes by the rows", isLater: true },
       { path: "training.learning_rate", becomes: "0.0002, the default of LoRA", isLater: false },
@@ -105,14 +105,14 @@ describe("what is left to the service", () => {
     ]);
   });
 
-  test("is an automatic rank, with the alpha that follows it", () => {
+  test("can be a rank, and the alpha that follows it", () => {
     const draft = { ...BEGUN, options: { lora: { r: "auto" } } };
     expect(automaticValuesOf(draft, OFFER)).toContainEqual({ path: "adapter.lora_alpha", becomes: "twice the rank", isLater: true });
     const named = { ...BEGUN, options: { lora: { r: "auto", lora_alpha: 16 } } };
     expect(automaticValuesOf(named, OFFER).map(({ path }) => path)).not.toContain("adapter.lora_alpha");
   });
 
-  test("is not what was set", () => {
+  test("is never a value that was set", () => {
     const draft = { ...BEGUN, training: { max_length: 64, learning_rate: 0.1 }, hyperparameters: { n_epochs: 1 }, top: { seed: 1 } };
     expect(automaticValuesOf(draft, OFFER)).toEqual([]);
   });
@@ -129,7 +129,7 @@ describe("a job that is cloned", () => {
     seed: 9,
   });
 
-  test("keeps what is not the default, and its data, names and seed", () => {
+  test("keeps its data, names and seed, and the values that are not defaults", () => {
     const { draft, leftOut } = draftOfJob(job, OFFER, NO_CHOICE);
     expect(leftOut).toEqual([]);
     expect(requestOf(draft, OFFER)).toEqual({
@@ -154,7 +154,7 @@ describe("a job that is cloned", () => {
     expect(draftOfJob(named, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto", lora_alpha: 24 } });
   });
 
-  test("of a sweep tries the same values, and leaves what won to them", () => {
+  test("tries the same values if it is a sweep, without the winner's values", () => {
     const won = aJob(1, { adapter: { type: "lora", r: 8, lora_alpha: 16, use_dora: true }, training: { devices: 1, learning_rate: 0.1 } });
     const tried = { "adapter.r": [4, 8], "training.learning_rate": [0.1, 0.01] };
     const { draft } = draftOfJob(won, OFFER, { kind: "sweep", tried });
@@ -168,21 +168,21 @@ describe("a job that is cloned", () => {
     ]);
   });
 
-  test("reports to the same trackers, with what was set of each", () => {
+  test("reports to the same trackers with the same settings", () => {
     const wandb = { project: "mine", name: null, entity: null, tags: null };
     const told = aJob(1, { integrations: [{ type: "wandb", wandb }, { type: "tensorboard" }] });
     const { integrations } = draftOfJob(told, OFFER, NO_CHOICE).draft;
     expect(integrations).toEqual([{ type: "wandb", wandb: { project: "mine" } }, { type: "tensorboard" }]);
   });
 
-  test("says what this service does not take any more", () => {
+  test("names the settings that this service no longer accepts", () => {
     const older = aJob(1, { adapter: { type: "lora", r: 999, gone: 1 } });
     const { draft, leftOut } = draftOfJob(older, OFFER, NO_CHOICE);
     expect(draft.options).toEqual({ lora: {} });
     expect(leftOut).toEqual([["adapter.r", 999], ["adapter.gone", 1]]);
   });
 
-  test("is retried as it is, unless something was still to be chosen", () => {
+  test("is retried unchanged, unless a value was still to be chosen", () => {
     expect(sameRequest(job)).toMatchObject({ adapter, seed: 9, suffix: "mine", training: job.training });
     expect(isResolved(job)).toBe(true);
     expect(isResolved(aJob(1, { adapter: { type: "lora", r: "auto" } }))).toBe(false);
@@ -190,7 +190,7 @@ describe("a job that is cloned", () => {
   });
 });
 
-test("the schemas of a job come out of the API's document, without null and references", () => {
+test("the schemas of a job come from the API's document, without null and references", () => {
   const schemas = {
     CreateJob: {
       properties: {
@@ -235,7 +235,7 @@ test("the schemas of a job come out of the API's document, without null and refe
   expect(found.objectives).toEqual({ dpo: { type: "object", properties: { beta: { type: "number" } } } });
 });
 
-test("of the address what is known is taken", () => {
+test("only known values in the address of a new job are kept", () => {
   expect(parseNewJobSearch({ from: "ftjob-1", training_file: "file-1", model: 3, other: "x" })).toEqual({
     from: "ftjob-1",
     training_file: "file-1",

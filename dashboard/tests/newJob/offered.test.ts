@@ -33,7 +33,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
   });
   const draft = { ...EMPTY_DRAFT, model: "tiny", training_file: "file-1" };
 
-  test("says nothing that the form has no words for", () => {
+  test("has no keyword for which the form lacks words", () => {
     const { methods: offered, schemas } = offer();
     const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives)];
     const others = [schemas.training, schemas.suffix, schemas.seed, schemas.metadata, schemas.sweep];
@@ -50,7 +50,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     expect(silent.map(({ name }) => name)).toEqual([]);
   });
 
-  test("takes the defaults of each adapter and objective", () => {
+  test("accepts the defaults of each adapter and objective", () => {
     for (const { id, schema } of offer().methods) {
       for (const { name, schema: option } of schemaFields(schema)) {
         if ("default" in option) expect(problems(option.default, option, `${id}.${name}`)).toEqual([]);
@@ -63,13 +63,13 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     for (const objective of objectives) expect(problemsOf({ ...draft, objective }, offer())).toEqual([]);
   });
 
-  test("takes no name in a pattern that no module can have", () => {
+  test("accepts no module name that cannot exist", () => {
     const options = { lora: { rank_pattern: { q_proj: 4, "q proj": 4 } } };
     const path = "adapter.rank_pattern.q proj";
     expect(problemsOf({ ...draft, options }, offer())).toEqual([{ path, message: "There is no such option." }]);
   });
 
-  test("can be tried in a sweep, at least these", () => {
+  test("can be tried in a sweep, at least for these paths", () => {
     const { schemas, methods: offered } = offer();
     const lora = offered.find(({ id }) => id === "lora")?.schema ?? {};
     const places = triedFields(schemas.sweep, lora).map(([place]) => place);
@@ -78,14 +78,14 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     expect(problemsOf({ ...draft, validation_file: "file-2", tried }, offer())).toEqual([]);
   });
 
-  test("can be reported to the trackers, with their settings", () => {
+  test("has schemas for the trackers and their settings", () => {
     const { trackers } = offer().schemas;
     expect(Object.keys(trackers).sort()).toEqual(["mlflow", "tensorboard", "wandb"]);
     expect(schemaFields(trackers.wandb?.settings ?? {}).map(({ name }) => name)).toContain("project");
     expect(trackers.tensorboard?.settings).toBeNull();
   });
 
-  test("has a place for the usual errors of the API", () => {
+  test("has a field for the usual errors of the API", () => {
     const paths = fieldPaths(draft, offer());
     expect(paths).toEqual(expect.arrayContaining(["adapter.r", "adapter.eva_config.rho", "training.devices"]));
   });

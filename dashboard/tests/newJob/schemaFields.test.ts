@@ -30,7 +30,7 @@ test.each<[Schema]>([
   [{ type: "object", maxProperties: 0 }],
 ])("%o leaves nothing to choose", (schema) => expect(isFixed(schema)).toBe(true));
 
-describe("what is written", () => {
+describe("a typed text", () => {
   test.each<[string, string, unknown]>([
     ["r", " 8 ", 8],
     ["r", "auto", "auto"],
@@ -43,7 +43,7 @@ describe("what is written", () => {
     ["init_lora_weights", "pissa_niter_4", "pissa_niter_4"],
   ])("in %s as %j is %j", (name, text, value) => expect(parse(text, of(name))).toEqual(value));
 
-  test("as lines is an object, and back", () => {
+  test("of lines becomes an object, and the object becomes the lines", () => {
     const pairs = parsePairs("layers.0.q_proj = 4\n\nv_proj: 8\n", of("rank_pattern"));
     expect(pairs).toEqual({ "layers.0.q_proj": 4, v_proj: 8 });
     expect(writePairs(pairs)).toBe("layers.0.q_proj = 4\nv_proj = 8");
@@ -80,7 +80,7 @@ test.each<[string, unknown, string, string]>([
   expect(problems(value, of(name), name)).toEqual([{ path, message }]);
 });
 
-test("a name that is too long is told with its beginning", () => {
+test("a message shows only the beginning of a long name", () => {
   const message = `The name ${"n".repeat(20)}… must be a text, at most 64 characters long.`;
   expect(problems({ ["n".repeat(65)]: "x" }, OFFER.schemas.metadata, "metadata")).toEqual([{ path: "metadata", message }]);
 });
@@ -89,8 +89,8 @@ test.each<[string, string]>([
   ["r", "a whole number from 1 to 256 or auto"],
   ["lora_dropout", "a number of at least 0 and below 1"],
   ["target_modules", "names, with commas between or all-linear"],
-])("what %s takes is told as %s", (name, told) => expect(words(of(name))).toBe(told));
+])("the allowed values of %s are %s", (name, text) => expect(words(of(name))).toBe(text));
 
-test("a default is told, unless it is nothing", () => {
+test("a default is the placeholder, unless it is null or an object", () => {
   expect([defaultText(of("r")), defaultText(of("eva_config")), defaultText(of("rank_pattern"))]).toEqual(["16", "", ""]);
 });

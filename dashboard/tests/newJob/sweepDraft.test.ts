@@ -13,7 +13,7 @@ const { sweep } = OFFER.schemas;
 const targets = sweep.properties?.["adapter.target_modules"] ?? {};
 
 describe("values to try", () => {
-  test("are read as they are written, and lists with a plus between their names", () => {
+  test("are read and written, with plus signs between the names of a list", () => {
     expect(parseTried("0.1, 1e-4", sweep.properties?.["training.learning_rate"] ?? {})).toEqual([0.1, 1e-4]);
     expect(parseTried("4 8", sweep.properties?.["adapter.r"] ?? {})).toEqual([4, 8]);
     const values = parseTried("all-linear, q_proj+v_proj, q_proj", targets);
@@ -23,25 +23,25 @@ describe("values to try", () => {
     expect([takesLists(targets), takesLists(sweep.properties?.["adapter.r"] ?? {})]).toEqual([true, false]);
   });
 
-  test("are of places that the chosen adapter has", () => {
+  test("exist only for options that the chosen adapter has", () => {
     const of = (adapter: object) => triedFields(sweep, adapter).map(([place]) => place);
     expect(of({ properties: { r: {} } })).toEqual(["training.learning_rate", "adapter.r"]);
     expect(of({})).toEqual(["training.learning_rate"]);
   });
 
-  test("make a candidate of each combination", () => {
+  test("make a candidate for each combination", () => {
     expect(combinations({ a: [1, 2], b: [1, 2, 3] })).toBe(6);
   });
 });
 
 describe("the request", () => {
-  test("is a sweep's where values are tried, and a job's where not", () => {
+  test("is one for a sweep only if values are tried", () => {
     const tried = { "adapter.r": [4, 8] };
     expect(requestOf(sweeping(tried), OFFER).parameters).toEqual(tried);
     expect(requestOf(BEGUN, OFFER)).not.toHaveProperty("parameters");
   });
 
-  test("has no values of another adapter, which are kept for it", () => {
+  test("leaves out the values of another adapter, and the draft keeps them", () => {
     const draft = sweeping({ "adapter.r": [4, 8], "training.learning_rate": [0.1, 0.2] }, { adapter: "oft" });
     expect(requestOf(draft, OFFER).parameters).toEqual({ "training.learning_rate": [0.1, 0.2] });
     expect(requestOf({ ...draft, adapter: "lora" }, OFFER).parameters).toEqual(draft.tried);
@@ -49,7 +49,7 @@ describe("the request", () => {
 });
 
 describe("the check", () => {
-  test("takes two candidates and more", () => {
+  test("accepts two and more candidates", () => {
     expect(found(sweeping({ "adapter.r": [4, 8] }))).toEqual([]);
   });
 
@@ -62,13 +62,13 @@ describe("the check", () => {
     expect(found(sweeping({ "adapter.r": [4, 8] }, { validation_file: "" }))).toEqual(["validation_file"]);
   });
 
-  test("has a field for each", () => {
+  test("has a field for each problem", () => {
     expect(fieldPaths(sweeping({}), OFFER)).toEqual(
       expect.arrayContaining(["parameters", "parameters.adapter.r", "parameters.training.learning_rate"]),
     );
   });
 
-  test("leaves nothing to the service that is tried", () => {
+  test("lists no automatic value for an option that is tried", () => {
     const paths = (draft: Draft) => automaticValuesOf(draft, OFFER).map(({ path }) => path);
     expect(paths(BEGUN)).toContain("training.learning_rate");
     expect(paths(sweeping({ "training.learning_rate": [0.1, 0.2] }))).not.toContain("training.learning_rate");

@@ -12,7 +12,7 @@ const BEGUN: Draft = { ...EMPTY_DRAFT, model: "tiny-model", training_file: "file
 const reporting = (integrations: Draft["integrations"]): Draft => ({ ...BEGUN, integrations });
 
 describe("a tracker", () => {
-  test("is chosen with its settings, changed in its place, and taken out", () => {
+  test("is chosen with its settings, changed in the list, and removed", () => {
     let chosen = withTracker([], "wandb", {}, wandb);
     chosen = withTracker(chosen, "tensorboard", {}, null);
     chosen = withTracker(chosen, "wandb", { project: "mine" }, wandb);
@@ -22,14 +22,14 @@ describe("a tracker", () => {
     expect(withTracker(chosen, "wandb", null, wandb)).toEqual([{ type: "tensorboard" }]);
   });
 
-  test("is asked for what it needs, at its field", () => {
+  test("gets a problem at the field of a missing setting", () => {
     const draft = reporting(withTracker([{ type: "tensorboard" }], "wandb", {}, wandb));
     expect(problemsOf(draft, OFFER)).toEqual([{ path: "integrations.1.wandb.project", message: "It is required." }]);
     expect(fieldPaths(draft, OFFER)).toContain("integrations.1.wandb.project");
     expect(problemsOf(reporting(withTracker([], "wandb", { project: "mine" }, wandb)), OFFER)).toEqual([]);
   });
 
-  test("offers the servers that the operator does, the default first", () => {
+  test("offers the operator's servers, the default first", () => {
     const settings = trackerSettings("mlflow", schemas, trackers) ?? {};
     const uri = schemaFields(settings).find(({ name }) => name === "tracking_uri");
     expect(uri?.kind).toBe("choice");

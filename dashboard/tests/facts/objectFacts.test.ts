@@ -10,12 +10,12 @@ import { daysOf, heights } from "@/lib/facts/usage";
 import { deliveryWords } from "@/lib/facts/webhookFacts";
 import { memoryPercent, workerName } from "@/lib/facts/workerFacts";
 
-test("the parts of a file follow on each other and hold all of it", () => {
+test("the parts of a file follow each other and cover the whole file", () => {
   expect(partsOf(25, 10)).toEqual([[0, 10], [10, 20], [20, 25]]);
   expect(partsOf(20, 10)).toEqual([[0, 10], [10, 20]]);
 });
 
-test("a model card's code is told by what loads it, and nothing else of the card is shown", () => {
+test("a model card's code is labelled by the library that loads it, and the rest of the card is left out", () => {
   const card = [
     "---", "license: mit", "---", "# A `name`",
     "```python", "from peft import PeftModel", "from transformers import X", "```",
@@ -30,7 +30,7 @@ test("a model card's code is told by what loads it, and nothing else of the card
   expect(snippetsOf("")).toEqual([]);
 });
 
-test("a file tells what its check has found", () => {
+test("a file shows the outcome of its check", () => {
   const file = (fields: object) => ({ purpose: "fine-tune", rows: 1200, kind: "preference", ...fields }) as FileObject;
   expect(checkOf(file({}))).toBe("1,200 pairs of answers");
   expect(checkOf(file({ kind: null }))).toBe("1,200 chat rows");
@@ -48,7 +48,7 @@ test("usage is added up over projects, and bars are in proportion", () => {
   expect(heights([0, 0])).toEqual([0, 0]);
 });
 
-test("the audit log names keys that are there, and tells the others by their id", () => {
+test("the audit log shows the names of existing keys, and the ids of others", () => {
   const entry = (actor: object, details: object | null = null) => ({ actor, details }) as AuditLog;
   const keys = [{ id: "k1", name: "ci" }] as ApiKey[];
   expect(actorOf(entry({ type: "api_key", api_key: { id: "k1" } }), keys)).toBe("ci");
@@ -57,21 +57,21 @@ test("the audit log names keys that are there, and tells the others by their id"
   expect(detailsOf(entry({}, { quotas: { running_jobs: 2 } }))).toBe("quotas.running_jobs 2");
 });
 
-test("a delivery tells what came of it", () => {
+test("a delivery shows its outcome", () => {
   const delivery = (fields: object) => ({ status: "pending", attempts: 0, response_code: null, error: null, ...fields }) as Delivery;
   expect(deliveryWords(delivery({}))).toBe("pending");
   expect(deliveryWords(delivery({ attempts: 3, response_code: 500 }))).toBe("pending, tried 3 times: answered 500");
   expect(deliveryWords(delivery({ status: "failed", attempts: 1, error: "no answer" }))).toBe("failed: no answer");
 });
 
-test("a worker without a host is told by the end of its id, which differs where beginnings do not", () => {
+test("a worker without a host gets its name from the end of its id, because beginnings may be equal", () => {
   const worker = (fields: object) => ({ id: "01a2166025c8754c88035c32f615e5d2", host: null, ...fields }) as Worker;
   expect(workerName(worker({}))).toBe("Worker 15e5d2");
   expect(workerName(worker({ host: "gpu-1" }))).toBe("gpu-1");
   expect(memoryPercent(worker({ device: { memory_bytes: 0, memory_used_bytes: 0 } }))).toBe(0);
 });
 
-test("a part of the settings that nobody knows is the first one", () => {
+test("an unknown part of the settings becomes the first part", () => {
   expect(parseSettingsSearch({ part: "usage" })).toEqual({ part: "usage" });
   expect(parseSettingsSearch({ part: "keys" })).toEqual({});
   expect(parseSettingsSearch({ part: "<script>" })).toEqual({});

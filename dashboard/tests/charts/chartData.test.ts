@@ -21,7 +21,7 @@ describe("smoothing", () => {
     expect(Array.from(smooth(Float64Array.of(1, 7, 2), 0))).toEqual([1, 7, 2]);
   });
 
-  test("goes on over a step without a value", () => {
+  test("continues after a step without a value", () => {
     const smoothed = Array.from(smooth(Float64Array.of(1, NaN, 3), 0.5));
     expect(smoothed[1]).toBeNaN();
     expect(smoothed[2]).toBe(smooth(Float64Array.of(1, 3), 0.5)[1]);
@@ -49,12 +49,12 @@ describe("the indices to draw", () => {
     expect([indices[0], indices.at(-1)]).toEqual([10, 89_999]);
   });
 
-  test("are all where these are few", () => {
+  test("are all indices if there are few", () => {
     expect(Array.from(indicesToDraw([calm], 3, 6, 100))).toEqual([3, 4, 5]);
     expect(indicesToDraw([calm], 0, 0, 100)).toHaveLength(0);
   });
 
-  test("hold the only value of a column that has few", () => {
+  test("hold the only value of a sparse column", () => {
     const sparse = calm.map(() => NaN);
     sparse[77_777] = 2;
     expect(indicesToDraw([calm, sparse], 0, calm.length, 100)).toContain(77_777);
@@ -77,11 +77,11 @@ describe("the lines of a chart", () => {
     expect(valid).toEqual([null, null, null, 9, null, null]);
   });
 
-  test("have epochs as x where these are asked for", () => {
+  test("have epochs as x if the axis is epochs", () => {
     expect(linesOf(series, columns, xOf({ series, stepsPerEpoch: 2 }, "epoch"), view)[0]).toEqual([0.5, 1, 1.5, 2, 2.5, 3]);
   });
 
-  test("leave out on a logarithmic axis what it does not have", () => {
+  test("leave out values that a logarithmic axis cannot show", () => {
     expect(linesOf(series, columns, series.steps, { ...view, log: true })[1]).toEqual([null, 1, 2, 3, 4, 5]);
   });
 
@@ -91,25 +91,25 @@ describe("the lines of a chart", () => {
 });
 
 describe("the x of a chart", () => {
-  const told = (seconds: (number | null)[]) => {
+  const stepsAt = (seconds: (number | null)[]) => {
     const series = new Series();
     series.add(seconds.map((trained_seconds, at) => ({ step: at + 1, train_loss: at, trained_seconds, trained_tokens: 100 * at })));
     return { series, stepsPerEpoch: 2 };
   };
 
-  test("is the training's time or its tokens where these are asked for", () => {
-    const steps = told([1.5, 3, 4.5]);
+  test("is the time of training or the tokens, as the axis asks", () => {
+    const steps = stepsAt([1.5, 3, 4.5]);
     expect(Array.from(xOf(steps, "time"))).toEqual([1.5, 3, 4.5]);
     expect(Array.from(xOf(steps, "tokens"))).toEqual([0, 100, 200]);
     expect(axesOf([steps])).toEqual(["step", "epoch", "time", "tokens"]);
   });
 
   test("never falls while steps are made again, or uPlot would draw nothing", () => {
-    expect(Array.from(xOf(told([1, 2, 9, 4]), "time"))).toEqual([1, 2, 9, 9]);
+    expect(Array.from(xOf(stepsAt([1, 2, 9, 4]), "time"))).toEqual([1, 2, 9, 9]);
   });
 
-  test("leaves out the steps of an earlier release, which do not tell it", () => {
-    const steps = told([null, null, 3, 4]);
+  test("leaves out steps of an earlier release, which have no such value", () => {
+    const steps = stepsAt([null, null, 3, 4]);
     const columns = [{ name: "train_loss", label: "", dense: false }];
     const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };
     expect(linesOf(steps.series, columns, xOf(steps, "time"), view)).toEqual([[3, 4], [2, 3]]);
@@ -117,15 +117,15 @@ describe("the x of a chart", () => {
     expect(zoomed[0]).toEqual([3, 4]);
   });
 
-  test("says which steps a zoomed part has, with one more at each end", () => {
-    expect(stepsWithin(told([1, 2, 3, 4, 5, 6]), "time", [2.5, 4.5])).toEqual([2, 5]);
-    expect(stepsWithin(told([1, 2, 3, 4, 5, 6]), "step", [-1, 99])).toEqual([1, 6]);
+  test("gives the steps of a zoomed part, with one more at each end", () => {
+    expect(stepsWithin(stepsAt([1, 2, 3, 4, 5, 6]), "time", [2.5, 4.5])).toEqual([2, 5]);
+    expect(stepsWithin(stepsAt([1, 2, 3, 4, 5, 6]), "step", [-1, 99])).toEqual([1, 6]);
   });
 
-  test("is none that a run does not tell", () => {
-    expect(axesOf([told([1, 2]), told([null, null])])).toEqual(["step", "epoch", "tokens"]);
-    expect(axesOf([{ ...told([1]), stepsPerEpoch: null }])).toEqual(["step", "time", "tokens"]);
-    expect(axesOf([told([1, 2]), { series: new Series(), stepsPerEpoch: 2 }])).toHaveLength(4);
+  test("is no axis that a run does not know", () => {
+    expect(axesOf([stepsAt([1, 2]), stepsAt([null, null])])).toEqual(["step", "epoch", "tokens"]);
+    expect(axesOf([{ ...stepsAt([1]), stepsPerEpoch: null }])).toEqual(["step", "time", "tokens"]);
+    expect(axesOf([stepsAt([1, 2]), { series: new Series(), stepsPerEpoch: 2 }])).toHaveLength(4);
   });
 
   test.each([
@@ -135,7 +135,7 @@ describe("the x of a chart", () => {
     ["time", 65, "1:05"],
     ["time", 7265.4, "2:01:05"],
     ["tokens", 1_234_000, "1.234M tokens"],
-  ] as const)("by %s, %d, is told as %s", (axis, x, words) => expect(xInWords(axis, x)).toBe(words));
+  ] as const)("by %s, %d, is written %s", (axis, x, words) => expect(xInWords(axis, x)).toBe(words));
 });
 
 test.each([
@@ -144,7 +144,7 @@ test.each([
   [[2, 3, 7], [2, 7]],
 ])("the axis of %j is from %j, never of no width", (x, bounds) => expect(extent(x)).toEqual(bounds));
 
-test("a measure's training and validation share a chart, and what is no measure has none", () => {
+test("training and validation of a measure share a chart, and other columns get none", () => {
   const specs = chartSpecs(["total_steps", "train_loss", "learning_rate", "full_valid_loss", "valid_loss", "margin", "trainer_memory_bytes", "trained_seconds"]);
   expect(specs.map(({ measure, columns }) => [measure, ...columns.map(({ name }) => name)])).toEqual([
     ["loss", "train_loss", "full_valid_loss", "valid_loss"],
@@ -154,7 +154,7 @@ test("a measure's training and validation share a chart, and what is no measure 
   ]);
 });
 
-test("memory is told in gigabytes, other measures by their digits", () => {
+test("memory is written in gigabytes, and other measures with four digits", () => {
   const [loss, memory] = chartSpecs(["train_loss", "trainer_memory_bytes"]);
   expect([loss?.format(0.51234), memory?.format(4.2254e9), memory?.format(NaN)]).toEqual(["0.5123", "4.225 GB", "–"]);
 });
