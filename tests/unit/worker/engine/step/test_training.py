@@ -14,7 +14,8 @@ from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
+from worker.engine.adapters.lora_config import lora_config
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.loop import evaluate, train_round
@@ -71,7 +72,7 @@ def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
 
 def peft_twin(folder: Path, trainee: Trainee) -> Any:
     """PEFT's own model, from the same base, with the trainee's present parameters."""
-    config = peft_config(trainee.adapter.spec, "all-linear", trainee.total_steps)
+    config = lora_config(trainee.adapter.spec, "all-linear", trainee.total_steps)
     model = PeftModel(AutoModelForCausalLM.from_pretrained(folder), config)
     with torch.no_grad():
         for name, parameter in peft_parameters(model, trainee).items():
