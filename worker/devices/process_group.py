@@ -18,13 +18,13 @@ from core.errors import JobError
 from core.jobs.spec import JobSpec
 from worker.devices.model_slot import ModelSlot
 from worker.devices.watchdog import Watchdog
-from worker.engine.adapters.adapter import Beginning
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
 from worker.engine.device.free_memory import held_bytes
-from worker.engine.generate.answers import Answer, answers
-from worker.engine.start.beginning import beginning
+from worker.engine.generate.answers import Answer, generate_answers
+from worker.engine.start.initial_values import initial_values
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext, never_abandon
 from worker.engine.step.passes import Abandoned
@@ -99,7 +99,7 @@ class ProcessGroup:
         What the adapter begins with, this process finds out alone; Abandoned where `abandon` says so then.
         """
         with self._watchdog.over(abandon) as ask:
-            first = beginning(self._slot.base, spec, rows, state, ask)
+            first = initial_values(self._slot.base, spec, rows, state, ask)
         self._order(ProcessGroup._join, name, spec, rows, first)
         return self._trainees[name]
 
@@ -133,9 +133,11 @@ class ProcessGroup:
     def answer(
         self, trainee: Trainee, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
     ) -> list[Answer]:
-        """`answers` of this process alone, since all have the same adapter; the others wait for an order."""
+        """`generate_answers` in this process alone: all have the same adapter, and the others wait."""
         with self._watchdog.over(abandon) as ask:
-            return answers(self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask)
+            return generate_answers(
+                self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask
+            )
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
         """What these candidates of a job take beside the resident base model."""
@@ -179,7 +181,7 @@ class ProcessGroup:
         try:
             with self._processes.together():
                 found = self._slot.find(spec)
-            own = found.published_sha256, declared_dtype(found.entry, self._slot.device)
+            own = found.source_sha256, declared_dtype(found.entry, self._slot.device)
             first = self._processes.broadcast(own)
             with self._processes.together():
                 _refuse_difference(spec.base_model, own, first)
@@ -188,7 +190,7 @@ class ProcessGroup:
             self._slot.clear()  # here it may have been loaded
             raise
 
-    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: Beginning) -> None:
+    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: InitialValues) -> None:
         with self._processes.together():
             longest = max(len(row.tokens_L) for row in rows)
             step_tokens = max(self._step_tokens, longest)

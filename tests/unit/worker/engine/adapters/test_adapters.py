@@ -1,4 +1,4 @@
-"""Adapters on the shared base model: what does not fit is refused, and nothing of it stays behind."""
+"""Adapters on the shared base model: those that do not fit are refused, and leave nothing behind."""
 
 import weakref
 from pathlib import Path
@@ -54,8 +54,8 @@ def test_a_target_that_cannot_be_adapted_is_named(base: ResidentBase, target: st
     with pytest.raises(JobError) as raised:
         TrainableAdapter(base, "job", LoraAdapter(target_modules=["q_proj", target]), 0)
     assert raised.value.param == "adapter.target_modules"
-    told = f"{target} cannot be adapted; name target_modules among down_proj"
-    assert raised.value.message.startswith(told)
+    expected = f"{target} cannot be adapted; choose target_modules from down_proj"
+    assert raised.value.message.startswith(expected)
 
 
 def test_a_refused_adapter_costs_the_next_one_nothing(base: ResidentBase, tiny_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""DoRA: magnitudes beside LoRA's factors, as PEFT trains them."""
+"""DoRA trains magnitudes beside LoRA's factors, as PEFT does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,7 @@ BASES = {
 
 
 def trainee_on(base: ResidentBase, **changes: Any) -> Trainee:
-    """With parameters off their beginnings, where half of the gradients vanish."""
+    """Make a trainee with other parameters than the initial ones, for which half of the gradients vanish."""
     trainee = make_trainee(
         base, "job", make_spec(**{"adapter": DORA, "hyperparameters": EIGHT, **changes}), shared_rows()
     )
@@ -83,7 +83,9 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
         quantization_config=quantization_config(quantization, torch.float32, "tiny"),
         device_map={"": CPU},
     )
-    make_trainable(plain)  # in 8 bits PEFT loses the weights' scales on a CPU, unless they have been taken
+    make_trainable(
+        plain
+    )  # in 8 bits PEFT loses the weights' scales on a CPU if they have not been read before
     if quantization == "nf4":
         quantise_embeddings(plain)
     TrainableAdapter(base, "another", DORA, 0)
@@ -113,7 +115,7 @@ def test_magnitudes_begin_with_the_norms_of_the_weights(base: ResidentBase, init
 
 
 def test_in_bf16_a_small_change_of_a_magnitude_counts(tiny_folder: Path) -> None:
-    """The gain itself would be rounded to a multiple of 1/128 above 1."""
+    """The factor is g - 1, because above 1 bf16 would round g itself to a multiple of 1/128."""
     base = ResidentBase(TINY.model_copy(update={"dtype": "bf16"}), tiny_folder, "0" * 64, CPU)
     parameters = TrainableAdapter(base, "job", DORA, 0).parameters
     with torch.no_grad():
@@ -136,7 +138,7 @@ def test_magnitudes_are_trained_and_stand_in_checkpoints(base: ResidentBase) -> 
 
 
 def test_with_lora_plus_magnitudes_learn_as_fast_as_b(base: ResidentBase) -> None:
-    """As in PEFT's optimizer. AdamW's first step is the rate, whatever the gradient."""
+    """PEFT's optimizer does the same. AdamW's first step has the size of the rate, for any gradient."""
     trainee = trainee_on(
         base, training=TrainingOptions(learning_rate=1e-3, loraplus_lr_ratio=16, warmup_ratio=0.0)
     )

@@ -1,4 +1,4 @@
-"""DyLoRA: a step trains the ranks that it has drawn, as a LoRA of that rank would."""
+"""DyLoRA: a step trains as many ranks as it has drawn, as a LoRA of this rank would."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def drawn(base: ResidentBase, trainee: Trainee, steps: int) -> list[float]:
 
 
 def cut(twin: Any, rank: int, scale: float) -> None:
-    """Make PEFT's LoRA one of the first `rank` ranks, at `scale`."""
+    """Cut PEFT's LoRA to its first `rank` ranks, at `scale`."""
     for module in twin.modules():
         if hasattr(module, "lora_A"):
             module.lora_A[PEFT_NAME].weight.data[rank:] = 0
@@ -66,7 +66,7 @@ def test_ranks_beyond_the_one_drawn_get_no_gradient(base: ResidentBase) -> None:
     trainee = trainee_of(base)
     (result,) = step(base, trainee)
     rank = int(result.metrics["adapter_rank"])
-    assert rank < R, "else this test sees nothing"
+    assert rank < R, "otherwise this test proves nothing"
     moments = trainee._optimizer.moments()["exp_avg"]
     for name, moment in trainee.adapter.parameters.named(moments).items():
         if name.endswith("lora_B"):

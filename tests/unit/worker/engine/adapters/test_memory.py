@@ -1,4 +1,4 @@
-"""The memory that an adapter is expected to take is what it takes."""
+"""An adapter takes as much memory as was computed before."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, saved as PEFT saves."""
+"""Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, and saved as PEFT saves."""
 
 import warnings
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
 def test_preferences_train_by_the_paper_s_loss_and_gradient(
     base: ResidentBase, case: str, objective: Dpo | Kto
 ) -> None:
-    """The reference is the base, without virtual tokens and with the weights as they were."""
+    """The reference is the base model, without virtual tokens and with its own weights."""
     eight = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
     spec = spec_of(case, hyperparameters=eight, objective=objective)
     trainee = trainee_of(base, spec, rows_of(spec, 12))
@@ -91,7 +91,7 @@ def test_preferences_train_by_the_paper_s_loss_and_gradient(
     result = assert_a_round_gives(base, trainee, expected)
     assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
     rewards = metrics["rewards/chosen"], metrics["rewards/rejected"]
-    assert max(map(abs, rewards)) > 1e-3, "the adapter says something else than the base"
+    assert max(map(abs, rewards)) > 1e-3, "the adapter must differ from the base"
 
 
 def test_every_method_on_offer_is_tried_here() -> None:
@@ -117,7 +117,7 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     move(trainee, 0.5)
     train(base, [trainee], 1)
     trainee.adapter.save(tmp_path)
-    if not case.startswith("randlora"):  # whose layers name the random matrices too, which are saved once
+    if not case.startswith("randlora"):  # its layers name the random matrices too, which are saved once
         warnings.filterwarnings("error", "Found missing adapter keys")
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
 
 
 def found_otherwise(trainee: Trainee) -> None:
-    """What another machine may find in the same weights: vectors of other signs, entries in another order."""
+    """Change tensors as another machine may derive them from the same weights: other signs, another order."""
     for name, tensor in trainee.adapter.plain_model.named_buffers():
         if "tinylora_A" in name:
             tensor[0].neg_()
@@ -231,7 +231,7 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
 
 
 @pytest.mark.parametrize(
-    ("adapter", "param", "told"),
+    ("adapter", "param", "expected"),
     [
         ({"type": "c3a", "block_size": 7}, "adapter", "block size"),
         ({"type": "loha", "target_modules": ["no_such_proj"]}, "adapter.target_modules", "no_such_proj"),
@@ -242,13 +242,13 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
     ],
 )
 def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
-    base: ResidentBase, adapter: dict[str, Any], param: str, told: str
+    base: ResidentBase, adapter: dict[str, Any], param: str, expected: str
 ) -> None:
     spec = make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(adapter))
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec)
     assert (raised.value.code, raised.value.param) == ("invalid_adapter", param)
-    assert told in raised.value.message
+    assert expected in raised.value.message
 
 
 BASES = {
@@ -258,7 +258,7 @@ BASES = {
     "lfm 2": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-4),
     "llama in bf16": (FAST["llama"], "bf16", 2e-2),
 }
-NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; its norms have other names
+NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; LFM 2's norms have other names
 ON_ANY_BASE = {
     "loha",
     "ln_tuning of some",

@@ -1,4 +1,4 @@
-"""AdaLoRA's ranks fall as PEFT lets them fall."""
+"""AdaLoRA's ranks fall as they fall in PEFT."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
-TWENTY_STEPS = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)  # of eight rows
+TWENTY_STEPS = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)  # with eight rows
 RATE = TrainingOptions(learning_rate=1e-2, lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.01)
 
 
@@ -79,7 +79,7 @@ def test_twenty_steps_are_those_of_peft(
 
 
 def orthogonality(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What PEFT's AdaLoraModel adds to a loss that the model itself has computed."""
+    """Return the term that PEFT's AdaLoraModel adds to the loss that the model itself computes."""
     terms = []
     for name, parameter in parameters.items():
         if not name.endswith("lora_E"):

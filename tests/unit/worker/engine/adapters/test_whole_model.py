@@ -1,4 +1,4 @@
-"""Full fine-tuning in our loop: equal to plain transformers, on a copy of the base, within its memory."""
+"""Full fine-tuning in our loop: equal to plain transformers, on a copy of the base, within the memory."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def load(folder: Path, dtype: str = "fp32") -> ResidentBase:
 
 
 def differences(one: Any, other: Any) -> dict[str, float]:
-    """The largest of each weight, by name."""
+    """Return the largest difference in each weight, by name."""
     others = dict(other.named_parameters())
     return {name: float((each - others[name]).detach().abs().max()) for name, each in one.named_parameters()}
 
@@ -113,15 +113,15 @@ def test_a_tower_stays_as_it_is(tmp_path: Path) -> None:
     assert {name for name, difference in moved.items() if difference == 0} == towers
 
 
-@pytest.mark.parametrize("published", ["float32", "bfloat16"])
-def test_the_model_is_saved_in_the_type_of_the_published_weights(tmp_path: Path, published: str) -> None:
+@pytest.mark.parametrize("source_dtype", ["float32", "bfloat16"])
+def test_the_model_is_saved_in_the_type_of_the_source_weights(tmp_path: Path, source_dtype: str) -> None:
     save_model(FAST["llama"](), tmp_path / "fp32")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "fp32", dtype=published)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "fp32", dtype=source_dtype)
     model.save_pretrained(tmp_path / "base")
     for file in (tmp_path / "fp32").glob("tokenizer*"):
         file.rename(tmp_path / "base" / file.name)
     attach(load(tmp_path / "base"), "job", spec_of()).save(tmp_path / "saved")
-    assert json.loads((tmp_path / "saved/config.json").read_text())["dtype"] == published
+    assert json.loads((tmp_path / "saved/config.json").read_text())["dtype"] == source_dtype
     saved, base = (load_file(tmp_path / folder / "model.safetensors") for folder in ("saved", "base"))
     assert saved.keys() == base.keys()
     assert all(each.dtype == base[name].dtype for name, each in saved.items())
@@ -163,7 +163,7 @@ def test_a_lora_job_trains_as_it_would_without_it(base: ResidentBase, tiny_folde
 
 
 def test_dpo_s_reference_is_the_base_model_as_it_was(base: ResidentBase) -> None:
-    """One that moved along would leave every reward at 0."""
+    """If the reference changed with the job's model, every reward would stay 0."""
     trainee = trainee_of(base, spec_of(objective=Dpo(beta=0.1)), pairs(12))
     first, second = (train_round(PassContext(base, MAX_TOKENS), [trainee])["job"] for _ in range(2))
     assert isinstance(first, StepResult)
@@ -180,7 +180,7 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     assert needed > 16 * numbers
     monkeypatch.setattr(whole_model, "free_bytes", lambda _: needed)
     attach(base, "job", spec_of(), step_tokens=1000)
-    monkeypatch.setattr(whole_model, "GB", 1e6)  # a tiny model's numbers would read 0.0
+    monkeypatch.setattr(whole_model, "GB", 1e6)  # in GB, a tiny model's numbers would be shown as 0.0
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec_of(), step_tokens=1100)
     assert (raised.value.code, raised.value.param) == ("out_of_memory", "adapter.type")
@@ -188,10 +188,10 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     assert "LoRA" in raised.value.message
 
 
-def test_activations_are_reckoned_by_what_autograd_keeps(base: ResidentBase) -> None:
-    """As many tokens in a step, as many kept bytes: the trial's few tell of all."""
+def test_activations_are_computed_from_those_that_autograd_keeps(base: ResidentBase) -> None:
+    """The kept bytes are proportional to the tokens, so a few tokens are enough to measure."""
     adapter: Any = attach(base, "job", spec_of())
     few = adapter._kept_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whole_model, "TRIED_TOKENS", 8 * whole_model.TRIED_TOKENS)
+        patch.setattr(whole_model, "TRIAL_TOKENS", 8 * whole_model.TRIAL_TOKENS)
         assert adapter._kept_bytes() == pytest.approx(8 * few, rel=0.1)

@@ -1,4 +1,4 @@
-"""What an adapter begins with where that takes more than its own layers: published weights, or rows."""
+"""Computes an adapter's initial values, if they need the source weights or the job's rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
-from worker.engine.adapters.adapter import Beginning
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.corda import corda
 from worker.engine.start.eva import eva
@@ -17,26 +17,26 @@ from worker.rows import Row
 
 
 @torch.no_grad()
-def beginning(
+def initial_values(
     base: ResidentBase,
     spec: JobSpec,
     rows: Sequence[Row],
     state: Mapping[str, Tensor],
     abandon: Callable[[], bool],
-) -> Beginning:
-    """On the CPU; none of those that the adapter's layers find by themselves.
+) -> InitialValues:
+    """Return the initial values, on the CPU; none of those that the adapter's layers find by themselves.
 
-    What is to be restored to a `state` begins with its parameters, and nothing is computed. Raises JobError
-    where the base model does not allow for it, and Abandoned where `abandon` says so on the way; it is asked
-    every few seconds.
+    An adapter that is to be restored to a `state` begins with the parameters in it, and nothing is computed.
+    Raises JobError if the base model does not allow the initialisation. `abandon` is called every few
+    seconds; raises Abandoned once it returns true.
     """
     adapter = spec.adapter
     if not isinstance(adapter, LoraAdapter):
         return {}
     if state:
         return parameters_in(state)
-    base.refuse_misfit(adapter)
-    found: Beginning = {}
+    base.refuse_unsuitable(adapter)
+    found: InitialValues = {}
     match adapter.init_lora_weights:
         case "loftq":
             found = loftq(base, adapter, abandon)

@@ -1,4 +1,4 @@
-"""Which adapters work on which tokens of an axis."""
+"""The adapters of a micro-batch, and the tokens of its axis that each of them works on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,27 +12,30 @@ from worker.engine.kernels.projection import Share
 
 
 @dataclass(frozen=True)
-class Sharing:
-    """Each adapter's run of tokens, its factors, and what dropout follows from, if there is any."""
+class AdaptersOnAxis:
+    """Each adapter's run of tokens on one axis, its factors, and the random draws for dropout.
+
+    `tokens` holds the runs by the adapter's name. `draws_T` is None if no adapter drops anything.
+    """
 
     tokens: Mapping[str, slice]
     adapters: Adapters
     draws_T: Tensor | None
 
     @classmethod
-    def of(cls, batch: MicroBatch, adapters: Adapters) -> "Sharing":
+    def of(cls, batch: MicroBatch, adapters: Adapters) -> "AdaptersOnAxis":
         return cls(batch.adapter_tokens, adapters, batch.draws_T)
 
     def shares(self, group: str) -> list[Share]:
-        """Of those that adapt the group."""
+        """Return the shares of the adapters that adapt this group of projections."""
         return [
             Share.on(run, self.adapters[name][group], self.draws_T)
             for name, run in self.tokens.items()
             if group in self.adapters[name]
         ]
 
-    def among(self, positions_S: Tensor) -> "Sharing":
-        """The same once only `positions_S` (ascending) are left of the axis."""
+    def restricted_to(self, positions_S: Tensor) -> "AdaptersOnAxis":
+        """Return the same for an axis of which only the ascending `positions_S` are left."""
         if not self.tokens:
             return self
         bounds = torch.tensor([[r.start, r.stop] for r in self.tokens.values()], device=positions_S.device)
