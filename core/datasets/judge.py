@@ -8,7 +8,7 @@ from core.datasets import strict_json
 from core.datasets.chat import MAX_ROW_FINDINGS, is_plain
 from core.datasets.chat_rules import row_findings
 from core.datasets.findings import Finding
-from core.datasets.kinds import WHAT, Kind, contradicts, kind_of
+from core.datasets.kinds import ROW_IN_WORDS, Kind, contradicts, kind_of
 from core.datasets.labelled_rules import labelled_findings
 from core.datasets.preference_rules import pair_findings
 
@@ -48,6 +48,7 @@ class RowJudge:
         found = kind_of(row)
         assert found is not None
         message = (
-            f"this is {WHAT[found]}, but the file began with {WHAT[kind]}; put each kind in a file of its own"
+            f"this is {ROW_IN_WORDS[found]}, but the file began with {ROW_IN_WORDS[kind]}; "
+            "put each kind in a file of its own"
         )
         return Finding("", "other_kind", message)

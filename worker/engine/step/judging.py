@@ -20,7 +20,7 @@ from worker.engine.step.passes import Abandoned, compute_all, decoder_of, forwar
 from worker.engine.step.processes import Processes
 from worker.engine.step.references import References
 from worker.engine.step.totals import Evaluation, RowTotals
-from worker.objectives.objective import Objective, Scores, outcome
+from worker.objectives.objective import ObjectiveLoss, Scores, outcome
 from worker.rows import Row
 
 
@@ -32,7 +32,7 @@ class Question:
     """
 
     adapter: Adapter
-    objective: Objective
+    objective: ObjectiveLoss
     rows: Sequence[Row]
     numbers: Sequence[int]
     references: References

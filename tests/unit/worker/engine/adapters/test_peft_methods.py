@@ -13,8 +13,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, Kto, TrainingOptions, usual_learning_rate
+from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions, usual_learning_rate
 from core.methods.offered import OFFERED, OfferedAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
 from tests.unit.worker.engine.step.test_objectives import assert_a_round_gives, by_the_paper, rows_of

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, TrainingOptions
+from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.methods.whole import FullTuning
+from core.objectives.dpo import Dpo
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
 from tests.unit.worker.engine.step.test_objectives import pairs

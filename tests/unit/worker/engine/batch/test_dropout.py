@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from core.jobs.spec import Dpo, Hyperparameters, Kto
+from core.jobs.spec import Hyperparameters
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
 from tests.unit.worker.engine.adapters.test_dora import assert_a_step_is_peft_s

@@ -12,7 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, Kto, LoraAdapter, Orpo, Simpo
+from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
+from core.objectives.orpo import Orpo
+from core.objectives.simpo import Simpo
 from tests.fixtures.engine.rows import make_rows
 from tests.unit.worker.engine.step.test_training import make_spec, make_trainee, peft_loss, randomize, train
 from worker.engine.adapters.low_rank import TrainableAdapter
@@ -23,7 +27,7 @@ from worker.engine.step.processes import ALONE
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.choose import rows_for
-from worker.objectives.dpo import Dpo as DpoLoss
+from worker.objectives.dpo import DpoLoss
 from worker.rows import Row
 
 MAX_TOKENS = 64
