@@ -12,14 +12,14 @@ from api.jobs.creation import refuse_devices_without_workers
 from api.jobs.event_feed import Place
 from api.jobs.queries import Curve, Filter, JobRow, JobVersion
 from core.errors import InvalidRequest, NotFound
-from core.ids import kind
+from core.ids import id_pattern
 from core.jobs import lifecycle
 from core.statuses import ENDED
 from core.storage.artifacts import POSITION_NAME, STATE_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Candidate, Checkpoint, Event, Job
 
-JOB_ID = kind("ftjob-")
+JOB_ID = id_pattern("ftjob-")
 
 
 def get(session: Session, project_id: str, job_id: str) -> JobRow:
