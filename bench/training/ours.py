@@ -18,7 +18,9 @@ from bench.peers.measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
 from bench.peers.measuring import Row as ChatRow
 from core.catalog import SMOLLM2
 from core.datasets.kinds import Kind
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, LoraAdapter, Supervised
+from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.supervised import Supervised
 from worker.data.render import render
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase, choose_device

@@ -8,15 +8,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 PREFERENCE_KEYS = ("input", "preferred_output", "non_preferred_output", "chosen", "rejected")
 LABELLED_KEYS = ("label", "completion")
 
-KIND_OF_METHOD: dict[str, Kind] = {
-    "supervised": "chat",
-    "dpo": "preference",
-    "orpo": "preference",
-    "kto": "labelled",
-    "simpo": "preference",
-}
-
-WHAT: dict[str, str] = {
+ROW_IN_WORDS: dict[str, str] = {
     "chat": "a chat row",
     "preference": "a row with two answers",
     "labelled": "a row with a labelled answer",

@@ -7,7 +7,7 @@ from typing import Any
 from core.datasets import strict_json
 from core.datasets.chat_rules import row_findings
 from core.datasets.findings import Finding
-from core.datasets.kinds import WHAT, Kind, contradicts, kind_of
+from core.datasets.kinds import ROW_IN_WORDS, Kind, contradicts, kind_of
 from core.datasets.labelled_rules import labelled_findings
 from core.datasets.plain_chat import is_plain_chat
 from core.datasets.preference_rules import pair_findings
@@ -60,7 +60,7 @@ class RowCheck:
         found = kind_of(row)
         assert found is not None
         message = (
-            f"this is {WHAT[found]}, but the file began with {WHAT[kind]}; "
+            f"this is {ROW_IN_WORDS[found]}, but the file began with {ROW_IN_WORDS[kind]}; "
             "put each kind of row in a file of its own"
         )
         return Finding("", "other_kind", message)

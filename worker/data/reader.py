@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.datasets.check import read_rows
-from core.datasets.kinds import KIND_OF_METHOD
 from core.errors import JobError, LeaseLost
 from core.jobs.lifecycle import READING_DATA
 from core.jobs.spec import JobSpec
+from core.objectives.registry import OBJECTIVES
 from core.storage.object_store import ObjectStore
 from core.tables import File, Job
 from worker.data.render import render
@@ -81,7 +81,7 @@ class DataReader:
     def _rows(self, file: File, param: str) -> list[Row]:
         """Return the rows of a file. `param` is the request's field that named the file."""
         stored = stored_rows(self._store, file, param)
-        kind = KIND_OF_METHOD[self._spec.objective.type]
+        kind = OBJECTIVES[self._spec.objective.type].dataset
         rendered = render(self._tokenizer, stored, self._max_length, param, self._stop_if_closed, kind)
         for message, data in rendered.warnings(param, self._max_length):
             self._job_lease.event(message, level="warn", data=data)

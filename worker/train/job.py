@@ -160,7 +160,7 @@ class TrainingJob:
             candidates.let_go()
             return
         self._sent = candidates.progress_made
-        self._trial_step = max(candidates.step, self.lease.trial_step or 0)
+        self._trial_step = max(candidates.step, self.lease.step_to_pass or 0)
         self._checkpoint_at = time.monotonic()
         self._candidates = candidates
         self._count_bytes()

@@ -19,7 +19,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.passes import decoder_of, forward, run_pass
 from worker.engine.step.references import References
 from worker.engine.step.totals import Evaluation, RowTotals
-from worker.objectives.objective import Objective, Scores, outcome
+from worker.objectives.objective import ObjectiveLoss, Scores, outcome
 from worker.rows import Row
 
 
@@ -31,7 +31,7 @@ class Question:
     """
 
     adapter: Adapter
-    objective: Objective
+    objective: ObjectiveLoss
     rows: Sequence[Row]
     numbers: Sequence[int]
     references: References

@@ -12,8 +12,9 @@ import torch
 
 from core.errors import JobError
 from core.jobs.events import EventOptions
-from core.jobs.search import CandidateSpec, Search
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, LoraAdapter
+from core.jobs.search import CandidateSearch, CandidateSpec
+from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
+from core.objectives.dpo import Dpo
 from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.process_group import process_group_on
@@ -82,7 +83,9 @@ def spec_of(
         CandidateSpec(adapter=LoraAdapter(r=r, lora_alpha=2 * r), learning_rate=rate)
         for r, rate in rates.items()
     ]
-    search = Search(kind=cast(Any, kind), parameters={"adapter.r": list(rates)}, candidates=candidates)
+    search = CandidateSearch(
+        kind=cast(Any, kind), parameters={"adapter.r": list(rates)}, candidates=candidates
+    )
     hyperparameters = Hyperparameters(n_epochs=epochs, batch_size=4, learning_rate_multiplier=1.0)
     return make_spec(search=search, adapter=candidates[0].adapter, hyperparameters=hyperparameters, **changes)
 
@@ -93,7 +96,7 @@ def spec_with_targets(*names: str) -> JobSpec:
         CandidateSpec(adapter=LoraAdapter(r=4, target_modules=[name]), learning_rate=1e-3) for name in names
     ]
     parameters = {"adapter.target_modules": [[name] for name in names]}
-    search = Search(kind="sweep", parameters=parameters, candidates=candidates)
+    search = CandidateSearch(kind="sweep", parameters=parameters, candidates=candidates)
     return make_spec(search=search, adapter=candidates[0].adapter)
 
 

@@ -13,8 +13,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Dpo, Hyperparameters, Kto, TrainingOptions, usual_learning_rate
+from core.jobs.spec import Hyperparameters, TrainingOptions, usual_learning_rate
 from core.methods.offered import OFFERED, OfferedAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import (
     CASES,

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, TrainingOptions
+from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.methods.whole import FullTuning
+from core.objectives.dpo import Dpo
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows

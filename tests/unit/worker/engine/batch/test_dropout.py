@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from core.jobs.spec import Dpo, Hyperparameters, Kto
+from core.jobs.spec import Hyperparameters
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows

@@ -11,7 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.jobs.spec import Dpo, Hyperparameters, Kto, LoraAdapter, Orpo, Simpo
+from core.jobs.spec import Hyperparameters, LoraAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
+from core.objectives.orpo import Orpo
+from core.objectives.simpo import Simpo
 from tests.fixtures.engine.objectives import (
     assert_a_round_gives,
     by_the_paper,
@@ -28,7 +32,7 @@ from worker.engine.step.loop import train_round, validate
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.choose import rows_for
-from worker.objectives.dpo import Dpo as DpoLoss
+from worker.objectives.dpo import DpoLoss
 from worker.rows import Row
 
 MAX_TOKENS = 64

@@ -1,0 +1,109 @@
+"""A job's `method`, as a client sends it and as the job shows it: both follow from `core/objectives`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+
+from core.objectives.objective import Objective
+from core.objectives.registry import OBJECTIVES
+from core.options import Options
+
+
+class BaseMethod(Options):
+    """How to train. `supervised` and `dpo` are OpenAI's objectives; the others are Tunery's own.
+
+    OpenAI's `reinforcement` is not on offer. The options of every objective except that of `type` must be
+    null.
+    """
+
+    type: str
+
+
+class Stored(BaseModel):
+    """A part of a job's specification, with the values that were resolved when the job was created.
+
+    It is shown as it was stored, and not checked again: another release of Tunery may have had other limits,
+    or other fields.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Hyperparameters(Stored):
+    """The hyperparameters of a job, with a number for each `"auto"` of the request."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate_multiplier: float
+
+
+H = TypeVar("H", bound=Hyperparameters)
+
+
+class MethodOptions(BaseModel, Generic[H]):
+    hyperparameters: H
+
+
+def _request_of(objective: Objective) -> type[Options]:
+    """Return the model of an objective's options in a request. Its description says what each row holds."""
+    fields: dict[str, Any] = {"hyperparameters": (objective.requested | None, None)}
+    return create_model(
+        f"{objective.options.__name__}Method",
+        __base__=Options,
+        __doc__=f"{objective.description}\n\nRows: {objective.rows}.",
+        __module__=__name__,
+        **fields,
+    )
+
+
+def _view_of(objective: Objective) -> type[BaseModel]:
+    """Return the model of a `method` with this objective, as a job shows it."""
+    name = objective.options.__name__
+    hyperparameters = Hyperparameters
+    if objective.own_options:
+        own: dict[str, Any] = {
+            option: (field.annotation, Field(description=field.description))
+            for option, field in objective.own_options.items()
+        }
+        hyperparameters = create_model(
+            f"{name}Hyperparameters", __base__=Hyperparameters, __module__=__name__, **own
+        )
+    fields: dict[str, Any] = {
+        "type": (Literal[objective.name], objective.name),
+        objective.name: (MethodOptions[hyperparameters], ...),
+    }
+    return create_model(f"{name}Method", __module__=__name__, **fields)
+
+
+if TYPE_CHECKING:
+    Method = BaseMethod
+    MethodView = BaseModel
+else:
+    Method = create_model(
+        "Method",
+        __base__=BaseMethod,
+        __doc__=BaseMethod.__doc__,
+        __module__=__name__,
+        type=(Literal[*OBJECTIVES, "reinforcement"], ...),
+        **{
+            name: (_request_of(objective) | None, Field(None, description=objective.title))
+            for name, objective in OBJECTIVES.items()
+        },
+        reinforcement=(Any, None),
+    )
+    MethodView = Annotated[
+        Union[tuple(_view_of(objective) for objective in OBJECTIVES.values())],  # noqa: UP007
+        Field(discriminator="type"),
+    ]
+
+METHOD_VIEW: TypeAdapter[MethodView] = TypeAdapter(MethodView)
+
+
+def method_view(spec: Mapping[str, Any]) -> MethodView:
+    """Return the `method` of a stored specification; one without an objective is supervised."""
+    options = dict(spec.get("objective") or {"type": "supervised"})
+    name = options.pop("type")
+    return METHOD_VIEW.validate_python(
+        {"type": name, name: {"hyperparameters": spec["hyperparameters"] | options}}
+    )
