@@ -14,8 +14,9 @@ from cli.client.home import DEFAULT_HOME, HomeOption
 def connected(command: Callable[..., None]) -> Callable[..., None]:
     """Turn a function into a command for Typer.
 
-    The function takes a `Client`, whether to print JSON, and its own arguments. The command has the function's
-    own arguments first, then the options of `_shared`, from which the client and the output format follow.
+    The function takes a `Client`, whether to print JSON, and its own arguments. The command has the
+    function's own arguments first, then the options of `_shared`. The client and the output format follow
+    from these options.
     """
 
     @wraps(command)

@@ -10,7 +10,7 @@ from core.errors import ConfigurationError
 
 Training = Annotated[
     str,
-    typer.Argument(metavar="FILE-OR-ID", help="A local .jsonl file, or the id of an uploaded one (file-…)"),
+    typer.Argument(metavar="FILE-OR-ID", help="A local .jsonl file, or a file id (file-…)"),
 ]
 Model = Annotated[str, typer.Option(help="The id of a base model from GET /v1/models")]
 Suffix = Annotated[str | None, typer.Option(help="A part of the new model's name")]

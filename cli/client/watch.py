@@ -1,4 +1,4 @@
-"""Follows a job until it has ended or is paused: its events, its progress, and the exit code of its outcome."""
+"""Follows a job until it has ended or is paused, and raises the error of its outcome."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +34,8 @@ class Watch:
     _complained: bool = field(default=False, init=False)
 
     def updates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """Yield the job and its new events, oldest first, at every look, until the job has ended or is paused.
+        """Yield the job and its new events, oldest first, at every look, until the job has ended or is
+        paused.
 
         The job is read before its events, so that the last look misses no event.
         """

@@ -13,9 +13,7 @@ from cli.client.connection import connected
 def dashboard(
     client: Client,
     json: bool,
-    open_it: Annotated[
-        bool, typer.Option("--open", help="Open the link in the browser of this machine")
-    ] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the link in a browser here")] = False,
 ) -> None:
     """Print a link that signs in to the dashboard. It works once, for a quarter of an hour."""
     url = sign_in_url(client)

@@ -108,7 +108,10 @@ def database_session(home: Path) -> "Iterator[Session]":
 
 
 def database_url(home: Path) -> str:
-    """Return the database's URL. Raises ConfigurationError if neither environment nor state folder has one."""
+    """Return the database's URL, from the environment or the state folder.
+
+    Raises ConfigurationError if neither names one.
+    """
     name = "TUNERY_DATABASE_URL"
     url = os.environ.get(name) or Home(home).read_environment().get(name)
     if url is None:

@@ -1,4 +1,4 @@
-"""`tunery projects`: makes projects, sets their quotas, and shows their usage and audit log, in the database."""
+"""`tunery projects`: makes projects, sets quotas, and shows usage and audit log, in the database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated

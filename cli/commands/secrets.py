@@ -64,7 +64,8 @@ def keygen(json: output.Json = False) -> None:
 def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     """Encrypt all stored secrets with the first of TUNERY_SECRET_KEYS, directly in the database.
 
-    Afterwards the other keys can be removed. A secret that none of the keys opens is named, and stays as it is.
+    Afterwards the other keys can be removed. If none of the keys opens a secret, the command names the secret
+    and leaves it as it is.
     """
     from core.secrets.reseal import reseal_all
     from core.secrets.vault import Vault
@@ -88,7 +89,5 @@ def _keys(home: "HomeOption") -> str:
     settings = load_settings(home=home)
     keys = settings.secret_keys.get_secret_value() if settings.secret_keys else read(Home(home).secret_keys)
     if keys is None:
-        raise ConfigurationError(
-            "There is no key: set TUNERY_SECRET_KEYS, or name the --home of a `tunery up`"
-        )
+        raise ConfigurationError("No key: set TUNERY_SECRET_KEYS, or name the --home of a `tunery up`")
     return keys

@@ -56,9 +56,7 @@ def update(
     endpoint_id: EndpointId,
     name: Annotated[str | None, typer.Option()] = None,
     url: Annotated[str | None, typer.Option()] = None,
-    event: Annotated[
-        list[str] | None, typer.Option("--event", help="Replaces all events of the endpoint; may be repeated")
-    ] = None,
+    event: Annotated[list[str] | None, typer.Option("--event", help="Replaces all of its events")] = None,
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="An endpoint that answers 410 disables itself")
     ] = None,
