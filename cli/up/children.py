@@ -74,7 +74,7 @@ class Child:
             self._restarts.plan(name_exit(code), hopeless=code == MISCONFIGURED)
             if self._orphans:
                 note(
-                    f"Before that, its processes may save their place, for {self._grace:g} s at most",
+                    f"Before that, its processes may save their place for {self._grace:g} s",
                     "yellow",
                 )
 
