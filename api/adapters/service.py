@@ -1,4 +1,4 @@
-"""What a client may read of an adapter, and its bytes. Nothing here commits."""
+"""Reads and deletes adapters, and reads their files. Nothing here commits."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -84,7 +84,10 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
 
 
 def read_file(store: ObjectStore, adapter: Adapter, name: str) -> tuple[int, Iterator[bytes]]:
-    """Size and bytes of one file. Only names that the adapter lists are ever part of a key."""
+    """Return the size of one file in bytes, and its bytes.
+
+    Only a name that the adapter lists becomes part of a key. Raises NotFound for any other name.
+    """
     size = next((entry["bytes"] for entry in adapter.files if entry["name"] == name), None)
     if size is None:
         raise NotFound(f"Adapter {adapter.id} has no file {name!r}", code="file_not_found", param="name")

@@ -1,4 +1,4 @@
-"""/v1/files: upload, list, read, download, delete."""
+"""/v1/files: upload, list, read, download and delete files."""
 
 import json
 from typing import Annotated, Any, Literal

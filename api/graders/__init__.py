@@ -1,1 +1,1 @@
-"""Graders: computes the reward of one sample, or checks that a grader can be used."""
+"""Graders, which give a sample a reward: run one on a sample, or check that it can be used."""

@@ -195,7 +195,7 @@ def delete_job(
     """Delete a job that has ended, with its events, metrics, candidates and checkpoints.
 
     The job's adapter, its model and its files stay: delete each of them by its own request. If the job is a
-    sweep's, the sweep is deleted too.
+    sweep, the sweep is deleted with it.
     """
 
     def delete() -> dict[str, Any]:

@@ -26,7 +26,7 @@ def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatal
 def retrieve_model(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
 ) -> ModelObject:
-    """Return a base model, a fine-tuned model, or a checkpoint that is shared with the project."""
+    """Return a base model, or a fine-tuned model or checkpoint that the project may see."""
     return service.get(session, caller.project_id, catalog, model)
 
 

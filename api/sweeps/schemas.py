@@ -45,7 +45,7 @@ class Parameters(Options):
 
     @property
     def grid(self) -> dict[str, list[Any]]:
-        """The values to try, by their places."""
+        """Return the values to try, by their places in the request."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 

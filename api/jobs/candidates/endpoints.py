@@ -23,8 +23,7 @@ router = APIRouter(
 def list_candidates(session: Transaction, caller: CurrentCaller, fine_tuning_job_id: str) -> CandidatesObject:
     """List the adapters that the job chooses from, the best first.
 
-    A job has candidates if its rank `r` is `"auto"`, or if it is a sweep's. For any other job, the list is
-    empty.
+    A job has candidates if its rank `r` is `"auto"`, or if it is a sweep. The list of any other job is empty.
     """
     job = own_job(session, caller.project_id, fine_tuning_job_id)
     return CandidatesObject.of(job, queries.of_jobs(session, [job.id])[job.id])

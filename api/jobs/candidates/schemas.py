@@ -85,7 +85,7 @@ class CandidatesObject(BaseModel):
             _candidate(search, number, found.get(number) or _waiting(number), winner)
             for number in range(len(search["candidates"]))
         ]
-        return cls(data=sorted(shown, key=_rank), winner=search["winner"], cost=_cost(shown, winner))
+        return cls(data=sorted(shown, key=_by_success), winner=search["winner"], cost=_cost(shown, winner))
 
 
 def _candidate(
@@ -111,7 +111,7 @@ def _waiting(number: int) -> Candidate:
     return Candidate(number=number, status="waiting", step=0, trained_tokens=0, rungs=[], reason=None)
 
 
-def _rank(candidate: CandidateObject) -> tuple[bool, bool, int, float, int]:
+def _by_success(candidate: CandidateObject) -> tuple[bool, bool, int, float, int]:
     """Return the key to sort by: the winner, then those that train, then those that ended.
 
     Within a group, the candidate that came farther is first, and then the one with the lower last loss.

@@ -1,4 +1,4 @@
-"""Which checkpoints of a job a client gets, and their bytes. Nothing here commits."""
+"""Finds the checkpoints of a job that a client may read, and reads their weights. Nothing here commits."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Which events of a job a client gets. Nothing here commits."""
+"""Finds the events of a job that a client asks for. Nothing here commits."""
 
 from sqlalchemy.orm import Session
 

@@ -1,6 +1,7 @@
-"""Who may call what: every route and method, by every kind of key. A new route needs a line in ACCESS.
+"""Which caller may use which route: every route and method, with every kind of key.
 
-Whoever may not call a route gets the right status, and nothing has changed afterwards.
+A caller that may not use a route gets the right status, and the request changes nothing. A new route needs a
+line in ACCESS.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 WEBHOOK = WEBHOOKS + "/{webhook_endpoint_id}"
 
-# Who may call the route: those that are named, and those that come after them in the line above.
+# The caller with the fewest rights that may use the route. The line above has the callers in order of rights.
 ACCESS = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
@@ -112,14 +113,14 @@ ACCESS = {
     ("GET", "/v1/organization/audit_logs"): ADMIN,
     ("GET", "/v1/organization/usage/fine_tuning"): ADMIN,
 }
-# What a path may name that nobody owns
+# Names in paths that belong to no project
 COMMON = {"method_type": "lora"}
 CLOSED = {route: who for route, who in ACCESS.items() if who != PUBLIC}
 
-# What changes something and needs neither a name nor a body
+# Routes that change something, and need neither a name in the path nor a body
 TAKE_NOTHING = {("DELETE", "/v1/session"): 204, ("POST", "/v1/session/links"): 200}
 
-# Bodies of POSTs on something that exists: a foreigner must not fail for another reason.
+# Right bodies of POST requests, so that a stranger's request fails for the right reason only.
 BODIES: dict[str, Any] = {
     UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
     PERMISSIONS: {"project_ids": ["x"]},
@@ -132,7 +133,7 @@ BODIES: dict[str, Any] = {
 
 
 class Owned(NamedTuple):
-    """What Alice's project owns: one of each thing that a path may name."""
+    """Things that Alice's project owns: one of each kind that a path may name."""
 
     file_id: str
     upload_id: str
@@ -209,7 +210,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def keys(api: Api) -> dict[str, Tenant]:
-    """Of each kind of caller one in Alice's project, but the operator, who has another."""
+    """Return one caller of each kind. All are in Alice's project, except the operator."""
     return {
         READER: api.tenant("alice", Role.READ_ONLY),
         MEMBER: api.tenant("alice", Role.MEMBER),
@@ -219,7 +220,7 @@ def keys(api: Api) -> dict[str, Tenant]:
 
 
 def routes(api: Api) -> set[tuple[str, str]]:
-    """Every method and path that the app answers to, whatever kind of route it is."""
+    """Return every method and path that the app answers, for every kind of route."""
     found = set()
     for context in iter_route_contexts(api.app.routes):
         assert context.path is not None, "a route without a path: this test must learn about its kind"
@@ -243,7 +244,7 @@ def unchanged(api: Api) -> Iterator[None]:
 
 
 def state(api: Api) -> dict[str, Any]:
-    """A digest of every table, and the names of all objects."""
+    """Return a digest of every table, and the names of all objects."""
     found: dict[str, Any] = {"objects": sorted(api.store.list(""))}
     with api.sessions() as session:
         for table in Base.metadata.tables:
@@ -292,7 +293,7 @@ def test_a_role_that_does_not_suffice_is_refused(
 
 
 def test_the_role_that_a_route_needs_suffices(owned: Owned, keys: dict[str, Tenant]) -> None:
-    """Reading works; the rest gets as far as finding that nothing is there, or nothing was sent."""
+    """A read succeeds. Any other request fails as the thing does not exist, or as nothing was sent."""
     for (method, path), needed in CLOSED.items():
         reads = method == "GET"
         answer = ask(keys[needed].http, method, path, owned if reads else MISSING)
@@ -301,7 +302,7 @@ def test_the_role_that_a_route_needs_suffices(owned: Owned, keys: dict[str, Tena
 
 
 def test_what_is_foreign_looks_like_what_does_not_exist(api: Api, alice: Tenant, owned: Owned) -> None:
-    """On every route with an id: the same answer, but for the id in it."""
+    """On every route with an id, the two answers differ in the id only."""
     stranger = api.tenant(role=Role.ADMIN)
     with unchanged(api):
         for (method, path), needed in CLOSED.items():

@@ -1,4 +1,4 @@
-"""Keys and tenants: no route without a key but the written list, and nothing of another project anywhere."""
+"""Keys: all routes need one, except those of a written list, and no key opens another project."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -23,7 +23,7 @@ def test_a_path_beside_an_open_one_is_closed(api: Api, path: str) -> None:
     "path", ["/healthz/", "/docs/x", "//healthz", "/redoc", "/unheard-of", "/", "/V1/files"]
 )
 def test_outside_of_v1_nothing_but_reading_is_open(api: Api, path: str) -> None:
-    """What is read there is the dashboard's page, which holds no data."""
+    """A GET request there returns the dashboard's page, which holds no data."""
     refusal(httpx.post(api.url + path), 401, None, "invalid_api_key")
 
 
@@ -93,7 +93,7 @@ def test_a_read_only_key_reads_and_the_official_client_names_what_it_may_not(api
 
 
 def test_the_key_is_checked_before_the_body(api: Api) -> None:
-    """Nobody without a key learns what a body should look like, or makes the server store bytes."""
+    """Without a key, a client cannot learn the form of a body, or make the server store bytes."""
     for body in (b"no JSON", b"x" * 3 * 1024**2):
         answer = httpx.post(
             f"{api.url}/v1/fine_tuning/jobs", content=body, headers={"content-type": "application/json"}

@@ -1,4 +1,4 @@
-"""Polls with If-None-Match: 304 while nothing has changed, and the whole as soon as anything has."""
+"""Polls with If-None-Match: the answer is 304 while nothing has changed, and 200 as soon as something has."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def poll(tenant: Tenant, url: str, tag: str) -> httpx.Response:
 
 
 def settled(tenant: Tenant, url: str) -> str:
-    """The tag, once the places in the queue are known."""
+    """Return the tag, as soon as the places in the queue are known."""
 
     def tag_with_places() -> str | None:
         answer = tenant.http.get(url)

@@ -1,4 +1,4 @@
-"""One project that floods the API leaves the others their room, and its uploads leave it its turns."""
+"""A project that floods the API leaves room to others, and its uploads do not block its other requests."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +12,7 @@ from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
 
 FLOOD = 60  # more than the threads and the database connections of a process
 
-LOCK = text("LOCK TABLE idempotency_records")  # whoever creates or completes something waits for it
+LOCK = text("LOCK TABLE idempotency_records")  # each request that creates or completes something waits for it
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
@@ -53,7 +53,7 @@ def test_no_content_type_spares_a_request_its_turn(api: Api, alice: Tenant) -> N
 
 
 def test_uploads_that_are_being_completed_leave_their_key_its_turns(api: Api, alice: Tenant) -> None:
-    """Joining the parts of a large one takes minutes."""
+    """It takes minutes to join the parts of a large upload."""
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     paths = [f"/v1/uploads/{alice.http.post('/v1/uploads', json=announced).json()['id']}" for _ in range(3)]
     bodies = [

@@ -1,4 +1,4 @@
-"""/v1/files over real HTTP, with the official client wherever it can say what a test needs."""
+"""/v1/files over real HTTP, with the official client where it can send what a test needs."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def unfinished_uploads(api: Api) -> list[Any]:
 
 @pytest.fixture
 def nothing_stored(api: Api) -> Iterator[None]:
-    """The object store holds after the test what it held before, and no half upload."""
+    """Assert that the test leaves nothing in the object store, and no unfinished upload."""
     before, halves = stored(api), unfinished_uploads(api)
     yield
     assert stored(api) == before
@@ -44,7 +44,7 @@ def nothing_stored(api: Api) -> Iterator[None]:
 
 
 def form(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
-    """A multipart body in just this order."""
+    """Return a multipart body with the parts in this order."""
     body = b""
     for name, filename, content in parts:
         disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
@@ -191,7 +191,7 @@ def test_only_fine_tune_files_are_checked(alice: Tenant) -> None:
     for purpose in ("batch", "assistants", "vision", "user_data", "evals"):
         answer = post(alice, b"\x00\xff no JSON", purpose)
         assert answer.status_code == 200, answer.text
-        if purpose != "evals":  # the official type of an answer lacks the purpose that it may ask for
+        if purpose != "evals":  # the official type of the answer lacks this purpose
             strictly(FileObject, answer.json())
 
 
@@ -302,7 +302,7 @@ def test_a_wrong_form_is_refused_with_what_is_wrong(
 
 @pytest.mark.usefixtures("nothing_stored")
 def test_a_file_over_the_limit_is_refused_while_it_streams(alice: Tenant) -> None:
-    """Its length is not announced, and its first part is already in the store when the limit is passed."""
+    """The request does not announce its length. At the limit, the first part is already in the store."""
     head = form(("purpose", None, b"batch"))["content"].removesuffix(b"--edge--\r\n")
     head += b'--edge\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n'
     megabytes = repeat(b"x" * 1024**2, 2 * MAX_FILE_BYTES // 1024**2)
@@ -326,7 +326,7 @@ def test_the_official_client_reads_the_refusal_of_a_large_file(alice: Tenant) ->
 
 @pytest.mark.usefixtures("nothing_stored")
 def test_an_announced_length_over_the_limit_is_refused_before_any_byte(api: Api, alice: Tenant) -> None:
-    """With `Expect: 100-continue`, as curl sends it, the body is not even invited."""
+    """A client that sends `Expect: 100-continue`, as curl does, does not even begin to send the body."""
     with socket.create_connection(("127.0.0.1", httpx.URL(api.url).port or 0), timeout=10) as line:
         line.sendall(
             f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.key}\r\n"
@@ -360,7 +360,7 @@ def test_a_client_that_leaves_leaves_nothing(api: Api, alice: Tenant) -> None:
 
 @pytest.fixture
 def refusing_database(api: Api) -> Iterator[None]:
-    """Takes no file of the name refused.jsonl."""
+    """Let the database refuse a file with the name refused.jsonl."""
     with api.sessions.begin() as session:
         session.execute(text("ALTER TABLE files ADD CONSTRAINT refuse CHECK (filename <> 'refused.jsonl')"))
     yield

@@ -1,4 +1,4 @@
-"""Graders over real HTTP: what a sample is worth, and which graders can be used."""
+"""Graders over real HTTP: the rewards of samples, and which graders can be used."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ CAT, REFERENCE = "the cat sat on the mat", "the cat is on the mat"
     ],
 )
 def test_a_metric_has_its_textbook_value(alice: Tenant, metric: str, reward: float) -> None:
-    """BLEU halves the precision of an order without a match, as sacrebleu smooths."""
+    """BLEU halves the precision of an order of n-grams without a match: this is sacrebleu's smoothing."""
     grader = {**SIMILAR, "evaluation_metric": metric}
     assert run(alice, grader, CAT, {"answer": REFERENCE}).reward == pytest.approx(reward, abs=1e-6)
     assert run(alice, grader, REFERENCE, {"answer": REFERENCE}).reward == pytest.approx(1)
@@ -189,7 +189,7 @@ def test_a_grader_with_a_model_cannot_be_run_yet(alice: Tenant, grader: dict[str
 
 
 def test_a_text_beyond_what_is_compared_is_refused_before_it_is_whole(alice: Tenant) -> None:
-    """A few hundred bytes of a template could make gigabytes of an item."""
+    """A template of a few hundred bytes could turn an item into gigabytes."""
 
     class Counted(dict[str, str]):
         asked = 0

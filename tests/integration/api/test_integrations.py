@@ -1,4 +1,4 @@
-"""/v1/integrations: what a job may report to here."""
+"""/v1/integrations: the experiment trackers that a job may report to."""
 
 from tests.fixtures.api import Api, Tenant
 

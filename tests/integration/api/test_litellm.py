@@ -32,7 +32,7 @@ def litellm() -> Iterator[ModuleType]:
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest, litellm: ModuleType, api: Api) -> Iterator[Call]:
-    """A function that calls LiteLLM's of that name, or its async twin, with the key of a new project."""
+    """Return a function that calls LiteLLM's function of a name, or its async twin, for a new project."""
     tenant = api.tenant()
     to = {
         "custom_llm_provider": "openai",

@@ -1,4 +1,4 @@
-"""/v1/methods: what a job's adapter may be, told so that a client can check one before it sends it."""
+"""/v1/methods: the adapters that a job may have, with schemas by which a client can check an adapter."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ def test_the_schema_tells_what_a_job_takes(
 
 
 def below_what_is_allowed(schema: dict[str, Any]) -> dict[str, Any]:
-    """An option with a value that is too small, the first that has a smallest; none where there is none."""
+    """Return a value that is too small for the first option with a lower bound, or {} if there is none."""
     for name, field in schema["properties"].items():
         for kind in field.get("anyOf", [field]):
             if "minItems" in kind:
@@ -84,7 +84,7 @@ def below_what_is_allowed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_taken(alice: Tenant, training_file: str, adapter: dict[str, Any]) -> tuple[bool, str]:
-    """Whether a job with that adapter is created, and else the parameter that is named."""
+    """Return whether a job with this adapter is created, and if not, the parameter that the error names."""
     body = {"model": BASE_MODEL, "training_file": training_file, "adapter": adapter}
     answer = alice.http.post("/v1/fine_tuning/jobs", json=body)
     return answer.is_success, "" if answer.is_success else answer.json()["error"]["param"]

@@ -94,7 +94,7 @@ def test_a_deleted_model_is_gone_with_its_adapter_and_the_job_stays(
         refusal(alice.http.get(f"/v1/adapters/{trained.adapter_id}{rest}"), 404, "adapter_id")
     assert trained.adapter_id not in [row["id"] for row in alice.http.get("/v1/adapters").json()["data"]]
     assert alice.job(trained.job_id) == job
-    assert api.store.list(prefix)  # whoever reads them now may finish
+    assert api.store.list(prefix)  # a client that reads them now can finish
 
     remove_deleted_adapters(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere"))
     janitor = Janitor(api.sessions, api.store, 0.01)
@@ -172,7 +172,7 @@ def test_the_zip_holds_the_files_as_they_are(alice: Tenant, trained: Trained) ->
 
 
 def test_the_zip_is_written_chunk_by_chunk() -> None:
-    """What was taken so far is all that was read: a zip of many gigabytes is never in memory."""
+    """Only as much is read as the client has taken, so that a zip of many gigabytes is never in memory."""
     read = []
 
     def chunks() -> object:

@@ -1,4 +1,4 @@
-"""The jobs, events and checkpoints of the official client, sync and async, each answer validated strictly."""
+"""Jobs, events and checkpoints by the official client, sync and async. Each answer is validated strictly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ from tests.fixtures.api import BASE_MODEL, Api, Tenant, strictly
 
 
 class Sync:
-    """Calls of `OpenAI`."""
+    """Calls the methods of `OpenAI`."""
 
     def __init__(self, tenant: Tenant, key: str | None = None) -> None:
         self.client: Any = openai.OpenAI(
@@ -23,11 +23,11 @@ class Sync:
         )
 
     def ask(self, resource: str, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        """The answer's JSON, as it came."""
+        """Return the JSON of the answer, as it came."""
         return self._call(f"{resource}.with_raw_response", method, *args, **kwargs).http_response.json()
 
     def every(self, resource: str, method: str, /, *args: Any, **kwargs: Any) -> list[str]:
-        """The ids of a list to its end, page after page."""
+        """Return all ids of a list, page after page."""
         return [item.id for item in self._call(resource, method, *args, **kwargs)]
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Sync:
 
 
 class Async(Sync):
-    """The same calls of `AsyncOpenAI`."""
+    """Calls the same methods of `AsyncOpenAI`."""
 
     def __init__(self, tenant: Tenant, key: str | None = None) -> None:
         self.client = AsyncOpenAI(base_url=f"{tenant.api.url}/v1", api_key=key or tenant.key, max_retries=0)
@@ -68,7 +68,7 @@ class Async(Sync):
 
 @pytest.fixture(params=[Sync, Async])
 def client(request: pytest.FixtureRequest, api: Api) -> Iterator[Sync]:
-    """Of a project of its own."""
+    """Return a client with a project of its own."""
     tenant = api.tenant()
     client = request.param(tenant)
     client.tenant = tenant

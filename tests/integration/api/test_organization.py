@@ -1,4 +1,4 @@
-"""Projects, keys, the audit log and usage, through the official client's administration where it has one."""
+"""Projects, keys, the audit log and usage, through the official client where it has the methods."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,13 +26,13 @@ def operator(api: Api) -> Tenant:
 
 @pytest.fixture
 def admin(api: Api) -> Tenant:
-    """Of a project of their own."""
+    """Return an administrator of a project of its own."""
     return api.tenant(role=Role.ADMIN)
 
 
 @pytest.fixture
 def client(operator: Tenant) -> Iterator[OpenAI]:
-    """As the operator uses it."""
+    """Return the official client with the operator's key."""
     url = f"{operator.api.url}/v1"
     with OpenAI(base_url=url, api_key=operator.key, admin_api_key=operator.key, max_retries=0) as client:
         yield client
@@ -163,7 +163,7 @@ def test_the_log_of_a_project_has_what_the_operator_did_in_it(admin: Tenant, ope
 def test_usage_counts_tokens_and_the_time_of_every_run_on_its_days(
     api: Api, admin: Tenant, adapter_folder: Any
 ) -> None:
-    """Two devices, for two hours around a midnight."""
+    """Make a run on two devices, for two hours around a midnight."""
     job_id = admin.create_job(training={"devices": 2})["id"]
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
     with api.sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""One rule for the cursors of all lists: an id of the list's kind, whether it is still there or not."""
+"""All lists have one rule for cursors: an id of the list's kind, which may have been deleted."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""The API against its own OpenAPI document: whatever is sent, each answer is one that the document promises.
+"""The API against its own OpenAPI document: the document describes each answer, to right and wrong requests.
 
-Schemathesis sends what the document allows and what it forbids, operation by operation and in sequences in
-which one answer's ids go into the next request. Streams of events are not asked for here, since they would be
-waited for to their end; test_api_event_stream.py reads them.
+Schemathesis sends requests that the document allows and requests that it forbids. It tests each operation,
+and sequences in which the ids of one answer go into the next request. It opens no event streams, as it would
+wait for their end; jobs/test_event_stream.py reads them.
 """
 
 from collections import Counter
@@ -27,13 +27,13 @@ SWEEPS = "/v1/fine_tuning/sweeps"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 
-# What the document cannot say, such as that an id must exist, makes valid data fail
+# Valid data may fail for reasons that the document cannot express: an id must exist, for example
 UNDECIDABLE = ("positive_data_acceptance",)
 
 
 @dataclass
 class Run:
-    """What was answered, by operation and status, and what was wrong with it."""
+    """Counts the answers by operation and status, and collects the failures."""
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     failures: dict[tuple[Any, ...], str] = field(default_factory=dict)
@@ -64,10 +64,10 @@ class Run:
 
 @dataclass
 class Known:
-    """Values that requests take where they would otherwise make one up, which would never meet anything.
+    """Values for requests. Values that Schemathesis makes up would never match a thing that exists.
 
-    By place and name, as in `path.file_id`; for some operations others, which one request may end. `spared`
-    are those that no request may change, since others need them.
+    The keys are place and name, as in `path.file_id`. Some operations have values of their own in `at`, as
+    one request may end the thing. `spared` are values that no request may change, since others need them.
     """
 
     anywhere: dict[str, str]
@@ -82,7 +82,7 @@ def operator(api: Api) -> Tenant:
 
 @pytest.fixture(scope="module")
 def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Known:
-    """One of each thing that a path or a body may name."""
+    """Make one of each thing that a path or a body may name."""
     folder: Path = tmp_path_factory.mktemp("adapter")
     (folder / "adapter_config.json").write_text("{}")
     http, other = operator.http, api.tenant(role=Role.ADMIN)
@@ -168,16 +168,16 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
                 "deterministic": True,
                 "max-examples": 10,
                 "no-shrink": True,
-                "with-security-parameters": False,  # each request has its key, but those that check for none
+                "with-security-parameters": False,  # each has a key, but those that test without one
                 "allow-extra-parameters": False,
             },
             "phases": {"stateful": {"max-steps": 10, "generation": {"max-examples": 50}}},
             "parameters": taken(known.anywhere),
             "operations": [
                 *operations,
-                # Thousands of ways to nest graders, where the other phases try some
+                # This phase would try thousands of ways to nest graders; the other phases try some
                 {"include-path-regex": f"^{GRADERS}/", "phases": {"coverage": {"enabled": False}}},
-                # Every value of metadata[key] is a string in a URL, so none is wrong
+                # In a URL, every value of metadata[key] is a string, so no value is wrong
                 {
                     "include-path": JOBS,
                     "include-method": "GET",
@@ -204,7 +204,7 @@ def document(api: Api, operator: Tenant, known: Known) -> BaseSchema:
 
 
 def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
-    """The document with each status that an operation answers named, none covered by `default`."""
+    """Return the document without `default` answers, so that it must name each status of an operation."""
     strict = deepcopy(openapi)
     for operations in strict["paths"].values():
         for operation in operations.values():
@@ -213,7 +213,10 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_sweep(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
-    """With an example of a sweep: what is made up names too few values to try, or the same ones twice."""
+    """Return the document with an example of a sweep.
+
+    Sweeps that Schemathesis makes up name too few values to try, or the same value twice.
+    """
     files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
     openapi["paths"][SWEEPS]["post"]["requestBody"]["content"]["application/json"]["example"] = sweep

@@ -1,4 +1,4 @@
-"""Stored secrets: what goes in, what never comes out, and what a lost or a new key means."""
+"""Stored secrets: they go in, never come out, and depend on the key that encrypts them."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Browsers act for a key by a cookie: how that begins, what it may do, and how it ends."""
+"""Browser sessions, which act for a key by a cookie: how they begin, what they may do, and how they end."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What may be asked for where a job is to choose among several adapters."""
+"""Sweeps and automatic ranks: which requests are possible, and what the answers show."""
 
 from typing import Any
 

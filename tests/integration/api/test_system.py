@@ -1,4 +1,4 @@
-"""Health, readiness, and what all answers share: ids, the form of errors, honest documentation, logs."""
+"""Health and readiness, and what all answers share: ids, the form of errors, logs, and the documentation."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def test_readiness_names_the_part_that_is_down(api: Api, part: str) -> None:
 def test_all_who_ask_at_once_for_readiness_share_one_look(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nobody else waits for it, though they are more than the threads of the process."""
+    """More requests wait than the process has threads, and other requests do not wait for them."""
     looks, go_on = [], threading.Event()
     check = ObjectStore.check
 
@@ -88,9 +88,9 @@ def test_a_connection_stays_open_for_longer_than_clients_keep_theirs(api: Api) -
     connection = HTTPConnection(urlsplit(api.url).netloc)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
-    connection.sock.settimeout(6)  # httpx lets go after 5
+    connection.sock.settimeout(6)  # httpx closes the connection after 5
     with pytest.raises(TimeoutError):
-        connection.sock.recv(1)  # else its end
+        connection.sock.recv(1)  # or the end of the connection
     connection.close()
 
 

@@ -1,4 +1,4 @@
-"""/v1/uploads over real HTTP: a file in parts, and every way in which it can end."""
+"""/v1/uploads over real HTTP: files in parts, and every way in which an upload can end."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -60,14 +60,14 @@ def objects(api: Api, upload_id: str) -> set[str]:
 
 
 def age(api: Api, upload_id: str, **columns: Any) -> None:
-    """Move an upload's moments, as if time had passed."""
+    """Move the times of an upload back, as if time had passed."""
     with api.sessions.begin() as session:
         session.execute(update(UploadRow).where(UploadRow.id == upload_id).values(**columns))
 
 
 @pytest.fixture
 def half(alice: Tenant) -> tuple[str, list[str]]:
-    """A pending upload with both halves of CONTENT, the second one sent first."""
+    """Make a pending upload with both halves of CONTENT. The second half is sent first."""
     upload_id = announce(alice, len(CONTENT))
     middle = len(CONTENT) // 2
     second = part(alice, upload_id, CONTENT[middle:])
@@ -193,7 +193,7 @@ def test_a_retry_whose_first_answer_was_lost_gets_it(alice: Tenant, half: tuple[
 def test_a_completion_that_is_overtaken_leaves_no_file(
     api: Api, alice: Tenant, half: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled, and completed by somebody else, while the parts are being joined."""
+    """Another client cancels or completes the upload while the parts are being joined."""
     upload_id, part_ids = half
     finish = Assembly.finish
 
@@ -226,7 +226,8 @@ def test_the_sweep_keeps_of_a_completed_upload_its_file(
     file_id = complete(alice, upload_id, part_ids).json()["file"]["id"]
 
     remove_parts(api.sessions, api.store)
-    assert objects(api, upload_id) == {*part_ids, file_id}  # it has just ended: a request may be under way
+    # The objects stay for a while: a request may still use them just after the end.
+    assert objects(api, upload_id) == {*part_ids, file_id}
 
     age(api, upload_id, ended_at=func.now() - timedelta(hours=1))
     remove_parts(api.sessions, api.store)
@@ -292,7 +293,7 @@ def test_a_file_expires_but_not_under_a_job(api: Api, alice: Tenant) -> None:
 
 
 def test_what_pending_uploads_announce_counts_for_the_projects_quota(api: Api) -> None:
-    """Until they are cancelled or their time is over, and once: a completed one counts as its file."""
+    """They count until they are cancelled or their time is over. A completed one counts as its file."""
     tenant = api.tenant()
     allow(api, tenant, 2 * len(CONTENT))
     upload_id, cancelled, overdue = announce(tenant, len(CONTENT)), announce(tenant, 1), announce(tenant, 1)
@@ -318,7 +319,7 @@ def test_an_upload_that_does_not_fit_in_the_end_stays_pending(api: Api) -> None:
 
 
 def test_parts_that_were_sent_twice_keep_no_upload_from_its_completion(api: Api, alice: Tenant) -> None:
-    """Neither the largest one nor one of the most parts."""
+    """This holds for an upload of the largest size, and for one with the most parts."""
     largest, most = announce(alice, 8 * 1024**3), announce(alice, len(CONTENT))
     has_parts(api, largest, [MAX_PART_BYTES] * 128)
     has_parts(api, most, [1] * MAX_PARTS)
@@ -342,14 +343,14 @@ def allow(api: Api, tenant: Tenant, stored_bytes: int) -> None:
 
 
 def logged(api: Api, resource_id: str) -> list[str]:
-    """What the audit log has of it."""
+    """Return what the audit log has of the resource, in order."""
     with api.sessions() as session:
         entries = select(AuditLog.action).where(AuditLog.resource_id == resource_id).order_by(AuditLog.id)
         return list(session.scalars(entries))
 
 
 def has_parts(api: Api, upload_id: str, sizes: list[int]) -> None:
-    """As far as the database knows."""
+    """Add parts to the upload in the database only."""
     with api.sessions.begin() as session:
         rows = [{"id": new_id("part_"), "upload_id": upload_id, "bytes": size} for size in sizes]
         session.execute(insert(PartRow), rows)

@@ -1,4 +1,4 @@
-"""/v1/workers: what trainers tell of themselves, and what a project may know of it."""
+"""/v1/workers: what trainers report of themselves, and how much of it a project may see."""
 
 import threading
 from pathlib import Path
@@ -24,7 +24,7 @@ def shown(tenant: Tenant) -> dict[str, Any]:
 
 
 def claim(api: Api, owner: str) -> str:
-    """The id of the job that is next, held by `owner` now."""
+    """Let `owner` claim the next job, and return the id of the job."""
     with api.sessions.begin() as session:
         lease = lifecycle.claim(session, owner, 60)
         assert lease is not None
@@ -33,7 +33,7 @@ def claim(api: Api, owner: str) -> str:
 
 @pytest.fixture
 def held(api: Api, alice: Tenant, bob: Tenant) -> str:
-    """Alice's job, which a worker trains beside one of Bob's."""
+    """Let a worker train one of Alice's jobs beside one of Bob's, and return the id of Alice's."""
     add_worker(api)
     ids = [tenant.create_job(suffix=f"of-{tenant.project}")["id"] for tenant in (alice, bob)]
     assert {claim(api, OWNER), claim(api, OWNER)} == set(ids)

@@ -1,4 +1,4 @@
-"""Adapters cut to their first ranks, without a library that computes."""
+"""Adapters cut to their first ranks, without a library for tensors."""
 
 from collections.abc import Iterator
 from pathlib import Path

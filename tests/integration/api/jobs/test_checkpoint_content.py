@@ -1,4 +1,4 @@
-"""The weights of checkpoints over real HTTP."""
+"""Downloads of the weights of checkpoints over real HTTP."""
 
 import io
 import zipfile
@@ -35,7 +35,7 @@ def kept(api: Api, alice: Tenant, tmp_path: Path) -> Kept:
 
 
 def checkpoint_of(api: Api, tenant: Tenant, folder: Path, *, ends_epoch: bool) -> Kept:
-    """As a trainer ships one; the weights are larger than a chunk of the object store."""
+    """Store a checkpoint as a trainer does. Its weights are larger than a chunk of the object store."""
     (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 3000)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (folder / STATE_NAME).write_bytes(b"moments")

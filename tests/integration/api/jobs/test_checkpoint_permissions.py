@@ -26,7 +26,7 @@ class Shared(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shared(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """In a project whose name holds a slash, so that the names in the URLs do."""
+    """Make a project whose name holds a slash, so that the names in the URLs hold one too."""
     folder: Path = tmp_path_factory.mktemp("adapter")
     (folder / "adapter_config.json").write_text("{}")
     admin = api.tenant("team/research", Role.ADMIN)
@@ -108,7 +108,7 @@ def test_who_may_use_a_model_downloads_its_adapter_and_deletes_nothing(api: Api,
 
 
 def test_a_checkpoint_has_one_name(shared: Shared) -> None:
-    """Permissions go by the name: one of two could be withdrawn while the other holds."""
+    """A permission belongs to a name. With two names, one could be withdrawn while the other still holds."""
     name = shared.checkpoints[1]
     assert name.endswith(":ckpt-step-1")
     for other in ("01", "١", "+1", "1 "):

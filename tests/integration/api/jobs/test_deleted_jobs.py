@@ -1,4 +1,4 @@
-"""Jobs that are deleted: what goes with them, what stays, and who may."""
+"""Deleted jobs: what is deleted with a job, what stays, and who may delete one."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture
 def trained(api: Api, alice: Tenant, adapter_folder: Path) -> Trained:
-    """A succeeded job with something of all that belongs to one."""
+    """Make a job that has succeeded, with one row of each kind that can belong to a job."""
     asked = {"suffix": "v1", "metadata": {"team": "support"}, "integrations": [{"type": "tensorboard"}]}
     job_id = alice.create_job(**asked)["id"]
     lease = api.claim(job_id)
@@ -59,7 +59,7 @@ def delete(tenant: Tenant, job_id: str, **headers: str) -> Any:
 
 
 def belongings(session: Session, job_id: str) -> dict[str, int]:
-    """How many rows of each kind belong to the job."""
+    """Return how many rows of each kind belong to the job."""
     counted = {
         table.__tablename__: select(func.count()).select_from(table).where(table.job_id == job_id)
         for table in BELONGS
@@ -68,7 +68,7 @@ def belongings(session: Session, job_id: str) -> dict[str, int]:
 
 
 def grow_old(api: Api, job_id: str) -> None:
-    """As if it had been deleted an hour ago."""
+    """Change the time of the deletion to an hour ago."""
     with api.sessions.begin() as session:
         deleted = update(Job).where(Job.id == job_id)
         session.execute(deleted.values(deleted_at=func.now() - timedelta(hours=1)))

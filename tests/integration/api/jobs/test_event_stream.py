@@ -1,4 +1,4 @@
-"""GET …/events with Accept: text/event-stream: pushed, resumed, over at the end, and cheap for the server."""
+"""Streams: GET …/events with Accept: text/event-stream. They resume, end, and cost the server little."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def say(api: Api, job_id: str, *messages: str) -> None:
 
 
 class Stream:
-    """An open stream. Iterating gives its events, and ends with it."""
+    """An open stream. Iterating over it gives its events, and ends when the stream does."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -54,7 +54,7 @@ class Stream:
             fields.clear()
 
     def messages(self, count: int) -> list[str]:
-        """Of the next `count` events."""
+        """Return the messages of the next `count` events."""
         return [event["message"] for event in islice(self, count)]
 
 
@@ -112,7 +112,7 @@ def test_a_stream_outlives_a_restart_by_its_last_event(api: Api, alice: Tenant) 
         say(api, job_id, "before the restart")
         seen += before.messages(1)
         threading.Timer(0.2, first.stop).start()
-        assert list(before) == []  # it ends at once, though the job goes on
+        assert list(before) == []  # the stream ends at once, although the job goes on
     say(api, job_id, "during the restart")
     with (
         running_api(api.settings, api.sessions) as second,
@@ -183,7 +183,7 @@ def test_a_stream_ends_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch, e
         assert open_stream.messages(1) == ["while the key is live"]
         with api.sessions.begin() as session:
             setattr(session.get_one(ApiKey, tenant.key.split("_")[1]), end, func.now())
-        assert len(list(islice(open_stream.lines, 20))) < 20  # else comments keep it alive
+        assert len(list(islice(open_stream.lines, 20))) < 20  # a stream that goes on sends comments
 
 
 @pytest.mark.parametrize("status", ["failed", "succeeded"])

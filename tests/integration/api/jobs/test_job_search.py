@@ -1,4 +1,4 @@
-"""Jobs found by words, in the list of jobs."""
+"""The search for words in the list of jobs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ JOBS = "/v1/fine_tuning/jobs"
 
 @pytest.fixture(scope="module")
 def jobs(api: Api, alice: Tenant, bob: Tenant) -> dict[str, str]:
-    """Ids by name. Two are alike but for one word, and one is another project's."""
+    """Make jobs, and return their ids by name. Two differ in one word, and one is another project's."""
     support = alice.upload(name="Support_tickets.jsonl")
     poems = alice.upload(name="poems.jsonl")
     made = {
@@ -26,7 +26,7 @@ def jobs(api: Api, alice: Tenant, bob: Tenant) -> dict[str, str]:
 
 
 def found(tenant: Tenant, jobs: dict[str, str], words: str, **asked: Any) -> list[str]:
-    """The names of what is found, in its order."""
+    """Return the names of the jobs that are found, in their order."""
     names = {job_id: name for name, job_id in jobs.items()}
     answer = search(tenant, words, **asked)
     assert answer.status_code == 200, answer.text
@@ -103,7 +103,7 @@ def test_a_status_that_no_job_has_is_refused_with_those_that_are(alice: Tenant) 
 def test_a_search_has_a_tag_which_holds_until_what_it_finds_changes(
     alice: Tenant, jobs: dict[str, str]
 ) -> None:
-    """A waiting job's look changes with its place in the queue, so the one that is found waits no more."""
+    """The job that is found does not wait: the tag of a waiting job changes with its place in the queue."""
     alice.http.post(f"{JOBS}/{jobs['poems']}/pause")
     tag = search(alice, "poet").headers["etag"]
     asked = {"params": {"search": "poet"}, "headers": {"if-none-match": tag}}

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs over real HTTP: creating, reading, paging, cancelling, and asking wrongly."""
+"""/v1/fine_tuning/jobs over real HTTP: creating, reading, paging, cancelling, and wrong requests."""
 
 import json
 import time
@@ -110,7 +110,7 @@ def test_the_learning_rate_is_the_method_s_usual_one_unless_it_is_named(
 def test_a_job_is_shown_whatever_bounds_its_specification_had(
     api: Api, alice: Tenant, training_file: str
 ) -> None:
-    """As another release may have stored it: the page that it stands on must not break."""
+    """Another release may have stored a job with other bounds. It must not break the page that it is on."""
     job_id = alice.create_job(training_file=training_file)["id"]
     stored = {
         "adapter": {"type": "of-a-newer-release", "r": 9999, "new": [1]},
@@ -220,7 +220,7 @@ def test_a_job_is_created_while_the_broker_is_down(api: Api, alice: Tenant, trai
 
 
 def test_no_success_is_told_before_the_commit(api: Api, alice: Tenant, training_file: str) -> None:
-    """A commit that fails turns into an error: an answer sent before it would have said 200."""
+    """A commit that fails becomes an error. An answer that is sent before the commit would say 200."""
     with api.sessions.begin() as session:
         session.execute(text(FAIL_AT_COMMIT))
     try:
@@ -247,7 +247,7 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
     FOR EACH ROW EXECUTE FUNCTION fail_at_commit();
 """
 
-# Asking wrongly
+# Wrong requests
 
 
 @pytest.mark.parametrize(
@@ -542,7 +542,7 @@ def in_thread(ask: Callable[[], httpx.Response]) -> Callable[[], httpx.Response]
 
 
 def wait_until_somebody_waits(api: Api) -> None:
-    """For a lock, in this database."""
+    """Wait until a transaction of this database waits for a lock."""
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -555,7 +555,7 @@ def wait_until_somebody_waits(api: Api) -> None:
 
 
 def test_a_job_tells_its_place_in_the_order_of_the_claims(api: Api) -> None:
-    """Which is fair between projects, oldest first in each; jobs on more devices wait in another queue."""
+    """Claims are fair between projects, oldest job first. Jobs on more devices wait in another queue."""
     busy, idle = api.tenant(), api.tenant()
     with api.sessions.begin() as session:
         for job in session.scalars(select(Job).where(Job.status.in_(["queued", "running"]))):
@@ -855,7 +855,7 @@ def test_a_job_is_cancelled_at_once_and_only_once(api: Api, alice: Tenant, runni
 def test_the_official_client_pauses_and_resumes_a_job(
     api: Api, alice: Tenant, adapter_folder: Path, steps: int | None
 ) -> None:
-    """Queued, claimed without a step, and training."""
+    """The job is queued, claimed without a step, or training."""
     jobs = alice.openai.fine_tuning.jobs
     job_id = alice.create_job()["id"]
     lease = None if steps is None else api.claim(job_id)
@@ -870,7 +870,7 @@ def test_the_official_client_pauses_and_resumes_a_job(
         with api.sessions.begin() as session:
             assert lifecycle.finish_pause(session, lease)
         paused = jobs.retrieve(job_id)
-    assert paused.status == "paused"  # type: ignore[comparison-overlap]  # which OpenAI's type does not list
+    assert paused.status == "paused"  # type: ignore[comparison-overlap]  # OpenAI's type lacks it
     shown = alice.job(job_id)
     assert (shown["progress"]["phase"], shown["progress"]["step"]) == ("paused", steps or 0)
     assert (shown["finished_at"], shown["estimated_finish"]) == (None, None)

@@ -1,4 +1,4 @@
-"""Jobs that no worker could train, as their requests tell: refused then, and not after a wait."""
+"""Requests for jobs that no worker could train. They are refused at once, and not after a wait."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_a_sweep_is_refused_as_its_candidates_would_be(
 def test_ranks_that_nothing_will_be_measured_of_are_told_and_trained(
     api: Api, alice: Tenant, file_id: str, validated: bool
 ) -> None:
-    """They can be downloaded all the same."""
+    """An adapter of each rank can be downloaded even if its loss was not measured."""
     files = {"training_file": file_id, "validation_file": file_id if validated else None}
     job = alice.create_job(adapter={"dynamic_rank": True}, **files)
     with api.sessions() as session:

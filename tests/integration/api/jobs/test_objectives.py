@@ -1,4 +1,4 @@
-"""Methods beside supervised: what a client may ask for, what the job shows, and which file each takes."""
+"""Methods beside supervised: their options, what the job shows of them, and which files they take."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Polls with an ETag that come together are read together, and each gets its own job's."""
+"""Polls with an ETag that come together share one query, and each gets the ETag of its own job."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ DEADLINE = 30
 
 
 class HeldFirst:
-    """Stands for `find_versions`; its first call waits to be let go."""
+    """Replaces `find_versions`. Its first call waits until the test lets it go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.let_go = threading.Event(), threading.Event()
@@ -38,7 +38,7 @@ class HeldFirst:
 
 @pytest.fixture
 def polls(api: Api) -> SharedPolls:
-    """Beside the server's own, which belong to its event loop."""
+    """Make polls for the test. The server's own belong to its event loop."""
     state = api.app.state
     return SharedPolls(state.reading_sessions, state.places, state.settings.lease_seconds)
 
@@ -70,7 +70,7 @@ def test_polls_that_wait_for_each_other_share_a_query(
 def test_a_poll_sees_what_was_written_before_it_came(
     polls: SharedPolls, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even one that comes while an earlier one of the same job is being read."""
+    """This holds even while an earlier poll of the same job is being read."""
     polled = Polled(alice.project_id, alice.create_job()["id"])
     before = asyncio.run(polls.tag(polled))
     held = HeldFirst(monkeypatch)
