@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from tests.fixtures.tiny_models import PORTABLE, TINY, save_model, tiny_config
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
-from worker.engine.base.quantisation import weight_of
+from worker.engine.base.layer_weight import weight_of
 
 CPU = torch.device("cpu")
 LEVELS = 127  # on each side of 0
