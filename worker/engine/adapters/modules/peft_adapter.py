@@ -29,9 +29,8 @@ from worker.engine.device.health import device_is_broken, is_want_of_memory
 from worker.engine.parameters.flat import FlatParameters
 from worker.engine.parameters.flat_views import flat_views
 
-# Tensors that PEFT derives from the weights when it makes an adapter, and computes with: singular vectors,
-# whose signs may differ on another machine, and the largest entries, whose order may differ where entries are
-# equal.
+# Tensors that PEFT derives from the weights when it makes an adapter, and computes with. They may differ on
+# another machine: singular vectors in their signs, the largest entries in their order where they are equal.
 DERIVED_FROM_WEIGHTS = ("tinylora_A", "tinylora_B", "supertuning_indices")
 
 log = structlog.get_logger()
