@@ -247,7 +247,7 @@ class ProcessGroup:
 
     def _dismiss(self) -> None:
         self._dismissed = True
-        self._processes.part_ways()
+        self._processes.close()
 
 
 def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:

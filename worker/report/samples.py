@@ -10,7 +10,7 @@ from core.errors import TuneryError
 from core.jobs.events import EventOptions
 from core.jobs.spec import TrainingOptions
 from worker.devices.process_group import ProcessGroup
-from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.generate.answers import Answer
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
@@ -57,7 +57,7 @@ class Samples:
         except TuneryError:
             raise
         except Exception as error:
-            if device_is_broken(error) or is_want_of_memory(error):
+            if device_is_broken(error) or is_out_of_memory(error):
                 raise
             log.warning("no_samples", job=self._trainee.adapter.name, exc_info=error)
             self._rows = []

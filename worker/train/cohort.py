@@ -9,7 +9,7 @@ import structlog
 
 from core.errors import JobError, LeaseLost
 from worker.devices.process_group import ProcessGroup
-from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.step.trainee import NonFiniteLoss, StepResult, Trainee
 from worker.process.faults import SERVER_ERRORS, outside_fault
 from worker.train.job import TrainingJob
@@ -187,7 +187,7 @@ class Cohort:
 
     def _end_by(self, job: TrainingJob, error: Exception) -> None:
         """End a job that met something unforeseen: give it back where the fault lies outside of it."""
-        if is_want_of_memory(error):
+        if is_out_of_memory(error):
             self._fail(job, job.out_of_memory())
             return
         reason = outside_fault(error)

@@ -25,7 +25,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
 from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.micro_batch import trial_row
-from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.parameters.flat import FlatParameters
 from worker.engine.parameters.flat_views import flat_views
 
@@ -58,7 +58,7 @@ class PeftAdapter(WithOwnDecoder):
             self._decoder = self._choose_decoder(tree, config)
             self._compute_once()
         except Exception as error:  # any kind: foreign code, on a model that it was perhaps not tested with
-            if device_is_broken(error) or is_want_of_memory(error):
+            if device_is_broken(error) or is_out_of_memory(error):
                 raise
             raise self._refusal(error) from error
 
