@@ -322,7 +322,7 @@ STILL = {2: 1e-9, 4: 1e-9}
 FIRST_STILL = {2: 1e-9, 4: 1e-2}  # the first candidate is the best until the first rung
 LONG = 36  # epochs
 JUDGED = 24  # the step at which a loss is judged to stand still
-DECIDED = 27  # the step of the last rung
+DECIDED = 27  # the step of the rung that leaves one candidate
 
 
 def test_rates_far_from_the_usual_are_told_once_with_the_candidates_concerned(

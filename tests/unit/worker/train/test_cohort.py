@@ -499,7 +499,7 @@ def test_what_a_job_sent_and_lost_to_the_store_gives_it_back_in_the_middle_of_a_
 
 
 def burst(job: Job) -> None:
-    """Its weights turn out not to be finite in the middle of the second round."""
+    """Make the job's weights NaN in the middle of the second round."""
     if job.trainee.step == 1:
         with torch.no_grad():
             job.trainee.adapter.parameters.master[0] = float("nan")
@@ -515,7 +515,7 @@ def leave_in_the_second_round(job: Job) -> None:
 def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job_alone(
     base: ResidentBase, disturb: Callable[[Job], None]
 ) -> None:
-    """Step by step, within what docs/engine.md promises."""
+    """The losses agree at every step, within the tolerance that docs/engine.md promises."""
     solo = Job(base, "solo")
     while not solo.ended:
         cohort_of(base, solo).train()
