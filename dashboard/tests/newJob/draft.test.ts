@@ -218,11 +218,11 @@ test("the schemas of a job come from the API's document, without null and refere
     Method: {
       properties: {
         type: { enum: ["dpo", "reinforcement"] },
-        dpo: { anyOf: [{ $ref: "#/components/schemas/Dpo" }, { type: "null" }] },
+        dpo: { anyOf: [{ $ref: "#/components/schemas/Dpo" }, { type: "null" }], description: "DPO" },
         reinforcement: { title: "Reinforcement" },
       },
     },
-    Dpo: { properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
+    Dpo: { description: "Prefers one answer.\n\nRows: two answers.", properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
     Beta: { type: "object", properties: { beta: { type: "number" } } },
   };
   const found = jobSchemas({ components: { schemas } });
@@ -232,7 +232,13 @@ test("the schemas of a job come from the API's document, without null and refere
     wandb: { description: "Weights", settings: schemas.Beta },
     tensorboard: { description: "", settings: null },
   });
-  expect(found.objectives).toEqual({ dpo: { type: "object", properties: { beta: { type: "number" } } } });
+  expect(found.objectives).toEqual({
+    dpo: {
+      title: "DPO",
+      paragraphs: ["Prefers one answer.", "Rows: two answers."],
+      hyperparameters: { type: "object", properties: { beta: { type: "number" } } },
+    },
+  });
 });
 
 test("only known values in the address of a new job are kept", () => {

@@ -113,8 +113,15 @@ export const OFFER: Offer = {
       tensorboard: { description: "An event file", settings: null },
     },
     objectives: {
-      supervised: hyperparameters,
-      dpo: { ...hyperparameters, properties: { ...hyperparameters.properties, beta: auto({ type: "number", exclusiveMinimum: 0, maximum: 2 }) } },
+      supervised: { title: "Supervised", paragraphs: [], hyperparameters },
+      dpo: {
+        title: "DPO",
+        paragraphs: [],
+        hyperparameters: {
+          ...hyperparameters,
+          properties: { ...hyperparameters.properties, beta: auto({ type: "number", exclusiveMinimum: 0, maximum: 2 }) },
+        },
+      },
     },
   },
 };

@@ -35,7 +35,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
 
   test("has no keyword for which the form lacks words", () => {
     const { methods: offered, schemas } = offer();
-    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives)];
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives).map((objective) => objective.hyperparameters)];
     const others = [schemas.training, schemas.suffix, schemas.seed, schemas.metadata, schemas.sweep];
     for (const schema of [...all, ...others, ...trackerSchemas(schemas)]) {
       expect([...keywords(schema)].filter((name) => !KNOWN.has(name))).toEqual([]);
@@ -44,7 +44,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
 
   test("has a description for each field", () => {
     const { methods: offered, schemas } = offer();
-    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives), schemas.training];
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives).map((objective) => objective.hyperparameters), schemas.training];
     all.push(...trackerSchemas(schemas));
     const silent = all.flatMap((schema) => schemaFields(schema).filter((field) => !field.schema.description));
     expect(silent.map(({ name }) => name)).toEqual([]);

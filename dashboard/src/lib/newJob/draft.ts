@@ -63,7 +63,7 @@ export function methodOf(draft: Draft, offer: Offer): Method | undefined {
 }
 
 export function objectiveSchema(draft: Draft, offer: Offer): Schema {
-  return offer.schemas.objectives[draft.objective] ?? {};
+  return offer.schemas.objectives[draft.objective]?.hyperparameters ?? {};
 }
 
 /** Returns the values with one of them set, or removed if it is undefined. */

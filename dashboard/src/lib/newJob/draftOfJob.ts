@@ -57,7 +57,7 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
     top: { seed: job.seed, ...(job.user_provided_suffix && { suffix: job.user_provided_suffix }) },
     metadata: Object.entries(job.metadata ?? {}),
     objective,
-    hyperparameters: take(hyperparameters, offer.schemas.objectives[objective] ?? {}, `method.${objective}.hyperparameters`),
+    hyperparameters: take(hyperparameters, offer.schemas.objectives[objective]?.hyperparameters ?? {}, `method.${objective}.hyperparameters`),
     adapter: job.adapter.type,
     options: { [job.adapter.type]: options },
     training: isUsualRate ? without(training, "learning_rate") : training,

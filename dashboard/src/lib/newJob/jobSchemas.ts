@@ -7,11 +7,18 @@ export interface JobSchemas {
   seed: Schema;
   metadata: Schema;
   training: Schema;
-  /** The hyperparameters of each objective that the API offers. */
-  objectives: Record<string, Schema>;
+  /** Each objective that the API offers. */
+  objectives: Record<string, ObjectiveSchema>;
   /** The values that a sweep can try: a list for each path in the request. */
   sweep: Schema;
   trackers: Record<string, TrackerSchema>;
+}
+
+export interface ObjectiveSchema {
+  title: string;
+  /** What the objective does, and what a row of its dataset holds: one paragraph each. */
+  paragraphs: string[];
+  hyperparameters: Schema;
 }
 
 export interface TrackerSchema {
@@ -49,13 +56,16 @@ function trackersOf(integration: Schema): Record<string, TrackerSchema> {
   return Object.fromEntries(found);
 }
 
-/** Returns the hyperparameters of each objective. An objective without any, such as `reinforcement`, is not offered. */
-function objectivesOf(method: Schema): Record<string, Schema> {
+/** Returns each objective. An objective without hyperparameters, such as `reinforcement`, is not offered. */
+function objectivesOf(method: Schema): Record<string, ObjectiveSchema> {
   const types = (method.properties?.type?.enum ?? []) as string[];
   const found = types.flatMap((type) => {
-    const options = withoutNull(method.properties?.[type] ?? {});
-    const { hyperparameters } = options.properties ?? {};
-    return hyperparameters ? [[type, withoutNull(hyperparameters)] as const] : [];
+    const { description: title = type, ...property } = method.properties?.[type] ?? {};
+    const { description = "", properties } = withoutNull(property);
+    if (!properties?.hyperparameters) return [];
+    const hyperparameters = withoutNull(properties.hyperparameters);
+    const paragraphs = description.split("\n\n").filter(Boolean);
+    return [[type, { title, paragraphs, hyperparameters }] as const];
   });
   return Object.fromEntries(found);
 }
