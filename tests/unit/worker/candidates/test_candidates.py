@@ -421,7 +421,10 @@ def test_candidates_that_leave_while_the_first_is_evaluated_end_every_evaluation
     """A cancelled job leaves between two micro-batches: all of its candidates at once."""
     process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec_of(), told)
+    for _ in range(2):
+        step(process_group, candidates)
     names = [trainee.adapter.name for trainee in candidates.trainees]
+    assert len(names) > 1
     results = process_group.train_round(candidates.trainees, lambda: False)
     for trainee in candidates.trainees:
         candidates.take(trainee, results[trainee.adapter.name], 1.0)
