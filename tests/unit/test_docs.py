@@ -117,7 +117,7 @@ def test_the_page_of_the_command_line_has_every_command(command: tuple[str, ...]
 
 
 def test_the_page_of_the_command_line_has_every_exit_code() -> None:
-    errors = [error for error in vars(cli.errors).values() if hasattr(error, "exit_code")]
+    errors = [error for error in vars(cli.client.errors).values() if hasattr(error, "exit_code")]
     codes = {0, 130, exit_code(ConfigurationError("")), *(error.exit_code for error in errors)}
     listed = re.findall(r"^\| (\d+) \|", CLI_PAGE, re.MULTILINE)
     assert sorted(map(int, listed)) == sorted(codes)
