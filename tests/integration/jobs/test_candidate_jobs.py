@@ -94,7 +94,7 @@ def test_an_automatic_rank_is_chosen_shown_and_published(tiny: Api, tenant: Tena
     assert tenant.http.get(f"{url}/metrics").json()["data"] == own
     assert [point["step"] for point in own] == list(range(1, STEPS + 1))
     messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job["id"], limit=100)]
-    assert any(f"Of 4 candidates, adapter.r {rank} is left" in message for message in messages)
+    assert any(f"Of 4 candidates, adapter.r {rank} wins: " in message for message in messages)
     assert sum("candidates train on" in message for message in messages) == 2
     picture = tenant.http.get(f"{url}/candidates/curves")
     assert picture.headers["content-type"].startswith("image/svg+xml")
