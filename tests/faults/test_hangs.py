@@ -11,8 +11,8 @@ from tests.fixtures.stack import JOB_SECONDS, job_api_on
 from tests.fixtures.tiny import TINY, write_base
 from worker.supervise.supervisor import Supervisor
 
-HANG_SECONDS = 3.0
-LEASE_SECONDS = 1.0
+HANG_SECONDS = 5.0
+LEASE_SECONDS = 6.0  # a busy machine keeps it, so that no attempt is lost but by a hang
 LOSSES = 2  # that fail a job
 
 # The real trainer, whose computations hang in as many lives as there are files named `hang`

@@ -174,8 +174,11 @@ def crashing(api: Api) -> Iterator[CrashingApi]:
         yield crashing
 
 
-def test_a_job_is_created_once_wherever_the_api_dies(api: Api, crashing: CrashingApi) -> None:
+def test_a_job_is_created_once_wherever_the_api_dies(
+    api: Api, crashing: CrashingApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At each step of a creation in turn; the server is started again, and the official client asks again."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.05)  # seconds
     tenant = api.tenant()
     file_id = tenant.upload()
     known: set[str] = set()

@@ -2,7 +2,7 @@
 
 import io
 import json
-import time
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,11 +129,13 @@ def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(
         wait_for_success(api, undisturbed)
     (expected,) = told(tenant, undisturbed, "early_stopping")
 
-    train_round = loop.train_round
+    train_round, may_hurry = loop.train_round, threading.Event()
 
-    def slowly(*arguments: Any) -> Any:
-        time.sleep(0.3)
-        return train_round(*arguments)
+    def slowly(base: Any, trainees: Any, *arguments: Any) -> Any:
+        """Take time after the best step, so that the pause comes before the job stops."""
+        if trainees[0].step > expected["best_step"]:
+            may_hurry.wait(0.3)
+        return train_round(base, trainees, *arguments)
 
     monkeypatch.setattr(loop, "train_round", slowly)
     disturbed = create(tenant, early_stopping_patience=10)
@@ -141,6 +143,7 @@ def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(
         wait_for(lambda: tenant.job(disturbed)["progress"]["step"] >= expected["best_step"] + 1, 120)
         assert tenant.http.post(f"/v1/fine_tuning/jobs/{disturbed}/pause").status_code == 200
         wait_for(lambda: job_of(api, disturbed).status == "paused", 60)
+        may_hurry.set()
         paused_at = tenant.job(disturbed)["progress"]["step"]
         assert expected["best_step"] < paused_at < expected["step"]
         tenant.http.post(f"/v1/fine_tuning/jobs/{disturbed}/resume")

@@ -1,26 +1,41 @@
-"""The main job as a user of the official client runs it, from the upload to plain PEFT in another process."""
+"""Jobs on the base model that ships with Tunery, as users of the official client run them."""
 
 import io
 import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from math import log
 from pathlib import Path
 
 import httpx2
 import pytest
+from peft import PeftConfig
+from safetensors.torch import load_file
 
 from cli.demo import compare
+from cli.embedded import EmbeddedServers
 from core.catalog import SMOLLM2
 from core.datasets import sample
 from core.roles import Role
-from tests.fixtures.api import wait_for
+from tests.fixtures.api import Api, wait_for
 from tests.fixtures.receiver import Receiver
-from tests.fixtures.stack import MODELS, Stack
+from tests.fixtures.stack import MODELS, Stack, preference, stack_on
 from tests.fixtures.tracker_files import tensorboard_scalars
 
 JOB_SECONDS = 400
-ROWS = 12
+ROWS, PAIRS = 12, 16
+
+
+@pytest.fixture(scope="module")
+def stack(
+    servers: EmbeddedServers, job_api: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A stack with one worker for all tests here: loading this base takes a while."""
+    with stack_on(servers, job_api, tmp_path_factory.mktemp("real-base")) as stack:
+        stack.start_worker()
+        yield stack
 
 
 def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
@@ -30,7 +45,6 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
     endpoint = stack.api.tenant(stack.tenant.project, Role.ADMIN).openai.webhooks.create(
         name="ours", url=receiver.url, event_types=["fine_tuning.job.succeeded"]
     )
-    stack.start_worker()
     sample.write_sample(tmp_path / "train.jsonl", ROWS)
     held_out = [ticket.row for ticket in sample.held_out(ROWS)]
     validation = "".join(json.dumps(row) + "\n" for row in held_out).encode()
@@ -112,3 +126,46 @@ def loss_in_plain_peft(adapter: Path, rows: list[dict[str, object]], scratch: Pa
         cwd=scratch,
     )
     return float(json.loads((scratch / "result.json").read_text())["after"]["loss"])
+
+
+def test_a_dpo_job_learns_what_is_preferred(stack: Stack, tmp_path: Path) -> None:
+    client = stack.tenant.openai
+    tickets = sample.held_out(PAIRS + 4)
+    training_file = client.files.create(
+        file=("pairs.jsonl", preference(tickets[:PAIRS])), purpose="fine-tune"
+    )
+    validation_file = client.files.create(
+        file=("held_out.jsonl", preference(tickets[PAIRS:])), purpose="fine-tune"
+    )
+    job = client.fine_tuning.jobs.create(
+        model=SMOLLM2.id,
+        training_file=training_file.id,
+        validation_file=validation_file.id,
+        seed=5,
+        method={
+            "type": "dpo",
+            "dpo": {"hyperparameters": {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 1.0}},
+        },
+        extra_body={"adapter": {"type": "lora", "r": 8}},
+    )
+    ended = wait_for(
+        lambda: (now := client.fine_tuning.jobs.retrieve(job.id)).status not in ("queued", "running") and now,
+        JOB_SECONDS,
+    )
+    assert ended.status == "succeeded", ended.error
+    events = list(client.fine_tuning.jobs.list_events(job.id))
+    metrics = [event.data for event in reversed(events) if event.type == "metrics"]
+    assert [entry["step"] for entry in metrics] == list(range(1, 7))
+    assert abs(metrics[0]["train_loss"] - log(2)) < 0.02, "the model begins as its own reference"
+    assert metrics[-1]["train_loss"] < 0.9 * log(2)
+    assert metrics[-1]["rewards/accuracies"] > 0.8
+    assert metrics[-1]["rewards/margins"] > metrics[0]["rewards/margins"]
+    assert metrics[-1]["full_valid_loss"] < log(2)
+    assert metrics[-1]["full_valid_rewards/accuracies"] > 0.5
+
+    archive = client.get(f"/adapters/{ended.model_extra['adapter_id']}/content", cast_to=httpx2.Response)
+    folder = tmp_path / "adapter"
+    zipfile.ZipFile(io.BytesIO(archive.content)).extractall(folder)
+    assert PeftConfig.from_pretrained(str(folder)).r == 8
+    assert all(tensor.isfinite().all() for tensor in load_file(folder / "adapter_model.safetensors").values())
+    assert "DPO" in (folder / "README.md").read_text()
