@@ -101,7 +101,7 @@ class LoraAdapter(ExcludingOptions):
 
     @property
     def needs_a_beginning(self) -> bool:
-        """Whether the initial A and B need more than their own layer: the published weights, or rows."""
+        """Whether the initial A and B need more than their own layer: the source weights, or rows."""
         return self.init_lora_weights in ("loftq", "eva", "corda")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

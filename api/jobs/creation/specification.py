@@ -43,7 +43,7 @@ def specification_of(
     )
     for candidate in spec.candidates:
         _refuse_contradictions(candidate.adapter, sweep or {})
-        _refuse_misfit(candidate, base_model)
+        _refuse_unsuitable(candidate, base_model)
         _refuse_missing_steps(candidate, rows)
     if not compared:
         _refuse_what_needs_validation(spec.training)
@@ -84,7 +84,7 @@ def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> No
         raise _invalid(f"parameters.{place}" if place in swept else place, told)
 
 
-def _refuse_misfit(spec: JobSpec, base_model: BaseModelEntry) -> None:
+def _refuse_unsuitable(spec: JobSpec, base_model: BaseModelEntry) -> None:
     if (found := why_unsuitable(spec.adapter, base_model, spec.sharded)) is not None:
         raise InvalidRequest(found.message, code="invalid_value", param=found.param)
 

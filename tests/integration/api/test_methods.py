@@ -8,7 +8,7 @@ import pytest
 from core.methods.offered import OFFERED
 from core.methods.registry import METHODS
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
-from tests.fixtures.misfits import defaults_of
+from tests.fixtures.unsuitable import defaults_of
 
 
 @pytest.fixture(scope="module")

@@ -116,11 +116,11 @@ class _Layer:
     ) -> Tensor:
         """Return the layer's output [T, D]; with `supervised_S`, only the rows of these positions, [S, D]."""
         qkv_TN = self._ops.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", on_axis))
-        attended_TD = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
+        attended_TN = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
             on_axis = on_axis.restricted_to(supervised_S)
-            attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + self._ops.project(attended_TD, *self._weights("out", on_axis))
+            attended_TN, x_TD = attended_TN[supervised_S], x_TD[supervised_S]
+        x_TD = x_TD + self._ops.project(attended_TN, *self._weights("out", on_axis))
         gate_up_TI = self._ops.project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", on_axis))
         return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
 

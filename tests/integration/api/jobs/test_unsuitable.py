@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from core.tables import Event, Job
 from tests.fixtures.api import BASE_MODEL, QUANTISED_MODEL, Api, Tenant, refusal
-from tests.fixtures.misfits import FITS, MISFITS, Asked, defaults_of, told
+from tests.fixtures.unsuitable import SUITABLE, UNSUITABLE, Asked, defaults_of, refusal_text
 
 JOBS, SWEEPS = "/v1/fine_tuning/jobs", "/v1/fine_tuning/sweeps"
 ROWS = 12
@@ -29,7 +29,7 @@ def jobs(api: Api) -> int:
         return session.scalars(select(func.count()).select_from(Job)).one()
 
 
-@pytest.mark.parametrize("asked", MISFITS, ids=told)
+@pytest.mark.parametrize("asked", UNSUITABLE, ids=refusal_text)
 def test_an_adapter_that_the_base_model_does_not_take_is_refused_with_what_to_do(
     api: Api, alice: Tenant, file_id: str, asked: Asked
 ) -> None:
@@ -39,7 +39,7 @@ def test_an_adapter_that_the_base_model_does_not_take_is_refused_with_what_to_do
     assert jobs(api) == before
 
 
-@pytest.mark.parametrize("asked", FITS, ids=told)
+@pytest.mark.parametrize("asked", SUITABLE, ids=refusal_text)
 def test_an_adapter_that_the_base_model_takes_is_taken(alice: Tenant, file_id: str, asked: Any) -> None:
     answer = alice.http.post(JOBS, json=body(file_id, *asked))
     assert answer.status_code == 200, answer.text
@@ -47,7 +47,7 @@ def test_an_adapter_that_the_base_model_takes_is_taken(alice: Tenant, file_id: s
 
 def test_a_method_tells_before_what_would_be_refused(alice: Tenant) -> None:
     found = {method["id"]: method for method in alice.http.get("/v1/methods").json()["data"]}
-    by_default = [each for each in MISFITS if each.adapter == defaults_of(each.adapter["type"])]
+    by_default = [each for each in UNSUITABLE if each.adapter == defaults_of(each.adapter["type"])]
     quantised = {each.adapter["type"] for each in by_default if each.quantised}
     sharded = {each.adapter["type"] for each in by_default if each.sharded}
     for name, method in found.items():

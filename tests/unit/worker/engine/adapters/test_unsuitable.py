@@ -10,7 +10,7 @@ from core.methods.offered import OfferedAdapter
 from core.methods.suitability import why_unsuitable
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.misfits import MISFITS, Asked, told
+from tests.fixtures.unsuitable import UNSUITABLE, Asked, refusal_text
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
@@ -24,7 +24,7 @@ def prepared(base: ResidentBase, asked: Asked) -> JobSpec:
     return make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(asked.adapter))
 
 
-@pytest.mark.parametrize("asked", MISFITS, ids=told)
+@pytest.mark.parametrize("asked", UNSUITABLE, ids=refusal_text)
 def test_a_worker_refuses_in_the_words_of_the_api(base: ResidentBase, asked: Asked) -> None:
     spec = prepared(base, asked)
     expected = why_unsuitable(spec.adapter, base.entry, asked.sharded)
@@ -36,11 +36,11 @@ def test_a_worker_refuses_in_the_words_of_the_api(base: ResidentBase, asked: Ask
 
 
 NEEDING_INITIAL_VALUES = [
-    asked for asked in MISFITS if asked.adapter.get("init_lora_weights") in ("loftq", "eva", "corda")
+    asked for asked in UNSUITABLE if asked.adapter.get("init_lora_weights") in ("loftq", "eva", "corda")
 ]
 
 
-@pytest.mark.parametrize("asked", NEEDING_INITIAL_VALUES, ids=told)
+@pytest.mark.parametrize("asked", NEEDING_INITIAL_VALUES, ids=refusal_text)
 def test_initial_values_are_refused_before_rows_or_weights_are_looked_at(
     base: ResidentBase, asked: Asked
 ) -> None:
