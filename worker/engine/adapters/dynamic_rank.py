@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from core.methods.low_rank import LoraAdapter
-from worker.engine.parameters.factoring import Factoring, is_lora_A
+from worker.engine.parameters.factoring import Factoring, is_lora_a
 from worker.engine.parameters.flat import Place
 
 STREAM = 2210_07558  # makes the draws differ from all other random numbers of the job's seed
@@ -64,7 +64,7 @@ class DynamicRank:
         scale_of_a_R = (torch.arange(self._all, device=master.device) < self._rank).to(master.dtype)
         scale_of_b_R = scale_of_a_R * (self._all / self._rank) ** self._power
         factors = (
-            place.of(master) * (scale_of_a_R[:, None] if is_lora_A(name) else scale_of_b_R)
+            place.of(master) * (scale_of_a_R[:, None] if is_lora_a(name) else scale_of_b_R)
             for name, place in places.items()
         )
         return torch.cat([factor.flatten() for factor in factors])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter
-from worker.engine.parameters.factoring import Factoring, is_lora_A
+from worker.engine.parameters.factoring import Factoring, is_lora_a
 from worker.engine.parameters.flat import FlatParameters, Kept, Place, parts_of
 
 PARTS = ("lora_A", "lora_E", "lora_B")
@@ -25,7 +25,7 @@ def adalora_factoring(places: Mapping[str, Place]) -> Factoring:
     first_B = places[f"{modules[0]}.lora_B"].start
     start_of_B = first_B - sum(places[f"{module}.lora_E"].shape[0] for module in modules)
     moved = {
-        name: place if is_lora_A(name) else Place(place.start - first_B + start_of_B, place.shape)
+        name: place if is_lora_a(name) else Place(place.start - first_B + start_of_B, place.shape)
         for name, place in places.items()
         if not name.endswith("lora_E")
     }
@@ -42,7 +42,7 @@ def adalora_factoring(places: Mapping[str, Place]) -> Factoring:
 
 def modules_of(places: Mapping[str, Place]) -> list[str]:
     """Return the names of the adapted modules."""
-    return [name.removesuffix(".lora_A") for name in places if is_lora_A(name)]
+    return [name.removesuffix(".lora_A") for name in places if is_lora_a(name)]
 
 
 def refuse_schedule(adapter: AdaLoraAdapter, total_steps: int) -> None:
@@ -96,7 +96,7 @@ class RankBudget:
             if name.endswith("lora_E"):
                 continue
             matrix, gradient = (
-                place.of(flat) if is_lora_A(name) else place.of(flat).T
+                place.of(flat) if is_lora_a(name) else place.of(flat).T
                 for flat in (parameters.master, parameters.gradient)
             )
             excess = matrix @ matrix.T

@@ -20,7 +20,7 @@ from peft import LoraConfig
 from torch import Tensor
 
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
-from worker.engine.parameters.factoring import Factoring, is_lora_A
+from worker.engine.parameters.factoring import Factoring, is_lora_a
 from worker.engine.parameters.flat import Place, parts_of
 
 
@@ -48,14 +48,14 @@ def residual_factoring(places: Mapping[str, Place], first: Tensor) -> Factoring:
     doubled, start = {}, 0
     for name, place in places.items():
         rows, columns = place.shape
-        doubled[name] = Place(start, (2 * rows, columns) if is_lora_A(name) else (rows, 2 * columns))
+        doubled[name] = Place(start, (2 * rows, columns) if is_lora_a(name) else (rows, 2 * columns))
         start = doubled[name].stop
 
     def factors(master: Tensor) -> Tensor:
         changed = master - first
         parts = [
             torch.cat([place.of(changed), place.of(first)])
-            if is_lora_A(name)
+            if is_lora_a(name)
             else torch.cat([place.of(master), place.of(changed)], 1)
             for name, place in places.items()
         ]

@@ -20,7 +20,7 @@ class Factoring:
     kept: Kept = field(default_factory=dict)
 
 
-def is_lora_A(name: str) -> bool:
+def is_lora_a(name: str) -> bool:
     """Return whether the parameter of that name is an A.
 
     The rows of an A belong to ranks; in a B the columns do.
