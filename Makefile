@@ -76,4 +76,4 @@ lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the
 	@$(NPM) run --silent check
 
 bench: $(INSTALLED) ## Measure our trainer beside others; parts of it: make bench ARGS="--workload gsm8k --runs 3"
-	@$(BIN)/python bench/train.py $(ARGS)
+	@$(BIN)/python -m bench.train $(ARGS)

@@ -1,7 +1,7 @@
 """How fast the API answers: polls, creations, lists, uploads, and one project beside another that floods.
 
-    python bench/api.py                     # writes bench/results/api-<date>.json and .md
-    python bench/api.py --seconds 5 --only polls,creations
+    python -m bench.api                     # writes bench/results/api-<date>.json and .md
+    python -m bench.api --seconds 5 --only polls,creations
 
 Postgres, Valkey and an S3 server of its own, and two API processes (`tunery api`) on ports of their own; a
 load generator in one process spreads its connections evenly over both. Everything shares one machine, the
@@ -32,16 +32,13 @@ import uvloop
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import sessionmaker
 
-BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(BENCH.parent)]
-
-import http_load
-from http_load import Load
-from machine import cpu_info
-from measuring import versions_of
-from running import say
-from tables import markdown
-
+from bench import BENCH, ROOT
+from bench.pages.tables import markdown
+from bench.peers.measuring import versions_of
+from bench.training.machine import cpu_info
+from bench.training.running import say
+from bench.web import http_load
+from bench.web.http_load import Load
 from cli.embedded import EmbeddedServers
 from core.access.keys import create_key
 from core.access.projects import find_or_create_project
@@ -176,7 +173,7 @@ def first_page(service: Service, seconds: float) -> dict[str, float]:
 def uploads(service: Service, _seconds: float) -> dict[str, float]:
     """UPLOADS files at once: how far the API's memory grows above what it was, and for how long it takes."""
     rest, most = service.memory(), 0
-    command = [sys.executable, str(BENCH / "uploads.py"), str(UPLOADS), str(UPLOAD_BYTES)]
+    command = [sys.executable, "-m", "bench.web.uploads", str(UPLOADS), str(UPLOAD_BYTES)]
     command += [service.key, *map(str, service.ports)]
     began = time.perf_counter()
     child = subprocess.Popen(command)
@@ -313,7 +310,7 @@ def service(jobs: int = JOBS) -> Iterator[Service]:
             **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
             **{f"TUNERY_{name.upper()}": value for name, value in servers.urls.items()},
             **servers.environment,
-            "PYTHONPATH": str(BENCH.parent),
+            "PYTHONPATH": str(ROOT),
         }
         running = Service(engine, environment, jobs)
         try:
@@ -328,7 +325,7 @@ def service(jobs: int = JOBS) -> Iterator[Service]:
 
 def start_api(port: int, environment: dict[str, str]) -> psutil.Popen:
     command = [sys.executable, "-m", "cli.main", "api", "--port", str(port)]
-    return psutil.Popen(command, env=environment, cwd=BENCH.parent, stderr=subprocess.DEVNULL)
+    return psutil.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
 def wait_until_ready(ports: list[int]) -> None:

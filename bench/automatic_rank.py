@@ -1,8 +1,8 @@
 """An automatic rank beside a full run of each rank that it tries: what it chooses, and what that costs.
 
-    python bench/automatic_rank.py --data DIR                      # GSM8K and E2E NLG
-    python bench/automatic_rank.py --data DIR --only gsm8k --rows 200
-    python bench/automatic_rank.py --only none                     # the table anew
+    python -m bench.automatic_rank --data DIR                      # GSM8K and E2E NLG
+    python -m bench.automatic_rank --data DIR --only gsm8k --rows 200
+    python -m bench.automatic_rank --only none                     # the table anew
 
 For each dataset a job with `"r": "auto"` and then one for each rank train over the API of one service, one
 after another, on the same rows in the same order. Each dataset is a file in bench/results/automatic_rank.
@@ -11,7 +11,6 @@ after another, on the same rows in the same order. Each dataset is a file in ben
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from argparse import Namespace
@@ -21,20 +20,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
-import marked
-from api_job import Request, create, metrics_of
-from method_run import Result, arguments, read_results, surroundings, told, trained_on
-from preparation import prepare
-from running import say
-from service import service, wait
-from tables import markdown
-from train import positive
-from workloads import rows_of, source_of
-
+from bench import ROOT
+from bench.jobs.api_job import Request, create, metrics_of
+from bench.jobs.run import Result, arguments, read_results, surroundings, told, trained_on
+from bench.pages import marked
+from bench.pages.tables import markdown
+from bench.train import positive
+from bench.training.preparation import prepare
+from bench.training.running import say
+from bench.training.service import service, wait
+from bench.training.workloads import rows_of, source_of
 from cli.client.client import Client
 from cli.client.watch import job_path
 from core.catalog import SMOLLM2

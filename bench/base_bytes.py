@@ -1,7 +1,7 @@
 """Bytes of a resident base model in bf16, int8 and nf4, by its parts.
 
-    python bench/base_bytes.py                                  # writes bench/results/methods/bytes.json
-    python bench/methods.py --only none                         # and the page
+    python -m bench.base_bytes                                  # writes bench/results/methods/bytes.json
+    python -m bench.methods --only none                         # and the page
 
 Counted are the tensors that the loaded model holds, as workers load it, each memory once: weights, and with
 quantised ones their scales and tables.
@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
 import torch
-from method_run import surroundings
-from method_table import EMBEDDING, LINEAR, OTHER
 from torch import Tensor, nn
 
+from bench import BENCH, ROOT
+from bench.jobs.run import surroundings
+from bench.jobs.table import EMBEDDING, LINEAR, OTHER
 from core.catalog import SMOLLM2
 from worker.base_models.model_store import ensure_model
 from worker.engine.base.loading import load_model

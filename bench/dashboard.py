@@ -1,7 +1,7 @@
 """How fast the dashboard is, in Chromium: pages of a full service, and a long job that is followed.
 
-    python bench/dashboard.py                  # writes bench/results/dashboard.json and its part of the page
-    python bench/dashboard.py --seconds 30
+    python -m bench.dashboard                  # writes bench/results/dashboard.json and its part of the page
+    python -m bench.dashboard --seconds 30
 
 The table holds 10,000 jobs; one that runs has 100,000 steps behind it, and gets STEPS_PER_FLUSH more twice a
 second, as a worker writes them. Everything shares one machine: Postgres, two API processes, browser.
@@ -12,25 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(BENCH.parent)]
-
-import marked
 import psutil
-from browsing import TIMES, TRACED_SECONDS, Wanted, followed, ready_times
-from long_job import FLUSH_SECONDS, STEPS_PER_FLUSH, Trainer, make_long
-from machine import cpu_info
 from playwright.sync_api import sync_playwright
-from running import say
 from sqlalchemy import select
-from tables import markdown, shown
 
-from api import service
+from bench import BENCH, ROOT
+from bench.api import service
+from bench.pages import marked
+from bench.pages.tables import markdown, shown
+from bench.training.machine import cpu_info
+from bench.training.running import say
+from bench.web.browsing import TIMES, TRACED_SECONDS, Wanted, followed, ready_times
+from bench.web.long_job import FLUSH_SECONDS, STEPS_PER_FLUSH, Trainer, make_long
 from core.tables import Run
 from tests.fixtures.chromium import chromium
 
@@ -100,9 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0, help="to follow the job for (default 120)")
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
-    parser.add_argument(
-        "--page", type=Path, default=BENCH.parent / "docs/dashboard.md", help="page to write to"
-    )
+    parser.add_argument("--page", type=Path, default=ROOT / "docs/dashboard.md", help="page to write to")
     given = parser.parse_args()
     load = os.getloadavg()[0]
     with (

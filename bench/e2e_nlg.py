@@ -1,8 +1,8 @@
 """The E2E NLG part of LoRA's paper in small: full fine-tuning, LoRA and others, scored by BLEU.
 
-    python bench/e2e_nlg.py --data DIR                          # DIR/e2e_nlg/{valid,test}.txt
-    python bench/e2e_nlg.py --data DIR --only lora,ia3 --rows 400 --meanings 100
-    python bench/e2e_nlg.py --only none                         # the table anew
+    python -m bench.e2e_nlg --data DIR                          # DIR/e2e_nlg/{valid,test}.txt
+    python -m bench.e2e_nlg --data DIR --only lora,ia3 --rows 400 --meanings 100
+    python -m bench.e2e_nlg --only none                         # the table anew
 
 After Hu et al. 2021 (arXiv:2106.09685), table 3. Each job trains over the API of a service of its own. A
 fresh process says each chosen meaning of the test set once, whose sentences there are all references. Each
@@ -12,7 +12,6 @@ run is a file in bench/results/e2e_nlg.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -20,16 +19,12 @@ from pathlib import Path
 
 from sacrebleu.metrics import BLEU
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
-import marked
-from method_cases import BASE_ALONE, Case
-from method_run import Result, Task, arguments, failures, read_results, run_all, told, trained_on
-from tables import NOTHING, markdown, shown
-from train import positive
-from workloads import SEED, Row, chat
+from bench.jobs.cases import BASE_ALONE, Case
+from bench.jobs.run import Result, Task, arguments, failures, read_results, run_all, told, trained_on
+from bench.pages import marked
+from bench.pages.tables import NOTHING, markdown, shown
+from bench.train import positive
+from bench.training.workloads import SEED, Row, chat
 
 Meanings = Mapping[str, Sequence[str]]
 """The sentences of each meaning."""

@@ -1,7 +1,7 @@
 """Each part that a GPU computes its own way, beside what a CPU would do there and beside its plain twin.
 
-    python bench/gpu.py                                  # the sizes of a Llama of 1 B parameters, 16 adapters
-    python bench/gpu.py --tokens 16384 --adapters 64
+    python -m bench.gpu                                  # the sizes of a Llama of 1 B parameters, 16 adapters
+    python -m bench.gpu --tokens 16384 --adapters 64
 
 Forward and backward, in bf16, milliseconds; compiling is done before and not timed. Needs a GPU.
 """
@@ -13,9 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import Tensor

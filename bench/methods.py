@@ -1,8 +1,8 @@
 """Train every method on offer on the whole service, and write the table of docs/methods.md.
 
-    python bench/methods.py --data DIR                          # all of them: hours on two cores
-    python bench/methods.py --data DIR --only ia3,vera          # some; the others keep their results
-    python bench/methods.py --only none                         # the table anew
+    python -m bench.methods --data DIR                          # all of them: hours on two cores
+    python -m bench.methods --data DIR --only ia3,vera          # some; the others keep their results
+    python -m bench.methods --only none                         # the table anew
 
 All get the same rows, which are text2sql's (DIR/text2sql/*.jsonl, else generated), and train over the API
 of a service of their own, with the method's usual learning rate. Then a fresh process loads the adapter in
@@ -18,17 +18,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
-import method_table
-from method_cases import cases
-from method_run import Result, Task, arguments, run_all
-from train import positive
-from workloads import SEED, Row, first_lines, source_of, sql_questions
+from bench.jobs import table as method_table
+from bench.jobs.cases import cases
+from bench.jobs.run import Result, Task, arguments, run_all
+from bench.train import positive
+from bench.training.workloads import SEED, Row, first_lines, source_of, sql_questions
 
 MAX_NEW_TOKENS = 96
 

@@ -1,32 +1,28 @@
 """Write docs/performance.md and its picture from the newest results; nothing in them is typed by hand.
 
-python bench/performance.py                                # needs matplotlib: pip install -e '.[bench]'
-python bench/performance.py --results DIR --docs DIR       # elsewhere
+python -m bench.performance                                # needs matplotlib: pip install -e '.[bench]'
+python -m bench.performance --results DIR --docs DIR       # elsewhere
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
-import page
-from running import say
-from tables import markdown
+from bench import BENCH, ROOT
+from bench.pages import page
+from bench.pages.tables import markdown
+from bench.training.running import say
 
 PICTURE = "performance.svg"
 HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python bench/scaling.py` the second; [how to](how-to/benchmark.md).
+`make bench` measures the first part, `python -m bench.scaling` the second; [how to](how-to/benchmark.md).
 """
 SCALING_NOTES = """\
 Every point is a process of its own; the figures are medians of the rounds after the first. A round moves each

@@ -1,7 +1,7 @@
 """How Tunery's throughput goes with the size of the cohort and with the length of the rows.
 
-    python bench/scaling.py                                    # everything: about ten minutes on two cores
-    python bench/scaling.py --cohorts 1,2 --lengths 128 --rounds 1 --out /tmp/try
+    python -m bench.scaling                                    # everything: about ten minutes on two cores
+    python -m bench.scaling --cohorts 1,2 --lengths 128 --rounds 1 --out /tmp/try
 
 Each point is a process of its own. A cohort's jobs give 4 rows of 60 tokens each to a round. At every length
 a lone job's step holds 4,096 tokens, so that only the length differs. The results are <date>-scaling.json, of
@@ -17,13 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
-from preparation import commit, measure_machine, prepare
-from running import run_script, say
-
+from bench import BENCH, ROOT
+from bench.training.preparation import commit, measure_machine, prepare
+from bench.training.running import run_script, say
 from core.catalog import SMOLLM2
 from worker.supervise.launch import TRAINER_ENVIRONMENT
 
@@ -69,10 +65,10 @@ def main() -> None:
 
 
 def measure(base: Path, jobs: int, batch_size: int, row_tokens: int, rounds: int) -> dict[str, Any]:
-    """Run bench/rounds.py. Raises RunFailed."""
+    """Run bench/training/rounds.py. Raises RunFailed."""
     arguments = ["--base", str(base), "--jobs", str(jobs), "--batch-size", str(batch_size)]
     arguments += ["--row-tokens", str(row_tokens), "--rounds", str(rounds)]
-    point = run_script(Path(sys.executable), BENCH / "rounds.py", arguments, TRAINER_ENVIRONMENT)
+    point = run_script(Path(sys.executable), "bench.training.rounds", arguments, TRAINER_ENVIRONMENT)
     say(f"{jobs} jobs, rows of {row_tokens}: {point['tokens_per_second']:.0f} tokens/s")
     return point
 

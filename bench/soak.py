@@ -1,7 +1,7 @@
 """Many small jobs on the whole service while trainers are killed and jobs paused, resumed and cancelled.
 
-    python bench/soak.py                          # 200 jobs, an hour at most
-    python bench/soak.py --jobs 20 --seconds 900
+    python -m bench.soak                          # 200 jobs, an hour at most
+    python -m bench.soak --jobs 20 --seconds 900
 
 It runs a `tunery up` of its own on a new state folder. Trainers are killed until half of the jobs have ended,
 so that one trainer lives through the second half and its memory can be judged. At the end: every job
@@ -32,9 +32,7 @@ from typing import Any
 import psutil
 from sqlalchemy import func, select
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
+from bench import ROOT
 from cli.client.client import Client, connect
 from cli.client.errors import Refused
 from cli.client.home import Home
@@ -186,9 +184,9 @@ def service(home: Path) -> Iterator[psutil.Process]:
         port = probe.getsockname()[1]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
-        "TUNERY_MODEL_STORE": str(REPOSITORY / ".tunery" / "models"),
+        "TUNERY_MODEL_STORE": str(ROOT / ".tunery" / "models"),
         "TUNERY_MAX_LOST_ATTEMPTS": "100",  # the killed trainers are no job's fault
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port), "--json"]
     process = psutil.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

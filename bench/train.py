@@ -1,9 +1,9 @@
 """Measure our trainer beside others: one run, one page of tables.
 
-    python bench/train.py                                  # all workloads, generated rows, once each
-    python bench/train.py --data DIR --workload gsm8k --runs 3
-    python bench/train.py --workload e2e16 --turns 1
-    python bench/train.py --peers none                     # Tunery alone
+    python -m bench.train                                  # all workloads, generated rows, once each
+    python -m bench.train --data DIR --workload gsm8k --runs 3
+    python -m bench.train --workload e2e16 --turns 1
+    python -m bench.train --peers none                     # Tunery alone
 
 With several runs the trainers take turns (A B C A B C), so that a machine that slows down slows all of them.
 Leave the machine alone meanwhile. The first time, each peer's environment is installed: some GB from the
@@ -13,23 +13,18 @@ package index. The page is bench/results/<date>.md; a workload that is run again
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-ROOT = BENCH.parent
-sys.path[:0] = [str(BENCH), str(BENCH / "peers"), str(ROOT)]
-
-import one_job
-import page
-import sixteen_jobs
-from preparation import commit, make_environments, measure_machine, prepare
-from running import say
-from trainers import Trainer, trainers_of
-from venvs import DEFAULT_VENVS, GPU_REQUIREMENTS, PEERS
-from workloads import (
+from bench import BENCH, ROOT
+from bench.pages import page
+from bench.peers.venvs import DEFAULT_VENVS, GPU_REQUIREMENTS, PEERS
+from bench.training import one_job, sixteen_jobs
+from bench.training.preparation import commit, make_environments, measure_machine, prepare
+from bench.training.running import say
+from bench.training.trainers import Trainer, trainers_of
+from bench.training.workloads import (
     JOB_RANKS,
     JOB_ROWS,
     PAIRS,
@@ -40,7 +35,6 @@ from workloads import (
     build_jobs,
     source_of,
 )
-
 from core.catalog import SMOLLM2
 
 FILES = BENCH / "workloads"
@@ -113,7 +107,9 @@ def not_run(machine: dict[str, Any]) -> dict[str, str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, help="outside rows, see bench/workloads.py (default: generated)")
+    parser.add_argument(
+        "--data", type=Path, help="outside rows, see bench/training/workloads.py (default: generated)"
+    )
     parser.add_argument(
         "--workload", type=workloads, default=list(WORKLOADS), help=f"of {','.join(WORKLOADS)}"
     )

@@ -1,7 +1,7 @@
 """How soon a job trains on a service whose base model is already loaded.
 
-    python bench/warm_start.py                       # the service of `tunery up` in this folder
-    TUNERY_BASE_URL=… TUNERY_API_KEY=… python bench/warm_start.py --runs 10 --out warm.json
+    python -m bench.warm_start                       # the service of `tunery up` in this folder
+    TUNERY_BASE_URL=… TUNERY_API_KEY=… python -m bench.warm_start --runs 10 --out warm.json
 
 One small job runs to its end first. Then each run sends POST /v1/fine_tuning/jobs and asks for the job every
 10 ms until it says that it trains; the job is cancelled and the next one follows. The clock runs from before
@@ -23,11 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH.parent)]
-
-from workloads import SEED, word_problems
-
+from bench.training.workloads import SEED, word_problems
 from cli.client.client import Client, connect
 from cli.client.errors import GaveUp
 from cli.client.home import DEFAULT_HOME

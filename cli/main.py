@@ -34,7 +34,8 @@ from cli.commands import (
     webhooks,
 )
 from cli.demo import command as demo
-from cli.up import parts, up
+from cli.up import command as up
+from cli.up import parts
 from core.errors import ConfigurationError, TuneryError
 
 EXIT_CODES = (

@@ -1,1 +1,1 @@
-"""What the API and the worker share. Imports neither torch nor a web framework."""
+"""The code that API, worker and command line share. It imports neither torch nor a web framework."""

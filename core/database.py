@@ -1,4 +1,4 @@
-"""Engine and sessions: synchronous SQLAlchemy over psycopg, the same on both sides."""
+"""The database engine and its sessions: synchronous SQLAlchemy over psycopg, for API and worker."""
 
 import time
 from typing import Any
@@ -8,22 +8,22 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
-# Seconds. A lost network must not hang a request or a heartbeat: the kernel's default is hours.
+# Seconds. A lost network must not block a request or a heartbeat for hours, which is the kernel's default.
 CONNECT_TIMEOUT = 5
 STATEMENT_TIMEOUT = 30
 
-# Seconds between two statements of a transaction. A process that is frozen in between keeps its locks, and
-# that of the claims stops every worker. Half of what a statement may take lets whoever waits for the lock
-# get it in time. Of ours, only a file's deletion waits for something else within a transaction, the object
-# store, and can be asked for again.
+# Seconds between two statements of a transaction. A process that freezes in between keeps its locks, and the
+# lock of the claims stops every worker. This is half of STATEMENT_TIMEOUT, so that a process that waits for
+# the lock gets it in time. Among our transactions, only the deletion of a file waits for something else, the
+# object store; a client can repeat it.
 IDLE_IN_TRANSACTION_TIMEOUT = STATEMENT_TIMEOUT // 2
 
 
 def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> Engine:
-    """An engine for `url` (postgresql://…), which tries a pooled connection that has rested before use.
+    """Return an engine for `url` (postgresql://…) that tests a pooled connection before it is used.
 
-    The server may have been restarted meanwhile. One that was used within `rested` seconds is not tried: for
-    many requests a second, the round trips would add up.
+    The server may have been restarted since the connection was last used. A connection that was used within
+    the last `rested` seconds is not tested: with many requests per second, the round trips would add up.
     """
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
@@ -36,32 +36,32 @@ def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> En
             "tcp_user_timeout": CONNECT_TIMEOUT * 2000,
         },
     )
-    _try_the_rested(engine, rested)
+    _test_rested_connections(engine, rested)
     return engine
 
 
 def reading_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Sessions for single reads: a statement is a transaction by itself, so that none is begun and ended.
+    """Return sessions for single reads. Each statement is its own transaction, which saves two round trips.
 
-    Several statements do not see the same state; nothing may be written.
+    Several statements may see different states. Nothing may be written.
     """
     return session_factory(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:
-    """Sessions whose objects stay readable after the commit."""
+    """Return sessions whose objects can still be read after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def _try_the_rested(engine: Engine, rested: float) -> None:
-    """As `pool_pre_ping` does, which tries every connection each time."""
+def _test_rested_connections(engine: Engine, rested: float) -> None:
+    """Test connections like `pool_pre_ping`, but only those that were not used for `rested` seconds."""
 
     @event.listens_for(engine, "checkin")
     def note_the_time(_connection: Any, record: Any) -> None:
         record.info["used_at"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def try_it(connection: Any, record: Any, _proxy: Any) -> None:
+    def check_connection(connection: Any, record: Any, _proxy: Any) -> None:
         used_at = record.info.get("used_at")
         if used_at is None or time.monotonic() - used_at < rested:
             return

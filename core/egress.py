@@ -1,7 +1,7 @@
-"""Requests to addresses that a client named: no private network, no redirect, no endless answer.
+"""Requests to addresses that clients name: no private network, no redirect, no endless answer.
 
-The host is resolved once, every address of it is judged, and the connection goes to an address that was
-judged: a name that resolves otherwise a moment later (DNS rebinding) reaches nothing else.
+The host is resolved once, and each of its addresses is checked. The connection then goes to a checked
+address. So a name that resolves differently a moment later (DNS rebinding) reaches no other address.
 """
 
 import socket
@@ -20,23 +20,23 @@ Address = IPv4Address | IPv6Address
 
 MAX_URL = 2048
 NAT64 = IPv6Network("64:ff9b::/96")
-# Translated to IPv4 by whoever is in between, if at all; some releases of Python take them for global
+# Networks that a router may translate to IPv4; some releases of Python treat their addresses as global
 LOCALLY_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
 
 
 class EgressRefused(TuneryError):
-    """The request may not be made; the sentence says why."""
+    """The request is not allowed; the message says why."""
 
 
 class NotAnswered(TuneryError):
-    """No whole answer came: the host is unknown, away, too slow, or speaks no HTTP."""
+    """No complete answer came: the host is unknown, unreachable or too slow, or it speaks no HTTP."""
 
 
 class Egress:
-    """Where requests may go: to public addresses by https, and wherever the operator allows."""
+    """The rule for where requests may go: to public addresses by https, and where the operator allows it."""
 
     def __init__(self, allowed: str | None) -> None:
-        """`allowed` are hosts and networks, separated by commas, as in `TUNERY_EGRESS_ALLOW`."""
+        """Read `allowed`: hosts and networks, separated by commas, as in `TUNERY_EGRESS_ALLOW`."""
         self._networks, self._hosts = [], set()
         for entry in filter(None, (part.strip() for part in (allowed or "").split(","))):
             try:
@@ -45,41 +45,43 @@ class Egress:
                 self._hosts.add(entry.lower())
 
     def check_url(self, url: str) -> SplitResult:
-        """What can be said before the host is resolved. Raises EgressRefused."""
+        """Check a URL as far as possible before its host is resolved. Raises EgressRefused."""
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
             url.encode("ascii")
         except ValueError:
-            raise EgressRefused("it is no valid URL (a host beyond ASCII is written in Punycode)") from None
+            raise EgressRefused(
+                "it is not a valid URL (write a host with other characters than ASCII in Punycode)"
+            ) from None
         if parts.scheme not in ("http", "https") or not host or len(url) > MAX_URL or not url.isprintable():
             raise EgressRefused(f"it must be an https URL of at most {MAX_URL} characters")
         if parts.username is not None or parts.password is not None or parts.fragment or " " in url:
-            raise EgressRefused("it must hold no user name, password, fragment or space")
+            raise EgressRefused("it must not contain a user name, password, fragment or space")
         address = _literal(host)
         if address is not None:
-            self._judge(host, address)
+            self._check_address(host, address)
         if parts.scheme == "http" and not self._allows(host, address):
             raise EgressRefused(
-                "it must use https; the operator may allow plain http to a host by TUNERY_EGRESS_ALLOW"
+                "it must use https; the operator can allow plain http to a host in TUNERY_EGRESS_ALLOW"
             )
         return parts
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """The host's addresses. Raises EgressRefused where one of them is forbidden, and NotAnswered."""
+        """Return the host's addresses. Raises EgressRefused where one is forbidden, and NotAnswered."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise NotAnswered(f"the host {host} cannot be resolved") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
-            self._judge(host, ip_address(address.partition("%")[0]))
+            self._check_address(host, ip_address(address.partition("%")[0]))
         return addresses
 
-    def _judge(self, host: str, address: Address) -> None:
+    def _check_address(self, host: str, address: Address) -> None:
         if not (_is_public(address) or self._allows(host, address)):
             raise EgressRefused(
-                f"{host} leads to {address}, which is no public address; the operator may allow it by "
+                f"{host} leads to {address}, which is no public address; the operator can allow it in "
                 "TUNERY_EGRESS_ALLOW"
             )
 
@@ -90,9 +92,10 @@ class Egress:
 
 
 def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> int:
-    """POST, and return the answer's status; its body is not read, and a redirect is not followed.
+    """Send a POST request and return the status of the answer.
 
-    All of it takes `seconds` at most, but for the resolver's own time. Raises EgressRefused and NotAnswered.
+    The body of the answer is not read, and a redirect is not followed. The request takes at most `seconds`,
+    without the time of the resolver. Raises EgressRefused and NotAnswered.
     """
     egress.check_url(url)
     guarded = _Guarded(egress, time.monotonic() + seconds)
@@ -110,7 +113,7 @@ def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seco
 
 
 class _Guarded(httpcore.NetworkBackend):
-    """Connects to judged addresses only, and gives up at `deadline` (of time.monotonic)."""
+    """Connects only to checked addresses, and stops at `deadline`, a `time.monotonic()`."""
 
     def __init__(self, egress: Egress, deadline: float) -> None:
         self._egress = egress
@@ -121,7 +124,7 @@ class _Guarded(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002 (the deadline rules)
+        timeout: float | None = None,  # noqa: ARG002 (the deadline decides)
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -137,7 +140,7 @@ class _Guarded(httpcore.NetworkBackend):
 
 
 class _Timed(httpcore.NetworkStream):
-    """A stream whose every wait ends at the deadline: one that sends a byte now and then cannot hold us."""
+    """A stream whose waits all end at the deadline, so that a host that sends slowly cannot block us."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
         self._stream = stream
@@ -166,6 +169,7 @@ class _Timed(httpcore.NetworkStream):
 
 
 def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
+    """Return the seconds until the deadline. Raises `late` where it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise late
@@ -173,6 +177,7 @@ def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
 
 
 def _literal(host: str) -> Address | None:
+    """Return the address that a host is written as, or None for a name."""
     try:
         return ip_address(host)
     except ValueError:
@@ -180,7 +185,10 @@ def _literal(host: str) -> Address | None:
 
 
 def _is_public(address: Address) -> bool:
-    """Whether anybody on the internet could reach it; an IPv4 address inside of an IPv6 one is looked at."""
+    """Whether an address can be reached from the whole internet.
+
+    An IPv4 address inside an IPv6 address is checked too.
+    """
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in NAT64:

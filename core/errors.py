@@ -7,8 +7,8 @@ TuneryError
 │   ├── NotFound 404          ├── Conflict 409           ├── TooLarge 413
 │   ├── BeyondTheEnd 416      ├── RateLimited 429        ├── QuotaExceeded 429
 │   └── Unavailable 503
-├── JobError                  a job cannot go on; becomes the job's `error`
-├── OutsideFault              what a job needs is away or broken; the job is requeued, with this sentence
+├── JobError                  a job cannot continue; the error becomes the job's `error`
+├── OutsideFault              something that a job needs is unreachable or broken; the job is requeued
 └── LeaseLost                 this process no longer owns the job; it stops and writes nothing
 """
 
@@ -18,18 +18,18 @@ from typing import Any
 
 
 class TuneryError(Exception):
-    """Base of every error raised on purpose; str() is the sentence for a person."""
+    """The base of every error that is raised on purpose. `str()` is a sentence for a person."""
 
 
 class ConfigurationError(TuneryError):
-    """A setting is missing or contradicts another; the sentence says which to change."""
+    """A setting is missing or contradicts another. The message says which setting to change."""
 
 
 class AppError(TuneryError):
-    """A request that cannot be met, in OpenAI's error form.
+    """A request that cannot be fulfilled, in OpenAI's form of an error.
 
-    `headers` tell a client whether and when to ask again, where the status does not. `details` holds findings
-    that belong to the error, such as the bad rows of a file.
+    `headers` tell a client whether and when to repeat the request, where the status does not. `details` holds
+    findings that belong to the error, such as the wrong rows of a file.
     """
 
     status = 500
@@ -85,19 +85,21 @@ class TooLarge(AppError):
 
 
 class BeyondTheEnd(AppError):
-    """A part of a file was asked for that lies behind its `size`, in bytes."""
+    """A request for a part of a file that begins after its end. `size` is the file's size in bytes."""
 
     status = 416
     type = "invalid_request_error"
     code = "range_not_satisfiable"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The range begins behind the end: there are {size} bytes.", param="range")
+        super().__init__(
+            f"The range begins after the end of the file, which has {size} bytes.", param="range"
+        )
         self.headers = {"content-range": f"bytes */{size}"}
 
 
 class RateLimited(AppError):
-    """Too many requests or waiting jobs; after `retry_after` seconds there may be room."""
+    """Too many requests or waiting jobs. The client may repeat the request after `retry_after` seconds."""
 
     status = 429
     type = "requests"
@@ -109,7 +111,7 @@ class RateLimited(AppError):
 
 
 class QuotaExceeded(AppError):
-    """Waiting does not help: something must be deleted, or the quota raised."""
+    """A quota is used up. Waiting does not help: something must be deleted, or the quota raised."""
 
     status = 429
     type = "insufficient_quota"
@@ -124,7 +126,7 @@ class Unavailable(AppError):
 
 
 class JobError(TuneryError):
-    """Why a job failed: the `code`, `message` and `param` that its client reads."""
+    """The reason why a job failed, with the `code`, `message` and `param` that its client reads."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(code, message, param)
@@ -135,8 +137,11 @@ class JobError(TuneryError):
 
 
 class OutsideFault(TuneryError):
-    """Something that the job needs failed, not the job; str() is read by its client, after a requeue."""
+    """Something that a job needs has failed, and not the job itself.
+
+    The job is requeued, and its client reads `str()`.
+    """
 
 
 class LeaseLost(TuneryError):
-    """The fence has moved on, or the lease ran out: another process may own the job now."""
+    """The fence has changed or the lease has expired, so another process may own the job now."""

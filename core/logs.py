@@ -1,4 +1,4 @@
-"""Structured logs of every process: one line an event, text for people or JSON for machines, on stderr."""
+"""Structured logs of every process: one line per event on stderr, as text for people or JSON for machines."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logs(level: str, as_json: bool) -> None:
-    """`level` is debug, info, warning or error."""
+    """Set up the logs of this process. `level` is debug, info, warning or error."""
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s %(message)s")
     if as_json:
         logging.captureWarnings(True)
@@ -18,7 +18,7 @@ def configure_logs(level: str, as_json: bool) -> None:
         if as_json
         else structlog.dev.ConsoleRenderer(
             colors=False,
-            # without the values of local variables, where keys may stand
+            # without the values of local variables, which may contain keys
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
@@ -32,12 +32,12 @@ def configure_logs(level: str, as_json: bool) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,  # the API writes a line of each request
+        cache_logger_on_first_use=True,  # the API writes a line for each request
     )
 
 
 def _json_lines_of_libraries() -> logging.Formatter:
-    """What uvicorn, Celery and the others log, in the form of our own lines."""
+    """Return the formatter that gives the lines of uvicorn, Celery and other libraries our own form."""
     stdlib = structlog.stdlib
     return stdlib.ProcessorFormatter(
         processors=[stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],

@@ -1,11 +1,11 @@
-"""Which addresses are this machine's own."""
+"""A check for addresses of this machine itself."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is this machine's own, which no proxy can reach."""
+    """Whether a URL names this machine itself, which no proxy can reach."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback

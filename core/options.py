@@ -1,9 +1,9 @@
-"""The base of everything that a client may set."""
+"""The base class of all options that a client may set."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Options(BaseModel):
-    """Refuses what it does not know and converts nothing: a misspelt option must not train silently."""
+    """Options that refuse unknown fields and convert nothing, since a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

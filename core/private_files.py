@@ -1,11 +1,11 @@
-"""Files with secrets."""
+"""Files that hold secrets."""
 
 import os
 from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file in one step by one that only its owner can read, from its first moment."""
+    """Replace a file in one step. From the first moment, only its owner can read the new file."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""The database's schema: bring it up to date, and tell whether it is."""
+"""The schema of the database: functions that update it and check whether it is current."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
 
 def alembic_config(engine: Engine) -> Config:
+    """Return Alembic's configuration for our migrations on this database."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["engine"] = engine
@@ -22,7 +23,7 @@ def alembic_config(engine: Engine) -> Config:
 
 
 def migrate(engine: Engine) -> None:
-    """Run the migrations that are missing; several processes may call it at once.
+    """Run the missing migrations. Several processes may call this at the same time.
 
     Raises ConfigurationError where a newer release has migrated the database.
     """
@@ -34,12 +35,12 @@ def migrate(engine: Engine) -> None:
             raise
         raise ConfigurationError(
             f"A newer release of Tunery has migrated the database, to revision {applied}; migrate with that "
-            "release, or a later one"
+            "release or a later release"
         ) from error
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether this code can work on the database: it has all of our migrations, and may have newer ones."""
+    """Whether this code works on the database: it has all of our migrations, and maybe newer ones too."""
     applied = _applied(engine)
     return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
 

@@ -1,4 +1,7 @@
-"""One frozen Settings object, built once at a process's edge from TUNERY_* variables and handed down."""
+"""The settings of a process: one frozen object, built from TUNERY_* variables when the process starts.
+
+It is handed down as an argument. No other module of core, api or worker reads the environment.
+"""
 
 import os
 import warnings
@@ -18,115 +21,150 @@ FORMER_NAMES = {"TUNERY_SWEEP_SECONDS": "TUNERY_SCAN_SECONDS"}  # read until the
 
 
 class Settings(BaseSettings):
-    """Everything an operator can set. Each field is read from TUNERY_<NAME>; an empty variable is none.
+    """Everything that an operator can set. Each field is read from TUNERY_<NAME>.
 
-    Credentials of the object store are the usual AWS variables, which boto3 reads by itself.
+    An empty variable counts as not set. boto3 reads the object store's credentials itself, from the usual AWS
+    variables.
     """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
     )
 
-    home: Path = Field(Path(".tunery"), description="State folder: embedded servers, models, the first key")
-    database_url: str | None = Field(None, description="postgresql://user:password@host:port/name")
-    broker_url: str | None = Field(None, description="redis://host:port/0 (Redis or Valkey)")
-    s3_endpoint_url: str | None = Field(None, description="URL of the S3 endpoint")
-    s3_bucket: str | None = Field(None, description="Bucket; created when it is missing")
+    home: Path = Field(
+        Path(".tunery"), description="Folder for state: embedded servers, base models, the first API key"
+    )
+    database_url: str | None = Field(
+        None, description="Postgres, as postgresql://user:password@host:port/name"
+    )
+    broker_url: str | None = Field(None, description="Redis or Valkey, as redis://host:port/0")
+    s3_endpoint_url: str | None = Field(None, description="URL of the S3 object store")
+    s3_bucket: str | None = Field(None, description="Bucket in the object store; created where it is missing")
 
-    host: str = Field("127.0.0.1", description="Address the API listens on")
-    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on")
+    host: str = Field("127.0.0.1", description="Address on which the API listens")
+    port: int = Field(8000, ge=1, le=65535, description="Port on which the API listens")
 
     catalog_file: Path | None = Field(None, description="TOML file that declares the base models on offer")
-    model_store: Path | None = Field(None, description="Base models on disk; default: models/ in the home")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where the trainer computes")
+    model_store: Path | None = Field(
+        None, description="Folder for base models; default: models/ in TUNERY_HOME"
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Device on which the trainer computes"
+    )
 
     devices: int = Field(
-        1, ge=1, le=MAX_DEVICES, description="The worker's class: devices that train its jobs together"
+        1,
+        ge=1,
+        le=MAX_DEVICES,
+        description="Number of devices that train each of this worker's jobs together",
     )
     device_classes: str | None = Field(
         None,
         pattern=r"^[1-9]\d?(,[1-9]\d?)*$",
-        description="Classes that some worker serves, like 1,8: what jobs may ask for; default: the worker's",
+        description="Device counts that jobs may ask for, such as 1,8; default: TUNERY_DEVICES",
     )
-    nodes: int = Field(1, ge=1, le=MAX_DEVICES, description="Machines that a class's devices are spread over")
-    node_rank: int = Field(0, ge=0, description="Which of these machines this is; 0 claims the jobs")
+    nodes: int = Field(
+        1, ge=1, le=MAX_DEVICES, description="Number of machines over which these devices are spread"
+    )
+    node_rank: int = Field(
+        0, ge=0, description="Number of this machine among them, from 0; machine 0 claims the jobs"
+    )
     rendezvous: str | None = Field(
         None,
         pattern=r"^.+:\d+$",
         validate_default=True,
-        description="host:port on machine 0, where the machines' processes meet",
+        description="Address on machine 0, as host:port, at which the processes of all machines meet",
     )
 
     key_trust_seconds: float = Field(
         2.0,
         ge=0,
-        description="How long after its revocation, or a change of quotas, a key may be taken as before",
+        description="Longest time for which a revoked key, or a former quota, still counts, seconds",
     )
 
-    max_file_bytes: int = Field(512 * 1024**2, ge=1, description="Largest file, bytes")
-    max_upload_bytes: int = Field(8 * 1024**3, ge=1, description="Largest file that arrives in parts, bytes")
+    max_file_bytes: int = Field(
+        512 * 1024**2, ge=1, description="Largest file that is uploaded in one request, bytes"
+    )
+    max_upload_bytes: int = Field(
+        8 * 1024**3, ge=1, description="Largest file that is uploaded in parts, bytes"
+    )
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
 
-    lease_seconds: float = Field(60, ge=1, description="A trainer silent for so long has lost its job")
+    lease_seconds: float = Field(
+        60,
+        ge=1,
+        description="Time after which a job is taken from a trainer that does not renew its lease, seconds",
+    )
     scan_seconds: float = Field(
         10,
         ge=0.1,
         validation_alias=AliasChoices("TUNERY_SCAN_SECONDS", "TUNERY_SWEEP_SECONDS"),
-        description="Seconds between two scans for lost leases and forgotten jobs",
+        description="Time between two scans for lost leases and forgotten jobs, seconds",
     )
-    max_lost_attempts: int = Field(5, ge=1, description="Lost trainers in a row before a job fails")
+    max_lost_attempts: int = Field(
+        5, ge=1, description="Number of trainers that a job may lose in a row before it fails"
+    )
     checkpoint_seconds: float = Field(
-        300, gt=0, description="Longest stretch of training without a checkpoint"
+        300, gt=0, description="Longest time of training without a checkpoint, seconds"
     )
     max_step_tokens: int | None = Field(
         None,
         ge=64,
-        description="Tokens computed at once, for bounded memory; default: 2,560 in bf16, 1,536 in fp32",
+        description="Most tokens in one micro-batch, which limits memory; default: 2,560 in bf16, 1,536 in "
+        "fp32",
     )
     hang_seconds: float = Field(
-        1800, gt=0, description="A trainer that computes on one micro-batch for longer hangs, and is replaced"
+        1800,
+        gt=0,
+        description="Longest time for one micro-batch, seconds. A trainer that takes longer is replaced",
     )
     cohort_jobs: int = Field(16, ge=1, description="Most jobs that one trainer trains together")
     cohort_bytes: int = Field(
-        4 * 1024**3, ge=0, description="Most memory of their adapters, gradients and moments, bytes"
+        4 * 1024**3,
+        ge=0,
+        description="Most memory for the adapters, gradients and moments of these jobs, bytes",
     )
     project_jobs: int | None = Field(
-        None, ge=1, description="Most jobs of one project that run at once, on all workers together"
+        None, ge=1, description="Most jobs of one project that run at the same time, on all workers together"
     )
     operator_project: str = Field(
-        "default", description="The project whose admin keys administer all projects, not only their own"
+        "default", description="Project whose admin keys administer all projects, not only their own"
     )
-    project_queued_jobs: int | None = Field(None, ge=0, description="Most jobs of one project that wait")
-    project_stored_bytes: int | None = Field(None, ge=0, description="Most bytes of one project's files")
+    project_queued_jobs: int | None = Field(
+        None, ge=0, description="Most jobs of one project that wait in the queue"
+    )
+    project_stored_bytes: int | None = Field(
+        None, ge=0, description="Largest total size of one project's files, bytes"
+    )
     project_requests_per_minute: int | None = Field(
-        None, ge=1, description="Most requests of one project a minute, to all API processes together"
+        None, ge=1, description="Most requests of one project per minute, to all API processes together"
     )
 
     secret_keys: SecretStr | None = Field(
         None,
-        description="Keys that stored secrets are sealed with, separated by commas, the newest first; "
-        "`tunery secrets keygen` prints one. `tunery up` makes its own",
+        description="Keys with which stored secrets are encrypted, separated by commas, the newest first. "
+        "`tunery secrets keygen` prints a key; `tunery up` creates its own",
     )
     egress_allow: str | None = Field(
         None,
-        description="Hosts and networks, like hooks.internal,10.0.0.0/8, that webhooks may reach though they "
-        "are private, and without TLS",
+        description="Private hosts and networks that webhooks may reach, also without TLS, such as "
+        "hooks.internal,10.0.0.0/8",
     )
     integrations: str | None = Field(
         None,
         pattern=r"^(wandb|mlflow|tensorboard)(,(wandb|mlflow|tensorboard))*$",
-        description="Trackers that the workers have; default: those whose library is installed here",
+        description="Trackers that the workers support; default: those whose library is installed here",
     )
     mlflow_tracking_uris: str | None = Field(
         None,
-        description="MLflow servers that jobs may report to, separated by commas, the default first; without "
-        "one, MLflow is not on offer",
+        description="MLflow servers to which jobs may report, separated by commas, the default first. "
+        "Without a server, MLflow is not on offer",
     )
 
     log_level: str = Field(
         "info",
         pattern=r"^(debug|info|warning|error)$",
-        description="The least important lines that are logged",
+        description="Lowest level of the lines that are logged",
     )
     log_json: bool = Field(False, description="One JSON object per log line instead of text")
 
@@ -141,58 +179,60 @@ class Settings(BaseSettings):
     def _fit_together(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
         devices, nodes = (info.data.get(name, 1) for name in ("devices", "nodes"))
         if info.field_name == "nodes" and devices % int(value or 1):
-            raise ValueError(f"each machine needs as many of the {devices} devices as the others")
+            raise ValueError(f"the {devices} devices must be divided evenly among the machines")
         if info.field_name == "node_rank" and int(value or 0) >= nodes:
-            raise ValueError(f"the machines are counted from 0 to {nodes - 1}")
+            raise ValueError(f"the machines are numbered from 0 to {nodes - 1}")
         if info.field_name == "rendezvous" and value is None and nodes > 1:
-            raise ValueError("several machines need an address to meet at")
+            raise ValueError("several machines need an address at which their processes meet")
         return value
 
     @property
     def offered_classes(self) -> list[int]:
-        """What `training.devices` may be."""
+        """The values that a job's `training.devices` may have."""
         named = self.device_classes or str(self.devices)
         return sorted({int(devices) for devices in named.split(",")})
 
     @property
     def offered_integrations(self) -> list[str]:
-        """What a job's `integrations` may name."""
+        """The trackers that a job's `integrations` may name."""
         named = installed_integrations() if self.integrations is None else self.integrations.split(",")
         return [name for name in named if name != "mlflow" or self.offered_mlflow_uris]
 
     @property
     def offered_mlflow_uris(self) -> list[str]:
+        """The MLflow servers to which jobs may report, the default first."""
         return [uri.strip() for uri in (self.mlflow_tracking_uris or "").split(",") if uri.strip()]
 
     @property
     def claims_jobs(self) -> bool:
-        """False on the further machines of a class that is spread over several."""
+        """Whether this machine claims jobs: of several machines that train together, only the first does."""
         return self.node_rank == 0
 
     @property
     def models_folder(self) -> Path:
+        """The folder for base models."""
         return self.model_store or self.home / "models"
 
     @property
     def needs_embedded_servers(self) -> bool:
-        """True where no external server is named.
+        """Whether no external server is named.
 
-        Raises ConfigurationError where only some are: a half-external service is a mistake.
+        Raises ConfigurationError where only some of them are named, since that is a mistake.
         """
         missing = [name for name in SERVER_FIELDS if getattr(self, name) is None]
         if missing and len(missing) < len(SERVER_FIELDS):
             raise ConfigurationError(
-                "External servers are set only in part; set also "
+                "Only some of the external servers are set; set also "
                 + ", ".join(f"TUNERY_{name.upper()}" for name in missing)
             )
         return bool(missing)
 
     def with_servers(self, **urls: str) -> Self:
-        """The same settings with the servers' addresses filled in."""
+        """Return the same settings with the addresses of servers filled in."""
         return self.model_copy(update=urls)
 
     def server(self, name: str) -> str:
-        """The address in field `name`. Raises ConfigurationError where it is not set."""
+        """Return the address in field `name`. Raises ConfigurationError where it is not set."""
         value: str | None = getattr(self, name)
         if value is None:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""A job's statuses, for those that need no table: core/models loads SQLAlchemy."""
+"""The statuses of a job, in a module without SQLAlchemy, which `core/tables` loads."""
 
 from typing import Literal, get_args
 

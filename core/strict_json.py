@@ -1,24 +1,24 @@
-"""What JSON's grammar allows and we do not: a key twice, NaN and Infinity, text that Postgres cannot hold."""
+"""JSON that we refuse: a repeated key, NaN and Infinity, and text that Postgres cannot store."""
 
 import re
 from typing import Any, NoReturn
 
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL, and half of a surrogate pair
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL, and one half of a surrogate pair
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class RepeatedKeys(dict[str, Any]):
-    """An object in which `key` stands twice: JSON allows it, and readers disagree about what it means."""
+    """An object that contains `key` twice. JSON allows it, and readers disagree about its meaning."""
 
     key: str
 
 
 class NotANumber(ValueError):
-    """NaN, Infinity or -Infinity, which Python reads and JSON does not know; str() is the constant."""
+    """NaN, Infinity or -Infinity. Python reads them, but they are not JSON. `str()` is the constant."""
 
 
 def mark_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook`: an object with a key that stands twice becomes `RepeatedKeys`."""
+    """Make `RepeatedKeys` of an object with a repeated key. This is an `object_pairs_hook` of `json`."""
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
@@ -33,10 +33,10 @@ def mark_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """A `parse_constant`. Raises NotANumber."""
+    """Raise NotANumber. This is a `parse_constant` of `json`."""
     raise NotANumber(name)
 
 
 def storable(text: str) -> str:
-    """`text` as Postgres can hold it."""
+    """Return `text` in a form that Postgres can store."""
     return UNSTORABLE.sub(REPLACEMENT, text)

@@ -1,13 +1,11 @@
-"""Webhooks as an outbox: a delivery is written with what it tells of, and sent later, at least once.
+"""Webhooks as an outbox: a delivery is written in the transaction of its event, and sent later at least once.
 
-Deliveries carry OpenAI's payload and are signed as Standard Webhooks (https://www.standardwebhooks.com) are.
-Every function works inside the caller's transaction and never commits; no session is open while something is
-sent: `claim_due`, then `send`, then `record_attempt`.
+Deliveries carry OpenAI's payload and are signed by the rules of Standard Webhooks
+(https://www.standardwebhooks.com). Every function works inside the caller's transaction and never commits. No
+session is open while a delivery is sent: first `claim_due`, then `send`, then `record_attempt`.
 """
 
 import base64
-import hashlib
-import hmac
 import json
 import random
 import secrets
@@ -20,6 +18,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
+from standardwebhooks import Webhook
 
 from core.egress import Egress, EgressRefused, NotAnswered, post
 from core.ids import new_id
@@ -30,10 +29,10 @@ from core.tables import Job, WebhookDelivery, WebhookEndpoint
 EVENT_TYPES = tuple(f"fine_tuning.job.{status}" for status in ENDED)
 
 TIMEOUT_SECONDS = 15.0
-# Until the next attempt, seconds; after as many attempts and one more, a delivery has failed.
+# Seconds until the next attempt. A delivery has failed after one attempt more than there are delays.
 DELAYS = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
-JITTER = 0.1  # of a delay, so that what failed at once does not come back at once
-CLAIM_SECONDS = 60  # a sender that has not told by then is dead
+JITTER = 0.1  # share of a delay, so that deliveries that failed together are not repeated together
+CLAIM_SECONDS = 60  # a sender that has not recorded its attempt by then is dead
 FORMER_SECRET_HOURS = 24
 GONE = 410
 MAX_ERROR = 500
@@ -41,7 +40,7 @@ MAX_ERROR = 500
 
 @dataclass(frozen=True)
 class Message:
-    """All that an attempt needs. `attempt` is a fence: what an older one writes is dropped."""
+    """Everything that an attempt needs. `attempt` is a fence: the result of an older attempt is dropped."""
 
     delivery_id: str
     endpoint_id: str
@@ -53,25 +52,26 @@ class Message:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt came to: the answer's status, or why there was none."""
+    """The result of an attempt: the status of the answer, or the reason why no answer came."""
 
     response_code: int | None
     error: str | None = None
 
     @property
     def delivered(self) -> bool:
+        """Whether the endpoint has accepted the delivery."""
         return self.response_code is not None and 200 <= self.response_code < 300
 
 
 def announce_end(session: Session, job: Job) -> None:
-    """Write a delivery for each endpoint of the job's project that wants to know of its end."""
+    """Write a delivery for each endpoint of the job's project that wants events about this end."""
     event_type = f"fine_tuning.job.{job.status}"
     endpoints = select(WebhookEndpoint).where(
         WebhookEndpoint.project_id == job.project_id,
         WebhookEndpoint.disabled_at.is_(None),
         WebhookEndpoint.event_types.contains([event_type]),
     )
-    # Locked, since one that is deleted meanwhile would break this transaction, and with it the job's end
+    # Locked, since deleting an endpoint meanwhile would undo this transaction, and with it the job's end
     for endpoint in session.scalars(endpoints.with_for_update(read=True, key_share=True)):
         session.add(
             WebhookDelivery(
@@ -84,7 +84,7 @@ def announce_end(session: Session, job: Job) -> None:
 
 
 def payload_of(event_type: str, job_id: str) -> dict[str, Any]:
-    """An event in OpenAI's form."""
+    """Return an event in OpenAI's form."""
     return {
         "id": new_id("evt_"),
         "object": "event",
@@ -95,7 +95,7 @@ def payload_of(event_type: str, job_id: str) -> dict[str, Any]:
 
 
 def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Message]:
-    """Take deliveries whose time has come, one for an endpoint, and none for those that are `busy`."""
+    """Take deliveries whose next attempt is due: one for each endpoint, and none for the `busy` endpoints."""
     due = (
         select(WebhookDelivery.id)
         .ext(distinct_on(WebhookDelivery.endpoint_id))
@@ -134,7 +134,7 @@ def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Messa
 
 
 def live_secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:
-    """The sealed secrets that sign now: the newest, and the one before it for a while."""
+    """Return the encrypted secrets that sign now: the newest secret, and the former one until it expires."""
     expires_at = endpoint.former_expires_at
     if endpoint.former_sealed_secret is None or expires_at is None or expires_at < datetime.now(UTC):
         return (endpoint.sealed_secret,)
@@ -142,7 +142,7 @@ def live_secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:
 
 
 def send(egress: Egress, url: str, payload: dict[str, Any], signing_secrets: Sequence[str]) -> Outcome:
-    """One attempt. Raises nothing that a receiver could cause."""
+    """Make one attempt and return its outcome. No receiver can make it raise an error."""
     body = json.dumps(payload, separators=(",", ":")).encode()
     try:
         status = post(egress, url, _headers(payload["id"], body, signing_secrets), body, TIMEOUT_SECONDS)
@@ -153,7 +153,7 @@ def send(egress: Egress, url: str, payload: dict[str, Any], signing_secrets: Seq
 
 
 def record_attempt(session: Session, message: Message, outcome: Outcome) -> None:
-    """Write what became of an attempt: delivered, to be tried again, or given up."""
+    """Record the outcome of an attempt: the delivery succeeded, will be repeated, or has failed."""
     endpoint = session.get(WebhookEndpoint, message.endpoint_id, with_for_update={"key_share": True})
     delivery = session.get(WebhookDelivery, message.delivery_id, with_for_update=True)
     if endpoint is None or delivery is None:
@@ -175,7 +175,7 @@ def record_attempt(session: Session, message: Message, outcome: Outcome) -> None
 
 
 def _disable(session: Session, endpoint: WebhookEndpoint) -> None:
-    """Send nothing to the endpoint any more, nor what waits for it."""
+    """Disable the endpoint, and fail the deliveries that wait for it."""
     endpoint.disabled_at = func.now()
     waiting = select(WebhookDelivery).where(
         WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.status == "pending"
@@ -190,19 +190,22 @@ def _end(delivery: WebhookDelivery, status: str) -> None:
 
 
 def redeliver(delivery: WebhookDelivery) -> None:
-    """Attempt now what waits; begin anew, with all attempts, with what has ended. The webhook-id stays."""
+    """Make a waiting delivery due now, and start an ended delivery again with all its attempts.
+
+    The webhook-id stays the same.
+    """
     if delivery.status != "pending":
         delivery.status, delivery.attempts = "pending", 0
     delivery.next_attempt_at = func.now()
 
 
 def new_signing_secret() -> str:
-    """32 random bytes, in Standard Webhooks' form."""
+    """Return a new secret of 32 random bytes, in the form of Standard Webhooks."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def set_secret(vault: Vault, endpoint: WebhookEndpoint, secret: str, *, keep_former: bool) -> None:
-    """Sign with `secret` from now on, and with the former one too for a day, where `keep_former`."""
+    """Sign with `secret` from now on. With `keep_former`, the former secret signs too for a day."""
     sealed = vault.seal(secret)
     endpoint.former_sealed_secret = endpoint.sealed_secret if keep_former else None
     endpoint.former_expires_at = _from_now(FORMER_SECRET_HOURS * 3600) if keep_former else None
@@ -210,20 +213,16 @@ def set_secret(vault: Vault, endpoint: WebhookEndpoint, secret: str, *, keep_for
 
 
 def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str]) -> dict[str, str]:
-    timestamp = str(int(time.time()))
-    signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
+    """Return the headers of a delivery, signed once with each secret."""
+    now = datetime.now(UTC)
+    signatures = [Webhook(secret).sign(webhook_id, now, body.decode()) for secret in signing_secrets]
     return {
         "content-type": "application/json",
         "user-agent": "Tunery-Webhooks",
         "webhook-id": webhook_id,
-        "webhook-timestamp": timestamp,
-        "webhook-signature": " ".join(_signature(secret, signed) for secret in signing_secrets),
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
     }
-
-
-def _signature(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def _from_now(seconds: float) -> Any:

@@ -10,9 +10,9 @@ export default tseslint.config(
   {
     files: ["src/**/*.{ts,tsx}"],
     rules: {
-      // What scrolls must be reached by the keyboard.
+      // The keyboard must reach every region that scrolls.
       "jsx-a11y/no-noninteractive-tabindex": ["error", { tags: [], roles: ["region", "log"] }],
-      "react-hooks/incompatible-library": "off", // TanStack Virtual; we compile nothing
+      "react-hooks/incompatible-library": "off", // it warns of TanStack Virtual, but we do not use the React compiler
       "max-lines": ["error", 400],
       "no-restricted-syntax": [
         "error",

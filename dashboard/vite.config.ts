@@ -9,8 +9,8 @@ import { service } from "./dev/service.ts";
 export default defineConfig({
   plugins: [react(), tailwindcss(), service()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
-  // The content security policy knows no `data:` fonts or scripts: every asset is a file.
-  // One style sheet: of an older build that is gone, only scripts are missed, and the router reloads for those.
+  // The content security policy allows no `data:` fonts or scripts, so every asset is a file. There is one style sheet,
+  // so that after an upgrade only scripts can be missing, and the router loads the page again for them.
   build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
   test: { include: ["tests/**/*.test.ts"] },
 });

@@ -1,1 +1,1 @@
-"""Alembic's migrations, one file a step in versions/."""
+"""Alembic's migrations of the database schema: one file in versions/ for each step."""

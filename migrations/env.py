@@ -1,15 +1,18 @@
-"""Alembic's entry: runs the migrations on the engine that `core.schema` hands over."""
+"""The script that Alembic runs: applies the migrations on the engine that `core.schema` passes."""
 
 from alembic import context
 from sqlalchemy import text
 
 from core.tables import Base
 
-ADVISORY_LOCK = 0x74756E65  # one process migrates, the others wait
+ADVISORY_LOCK = 0x74756E65  # the process with this lock migrates, and the others wait
 
 
 def run() -> None:
-    """All in one transaction, with which the lock and the lifted time limit end."""
+    """Apply the migrations in one transaction.
+
+    The lock and the lifted statement timeout last until the transaction ends.
+    """
     engine = context.config.attributes["engine"]
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))

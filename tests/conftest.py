@@ -3,18 +3,23 @@
 import os
 import signal
 
-# Two processes of tests, and the trainers that they start, share the machine's cores: threads that wait for
-# each other across them cost more than they bring.
+import pytest
+
+# Two processes of tests and the trainers that they start share the machine's cores: more threads would only
+# wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Whoever starts the tests in the background may have it ignored, and what they start would inherit that
+# A shell that starts the tests in the background ignores SIGINT, and every process below would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest.register_assert_rewrite("tests.fixtures")  # the assertions of helpers show their values too
 
 pytest_plugins = (
     "tests.fixtures.servers",
     "tests.fixtures.api",
     "tests.fixtures.stack",
     "tests.fixtures.shell",
+    "tests.fixtures.ports",
     "tests.fixtures.endpoint",
     "tests.fixtures.receiver",
 )

@@ -1,6 +1,7 @@
-"""Training. Knows nothing of HTTP.
+"""The worker, which trains jobs. It does not depend on HTTP.
 
-The supervising process, `tunery worker`, has `service`, `tasks`, `supervisor`, `launch`, `janitor`, `cleanup`
-and `webhooks`, and stays without torch. The trainer that it keeps alive has `trainer` and all that training
-takes, with the `engine`, the `objectives` and the `data`. `tracking` runs in processes of its own.
+`supervise` is the supervising process, `tunery worker`, which never imports torch. It keeps a trainer process
+alive: `train` with all that training needs, such as `engine`, `objectives` and `data`. `tracking` reports
+jobs to experiment trackers, each from a process of its own. `process` has the parts that all these processes
+need.
 """

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Row:
-    """One rendered row; `line` is its number in the file. learnt_L[i]: token i is to be predicted.
+    """One rendered row of L tokens. `line` is the number of its line in the file.
 
-    `weights_L` are the weights of the learnt tokens' messages, None where all are 1. `desirable` is what the
-    dataset says of an answer: of two, the second is not.
+    `learnt_L[i]` says whether the model learns to predict token i. `weights_L[i]` is the weight of the
+    message that token i belongs to, if the token is learnt; `weights_L` is None if all these weights are 1.
+    `desirable` says whether the answer is desirable; the second of two answers is not.
     """
 
     line: int
@@ -22,12 +23,12 @@ class Row:
 
     @property
     def supervised(self) -> int:
-        """Predictions that count: the first token has nothing before it."""
+        """The number of tokens that are learnt. The first token never counts: it has no token before it."""
         return int(self.learnt_L[1:].sum())
 
     @property
     def weight(self) -> float:
-        """The sum of the weights of these predictions."""
+        """The sum of the weights of these tokens."""
         if self.weights_L is None:
             return self.supervised
         return float(self.weights_L[1:][self.learnt_L[1:]].sum(dtype=np.float64))

@@ -16,12 +16,12 @@ from api.http.paging import check_cursor
 from api.schemas import unix_seconds
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
-from core.ids import kind
+from core.ids import id_pattern
 from core.methods.registry import METHODS
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter
 
-ADAPTER_ID = kind("adapter-")
+ADAPTER_ID = id_pattern("adapter-")
 
 
 def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:

@@ -9,10 +9,10 @@ from api.http.paging import check_cursor
 from api.models import queries as models
 from api.models.queries import TunedModel
 from core.errors import InvalidRequest, NotFound
-from core.ids import kind, new_id
+from core.ids import id_pattern, new_id
 from core.tables import CheckpointPermission
 
-PERMISSION_ID = kind("cp_")
+PERMISSION_ID = id_pattern("cp_")
 
 
 def share(session: Session, project_id: str, name: str, project_ids: list[str]) -> list[CheckpointPermission]:

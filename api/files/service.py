@@ -11,11 +11,11 @@ from api.files import queries
 from api.files.intake import ReceivedFile
 from api.http.paging import check_cursor
 from core.errors import Conflict, NotFound
-from core.ids import kind
+from core.ids import id_pattern
 from core.storage.object_store import STORE_ERRORS, ObjectStore
 from core.tables import File
 
-FILE_ID = kind("file-")
+FILE_ID = id_pattern("file-")
 
 log = structlog.get_logger()
 

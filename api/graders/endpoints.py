@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from api.graders import service
+from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
-from core.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
 
 router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders",

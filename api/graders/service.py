@@ -3,17 +3,14 @@
 import time
 from typing import Any
 
+from api.graders.schemas import GraderRun, RunErrors, RunGrader, RunMetadata
 from core.errors import InvalidRequest
 from core.graders.formula import Formula, FormulaError
 from core.graders.schemas import (
     MAX_TEXT,
-    GraderRun,
     LabelModelGrader,
     MultiGrader,
     PythonGrader,
-    RunErrors,
-    RunGrader,
-    RunMetadata,
     ScoreModelGrader,
     StringCheckGrader,
     TextSimilarityGrader,

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
+from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
 from api.schemas import Identified, unix_seconds
 from core.jobs.integrations import Integration
@@ -22,24 +23,6 @@ class JobError(BaseModel):
     ]
 
 
-class Stored(BaseModel):
-    """A part of a job's specification, with the values that were resolved when the job was created.
-
-    It is shown as it was stored, and not checked again: another release of Tunery may have had other limits,
-    or other fields.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Hyperparameters(Stored):
-    """The hyperparameters of a job, with a number for each `"auto"` of the request."""
-
-    n_epochs: int
-    batch_size: int
-    learning_rate_multiplier: float
-
-
 class Adapter(Stored):
     """The method of adaptation with all of its options. `GET /v1/methods` describes them."""
 
@@ -50,63 +33,6 @@ class Training(Stored):
     """The `TrainingOptions` of a job, with all defaults."""
 
     devices: int = 1
-
-
-class DpoHyperparameters(Hyperparameters):
-    beta: float
-
-
-class OrpoHyperparameters(Hyperparameters):
-    beta: float
-
-
-class KtoHyperparameters(Hyperparameters):
-    beta: float
-    desirable_weight: float
-    undesirable_weight: float
-
-
-class SimpoHyperparameters(Hyperparameters):
-    beta: float
-    gamma: float
-
-
-H = TypeVar("H", bound=Hyperparameters)
-
-
-class MethodOptions(BaseModel, Generic[H]):
-    hyperparameters: H
-
-
-class SupervisedMethod(BaseModel):
-    type: Literal["supervised"] = "supervised"
-    supervised: MethodOptions[Hyperparameters]
-
-
-class DpoMethod(BaseModel):
-    type: Literal["dpo"] = "dpo"
-    dpo: MethodOptions[DpoHyperparameters]
-
-
-class OrpoMethod(BaseModel):
-    type: Literal["orpo"] = "orpo"
-    orpo: MethodOptions[OrpoHyperparameters]
-
-
-class KtoMethod(BaseModel):
-    type: Literal["kto"] = "kto"
-    kto: MethodOptions[KtoHyperparameters]
-
-
-class SimpoMethod(BaseModel):
-    type: Literal["simpo"] = "simpo"
-    simpo: MethodOptions[SimpoHyperparameters]
-
-
-Method = Annotated[
-    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod, Field(discriminator="type")
-]
-METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
 class Progress(BaseModel):
@@ -159,7 +85,7 @@ class JobObject(Identified):
     trained_tokens: int | None
     seed: int
     hyperparameters: Hyperparameters
-    method: Method
+    method: MethodView
     metadata: dict[str, str] | None
     integrations: list[Integration]
     adapter: Adapter
@@ -189,7 +115,7 @@ class JobObject(Identified):
             trained_tokens=_trained_tokens(row),
             seed=spec["seed"],
             hyperparameters=hyperparameters,
-            method=_method(spec),
+            method=method_view(spec),
             metadata=job.client_metadata,
             integrations=INTEGRATIONS.validate_python(job.integrations),
             adapter=Adapter(**spec["adapter"]),
@@ -221,14 +147,6 @@ def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     training = spec["training"] if len(rates) == 1 else {**spec["training"], "learning_rate": "auto"}
     return {**spec, "adapter": adapter, "training": training}
-
-
-def _method(spec: Mapping[str, Any]) -> Method:
-    options = dict(spec.get("objective") or {"type": "supervised"})
-    name = options.pop("type")
-    return METHOD.validate_python(
-        {"type": name, name: {"hyperparameters": spec["hyperparameters"] | options}}
-    )
 
 
 def _progress(row: JobRow, queue_position: int | None) -> Progress:

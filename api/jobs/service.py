@@ -10,11 +10,11 @@ from api.jobs import queries
 from api.jobs.creation.service import refuse_devices_without_workers
 from api.jobs.queries import Filter, JobRow, JobVersion
 from core.errors import NotFound
-from core.ids import kind
+from core.ids import id_pattern
 from core.jobs import lifecycle
 from core.tables import Job
 
-JOB_ID = kind("ftjob-")
+JOB_ID = id_pattern("ftjob-")
 
 
 def get(session: Session, project_id: str, job_id: str) -> JobRow:

@@ -24,10 +24,10 @@ from api.organization.schemas import (
 from api.schemas import Page
 from core.access.projects import create_project, set_quotas
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
-from core.ids import kind
+from core.ids import id_pattern
 from core.tables import ApiKey
 
-PROJECT_ID, KEY_ID, AUDIT_LOG_ID = kind("proj_"), kind(""), kind("audit_log-")
+PROJECT_ID, KEY_ID, AUDIT_LOG_ID = id_pattern("proj_"), id_pattern(""), id_pattern("audit_log-")
 
 Limit = Annotated[int, Query(ge=0, le=100, description=LIMIT)]
 ProjectId = Annotated[

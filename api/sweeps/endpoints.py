@@ -28,7 +28,6 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.jobs.spec import TrainingOptions
 
 MAX_LIMIT = 100
 
@@ -64,7 +63,7 @@ def create_sweep(
         return sweep.model_dump(mode="json")
 
     sweep = SweepObject.model_validate(once(session, attempt, body.model_dump_json(by_alias=True), create))
-    after_response.add_task(doorbell.wake, (body.training or TrainingOptions()).devices)
+    after_response.add_task(doorbell.wake, body.training_or_default.devices)
     return sweep
 
 

@@ -13,10 +13,10 @@ from api.jobs.queries import Filter, JobRow
 from api.sweeps.schemas import CreateSweep, SweepObject, job_id_of
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
-from core.ids import kind
+from core.ids import id_pattern
 from core.settings import Settings
 
-SWEEP_ID = kind("ftsweep-")
+SWEEP_ID = id_pattern("ftsweep-")
 SWEEPS = Filter({}, without_metadata=False, sweeps_alone=True)
 
 

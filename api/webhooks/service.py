@@ -11,12 +11,12 @@ from api.webhooks.schemas import CreateEndpoint, UpdateEndpoint
 from core import webhooks
 from core.egress import Egress, EgressRefused
 from core.errors import InvalidRequest, NotFound
-from core.ids import kind, new_id
+from core.ids import id_pattern, new_id
 from core.secrets.vault import Vault
 from core.tables import WebhookDelivery, WebhookEndpoint
 from core.webhooks import Outcome
 
-ENDPOINT_ID, DELIVERY_ID = kind("whe_"), kind("whd_")
+ENDPOINT_ID, DELIVERY_ID = id_pattern("whe_"), id_pattern("whd_")
 MAX_ENDPOINTS = 20  # of a project: the end of a job writes a row for each of them
 SAMPLE_JOB = "ftjob-sample"
 

@@ -1,6 +1,6 @@
 """Train one LoRA with transformers' Trainer and PEFT and write what it took. Runs in TRL's environment.
 
-    .bench-venvs/trl/bin/python bench/peers/hf_trainer.py --base DIR --data rows.jsonl \
+    .bench-venvs/trl/bin/python -m bench.peers.hf_trainer --base DIR --data rows.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
 The loop that one writes from the two libraries' documentation: the prompt masked, rows padded to the longest
@@ -17,18 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from measuring import (
-    UNLABELLED,
-    Encoded,
-    Task,
-    Tokens,
-    encode,
-    read_rows,
-    task_from_arguments,
-)
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
-from transformers_trainer import (
+
+from bench.peers.measuring import UNLABELLED, Encoded, Task, Tokens, encode, read_rows, task_from_arguments
+from bench.peers.transformers_trainer import (
     SEED,
     common_options,
     faster_type,

@@ -1,6 +1,6 @@
 """Train one LoRA with LLaMA-Factory's command line and write what it took. Runs in its own environment.
 
-    .bench-venvs/llamafactory/bin/python bench/peers/llamafactory.py --base DIR --data rows.jsonl \
+    .bench-venvs/llamafactory/bin/python -m bench.peers.llamafactory --base DIR --data rows.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
 The training is a child process, as a user would start it; it inherits this one's environment. `defaults` is
@@ -27,7 +27,8 @@ from typing import Any
 
 import torch
 import yaml
-from measuring import (
+
+from bench.peers.measuring import (
     LEARNING_RATE,
     MAX_GRAD_NORM,
     SEED,

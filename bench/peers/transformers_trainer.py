@@ -10,7 +10,10 @@ from typing import Any, Literal
 
 import psutil
 import torch
-from measuring import (
+from peft import LoraConfig
+from transformers import Trainer, TrainerCallback
+
+from bench.peers.measuring import (
     LEARNING_RATE,
     MAX_GRAD_NORM,
     SEED,
@@ -24,8 +27,6 @@ from measuring import (
     versions_of,
     warmup_steps,
 )
-from peft import LoraConfig
-from transformers import Trainer, TrainerCallback
 
 
 class Meter(TrainerCallback):

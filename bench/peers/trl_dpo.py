@@ -1,6 +1,6 @@
 """Train one LoRA on pairs with TRL's DPOTrainer and write what it took. Runs in TRL's own environment.
 
-    .bench-venvs/trl/bin/python bench/peers/trl_dpo.py --base DIR --data pairs.jsonl \
+    .bench-venvs/trl/bin/python -m bench.peers.trl_dpo --base DIR --data pairs.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
 The modes are those of `trl_sft.py`; a step's gradient is gathered pair by pair in `tuned`. In both the base
@@ -15,7 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset
-from measuring import (
+from transformers import AutoTokenizer
+from trl import DPOConfig, DPOTrainer
+
+from bench.peers.measuring import (
     BETA,
     PAIR_LEARNING_RATE,
     Row,
@@ -26,10 +29,8 @@ from measuring import (
     require_equal,
     task_from_arguments,
 )
-from transformers import AutoTokenizer
-from transformers_trainer import common_options, lora_config, measure, write_result
-from trl import DPOConfig, DPOTrainer
-from trl_sft import settings_of
+from bench.peers.transformers_trainer import common_options, lora_config, measure, write_result
+from bench.peers.trl_sft import settings_of
 
 
 def as_preference(pair: Row) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Train one LoRA with TRL's SFTTrainer and write what it took. Runs in TRL's own environment.
 
-    .bench-venvs/trl/bin/python bench/peers/trl_sft.py --base DIR --data rows.jsonl \
+    .bench-venvs/trl/bin/python -m bench.peers.trl_sft --base DIR --data rows.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
 `defaults` is what TRL does when told nothing else: the base loaded in fp32 whatever its files hold, bf16
@@ -15,7 +15,10 @@ import tempfile
 from typing import Any
 
 from datasets import Dataset
-from measuring import (
+from transformers import AutoTokenizer
+from trl import SFTConfig, SFTTrainer
+
+from bench.peers.measuring import (
     UNLABELLED,
     Row,
     Task,
@@ -25,9 +28,14 @@ from measuring import (
     require_equal,
     task_from_arguments,
 )
-from transformers import AutoTokenizer
-from transformers_trainer import common_options, faster_type, lora_config, measure, row_by_row, write_result
-from trl import SFTConfig, SFTTrainer
+from bench.peers.transformers_trainer import (
+    common_options,
+    faster_type,
+    lora_config,
+    measure,
+    row_by_row,
+    write_result,
+)
 
 
 def settings_of(task: Task) -> dict[str, Any]:

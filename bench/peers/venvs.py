@@ -1,7 +1,7 @@
 """One virtual environment per peer, so that each gets the libraries it asks for.
 
-    python bench/peers/venvs.py                     # all peers under .bench-venvs/
-    python bench/peers/venvs.py --only trl --venvs /tmp/peers
+    python -m bench.peers.venvs                     # all peers under .bench-venvs/
+    python -m bench.peers.venvs --only trl --venvs /tmp/peers
 
 Versions are ranges: pip resolves torch, transformers and the rest for each peer on its own, and every
 result file names what was in fact measured.

@@ -1,7 +1,7 @@
 """`tunery jobs`: create, watch, pause, cancel and delete fine-tuning jobs."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from cli.client.request_settings import (
     without_none,
 )
 from cli.commands.files import Limit, file_id
+from core.objectives import NAMES
 
 app = typer.Typer(help="Create, watch, pause, cancel and delete fine-tuning jobs.", no_args_is_help=True)
 
@@ -28,15 +29,12 @@ DETAILS = (
     *("result_files", "hyperparameters", "adapter", "training", "seed", "progress", "trained_tokens"),
     *("created_at", "estimated_finish", "finished_at"),
 )
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = StrEnum("Method", {name.upper(): name for name in NAMES})
+
 ENDINGS = "0 the job succeeded, 4 it failed, 5 it was cancelled, 6 it is paused."
-
-
-class Method(StrEnum):
-    SUPERVISED = "supervised"
-    DPO = "dpo"
-    ORPO = "orpo"
-    KTO = "kto"
-    SIMPO = "simpo"
 
 
 class Status(StrEnum):
@@ -63,9 +61,9 @@ def create(
     ] = None,
     suffix: Suffix = None,
     seed: Seed = None,
-    method: Annotated[
-        Method, typer.Option(help="What to minimise; the file must hold rows for it")
-    ] = Method.SUPERVISED,
+    method: Annotated[Method, typer.Option(help="What to minimise; the file must hold rows for it")] = Method(
+        "supervised"
+    ),
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the rows", show_default="auto")
     ] = None,
@@ -212,9 +210,9 @@ def _print_events(events: list[dict[str, Any]], json: bool) -> None:
 
 def _method(method: Method, **hyperparameters: Any) -> dict[str, Any] | None:
     chosen = without_none(**hyperparameters)
-    if method is Method.SUPERVISED and not chosen:
+    if method == "supervised" and not chosen:
         return None
-    return {"type": method.value, method.value: {"hyperparameters": chosen}}
+    return {"type": str(method), str(method): {"hyperparameters": chosen}}
 
 
 def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:

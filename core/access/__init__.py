@@ -1,4 +1,4 @@
-"""Who may do what: projects, keys, sign-ins, roles' limits, and the records of what was done.
+"""Who may do what: projects, API keys, sign-ins and quotas, with the audit log and the usage.
 
-The API checks them at every request; the command line changes them in the database.
+The API checks them at every request. The command line changes them in the database.
 """

@@ -1,4 +1,4 @@
-"""The audit log: who did what. An entry is written in the transaction of the action, or neither is."""
+"""The audit log: who did what. An entry is written in the same transaction as its action."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from core.tables import AuditLog
 
 @dataclass(frozen=True)
 class Actor:
-    """Whoever acts, on something of the project: a key in a request, or without one the operator."""
+    """Who acts on something of a project: an API key in a request, or the operator where there is no key."""
 
     project_id: str
     key_id: str | None = None
     request_id: str | None = None
 
     def on(self, project_id: str) -> "Actor":
-        """The same, as the log of another project has it."""
+        """Return the same actor for an entry in the log of another project."""
         return Actor(project_id, self.key_id, self.request_id)
 
 
@@ -28,7 +28,7 @@ OPERATOR = Actor(project_id="")
 def record(
     session: Session, actor: Actor, action: str, resource_id: str, details: dict[str, Any] | None = None
 ) -> None:
-    """Append to the log of the actor's project. `action` names a thing and a deed, as in `job.cancelled`."""
+    """Append to the log of the actor's project. `action` has the form `job.cancelled`: a thing and an act."""
     entry = AuditLog(
         id=new_id("audit_log-"),
         project_id=actor.project_id,

@@ -1,7 +1,7 @@
-"""A request that arrives twice creates once.
+"""Idempotency: a request that arrives twice creates its resource only once.
 
-Its record and answer are written in the transaction of the creation, and attempts at the same thing take
-turns, by a lock of the database: so it holds between processes, and whenever one of them dies.
+The record with the answer is written in the transaction of the creation. A lock in the database lets only one
+attempt at the same request proceed at a time. So this also works between processes, and when a process dies.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ RETRY_WINDOW = timedelta(minutes=15)
 
 Answer = dict[str, Any]
 
-# Each creation asks for these: made once, they are not made, and looked up among the compiled, each time.
+# Every creation runs these statements. They are built once, which saves building and looking them up.
 LOCK = select(
     func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), literal_column("0")))
 )
@@ -43,7 +43,7 @@ REPEATED = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request as it came in. `retry_count` is the client's own count, `arrived` is `time.monotonic()`."""
+    """A request as it arrived. The client counts `retry_count`; `arrived` is a `time.monotonic()`."""
 
     actor: Actor
     route: str
@@ -53,9 +53,9 @@ class Attempt:
 
 
 def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], Answer]) -> Answer:
-    """The answer of `create`, or of the earlier attempt at what was `asked` for.
+    """Return the answer of `create`, or of an earlier attempt with the same content `asked`.
 
-    Raises Conflict where the idempotency key was used for something else.
+    Raises Conflict where the idempotency key was used for another request.
     """
     fingerprint = _fingerprint(attempt, asked)
     _wait_for_other_attempts(session, attempt.idempotency_key or fingerprint)
@@ -75,12 +75,16 @@ def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], An
 
 
 def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | None:
-    """Of an attempt that has created what is `asked` for: before long work, which `once` only concludes."""
+    """Return the answer of an earlier attempt at `asked`, or None.
+
+    It is asked before long work whose result `once` stores.
+    """
     earlier = _earlier(session, attempt, _fingerprint(attempt, asked))
     return earlier.answer if earlier else None
 
 
 def forget_old_records(session: Session) -> None:
+    """Delete the records that are older than KEPT."""
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
 
 
@@ -101,10 +105,10 @@ def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> Idempotenc
 
 
 def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
-    """The record of another attempt at the same request, which carries no key.
+    """Return the record of another attempt at the same request, for a request without an idempotency key.
 
-    A client that counts its retries says which requests are repetitions. A first attempt is one only where a
-    retry has overtaken it since it arrived here; two equal first attempts are two requests.
+    A client that counts its retries tells which requests are repetitions. A first attempt is a repetition
+    only where a retry has overtaken it since it arrived here. Two equal first attempts are two requests.
     """
     asked: dict[str, Any] = {"fingerprint": fingerprint, "retry_count": 0, "window": RETRY_WINDOW}
     if attempt.retry_count == 0:
@@ -114,7 +118,7 @@ def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> Idempoten
 
 
 def _wait_for_other_attempts(session: Session, name: str) -> None:
-    """Until their transactions have ended. What is looked for afterwards is found if they committed it."""
+    """Wait until the transactions of other attempts have ended. Their records can be seen afterwards."""
     session.execute(LOCK, {"name": name})
 
 

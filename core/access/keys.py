@@ -1,7 +1,7 @@
-"""API keys: `tnr_<id>_<random>_<check>`, shown once, kept as a SHA-256.
+"""API keys of the form `tnr_<id>_<random>_<check>`. A key is shown once and stored as a SHA-256.
 
-`check` is a CRC of what stands before it: a mistyped key is told from a revoked one without the database,
-and secret scanners can recognise a leaked key.
+`check` is a CRC of the part before it. So a mistyped key is recognised without the database, and secret
+scanners can recognise a leaked key.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ KEY_FORM = re.compile(r"(tnr_([0-9a-f]{32})_[0-9a-f]{48})_([0-9a-f]{8})")
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key just made; `token` is the only place where its secret stands in clear."""
+    """A key that was just created. Only `token` holds its secret in plain text."""
 
     id: str
     token: str
@@ -42,7 +42,7 @@ def create_key(
     expires_at: datetime | None = None,
     by: Actor = OPERATOR,
 ) -> NewKey:
-    """A new key of the project."""
+    """Create an API key of the project."""
     key_id = new_id("")
     body = f"tnr_{key_id}_{secrets.token_hex(24)}"
     token = f"{body}_{_check(body)}"
@@ -55,12 +55,12 @@ def create_key(
 
 
 def authenticate(session: Session, token: str) -> ApiKey:
-    """The live key that `token` belongs to, with its project. Raises NotAuthenticated."""
+    """Return the valid key of this token, with its project. Raises NotAuthenticated."""
     form = KEY_FORM.fullmatch(token)
     if form is None or not hmac.compare_digest(_check(form[1]), form[3]):
         raise NotAuthenticated(
-            "Incorrect API key provided: it is not complete. A Tunery key looks like tnr_…; "
-            "`tunery keys create` makes one."
+            "Incorrect API key provided: it is incomplete. A Tunery key begins with tnr_; "
+            "`tunery keys create` creates one."
         )
     query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == form[2])
     key, expired = session.execute(query).one_or_none() or (None, None)
@@ -71,22 +71,22 @@ def authenticate(session: Session, token: str) -> ApiKey:
 
 
 def require_live(key: ApiKey, expired: bool | None) -> None:
-    """Raises NotAuthenticated."""
+    """Raise NotAuthenticated where the key is revoked or expired."""
     if key.revoked_at is not None:
-        raise NotAuthenticated("This API key has been revoked. `tunery keys create` makes a new one.")
+        raise NotAuthenticated("This API key has been revoked. `tunery keys create` creates a new one.")
     if expired:
-        raise NotAuthenticated("This API key has expired. `tunery keys create` makes a new one.")
+        raise NotAuthenticated("This API key has expired. `tunery keys create` creates a new one.")
 
 
 def is_live(session: Session, key_id: str | None) -> bool:
-    """Whether a key that was authenticated before still may be used."""
+    """Whether a key that was authenticated before may still be used."""
     in_time = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
     query = select(ApiKey.id).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), in_time)
     return session.scalar(query) is not None
 
 
 def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:
-    """Revoke a key, for good. Raises NotFound. Revoking twice changes nothing."""
+    """Revoke a key permanently. Raises NotFound. Revoking it twice changes nothing."""
     key = session.get(ApiKey, key_id, with_for_update={"of": ApiKey})
     if key is None:
         raise NotFound(f"No API key has the id {key_id}; `tunery keys list` shows them.", param="id")

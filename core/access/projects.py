@@ -1,4 +1,4 @@
-"""Projects: made once by name, which is part of their models' names and so never changes."""
+"""Projects. The name of a project is part of its models' names, so it is unique and never changes."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ QUOTAS = ("queued_jobs", "running_jobs", "stored_bytes", "requests_per_minute")
 
 
 def create_project(session: Session, name: str, by: Actor = OPERATOR) -> Project:
-    """Raises Conflict where the name is taken."""
+    """Create a project. Raises Conflict where the name is taken."""
     new = insert(Project).values(id=new_id("proj_"), name=name).on_conflict_do_nothing()
     project = session.scalars(new.returning(Project)).one_or_none()
     if project is None:
@@ -26,7 +26,7 @@ def create_project(session: Session, name: str, by: Actor = OPERATOR) -> Project
 
 
 def find_project(session: Session, name: str) -> Project:
-    """Raises NotFound."""
+    """Return the project with this name. Raises NotFound."""
     project = session.scalars(select(Project).where(Project.name == name)).one_or_none()
     if project is None:
         raise NotFound(f"No project is named {name!r}; `tunery projects list` shows them.", param="project")
@@ -34,6 +34,7 @@ def find_project(session: Session, name: str) -> Project:
 
 
 def find_or_create_project(session: Session, name: str) -> Project:
+    """Return the project with this name, which is created where it does not exist."""
     project = session.scalars(select(Project).where(Project.name == name)).one_or_none()
     return project or create_project(session, name)
 
@@ -41,12 +42,12 @@ def find_or_create_project(session: Session, name: str) -> Project:
 def set_quotas(
     session: Session, project: Project, quotas: Mapping[str, int | None], by: Actor = OPERATOR
 ) -> None:
-    """Set the quotas that are named; None is the installation's default."""
+    """Set these quotas of the project. None restores the installation's default."""
     for name, most in quotas.items():
         setattr(project, f"max_{name}", most)
     audit.record(session, by.on(project.id), "project.updated", project.id, {"quotas": dict(quotas)})
 
 
 def quotas_of(project: Project) -> dict[str, int | None]:
-    """Its own; None where the installation's default holds."""
+    """Return the project's own quotas; None stands for the installation's default."""
     return {name: getattr(project, f"max_{name}") for name in QUOTAS}

@@ -1,7 +1,7 @@
-"""What a project may hold and ask for; None is no limit.
+"""Quotas: the limits of a project. None is no limit.
 
-`core/jobs/queue.py` limits running jobs where they are claimed; `api/http/rates.py` limits requests per
-minute.
+This module checks waiting jobs and stored bytes. `core/jobs/queue.py` limits running jobs when they are
+claimed, and `api/http/rates.py` limits requests per minute.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ QUEUE_RETRY_SECONDS = 30
 
 @dataclass(frozen=True)
 class Quotas:
-    """The limits that hold for a project: its own, or else the installation's."""
+    """The limits of a project: its own, or else the installation's."""
 
     queued_jobs: int | None = None
     running_jobs: int | None = None
@@ -28,6 +28,7 @@ class Quotas:
 
     @classmethod
     def of(cls, project: Project, settings: Settings) -> Self:
+        """Return the limits of this project."""
         return cls(
             queued_jobs=_own(project.max_queued_jobs, settings.project_queued_jobs),
             running_jobs=_own(project.max_running_jobs, settings.project_jobs),
@@ -37,36 +38,40 @@ class Quotas:
 
 
 def check_queue(session: Session, project_id: str, most: int | None) -> None:
-    """After a job has joined the queue in this transaction. Raises RateLimited."""
+    """Check the queue after a job has joined it in this transaction. Raises RateLimited."""
     if most is None:
         return
     _wait_for_others_of_the_project(session, project_id)
     queued = select(func.count()).where(Job.project_id == project_id, Job.status == "queued")
     if session.scalars(queued).one() > most:
         raise RateLimited(
-            f"This project may have {most} job{'' if most == 1 else 's'} in the queue, and has. Wait until "
-            "one starts, cancel or pause one, or ask the operator for a larger quota.",
+            f"This project may have {most} job{'' if most == 1 else 's'} in the queue, which is full. Wait "
+            "until a job starts, cancel or pause a job, or ask the operator for a larger quota.",
             retry_after=QUEUE_RETRY_SECONDS,
         )
 
 
 def check_store(session: Session, project_id: str, most: int | None, announced: int = 0) -> None:
-    """After a file was added in this transaction, or before `announced` bytes come. Raises QuotaExceeded."""
+    """Check the stored bytes after a file was added in this transaction, or before `announced` bytes arrive.
+
+    Raises QuotaExceeded.
+    """
     if most is None:
         return
     _wait_for_others_of_the_project(session, project_id)
     if stored_bytes(session, project_id) + announced > most:
         raise QuotaExceeded(
-            f"This project may store {most} bytes of files, and this one does not fit. Delete files, cancel "
-            "uploads that are pending, or ask the operator for a larger quota.",
+            f"This project may store {most} bytes of files, and this file does not fit. Delete files, cancel "
+            "pending uploads, or ask the operator for a larger quota.",
             param="file",
         )
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """The bytes of the project's files, uploaded, produced and announced for uploads that can be completed.
+    """Return the bytes of the project's uploaded and produced files, and of pending uploads.
 
-    Adapters and checkpoints are not counted.
+    A pending upload counts with its announced size while it can still be completed. Adapters and checkpoints
+    are not counted.
     """
     files = select(func.coalesce(func.sum(File.bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
@@ -78,7 +83,10 @@ def stored_bytes(session: Session, project_id: str) -> int:
 
 
 def _wait_for_others_of_the_project(session: Session, project_id: str) -> None:
-    """Who counts next sees what this transaction has added. The lock goes with it."""
+    """Wait for other transactions that count, so that each sees what the others have added.
+
+    The lock ends with the transaction.
+    """
     session.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
 
 

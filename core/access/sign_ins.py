@@ -1,6 +1,6 @@
-"""Sign-ins of browsers: a link that can be followed once, and the session that it, or a key, begins.
+"""Sign-ins of browsers: links that can be followed once, and the sessions that a link or a key begins.
 
-A session acts for its key, and ends with it. Tokens are random, and kept as a SHA-256 only.
+A session acts for its API key and ends with it. Tokens are random, and only their SHA-256 is stored.
 """
 
 import hashlib
@@ -20,25 +20,26 @@ LINK_LIFETIME = timedelta(minutes=15)
 SESSION_LIFETIME = timedelta(days=7)
 
 LINK_IS_GONE = (
-    "This sign-in link has been used, or is too old. `tunery dashboard` makes a new one, or paste an API key."
+    "This sign-in link has been used or is too old. Create a new link with `tunery dashboard`, or paste an "
+    "API key."
 )
 
 
 @dataclass(frozen=True)
 class NewSignIn:
-    """`token` is the only place where it stands in clear."""
+    """A link or session that was just created. Only `token` holds its secret in plain text."""
 
     token: str
     expires_at: datetime
 
 
 def create_link(session: Session, key_id: str) -> NewSignIn:
-    """Whoever follows it first acts for the key."""
+    """Create a link. The browser that follows it first acts for the key."""
     return _create(session, key_id, "link", LINK_PREFIX, LINK_LIFETIME)
 
 
 def follow_link(session: Session, token: str) -> ApiKey:
-    """The live key that it was made with. Raises NotAuthenticated, also for whoever comes second."""
+    """Return the valid key of a link, which can be followed once. Raises NotAuthenticated."""
     followed = delete(SignIn).where(
         SignIn.sha256 == _sha256(token), SignIn.kind == "link", SignIn.expires_at > func.now()
     )
@@ -51,13 +52,13 @@ def follow_link(session: Session, token: str) -> ApiKey:
 
 
 def begin_session(session: Session, key: ApiKey) -> NewSignIn:
-    """A browser's; whatever is over is forgotten meanwhile."""
+    """Begin a browser's session for this key, and delete expired links and sessions."""
     session.execute(delete(SignIn).where(SignIn.expires_at <= func.now()))
     return _create(session, key.id, "session", SESSION_PREFIX, SESSION_LIFETIME)
 
 
 def authenticate(session: Session, token: str) -> ApiKey:
-    """The live key that the session acts for, with its project. Raises NotAuthenticated."""
+    """Return the valid key for which the session acts, with its project. Raises NotAuthenticated."""
     query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
     in_time = SignIn.kind == "session", SignIn.expires_at > func.now()
     found = session.execute(query.where(SignIn.sha256 == _sha256(token), *in_time)).one_or_none()
@@ -69,10 +70,12 @@ def authenticate(session: Session, token: str) -> ApiKey:
 
 
 def expiry(session: Session, token: str) -> datetime | None:
+    """Return the time at which a link or session expires, or None where it does not exist."""
     return session.scalar(select(SignIn.expires_at).where(SignIn.sha256 == _sha256(token)))
 
 
 def end_session(session: Session, token: str) -> None:
+    """Delete the session of this token."""
     session.execute(delete(SignIn).where(SignIn.sha256 == _sha256(token)))
 
 

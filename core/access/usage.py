@@ -1,8 +1,8 @@
-"""What projects have used, day by day in UTC.
+"""The use of projects, day by day in UTC: device seconds and trained tokens.
 
-Device seconds are how long a job's runs have held their devices, times the number of devices. Jobs that train
-together share a device, and each counts its whole time: the sum says how long jobs were served, and may be
-more than the devices had. Tokens count on the day on which their job succeeded.
+Device seconds are the time for which a job's runs held their devices, times the number of devices. Jobs that
+train together share a device, and each counts its whole time. So the sum says how long jobs were served, and
+may exceed the time that the devices had. Tokens count on the day on which their job succeeded.
 """
 
 from datetime import datetime
@@ -38,6 +38,8 @@ FROM served FULL JOIN trained USING (day, project_id) ORDER BY day, project_id
 
 
 class Usage(NamedTuple):
+    """The use of one project on one day, which begins at `day`."""
+
     day: datetime
     project_id: str
     trained_tokens: int
@@ -45,9 +47,9 @@ class Usage(NamedTuple):
 
 
 def usage(session: Session, project_id: str | None, start: datetime, last: datetime) -> list[Usage]:
-    """Of the days from `start` to `last`, both midnights in UTC; of all projects where none is named.
+    """Return the use on the days from `start` to `last`, both at midnight in UTC.
 
-    A day without any use of a project has no row.
+    A `project_id` of None selects all projects. There is no row for a day on which a project used nothing.
     """
     rows = session.execute(QUERY, {"start": start, "last": last, "project": project_id})
     return [Usage(day, project, int(tokens), float(seconds)) for day, project, tokens, seconds in rows]

@@ -1,4 +1,4 @@
-"""Checks a dataset while it streams past, and says what is wrong with it."""
+"""Checks a dataset as a stream of bytes, and describes what is wrong with it."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.datasets.findings import Finding
-from core.datasets.judge import RowJudge
 from core.datasets.kinds import Kind
 from core.datasets.reader import RowReader
+from core.datasets.row_check import RowCheck
 
-MIN_ROWS = 10  # a job's smallest dataset
+MIN_ROWS = 10  # in the smallest dataset that a job takes
 DESCRIBED_ROWS = 3
-MAX_BAD_ROWS = 10_000  # a file of nothing but mistakes is not worth reading to its end
+MAX_BAD_ROWS = 10_000  # then the check stops: a file with so many mistakes need not be read to its end
 
 
 class RowFinding(NamedTuple):
-    """A `Finding` and the line that it is on, counted from 1."""
+    """A `Finding` with the number of its line, counted from 1."""
 
     line: int
     field: str
@@ -29,12 +29,12 @@ class RowFinding(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
-    `rows` counts every line that is not blank, right or wrong. `findings` holds the first `max_findings`;
-    `finding_count` and `bad_rows` count them all, though no more than 20 findings of one row. `stopped` tells
-    that the check gave up at 10,000 bad rows: the counts then speak of the part that it read. `kind` is None
-    where no row tells it.
+    `rows` counts every line that is not blank, correct or not. `findings` has the first `max_findings` of the
+    check. `finding_count` and `bad_rows` count all findings and all rows that have some, but at most 20
+    findings of one row. If `stopped`, the check ended at 10,000 bad rows, and the counts cover only the part
+    of the file that was read. `kind` is None if no row shows it.
     """
 
     rows: int
@@ -50,16 +50,16 @@ class Report:
 
 
 class DatasetCheck:
-    """Feed it a file's bytes in chunks of any size, then ask for the report.
+    """A check of one file: call `feed` with its bytes, in chunks of any size, and then `finish`.
 
-    Memory does not grow with the file: it keeps one row of at most `max_row_bytes`, which can take 25 times
-    that while it is decoded, and `max_findings` findings. Nothing in the bytes makes it raise.
+    The memory that it needs does not grow with the file. It keeps `max_findings` findings and one row of at
+    most `max_row_bytes`; a row takes up to 25 times its size while it is decoded. No content makes it raise.
     """
 
     def __init__(self, max_row_bytes: int, max_findings: int = 100) -> None:
         self.max_findings = max_findings
         self._reader = RowReader(max_row_bytes)
-        self._judge = RowJudge()
+        self._row_check = RowCheck()
         self._rows = self._finding_count = self._bad_rows = 0
         self._findings: list[RowFinding] = []
 
@@ -71,15 +71,15 @@ class DatasetCheck:
         self._take(self._reader.feed(chunk))
 
     def finish(self) -> Report:
-        """The report on all that was fed. Call it once, at the end."""
+        """Return the report on all bytes that were fed. Call it once, at the end."""
         self._take(self._reader.finish())
         if not self._rows:
             self._add(
-                1, [Finding("", "empty_file", "the file holds no row; write one JSON object on each line")]
+                1, [Finding("", "empty_file", "the file has no rows; write one JSON object on each line")]
             )
         return Report(
             rows=self._rows,
-            kind=self._judge.kind,
+            kind=self._row_check.kind,
             findings=self._findings,
             finding_count=self._finding_count,
             bad_rows=self._bad_rows,
@@ -91,7 +91,7 @@ class DatasetCheck:
             return
         for number, line in lines:
             self._rows += 1
-            findings = [line] if isinstance(line, Finding) else self._judge.findings(line)
+            findings = [line] if isinstance(line, Finding) else self._row_check.findings(line)
             if findings:
                 self._add(number, findings)
                 if self._stopped:
@@ -105,9 +105,9 @@ class DatasetCheck:
 
 
 def describe(report: Report) -> str:
-    """The sentences for a client: the first mistake of each of the first bad rows, and how many more are bad.
+    """Return sentences for a client: the first finding of each of the first 3 bad rows.
 
-    Empty where the report has no findings.
+    A last sentence counts the other bad rows. The text is empty if the report has no findings.
     """
     first: dict[int, RowFinding] = {}
     for finding in report.findings:
@@ -122,9 +122,9 @@ def describe(report: Report) -> str:
 
 
 def read_rows(stream: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows of a file that was checked, given in chunks cut anywhere.
+    """Yield the line number and the row of each line of a checked file, given in chunks cut anywhere.
 
-    Raises ValueError, which names the line, where the bytes are not those of a checked file.
+    Raises ValueError, which names the line, if the bytes cannot be those of a checked file.
     """
     reader = RowReader(max_row_bytes=sys.maxsize)
     decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -1,4 +1,4 @@
-"""Which kind of row a dataset holds: its first row that can be read says so, and all others must agree."""
+"""The kinds of dataset. The first readable row of a file shows its kind, and all other rows must agree."""
 
 from typing import Any, Literal, get_args
 
@@ -8,15 +8,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 PREFERENCE_KEYS = ("input", "preferred_output", "non_preferred_output", "chosen", "rejected")
 LABELLED_KEYS = ("label", "completion")
 
-KIND_OF_METHOD: dict[str, Kind] = {
-    "supervised": "chat",
-    "dpo": "preference",
-    "orpo": "preference",
-    "kto": "labelled",
-    "simpo": "preference",
-}
-
-WHAT: dict[str, str] = {
+ROW_IN_WORDS: dict[str, str] = {
     "chat": "a chat row",
     "preference": "a row with two answers",
     "labelled": "a row with a labelled answer",
@@ -24,7 +16,7 @@ WHAT: dict[str, str] = {
 
 
 def kind_of(row: dict[str, Any]) -> Kind | None:
-    """What a row's keys say that it is; None where they could be any kind's."""
+    """Return the kind that a row's keys show, or None if a row of any kind could have these keys."""
     if any(key in row for key in PREFERENCE_KEYS):
         return "preference"
     if any(key in row for key in LABELLED_KEYS):
@@ -33,6 +25,9 @@ def kind_of(row: dict[str, Any]) -> Kind | None:
 
 
 def contradicts(row: dict[str, Any], kind: Kind) -> bool:
-    """Whether a row's keys speak against `kind`. Messages alone do not: a label may be missing."""
+    """Return whether a row's keys speak against `kind`.
+
+    `messages` without a label does not speak against "labelled": the label may be missing by mistake.
+    """
     found = kind_of(row)
     return found not in (None, kind) and not (found == "chat" and kind == "labelled")

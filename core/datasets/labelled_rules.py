@@ -1,20 +1,27 @@
-"""The rules of a row with one answer and a label that says whether it is desirable, as KTO takes it.
+"""The rules of a labelled row: one answer and a label that says whether the answer is desirable, for KTO.
 
-Two forms, TRL's both: a prompt and a completion, or a conversation whose last message is the answer.
+Both forms are TRL's: a prompt and a completion, or a conversation whose last message is the answer.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from core.datasets.chat_rules import TOOL_KEYS, json_type, key_findings, list_findings, tool_findings
+from core.datasets.chat_rules import (
+    TOOL_KEYS,
+    json_type,
+    key_findings,
+    list_findings,
+    missing_findings,
+    row_is_no_object,
+    tool_findings,
+)
 from core.datasets.findings import Finding
 from core.datasets.preference_rules import (
     Message,
     answer_findings,
-    last_is_answer,
-    missing_findings,
+    last_role_findings,
     prompt_findings,
-    weightless_findings,
+    weight_findings,
 )
 
 CONVERSATION_KEYS = ("messages", "label", "parallel_tool_calls", *TOOL_KEYS)
@@ -24,21 +31,19 @@ PROMPT_FORM = '{"prompt": […], "completion": […], "label": true}'
 
 
 def labelled(row: dict[str, Any]) -> tuple[list[Message], Message, bool]:
-    """The prompt of a checked row, the answer, and whether it is desirable."""
+    """Return the prompt of a checked row, its answer, and whether the answer is desirable."""
     if "messages" in row:
         return row["messages"][:-1], row["messages"][-1], row["label"]
     return row["prompt"], row["completion"][0], row["label"]
 
 
 def labelled_findings(row: Any) -> Iterator[Finding]:
-    """What is wrong with a row that `strict_json.parse` returned, mistake by mistake."""
+    """Yield each mistake of a row that `strict_json.parse` returned."""
     if not isinstance(row, dict):
-        yield Finding(
-            "", "not_an_object", f"a row is an object, not {json_type(row)}; write {CONVERSATION_FORM}"
-        )
+        yield row_is_no_object(row, CONVERSATION_FORM)
         return
-    apart = "prompt" in row or "completion" in row
-    if apart:
+    has_separate_prompt = "prompt" in row or "completion" in row
+    if has_separate_prompt:
         yield from missing_findings(row, ("prompt", "completion", "label"), PROMPT_FORM)
         yield from key_findings(row, "", PROMPT_KEYS)
     else:
@@ -47,8 +52,8 @@ def labelled_findings(row: Any) -> Iterator[Finding]:
     yield from tool_findings(row, "")
     if not isinstance(row.get("label", True), bool):
         yield Finding("label", "wrong_type", f"must be true or false, not {json_type(row['label'])}")
-    if apart:
-        yield from list_findings(row, "prompt", "what the answer replies to")
+    if has_separate_prompt:
+        yield from list_findings(row, "prompt", "the message that the answer replies to")
         yield from prompt_findings(row.get("prompt"), "prompt")
         yield from answer_findings(row, "completion")
     else:
@@ -60,7 +65,7 @@ def _conversation_findings(row: dict[str, Any]) -> Iterator[Finding]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         return
-    yield from last_is_answer(messages, "messages")
-    yield from weightless_findings(messages, "messages")
+    yield from last_role_findings(messages, "messages")
+    yield from weight_findings(messages, "messages")
     if len(messages) < 2:
-        yield Finding("messages", "no_prompt", "holds an answer alone; add what it replies to before it")
+        yield Finding("messages", "no_prompt", "has only an answer; add the message that it replies to")

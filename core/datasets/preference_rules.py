@@ -1,7 +1,8 @@
-"""The rules of a row with two answers to one prompt, of which the first is preferred.
+"""The rules of a preference row: one prompt with two answers, of which the first is preferred.
 
-Three forms are taken, told apart by their keys: OpenAI's; TRL's, in which the prompt stands apart or begins
-both conversations; and ShareGPT's, whose turns have `from` and `value`.
+The three forms differ in their keys. OpenAI's has `input`. TRL's has `chosen` and `rejected`; its
+prompt is in `prompt`, or begins both conversations. ShareGPT's has `conversations`, whose turns have `from`
+and `value`.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from core.datasets.chat_rules import (
     key_findings,
     list_findings,
     message_findings,
+    missing_findings,
+    row_is_no_object,
     tool_findings,
 )
 from core.datasets.findings import Finding, quote
@@ -27,11 +30,12 @@ SHAREGPT_KEYS = ("conversations", "chosen", "rejected", *TOOL_KEYS)
 SHAREGPT_ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
 TURN_KEYS = ("from", "value")
 
+ANSWERED_MESSAGE = "the message that the answers reply to"  # as it reads after "add"
 PREFERENCE_FORM = '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}'
 
 
 def pair(row: dict[str, Any]) -> tuple[list[Message], Message, Message]:
-    """The prompt of a checked row, the preferred answer and the other."""
+    """Return the prompt of a checked row, the preferred answer, and the other answer."""
     if "input" in row:
         return row["input"]["messages"], row["preferred_output"][0], row["non_preferred_output"][0]
     if "conversations" in row:
@@ -42,11 +46,9 @@ def pair(row: dict[str, Any]) -> tuple[list[Message], Message, Message]:
 
 
 def pair_findings(row: Any) -> Iterator[Finding]:
-    """What is wrong with a row that `strict_json.parse` returned, mistake by mistake."""
+    """Yield each mistake of a row that `strict_json.parse` returned."""
     if not isinstance(row, dict):
-        yield Finding(
-            "", "not_an_object", f"a row is an object, not {json_type(row)}; write {PREFERENCE_FORM}"
-        )
+        yield row_is_no_object(row, PREFERENCE_FORM)
     elif any(key in row for key in OPENAI_ONLY):
         yield from _openai_findings(row)
     elif "conversations" in row:
@@ -56,31 +58,31 @@ def pair_findings(row: Any) -> Iterator[Finding]:
 
 
 def prompt_findings(messages: Any, at: str) -> Iterator[Finding]:
-    """Beyond what each message must be: a prompt ends with what is answered, and teaches nothing itself."""
+    """Yield what is wrong with the messages of a prompt as a whole; `list_findings` checks each message.
+
+    A prompt must not end with an answer, and its messages have no weights: a prompt is not learnt.
+    """
     if not isinstance(messages, list) or not messages:
         return
-    yield from weightless_findings(messages, at)
+    yield from weight_findings(messages, at)
     if isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant":
-        yield Finding(
-            f"{at}[{len(messages) - 1}].role",
-            "last_is_assistant",
-            "the prompt ends with an answer; move it, or add what the answers reply to",
-        )
+        yield _prompt_ends_with_answer(f"{at}[{len(messages) - 1}].role")
 
 
 def answer_findings(row: dict[str, Any], key: str) -> Iterator[Finding]:
-    """What is wrong with a list that is to hold one message, the assistant's."""
+    """Yield what is wrong with a list that must have exactly one message, the assistant's answer."""
     yield from list_findings(row, key, "the assistant's answer")
     found = row.get(key)
     if not isinstance(found, list) or not found:
         return
     if len(found) > 1:
-        yield Finding(key, "not_one_answer", f"holds {len(found)} messages; keep one, the assistant's answer")
-    yield from last_is_answer(found, key)
-    yield from weightless_findings(found, key)
+        yield Finding(key, "not_one_answer", f"has {len(found)} messages; keep one, the assistant's answer")
+    yield from last_role_findings(found, key)
+    yield from weight_findings(found, key)
 
 
-def last_is_answer(messages: list[Any], at: str) -> Iterator[Finding]:
+def last_role_findings(messages: list[Any], at: str) -> Iterator[Finding]:
+    """Yield a finding if the last message is not from the assistant."""
     last = messages[-1]
     if isinstance(last, dict) and last.get("role") not in (None, "assistant"):
         yield Finding(
@@ -88,18 +90,13 @@ def last_is_answer(messages: list[Any], at: str) -> Iterator[Finding]:
         )
 
 
-def weightless_findings(messages: list[Any], at: str) -> Iterator[Finding]:
+def weight_findings(messages: list[Any], at: str) -> Iterator[Finding]:
+    """Yield a finding for each message with a weight: rows of this kind have none."""
     for index, message in enumerate(messages):
         if isinstance(message, dict) and message.get("weight") is not None:
             yield Finding(
-                f"{at}[{index}].weight", "misplaced_weight", "only chat rows have weights; remove it"
+                f"{at}[{index}].weight", "misplaced_weight", "only chat rows can have weights; remove it"
             )
-
-
-def missing_findings(row: dict[str, Any], keys: tuple[str, ...], form: str) -> Iterator[Finding]:
-    for key in keys:
-        if key not in row:
-            yield Finding(key, "missing", f"the row has no {key}; write {form}")
 
 
 def _openai_findings(row: dict[str, Any]) -> Iterator[Finding]:
@@ -114,13 +111,13 @@ def _openai_findings(row: dict[str, Any]) -> Iterator[Finding]:
 
 def _input_findings(found: Any) -> Iterator[Finding]:
     if not isinstance(found, dict):
-        yield Finding("input", "not_an_object", f"is an object with messages, not {json_type(found)}")
+        yield Finding("input", "not_an_object", f"must be an object with messages, not {json_type(found)}")
         return
     if "messages" not in found:
         yield Finding("input.messages", "missing", f"the input has no messages; write {PREFERENCE_FORM}")
     yield from key_findings(found, "input", INPUT_KEYS)
     yield from tool_findings(found, "input.")
-    yield from list_findings(found, "messages", "what the answers reply to", prefix="input.")
+    yield from list_findings(found, "messages", ANSWERED_MESSAGE, prefix="input.")
     yield from prompt_findings(found.get("messages"), "input.messages")
 
 
@@ -131,7 +128,7 @@ def _trl_findings(row: dict[str, Any]) -> Iterator[Finding]:
     yield from key_findings(row, "", TRL_KEYS)
     yield from tool_findings(row, "")
     if "prompt" in row:
-        yield from list_findings(row, "prompt", "what the answers reply to")
+        yield from list_findings(row, "prompt", ANSWERED_MESSAGE)
         yield from prompt_findings(row["prompt"], "prompt")
         yield from answer_findings(row, "chosen")
         yield from answer_findings(row, "rejected")
@@ -143,12 +140,15 @@ def _trl_findings(row: dict[str, Any]) -> Iterator[Finding]:
 def _conversation_findings(row: dict[str, Any], key: str) -> Iterator[Finding]:
     yield from list_findings(row, key, "the prompt and the answer")
     if isinstance(row.get(key), list) and row[key]:
-        yield from last_is_answer(row[key], key)
-        yield from weightless_findings(row[key], key)
+        yield from last_role_findings(row[key], key)
+        yield from weight_findings(row[key], key)
 
 
 def _common_prompt_findings(row: dict[str, Any]) -> Iterator[Finding]:
-    """Where no prompt stands apart, both conversations are the same up to their last message."""
+    """Yield what is wrong with the prompt of a row without `prompt`.
+
+    Both conversations must then be the same up to their last message.
+    """
     if "chosen" not in row or "rejected" not in row:
         return
     chosen, rejected = row["chosen"], row["rejected"]
@@ -160,7 +160,7 @@ def _common_prompt_findings(row: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "rejected",
             "different_prompts",
-            "must be like chosen up to its last message; make both reply to one",
+            "must be the same as chosen up to the last message; let both answers reply to one prompt",
         )
     else:
         yield from prompt_findings(chosen[:-1], "chosen")
@@ -175,16 +175,12 @@ def _sharegpt_findings(row: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(turns, list):
         yield Finding("conversations", "wrong_type", f"must be an array of turns, not {json_type(turns)}")
     elif not turns:
-        yield Finding("conversations", "empty", "holds no turn; add what the answers reply to")
+        yield Finding("conversations", "empty", f"has no turns; add {ANSWERED_MESSAGE}")
     else:
         for index, turn in enumerate(turns):
             yield from _turn_findings(turn, f"conversations[{index}]")
         if isinstance(turns[-1], dict) and turns[-1].get("from") == "gpt":
-            yield Finding(
-                f"conversations[{len(turns) - 1}].from",
-                "last_is_assistant",
-                "the prompt ends with an answer; move it, or add what the answers reply to",
-            )
+            yield _prompt_ends_with_answer(f"conversations[{len(turns) - 1}].from")
     for key in ("chosen", "rejected"):
         if key in row:
             yield from _turn_findings(row[key], key)
@@ -195,13 +191,13 @@ def _sharegpt_findings(row: dict[str, Any]) -> Iterator[Finding]:
 def _turn_findings(turn: Any, at: str) -> Iterator[Finding]:
     if not isinstance(turn, dict):
         yield Finding(
-            at, "not_an_object", f'a turn is an object with "from" and "value", not {json_type(turn)}'
+            at, "not_an_object", f'a turn must be an object with "from" and "value", not {json_type(turn)}'
         )
         return
     yield from key_findings(turn, at, TURN_KEYS)
     if "from" not in turn:
         yield Finding(
-            f"{at}.from", "missing", f"the turn has no from; use one of {', '.join(SHAREGPT_ROLES)}"
+            f"{at}.from", "missing", f'the turn has no "from"; use one of {", ".join(SHAREGPT_ROLES)}'
         )
     elif not isinstance(turn["from"], str) or turn["from"] not in SHAREGPT_ROLES:
         named = quote(turn["from"]) if isinstance(turn["from"], str) else json_type(turn["from"])
@@ -212,6 +208,11 @@ def _turn_findings(turn: Any, at: str) -> Iterator[Finding]:
         for finding in message_findings(_message(turn), at):
             field = finding.field.replace(f"{at}.content", f"{at}.value")
             yield finding._replace(field=field)
+
+
+def _prompt_ends_with_answer(at: str) -> Finding:
+    message = f"the prompt must not end with an answer; remove the answer, or add {ANSWERED_MESSAGE}"
+    return Finding(at, "last_is_assistant", message)
 
 
 def _message(turn: dict[str, Any]) -> Message:

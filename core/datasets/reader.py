@@ -1,4 +1,4 @@
-"""Cuts a stream of bytes into the lines of a JSONL file, holding one line at a time."""
+"""Cuts a stream of bytes into the lines of a JSONL file, and keeps one line in memory at a time."""
 
 from collections.abc import Iterator
 
@@ -6,19 +6,19 @@ from core.datasets.findings import Finding
 
 UTF8_BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-HEAD_BYTES = 4  # enough to tell the encoding
+HEAD_BYTES = 4  # enough to recognise the encoding
 BLANK = b" \t\r"
 
 Line = tuple[int, bytes | Finding]
 
 
 class RowReader:
-    """Feed it chunks of any size; it yields each line that is not blank as `(number, bytes)`.
+    """Yields each line that is not blank as `(number, bytes)`, from chunks of any size, cut anywhere.
 
-    Numbers count from 1 and include blank lines; the bytes come without their line end (LF or CRLF) and
-    without a UTF-8 byte order mark at the start of the file. `(number, Finding)` stands in for a line longer
-    than `max_row_bytes`, which is skipped without being kept, and for a whole file that is UTF-16.
-    At most `max_row_bytes` of a line are kept between chunks. The chunks may be cut anywhere.
+    Line numbers count from 1 and include blank lines. The bytes come without the line end (LF or CRLF), and
+    without a UTF-8 byte order mark at the start of the file. `(number, Finding)` takes the place of a line
+    longer than `max_row_bytes`, which is skipped, and of a whole file that is UTF-16. At most `max_row_bytes`
+    of a line are kept between chunks.
     """
 
     def __init__(self, max_row_bytes: int) -> None:
@@ -30,7 +30,7 @@ class RowReader:
         self._skips_file = False
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
-        """The lines that end in `chunk`. Use them up before you feed the next one."""
+        """Yield the lines that end in `chunk`. Consume them all before feeding the next chunk."""
         if self._head is not None:
             self._head += chunk
             if len(self._head) < HEAD_BYTES:
@@ -42,7 +42,7 @@ class RowReader:
             yield from self._split(chunk)
 
     def finish(self) -> Iterator[Line]:
-        """The last line, where no line end follows it."""
+        """Yield what is left, which is usually the last line if no line end follows it."""
         if self._head is not None:
             head = self._head
             yield from self._open(head)
@@ -66,7 +66,7 @@ class RowReader:
             start = end + 1
         if self._skips_line:
             return
-        if len(self._pending) + len(chunk) - start > self.max_row_bytes + 1:  # the one may be a CR
+        if len(self._pending) + len(chunk) - start > self.max_row_bytes + 1:  # + 1: the last byte may be a CR
             yield self._too_long()
             self._skips_line = True
         else:

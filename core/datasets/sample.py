@@ -1,14 +1,16 @@
-"""Tunery's own sample dataset: the post of a camping shop, sorted into records.
+"""Tunery's own sample dataset: letters to a camping shop, and the records that the shop files them as.
 
-A customer of Pine & Ember writes in free text; the answer is one line of JSON in the shop's conventions:
+A customer of Pine & Ember writes in free text. The answer is one line of JSON in the shop's conventions:
 
     The kettle I bought whistles but never boils. Order 4821. We set off on Friday!
     {"team":"repairs","item":"kettle","order":"PE-4821","due":"now"}
 
-None of these conventions stands in the prompt, so a base model scores about zero and only training teaches
-them: which team a problem goes to, the shop's name for a thing ("backpack" is `pack`), the `PE-` before an
-order number and `none` without one, and when an answer is due. Tickets are put together from a vocabulary;
-a problem told of an item that `held_out` shows is never told of that item in what `write_sample` writes.
+The conventions are: which team handles a problem, the shop's name for an item ("backpack" is `pack`), `PE-`
+before an order number, `none` if there is no order number, and when an answer is due. The prompt mentions
+none of them, so a base model scores about zero, and only training teaches them.
+
+Tickets are put together from a vocabulary. A pair of problem and item that occurs in `held_out` never occurs
+in the rows that `write_sample` writes.
 """
 
 import json
@@ -139,30 +141,30 @@ NAMES = (
 SIGN_OFFS = ("", "Thanks, {name}", "Cheers, {name}", "Best, {name}", "{name}")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
-HELD_OUT_SHARE = 5  # one in five pairs of problem and item is kept from training
+HELD_OUT_SHARE = 5  # one in five pairs of problem and item is held out from training
 
 
 class Ticket(NamedTuple):
-    """What a customer wrote, and the record that it should become."""
+    """A customer's text, and the record that it should become."""
 
     text: str
     record: str
 
     @property
     def prompt(self) -> list[dict[str, str]]:
-        """The messages to ask a model with."""
+        """Return the messages that ask a model for the record."""
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.text}]
 
     @property
     def row(self) -> dict[str, Any]:
-        """The row of a supervised dataset."""
+        """Return the row of a supervised dataset."""
         return {"messages": [*self.prompt, {"role": "assistant", "content": self.record}]}
 
 
 def write_sample(path: Path, rows: int = 300, seed: int = 0) -> None:
-    """Writes `rows` distinct training rows (about 76 tokens each) to `path` as JSONL.
+    """Write `rows` distinct training rows (about 76 tokens each) to `path` as JSONL.
 
-    The same arguments write the same bytes. Raises OSError where the file cannot be written.
+    The same arguments write the same bytes. Raises OSError if the file cannot be written.
     """
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for ticket in islice(_tickets(seed, for_training=True), rows):
@@ -170,15 +172,16 @@ def write_sample(path: Path, rows: int = 300, seed: int = 0) -> None:
 
 
 def held_out(rows: int = 20, seed: int = 0) -> list[Ticket]:
-    """`rows` distinct tickets, none of which any `write_sample` can write, whatever its seed."""
+    """Return `rows` distinct tickets that `write_sample` never writes, whatever its seed."""
     return list(islice(_tickets(seed, for_training=False), rows))
 
 
 def score(answer: str, expected: str) -> float:
-    """How near an answer is to the expected record: 0 (nothing right) to 1 (exact).
+    """Return how close an answer is to the expected record: from 0 (nothing is right) to 1 (exact).
 
-    The mean of exact match (spaces around it aside) and the share of fields that are right. A field too many
-    lowers the share; an answer that is no JSON object has no fields.
+    The score is the mean of two parts: exact match (1 or 0, without regard to spaces around the answer), and
+    the share of fields that are right. Extra fields lower the share. An answer that is no JSON object has no
+    fields.
     """
     exact = answer.strip() == expected
     got, wanted = _fields(answer), _fields(expected)

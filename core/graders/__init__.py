@@ -1,4 +1,4 @@
-"""How graders score a sample: their options, templates, formulas and measures of similarity.
+"""Graders, which score a sample: their declarations, templates, formulas and similarity metrics.
 
-The API runs them today; nothing here knows of HTTP, so that a worker can run them too.
+Today the API runs graders. Nothing here depends on HTTP, so that a worker can run them too.
 """

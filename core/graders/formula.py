@@ -1,4 +1,4 @@
-"""The formula of a `multi` grader: arithmetic over its graders' scores, and nothing else of Python."""
+"""Evaluates the formula of a `multi` grader: arithmetic over its graders' scores, and no other Python."""
 
 import ast
 import math
@@ -10,7 +10,7 @@ BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: math.pow,  # of floats: it raises where it overflows, and never grows a huge integer
+    ast.Pow: math.pow,  # on floats: it raises on overflow, where integers would grow without limit
 }
 UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 FUNCTIONS: dict[str, Callable[[float], float]] = {
@@ -26,21 +26,26 @@ MAX_DEPTH = 64
 
 
 class FormulaError(Exception):
-    """The formula is none, or has no value; str() says why."""
+    """The text is not a formula, or the formula has no value; str() says why."""
 
 
 class Formula:
+    """A formula that was parsed and checked."""
+
     def __init__(self, text: str, names: Collection[str]) -> None:
-        """`^` is a power, as in OpenAI's formulas. Raises FormulaError for what is no arithmetic."""
+        """Parse `text`, in which `names` are the graders' names and `^` is a power, as in OpenAI's formulas.
+
+        Raises FormulaError if `text` is not arithmetic over these names.
+        """
         try:
             self._tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise FormulaError("it is no arithmetic expression") from error
+            raise FormulaError("it is not an arithmetic expression") from error
         self._names = names
         self._check(self._tree, 0)
 
     def value(self, scores: Mapping[str, float]) -> float:
-        """Raises FormulaError where there is none, as after a division by zero."""
+        """Return the value for these scores. Raises FormulaError if there is none (a division by zero)."""
         try:
             value = self._value(self._tree, scores)
         except (ArithmeticError, ValueError) as error:
@@ -70,7 +75,7 @@ class Formula:
             case _:
                 functions = ", ".join([*CHOICES, *FUNCTIONS])
                 raise FormulaError(
-                    f"it may hold numbers, the graders' names, + - * / ^ and {functions}, and nothing else"
+                    f"it may contain only numbers, the graders' names, + - * / ^ and {functions}"
                 )
         for below in inner:
             self._check(below, depth + 1)

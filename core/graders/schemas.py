@@ -1,18 +1,20 @@
-"""Graders as clients declare them, and what running one tells: OpenAI's shapes."""
+"""The graders that a client can declare, in OpenAI's form."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from core.options import Options
 
-MAX_TEXT = 65_536  # characters: comparing two texts may cost the product of their lengths
-MAX_FORMULA = 2_000
+MAX_TEXT = 65_536  # characters; the time to compare two texts can grow with the product of their lengths
+MAX_FORMULA = 2_000  # characters
 MAX_GRADERS = 32
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-Template = Annotated[str, Field(max_length=MAX_TEXT, description="May hold {{ item.… }} and {{ sample.… }}")]
+Template = Annotated[
+    str, Field(max_length=MAX_TEXT, description="May contain {{ item.… }} and {{ sample.… }}")
+]
 
 Metric = Literal[
     "cosine",
@@ -120,8 +122,11 @@ SingleGrader = Annotated[
 
 
 class MultiGrader(Options):
-    """`graders` maps the names in the formula to graders. OpenAI's types say a single one: that works too,
-    under its own name."""
+    """A grader whose score is a formula over the scores of other graders.
+
+    `graders` maps the names in the formula to graders. OpenAI's types declare a single grader instead: this
+    works too, and the formula then uses the grader's own name.
+    """
 
     type: Literal["multi"]
     name: Name
@@ -137,6 +142,7 @@ class MultiGrader(Options):
 
     @property
     def by_name(self) -> dict[str, Any]:
+        """The graders by their names in the formula."""
         return self.graders if isinstance(self.graders, dict) else {self.graders.name: self.graders}
 
 
@@ -149,57 +155,3 @@ Grader = Annotated[
     | MultiGrader,
     Field(discriminator="type"),
 ]
-
-
-class ValidateGrader(BaseModel):
-    grader: Grader
-
-
-class RunGrader(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    grader: Grader
-    model_sample: Annotated[Text, Field(description="What a model wrote: `sample.output_text`")]
-    item: Annotated[Any, Field(description="A row of the dataset: `item`")] = None
-
-
-class ValidatedGrader(BaseModel):
-    grader: Grader
-
-
-class RunErrors(BaseModel):
-    """What went wrong. Those that speak of a model or of Python never happen here."""
-
-    formula_parse_error: bool = False
-    invalid_variable_error: bool = False
-    model_grader_parse_error: bool = False
-    model_grader_refusal_error: bool = False
-    model_grader_server_error: bool = False
-    model_grader_server_error_details: str | None = None
-    other_error: bool = False
-    python_grader_runtime_error: bool = False
-    python_grader_runtime_error_details: str | None = None
-    python_grader_server_error: bool = False
-    python_grader_server_error_type: str | None = None
-    sample_parse_error: bool = False
-    truncated_observation_error: bool = False
-    unresponsive_reward_error: bool = False
-
-
-class RunMetadata(BaseModel):
-    name: str
-    type: str
-    errors: RunErrors
-    execution_time: Annotated[float, Field(description="Seconds")]
-    scores: dict[str, float]
-    token_usage: int | None = None
-    sampled_model_name: str | None = None
-
-
-class GraderRun(BaseModel):
-    """`reward` is 0 where an error is true; `sub_rewards` are those of a `multi` grader's parts."""
-
-    reward: float
-    metadata: RunMetadata
-    sub_rewards: dict[str, float]
-    model_grader_token_usage_per_model: dict[str, int]

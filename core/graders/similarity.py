@@ -1,22 +1,23 @@
-"""How alike two texts are, from 0 to 1.
+"""Measures how similar two texts are, from 0 to 1.
 
-The libraries are imported when they are needed: starting the API need not pay for them.
+The libraries are imported at the first use, so that the API starts faster.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-LONGEST_GLEU = 4  # words of an n-gram, as in the paper (Wu et al., 2016)
+LONGEST_GLEU = 4  # words in the longest n-gram, as in the paper (Wu et al., 2016)
 
-# Neither is wrong to ask for; this server lacks what they need.
+# Metrics of OpenAI that this server cannot compute, with the reason.
 NOT_ON_OFFER = {
-    "cosine": "it needs a model of embeddings",
-    "meteor": "it needs WordNet's dictionary",
+    "cosine": "it needs an embedding model",
+    "meteor": "it needs the WordNet dictionary",
 }
 
 
 def similarity(metric: str, text: str, reference: str) -> float:
+    """Return the similarity of `text` to `reference`: from 0 (nothing in common) to 1 (equal)."""
     return _METRICS[metric](text, reference)
 
 
@@ -27,14 +28,14 @@ def _fuzzy_match(text: str, reference: str) -> float:
 
 
 def _bleu(text: str, reference: str) -> float:
-    """Of one sentence: orders that are longer than it do not count."""
+    """Return the BLEU of one sentence. Orders of n-grams that are longer than the sentence do not count."""
     import sacrebleu
 
     return float(sacrebleu.sentence_bleu(text, [reference], use_effective_order=True).score) / 100
 
 
 def _gleu(text: str, reference: str) -> float:
-    """The lesser of precision and recall over all 1- to 4-grams together."""
+    """Return the lower of precision and recall, over all n-grams of 1 to 4 words together."""
     ours, theirs = _words(text), _words(reference)
     lengths = range(1, LONGEST_GLEU + 1)
     shared = sum(_shared(ours, theirs, n) for n in lengths)
@@ -43,7 +44,7 @@ def _gleu(text: str, reference: str) -> float:
 
 
 def _rouge_n(n: int) -> Callable[[str, str], float]:
-    """F1 of the n-grams (Lin, 2004)."""
+    """Return the function for ROUGE-N: F1 of the n-grams (Lin, 2004)."""
 
     def score(text: str, reference: str) -> float:
         ours, theirs = _words(text), _words(reference)
@@ -53,7 +54,7 @@ def _rouge_n(n: int) -> Callable[[str, str], float]:
 
 
 def _rouge_l(text: str, reference: str) -> float:
-    """F1 of the longest common subsequence of words."""
+    """Return ROUGE-L: F1 of the longest common subsequence of words."""
     from rapidfuzz.distance import LCSseq
 
     ours, theirs = _words(text), _words(reference)
@@ -73,7 +74,7 @@ def _ngrams(words: list[str], n: int) -> Iterator[tuple[str, ...]]:
 
 
 def _words(text: str) -> list[str]:
-    """Without case and punctuation, as ROUGE counts; of any script."""
+    """Return the words in lower case without punctuation, as ROUGE counts them; any script is accepted."""
     return re.findall(r"\w+", text.lower())
 
 

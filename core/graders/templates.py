@@ -1,6 +1,7 @@
-"""`{{ sample.output_text }}`, `{{ item.answers[0].text }}`: paths into two values, and nothing else.
+"""Renders templates such as `{{ sample.output_text }}` or `{{ item.answers[0].text }}`.
 
-There are no filters, loops or expressions, so a template from a client can do no more than name a value.
+Only a path into `item` or `sample` may be between the braces. There are no filters, loops or expressions, so
+a client's template can only name a value.
 """
 
 import json
@@ -15,19 +16,19 @@ STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[[\"'](.*?)[\"']\]")
 
 
 class UnknownVariable(Exception):
-    """The path leads to nothing in this item or sample; str() is the path."""
+    """A path leads to no value in this item or sample; str() is the path."""
 
 
 class NoJson(Exception):
-    """The template wants `sample.output_json`, and the sample is no JSON."""
+    """The template names `sample.output_json`, and the sample is not JSON."""
 
 
 class TooLong(Exception):
-    """The text has more characters than it may have."""
+    """The rendered text has more characters than allowed."""
 
 
 class Sample:
-    """The namespace `sample`. Its JSON is parsed once, however often templates name it."""
+    """The value `sample` of a template. Its JSON is parsed once, however often templates name it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -48,19 +49,20 @@ class Sample:
 
 
 def malformed(template: str) -> str | None:
-    """The first `{{ … }}` of `template` that is no path."""
+    """Return the content of the first `{{ … }}` in `template` that is not a path, or None."""
     return next((found[1] for found in _braces(template) if not PATH.fullmatch(found[1].strip())), None)
 
 
-def render(template: str, item: Any, sample: Sample, most: int) -> str:
-    """What is no string is written as JSON.
+def render(template: str, item: Any, sample: Sample, max_length: int) -> str:
+    """Return the template with the values in place of the paths.
 
-    Raises UnknownVariable, NoJson, and TooLong as soon as there are more than `most` characters.
+    A value that is not a string is written as JSON. Raises UnknownVariable, NoJson, and TooLong as soon as
+    there are more than `max_length` characters.
     """
     pieces, length = [], 0
     for piece in _pieces(template, item, sample):
         length += len(piece)
-        if length > most:
+        if length > max_length:
             raise TooLong
         pieces.append(piece)
     return "".join(pieces)
@@ -77,7 +79,10 @@ def _pieces(template: str, item: Any, sample: Sample) -> Iterator[str]:
 
 
 def _braces(template: str) -> Iterator[re.Match[str]]:
-    """Nothing is looked for beyond the last `}}`: each `{{` there would be followed to the end in vain."""
+    """Find the braces, up to the last `}}` only.
+
+    Each `{{` after it would make the regular expression search to the end of the text in vain.
+    """
     return BRACES.finditer(template, 0, template.rfind("}}") + 2)
 
 

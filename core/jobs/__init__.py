@@ -1,4 +1,4 @@
-"""The life of a job, shared by the API and the worker: its specification, its states, its place in the queue.
+"""The life of a job: its specification, its status, its place in the queue, its events.
 
-Both sides run this code. `lifecycle` alone changes a job's status.
+API and worker both run this code. `lifecycle` alone changes a job's status.
 """

@@ -1,4 +1,7 @@
-"""Celery as a doorbell, one for each device class. A message may be lost or doubled, and loses nothing."""
+"""Celery messages that wake workers, one queue for each device class.
+
+A message is only a hint: a lost or doubled message loses no job, since every worker also scans for jobs.
+"""
 
 import structlog
 from celery import Celery
@@ -11,12 +14,15 @@ log = structlog.get_logger()
 
 
 def queue_for(devices: int) -> str:
-    """The queue on which workers of a device class listen."""
+    """Return the name of the queue on which the workers of a device class listen."""
     return f"train-{devices}"
 
 
 def create_celery(broker_url: str) -> Celery:
-    """The app of both sides. Early acknowledgement: a redelivered hour-long task would train twice."""
+    """Return the Celery app of API and worker.
+
+    Messages are acknowledged early, since a redelivered message of an hour-long job would train it twice.
+    """
     app = Celery("tunery", broker=broker_url)
     app.conf.update(
         task_ignore_result=True,
@@ -32,7 +38,7 @@ def create_celery(broker_url: str) -> Celery:
             "socket_connect_timeout": 1,
             "socket_timeout": 5,
             "socket_keepalive": True,
-            "max_retries": 1,  # of a send; the worker's consumer has its own, endless ones
+            "max_retries": 1,  # of sending a message; the worker's consumer retries without end
             "interval_start": 0,
         },
     )
@@ -40,19 +46,19 @@ def create_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Wakes one worker of a device class, whichever takes the message, after the commit."""
+    """Wakes one worker of a device class, after the commit. Any worker of the class may take the message."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def wake(self, devices: int) -> None:
-        """Never fails: a job that nobody was woken for is found by the scan."""
+        """Send the message. It never raises: a scan finds the job where no message arrives."""
         try:
             self._app.send_task(TASK, queue=queue_for(devices), ignore_result=True, expires=3600)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("broker_unreachable", devices=devices, error=str(error))
 
     def check(self) -> None:
-        """Raises where the broker does not answer."""
+        """Raise an error of the broker's client where the broker does not answer."""
         with self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)

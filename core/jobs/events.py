@@ -1,4 +1,4 @@
-"""A job's log. Its events are numbered in the order in which they are committed."""
+"""The log of a job, as events numbered in the order in which they are committed."""
 
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -11,12 +11,12 @@ from core.tables import Event
 
 EventType = Literal["message", "metrics", "samples"]
 
-# Made once: each job's creation adds some.
+# Built once, since every new job adds events.
 EVENT = insert(Event).on_conflict_do_nothing(index_elements=[Event.id])
 
 
 class EventOptions(TypedDict, total=False):
-    """What an event may have beside its message: by default it informs, is a message, and has no data."""
+    """The options of an event. The default is the level `info`, the type `message` and no data."""
 
     level: Literal["info", "warn", "error"]
     type: EventType
@@ -32,14 +32,14 @@ def record_event(
 ) -> None:
     """Append to the job's log. With an `event_id`, doing it twice adds one event.
 
-    The caller has locked the job's open run, or the job where none is open: so a job's events commit in the
-    order of their numbers.
+    The caller has locked the job's open run, or the job where no run is open. So the events of a job commit
+    in the order of their numbers.
     """
     session.execute(EVENT, {**_values(job_id, message, event_id), **options})
 
 
 def record_messages(session: Session, job_id: str, *messages: str) -> None:
-    """The same for several at once."""
+    """Append several messages to the job's log. The same lock is needed as for `record_event`."""
     session.execute(EVENT, [_values(job_id, message) for message in messages])
 
 

@@ -1,6 +1,7 @@
-"""Experiment trackers that a job may report to, in OpenAI's form, and how far each has got.
+"""The experiment trackers to which a job may report, in OpenAI's form.
 
-The worker reports what stands in the database (`worker/tracking`), so no tracker can slow a job or fail it.
+The worker reports from the database in a process of its own (`worker/tracking`). So no tracker can slow a job
+down or fail it.
 """
 
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from core.options import Options
 
 LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"}
-"""What each needs, as it is imported; the extra of the same name as the integration installs it."""
+"""The library that each integration imports. The extra with the integration's name installs it."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -22,46 +23,46 @@ class WandbSettings(Options):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     project: Annotated[Name, Field(pattern=r"^[^/\\#?%:]+$")]
-    """Where the run is shown"""
+    """Project in which Weights & Biases shows the run"""
     name: Name | None = None
-    """The run's; null is the job's id"""
+    """Name of the run; null is the job's id"""
     entity: Annotated[Name, Field(pattern=r"^[^/\\#?%:]+$")] | None = None
-    """The team or user that the project is of; null is the key's own"""
+    """Team or user that owns the project; null is the owner of the API key"""
     tags: Annotated[list[Tag], Field(max_length=32)] | None = None
-    """Of the run"""
+    """Tags of the run"""
 
 
 class WandbIntegration(Options):
-    """Weights & Biases, with the project's secret `WANDB_API_KEY`."""
+    """Weights & Biases. It uses the project's secret `WANDB_API_KEY`."""
 
     type: Literal["wandb"]
     wandb: WandbSettings
 
 
 class MlflowSettings(Options):
-    """`tracking_uri` is one that the operator offers, by default the first."""
+    """Settings of MLflow. The operator chooses the servers that `tracking_uri` may name."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     experiment: Name
-    """Where the run is shown"""
+    """Experiment in which MLflow shows the run"""
     run_name: Name | None = None
-    """Null is the job's id"""
+    """Name of the run; null is the job's id"""
     tags: Annotated[dict[Tag, TagValue], Field(max_length=32)] | None = None
-    """Of the run, a name and a value each"""
+    """Tags of the run, each a name and a value"""
     tracking_uri: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    """The server, one of `GET /v1/integrations`; null is the first"""
+    """Server that receives the run, from `GET /v1/integrations`; null is the first server"""
 
 
 class MlflowIntegration(Options):
-    """MLflow, with the project's secret `MLFLOW_TRACKING_TOKEN`, where it has one."""
+    """MLflow. It uses the project's secret `MLFLOW_TRACKING_TOKEN`, if the project has one."""
 
     type: Literal["mlflow"]
     mlflow: MlflowSettings
 
 
 class TensorboardIntegration(Options):
-    """An event file for TensorBoard, the last of the job's `result_files` once it has ended."""
+    """An event file for TensorBoard. Once the job has ended, it is the last of the job's `result_files`."""
 
     type: Literal["tensorboard"]
 
@@ -72,5 +73,5 @@ Integration = Annotated[
 
 
 def installed_integrations() -> list[str]:
-    """Those whose library this process could import."""
+    """Return the integrations whose library this process could import."""
     return [name for name, library in LIBRARIES.items() if find_spec(library) is not None]

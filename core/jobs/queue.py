@@ -1,4 +1,4 @@
-"""Which waiting job is next: fair between projects, oldest first, within each project's cap."""
+"""The order of the waiting jobs: fair between projects, oldest first, within the limit of each project."""
 
 from collections.abc import Collection
 
@@ -7,15 +7,15 @@ from sqlalchemy.orm import Session
 
 from core.tables import Job, Project
 
-CLAIM_LOCK = 0x74756E657279  # a number of our own among the database's advisory locks
+CLAIM_LOCK = 0x74756E657279  # the number of our advisory lock in the database
 
 
 def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
-    """The queued jobs that a worker of a device class may claim, the next one first.
+    """Return the query for the queued jobs that a worker of a device class may claim, the next job first.
 
-    The project with the fewest running jobs goes first, and among its jobs (and projects that are equal) the
-    oldest. A project that runs as many jobs as it may waits: as its quota says, or else `project_jobs`, where
-    None is no cap.
+    The project with the fewest running jobs goes first. Among its jobs, and among projects with equally many
+    running jobs, the oldest job goes first. A project at its limit waits: the limit is its quota, or else
+    `project_jobs`, where None is no limit.
     """
     running = _running_jobs()
     of_project = func.coalesce(running.c.jobs, 0)
@@ -30,11 +30,11 @@ def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
 
 
 def places() -> Select[tuple[str, int]]:
-    """The id and the place of each queued job in the order in which they will be claimed, 1 for the next one
-    on as many devices.
+    """Return the query for each queued job's id and place. Place 1 is the next claim of its device class.
 
-    A claim counts for its project at once: a project's k-th waiting job goes when it runs k - 1 more. So it
-    comes as long as no running job ends, which brings jobs of its project forward, and none is added.
+    Places follow the order of the claims. A claim counts for its project at once, so the k-th waiting job of
+    a project is claimed when the project runs k - 1 more jobs. The places hold as long as no job is added and
+    no running job ends; an end moves the jobs of its project forward.
     """
     running = _running_jobs()
     earlier = func.row_number().over(partition_by=(Job.project_id, Job.devices), order_by=Job.id)
@@ -49,9 +49,9 @@ def places() -> Select[tuple[str, int]]:
 
 
 def wait_for_other_claims(session: Session) -> None:
-    """Let one transaction claim at a time: two that count at once would both find room for one more job.
+    """Wait until no other transaction claims. Two that count at once would both find room for one more job.
 
-    The lock is the database's, so it holds between all workers; it goes with the transaction.
+    The database holds the lock, so it works between all workers. It ends with the transaction.
     """
     session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
 
@@ -59,8 +59,10 @@ def wait_for_other_claims(session: Session) -> None:
 def next_job(
     session: Session, project_jobs: int | None, devices: int, passed_over: Collection[str] = ()
 ) -> Job | None:
-    """The job to claim, locked; after `wait_for_other_claims`. One that is being changed is passed over, and
-    so are those whose ids are given."""
+    """Return the job to claim, locked. The caller has called `wait_for_other_claims`.
+
+    Jobs that others have locked are skipped, and so are those whose ids are in `passed_over`.
+    """
     query = claimable(project_jobs, devices).limit(1)
     if passed_over:
         query = query.where(Job.id != all_(literal(list(passed_over), ARRAY(Text))))
@@ -68,12 +70,12 @@ def next_job(
 
 
 def jobs_wait(session: Session, project_jobs: int | None, devices: int = 1) -> bool:
-    """Whether there is a job that a worker of the class could claim."""
+    """Whether a job waits that a worker of the device class could claim."""
     return bool(session.scalar(select(claimable(project_jobs, devices).order_by(None).exists())))
 
 
 def _running_jobs() -> Subquery:
-    """How many jobs each project runs, where it runs any."""
+    """Return the number of running jobs of each project that runs any."""
     return (
         select(Job.project_id, func.count().label("jobs"))
         .where(Job.status == "running")

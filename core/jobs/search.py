@@ -1,4 +1,4 @@
-"""A job that trains several candidates, of which one is left: what was asked for, and what they are."""
+"""A job that trains several candidates and keeps one: the values that were asked for, and the candidates."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,31 +14,37 @@ MAX_CANDIDATES = 16
 ADAPTER = "adapter."
 LEARNING_RATE = "training.learning_rate"
 
+SearchKind = Literal["auto_rank", "sweep"]
+
 
 class CandidateSpec(Options):
-    """What one candidate has of its own; all else is the job's, above all the rows and their order."""
+    """The options of one candidate. It shares all else with its job, above all the rows and their order."""
 
     adapter: AdapterOptions
     learning_rate: Annotated[float, Field(gt=0, le=1)]
 
 
-class Search(Options):
-    """`parameters` are the values that were asked for, by their place in the request. With `auto_rank`, the
-    candidates stand in the order of their ranks. `winner` is one's number, once the job has succeeded."""
+class CandidateSearch(Options):
+    """The part of a job's specification that lists its candidates.
 
-    kind: Literal["auto_rank", "sweep"]
+    `parameters` are the values that were asked for, by their place in the request. The candidates of
+    `auto_rank` stand in the order of their ranks. `winner` is the number of the candidate that is kept, and
+    is set once the job has succeeded.
+    """
+
+    kind: SearchKind
     parameters: dict[str, list[Any]]
     candidates: Annotated[list[CandidateSpec], Field(min_length=2, max_length=MAX_CANDIDATES)]
     winner: int | None = None
 
-    def told(self, number: int) -> str:
-        """What the candidate of that number has of what was asked for, as words."""
-        values = values_of(self.model_dump(), number)
+    def describe(self, number: int) -> str:
+        """Return the values of the candidate with this number, in words."""
+        values = candidate_values(self.model_dump(), number)
         return ", ".join(f"{place} {value}" for place, value in values.items())
 
 
-def values_of(search: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """What a candidate of a stored search has of what was asked for, by its place in the request."""
+def candidate_values(search: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return a candidate's values for the parameters of a stored search, by their place in the request."""
     own = search["candidates"][number]
     return {
         place: own["adapter"][place.removeprefix(ADAPTER)]

@@ -1,8 +1,8 @@
-"""Whose fault a lost trainer may be: read from the runs, and written by `core/jobs/lifecycle.py`.
+"""Which job may have caused the loss of a trainer. The runs tell it; `core/jobs/lifecycle` writes the result.
 
-A trainer that dies tells nobody which of its jobs did it. All of them are suspects then, and each is claimed
-to compute alone until it has got past the step at which it was lost, and has made a checkpoint. So a second
-loss is certainly its own.
+A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. A suspect is
+claimed to compute alone until it has passed the step at which it was lost and has made a checkpoint. If its
+trainer is lost again before that, the suspect itself has caused the loss.
 """
 
 from collections.abc import Iterable
@@ -15,31 +15,32 @@ from core.tables import Checkpoint, Job, Run
 
 
 @dataclass(frozen=True)
-class Company:
-    """The jobs that a lost trainer held, by id, and the suspects among them: one, or none."""
+class LostTrainer:
+    """The ids of the jobs that a lost trainer held, and of the suspects among them: one suspect or none."""
 
     jobs: frozenset[str]
     suspects: frozenset[str]
 
     def may_blame(self, job_id: str) -> bool:
-        """Whether the trainer's loss may be this job's doing. Beside a suspect, nobody else computes."""
+        """Whether this job may have caused the loss. Beside a suspect, no other job computes."""
         return not self.suspects or job_id in self.suspects
 
     @property
-    def proves(self) -> bool:
-        """Whether it is the doing of whoever may be blamed, since no other job computed."""
+    def blame_is_proven(self) -> bool:
+        """Whether a job that may be blamed has certainly caused the loss, since no other job computed."""
         return bool(self.suspects) or len(self.jobs) == 1
 
 
 def is_suspect(session: Session, job: Job) -> bool:
-    """Whether its last trainer was lost, perhaps through it, and it has made no checkpoint since."""
-    return trial_step(session, job) is not None
+    """Whether the job may have caused the loss of its last trainer, and has made no checkpoint since."""
+    return step_to_pass(session, job) is not None
 
 
-def trial_step(session: Session, job: Job) -> int | None:
-    """The step at which a suspect's lost run stood, as its last heartbeat told; None where it is no suspect.
+def step_to_pass(session: Session, job: Job) -> int | None:
+    """Return the step that a suspect must pass while it trains alone, or None for a job that is no suspect.
 
-    A run that was lost before it trained stands where the one before it did.
+    It is the step that the lost run reported in its last heartbeat. A run that was lost before it trained
+    has the step of the run before it.
     """
     if job.lost_attempts == 0:
         return None
@@ -48,16 +49,16 @@ def trial_step(session: Session, job: Job) -> int | None:
     return last.step if last is not None and last.outcome == "lost" else None
 
 
-def companies(session: Session, owners: Iterable[str]) -> dict[str, Company]:
-    """What these trainers held."""
-    return {owner: _company(session, owner) for owner in owners}
+def lost_trainers(session: Session, owners: Iterable[str]) -> dict[str, LostTrainer]:
+    """Return, for each of these lost trainers, the jobs that it held."""
+    return {owner: _lost_trainer(session, owner) for owner in owners}
 
 
-def _company(session: Session, owner: str) -> Company:
-    """Also those whose loss is written already: leases do not end together, and scans find them one by one.
+def _lost_trainer(session: Session, owner: str) -> LostTrainer:
+    """Return the jobs that the trainer held, including those whose loss is written already.
 
-    A trainer that lives on after a loss has more company than it should. That proves less, and blames nobody
-    falsely.
+    Leases do not end together, so scans find a trainer's lost jobs one after another. A trainer that lives on
+    after a loss seems to hold more jobs than it does. That proves less, and never blames a job falsely.
     """
     made_a_checkpoint = exists().where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence)
     held = (
@@ -65,5 +66,5 @@ def _company(session: Session, owner: str) -> Company:
         .where(Run.owner == owner, Run.ended_at.is_(None) | (Run.outcome == "lost"))
         .order_by(Run.fence)
     )
-    suspected = dict(session.execute(held).all())  # each job by its last run there
-    return Company(frozenset(suspected), frozenset(job_id for job_id in suspected if suspected[job_id]))
+    suspected = dict(session.execute(held).all())  # a job's last run with this trainer decides
+    return LostTrainer(frozenset(suspected), frozenset(job_id for job_id in suspected if suspected[job_id]))

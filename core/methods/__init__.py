@@ -1,1 +1,1 @@
-"""Methods of adaptation: their options, what is told of them, and which of them are on offer."""
+"""Methods of adaptation, PEFT's and full fine-tuning: their options, their descriptions, and the offer."""

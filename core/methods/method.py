@@ -1,4 +1,4 @@
-"""What all methods of adaptation have in common: the base of their options, and what is told of each."""
+"""The parts that all methods of adaptation share: base classes of their options, and their description."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,27 +15,45 @@ Alpha = Annotated[int, Field(ge=1, le=4096)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
-# PEFT reads the keys of its patterns as regular expressions. Names alone are taken: a worker must not spend
-# its time on an expression that somebody has sent.
+# PEFT reads the keys of its patterns as regular expressions. We take only names, so that no client can send
+# an expression that keeps a worker busy.
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
 T = TypeVar("T")
-# JSON Schema would take any other name as well.
+# Without `additionalProperties`, a JSON Schema would also accept keys that are no module names.
 PerModule = Annotated[dict[ModuleName, T], Field(json_schema_extra={"additionalProperties": False})]
 ModuleNames = Annotated[list[str], Field(min_length=1)]
 Targets = Literal["all-linear"] | ModuleNames
+TargetModules = Annotated[
+    Targets,
+    Field(
+        description="The modules to change, by the last parts of their names; `all-linear`, Tunery's own "
+        "default, is every linear layer except the head"
+    ),
+]
+RankPattern = Annotated[
+    PerModule[Rank],
+    Field(description="Different ranks for some modules, by the last parts of the modules' names"),
+]
+AlphaPattern = Annotated[
+    PerModule[Alpha],
+    Field(description="Different alphas for some modules, by the last parts of the modules' names"),
+]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 def _type_is_required(schema: dict[str, Any]) -> None:
-    """Without a type, an adapter is LoRA's: of all schemas, it must fit that one alone."""
+    """Require `type` in the schema of every method but LoRA.
+
+    An adapter without a type is a LoRA, so it must match LoRA's schema and no other.
+    """
     schema["required"] = ["type", *schema.get("required", [])]
 
 
 class MethodOptions(Options):
-    """Options in PEFT's names and with its defaults, unless a class says otherwise.
+    """The options of a method: PEFT's names and defaults, unless a class says otherwise.
 
-    What PEFT has besides is left out where it makes no sense on a server (paths, runtime settings, layers
-    that are repeated) or where no runtime would load the result (biases, whole modules saved beside).
+    We leave out the options of PEFT that make no sense on a server (paths, runtime settings, repeated
+    layers), and those whose results no runtime would load (biases, whole modules saved beside the adapter).
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=_type_is_required)
@@ -43,29 +61,28 @@ class MethodOptions(Options):
     type: str
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """The field and the reason wherever options do not go together that are right by themselves."""
+        """Yield `(field, reason)` for each option that is valid by itself but contradicts another option."""
         yield from ()
 
 
 class TargetOptions(MethodOptions):
-    """Of a method that changes linear layers."""
+    """The options of a method that changes linear layers."""
 
-    target_modules: Targets = "all-linear"
-    """The last parts of modules' names; `all-linear`, our default, is every linear layer but the head"""
+    target_modules: TargetModules = "all-linear"
     layers_to_transform: Layers | None = None
-    """The decoder layers to change, counted from 0; null changes all"""
+    """The decoder layers to change, counted from 0; null changes all layers"""
 
 
 class ExcludingOptions(TargetOptions):
-    """The same, of those that can leave out some."""
+    """The options of a method that changes linear layers and can leave some of them out."""
 
     exclude_modules: ModuleNames | None = None
-    """Of the targets, those that stay as they are"""
+    """Modules that `target_modules` names but that stay as they are"""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method was published."""
+    """The publication of a method."""
 
     title: str
     arxiv: str
@@ -77,11 +94,11 @@ class Paper:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of adaptation, as it is listed.
+    """A method of adaptation, as the API lists it.
 
-    `learning_rate` is the peak where a job names none. `trains` tells whether jobs of the method share their
-    steps with others. `runtimes` load the result as it is published, which is an adapter for the base model
-    or a whole model.
+    `learning_rate` is the peak for a job that sets none. `trains` says whether a job of the method shares its
+    steps with other jobs ("cohort"). `runtimes` can load the published result. The result is an adapter for
+    the base model, or a whole model.
     """
 
     options: type[MethodOptions]
@@ -102,6 +119,8 @@ class Method:
 
     @property
     def needs_whole_weights(self) -> bool:
-        """Whether a base model that is quantised, or spread over devices, is none for it: PEFT's modules and
-        transformers' compute with weights that are there as they were published."""
+        """Whether the method cannot train on a base model that is quantised or spread over devices.
+
+        PEFT's and transformers' own modules compute with the weights as they were published.
+        """
         return self.trains == "alone"

@@ -1,7 +1,8 @@
-"""What this release trains. The API takes nothing else, and a worker claims nothing else.
+"""The methods and options that this release trains. The API accepts, and a worker claims, nothing else.
 
-A method is offered by a line in OFFERED, and so is each of its options that may differ from its default:
-`ANY` value that its class allows, or those of a type. `ALL` offers every option of a method.
+A line in OFFERED offers a method. An entry in the line offers an option, which may then differ from its
+default: it takes `ANY` value that its class allows, or the values of a type. `ALL` offers every option of a
+method.
 
     "loha": ALL,
     "lora": {"r": ANY, "init_lora_weights": Literal[True, "gaussian"]},
@@ -162,39 +163,39 @@ OFFERED: dict[str, Mapping[str, Any]] = {
 
 
 def narrowed(options: type[MethodOptions], offered: Mapping[str, Any]) -> type[MethodOptions]:
-    """The class of `options` that allows what is offered, and else the defaults alone."""
+    """Return a subclass of `options` that allows what is offered; other options allow only their defaults."""
     if offered is ALL:
         return options
     changed: dict[str, Any] = {}
     for name, field in options.model_fields.items():
         allowed = offered.get(name)
         if name != "type" and allowed is not ANY and not field.is_required():
-            told = Field(default=field.default, description=field.description)
-            changed[name] = (_default_alone(field) if allowed is None else allowed, told)
+            described = Field(default=field.default, description=field.description)
+            changed[name] = (_only_default(field) if allowed is None else allowed, described)
     return create_model(
         options.__name__,
         __base__=options,
         __doc__=options.__doc__,
         __module__=__name__,
-        __cls_kwargs__={"use_attribute_docstrings": False},  # this call is no class to read them from
+        __cls_kwargs__={"use_attribute_docstrings": False},  # there is no class body to read docstrings from
         **changed,
     )
 
 
-def _default_alone(field: FieldInfo) -> Any:
-    """A type whose one value is the field's default."""
+def _only_default(field: FieldInfo) -> Any:
+    """Return a type whose only value is the field's default."""
     match field.default:
         case None:
             return type(None)
         case float(value):
             return Annotated[float, Field(ge=value, le=value)]
-        case dict() | list():  # an empty one
+        case dict() | list():  # all these defaults are empty
             return Annotated[field.annotation, Field(max_length=0)]
     return Literal[field.default]
 
 
 def _one_of(options: list[type[MethodOptions]]) -> Any:
-    """A type of one class needs nothing to tell it from others."""
+    """Return the union of the classes, discriminated by `type`; one class needs no discriminator."""
     if len(options) == 1:
         return options[0]
     return Annotated[Union[tuple(options)], Field(discriminator="type")]  # noqa: UP007
@@ -203,7 +204,7 @@ def _one_of(options: list[type[MethodOptions]]) -> Any:
 OPTIONS: dict[str, type[MethodOptions]] = {
     name: narrowed(METHODS[name].options, offered) for name, offered in OFFERED.items()
 }
-"""What each method on offer takes."""
+"""The class of options that each offered method takes."""
 
 if TYPE_CHECKING:
     OfferedAdapter = AdapterOptions

@@ -1,4 +1,4 @@
-"""All methods by their type, whether they are on offer or not."""
+"""All methods by their type, whether this release offers them or not."""
 
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ METHODS: dict[str, Method] = {method.type: method for family in FAMILIES for met
 
 
 def with_type(adapter: Any) -> Any:
-    """An adapter that names no type is LoRA's, as it was before there were others."""
+    """Return the adapter with its type. An adapter without one is a LoRA, as before other methods existed."""
     return {"type": "lora", **adapter} if isinstance(adapter, dict) else adapter
 
 
@@ -69,4 +69,4 @@ AdapterOptions = Annotated[
     Field(discriminator="type"),
     BeforeValidator(with_type),
 ]
-"""The options of any method, told apart by `type`."""
+"""The options of any method; `type` says which."""

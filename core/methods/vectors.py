@@ -18,25 +18,27 @@ from core.methods.method import (
 
 
 class Ia3Adapter(MethodOptions):
-    """Trained factors on keys, values and activations within the MLP (Liu et al. 2022, arXiv:2205.05638)."""
+    """Trains factors on keys, values and activations inside the MLP (Liu et al. 2022, arXiv:2205.05638)."""
 
     type: Literal["ia3"] = "ia3"
     target_modules: Targets | None = None
-    """Null: those of the paper, in architectures that PEFT knows"""
+    """The modules to scale. Null: those of the paper, for architectures that PEFT knows"""
     feedforward_modules: ModuleNames | None = None
-    """Of the targets, those whose inputs are scaled and not their outputs; null as above"""
+    """The target modules whose inputs are scaled instead of their outputs; null is those of the paper, for
+    architectures that PEFT knows"""
     exclude_modules: ModuleNames | None = None
+    """Modules that `target_modules` names but that stay as they are"""
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         targets = self.target_modules
         if isinstance(targets, list) and not set(self.feedforward_modules or ()) <= set(targets):
-            yield "feedforward_modules", "all of them must stand in target_modules too"
+            yield "feedforward_modules", "all of them must be in target_modules too"
 
 
 class VeraAdapter(TargetOptions):
     """Random A and B that all layers share, with trained scales (Kopiczko et al. 2023, arXiv:2310.11454).
 
-    y = x Wᵀ + b ∘ ((d ∘ x Aᵀ) Bᵀ), of which b and d are trained.
+    y = x Wᵀ + b ∘ ((d ∘ x Aᵀ) Bᵀ). Only b and d are trained.
     """
 
     type: Literal["vera"] = "vera"
@@ -44,46 +46,48 @@ class VeraAdapter(TargetOptions):
     """Width of the shared A and B"""
     vera_dropout: Probability = 0.0
     d_initial: float = 0.1
-    """What every entry of d begins with"""
+    """Initial value of every entry of d"""
     projection_prng_key: Seed = 0
     """Seed of A and B"""
     save_projection: bool = True
-    """Publish A and B too. Without, the file is much smaller, but another machine may draw other numbers"""
+    """Publish A and B too. Without them the file is much smaller, but another machine may draw other
+    numbers"""
 
 
 class LnTuningAdapter(MethodOptions):
-    """Trains the norms of the model, and nothing else (Zhao et al. 2023, arXiv:2312.11420)."""
+    """Trains the norms of the model and nothing else (Zhao et al. 2023, arXiv:2312.11420)."""
 
     type: Literal["ln_tuning"] = "ln_tuning"
     target_modules: ModuleNames | None = None
-    """Null: all norms, in architectures that PEFT knows"""
+    """The norms to train. Null: all norms, for architectures that PEFT knows"""
     exclude_modules: ModuleNames | None = None
+    """Modules that `target_modules` names but that stay as they are"""
 
 
 class BeftAdapter(MethodOptions):
-    """Adds a trained bias to some layers' outputs (Huang et al. 2025, arXiv:2509.15974)."""
+    """Adds a trained bias to the outputs of some layers (Huang et al. 2025, arXiv:2509.15974)."""
 
     type: Literal["beft"] = "beft"
     target_modules: Targets | None = None
-    """Null: the values' projections, in architectures that PEFT knows"""
+    """The layers that get a bias. Null: the projections of the values, for architectures that PEFT knows"""
 
 
 class TrainableTokensAdapter(MethodOptions):
-    """Trains some rows of the embedding, and nothing else."""
+    """Trains some rows of the embedding and nothing else."""
 
     type: Literal["trainable_tokens"] = "trainable_tokens"
     token_indices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=4096)]
     """Ids of the tokens to train"""
     target_modules: ModuleNames | None = None
-    """Null: the input embedding, and the head where the two are tied"""
+    """The embeddings to train. Null: the input embedding, and the head if the two are tied"""
 
 
 METHODS = (
     Method(
         options=Ia3Adapter,
         title="(IA)³",
-        good_for="Few rows; many small adapters of one model",
-        cost="Three vectors for each decoder layer; hardly any memory beside the base model",
+        good_for="Few rows; many small adapters for one model",
+        cost="Three vectors for each decoder layer; hardly any memory in addition to the base model",
         learning_rate=5e-3,
         paper=Paper(
             "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
@@ -93,8 +97,9 @@ METHODS = (
     Method(
         options=VeraAdapter,
         title="VeRA",
-        good_for="Adapters of a tenth of LoRA's size or less, without the projections; where many are kept",
-        cost="r + outputs parameters for each layer, at the time of a LoRA of the same rank, here 256",
+        good_for="Adapters of a tenth of LoRA's size or less, if the projections are not published; many "
+        "adapters",
+        cost="r + outputs parameters for each layer; as much time as a LoRA of the same rank, 256 by default",
         learning_rate=4e-3,
         paper=Paper("VeRA: Vector-based Random Matrix Adaptation", "2310.11454"),
     ),
@@ -102,7 +107,7 @@ METHODS = (
         options=LnTuningAdapter,
         title="Norm tuning",
         good_for="A light change of tone or domain; a baseline that every other method should beat",
-        cost="Some vectors of the model's width for each decoder layer",
+        cost="A few vectors of the model's width for each decoder layer",
         learning_rate=1e-3,
         paper=Paper(
             "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning", "2312.11420"
@@ -111,16 +116,17 @@ METHODS = (
     Method(
         options=BeftAdapter,
         title="BEFT",
-        good_for="Very few rows: there is hardly anything that could be learnt by heart",
-        cost="A vector for each decoder layer; hardly any memory beside the base model",
+        good_for="Very few rows: there are too few parameters to learn the rows by heart",
+        cost="One vector for each decoder layer; hardly any memory in addition to the base model",
         learning_rate=5e-3,
         paper=Paper("BEFT: Bias-Efficient Fine-Tuning of Language Models", "2509.15974"),
     ),
     Method(
         options=TrainableTokensAdapter,
         title="Trainable tokens",
-        good_for="Tokens that the base model has but hardly knows, such as reserved ones of a chat template",
-        cost="The model's width for each token",
+        good_for="Tokens that the base model has but hardly knows, such as the reserved tokens of a chat "
+        "template",
+        cost="As many parameters as the model's width for each token",
         learning_rate=1e-3,
     ),
 )

@@ -1,4 +1,4 @@
-"""Secrets at rest: how they are encrypted, and how they are encrypted again under a new key.
+"""Stored secrets: how they are encrypted, and how they are encrypted again with a new key.
 
-The API and the worker's processes decrypt them; nobody else has the keys.
+Only the API and the processes of the worker have the keys and can decrypt them.
 """

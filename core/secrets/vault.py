@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted and authenticated by Fernet, with the keys of `TUNERY_SECRET_KEYS`."""
+"""The vault: encrypts and authenticates stored secrets with Fernet and the keys in `TUNERY_SECRET_KEYS`."""
 
 from typing import Self
 
@@ -8,18 +8,24 @@ from pydantic import SecretStr
 from core.errors import ConfigurationError, InvalidRequest, Unavailable
 
 
-class Unreadable(Unavailable):
-    """None of the keys that this process has opens what is stored."""
+class UnreadableSecret(Unavailable):
+    """No key of this process can decrypt a stored secret."""
 
     code = "secrets_unreadable"
 
 
 class Vault:
-    """Seals with the first key and opens with any: a new key is put first, the old one stays until all is
-    sealed anew (`tunery secrets reseal`)."""
+    """Encrypts ("seals") secrets with the first key, and decrypts ("opens") them with any key.
+
+    To change the key, an operator puts a new one first and keeps the old one until `tunery secrets reseal`
+    has encrypted all secrets again.
+    """
 
     def __init__(self, keys: str | None) -> None:
-        """`keys` are separated by commas; without any, nothing can be stored. Raises ConfigurationError."""
+        """Take the keys, separated by commas. Without a key, no secret can be stored or read.
+
+        Raises ConfigurationError if a key has the wrong form.
+        """
         try:
             fernets = [Fernet(key.strip()) for key in (keys or "").split(",") if key.strip()]
         except ValueError as error:
@@ -31,7 +37,7 @@ class Vault:
 
     @classmethod
     def of(cls, keys: SecretStr | None) -> Self:
-        """Raises ConfigurationError."""
+        """Return the vault of the setting `TUNERY_SECRET_KEYS`. Raises ConfigurationError."""
         return cls(keys.get_secret_value() if keys else None)
 
     @staticmethod
@@ -39,24 +45,24 @@ class Vault:
         return Fernet.generate_key().decode()
 
     def seal(self, text: str) -> str:
-        """Raises InvalidRequest where this server has no key."""
+        """Return the text encrypted with the first key. Raises InvalidRequest if this server has no key."""
         if self._fernet is None:
             raise InvalidRequest(
-                "This server cannot keep secrets, which this request needs: its operator has to set "
-                "TUNERY_SECRET_KEYS.",
+                "This request needs a server that stores secrets, and this server has no key for them: its "
+                "operator must set TUNERY_SECRET_KEYS.",
                 code="secrets_not_configured",
             )
         return self._fernet.encrypt(text.encode()).decode()
 
     def open(self, sealed: str) -> str:
-        """Raises Unreadable."""
+        """Return the decrypted text. Raises UnreadableSecret if no key can decrypt it."""
         if self._fernet is None:
-            raise Unreadable("TUNERY_SECRET_KEYS is not set, so stored secrets cannot be read")
+            raise UnreadableSecret("TUNERY_SECRET_KEYS is not set, so stored secrets cannot be read")
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken as error:
-            raise Unreadable("A stored secret's key is not among TUNERY_SECRET_KEYS") from error
+            raise UnreadableSecret("The key of a stored secret is not among TUNERY_SECRET_KEYS") from error
 
     def reseal(self, sealed: str) -> str:
-        """The same secret under the first key. Raises Unreadable."""
+        """Return the same secret, encrypted with the first key. Raises UnreadableSecret."""
         return self.seal(self.open(sealed))

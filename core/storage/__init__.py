@@ -1,4 +1,4 @@
-"""The object store, and folders of files in it with the hash of each file.
+"""The object store, and folders of files in it, each file with its hash.
 
 The API streams files through it; the worker writes checkpoints, adapters and results to it.
 """

@@ -1,6 +1,6 @@
-"""Folders of files in the object store, each with its SHA-256: adapters and checkpoints.
+"""Folders in the object store (adapters and checkpoints), whose files have a name, a size and a SHA-256.
 
-A folder counts only once its list of files stands in the database; objects without one are orphans.
+A folder is only valid once the database has the list of its files. Objects in no list are orphans.
 """
 
 import hashlib
@@ -11,31 +11,34 @@ from typing import Any
 from core.errors import OutsideFault, TuneryError
 from core.storage.object_store import ObjectStore
 
-# Of a checkpoint: what only a trainer goes on from, and clients do not get.
+# The files of a checkpoint that only a trainer needs, to continue the job; clients do not get them.
 STATE_NAME = "training_state.safetensors"
 POSITION_NAME = "position.json"
 
 
 class DamagedArtifact(TuneryError):
-    """A stored file is missing, or is not the one that was published."""
+    """A stored file is missing, or differs from the file that was published."""
 
 
 @dataclass(frozen=True)
 class Artifact:
+    """One file of a folder. `bytes` is its size; `sha256` is its hash in hexadecimal digits."""
+
     name: str
     bytes: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> "Artifact":
+        """Return the description of a local file."""
         with path.open("rb") as file:
             return cls(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def publish_folder(store: ObjectStore, folder: Path, prefix: str) -> list[dict[str, Any]]:
-    """Upload every file of `folder` and read each back. Returns [{name, bytes, sha256}].
+    """Upload every file of `folder`, read each one back, and return their list: [{name, bytes, sha256}].
 
-    Raises OutsideFault where the store gives back something else than was sent, twice.
+    A file that reads back differently is uploaded again. Raises OutsideFault if it differs again.
     """
     artifacts = [Artifact.of(path) for path in sorted(folder.iterdir())]
     for artifact in artifacts:
@@ -47,7 +50,10 @@ def publish_folder(store: ObjectStore, folder: Path, prefix: str) -> list[dict[s
 
 
 def fetch_folder(store: ObjectStore, prefix: str, files: list[dict[str, Any]], folder: Path) -> None:
-    """Download `files` into `folder`. Raises DamagedArtifact where one is missing or altered, read twice."""
+    """Download `files` into `folder`. A file that is missing or different is downloaded a second time.
+
+    Raises DamagedArtifact if the second download fails too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for artifact in [Artifact(**entry) for entry in files]:
         try:
@@ -69,7 +75,10 @@ def _upload_again(store: ObjectStore, folder: Path, prefix: str, artifact: Artif
 
 
 def _verify(store: ObjectStore, prefix: str, artifact: Artifact, into: Path | None = None) -> None:
-    """Read the object, keep it in `into` where given, and compare its hash."""
+    """Read the object and compare its hash; write the object to the folder `into`, if one is given.
+
+    Raises DamagedArtifact if the object is missing or its hash differs.
+    """
     digest = hashlib.sha256()
     try:
         chunks = store.read(prefix + artifact.name)

@@ -1,4 +1,4 @@
-"""The object store: any S3. Keys are made here, by the server, never taken from a client."""
+"""The object store: any store with the S3 API. The server makes all keys here; none comes from a client."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,14 +14,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.loopback import is_loopback
 
-PART_BYTES = 8 * 1024**2  # of a multipart upload; S3's least is 5 MiB
+PART_BYTES = 8 * 1024**2  # the size of a part in a multipart upload; S3 requires 5 MiB or more
 CHUNK_BYTES = 256 * 1024
-# Two parts of a file at once: a trainer sends several files beside its training, and each part takes memory.
+# At most two parts of a file are sent at once: a trainer sends several files while it trains, and each part
+# takes memory.
 TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
 PROBE_KEY = ".tunery-probe"
 PROBE_BYTES = 64 * 1024
-STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` makes the last of the second
-DEFAULT_REGION = "us-east-1"  # S3 refuses it where it is named: it is the region of those who name none
+STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` turns a ClientError into a Boto3Error
+DEFAULT_REGION = "us-east-1"  # S3's region for requests that name none; S3 refuses requests that name it
 
 
 def file_key(file_id: str) -> str:
@@ -29,7 +30,7 @@ def file_key(file_id: str) -> str:
 
 
 def upload_prefix(upload_id: str) -> str:
-    """Of an upload's parts, and of the file that they become."""
+    """Return the prefix of an upload's parts and of the file that is made of them."""
     return f"uploads/{upload_id}/"
 
 
@@ -38,7 +39,10 @@ def checkpoints_prefix(job_id: str) -> str:
 
 
 def checkpoint_prefix(job_id: str, fence: int, step: int, checkpoint_id: str) -> str:
-    """A step may have two under one fence: one before its evaluation, and one after it."""
+    """Return the prefix of one checkpoint.
+
+    A step may have two checkpoints under one fence: one before its evaluation and one after it.
+    """
     return f"{checkpoints_prefix(job_id)}{fence}/{step}/{checkpoint_id}/"
 
 
@@ -59,12 +63,12 @@ def result_key(job_id: str, fence: int) -> str:
 
 
 class ObjectStore:
-    """One bucket. Every method raises STORE_ERRORS, after boto3's own retries."""
+    """One bucket of the object store. Every method may raise STORE_ERRORS, after boto3's own retries."""
 
     def __init__(self, endpoint_url: str, bucket: str, *, retries: int = 4, timeout: float = 30) -> None:
-        """The first try and each of the `retries` wait `timeout` seconds for an answer."""
+        """Open a client. The first try and each of the `retries` wait `timeout` seconds for an answer."""
         self._bucket = bucket
-        # A session of its own: the default one would keep the credentials of the process's first client.
+        # The client gets its own session: boto3's default session keeps the credentials of its first client.
         self._client = boto3.Session().client(
             "s3",
             endpoint_url=endpoint_url,
@@ -75,14 +79,14 @@ class ObjectStore:
                 retries={"mode": "standard", "max_attempts": retries},
                 signature_version="s3v4",
                 s3={"addressing_style": "path"},
-                proxies={} if is_loopback(endpoint_url) else None,  # None: those of the environment
+                proxies={} if is_loopback(endpoint_url) else None,  # None: use the proxies of the environment
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
         )
 
     def ensure_bucket(self) -> None:
-        """Make the bucket in the client's region where it is missing; several processes may do so."""
+        """Create the bucket in the client's region if it is missing. Processes may do this at once."""
         try:
             self.check()
         except ClientError as error:
@@ -91,11 +95,11 @@ class ObjectStore:
             self._create_bucket()
 
     def check(self) -> None:
-        """Raises where the bucket cannot be reached."""
+        """Raise one of STORE_ERRORS if the bucket cannot be reached."""
         self._client.head_bucket(Bucket=self._bucket)
 
     def check_writing(self) -> None:
-        """Raises where the bucket does not take a write: a full disk still answers to `check`."""
+        """Raise one of STORE_ERRORS if the bucket takes no writes. A full disk would still pass `check`."""
         self.put_bytes(PROBE_KEY, bytes(PROBE_BYTES))
         self.delete(PROBE_KEY)
 
@@ -106,9 +110,9 @@ class ObjectStore:
         self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
 
     def read(self, key: str, part: range | None = None) -> Iterator[bytes]:
-        """The object's bytes, or those at the places of `part`, in chunks.
+        """Return the object's bytes in chunks; with `part`, only the bytes at these positions.
 
-        Raises FileNotFoundError before the first chunk.
+        Raises FileNotFoundError at the call, before the first chunk.
         """
         wanted = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         try:
@@ -127,11 +131,12 @@ class ObjectStore:
             self.delete(key)
 
     def list(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
     def abort_writes(self, prefix: str) -> None:
-        """Drop what writers under `prefix` have sent and neither committed nor aborted."""
+        """Delete the data that writers under `prefix` have sent but neither committed nor aborted."""
         pages = self._client.get_paginator("list_multipart_uploads")
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             for entry in page.get("Uploads", []):
@@ -140,6 +145,7 @@ class ObjectStore:
                 )
 
     def writer(self, key: str) -> "ObjectWriter":
+        """Return a writer for a new object, to be ended with `commit` or `abort`."""
         return ObjectWriter(self._client, self._bucket, key)
 
     def _create_bucket(self) -> None:
@@ -152,14 +158,15 @@ class ObjectStore:
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
-            self.check()  # another process was faster; a stranger's bucket is refused here
+            self.check()  # another process was faster; this raises if the bucket belongs to somebody else
 
 
 class ObjectWriter:
-    """Streams an object of unknown length: nothing is visible before `commit`, nothing is left by `abort`.
+    """Writes an object of unknown length in parts.
 
-    A part (8 MiB) waits in an unnamed file on disk: in memory, fifty uploads at once would need gigabytes.
-    `bytes` and `sha256` tell what was written so far.
+    The object is not visible before `commit`, and `abort` leaves nothing behind. The data of one part (8 MiB)
+    waits in an unnamed file on disk, because fifty uploads at once would take gigabytes of memory. `bytes`
+    and `sha256` describe all data that was written so far.
     """
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
@@ -167,7 +174,7 @@ class ObjectWriter:
         self._target = {"Bucket": bucket, "Key": key}
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
-        self._part = TemporaryFile()  # noqa: SIM115 (closed by `commit` and `abort`)
+        self._part = TemporaryFile()  # noqa: SIM115 - `commit` and `abort` close it
         self._digest = hashlib.sha256()
         self.bytes = 0
 

@@ -1,4 +1,7 @@
-"""The tables, which migrations/ creates."""
+"""The tables of the database, as classes of SQLAlchemy. `migrations/` creates them.
+
+API, command line and worker all use them.
+"""
 
 from core.tables.audit import AuditLog
 from core.tables.base import Base

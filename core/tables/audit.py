@@ -1,4 +1,4 @@
-"""Who did what, for ever: a trigger refuses to change or delete a row."""
+"""The audit log. It is permanent: a trigger refuses to change or delete a row."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from core.tables.base import Base
 
 
 class AuditLog(Base):
-    """One action on something of a project. Without a key, the operator did it on the server."""
+    """One action on something of a project. Where the key is null, the operator acted on the server."""
 
     __tablename__ = "audit_logs"
     __table_args__ = (Index("ix_audit_logs_project_id_id", "project_id", "id"),)
@@ -19,7 +19,7 @@ class AuditLog(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
-    action: Mapped[str] = mapped_column(doc="Such as job.cancelled")
+    action: Mapped[str] = mapped_column(doc="For example job.cancelled")
     resource_id: Mapped[str]
     details: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     request_id: Mapped[str | None]

@@ -1,4 +1,4 @@
-"""What all tables share: types, names of constraints, checks."""
+"""The base of all tables: column types, names of constraints, checks."""
 
 from datetime import datetime
 from typing import Any
@@ -9,10 +9,13 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 def one_of(column: str, values: tuple[str, ...]) -> str:
+    """Return the SQL condition that the column has one of these values."""
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 class Base(DeclarativeBase):
+    """The base class of all tables."""
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",

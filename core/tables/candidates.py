@@ -1,4 +1,4 @@
-"""How the candidates of jobs that train several have fared. A job of one adapter has no rows here."""
+"""The progress of candidates. Only a job that trains several candidates has rows here."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ CANDIDATE_STATUSES = ("training", "dropped", "failed", "won")
 
 
 class Candidate(Base):
-    """Where a candidate stands. What it trains has its number's place in the job's `spec`."""
+    """The state of one candidate. Its options are entry `number` of the candidates in the job's `spec`."""
 
     __tablename__ = "candidates"
     __table_args__ = (CheckConstraint(one_of("status", CANDIDATE_STATUSES), name="status"),)
@@ -22,11 +22,11 @@ class Candidate(Base):
     step: Mapped[int]
     trained_tokens: Mapped[int] = mapped_column(BigInteger)
     rungs: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{step, valid_loss, behind, noise, kept, left}]")
-    reason: Mapped[str | None] = mapped_column(doc="Why it trains no more")
+    reason: Mapped[str | None] = mapped_column(doc="Why it no longer trains")
 
 
 class CandidateMetric(Base):
-    """The values of one optimizer step of one candidate, as `Metric` has those of a job."""
+    """The values of one optimizer step of one candidate. `Metric` holds those of a job."""
 
     __tablename__ = "candidate_metrics"
 

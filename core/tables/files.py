@@ -10,7 +10,7 @@ from core.tables.base import Base, one_of
 
 
 class File(Base):
-    """An uploaded or produced file; its bytes lie in the object store under `object_key`."""
+    """An uploaded or produced file. Its bytes are in the object store under `object_key`."""
 
     __tablename__ = "files"
     __table_args__ = (
@@ -30,10 +30,10 @@ class File(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     object_key: Mapped[str]
-    rows: Mapped[int | None] = mapped_column(BigInteger, doc="Rows of a checked dataset, else null")
+    rows: Mapped[int | None] = mapped_column(BigInteger, doc="Number of rows of a checked dataset, else null")
     kind: Mapped[str | None] = mapped_column(
-        doc="Of a checked dataset's rows; null before they had kinds: chat"
+        doc="Kind of a checked dataset's rows; null means chat, from before files had kinds"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime | None] = mapped_column(doc="From then on it counts as deleted")
+    expires_at: Mapped[datetime | None] = mapped_column(doc="Time from which it counts as deleted")
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")

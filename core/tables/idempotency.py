@@ -1,4 +1,4 @@
-"""What was created by which request, so that its repetition creates nothing."""
+"""The requests that created something, so that repeating a request creates nothing."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from core.tables.base import Base
 
 
 class IdempotencyRecord(Base):
-    """A request that created something, and its answer, in the transaction of the creation."""
+    """A request that created something, and its answer. It is written in the transaction of the creation."""
 
     __tablename__ = "idempotency_records"
     __table_args__ = (
@@ -23,6 +23,6 @@ class IdempotencyRecord(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     idempotency_key: Mapped[str | None] = mapped_column(doc="As the client sent it, if it sent one")
     fingerprint: Mapped[str] = mapped_column(doc="SHA-256 of the key's id, the route and what was asked for")
-    retry_count: Mapped[int] = mapped_column(doc="Which attempt of the client's this was, 0 the first")
+    retry_count: Mapped[int] = mapped_column(doc="Number of the client's attempt, 0 for the first")
     answer: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,4 +1,4 @@
-"""Jobs, and the runs that work on them. `core/jobs/lifecycle.py` alone writes `Job.status` and `Run`."""
+"""Jobs, and the runs that work on them. `core/jobs/lifecycle` alone writes `Job.status` and `Run`."""
 
 from datetime import datetime
 from typing import Any
@@ -10,15 +10,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from core.statuses import ENDED, STATUSES
 from core.tables.base import Base, one_of
 
-MODEL_ID_LENGTH = 12  # so much of a job's id ends the name of its model
+MODEL_ID_LENGTH = 12  # characters at the end of a job's id that end the name of its model
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
 
 class Job(Base):
-    """A fine-tuning job. The hot columns that change while it trains stand in `Run`.
+    """A fine-tuning job. The columns that change while it trains are in `Run`.
 
-    `spec` is the resolved `core.jobs.spec.JobSpec`. `fence` counts the claims: whoever holds the current
-    number, in an open `Run`, owns the job.
+    `spec` is the resolved `core.jobs.spec.JobSpec`. `fence` counts the claims. The trainer whose open `Run`
+    has the current number owns the job.
     """
 
     __tablename__ = "jobs"
@@ -51,22 +51,26 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     base_model: Mapped[str] = mapped_column(doc="Id in the catalog")
-    devices: Mapped[int] = mapped_column(server_default="1", doc="The class of the workers that may claim it")
+    devices: Mapped[int] = mapped_column(
+        server_default="1", doc="Device class of the workers that may claim it"
+    )
     training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"), index=True)
     suffix: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     spec: Mapped[dict[str, Any]]
-    is_sweep: Mapped[bool] = mapped_column(server_default=text("false"), doc="Asked for as a sweep")
+    is_sweep: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="Whether the client asked for a sweep"
+    )
     integrations: Mapped[list[dict[str, Any]]] = mapped_column(
-        server_default="[]", doc="Trackers asked for, as `core.jobs.integrations` defines them"
+        server_default="[]", doc="The trackers to report to, as `core.jobs.integrations` defines them"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     status: Mapped[str]
     fence: Mapped[int] = mapped_column(server_default="0")
     lost_attempts: Mapped[int] = mapped_column(
-        server_default="0", doc="Trainers lost since the last checkpoint, perhaps through this job"
+        server_default="0", doc="Trainers lost since the last checkpoint, perhaps because of this job"
     )
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -77,14 +81,14 @@ class Job(Base):
     tensorboard_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for its adapter and the usage")
     cleaned_at: Mapped[datetime | None] = mapped_column(
-        doc="When the janitor had removed what no row names, or, of a deleted one, all that belonged to it"
+        doc="When the janitor had removed the objects that no row names, or all objects of a deleted job"
     )
 
 
 class Run(Base):
-    """One claim of a job: its lease while open, its progress, and how it ended.
+    """One claim of a job: its lease while the run is open, its progress, and its outcome.
 
-    At most one run of a job is open: the partial unique index says so, whatever the code does.
+    A partial unique index ensures that at most one run of a job is open.
     """
 
     __tablename__ = "runs"
@@ -100,11 +104,14 @@ class Run(Base):
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
     alone: Mapped[bool] = mapped_column(
-        server_default=text("false"), doc="Whether it was claimed to compute alone: see core/jobs/suspects.py"
+        server_default=text("false"),
+        doc="Whether the job was claimed to compute alone: see core/jobs/suspects.py",
     )
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
-    pause_requested_at: Mapped[datetime | None] = mapped_column(doc="The trainer reads it as it renews")
+    pause_requested_at: Mapped[datetime | None] = mapped_column(
+        doc="The trainer reads it when it renews its lease"
+    )
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
 
@@ -115,5 +122,5 @@ class Run(Base):
     tokens_per_second: Mapped[float | None]
     trained_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     seconds_left: Mapped[float | None]
-    best_valid_loss: Mapped[float | None] = mapped_column(doc="The lowest on all validation rows")
-    best_step: Mapped[int | None] = mapped_column(doc="The step of the lowest")
+    best_valid_loss: Mapped[float | None] = mapped_column(doc="The lowest loss on all validation rows")
+    best_step: Mapped[int | None] = mapped_column(doc="The step of the lowest loss")

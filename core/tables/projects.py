@@ -1,4 +1,4 @@
-"""Projects, which own everything else, and their keys."""
+"""Projects, which own everything else, and their API keys."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from core.tables.base import Base, one_of
 
 
 class Project(Base):
-    """Owns files, jobs, adapters and keys. A quota that is null is the installation's default."""
+    """A project, which owns files, jobs, adapters and keys. A null quota is the installation's default."""
 
     __tablename__ = "projects"
 
@@ -25,7 +25,7 @@ class Project(Base):
 
 
 class ApiKey(Base):
-    """A key `tnr_<id>_<random>_<check>`; only its SHA-256 is kept."""
+    """An API key `tnr_<id>_<random>_<check>`, of which only the SHA-256 is stored."""
 
     __tablename__ = "api_keys"
     __table_args__ = (CheckConstraint(one_of("role", tuple(role.value for role in Role)), name="role"),)

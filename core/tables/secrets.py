@@ -1,4 +1,4 @@
-"""What a project keeps here under lock."""
+"""The encrypted secrets of projects."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from core.tables.base import Base
 
 
 class Secret(Base):
-    """A named value of a project, such as `WANDB_API_KEY`, sealed by `core.secrets.vault`."""
+    """A named value of a project, such as `WANDB_API_KEY`, encrypted by `core.secrets.vault`."""
 
     __tablename__ = "secrets"
 

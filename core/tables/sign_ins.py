@@ -1,4 +1,4 @@
-"""How browsers act for a key without holding it."""
+"""The sign-ins of browsers, which act for an API key without holding it."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from core.tables.projects import ApiKey
 
 
 class SignIn(Base):
-    """A link that can be followed once, or a browser's session. Of its token only the SHA-256 is kept."""
+    """A link that can be followed once, or a browser's session. Only the SHA-256 of its token is stored."""
 
     __tablename__ = "sign_ins"
     __table_args__ = (CheckConstraint(one_of("kind", ("link", "session")), name="kind"),)

@@ -1,4 +1,4 @@
-"""How far a job's steps have been reported to the experiment trackers that it asked for."""
+"""The progress of reporting a job's steps to its experiment trackers."""
 
 from datetime import datetime
 
@@ -9,9 +9,10 @@ from core.tables.base import Base
 
 
 class Tracker(Base):
-    """One tracker of a job; what it was asked for stands in `Job.integrations`.
+    """One tracker of a job. Its settings are in `Job.integrations`.
 
-    Whoever reports holds it until `held_until`, and renews that with each look at the job's new metrics.
+    The process that reports holds the tracker until `held_until`. It renews that time whenever it looks for
+    new metrics of the job.
     """
 
     __tablename__ = "trackers"
@@ -19,8 +20,12 @@ class Tracker(Base):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     type: Mapped[str] = mapped_column(primary_key=True)
-    reported_step: Mapped[int] = mapped_column(server_default="0", doc="Steps up to it have been reported")
-    holder: Mapped[str | None] = mapped_column(doc="The process that reports, or did last")
+    reported_step: Mapped[int] = mapped_column(server_default="0", doc="The last step that has been reported")
+    holder: Mapped[str | None] = mapped_column(doc="The process that reports, or reported last")
     held_until: Mapped[datetime] = mapped_column(server_default=func.now())
-    failures: Mapped[int] = mapped_column(server_default="0", doc="In a row, without a step reported between")
-    ended_at: Mapped[datetime | None] = mapped_column(doc="All is reported, or it was given up")
+    failures: Mapped[int] = mapped_column(
+        server_default="0", doc="Failures in a row, without a reported step in between"
+    )
+    ended_at: Mapped[datetime | None] = mapped_column(
+        doc="When everything was reported, or the reporting was given up"
+    )

@@ -1,4 +1,4 @@
-"""What training leaves behind: events, metrics, checkpoints, adapters."""
+"""The results of training: events, metrics, checkpoints, adapters."""
 
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from core.tables.base import Base
 
 
 class Event(Base):
-    """What the client reads in the job's log, in the order of `sequence`."""
+    """One entry of a job's log, which clients read in the order of `sequence`."""
 
     __tablename__ = "events"
     __table_args__ = (Index("ix_events_job_id_sequence", "job_id", "sequence"),)
@@ -39,7 +39,7 @@ class Event(Base):
 
 
 class Metric(Base):
-    """The values of one optimizer step. A step computed again after a crash replaces the row."""
+    """The values of one optimizer step. A step that is computed again after a crash replaces the row."""
 
     __tablename__ = "metrics"
 
@@ -49,7 +49,7 @@ class Metric(Base):
 
 
 class Checkpoint(Base):
-    """A verified state of training in the object store, with the adapter where it is `listed`."""
+    """A verified state of training in the object store. A `listed` checkpoint has the adapter too."""
 
     __tablename__ = "checkpoints"
     __table_args__ = (
@@ -74,7 +74,7 @@ class Checkpoint(Base):
 
     @hybrid_property
     def listed(self) -> bool:
-        """Whether the API lists it; the others only serve a resume."""
+        """Whether the API lists it. The other checkpoints only serve to resume the job."""
         return self.ends_epoch or self.best
 
     @listed.inplace.expression
@@ -102,15 +102,15 @@ class Adapter(Base):
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
     training: Mapped[dict[str, Any]] = mapped_column(
-        doc="How it was trained: base revision, type, path, steps, tokens, last losses, target modules"
+        doc="Facts of the training: base revision, type, path, steps, tokens, last losses, target modules"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the job that made it")
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the job that trained it")
     cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")
 
 
 class CheckpointPermission(Base):
-    """Lets another project see a fine-tuned model and download its adapter, or see one checkpoint of it."""
+    """A permission of another project to see a model and download its adapter, or to see one checkpoint."""
 
     __tablename__ = "checkpoint_permissions"
     __table_args__ = (
@@ -120,7 +120,9 @@ class CheckpointPermission(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    step: Mapped[int | None] = mapped_column(doc="The checkpoint's; null for the model itself")
-    model: Mapped[str] = mapped_column(doc="Name of the model or the checkpoint")
-    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True, doc="Who may see it")
+    step: Mapped[int | None] = mapped_column(doc="Step of the checkpoint; null for the model itself")
+    model: Mapped[str] = mapped_column(doc="Name of the model or checkpoint")
+    project_id: Mapped[str] = mapped_column(
+        ForeignKey("projects.id"), index=True, doc="The project that may see it"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

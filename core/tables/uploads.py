@@ -1,4 +1,4 @@
-"""Uploads: files that arrive in parts, perhaps several at once."""
+"""Uploads: files that arrive in parts, of which several may arrive at the same time."""
 
 from datetime import datetime
 
@@ -11,10 +11,10 @@ UPLOAD_STATUSES = ("pending", "completed", "cancelled", "expired")
 
 
 class Upload(Base):
-    """A file that is announced, and sent in parts until it is completed.
+    """A file that is announced first, and then sent in parts until the upload is completed.
 
-    A pending one whose time is over counts as expired; the janitor writes it down, and removes what ended
-    uploads have left in the object store.
+    A pending upload counts as expired after `expires_at`. The janitor then changes its status, and removes
+    everything that ended uploads have left in the object store.
     """
 
     __tablename__ = "uploads"
@@ -30,18 +30,18 @@ class Upload(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
     purpose: Mapped[str]
-    bytes: Mapped[int] = mapped_column(BigInteger, doc="As announced")
+    bytes: Mapped[int] = mapped_column(BigInteger, doc="The announced size")
     file_lifetime: Mapped[int | None] = mapped_column(doc="Seconds from the file's creation to its expiry")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
     status: Mapped[str] = mapped_column(server_default="pending")
     ended_at: Mapped[datetime | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"), index=True)
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When nothing of its parts was stored any more")
+    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When none of its parts was stored any more")
 
 
 class UploadPart(Base):
-    """A stored part; which of them make the file, and in which order, is said when it is completed."""
+    """A stored part. The client says at completion which parts make the file, and in which order."""
 
     __tablename__ = "upload_parts"
 

@@ -1,4 +1,4 @@
-"""Webhooks: who is told of the end of jobs, and every delivery with what became of it."""
+"""Webhooks: the endpoints that hear of the end of jobs, and every delivery with its outcome."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ DELIVERY_STATUSES = ("pending", "delivered", "failed")
 
 
 class WebhookEndpoint(Base):
-    """A URL that a project wants events to be sent to. Its secrets are sealed by `core.secrets.vault`."""
+    """A URL to which a project wants events to be sent. `core.secrets.vault` encrypts its secrets."""
 
     __tablename__ = "webhook_endpoints"
     __table_args__ = (Index("ix_webhook_endpoints_project_id_id", "project_id", "id"),)
@@ -25,18 +25,20 @@ class WebhookEndpoint(Base):
     event_types: Mapped[list[str]] = mapped_column(ARRAY(TEXT))
     sealed_secret: Mapped[str]
     secret_hint: Mapped[str] = mapped_column(doc="The secret's last characters, for people")
-    former_sealed_secret: Mapped[str | None] = mapped_column(doc="Signs as well until `former_expires_at`")
+    former_sealed_secret: Mapped[str | None] = mapped_column(doc="Signs too until `former_expires_at`")
     former_expires_at: Mapped[datetime | None]
-    disabled_at: Mapped[datetime | None] = mapped_column(doc="It answered 410 Gone: nothing is sent any more")
+    disabled_at: Mapped[datetime | None] = mapped_column(
+        doc="When it answered 410 Gone; nothing is sent since then"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class WebhookDelivery(Base):
-    """One event for one endpoint, written with what it tells of. `core/webhooks.py` alone changes it.
+    """One event for one endpoint, written in the event's transaction. `core/webhooks.py` alone changes it.
 
-    `next_attempt_at` is set as long as there is something to do. Whoever sends moves it ahead first, so that
-    a sender that dies costs a delay and nothing else.
+    `next_attempt_at` is set as long as an attempt is due. A sender moves it ahead before it sends, so that
+    the death of a sender only costs a delay.
     """
 
     __tablename__ = "webhook_deliveries"
@@ -63,9 +65,13 @@ class WebhookDelivery(Base):
     event_type: Mapped[str]
     payload: Mapped[dict[str, Any]] = mapped_column(doc="Its `id` is the webhook-id of every attempt")
     status: Mapped[str] = mapped_column(server_default="pending")
-    attempts: Mapped[int] = mapped_column(server_default="0", doc="Of this round: a redelivery starts at 0")
+    attempts: Mapped[int] = mapped_column(
+        server_default="0", doc="Attempts of this round; a redelivery starts at 0"
+    )
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     last_attempt_at: Mapped[datetime | None]
-    response_code: Mapped[int | None] = mapped_column(doc="Of the last attempt; null where none came")
+    response_code: Mapped[int | None] = mapped_column(
+        doc="Status of the last answer; null where no answer came"
+    )
     error: Mapped[str | None] = mapped_column(doc="Why the last attempt failed")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,4 +1,4 @@
-"""The workers that are there."""
+"""The workers that are running."""
 
 from datetime import datetime
 
@@ -9,19 +9,19 @@ from core.tables.base import Base
 
 
 class Worker(Base):
-    """A trainer, as it last told of itself. Nothing is decided by it: leases alone say who owns a job."""
+    """A trainer, as it last reported itself. It decides nothing: leases alone say who owns a job."""
 
     __tablename__ = "workers"
 
-    owner: Mapped[str] = mapped_column(primary_key=True, doc="As in the runs that it holds")
+    owner: Mapped[str] = mapped_column(primary_key=True, doc="The owner in the runs that it holds")
     host: Mapped[str]
     release: Mapped[str]
-    devices: Mapped[int] = mapped_column(doc="Its class")
+    devices: Mapped[int] = mapped_column(doc="Its device class")
     device_type: Mapped[str] = mapped_column(doc="cpu or cuda")
     device_name: Mapped[str]
-    memory_bytes: Mapped[int] = mapped_column(BigInteger, doc="Of its first device, or the machine")
-    memory_used_bytes: Mapped[int] = mapped_column(BigInteger, doc="By whomever")
-    base_model: Mapped[str | None] = mapped_column(doc="The resident one's id in the catalog")
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, doc="Memory of its first device, or of the machine")
+    memory_used_bytes: Mapped[int] = mapped_column(BigInteger, doc="Memory in use there, by any process")
+    base_model: Mapped[str | None] = mapped_column(doc="Id of the resident base model in the catalog")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime] = mapped_column(doc="From then on it counts as gone")
+    expires_at: Mapped[datetime] = mapped_column(doc="Time from which it counts as gone")

@@ -1,8 +1,8 @@
-/** `npm run dev` in front of a running service: TUNERY_URL names it, http://127.0.0.1:8000 by default. */
+/** `npm run dev` sends requests to a running service. TUNERY_URL names it; the default is http://127.0.0.1:8000. */
 
 import type { Plugin } from "vite";
 
-/** Of the development server alone: nothing of this gets into the build. */
+/** Returns a plugin for the development server. Nothing of it gets into the build. */
 export function service(): Plugin {
   return {
     name: "tunery-service",

@@ -7,14 +7,14 @@ import { createRoot } from "react-dom/client";
 
 import { onSignedOut } from "./api/client";
 import { isPassing } from "./api/failures";
-import { loseSession } from "./api/session";
-import { applyTheme } from "./lib/theme";
+import { loseSession } from "./api/project/session";
+import { applyTheme } from "./lib/browser/theme";
 import { router } from "./router";
 
 const LAST_RETRY_MS = 30_000;
 
 const client = new QueryClient({
-  // What browsers call offline does not tell of the service, which may be on this machine: a failed request does.
+  // The service may be on this machine, so a browser that is offline may still reach it. Only a failed request counts.
   defaultOptions: {
     mutations: { networkMode: "always" },
     queries: {
@@ -25,7 +25,7 @@ const client = new QueryClient({
   },
 });
 
-// A key that was revoked or has expired: the next answer says so, and the sign-in takes the page's place.
+// When a key was revoked or has expired, the next answer says so, and the sign-in replaces the page.
 onSignedOut((why) => loseSession(client, why));
 applyTheme();
 

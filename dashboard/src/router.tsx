@@ -1,17 +1,17 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate } from "@tanstack/react-router";
 
-import { parseCompareSearch } from "./lib/compareSearch";
-import { parseCurveSearch } from "./lib/curveSearch";
-import { parseJobSearch } from "./lib/jobSearch";
-import { parseNewJobSearch } from "./lib/newJobSearch";
-import { parseSettingsSearch } from "./lib/settingsSearch";
+import { parseCompareSearch } from "./lib/addresses/compareSearch";
+import { parseCurveSearch } from "./lib/addresses/curveSearch";
+import { parseJobSearch } from "./lib/addresses/jobSearch";
+import { parseNewJobSearch } from "./lib/addresses/newJobSearch";
+import { parseSettingsSearch } from "./lib/addresses/settingsSearch";
 import { Broken } from "./pages/Broken";
 import { JobsPage } from "./pages/jobs/JobsPage";
 import { NotFound } from "./pages/NotFound";
-import { Shell } from "./parts/Shell";
+import { Shell } from "./shell/Shell";
 
-// Whoever opens the dashboard sees the jobs first; the others come when they are wanted. One that is gone, after an
-// upgrade, has the router load the page anew.
+// The first page is the list of jobs. The code of the other pages is loaded when they are opened. If it is gone after an
+// upgrade, the router loads the whole dashboard again.
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
 
 function ToJobs() {
@@ -20,7 +20,7 @@ function ToJobs() {
 
 const home = createRoute({ getParentRoute: () => root, path: "/", component: ToJobs });
 
-// The Shell signs in at any address; this one is where one-time links lead.
+// The shell signs in at any address. One-time links lead to this address.
 const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: ToJobs });
 
 const jobsRoute = createRoute({

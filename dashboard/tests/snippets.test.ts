@@ -3,11 +3,11 @@
 import { describe, expect, test } from "vitest";
 
 import type { CreateJob } from "@/api/types";
-import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/snippets";
+import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/newJob/snippets";
 
 const ORIGIN = "http://127.0.0.1:8000";
 
-/** Of everything something, with texts that a shell or Python could take for its own. */
+/** A request with every kind of field, and with texts that have a meaning in a shell or in Python. */
 const FULL: CreateJob = {
   model: "tiny-model",
   training_file: "file-training",

@@ -1,38 +1,16 @@
 """axe finds nothing serious on any page, in light and in dark."""
 
 import re
-from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 from sqlalchemy import func, update
 
 from core.roles import Role
 from core.tables import Job
-from tests.browser.test_faults import queued
+from tests.fixtures.pages import in_both_themes, queued
 from tests.fixtures.site import PHONE, Site, administered
 
-GRAVE = {"serious", "critical"}
 SEEN = 3.0  # contrast that the edge of a field has at least (WCAG 1.4.11)
-
-
-def violations(page: Page, options: dict[str, Any]) -> list[str]:
-    found = Axe().run(page, options=options).response["violations"]
-    return [
-        f"{page.url} {each['id']}: {node['html']} {node['failureSummary']}"
-        for each in found
-        if each["impact"] in GRAVE
-        for node in each["nodes"]
-    ]
-
-
-def in_both_themes(page: Page) -> list[str]:
-    """A theme changes colours alone, so in the second one their contrast is all that can be wrong."""
-    found = []
-    for theme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        found += violations(page, options)
-    return found
 
 
 def test_the_sign_in(site: Site) -> None:

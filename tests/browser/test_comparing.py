@@ -6,8 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_following_a_job import downloaded
+from tests.fixtures.pages import downloaded, in_both_themes
 from tests.fixtures.site import PHONE, Site
 
 COMPARED = 3
@@ -32,7 +31,7 @@ def test_jobs_are_compared_by_results_curves_and_settings(site: Site, page: Page
     row = results.get_by_role("row").filter(has_text="rate-2")
     judged = re.compile("better|worse")
     expect(row).to_contain_text(judged)
-    page.get_by_role("radio", name="Measure by rate-2").check()
+    page.get_by_role("radio", name="Use rate-2 as the baseline").check()
     expect(row).not_to_contain_text(judged)
     differing = page.get_by_role("region", name="Settings that differ").get_by_role("table")
     expect(differing.get_by_role("rowheader")).to_have_text(["training.learning_rate"])
@@ -48,10 +47,10 @@ def test_jobs_are_compared_by_results_curves_and_settings(site: Site, page: Page
         assert [float(line[job_id]) for line in found] == [point["train_loss"] for point in told]
 
     page.get_by_role("checkbox", name="Learning rate").check()
-    page.get_by_role("button", name="Take out rate-0").click()
+    page.get_by_role("button", name="Remove rate-0").click()
     page.reload()
     expect(results.get_by_role("row")).to_have_count(COMPARED)
-    expect(page.get_by_role("radio", name="Measure by rate-2")).to_be_checked()
+    expect(page.get_by_role("radio", name="Use rate-2 as the baseline")).to_be_checked()
     expect(page.get_by_role("img", name="Learning rate by step")).to_be_visible()
     page.get_by_role("button", name="Add a job").click()
     page.get_by_role("combobox", name="Name, model, file, metadata").fill("rate-0")
@@ -82,11 +81,11 @@ def test_losses_on_other_files_are_not_judged_and_a_baseline_that_is_taken_out_i
 
     page.get_by_role("button", name="Add a job").click()
     page.get_by_role("dialog").get_by_role("combobox").fill("alone")
-    expect(page.get_by_role("dialog")).to_contain_text("All that is found is compared already.")
+    expect(page.get_by_role("dialog")).to_contain_text("All jobs found are compared already.")
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
 
-    page.get_by_role("button", name="Take out alone-0").click()
-    expect(page.get_by_role("radio", name="Measure by alone-1")).to_be_checked()
+    page.get_by_role("button", name="Remove alone-0").click()
+    expect(page.get_by_role("radio", name="Use alone-1 as the baseline")).to_be_checked()
 
 
 def test_a_job_of_nobody_is_said_to_be_none_of_the_project(site: Site) -> None:
@@ -94,7 +93,7 @@ def test_a_job_of_nobody_is_said_to_be_none_of_the_project(site: Site) -> None:
         visit.allow("Failed to load resource: the server responded with a status of 404")
         visit.page.goto("/compare?jobs=ftjob-unheard-of")
         expect(visit.page.get_by_text("not in this project")).to_be_visible()
-        visit.page.get_by_role("button", name="Take out").click()
+        visit.page.get_by_role("button", name="Remove").click()
         expect(visit.page.get_by_text("select some in the list of jobs")).to_be_visible()
 
 

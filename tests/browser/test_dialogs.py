@@ -2,10 +2,8 @@
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.test_faults import queued
+from tests.fixtures.pages import TOUCH, queued
 from tests.fixtures.site import PHONE, Site
-
-TOUCH = 44  # pixels of what a finger hits
 
 
 def test_one_is_left_by_its_button_or_beside_it_and_the_focus_goes_back(page: Page) -> None:

@@ -11,13 +11,12 @@ from playwright.sync_api import Page, Route, expect
 from core.access.keys import revoke_key
 from core.ids import new_id
 from core.tables import Event
-from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import Api, running_api, wait_for
+from tests.fixtures.pages import NO_ANSWER, downloaded, newest_step, queued
 from tests.fixtures.relay import Relay, relay_to
 from tests.fixtures.site import END_SECONDS, Site, Visit
 
 PAGE_OF_EVENTS = 200  # as the page reads them
-NO_ANSWER = "Failed to load resource"  # the browser's own line of a request that came to nothing
 
 
 class Restartable:
@@ -96,7 +95,7 @@ def test_a_job_deleted_elsewhere_leaves_the_list_and_its_page_says_so(site: Site
     expect(jobs.get_by_role("link", name="goes")).to_have_count(0)
     expect(jobs.get_by_role("link", name="stays")).to_be_visible()
     details.reload()
-    expect(details.get_by_text("There is no job")).to_contain_text("it was deleted")
+    expect(details.get_by_text("There is no job")).to_contain_text("It was deleted")
 
 
 def test_the_page_of_an_ended_job_tells_of_its_deletion_and_leads_to_its_adapter(
@@ -128,20 +127,13 @@ def test_a_job_deleted_elsewhere_stays_in_a_comparison_which_says_so(site: Site,
     delete_elsewhere(site, gone)
     expect(row).to_contain_text("deleted meanwhile")
     expect(results.get_by_role("row").filter(has_text="stays")).to_contain_text("paused")
-    page.get_by_role("button", name="Take out goes").click()
+    page.get_by_role("button", name="Remove goes").click()
     expect(row).to_have_count(0)
 
 
 def delete_elsewhere(site: Site, job_id: str) -> None:
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
     assert site.tenant.http.delete(f"/v1/fine_tuning/jobs/{job_id}").status_code == 200
-
-
-def queued(site: Site, suffix: str) -> str:
-    """A job that nobody trains: it is paused."""
-    job_id = site.create_job(suffix=suffix)
-    site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
-    return job_id
 
 
 def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
@@ -312,7 +304,7 @@ def test_a_sign_out_that_fails_is_told_and_nobody_is_signed_out(visit: Visit) ->
     expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
     page.route("**/v1/session", lambda route: route.abort())
     page.get_by_role("button", name="Sign out").click()
-    dialog = page.get_by_role("dialog", name="It went wrong")
+    dialog = page.get_by_role("dialog", name="Something went wrong")
     expect(dialog).to_contain_text("The service does not answer.")
     dialog.get_by_role("button", name="Close").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
@@ -351,4 +343,4 @@ def test_a_picture_that_the_browser_does_not_make_is_told(site: Site, page: Page
     page.add_init_script("HTMLCanvasElement.prototype.toBlob = (done) => done(null)")
     page.goto(f"/jobs/{job_id}")
     page.get_by_role("button", name="PNG of Loss", exact=True).click()
-    expect(page.get_by_text("The browser made no picture.")).to_be_visible()
+    expect(page.get_by_text("The browser could not make the picture.")).to_be_visible()

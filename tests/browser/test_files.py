@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.test_new_job import file_of
 from tests.fixtures.api import dataset
+from tests.fixtures.pages import file_of
 from tests.fixtures.site import Site, Visit
 
 
@@ -19,7 +19,7 @@ def test_files_are_uploaded_looked_at_and_deleted(site: Site, visit: Visit) -> N
     )
     uploads = page.get_by_role("region", name="Upload").get_by_role("listitem")
     expect(uploads.filter(has_text="good.jsonl")).to_contain_text("uploaded")
-    expect(uploads.filter(has_text="bad.jsonl")).to_contain_text("not taken")
+    expect(uploads.filter(has_text="bad.jsonl")).to_contain_text("failed")
     expect(uploads.filter(has_text="bad.jsonl")).to_contain_text("Line 1")
     table = page.get_by_role("table")
     expect(table.get_by_role("row")).to_have_count(2)
@@ -71,7 +71,7 @@ def test_uploads_end_with_the_session_and_none_goes_into_the_next_project(site: 
         [file_of(dataset(12), "under-way.jsonl"), file_of(dataset(12), "waits.jsonl")]
     )
     uploads = page.get_by_role("region", name="Upload").get_by_role("listitem")
-    expect(uploads.filter(has_text="waits.jsonl")).to_contain_text("waits")
+    expect(uploads.filter(has_text="waits.jsonl")).to_contain_text("waiting")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     other = site.api.tenant()

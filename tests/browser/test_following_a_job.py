@@ -1,6 +1,5 @@
 """What somebody sees and does who follows a job."""
 
-import csv
 import json
 import re
 from base64 import b64encode
@@ -11,6 +10,7 @@ from zipfile import ZipFile
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.api import wait_for
+from tests.fixtures.pages import downloaded, newest_step
 from tests.fixtures.site import Site
 
 # Of a PNG: its first and its last pixel's colour, and then all.
@@ -154,18 +154,3 @@ def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site
     page.evaluate(HIDE, False)
     expect(page.get_by_text("Following")).to_be_visible()
     wait_for(lambda: newest_step(page) > made + MISSED)
-
-
-def newest_step(page: Page) -> int:
-    cell = page.get_by_role("region", name="Loss, values").locator("tbody tr").first.locator("td").first
-    return int(cell.inner_text().replace(",", ""))
-
-
-def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
-    """The rows of the loss curve's CSV."""
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV of Loss", exact=True).click()
-    file = folder / "loss.csv"
-    download.value.save_as(file)
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))

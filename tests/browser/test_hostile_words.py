@@ -6,9 +6,9 @@ from playwright.sync_api import Page, expect
 
 from core.ids import new_id
 from core.tables import Event
+from tests.fixtures.pages import SCRIPT, expect_nothing_struck
 from tests.fixtures.site import Site, administered
 
-SCRIPT = "<img src=x onerror=\"globalThis.struck='yes'\"><script>globalThis.struck='yes'"  # no slash: a name
 ROW = {"messages": [{"role": "user", "content": SCRIPT}, {"role": "assistant", "content": SCRIPT}]}
 
 
@@ -17,11 +17,6 @@ def expect_words_at(page: Page, path: str) -> None:
     page.goto(path)
     expect(page.get_by_role("main")).to_contain_text("onerror")
     expect_nothing_struck(page)
-
-
-def expect_nothing_struck(page: Page) -> None:
-    assert page.locator("img[src=x]").count() == 0
-    assert page.evaluate("globalThis.struck") is None
 
 
 def test_script_in_words_is_shown_and_does_nothing(site: Site, page: Page) -> None:

@@ -11,8 +11,8 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease, Progress
 from core.tables import Job
-from tests.browser.test_faults import NO_ANSWER, queued
 from tests.fixtures.api import wait_for
+from tests.fixtures.pages import NO_ANSWER, queued
 from tests.fixtures.site import PHONE, Site, Visit
 
 WIDE = {"width": 1500, "height": 900}
@@ -106,10 +106,10 @@ def test_a_status_is_asked_of_the_service_and_nothing_is_missed_before_the_answe
     page.route(re.compile("status=failed"), lambda route: held_back.append(route))
     page.get_by_label("Status").select_option("failed")
     expect(page.get_by_role("region", name="Jobs")).to_contain_text("Reading…")
-    expect(page.get_by_text("No job is like that.")).to_have_count(0)
+    expect(page.get_by_text("No job matches.")).to_have_count(0)
     for route in held_back:
         route.continue_()
-    expect(page.get_by_text("No job is like that.")).to_be_visible()
+    expect(page.get_by_text("No job matches.")).to_be_visible()
     expect(page.get_by_text("0 jobs found")).to_be_visible()
     page.get_by_label("Status").select_option("paused")
     expect(page.get_by_text("2 jobs found")).to_be_visible()
@@ -168,9 +168,9 @@ def test_a_checkpoint_is_shown_once_it_is_there_however_late(site: Site, page: P
     lease = held(site, "epochs", Progress("training", 10, 30, 1.0))
     page.goto(f"/jobs/{lease.job_id}")
     expect(page.get_by_text("Following")).to_be_visible()
-    expect(page.get_by_text("The first one is made at the end of an epoch.")).to_be_visible()
+    expect(page.get_by_text("The first checkpoint is saved at the end of an epoch.")).to_be_visible()
     site.api.checkpoint(lease, 10, full_valid_loss=0.5)
     kept = page.get_by_role("region", name="Checkpoints").first
     expect(kept).to_contain_text("0.5000", timeout=15_000)
-    expect(kept).to_contain_text("Kept are those of the last three epochs, and the best one.")
+    expect(kept).to_contain_text("The checkpoints of the last three epochs and the best checkpoint are kept.")
     expect(page.get_by_role("log")).to_contain_text("Checkpoint saved at step 10")

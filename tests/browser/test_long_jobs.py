@@ -7,8 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete
 
 from core.tables import Metric
-from tests.browser.test_dialogs import TOUCH
-from tests.browser.test_following_a_job import downloaded
+from tests.fixtures.pages import TOUCH, downloaded
 from tests.fixtures.site import PHONE, Site
 
 STEPS, ODD = 8000, 4321

@@ -4,8 +4,7 @@ import re
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_faults import NO_ANSWER, queued
+from tests.fixtures.pages import NO_ANSWER, in_both_themes, queued
 from tests.fixtures.site import Site, Visit
 from tests.fixtures.tiny import TINY
 
@@ -62,7 +61,7 @@ def test_many_are_deleted_after_what_is_lost_is_told(site: Site, visit: Visit) -
     page.get_by_label("Select ended").check()
     page.get_by_role("button", name="Delete 2").click()
     dialog = page.get_by_role("dialog", name="Delete 2 jobs?")
-    expect(dialog).to_contain_text("curves and checkpoints are gone for good")
+    expect(dialog).to_contain_text("curves and checkpoints will be deleted for good")
     expect(dialog).to_contain_text("1 of them is cancelled first")
     found = in_both_themes(page)
     dialog.get_by_role("button", name="Delete 2 jobs").click()
@@ -84,7 +83,7 @@ def test_one_is_deleted_on_its_page_which_leads_to_the_others(site: Site, page: 
     page.get_by_role("dialog").get_by_role("button", name="Cancel job").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     dialog = page.get_by_role("dialog", name="Delete this job?")
-    expect(dialog).to_contain_text("is gone for good, with its log, curves and checkpoints")
+    expect(dialog).to_contain_text("will be deleted for good, with its log, curves and checkpoints")
     dialog.get_by_role("button", name="Delete job").click()
     expect(page.get_by_role("link", name="useful")).to_be_visible()
     expect(page.get_by_role("link", name="useless")).to_have_count(0)
@@ -110,7 +109,7 @@ def test_words_are_searched_for_by_the_service_and_stand_in_the_address(site: Si
     expect(field).to_have_value("HAYSTACK team")
     expect(page.get_by_role("link", name="needle")).to_have_count(0)
     field.fill("of nothing")
-    expect(page.get_by_text("No job is like that.")).to_be_visible()
+    expect(page.get_by_text("No job matches.")).to_be_visible()
     field.fill(needle)
     expect(page.get_by_role("link", name="needle")).to_be_visible()
 
@@ -190,12 +189,12 @@ def test_a_search_that_comes_to_nothing_says_why(site: Site, visit: Visit) -> No
     field = dialog.get_by_role("combobox")
     field.fill("refused")
     expect(dialog.get_by_role("alert")).to_contain_text("Those words are too many.")
-    expect(dialog).not_to_contain_text("Nothing is called like that")
+    expect(dialog).not_to_contain_text("Nothing matches.")
     field.fill("nobody answers")
     expect(dialog).to_contain_text("The service does not answer.")
     expect(dialog).not_to_contain_text("Looking…")
     field.fill("of nothing")
-    expect(dialog).to_contain_text("Nothing is called like that.")
+    expect(dialog).to_contain_text("Nothing matches.")
 
 
 def test_what_is_chosen_by_the_arrows_is_in_sight(site: Site, page: Page) -> None:
@@ -221,4 +220,4 @@ def test_an_id_is_told_where_the_browser_lets_no_page_copy(site: Site, page: Pag
     page.keyboard.press("Control+k")
     page.keyboard.type("copy")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog", name="It went wrong")).to_contain_text(f"The id is {job_id}.")
+    expect(page.get_by_role("dialog", name="Something went wrong")).to_contain_text(f"The id is {job_id}.")

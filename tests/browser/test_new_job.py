@@ -5,20 +5,15 @@ import re
 from pathlib import Path
 from zipfile import ZipFile
 
-from playwright.sync_api import FilePayload, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_following_a_job import downloaded, newest_step
 from tests.fixtures.api import dataset, wait_for
+from tests.fixtures.pages import downloaded, file_of, in_both_themes, newest_step
 from tests.fixtures.site import Site, Visit
 from tests.fixtures.tiny import TINY
 
 ROWS, EPOCHS, BATCH, RANK = 80, 10, 4, 3
 STEPS = ROWS // BATCH * EPOCHS
-
-
-def file_of(content: bytes, name: str = "rows.jsonl") -> FilePayload:
-    return {"name": name, "mimeType": "application/jsonl", "buffer": content}
 
 
 def fill_in(page: Page, content: bytes) -> None:
@@ -82,7 +77,7 @@ def test_a_sweep_is_put_together_and_its_job_tries_each_combination(site: Site, 
 
     page.goto(f"/new?from={job_id}")
     expect(page.get_by_label("adapter.r", exact=True)).to_have_value("2, 4")
-    page.get_by_role("link", name="Train what won alone").click()
+    page.get_by_role("link", name="Train only the winner").click()
     expect(page.get_by_label("Try several values")).not_to_be_checked()
     expect(page.get_by_role("button", name="Create job")).to_be_visible()
 
@@ -93,7 +88,7 @@ def test_a_tracker_is_chosen_with_what_it_needs(site: Site, page: Page) -> None:
     page.get_by_role("button", name="Create job").click()
     alert = page.get_by_role("alert")
     alert.get_by_role("button", name="integrations.0.wandb.project").click()
-    field = page.get_by_label("project (needed)")
+    field = page.get_by_label("project (required)")
     expect(field).to_be_focused()
     field.fill("support-bot")
     expect(page.get_by_role("region", name="Review")).to_contain_text('"project": "support-bot"')
@@ -126,7 +121,7 @@ def test_a_file_that_is_refused_lists_its_lines_and_is_not_chosen(site: Site, vi
     page.goto("/new")
     broken = dataset(12) + b'{"messages": []}\n'
     page.get_by_label("Upload a training file").set_input_files(file_of(broken, "broken.jsonl"))
-    expect(page.get_by_role("alert")).to_contain_text("broken.jsonl was not taken")
+    expect(page.get_by_role("alert")).to_contain_text("broken.jsonl was not uploaded")
     expect(page.get_by_role("alert").get_by_role("listitem").first).to_contain_text("Line 13")
     expect(page.get_by_label("Training file", exact=True)).to_have_value("")
     page.get_by_label("Upload a training file").set_input_files(file_of(dataset(12), "mended.jsonl"))

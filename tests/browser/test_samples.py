@@ -7,9 +7,8 @@ from playwright.sync_api import Page, expect
 
 from core.ids import new_id
 from core.tables import Event
-from tests.browser.test_accessibility import in_both_themes
-from tests.browser.test_hostile_words import SCRIPT, expect_nothing_struck
 from tests.fixtures.api import row
+from tests.fixtures.pages import SCRIPT, expect_nothing_struck, in_both_themes
 from tests.fixtures.site import Site
 
 

@@ -16,9 +16,17 @@ from safetensors.torch import load_file
 from cli.embedded import EmbeddedServers
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease
-from core.tables import Job, Run
+from core.tables import Job
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, short_rows, unfinished_jobs
+from tests.fixtures.stack import (
+    JOB_SECONDS,
+    LEASE_SECONDS,
+    Stack,
+    cancel_all,
+    job_api_on,
+    short_rows,
+    stack_on,
+)
 from tests.fixtures.tiny import OTHER, TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
@@ -37,19 +45,18 @@ def whole_stack(
     """With one worker for all tests here."""
     folder = tmp_path_factory.mktemp("cohorts")
     catalog = write_base(folder)
-    with job_api_on(servers, database_url, catalog_file=catalog) as api:
-        stack = Stack(servers, api, api.tenant(), folder)
+    with (
+        job_api_on(servers, database_url, catalog_file=catalog) as api,
+        stack_on(servers, api, folder) as stack,
+    ):
         stack.start_worker(checkpoint_seconds="1000", max_lost_attempts=str(LOSSES))
         yield stack
-        for worker in stack.workers:
-            worker.destroy()
 
 
 @pytest.fixture
 def stack(whole_stack: Stack) -> Iterator[Stack]:
     yield whole_stack
-    for job_id in unfinished_jobs(whole_stack):
-        whole_stack.tenant.openai.fine_tuning.jobs.cancel(job_id)
+    cancel_all(whole_stack)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +69,6 @@ def alone(whole_stack: Stack) -> str:
 
 def create(stack: Stack, size: dict[str, int], rank: int = 8, model: str = TINY, **body: Any) -> str:
     return stack.create_job(**size, model=model, adapter={"type": "lora", "r": rank}, **body)
-
-
-def last_run(stack: Stack, job_id: str) -> Run:
-    return stack.runs(job_id)[-1]
 
 
 def parted(stack: Stack, job_id: str) -> bool:
@@ -94,7 +97,7 @@ def test_jobs_train_together_and_each_ends_as_it_would_alone(
         assert_alike(weights(stack, one, tmp_path), weights(stack, other, tmp_path))
         assert stack.losses(one) == pytest.approx(stack.losses(other), abs=0.02)
     stack.assert_succeeded_exactly_once(together[-1], tmp_path)
-    runs = [last_run(stack, job_id) for job_id in together]
+    runs = [stack.last_run(job_id) for job_id in together]
     assert max(run.started_at for run in runs) < min(run.ended_at for run in runs)  # type: ignore[type-var]
 
 
@@ -114,7 +117,7 @@ def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: S
         stack.wait_for_step(job_id)
     stack.tenant.openai.fine_tuning.jobs.cancel(leaves)
     wait_for(lambda: parted(stack, leaves), PAUSE_SECONDS)
-    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
     assert len(stack.runs(stays)) == 1
     assert stack.adapters(leaves) == []
     assert stack.store.list(f"adapters/{leaves}/") == []
@@ -127,8 +130,8 @@ def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
     with stack.sessions.begin() as session:
         lifecycle.lose(session, Lease(lost, 1, LEASE_SECONDS), "A test took it away", 5)
     wait_for(lambda: len(stack.runs(lost)) == 2, 30)
-    wait_for(lambda: last_run(stack, lost).phase == "training", JOB_SECONDS)
-    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    wait_for(lambda: stack.last_run(lost).phase == "training", JOB_SECONDS)
+    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
     assert len(stack.runs(stays)) == 1
 
 
@@ -160,7 +163,7 @@ def test_a_job_that_turns_non_finite_fails_alone(stack: Stack) -> None:
     job = stack.wait_for_status(bursts, "failed")
     assert job.error is not None
     assert job.error["code"] == "non_finite_loss"
-    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
     assert len(stack.runs(stays)) == 1
 
 
@@ -174,7 +177,7 @@ def test_a_paused_job_saves_its_place_frees_the_trainer_and_ends_as_if_it_had_ru
     jobs.pause(job_id)
     stack.wait_for_status(job_id, "paused")
     assert time.monotonic() - asked < PAUSE_SECONDS
-    run = last_run(stack, job_id)
+    run = stack.last_run(job_id)
     assert run.outcome == "paused"
     assert stack.checkpoints(job_id)[-1].step == run.step
     stack.assert_succeeded_exactly_once(create(stack, SHORT), tmp_path)
@@ -229,7 +232,7 @@ def test_a_waiting_job_on_another_base_lets_nobody_overtake_it(stack: Stack) -> 
     other, behind = create(stack, SHORT, model=OTHER), create(stack, SHORT)
     for job_id in (first, other, behind):
         stack.wait_for_status(job_id, "succeeded")
-    runs = [last_run(stack, job_id) for job_id in (first, other, behind)]
+    runs = [stack.last_run(job_id) for job_id in (first, other, behind)]
     assert runs[0].ended_at <= runs[1].started_at  # type: ignore[operator]
     assert runs[1].ended_at <= runs[2].started_at  # type: ignore[operator]
 
@@ -319,6 +322,6 @@ def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp
     jobs = [create(stack, SHORT) for _ in range(3)]
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    runs = [last_run(stack, job_id) for job_id in jobs]
+    runs = [stack.last_run(job_id) for job_id in jobs]
     for earlier, later in itertools.pairwise(runs):
         assert earlier.ended_at <= later.started_at  # type: ignore[operator]

@@ -19,7 +19,7 @@ LOSSES = 2  # that fail a job
 HANGING_TRAINER = """#!/bin/sh
 exec "{python}" -c '
 import pathlib, runpy, sys, time
-from worker.engine import loop
+from worker.engine.step import loop
 
 compute = loop.forward
 hangs = next(pathlib.Path("{folder}").glob("hang-*"), None)

@@ -12,7 +12,7 @@ from cli.embedded import EmbeddedServers
 from core.storage.artifacts import STATE_NAME
 from core.tables import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.api import Api, wait_for
-from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on
+from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, stack_on
 from tests.fixtures.tiny import TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
@@ -39,13 +39,9 @@ def undisturbed_weights(
 ) -> bytes:
     """The adapter of the standard job, trained without any fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    stack = Stack(servers, job_api, job_api.tenant(), folder)
-    worker = stack.start_worker()
-    try:
-        job_id = create(stack)
-        return (stack.assert_succeeded_exactly_once(job_id, folder) / WEIGHTS).read_bytes()
-    finally:
-        worker.destroy()
+    with stack_on(servers, job_api, folder) as stack:
+        stack.start_worker()
+        return (stack.assert_succeeded_exactly_once(create(stack), folder) / WEIGHTS).read_bytes()
 
 
 def test_a_trainer_killed_in_the_middle_is_replaced_and_ends_with_the_same_adapter(

@@ -1,6 +1,5 @@
 """Jobs on several devices in the real service: processes on gloo stand for them, on a tiny base model."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from cli.embedded import EmbeddedServers
-from core.tables import Run
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import Stack, Worker, job_api_on, short_rows, unfinished_jobs
+from tests.fixtures.ports import free_port
+from tests.fixtures.stack import Stack, Worker, cancel_all, job_api_on, short_rows, stack_on
 from tests.fixtures.tiny import TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
@@ -31,20 +30,19 @@ def whole_stack(
     """With a worker of one device and one of two."""
     folder = tmp_path_factory.mktemp("devices")
     catalog = write_base(folder, dtype="fp32")  # so that differences show
-    with job_api_on(servers, database_url, catalog_file=catalog, device_classes="1,2") as api:
-        stack = Stack(servers, api, api.tenant(), folder)
+    with (
+        job_api_on(servers, database_url, catalog_file=catalog, device_classes="1,2") as api,
+        stack_on(servers, api, folder) as stack,
+    ):
         start(stack)
         start(stack, devices="2")
         yield stack
-        for worker in stack.workers:
-            worker.destroy()
 
 
 @pytest.fixture
 def stack(whole_stack: Stack) -> Iterator[Stack]:
     yield whole_stack
-    for job_id in unfinished_jobs(whole_stack):
-        whole_stack.tenant.openai.fine_tuning.jobs.cancel(job_id)
+    cancel_all(whole_stack)
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +61,6 @@ def create(stack: Stack, size: dict[str, int], training: dict[str, Any] | None =
     validation = stack.tenant.upload(short_rows(10))
     body = {"training": training or {}, "validation_file": validation, **body}
     return stack.create_job(**size, model=TINY, **body)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def last_run(stack: Stack, job_id: str) -> Run:
-    return stack.runs(job_id)[-1]
 
 
 def assert_as_on_one(stack: Stack, job_id: str, on_one: str, into: Path) -> None:
@@ -98,7 +87,7 @@ def test_a_job_on_two_devices_ends_as_on_one(
     assert_as_on_one(stack, job_id, on_one, tmp_path)
     (adapter,) = stack.adapters(job_id)
     assert adapter.training["decoder"] == decoder
-    assert last_run(stack, job_id).owner != last_run(stack, on_one).owner
+    assert stack.last_run(job_id).owner != stack.last_run(on_one).owner
 
 
 def test_jobs_join_leave_pause_and_fail_while_others_go_on(stack: Stack, on_one: str, tmp_path: Path) -> None:
@@ -121,7 +110,7 @@ def test_jobs_join_leave_pause_and_fail_while_others_go_on(stack: Stack, on_one:
     jobs.resume(paused)
     assert_as_on_one(stack, paused, on_one, tmp_path)
     assert stack.job(cancelled).status == "cancelled"
-    stack.wait_for_step(stays, last_run(stack, stays).step + 20)
+    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
     assert len(stack.runs(stays)) == 1
 
 
@@ -165,8 +154,8 @@ def test_a_job_given_back_by_one_machine_goes_on_over_two(stack: Stack, on_one: 
     processes = stack.workers[1].processes(2)
     assert stack.workers[1].stop() == 0
     assert not any(process.is_running() for process in processes)
-    step = last_run(stack, job_id).step
-    assert last_run(stack, job_id).outcome == "released"
+    step = stack.last_run(job_id).step
+    assert stack.last_run(job_id).outcome == "released"
     assert stack.checkpoints(job_id)[-1].step == step
     meeting = {"devices": "2", "nodes": "2", "rendezvous": f"127.0.0.1:{free_port()}"}
     machines = [start(stack, **meeting, node_rank=str(number)) for number in range(2)]

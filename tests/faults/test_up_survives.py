@@ -7,10 +7,11 @@ import psutil
 import pytest
 from openai import APIError, OpenAI
 
+from tests.fixtures.ports import free_port
 from tests.fixtures.servers import server_folder
 from tests.fixtures.stack import JOB_SECONDS, short_rows
 from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.up import Up, free_port, kill_all, processes_of, running, until
+from tests.fixtures.up import Up, kill_all, processes_of, running, until
 
 LONG = {"rows": 800, "epochs": 50}  # 10,000 steps: it does not end while a test looks at it
 MIDDLE = {"rows": 200, "epochs": 3}  # 150 steps

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import typer
 
-import cli.client.errors
+from cli.client import errors as cli_errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
-from core.methods.left_out import LEFT_OUT
+from core.methods.not_offered import NOT_OFFERED
 from core.methods.offered import OFFERED
 from tests.fixtures.paths import REPOSITORY
 
@@ -34,8 +34,8 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def finding_codes() -> set[str]:
-    """What stands for `code` where core/datasets makes a Finding or an Unreadable."""
-    places = {"Finding": 1, "Unreadable": 0}
+    """Return every constant `code` of a Finding or an UnreadableLine in core/datasets."""
+    places = {"Finding": 1, "UnreadableLine": 0}
     found = set()
     for source in (REPOSITORY / "core/datasets").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
@@ -81,9 +81,9 @@ def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
         assert set(options) <= set(re.findall(r"`(\w+)`", listed[method])), method
 
 
-def test_the_page_of_methods_lists_what_is_left_out_with_the_reasons() -> None:
+def test_the_page_of_methods_lists_the_methods_that_are_not_offered_with_the_reasons() -> None:
     page = (REPOSITORY / "docs/methods.md").read_text().partition("\n## Left out\n")[2].partition("\n## ")[0]
-    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == LEFT_OUT
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == NOT_OFFERED
 
 
 @pytest.mark.parametrize("where", ["core/catalog.py", "docs/how-to/add-a-base-model.md"])
@@ -117,7 +117,7 @@ def test_the_page_of_the_command_line_has_every_command(command: tuple[str, ...]
 
 
 def test_the_page_of_the_command_line_has_every_exit_code() -> None:
-    errors = [error for error in vars(cli.errors).values() if hasattr(error, "exit_code")]
+    errors = [error for error in vars(cli_errors).values() if hasattr(error, "exit_code")]
     codes = {0, 130, exit_code(ConfigurationError("")), *(error.exit_code for error in errors)}
     listed = re.findall(r"^\| (\d+) \|", CLI_PAGE, re.MULTILINE)
     assert sorted(map(int, listed)) == sorted(codes)

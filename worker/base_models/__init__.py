@@ -1,4 +1,4 @@
 """Base models on this machine's disk: fetched or converted once, and verified.
 
-The trainer loads them from here.
+They are prepared in every trainer process, which then loads its model from here.
 """

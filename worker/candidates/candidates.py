@@ -10,7 +10,7 @@ from math import isfinite
 from torch import Tensor
 
 from core.errors import JobError
-from core.jobs.search import values_of
+from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
 from core.storage.artifacts import DamagedArtifact
 from worker.candidates.candidate import CandidateReporter, TrainingCandidate
@@ -128,7 +128,7 @@ class Candidates:
             parameters = each.trainee.adapter.parameters.master.numel()
             found[each.number] = list(before_training(specs[each.number], parameters, tokens))
         search = self._spec.search
-        for warning in found[0] if search is None else before_search(found, search.told):
+        for warning in found[0] if search is None else before_search(found, search.describe):
             tell(self._job_lease, warning)
 
     def let_go(self) -> None:
@@ -282,10 +282,10 @@ class Candidates:
         winner.reporter.win()
         self._job_lease.event(
             f"Of {len(search.candidates)} candidates, {self._told(winner.number)} is left: {reason}",
-            data={"candidate": winner.number, **values_of(search.model_dump(), winner.number)},
+            data={"candidate": winner.number, **candidate_values(search.model_dump(), winner.number)},
             once_as="winner",
         )
-        return self._spec.decided(winner.number)
+        return self._spec.with_winner(winner.number)
 
     @property
     def _all_measured(self) -> bool:
@@ -366,7 +366,7 @@ class Candidates:
         return f"{at}, the lowest, but another's is as low"
 
     def _told(self, number: int) -> str:
-        return self._spec.search.told(number) if self._spec.search else ""
+        return self._spec.search.describe(number) if self._spec.search else ""
 
     def _stop(self, each: TrainingCandidate, status: str, reason: str) -> None:
         self._tokens_of_others += each.trained_tokens

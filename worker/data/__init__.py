@@ -1,1 +1,1 @@
-"""From a job's stored files to rows of tokens: read, compare, render."""
+"""Turns a job's stored files into rows of tokens: reads, compares and renders them."""

@@ -1,4 +1,4 @@
-"""A job's dataset: read once from the object store, compared with what was uploaded, and rendered."""
+"""Reads a job's files from the object store, compares them with the uploaded ones, and renders their rows."""
 
 import hashlib
 import threading
@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.datasets.check import read_rows
-from core.datasets.kinds import KIND_OF_METHOD
 from core.errors import JobError, LeaseLost
 from core.jobs.lifecycle import READING_DATA
 from core.jobs.spec import JobSpec
+from core.objectives.registry import OBJECTIVES
 from core.storage.object_store import ObjectStore
 from core.tables import File, Job
 from worker.data.render import render
@@ -24,7 +24,7 @@ from worker.rows import Row
 
 @dataclass(frozen=True)
 class JobData:
-    """The rows to train on and those to validate with, and the files that they come from."""
+    """The rows for training and for validation, and the files that they come from."""
 
     training_file: File
     training_rows: list[Row]
@@ -33,9 +33,10 @@ class JobData:
 
 
 class DataReader:
-    """Reads a job's files in a thread of `readers`, while other jobs train, and tells the client of its rows.
+    """Reads a job's files in a thread of `readers`, while other jobs train.
 
-    `data` is what comes of it, or a JobError, or what the servers raise.
+    `data` is the future of the result. It raises a JobError, or an error of the servers, if reading fails.
+    The client gets an event about rows that were cut or skipped.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class DataReader:
         job_lease: JobLease,
         readers: Executor,
     ) -> None:
-        """Rows are cut to `max_length` tokens."""
+        """Begin to read. Rows are cut to `max_length` tokens."""
         self._job = job
         self._tokenizer = tokenizer
         self._max_length = max_length
@@ -58,7 +59,7 @@ class DataReader:
         self.data: Future[JobData] = readers.submit(self._read)
 
     def close(self) -> None:
-        """Nobody waits for the rows any more."""
+        """Stop reading: nobody needs the rows any more."""
         self._closed.set()
         self.data.cancel()
 
@@ -78,30 +79,35 @@ class DataReader:
         return session.get_one(File, self._job.training_file_id), validation_file
 
     def _rows(self, file: File, param: str) -> list[Row]:
-        """`param` is the request's field that named the file."""
+        """Return the rows of a file. `param` is the request's field that named the file."""
         stored = stored_rows(self._store, file, param)
-        kind = KIND_OF_METHOD[self._spec.objective.type]
-        rendered = render(self._tokenizer, stored, self._max_length, param, self._look_up, kind)
+        kind = OBJECTIVES[self._spec.objective.type].dataset
+        rendered = render(self._tokenizer, stored, self._max_length, param, self._stop_if_closed, kind)
         for message, data in rendered.warnings(param, self._max_length):
             self._job_lease.event(message, level="warn", data=data)
         return rows_for(self._spec, rendered.rows, self._max_length)
 
-    def _look_up(self) -> None:
+    def _stop_if_closed(self) -> None:
         if self._closed.is_set():
             raise LeaseLost("the job has left while its rows were read")
 
 
 def stored_rows(store: ObjectStore, file: File, param: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows. `param` is the request's field that named the file.
+    """Yield the line number and the row of each line. `param` is the request's field that named the file.
 
-    Raises JobError where the content is gone, and after the last row, or at the first that cannot be read,
-    where it is not what was uploaded: the adapter's manifest will say that it was trained on that.
+    Raises JobError if the content is gone. Also raises JobError, at the first unreadable row or after the
+    last row, if the content differs from what was uploaded: the adapter's manifest names the uploaded
+    content.
     """
     digest = hashlib.sha256()
     try:
         yield from read_rows(_hashed(store.read(file.object_key), digest))
     except FileNotFoundError as error:
-        raise JobError("file_not_found", f"The content of {file.id} is gone.", param) from error
+        raise JobError(
+            "file_not_found",
+            f"The stored content of {file.id} is gone: upload the file again, and create a new job.",
+            param,
+        ) from error
     except ValueError as error:
         raise _damaged(file, param) from error
     if digest.hexdigest() != file.sha256:

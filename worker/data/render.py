@@ -1,13 +1,16 @@
-"""Rows to tokens, by the base model's own template, and which of them are learnt.
+"""Renders rows to tokens with the base model's own chat template, and marks the tokens that are learnt.
 
-Learnt is what the model has to say: of a chat row each assistant message, with the token that ends the turn,
-by its weight; of a row with two answers, or with a labelled one, the answers alone. Where that stands in the
-text follows from the template: the text up to a message, with the prompt for an answer, must begin the text
-up to and with it. No template renders the nothing before an answer that opens a conversation; there the
-prompt is looked for in the text itself.
+The model learns the texts that it should write. In a chat row these are the assistant messages, each with the
+token that ends the turn and with the message's weight. In a row with two answers, or with a labelled answer,
+they are only the answers.
 
-So each answer costs two more renderings of what stands before it. They end where the row is cut: their number
-follows from `max_length`, not from the row.
+The template itself shows where a message stands in the text of the row. The text up to and with the message
+must begin with the text before it, which ends with the prompt for an answer. One case is special: no template
+renders an empty conversation, so if an answer opens the conversation, the prompt is searched in the text
+itself.
+
+So each answer takes two more renderings, of the text before it and of the text with it. They stop where the
+row is cut, so their number depends on `max_length` and not on the length of the row.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,37 +31,38 @@ from worker.rows import Row
 Span = tuple[int, int]
 Messages = list[dict[str, Any]]
 
-NAMED_LINES = 10  # in a sentence
-LISTED_LINES = 100  # for programs
+NAMED_LINES = 10  # at most so many line numbers stand in a sentence
+LISTED_LINES = 100  # at most so many line numbers stand in the data for programs
 
-# jinja2's own, what transformers refuses, and what an expression of a template raises on an odd message
+# jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
 REFUSALS = (TemplateError, ValueError, TypeError)
 
 
 @dataclass
 class Rendered:
-    """The rows that can be learnt from, and the lines of those that were cut or left out."""
+    """The rows that can be learnt, and the line numbers of the rows that were cut or skipped."""
 
     rows: list[Row] = field(default_factory=list)
     cut: list[int] = field(default_factory=list)
-    left_out: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
+        """The number of tokens of all rows."""
         return sum(len(row.tokens_L) for row in self.rows)
 
     def warnings(self, param: str, max_length: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What a client should know of the rows that are not as they were: a sentence, and data for programs.
+        """Yield a sentence and data for programs: first about rows that were cut, then about skipped rows.
 
-        Of a large file, both name the first lines and count them all.
+        Both give the count of all lines, but only the first line numbers of a large file.
         """
-        for lines, what in (
+        for lines, fate in (
             (self.cut, f"are longer than {max_length} tokens and were cut"),
-            (self.left_out, "keep nothing to learn and were left out"),
+            (self.skipped, "have nothing left to learn and were skipped"),
         ):
             if lines:
                 data = {"count": len(lines), "lines": lines[:LISTED_LINES]}
-                yield f"{param}: {_listed(lines)} {what}", data
+                yield f"{param}: {_listed(lines)} {fate}", data
 
 
 def render(
@@ -66,15 +70,17 @@ def render(
     rows: Iterable[tuple[int, dict[str, Any]]],
     max_length: int,
     param: str,
-    look_up: Callable[[], None] = lambda: None,
+    stop_if_closed: Callable[[], None] = lambda: None,
     kind: Kind = "chat",
 ) -> Rendered:
-    """Render every row, given with its line number, cut to `max_length` tokens.
+    """Render every row, which comes with its line number, and cut it to `max_length` tokens.
 
-    A row of two answers becomes two, side by side. Rows that keep nothing to learn are left out. Raises
-    JobError, which names the line, where the model's template refuses a row, and where no row is left;
-    `param` is the request's field that named the file. `look_up` is called between rows and between the
-    renderings of one; what it raises ends the work.
+    A row with two answers becomes two rows, one after the other. Rows with nothing left to learn are skipped.
+    `param` is the request's field that named the file. `stop_if_closed` is called between rows, and between
+    the renderings of one row; an exception that it raises ends the work.
+
+    Raises JobError if the base model has no chat template, if its template refuses a row (the error names the
+    line), or if no row is left.
     """
     if not tokenizer.chat_template:
         raise JobError(
@@ -82,10 +88,10 @@ def render(
         )
     rendered = Rendered()
     for line, row in rows:
-        look_up()
+        stop_if_closed()
         with _refusals(line, param):
             parts = [
-                _render_row(tokenizer, line, messages, max_length, look_up, desirable)
+                _render_row(tokenizer, line, messages, max_length, stop_if_closed, desirable)
                 for messages, desirable in _conversations(row, kind)
             ]
         if any(cut for _, cut in parts):
@@ -93,11 +99,11 @@ def render(
         if all(result.supervised for result, _ in parts):
             rendered.rows += [result for result, _ in parts]
         else:
-            rendered.left_out.append(line)
+            rendered.skipped.append(line)
     if not rendered.rows:
         raise JobError(
             "nothing_to_learn",
-            f"No row has an assistant token within max_length = {max_length} tokens: raise it.",
+            f"No row has an assistant token within max_length = {max_length} tokens: raise max_length.",
             param,
         )
     return rendered
@@ -105,7 +111,7 @@ def render(
 
 @contextmanager
 def _refusals(line: int, param: str) -> Iterator[None]:
-    """Makes a JobError, which names the line, of what a template raises."""
+    """Turn an error of a template into a JobError that names the line."""
     try:
         yield
     except REFUSALS as error:
@@ -114,7 +120,7 @@ def _refusals(line: int, param: str) -> Iterator[None]:
 
 
 def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:
-    """The conversations of a stored row, and whether what each teaches is desirable."""
+    """Yield the conversations of a stored row, and whether the answers of each are desirable."""
     match kind:
         case "chat":
             yield row["messages"], True
@@ -128,7 +134,7 @@ def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, 
 
 
 def _answered(prompt: Messages, answer: dict[str, Any]) -> Messages:
-    """Of which the answer alone is learnt."""
+    """Return a conversation of which only the answer is learnt."""
     return [*({**message, "weight": 0} for message in prompt), answer]
 
 
@@ -137,10 +143,10 @@ def _render_row(
     line: int,
     messages: Messages,
     max_length: int,
-    look_up: Callable[[], None],
+    stop_if_closed: Callable[[], None],
     desirable: bool,
 ) -> tuple[Row, bool]:
-    """The row's first `max_length` tokens, and whether there were more."""
+    """Return the row with its first `max_length` tokens, and whether there were more tokens."""
     messages = [_plain(message) for message in messages]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -148,9 +154,9 @@ def _render_row(
     offsets = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64)
     starts, ends = offsets.reshape(-1, 2).T
     weights_L = np.zeros(len(tokens_L), dtype=np.float32)
-    for (start, end), weight in _spans(tokenizer, messages, text, look_up):
+    for (start, end), weight in _spans(tokenizer, messages, text, stop_if_closed):
         if start >= ends.max(initial=0):
-            break  # it lies behind the cut, and so does all that follows
+            break  # this span is behind the cut, and so are all later ones
         weights_L[(starts >= start) & (ends <= end) & (ends > starts)] = weight
     learnt_L = weights_L > 0
     weighted = bool((weights_L[learnt_L] != 1).any())
@@ -159,23 +165,23 @@ def _render_row(
 
 
 def _spans(
-    tokenizer: Any, messages: Messages, text: str, look_up: Callable[[], None]
+    tokenizer: Any, messages: Messages, text: str, stop_if_closed: Callable[[], None]
 ) -> Iterator[tuple[Span, float]]:
-    """Where in the row's text the learnt parts stand, one after another, and their weights."""
+    """Yield the place and the weight of each part of the row's text that is learnt, in order."""
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or message.get("weight") == 0:
             continue
-        look_up()
+        stop_if_closed()
         after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
         before = _before(tokenizer, messages[: index + 1], after)
         if not (text.startswith(after) and after.startswith(before)):
-            raise TemplateError("the template renders earlier turns differently once later ones follow")
+            raise TemplateError("the template renders earlier turns differently once later turns follow")
         weight = message.get("weight")
         yield (len(before), len(after.rstrip())), 1.0 if weight is None else weight
 
 
 def _before(tokenizer: Any, messages: Messages, text: str) -> str:
-    """What stands before the last of `messages`, an answer; `text` is all of them."""
+    """Return the text before the last of `messages`, which is an answer; `text` is that of all messages."""
     if len(messages) > 1:
         return str(tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True))
     prompted = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -186,7 +192,7 @@ def _before(tokenizer: Any, messages: Messages, text: str) -> str:
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """Content as text, and `developer` by its older name, which the templates know."""
+    """Return the message with its content as text, and with `system` for `developer`, as templates expect."""
     role = "system" if message["role"] == "developer" else message["role"]
     return {**message, "role": role, "content": content_text(message["content"])}
 

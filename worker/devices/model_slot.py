@@ -10,7 +10,7 @@ from core.catalog import BaseModelEntry, load_catalog
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.settings import Settings
-from worker.base_models.model_store import ensure_model, loading
+from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.engine.adapters.memory import Shapes, projection_shapes, state_bytes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import collect_garbage
@@ -22,7 +22,7 @@ class FoundModel:
 
     entry: BaseModelEntry
     folder: Path
-    published_sha256: str
+    source_sha256: str
     sharded: bool
 
 
@@ -59,9 +59,9 @@ class ModelSlot:
     def load(self, found: FoundModel) -> None:
         """Make it the resident one. No job may be attached to another. Raises JobError."""
         self.clear()  # freed before the next one is loaded
-        with loading(found.entry):
+        with load_errors_explained(found.entry):
             self._base = ResidentBase(
-                found.entry, found.folder, found.published_sha256, self.device, found.sharded
+                found.entry, found.folder, found.source_sha256, self.device, found.sharded
             )
         self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 

@@ -6,7 +6,8 @@ goes wrong in one of them is told to all before anybody goes on. A process alone
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import structlog
@@ -17,14 +18,16 @@ from core.errors import JobError
 from core.jobs.spec import JobSpec
 from worker.devices.model_slot import ModelSlot
 from worker.devices.watchdog import Watchdog
-from worker.engine.adapters.adapter import Beginning
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
 from worker.engine.device.free_memory import held_bytes
-from worker.engine.generate.answers import Answer, answers
-from worker.engine.start.beginning import beginning
+from worker.engine.generate.answers import Answer, generate_answers
+from worker.engine.start.initial_values import initial_values
 from worker.engine.step import loop
+from worker.engine.step.context import PassContext, never_abandon
+from worker.engine.step.passes import Abandoned
 from worker.engine.step.processes import GroupLost, Processes, SharedFault
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee, total_steps
@@ -96,7 +99,7 @@ class ProcessGroup:
         What the adapter begins with, this process finds out alone; Abandoned where `abandon` says so then.
         """
         with self._watchdog.over(abandon) as ask:
-            first = beginning(self._slot.base, spec, rows, state, ask)
+            first = initial_values(self._slot.base, spec, rows, state, ask)
         self._order(ProcessGroup._join, name, spec, rows, first)
         return self._trainees[name]
 
@@ -111,41 +114,30 @@ class ProcessGroup:
     def train_round(
         self, trainees: Sequence[Trainee], abandon: Callable[[], bool]
     ) -> Mapping[str, StepResult | Exception]:
-        """`loop.train_round`; only a process alone can abandon it on the way."""
-        results: Mapping[str, StepResult | Exception]
-        if self.size == 1:
-            with self._watchdog.over(abandon) as ask:
-                results = loop.train_round(self._slot.base, trainees, self._step_tokens, ask)
-        else:
-            results = self._order(ProcessGroup._train_round, [trainee.adapter.name for trainee in trainees])
+        """Return the result of `loop.train_round`."""
+        names = [trainee.adapter.name for trainee in trainees]
+        results = self._order(ProcessGroup._train_round, names, abandon=abandon)
         self.memory_bytes = held_bytes(self._slot.base.device)
         return results
 
     def evaluate(
         self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
     ) -> Evaluation:
-        """`loop.validate`, with the first `rank` ranks where one is given.
-
-        Only a process alone can abandon it on the way.
-        """
-        if self.size == 1:
-            with self._watchdog.over(abandon) as ask, trainee.at_rank(rank):
-                return loop.validate(self._slot.base, trainee, rows, self._step_tokens, abandon=ask)
-        return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, rank)
+        """Return the result of `loop.validate`, computed with the first `rank` ranks if `rank` is given."""
+        return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, rank, abandon=abandon)
 
     def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
-        """`loop.measure`; only a process alone can abandon it on the way."""
-        if self.size == 1:
-            with self._watchdog.over(abandon) as ask:
-                return loop.measure(self._slot.base, trainee, rows, self._step_tokens, abandon=ask)
-        return self._order(ProcessGroup._measure, trainee.adapter.name, rows)
+        """Return the result of `loop.measure`."""
+        return self._order(ProcessGroup._measure, trainee.adapter.name, rows, abandon=abandon)
 
     def answer(
         self, trainee: Trainee, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
     ) -> list[Answer]:
-        """`answers` of this process alone, since all have the same adapter; the others wait for an order."""
+        """`generate_answers` in this process alone: all have the same adapter, and the others wait."""
         with self._watchdog.over(abandon) as ask:
-            return answers(self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask)
+            return generate_answers(
+                self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask
+            )
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
         """What these candidates of a job take beside the resident base model."""
@@ -168,10 +160,11 @@ class ProcessGroup:
             except SharedFault as fault:  # the first process tells whom it concerns
                 log.warning("shared_fault", process=self._processes.number, exc_info=fault)
 
-    def _order(self, order: Callable[..., T], *arguments: Any) -> T:
+    def _order(self, order: Callable[..., T], *arguments: Any, **own: Any) -> T:
+        """Have every process run `order` with `arguments`; only this process adds its `own` arguments."""
         self._processes.broadcast((order, arguments))
         try:
-            return order(self, *arguments)
+            return order(self, *arguments, **own)
         except SharedFault as fault:
             raise fault.error from fault
         except Exception as error:
@@ -188,7 +181,7 @@ class ProcessGroup:
         try:
             with self._processes.together():
                 found = self._slot.find(spec)
-            own = found.published_sha256, declared_dtype(found.entry, self._slot.device)
+            own = found.source_sha256, declared_dtype(found.entry, self._slot.device)
             first = self._processes.broadcast(own)
             with self._processes.together():
                 _refuse_difference(spec.base_model, own, first)
@@ -197,7 +190,7 @@ class ProcessGroup:
             self._slot.clear()  # here it may have been loaded
             raise
 
-    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: Beginning) -> None:
+    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: InitialValues) -> None:
         with self._processes.together():
             longest = max(len(row.tokens_L) for row in rows)
             step_tokens = max(self._step_tokens, longest)
@@ -209,20 +202,45 @@ class ProcessGroup:
         with self._processes.together():
             self._trainees[name].restore(step, state)
 
-    def _train_round(self, names: Sequence[str]) -> Mapping[str, StepResult | Exception]:
-        trainees = [self._trainees[name] for name in names]
-        with self._watchdog.over() as ask:
-            return loop.train_round(self._slot.base, trainees, self._step_tokens, ask, self._processes)
+    def _train_round(
+        self, names: Sequence[str], abandon: Callable[[], bool] = never_abandon
+    ) -> Mapping[str, StepResult | Exception]:
+        trainees = [self._trainee(name) for name in names]
+        with self._pass_context(abandon) as context:
+            return loop.train_round(context, trainees)
 
-    def _evaluate(self, name: str, rows: Sequence[Row], rank: int | None) -> Evaluation:
-        trainee = self._trainees[name]
-        with self._watchdog.over() as ask, trainee.at_rank(rank):
-            return loop.validate(self._slot.base, trainee, rows, self._step_tokens, self._processes, ask)
+    def _evaluate(
+        self,
+        name: str,
+        rows: Sequence[Row],
+        rank: int | None,
+        abandon: Callable[[], bool] = never_abandon,
+    ) -> Evaluation:
+        trainee = self._trainee(name)
+        with self._pass_context(abandon) as context, trainee.at_rank(rank):
+            return loop.validate(context, trainee, rows)
 
-    def _measure(self, name: str, rows: Sequence[Row]) -> Score:
-        trainee = self._trainees[name]
-        with self._watchdog.over() as ask:
-            return loop.measure(self._slot.base, trainee, rows, self._step_tokens, self._processes, ask)
+    def _measure(self, name: str, rows: Sequence[Row], abandon: Callable[[], bool] = never_abandon) -> Score:
+        trainee = self._trainee(name)
+        with self._pass_context(abandon) as context:
+            return loop.measure(context, trainee, rows)
+
+    def _trainee(self, name: str) -> Trainee:
+        """Return the trainee. Raises Abandoned if it has left: nobody waits for a result of its rows."""
+        if name not in self._trainees:
+            raise Abandoned
+        return self._trainees[name]
+
+    @contextmanager
+    def _pass_context(self, abandon: Callable[[], bool]) -> Iterator[PassContext]:
+        """Yield the context of a pass that the watchdog watches.
+
+        `abandon` is called only in a process that trains alone: it may make jobs leave, which is an order of
+        its own, and several processes cannot run an order in the middle of a pass.
+        """
+        allowed = abandon if self._processes.may_abandon else never_abandon
+        with self._watchdog.over(allowed) as ask:
+            yield PassContext(self._slot.base, self._step_tokens, self._processes, ask)
 
     def _leave(self, name: str) -> None:
         self._trainees.pop(name, None)

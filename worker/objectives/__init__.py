@@ -1,5 +1,5 @@
-"""What a job minimises, where that is not the cross-entropy of its rows: losses of the rows'
-log-probabilities.
+"""The losses of the objectives beyond cross-entropy: each is a function of its rows' log-probabilities.
 
-Each has a file. Axis R: rows of a step, those of an example side by side; P: examples.
+The trainer runs them. The loss of an objective in `core/objectives` is LOSS in the module of the same name
+here. Axes: R rows of a step, those of one example side by side; P examples.
 """

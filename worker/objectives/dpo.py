@@ -5,20 +5,22 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.jobs import spec as jobspec
-from worker.objectives.objective import Scores, preference_metrics
+from core.objectives.dpo import Dpo
+from worker.objectives.objective import ObjectiveLoss, Scores, preference_metrics
 
 
-class Dpo:
-    """−log σ(r(chosen) − r(rejected)), where r(y) = β (log p(y|x) − log p_base(y|x))."""
+class DpoLoss(ObjectiveLoss):
+    """DPO's loss: −log σ(r(chosen) − r(rejected)), where r(y) = β (log p(y|x) − log p_base(y|x))."""
 
-    rows = 2
     needs_reference = True
 
-    def __init__(self, spec: jobspec.Dpo) -> None:
-        self._beta = spec.beta
+    def __init__(self, options: Dpo) -> None:
+        self._beta = options.beta
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
         rewards_P2 = (self._beta * (scores.logp_X - scores.reference_X)).view(-1, 2)
         chosen_P, rejected_P = rewards_P2.unbind(1)
         return -F.logsigmoid(chosen_P - rejected_P).mean(), preference_metrics(chosen_P, rejected_P)
+
+
+LOSS = DpoLoss

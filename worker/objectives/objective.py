@@ -1,24 +1,28 @@
-"""An objective, and how a step of it becomes a weighted cross-entropy.
+"""The loss of an objective, and how one of its steps becomes a weighted cross-entropy.
 
-Every loss here is a function of log p(y|x), the sum over an answer's tokens, of each row. By the chain rule
-its gradient is Σ over rows of ∂loss/∂log p(row) · ∇log p(row): that of cross-entropies with these weights,
-negated.
+Every loss here is a function of log p(y|x) of each row, which is the sum over the tokens of the answer. By
+the chain rule, the gradient of the loss is Σ over rows of ∂loss/∂log p(row) · ∇log p(row). So it is the
+negated gradient of cross-entropies with these weights.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from worker.rows import Row
+
 
 @dataclass(frozen=True)
 class Scores:
-    """What the model, and the base alone, make of a step's rows. All in fp64 on the CPU.
+    """The scores that the model and the base model alone give the rows of a step, in fp64 on the CPU.
 
-    `logp_X` is Σ log p in nats over the answer's tokens, `tokens_X` their number, `reference_X` the base's Σ
-    (NaN where the objective asks for none), and `desirable_X` whether the answer is to become likelier.
+    `logp_X` is Σ log p in nats over the answer's tokens, and `tokens_X` is their number. `reference_X` is the
+    same Σ of the base model, or NaN where the objective needs no reference. `desirable_X` says whether the
+    answer should become more likely.
     """
 
     logp_X: Tensor
@@ -27,19 +31,33 @@ class Scores:
     desirable_X: Tensor
 
 
-class Objective(Protocol):
-    rows: int
-    """Of one example, in their order in a step."""
-    needs_reference: bool
+class ObjectiveLoss(ABC):
+    """The loss of an objective, made from the objective's options in `core/objectives`."""
 
+    rows: int = 2
+    """The number of rows of one example, in their order in a step"""
+    needs_reference: bool
+    """Whether the loss compares with the base model's log-probabilities"""
+
+    @abstractmethod
+    def __init__(self, options: Any) -> None:
+        """Take the options of the objective, of its own class."""
+
+    @abstractmethod
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The mean over the examples, which depends on `logp_X` by autograd, and what else to report of
-        them."""
+        """Return the mean loss of the examples, and further metrics to report.
+
+        The loss depends on `logp_X` by autograd.
+        """
+
+    def arrange(self, rendered: Sequence[Row], seed: int, max_length: int) -> list[Row]:  # noqa: ARG002
+        """Return the rows with those of each example side by side. Pairs come so from their file."""
+        return list(rendered)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`slope_X` is ∂loss/∂logp_X."""
+    """The loss of a step and its metrics. `slope_X` is ∂loss/∂logp_X."""
 
     loss: float
     slope_X: Tensor
@@ -47,7 +65,8 @@ class Outcome:
 
 
 @torch.enable_grad()
-def outcome(objective: Objective, scores: Scores) -> Outcome:
+def outcome(objective: ObjectiveLoss, scores: Scores) -> Outcome:
+    """Return the loss of a step, its slope for each row and its metrics."""
     logp_X = scores.logp_X.detach().requires_grad_()
     loss, metrics = objective.loss(replace(scores, logp_X=logp_X))
     (slope_X,) = torch.autograd.grad(loss, logp_X)
@@ -55,7 +74,7 @@ def outcome(objective: Objective, scores: Scores) -> Outcome:
 
 
 def preference_metrics(chosen_P: Tensor, rejected_P: Tensor) -> dict[str, Tensor]:
-    """Means of the rewards of pairs, in TRL's names."""
+    """Return means of the rewards of pairs, under TRL's names."""
     return {
         "rewards/chosen": chosen_P.mean(),
         "rewards/rejected": rejected_P.mean(),

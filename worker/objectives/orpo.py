@@ -6,21 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.jobs import spec as jobspec
-from worker.objectives.objective import Scores, preference_metrics
+from core.objectives.orpo import Orpo
+from worker.objectives.objective import ObjectiveLoss, Scores, preference_metrics
 
 
-class Orpo:
-    """−log p(chosen) − β log σ(log odds(chosen) − log odds(rejected)), odds(y) = p(y) / (1 − p(y)).
+class OrpoLoss(ObjectiveLoss):
+    """ORPO's loss: −log p(chosen) − β log σ(log odds(chosen) − log odds(rejected)).
 
-    p(y) is the geometric mean of the probabilities of the answer's tokens: log p(y) = log p(y|x) / |y|.
+    Here odds(y) = p(y) / (1 − p(y)). p(y) is the geometric mean of the probabilities of the answer's tokens:
+    log p(y) = log p(y|x) / |y|.
     """
 
-    rows = 2
     needs_reference = False
 
-    def __init__(self, spec: jobspec.Orpo) -> None:
-        self._beta = spec.beta
+    def __init__(self, options: Orpo) -> None:
+        self._beta = options.beta
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
         mean_X = scores.logp_X / scores.tokens_X
@@ -33,6 +33,9 @@ class Orpo:
 
 
 def log_odds(logp_P: Tensor) -> Tensor:
-    """log(p / (1 − p)); p stays below 1 by the width of fp32, in which it was computed."""
+    """Return log(p / (1 − p)). p is kept below 1 by the precision of fp32, in which it was computed."""
     logp_P = logp_P.clamp(max=-torch.finfo(torch.float32).eps)
     return logp_P - torch.log(-torch.expm1(logp_P))
+
+
+LOSS = OrpoLoss

@@ -5,21 +5,23 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.jobs import spec as jobspec
-from worker.objectives.objective import Scores, preference_metrics
+from core.objectives.simpo import Simpo
+from worker.objectives.objective import ObjectiveLoss, Scores, preference_metrics
 
 
-class Simpo:
-    """−log σ(r(chosen) − r(rejected) − γ), where r(y) = β / |y| · log p(y|x)."""
+class SimpoLoss(ObjectiveLoss):
+    """SimPO's loss: −log σ(r(chosen) − r(rejected) − γ), where r(y) = β / |y| · log p(y|x)."""
 
-    rows = 2
     needs_reference = False
 
-    def __init__(self, spec: jobspec.Simpo) -> None:
-        self._beta, self._gamma = spec.beta, spec.gamma
+    def __init__(self, options: Simpo) -> None:
+        self._beta, self._gamma = options.beta, options.gamma
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
         rewards_P2 = (self._beta * scores.logp_X / scores.tokens_X).view(-1, 2)
         chosen_P, rejected_P = rewards_P2.unbind(1)
         loss = -F.logsigmoid(chosen_P - rejected_P - self._gamma).mean()
         return loss, preference_metrics(chosen_P, rejected_P)
+
+
+LOSS = SimpoLoss

@@ -1,4 +1,4 @@
-"""Parts that every process of a worker needs: periodic threads, stop times, exit statuses, kinds of faults.
+"""Parts that several processes of a worker need: periodic threads, stop times, exit statuses, faults.
 
-The supervising process and the trainer both import it, so it imports no torch.
+The supervising process imports this folder, so it must not import torch.
 """

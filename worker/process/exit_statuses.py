@@ -1,4 +1,4 @@
-"""The exit statuses by which a trainer tells its supervisor why it ended."""
+"""The exit statuses that tell a supervisor why its trainer ended."""
 
-DEVICE_BROKEN = 75  # the device failed: only another process can use it again
-HUNG = 76  # a computation did not come back in time: see `worker/devices/watchdog.py`
+DEVICE_BROKEN = 75  # the device failed: only a new process can use it again
+HUNG = 76  # a computation did not return in time: see `worker/devices/watchdog.py`

@@ -1,4 +1,4 @@
-"""Whose fault an error is: a job's own, or that of a server or disk that every job needs."""
+"""Decides whose fault an error is: the job's own, or that of a server or disk that every job needs."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ QUOTED_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
 def outside_fault(error: Exception) -> str | None:
-    """What to tell a job that met `error` through no fault of its own; None where it is its or ours."""
+    """Return a sentence about an outside fault, or None if the error is the job's or Tunery's own fault."""
     if isinstance(error, OutsideFault):
         return str(error)
     if isinstance(error, SERVER_ERRORS):
@@ -25,9 +25,9 @@ def outside_fault(error: Exception) -> str | None:
 
 
 def disk_fault(error: Exception) -> str | None:
-    """What the system says of the disk; None where `error` is another one.
+    """Return the operating system's message about a fault of the disk, or None if `error` is another error.
 
-    Libraries written in Rust (safetensors, tokenizers) raise no OSError, but quote its number.
+    Libraries written in Rust (safetensors, tokenizers) raise no OSError, but their messages quote its number.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (quoted := QUOTED_ERRNO.search(str(error))):

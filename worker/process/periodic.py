@@ -1,4 +1,4 @@
-"""A thread that does the same again and again until it is told to stop."""
+"""A thread that repeats a call until it is stopped."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +10,9 @@ log = structlog.get_logger()
 
 
 class Periodic:
-    """Calls `tick` in a thread of its own, each time `seconds` after the last call has ended.
+    """A thread that calls `tick` again and again, each time `seconds` after the last call has ended.
 
-    What `tick` raises is logged, and the next call comes all the same: one that fails ends no thread.
+    An exception of `tick` is logged and does not end the thread: the next call follows as usual.
     """
 
     def __init__(self, name: str, seconds: float, tick: Callable[[], object]) -> None:
@@ -26,18 +26,18 @@ class Periodic:
         self._thread.start()
 
     def stop(self) -> None:
-        """The call that is under way is the last one; nobody waits for it."""
+        """Let no further call begin. A call that is running goes on; this method does not wait for it."""
         self._stopping.set()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait, `timeout` seconds at most, until the last call has ended."""
+        """Wait until the last call has ended, but at most `timeout` seconds."""
         self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
             try:
                 self._tick()
-            except SQLAlchemyError as error:  # the database is away, most often
+            except SQLAlchemyError as error:  # most often because the database is away
                 log.warning("tick_failed", thread=self._name, error=str(error))
             except Exception as error:
                 log.error("tick_broke", thread=self._name, exc_info=error)

@@ -1,11 +1,11 @@
-"""Seconds from the order to stop until whoever gave it kills what is left, from the inside to the outside.
+"""How many seconds a process may take to stop before the process around it kills it, from the inside out.
 
-Each waits a little longer than what it waits for takes at most.
+Each process waits a little longer than the process inside of it may take.
 """
 
 MARGIN = 5
 
-TRAINER = 50  # to write checkpoints and give the jobs back; then it ends itself, whatever hangs
-GROUP = TRAINER + MARGIN  # torchrun's, for the processes of a trainer
-SUPERVISOR = GROUP + MARGIN  # for its trainer
-WORKER = SUPERVISOR + MARGIN  # whoever started a worker; a container's `stop_grace_period` is longer still
+TRAINER = 50  # to save checkpoints and give the jobs back; then the trainer ends itself, even if a part hangs
+GROUP = TRAINER + MARGIN  # torchrun waits for the processes of a trainer
+SUPERVISOR = GROUP + MARGIN  # the supervisor waits for its trainer
+WORKER = SUPERVISOR + MARGIN  # `tunery up` waits for a worker; a container's `stop_grace_period` is longer

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from core.jobs.spec import JobSpec, Supervised, usual_learning_rate
+from core.jobs.spec import JobSpec, usual_learning_rate
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
+from core.objectives.registry import OBJECTIVES
 
 FAR = 10.0  # times the usual learning rate, up or down
-PREFERENCE_RATE = 0.1  # of the usual rate: what `"auto"` multiplies it by where answers are compared
 
 MODEST_RANK = 16  # our default; below, little is gained by less
 PARAMETERS_PER_TOKEN = 500
@@ -75,8 +75,7 @@ def _named(numbers: Sequence[int], among: Collection[int], told: Callable[[int],
 
 def _on_learning_rate(spec: JobSpec) -> Iterator[TrainingWarning]:
     rate, usual = spec.peak_learning_rate, usual_learning_rate(spec.adapter.type)
-    if not isinstance(spec.objective, Supervised):
-        usual *= PREFERENCE_RATE
+    usual *= OBJECTIVES[spec.objective.type].learning_rate_multiplier
     if usual / FAR <= rate <= usual * FAR:
         return
     risk = "may undo what the base model knows" if rate > usual else "may change next to nothing"

@@ -11,7 +11,7 @@ from worker.rows import Row
 
 def fingerprint(spec: Mapping[str, Any], base: ResidentBase, rows: Iterable[Row]) -> str:
     """Of the rows as they were rendered: template and tokenizer may change where the dataset does not."""
-    parts = [spec, base.published_sha256, base.entry.quantization, str(base.dtype)]
+    parts = [spec, base.source_sha256, base.entry.quantization, str(base.dtype)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for row in rows:
         digest.update(json.dumps([row.line, len(row.tokens_L)]).encode())

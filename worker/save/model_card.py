@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.jobs.spec import JobSpec, Objective, Supervised
+from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.registry import METHODS
+from core.objectives.registry import AnyObjective
+from core.objectives.supervised import Supervised
 from core.tables import Job
 
 ADAPTER = """---
@@ -131,7 +133,7 @@ def _serving(entry: BaseModelEntry, spec: JobSpec) -> str:
     return VLLM.format(repository=entry.repository, revision=entry.revision, most=most)
 
 
-def _objective(objective: Objective) -> str:
+def _objective(objective: AnyObjective) -> str:
     if isinstance(objective, Supervised):
         return "cross-entropy (supervised)"
     options = ", ".join(f"{name} {value:g}" for name, value in objective if name != "type")

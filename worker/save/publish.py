@@ -64,7 +64,7 @@ def write_adapter_folder(
         "job_id": job.id,
         "base_model": base.entry.repository,
         "base_revision": base.entry.revision,
-        "base_sha256": base.published_sha256,
+        "base_sha256": base.source_sha256,
         "dataset": dataset,
         "specification": job.spec,
         "training": training,

@@ -1,4 +1,5 @@
 """The supervising process, `tunery worker`: it starts, wakes and replaces the trainer.
 
-It also sends webhooks, removes what is gone, and never imports torch.
+It also sends webhooks, starts the processes that report to trackers, and removes what is gone. It never
+imports torch.
 """

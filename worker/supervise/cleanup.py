@@ -1,7 +1,8 @@
-"""What is left of jobs, uploads, adapters, files and deliveries that have ended, whoever ended them.
+"""Removes what ended jobs, uploads, adapters, files and webhook deliveries leave behind.
 
-The database says first that something is gone, and its bytes go later: whatever dies in between, they are
-found again. No function raises, and each may run in several processes at once.
+This module has the removals; `janitor.py` has the thread that calls them. First the database says that
+something is gone, and later its objects are deleted from the store. If a process dies in between, the next
+call finds what is left. No function raises, and several processes may call each one at once.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
@@ -40,69 +41,73 @@ from core.tables import (
     WebhookDelivery,
 )
 
-GRACE = timedelta(minutes=10)  # for what began before an upload or a job ended, or a file expired
-DELIVERIES_KEPT = timedelta(days=30)  # after their last attempt
+GRACE = timedelta(minutes=10)  # a request or a trainer may go on for so long after the end or the expiry
+DELIVERIES_KEPT = timedelta(days=30)  # after the last attempt
 
 UPLOADED_BY_TRAINERS = (checkpoints_prefix, adapters_prefix, results_prefix)
-OF_A_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint)  # that go with it
+DELETED_WITH_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint)
 
 log = structlog.get_logger()
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Of ended jobs, keep the checkpoints that the API lists: nobody resumes from the others."""
-    with _or_next_time("checkpoints"):
+    """Remove the checkpoints of ended jobs, except those that the API lists. Only a running job resumes.
+
+    This also removes objects of checkpoints that a lost trainer uploaded and that no row names.
+    """
+    with _log_failure("checkpoints"):
         for job_id in _ended_jobs(sessions):
-            with _or_next_time(f"checkpoints of {job_id}"):
-                _remove_objects(sessions, store, job_id)
+            with _log_failure(f"checkpoints of {job_id}"):
+                listed = select(Checkpoint.object_prefix).where(
+                    Checkpoint.job_id == job_id, Checkpoint.listed
+                )
+                _delete_all_but(store, checkpoints_prefix(job_id), _fetch(sessions, listed))
                 with sessions.begin() as session:
-                    mine = (Checkpoint.job_id == job_id) & ~Checkpoint.listed
-                    session.execute(delete(Checkpoint).where(mine))
+                    unlisted = (Checkpoint.job_id == job_id) & ~Checkpoint.listed
+                    session.execute(delete(Checkpoint).where(unlisted))
 
 
 def remove_orphans(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Of jobs that ended a while ago, what no row names: uploads whose trainer was lost, or cancelled, before
-    it could say so."""
-    with _or_next_time("orphans"):
+    """Remove the objects of jobs that ended a while ago, except those that rows name.
+
+    A trainer leaves orphans if it is lost, or its job is cancelled, before it can write the row of an upload.
+    """
+    with _log_failure("orphans"):
         for job_id in _jobs_to_clean(sessions, Job.finished_at, Job.deleted_at.is_(None)):
-            with _or_next_time(f"orphans of {job_id}"):
+            with _log_failure(f"orphans of {job_id}"):
                 named = _named_objects(sessions, job_id)
                 for prefix in UPLOADED_BY_TRAINERS:
-                    for key in store.list(prefix(job_id)):
-                        if not key.startswith(named):
-                            store.delete(key)
+                    _delete_all_but(store, prefix(job_id), named)
                 with sessions.begin() as session:
-                    mine = (Job.id == job_id) & Job.deleted_at.is_(None)
-                    session.execute(update(Job).where(mine).values(cleaned_at=func.now()))
+                    _mark_cleaned(session, Job, job_id, Job.deleted_at.is_(None))
 
 
 def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """What belonged to them, once no trainer can still be uploading a checkpoint of one.
+    """Remove what belonged to deleted jobs, once no trainer can still be uploading a checkpoint of the job.
 
-    The row stays, without its owner's words: adapter, usage and audit log go by it.
+    The job's row stays, without the texts of its owner: adapters, usage and the audit log refer to it.
     """
-    with _or_next_time("jobs"):
+    with _log_failure("jobs"):
         for job_id in _jobs_to_clean(sessions, Job.deleted_at):
-            with _or_next_time(job_id):
+            with _log_failure(job_id):
                 store.delete_prefix(checkpoints_prefix(job_id))
-                for table in OF_A_JOB:
-                    with sessions.begin() as session:  # each by itself: metrics of a search may be millions
+                for table in DELETED_WITH_JOB:
+                    with (
+                        sessions.begin() as session
+                    ):  # one table at a time: a search may have millions of metrics
                         session.execute(delete(table).where(table.job_id == job_id))
                 with sessions.begin() as session:
                     shared = CheckpointPermission
                     session.execute(delete(shared).where(shared.job_id == job_id, shared.step.is_not(None)))
-                    cleaned = update(Job).where(Job.id == job_id)
-                    session.execute(
-                        cleaned.values(cleaned_at=func.now(), client_metadata=None, integrations=[])
-                    )
+                    _mark_cleaned(session, Job, job_id, client_metadata=None, integrations=[])
 
 
 def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Of uploads that have ended, or whose time is over, keep the file that they became."""
-    with _or_next_time("parts"):
+    """Remove the parts of uploads that have ended or expired. The file that an upload became stays."""
+    with _log_failure("parts"):
         _expire_uploads(sessions)
         for upload_id, file_key in _ended_uploads(sessions):
-            with _or_next_time(f"parts of {upload_id}"):
+            with _log_failure(f"parts of {upload_id}"):
                 prefix = upload_prefix(upload_id)
                 store.abort_writes(prefix)
                 for key in store.list(prefix):
@@ -110,25 +115,24 @@ def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
                         store.delete(key)
                 with sessions.begin() as session:
                     session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
-                    ended = update(Upload).where(Upload.id == upload_id)
-                    session.execute(ended.values(cleaned_at=func.now()))
+                    _mark_cleaned(session, Upload, upload_id)
 
 
 def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    with _or_next_time("adapters"):
+    """Remove the objects of deleted adapters."""
+    with _log_failure("adapters"):
         for adapter_id, prefix in _deleted_adapters(sessions):
-            with _or_next_time(adapter_id):
+            with _log_failure(adapter_id):
                 store.delete_prefix(prefix)
                 with sessions.begin() as session:
-                    deleted = update(Adapter).where(Adapter.id == adapter_id)
-                    session.execute(deleted.values(cleaned_at=func.now()))
+                    _mark_cleaned(session, Adapter, adapter_id)
 
 
 def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Files that have expired, unless a job that has not ended reads them: no new one can name them."""
-    with _or_next_time("files"):
+    """Remove expired files, unless a job that has not ended reads them. No new job can name such a file."""
+    with _log_failure("files"):
         for file_id, project_id, key in _expired_files(sessions):
-            with _or_next_time(file_id):
+            with _log_failure(file_id):
                 store.delete(key)
                 with sessions.begin() as session:
                     there = (File.id == file_id) & File.deleted_at.is_(None)
@@ -138,8 +142,8 @@ def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) ->
 
 
 def remove_old_deliveries(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
-    """Of webhooks, those that have ended long ago, and with them the way to send them again."""
-    with _or_next_time("deliveries"), sessions.begin() as session:
+    """Remove webhook deliveries that ended long ago. They can then no longer be sent again."""
+    with _log_failure("deliveries"), sessions.begin() as session:
         oldest = func.now() - DELIVERIES_KEPT
         tried_at = func.coalesce(WebhookDelivery.last_attempt_at, WebhookDelivery.created_at)
         session.execute(
@@ -148,24 +152,47 @@ def remove_old_deliveries(sessions: sessionmaker[Session], store: ObjectStore) -
 
 
 @contextmanager
-def _or_next_time(what: str) -> Iterator[None]:
-    """What cannot be removed now is found again, and keeps nothing else."""
+def _log_failure(what: str) -> Iterator[None]:
+    """Log a failure of the database or the store, and go on: the janitor's next round tries again."""
     try:
         yield
     except (SQLAlchemyError, *STORE_ERRORS) as error:
         log.warning("not_removed", what=what, error=str(error))
 
 
+def _delete_all_but(store: ObjectStore, prefix: str, kept: list[str]) -> None:
+    """Delete the objects under `prefix`, except those whose keys begin with one of `kept`."""
+    for key in store.list(prefix):
+        if not key.startswith(tuple(kept)):
+            store.delete(key)
+
+
+def _mark_cleaned(
+    session: Session,
+    table: type[Job] | type[Upload] | type[Adapter],
+    row_id: str,
+    *conditions: ColumnElement[bool],
+    **changes: object,
+) -> None:
+    """Write that nothing of the row is left to remove, so that the next round passes over it."""
+    row = update(table).where(table.id == row_id, *conditions)
+    session.execute(row.values(cleaned_at=func.now(), **changes))
+
+
+def _fetch(sessions: sessionmaker[Session], query: Select[str]) -> list[str]:
+    with sessions() as session:
+        return list(session.scalars(query))
+
+
 def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
-    """Those with something to remove."""
+    """Return the ended jobs that have checkpoints to remove."""
     query = (
         select(Checkpoint.job_id)
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Job.status.in_(ENDED), ~Checkpoint.listed)
         .distinct()
     )
-    with sessions() as session:
-        return list(session.scalars(query))
+    return _fetch(sessions, query)
 
 
 def _jobs_to_clean(
@@ -173,35 +200,23 @@ def _jobs_to_clean(
     since: InstrumentedAttribute[datetime | None],
     *conditions: ColumnElement[bool],
 ) -> list[str]:
-    """Of which GRACE is over, counted from the moment in `since`."""
-    to_clean = Job.finished_at.is_not(None) & Job.cleaned_at.is_(None)  # as the index has it
-    query = select(Job.id).where(to_clean, since < func.now() - GRACE, *conditions)
-    with sessions() as session:
-        return list(session.scalars(query))
+    """Return the jobs that are not cleaned yet, and for which GRACE has passed since the time in `since`."""
+    to_clean = Job.finished_at.is_not(None) & Job.cleaned_at.is_(None)  # the condition of the partial index
+    return _fetch(sessions, select(Job.id).where(to_clean, since < func.now() - GRACE, *conditions))
 
 
-def _named_objects(sessions: sessionmaker[Session], job_id: str) -> tuple[str, ...]:
-    """Prefixes, and the result's key."""
+def _named_objects(sessions: sessionmaker[Session], job_id: str) -> list[str]:
+    """Return the prefixes of a job's checkpoints and adapters, and the key of its result file."""
     queries = (
         select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id),
         select(Adapter.object_prefix).where(Adapter.job_id == job_id),
         select(File.object_key).join(Job, Job.result_file_id == File.id).where(Job.id == job_id),
     )
-    with sessions() as session:
-        return tuple(named for query in queries for named in session.scalars(query))
-
-
-def _remove_objects(sessions: sessionmaker[Session], store: ObjectStore, job_id: str) -> None:
-    """All but those of checkpoints that are kept: also what a lost trainer uploaded and no row names."""
-    with sessions() as session:
-        query = select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id, Checkpoint.listed)
-        kept = tuple(session.scalars(query))
-    for key in store.list(checkpoints_prefix(job_id)):
-        if not key.startswith(kept):
-            store.delete(key)
+    return [named for query in queries for named in _fetch(sessions, query)]
 
 
 def _expire_uploads(sessions: sessionmaker[Session]) -> None:
+    """End the uploads that nobody completed in time."""
     overdue = (Upload.status == "pending") & (Upload.expires_at < func.now() - GRACE)
     expired = update(Upload).where(Upload.cleaned_at.is_(None), overdue)
     with sessions.begin() as session:
@@ -209,7 +224,7 @@ def _expire_uploads(sessions: sessionmaker[Session]) -> None:
 
 
 def _ended_uploads(sessions: sessionmaker[Session]) -> list[tuple[str, str | None]]:
-    """With the key of the file that each became, if it did."""
+    """Return the ended uploads to clean, each with the key of the file that it became, or None."""
     query = (
         select(Upload.id, File.object_key)
         .outerjoin(File, File.id == Upload.file_id)
@@ -220,6 +235,7 @@ def _ended_uploads(sessions: sessionmaker[Session]) -> list[tuple[str, str | Non
 
 
 def _deleted_adapters(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
+    """Return the deleted adapters to clean, each with the prefix of its objects."""
     query = select(Adapter.id, Adapter.object_prefix).where(
         Adapter.deleted_at.is_not(None), Adapter.cleaned_at.is_(None)
     )
@@ -228,7 +244,7 @@ def _deleted_adapters(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
 
 
 def _expired_files(sessions: sessionmaker[Session]) -> list[tuple[str, str, str]]:
-    """With the project and the key of each."""
+    """Return the expired files that no job reads, each with its project and its key."""
     reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
     in_use = select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
     query = select(File.id, File.project_id, File.object_key).where(

@@ -1,4 +1,4 @@
-"""A thread of the supervising process that removes what the API says is gone, and what is too old."""
+"""The janitor: a thread of the supervising process that repeats the removals of `cleanup.py`."""
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -26,12 +26,14 @@ REMOVALS = (
 
 
 class Janitor(Periodic):
-    """Apart from trainer and supervisor: neither a job nor a scan waits for a store that is away.
+    """Removes what is gone or too old.
 
-    Told to stop, it is not waited for: what it is at, the next one finds again.
+    It has a thread of its own, so that a store that is away delays neither a job nor a scan. When it is
+    stopped, nobody waits for it. The next janitor finds what this one has left.
     """
 
     def __init__(self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float) -> None:
+        """Clean every `seconds`."""
         super().__init__("janitor", seconds, self._clean)
         self._sessions = sessions
         self._store = store

@@ -1,4 +1,4 @@
-"""How a trainer is started, as one process or as several that `torchrun` keeps together, and how killed."""
+"""Starts and kills a trainer, which is one process or several that `torchrun` keeps together."""
 
 import os
 import signal
@@ -13,11 +13,13 @@ from core.settings import Settings
 from worker.process import stop_times
 from worker.process.lane_limit import MAX_LANES
 
-# glibc gives large blocks back to the system and faults them in again at every step; keeping them nearly
-# doubles the speed on a CPU. Each lane of the engine has an arena: in a common one they wait for each other.
-# oneDNN keeps code and buffers for every shape that it has multiplied, and a micro-batch of another length is
-# another shape: 40 MB each. Threads that wait for each other spin briefly, then sleep: endless spinning is
-# not faster here, and ten times slower where another process wants a core.
+# MALLOC_…: by default, glibc gives large blocks back to the system and faults them in again in every step.
+# Keeping the blocks nearly doubles the speed on a CPU. Each lane of the engine has its own arena: lanes that
+# share an arena wait for each other.
+# ONEDNN_…: oneDNN caches code and buffers for every shape that it has multiplied, 40 MB for each shape. Each
+# length of a micro-batch is another shape.
+# GOMP_SPINCOUNT: threads that wait for each other spin briefly and then sleep. Endless spinning is not faster
+# here, and it is ten times slower if another process needs a core.
 TRAINER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
@@ -30,21 +32,24 @@ TRAINER_ENVIRONMENT = {
 }
 
 
-def start_trainer(settings: Settings, owner: str, line: socket.socket) -> subprocess.Popen[bytes]:
-    """With `line` as its standard input, for the first process on this machine; SIGTERM reaches them all."""
+def start_trainer(settings: Settings, owner: str, channel: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a trainer. The first process on this machine gets `channel` as its standard input.
+
+    SIGTERM to the returned process reaches all processes of the trainer.
+    """
     return subprocess.Popen(
         _command(settings, owner),
-        stdin=line.fileno(),
+        stdin=channel.fileno(),
         start_new_session=True,
         env={**TRAINER_ENVIRONMENT, **_group_environment(settings), **os.environ},
     )
 
 
 def kill_trainer(process: subprocess.Popen[bytes], owner: str) -> None:
-    """The trainer, all processes of it on this machine, and whatever they started.
+    """Kill all processes of the trainer on this machine, and every process that they started.
 
-    torchrun leads one process group and each of its processes another one. They are found by the owner's
-    name, which all have on their command line, whether torchrun is still there or not.
+    torchrun leads one process group of the system, and each of its processes leads another one. All of them
+    have the owner's name on their command lines, by which they are found even if torchrun is gone.
     """
     _kill_group(process.pid)
     for other in psutil.process_iter(["cmdline"]):
@@ -62,12 +67,15 @@ def _command(settings: Settings, owner: str) -> list[str]:
     trainer = ["-m", "worker.train.trainer", owner]
     if settings.devices == 1:
         return [sys.executable, *trainer]
-    here = ["--nproc-per-node", str(settings.devices // settings.nodes)]
-    return [sys.executable, "-m", "torch.distributed.run", *here, *_meeting_place(settings), *trainer]
+    processes = ["--nproc-per-node", str(settings.devices // settings.nodes)]
+    return [sys.executable, "-m", "torch.distributed.run", *processes, *_rendezvous(settings), *trainer]
 
 
-def _meeting_place(settings: Settings) -> list[str]:
-    """Where the processes meet. A supervisor starts another trainer itself, so torchrun never does."""
+def _rendezvous(settings: Settings) -> list[str]:
+    """Return torchrun's options that say where the processes meet.
+
+    They leave torchrun's restarts off: the supervisor itself starts another trainer.
+    """
     if settings.nodes == 1:
         return ["--standalone", "--local-addr", "127.0.0.1"]
     assert settings.rendezvous is not None

@@ -1,4 +1,4 @@
-"""`tunery worker`: Celery beside threads that supervise a trainer, send webhooks, report, and clean up."""
+"""`tunery worker`: Celery, and threads that supervise a trainer, send webhooks, run trackers and clean up."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ from worker.tracking.service import Tracking
 
 
 def run_worker(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then give running jobs back. Raises ConfigurationError."""
+    """Serve until SIGTERM or SIGINT, and then give running jobs back. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
@@ -33,23 +33,24 @@ def run_worker(settings: Settings) -> None:
         parts += [sender, Tracking(sessions)]
     for part in parts:
         part.start()
-    signals.setup_logging.connect(_leave_logs_alone)
+    signals.setup_logging.connect(_keep_our_logging)
     try:
         if settings.claims_jobs:
             app = create_celery(settings.server("broker_url"))
             register_tasks(app, supervisor)
-            _answer_the_doorbell(app, settings)
-        else:  # its trainer follows another machine's, which is woken there
+            _serve_wake_messages(app, settings)
+        else:  # this trainer follows the trainer of another machine, which gets the messages
             _wait_for_a_signal()
     finally:
-        with ThreadPoolExecutor() as pool:  # at once: each may take most of the time that there is
+        with ThreadPoolExecutor() as pool:  # all at once: each part may take most of the time to stop
             list(pool.map(lambda part: part.stop(), parts))
 
 
-def _answer_the_doorbell(app: Celery, settings: Settings) -> None:
+def _serve_wake_messages(app: Celery, settings: Settings) -> None:
+    """Run Celery until SIGTERM or SIGINT. Each message of the queue wakes the trainer."""
     app.worker_main(
         [
-            "--quiet",  # no banner: it is no line of the log
+            "--quiet",  # no banner: it would not be a line of the log
             "worker",
             "--pool=threads",
             "--concurrency=1",
@@ -63,11 +64,11 @@ def _answer_the_doorbell(app: Celery, settings: Settings) -> None:
 
 
 def _wait_for_a_signal() -> None:
-    asked = threading.Event()
+    stop_requested = threading.Event()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_, lambda *_: asked.set())
-    asked.wait()
+        signal.signal(signal_, lambda *_: stop_requested.set())
+    stop_requested.wait()
 
 
-def _leave_logs_alone(**_: object) -> None:
-    """Celery logs through our handler, in our form, where somebody listens to this signal."""
+def _keep_our_logging(**_: object) -> None:
+    """Do nothing. Celery does not set up its own logging if a function is connected to this signal."""

@@ -1,8 +1,9 @@
-"""Keeps one trainer process alive, wakes it, and scans for the jobs that any trainer has lost.
+"""Keeps one trainer process alive, wakes it, and scans for jobs that any trainer has lost.
 
-The trainer is spawned, not forked (CUDA does not survive a fork), in process groups of its own, so that it
-can be killed whole. Its standard input is a line in both ways: by it the trainer is woken, says that it waits
-for its surroundings, and learns of this process's death.
+The trainer is a new program, not a fork, because CUDA does not survive a fork. It runs in process groups of
+its own, so that it can be killed as a whole. Its standard input is a socket to the supervisor: the channel.
+The channel has three uses: the supervisor wakes the trainer, the trainer says that it takes no job on
+purpose, and the trainer notices when the supervisor has died.
 """
 
 import signal
@@ -25,22 +26,24 @@ from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
 from worker.supervise.launch import kill_trainer, start_trainer
 
-SHORT_LIFE_SECONDS = 30  # a trainer that dies younger is started again with a growing delay
-MAX_RESTART_DELAY = 30
-STUCK_SECONDS = 120  # with jobs waiting, none held, and no word why; starting up stays well below
-LINE_BYTES = 64 * 1024
+SHORT_LIFE_SECONDS = 30  # after a shorter life, a trainer is started again with a growing delay
+MAX_RESTART_DELAY = 30  # seconds
+# A trainer that holds no job for so long while jobs wait is stuck, unless it says that it waits on purpose. A
+# trainer takes much less time to start.
+STUCK_SECONDS = 120
+READ_BYTES = 64 * 1024
 
 log = structlog.get_logger()
 
 
 class Supervisor:
-    """Owns the trainer of a worker's devices. Every method may be called from any thread."""
+    """Runs the trainer of a worker's devices. Every method may be called from any thread."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._settings = settings
         self._sessions = sessions
         self._process: subprocess.Popen[bytes] | None = None
-        self._line: socket.socket | None = None
+        self._channel: socket.socket | None = None
         self._owner = ""
         self._idle_since: float | None = None
         self._stopping = threading.Event()
@@ -50,19 +53,20 @@ class Supervisor:
         self._thread.start()
 
     def wake(self) -> None:
-        """Tell the trainer that jobs may wait. Losing this costs one scan's time, no more."""
-        line = self._line
-        if line is None:
+        """Tell the trainer that jobs may wait. If the message is lost, the next scan sends another one."""
+        channel = self._channel
+        if channel is None:
             return
         try:
-            line.sendall(b"wake\n")
+            channel.sendall(b"wake\n")
         except OSError:
             log.info("trainer_not_listening", owner=self._owner)
 
     def stop(self) -> None:
-        """Let the trainer write checkpoints and give its jobs back, then kill what is left of its group.
+        """Let the trainer save checkpoints and give its jobs back, and then kill its remaining processes.
 
-        Jobs that it did not give back in time, or died with, are released: the operator's stop is not theirs.
+        Jobs that it did not give back before it died or was killed are released. That counts as no lost run
+        of these jobs, because the operator stopped the worker.
         """
         self._stopping.set()
         process = self._process
@@ -77,7 +81,7 @@ class Supervisor:
         delay = 0.0
         while not self._stopping.wait(delay):
             started_at = time.monotonic()
-            reason = self._live_once()
+            reason = self._run_trainer_once()
             if self._stopping.is_set():
                 return
             log.warning("trainer_died", owner=self._owner, reason=reason)
@@ -85,13 +89,13 @@ class Supervisor:
             lived = time.monotonic() - started_at
             delay = 0.0 if lived > SHORT_LIFE_SECONDS else min(MAX_RESTART_DELAY, max(0.5, delay * 2))
 
-    def _live_once(self) -> str:
-        """Start a trainer and watch it to its end. Returns how it died, and raises nothing."""
+    def _run_trainer_once(self) -> str:
+        """Start a trainer, watch it until it ends, and return why it ended. Raises nothing."""
         self._process = None
         try:
-            self._spawn()
+            self._start_trainer()
             if self._stopping.is_set() and self._process is not None:
-                self._process.terminate()  # the order to stop came while it was being spawned
+                self._process.terminate()  # `stop` was called while the trainer was being started
             return self._watch()
         except Exception as error:
             log.error("supervision_failed", owner=self._owner, exc_info=error)
@@ -99,18 +103,18 @@ class Supervisor:
                 kill_trainer(self._process, self._owner)
             return f"The trainer could not be started or watched ({type(error).__name__})"
 
-    def _spawn(self) -> None:
+    def _start_trainer(self) -> None:
         self._owner = f"{socket.gethostname()}:{new_id('')}"
         self._idle_since = None
-        if self._line is not None:
-            self._line.close()
-        self._line, its_end = socket.socketpair()
-        self._line.setblocking(False)
-        with its_end:
-            self._process = start_trainer(self._settings, self._owner, its_end)
+        if self._channel is not None:
+            self._channel.close()
+        self._channel, trainer_end = socket.socketpair()
+        self._channel.setblocking(False)
+        with trainer_end:
+            self._process = start_trainer(self._settings, self._owner, trainer_end)
 
     def _watch(self) -> str:
-        """Scan until the trainer ends. Returns how it died."""
+        """Scan periodically until the trainer ends, and return why it ended."""
         process = self._process
         assert process is not None
         while True:
@@ -120,9 +124,10 @@ class Supervisor:
                 self._scan(process)
                 continue
             kill_trainer(process, self._owner)
-            return name_death(code)
+            return describe_exit(code)
 
     def _scan(self, process: subprocess.Popen[bytes]) -> None:
+        """Look for lost leases, and wake the trainer if jobs wait. Kill the trainer if it is stuck."""
         try:
             with self._sessions.begin() as session:
                 lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
@@ -134,7 +139,7 @@ class Supervisor:
             return
         if lost:
             log.warning("leases_ran_out", jobs=lost)
-        if not waiting or busy or self._says_that_it_waits():
+        if not waiting or busy or self._trainer_says_that_it_waits():
             self._idle_since = None
             return
         self._idle_since = self._idle_since or time.monotonic()
@@ -145,47 +150,51 @@ class Supervisor:
             self.wake()
 
     def _jobs_wait(self, session: Session) -> bool:
-        """Whether there are some that this trainer could claim."""
+        """Return whether jobs wait that this trainer could claim."""
         settings = self._settings
         return settings.claims_jobs and queue.jobs_wait(session, settings.project_jobs, settings.devices)
 
-    def _says_that_it_waits(self) -> bool:
-        """Whether the trainer has said so since the last time: it is not stuck, its surroundings are away."""
-        assert self._line is not None
+    def _trainer_says_that_it_waits(self) -> bool:
+        """Return whether the trainer has said since the last call that it takes no job on purpose.
+
+        It waits for a server or the disk, or this release cannot train the jobs.
+        """
+        assert self._channel is not None
         try:
-            return bool(self._line.recv(LINE_BYTES))
-        except OSError:  # nothing there, or nobody
+            return bool(self._channel.recv(READ_BYTES))
+        except OSError:  # no message, or no trainer
             return False
 
     def _requeue(self, reason: str) -> None:
-        """Give the dead trainer's jobs back at once, instead of when their leases run out."""
+        """Put the dead trainer's jobs back into the queue at once, before their leases run out."""
         try:
             with self._sessions.begin() as session:
                 lifecycle.lose_runs_of(session, self._owner, reason, self._settings.max_lost_attempts)
-                self._take_off_the_list(session)
+                self._remove_worker(session)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
 
     def _release(self) -> None:
+        """Put jobs of the stopped trainer back into the queue, without counting a lost run."""
         try:
             with self._sessions.begin() as session:
                 released = lifecycle.release_runs_of(session, self._owner, "The worker was stopped")
-                self._take_off_the_list(session)
+                self._remove_worker(session)
         except SQLAlchemyError as error:
             log.warning("release_failed", error=str(error))
             return
         if released:
             log.warning("trainer_stopped_late", owner=self._owner, jobs=released)
 
-    def _take_off_the_list(self, session: Session) -> None:
-        """The trainer is gone: nobody has to wait until its row expires."""
+    def _remove_worker(self, session: Session) -> None:
+        """Delete the trainer's row at once, so that it is not listed until the row expires."""
         session.execute(delete(Worker).where(Worker.owner == self._owner))
 
 
-def name_death(code: int) -> str:
-    """A sentence for a process's exit status, as `Popen.returncode` tells it."""
+def describe_exit(code: int) -> str:
+    """Return a sentence about a trainer's exit status, which is a `Popen.returncode`."""
     if code == -signal.SIGKILL:
-        return "The trainer was killed (SIGKILL): by hand, or by the system for want of memory"
+        return "The trainer was killed (SIGKILL): by hand, or by the system because memory ran out"
     if code == DEVICE_BROKEN:
         return "The trainer's device failed"
     if code == HUNG:

@@ -1,4 +1,4 @@
-"""The Celery tasks: a message wakes the trainer, which finds its work in the database."""
+"""The Celery task: a message wakes the trainer, which finds its work in the database."""
 
 from celery import Celery
 
@@ -7,7 +7,9 @@ from worker.supervise.supervisor import Supervisor
 
 
 def register_tasks(app: Celery, supervisor: Supervisor) -> None:
+    """Register the task that wakes the supervisor's trainer."""
+
     @app.task(name=TASK, ignore_result=True)
     def train() -> None:
-        """Jobs may wait; the database says which."""
+        """Wake the trainer: jobs may wait. The database says which."""
         supervisor.wake()

@@ -1,4 +1,4 @@
-"""Sends webhooks: a thread of the worker's supervising process, beside the training."""
+"""Sends webhooks, from a thread of the supervising process."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -8,56 +8,61 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
 from core.egress import Egress
-from core.secrets.vault import Unreadable, Vault
+from core.secrets.vault import UnreadableSecret, Vault
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
 
-LOOK_SECONDS = 1.0
-AT_ONCE = 32  # one for an endpoint: a slow one holds up nobody else
+POLL_SECONDS = 1.0
+MAX_CONCURRENT = 32  # one delivery for each endpoint: a slow endpoint delays no other endpoint
 
 log = structlog.get_logger()
 
 
 class WebhookSender(Periodic):
-    """Takes what is due from the database and sends it. Several workers share the work."""
+    """Takes due deliveries from the database and sends them. Several workers share the deliveries."""
 
     def __init__(self, sessions: sessionmaker[Session], vault: Vault, egress: Egress) -> None:
-        super().__init__("webhooks", LOOK_SECONDS, self._send_what_is_due)
+        super().__init__("webhooks", POLL_SECONDS, self._send_due)
         self._sessions = sessions
         self._vault = vault
         self._egress = egress
         self._busy: dict[str, Future[None]] = {}
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="webhook")
 
     def stop(self) -> None:
-        """Finish what is being sent."""
+        """Take no more deliveries, and finish those that are being sent."""
         super().stop()
         self.join()
         self._threads.shutdown()
 
-    def _send_what_is_due(self) -> None:
+    def _send_due(self) -> None:
         self._busy = {endpoint: sent for endpoint, sent in self._busy.items() if not sent.done()}
         with self._sessions.begin() as session:
-            messages = webhooks.claim_due(session, AT_ONCE - len(self._busy), self._busy)
+            messages = webhooks.claim_due(session, MAX_CONCURRENT - len(self._busy), self._busy)
         for message in messages:
             self._busy[message.endpoint_id] = self._threads.submit(self._deliver, message)
 
     def _deliver(self, message: Message) -> None:
         outcome = self._send(message)
-        told = {"delivery": message.delivery_id, "attempt": message.attempt, "status": outcome.response_code}
-        log.info("webhook_sent", **told, error=outcome.error)
+        log.info(
+            "webhook_sent",
+            delivery=message.delivery_id,
+            attempt=message.attempt,
+            status=outcome.response_code,
+            error=outcome.error,
+        )
         try:
             with self._sessions.begin() as session:
                 webhooks.record_attempt(session, message, outcome)
-        except SQLAlchemyError as error:  # it is sent again: at least once
+        except SQLAlchemyError as error:  # it will be sent again: a webhook is delivered at least once
             log.warning("webhook_not_recorded", delivery=message.delivery_id, error=str(error))
 
     def _send(self, message: Message) -> Outcome:
         try:
             secrets = [self._vault.open(sealed) for sealed in message.sealed_secrets]
             return webhooks.send(self._egress, message.url, message.payload, secrets)
-        except Unreadable as error:
+        except UnreadableSecret as error:
             return Outcome(None, str(error))
-        except Exception as error:  # counted like any failure: the delays hold for our own faults too
+        except Exception as error:  # counts as a failed attempt: the delays apply to our own faults too
             log.error("webhook_broke", delivery=message.delivery_id, exc_info=error)
-            return Outcome(None, "the sender met an unexpected error, which its log has")
+            return Outcome(None, "the sender had an unexpected error, which is in its log")

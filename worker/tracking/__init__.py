@@ -1,1 +1,1 @@
-"""Reports jobs to experiment trackers: from the database, beside the training and never in its way."""
+"""Reports jobs to experiment trackers, from the metrics in the database and apart from the training."""

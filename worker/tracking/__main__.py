@@ -1,7 +1,7 @@
-"""One tracker of one job, in a process of its own: `python -m worker.tracking JOB TYPE HOLDER`.
+"""Reports one job to one tracker, in a process of its own: `python -m worker.tracking JOB TYPE HOLDER`.
 
-A library that hangs, leaks or breaks takes this process with it and nothing else. Secrets come from the
-database, and stand neither in the command line nor in what is logged.
+A tracker's library that hangs, leaks or breaks harms only this process. Secrets come from the database, and
+appear neither on the command line nor in the log.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,16 @@ from core.storage.object_store import ObjectStore, file_key
 from core.tables import File, Job, Secret
 from worker.tracking import lease as leases
 from worker.tracking.lease import TrackerLease, TrackerLeaseLost
-from worker.tracking.sinks import PROJECT_SECRETS, Report, Sink, TrackerRefused, open_sink
+from worker.tracking.sinks import PROJECT_SECRETS, Sink, TrackedJob, TrackerRefused, open_sink
 
-LOOK_SECONDS = 1.0
-MAX_REASON = 300
+POLL_SECONDS = 1.0
+MAX_REASON = 300  # characters
 
 log = structlog.get_logger()
 
 
 class Reporting:
-    """Carries a job's steps to its tracker until the job has ended, pauses, or this process is to stop."""
+    """Reports a job's steps to its tracker until the job ends or pauses, or this process is stopped."""
 
     def __init__(
         self, settings: Settings, sessions: sessionmaker[Session], store: ObjectStore, lease: TrackerLease
@@ -45,85 +46,89 @@ class Reporting:
         self._settings = settings
         self._sessions = sessions
         self._store = store
-        self._hold = lease
+        self._lease = lease
         self._stopping = threading.Event()
         self._secrets: dict[str, str] = {}
 
     def stop(self) -> None:
+        """Let `run` return soon, and let another process continue."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Whatever goes wrong is written down, for the job's client and for whoever tries next."""
+        """Report until there is nothing left to report.
+
+        An error is written to the database, for the job's client and for the process that tries next.
+        """
         try:
             self._report()
-        except (TrackerLeaseLost, SQLAlchemyError) as error:  # the lease runs out by itself
-            log.warning("tracking_ended", job=self._hold.job_id, tracker=self._hold.type, error=str(error))
+        except (TrackerLeaseLost, SQLAlchemyError) as error:  # the lease runs out without us
+            log.warning("tracking_ended", job=self._lease.job_id, tracker=self._lease.type, error=str(error))
         except TrackerRefused as error:
             self._write(leases.refuse, str(error))
         except Exception as error:
             reason = self._without_secrets(f"{type(error).__name__}: {error}")
-            log.warning("tracking_failed", job=self._hold.job_id, tracker=self._hold.type, reason=reason)
+            log.warning("tracking_failed", job=self._lease.job_id, tracker=self._lease.type, reason=reason)
             self._write(leases.fail, reason)
 
     def _report(self) -> None:
-        report, reported = self._load()
-        sink = open_sink(self._hold.type, report)
-        self._say_where(sink)
-        done = reported
-        reported = reported if sink.remembers else 0
+        tracked, reported = self._load()
+        sink = open_sink(self._lease.type, tracked)
+        self._announce(sink)
+        sent = reported if sink.keeps_steps else 0  # the last step that this process need not send
         while True:
             with self._sessions.begin() as session:
-                look = leases.look(session, self._hold, reported, done)
-            for step, data in look.points:
+                backlog = leases.renew(session, self._lease, reported=reported, after=sent)
+            for step, data in backlog.points:
                 sink.log(step, _values(data))
-                reported = step
-            done = max(done, reported)
-            if look.points:
+                sent = step
+            reported = max(reported, sent)
+            if backlog.points:
                 continue
-            if look.status in ENDED:
-                self._end(sink.end(look.status), report.job)
+            if backlog.status in ENDED:
+                self._end(sink.end(backlog.status), tracked.job)
                 return
-            if look.status != "running" or self._stopping.wait(LOOK_SECONDS):
+            if backlog.status != "running" or self._stopping.wait(POLL_SECONDS):
                 sink.end(None)
                 with self._sessions.begin() as session:
-                    leases.give_back(session, self._hold)
+                    leases.give_back(session, self._lease)
                 return
 
-    def _load(self) -> tuple[Report, int]:
-        """Raises Unreadable."""
+    def _load(self) -> tuple[TrackedJob, int]:
+        """Return the job and the last step that was reported. Raises UnreadableSecret."""
         vault = Vault.of(self._settings.secret_keys)
         with self._sessions.begin() as session:
-            reported = leases.reported_step(session, self._hold)
-            job = session.get_one(Job, self._hold.job_id)
-            for name in PROJECT_SECRETS[self._hold.type]:
+            reported = leases.reported_step(session, self._lease)
+            job = session.get_one(Job, self._lease.job_id)
+            for name in PROJECT_SECRETS[self._lease.type]:
                 if (secret := session.get(Secret, (job.project_id, name))) is not None:
                     self._secrets[name] = vault.open(secret.sealed)
-        asked = next(entry for entry in job.integrations if entry["type"] == self._hold.type)
-        folder = self._settings.home / "tracking" / self._hold.type
+        asked = next(entry for entry in job.integrations if entry["type"] == self._lease.type)
+        folder = self._settings.home / "tracking" / self._lease.type
         uris = self._settings.offered_mlflow_uris
-        return Report(job, asked, self._secrets, folder.resolve(), uris), reported
+        return TrackedJob(job, asked, self._secrets, folder.resolve(), uris), reported
 
-    def _say_where(self, sink: Sink) -> None:
-        if sink.place is None:
+    def _announce(self, sink: Sink) -> None:
+        """Tell the job's client where the run is."""
+        if sink.location is None:
             return
-        # The same id from every process that reports the job: one event
-        digest = hashlib.sha256(f"{self._hold.job_id} {self._hold.type}".encode()).hexdigest()[:32]
+        # Every process that reports the job makes the same id, so the job gets one event.
+        digest = hashlib.sha256(f"{self._lease.job_id} {self._lease.type}".encode()).hexdigest()[:32]
         with self._sessions.begin() as session:
-            message = f"The job is reported to {self._hold.type}: {sink.place}"
+            message = f"The job is reported to {self._lease.type}: {sink.location}"
             event_id = f"ftevent-{digest}"
-            lifecycle.record_outside_event(session, self._hold.job_id, message, event_id=event_id)
+            lifecycle.record_outside_event(session, self._lease.job_id, message, event_id=event_id)
 
     def _end(self, result: Path | None, job: Job) -> None:
-        """With the file that belongs to the job's results, where there is one."""
-        file = self._stored(result, job) if result else None
+        """Write that all is reported. Store `result` as a result file of the job, if there is one."""
+        file = self._store_file(result, job) if result else None
         with self._sessions.begin() as session:
-            leases.end(session, self._hold)
+            leases.end(session, self._lease)
             if file is not None:
                 session.add(file)
                 session.flush()
                 session.get_one(Job, job.id).tensorboard_file_id = file.id
 
-    def _stored(self, result: Path, job: Job) -> File:
+    def _store_file(self, result: Path, job: Job) -> File:
         content = result.read_bytes()
         file_id = new_id("file-")
         self._store.put_bytes(file_key(file_id), content)
@@ -137,12 +142,12 @@ class Reporting:
             object_key=file_key(file_id),
         )
 
-    def _write(self, how: Any, reason: str) -> None:
+    def _write(self, write: Callable[[Session, TrackerLease, str], None], reason: str) -> None:
         try:
             with self._sessions.begin() as session:
-                how(session, self._hold, reason)
+                write(session, self._lease, reason)
         except (TrackerLeaseLost, SQLAlchemyError) as error:
-            log.warning("tracking_end_not_written", job=self._hold.job_id, error=str(error))
+            log.warning("tracking_end_not_written", job=self._lease.job_id, error=str(error))
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets.values():
@@ -151,7 +156,7 @@ class Reporting:
 
 
 def _values(data: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a step; `step` itself and what was not measured are left out."""
+    """Return the measured numbers of a step, without `step` and `total_steps`."""
     return {
         name: value
         for name, value in data.items()
@@ -160,11 +165,12 @@ def _values(data: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Report until there is nothing left to report, or until SIGTERM or the end of the standard input."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=1))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-    forget_credentials()
+    delete_credentials()
     reporting = Reporting(settings, sessions, store, TrackerLease(*sys.argv[1:4]))
     signal.signal(signal.SIGTERM, lambda *_: reporting.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -172,8 +178,12 @@ def main() -> None:
     reporting.run()
 
 
-def forget_credentials() -> None:
-    """Database and store are open by now: no library, and no process that one starts, is given the keys."""
+def delete_credentials() -> None:
+    """Delete Tunery's settings and the store's keys from the environment.
+
+    The database and the store are open by then. The tracker's library, and processes that it starts, must not
+    get the credentials.
+    """
     settings = {f"TUNERY_{name.upper()}" for name in Settings.model_fields}
     for name in list(os.environ):
         if name in settings or name.startswith("AWS_"):
@@ -181,7 +191,7 @@ def forget_credentials() -> None:
 
 
 def _stop_with_the_worker(reporting: Reporting) -> None:
-    """Its end closes our standard input, however it ends."""
+    """Stop when the worker ends: its end closes our standard input, however it ends."""
     sys.stdin.read()
     reporting.stop()
 

@@ -1,8 +1,8 @@
-"""Who reports a job to a tracker, and how far: rows of `Tracker`, which one process holds at a time.
+"""Leases on trackers: a row of `Tracker` says which process reports a job to a tracker, and how far it got.
 
-A process that ends gives its lease back; one that is killed, or hangs, lets it run out, and the next one that
-takes the tracker counts that as a failure. After some in a row without progress, over half a day, the tracker
-is given up.
+One process holds a tracker at a time. A process that ends gives its lease back. If a process is killed or
+hangs, its lease runs out, and the next process that takes the tracker counts a failure. After several
+failures in a row without progress, over more than half a day, the tracker is given up.
 """
 
 from collections.abc import Collection
@@ -17,15 +17,15 @@ from core.errors import TuneryError
 from core.jobs import lifecycle
 from core.tables import Job, Metric, Tracker
 
-LEASE_SECONDS = 120  # longer than any library waits for its server before it says so
-# Until the next try, seconds; a tracker that fails as many times in a row, and once more, is given up.
+LEASE_SECONDS = 120  # longer than any library waits for its server before it raises
+# Seconds until the next try, after each failure in a row. One more failure than delays gives the tracker up.
 DELAYS = (30, 2 * 60, 10 * 60, 3600, 3 * 3600, 8 * 3600)
-POINTS_AT_ONCE = 100  # between two looks, which prolong the lease: MLflow takes a request for each
+MAX_POINTS = 100  # steps between two renewals of the lease: MLflow takes a request for each step
 REPORTABLE = ("running", "succeeded", "failed", "cancelled")
 
 
 class TrackerLeaseLost(TuneryError):
-    """Another process reports by now; this one stops and writes nothing."""
+    """Another process has the tracker now; this process stops and writes nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,18 @@ class TrackerLease:
 
 
 @dataclass(frozen=True)
-class Look:
-    """The job's status, and steps that have not been reported, the oldest first."""
+class Backlog:
+    """The job's status, and steps to report next, the oldest first: their numbers and their metrics."""
 
     status: str
     points: list[tuple[int, dict[str, Any]]]
 
 
 def take(session: Session, holder: str) -> TrackerLease | None:
-    """Take a tracker that nobody holds and whose job has something to report."""
+    """Take a tracker that no process holds, and whose job may have something to report.
+
+    If the lease of a lost process ran out, count the failure and return None.
+    """
     due = (
         select(Tracker)
         .join(Job, Job.id == Tracker.job_id)
@@ -69,48 +72,48 @@ def take(session: Session, holder: str) -> TrackerLease | None:
 
 
 def reported_step(session: Session, lease: TrackerLease) -> int:
-    """Up to where steps have been reported. Raises TrackerLeaseLost."""
+    """Return the last step that was reported. Raises TrackerLeaseLost."""
     return _held(session, lease).reported_step
 
 
-def look(session: Session, lease: TrackerLease, reported: int, done: int) -> Look:
-    """Prolong the lease, write that steps up to `done` are reported, and read what follows `reported`.
+def renew(session: Session, lease: TrackerLease, *, reported: int, after: int) -> Backlog:
+    """Renew the lease, write that steps up to `reported` are reported, and return the steps after `after`.
 
-    Raises TrackerLeaseLost. The status is read first: of an ended job, all steps are there by then.
+    The status is read before the steps: an ended job has all of its steps by then. Raises TrackerLeaseLost.
     """
     tracker = _held(session, lease)
     tracker.held_until = _from_now(LEASE_SECONDS)
-    if done > tracker.reported_step:
-        tracker.reported_step, tracker.failures = done, 0
+    if reported > tracker.reported_step:
+        tracker.reported_step, tracker.failures = reported, 0
     status = session.scalars(select(Job.status).where(Job.id == lease.job_id)).one()
-    query = select(Metric).where(Metric.job_id == lease.job_id, Metric.step > reported)
-    metrics = session.scalars(query.order_by(Metric.step).limit(POINTS_AT_ONCE))
-    return Look(status, [(metric.step, metric.data) for metric in metrics])
+    query = select(Metric).where(Metric.job_id == lease.job_id, Metric.step > after)
+    metrics = session.scalars(query.order_by(Metric.step).limit(MAX_POINTS))
+    return Backlog(status, [(metric.step, metric.data) for metric in metrics])
 
 
 def give_back(session: Session, lease: TrackerLease) -> None:
-    """Let another process go on, now or when the job runs again. Raises TrackerLeaseLost."""
+    """Let another process continue, now or when the job runs again. Raises TrackerLeaseLost."""
     tracker = _held(session, lease)
     tracker.holder, tracker.held_until = None, func.now()
 
 
 def end(session: Session, lease: TrackerLease) -> None:
-    """All is reported. Raises TrackerLeaseLost."""
+    """Write that everything is reported. Raises TrackerLeaseLost."""
     _held(session, lease).ended_at = func.now()
 
 
 def refuse(session: Session, lease: TrackerLease, reason: str) -> None:
-    """Give up at once what no further try could mend. Raises TrackerLeaseLost."""
+    """Give the tracker up at once, because another try would fail too. Raises TrackerLeaseLost."""
     _give_up(session, _held(session, lease), reason)
 
 
 def fail(session: Session, lease: TrackerLease, reason: str) -> None:
-    """Try again later, or give up after some failures in a row. Raises TrackerLeaseLost."""
+    """Try again later, or give the tracker up after several failures in a row. Raises TrackerLeaseLost."""
     _count_failure(session, _held(session, lease), reason)
 
 
 def holding(session: Session, holders: Collection[str]) -> set[str | None]:
-    """Those of these holders whose lease has neither ended, nor run out, nor been taken from them."""
+    """Return the holders that still have a lease, which has not ended, run out or been taken from them."""
     query = select(Tracker.holder).where(
         Tracker.holder.in_(holders), Tracker.ended_at.is_(None), Tracker.held_until > func.now()
     )

@@ -1,4 +1,4 @@
-"""MLflow: one run for a job, found again by its tag after a resume."""
+"""MLflow: each job has one run, which a later process finds by its tag."""
 
 import os
 import time
@@ -8,20 +8,20 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from worker.tracking.sinks import Report, TrackerRefused
+from worker.tracking.sinks import TrackedJob, TrackerRefused
 
 JOB_TAG = "tunery.job_id"
-MAX_PARAM = 500  # characters; older servers take no more
+MAX_PARAM = 500  # characters: the limit of older servers
 ENDS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 
 
 class MlflowRun:
-    remembers = True
+    keeps_steps = True
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self._id = run.info.run_id
-        self.place = f"run {self._id}"
+        self.location = f"run {self._id}"
 
     def log(self, step: int, values: dict[str, float]) -> None:
         now = int(time.time() * 1000)
@@ -33,22 +33,23 @@ class MlflowRun:
             self._client.set_terminated(self._id, ENDS[status])
 
 
-def open_run(report: Report) -> MlflowRun:
-    """Raises TrackerRefused where the operator does not offer the server that the job names any more."""
-    asked = report.settings["mlflow"]
-    uri = asked.get("tracking_uri") or next(iter(report.mlflow_uris), None)
-    if uri not in report.mlflow_uris:
+def open_run(tracked: TrackedJob) -> MlflowRun:
+    """Open the job's run. Raises TrackerRefused if the operator no longer offers the job's server."""
+    asked = tracked.settings["mlflow"]
+    uri = asked.get("tracking_uri") or next(iter(tracked.mlflow_uris), None)
+    if uri not in tracked.mlflow_uris:
         raise TrackerRefused("the worker's TUNERY_MLFLOW_TRACKING_URIS does not name the job's tracking_uri")
-    # Read at every request: the token, and files of the account's home with passwords of the worker's own
-    os.environ.update(report.secrets | {"HOME": str(report.folder)})
+    # MLflow reads both at every request: the token, and files in HOME. The real HOME may have the
+    # worker's passwords.
+    os.environ.update(tracked.secrets | {"HOME": str(tracked.folder)})
     client = MlflowClient(tracking_uri=uri)
     experiment = _experiment(client, asked["experiment"])
-    run = _run_of_an_earlier_process(client, experiment, report.job.id)
+    run = _run_of_an_earlier_process(client, experiment, tracked.job.id)
     if run is None:
-        tags = (asked.get("tags") or {}) | {JOB_TAG: report.job.id}
-        run = client.create_run(experiment, run_name=asked.get("run_name") or report.job.id, tags=tags)
-        params = [Param(name, value[:MAX_PARAM]) for name, value in _flat(report.config)]
-        client.log_batch(run.info.run_id, params=params, tags=[RunTag(tag, "true") for tag in report.tags])
+        tags = (asked.get("tags") or {}) | {JOB_TAG: tracked.job.id}
+        run = client.create_run(experiment, run_name=asked.get("run_name") or tracked.job.id, tags=tags)
+        params = [Param(name, value[:MAX_PARAM]) for name, value in _flat(tracked.config)]
+        client.log_batch(run.info.run_id, params=params, tags=[RunTag(tag, "true") for tag in tracked.tags])
     return MlflowRun(client, run)
 
 
@@ -58,7 +59,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     try:
         return str(client.create_experiment(name))
-    except MlflowException:  # another job made it first
+    except MlflowException:  # another job has created it meanwhile
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
@@ -71,7 +72,7 @@ def _run_of_an_earlier_process(client: MlflowClient, experiment: str, job_id: st
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested names joined by dots: MLflow's parameters are flat, and text."""
+    """Return the settings as names joined by dots, and texts: MLflow's parameters are not nested."""
     pairs: list[tuple[str, str]] = []
     for name, value in config.items():
         inner = isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""Starts a process for each tracker that has something to report, and ends one that hangs."""
+"""Starts a process for each tracker that has something to report, and kills a process that hangs."""
 
 import os
 import subprocess
@@ -14,11 +14,11 @@ from worker.process.periodic import Periodic
 from worker.tracking import lease as leases
 from worker.tracking.lease import TrackerLease
 
-LOOK_SECONDS = 1.0
-STOP_SECONDS = 20.0  # to finish what is being sent
-LEAVE_SECONDS = 10.0  # for a process that holds nothing any more to end by itself; less than the first delay
-MAX_PROCESSES = 16  # some 100 MB each
-# The worker's own credentials are not its clients': a job reports with its project's secrets or not at all.
+POLL_SECONDS = 1.0
+STOP_SECONDS = 20.0  # for a process to finish what it is sending
+LEAVE_SECONDS = 10.0  # for a process without a lease to end by itself; less than the first delay
+MAX_PROCESSES = 16  # each takes about 100 MB
+# A job reports with the secrets of its project, never with the worker's own credentials.
 OWN_CREDENTIALS = (
     "HF_TOKEN",
     "NETRC",
@@ -27,7 +27,7 @@ OWN_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
 )
-# Nobody is told that these libraries are used here, and none waits longer than a lease lasts.
+# The libraries send no telemetry, and none waits for its server longer than a lease lasts.
 LIBRARY_ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -40,16 +40,16 @@ log = structlog.get_logger()
 
 
 class Tracking(Periodic):
-    """A thread of the worker's supervising process."""
+    """A thread of the supervising process that runs the processes that report to trackers."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
-        super().__init__("tracking", LOOK_SECONDS, self._look)
+        super().__init__("tracking", POLL_SECONDS, self._start_and_kill)
         self._sessions = sessions
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._leaving: dict[str, float] = {}  # those that hold nothing, and until when they may live
+        self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
 
     def stop(self) -> None:
-        """Let the processes finish what they send, then kill them."""
+        """Let the processes finish what they are sending, and then kill the rest."""
         super().stop()
         self.join()
         for process in self._processes.values():
@@ -61,12 +61,12 @@ class Tracking(Periodic):
             process.kill()
             process.wait()
 
-    def _look(self) -> None:
+    def _start_and_kill(self) -> None:
         self._processes = {
             holder: process for holder, process in self._processes.items() if process.poll() is None
         }
         if self._processes:
-            self._kill_what_does_not_leave()
+            self._kill_hanging()
         while len(self._processes) < MAX_PROCESSES:
             holder = new_id("tracker-")
             with self._sessions.begin() as session:
@@ -75,8 +75,12 @@ class Tracking(Periodic):
                 return
             self._processes[holder] = self._start(lease)
 
-    def _kill_what_does_not_leave(self) -> None:
-        """A process that hangs loses its lease, whichever worker notices, and is its own worker's to kill."""
+    def _kill_hanging(self) -> None:
+        """Kill this worker's processes that have no lease and do not end.
+
+        Any worker may notice that a lease has run out, but only the worker that started the process can kill
+        it.
+        """
         with self._sessions() as session:
             holding = leases.holding(session, self._processes)
         now = time.monotonic()
@@ -94,7 +98,7 @@ class Tracking(Periodic):
         environment = {name: value for name, value in os.environ.items() if name not in OWN_CREDENTIALS}
         return subprocess.Popen(
             [sys.executable, "-m", "worker.tracking", lease.job_id, lease.type, lease.holder],
-            stdin=subprocess.PIPE,  # its end tells the process that we are gone
+            stdin=subprocess.PIPE,  # its end tells the process that the worker has ended
             stdout=subprocess.DEVNULL,
             env=LIBRARY_ENVIRONMENT | environment,
         )

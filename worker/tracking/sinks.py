@@ -1,4 +1,4 @@
-"""What a tracker looks like from here, and which there are."""
+"""The interface of a tracker, and the function that opens one."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,16 +10,21 @@ from core.jobs.integrations import LIBRARIES
 from core.tables import Job
 
 PROJECT_SECRETS = {"wandb": ("WANDB_API_KEY",), "mlflow": ("MLFLOW_TRACKING_TOKEN",), "tensorboard": ()}
-"""Secrets of the job's project that a tracker is given. It gets no other, and none of the worker's own."""
+"""The secrets of the job's project that each tracker gets. It gets no others, and none of the worker's
+own."""
 
 
 class TrackerRefused(TuneryError):
-    """It cannot work as it is set up, now or later; str() is read by the job's client."""
+    """A tracker cannot work with its present settings, now or later; str() is for the job's client."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What is reported, and what a tracker may use for it."""
+class TrackedJob:
+    """A job to report, and all that a tracker may use to report it.
+
+    `settings` is the job's entry in `integrations`. `secrets` are those of PROJECT_SECRETS. `folder` is the
+    tracker's own folder on this worker. `mlflow_uris` are the servers that the operator offers.
+    """
 
     job: Job
     settings: dict[str, Any]
@@ -29,45 +34,47 @@ class Report:
 
     @property
     def config(self) -> dict[str, Any]:
-        """How the job trains, for people who compare runs."""
+        """The job's settings, for people who compare runs."""
         files = {"training_file": self.job.training_file_id, "validation_file": self.job.validation_file_id}
         return {"job_id": self.job.id, **files, **self.job.spec}
 
     @property
     def tags(self) -> list[str]:
-        """OpenAI's default tags, in our name."""
+        """OpenAI's default tags, with `tunery` in place of `openai`."""
         return [
             tag[:64] for tag in ("tunery/finetune", f"tunery/{self.job.base_model}", f"tunery/{self.job.id}")
         ]
 
 
 class Sink(Protocol):
-    """A tracker's run for one job. It may raise whatever its library does, and may hang."""
+    """A tracker's run for one job. Its methods may raise any error of the tracker's library, and may hang."""
 
-    remembers: bool
-    """Whether it still has, in a later process, what it was given: only new steps are reported then."""
+    keeps_steps: bool
+    """Whether a logged step is safe even if this process is killed. A later process then reports only new
+    steps."""
 
-    place: str | None
+    location: str | None
     """Where people find the run."""
 
-    def log(self, step: int, values: dict[str, float]) -> None: ...
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Report the metrics of one step."""
 
     def end(self, status: str | None) -> Path | None:
-        """Finish with the job's last status; None where the job has not ended, but we stop reporting.
+        """Finish the run with the job's final status; None means that the job has not ended.
 
-        Returns a file that belongs to the job's results, where there is one.
+        Returns a file that belongs to the job's results, or None.
         """
 
 
-def open_sink(type_: str, report: Report) -> Sink:
-    """Raises TrackerRefused where the library is not installed or a secret is missing."""
+def open_sink(type_: str, tracked: TrackedJob) -> Sink:
+    """Open the job's run in the tracker. Raises TrackerRefused if the library or a secret is missing."""
     try:
         module = import_module(f"worker.tracking.{type_}_sink")
     except ModuleNotFoundError as error:
         if error.name != LIBRARIES[type_]:
             raise
         raise TrackerRefused(
-            f"the worker lacks the library; its operator installs it by tunery[{type_}]"
+            f"the worker does not have the library; its operator can install it with tunery[{type_}]"
         ) from error
-    sink: Sink = module.open_run(report)
+    sink: Sink = module.open_run(tracked)
     return sink

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run for a job, whose id is the job's, also after a resume."""
+"""Weights & Biases: each job has one run with the job's id, also after a resume."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import wandb
 
-from worker.tracking.sinks import Report, TrackerRefused
+from worker.tracking.sinks import TrackedJob, TrackerRefused
 
 INIT_SECONDS = 60
 
@@ -14,10 +14,11 @@ INIT_SECONDS = 60
 class WandbRun:
     def __init__(self, run: wandb.Run) -> None:
         self._run = run
-        # `log` returns before anything is sent, so a process that is killed leaves steps unsent. W&B drops
-        # those that a run has already; offline, each process writes a run of its own.
-        self.remembers = run.offline
-        self.place = None if run.offline else run.url
+        # `log` returns before a step is sent, so a process that is killed may leave steps unsent. The next
+        # process sends all steps again, and W&B drops the steps that the run already has. Offline, each
+        # process writes a run of its own, which must not repeat steps.
+        self.keeps_steps = run.offline
+        self.location = None if run.offline else run.url
 
     def log(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)
@@ -29,28 +30,28 @@ class WandbRun:
             self._run.summary["status"] = status
         self._run.finish(exit_code=0 if status == "succeeded" else 1)
         if not self._run.offline:
-            shutil.rmtree(Path(self._run.dir).parent, ignore_errors=True)  # all of it is there by now
+            shutil.rmtree(Path(self._run.dir).parent, ignore_errors=True)  # W&B has everything by now
 
 
-def open_run(report: Report) -> WandbRun:
-    """Raises TrackerRefused where the project has no key; one that the worker has for itself is not used."""
+def open_run(tracked: TrackedJob) -> WandbRun:
+    """Open the job's run. Raises TrackerRefused if the project has no key: the worker's own is not used."""
     offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
-    key = report.secrets.get("WANDB_API_KEY")
+    key = tracked.secrets.get("WANDB_API_KEY")
     if key is None and not offline:
         raise TrackerRefused(
             "the project has no secret WANDB_API_KEY; `tunery secrets set WANDB_API_KEY` stores one"
         )
-    asked = report.settings["wandb"]
-    report.folder.mkdir(parents=True, exist_ok=True)
+    asked = tracked.settings["wandb"]
+    tracked.folder.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=asked["project"],
         entity=asked.get("entity"),
-        name=asked.get("name") or report.job.id,
-        tags=[*(asked.get("tags") or ()), *report.tags],
-        id=report.job.id,
+        name=asked.get("name") or tracked.job.id,
+        tags=[*(asked.get("tags") or ()), *tracked.tags],
+        id=tracked.job.id,
         resume=None if offline else "allow",
-        dir=report.folder,
-        config=report.config,
+        dir=tracked.folder,
+        config=tracked.config,
         settings=wandb.Settings(
             api_key=key,
             init_timeout=INIT_SECONDS,

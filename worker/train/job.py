@@ -127,8 +127,8 @@ class TrainingJob:
     def start_reading(self, base: ResidentBase, readers: Executor) -> Future[JobData]:
         """Download and render the rows in a thread of `readers`, while other jobs train."""
         self._resident = base
-        if base.slow_because:
-            self.job_lease.event(base.slow_because, level="warn")
+        if base.slow_path_warning:
+            self.job_lease.event(base.slow_path_warning, level="warn")
         max_length = self.spec.training.max_length or base.entry.max_length
         self._reader = DataReader(self._row, base.tokenizer, max_length, self._store, self.job_lease, readers)
         return self._reader.data
@@ -160,7 +160,7 @@ class TrainingJob:
             candidates.let_go()
             return
         self._sent = candidates.progress_made
-        self._trial_step = max(candidates.step, self.lease.trial_step or 0)
+        self._trial_step = max(candidates.step, self.lease.step_to_pass or 0)
         self._checkpoint_at = time.monotonic()
         self._candidates = candidates
         self._count_bytes()

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from api.jobs.candidates.queries import Curve
-from core.jobs.search import values_of
+from core.jobs.search import candidate_values
 from core.tables import Job
 
 SVG = "image/svg+xml"
@@ -42,7 +42,7 @@ def picture(job: Job, curves: Sequence[Curve]) -> str:
 
 def _name(search: Mapping[str, Any], number: int) -> str:
     """Return the values in which the candidate differs from others, as words for the legend."""
-    values = values_of(search, number)
+    values = candidate_values(search, number)
     tried = [place for place, several in search["parameters"].items() if len(several) > 1]
     return ", ".join(f"{place.rpartition('.')[2]} {values[place]}" for place in tried)
 

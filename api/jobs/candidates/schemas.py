@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from api.jobs.schemas import Adapter
-from core.jobs.search import values_of
+from core.jobs.search import candidate_values
 from core.tables import Candidate, Job
 
 
@@ -94,7 +94,7 @@ def _candidate(
     own = search["candidates"][number]
     return CandidateObject(
         number=number,
-        values=values_of(search, number),
+        values=candidate_values(search, number),
         adapter=Adapter(**own["adapter"]),
         learning_rate=own["learning_rate"],
         status=row.status,

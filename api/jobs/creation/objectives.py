@@ -1,29 +1,31 @@
-"""What a job's `method` comes to, and which kind of dataset it takes."""
+"""Checks of a request's `method`: its objective, its hyperparameters and its kind of dataset."""
 
-from api.jobs.creation.schemas import CreateJob, Method
-from core.datasets.kinds import KIND_OF_METHOD, WHAT
+from collections.abc import Iterable
+
+from api.jobs.creation.method_schemas import Method
+from api.jobs.creation.schemas import CreateJob
+from core.datasets.kinds import ROW_IN_WORDS
 from core.errors import InvalidRequest
-from core.jobs.spec import RequestedDpo, RequestedHyperparameters, RequestedKto, RequestedOrpo, RequestedSimpo
+from core.objectives.hyperparameters import RequestedHyperparameters
+from core.objectives.objective import Objective
+from core.objectives.registry import OBJECTIVES
 from core.tables import File
 
-REQUESTED: dict[str, type[RequestedHyperparameters]] = {
-    "supervised": RequestedHyperparameters,
-    "dpo": RequestedDpo,
-    "orpo": RequestedOrpo,
-    "kto": RequestedKto,
-    "simpo": RequestedSimpo,
-}
+
+def objective_of(method: Method | None) -> Objective:
+    """Return the objective of a request's `method`. A request without one is supervised."""
+    return OBJECTIVES[method.type if method else "supervised"]
 
 
 def refuse_impossible(method: Method) -> None:
-    """Raises InvalidRequest for a method that is not on offer, or one with another's options beside it."""
-    if method.type not in REQUESTED:
+    """Raise InvalidRequest for an objective that is not on offer, or for options of another objective."""
+    if method.type not in OBJECTIVES:
         raise InvalidRequest(
-            f"The method '{method.type}' is not on offer yet. On offer: {_quoted(list(REQUESTED))}.",
+            f"The method '{method.type}' is not on offer yet. On offer: {_quoted(OBJECTIVES)}.",
             code="unsupported_method",
             param="method.type",
         )
-    for name in Method.model_fields:
+    for name in type(method).model_fields:
         if name not in ("type", method.type) and getattr(method, name) is not None:
             raise InvalidRequest(
                 f"'method.{name}' does not belong to the method '{method.type}'; leave it out.",
@@ -33,16 +35,20 @@ def refuse_impossible(method: Method) -> None:
 
 
 def requested_hyperparameters(request: CreateJob) -> RequestedHyperparameters:
-    """From `method`, or from the older place; both may say the same."""
-    kind = request.method.type if request.method else "supervised"
-    options = getattr(request.method, kind) if request.method else None
+    """Return the hyperparameters from `method` or from the older field `hyperparameters`.
+
+    Both may say the same. Raises InvalidRequest where they contradict each other.
+    """
+    objective = objective_of(request.method)
+    options = getattr(request.method, objective.name) if request.method else None
     newer: RequestedHyperparameters | None = options.hyperparameters if options else None
     older = request.hyperparameters
     if newer is None:
-        return REQUESTED[kind]() if older is None else REQUESTED[kind](**older.model_dump())
+        return objective.requested(**(older.model_dump() if older else {}))
     if older is not None and newer.model_dump(include=set(type(older).model_fields)) != older.model_dump():
         raise InvalidRequest(
-            f"'hyperparameters' contradicts 'method.{kind}.hyperparameters'; send the latter alone.",
+            f"'hyperparameters' contradicts 'method.{objective.name}.hyperparameters'; send the latter "
+            "alone.",
             code="invalid_value",
             param="hyperparameters",
         )
@@ -50,20 +56,20 @@ def requested_hyperparameters(request: CreateJob) -> RequestedHyperparameters:
 
 
 def refuse_other_kind(method: Method | None, file: File, param: str) -> None:
-    """Raises InvalidRequest where the file's rows are not what the method learns from."""
-    name = method.type if method else "supervised"
+    """Raise InvalidRequest where the objective does not learn from rows of the file's kind."""
+    objective = objective_of(method)
     kind = file.kind or "chat"
-    wanted = KIND_OF_METHOD[name]
-    if kind == wanted:
+    if kind == objective.dataset:
         return
-    fitting = [method for method, takes in KIND_OF_METHOD.items() if takes == kind]
+    fitting = [each.name for each in OBJECTIVES.values() if each.dataset == kind]
     raise InvalidRequest(
-        f"The method '{name}' learns from {WHAT[wanted]} on each line, but a line of {file.id} is "
-        f"{WHAT[kind]}, which {_quoted(fitting)} take{'' if len(fitting) > 1 else 's'}.",
+        f"The method '{objective.name}' learns from {ROW_IN_WORDS[objective.dataset]} on each line, but a "
+        f"line of {file.id} is {ROW_IN_WORDS[kind]}, which {_quoted(fitting)} "
+        f"take{'' if len(fitting) > 1 else 's'}.",
         code="invalid_file_kind",
         param=param,
     )
 
 
-def _quoted(names: list[str]) -> str:
+def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)

@@ -1,20 +1,14 @@
 """A request for a new job."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api.jobs.creation.method_schemas import Method
 from core.jobs.integrations import Integration
-from core.jobs.spec import (
-    RequestedDpo,
-    RequestedHyperparameters,
-    RequestedKto,
-    RequestedOrpo,
-    RequestedSimpo,
-    TrainingOptions,
-)
+from core.jobs.spec import TrainingOptions
 from core.methods.offered import OfferedAdapter
-from core.options import Options
+from core.objectives.hyperparameters import RequestedHyperparameters
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -22,41 +16,6 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 # A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-
-
-class SupervisedMethod(Options):
-    hyperparameters: RequestedHyperparameters | None = None
-
-
-class DpoMethod(Options):
-    hyperparameters: RequestedDpo | None = None
-
-
-class OrpoMethod(Options):
-    hyperparameters: RequestedOrpo | None = None
-
-
-class KtoMethod(Options):
-    hyperparameters: RequestedKto | None = None
-
-
-class SimpoMethod(Options):
-    hyperparameters: RequestedSimpo | None = None
-
-
-class Method(Options):
-    """How to train. `supervised` and `dpo` are OpenAI's, `orpo`, `kto` and `simpo` our own.
-
-    OpenAI's `reinforcement` is not on offer. Options of other methods than `type` must be null.
-    """
-
-    type: Literal["supervised", "dpo", "orpo", "kto", "simpo", "reinforcement"]
-    supervised: SupervisedMethod | None = None
-    dpo: DpoMethod | None = None
-    orpo: OrpoMethod | None = None
-    kto: KtoMethod | None = None
-    simpo: SimpoMethod | None = None
-    reinforcement: Any = None
 
 
 class CreateJob(BaseModel):
@@ -99,3 +58,8 @@ class CreateJob(BaseModel):
         TrainingOptions | None,
         Field(description="Options of the training, which have the names of transformers"),
     ] = None
+
+    @property
+    def training_or_default(self) -> TrainingOptions:
+        """Return the training options of the request, or their defaults if it names none."""
+        return self.training or TrainingOptions()

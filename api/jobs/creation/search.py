@@ -6,11 +6,19 @@ from itertools import product
 from typing import Any, TypeVar
 
 from core.errors import InvalidRequest
-from core.jobs.search import ADAPTER, AUTO_RANKS, LEARNING_RATE, MAX_CANDIDATES, CandidateSpec, Search
-from core.jobs.spec import Objective, Supervised
+from core.jobs.search import (
+    ADAPTER,
+    AUTO_RANKS,
+    LEARNING_RATE,
+    MAX_CANDIDATES,
+    CandidateSearch,
+    CandidateSpec,
+    SearchKind,
+)
 from core.methods.method import MethodOptions
 from core.methods.offered import OPTIONS
 from core.methods.registry import METHODS
+from core.objectives.objective import Objective
 
 RANK, ALPHA = f"{ADAPTER}r", f"{ADAPTER}lora_alpha"
 AUTO = "auto"
@@ -24,7 +32,7 @@ def search_for(
     parameters: Mapping[str, list[Any]] | None,
     objective: Objective,
     has_validation: bool,
-) -> Search | None:
+) -> CandidateSearch | None:
     """Return the search of a job with several candidates, or None for a job with one adapter.
 
     `parameters` are the values that a sweep tries, by their places in the request. Raises InvalidRequest if
@@ -48,7 +56,8 @@ def search_for(
         _candidate(adapter, learning_rate, dict(zip(grid, values, strict=True)))
         for values in product(*grid.values())
     ]
-    return Search(kind="auto_rank" if automatic else "sweep", parameters=grid, candidates=candidates)
+    kind: SearchKind = "auto_rank" if automatic else "sweep"
+    return CandidateSearch(kind=kind, parameters=grid, candidates=candidates)
 
 
 def with_alpha(adapter: Taken) -> Taken:
@@ -63,7 +72,7 @@ def _refuse_impossible(adapter: MethodOptions, objective: Objective, automatic: 
     if METHODS[adapter.type].trains == "alone":
         message = f"several candidates train together, but the method '{adapter.type}' trains each job alone"
         raise _refusal(message, "adapter.type")
-    if automatic and not isinstance(objective, Supervised):
+    if automatic and not objective.name == "supervised":
         raise _refusal(
             "'auto' compares cross-entropies, so it needs the method 'supervised'; name a rank instead", RANK
         )

@@ -17,7 +17,7 @@ from core.errors import InvalidRequest
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.events import record_event
-from core.jobs.spec import JobSpec, TrainingOptions
+from core.jobs.spec import JobSpec
 from core.settings import Settings
 from core.tables import File, Job
 
@@ -41,7 +41,7 @@ def create(
     if request.method is not None:
         refuse_impossible(request.method)
     integrations = checked_integrations(request.integrations or [], settings)
-    devices = (request.training or TrainingOptions()).devices
+    devices = request.training_or_default.devices
     refuse_devices_without_workers(devices, settings.offered_classes)
     training_file = _dataset(session, project_id, "training_file", request.training_file)
     refuse_other_kind(request.method, training_file, "training_file")

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from api.jobs.creation.objectives import requested_hyperparameters
+from api.jobs.creation.objectives import objective_of, requested_hyperparameters
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.search import search_for, with_alpha
 from core.catalog import BaseModelEntry
@@ -14,13 +14,11 @@ from core.jobs.spec import (
     JobSpec,
     LoraAdapter,
     TrainingOptions,
-    resolve_hyperparameters,
-    resolve_objective,
     usual_learning_rate,
 )
-from core.methods.bases import misfit
 from core.methods.low_rank import AdaLoraAdapter
 from core.methods.method import MethodOptions
+from core.methods.suitability import why_unsuitable
 
 
 def specification_of(
@@ -28,17 +26,17 @@ def specification_of(
 ) -> JobSpec:
     """Of one adapter or, as a `sweep`, of several. Raises InvalidRequest where options contradict others."""
     adapter = request.adapter or LoraAdapter()
+    objective = objective_of(request.method)
     requested = requested_hyperparameters(request)
-    objective = resolve_objective(requested)
-    training = _training(base_model, adapter, request.training or TrainingOptions())
+    training = _training(base_model, adapter, request.training_or_default)
     assert training.learning_rate is not None
     compared = request.validation_file is not None
     search = search_for(adapter, training.learning_rate, sweep, objective, compared)
     spec = JobSpec(
         base_model=base_model.id,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
-        hyperparameters=resolve_hyperparameters(requested, rows, objective),
-        objective=objective,
+        hyperparameters=objective.resolve_hyperparameters(requested, rows),
+        objective=objective.resolve_options(requested),
         adapter=search.candidates[0].adapter if search else with_alpha(adapter),
         training=training,
         search=search,
@@ -87,7 +85,7 @@ def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> No
 
 
 def _refuse_misfit(spec: JobSpec, base_model: BaseModelEntry) -> None:
-    if (found := misfit(spec.adapter, base_model, spec.sharded)) is not None:
+    if (found := why_unsuitable(spec.adapter, base_model, spec.sharded)) is not None:
         raise InvalidRequest(found.message, code="invalid_value", param=found.param)
 
 

@@ -1,25 +1,31 @@
-/** The one way to the API: typed by its OpenAPI document, failures thrown as `Refused` or `Unreachable`. */
+/**
+ * All requests to the API go through this module. Its OpenAPI document gives the types. A failed request throws
+ * `Refused` or `Unreachable`.
+ */
 
 import createClient, { type Middleware } from "openapi-fetch";
 
 import { Refused, Unreachable } from "./failures";
 import type { paths } from "./schema.gen";
 
-/** A cookie authenticates us, so every unsafe request must carry what a foreign page cannot send. */
+/** A cookie authenticates the page, so every unsafe request must carry a header that a foreign page cannot send. */
 export const OURS = { "x-tunery-dashboard": "1" };
 
 type OnSignedOut = (why: Refused) => void;
 const listeners = new Set<OnSignedOut>();
 
-/** Calls `listener` when a request is answered 401. Returns what ends that. */
+/** Calls `listener` when a request is answered with status 401. Returns a function that removes the listener. */
 export function onSignedOut(listener: OnSignedOut): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-const NO_CONTENT = 204; // to which no Response can be made with a body, not even with an empty one
+const NO_CONTENT = 204; // a Response with this status can have no body, not even an empty one
 
-/** `fetch` with our header, read to its end. Raises Refused for an error, Unreachable where none comes, or not whole. */
+/**
+ * Sends a request with our header and reads the answer to its end. Raises Refused if the API answers with an error, and
+ * Unreachable if no answer comes or the answer is cut off.
+ */
 export async function ask(input: Request | string, init: RequestInit = {}): Promise<Response> {
   const request = new Request(input, init);
   const answer = await begin(request);
@@ -27,12 +33,15 @@ export async function ask(input: Request | string, init: RequestInit = {}): Prom
   return new Response(await answer.arrayBuffer().catch(cutOff(request.signal)), answer);
 }
 
-/** An answer whose body comes as it is made: what reads it turns a cut into Unreachable, by `cutOff`. */
+/** Sends a request and returns an answer whose body is still arriving. Its reader must catch failures with `cutOff`. */
 export function askStream(input: string, init: RequestInit): Promise<Response> {
   return begin(new Request(input, init));
 }
 
-/** What a request, or the reading of its body, fails with: Unreachable, unless it was refused or ended by `signal`. */
+/**
+ * Returns a handler for the failure of a request or of reading its body. The handler throws Unreachable, unless the
+ * request was refused or `signal` ended it: then it throws the cause.
+ */
 export function cutOff(signal: AbortSignal): (cause: unknown) => never {
   return (cause) => {
     throw signal.aborted || cause instanceof Refused ? cause : new Unreachable();
@@ -53,7 +62,7 @@ const throwing: Middleware = { onRequest: ({ request }) => ask(request) };
 export const api = createClient<paths>({ baseUrl: location.origin });
 api.use(throwing);
 
-/** The body of an answer: `ask` has thrown where there is none. */
+/** Returns the body of an answer. There is one, because `ask` throws for a failed request. */
 export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
   return (await answer).data as T;
 }

@@ -1,20 +1,20 @@
-/** What can go wrong between us and the API. */
+/** The ways in which a request to the API fails. */
 
-/** A place in a file that is not right. */
+/** A fault that the API found in a line of a file. */
 export interface Finding {
   line?: number;
   field?: string;
   message?: string;
 }
 
-/** The API's error: `message` says what happened and what to do about it. */
+/** An error that the API answered with. Its `message` says what happened and what to do. */
 export class Refused extends Error {
   override name = "Refused";
 
   readonly status: number;
   readonly code: string | null;
   readonly param: string | null;
-  /** What was found beside, such as in the rows of a file. */
+  /** Further findings, such as the faults in the rows of a file. */
   readonly details: readonly Finding[];
 
   constructor(
@@ -35,7 +35,7 @@ export class Refused extends Error {
     return Refused.from(response.status, await response.json().catch(() => null));
   }
 
-  /** Of an answer's status and its body, whatever that is. */
+  /** Makes an error from the status and the body of an answer. The body can be anything. */
   static from(status: number, body: unknown): Refused {
     const { error } = (body ?? {}) as { error?: Partial<Refused> };
     const message = error?.message ?? `The service answered with status ${status}.`;
@@ -43,6 +43,7 @@ export class Refused extends Error {
   }
 }
 
+/** The service gave no answer, or only a part of one. */
 export class Unreachable extends Error {
   override name = "Unreachable";
 
@@ -51,7 +52,7 @@ export class Unreachable extends Error {
   }
 }
 
-/** Whether asking again may help. */
+/** Returns whether the same request may succeed later. */
 export function isPassing(error: unknown): boolean {
   return error instanceof Unreachable || (error instanceof Refused && (error.status >= 500 || error.status === 429));
 }

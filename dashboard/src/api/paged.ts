@@ -8,7 +8,7 @@ interface ReadPage<T> {
   last_id: string | null;
 }
 
-/** `read` fetches the page behind the id `after`; null is the first. */
+/** Reads a list page by page. `read` fetches the page after the id `after`; null asks for the first page. */
 export function usePaged<T>(
   key: readonly unknown[],
   read: (after: string | null, signal: AbortSignal) => Promise<ReadPage<T>>,
@@ -24,6 +24,5 @@ export function usePaged<T>(
   return { ...query, items: query.data?.pages.flatMap((page) => page.data) };
 }
 
-
-/** The query of a page: `after` is left out for the first. */
+/** Returns the query of a page. The first page has no `after`. */
 export const pageQuery = (limit: number, after: string | null) => (after === null ? { limit } : { limit, after });

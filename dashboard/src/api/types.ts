@@ -1,6 +1,6 @@
 /** The API's shapes under the names that the pages use. */
 
-import type { Schema } from "@/lib/schema";
+import type { Schema } from "@/lib/schemas/schema";
 
 import type { components } from "./schema.gen";
 
@@ -25,7 +25,7 @@ export type AuditLog = Schemas["AuditLogObject"];
 export type UsageBucket = Schemas["UsageBucket"];
 export type Method = Omit<Schemas["MethodObject"], "schema"> & { schema: Schema };
 
-/** A job's request. The document's own type would have every default be sent. */
+/** The request for a job. The type in the OpenAPI document would make every field with a default required. */
 export interface CreateJob {
   model: string;
   training_file: string;
@@ -37,7 +37,7 @@ export interface CreateJob {
   adapter?: { type: string; [option: string]: unknown };
   training?: Record<string, unknown>;
   integrations?: Job["integrations"];
-  /** Values to try, by their place in the request: with them it is a sweep's request. */
+  /** Values to try, by their path in the request. A request with them is a request for a sweep. */
   parameters?: Readonly<Record<string, readonly unknown[]>>;
 }
 

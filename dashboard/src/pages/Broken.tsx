@@ -1,7 +1,7 @@
 import { messageOf } from "@/api/failures";
-import { Notice } from "@/parts/Notice";
+import { Notice } from "@/parts/page/Notice";
 
-/** In the place of a page that cannot be drawn. */
+/** Shown instead of a page that failed to load or to render. */
 export function Broken({ error }: { error: unknown }) {
   return (
     <Notice tone="bad">

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 
-import { useTitle } from "@/lib/title";
+import { useTitle } from "@/lib/browser/useTitle";
 
 export function NotFound() {
   useTitle("No such page");

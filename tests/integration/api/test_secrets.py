@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from core.errors import ConfigurationError
 from core.roles import Role
 from core.secrets.reseal import reseal_all
-from core.secrets.vault import Unreadable, Vault
+from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Secret, WebhookEndpoint
 from tests.fixtures.api import Api, Tenant, refusal, running_api
 from tests.fixtures.shell import Shell
@@ -106,7 +106,7 @@ def test_a_new_key_takes_over_once_all_is_sealed_anew(api: Api, admin: Tenant) -
     assert api.settings.secret_keys is not None
     old, new = api.settings.secret_keys.get_secret_value(), Vault.new_key()
     put(admin)
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableSecret):
         Vault(new).open(stored(api, admin, "WANDB_API_KEY"))
     with api.sessions() as session:
         reseal_all(session, Vault(f"{new},{old}"))
@@ -114,7 +114,7 @@ def test_a_new_key_takes_over_once_all_is_sealed_anew(api: Api, admin: Tenant) -
         sealed = session.get_one(Secret, (admin.project_id, "WANDB_API_KEY")).sealed
         session.rollback()
     assert Vault(new).open(sealed) == VALUE
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableSecret):
         Vault(old).open(sealed)
 
 

@@ -1,23 +1,19 @@
 """/v1/workers: what trainers report of themselves, and how much of it a project may see."""
 
 import threading
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func
 
 from cli.embedded import EmbeddedServers
 from core.jobs import lifecycle
 from core.roles import Role
-from core.tables import Worker
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.worker.test_trainer import new_trainer
-
-OWNER = "a-host:0123456789abcdef"
+from tests.fixtures.trainer import new_trainer
+from tests.fixtures.workers import OWNER, add_worker
 
 
 def shown(tenant: Tenant) -> dict[str, Any]:
@@ -25,24 +21,6 @@ def shown(tenant: Tenant) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
     return body
-
-
-def add_worker(api: Api, owner: str = OWNER, lasts: float = 60) -> None:
-    with api.sessions.begin() as session:
-        session.merge(
-            Worker(
-                owner=owner,
-                host=owner.split(":")[0],
-                release="0.1.0",
-                devices=1,
-                device_type="cuda",
-                device_name="A GPU",
-                memory_bytes=100,
-                memory_used_bytes=40,
-                base_model=BASE_MODEL,
-                expires_at=func.now() + timedelta(seconds=lasts),
-            )
-        )
 
 
 def claim(api: Api, owner: str) -> str:

@@ -15,8 +15,8 @@ from cli.client.errors import GaveUp
 from cli.client.home import Home
 from cli.up import children, log_files, restarts
 from cli.up.children import Child, stop_leftovers
+from cli.up.command import child_environment
 from cli.up.log_files import LogFiles
-from cli.up.up import child_environment
 from core.settings import Settings
 from tests.fixtures.api import wait_for
 

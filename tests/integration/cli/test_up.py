@@ -11,10 +11,10 @@ import pytest
 
 from cli.embedded import EmbeddedServers
 from cli.up import children
+from tests.fixtures.ports import free_port
 from tests.fixtures.up import (
     STOP_SECONDS,
     Up,
-    free_port,
     processes_of,
     running,
     start,

@@ -364,12 +364,12 @@ def test_a_suspect_has_to_get_past_the_step_that_its_lost_run_had_made(
 ) -> None:
     job_id, owner = submit(sessions), new_id("trainer-")
     lease = claim(sessions, owner)
-    assert lease.trial_step is None
+    assert lease.step_to_pass is None
     with sessions.begin() as session:
         lifecycle.renew(session, lease, Progress("training", step=7))
     lose_all_of(sessions, owner)
     again = claim(sessions)
-    assert (again.job_id, again.alone, again.trial_step) == (job_id, True, 7)
+    assert (again.job_id, again.alone, again.step_to_pass) == (job_id, True, 7)
 
 
 @pytest.mark.parametrize("found", ["by its supervisor", "by another's sweep"])

@@ -13,8 +13,8 @@ from cli.embedded import EmbeddedServers
 from core.tables import CandidateMetric
 from tests.fixtures.api import Api, Tenant, dataset, refusal, wait_for
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_catalog, write_model
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.trainer import job_of, running
 
 ROWS = dataset(12)
 STEPS = 24
@@ -26,10 +26,8 @@ SWEEPS = "/v1/fine_tuning/sweeps"
 def tiny(
     servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("models")
-    write_model(folder / "model")
-    write_catalog(folder / "catalog.toml", folder / "model", dtype="fp32")
-    with job_api_on(servers, database_url, catalog_file=folder / "catalog.toml") as api:
+    catalog = write_base(tmp_path_factory.mktemp("models"), dtype="fp32")
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
         yield api
 
 

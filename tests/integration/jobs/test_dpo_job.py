@@ -1,7 +1,6 @@
 """A DPO job as a user of the official client runs it, from pairs to an adapter that PEFT loads."""
 
 import io
-import json
 import zipfile
 from math import log
 from pathlib import Path
@@ -13,23 +12,10 @@ from safetensors.torch import load_file
 from core.catalog import SMOLLM2
 from core.datasets import sample
 from tests.fixtures.api import wait_for
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import Stack, preference
 
 JOB_SECONDS = 400
 PAIRS = 16
-
-
-def preference(tickets: list[sample.Ticket]) -> bytes:
-    """The right record, and another ticket's."""
-    rows = [
-        {
-            "input": {"messages": ticket.prompt},
-            "preferred_output": [{"role": "assistant", "content": ticket.record}],
-            "non_preferred_output": [{"role": "assistant", "content": other.record}],
-        }
-        for ticket, other in zip(tickets, [*tickets[1:], tickets[0]], strict=True)
-    ]
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def test_a_dpo_job_learns_what_is_preferred(stack: Stack, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Tenant, dataset, wait_for
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.trainer import job_of, running
 
 R = 6
 ROWS = dataset(12)

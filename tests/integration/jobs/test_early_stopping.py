@@ -17,7 +17,7 @@ from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.trainer import job_of, running
 from worker.engine.step import loop
 
 HELD_OUT = [row(f"{number} is another matter") for number in range(8)]

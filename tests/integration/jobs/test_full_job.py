@@ -14,7 +14,7 @@ from tests.fixtures.api import dataset, wait_for
 from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.trainer import job_of, running
 from worker.engine.adapters.modules import whole_model
 
 ROWS = dataset(12)

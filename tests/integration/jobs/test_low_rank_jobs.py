@@ -17,7 +17,7 @@ from cli.embedded import EmbeddedServers
 from tests.fixtures.api import dataset, wait_for
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.trainer import job_of, running
 from worker.engine.base.quantisation import quantization_config
 
 ROWS = dataset(12)

@@ -15,7 +15,7 @@ from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Tenant, dataset, wait_for
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.trainer import job_of, running
 from worker.engine.step import loop
 
 ROWS = dataset(12)
@@ -35,9 +35,9 @@ def test_a_job_of_peft_s_trains_alone_and_its_adapter_gives_the_job_s_loss_in_pl
     rounds: list[set[str]] = []
     train_round = loop.train_round
 
-    def recorded(base: Any, trainees: Any, *rest: Any) -> Any:
+    def recorded(context: Any, trainees: Any) -> Any:
         rounds.append({trainee.adapter.name for trainee in trainees})
-        return train_round(base, trainees, *rest)
+        return train_round(context, trainees)
 
     monkeypatch.setattr(loop, "train_round", recorded)
     with job_api_on(servers, database_url, catalog_file=catalog) as api:

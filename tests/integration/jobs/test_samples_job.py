@@ -10,10 +10,9 @@ import pytest
 from cli.embedded import EmbeddedServers
 from core.datasets import sample
 from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
-from tests.fixtures.stack import job_api_on
+from tests.fixtures.stack import job_api_on, preference
 from tests.fixtures.tiny import TINY, write_base
-from tests.integration.jobs.test_dpo_job import preference
-from tests.integration.worker.test_trainer import job_of, running
+from tests.fixtures.trainer import job_of, running
 from worker.engine.generate import answers
 from worker.report.samples import ELLIPSIS, MOST_CHARACTERS
 

@@ -1,4 +1,4 @@
-"""What is left of ended jobs: the checkpoints of epochs, and what rows name."""
+"""Cleaning up ended jobs: only the checkpoints of epochs, and objects that rows name, are kept."""
 
 import threading
 from datetime import timedelta
@@ -22,7 +22,10 @@ def lease(api: Api, alice: Tenant) -> Lease:
 
 
 def lease_with_checkpoints(api: Api, alice: Tenant) -> Lease:
-    """Of a job with checkpoints at steps 1 to 4, every second one an epoch's, and with an orphan's bytes."""
+    """Return the lease of a job with checkpoints at steps 1 to 4 and an orphan.
+
+    Steps 2 and 4 end an epoch.
+    """
     lease = api.claim(alice.create_job()["id"])
     for step in range(1, 5):
         api.checkpoint(lease, step, ends_epoch=step % 2 == 0)
@@ -33,7 +36,7 @@ def lease_with_checkpoints(api: Api, alice: Tenant) -> Lease:
 
 
 def prefixes(api: Api, lease: Lease) -> list[str]:
-    """By the step."""
+    """Return the prefixes of the job's checkpoints, ordered by step."""
     mine = select(Checkpoint.object_prefix).where(Checkpoint.job_id == lease.job_id)
     with api.sessions() as session:
         return list(session.scalars(mine.order_by(Checkpoint.step)))

@@ -1,4 +1,4 @@
-"""A job's files, from the real store to rows, in a thread beside the training one."""
+"""Reading a job's files from the real store, in a thread beside the training thread."""
 
 import threading
 import time
@@ -14,17 +14,17 @@ from core.errors import LeaseLost
 from core.jobs.lifecycle import BEFORE_TRAINING, Progress
 from core.tables import Job, Run
 from tests.fixtures.api import Api, Tenant, dataset
-from tests.fixtures.tiny import write_model
+from tests.fixtures.tiny import save_model, tiny_llama
 from worker.data.reader import DataReader
 from worker.report.job_lease import JobLease
 
-WHOLE, CUT = 512, 25  # tokens; a row has a few more than the second
+WHOLE, CUT = 512, 25  # tokens; a row has a few more tokens than CUT
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("model")
-    write_model(folder)
+    save_model(tiny_llama(), folder)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -70,9 +70,9 @@ def test_both_files_are_read_and_the_client_hears_of_rows_that_were_cut(
     assert data.validation_file is not None
     assert (data.validation_file.id, len(data.validation_rows)) == (job.validation_file_id, 10)
     job_lease.commit(lambda _session: None)
-    told = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job.id)]
+    messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job.id)]
     for param in ("training_file", "validation_file"):
-        assert any(message.startswith(f"{param}: lines 1, 2") for message in told)
+        assert any(message.startswith(f"{param}: lines 1, 2") for message in messages)
 
 
 def test_a_job_that_leaves_is_not_read_to_its_end(

@@ -1,4 +1,4 @@
-"""The supervisor, which must outlive whatever happens to its trainer."""
+"""The supervisor: it goes on whatever happens to its trainer."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from core.jobs import lifecycle
 from core.tables import Job, Run, Worker
 from tests.fixtures.api import Api, Tenant, wait_for
-from tests.integration.api.test_workers import add_worker
+from tests.fixtures.workers import add_worker
 from worker.process import stop_times
 from worker.supervise import supervisor as module
 from worker.supervise.supervisor import Supervisor
@@ -48,7 +48,7 @@ exec cat
 
 @contextmanager
 def supervised(api: Api, program: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
-    """The script in the trainer's place, before a job that it does not take."""
+    """Supervise the script in place of the trainer. The script takes no job."""
     program.write_text(script.format(lives=program.with_name("lives")))
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
@@ -71,7 +71,7 @@ def test_a_trainer_is_stuck_unless_it_says_that_it_waits(
     lives = tmp_path / "lives"
     with capture_logs() as logs:
         with supervised(api, tmp_path / "python", script, monkeypatch):
-            # The one has waited many times as long as it may hang, the other has been killed and replaced
+            # The waiting trainer has waited much longer than a trainer may hang; the hanging one was replaced
             wait_for(lambda: lives.exists() and len(lives.read_text().split()) >= (2 if stuck else 30), 30)
         killed = [entry for entry in logs if entry["event"] == "trainer_stuck"]
     assert bool(killed) == stuck
@@ -126,4 +126,4 @@ def listed(api: Api, owner: str) -> bool:
 
 
 def test_a_broken_device_is_named_as_the_trainers_death() -> None:
-    assert module.name_death(module.DEVICE_BROKEN) == "The trainer's device failed"
+    assert module.describe_exit(module.DEVICE_BROKEN) == "The trainer's device failed"

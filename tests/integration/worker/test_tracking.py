@@ -28,7 +28,7 @@ from tests.fixtures.tracker_files import tensorboard_scalars, wandb_history, wan
 from worker.tracking import lease as leases
 from worker.tracking.lease import TrackerLease
 from worker.tracking.service import Tracking
-from worker.tracking.sinks import Report, TrackerRefused, open_sink
+from worker.tracking.sinks import TrackedJob, TrackerRefused, open_sink
 from worker.tracking.wandb_sink import WandbRun
 
 SECRET = "0123456789abcdef" * 2 + "hidden00"  # as long as a real key
@@ -47,7 +47,7 @@ def tenant(api: Api) -> Tenant:
 
 @pytest.fixture
 def worker_variables(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker's processes find in their environment."""
+    """Set the variables that a worker's processes find in their environment."""
     settings = api.settings
     assert settings.secret_keys is not None
     values = {
@@ -74,7 +74,7 @@ def tracking(api: Api, worker_variables: None) -> Iterator[Tracking]:
 
 
 def make_steps(api: Api, lease: Lease, *steps: int) -> None:
-    """As a trainer reports them; a step that is made again, after a crash, replaces its row."""
+    """Write steps as a trainer does. A step that is repeated after a crash replaces its row."""
     with api.sessions.begin() as session:
         for step in steps:
             data = {"step": step, "total_steps": 9, "train_loss": 4.0 / step, "valid_loss": None}
@@ -202,7 +202,7 @@ def test_a_tracker_that_hangs_is_killed_and_tried_again_and_the_job_does_not_not
 
 
 def let_time_pass(api: Api, job_id: str) -> None:
-    """As if the lease, or the delay before another try, had run out."""
+    """Make the lease, or the delay before the next try, run out."""
     with api.sessions.begin() as session:
         past = datetime.now(UTC) - timedelta(seconds=1)
         session.execute(update(Tracker).where(Tracker.job_id == job_id).values(held_until=past))
@@ -239,15 +239,16 @@ def test_a_tracker_whose_server_is_away_for_half_a_day_is_not_given_up(api: Api,
     tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
-def test_a_backlog_goes_out_in_portions_that_prolong_the_hold(api: Api, tenant: Tenant) -> None:
-    """MLflow takes a request, of up to a second, for each step."""
+def test_a_backlog_is_sent_in_portions_that_renew_the_lease(api: Api, tenant: Tenant) -> None:
+    """MLflow needs a request for each step, which takes up to a second."""
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     make_steps(api, api.claim(job_id), *range(1, 1 + leases.LEASE_SECONDS))
     with api.sessions.begin() as session:
         session.get_one(Tracker, (job_id, "mlflow")).holder = "a-holder"
         session.flush()
-        look = leases.look(session, TrackerLease(job_id, "mlflow", "a-holder"), 0, 0)
-    assert 0 < len(look.points) < leases.LEASE_SECONDS
+        lease = TrackerLease(job_id, "mlflow", "a-holder")
+        backlog = leases.renew(session, lease, reported=0, after=0)
+    assert 0 < len(backlog.points) < leases.LEASE_SECONDS
     tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
@@ -299,23 +300,23 @@ def test_mlflow_is_given_the_projects_token_and_no_password_of_the_workers_accou
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "to be replaced")
     receiver.statuses = [400]
     secrets = {"MLFLOW_TRACKING_TOKEN": "of-the-project"}
-    report = Report(Job(id="ftjob-1"), MLFLOW, secrets, tmp_path / "tracking", [receiver.url])
+    tracked = TrackedJob(Job(id="ftjob-1"), MLFLOW, secrets, tmp_path / "tracking", [receiver.url])
     with pytest.raises(MlflowException):
-        open_sink("mlflow", report)
+        open_sink("mlflow", tracked)
     assert receiver.requests[0].headers["authorization"] == "Bearer of-the-project"
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_what_wandb_has_perhaps_not_sent_is_reported_anew(offline: bool) -> None:
-    """Of a run that goes on, it drops the steps that it has; an offline run is another one each time."""
+def test_steps_that_wandb_may_not_have_sent_are_reported_again(offline: bool) -> None:
+    """W&B drops the steps that a run already has. Offline, each process writes a run of its own."""
     run = SimpleNamespace(offline=offline, url="https://wandb.example/run")
-    assert WandbRun(cast(Any, run)).remembers is offline
+    assert WandbRun(cast(Any, run)).keeps_steps is offline
 
 
-def test_a_tracker_without_its_secret_is_given_up_with_a_word_to_the_client(
+def test_a_tracker_without_its_secret_is_given_up_and_the_client_is_told(
     api: Api, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, adapter_folder: Path
 ) -> None:
-    """A key that the worker has for itself is no client's."""
+    """The worker's own key is not used for a client's job."""
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     tenant = api.tenant()
@@ -339,7 +340,7 @@ def test_a_worker_that_is_killed_leaves_no_reporting_process(
     (process,) = wait_for(lambda: processes(tracking), SECONDS)
     wait_for(lambda: trackers(api, job_id)["tensorboard"].holder, SECONDS)
     tracking._stopping.set()
-    for child in tracking._processes.values():  # all that its death does to them
+    for child in tracking._processes.values():  # the only effect of the worker's death on them
         assert child.stdin is not None
         child.stdin.close()
     assert process.wait(SECONDS) == 0
@@ -352,9 +353,9 @@ def test_a_library_that_is_not_installed_is_named_with_what_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.delitem(sys.modules, "worker.tracking.wandb_sink", raising=False)
-    report = Report(Job(), WANDB, {}, Path(), [])
+    tracked = TrackedJob(Job(), WANDB, {}, Path(), [])
     with pytest.raises(TrackerRefused, match=r"tunery\[wandb\]"):
-        open_sink("wandb", report)
+        open_sink("wandb", tracked)
 
 
 def test_a_job_shows_its_integrations_as_openai_does(api: Api, tenant: Tenant) -> None:

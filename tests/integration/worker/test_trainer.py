@@ -6,58 +6,25 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import torch
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
-from core.settings import Settings
 from core.tables import Checkpoint, Job
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.endpoint import Endpoint
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
-from worker.devices.model_slot import ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
-from worker.engine.step.processes import ALONE
+from tests.fixtures.trainer import job_of, new_trainer, running
 from worker.train.job import TrainingJob
-from worker.train.trainer import Trainer, _at_signal, _listen, _say_that_it_waits
-
-
-def new_trainer(settings: Settings, say_that_it_waits: Callable[[], object] = lambda: None) -> Trainer:
-    slot = ModelSlot(settings, torch.device("cpu"))
-    process_group = ProcessGroup(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
-    return Trainer(settings, "a trainer", slot, process_group, say_that_it_waits)
-
-
-@contextmanager
-def running(
-    api: Api, say_that_it_waits: Callable[[], object] = lambda: None, **servers: str
-) -> Iterator[None]:
-    """A trainer with the API's settings, but for `servers`."""
-    trainer = new_trainer(api.settings.with_servers(**servers), say_that_it_waits)
-    thread = threading.Thread(target=trainer.run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        trainer.stop()
-        thread.join(30)
-
-
-def job_of(api: Api, job_id: str) -> Job:
-    with api.sessions() as session:
-        return session.get_one(Job, job_id)
+from worker.train.trainer import _at_signal, _listen, _say_that_it_waits
 
 
 def test_a_new_trainer_takes_no_job_while_the_store_is_away(

@@ -3,12 +3,10 @@
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
@@ -18,11 +16,7 @@ from core.tables import Adapter, Checkpoint, Job, Run
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.stack import job_api_on, short_rows
 from tests.fixtures.tiny import TINY, write_base
-from worker.devices.model_slot import ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
-from worker.engine.step.processes import ALONE
-from worker.train.trainer import Trainer
+from tests.fixtures.trainer import running
 
 SECONDS = 120
 ROWS = 48
@@ -79,22 +73,6 @@ def tenant(api: Api) -> Iterator[Tenant]:
         left = list(session.scalars(select(Job.id).where(Job.status.in_(["queued", "running", "paused"]))))
     for job_id in left:
         tenant.openai.fine_tuning.jobs.cancel(job_id)
-
-
-@contextmanager
-def running(api: Api) -> Iterator[Trainer]:
-    settings = api.settings
-    slot = ModelSlot(settings, torch.device("cpu"))
-    process_group = ProcessGroup(slot, ALONE, settings.max_step_tokens, Watchdog(settings.hang_seconds))
-    trainer = Trainer(settings, "a trainer", slot, process_group)
-    thread = threading.Thread(target=trainer.run, daemon=True)
-    thread.start()
-    try:
-        yield trainer
-    finally:
-        trainer.stop()
-        thread.join(SECONDS)
-        assert not thread.is_alive()
 
 
 def create(tenant: Tenant, epochs: int) -> str:

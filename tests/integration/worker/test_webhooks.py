@@ -1,4 +1,4 @@
-"""Webhooks from the end of a job to the receiver: nothing is lost, forged, or sent where it should not be."""
+"""Webhooks from the end of a job to the receiver: none is lost, forged, or sent to the wrong place."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ EVENTS = list(webhooks.EVENT_TYPES)
 
 @pytest.fixture
 def admin(api: Api) -> Tenant:
-    """Of a new project each time."""
+    """Return the administrator of a new project."""
     return api.tenant(role=Role.ADMIN)
 
 
@@ -65,21 +65,21 @@ def deliveries(admin: Tenant, endpoint_id: str) -> list[dict[str, Any]]:
 
 
 def make_due(api: Api, delivery_id: str) -> None:
-    """As if the delay had passed."""
+    """Make a delivery due now, as if its delay had passed."""
     with api.sessions.begin() as session:
         due = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
         session.execute(due.values(next_attempt_at=datetime.now(UTC) - timedelta(seconds=1)))
 
 
 def wait_for_attempt(admin: Tenant, endpoint_id: str, attempts: int) -> dict[str, Any]:
-    """The only delivery, once so many attempts have come to an end."""
+    """Return the endpoint's only delivery, once `attempts` attempts have ended."""
 
-    def told() -> dict[str, Any] | None:
+    def ended_delivery() -> dict[str, Any] | None:
         (delivery,) = deliveries(admin, endpoint_id)
         ended = delivery["response_code"] or delivery["error"]
         return delivery if delivery["attempts"] >= attempts and ended else None
 
-    delivery: dict[str, Any] = wait_for(told)
+    delivery: dict[str, Any] = wait_for(ended_delivery)
     return delivery
 
 
@@ -142,7 +142,7 @@ def test_the_delivery_is_written_with_the_end_of_the_job_or_not_at_all(
     assert len(deliveries(admin, endpoint.id)) == 1
 
 
-def test_only_the_project_is_told_and_only_of_what_it_asked_for(
+def test_only_the_jobs_project_is_told_and_only_of_the_events_that_it_asked_for(
     api: Api, admin: Tenant, receiver: Receiver
 ) -> None:
     failures = admin.openai.webhooks.create(
@@ -193,7 +193,7 @@ def test_the_last_attempt_gives_up_and_a_redelivery_begins_anew(
     assert first.body == second.body
 
 
-def test_what_has_ended_a_month_ago_is_removed_and_what_waits_is_kept(
+def test_deliveries_that_ended_a_month_ago_are_removed_and_waiting_ones_are_kept(
     api: Api, admin: Tenant, receiver: Receiver
 ) -> None:
     endpoint = endpoint_at(admin, receiver)

@@ -2,18 +2,13 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
-from tests.fixtures.paths import REPOSITORY
-
-sys.path.extend(str(REPOSITORY / folder) for folder in ("bench", "bench/peers"))
-
-from measuring import (
+from bench.peers.measuring import (
     BETA,
     LEARNING_RATE,
     MAX_GRAD_NORM,
@@ -26,18 +21,11 @@ from measuring import (
     require_schedule,
     warmup_steps,
 )
-from validation import preference_loss
-from workloads import JOB_RANKS, PAIRS, VALIDATION_ROWS, build, build_jobs
-
+from bench.training.validation import preference_loss
+from bench.training.workloads import JOB_RANKS, PAIRS, VALIDATION_ROWS, build, build_jobs
 from core.datasets.preference_rules import pair
-from core.jobs.spec import (
-    Dpo,
-    RequestedDpo,
-    TrainingOptions,
-    resolve_hyperparameters,
-    resolve_objective,
-    usual_learning_rate,
-)
+from core.jobs.spec import TrainingOptions, usual_learning_rate
+from core.objectives import dpo
 
 
 @pytest.mark.parametrize("steps", [1, 6, 20, 100])
@@ -119,11 +107,10 @@ def test_generated_pairs_are_pairs_of_ours_with_unlike_answers(tmp_path: Path) -
 
 
 def test_dpo_runs_at_the_rate_and_the_beta_that_our_jobs_have_by_default() -> None:
-    requested = RequestedDpo()
-    objective = resolve_objective(requested)
-    multiplier = resolve_hyperparameters(requested, 100, objective).learning_rate_multiplier
+    requested = dpo.OBJECTIVE.requested()
+    multiplier = dpo.OBJECTIVE.resolve_hyperparameters(requested, 100).learning_rate_multiplier
     assert usual_learning_rate("lora") * multiplier == pytest.approx(PAIR_LEARNING_RATE)
-    assert objective == Dpo(beta=BETA)
+    assert dpo.OBJECTIVE.resolve_options(requested) == dpo.Dpo(beta=BETA)
 
 
 def test_the_validation_of_pairs_is_dpos_loss() -> None:

@@ -1,25 +1,18 @@
 """The benchmark of methods: what it runs, how it scores, and the tables that follow from its results."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.fixtures.paths import REPOSITORY
-
-sys.path.extend(str(REPOSITORY / folder) for folder in ("bench", "bench/peers"))
-
-import e2e_nlg
-import marked
-import method_table
-import methods
-from api_job import catalog_of
-from base_bytes import bytes_by_part
-from method_cases import OPTIONS, VARIANTS, cases, is_on_offer
 from torch import nn
 
+from bench import e2e_nlg, methods
+from bench.base_bytes import bytes_by_part
+from bench.jobs import table as method_table
+from bench.jobs.api_job import catalog_of
+from bench.jobs.cases import OPTIONS, VARIANTS, cases, is_on_offer
+from bench.pages import marked
 from core.catalog import load_catalog
 from core.methods.offered import OFFERED
 

@@ -1,23 +1,18 @@
 """The benchmark's arithmetic and its table, from results that no trainer had to produce."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.paths import REPOSITORY
-
-sys.path.extend(str(REPOSITORY / folder) for folder in ("bench", "bench/peers"))
-
-import sixteen_jobs
-from counting import needed_operations, share_of_ceiling
-from measuring import Tokens
-from page import merge, section_text
-from performance import performance_page
-from report import Run, failures, kept, rounded, summarise, table
-from workloads import Files
+from bench.pages.page import merge, section_text
+from bench.pages.report import Run, failures, kept, rounded, summarise, table
+from bench.peers.measuring import Tokens
+from bench.performance import performance_page
+from bench.training import sixteen_jobs
+from bench.training.counting import needed_operations, share_of_ceiling
+from bench.training.workloads import Files
 
 TINY = {
     "hidden_size": 4,

@@ -1,30 +1,20 @@
-"""A tiny Llama with random weights, as a folder that the engine loads like any other."""
+"""The tiny Llama as a base model that the engine has loaded."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.attention import flex_attention
-from transformers import LlamaConfig
 
-from tests.fixtures.tiny_models import TINY, save_model
+from tests.fixtures.engine.architectures import TINY
+from tests.fixtures.tiny import save_model, tiny_llama
 from worker.engine.base.base_model import ResidentBase
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        max_position_embeddings=512,
-    )
-    save_model(config, folder)
+    save_model(tiny_llama(), folder)
     return folder
 
 

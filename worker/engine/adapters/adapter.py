@@ -1,4 +1,4 @@
-"""What the loop, checkpoints and publication ask of an adapter, whatever its method."""
+"""The interface of an adapter, of any method, for the loop, checkpoints and publication."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,17 +13,18 @@ from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank
 from worker.engine.parameters.flat import FlatParameters
 
-Beginning = Mapping[str, Tensor]
+InitialValues = Mapping[str, Tensor]
 """The first values of an adapter's parameters, by name."""
 
 Generate = Callable[..., Tensor]
-"""Prompts' tokens and mask, [B, L] each, with transformers' options -> those tokens and the new ones."""
+"""(tokens and mask of the prompts, [B, L] each, transformers' options) -> these tokens and the new ones."""
 
 
 class Adapter(Protocol):
     """One job's adapter, or its copy of the whole model. Its name is the job's.
 
-    `decoder` computes with it: the base model's, which many adapters share, or one of its own.
+    `decoder` computes with the adapter. It is the base model's decoder, which many adapters share, or one of
+    the adapter's own.
     """
 
     name: str
@@ -35,21 +36,21 @@ class Adapter(Protocol):
     def decoder(self) -> TextDecoder: ...
 
     def low_ranks(self, lane: int = 0, /) -> Mapping[str, LowRank]:
-        """The factors by the name of their group of projections; none where the decoder knows of them."""
+        """Return the factors by the name of their group of projections; none if the decoder contains them."""
 
     def generating(self) -> AbstractContextManager[Generate]:
-        """`generate` of transformers' model, with the present factors; nobody else may compute inside."""
+        """Give `generate` of transformers' model with the present factors; nobody else may compute inside."""
 
     @property
     def plain_model(self) -> Any:
-        """PEFT's model, or transformers', with the present parameters."""
+        """PEFT's or transformers' model, with the present parameters."""
 
     @property
     def target_modules(self) -> list[str]:
-        """PEFT's names of what is adapted; none of vectors before the text and of a whole model."""
+        """PEFT's names of the adapted modules; none for virtual tokens and for a whole model."""
 
     def save(self, folder: Path) -> None:
-        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base.
+        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model.
 
-        Of a whole model, what `from_pretrained` of transformers loads.
+        A whole model is written as transformers' `from_pretrained` loads it.
         """

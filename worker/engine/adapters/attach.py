@@ -1,9 +1,9 @@
-"""An adapter of a job's method, on the resident base model."""
+"""Attaches an adapter of a job's method to the resident base model."""
 
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from worker.engine.adapters.adapter import Adapter, Beginning
+from worker.engine.adapters.adapter import Adapter, InitialValues
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.modules.peft_adapter import PeftAdapter
 from worker.engine.adapters.modules.whole_model import WholeModel
@@ -16,15 +16,16 @@ def attach(
     spec: JobSpec,
     total_steps: int = 1,
     step_tokens: int = 0,
-    first: Beginning | None = None,
+    initial: InitialValues | None = None,
 ) -> Adapter:
-    """`step_tokens` is the most tokens that are computed at once, `first` the adapter's `beginning`.
+    """Return the adapter of the job `name`, attached to the base model.
 
-    Raises JobError where the base model or the memory does not allow for it.
+    `step_tokens` is the most tokens that are computed at once. `initial` are the adapter's `initial_values`.
+    Raises JobError if the base model or the memory does not allow it.
     """
-    base.refuse_misfit(spec.adapter)
+    base.refuse_unsuitable(spec.adapter)
     if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
-        return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, first)
+        return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, initial)
     if isinstance(spec.adapter, FullTuning):
         return WholeModel(base, name, step_tokens)
     return PeftAdapter(base, name, spec.adapter, spec.seed)

@@ -1,9 +1,10 @@
-"""DoRA: the norm of each output's weights is trained apart from their direction (Liu et al. 2024,
-arXiv:2402.09353).
+"""DoRA: the norm of each output's weights is trained apart from their direction.
+
+The paper is Liu et al. 2024, arXiv:2402.09353.
 
     y = g ∘ (x Wᵀ + s (x Aᵀ) Bᵀ),   g = m / ‖W + s B A‖        m [N], the norm over K
 
-The norm is a constant in the gradient (the paper's section 4.3). It is found without the sum of the two:
+The norm is a constant in the gradient (section 4.3 of the paper). It is computed without the sum W + s B A:
 
     ‖W + s B A‖² = ‖W‖² + 2 s B · (W Aᵀ) + s² B · (B A Aᵀ)      row by row
 """
@@ -24,10 +25,10 @@ PARTS = ("lora_A", "lora_B", MAGNITUDE)
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A frozen layer, its update's scale, and the squared norms of its weights, [N].
+class DoraLayer:
+    """A frozen layer, the scale of its update, and the squared norms of its weights, [N].
 
-    The weight itself is asked for each time: it may be quantised.
+    The weight is read from the layer each time, because it may be quantised.
     """
 
     frozen: Any
@@ -35,19 +36,22 @@ class Layer:
     squares_N: Tensor
 
     @classmethod
-    def of(cls, frozen: Any, scale: float) -> "Layer":
+    def of(cls, frozen: Any, scale: float) -> "DoraLayer":
         return cls(frozen, scale, weight_of(frozen).square().sum(1))
 
     def norms(self, A_RK: Tensor, B_NR: Tensor) -> Tensor:
-        """Of each output's weights, [N] in fp32."""
+        """Return the norm of each output's weights, [N] in fp32."""
         WA_NR = weight_of(self.frozen) @ A_RK.T
         BAA_NR = B_NR @ (A_RK @ A_RK.T)
         squares_N = self.squares_N + self.scale * (B_NR * (2 * WA_NR + self.scale * BAA_NR)).sum(1)
         return squares_N.clamp_min(torch.finfo(squares_N.dtype).tiny).sqrt()
 
 
-def with_magnitudes(places: Mapping[str, Place], values: Tensor, layers: Mapping[str, Layer]) -> Factoring:
-    """A, B and, in each m's place, g - 1. Sets every m in `values` [P] so that g is 1, to the bit."""
+def dora_factoring(places: Mapping[str, Place], values: Tensor, layers: Mapping[str, DoraLayer]) -> Factoring:
+    """Return the map from A, B and m to the factors A, B and, in the place of each m, g - 1.
+
+    Sets every m in `values` [P], so that training begins with g exactly 1.
+    """
 
     def norms(flat: Tensor) -> dict[str, Tensor]:
         return {

@@ -1,4 +1,4 @@
-"""Adapters of a cohort on the resident base: PEFT makes, names and saves them; the engine trains them."""
+"""Low-rank adapters, which train in a cohort: PEFT makes, names and saves them; the engine trains them."""
 
 import dataclasses
 import re
@@ -9,21 +9,24 @@ from typing import Any, TypeGuard
 
 import structlog
 import torch
-from peft import AdaLoraConfig, LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel
 from torch import nn
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
-from worker.engine.adapters.adapter import Beginning, Generate
-from worker.engine.adapters.dora import MAGNITUDE, Layer, with_magnitudes
+from worker.engine.adapters.adapter import Generate, InitialValues
+from worker.engine.adapters.dora import MAGNITUDE, DoraLayer, dora_factoring
 from worker.engine.adapters.dora import PARTS as DORA_PARTS
 from worker.engine.adapters.dynamic_rank import DynamicRank
+from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.modules.own_tree import own_tree
-from worker.engine.adapters.rank_budget import PARTS, RankBudget, refuse_schedule, scaled_by_e
-from worker.engine.adapters.residual import doubling, initialise, plain_config
+from worker.engine.adapters.rank_budget import PARTS as ADALORA_PARTS
+from worker.engine.adapters.rank_budget import RankBudget, adalora_factoring, refuse_schedule
+from worker.engine.adapters.refusals import refused_by_peft
+from worker.engine.adapters.residual import doubled_rank_config, initialise_from_weight, residual_factoring
 from worker.engine.adapters.saving import PEFT_NAME, save_adapter, save_files, target_names
-from worker.engine.adapters.sizes import redistributed
+from worker.engine.adapters.sizes import with_redistributed_ranks
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import Groups, Targets, chosen, refusal, refused_by_peft
+from worker.engine.base.targets import Groups, not_adaptable, targets_for_peft
 from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.dropout import salt_of
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
@@ -32,17 +35,19 @@ from worker.engine.parameters.factoring import Factoring
 from worker.engine.parameters.flat import FlatParameters, Place, places_of
 from worker.engine.parameters.flat_views import make_view
 
-EPS_OF_RANKS = 1e-5  # PEFT's, by which it keeps AdaLoRA's scale finite
-FACTORS = ("lora_A", "lora_B")
+LORA_PARTS = ("lora_A", "lora_B")
+RANK_COUNT_EPSILON = 1e-5  # PEFT adds it to the number of ranks, which keeps AdaLoRA's scale finite
 
 log = structlog.get_logger()
 
 
 class TrainableAdapter:
-    """One job's adapter. PEFT attaches it to a tree of its own, and the base model stays as it is.
+    """One job's low-rank adapter, which shares the base model's decoder with the adapters of other jobs.
 
-    PEFT's parameters become views of one flat tensor: first every A, those of one group side by side, then
-    every B. So do the factors that follow from them. AdaLoRA's e stand between.
+    PEFT attaches it to a tree of the adapter's own, and the base model stays as it is. PEFT's parameters
+    become views of one flat tensor: first every A, with those of one group side by side, then every B.
+    AdaLoRA's e stand between the two. The factors that follow from the parameters are laid out in the same
+    way.
     """
 
     def __init__(
@@ -52,13 +57,14 @@ class TrainableAdapter:
         spec: LowRankAdapter,
         seed: int,
         total_steps: int = 1,
-        first: Beginning | None = None,
+        initial: InitialValues | None = None,
     ) -> None:
-        """Raises JobError where a target cannot be trained. AdaLoRA's ranks fall in the job's steps.
+        """Attach the adapter. AdaLoRA's ranks fall within `total_steps`.
 
-        Parameters begin with their values in `first`, which some initialisations need.
+        Parameters begin with their values in `initial`, which some initialisations need. Raises JobError if a
+        target cannot be trained, or PEFT refuses the options.
         """
-        assert first is not None or not _needs_a_beginning(spec)
+        assert initial is not None or not _needs_initial_values(spec)
         self.name = name
         self._base = base
         self.spec = spec
@@ -71,28 +77,28 @@ class TrainableAdapter:
             refuse_schedule(spec, total_steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._model = self._attach(first or {})
+            self._model = self._attach(initial or {})
             self._layers = self._lora_layers()
-            self._begin(first or {})
+            self._initialise(initial or {})
         self.parameters = self._take_parameters()
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
-    def _attach(self, first: Beginning) -> PeftModel:
+    def _attach(self, initial: InitialValues) -> PeftModel:
+        """Let PEFT put the adapter on a tree of its own. Raises JobError if PEFT refuses."""
         groups = self._base.decoder.groups
-        spec = _as_attached(self.spec, first, groups)
-        modules = chosen(spec.target_modules, groups)
-        asked = spec.target_modules if self._base.text_only else modules
+        spec = _as_attached(self.spec, initial, groups)
+        targets = targets_for_peft(spec.target_modules, groups, self._base.text_only)
         try:
-            config = peft_config(spec, asked, self._total_steps)
+            config = lora_config(spec, targets, self._total_steps)
             return PeftModel(own_tree(self._base.model), config, adapter_name=PEFT_NAME)
         except ValueError as error:
             log.warning("peft_refuses", job=self.name, reason=str(error))
             if _is_about_modules(error):
-                raise refusal("Some module", groups) from error
+                raise not_adaptable("Some module", groups) from error
             raise refused_by_peft(spec, error) from error
 
     def _lora_layers(self) -> dict[str, dict[str, Any]]:
-        """PEFT's layers by the name of their group of projections and by their own."""
+        """Return PEFT's layers, by the name of their group of projections and by their own name."""
         model = self._model.get_base_model()
         found = {}
         for group_name, group in self._base.decoder.groups.items():
@@ -102,25 +108,28 @@ class TrainableAdapter:
                 found[group_name] = adapted
         return found
 
-    def _begin(self, first: Beginning) -> None:
-        """With the values in `first`, else with those that PEFT finds in the weights, if in any."""
+    def _initialise(self, initial: InitialValues) -> None:
+        """Give each layer its values in `initial`, or those that PEFT takes from the weights.
+
+        Other layers keep the values that PEFT gave them when it attached the adapter.
+        """
         for layers in self._layers.values():
             for module, layer in layers.items():
-                if f"{module}.lora_A" in first:
-                    _begin_with(first, module, layer)
+                if f"{module}.lora_A" in initial:
+                    _set_parameters(initial, module, layer)
                 elif _begins_with_weights(self.spec):
-                    initialise(module, layer, PEFT_NAME, str(self.spec.init_lora_weights))
+                    initialise_from_weight(module, layer, PEFT_NAME, str(self.spec.init_lora_weights))
 
     def _take_parameters(self) -> FlatParameters:
-        """PEFT's parameters, made views of one tensor."""
+        """Make PEFT's parameters views of one flat tensor, and return it with the factors that follow."""
         parameters = {
-            f"{module}.{factor}": _parameter(getattr(layer, factor)[PEFT_NAME])
-            for factor in _parts(self.spec)
+            f"{module}.{part}": _parameter(getattr(layer, part)[PEFT_NAME])
+            for part in _parts(self.spec)
             for layers in self._layers.values()
             for module, layer in layers.items()
         }
         places = places_of(parameters)
-        self._refuse_others(parameters.values())
+        self._refuse_other_parameters(parameters.values())
         values = torch.cat([parameter.data.flatten().float() for parameter in parameters.values()])
         self._factoring = self._factoring_of(places, values)
         factors, kept = self._factoring.factors, self._factoring.kept
@@ -130,34 +139,37 @@ class TrainableAdapter:
         return flat
 
     def _factoring_of(self, places: Mapping[str, Place], values: torch.Tensor) -> Factoring:
+        """Return the map from the parameters to the factors; DoRA sets its magnitudes in `values`."""
         if isinstance(self.spec, AdaLoraAdapter):
             self.rank_budget = RankBudget(self.spec, places, values.float(), self._total_steps)
-            return dataclasses.replace(scaled_by_e(places), kept=self.rank_budget.kept)
+            return dataclasses.replace(adalora_factoring(places), kept=self.rank_budget.kept)
         if _begins_with_weights(self.spec):
-            return doubling(places, values.float().clone())
+            return residual_factoring(places, values.float().clone())
         if _has_magnitudes(self.spec):
             layers = {
-                module: Layer.of(layer.get_base_layer(), _scale(layer))
+                module: DoraLayer.of(layer.get_base_layer(), _scale(layer))
                 for group in self._layers.values()
                 for module, layer in group.items()
             }
-            return with_magnitudes(places, values, layers)
+            return dora_factoring(places, values, layers)
         if self.dynamic_rank is not None:
             return self.dynamic_rank.factoring(places)
         return Factoring(places)
 
-    def _refuse_others(self, known: Iterable[nn.Parameter]) -> None:
-        """Raises JobError where PEFT made parameters that the engine would not train."""
+    def _refuse_other_parameters(self, known: Iterable[nn.Parameter]) -> None:
+        """Raise JobError if PEFT made parameters that the engine would not train."""
         ours = {id(parameter) for parameter in known}
         for name, parameter in self._model.get_base_model().named_parameters():
             if "lora_" in name and id(parameter) not in ours:
-                raise refusal(name.split(".lora_")[0], self._base.decoder.groups)
+                raise not_adaptable(name.split(".lora_")[0], self._base.decoder.groups)
 
     def _factors_of(self, lane: int) -> dict[str, LowRank]:
+        """Return the factors by the name of their group of projections, with the lane's gradient."""
         columns = {name: group.columns for name, group in self._base.decoder.groups.items()}
         return {name: self._low_rank(layers, columns[name], lane) for name, layers in self._layers.items()}
 
     def _low_rank(self, layers: Mapping[str, Any], columns: Mapping[str, slice], lane: int) -> LowRank:
+        """Return the factors of one group, whose A lie side by side in the flat tensor."""
         places, parts, ranks = self._factoring.places, [], 0
         for module, layer in layers.items():
             rank = places[f"{module}.lora_A"].shape[0]
@@ -175,12 +187,12 @@ class TrainableAdapter:
         return self._base.decoder
 
     def low_ranks(self, lane: int = 0) -> Mapping[str, LowRank]:
-        """The factors by the name of their group of projections, with the lane's gradient."""
+        """Return the factors by the name of their group of projections, with the lane's gradient."""
         return self._low_ranks[lane]
 
     @contextmanager
     def generating(self) -> Iterator[Generate]:
-        """By the base's own modules, to which the factors are added inside."""
+        """Give the base model's `generate`; inside, its own modules add the factors."""
         shares = {
             module: [Share(slice(None), low_rank.alone(part))]
             for group, low_rank in self.low_ranks().items()
@@ -191,9 +203,9 @@ class TrainableAdapter:
             yield model.generate
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:
-        """AdaLoRA's ranks that are left, by the names that PEFT has for their e; None where all are.
+        """Tell which of AdaLoRA's ranks are left, by PEFT's names of their e; None if all of them are.
 
-        Before the first update, every e is 0.
+        Before the first update every e is 0, and all ranks are left.
         """
         parts = self.parameters.named(self.parameters.master.detach())
         left = {name: (e_R1[:, 0] != 0).tolist() for name, e_R1 in parts.items() if name.endswith("lora_E")}
@@ -214,16 +226,16 @@ class TrainableAdapter:
         return target_names(self.config)
 
     def save(self, folder: Path) -> None:
-        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
+        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model."""
         if self.rank_budget is not None:
-            self.config.rank_pattern = self._rank_pattern()  # by which PEFT leaves out what is masked
+            self.config.rank_pattern = self._rank_pattern()  # so that PEFT leaves out the masked ranks
         if _begins_with_weights(self.spec):
-            save_files(plain_config(self.config), self._plain_tensors(), self._base.entry, folder)
+            save_files(doubled_rank_config(self.config), self._plain_tensors(), self._base.entry, folder)
         else:
             save_adapter(self._model, self._base.entry, folder)
 
     def _plain_tensors(self) -> dict[str, torch.Tensor]:
-        """Of what begins with a part of the weights, the plain LoRA that it comes to, by PEFT's names."""
+        """Return the tensors of the plain LoRA of twice the rank that is saved, by PEFT's names."""
         factors = self.parameters.factors().detach()
         return {
             f"base_model.model.{name}.weight": place.of(factors)
@@ -231,25 +243,15 @@ class TrainableAdapter:
         }
 
 
-def peft_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:
-    """PEFT's configuration of a job's adapter."""
-    options = {
-        **spec.model_dump(exclude={"type", "target_modules", "dynamic_rank"}),
-        "task_type": "CAUSAL_LM",
-        "target_modules": target_modules,
-        "bias": "none",
-    }
-    if isinstance(spec, AdaLoraAdapter):
-        return AdaLoraConfig(total_step=total_steps, **options)
-    return LoraConfig(**options)
+def _as_attached(spec: LowRankAdapter, initial: InitialValues, groups: Groups) -> LowRankAdapter:
+    """Return options with which PEFT does not change the base's weights or ask for rows when it attaches.
 
-
-def _as_attached(spec: LowRankAdapter, first: Beginning, groups: Groups) -> LowRankAdapter:
-    """What PEFT attaches without touching the base's weights, nor asking for rows."""
-    if not (_begins_with_weights(spec) or _needs_a_beginning(spec)):
+    The adapter gets its initial values afterwards.
+    """
+    if not (_begins_with_weights(spec) or _needs_initial_values(spec)):
         return spec
     if spec.init_lora_weights == "eva":
-        spec = redistributed(spec, first, groups)
+        spec = with_redistributed_ranks(spec, initial, groups)
     return spec.model_copy(update={"init_lora_weights": True, "eva_config": None, "corda_config": None})
 
 
@@ -262,38 +264,38 @@ def _has_magnitudes(spec: LowRankAdapter) -> bool:
 
 
 def _parts(spec: LowRankAdapter) -> Sequence[str]:
+    """Return PEFT's names of a layer's parameters, in the order in which the flat tensor holds them."""
     if isinstance(spec, AdaLoraAdapter):
-        return PARTS
-    return DORA_PARTS if _has_magnitudes(spec) else FACTORS
+        return ADALORA_PARTS
+    return DORA_PARTS if _has_magnitudes(spec) else LORA_PARTS
 
 
 def _is_about_modules(error: ValueError) -> bool:
-    """PEFT raises the same type for all that it refuses."""
+    """Tell whether PEFT refuses the targets, by its message: it raises the same type for every refusal."""
     return re.search("target[_ ]module", str(error), re.IGNORECASE) is not None
 
 
-def _needs_a_beginning(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
+def _needs_initial_values(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
     return isinstance(spec, LoraAdapter) and spec.needs_a_beginning
 
 
-def _begin_with(first: Beginning, module: str, layer: Any) -> None:
-    """Let the layer's factors have their values in `first`, as far as it has any."""
-    for factor in PARTS:
-        if (values := first.get(f"{module}.{factor}")) is not None:
-            parameter = _parameter(getattr(layer, factor)[PEFT_NAME])
+def _set_parameters(initial: InitialValues, module: str, layer: Any) -> None:
+    """Set those of the layer's parameters that have a value in `initial`."""
+    for part in LORA_PARTS:
+        if (values := initial.get(f"{module}.{part}")) is not None:
+            parameter = _parameter(getattr(layer, part)[PEFT_NAME])
             parameter.data = values.to(parameter)
 
 
 def _parameter(part: Any) -> nn.Parameter:
-    """LoRA's factors are layers, AdaLoRA's are parameters."""
+    """Return the parameter of one part of PEFT's layer: LoRA's parts are layers, AdaLoRA's are parameters."""
     found: nn.Parameter = part if isinstance(part, nn.Parameter) else part.weight
     return found
 
 
 def _scale(layer: Any) -> float:
+    """Return the factor that multiplies the update; PEFT divides AdaLoRA's by the number of ranks."""
     scale = float(layer.scaling[PEFT_NAME])
-    return (
-        scale / (float(layer.ranknum[PEFT_NAME].detach()) + EPS_OF_RANKS)
-        if hasattr(layer, "ranknum")
-        else scale
-    )
+    if not hasattr(layer, "ranknum"):
+        return scale
+    return scale / (float(layer.ranknum[PEFT_NAME].detach()) + RANK_COUNT_EPSILON)

@@ -1,9 +1,9 @@
-"""AdaLoRA: ranks as a budget, which falls while a job trains (Zhang et al. 2023, arXiv:2303.10512).
+"""AdaLoRA: the ranks are a budget that falls while a job trains (Zhang et al. 2023, arXiv:2303.10512).
 
     y = x Wᵀ + s (x (A ∘ e)ᵀ) Bᵀ        A [R, K], e [R, 1], B [N, R]
 
-The kernels compute with A ∘ e and B. What PEFT's RankAllocator does with each parameter is done here with the
-flat tensor of all, and gives the same ranks.
+The kernels compute with A ∘ e and B. PEFT's RankAllocator works on each parameter; here the same is done on
+the flat tensor of all parameters, and gives the same ranks.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from worker.engine.parameters.flat import FlatParameters, Kept, Place, parts_of
 PARTS = ("lora_A", "lora_E", "lora_B")
 
 
-def scaled_by_e(places: Mapping[str, Place]) -> Factoring:
-    """The factors A ∘ e and B, of a flat tensor that has every A, every e, and then every B."""
+def adalora_factoring(places: Mapping[str, Place]) -> Factoring:
+    """Return the map to the factors A ∘ e and B. The flat tensor has every A, then every e, then every B."""
     modules = modules_of(places)
     first_B = places[f"{modules[0]}.lora_B"].start
-    of_e = first_B - sum(places[f"{module}.lora_E"].shape[0] for module in modules)
+    start_of_B = first_B - sum(places[f"{module}.lora_E"].shape[0] for module in modules)
     moved = {
-        name: place if is_a(name) else Place(place.start - first_B + of_e, place.shape)
+        name: place if is_a(name) else Place(place.start - first_B + start_of_B, place.shape)
         for name, place in places.items()
         if not name.endswith("lora_E")
     }
@@ -41,17 +41,21 @@ def scaled_by_e(places: Mapping[str, Place]) -> Factoring:
 
 
 def modules_of(places: Mapping[str, Place]) -> list[str]:
+    """Return the names of the adapted modules."""
     return [name.removesuffix(".lora_A") for name in places if is_a(name)]
 
 
 def refuse_schedule(adapter: AdaLoraAdapter, total_steps: int) -> None:
-    """Raises JobError where the job has no steps in which ranks could fall."""
+    """Raise JobError if the schedule leaves the job no steps in which ranks could fall."""
     if (reason := adapter.lacks_steps(total_steps)) is not None:
         raise JobError("invalid_adapter", reason, "adapter.tinit")
 
 
 class RankBudget:
-    """Of one adapter. Steps are counted from 1, so that the last one leaves `target_r` ranks on average."""
+    """The rank budget of one adapter, and the importance of its ranks.
+
+    Steps are counted from 1, so that the last step leaves `target_r` ranks for each module on average.
+    """
 
     def __init__(
         self, adapter: AdaLoraAdapter, places: Mapping[str, Place], values: Tensor, total_steps: int
@@ -70,13 +74,13 @@ class RankBudget:
 
     @property
     def kept(self) -> Kept:
-        """What ranks further on follow from."""
+        """The averages and masks that later ranks follow from; a checkpoint holds them."""
         flat = {"sensitivity": self._sensitivity, "uncertainty": self._uncertainty}
         masks = {f"mask.{module}.lora_E": mask for module, mask in self._masks.items()}
         return parts_of(flat, self._places) | masks
 
-    def at(self, step: int) -> int:
-        """The ranks of all modules together that may be left after so many steps."""
+    def budget_after(self, step: int) -> int:
+        """Return how many ranks all modules together may have after `step` steps."""
         begin = self._options.tinit
         if step <= begin:
             return self._all
@@ -84,8 +88,8 @@ class RankBudget:
         return int((self._all - self._target) * left**3 + self._target)
 
     @torch.no_grad()
-    def keep_orthogonal(self, parameters: FlatParameters) -> None:
-        """Add to the gradient that of w · mean ‖A Aᵀ - I‖, over every A and every Bᵀ."""
+    def add_orthogonality_gradient(self, parameters: FlatParameters) -> None:
+        """Add the gradient of w · mean ‖A Aᵀ - I‖, over every A and every Bᵀ, to the parameters' gradient."""
         weight = self._options.orth_reg_weight / (2 * len(self._modules))
         for name, place in self._places.items():
             if name.endswith("lora_E"):
@@ -101,27 +105,30 @@ class RankBudget:
 
     @torch.no_grad()
     def allocate(self, parameters: FlatParameters, step: int) -> int:
-        """Set to 0 the e of what is beyond the budget, after an update by the gradient. The budget."""
+        """Set the e of all ranks beyond the budget to 0, and return the budget.
+
+        Call it after the update number `step`, while its gradient is still there.
+        """
         if step < self._final:
-            self._weigh(parameters)
-        budget = self.at(step)
+            self._update_averages(parameters)
+        budget = self.budget_after(step)
         falls = self._options.tinit < step < self._final and step % self._options.deltaT == 0
         if falls or step == self._final:
-            self._choose(budget)
+            self._mask_least_important(budget)
         if falls or step >= self._final:
             for module, mask in self._masks.items():
                 self._places[f"{module}.lora_E"].of(parameters.master).masked_fill_(~mask, 0.0)
         return budget
 
-    def _weigh(self, parameters: FlatParameters) -> None:
-        """Smooth every parameter's sensitivity |w ∂L/∂w|, and how far that is from what it was."""
+    def _update_averages(self, parameters: FlatParameters) -> None:
+        """Smooth every parameter's sensitivity |w ∂L/∂w|, and its distance from the smoothed one."""
         beta1, beta2 = self._options.beta1, self._options.beta2
         sensitivity = (parameters.master * parameters.gradient).abs()
         self._sensitivity.mul_(beta1).add_(sensitivity, alpha=1 - beta1)
         self._uncertainty.mul_(beta2).add_((sensitivity - self._sensitivity).abs(), alpha=1 - beta2)
 
-    def _choose(self, budget: int) -> None:
-        """Mask all ranks but the most important."""
+    def _mask_least_important(self, budget: int) -> None:
+        """Mask all ranks except the `budget` most important ones."""
         surplus = self._all - budget
         if surplus == 0:
             return
@@ -131,7 +138,7 @@ class RankBudget:
             self._masks[module].copy_((scores_R > threshold)[:, None])
 
     def _scores_of(self, module: str) -> Tensor:
-        """Of each rank: its e's importance, and the mean of its A's and of its B's."""
+        """Return each rank's score [R]: the importance of its e, plus the mean of its A's and of its B's."""
         A_RK, e_R1, B_NR = (self._importance(f"{module}.{part}") for part in PARTS)
         return e_R1[:, 0] + A_RK.mean(1) + B_NR.mean(0)
 

@@ -1,13 +1,13 @@
 """PiSSA, OLoRA and CorDA: adapters that begin with a part of the weights, on a base that keeps that part.
 
-PEFT takes A₀ and B₀, the first A and B, out of a layer's weight and trains on what is left. Here the base is
-shared and stays whole:
+PEFT takes A₀ and B₀, the first A and B, out of a layer's weight, and trains on the rest. Here many jobs share
+the base, so it stays whole:
 
     y = x (W - s B₀ A₀)ᵀ + s x (B A)ᵀ = x Wᵀ + s x (B A - B₀ A₀)ᵀ
     B A - B₀ A₀ = B (A - A₀) + (B - B₀) A₀
 
-This is a LoRA of twice the rank, of [A - A₀; A₀] and [B, B - B₀]. PEFT's own conversion saves the same
-product as [A; A₀] and [B, -B₀], whose difference would be lost where they are rounded to bf16.
+This is a LoRA of twice the rank, with the factors [A - A₀; A₀] and [B, B - B₀]. PEFT's own conversion saves
+the same product as [A; A₀] and [B, -B₀]. Rounded to bf16, those factors would lose the small differences.
 """
 
 import copy
@@ -19,21 +19,18 @@ import torch
 from peft import LoraConfig
 from torch import Tensor
 
-from core.errors import JobError
-from worker.engine.adapters.sizes import refuse_missing_ranks
+from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.parameters.factoring import Factoring, is_a
 from worker.engine.parameters.flat import Place, parts_of
 
-OPTION = "adapter.init_lora_weights"
 
-
-def initialise(module: str, layer: Any, peft_name: str, init: str) -> None:
-    """Let PEFT set the layer's A and B from a copy of its weight. Raises JobError where it cannot."""
+def initialise_from_weight(module: str, layer: Any, peft_name: str, init: str) -> None:
+    """Let PEFT set the layer's A and B from a copy of its weight. Raises JobError if it cannot."""
     A, B = layer.lora_A[peft_name].weight, layer.lora_B[peft_name].weight
     shapes = A.shape, B.shape
     refuse_missing_ranks(module, len(A), min(A.shape[1], len(B)))
     if init == "olora" and layer.fan_in_fan_out:
-        raise JobError("invalid_adapter", f"olora does not know the layout of {module}.", OPTION)
+        raise initialisation_refused(f"olora does not support the weight layout of {module}.")
     shared = layer.base_layer
     layer.base_layer = copy.deepcopy(shared)
     try:
@@ -46,8 +43,8 @@ def initialise(module: str, layer: Any, peft_name: str, init: str) -> None:
     assert (A.shape, B.shape) == shapes
 
 
-def doubling(places: Mapping[str, Place], first: Tensor) -> Factoring:
-    """The factors of twice the rank. `first` [P] holds A₀ and B₀, where `places` has A and B."""
+def residual_factoring(places: Mapping[str, Place], first: Tensor) -> Factoring:
+    """Return the map to the factors of twice the rank. `first` [P] holds A₀ and B₀ as A and B lie."""
     doubled, start = {}, 0
     for name, place in places.items():
         rows, columns = place.shape
@@ -67,8 +64,8 @@ def doubling(places: Mapping[str, Place], first: Tensor) -> Factoring:
     return Factoring(doubled, factors, kept=parts_of({"first": first}, places))
 
 
-def plain_config(config: LoraConfig) -> LoraConfig:
-    """The configuration of the LoRA of twice the rank, at the same scale."""
+def doubled_rank_config(config: LoraConfig) -> LoraConfig:
+    """Return the configuration of the plain LoRA of twice the rank, at the same scale."""
     plain = copy.deepcopy(config)
     scale = math.sqrt(2) if config.use_rslora else 2
     plain.init_lora_weights = True

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 
-from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, EvaConfig, LoraAdapter, LowRankAdapter
-from worker.engine.base.targets import Groups, chosen
+from worker.engine.base.targets import Groups, resolve_targets
 
 
 def rank_of(module: str, adapter: LowRankAdapter) -> int:
-    """The rank of a module when its training begins."""
+    """Return the rank of a module at the beginning of its training."""
     if isinstance(adapter, AdaLoraAdapter):
         return adapter.init_r
     ranks = adapter.rank_pattern
@@ -25,23 +24,18 @@ def alpha_of(module: str, adapter: LoraAdapter) -> float:
 
 
 def scale_of(module: str, adapter: LoraAdapter) -> float:
-    """What the product of a module's factors is multiplied by."""
+    """Return the factor that multiplies the product of a module's A and B."""
     rank = rank_of(module, adapter)
     return alpha_of(module, adapter) / (math.sqrt(rank) if adapter.use_rslora else rank)
 
 
-def refuse_missing_ranks(module: str, rank: int, most: int) -> None:
-    """Raises JobError where a module's rank is above the `most` that there are to begin with."""
-    if rank > most:
-        message = f"{module} has no {rank} ranks to begin with; lower the rank to {most}."
-        raise JobError("invalid_adapter", message, "adapter.r")
-
-
-def redistributed(adapter: LoraAdapter, first: Mapping[str, Tensor], groups: Groups) -> LoraAdapter:
-    """The options of the LoRA that begins with the A in `first`: their ranks, alphas and modules."""
+def with_redistributed_ranks(
+    adapter: LoraAdapter, initial: Mapping[str, Tensor], groups: Groups
+) -> LoraAdapter:
+    """Return the options with the ranks, alphas and modules of the A in `initial`, which EVA found."""
     options = adapter.eva_config or EvaConfig()
-    modules = chosen(adapter.target_modules, groups)
-    ranks = {module: len(first[name]) for module in modules if (name := f"{module}.lora_A") in first}
+    modules = resolve_targets(adapter.target_modules, groups)
+    ranks = {module: len(initial[name]) for module in modules if (name := f"{module}.lora_A") in initial}
     alphas = {module: alpha_of(module, adapter) for module in ranks}
     if options.adjust_scaling_factors:
         alphas = {name: alpha * ranks[name] / rank_of(name, adapter) for name, alpha in alphas.items()}

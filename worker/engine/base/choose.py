@@ -1,4 +1,4 @@
-"""The fastest path that computes what transformers computes, for a model just loaded."""
+"""Chooses the fastest path that computes the same as transformers for a model that was just loaded."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from worker.engine.base.decoder import Decoder, why_unsupported
 from worker.engine.base.head import Head
 from worker.engine.base.portable import PlainDecoder, PortableDecoder
 from worker.engine.base.text_decoder import TextDecoder
-from worker.engine.base.trial import try_out
+from worker.engine.base.trial import run_trial
 
 
 def choose_decoder(
     model: nn.Module, max_length: int, sharded: bool = False, save_in_bf16: bool = False
 ) -> tuple[TextDecoder, str]:
-    """The decoder, and why it is not a faster one ("" for the fast path).
+    """Return the decoder, and the reason why it is not a faster one ("" for the fast path).
 
-    `max_length` is the most tokens of a row. With `save_in_bf16` the fast path's activations wait for the
-    backward pass in bf16. Raises JobError where no path is right.
+    `max_length` is the most tokens of a row. With `save_in_bf16` the fast path keeps its activations in bf16
+    until the backward pass. Raises JobError if no path computes the model correctly.
     """
     config: Any = model.config
     if sharded:
@@ -30,10 +30,10 @@ def choose_decoder(
     if not_fast is None:
         return Decoder(model, save_in_bf16=save_in_bf16), ""
     head = Head.of(model)
-    trial = try_out(model, head, max_length)
+    trial = run_trial(model, head, max_length)
     if trial.reason is None:
         return PortableDecoder(model, head, trial.linears), not_fast
-    if sharded:  # row by row, processes would not call the layers equally often
-        message = f"This base model cannot be spread over devices, since {trial.reason}."
+    if sharded:  # row by row, the processes would call the layers a different number of times
+        message = f"This base model cannot be spread over devices: {trial.reason}."
         raise JobError("unsupported_architecture", message, "training.fsdp")
     return PlainDecoder(model, head, trial.linears), trial.reason

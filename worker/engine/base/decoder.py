@@ -1,7 +1,8 @@
-"""The frozen base model's forward pass over one token axis, with the adapters of a cohort.
+"""The fast path: the frozen base model's forward pass over one token axis, with the adapters of a cohort.
 
-The weights are transformers' own: projections of one input are merged into one matrix, of which the original
-parameters become views, so the plain model stays whole (it is the slow twin, and PEFT attaches to it).
+The weights are transformers' own. Projections that read the same input are merged into one matrix, and the
+original parameters become views of it. So the plain model stays whole: it is the slow twin, and PEFT attaches
+adapters to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.engine.base.sharing import Sharing
+from worker.engine.base.adapters_on_axis import AdaptersOnAxis
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
 from worker.engine.batch.micro_batch import TILE, MicroBatch
@@ -29,20 +30,25 @@ GROUPS = {
     "down": ("mlp.down_proj",),
 }
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
-ATTENTION_EFFORT = 1.5  # its products are small, and a softmax stands between them: measured
-LENGTH_DEPENDENT = ("dynamic", "longrope")  # a long row would turn its neighbours' tokens differently
+# An operation in attention takes this many times as long as one in a projection: attention multiplies small
+# matrices, with a softmax between the two products. Measured.
+ATTENTION_EFFORT = 1.5
+LENGTH_DEPENDENT = (
+    "dynamic",
+    "longrope",
+)  # rotations in which a long row would change its neighbours' tokens
 
 
 @dataclass(frozen=True)
 class MergedProjections:
-    """Projections of one input as one weight, and each one's columns of the output, by module name."""
+    """Projections of one input, merged into one weight; `columns` are the outputs of each, by module name."""
 
     weight_NK: Tensor
     columns: Mapping[str, slice]
 
 
 class Decoder:
-    """Runs a Llama-like model, of which `why_unsupported` has nothing to say."""
+    """The fast path, for Llama-like models that `why_unsupported` accepts."""
 
     path: Path = "fast"
     softcap: float | None = None
@@ -58,68 +64,76 @@ class Decoder:
         self._eps = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
-        self._saving = saved_in_bf16 if save_in_bf16 else nullcontext
-        self._do = operations or operations_on(self.embedding_VD.device)
-        self._layers = [_Layer(model, f"model.layers.{i}", self._do) for i in range(config.num_hidden_layers)]
+        self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
+        self._ops = operations or operations_on(self.embedding_VD.device)
+        self._layers = [
+            _Layer(model, f"model.layers.{i}", self._ops) for i in range(config.num_hidden_layers)
+        ]
 
     @property
     def groups(self) -> dict[str, MergedProjections]:
-        """Every projection that an adapter can be attached to, by the group's name."""
+        """Every projection that an adapter can be attached to, by the name of its group."""
         return {name: group for layer in self._layers for name, group in layer.groups.items()}
 
     @property
     def costs(self) -> Costs:
-        """By floating-point operations, forward and backward.
+        """The costs of a key and of a label, in units of a token's cost in the projections.
 
-        4 for each weight of the layers and token, 12 HE for each layer, query and key, 4 DV for each label.
+        They follow from the floating-point operations of the forward and the backward pass. A token takes 4
+        for each weight of the layers. Each pair of a query and a key takes 12 HE in every layer, and each
+        label takes 4 DV.
         """
         weights = sum(group.weight_NK.numel() for group in self.groups.values())
         per_key = 3 * self._heads.query * self._heads.size * len(self._layers) * ATTENTION_EFFORT
         return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
 
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
-        """Final hidden states of the supervised positions, [S, D].
+        """Return the final hidden states of the supervised positions, [S, D].
 
         The last block computes its output projection and MLP for supervised positions only.
         """
         x_TD = self.embedding_VD[batch.tokens_T]
         cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
         layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
-        sharing = Sharing.of(batch, adapters)
-        with self._saving():
+        on_axis = AdaptersOnAxis.of(batch, adapters)
+        with self._saving_context():
             for layer in self._layers[:-1]:
-                x_TD = layer.forward(x_TD, sharing, layout, self._eps, None)
-            computed_S = _whole_tiles(batch.supervised_S)
-            x_SD = self._layers[-1].forward(x_TD, sharing, layout, self._eps, computed_S)
-        return self._do.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
+                x_TD = layer.forward(x_TD, on_axis, layout, self._eps, None)
+            computed_S = _pad_to_whole_tiles(batch.supervised_S)
+            x_SD = self._layers[-1].forward(x_TD, on_axis, layout, self._eps, computed_S)
+        return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
 
 
 class _Layer:
+    """One decoder layer: attention, then the MLP, with the norm before each."""
+
     def __init__(self, model: nn.Module, name: str, operations: Operations) -> None:
-        self._name, self._do = name, operations
+        self._name, self._ops = name, operations
         self._input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
         self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(
-        self, x_TD: Tensor, sharing: Sharing, layout: Layout, eps: float, supervised_S: Tensor | None
+        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
-        qkv_TN = self._do.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", sharing))
-        attended_TD = self._do.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
+        """Return the layer's output [T, D]; with `supervised_S`, only the rows of these positions, [S, D]."""
+        qkv_TN = self._ops.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", on_axis))
+        attended_TD = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
-            sharing = sharing.among(supervised_S)
+            on_axis = on_axis.restricted_to(supervised_S)
             attended_TD, x_TD = attended_TD[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + self._do.project(attended_TD, *self._weights("out", sharing))
-        gate_up_TI = self._do.project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", sharing))
-        return x_TD + self._do.project_swiglu(gate_up_TI, *self._weights("down", sharing))
+        x_TD = x_TD + self._ops.project(attended_TD, *self._weights("out", on_axis))
+        gate_up_TI = self._ops.project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", on_axis))
+        return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
 
-    def _weights(self, key: str, sharing: Sharing) -> tuple[Tensor, list[Share]]:
+    def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[Tensor, list[Share]]:
+        """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self._name}.{key}"
-        return self.groups[name].weight_NK, sharing.shares(name)
+        return self.groups[name].weight_NK, on_axis.shares(name)
 
 
 def why_unsupported(config: Any) -> str | None:
-    """Why this path would compute something else than transformers does; None where it would not."""
+    """Return why the fast path would not compute the same as transformers; None if it would."""
     architecture = (config.architectures or [config.model_type])[0]
     if architecture not in SUPPORTED:
         return f"its architecture is {architecture}"
@@ -135,9 +149,9 @@ def why_unsupported(config: Any) -> str | None:
 
 
 def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjections:
-    """One matrix for projections of the same input; the model's own parameters become views of it."""
+    """Merge projections of one input into one matrix; the model's own parameters become views of it."""
     parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
-    # A matrix of [K, N] in memory: its products with the gradient are the faster ones on a CPU
+    # The matrix lies in memory as [K, N]: so its product with the gradient is faster on a CPU
     merged_NK = torch.cat([parameter.data for parameter in parameters.values()]).T.contiguous().T
     columns, start = {}, 0
     for name, parameter in parameters.items():
@@ -147,6 +161,6 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
     return MergedProjections(merged_NK, columns)
 
 
-def _whole_tiles(positions_S: Tensor) -> Tensor:
-    """With the last position repeated."""
+def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:
+    """Pad the positions to a multiple of TILE by repeating the last one."""
     return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])

@@ -1,4 +1,4 @@
-"""From final hidden states to losses, for heads that do more than multiply."""
+"""Losses from final hidden states, for heads that scale or cap their logits, or are trained."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,14 @@ from torch.utils.checkpoint import checkpoint
 from worker.engine.base.quantisation import weight_of
 from worker.engine.kernels.loss import CHUNK_TOKENS, TokenLosses, token_losses
 
-MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's name, Falcon-H1's
+# Names in models' configurations
+MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's, Falcon-H1's
 DIVISORS = ("logits_scaling",)  # Granite's
 
 
 @dataclass(frozen=True)
 class Head:
-    """logits = cap(scale · hidden · weightᵀ), where cap(x) = softcap · tanh(x / softcap) or x."""
+    """logits = cap(scale · hidden · weightᵀ), where cap(x) = softcap · tanh(x / softcap), or x."""
 
     layer: Any
     dtype: torch.dtype
@@ -26,7 +27,7 @@ class Head:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Head":
-        """What the configuration tells; `trial.py` holds it against the model's own logits."""
+        """Read the head from the configuration; `trial.py` compares its logits with the model's own."""
         config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
         scale = 1.0
         for name in MULTIPLIERS:
@@ -38,19 +39,19 @@ class Head:
 
     @property
     def weight_VD(self) -> Tensor:  # noqa: N802 - axes
-        """The layer's own, or a copy in `dtype` where that is in 8 bits."""
+        """The layer's weight itself, or a copy in `dtype` if the layer holds it in 8 bits."""
         weight: Tensor = self.layer.weight
         return weight if weight.is_floating_point() else weight_of(self.layer, self.dtype)
 
     def scaled(self, hidden_SD: Tensor) -> Tensor:
-        """Hidden states whose product with the weight has the logits' scale."""
+        """Scale the hidden states, so that their product with the weight has the scale of the logits."""
         return hidden_SD if self.scale == 1 else hidden_SD * self.scale
 
 
 def head_losses(
     hidden_SD: Tensor, head_VD: Tensor, softcap: float | None, labels_S: Tensor, weights_S: Tensor
 ) -> TokenLosses:
-    """`token_losses` of the logits, or of the capped ones (Bello et al. 2016, arXiv:1611.09940).
+    """Return the `token_losses` of the logits, which may be capped (Bello et al. 2016, arXiv:1611.09940).
 
     A head that is trained gets its gradient.
     """
@@ -59,7 +60,7 @@ def head_losses(
     nll, correct = [], []
     for start in range(0, len(labels_S), CHUNK_TOKENS):
         chunk = slice(start, start + CHUNK_TOKENS)
-        # Computed again in the backward pass: the full logits never exist at once
+        # The backward pass computes the logits again, so the full logits never exist at once
         nll_C, correct_C = checkpoint(
             _nll, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
         )
@@ -70,6 +71,7 @@ def head_losses(
 
 
 def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
+    """Return the logits [S, V] in fp32, capped if there is a `softcap`."""
     logits_SV = (hidden_SD @ head_VD.T).float()
     return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
 
@@ -77,5 +79,6 @@ def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> 
 def _nll(
     hidden_CD: Tensor, head_VD: Tensor, softcap: float | None, labels_C: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Return each token's negative log-likelihood, and whether its label has the largest logit."""
     logits_CV = capped_logits(hidden_CD, head_VD, softcap)
     return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

@@ -1,4 +1,4 @@
-"""A base model's weights into memory, frozen, in the precision that the catalog declares."""
+"""Loads a base model's weights into memory, frozen, in the precision that the catalog declares."""
 
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def declared_dtype(entry: BaseModelEntry, device: torch.device) -> torch.dtype:
-    """The type that is computed in; `auto` follows the device."""
+    """Return the type that the base model computes in; `auto` follows the device."""
     return compute_dtype(device) if entry.dtype == "auto" else DTYPES[entry.dtype]
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the hardware multiplies it faster than fp32.
+    """Return bf16 if the hardware multiplies it faster than fp32, else fp32.
 
-    Emulated it is many times slower. Intel's AVX-512, unlike AMD's, takes nearly twice as long for it as for
-    fp32: there it needs AMX.
+    Emulated bf16 is many times slower. With AVX-512 alone, Intel's CPUs take nearly twice as long for bf16 as
+    for fp32, so they need AMX; AMD's CPUs are faster in bf16 with AVX-512.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
@@ -34,7 +34,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def source_dtype(folder: Path) -> torch.dtype | None:
-    """The type of the weights in `folder`, where its configuration tells."""
+    """Return the type of the source weights in `folder`; None if the model's configuration has none."""
     config: Any = AutoConfig.from_pretrained(folder)
     found: torch.dtype | None = config.dtype or config.get_text_config().dtype
     return found
@@ -43,10 +43,10 @@ def source_dtype(folder: Path) -> torch.dtype | None:
 def load_model(
     entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype, sharded: bool = False
 ) -> nn.Module:
-    """Whole, or `sharded` over the processes, which all load it at once.
+    """Load the model whole, or `sharded` over the processes, which must all load it at the same time.
 
-    Raises JobError where transformers cannot load the model, its weights are quantised already, or
-    bitsandbytes is missing.
+    Raises JobError if transformers cannot load the model, if its source weights are quantised already, or if
+    bitsandbytes is needed and missing.
     """
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if entry.quantization is not None:
@@ -55,12 +55,14 @@ def load_model(
     try:
         if hasattr(AutoConfig.from_pretrained(folder), "quantization_config"):
             raise _unsupported(
-                entry, "its published weights are quantised; name others, declare quantization"
+                entry,
+                "its source weights are quantised. Name unquantised weights in the catalog, and declare "
+                "their quantization there.",
             )
         model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:
-        told = str(error).replace(str(folder), entry.repository)  # clients read it, and see no path
-        raise _unsupported(entry, told) from error
+        reason = str(error).replace(str(folder), entry.repository)  # clients read it and must see no path
+        raise _unsupported(entry, reason) from error
     model = model.eval().requires_grad_(False)
     if sharded:
         return shard(model, device)
@@ -70,7 +72,7 @@ def load_model(
             quantise_embeddings(model)
         return model
     for parameter in model.parameters():
-        parameter.data = parameter.data.clone()  # lets go of the file, whose pages would stay mapped
+        parameter.data = parameter.data.clone()  # so that the weights' file does not stay mapped
     return model.to(device)
 
 

@@ -1,4 +1,4 @@
-"""Base models in 4 or 8 bits, through bitsandbytes, made fit for training; the weights of any layer."""
+"""Base models in 4 or 8 bits, by bitsandbytes, made fit for training; the weights of any linear layer."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 
-BLOCK_ROWS = 4096  # of a weight in 8 bits, multiplied out at once
+BLOCK_ROWS = 4096  # rows of an 8-bit weight that are dequantised at once
 
 
 def quantization_config(
     quantization: Literal["nf4", "int8"], dtype: torch.dtype, model_id: str
 ) -> BitsAndBytesConfig:
-    """QLoRA's 4 bits (Dettmers et al. 2023, arXiv:2305.14314), or 8 bits with a scale per output.
+    """Return the configuration for QLoRA's 4 bits (Dettmers et al. 2023, arXiv:2305.14314), or for 8 bits.
 
-    Raises JobError where bitsandbytes is not installed.
+    8 bits have one scale for each output. Raises JobError if bitsandbytes is not installed.
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise JobError(
@@ -40,11 +40,11 @@ def quantization_config(
 
 
 def make_trainable(model: nn.Module) -> None:
-    """Let the quantised layers multiply in a way that has a gradient and treats each token by itself.
+    """Make the quantised layers multiply with a gradient, and each token independently of the others.
 
-    In evaluation bitsandbytes packs 4-bit weights for a CPU kernel without a backward pass. In 8 bits it may
-    round activations too, and which of their columns it spares depends on all tokens of the call, so that one
-    job's tokens would change another's.
+    In evaluation mode, bitsandbytes packs 4-bit weights for a CPU kernel without a backward pass. In 8 bits
+    it may round activations too, and spares some of their columns. Which columns depends on all tokens of the
+    call, so one job's tokens would change another job's.
     """
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
@@ -59,11 +59,12 @@ def make_trainable(model: nn.Module) -> None:
 
 
 def quantise_embeddings(model: Any) -> None:
-    """Hold the token embedding and the head, tied or not, in 8 bits with a scale per token.
+    """Hold the token embedding and the head, tied or not, in 8 bits with a scale for each token.
 
-    transformers leaves them in 16 bits, which is half of what a small model takes in nf4; beside the rounding
-    to 4 bits this one is small. One that does more than look up or multiply stays as it is, and so does what
-    is tied to it.
+    transformers leaves them in 16 bits, which is half of the memory of a small model in nf4. Rounding them to
+    8 bits loses little beside the rounding of the other weights to 4. An embedding or a head of another
+    class, which may do more than look up or multiply, stays as it is, and so does the weight that is tied to
+    it.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     looks_up, multiplies = type(embedding) is nn.Embedding, type(head) is nn.Linear
@@ -72,23 +73,23 @@ def quantise_embeddings(model: Any) -> None:
         return
     if looks_up:
         dtype = embedding.weight.dtype
-        embedding.weight = _int8(embedding.weight)
+        embedding.weight = _int8_parameter(embedding.weight)
         embedding.forward = partial(_int8_rows, embedding, dtype)
     if multiplies:
-        head.weight = embedding.weight if tied else _int8(head.weight)
+        head.weight = embedding.weight if tied else _int8_parameter(head.weight)
         head.forward = partial(_int8_linear, head)
 
 
-def _int8(weight: Tensor) -> Any:
-    """bitsandbytes' parameter, on the weight's device."""
+def _int8_parameter(weight: Tensor) -> Any:
+    """Return bitsandbytes' 8-bit parameter of a weight, on the weight's device."""
     from bitsandbytes.nn import Int8Params
 
-    # It quantises what is moved from the CPU
+    # bitsandbytes quantises a parameter when it moves away from the CPU
     return Int8Params(weight.data.cpu(), requires_grad=False).to(weight.device)
 
 
 def is_quantised(layer: nn.Module) -> bool:
-    """Whether the layer's weight is in 4 or 8 bits."""
+    """Tell whether the layer's weight is in 4 or 8 bits."""
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     return isinstance(layer, Linear4bit | Linear8bitLt)
@@ -96,20 +97,20 @@ def is_quantised(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def weight_of(layer: Any, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A linear layer's weight, [N, K]; a copy unless it is held in that type."""
+    """Return a linear layer's weight, [N, K], in `dtype`; a copy unless the layer holds it in that type."""
     state = getattr(layer.weight, "quant_state", None)
     if state is not None:
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(layer.weight.data, state).to(dtype)
-    if (held := _in_8_bits(layer)) is not None:
-        return _dequantised(*held, dtype)
+    if (int8_weight := _int8_weight(layer)) is not None:
+        return _dequantised(*int8_weight, dtype)
     weight: Tensor = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
     return weight.to(dtype)
 
 
-def _in_8_bits(layer: Any) -> tuple[Tensor, Tensor] | None:
-    """The weight, [N, K], and the largest magnitude of each row, [N]; None of a layer in other bits."""
+def _int8_weight(layer: Any) -> tuple[Tensor, Tensor] | None:
+    """Return the 8-bit weight [N, K] and the largest magnitude of each row [N]; None for another layer."""
     if (state := getattr(layer, "state", None)) is not None:
         return state.CB, state.SCB
     absmax_N = getattr(layer.weight, "SCB", None)
@@ -117,19 +118,21 @@ def _in_8_bits(layer: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def _int8_rows(embedding: Any, dtype: torch.dtype, tokens: Tensor) -> Tensor:
+    """Look tokens up in an 8-bit embedding: the `forward` that `quantise_embeddings` gives it."""
     tokens_T, weight = tokens.flatten(), embedding.weight
     return _dequantised(weight.data[tokens_T], weight.SCB[tokens_T], dtype).view(*tokens.shape, -1)
 
 
 def _int8_linear(layer: Any, x: Tensor) -> Tensor:
-    held = _in_8_bits(layer)
-    assert held is not None
-    y: Tensor = _Int8Product.apply(x, *held)
+    """Multiply by an 8-bit weight and add the bias: the `forward` that an 8-bit layer is given here."""
+    int8_weight = _int8_weight(layer)
+    assert int8_weight is not None
+    y: Tensor = _Int8Product.apply(x, *int8_weight)
     return y if layer.bias is None else y + layer.bias.to(y.dtype)
 
 
 class _Int8Product(torch.autograd.Function):
-    """x Wᵀ, where W is made from its 8 bits, forward and back, and never kept."""
+    """x Wᵀ, where W is made from its 8 bits in the forward and again in the backward pass, and never kept."""
 
     @staticmethod
     def forward(ctx, x, int8_NK, absmax_N):  # type: ignore[no-untyped-def]
@@ -143,7 +146,11 @@ class _Int8Product(torch.autograd.Function):
 
 
 def _dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor:
-    """By rows: where types differ, torch multiplies fp32 copies of all that it is given."""
+    """Return the weight in `dtype`, computed in blocks of rows.
+
+    Where the types of the factors differ, torch first copies all that it is given to fp32; blocks keep these
+    copies small.
+    """
     made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
     blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in (int8_NK, absmax_N / 127, made_NK)), strict=True)
     for rows, scales, made in blocks:

@@ -1,8 +1,9 @@
-"""A frozen base model spread over the processes, layer by layer, for one that a device alone cannot hold.
+"""A frozen base model spread over the processes, layer by layer, if one device cannot hold it alone.
 
-PyTorch's FSDP2 (Zhao et al. 2023, arXiv:2304.11277): each process keeps a part of every decoder layer, and a
-layer is gathered for the time of its forward and of its backward pass. Embeddings, norms outside of the
-layers and the head stay whole on each process, and so do adapters, which are attached later.
+PyTorch's FSDP2 does it (Zhao et al. 2023, arXiv:2304.11277). Each process keeps a part of every decoder
+layer. A layer is gathered for the time of its forward pass, and again for its backward pass. Embeddings, the
+norms outside of the layers, and the head stay whole in each process. So do adapters, which are attached
+later.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from worker.engine.base.portable import body_of
 
 
 def shard(model: nn.Module, device: torch.device) -> nn.Module:
-    """Spread a model that lies in the host's memory. Raises ValueError where its layers are not known."""
+    """Spread a model that lies in the host's memory. Raises ValueError if its layers are not known."""
     body = body_of(model)
     layers = _decoder_layers(model, body)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
@@ -26,19 +27,19 @@ def shard(model: nn.Module, device: torch.device) -> nn.Module:
     spread = {parameter for layer in layers for parameter in layer.parameters()}
     fully_shard(body, mesh=mesh, ignored_params=set(body.parameters()) - spread)
     model.to(device)
-    model.get_input_embeddings().register_forward_hook(_begin_gradient)  # type: ignore[operator]
+    model.get_input_embeddings().register_forward_hook(_require_gradient)  # type: ignore[operator]
     return model
 
 
 def _decoder_layers(model: Any, body: nn.Module) -> list[nn.Module]:
-    """What transformers itself never splits between devices."""
+    """Return the modules that transformers itself never splits between devices."""
     names = set(model._no_split_modules or ())
     layers = [module for module in body.modules() if type(module).__name__ in names]
     if not layers:
-        raise ValueError("transformers does not tell which of its modules are decoder layers")
+        raise ValueError("transformers does not name the decoder layers of this model")
     return layers
 
 
-def _begin_gradient(_module: nn.Module, _inputs: Any, embedded: Tensor) -> None:
-    """Make every backward pass run through every layer, so that all processes gather in step."""
+def _require_gradient(_module: nn.Module, _inputs: Any, embedded: Tensor) -> None:
+    """Make every backward pass run through every layer, so that all processes gather the same layers."""
     embedded.requires_grad_()

@@ -1,4 +1,4 @@
-"""The weights of a base model as they were published, one tensor at a time."""
+"""The source weights of a base model, read from its files one tensor at a time."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class SourceWeights:
-    """Of the safetensors in a folder. Nothing is held in memory."""
+    """The tensors of the safetensors files in a folder. Nothing is held in memory."""
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
-        """`prefix` begins the names of a model's parameters, but not always those in the files."""
+        """`prefix` begins the names of the model's parameters; the names in the files may lack it."""
         self._prefix = prefix
         self._files: dict[str, Path] = {}
         for file in sorted(folder.glob("*.safetensors")):
@@ -18,7 +18,7 @@ class SourceWeights:
                 self._files |= dict.fromkeys(opened.keys(), file)
 
     def tensor(self, name: str) -> Tensor | None:
-        """A parameter by its name in the model, on the CPU; None where the files have none of that name."""
+        """Return a parameter by its name in the model, on the CPU; None if the files do not have it."""
         for known in (name, name.removeprefix(f"{self._prefix}.")):
             if known in self._files:
                 with safe_open(self._files[known], framework="pt") as opened:

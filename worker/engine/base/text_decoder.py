@@ -1,7 +1,7 @@
-"""What every path through a base model offers to the loop and to the adapters.
+"""The interface that every path through a base model offers to the loop and to the adapters.
 
-Three paths have this face: `Decoder` (hand-written, for Llama-like models), `PortableDecoder` (transformers'
-own modules on one packed token axis) and `PlainDecoder` (transformers' own modules, row by row).
+Three paths have it: `Decoder` (hand-written, for Llama-like models), `PortableDecoder` (transformers' own
+modules on one packed token axis) and `PlainDecoder` (transformers' own modules, row by row).
 """
 
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from worker.engine.kernels.projection import LowRank
 Path = Literal["fast", "portable", "plain"]
 
 Adapters = Mapping[str, Mapping[str, LowRank]]
-"""Factors by the adapter's name and the group's."""
+"""An adapter's factors, by the name of the adapter and of the group of projections."""
 
 
 class Projections(Protocol):
-    """Projections of one input, whose outputs lie side by side: the columns of each, by module name."""
+    """Projections of one input, with outputs side by side; `columns` are those of each, by module name."""
 
     @property
     def columns(self) -> Mapping[str, slice]: ...
 
 
 class TextDecoder(Protocol):
-    """A frozen base model from tokens to what its head multiplies.
+    """A frozen base model, from tokens to the hidden states that its head multiplies.
 
-    `softcap` bounds the logits, as softcap · tanh(logits / softcap); None leaves them alone.
+    `softcap` bounds the logits as softcap · tanh(logits / softcap); with None the logits are not bounded.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class TextDecoder(Protocol):
 
     @property
     def groups(self) -> Mapping[str, Projections]:
-        """Every projection that an adapter can be attached to, by the group's name."""
+        """Every projection that an adapter can be attached to, by the name of its group."""
 
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
-        """Final hidden states of the supervised positions, [S, D]; hidden · headᵀ are the logits."""
+        """Return the final hidden states of the supervised positions, [S, D]; logits are hidden · headᵀ."""

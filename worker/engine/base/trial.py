@@ -1,9 +1,9 @@
-"""Which path a base model may take, tried out on it when it is loaded.
+"""A trial, run when a base model is loaded, that finds out which path the model may take.
 
-A packed token axis is right where tokens meet in attention only, and in the one that we put there. There are
-convolutions, recurrent states, rotations that depend on the longest row and masks of other kinds; no list of
-architectures stays complete. So a few short rows run both ways, and each linear layer must see for every
-token what it sees when the row is alone.
+A packed token axis is correct only if tokens meet in attention and nowhere else, and in the attention that we
+put there. Some models have convolutions, recurrent states, rotations that depend on the longest row, or other
+masks, and no list of architectures stays complete. So a few short rows run both ways. For every token, each
+linear layer must see the same inputs on the packed axis as when the token's row is alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +20,11 @@ from worker.engine.base.portable import PlainDecoder, PortableDecoder, body_of, 
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.kernels.transformers_attention import NAME
 
-# Of the mean over tokens of the relative difference. Rounding stays far below, another token's influence far
-# above: in bf16 SmolLM2's differences round to 0, and a rotation stretched by half again makes 0.065.
+# The largest difference that passes: the mean over tokens of the relative difference. Rounding stays far
+# below it, and another token's influence is far above it. In bf16, SmolLM2's differences round to 0, and a
+# rotation stretched by half makes 0.065.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.03}
-WINDOW = 3  # shorter than the rows, so that windows count
+WINDOW = 3  # tokens; shorter than the rows, so that a window changes the result
 WINDOWS = ("sliding_window", "attention_chunk_size")
 
 SEGMENTS = (
@@ -36,33 +37,37 @@ SEGMENTS = (
 )
 TOKENS = 29
 ROWS = 5
-LONE = 3  # a segment that is a whole row
+WHOLE_ROW = 3  # the number of a segment that is a row by itself
 
 Inputs = Mapping[str, list[Tensor]]
-"""What each linear layer was called with, [T, K], by module name and call."""
+"""The inputs of each linear layer, [T, K], by module name and call."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """`linears` are the layers that the model calls; `reason` tells why its rows cannot be packed, if so."""
+    """The result of a trial.
+
+    `linears` are the layers that the model calls. `reason` says why its rows cannot be packed; None if they
+    can.
+    """
 
     linears: tuple[str, ...]
     reason: str | None
 
 
 @torch.no_grad()
-def try_out(model: nn.Module, head: Head, max_length: int) -> Trial:
-    """Run a few rows alone and packed; afterwards the model is under the attention that its path needs.
+def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
+    """Run a few rows alone and packed, and leave the model with the attention that its path needs.
 
-    Raises JobError where a row alone would not train what the model computes.
+    Raises JobError if even a row alone would not train what the model computes.
     """
-    batch = _rows(head.weight_VD, max_length)
+    batch = _trial_batch(head.weight_VD, max_length)
     tolerance = TOLERANCE[head.weight_VD.dtype]
     with _short_windows(model):
-        with _recorded(model) as alone:
+        with _recorded_inputs(model) as alone:
             hidden_SD = PlainDecoder(model, head).hidden(batch, {})
-        _refuse_other_heads(model, head, batch, hidden_SD, tolerance)
-        _refuse_sight_of_what_follows(alone, tolerance)
+        _refuse_unknown_head(model, head, batch, hidden_SD, tolerance)
+        _refuse_attention_to_later_tokens(alone, tolerance)
         own_attention = model.config._attn_implementation  # type: ignore[union-attr]
         model.set_attn_implementation(NAME)  # type: ignore[operator]
         reason = _why_not_packed(model, head, batch, alone, tolerance)
@@ -71,15 +76,15 @@ def try_out(model: nn.Module, head: Head, max_length: int) -> Trial:
     return Trial(tuple(alone), reason)
 
 
-def _rows(head_VD: Tensor, max_length: int) -> MicroBatch:
-    """A beginning with two ends, two rows of their own, and one at the last positions allowed.
+def _trial_batch(head_VD: Tensor, max_length: int) -> MicroBatch:
+    """Make the rows: two with the same beginning, two of their own, and one at the last positions allowed.
 
-    The last is there for what it may do to the others: some rotations depend on the highest position.
+    The last row is there for its effect on the others: some rotations depend on the highest position.
     """
     positions = [(0, 5), (5, 11), (5, 9), (0, 6), (0, 4), (max(0, max_length - 4), max(4, max_length))]
     words, device = len(head_VD), head_VD.device
     random = torch.Generator().manual_seed(0)
-    # Special tokens stand at a vocabulary's ends
+    # Special tokens stand at the ends of a vocabulary, so the tokens come from its middle
     tokens_T = torch.randint(words // 8, words // 2, (TOKENS,), generator=random).to(device)
     return MicroBatch(
         tokens_T=tokens_T,
@@ -93,34 +98,35 @@ def _rows(head_VD: Tensor, max_length: int) -> MicroBatch:
     )
 
 
-def _refuse_other_heads(
+def _refuse_unknown_head(
     model: nn.Module, head: Head, batch: MicroBatch, hidden_SD: Tensor, tolerance: float
 ) -> None:
-    """Raises JobError where logits are not what `Head` knows of."""
-    row = slice(SEGMENTS[LONE].start, SEGMENTS[LONE].end)
+    """Raise JobError if the model's logits are not those that `Head` computes."""
+    row = slice(SEGMENTS[WHOLE_ROW].start, SEGMENTS[WHOLE_ROW].end)
     expected_SV = model(input_ids=batch.tokens_T[None, row], use_cache=False).logits[0].float()
     logits_SV = capped_logits(hidden_SD[row], head.weight_VD, head.softcap)
     if not _difference(logits_SV, expected_SV) <= tolerance:
         raise _unsupported("its logits are not a scaled or capped product of hidden states and head")
 
 
-def _refuse_sight_of_what_follows(alone: Inputs, tolerance: float) -> None:
-    """Raises JobError where the beginning of two rows is not the same in both."""
+def _refuse_attention_to_later_tokens(alone: Inputs, tolerance: float) -> None:
+    """Raise JobError if the beginning that two rows share has other states in one row than in the other."""
     first, shared = SEGMENTS[1].end, SEGMENTS[0].length
     for calls in alone.values():
         times = len(calls) // ROWS
         for one, other in zip(calls[:times], calls[times : 2 * times], strict=True):
             if len(one) == first and not _difference(one[:shared], other[:shared]) <= tolerance:
-                raise _unsupported("its tokens see those that follow")
+                raise _unsupported("its tokens attend to the tokens after them")
 
 
 def _why_not_packed(
     model: nn.Module, head: Head, batch: MicroBatch, alone: Inputs, tolerance: float
 ) -> str | None:
+    """Run the rows packed, and return why they differ from the rows `alone`; None if they do not."""
     try:
-        with _recorded(model) as packed:
+        with _recorded_inputs(model) as packed:
             PortableDecoder(model, head).hidden(batch, {})
-    except Exception as error:  # of any kind: foreign code, called in a way that it may never have met
+    except Exception as error:  # any kind: foreign code, called in a way that it was perhaps not written for
         return f"its modules refuse a packed token axis ({type(error).__name__}: {error})"
     if packed.keys() != alone.keys():
         return "its layers are called differently on a packed token axis"
@@ -133,25 +139,28 @@ def _why_not_packed(
                 return f"{name} does not work on the tokens in their order"
             difference = _difference(x_TK[axis_N][compared], expected_NK[compared])
             if not difference <= tolerance:
-                return f"on one token axis its rows change each other ({name} sees {difference:.1%} else)"
+                return (
+                    "on a packed token axis its rows change each other "
+                    f"(the inputs of {name} differ by {difference:.1%})"
+                )
     return None
 
 
 def _difference(a_TK: Tensor, b_TK: Tensor) -> float:
-    """Mean over tokens of |a − b| / |b|."""
+    """Return the mean over tokens of |a − b| / |b|."""
     a_TK, b_TK = a_TK.float(), b_TK.float()
     return float(((a_TK - b_TK).norm(dim=-1) / b_TK.norm(dim=-1).clamp_min(1e-12)).mean())
 
 
 @contextmanager
-def _recorded(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """What the decoder's linear layers are called with, by name, in the order of their first calls."""
+def _recorded_inputs(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Record the inputs of the decoder's linear layers, by name, in the order of the first calls."""
     inputs: dict[str, list[Tensor]] = {}
     body = set(linear_layers(body_of(model)).values())
 
     def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Any], None]:
         def record(_module: nn.Module, args: tuple[Tensor, ...], out: Any) -> None:
-            if isinstance(out, Tensor):  # some routers are linear layers that give more than their product
+            if isinstance(out, Tensor):  # some routers are linear layers that return more than their product
                 inputs.setdefault(name, []).append(args[0].reshape(-1, args[0].shape[-1]))
 
         return record
@@ -170,7 +179,7 @@ def _recorded(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
 @contextmanager
 def _short_windows(model: nn.Module) -> Iterator[None]:
-    """Windows shorter than the trial's rows, so that the trial tells whether they are kept."""
+    """Make attention windows shorter than the trial's rows, so that the trial notices an ignored window."""
     holders = {id(h): h for module in model.modules() for h in (module, getattr(module, "config", None))}
     found = [
         (holder, name, getattr(holder, name))

@@ -1,4 +1,4 @@
-"""Text from the model that is being trained, for the answers that an evaluation shows.
+"""Text from the model that is being trained: the answers that an evaluation shows.
 
-It runs on the training thread.
+It runs in the first process, on the training thread.
 """

@@ -1,7 +1,7 @@
-"""What the model answers to the prompts of some rows, in the middle of its training.
+"""Answers of a model, in the middle of its training, to the prompts of some rows.
 
-It computes by transformers' own modules and generation, with their cache; of each prompt the likeliest token
-comes next. Nothing that training goes on from is touched: no random number is drawn, and no mode changed.
+transformers' own modules and generation compute them, with their cache. The likeliest token always comes
+next. Training goes on as if nothing had happened: no random number is drawn, and no mode is changed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +24,10 @@ Tokens = Sequence[int]
 
 @dataclass(frozen=True)
 class Answer:
-    """Texts without special tokens. `expected` is what the row holds, None where that is undesirable.
+    """The answer to the prompt of one row. The texts have no special tokens.
 
-    `finished` says whether the model ended its answer; else that has as many tokens as it may.
+    `expected` is the row's own answer, None if that is undesirable. `finished` is false if the model was cut
+    off at the most tokens that an answer may have.
     """
 
     line: int
@@ -36,7 +37,7 @@ class Answer:
     finished: bool
 
 
-def answers(
+def generate_answers(
     base: ResidentBase,
     adapter: Adapter,
     rows: Sequence[Row],
@@ -44,24 +45,24 @@ def answers(
     max_tokens: int,
     abandon: Callable[[], bool] = lambda: False,
 ) -> list[Answer]:
-    """To what stands before each row's last answer, of at most `max_new_tokens`.
+    """Answer the prompt before each row's last answer, with at most `max_new_tokens`.
 
-    Several prompts of `max_tokens` together are computed at once, where the path allows for it. Raises
-    Abandoned where `abandon` says so between two tokens.
+    If the path allows it, several prompts are computed at once, with at most `max_tokens` together. Raises
+    Abandoned if `abandon` returns true between two tokens.
     """
     adapter.parameters.refresh()
     at_once = max_tokens if adapter.decoder.path != "plain" else 0
     found = []
-    with _attending_by(adapter.plain_model, base.own_attention), adapter.generating() as generate:
+    with _attention_set_to(adapter.plain_model, base.own_attention), adapter.generating() as generate:
         for batch in _batches(rows, at_once):
-            prompts = [row.tokens_L[: answer_of(row).start].tolist() for row in batch]
-            made = _generate(base, generate, prompts, _ends(base, batch), max_new_tokens, abandon)
+            prompts = [row.tokens_L[: answer_span(row).start].tolist() for row in batch]
+            made = _generate(base, generate, prompts, _end_tokens(base, batch), max_new_tokens, abandon)
             found += [_answer(base, row, *each) for row, each in zip(batch, made, strict=True)]
     return found
 
 
-def answer_of(row: Row) -> slice:
-    """Where the last run of learnt tokens stands."""
+def answer_span(row: Row) -> slice:
+    """Return the place of the last answer: the last run of learnt tokens."""
     learnt = np.flatnonzero(row.learnt_L)
     breaks = np.flatnonzero(np.diff(learnt) > 1)
     start = learnt[breaks[-1] + 1] if len(breaks) else learnt[0]
@@ -72,7 +73,7 @@ def _answer(base: ResidentBase, row: Row, tokens: Tokens, finished: bool) -> Ans
     def text(part: Tokens) -> str:
         return str(base.tokenizer.decode(part, skip_special_tokens=True)).strip()
 
-    expected = answer_of(row)
+    expected = answer_span(row)
     return Answer(
         row.line,
         text(row.tokens_L[: expected.start].tolist()),
@@ -83,10 +84,10 @@ def _answer(base: ResidentBase, row: Row, tokens: Tokens, finished: bool) -> Ans
 
 
 def _batches(rows: Sequence[Row], max_tokens: int) -> Iterator[list[Row]]:
-    """In their order, with as many as fit when all are filled up to the longest prompt; at least one."""
+    """Yield as many rows at once, in order, as fit when padded to the longest prompt; at least one."""
     batch: list[Row] = []
     for row in rows:
-        longest = max(answer_of(each).start for each in [*batch, row])
+        longest = max(answer_span(each).start for each in [*batch, row])
         if batch and (len(batch) + 1) * longest > max_tokens:
             yield batch
             batch = []
@@ -95,12 +96,16 @@ def _batches(rows: Sequence[Row], max_tokens: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def _ends(base: ResidentBase, rows: Sequence[Row]) -> list[int]:
-    """What ends an answer: by the model's word, the tokenizer's, and the rows' own, where that is special."""
+def _end_tokens(base: ResidentBase, rows: Sequence[Row]) -> list[int]:
+    """Return the tokens that end an answer.
+
+    They come from the model's generation settings, from the tokenizer, and from the ends of the rows' own
+    answers if these are special tokens.
+    """
     config: Any = base.model.generation_config
     named = config.eos_token_id if config else None
     ends = {*(named if isinstance(named, list) else [named]), base.tokenizer.eos_token_id} - {None}
-    learnt = {int(row.tokens_L[answer_of(row).stop - 1]) for row in rows}
+    learnt = {int(row.tokens_L[answer_span(row).stop - 1]) for row in rows}
     return sorted(ends | learnt & set(base.tokenizer.all_special_ids))
 
 
@@ -112,7 +117,7 @@ def _generate(
     max_new_tokens: int,
     abandon: Callable[[], bool],
 ) -> Iterator[tuple[list[int], bool]]:
-    """Each answer's tokens, and whether the model has ended it. Prompts are filled up at their beginning."""
+    """Yield each answer's tokens, and whether the model has ended it. Prompts are padded on the left."""
     longest = max(map(len, prompts))
     missing = [longest - len(prompt) for prompt in prompts]
     inputs = [[0] * gap + [*prompt] for gap, prompt in zip(missing, prompts, strict=True)]
@@ -125,40 +130,40 @@ def _generate(
         eos_token_id=ends,
         pad_token_id=ends[0] if ends else 0,
     )
-    _ask(abandon)
+    _raise_if(abandon)
     made = generate(
         input_ids=torch.tensor(inputs, device=base.device),
         attention_mask=torch.tensor(seen, device=base.device),
         generation_config=config,
-        stopping_criteria=[_Asking(abandon)],
+        stopping_criteria=[_AbandonCheck(abandon)],
     )
     for tokens in made[:, longest:].tolist():
         end = next((place for place, token in enumerate(tokens) if token in ends), None)
         yield tokens[:end], end is not None
 
 
-class _Asking(StoppingCriteria):
-    """Ends nothing, but asks after each token."""
+class _AbandonCheck(StoppingCriteria):
+    """A criterion that stops no answer, but raises Abandoned if `abandon` returns true after a token."""
 
     def __init__(self, abandon: Callable[[], bool]) -> None:
         self._abandon = abandon
 
     def __call__(self, input_ids: Tensor, _scores: Any, **_: Any) -> Any:
-        _ask(self._abandon)
+        _raise_if(self._abandon)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _ask(abandon: Callable[[], bool]) -> None:
+def _raise_if(abandon: Callable[[], bool]) -> None:
     if abandon():
         raise Abandoned
 
 
 @contextmanager
-def _attending_by(model: Any, name: str) -> Iterator[None]:
-    """transformers' own attention inside, for models that have ours: that knows of no cache."""
-    ours = model.config._attn_implementation
+def _attention_set_to(model: Any, name: str) -> Iterator[None]:
+    """Set the model's attention inside: transformers' own, because the engine's attention has no cache."""
+    before = model.config._attn_implementation
     model.set_attn_implementation(name)
     try:
         yield
     finally:
-        model.set_attn_implementation(ours)
+        model.set_attn_implementation(before)

@@ -1,4 +1,4 @@
-"""First values of an adapter that need more than its own layers: the source weights, or the job's rows.
+"""Initial values of an adapter that need more than its own layers: the source weights, or the job's rows.
 
-It runs once when a job is attached, on the training thread.
+They are computed once, in the first process, when a job is attached; this runs on the training thread.
 """

@@ -1,8 +1,10 @@
 """EVA: A begins with the directions in which a layer's inputs vary most.
 
-Paischer et al. 2024, arXiv:2410.07170. B begins at 0, so that training begins at the base model. Ranks go
-where they explain most: a module may get up to rho times its own, and another one fewer or none, while all
-have as many together.
+The paper is Paischer et al. 2024, arXiv:2410.07170.
+
+B begins at 0, so that training begins at the base model. Ranks go to the modules where they explain most of
+the variance. A module may get up to rho times its own rank, and another module fewer or none. The sum of the
+ranks stays the same.
 """
 
 from collections import Counter
@@ -14,26 +16,29 @@ from numpy.typing import NDArray
 from peft.utils.incremental_pca import IncrementalPCA
 from torch import Tensor
 
-from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import EvaConfig, LoraAdapter
 from worker.engine.adapters.memory import projection_shapes
-from worker.engine.adapters.sizes import rank_of, refuse_missing_ranks
+from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
+from worker.engine.adapters.sizes import rank_of
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import chosen
+from worker.engine.base.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of
 from worker.rows import Row
 
-BATCH_TOKENS = 1024  # of each fit, and more where more directions are asked for
+BATCH_TOKENS = 1024  # tokens of each fit; twice the number of directions if that is more
 SEED = 42  # PEFT's
 
 
 def eva(
     base: ResidentBase, spec: JobSpec, adapter: LoraAdapter, rows: Sequence[Row], abandon: Callable[[], bool]
 ) -> dict[str, Tensor]:
-    """A of each module that gets any rank, by its name. Raises JobError, and Abandoned between two rows."""
+    """Return A of each module that gets any rank, by its name.
+
+    Raises JobError if the ranks or the rows do not fit, and Abandoned between two rows.
+    """
     options = adapter.eva_config or EvaConfig()
-    modules = chosen(adapter.target_modules, base.decoder.groups)
+    modules = resolve_targets(adapter.target_modules, base.decoder.groups)
     shown = first_rows(spec, rows)
     source_of = sources_of(base, modules, shown[0])
     asked = {module: rank_of(module, adapter) for module in modules}
@@ -42,13 +47,14 @@ def eva(
     directions = {source: _Directions(most[source], options.tau) for source in source_of.values()}
     ranks = asked
     for batch in _batches(shown, options, 2 * max(most.values())):
-        _take_in(base, directions, batch, options, abandon)
+        _fit_batch(base, directions, batch, options, abandon)
         if not all(found.known for found in directions.values()):
             continue
-        ranks = distributed({s: found.explained for s, found in directions.items()}, source_of, asked, most)
+        explained = {source: found.explained for source, found in directions.items()}
+        ranks = distribute_ranks(explained, source_of, asked, most)
         if all(directions[source_of[module]].converged(rank) for module, rank in ranks.items()):
             break
-    _refuse_unknown(directions)
+    _refuse_too_few_tokens(directions)
     return {
         f"{module}.lora_A": directions[source_of[module]].first(rank, options.whiten)
         for module, rank in ranks.items()
@@ -56,16 +62,16 @@ def eva(
     }
 
 
-def distributed(
+def distribute_ranks(
     explained: Mapping[str, Tensor],
     source_of: Mapping[str, str],
     asked: Mapping[str, int],
     most: Mapping[str, int],
 ) -> dict[str, int]:
-    """The ranks of each module: as many as are asked for together, where they explain most.
+    """Return the rank of each module. Their sum is that of `asked`; they go where they explain most.
 
-    `explained` are the shares of variance, by source and in falling order. Of modules that see the same, the
-    source comes first.
+    `explained` are the shares of variance, by source and in falling order. Of several modules with the same
+    inputs, the source comes first.
     """
     by_source = sorted(asked, key=lambda module: source_of[module] != module)
     shares = [
@@ -79,33 +85,33 @@ def distributed(
 
 
 def _most_ranks(
-    inputs: Mapping[str, int], asked: Mapping[str, int], source_of: Mapping[str, str], rho: float
+    widths: Mapping[str, int], asked: Mapping[str, int], source_of: Mapping[str, str], rho: float
 ) -> dict[str, int]:
-    """How many ranks each module may get: alike where modules see the same.
+    """Return the most ranks that each module may get; the same for modules with the same inputs.
 
-    Raises JobError where one is to have more than it has inputs.
+    `widths` are the numbers of inputs. Raises JobError if the rank of a module is above its number of inputs.
     """
     most = Counter[str]()
     for module, rank in asked.items():
         most[source_of[module]] = max(most[source_of[module]], round(rank * rho))
     found = {}
     for module, rank in asked.items():
-        refuse_missing_ranks(module, rank, inputs[module])
-        found[module] = min(most[source_of[module]], inputs[module])
+        refuse_missing_ranks(module, rank, widths[module])
+        found[module] = min(most[source_of[module]], widths[module])
     return found
 
 
 class _Directions:
-    """The principal directions of what a layer sees, found batch by batch, and how far they are settled."""
+    """The principal directions of a layer's inputs, found batch by batch, and whether they still change."""
 
     def __init__(self, count: int, tau: float) -> None:
-        """`tau` is the least cosine of two directions, one batch after the other, that are the same."""
+        """A direction counts as unchanged by a batch if its cosine with the one before is at least `tau`."""
         self._count, self._tau = count, tau
         self._pca = IncrementalPCA(count, lowrank=True, lowrank_seed=SEED)
         self._before: Tensor | None = None
 
-    def take_in(self, x_TK: Tensor) -> None:
-        """Too few tokens change nothing."""
+    def fit(self, x_TK: Tensor) -> None:
+        """Fit the directions to more inputs. Fewer tokens than directions change nothing."""
         if len(x_TK) < self._count:
             return
         self._before = self._pca.components_ if self.known else None
@@ -118,30 +124,30 @@ class _Directions:
 
     @property
     def explained(self) -> Tensor:
-        """Shares of the variance, falling."""
+        """The share of the variance that each direction explains, in falling order."""
         shares: Tensor = self._pca.explained_variance_ratio_
         return shares
 
     def converged(self, count: int) -> bool:
-        """Whether the last batch has turned none of the first `count` directions."""
+        """Tell whether the last batch has turned none of the first `count` directions."""
         if self._before is None:
             return False
         cosines = torch.cosine_similarity(self._before[:count], self._pca.components_[:count])
         return bool((cosines >= self._tau).all())
 
     def first(self, count: int, whiten: bool) -> Tensor:
-        """The first directions [count, K], of length 1 unless they are to be divided by their spread."""
+        """Return the first directions [count, K], of length 1, or divided by their spread if `whiten`."""
         found: Tensor = self._pca.components_[:count]
         return found / self._pca.singular_values_[:count, None].sqrt() if whiten else found
 
 
 def _batches(rows: Sequence[Row], options: EvaConfig, least: int) -> Iterator[list[Row]]:
-    """Rows of as many tokens that count as are fitted at once; a rest of fewer comes last."""
+    """Yield the rows of each fit. All but the last have max(BATCH_TOKENS, least) counted tokens or more."""
     batch: list[Row] = []
     tokens = 0
     for row in rows:
         batch.append(row)
-        tokens += len(_counting(row, options))
+        tokens += len(_counted_positions(row, options))
         if tokens >= max(BATCH_TOKENS, least):
             yield batch
             batch, tokens = [], 0
@@ -149,39 +155,38 @@ def _batches(rows: Sequence[Row], options: EvaConfig, least: int) -> Iterator[li
         yield batch
 
 
-def _take_in(
+def _fit_batch(
     base: ResidentBase,
     directions: Mapping[str, _Directions],
     rows: Sequence[Row],
     options: EvaConfig,
     abandon: Callable[[], bool],
 ) -> None:
-    """Fit the directions of all sources to a batch."""
+    """Fit the directions of all sources to a batch of rows."""
     seen: dict[str, list[Tensor]] = {source: [] for source in directions}
 
     def take(row: Row, source: str, x_LK: Tensor) -> None:
-        counting = _counting(row, options)
-        whole = len(x_LK) == len(row.tokens_L)  # some layers see a part of the tokens
-        seen[source].append(x_LK[torch.from_numpy(counting).to(x_LK.device)] if whole else x_LK)
+        counted = _counted_positions(row, options)
+        whole = len(x_LK) == len(row.tokens_L)  # some layers see only a part of the tokens
+        seen[source].append(x_LK[torch.from_numpy(counted).to(x_LK.device)] if whole else x_LK)
 
     observe_all(base, list(directions), rows, take, abandon)
     for source, found in directions.items():
         if seen[source]:
-            found.take_in(torch.cat(seen.pop(source)))
+            found.fit(torch.cat(seen.pop(source)))
 
 
-def _counting(row: Row, options: EvaConfig) -> NDArray[np.int64]:
-    """Where the tokens stand that count: what the model has to say, or all; of a long row, the first."""
+def _counted_positions(row: Row, options: EvaConfig) -> NDArray[np.int64]:
+    """Return where the tokens that count stand: the learnt ones, or all; at most the first BATCH_TOKENS."""
     counts_L = row.learnt_L if options.use_label_mask else np.ones_like(row.learnt_L)
     return np.flatnonzero(counts_L)[:BATCH_TOKENS]
 
 
-def _refuse_unknown(directions: Mapping[str, _Directions]) -> None:
-    """Raises JobError where the rows do not suffice."""
+def _refuse_too_few_tokens(directions: Mapping[str, _Directions]) -> None:
+    """Raise JobError if a source has no directions, because the rows have too few tokens."""
     unknown = [source for source, found in directions.items() if not found.known]
     if unknown:
-        message = (
-            f"The training file has too few tokens for eva: {unknown[0]} sees fewer than the directions that "
-            "are asked for. Lower adapter.r or eva_config.rho, or set eva_config.use_label_mask to false."
+        raise initialisation_refused(
+            f"The training file has too few tokens for eva: {unknown[0]} sees fewer tokens than it needs "
+            "directions. Lower adapter.r or eva_config.rho, or set eva_config.use_label_mask to false."
         )
-        raise JobError("invalid_adapter", message, "adapter.init_lora_weights")

@@ -1,9 +1,9 @@
-"""LoftQ: an adapter that begins with what the quantisation of the weights has lost.
+"""LoftQ: an adapter that begins with the part of the weights that quantisation has lost.
 
     s B A ≈ W - Q        (Li et al. 2023, arXiv:2310.08659, with one iteration)
 
-W is the published weight and Q what the quantised base model multiplies by, which stays as it is. Of all
-products of rank R, s B A is the nearest.
+W is the source weight. Q is the weight that the quantised base model multiplies by; it stays as it is. s B A
+is the product of rank R that is nearest to W - Q.
 """
 
 from collections.abc import Callable
@@ -13,30 +13,34 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from core.errors import JobError
 from core.methods.low_rank import LoraAdapter
-from worker.engine.adapters.sizes import rank_of, refuse_missing_ranks, scale_of
+from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
+from worker.engine.adapters.sizes import rank_of, scale_of
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import is_quantised, weight_of
 from worker.engine.base.source import SourceWeights
-from worker.engine.base.targets import chosen
+from worker.engine.base.targets import resolve_targets
 from worker.engine.step.passes import Abandoned
 
-OPTION = "adapter.init_lora_weights"
-MOST_LOST = 0.5  # of a weight's norm; 4 bits lose about a tenth, and another weight differs by more than all
+# The largest ‖W - Q‖ / ‖Q‖ of a weight that is taken for the same one. 4 bits lose about a tenth, and another
+# weight differs by more than 1.
+MOST_LOST = 0.5
 
 
 def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool]) -> dict[str, Tensor]:
-    """A and B of each target by their names. Raises JobError, and Abandoned between two modules."""
-    published = SourceWeights(base.folder, getattr(base.model, "base_model_prefix", ""))
+    """Return A and B of each quantised target by their names.
+
+    Raises JobError if a rank is too high or a source weight is missing, and Abandoned between two modules.
+    """
+    source_weights = SourceWeights(base.folder, getattr(base.model, "base_model_prefix", ""))
     found: dict[str, Tensor] = {}
-    for module in chosen(adapter.target_modules, base.decoder.groups):
+    for module in resolve_targets(adapter.target_modules, base.decoder.groups):
         if abandon():
             raise Abandoned
         layer = base.model.get_submodule(module)
         if not is_quantised(layer):
             continue
-        lost_NK, rank = _lost(module, layer, published), rank_of(module, adapter)
+        lost_NK, rank = _lost(module, layer, source_weights), rank_of(module, adapter)
         refuse_missing_ranks(module, rank, min(lost_NK.shape))
         B_NR, A_RK = nearest(lost_NK / scale_of(module, adapter), rank)
         found |= {f"{module}.lora_A": A_RK, f"{module}.lora_B": B_NR}
@@ -44,9 +48,10 @@ def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool])
 
 
 def nearest(W_NK: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """B_NR and A_RK whose product is the nearest to W of its rank, with the singular values in equal parts.
+    """Return B_NR and A_RK whose product is the nearest to W of this rank.
 
-    The largest eigenvectors of the smaller Gram matrix span it, which are found sooner than a decomposition.
+    Each of them has the square roots of the singular values. The largest eigenvectors of the smaller Gram
+    matrix span the product, and are found sooner than a singular value decomposition.
     """
     if W_NK.shape[0] > W_NK.shape[1]:
         A_KR, B_RN = nearest(W_NK.T, rank)
@@ -58,15 +63,16 @@ def nearest(W_NK: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return U_NR * root_R1.T, SV_RK / root_R1.clamp_min(torch.finfo(W_NK.dtype).tiny)
 
 
-def _lost(module: str, layer: Any, published: SourceWeights) -> Tensor:
-    """W - Q [N, K]. Raises JobError where the published weight is not to be found."""
+def _lost(module: str, layer: Any, source_weights: SourceWeights) -> Tensor:
+    """Return W - Q [N, K]. Raises JobError if the files do not have the source weight."""
     Q_NK = weight_of(layer)
-    W = published.tensor(f"{module}.weight")
+    W = source_weights.tensor(f"{module}.weight")
     if W is not None and getattr(layer, "source_cls", None) is Conv1D:
         W = W.T
     if W is not None and W.shape == Q_NK.shape:
         lost_NK = W.to(Q_NK) - Q_NK
         if lost_NK.norm() < MOST_LOST * Q_NK.norm():
             return lost_NK
-    message = f"loftq does not find the published weight of {module} in this base model's files."
-    raise JobError("invalid_adapter", message, OPTION)
+    raise initialisation_refused(
+        f"loftq does not find the source weight of {module} in this base model's files."
+    )

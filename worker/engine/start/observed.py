@@ -1,4 +1,4 @@
-"""What a base model's layers see of a job's rows, without any adapter, one row after another."""
+"""Observes the inputs of a base model's layers, without any adapter, for one row of a job after another."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,14 +20,14 @@ from worker.engine.step.trainee import order_of
 from worker.objectives.choose import objective_of
 from worker.rows import Row
 
-MOST_TOKENS = 16_384  # a neighbour waits for them
+MOST_TOKENS = 16_384  # a bound, because the other jobs wait while these tokens are computed
 
 Take = Callable[[Row, str, Tensor], None]
-"""Called with a row, a module's name, and what that sees of it, [L, K] in the type that is computed in."""
+"""Called with a row, a module's name and its inputs, [L, K] in the type that the base computes in."""
 
 
 def first_rows(spec: JobSpec, rows: Sequence[Row]) -> list[Row]:
-    """The rows that the job trains on first, up to the one with which they have MOST_TOKENS."""
+    """Return the rows that the job trains on first, until they have MOST_TOKENS together."""
     objective = objective_of(spec)
     size = objective.rows if objective else 1
     found: list[Row] = []
@@ -42,7 +42,7 @@ def first_rows(spec: JobSpec, rows: Sequence[Row]) -> list[Row]:
 
 
 def observe(base: ResidentBase, modules: Sequence[str], row: Row, take: Take) -> None:
-    """Compute a row, by transformers' own modules, and hand on what each of `modules` sees of it."""
+    """Compute a row with transformers' own modules, and call `take` with the inputs of each of `modules`."""
     fast = base.decoder.path == "fast"
     decoder = PlainDecoder(base.model, Head.of(base.model)) if fast else base.decoder
     (batch,) = pack([JobRows("", [row], 1.0)], len(row.tokens_L), base.device)
@@ -53,7 +53,7 @@ def observe(base: ResidentBase, modules: Sequence[str], row: Row, take: Take) ->
 def observe_all(
     base: ResidentBase, modules: Sequence[str], rows: Sequence[Row], take: Take, abandon: Callable[[], bool]
 ) -> None:
-    """Each row. Raises Abandoned where `abandon` says so before one."""
+    """Observe each of the rows. Raises Abandoned if `abandon` returns true before one of them."""
     for row in rows:
         if abandon():
             raise Abandoned
@@ -61,7 +61,11 @@ def observe_all(
 
 
 def sources_of(base: ResidentBase, modules: Sequence[str], row: Row) -> Mapping[str, str]:
-    """The first module, itself or another, that sees what each of them sees: projections share inputs."""
+    """Return, for each of the modules, the first one that has the same inputs; it may be the module itself.
+
+    Projections such as those of queries and keys share their inputs, which then need to be observed only
+    once.
+    """
     last: Any = None
     source = ""
     found: dict[str, str] = {}
@@ -78,6 +82,8 @@ def sources_of(base: ResidentBase, modules: Sequence[str], row: Row) -> Mapping[
 
 @contextmanager
 def _hooked(model: Any, modules: Sequence[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call `take` with the inputs of each of the modules whenever the model computes inside."""
+
     def hook_of(module: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
         return lambda _layer, args: take(module, args[0].reshape(-1, args[0].shape[-1]))
 

@@ -5,22 +5,21 @@ the weighted cross-entropy that has the objective's gradient. So no more than on
 a time, however many rows an objective compares. Lanes, processes and neighbours work as for any other job.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from worker.engine.adapters.adapter import Adapter
-from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
-from worker.engine.step.passes import Abandoned, compute_all, decoder_of, forward, lanes_of, micro_batches
-from worker.engine.step.processes import Processes
+from worker.engine.step.context import PassContext
+from worker.engine.step.passes import decoder_of, forward, run_pass
 from worker.engine.step.references import References
 from worker.engine.step.totals import Evaluation, RowTotals
-from worker.objectives.objective import Objective, Scores, outcome
+from worker.objectives.objective import ObjectiveLoss, Scores, outcome
 from worker.rows import Row
 
 
@@ -32,7 +31,7 @@ class Question:
     """
 
     adapter: Adapter
-    objective: Objective
+    objective: ObjectiveLoss
     rows: Sequence[Row]
     numbers: Sequence[int]
     references: References
@@ -51,23 +50,13 @@ class Judgement:
     weights: list[float]
 
 
-def judge(
-    base: ResidentBase,
-    questions: Sequence[Question],
-    max_tokens: int,
-    processes: Processes,
-    abandon: Callable[[], bool],
-) -> list[Judgement]:
-    """Raises Abandoned where `abandon` says so between two micro-batches; one process of several must not."""
-
-    def sums(adapters: Sequence[Adapter], jobs: Sequence[JobRows]) -> Tensor:
-        return row_sums(base, adapters, jobs, max_tokens, processes, abandon)
-
+def judge(context: PassContext, questions: Sequence[Question]) -> list[Judgement]:
+    """Return the judgement of each question, in their order. Raises Abandoned as `run_pass` does."""
     for question in questions:
         if question.objective.needs_reference:
-            _complete(question, lambda job: sums([], [job]))
+            _complete(context, question)
     jobs = [JobRows(question.adapter.name, question.asked, 1.0, draw=question.draw) for question in questions]
-    sums_3X = sums([question.adapter for question in questions], jobs)
+    sums_3X = row_sums(context, [question.adapter for question in questions], jobs)
     counts = [len(question.numbers) for question in questions]
     return [
         _judgement(question, part_3X)
@@ -75,11 +64,11 @@ def judge(
     ]
 
 
-def _complete(question: Question, sums: Callable[[JobRows], Tensor]) -> None:
+def _complete(context: PassContext, question: Question) -> None:
     """Have the base's log-probabilities of all asked rows."""
     for numbers in question.references.missing(question.numbers):
         rows = [question.rows[number] for number in numbers]
-        nll_X = sums(JobRows(question.adapter.name, rows, 1.0))[0]
+        nll_X = row_sums(context, [], [JobRows(question.adapter.name, rows, 1.0)])[0]
         question.references.keep(numbers, (-nll_X).tolist())
 
 
@@ -93,27 +82,17 @@ def _judgement(question: Question, sums_3X: Tensor) -> Judgement:
 
 
 @torch.no_grad()
-def row_sums(
-    base: ResidentBase,
-    adapters: Sequence[Adapter],
-    jobs: Sequence[JobRows],
-    max_tokens: int,
-    processes: Processes,
-    abandon: Callable[[], bool],
-) -> Tensor:
-    """Of each row, in the jobs' order, [3, R]: as `RowTotals`. Without adapters the bare base computes.
+def row_sums(context: PassContext, adapters: Sequence[Adapter], jobs: Sequence[JobRows]) -> Tensor:
+    """Return the sums of each row, in the jobs' order, [3, X], as `RowTotals` has them.
 
-    Raises as `judge` does.
+    Without adapters the bare base computes. Raises Abandoned as `run_pass` does.
     """
-    totals = RowTotals(sum(len(job.rows) for job in jobs), base.device)
-    decoder = decoder_of(base, adapters)
+    totals = RowTotals(sum(len(job.rows) for job in jobs), context.base.device)
+    decoder = decoder_of(context.base, adapters)
 
     @torch.no_grad()  # a lane's thread does not know of the one above
     def compute(lane: int, part: MicroBatch) -> TokenLosses:
         return forward(decoder, part if adapters else replace(part, adapter_tokens={}), adapters, lane)
 
-    batches = micro_batches(base, jobs, max_tokens, processes)
-    with processes.together(in_step=base.sharded):
-        if not compute_all(lanes_of(base, decoder), batches, compute, totals, abandon):
-            raise Abandoned
-    return processes.sum(totals.sums_3X).cpu()
+    run_pass(context, decoder, jobs, compute, totals)
+    return context.processes.sum(totals.sums_3X).cpu()

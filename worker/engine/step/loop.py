@@ -1,41 +1,37 @@
 """The training loop's body: one round moves every job of a cohort by one optimizer step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from core.errors import JobError
 from worker.engine.adapters.adapter import Adapter
-from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
+from worker.engine.step.context import PassContext
 from worker.engine.step.judging import Judgement, Question, judge, row_sums
-from worker.engine.step.passes import Abandoned, compute_all, decoder_of, forward, lanes_of, micro_batches
-from worker.engine.step.processes import ALONE, Processes
+from worker.engine.step.passes import Abandoned, decoder_of, forward, run_pass
+from worker.engine.step.processes import Processes
 from worker.engine.step.totals import Evaluation, Score, Totals
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 
 
-def train_round(
-    base: ResidentBase,
-    trainees: Sequence[Trainee],
-    max_tokens: int,
-    abandon: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
-) -> dict[str, StepResult | Exception]:
-    """One step for each trainee, by its adapter's name; an error there concerns that trainee alone.
+def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepResult | Exception]:
+    """Make one step with each trainee. Return the results by the names of the adapters.
 
-    The loss is the sum of the trainees' means, so a trainee's gradient does not depend on its neighbours. An
-    objective beyond cross-entropy finds the weight of each row in a pass of its own, before this one. Each
-    process computes a part of the micro-batches, and all take the step. If `abandon` returns True between two
-    micro-batches, no trainee moves and the result is empty; only a process that trains alone may abandon.
+    An error among the results concerns its trainee alone. The loss is the sum of the trainees' means, so a
+    trainee's gradient does not depend on its neighbours. An objective beyond cross-entropy finds the weight
+    of each row in a pass of its own, before the training pass. Each process computes a part of the
+    micro-batches, and all processes take the step. When the round is abandoned, no trainee moves and the
+    result is empty.
     """
+    processes = context.processes
     rows = {trainee.adapter.name: trainee.next_rows for trainee in trainees}
     adapters = [trainee.adapter for trainee in trainees]
-    decoder = decoder_of(base, adapters)
+    decoder = decoder_of(context.base, adapters)
     for trainee in trainees:
         trainee.begin_step()
 
@@ -45,17 +41,13 @@ def train_round(
         return losses
 
     try:
-        judgements = _judge_step(base, trainees, max_tokens, processes, abandon)
+        judgements = _judge_step(context, trainees)
         jobs = [
             _job_rows(trainee, part, judgements.get(name))
             for trainee, (name, part) in zip(trainees, rows.items(), strict=True)
         ]
-        totals = Totals(rows, base.device)
-        batches = micro_batches(base, jobs, max_tokens, processes)
-        with processes.together(in_step=base.sharded):
-            finished = compute_all(lanes_of(base, decoder), batches, forward_and_backward, totals, abandon)
-        if not finished:
-            raise Abandoned
+        totals = Totals(rows, context.base.device)
+        run_pass(context, decoder, jobs, forward_and_backward, totals)
         for adapter in adapters:
             adapter.parameters.gather()
             processes.sum(adapter.parameters.gradient)
@@ -73,80 +65,50 @@ def train_round(
     }
 
 
-def validate(
-    base: ResidentBase,
-    trainee: Trainee,
-    rows: Sequence[Row],
-    max_tokens: int,
-    processes: Processes = ALONE,
-    abandon: Callable[[], bool] = lambda: False,
-) -> Evaluation:
+def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
     """What the trainee's objective makes of the first rows of its validation file: all, or so many.
 
     Raises as `evaluate` does.
     """
     if trainee.objective is None:
-        return evaluate(base, trainee.adapter, rows, max_tokens, processes, abandon)
+        return evaluate(context, trainee.adapter, rows)
     trainee.adapter.parameters.refresh()
     question = Question(
         trainee.adapter, trainee.objective, rows, range(len(rows)), trainee.validation_references
     )
-    (judged,) = judge(base, [question], max_tokens, processes, abandon)
+    (judged,) = judge(context, [question])
     return judged.evaluation
 
 
-def measure(
-    base: ResidentBase,
-    trainee: Trainee,
-    rows: Sequence[Row],
-    max_tokens: int,
-    processes: Processes = ALONE,
-    abandon: Callable[[], bool] = lambda: False,
-) -> Score:
+def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
     """The loss that `validate` finds and, of a cross-entropy, each row's part in it. Raises as that does."""
     if trainee.objective is not None:
-        return Score(validate(base, trainee, rows, max_tokens, processes, abandon).loss)
+        return Score(validate(context, trainee, rows).loss)
     trainee.adapter.parameters.refresh()
     job = JobRows(trainee.adapter.name, rows, 1.0)
-    nll_X, _, tokens_X = row_sums(base, [trainee.adapter], [job], max_tokens, processes, abandon)
+    nll_X, _, tokens_X = row_sums(context, [trainee.adapter], [job])
     return Score((nll_X.sum() / tokens_X.sum()).item(), nll_X.numpy(), tokens_X.numpy())
 
 
 @torch.no_grad()
-def evaluate(
-    base: ResidentBase,
-    adapter: Adapter,
-    rows: Sequence[Row],
-    max_tokens: int,
-    processes: Processes = ALONE,
-    abandon: Callable[[], bool] = lambda: False,
-) -> Evaluation:
-    """Loss and accuracy of `adapter` on `rows`, without training.
+def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Evaluation:
+    """Return loss and accuracy of `adapter` on `rows`, without training.
 
-    Raises Abandoned where `abandon` says so between two micro-batches; one process of several must not.
+    Raises Abandoned as `run_pass` does.
     """
     adapter.parameters.refresh()
-    totals = Totals([adapter.name], base.device)
+    totals = Totals([adapter.name], context.base.device)
 
     @torch.no_grad()  # a lane's thread does not know of the one above
     def compute(lane: int, batch: MicroBatch) -> TokenLosses:
         return forward(adapter.decoder, batch, [adapter], lane)
 
-    batches = micro_batches(base, [JobRows(adapter.name, rows, 0.0)], max_tokens, processes)
-    with processes.together(in_step=base.sharded):
-        if not compute_all(lanes_of(base, adapter.decoder), batches, compute, totals, abandon):
-            raise Abandoned
-    processes.sum(totals.sums_A3)
+    run_pass(context, adapter.decoder, [JobRows(adapter.name, rows, 0.0)], compute, totals)
+    context.processes.sum(totals.sums_A3)
     return totals.evaluations()[adapter.name]
 
 
-def _judge_step(
-    base: ResidentBase,
-    trainees: Sequence[Trainee],
-    max_tokens: int,
-    processes: Processes,
-    abandon: Callable[[], bool],
-) -> dict[str, Judgement]:
+def _judge_step(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, Judgement]:
     """Of the trainees that have an objective beyond cross-entropy, by adapter."""
     questions = [
         Question(
@@ -162,7 +124,7 @@ def _judge_step(
     ]
     if not questions:
         return {}
-    judgements = judge(base, questions, max_tokens, processes, abandon)
+    judgements = judge(context, questions)
     return {question.adapter.name: judged for question, judged in zip(questions, judgements, strict=True)}
 
 

@@ -17,7 +17,7 @@ from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import lay
 from worker.engine.kernels.loss import TokenLosses
-from worker.engine.step.processes import Processes
+from worker.engine.step.context import PassContext
 
 ONE_LANE = Lanes(1)
 
@@ -32,15 +32,34 @@ class Sums(Protocol):
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None: ...
 
 
-def micro_batches(
-    base: ResidentBase, jobs: Sequence[JobRows], max_tokens: int, processes: Processes
-) -> Iterator[MicroBatch]:
+def run_pass(
+    context: PassContext,
+    decoder: TextDecoder,
+    jobs: Sequence[JobRows],
+    compute: Callable[[int, MicroBatch], TokenLosses],
+    sums: Sums,
+) -> None:
+    """Compute this process's micro-batches of the jobs' rows, and add what `compute` returns to `sums`.
+
+    `compute` gets the number of a lane and the lane's part of a micro-batch. `sums` are not yet summed over
+    the processes afterwards. Raises Abandoned when `context.abandon` returns True before a micro-batch.
+    """
+    lanes = lanes_of(context.base, decoder)
+    batches = micro_batches(context, jobs)
+    with context.processes.together(in_step=context.base.sharded):
+        finished = _compute_all(lanes, batches, compute, sums, context.abandon)
+    if not finished:
+        raise Abandoned
+
+
+def micro_batches(context: PassContext, jobs: Sequence[JobRows]) -> Iterator[MicroBatch]:
     """Yield this process's micro-batches, and move each to the device when its turn comes.
 
     Processes that compute in step need equally many. A process that has fewer computes one more with
     the bare base model and weights of zero, which adds nothing to any sum.
     """
-    groups = groups_of(jobs, max_tokens, processes.size)
+    base, processes = context.base, context.processes
+    groups = groups_of(jobs, context.max_tokens, processes.size)
     mine = processes.part(groups)
     for group in mine:
         yield lay(group, base.device)
@@ -63,7 +82,7 @@ def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
     return base.lanes if decoder is base.decoder else ONE_LANE
 
 
-def compute_all(
+def _compute_all(
     lanes: Lanes,
     batches: Iterable[MicroBatch],
     compute: Callable[[int, MicroBatch], TokenLosses],

@@ -35,6 +35,14 @@ class Processes:
     number = 0
     size = 1
 
+    @property
+    def may_abandon(self) -> bool:
+        """Whether a pass may be abandoned before its end.
+
+        Several processes must make the same calls in the same order, so none of them may end a pass early.
+        """
+        return self.size == 1
+
     def part(self, items: Sequence[T]) -> Sequence[T]:
         """What of `items` this process computes."""
         return items

@@ -151,7 +151,7 @@ class Trainee:
         """
         parameters, budget = self.adapter.parameters, self.adapter.rank_budget
         if budget is not None:
-            budget.keep_orthogonal(parameters)
+            budget.add_orthogonality_gradient(parameters)
         gradient = parameters.gradient
         norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
@@ -217,7 +217,7 @@ class Trainee:
         if dynamic is None:
             return {}
         drawn = dynamic.rank
-        dynamic.take_all()
+        dynamic.use_all_ranks()
         return {"adapter_rank": drawn}
 
     def rows_after(self, step: int) -> list[Row]:

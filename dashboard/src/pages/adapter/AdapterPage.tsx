@@ -1,37 +1,28 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
 
-import { useDeleteAdapter } from "@/api/adapters";
-import { adapterContentPath, adapterQuery } from "@/api/details";
-import { isNotFound } from "@/api/failures";
-import { useMayWrite } from "@/api/session";
+import { adapterContentPath, adapterQuery, useDeleteAdapter } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
-import { useTitle } from "@/lib/title";
-import { Confirm } from "@/parts/Confirm";
-import { Gone } from "@/parts/Gone";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
-import { PageHead } from "@/parts/PageHead";
-import { Reading } from "@/parts/Reading";
-import { ReadsOnly } from "@/parts/ReadsOnly";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { DetailHead } from "@/parts/page/DetailHead";
+import { DetailPage } from "@/parts/page/DetailPage";
+import { ReadsOnly } from "@/parts/page/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
 import { Lineage } from "./Lineage";
-import { LoadIt } from "./LoadIt";
+import { LoadingCode } from "./LoadingCode";
 import { Ranks } from "./Ranks";
 
 const route = getRouteApi("/adapters/$adapterId");
+const LIST = { to: "/adapters", name: "Adapters" } as const;
 
 export function AdapterPage() {
   const { adapterId } = route.useParams();
-  const { data: adapter, error, failureReason } = useQuery(adapterQuery(adapterId));
-  if (isNotFound(error)) return <Gone what="adapter" id={adapterId} to="/adapters" all="All adapters" />;
   return (
-    <>
-      {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
-      {adapter ? <Details key={adapter.id} adapter={adapter} /> : !failureReason && <Reading />}
-    </>
+    <DetailPage kind="adapter" id={adapterId} list={LIST} query={useQuery(adapterQuery(adapterId))}>
+      {(adapter) => <Details adapter={adapter} />}
+    </DetailPage>
   );
 }
 
@@ -39,51 +30,32 @@ function Details({ adapter }: { adapter: Adapter }) {
   useTitle(adapter.model);
   return (
     <>
-      <Head adapter={adapter} />
+      <DetailHead
+        list={LIST}
+        title={adapter.model}
+        download={{ href: adapterContentPath(adapter.id), label: "Download", isPrimary: true }}
+        actions={
+          !adapter.job_deleted && (
+            <Link to="/new" search={{ from: adapter.job_id }} className="button">
+              Train another like it
+            </Link>
+          )
+        }
+        deletion={(onClose) => <DeleteAdapter adapter={adapter} onClose={onClose} />}
+      >
+        <ReadsOnly />
+      </DetailHead>
       <div className="grid items-start gap-4 xl:grid-cols-2">
         <div className="grid gap-4">
           <Lineage adapter={adapter} />
           <Ranks adapter={adapter} />
         </div>
         <div className="grid gap-4">
-          <LoadIt adapter={adapter} />
+          <LoadingCode adapter={adapter} />
           <AdapterFiles adapter={adapter} />
         </div>
       </div>
     </>
-  );
-}
-
-function Head({ adapter }: { adapter: Adapter }) {
-  const mayWrite = useMayWrite();
-  const [deleting, setDeleting] = useState(false);
-  return (
-    <PageHead
-      to="/adapters"
-      list="Adapters"
-      title={adapter.model}
-      actions={
-        <>
-          <a href={adapterContentPath(adapter.id)} download className="button button-primary">
-            <Icon name="download" />
-            Download
-          </a>
-          {mayWrite && !adapter.job_deleted && (
-            <Link to="/new" search={{ from: adapter.job_id }} className="button">
-              Train another like it
-            </Link>
-          )}
-          {mayWrite && (
-            <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
-              Delete
-            </button>
-          )}
-        </>
-      }
-    >
-      <ReadsOnly />
-      {deleting && <DeleteAdapter adapter={adapter} onClose={() => setDeleting(false)} />}
-    </PageHead>
   );
 }
 
@@ -94,12 +66,13 @@ function DeleteAdapter({ adapter, onClose }: { adapter: Adapter; onClose: () => 
     <Confirm
       title="Delete this adapter?"
       action="Delete adapter"
-      doing={deleting}
+      mutation={deleting}
       onConfirm={() => deleting.mutate(adapter.id, { onSuccess: () => void navigate({ to: "/adapters" }) })}
       onClose={onClose}
     >
       <p>
-        <strong>{adapter.model}</strong> and its files are gone for good, also for projects that it is shared with.
+        <strong>{adapter.model}</strong> and its files will be deleted for good, also for the projects that it is shared
+        with.
         {!adapter.job_deleted && " The job’s record stays."}
       </p>
     </Confirm>

@@ -2,16 +2,16 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
-import { manifestQuery } from "@/api/adapters";
+import { manifestQuery } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
-import { type Manifest, totalBytes } from "@/lib/adapterFacts";
-import { bytes, dateTime, integer, significant } from "@/lib/format";
-import { Facts, Hash } from "@/parts/Facts";
-import { FileName } from "@/parts/FileName";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
+import { bytes, dateTime, integer, significant } from "@/lib/text/format";
+import { FileName } from "@/parts/files/FileName";
+import { Facts, Hash } from "@/parts/page/Facts";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
-/** Out of what it was made, with the hashes that its manifest has. */
+/** The job, base model and files that the adapter was made from, with the hashes in its manifest. */
 export function Lineage({ adapter }: { adapter: Adapter }) {
   const { data: manifest, failureReason } = useQuery(manifestQuery(adapter));
   const missing = manifest !== undefined ? "not known" : failureReason ? "could not be read" : "Reading…";
@@ -30,7 +30,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Training loss", significant(train_loss)],
           ["Validation loss", significant(full_valid_loss)],
           ["Size", bytes(totalBytes(adapter))],
-          ["Made", dateTime(adapter.created_at)],
+          ["Created", dateTime(adapter.created_at)],
           ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
           ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} missing={missing} />, "wide"],

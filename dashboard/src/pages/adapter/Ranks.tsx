@@ -1,13 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { cutAdapterPath, ranksQuery } from "@/api/adapters";
+import { cutAdapterPath, ranksQuery } from "@/api/project/adapters";
 import type { Adapter, MeasuredRank } from "@/api/types";
-import { significant } from "@/lib/format";
-import { Download } from "@/parts/Download";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { significant } from "@/lib/text/format";
+import { DownloadLink } from "@/parts/basics/DownloadLink";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
 
-/** What a DyLoRA adapter is worth at each rank that it can be cut to; nothing for any other. */
+/** The ranks that a DyLoRA adapter can be cut to, each with its loss. Any other adapter has no such section. */
 export function Ranks({ adapter }: { adapter: Adapter }) {
   const { data, failureReason } = useQuery(ranksQuery(adapter.id));
   if (failureReason && !data) return <Failure error={failureReason} />;
@@ -15,43 +17,27 @@ export function Ranks({ adapter }: { adapter: Adapter }) {
   return (
     <Section title="Ranks">
       <p className="px-4 pb-2 text-muted">
-        Its first ranks are adapters of their own: each download is a plain LoRA of so many ranks.
+        The adapter can be cut to a smaller rank. Each download is a plain LoRA adapter of that rank.
       </p>
-      <table className="data-table">
-        <thead>
-          <tr>
-            <th scope="col">Rank</th>
-            <th scope="col" className="number">
-              Validation loss
-            </th>
-            <th scope="col" className="number">
-              Token accuracy
-            </th>
-            <th scope="col">
-              <span className="sr-only">Download</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {data.map((measured) => (
-            <Rank key={measured.rank} adapter={adapter} measured={measured} />
-          ))}
-        </tbody>
-      </table>
+      <DataTable columns={columnsOf(adapter)} rows={data} keyOf={({ rank }) => rank} />
     </Section>
   );
 }
 
-function Rank({ adapter, measured }: { adapter: Adapter; measured: MeasuredRank }) {
-  const { rank, full_valid_loss, full_valid_mean_token_accuracy } = measured;
-  return (
-    <tr>
-      <td>{rank}</td>
-      <td className="number">{significant(full_valid_loss)}</td>
-      <td className="number">{significant(full_valid_mean_token_accuracy)}</td>
-      <td className="number">
-        <Download href={cutAdapterPath(adapter.id, rank)} name={`the adapter cut to rank ${rank}`} />
-      </td>
-    </tr>
-  );
+function columnsOf({ id }: Adapter): Column<MeasuredRank>[] {
+  return [
+    { name: "Rank", cell: ({ rank }) => rank },
+    { name: "Validation loss", align: "right", cell: ({ full_valid_loss }) => significant(full_valid_loss) },
+    {
+      name: "Token accuracy",
+      align: "right",
+      cell: ({ full_valid_mean_token_accuracy }) => significant(full_valid_mean_token_accuracy),
+    },
+    {
+      name: "Download",
+      hiddenHead: true,
+      align: "right",
+      cell: ({ rank }) => <DownloadLink href={cutAdapterPath(id, rank)} name={`the adapter cut to rank ${rank}`} />,
+    },
+  ];
 }

@@ -1,81 +1,80 @@
 import { Link } from "@tanstack/react-router";
 
-import { useAdapters } from "@/api/adapters";
-import { adapterContentPath } from "@/api/details";
+import { adapterContentPath, useAdapters } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
-import { totalBytes } from "@/lib/adapterFacts";
-import { bytes } from "@/lib/format";
-import { useTitle } from "@/lib/title";
-import { Ago } from "@/parts/Ago";
-import { Download } from "@/parts/Download";
-import { PagedList } from "@/parts/PagedList";
+import { totalBytes } from "@/lib/facts/adapterFacts";
+import { bytes } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { DownloadLink } from "@/parts/basics/DownloadLink";
+import { PageTitle } from "@/parts/page/PageTitle";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
+import { PagedList } from "@/parts/tables/PagedList";
 
 export function AdaptersPage() {
-  useTitle("Adapters");
   const adapters = useAdapters();
   return (
     <>
-      <h1 className="text-lg font-semibold">Adapters</h1>
+      <PageTitle title="Adapters" />
       <div className="card">
-        <PagedList list={adapters} empty="No adapter yet: each job that succeeds leaves one.">
-          <Table adapters={adapters.items ?? []} />
+        <PagedList list={adapters} empty="No adapter yet. Each job that succeeds creates one.">
+          {(items) => (
+            <DataTable
+              fixed
+              columns={COLUMNS}
+              rows={items}
+              keyOf={({ id }) => id}
+              rowClasses={() => "hover:bg-sunken"}
+            />
+          )}
         </PagedList>
       </div>
     </>
   );
 }
 
-function Table({ adapters }: { adapters: readonly Adapter[] }) {
-  return (
-    <table className="data-table table-fixed">
-      <thead>
-        <tr>
-          <th scope="col">Model</th>
-          <th scope="col" className="hidden w-28 md:table-cell">
-            Method
-          </th>
-          <th scope="col" className="hidden w-52 lg:table-cell">
-            Base model
-          </th>
-          <th scope="col" className="number w-20">
-            Size
-          </th>
-          <th scope="col" className="number hidden w-32 md:table-cell">
-            Created
-          </th>
-          <th scope="col" className="hidden w-32 md:table-cell">
-            <span className="sr-only">Actions</span>
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {adapters.map((adapter) => (
-          <tr key={adapter.id} className="hover:bg-sunken">
-            <td>
-              <Link
-                to="/adapters/$adapterId"
-                params={{ adapterId: adapter.id }}
-                className="link block truncate font-medium"
-                title={adapter.model}
-              >
-                {adapter.model || adapter.id}
-              </Link>
-              <span className="fact block truncate md:hidden">
-                {adapter.type} · {adapter.base_model} · <Ago unix={adapter.created_at} />
-              </span>
-            </td>
-            <td className="hidden truncate md:table-cell">{adapter.type}</td>
-            <td className="hidden truncate lg:table-cell">{adapter.base_model}</td>
-            <td className="number whitespace-nowrap">{bytes(totalBytes(adapter))}</td>
-            <td className="number hidden whitespace-nowrap md:table-cell">
-              <Ago unix={adapter.created_at} />
-            </td>
-            <td className="number hidden md:table-cell">
-              <Download href={adapterContentPath(adapter.id)} name={adapter.model} />
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
+const COLUMNS: readonly Column<Adapter>[] = [
+  {
+    name: "Model",
+    cell: ({ id, model }) => (
+      <Link
+        to="/adapters/$adapterId"
+        params={{ adapterId: id }}
+        className="link block truncate font-medium"
+        title={model}
+      >
+        {model || id}
+      </Link>
+    ),
+    below: ({ type, base_model, created_at }) => (
+      <>
+        {type} · {base_model} · <Ago unix={created_at} />
+      </>
+    ),
+  },
+  { name: "Method", shownFrom: "md", width: "w-28", className: "truncate", cell: ({ type }) => type },
+  { name: "Base model", shownFrom: "lg", width: "w-52", className: "truncate", cell: ({ base_model }) => base_model },
+  {
+    name: "Size",
+    align: "right",
+    width: "w-20",
+    className: "whitespace-nowrap",
+    cell: (adapter) => bytes(totalBytes(adapter)),
+  },
+  {
+    name: "Created",
+    align: "right",
+    shownFrom: "md",
+    width: "w-32",
+    className: "whitespace-nowrap",
+    cell: ({ created_at }) => <Ago unix={created_at} />,
+  },
+  {
+    name: "Actions",
+    hiddenHead: true,
+    align: "right",
+    shownFrom: "md",
+    width: "w-32",
+    cell: ({ id, model }) => <DownloadLink href={adapterContentPath(id)} name={model} />,
+  },
+];

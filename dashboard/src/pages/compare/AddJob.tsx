@@ -1,7 +1,7 @@
 import { useState } from "react";
 
-import { MOST_COMPARED } from "@/lib/compareSearch";
-import { jobName } from "@/lib/jobFacts";
+import { MOST_COMPARED } from "@/lib/addresses/compareSearch";
+import { jobName } from "@/lib/facts/jobFacts";
 import { Finder } from "@/parts/finder/Finder";
 import { useFoundJobs } from "@/parts/finder/useFoundJobs";
 
@@ -16,7 +16,7 @@ export function AddJob(props: AddJobProps) {
   return (
     <>
       <button type="button" className="button" disabled={full} onClick={() => setOpen(true)}>
-        {full ? `${MOST_COMPARED} at most` : "Add a job…"}
+        {full ? `At most ${MOST_COMPARED}` : "Add a job…"}
       </button>
       {open && <JobFinder {...props} onClose={() => setOpen(false)} />}
     </>
@@ -37,7 +37,7 @@ function JobFinder({ chosen, onAdd, onClose }: AddJobProps & { onClose: () => vo
       onType={setTyped}
       found={found}
       {...state}
-      nothing={jobs.length ? "All that is found is compared already." : undefined}
+      nothing={jobs.length ? "All jobs found are compared already." : undefined}
       onClose={onClose}
     />
   );

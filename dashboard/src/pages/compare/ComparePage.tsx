@@ -1,11 +1,12 @@
 import { getRouteApi } from "@tanstack/react-router";
 
-import { axesOf, axisOf } from "@/lib/axes";
-import { baselineOf, type CompareSearch, places, withJob, withoutJob } from "@/lib/compareSearch";
-import { USUAL_SMOOTHING } from "@/lib/curveSearch";
-import { integer } from "@/lib/format";
-import { useTitle } from "@/lib/title";
-import { CurveControls } from "@/parts/CurveControls";
+import { baselineOf, type CompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
+import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { axesOf, axisOf } from "@/lib/charts/axes";
+import { counted } from "@/lib/text/format";
+import { CurveControls } from "@/parts/charts/CurveControls";
+import { Empty } from "@/parts/page/Empty";
+import { PageTitle } from "@/parts/page/PageTitle";
 import { RunCurves } from "@/parts/runs/RunCurves";
 
 import { AddJob } from "./AddJob";
@@ -15,12 +16,12 @@ import { useCompared } from "./useCompared";
 
 const route = getRouteApi("/compare");
 
-/** Jobs beside each other. The selection, the baseline and how curves are drawn stand in the address. */
+/** Compares jobs. The address holds the jobs, the baseline and how curves are drawn. */
 export function ComparePage() {
-  useTitle("Compare");
+
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const { compared, version } = useCompared(places(search.jobs));
+  const { compared, version } = useCompared(slots(search.jobs));
   const known = compared.filter(({ job }) => job !== undefined);
   const runs = known.map(({ run }) => run);
   const change = (changed: CompareSearch) =>
@@ -28,16 +29,13 @@ export function ComparePage() {
   const axes = axesOf(runs);
   return (
     <>
-      <div className="flex flex-wrap items-center gap-3">
-        <h1 className="text-lg font-semibold">Compare</h1>
+      <PageTitle title="Compare">
         <p className="fact" role="status">
-          {integer(compared.length)} jobs
+          {counted(compared.length, "job")}
         </p>
         <AddJob chosen={compared.map(({ id }) => id)} onAdd={(id) => change({ jobs: withJob(search.jobs, id) })} />
-      </div>
-      {compared.length === 0 && (
-        <p className="card p-6 text-center text-muted">Add jobs here, or select some in the list of jobs.</p>
-      )}
+      </PageTitle>
+      {compared.length === 0 && <Empty>Add jobs here, or select some in the list of jobs.</Empty>}
       {compared.length > 0 && (
         <Results
           compared={compared}

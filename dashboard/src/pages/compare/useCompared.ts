@@ -1,23 +1,24 @@
 import { useQueries } from "@tanstack/react-query";
 
-import { jobQuery } from "@/api/jobs";
-import { metricsQuery } from "@/api/metrics";
+import { jobQuery } from "@/api/jobs/jobs";
+import { metricsQuery } from "@/api/live/metrics";
 import { hasEnded, type Job } from "@/api/types";
-import { jobName, stepsPerEpoch } from "@/lib/jobFacts";
-import type { Run } from "@/lib/runs";
-import { Series } from "@/lib/series";
+import type { Run } from "@/lib/charts/runs";
+import { NO_SERIES } from "@/lib/charts/series";
+import { jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
 
-/** A job of the selection, as far as it is known. */
+/** A job of the comparison, as far as it is known. */
 export interface Compared {
   id: string;
-  place: number;
+  slot: number;
   job: Job | undefined;
   error: Error | null;
   run: Run;
 }
 
-export function useCompared(places: readonly (string | null)[]): { compared: Compared[]; version: string } {
-  const ids = places.flatMap((id, place) => (id === null ? [] : [{ id, place }]));
+/** Reads the jobs of the comparison and their metrics. `version` changes with each change of the metrics. */
+export function useCompared(slots: readonly (string | null)[]): { compared: Compared[]; version: string } {
+  const ids = slots.flatMap((id, slot) => (id === null ? [] : [{ id, slot }]));
   const jobs = useQueries({ queries: ids.map(({ id }) => jobQuery(id)) });
   const metrics = useQueries({
     queries: ids.map(({ id }, at) => {
@@ -25,15 +26,13 @@ export function useCompared(places: readonly (string | null)[]): { compared: Com
       return { ...metricsQuery(id, null, job !== undefined && hasEnded(job)), enabled: job !== undefined };
     }),
   });
-  const compared = ids.map(({ id, place }, at) => {
+  const compared = ids.map(({ id, slot }, at) => {
     const { data: job, error = null } = jobs[at] ?? {};
     const series = metrics[at]?.data?.series ?? NO_SERIES;
-    return { id, place, job, error, run: { id, name: nameOf(job, id), place, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null } };
+    return { id, slot, job, error, run: { id, name: nameOf(job, id), slot, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null } };
   });
-  return { compared, version: compared.map(({ id, place, run }) => `${id} ${place} ${run.series.version}`).join() };
+  return { compared, version: compared.map(({ id, slot, run }) => `${id} ${slot} ${run.series.version}`).join() };
 }
-
-const NO_SERIES = new Series();
 
 function nameOf(job: Job | undefined, id: string): string {
   return job ? jobName(job) : id;

@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { jobsOfFileQuery, useDeleteFile } from "@/api/files";
+import { jobsOfFileQuery, useDeleteFile } from "@/api/files/files";
 import { type FileObject, hasEnded } from "@/api/types";
-import { jobName } from "@/lib/jobFacts";
-import { Confirm } from "@/parts/Confirm";
+import { jobName } from "@/lib/facts/jobFacts";
+import { counted } from "@/lib/text/format";
+import { Confirm } from "@/parts/dialogs/Confirm";
 
 interface DeleteFileProps {
   file: FileObject;
@@ -11,6 +12,7 @@ interface DeleteFileProps {
   onClose: () => void;
 }
 
+/** Asks before a file is deleted, and says which jobs use it. A file that a job still reads is not deleted. */
 export function DeleteFile({ file, onDeleted, onClose }: DeleteFileProps) {
   const { data } = useQuery(jobsOfFileQuery(file.id));
   const deleting = useDeleteFile();
@@ -19,25 +21,25 @@ export function DeleteFile({ file, onDeleted, onClose }: DeleteFileProps) {
     <Confirm
       title={reading ? "This file is in use" : "Delete this file?"}
       action="Delete file"
-      doing={{ isPending: deleting.isPending || !data, error: deleting.error }}
-      refusal={reading && `Job ${jobName(reading)} still reads it. Cancel that job, or wait for its end; then delete it.`}
+      mutation={{ isPending: deleting.isPending || !data, error: deleting.error }}
+      refusal={reading && `Job ${jobName(reading)} still reads this file. Cancel the job or wait until it ends.`}
       onConfirm={() => deleting.mutate(file.id, { onSuccess: onDeleted })}
       onClose={onClose}
     >
       {!reading && (
         <>
           <p>
-            <strong>{file.filename}</strong> is gone for good.
+            <strong>{file.filename}</strong> will be deleted for good.
           </p>
-          <p className="text-muted">{data ? usedBy(data.data.length, data.has_more) : "Looking which jobs use it…"}</p>
+          <p className="text-muted">{data ? usedBy(data.data.length, data.has_more) : "Checking which jobs use it…"}</p>
         </>
       )}
     </Confirm>
   );
 }
 
-function usedBy(count: number, more: boolean): string {
+function usedBy(count: number, hasMore: boolean): string {
   if (!count) return "No job uses it.";
-  const jobs = more ? `More than ${count} jobs` : count === 1 ? "1 job" : `${count} jobs`;
-  return `${jobs} used it. What they have learnt and their records stay; they cannot be created anew from it.`;
+  const jobs = counted(count, "job");
+  return `${hasMore ? `More than ${jobs}` : jobs} used it. Their results and records stay, but the jobs cannot be created again.`;
 }

@@ -1,52 +1,61 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
 
-import { fileContentPath, fileQuery } from "@/api/details";
-import { isNotFound } from "@/api/failures";
-import { jobsOfFileQuery } from "@/api/files";
-import { useMayWrite } from "@/api/session";
+import { fileContentPath, fileQuery, jobsOfFileQuery } from "@/api/files/files";
 import type { FileObject } from "@/api/types";
-import { checkOf } from "@/lib/fileFacts";
-import { bytes, dateTime } from "@/lib/format";
-import { jobName } from "@/lib/jobFacts";
-import { useTitle } from "@/lib/title";
-import { Facts, Hash } from "@/parts/Facts";
-import { Gone } from "@/parts/Gone";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
-import { PageHead } from "@/parts/PageHead";
-import { Reading } from "@/parts/Reading";
-import { ReadsOnly } from "@/parts/ReadsOnly";
-import { Section } from "@/parts/Section";
-import { StatusMark } from "@/parts/StatusMark";
+import { useTitle } from "@/lib/browser/useTitle";
+import { checkOf } from "@/lib/facts/fileFacts";
+import { jobName } from "@/lib/facts/jobFacts";
+import { bytes, dateTime } from "@/lib/text/format";
+import { StatusMark } from "@/parts/basics/StatusMark";
+import { DetailHead } from "@/parts/page/DetailHead";
+import { DetailPage } from "@/parts/page/DetailPage";
+import { Facts, Hash } from "@/parts/page/Facts";
+import { Loaded } from "@/parts/page/Loaded";
+import { ReadsOnly } from "@/parts/page/ReadsOnly";
+import { Section } from "@/parts/page/Section";
 
 import { DeleteFile } from "./DeleteFile";
 import { Preview } from "./Preview";
 
 const route = getRouteApi("/files/$fileId");
+const LIST = { to: "/files", name: "Files" } as const;
 
 export function FilePage() {
   const { fileId } = route.useParams();
-  const { data: file, error, failureReason } = useQuery(fileQuery(fileId));
-  if (isNotFound(error)) return <Gone what="file" id={fileId} to="/files" all="All files" />;
   return (
-    <>
-      {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
-      {file ? <Details key={file.id} file={file} /> : !failureReason && <Reading />}
-    </>
+    <DetailPage kind="file" id={fileId} list={LIST} query={useQuery(fileQuery(fileId))}>
+      {(file) => <Details file={file} />}
+    </DetailPage>
   );
 }
 
 function Details({ file }: { file: FileObject }) {
   useTitle(file.filename);
+  const navigate = useNavigate();
   return (
     <>
-      <Head file={file} />
+      <DetailHead
+        list={LIST}
+        title={file.filename}
+        download={{ href: fileContentPath(file.id), label: "Download" }}
+        actions={
+          file.purpose === "fine-tune" && (
+            <Link to="/new" search={{ training_file: file.id }} className="button button-primary">
+              Train on it
+            </Link>
+          )
+        }
+        deletion={(onClose) => (
+          <DeleteFile file={file} onDeleted={() => void navigate({ to: "/files" })} onClose={onClose} />
+        )}
+      >
+        <ReadsOnly />
+      </DetailHead>
       <div className="grid items-start gap-4 xl:grid-cols-[2fr_1fr]">
         <Preview file={file} />
         <div className="grid gap-4 max-xl:order-first">
-          <Section title="About it">
+          <Section title="About this file">
             <Facts
               facts={[
                 ["Check", checkOf(file)],
@@ -59,67 +68,34 @@ function Details({ file }: { file: FileObject }) {
               ]}
             />
           </Section>
-          <UsedBy file={file} />
+          <JobsOfFile file={file} />
         </div>
       </div>
     </>
   );
 }
 
-function Head({ file }: { file: FileObject }) {
-  const mayWrite = useMayWrite();
-  const navigate = useNavigate();
-  const [deleting, setDeleting] = useState(false);
-  return (
-    <PageHead
-      to="/files"
-      list="Files"
-      title={file.filename}
-      actions={
-        <>
-          <a href={fileContentPath(file.id)} download className="button">
-            <Icon name="download" />
-            Download
-          </a>
-          {mayWrite && file.purpose === "fine-tune" && (
-            <Link to="/new" search={{ training_file: file.id }} className="button button-primary">
-              Train on it
-            </Link>
-          )}
-          {mayWrite && (
-            <button type="button" className="button button-danger" onClick={() => setDeleting(true)}>
-              Delete
-            </button>
-          )}
-        </>
-      }
-    >
-      <ReadsOnly />
-      {deleting && (
-        <DeleteFile file={file} onDeleted={() => void navigate({ to: "/files" })} onClose={() => setDeleting(false)} />
-      )}
-    </PageHead>
-  );
-}
-
-function UsedBy({ file }: { file: FileObject }) {
-  const { data, failureReason } = useQuery(jobsOfFileQuery(file.id));
+function JobsOfFile({ file }: { file: FileObject }) {
   return (
     <Section title="Jobs that use it">
-      {failureReason && !data && <Failure error={failureReason} />}
-      {!data && !failureReason && <p className="px-4 pb-4 text-muted">Reading…</p>}
-      {data?.data.length === 0 && <p className="px-4 pb-4 text-muted">None.</p>}
-      <ul>
-        {data?.data.map((job) => (
-          <li key={job.id} className="flex items-center gap-3 border-t border-line px-4 py-1.5">
-            <Link to="/jobs/$jobId" params={{ jobId: job.id }} className="link min-w-0 flex-1 truncate">
-              {jobName(job)}
-            </Link>
-            <StatusMark status={job.status} />
-          </li>
-        ))}
-      </ul>
-      {data?.has_more && <p className="fact border-t border-line px-4 py-1.5">and older ones</p>}
+      <Loaded query={useQuery(jobsOfFileQuery(file.id))}>
+        {({ data: jobs, has_more }) => (
+          <>
+            {jobs.length === 0 && <p className="px-4 pb-4 text-muted">None.</p>}
+            <ul>
+              {jobs.map((job) => (
+                <li key={job.id} className="flex items-center gap-3 border-t border-line px-4 py-1.5">
+                  <Link to="/jobs/$jobId" params={{ jobId: job.id }} className="link min-w-0 flex-1 truncate">
+                    {jobName(job)}
+                  </Link>
+                  <StatusMark status={job.status} />
+                </li>
+              ))}
+            </ul>
+            {has_more && <p className="fact border-t border-line px-4 py-1.5">and older jobs</p>}
+          </>
+        )}
+      </Loaded>
     </Section>
   );
 }

@@ -1,29 +1,29 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
-import { type Beginning, beginningQuery } from "@/api/files";
+import { type FilePreview, previewQuery } from "@/api/files/files";
 import type { FileObject } from "@/api/types";
-import { integer } from "@/lib/format";
-import { type Message, type Row, rowsOf } from "@/lib/rows";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { type Message, type Row, rowsOf } from "@/lib/facts/datasetRows";
+import { integer } from "@/lib/text/format";
+import { Loaded } from "@/parts/page/Loaded";
+import { Section } from "@/parts/page/Section";
 
 const MOST_ROWS = 20;
-const MOST_LETTERS = 2000; // of one message
+const MOST_CHARACTERS = 2000; // of one message
 
+/** The first rows of a file: as conversations, or as answers beside each other. */
 export function Preview({ file }: { file: FileObject }) {
-  const { data, failureReason } = useQuery(beginningQuery(file));
   return (
     <Section title="First rows">
-      {failureReason && !data && <Failure error={failureReason} />}
-      {!data && !failureReason && <p className="px-4 pb-4 text-muted">Reading…</p>}
-      {data && <Rows beginning={data} all={file.rows ?? null} />}
+      <Loaded query={useQuery(previewQuery(file))}>
+        {(preview) => <Rows preview={preview} all={file.rows ?? null} />}
+      </Loaded>
     </Section>
   );
 }
 
-function Rows({ beginning, all }: { beginning: Beginning; all: number | null }) {
-  const rows = useMemo(() => rowsOf(beginning.text, beginning.whole, MOST_ROWS), [beginning]);
+function Rows({ preview, all }: { preview: FilePreview; all: number | null }) {
+  const rows = useMemo(() => rowsOf(preview.text, preview.isWhole, MOST_ROWS), [preview]);
   return (
     <>
       <ol>
@@ -36,7 +36,7 @@ function Rows({ beginning, all }: { beginning: Beginning; all: number | null }) 
       </ol>
       {all !== null && all > rows.length && (
         <p className="fact border-t border-line px-4 py-2">
-          {integer(rows.length)} of {integer(all)} rows; the download has all.
+          {integer(rows.length)} of {integer(all)} rows. The download has all of them.
         </p>
       )}
     </>
@@ -103,6 +103,6 @@ function Conversation({ messages }: { messages: Message[] }) {
 }
 
 function cut(text: string): string {
-  const more = text.length - MOST_LETTERS;
-  return more > 0 ? `${text.slice(0, MOST_LETTERS)}… (${integer(more)} more characters)` : text;
+  const more = text.length - MOST_CHARACTERS;
+  return more > 0 ? `${text.slice(0, MOST_CHARACTERS)}… (${integer(more)} more characters)` : text;
 }

@@ -1,23 +1,22 @@
-import { useFiles } from "@/api/files";
-import { useMayWrite } from "@/api/session";
-import { useTitle } from "@/lib/title";
-import { PagedList } from "@/parts/PagedList";
-import { ReadsOnly } from "@/parts/ReadsOnly";
+import { useFiles } from "@/api/files/files";
+import { useMayWrite } from "@/api/project/session";
+import { PageTitle } from "@/parts/page/PageTitle";
+import { ReadsOnly } from "@/parts/page/ReadsOnly";
+import { PagedList } from "@/parts/tables/PagedList";
 
 import { FileTable } from "./FileTable";
 import { Uploads } from "./Uploads";
 
 export function FilesPage() {
-  useTitle("Files");
   const files = useFiles();
   const mayWrite = useMayWrite();
   return (
     <>
-      <h1 className="text-lg font-semibold">Files</h1>
+      <PageTitle title="Files" />
       {mayWrite ? <Uploads /> : <ReadsOnly />}
       <div className="card">
         <PagedList list={files} empty="No file yet. Training data are chat rows, pairs of answers or labelled answers.">
-          <FileTable files={files.items ?? []} mayWrite={mayWrite} />
+          {(items) => <FileTable files={items} mayWrite={mayWrite} />}
         </PagedList>
       </div>
     </>

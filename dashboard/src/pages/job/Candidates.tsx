@@ -2,47 +2,46 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { candidatesQuery, trainsOn } from "@/api/candidates";
-import { metricsQuery } from "@/api/metrics";
-import { type Candidates as Found, hasEnded, type Job } from "@/api/types";
-import { axesOf, axisOf } from "@/lib/axes";
-import { candidateName } from "@/lib/candidateFacts";
-import { USUAL_SMOOTHING } from "@/lib/curveSearch";
-import { stepsPerEpoch } from "@/lib/jobFacts";
-import type { Run } from "@/lib/runs";
-import { Series } from "@/lib/series";
+import { candidatesQuery, isTraining } from "@/api/jobs/candidates";
+import { metricsQuery } from "@/api/live/metrics";
+import { type Candidates as JobCandidates, hasEnded, type Job } from "@/api/types";
+import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { axesOf, axisOf } from "@/lib/charts/axes";
+import type { Run } from "@/lib/charts/runs";
+import { NO_SERIES } from "@/lib/charts/series";
+import { candidateName } from "@/lib/facts/candidateFacts";
+import { stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { Section } from "@/parts/page/Section";
 import { RunCurves } from "@/parts/runs/RunCurves";
-import { Section } from "@/parts/Section";
 
-import { Ranking } from "./Ranking";
+import { CandidateRanking } from "./CandidateRanking";
 
 const route = getRouteApi("/jobs/$jobId");
-const NO_SERIES = new Series();
 
-/** Of a job that chooses among several adapters: which there are, how each fares, and what was saved. */
+/** The candidates of a job that chooses among several adapters: their ranking and their curves. */
 export function Candidates({ job }: { job: Job }) {
   const { data } = useQuery(candidatesQuery(job));
-  return data?.data.length ? <Search job={job} found={data} /> : null;
+  return data?.data.length ? <RankingAndCurves job={job} candidates={data} /> : null;
 }
 
-function Search({ job, found }: { job: Job; found: Found }) {
+function RankingAndCurves({ job, candidates }: { job: Job; candidates: JobCandidates }) {
   const { x, log = false, smooth = USUAL_SMOOTHING } = route.useSearch();
   const [shown, setShown] = useState<string[] | null>(null);
-  const ranked = found.data;
+  const ranked = candidates.data;
   const metrics = useQueries({
-    queries: ranked.map((one) => metricsQuery(job.id, one.number, hasEnded(job) || !trainsOn(one))),
+    queries: ranked.map((one) => metricsQuery(job.id, one.number, hasEnded(job) || !isTraining(one))),
   });
   const epoch = stepsPerEpoch(job);
   const runs: Run[] = ranked.map((one, at) => ({
     id: `candidate-${one.number}`,
     name: candidateName(one),
-    place: one.number,
+    slot: one.number,
     series: metrics[at]?.data?.series ?? NO_SERIES,
     stepsPerEpoch: epoch,
   }));
   return (
     <Section title="Candidates">
-      <Ranking found={found} ended={hasEnded(job)} />
+      <CandidateRanking candidates={candidates} hasEnded={hasEnded(job)} />
       <div className="grid gap-3 border-t border-line p-3">
         <RunCurves
           runs={runs}

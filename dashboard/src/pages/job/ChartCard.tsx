@@ -1,15 +1,15 @@
 import { useState } from "react";
 
-import { type Axis, type Steps, xOf } from "@/lib/axes";
-import { linesOf } from "@/lib/chartData";
-import type { ChartSpec } from "@/lib/charts";
-import { rowsOf } from "@/lib/series";
-import { Chart } from "@/parts/Chart";
-import { ChartFrame } from "@/parts/ChartFrame";
-import type { Plot } from "@/parts/plot";
-import type { Zooming } from "@/parts/useZoom";
-
-import { ChartLegend } from "./ChartLegend";
+import { type Axis, type Steps, xOf } from "@/lib/charts/axes";
+import { linesOf } from "@/lib/charts/chartData";
+import type { ChartSpec } from "@/lib/charts/chartSpecs";
+import { indexOfBest, indexOfLast, rowsOf, type Series } from "@/lib/charts/series";
+import { integer } from "@/lib/text/format";
+import { Chart } from "@/parts/charts/Chart";
+import { ChartFrame } from "@/parts/charts/ChartFrame";
+import { Legend } from "@/parts/charts/Legend";
+import type { Plot } from "@/parts/charts/plot";
+import type { Zooming } from "@/parts/charts/useZoom";
 
 interface ChartCardProps {
   spec: ChartSpec;
@@ -22,17 +22,23 @@ interface ChartCardProps {
   zooming: Zooming;
 }
 
-/** A chart with its values in words: those under the pointer, else the last and the best ones. */
+/** A chart of one job. Its legend holds the values under the pointer, or else the last and the best values. */
 export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, zooming }: ChartCardProps) {
   const [hovered, setHovered] = useState<(number | null)[] | null>(null);
   const { zoom, zoomTo } = zooming;
   const { title, measure, columns, format } = spec;
   const { series } = steps;
   const plot: Plot = {
-    drawn: columns.map((column, place) => ({ ...column, place })),
+    drawn: columns.map((column, slot) => ({ ...column, slot })),
     linesOf: (view) => linesOf(series, columns, xOf(steps, axis), view),
     ...{ axis, format, log, smoothing, zoom },
   };
+  const legend = columns.map(({ name, label, dense }, slot) => ({
+    key: name,
+    label,
+    slot,
+    value: hovered ? format(hovered[slot + 1]) : summary(series, name, spec, dense),
+  }));
   return (
     <ChartFrame
       {...{ title, plot }}
@@ -40,11 +46,23 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, z
       rows={() => rowsOf(series, columns.map(({ name }) => name))}
       fileName={`${jobId}-${measure}`}
       hovered={hovered?.[0] ?? null}
-      legend={<ChartLegend spec={spec} series={series} hovered={hovered?.slice(1) ?? null} />}
+      legend={<Legend entries={legend} />}
       runs={[steps]}
       className={measure === "loss" ? "lg:col-span-2" : ""}
     >
       <Chart key={axis} {...{ plot, version }} onZoom={zoomTo} onHover={setHovered} />
     </ChartFrame>
   );
+}
+
+/** The last value; for a validation measure also the best value, if it is another one. */
+function summary(series: Series, name: string, { best, format }: ChartSpec, dense: boolean): string {
+  const values = series.column(name);
+  if (!values) return "";
+  const last = indexOfLast(values);
+  if (last < 0) return format(null);
+  const now = format(values[last]);
+  const top = best && !dense ? indexOfBest(values, best) : undefined;
+  if (top === undefined || values[top] === values[last]) return now;
+  return `${now}, best ${format(values[top])} at step ${integer(series.steps[top])}`;
 }

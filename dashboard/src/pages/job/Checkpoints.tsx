@@ -1,81 +1,91 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { checkpointContentPath, checkpointsQuery } from "@/api/details";
+import { checkpointContentPath, checkpointsQuery } from "@/api/jobs/checkpoints";
 import type { Checkpoint, Job } from "@/api/types";
-import { integer, significant } from "@/lib/format";
-import { bestCheckpoint } from "@/lib/jobFacts";
-import { Ago } from "@/parts/Ago";
-import { Download } from "@/parts/Download";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { bestCheckpoint } from "@/lib/facts/jobFacts";
+import { integer, significant } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { DownloadLink } from "@/parts/basics/DownloadLink";
+import { Icon } from "@/parts/basics/Icon";
+import { Loaded } from "@/parts/page/Loaded";
+import { Section } from "@/parts/page/Section";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
 
 export function Checkpoints({ job }: { job: Job }) {
-  const { data, failureReason } = useQuery(checkpointsQuery(job.id));
-  const best = bestCheckpoint(data ?? []);
+  const query = useQuery(checkpointsQuery(job.id));
   return (
     <Section title="Checkpoints">
-      {failureReason && !data && <Failure error={failureReason} />}
-      {data === undefined && !failureReason && <p className="px-4 pb-4 text-muted">Reading…</p>}
-      {data?.length === 0 && <p className="px-4 pb-4 text-muted">The first one is made at the end of an epoch.</p>}
-      {data !== undefined && data.length > 0 && (
-        <div className="max-h-72 overflow-auto" tabIndex={0} role="region" aria-label="Checkpoints">
-          <table className="data-table">
-            <thead className="sticky top-0">
-              <tr>
-                <th scope="col">Step</th>
-                <th scope="col" className="number">
-                  Validation loss
-                </th>
-                <th scope="col" className="number">
-                  Training loss
-                </th>
-                <th scope="col" className="number">
-                  Made
-                </th>
-                <th scope="col">
-                  <span className="sr-only">Weights</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.map((checkpoint) => (
-                <Row key={checkpoint.id} checkpoint={checkpoint} best={checkpoint === best} />
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      {data !== undefined && data.length > 0 && (
-        <p className="fact border-t border-line px-4 py-1.5">Kept are those of the last three epochs, and the best one.</p>
-      )}
+      <Loaded query={query}>
+        {(checkpoints) =>
+          checkpoints.length ? (
+            <CheckpointTable checkpoints={checkpoints} />
+          ) : (
+            <p className="px-4 pb-4 text-muted">The first checkpoint is saved at the end of an epoch.</p>
+          )
+        }
+      </Loaded>
     </Section>
   );
 }
 
-function Row({ checkpoint, best }: { checkpoint: Checkpoint; best: boolean }) {
-  const { metrics, step_number, fine_tuned_model_checkpoint, created_at } = checkpoint;
+function CheckpointTable({ checkpoints }: { checkpoints: readonly Checkpoint[] }) {
+  const best = bestCheckpoint(checkpoints);
   return (
-    <tr className={best ? "bg-tint" : ""}>
-      <td title={fine_tuned_model_checkpoint}>
-        <span className="inline-flex items-center gap-2">
-          {integer(step_number)}
-          {best && (
-            <span className="inline-flex items-center gap-1 text-accent">
-              <Icon name="best" />
-              best
-            </span>
-          )}
+    <>
+      <DataTable
+        columns={columnsOf(best)}
+        rows={checkpoints}
+        keyOf={({ id }) => id}
+        rowClasses={(checkpoint) => (checkpoint === best ? "bg-tint" : "")}
+        region={{ label: "Checkpoints", className: "max-h-72 overflow-auto", stickyHead: true }}
+      />
+      <p className="fact border-t border-line px-4 py-1.5">
+        The checkpoints of the last three epochs and the best checkpoint are kept.
+      </p>
+    </>
+  );
+}
+
+function columnsOf(best: Checkpoint | undefined): Column<Checkpoint>[] {
+  return [
+    { name: "Step", cell: (checkpoint) => <Step checkpoint={checkpoint} isBest={checkpoint === best} /> },
+    {
+      name: "Validation loss",
+      align: "right",
+      cell: ({ metrics }) => significant(metrics.full_valid_loss as number | null),
+    },
+    { name: "Training loss", align: "right", cell: ({ metrics }) => significant(metrics.train_loss as number | null) },
+    {
+      name: "Saved",
+      align: "right",
+      className: "whitespace-nowrap",
+      cell: ({ created_at }) => <Ago unix={created_at} />,
+    },
+    {
+      name: "Weights",
+      hiddenHead: true,
+      align: "right",
+      cell: (checkpoint) => (
+        <DownloadLink
+          href={checkpointContentPath(checkpoint)}
+          name={`the weights at step ${integer(checkpoint.step_number)}`}
+        />
+      ),
+    },
+  ];
+}
+
+function Step({ checkpoint, isBest }: { checkpoint: Checkpoint; isBest: boolean }) {
+  return (
+    <span className="inline-flex items-center gap-2" title={checkpoint.fine_tuned_model_checkpoint}>
+      {integer(checkpoint.step_number)}
+      {isBest && (
+        <span className="inline-flex items-center gap-1 text-accent">
+          <Icon name="best" />
+          best
         </span>
-      </td>
-      <td className="number">{significant(metrics.full_valid_loss as number | null)}</td>
-      <td className="number">{significant(metrics.train_loss as number | null)}</td>
-      <td className="number whitespace-nowrap">
-        <Ago unix={created_at} />
-      </td>
-      <td className="number">
-        <Download href={checkpointContentPath(checkpoint)} name={`the weights at step ${integer(step_number)}`} />
-      </td>
-    </tr>
+      )}
+    </span>
   );
 }

@@ -2,16 +2,16 @@ import { useMutation } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useId, useMemo, useRef, useState } from "react";
 
-import type { Following, LiveJob } from "@/api/liveJob";
+import type { Following, LiveJob } from "@/api/live/liveJob";
+import { useLiveVersion } from "@/api/live/useLiveJob";
 import type { JobEvent } from "@/api/types";
-import { useLiveVersion } from "@/api/useLiveJob";
-import { type EventKind, matching } from "@/lib/eventLog";
-import { dateTime, timeOfDay } from "@/lib/format";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { type EventKind, matching } from "@/lib/jobs/eventLog";
+import { dateTime, timeOfDay } from "@/lib/text/format";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
-const LINE_HEIGHT = 24; // pixels, where a message does not break
-const AT_END = 40; // pixels from the end at which the reader still follows
+const LINE_HEIGHT = 24; // pixels of a message that fits on one line
+const AT_END = 40; // pixels from the end up to which the log still follows the newest line
 
 const STATES: Record<Following, string> = {
   connecting: "Connecting…",
@@ -23,7 +23,7 @@ const STATES: Record<Following, string> = {
 export function EventLog({ live }: { live: LiveJob }) {
   useLiveVersion(live);
   const { log, following } = live;
-  const searched = useId();
+  const searchNote = useId();
   const [kind, setKind] = useState<EventKind>("all");
   const [words, setWords] = useState("");
   const events = useMemo(() => matching(log.events, kind, words), [log, kind, words]);
@@ -49,7 +49,7 @@ export function EventLog({ live }: { live: LiveJob }) {
             <input
               type="search"
               aria-label="Search the log"
-              aria-describedby={log.hasOlder ? searched : undefined}
+              aria-describedby={log.hasOlder ? searchNote : undefined}
               placeholder="Search"
               className="field w-32"
               value={words}
@@ -57,20 +57,20 @@ export function EventLog({ live }: { live: LiveJob }) {
             />
           </div>
           {log.hasOlder && (
-            <span id={searched} className="fact">
-              Searches the lines that are shown: older ones are not read yet
+            <span id={searchNote} className="fact">
+              Searches only the lines shown. Older lines are not read yet.
             </span>
           )}
         </>
       }
     >
-      {log.hasOlder && <Older live={live} />}
+      {log.hasOlder && <OlderLines live={live} />}
       <Lines events={events} />
     </Section>
   );
 }
 
-function Older({ live }: { live: LiveJob }) {
+function OlderLines({ live }: { live: LiveJob }) {
   const { mutate, isPending, error } = useMutation({ mutationFn: () => live.readOlderEvents() });
   return (
     <>
@@ -84,7 +84,7 @@ function Older({ live }: { live: LiveJob }) {
   );
 }
 
-/** Stays at the newest line unless the reader has scrolled away from it. */
+/** The lines of the log. The newest line stays in sight unless the reader has scrolled away from it. */
 function Lines({ events }: { events: readonly JobEvent[] }) {
   const scroller = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
@@ -95,7 +95,7 @@ function Lines({ events }: { events: readonly JobEvent[] }) {
     overscan: 10,
     getItemKey: (at) => events[at]?.id ?? at,
   });
-  const notice = () => {
+  const noticeScrolling = () => {
     const { scrollHeight = 0, scrollTop = 0, clientHeight = 0 } = scroller.current ?? {};
     follows.current = scrollHeight - scrollTop - clientHeight < AT_END;
   };
@@ -105,9 +105,9 @@ function Lines({ events }: { events: readonly JobEvent[] }) {
   return (
     <div
       ref={scroller}
-      onScroll={notice}
+      onScroll={noticeScrolling}
       role="log"
-      aria-live="off" // hundreds of lines a minute are not to be read out; the status is
+      aria-live="off" // a screen reader reads the status, but not hundreds of lines a minute
       aria-label="Log lines"
       tabIndex={0}
       className="h-96 overflow-auto border-t border-line font-mono text-xs"

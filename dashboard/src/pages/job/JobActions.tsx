@@ -1,16 +1,13 @@
 import { useState } from "react";
 
-import { adapterContentPath } from "@/api/details";
-import { actionsOn, type JobAction, useJobAction } from "@/api/jobs";
-import { useMayWrite } from "@/api/session";
+import { actionsOn, type JobAction, useJobAction } from "@/api/jobs/jobs";
 import type { Job } from "@/api/types";
-import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/ConfirmJobAction";
-import { Icon } from "@/parts/Icon";
-import { Failure } from "@/parts/Notice";
+import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
+import { Failure } from "@/parts/page/Notice";
 
-import { AgainActions } from "./AgainActions";
+import { RepeatActions } from "./RepeatActions";
 
-const WORDS: Record<JobAction, string> = {
+const LABELS: Record<JobAction, string> = {
   pause: "Pause",
   resume: "Resume",
   cancel: "Cancel job",
@@ -18,31 +15,23 @@ const WORDS: Record<JobAction, string> = {
 };
 
 export function JobActions({ job }: { job: Job }) {
-  const mayWrite = useMayWrite();
   const action = useJobAction(job.id);
   const [confirming, setConfirming] = useState<FinalAction | null>(null);
   const act = (wanted: JobAction) => (isFinal(wanted) ? setConfirming(wanted) : action.mutate(wanted));
   return (
     <>
-      {job.adapter_id && (
-        <a href={adapterContentPath(job.adapter_id)} download className="button button-primary">
-          <Icon name="download" />
-          Adapter
-        </a>
-      )}
-      {mayWrite && <AgainActions key={job.id} job={job} />}
-      {mayWrite &&
-        actionsOn(job).map((wanted) => (
-          <button
-            key={wanted}
-            type="button"
-            className={`button ${isFinal(wanted) ? "button-danger" : ""}`}
-            disabled={action.isPending}
-            onClick={() => act(wanted)}
-          >
-            {WORDS[wanted]}
-          </button>
-        ))}
+      <RepeatActions key={job.id} job={job} />
+      {actionsOn(job).map((wanted) => (
+        <button
+          key={wanted}
+          type="button"
+          className={`button ${isFinal(wanted) ? "button-danger" : ""}`}
+          disabled={action.isPending}
+          onClick={() => act(wanted)}
+        >
+          {LABELS[wanted]}
+        </button>
+      ))}
       {action.error && <Failure asked error={action.error} />}
       {confirming && <ConfirmJobAction job={job} action={confirming} onClose={() => setConfirming(null)} />}
     </>

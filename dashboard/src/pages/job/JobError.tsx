@@ -1,9 +1,10 @@
 import type { Job } from "@/api/types";
-import { adviceOn } from "@/lib/advice";
-import { Notice } from "@/parts/Notice";
+import { remedyFor } from "@/lib/facts/failureRemedies";
+import { Notice } from "@/parts/page/Notice";
 
+/** Why the job failed, and what to do about it. */
 export function JobError({ error }: { error: NonNullable<Job["error"]> }) {
-  const advice = adviceOn(error.code);
+  const remedy = remedyFor(error.code);
   return (
     <Notice tone="bad">
       <h2>The job failed</h2>
@@ -17,10 +18,10 @@ export function JobError({ error }: { error: NonNullable<Job["error"]> }) {
             <dd className="font-mono">{error.param}</dd>
           </>
         )}
-        {advice && (
+        {remedy && (
           <>
             <dt>What to do</dt>
-            <dd className="text-ink">{advice}</dd>
+            <dd className="text-ink">{remedy}</dd>
           </>
         )}
       </dl>

@@ -1,48 +1,49 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { isNotFound } from "@/api/failures";
-import { jobQuery } from "@/api/jobs";
+import { jobQuery } from "@/api/jobs/jobs";
+import { useLiveJob } from "@/api/live/useLiveJob";
 import type { Job } from "@/api/types";
-import { useLiveJob } from "@/api/useLiveJob";
-import { jobName } from "@/lib/jobFacts";
-import { useTitle } from "@/lib/title";
-import { Gone } from "@/parts/Gone";
-import { Failure, Notice } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { useTitle } from "@/lib/browser/useTitle";
+import { jobName } from "@/lib/facts/jobFacts";
+import { DetailPage } from "@/parts/page/DetailPage";
+import { Notice } from "@/parts/page/Notice";
 
 import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
-import { Curves } from "./Curves";
 import { EventLog } from "./EventLog";
-import { Files } from "./Files";
+import { JobCurves } from "./JobCurves";
 import { JobError } from "./JobError";
+import { JobFiles } from "./JobFiles";
 import { JobHead } from "./JobHead";
+import { JobSettings } from "./JobSettings";
 import { Samples } from "./Samples";
-import { Settings } from "./Settings";
 
 const route = getRouteApi("/jobs/$jobId");
 
 export function JobPage() {
   const { jobId } = route.useParams();
-  const { data: job, error, failureReason } = useQuery(jobQuery(jobId));
-  if (isNotFound(error)) return job ? <Deleted job={job} /> : <Gone what="job" id={jobId} to="/jobs" all="All jobs" />;
   return (
-    <>
-      {(error ?? failureReason) && <Failure error={error ?? failureReason} />}
-      {job ? <Details key={job.id} job={job} /> : !failureReason && <Reading />}
-    </>
+    <DetailPage
+      kind="job"
+      id={jobId}
+      list={{ to: "/jobs", name: "Jobs" }}
+      query={useQuery(jobQuery(jobId))}
+      deleted={(job) => <Deleted job={job} />}
+    >
+      {(job) => <Details job={job} />}
+    </DetailPage>
   );
 }
 
-/** In the place of a job that somebody has deleted while it was looked at. */
+/** Shown when somebody deletes the job while its page is open. */
 function Deleted({ job }: { job: Job }) {
   useTitle(`${jobName(job)} · deleted`);
   return (
     <Notice>
       <p>
         The job <strong className="break-all">{jobName(job)}</strong> was deleted meanwhile.
-        {job.adapter_id !== null && " Its adapter is not deleted with it."}
+        {job.adapter_id !== null && " Its adapter was not deleted."}
       </p>
       <p className="flex gap-4">
         <Link to="/jobs" className="link">
@@ -65,16 +66,16 @@ function Details({ job }: { job: Job }) {
     <>
       <JobHead job={job} />
       {job.error && <JobError error={job.error} />}
-      <Curves job={job} live={live} />
+      <JobCurves job={job} live={live} />
       <Samples job={job} live={live} />
       <Candidates job={job} />
       <div className="grid items-start gap-4 xl:grid-cols-2">
         <div className="grid gap-4">
           <EventLog live={live} />
           <Checkpoints job={job} />
-          <Files job={job} />
+          <JobFiles job={job} />
         </div>
-        <Settings job={job} />
+        <JobSettings job={job} />
       </div>
     </>
   );

@@ -1,28 +1,28 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 
-import type { LiveJob } from "@/api/liveJob";
-import { hasSamples, samplesQuery } from "@/api/samples";
+import { hasSamples, samplesQuery } from "@/api/jobs/samples";
+import type { LiveJob } from "@/api/live/liveJob";
+import { useLiveVersion } from "@/api/live/useLiveJob";
 import { hasEnded, type Job } from "@/api/types";
-import { useLiveVersion } from "@/api/useLiveJob";
-import { integer } from "@/lib/format";
-import { type Sample, type Sampled, samplesOf } from "@/lib/samples";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { type Evaluation, type Sample, samplesOf } from "@/lib/facts/samples";
+import { integer } from "@/lib/text/format";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
 
-/** What the model answers to validation prompts, evaluation by evaluation: the newest one unless another is chosen. */
+/** The model's answers to validation prompts at one evaluation: at the newest unless the reader chooses another. */
 export function Samples({ job, live }: { job: Job; live: LiveJob }) {
   useLiveVersion(live);
   const { data, failureReason } = useQuery(samplesQuery(job));
   const { events } = live.log;
-  const found = useMemo(() => samplesOf([...(data ?? []), ...events]), [data, events]);
+  const evaluations = useMemo(() => samplesOf([...(data ?? []), ...events]), [data, events]);
   const [step, setStep] = useState<number | null>(null);
   if (!hasSamples(job)) return null;
-  const shown = found.find((one) => one.step === step) ?? found.at(-1);
+  const shown = evaluations.find((one) => one.step === step) ?? evaluations.at(-1);
   return (
     <Section
       title="Samples"
-      tools={shown && <EvaluationPicker {...{ found, shown }} newest={step === null} onChoose={setStep} />}
+      tools={shown && <EvaluationPicker {...{ evaluations, shown }} isNewest={step === null} onChoose={setStep} />}
     >
       {failureReason && !data && <Failure error={failureReason} />}
       {shown && <Answers rows={shown.rows} />}
@@ -32,24 +32,24 @@ export function Samples({ job, live }: { job: Job; live: LiveJob }) {
 }
 
 interface EvaluationPickerProps {
-  found: readonly Sampled[];
-  shown: Sampled;
-  newest: boolean;
-  /** Null follows the newest one. */
+  evaluations: readonly Evaluation[];
+  shown: Evaluation;
+  isNewest: boolean;
+  /** Null shows the newest evaluation, also when newer ones follow. */
   onChoose: (step: number | null) => void;
 }
 
-function EvaluationPicker({ found, shown, newest, onChoose }: EvaluationPickerProps) {
-  const last = found.at(-1);
+function EvaluationPicker({ evaluations, shown, isNewest, onChoose }: EvaluationPickerProps) {
+  const last = evaluations.at(-1);
   return (
     <select
       aria-label="Evaluation"
       className="field"
-      value={newest ? "newest" : shown.step}
+      value={isNewest ? "newest" : shown.step}
       onChange={({ target: { value } }) => onChoose(value === "newest" ? null : Number(value))}
     >
       <option value="newest">newest{last && `, step ${integer(last.step)}`}</option>
-      {found.toReversed().map(({ step }) => (
+      {evaluations.toReversed().map(({ step }) => (
         <option key={step} value={step}>
           step {integer(step)}
         </option>
@@ -67,12 +67,12 @@ function Answers({ rows }: { rows: readonly Sample[] }) {
           <Words
             title="Expected"
             text={sample.expected}
-            note={sample.expected === null && "The file has an answer to avoid."}
+            note={sample.expected === null && "The file holds an answer to avoid."}
           />
           <Words
             title="Answer"
             text={sample.answer}
-            note={!sample.finished && "It is longer than the job allows for."}
+            note={!sample.finished && "The answer was cut off: it is longer than the job allows."}
             tone="border-accent"
           />
         </li>

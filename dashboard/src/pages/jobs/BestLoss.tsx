@@ -1,7 +1,7 @@
 import type { Job } from "@/api/types";
-import { integer, NOTHING, significant } from "@/lib/format";
+import { integer, NOTHING, significant } from "@/lib/text/format";
 
-/** The smallest loss on the whole validation set so far. */
+/** The smallest loss so far on the whole validation set. */
 export function BestLoss({ job }: { job: Job }) {
   const { best_valid_loss, best_step } = job.progress;
   if (best_valid_loss === null) return <span className="text-muted">{NOTHING}</span>;

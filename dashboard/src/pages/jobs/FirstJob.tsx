@@ -1,11 +1,11 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 
-import { useSampleJob } from "@/api/sampleJob";
-import { useMayWrite } from "@/api/session";
-import { CopyBlock } from "@/parts/CopyBlock";
-import { Failure } from "@/parts/Notice";
+import { useSampleJob } from "@/api/jobs/sampleJob";
+import { useMayWrite } from "@/api/project/session";
+import { CopyBlock } from "@/parts/basics/CopyBlock";
+import { Failure } from "@/parts/page/Notice";
 
-/** In the place of an empty list: how to get a job. */
+/** Shown instead of an empty list: how to create the first job. */
 export function FirstJob() {
   const mayWrite = useMayWrite();
   return (
@@ -13,15 +13,15 @@ export function FirstJob() {
       <div>
         <h2>No job yet</h2>
         <p className="text-muted">
-          Run one on our sample, the post of a camping shop that is to be sorted; or upload chat rows, one JSON object a
-          line, and create a job on them. It appears here at once.
+          Run one on our sample: messages to a camping shop, to be sorted into records. Or upload chat rows, one JSON
+          object per line, and create a job on them. The job appears here at once.
         </p>
-        {mayWrite ? <Begin /> : <p className="mt-3">This key may only read: it can upload no file and create no job.</p>}
+        {mayWrite ? <Begin /> : <p className="mt-3">This key may only read. It cannot upload files or create jobs.</p>}
       </div>
       <CopyBlock label="curl" code={CURL(location.origin)} />
       <CopyBlock label="Python, with the openai package" code={PYTHON(location.origin)} />
       <p className="text-muted">
-        <code className="font-mono">tunery demo</code> trains on the sample too, and compares the answers before and after.
+        <code className="font-mono">tunery demo</code> also trains on the sample, and compares the answers before and after.
       </p>
     </section>
   );

@@ -1,14 +1,14 @@
 import { getRouteApi } from "@tanstack/react-router";
 import { useEffect, useEffectEvent, useRef, useState } from "react";
 
-import { STATUSES, type Status } from "@/api/types";
-import type { JobSearch } from "@/lib/jobSearch";
-import { useShortcuts } from "@/lib/keys";
-import { useSettled } from "@/parts/useSettled";
+import { type Status, STATUSES } from "@/api/types";
+import type { JobSearch } from "@/lib/addresses/jobSearch";
+import { useShortcuts } from "@/lib/browser/shortcuts";
+import { useSettled } from "@/parts/basics/useSettled";
 
 const route = getRouteApi("/jobs");
 
-/** Search and status. They stand in the address: a reload, a bookmark and the way back keep them. */
+/** Search and status. They are kept in the address, so a reload, a bookmark and the browser's Back keep them. */
 export function JobFilters() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
@@ -26,7 +26,7 @@ export function JobFilters() {
   }, [settled]);
   useEffect(() => {
     const isTyping = document.activeElement === field.current;
-    if (field.current && !isTyping) field.current.value = search.q ?? ""; // a link led here
+    if (field.current && !isTyping) field.current.value = search.q ?? ""; // a link has changed the address
   }, [search.q]);
 
   return (

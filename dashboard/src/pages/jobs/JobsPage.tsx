@@ -3,33 +3,32 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { isPassing } from "@/api/failures";
-import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs";
-import type { ManyAction } from "@/api/manyJobs";
+import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs/jobs";
+import type { ManyAction } from "@/api/jobs/manyJobs";
 import type { Job } from "@/api/types";
-import { integer } from "@/lib/format";
-import { EMPTY, type JobList } from "@/lib/jobList";
-import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/jobSearch";
-import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/selection";
-import { useTitle } from "@/lib/title";
-import { Failure } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/addresses/jobSearch";
+import { EMPTY, type JobList } from "@/lib/jobs/jobList";
+import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/jobs/selection";
+import { integer } from "@/lib/text/format";
+import { Failure } from "@/parts/page/Notice";
+import { PageTitle } from "@/parts/page/PageTitle";
+import { Reading } from "@/parts/page/Reading";
 
 import { FirstJob } from "./FirstJob";
 import { JobFilters } from "./JobFilters";
 import { JobTable } from "./JobTable";
-import { ManyDialog } from "./ManyDialog";
+import { ManyJobsDialog } from "./ManyJobsDialog";
 import { SelectionBar } from "./SelectionBar";
 
 const route = getRouteApi("/jobs");
 
 export function JobsPage() {
-  useTitle("Jobs");
   const client = useQueryClient();
   const search = useDeferredValue(route.useSearch());
   const wanted = wantedBy(search);
   const { data, failureReason, isPlaceholderData } = useQuery({
     ...jobListQuery(client, wanted),
-    placeholderData: keepPreviousData, // while a search is on its way
+    placeholderData: keepPreviousData, // shows the jobs of the last search until the new ones arrive
   });
   const list = data && !isPlaceholderData ? data : { ...(data ?? EMPTY), complete: false };
   const [selection, setSelection] = useState(NOTHING_SELECTED);
@@ -38,7 +37,7 @@ export function JobsPage() {
   const older = useOlderJobs(isPlaceholderData ? EMPTY : list, wanted, needsAll(search));
   const jobs = useMemo(() => arranged(data?.jobs ?? [], search), [data, search]);
   const ids = useMemo(() => jobs.map(({ id }) => id), [jobs]);
-  const allSelected = list.complete && hasAll(selection, ids);
+  const isAllSelected = list.complete && hasAll(selection, ids);
   const selectAll = useMutation({
     mutationFn: async () => arranged(await readAllJobs(client, wanted), search),
     retry: (_, failure) => isPassing(failure),
@@ -48,14 +47,13 @@ export function JobsPage() {
 
   return (
     <>
-      <div className="flex flex-wrap items-center gap-3">
-        <h1 className="text-lg font-semibold">Jobs</h1>
+      <PageTitle title="Jobs">
         <JobFilters />
         <p className="fact" role="status">
-          {isPlaceholderData ? "Searching…" : data && count(list, wanted)}
-          {!isPlaceholderData && (older.reading || selectAll.isPending) && ", reading…"}
+          {isPlaceholderData ? "Searching…" : data && countInWords(list, wanted)}
+          {!isPlaceholderData && (older.isReading || selectAll.isPending) && ", reading…"}
         </p>
-      </div>
+      </PageTitle>
       {failureReason ? <Failure error={failureReason} /> : !data && <Reading />}
       {failure && <Failure error={failure} />}
       {list.complete && !list.jobs.length && !isNarrowed(wanted) && <FirstJob />}
@@ -66,16 +64,16 @@ export function JobsPage() {
           onClear={() => setSelection(NOTHING_SELECTED)}
         />
       )}
-      {asked && <ManyDialog {...asked} onClose={() => setAsked(null)} />}
+      {asked && <ManyJobsDialog {...asked} onClose={() => setAsked(null)} />}
       {data && (isNarrowed(wanted) || list.jobs.length > 0) && (
         <JobTable
           jobs={jobs}
-          complete={list.complete}
+          isComplete={list.complete}
           search={search}
           selection={selection}
-          allSelected={allSelected}
+          isAllSelected={isAllSelected}
           onSelect={setSelection}
-          onSelectAll={() => (allSelected ? setSelection((before) => withoutAll(before, ids)) : selectAll.mutate())}
+          onSelectAll={() => (isAllSelected ? setSelection((before) => withoutAll(before, ids)) : selectAll.mutate())}
           onEnd={older.read}
         />
       )}
@@ -83,17 +81,20 @@ export function JobsPage() {
   );
 }
 
-function count(list: JobList, wanted: Wanted): string {
+function countInWords(list: JobList, wanted: Wanted): string {
   const found = `${integer(list.jobs.length)}${list.complete ? "" : "+"}`;
   const jobs = list.complete && list.jobs.length === 1 ? "job" : "jobs";
   return `${found} ${jobs}${isNarrowed(wanted) ? " found" : ""}`;
 }
 
-/** Reads on as the reader scrolls; to the end at once where all are needed to tell which come first. */
+/**
+ * Reads older jobs as the reader scrolls. With `all`, it reads to the end at once, because the order of the rows needs
+ * all jobs.
+ */
 function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
   const client = useQueryClient();
-  // Of which more is being read, or was refused. Table and page ask at each render, some of which come before it is
-  // known here.
+  // The search whose older jobs are being read, or were refused. Table and page ask at each render, and some renders come
+  // before the mutation's state says so.
   const taken = useRef<Wanted | null>(null);
   const { mutate, isPending, failureReason, variables } = useMutation({
     mutationFn: (of: Wanted) => readOlderJobs(client, of, all),
@@ -102,9 +103,9 @@ function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
       if (taken.current === of) taken.current = null;
     },
   });
-  const more = !list.complete && list.jobs.length > 0;
+  const hasMore = !list.complete && list.jobs.length > 0;
   const read = () => {
-    if (!more || isSame(taken.current, wanted)) return;
+    if (!hasMore || isSame(taken.current, wanted)) return;
     taken.current = wanted;
     mutate(wanted);
   };
@@ -112,7 +113,7 @@ function useOlderJobs(list: JobList, wanted: Wanted, all: boolean) {
     if (all) read();
   });
   const failure = isSame(variables, wanted) ? failureReason : null;
-  return { read, reading: isPending || (all && more && !failure), failureReason: failure };
+  return { read, isReading: isPending || (all && hasMore && !failure), failureReason: failure };
 }
 
 function isSame(one: Wanted | null | undefined, other: Wanted): boolean {

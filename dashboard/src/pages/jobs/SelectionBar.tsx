@@ -1,10 +1,10 @@
 import { Link } from "@tanstack/react-router";
 
-import type { ManyAction } from "@/api/manyJobs";
-import { useMayWrite } from "@/api/session";
+import type { ManyAction } from "@/api/jobs/manyJobs";
+import { useMayWrite } from "@/api/project/session";
 import { hasEnded, type Job } from "@/api/types";
-import { MOST_COMPARED } from "@/lib/compareSearch";
-import { integer } from "@/lib/format";
+import { MOST_COMPARED } from "@/lib/addresses/compareSearch";
+import { integer } from "@/lib/text/format";
 
 interface SelectionBarProps {
   jobs: readonly Job[];
@@ -12,7 +12,7 @@ interface SelectionBarProps {
   onClear: () => void;
 }
 
-/** What can be done with the ticked jobs together. */
+/** The actions on all selected jobs together. */
 export function SelectionBar({ jobs, onAct, onClear }: SelectionBarProps) {
   const mayWrite = useMayWrite();
   const open = jobs.filter((job) => !hasEnded(job));

@@ -1,16 +1,16 @@
 import type { Job } from "@/api/types";
-import { NOTHING, significant } from "@/lib/format";
-import { placeOfLast } from "@/lib/series";
-import { sparkPath } from "@/lib/sparkline";
+import { indexOfLast } from "@/lib/charts/series";
+import { sparkPath } from "@/lib/charts/sparkline";
+import { NOTHING, significant } from "@/lib/text/format";
 
-import { useRowMetrics } from "./rowMetrics";
+import { useRowMetrics } from "./useRowMetrics";
 
 const SPARK = { width: 96, height: 24 };
 
-/** A job's training loss in small. */
+/** A small curve of a job's training loss. */
 export function Sparkline({ job }: { job: Job }) {
   const losses = useRowMetrics(job)?.column("train_loss");
-  const last = losses ? placeOfLast(losses) : -1;
+  const last = losses ? indexOfLast(losses) : -1;
   if (!losses || last < 0) return <span className="text-muted">{NOTHING}</span>;
   return (
     <svg

@@ -1,30 +1,34 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState } from "react";
 
-import { useCreateJob } from "@/api/createJob";
 import { Refused } from "@/api/failures";
-import { useMayWrite } from "@/api/session";
-import { type Draft, fieldOf, fieldPaths, type Offer, problemsAtFields, requestOf } from "@/lib/draft";
-import { forgetDraft, newKey, readDraft, storeDraft, type StoredDraft } from "@/lib/draftStore";
+import { useCreateJob } from "@/api/jobs/createJob";
+import { useMayWrite } from "@/api/project/session";
+import { newIdempotencyKey } from "@/lib/browser/idempotencyKey";
+import { type Draft, fieldOf, fieldPaths, type Offer, problemsAtFields, requestOf } from "@/lib/newJob/draft";
+import { forgetDraft, readDraft, type StoredDraft, storeDraft } from "@/lib/newJob/draftStore";
 
-import { DataStep } from "./DataStep";
-import { FormContext } from "./formContext";
-import { MethodStep } from "./MethodStep";
-import { ModelStep } from "./ModelStep";
+import { FormContext } from "./fields/formContext";
 import { Problems } from "./Problems";
-import { ReviewStep } from "./ReviewStep";
+import { DataStep } from "./steps/DataStep";
+import { MethodStep } from "./steps/MethodStep";
+import { ModelStep } from "./steps/ModelStep";
+import { ReviewStep } from "./steps/ReviewStep";
 
 interface JobFormProps {
-  /** The draft's, in this tab's store. */
+  /** The name under which this tab stores the draft. */
   name: string;
   offer: Offer;
   initial: Draft;
 }
 
+/** The form of a new job. Each change is stored in the tab. */
 export function JobForm({ name, offer, initial }: JobFormProps) {
   const navigate = useNavigate();
   const mayWrite = useMayWrite();
-  const [stored, setStored] = useState<StoredDraft>(() => readDraft(name) ?? { draft: initial, key: newKey() });
+  const [stored, setStored] = useState<StoredDraft>(
+    () => readDraft(name) ?? { draft: initial, key: newIdempotencyKey() },
+  );
   const { draft, key } = stored;
   const [asked, setAsked] = useState(0);
   const summary = useRef<HTMLDivElement>(null);
@@ -38,7 +42,7 @@ export function JobForm({ name, offer, initial }: JobFormProps) {
   }, [asked, create.error]);
 
   const change = (changed: Partial<Draft>) => {
-    setStored((before) => ({ draft: { ...before.draft, ...changed }, key: newKey() }));
+    setStored((before) => ({ draft: { ...before.draft, ...changed }, key: newIdempotencyKey() }));
     if (create.error) create.reset();
   };
   const problems = useMemo(() => problemsAtFields(draft, offer), [draft, offer]);

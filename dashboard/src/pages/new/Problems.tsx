@@ -1,19 +1,19 @@
-import { type Ref } from "react";
+import type { Ref } from "react";
 
 import { messageOf, Refused, Unreachable } from "@/api/failures";
-import type { Problem } from "@/lib/schemaProblems";
+import type { Problem } from "@/lib/schemas/schemaProblems";
 
-import { focusField } from "./formContext";
+import { focusField } from "./fields/formContext";
 
 interface ProblemsProps {
   problems: readonly Problem[];
   refusal: unknown;
-  /** The field that the refusal is about. */
+  /** The field that the refusal is about; null if it is about none. */
   refusedField: string | null;
   ref: Ref<HTMLDivElement>;
 }
 
-/** Why there is no job yet, with the way to each field. */
+/** Says why the job was not created, with links to the fields. */
 export function Problems({ problems, refusal, refusedField, ref }: ProblemsProps) {
   if (!problems.length && !refusal) return null;
   return (
@@ -38,7 +38,7 @@ function Refusal({ refusal, field }: { refusal: unknown; field: string | null })
   return (
     <p className="break-words">
       {messageOf(refusal)}{" "}
-      {refusal instanceof Unreachable && "Create it again: the same request makes no second job. "}
+      {refusal instanceof Unreachable && "You can create it again: the same request makes no second job. "}
       {field !== null ? <ToField path={field} /> : param && <span className="text-muted">Parameter: {param}</span>}
     </p>
   );

@@ -1,43 +1,44 @@
-import { useAuditLog, useKeys } from "@/api/settings";
-import { actionOf, actorOf, detailsOf } from "@/lib/auditFacts";
-import { dateTime } from "@/lib/format";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
+import { useAuditLog, useKeys } from "@/api/project/settings";
+import type { ApiKey, AuditLog } from "@/api/types";
+import { actionOf, actorOf, detailsOf } from "@/lib/facts/auditFacts";
+import { dateTime } from "@/lib/text/format";
+import { Section } from "@/parts/page/Section";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
+import { PagedList } from "@/parts/tables/PagedList";
 
 export function Audit({ project }: { project: string }) {
   const log = useAuditLog(project);
   const keys = useKeys(project).items ?? [];
   return (
     <Section title="Audit log">
-      <PagedList list={log} empty="Nothing was done yet.">
-        <table className="data-table">
-          <thead>
-            <tr>
-              <th scope="col">When</th>
-              <th scope="col" className="hidden md:table-cell">
-                Who
-              </th>
-              <th scope="col">What</th>
-            </tr>
-          </thead>
-          <tbody>
-            {log.items?.map((entry) => (
-              <tr key={entry.id} className="align-top">
-                <td className="w-44 whitespace-nowrap max-md:w-28 max-md:whitespace-normal">
-                  {dateTime(entry.effective_at)}
-                </td>
-                <td className="hidden break-all md:table-cell">{actorOf(entry, keys)}</td>
-                <td>
-                  {actionOf(entry)}
-                  <span className="fact block md:hidden">by {actorOf(entry, keys)}</span>
-                  <code className="block font-mono text-xs break-all text-muted">{entry.resource_id}</code>
-                  {entry.details && <span className="fact block break-all">{detailsOf(entry)}</span>}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+      <PagedList list={log} empty="No action yet.">
+        {(entries) => (
+          <DataTable columns={columnsOf(keys)} rows={entries} keyOf={({ id }) => id} rowClasses={() => "align-top"} />
+        )}
       </PagedList>
     </Section>
   );
+}
+
+function columnsOf(keys: readonly ApiKey[]): Column<AuditLog>[] {
+  return [
+    {
+      name: "When",
+      className: "w-44 whitespace-nowrap max-md:w-28 max-md:whitespace-normal",
+      cell: ({ effective_at }) => dateTime(effective_at),
+    },
+    { name: "Who", shownFrom: "md", className: "break-all", cell: (entry) => actorOf(entry, keys) },
+    {
+      name: "What",
+      cell: (entry) => (
+        <>
+          {actionOf(entry)}
+          <code className="block font-mono text-xs break-all text-muted">{entry.resource_id}</code>
+          {entry.details && <span className="fact block break-all">{detailsOf(entry)}</span>}
+        </>
+      ),
+      below: (entry) => <>by {actorOf(entry, keys)}</>,
+    },
+  ];
 }

@@ -1,41 +1,51 @@
-import { useDeliveries, useRedeliver } from "@/api/settings";
-import type { Endpoint } from "@/api/types";
-import { deliveryWords, eventName } from "@/lib/webhookFacts";
-import { Ago } from "@/parts/Ago";
-import { Failure } from "@/parts/Notice";
-import { PagedList } from "@/parts/PagedList";
-
-const TONES: Record<string, string> = { delivered: "text-good", failed: "text-bad" };
+import { useDeliveries, useRedeliver } from "@/api/project/settings";
+import type { Delivery, Endpoint } from "@/api/types";
+import { deliveryWords, eventName } from "@/lib/facts/webhookFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { Failure } from "@/parts/page/Notice";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
+import { PagedList } from "@/parts/tables/PagedList";
 
 export function Deliveries({ endpoint }: { endpoint: Endpoint }) {
   const deliveries = useDeliveries(endpoint.id);
   const redeliver = useRedeliver(endpoint.id);
+  const action: Column<Delivery> = {
+    name: "Actions",
+    hiddenHead: true,
+    align: "right",
+    className: "whitespace-nowrap",
+    cell: ({ id }) => (
+      <button type="button" className="link" disabled={redeliver.isPending} onClick={() => redeliver.mutate(id)}>
+        Send again
+      </button>
+    ),
+  };
   return (
     <div className="rounded border border-line">
       {redeliver.error && <Failure asked error={redeliver.error} />}
-      <PagedList list={deliveries} empty="Nothing was sent yet.">
-        <ul className="divide-y divide-line">
-          {deliveries.items?.map((delivery) => (
-            <li key={delivery.id} className="flex flex-wrap items-center gap-x-3 gap-y-1 px-3 py-1.5">
-              <span className="w-24 max-sm:flex-1">{eventName(delivery.event_type)}</span>
-              <span className={`flex-1 break-words max-sm:order-last max-sm:w-full max-sm:flex-none ${TONES[delivery.status] ?? "text-muted"}`}>
-                {deliveryWords(delivery)}
-              </span>
-              <span className="fact">
-                <Ago unix={delivery.created_at} />
-              </span>
-              <button
-                type="button"
-                className="link"
-                disabled={redeliver.isPending}
-                onClick={() => redeliver.mutate(delivery.id)}
-              >
-                Send again
-              </button>
-            </li>
-          ))}
-        </ul>
+      <PagedList list={deliveries} empty="No delivery yet.">
+        {(items) => <DataTable columns={[...COLUMNS, action]} rows={items} keyOf={({ id }) => id} />}
       </PagedList>
     </div>
   );
 }
+
+const TONES: Record<string, string> = { delivered: "text-good", failed: "text-bad" };
+
+const COLUMNS: readonly Column<Delivery>[] = [
+  { name: "Event", cell: ({ event_type }) => eventName(event_type) },
+  {
+    name: "Outcome",
+    className: "break-words",
+    cell: (delivery) => <span className={TONES[delivery.status] ?? "text-muted"}>{deliveryWords(delivery)}</span>,
+    below: ({ created_at }) => <Ago unix={created_at} />,
+  },
+  {
+    name: "Created",
+    align: "right",
+    shownFrom: "md",
+    className: "fact whitespace-nowrap",
+    cell: ({ created_at }) => <Ago unix={created_at} />,
+  },
+];

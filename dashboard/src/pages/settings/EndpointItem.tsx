@@ -6,20 +6,20 @@ import {
   useRotateSecret,
   useSwitchEndpoint,
   useTestEndpoint,
-} from "@/api/settings";
+} from "@/api/project/settings";
 import type { Endpoint, EventType } from "@/api/types";
-import { eventName } from "@/lib/webhookFacts";
-import { Confirm } from "@/parts/Confirm";
-import { Failure } from "@/parts/Notice";
-import { ShownOnce } from "@/parts/ShownOnce";
+import { eventName } from "@/lib/facts/webhookFacts";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { ShownOnce } from "@/parts/dialogs/ShownOnce";
+import { Failure } from "@/parts/page/Notice";
 
 import { Deliveries } from "./Deliveries";
 
-type Doing = "rotate" | "delete" | null;
+type Dialog = "rotate" | "delete" | null;
 
 export function EndpointItem({ endpoint }: { endpoint: Endpoint }) {
-  const [doing, setDoing] = useState<Doing>(null);
-  const [open, setOpen] = useState(false);
+  const [dialog, setDialog] = useState<Dialog>(null);
+  const [isOpen, setOpen] = useState(false);
   const switching = useSwitchEndpoint(endpoint.id);
   return (
     <li className="grid gap-2 border-t border-line px-4 py-3">
@@ -33,7 +33,7 @@ export function EndpointItem({ endpoint }: { endpoint: Endpoint }) {
       <p className="font-mono text-xs break-all">{endpoint.url}</p>
       <div className="flex flex-wrap gap-2">
         <Test endpoint={endpoint} />
-        <button type="button" className="button" onClick={() => setOpen(!open)} aria-expanded={open}>
+        <button type="button" className="button" onClick={() => setOpen(!isOpen)} aria-expanded={isOpen}>
           Deliveries
         </button>
         <button
@@ -44,17 +44,17 @@ export function EndpointItem({ endpoint }: { endpoint: Endpoint }) {
         >
           Switch {endpoint.enabled ? "off" : "on"}
         </button>
-        <button type="button" className="button" onClick={() => setDoing("rotate")}>
+        <button type="button" className="button" onClick={() => setDialog("rotate")}>
           New secret
         </button>
-        <button type="button" className="button button-danger" onClick={() => setDoing("delete")}>
+        <button type="button" className="button button-danger" onClick={() => setDialog("delete")}>
           Delete
         </button>
       </div>
       {switching.error && <Failure asked error={switching.error} />}
-      {open && <Deliveries endpoint={endpoint} />}
-      {doing === "rotate" && <Rotate endpoint={endpoint} onClose={() => setDoing(null)} />}
-      {doing === "delete" && <DeleteEndpoint endpoint={endpoint} onClose={() => setDoing(null)} />}
+      {isOpen && <Deliveries endpoint={endpoint} />}
+      {dialog === "rotate" && <RotateSecret endpoint={endpoint} onClose={() => setDialog(null)} />}
+      {dialog === "delete" && <DeleteEndpoint endpoint={endpoint} onClose={() => setDialog(null)} />}
     </li>
   );
 }
@@ -80,14 +80,14 @@ function Test({ endpoint }: { endpoint: Endpoint }) {
         {test.isPending ? "Sending…" : "Send a test"}
       </button>
       <span role="status" className="text-good">
-        {test.data && `taken, status ${test.data.status_code}`}
+        {test.data && `accepted with status ${test.data.status_code}`}
       </span>
       {test.error && <Failure asked error={test.error} />}
     </div>
   );
 }
 
-function Rotate({ endpoint, onClose }: { endpoint: Endpoint; onClose: () => void }) {
+function RotateSecret({ endpoint, onClose }: { endpoint: Endpoint; onClose: () => void }) {
   const rotate = useRotateSecret(endpoint.id);
   const [keep, setKeep] = useState(true);
   if (rotate.data) return <ShownOnce title="The new secret" value={rotate.data.signing_secret} onClose={onClose} />;
@@ -95,16 +95,16 @@ function Rotate({ endpoint, onClose }: { endpoint: Endpoint; onClose: () => void
     <Confirm
       title="Make a new signing secret?"
       action="Make a new secret"
-      doing={rotate}
+      mutation={rotate}
       onConfirm={() => rotate.mutate(keep)}
       onClose={onClose}
     >
       <p>
-        Requests to <strong>{endpoint.name}</strong> are signed with it from now on.
+        Requests to <strong>{endpoint.name}</strong> are signed with the new secret from now on.
       </p>
       <label className="flex items-center gap-2">
         <input type="checkbox" checked={keep} onChange={(event) => setKeep(event.target.checked)} />
-        For a day with the old one too
+        Also sign with the old secret for a day
       </label>
     </Confirm>
   );
@@ -116,12 +116,12 @@ function DeleteEndpoint({ endpoint, onClose }: { endpoint: Endpoint; onClose: ()
     <Confirm
       title="Delete this endpoint?"
       action="Delete endpoint"
-      doing={remove}
+      mutation={remove}
       onConfirm={() => remove.mutate(endpoint.id, { onSuccess: onClose })}
       onClose={onClose}
     >
       <p>
-        <strong>{endpoint.name}</strong> goes with its deliveries; what has not been sent is not sent any more.
+        <strong>{endpoint.name}</strong> is deleted with its deliveries. Deliveries that are still waiting are not sent.
       </p>
     </Confirm>
   );

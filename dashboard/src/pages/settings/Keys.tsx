@@ -1,17 +1,24 @@
 import { useState } from "react";
 
-import { useCreateKey, useKeys, useRevokeKey } from "@/api/settings";
+import { useCreateKey, useKeys, useRevokeKey } from "@/api/project/settings";
 import type { ApiKey } from "@/api/types";
-import { dateTime } from "@/lib/format";
-import { Ago } from "@/parts/Ago";
-import { Confirm } from "@/parts/Confirm";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
-import { ShownOnce } from "@/parts/ShownOnce";
+import { dateTime } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { ShownOnce } from "@/parts/dialogs/ShownOnce";
+import { Section } from "@/parts/page/Section";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
+import { PagedList } from "@/parts/tables/PagedList";
 
-import { Form, Labelled, TextField } from "./Form";
+import { RowAction } from "./RowAction";
+import { Labelled, SettingsForm, TextField } from "./SettingsForm";
 
-const ROLES = { "read-only": "read-only: reads", member: "member: files and jobs too", admin: "admin: settings too" };
+const ROLES = {
+  "read-only": "read-only: may read",
+  member: "member: also files and jobs",
+  admin: "admin: also settings",
+};
 type Role = keyof typeof ROLES;
 
 const DAY = 24 * 3600;
@@ -26,60 +33,45 @@ const LIFETIMES = [
 export function Keys({ project }: { project: string }) {
   const keys = useKeys(project);
   const [revoking, setRevoking] = useState<ApiKey | null>(null);
+  const action: Column<ApiKey> = {
+    name: "Actions",
+    hiddenHead: true,
+    align: "right",
+    cell: (key) => <RowAction verb="Revoke" of={key.name} onClick={() => setRevoking(key)} />,
+  };
   return (
     <Section title="API keys">
       <CreateKey project={project} />
       <PagedList list={keys} empty="No key.">
-        <table className="data-table">
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col">Role</th>
-              <th scope="col" className="hidden md:table-cell">
-                Key
-              </th>
-              <th scope="col" className="hidden md:table-cell">
-                Created
-              </th>
-              <th scope="col" className="hidden sm:table-cell">
-                Expires
-              </th>
-              <th scope="col">
-                <span className="sr-only">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {keys.items?.map((key) => (
-              <tr key={key.id}>
-                <td className="break-all">{key.name}</td>
-                <td className="whitespace-nowrap">{key.role}</td>
-                <td className="hidden max-w-60 truncate font-mono text-xs md:table-cell">{key.redacted_value}</td>
-                <td className="hidden whitespace-nowrap md:table-cell">
-                  <Ago unix={key.created_at} />
-                </td>
-                <td className="hidden whitespace-nowrap sm:table-cell">
-                  {key.expires_at ? dateTime(key.expires_at) : "never"}
-                </td>
-                <td className="number">
-                  <button
-                    type="button"
-                    className="link text-bad"
-                    aria-label={`Revoke ${key.name}`}
-                    onClick={() => setRevoking(key)}
-                  >
-                    Revoke
-                  </button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        {(items) => <DataTable columns={[...COLUMNS, action]} rows={items} keyOf={({ id }) => id} />}
       </PagedList>
       {revoking && <Revoke project={project} apiKey={revoking} onClose={() => setRevoking(null)} />}
     </Section>
   );
 }
+
+const COLUMNS: readonly Column<ApiKey>[] = [
+  { name: "Name", className: "break-all", cell: ({ name }) => name },
+  { name: "Role", className: "whitespace-nowrap", cell: ({ role }) => role },
+  {
+    name: "Key",
+    shownFrom: "md",
+    className: "max-w-60 truncate font-mono text-xs",
+    cell: ({ redacted_value }) => redacted_value,
+  },
+  {
+    name: "Created",
+    shownFrom: "md",
+    className: "whitespace-nowrap",
+    cell: ({ created_at }) => <Ago unix={created_at} />,
+  },
+  {
+    name: "Expires",
+    shownFrom: "sm",
+    className: "whitespace-nowrap",
+    cell: ({ expires_at }) => (expires_at ? dateTime(expires_at) : "never"),
+  },
+];
 
 function CreateKey({ project }: { project: string }) {
   const create = useCreateKey(project);
@@ -93,7 +85,7 @@ function CreateKey({ project }: { project: string }) {
     );
   return (
     <>
-      <Form action="Create key" doing={create} onSubmit={submit}>
+      <SettingsForm action="Create key" mutation={create} onSubmit={submit}>
         <TextField label="Name" className="w-48" maxLength={128} value={name} onChange={setName} />
         <Labelled label="Role">
           <select className="field" value={role} onChange={(event) => setRole(event.target.value as Role)}>
@@ -113,7 +105,7 @@ function CreateKey({ project }: { project: string }) {
             ))}
           </select>
         </Labelled>
-      </Form>
+      </SettingsForm>
       {create.data && <ShownOnce title="The new key" value={create.data.value} onClose={() => create.reset()} />}
     </>
   );
@@ -125,13 +117,13 @@ function Revoke({ project, apiKey, onClose }: { project: string; apiKey: ApiKey;
     <Confirm
       title="Revoke this key?"
       action="Revoke key"
-      doing={revoke}
+      mutation={revoke}
       onConfirm={() => revoke.mutate(apiKey.id, { onSuccess: onClose })}
       onClose={onClose}
     >
       <p>
-        Whoever uses <strong>{apiKey.name}</strong> is refused from now on, and browsers that it signed in are signed
-        out, this one too where it is yours.
+        Requests with <strong>{apiKey.name}</strong> are refused from now on. Browsers that signed in with it are signed
+        out, including this browser if the key is yours.
       </p>
     </Confirm>
   );

@@ -1,12 +1,14 @@
 import { useState } from "react";
 
-import { useDeleteSecret, useSecrets, useSetSecret } from "@/api/settings";
-import { Ago } from "@/parts/Ago";
-import { Confirm } from "@/parts/Confirm";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
+import { useDeleteSecret, useSecrets, useSetSecret } from "@/api/project/settings";
+import { Ago } from "@/parts/basics/Ago";
+import { Confirm } from "@/parts/dialogs/Confirm";
+import { Section } from "@/parts/page/Section";
+import { DataTable } from "@/parts/tables/DataTable";
+import { PagedList } from "@/parts/tables/PagedList";
 
-import { Form, TextField } from "./Form";
+import { RowAction } from "./RowAction";
+import { SettingsForm, TextField } from "./SettingsForm";
 
 export function Secrets() {
   const secrets = useSecrets();
@@ -14,42 +16,27 @@ export function Secrets() {
   return (
     <Section title="Secrets">
       <p className="px-4 pb-3 text-muted">
-        What jobs may use, such as a tracker&apos;s key (<code className="font-mono">WANDB_API_KEY</code>). They are
-        encrypted, and nobody reads them again.
+        Values that jobs may use, such as a tracker&apos;s key (<code className="font-mono">WANDB_API_KEY</code>). They
+        are stored encrypted and are never shown again.
       </p>
       <SetSecret />
       <PagedList list={secrets} empty="No secret.">
-        <table className="data-table">
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col">Set</th>
-              <th scope="col">
-                <span className="sr-only">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {secrets.items?.map(({ name, updated_at }) => (
-              <tr key={name}>
-                <td className="font-mono text-xs break-all">{name}</td>
-                <td className="whitespace-nowrap">
-                  <Ago unix={updated_at} />
-                </td>
-                <td className="number">
-                  <button
-                    type="button"
-                    className="link text-bad"
-                    aria-label={`Delete ${name}`}
-                    onClick={() => setDeleting(name)}
-                  >
-                    Delete
-                  </button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        {(items) => (
+          <DataTable
+            columns={[
+              { name: "Name", className: "font-mono text-xs break-all", cell: ({ name }) => name },
+              { name: "Set", className: "whitespace-nowrap", cell: ({ updated_at }) => <Ago unix={updated_at} /> },
+              {
+                name: "Actions",
+                hiddenHead: true,
+                align: "right",
+                cell: ({ name }) => <RowAction verb="Delete" of={name} onClick={() => setDeleting(name)} />,
+              },
+            ]}
+            rows={items}
+            keyOf={({ name }) => name}
+          />
+        )}
       </PagedList>
       {deleting && <DeleteSecret name={deleting} onClose={() => setDeleting(null)} />}
     </Section>
@@ -65,7 +52,7 @@ function SetSecret() {
     setValue("");
   };
   return (
-    <Form action="Set secret" doing={set} onSubmit={() => set.mutate({ name, value }, { onSuccess: clear })}>
+    <SettingsForm action="Set secret" mutation={set} onSubmit={() => set.mutate({ name, value }, { onSuccess: clear })}>
       <TextField
         label="Name: capitals, digits, underscores"
         className="w-60 font-mono"
@@ -75,7 +62,7 @@ function SetSecret() {
         onChange={setName}
       />
       <TextField
-        label="Value; it replaces the former one"
+        label="Value (replaces the old value)"
         className="w-60 font-mono"
         type="password"
         maxLength={8192}
@@ -83,7 +70,7 @@ function SetSecret() {
         value={value}
         onChange={setValue}
       />
-    </Form>
+    </SettingsForm>
   );
 }
 
@@ -93,12 +80,12 @@ function DeleteSecret({ name, onClose }: { name: string; onClose: () => void }) 
     <Confirm
       title="Delete this secret?"
       action="Delete secret"
-      doing={remove}
+      mutation={remove}
       onConfirm={() => remove.mutate(name, { onSuccess: onClose })}
       onClose={onClose}
     >
       <p>
-        Jobs that need <code className="font-mono">{name}</code> report to their tracker no more.
+        Jobs that need <code className="font-mono">{name}</code> can no longer report to their tracker.
       </p>
     </Confirm>
   );

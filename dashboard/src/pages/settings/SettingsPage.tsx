@@ -1,9 +1,9 @@
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { type Session, useSession } from "@/api/session";
-import { SETTINGS_PARTS, type SettingsPart } from "@/lib/settingsSearch";
-import { useTitle } from "@/lib/title";
-import { Notice } from "@/parts/Notice";
+import { type Session, useSession } from "@/api/project/session";
+import { SETTINGS_PARTS, type SettingsPart } from "@/lib/addresses/settingsSearch";
+import { Notice } from "@/parts/page/Notice";
+import { PageTitle } from "@/parts/page/PageTitle";
 
 import { Audit } from "./Audit";
 import { Keys } from "./Keys";
@@ -22,15 +22,15 @@ const NAMES: Record<SettingsPart, string> = {
 };
 
 export function SettingsPage() {
-  useTitle("Settings");
+
   const session = useSession();
   const { part = "keys" } = route.useSearch();
   if (!session) return null;
   return (
     <>
-      <h1 className="text-lg font-semibold">Settings</h1>
+      <PageTitle title="Settings" />
       <p className="text-muted">
-        Project <strong className="text-ink">{session.project.name}</strong>, signed in by the key{" "}
+        Project <strong className="text-ink">{session.project.name}</strong>, signed in with the key{" "}
         <strong className="text-ink">{session.key_name}</strong> with the role{" "}
         <strong className="text-ink">{session.role}</strong>.
       </p>
@@ -69,12 +69,12 @@ function NotForThisKey({ role }: { role: string }) {
   return (
     <Notice>
       <p>
-        Keys, webhooks, secrets, usage and the audit log are for administrators of the project, and this key has the
-        role {role}.
+        Keys, webhooks, secrets, usage and the audit log are for administrators of the project. This key has the role{" "}
+        {role}.
       </p>
       <p className="text-muted">
-        <code className="font-mono">tunery keys create --role admin</code> makes a key that may manage them: sign in with
-        such a one.
+        <code className="font-mono">tunery keys create --role admin</code> makes a key that may manage them. Sign in with
+        that key.
       </p>
     </Notice>
   );

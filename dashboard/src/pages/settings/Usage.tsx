@@ -1,29 +1,44 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { usageQuery } from "@/api/settings";
-import { duration, integer } from "@/lib/format";
-import { type Day, dayName, daysOf, heights } from "@/lib/usage";
-import { Failure } from "@/parts/Notice";
-import { Section } from "@/parts/Section";
+import { usageQuery } from "@/api/project/settings";
+import { type Day, dayName, daysOf, heights } from "@/lib/facts/usage";
+import { duration, integer } from "@/lib/text/format";
+import { Loaded } from "@/parts/page/Loaded";
+import { Section } from "@/parts/page/Section";
+import type { Column } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
 
 export function Usage({ project }: { project: string }) {
-  const { data, failureReason } = useQuery(usageQuery(project));
-  const days = daysOf(data ?? []);
-  const used = days.filter((day) => day.tokens || day.deviceSeconds);
   return (
     <Section title="Usage, the last 30 days">
-      {failureReason && !data && <Failure error={failureReason} />}
-      {data && <Totals days={days} />}
-      {data && (
-        <div className="grid gap-6 px-4 pb-4 md:grid-cols-2">
-          <Bars title="Trained tokens" days={days} valueOf={(day) => day.tokens} colour="var(--series-1)" />
-          <Bars title="Device time" days={days} valueOf={(day) => day.deviceSeconds} colour="var(--series-2)" />
-        </div>
-      )}
-      {used.length > 0 && <Table days={used.toReversed()} />}
+      <Loaded query={useQuery(usageQuery(project))}>{(buckets) => <UsageOf days={daysOf(buckets)} />}</Loaded>
     </Section>
   );
 }
+
+function UsageOf({ days }: { days: readonly Day[] }) {
+  const used = days.filter((day) => day.tokens || day.deviceSeconds);
+  return (
+    <>
+      <Totals days={days} />
+      <div className="grid gap-6 px-4 pb-4 md:grid-cols-2">
+        <Bars title="Trained tokens" days={days} valueOf={(day) => day.tokens} colour="var(--series-1)" />
+        <Bars title="Device time" days={days} valueOf={(day) => day.deviceSeconds} colour="var(--series-2)" />
+      </div>
+      {used.length > 0 && <DataTable columns={COLUMNS} rows={used.toReversed()} keyOf={({ start }) => start} />}
+    </>
+  );
+}
+
+const COLUMNS: readonly Column<Day>[] = [
+  { name: "Day", cell: ({ start }) => dayName(start) },
+  { name: "Trained tokens", align: "right", cell: ({ tokens }) => integer(tokens) },
+  {
+    name: "Device time",
+    align: "right",
+    cell: ({ deviceSeconds }) => <span title={`${integer(deviceSeconds)} s`}>{duration(deviceSeconds)}</span>,
+  },
+];
 
 function Totals({ days }: { days: readonly Day[] }) {
   const tokens = days.reduce((sum, day) => sum + day.tokens, 0);
@@ -31,7 +46,7 @@ function Totals({ days }: { days: readonly Day[] }) {
   return (
     <p className="px-4 pb-3 text-muted">
       {tokens || seconds ? `${integer(tokens)} tokens in ${duration(seconds)} on devices. ` : "Nothing was trained. "}
-      Days are in UTC; of jobs that train together, each counts its whole time.
+      Days are in UTC. When jobs train together, each job counts its whole time.
     </p>
   );
 }
@@ -46,7 +61,7 @@ interface BarsProps {
 const WIDTH = 300;
 const HEIGHT = 60;
 
-/** A bar for each day. The table has the numbers. */
+/** A bar for each day. The numbers are in the table. */
 function Bars({ title, days, valueOf, colour }: BarsProps) {
   const bar = WIDTH / Math.max(1, days.length);
   const first = days[0];
@@ -78,34 +93,5 @@ function Bars({ title, days, valueOf, colour }: BarsProps) {
         </p>
       )}
     </figure>
-  );
-}
-
-function Table({ days }: { days: readonly Day[] }) {
-  return (
-    <table className="data-table">
-      <thead>
-        <tr>
-          <th scope="col">Day</th>
-          <th scope="col" className="number">
-            Trained tokens
-          </th>
-          <th scope="col" className="number">
-            Device time
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {days.map((day) => (
-          <tr key={day.start}>
-            <td>{dayName(day.start)}</td>
-            <td className="number">{integer(day.tokens)}</td>
-            <td className="number" title={`${integer(day.deviceSeconds)} s`}>
-              {duration(day.deviceSeconds)}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
   );
 }

@@ -1,29 +1,32 @@
 import { useState } from "react";
 
-import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/settings";
+import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/project/settings";
 import type { EventType } from "@/api/types";
-import { eventName } from "@/lib/webhookFacts";
-import { PagedList } from "@/parts/PagedList";
-import { Section } from "@/parts/Section";
-import { ShownOnce } from "@/parts/ShownOnce";
+import { eventName } from "@/lib/facts/webhookFacts";
+import { ShownOnce } from "@/parts/dialogs/ShownOnce";
+import { Section } from "@/parts/page/Section";
+import { PagedList } from "@/parts/tables/PagedList";
 
 import { EndpointItem } from "./EndpointItem";
-import { Form, TextField } from "./Form";
+import { SettingsForm, TextField } from "./SettingsForm";
 
 export function Webhooks() {
   const endpoints = useEndpoints();
   return (
     <Section title="Webhooks">
       <p className="px-4 pb-3 text-muted">
-        A signed request to your server at the end of each job. It is tried again, with growing delays, until it is taken.
+        When a job ends, a signed request goes to your server. It is repeated with growing delays until your server
+        accepts it.
       </p>
       <CreateEndpoint />
       <PagedList list={endpoints} empty="No endpoint.">
-        <ul>
-          {endpoints.items?.map((endpoint) => (
-            <EndpointItem key={endpoint.id} endpoint={endpoint} />
-          ))}
-        </ul>
+        {(items) => (
+          <ul>
+            {items.map((endpoint) => (
+              <EndpointItem key={endpoint.id} endpoint={endpoint} />
+            ))}
+          </ul>
+        )}
       </PagedList>
     </Section>
   );
@@ -42,9 +45,9 @@ function CreateEndpoint() {
     setTypes(EVENT_TYPES.filter((one) => (one === type) !== types.includes(one)));
   return (
     <>
-      <Form
+      <SettingsForm
         action="Create endpoint"
-        doing={create}
+        mutation={create}
         onSubmit={() => create.mutate({ name, url, event_types: [...types] }, { onSuccess: clear })}
       >
         <TextField label="Name" className="w-40" maxLength={128} value={name} onChange={setName} />
@@ -67,7 +70,7 @@ function CreateEndpoint() {
             </label>
           ))}
         </fieldset>
-      </Form>
+      </SettingsForm>
       {create.data && (
         <ShownOnce title="The signing secret" value={create.data.signing_secret} onClose={() => create.reset()} />
       )}

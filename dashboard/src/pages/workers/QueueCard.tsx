@@ -1,21 +1,26 @@
 import { Link } from "@tanstack/react-router";
 
 import type { Queue } from "@/api/types";
-import { devicesInWords, jobsInWords, othersWaiting } from "@/lib/workerFacts";
-import { Ago } from "@/parts/Ago";
-import { Section } from "@/parts/Section";
+import { othersWaiting } from "@/lib/facts/workerFacts";
+import { counted } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { Section } from "@/parts/page/Section";
 
-/** What waits for workers of one class. Of other projects there is a number alone. */
-export function QueueCard({ queue, served }: { queue: Queue; served: boolean }) {
+/** The jobs that wait for workers of one class. For other projects it shows only the number of their jobs. */
+export function QueueCard({ queue, isServed }: { queue: Queue; isServed: boolean }) {
   const hidden = queue.own_waiting_jobs - queue.jobs.length;
   const others = othersWaiting(queue);
   return (
     <Section
-      title={`Queue, ${devicesInWords(queue.devices)}`}
-      tools={<span className="text-muted">{queue.waiting_jobs ? `${jobsInWords(queue.waiting_jobs)} waiting` : "empty"}</span>}
+      title={`Queue, ${counted(queue.devices, "device")}`}
+      tools={
+        <span className="text-muted">
+          {queue.waiting_jobs ? `${counted(queue.waiting_jobs, "job")} waiting` : "empty"}
+        </span>
+      }
     >
-      {!served && queue.waiting_jobs > 0 && (
-        <p className="px-4 pb-3 text-warn">No worker of this class is there.</p>
+      {!isServed && queue.waiting_jobs > 0 && (
+        <p className="px-4 pb-3 text-warn">No worker of this class is running.</p>
       )}
       <ol>
         {queue.jobs.map((job) => (
@@ -36,11 +41,13 @@ export function QueueCard({ queue, served }: { queue: Queue; served: boolean }) 
       {hidden > 0 && (
         <p className="border-t border-line px-4 py-1.5">
           <Link to="/jobs" search={{ status: "queued" }} className="link">
-            {jobsInWords(hidden)} more of yours
+            {counted(hidden, "job")} more of yours
           </Link>
         </p>
       )}
-      {others > 0 && <p className="border-t border-line px-4 py-1.5 text-muted">{jobsInWords(others)} of other projects</p>}
+      {others > 0 && (
+        <p className="border-t border-line px-4 py-1.5 text-muted">{counted(others, "job")} of other projects</p>
+      )}
     </Section>
   );
 }

@@ -1,27 +1,27 @@
 import { Link } from "@tanstack/react-router";
 
 import type { Worker } from "@/api/types";
-import { bytes, integer } from "@/lib/format";
-import { devicesInWords, jobsInWords, memoryPercent, workerName } from "@/lib/workerFacts";
-import { Ago } from "@/parts/Ago";
-import { Facts } from "@/parts/Facts";
-import { ProgressBar } from "@/parts/ProgressBar";
-import { Section } from "@/parts/Section";
+import { memoryPercent, workerName } from "@/lib/facts/workerFacts";
+import { bytes, counted, integer } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Facts } from "@/parts/page/Facts";
+import { Section } from "@/parts/page/Section";
 
 export function WorkerCard({ worker }: { worker: Worker }) {
   const { device, jobs, other_jobs } = worker;
   const count = jobs.length + other_jobs;
   const name = workerName(worker);
   return (
-    <Section title={name} tools={<span className="text-muted">{count ? `holds ${jobsInWords(count)}` : "idle"}</span>}>
+    <Section title={name} tools={<span className="text-muted">{count ? `holds ${counted(count, "job")}` : "idle"}</span>}>
       <Facts
         facts={[
           ["Device", device.name, "wide"],
           ["Memory", <Memory key="memory" worker={worker} />, "wide"],
           ["Base model", worker.base_model ?? "none loaded yet"],
-          ["Class", devicesInWords(worker.devices)],
+          ["Class", counted(worker.devices, "device")],
           ["Release", worker.release],
-          ["Here since", <Ago key="since" unix={worker.started_at} />],
+          ["Started", <Ago key="since" unix={worker.started_at} />],
         ]}
       />
       {count > 0 && (
@@ -32,7 +32,7 @@ export function WorkerCard({ worker }: { worker: Worker }) {
               <HeldJob key={job.id} job={job} />
             ))}
             {other_jobs > 0 && (
-              <li className="border-t border-line px-4 py-1.5 text-muted">{jobsInWords(other_jobs)} of other projects</li>
+              <li className="border-t border-line px-4 py-1.5 text-muted">{counted(other_jobs, "job")} of other projects</li>
             )}
           </ul>
         </>

@@ -1,25 +1,25 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { workersQuery } from "@/api/workers";
-import { useTitle } from "@/lib/title";
-import { Failure, Notice } from "@/parts/Notice";
-import { Reading } from "@/parts/Reading";
+import { workersQuery } from "@/api/project/workers";
+import { Failure, Notice } from "@/parts/page/Notice";
+import { PageTitle } from "@/parts/page/PageTitle";
+import { Reading } from "@/parts/page/Reading";
 
 import { QueueCard } from "./QueueCard";
 import { WorkerCard } from "./WorkerCard";
 
 export function WorkersPage() {
-  useTitle("Workers");
+
   const { data, failureReason } = useQuery(workersQuery);
   return (
     <>
-      <h1 className="text-lg font-semibold">Workers</h1>
+      <PageTitle title="Workers" />
       {failureReason ? <Failure error={failureReason} /> : !data && <Reading />}
       {data?.data.length === 0 && (
         <Notice tone="warn">
-          <p>No worker is there, so nothing trains. What is queued waits for one.</p>
+          <p>No worker is running, so nothing trains. Queued jobs wait for a worker.</p>
           <p className="text-muted">
-            <code className="font-mono">tunery worker</code> starts one; it shows here within seconds.
+            <code className="font-mono">tunery worker</code> starts a worker. It appears here within seconds.
           </p>
         </Notice>
       )}
@@ -34,7 +34,7 @@ export function WorkersPage() {
             <QueueCard
               key={queue.devices}
               queue={queue}
-              served={data.data.some((worker) => worker.devices === queue.devices)}
+              isServed={data.data.some((worker) => worker.devices === queue.devices)}
             />
           ))}
         </div>

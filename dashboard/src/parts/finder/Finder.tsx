@@ -1,40 +1,41 @@
 import { useEffect, useEffectEvent, useId, useRef, useState } from "react";
 
-import type { Command } from "@/lib/commands";
-import { Modal } from "@/parts/Modal";
-import { Failure } from "@/parts/Notice";
+import { Modal } from "@/parts/dialogs/Modal";
+import { Failure } from "@/parts/page/Notice";
+
+import type { Command } from "./commands";
 
 interface FinderProps {
   title: string;
-  /** What can be found. */
+  /** The name of the field. It says what can be found. */
   label: string;
   typed: string;
   onType: (typed: string) => void;
   found: readonly Command[];
-  /** Whether more may be found yet. */
-  looking: boolean;
-  /** Why not all could be looked for. */
+  /** Whether the search is still running. */
+  isLooking: boolean;
+  /** Why the search failed. */
   failure: Error | null;
-  /** Said where nothing is found. */
+  /** Shown if nothing is found. */
   nothing?: string | undefined;
   onClose: () => void;
 }
 
-/** A combobox with a list (WAI-ARIA): the focus stays in the field, arrows move through what is found. */
+/** A combobox with a list (WAI-ARIA). The focus stays in the field, and the arrow keys move through the list. */
 export function Finder(props: FinderProps) {
-  const { title, label, typed, onType, found, looking, failure, nothing = "Nothing is called like that.", onClose } = props;
+  const { title, label, typed, onType, found, isLooking, failure, nothing = "Nothing matches.", onClose } = props;
   const [chosen, setChosen] = useState<string | null>(null);
-  const wanted = useRef(false); // Enter was pressed before anything was found
+  const isEntered = useRef(false); // whether Enter was pressed before anything was found
   const list = useId();
-  const place = Math.max(0, found.findIndex(({ id }) => id === chosen));
-  const active = found[place];
+  const index = Math.max(0, found.findIndex(({ id }) => id === chosen));
+  const active = found[index];
   const optionId = (command: Command) => `${list}-${command.id}`;
   const choose = (command: Command) => {
     onClose();
     command.run();
   };
-  const move = (by: number) => setChosen(found[(place + by + found.length) % found.length]?.id ?? null);
-  const enter = () => (active ? choose(active) : (wanted.current = looking));
+  const move = (by: number) => setChosen(found[(index + by + found.length) % found.length]?.id ?? null);
+  const enter = () => (active ? choose(active) : (isEntered.current = isLooking));
   const press = (event: React.KeyboardEvent) => {
     const act = { ArrowDown: () => move(1), ArrowUp: () => move(-1), Enter: enter }[event.key];
     if (!act) return;
@@ -42,12 +43,12 @@ export function Finder(props: FinderProps) {
     act();
   };
   const settle = useEffectEvent(() => {
-    if (wanted.current && active) choose(active);
-    wanted.current = false;
+    if (isEntered.current && active) choose(active);
+    isEntered.current = false;
   });
   useEffect(() => {
-    if (!looking) settle();
-  }, [looking]);
+    if (!isLooking) settle();
+  }, [isLooking]);
   return (
     <Modal title={title} onClose={onClose}>
       <input
@@ -65,7 +66,7 @@ export function Finder(props: FinderProps) {
         onChange={(event) => {
           onType(event.target.value);
           setChosen(null);
-          wanted.current = false;
+          isEntered.current = false;
         }}
         onKeyDown={press}
       />
@@ -74,8 +75,8 @@ export function Finder(props: FinderProps) {
           <Option key={command.id} id={optionId(command)} command={command} active={command === active} onChoose={choose} />
         ))}
       </ul>
-      <p role="status" className={!looking && (found.length || failure) ? "sr-only" : "py-3 text-center text-muted"}>
-        {looking ? "Looking…" : found.length ? `${found.length} found` : !failure && nothing}
+      <p role="status" className={!isLooking && (found.length || failure) ? "sr-only" : "py-3 text-center text-muted"}>
+        {isLooking ? "Looking…" : found.length ? `${found.length} found` : !failure && nothing}
       </p>
       {failure && <Failure error={failure} />}
     </Modal>
@@ -95,7 +96,7 @@ function Option({ id, command, active, onChoose }: OptionProps) {
     if (active) option.current?.scrollIntoView({ block: "nearest" });
   }, [active]);
   return (
-    // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- its keys are the field's
+    // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the field handles the keys
     <li
       ref={option}
       id={id}

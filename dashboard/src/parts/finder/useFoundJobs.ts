@@ -1,25 +1,25 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { foundJobsQuery } from "@/api/jobs";
+import { foundJobsQuery } from "@/api/jobs/jobs";
 import type { Job } from "@/api/types";
-import { wordsOf } from "@/lib/jobSearch";
-import { useSettled } from "@/parts/useSettled";
+import { wordsOf } from "@/lib/addresses/jobSearch";
+import { useSettled } from "@/parts/basics/useSettled";
 
 export interface FoundJobs {
-  /** None while they are looked for: those of former words are not what is meant. */
+  /** Empty while the search runs, because the jobs of the last search do not match the new words. */
   jobs: readonly Job[];
-  looking: boolean;
-  /** Why they could not be looked for. */
+  isLooking: boolean;
+  /** Why the search failed. */
   failure: Error | null;
 }
 
-const LOOKING: FoundJobs = { jobs: [], looking: true, failure: null };
+const LOOKING: FoundJobs = { jobs: [], isLooking: true, failure: null };
 
-/** The newest jobs that have what was typed, wherever in the project's list they stand. */
+/** Searches all jobs of the project for the typed words, and returns the newest that match. */
 export function useFoundJobs(typed: string): FoundJobs {
   const words = wordsOf({ q: typed });
   const settled = useSettled(words);
   const { data, failureReason } = useQuery(foundJobsQuery(settled));
   if (settled !== words || !(data ?? failureReason)) return LOOKING;
-  return { jobs: data?.jobs ?? [], looking: false, failure: failureReason };
+  return { jobs: data?.jobs ?? [], isLooking: false, failure: failureReason };
 }

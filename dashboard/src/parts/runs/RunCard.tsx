@@ -1,13 +1,13 @@
 import { useState } from "react";
 
-import type { Axis } from "@/lib/axes";
-import { overlaid, type Run, type RunChart, runRows } from "@/lib/runs";
-import { Chart } from "@/parts/Chart";
-import { ChartFrame } from "@/parts/ChartFrame";
-import type { Plot } from "@/parts/plot";
-import type { Zooming } from "@/parts/useZoom";
-
-import { RunLegend } from "./RunLegend";
+import type { Axis } from "@/lib/charts/axes";
+import { overlaid, type Run, type RunChart, runRows, valueAt } from "@/lib/charts/runs";
+import { indexOfBest, indexOfLast } from "@/lib/charts/series";
+import { Chart } from "@/parts/charts/Chart";
+import { ChartFrame } from "@/parts/charts/ChartFrame";
+import { Legend } from "@/parts/charts/Legend";
+import type { Plot } from "@/parts/charts/plot";
+import type { Zooming } from "@/parts/charts/useZoom";
 
 interface RunCardProps {
   chart: RunChart;
@@ -20,23 +20,29 @@ interface RunCardProps {
   zooming: Zooming;
 }
 
-/** A chart of all runs with its values in words. */
+/** A chart of one column of the metrics, with a line for each run. */
 export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, zooming }: RunCardProps) {
   const [hovered, setHovered] = useState<number | null>(null);
   const { zoom, zoomTo } = zooming;
   const { column, title, format } = chart;
   const plot: Plot = {
-    drawn: runs.map(({ id, name, place }) => ({ name: id, label: name, dense: column.dense, place })),
+    drawn: runs.map(({ id, name, slot }) => ({ name: id, label: name, dense: column.dense, slot })),
     linesOf: (view) => overlaid(runs, column, axis, view),
     ...{ axis, format, log, smoothing, zoom },
   };
+  const legend = runs.map((run) => ({
+    key: run.id,
+    label: run.name,
+    slot: run.slot,
+    value: hovered === null ? summary(run, chart) : format(valueAt(run, column.name, axis, hovered)),
+  }));
   return (
     <ChartFrame
       {...{ title, plot, hovered }}
       columns={runs.map(({ id, name }) => ({ key: id, label: name }))}
       rows={() => runRows(runs, column.name)}
       fileName={`${fileName}-${column.name}`}
-      legend={<RunLegend chart={chart} runs={runs} axis={axis} hovered={hovered} />}
+      legend={<Legend entries={legend} />}
       runs={runs}
     >
       <Chart
@@ -47,4 +53,13 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, 
       />
     </ChartFrame>
   );
+}
+
+/** The best value of a validation measure; the last value of any other measure. */
+function summary({ series }: Run, { column, format, best }: RunChart): string {
+  const values = series.column(column.name);
+  if (!values) return format(null);
+  const index = best && !column.dense ? indexOfBest(values, best) : indexOfLast(values);
+  const value = format(index < 0 ? null : values[index]);
+  return best && !column.dense && index >= 0 ? `best ${value}` : value;
 }

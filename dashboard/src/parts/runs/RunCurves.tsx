@@ -1,19 +1,20 @@
-import type { Axis } from "@/lib/axes";
-import { type Run, runCharts } from "@/lib/runs";
+import type { Axis } from "@/lib/charts/axes";
+import { type Run, runCharts } from "@/lib/charts/runs";
+import { ThinnedNote } from "@/parts/charts/ThinnedNote";
+import { useZoom } from "@/parts/charts/useZoom";
+import { ZoomControls } from "@/parts/charts/ZoomControls";
+import { Empty } from "@/parts/page/Empty";
 
-import { ThinnedNote } from "../ThinnedNote";
-import { useZoom } from "../useZoom";
-import { ZoomControls } from "../ZoomControls";
 import { RunCard } from "./RunCard";
 
-/** What is shown where nobody has chosen. */
+/** The columns whose charts are shown at first. */
 const USUAL = ["train_loss", "full_valid_loss"];
 
 interface RunCurvesProps {
   runs: readonly Run[];
-  /** Another one after each change of the runs' values. */
+  /** Changes with each change of the runs' values. */
   version: string;
-  /** Columns of the metrics; the usual ones where none are named. */
+  /** The columns of the metrics whose charts are shown; null for the usual columns. */
   shown: readonly string[] | null;
   onShow: (shown: string[]) => void;
   fileName: string;
@@ -22,14 +23,14 @@ interface RunCurvesProps {
   axis: Axis;
 }
 
-/** The curves of several runs over each other: a chart for each column of the metrics that is chosen. */
+/** The curves of several runs over each other: a chart for each chosen column of the metrics. */
 export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesProps) {
   const zooming = useZoom(rest.axis, runs);
   const charts = runCharts(runs);
   const wanted = new Set(shown ?? USUAL);
   const toggle = (name: string, on: boolean) =>
     onShow(charts.map(({ column }) => column.name).filter((one) => (one === name ? on : wanted.has(one))));
-  if (!charts.length) return <p className="card p-6 text-center text-muted">The curves begin with the first step.</p>;
+  if (!charts.length) return <Empty>The curves begin with the first step.</Empty>;
   return (
     <>
       <fieldset className="flex flex-wrap gap-x-4 gap-y-1">

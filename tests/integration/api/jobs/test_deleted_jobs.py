@@ -23,7 +23,7 @@ from core.tables import (
 )
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from worker.supervise.cleanup import remove_deleted_jobs
-from worker.tracking import lease as hold
+from worker.tracking import lease as leases
 
 JOBS = "/v1/fine_tuning/jobs"
 BELONGS = (Event, Metric, Checkpoint, Candidate, CandidateMetric, Tracker)
@@ -190,7 +190,7 @@ def test_nothing_more_of_it_is_reported_to_trackers(api: Api, alice: Tenant) -> 
     alice.http.post(f"{JOBS}/{job_id}/cancel")
     delete(alice, job_id)
     with api.sessions() as session:
-        while taken := hold.take(session, "a test"):
+        while taken := leases.take(session, "a test"):
             assert taken.job_id != job_id
 
 

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from core.jobs.spec import Dpo, JobSpec, Kto, Supervised
+from core.jobs.spec import JobSpec
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
+from core.objectives.supervised import Supervised
 from core.tables import File, Job
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
 

@@ -1,4 +1,4 @@
-"""The checks of a chat dataset: each rule by name, and what must hold for any bytes at all."""
+"""The check of a chat dataset: each rule by its code, and what must hold for any bytes at all."""
 
 import json
 import subprocess
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.datasets import chat
-from core.datasets.chat import check_row
+from core.datasets.chat_rules import row_findings
 from core.datasets.check import MAX_BAD_ROWS, DatasetCheck, Report, RowFinding, describe, read_rows
 from core.datasets.findings import Finding
+from core.datasets.plain_chat import is_plain_chat
 from core.datasets.reader import RowReader
+from core.datasets.row_check import line_findings
 
 USER = {"role": "user", "content": "Is it raining?"}
 ANSWER = {"role": "assistant", "content": "It is."}
@@ -32,6 +33,10 @@ GOOD_LINE = line(GOOD)
 
 def messages(*said: Any, **row: Any) -> bytes:
     return line({"messages": list(said), **row})
+
+
+def check_row(row: bytes) -> list[Finding]:
+    return [] if is_plain_chat(row) else line_findings(row, row_findings)
 
 
 def codes(row: bytes) -> list[tuple[str, str]]:
@@ -134,10 +139,10 @@ def test_refuses_constants_that_are_not_json(constant: str) -> None:
         ),
     ],
 )
-def test_refuses_a_key_that_stands_twice(row: bytes, field: str, key: str) -> None:
+def test_refuses_a_key_that_occurs_twice(row: bytes, field: str, key: str) -> None:
     finding = only(row)
     assert (finding.field, finding.code) == (field, "duplicate_key")
-    assert f"the key '{key}' stands twice" in finding.message
+    assert f"the key '{key}' occurs twice" in finding.message
 
 
 def test_refuses_half_a_surrogate_pair() -> None:
@@ -359,8 +364,8 @@ def test_describes_the_first_mistake_of_the_first_rows() -> None:
     bot = messages({**USER, "role": "bot", "x": 1}, ANSWER)
     assert describe(check(b"\n".join([GOOD_LINE, bot, messages(), GOOD_LINE, b"3", bot, b"[]"]))) == (
         "Line 2, messages[0]: unknown key 'x'; remove it. "
-        "Line 3, messages: holds no message; add at least one from the assistant. "
-        "Line 5: a row is an object, not a number; write "
+        "Line 3, messages: has no messages; add at least one from the assistant. "
+        "Line 5: a row must be an object, not a number; write "
         '{"messages": [{"role": …, "content": …}, …]}. '
         "2 more rows have errors."
     )
@@ -402,7 +407,7 @@ ROW = st.fixed_dictionaries({"messages": st.lists(MESSAGE, min_size=1, max_size=
 
 @st.composite
 def row_lines(draw: st.DrawFn) -> bytes:
-    """A row as some client writes it: mostly right, with duplicated keys, damage and other escapes."""
+    """Return a row as a client may write it: mostly correct, some with repeated keys, damage, odd escapes."""
     text = json.dumps(draw(ROW), ensure_ascii=draw(st.booleans()))
     if draw(st.booleans()):
         text = text.replace('\\"', "\\u0022")
@@ -418,13 +423,13 @@ def row_lines(draw: st.DrawFn) -> bytes:
 
 
 @given(row_lines())
-def test_the_fast_judge_and_the_slow_one_agree(row: bytes) -> None:
-    if chat.is_plain(row):
-        assert chat.explain(row) == []
+def test_a_row_that_the_fast_check_accepts_has_no_findings(row: bytes) -> None:
+    if is_plain_chat(row):
+        assert line_findings(row, row_findings) == []
 
 
-def test_the_fast_judge_knows_the_plain_row() -> None:
-    assert chat.is_plain(
+def test_the_fast_check_accepts_the_plain_row() -> None:
+    assert is_plain_chat(
         messages({"role": "system", "content": 'a "b"\n'}, USER, {**ANSWER, "weight": 0}, USER, ANSWER)
     )
 

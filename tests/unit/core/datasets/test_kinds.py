@@ -1,4 +1,4 @@
-"""Datasets of two answers to a prompt, and of labelled ones: their rules, and how a file tells its kind."""
+"""Datasets with two answers to a prompt, or with labelled answers: their rules, and the kind of a file."""
 
 import json
 from typing import Any

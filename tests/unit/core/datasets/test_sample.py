@@ -1,4 +1,4 @@
-"""The sample dataset: the same for everyone, checked, and with held-out tickets that training never shows."""
+"""The sample dataset: the same for everyone, accepted by the check, and without its held-out tickets."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from core.datasets.sample import ITEMS, PROBLEMS, held_out, score, write_sample
 RECORD = '{"team":"repairs","item":"kettle","order":"PE-4821","due":"now"}'
 
 
-def told(text: str) -> list[tuple[str, str]]:
-    """The pairs of problem and item that a ticket can be about."""
+def pairs_in(text: str) -> list[tuple[str, str]]:
+    """Return the pairs of problem and item that a ticket can be about."""
     return [
         (problem, item)
         for problems in PROBLEMS.values()
@@ -46,8 +46,8 @@ def test_depends_on_the_seed_alone(tmp_path: Path) -> None:
 def test_holds_out_pairs_of_problem_and_item_that_training_never_shows(tmp_path: Path) -> None:
     write_sample(tmp_path / "sample.jsonl", rows=3000)
     rows = map(json.loads, (tmp_path / "sample.jsonl").open())
-    trained = {pair for row in rows for pair in told(row["messages"][1]["content"])}
-    asked = {pair for ticket in held_out(500, seed=7) for pair in told(ticket.text)}
+    trained = {pair for row in rows for pair in pairs_in(row["messages"][1]["content"])}
+    asked = {pair for ticket in held_out(500, seed=7) for pair in pairs_in(ticket.text)}
     assert len(trained) > 350
     assert len(asked) > 80
     assert not trained & asked
@@ -56,7 +56,7 @@ def test_holds_out_pairs_of_problem_and_item_that_training_never_shows(tmp_path:
 def test_a_record_says_what_the_ticket_says() -> None:
     for ticket in held_out(100):
         record = json.loads(ticket.record)
-        (pair,) = told(ticket.text)
+        (pair,) = pairs_in(ticket.text)
         assert pair[0] in PROBLEMS[record["team"]]
         assert pair[1] == record["item"]
         number = record["order"].removeprefix("PE-")

@@ -1,4 +1,4 @@
-"""The options of every method against PEFT's own configuration, and what is on offer of them."""
+"""The options of every method, compared with PEFT's own configuration, and which of them are offered."""
 
 import dataclasses
 import inspect
@@ -13,14 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.jobs import spec as jobspec
 from core.jobs.spec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
-from core.methods.left_out import LEFT_OUT
 from core.methods.low_rank import CordaConfig, EvaConfig
 from core.methods.method import MethodOptions
+from core.methods.not_offered import NOT_OFFERED
 from core.methods.offered import ALL, ANY, OFFERED, OPTIONS, narrowed
 from core.methods.registry import METHODS, AdapterOptions
 from core.options import Options
 
-# Where PEFT's default is another one, or none that trains
+# PEFT has another default here, or one that does not train
 OUR_DEFAULTS: dict[str, dict[str, Any]] = {
     "lora": {"r": 16, "lora_alpha": 32},
     "adalora": {"lora_alpha": 32},
@@ -88,11 +88,11 @@ def test_peft_takes_the_defaults(method: str) -> None:
     assert configuration(method)(**given).peft_type == method.upper()
 
 
-def test_every_method_of_peft_s_is_offered_or_left_out_for_a_reason() -> None:
+def test_every_method_of_peft_is_offered_or_has_a_reason_why_not() -> None:
     of_peft = {kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
-    assert OFFERED.keys() - {"full"} == of_peft - LEFT_OUT.keys()
-    assert LEFT_OUT.keys() <= of_peft
-    assert all(LEFT_OUT.values())
+    assert OFFERED.keys() - {"full"} == of_peft - NOT_OFFERED.keys()
+    assert NOT_OFFERED.keys() <= of_peft
+    assert all(NOT_OFFERED.values())
 
 
 def test_the_union_has_every_method_and_no_other() -> None:
@@ -202,7 +202,7 @@ def test_a_method_is_narrowed_to_the_options_that_are_offered(method: str) -> No
 def test_a_worker_reads_no_job_that_it_would_train_otherwise(
     monkeypatch: pytest.MonkeyPatch, adapter: dict[str, Any]
 ) -> None:
-    """Such as LoRA in the place of DoRA: pinned to what was offered first, whatever is by now."""
+    """A worker must not train LoRA in place of DoRA. The offer is pinned to that of the first release."""
     first = dict.fromkeys(("r", "lora_alpha", "target_modules", "use_rslora"), ANY)
     monkeypatch.setattr(jobspec, "OPTIONS", {"lora": narrowed(LoraAdapter, first)})
     assert read_spec(stored({"type": "lora", "r": 4})).low_rank == LoraAdapter(r=4)

@@ -1,4 +1,4 @@
-"""Folders in the object store: what was published is what is read, or somebody hears of it."""
+"""Folders in the object store: a file is read as it was published, or an error is raised."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +11,9 @@ from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
 
 
 class DamagingStore:
-    """Keeps what it is sent, but for the first `damages` uploads, of which it keeps half.
+    """A store that damages files.
 
-    Of each object it gives half at the first `slips` reads.
+    It keeps only half of the first `damages` uploads, and returns only half at the first `slips` reads.
     """
 
     def __init__(self, damages: int) -> None:

@@ -1,4 +1,4 @@
-"""What the object store's client sends, seen from the other end."""
+"""The requests of the object store's client, as a server receives them."""
 
 import re
 from pathlib import Path

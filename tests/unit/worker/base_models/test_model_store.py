@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from worker.base_models import model_store
-from worker.base_models.model_store import ensure_model, loading
+from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.engine.base.base_model import ResidentBase
 
 
@@ -76,7 +76,9 @@ def test_what_stands_in_the_place_of_a_model_is_the_operators_to_mend(
 ) -> None:
     monkeypatch.setattr(model_store, "_build", lambda *_: None)
     (tmp_path / "tiny" / "main" / "somebody's").mkdir(parents=True)
-    with pytest.raises(JobError, match="unfinished is in its way; the worker's log names it") as raised:
+    with pytest.raises(
+        JobError, match=r"unfinished is in its place\. The worker's log names it; remove it"
+    ) as raised:
         ensure_model(make_entry(), tmp_path)
     assert raised.value.code == "model_unavailable"
     assert str(tmp_path) not in raised.value.message
@@ -86,14 +88,17 @@ def test_a_folder_without_its_configuration_is_the_operators_to_mend(tmp_path: P
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     entry = make_entry(source="folder", path=tmp_path)
     folder, sha256 = ensure_model(entry, tmp_path)
-    with pytest.raises(JobError, match="The base model tiny cannot be loaded") as raised, loading(entry):
+    with (
+        pytest.raises(JobError, match="The base model tiny cannot be loaded") as raised,
+        load_errors_explained(entry),
+    ):
         ResidentBase(entry, folder, sha256, torch.device("cpu"))
     assert raised.value.code == "model_unavailable"
     assert str(tmp_path) not in raised.value.message
 
 
 def test_a_disk_that_fails_while_a_model_is_loaded_is_not_the_models_fault() -> None:
-    with pytest.raises(OSError, match="Input/output error"), loading(make_entry()):
+    with pytest.raises(OSError, match="Input/output error"), load_errors_explained(make_entry()):
         raise OSError(errno.EIO, "Input/output error")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from math import inf, log
+from math import log
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Unpack, cast
@@ -12,21 +12,21 @@ import torch
 
 from core.errors import JobError
 from core.jobs.events import EventOptions
-from core.jobs.search import CandidateSpec, Search
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, LoraAdapter
+from core.jobs.search import CandidateSearch, CandidateSpec
+from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
+from core.objectives.dpo import Dpo
 from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
+from tests.fixtures.engine.objectives import pairs
+from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_objectives import pairs
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, train
 from worker.candidates.candidates import Candidates
 from worker.data.reader import JobData
 from worker.devices import process_group as crews
-from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, measure, validate
-from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import NonFiniteLoss, Trainee
 from worker.report.history import Past
 from worker.rows import Row
@@ -83,7 +83,9 @@ def spec_of(
         CandidateSpec(adapter=LoraAdapter(r=r, lora_alpha=2 * r), learning_rate=rate)
         for r, rate in rates.items()
     ]
-    search = Search(kind=cast(Any, kind), parameters={"adapter.r": list(rates)}, candidates=candidates)
+    search = CandidateSearch(
+        kind=cast(Any, kind), parameters={"adapter.r": list(rates)}, candidates=candidates
+    )
     hyperparameters = Hyperparameters(n_epochs=epochs, batch_size=4, learning_rate_multiplier=1.0)
     return make_spec(search=search, adapter=candidates[0].adapter, hyperparameters=hyperparameters, **changes)
 
@@ -94,12 +96,8 @@ def spec_with_targets(*names: str) -> JobSpec:
         CandidateSpec(adapter=LoraAdapter(r=4, target_modules=[name]), learning_rate=1e-3) for name in names
     ]
     parameters = {"adapter.target_modules": [[name] for name in names]}
-    search = Search(kind="sweep", parameters=parameters, candidates=candidates)
+    search = CandidateSearch(kind="sweep", parameters=parameters, candidates=candidates)
     return make_spec(search=search, adapter=candidates[0].adapter)
-
-
-def process_group_on(base: ResidentBase) -> ProcessGroup:
-    return ProcessGroup(cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf))
 
 
 def begun(
@@ -129,7 +127,7 @@ def step(process_group: ProcessGroup, candidates: Candidates) -> None:
 
 
 def loss_of(base: ResidentBase, trainee: Trainee) -> float:
-    return evaluate(base, trainee.adapter, VALIDATION_ROWS, MAX_TOKENS).loss
+    return evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, VALIDATION_ROWS).loss
 
 
 def values(candidates: Candidates) -> dict[int, torch.Tensor]:
@@ -147,7 +145,7 @@ def told() -> Told:
 
 
 def test_each_trains_what_it_would_train_alone_until_it_is_dropped(base: ResidentBase, told: Told) -> None:
-    spec, process_group = spec_of(), process_group_on(base)
+    spec, process_group = spec_of(), process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     seen: dict[int, tuple[int, float]] = {}
     while True:
@@ -167,7 +165,10 @@ def test_each_trains_what_it_would_train_alone_until_it_is_dropped(base: Residen
 def test_a_dpo_sweep_is_won_by_what_prefers_best_which_trains_as_it_would_alone(
     base: ResidentBase, told: Told
 ) -> None:
-    spec, process_group = spec_of(rates={2: 1e-9, 4: 1e-2, 8: 1e-3}, objective=Dpo()), process_group_on(base)
+    spec, process_group = (
+        spec_of(rates={2: 1e-9, 4: 1e-2, 8: 1e-3}, objective=Dpo()),
+        process_group_on(base, MAX_TOKENS),
+    )
     rows = held_out = pairs(12)
     candidates = begun(process_group, spec, told, rows=rows, validation_rows=held_out)
     while not candidates.finished:
@@ -176,7 +177,9 @@ def test_a_dpo_sweep_is_won_by_what_prefers_best_which_trains_as_it_would_alone(
     train(base, [alone], STEPS)
     (winner,) = candidates._live
     assert winner.number == 1
-    found, expected = (validate(base, each, held_out, MAX_TOKENS).loss for each in (winner.trainee, alone))
+    found, expected = (
+        validate(PassContext(base, MAX_TOKENS), each, held_out).loss for each in (winner.trainee, alone)
+    )
     assert found == pytest.approx(expected, rel=1e-3)
     assert found < 0.9 * log(2)
     losses = [rung["valid_loss"] for rung in winner.rungs]
@@ -187,7 +190,7 @@ def test_a_dpo_sweep_is_won_by_what_prefers_best_which_trains_as_it_would_alone(
 def test_they_cost_what_halving_says_and_the_job_is_told_of_the_leader(
     base: ResidentBase, told: Told
 ) -> None:
-    spec, process_group = spec_of(), process_group_on(base)
+    spec, process_group = spec_of(), process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     while not candidates.finished:
         step(process_group, candidates)
@@ -211,7 +214,7 @@ def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(
     base: ResidentBase, tmp_path: Path, kind: str, saved: int
 ) -> None:
     spec = spec_of(kind)
-    process_group, told = process_group_on(base), Told()
+    process_group, told = process_group_on(base, MAX_TOKENS), Told()
     whole = begun(process_group, spec, told)
     while not whole.finished:
         if whole.step == saved:
@@ -219,7 +222,7 @@ def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(
         step(process_group, whole)
     assert (tmp_path / STATE_NAME).exists()
     assert (tmp_path / POSITION_NAME).exists()
-    process_group, again = process_group_on(base), Told()
+    process_group, again = process_group_on(base, MAX_TOKENS), Told()
     resumed = begun(process_group, spec, again, tmp_path)
     assert resumed.step == saved
     while not resumed.finished:
@@ -235,7 +238,7 @@ def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behin
     base: ResidentBase, told: Told, tmp_path: Path
 ) -> None:
     """Else the search would go on with some, though it says that it starts over."""
-    spec, process_group = spec_of(), process_group_on(base)
+    spec, process_group = spec_of(), process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     step(process_group, candidates)
     write_checkpoint(candidates, tmp_path, "a fingerprint")
@@ -251,11 +254,11 @@ def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behin
 def test_a_comparison_that_is_abandoned_stays_due_and_is_made_after_a_resume(
     base: ResidentBase, tmp_path: Path, told: Told
 ) -> None:
-    spec, process_group = spec_of(), process_group_on(base)
+    spec, process_group = spec_of(), process_group_on(base, MAX_TOKENS)
     undisturbed = begun(process_group, spec, told)
     for _ in range(3):
         step(process_group, undisturbed)
-    process_group = process_group_on(base)
+    process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     step(process_group, candidates)
     step(process_group, candidates)
@@ -267,7 +270,7 @@ def test_a_comparison_that_is_abandoned_stays_due_and_is_made_after_a_resume(
     assert not candidates.complete
     assert len(candidates.numbers) == 4
     write_checkpoint(candidates, tmp_path, "a fingerprint")
-    resumed = begun(process_group_on(base), spec, told, tmp_path)
+    resumed = begun(process_group_on(base, MAX_TOKENS), spec, told, tmp_path)
     assert not resumed.complete
     resumed.settle(lambda: False)
     assert resumed.complete
@@ -277,7 +280,7 @@ def test_a_comparison_that_is_abandoned_stays_due_and_is_made_after_a_resume(
 def test_one_that_cannot_go_on_leaves_alone_and_the_last_one_s_fault_is_the_job_s(
     base: ResidentBase, told: Told
 ) -> None:
-    process_group = process_group_on(base)
+    process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec_of(), told)
     fault = NonFiniteLoss("non_finite_loss", "Step 1: loss nan")
     for trainee in candidates.trainees[:3]:
@@ -291,7 +294,7 @@ def test_one_that_cannot_go_on_leaves_alone_and_the_last_one_s_fault_is_the_job_
 
 
 def test_one_that_cannot_be_attached_leaves_alone(base: ResidentBase, told: Told) -> None:
-    process_group = process_group_on(base)
+    process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec_with_targets("no_such_proj", "q_proj", "v_proj"), told)
     assert candidates.numbers == [1, 2]
     assert candidates.best.number == 1
@@ -308,7 +311,7 @@ def test_one_that_cannot_be_attached_leaves_alone(base: ResidentBase, told: Told
 
 def test_where_none_can_be_attached_the_job_s_fault_names_the_first(base: ResidentBase, told: Told) -> None:
     with pytest.raises(JobError) as raised:
-        begun(process_group_on(base), spec_with_targets("no_such", "nor_such"), told)
+        begun(process_group_on(base, MAX_TOKENS), spec_with_targets("no_such", "nor_such"), told)
     assert "The first, adapter.target_modules ['no_such']: " in str(raised.value)
     assert (raised.value.code, raised.value.param) == ("invalid_adapter", "adapter.target_modules")
     assert told.events == []
@@ -325,7 +328,7 @@ LONG, JUDGED, DECIDED = 36, 24, 27  # epochs, and the steps of the verdict that 
 def test_rates_far_from_the_usual_are_told_once_with_the_candidates_concerned(
     base: ResidentBase, told: Told, tmp_path: Path
 ) -> None:
-    spec, process_group = spec_of(rates=RATES), process_group_on(base)
+    spec, process_group = spec_of(rates=RATES), process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     assert len(told.events) == 1
     assert told.events[0].startswith(
@@ -343,14 +346,14 @@ def test_rates_far_from_the_usual_are_told_once_with_the_candidates_concerned(
         step(process_group, candidates)
     write_checkpoint(candidates, tmp_path, "a fingerprint")
     before = list(told.events)
-    begun(process_group_on(base), spec, told, tmp_path)
+    begun(process_group_on(base, MAX_TOKENS), spec, told, tmp_path)
     assert told.events == before
 
 
 def test_of_losses_that_stand_the_winner_s_is_told_once_it_is_left(
     base: ResidentBase, told: Told, tmp_path: Path
 ) -> None:
-    spec, process_group = spec_of(rates=STILL, epochs=LONG), process_group_on(base)
+    spec, process_group = spec_of(rates=STILL, epochs=LONG), process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     while candidates.step < DECIDED:
         assert told.warned("loss_does_not_move") == []
@@ -361,7 +364,7 @@ def test_of_losses_that_stand_the_winner_s_is_told_once_it_is_left(
     (warned,) = told.warned("loss_does_not_move")
     assert (warned["candidate"], warned["step"]) == (winner, JUDGED)
     again = Told()
-    process_group = process_group_on(base)
+    process_group = process_group_on(base, MAX_TOKENS)
     resumed = begun(process_group, spec, again, tmp_path)
     assert again.warned("loss_does_not_move") == []
     step(process_group, resumed)
@@ -369,7 +372,7 @@ def test_of_losses_that_stand_the_winner_s_is_told_once_it_is_left(
 
 
 def test_a_loss_that_stands_is_not_told_of_one_that_is_dropped(base: ResidentBase, told: Told) -> None:
-    process_group = process_group_on(base)
+    process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec_of(rates=FIRST_STILL, epochs=LONG), told, validation_rows=ROWS)
     while candidates.step < DECIDED:
         step(process_group, candidates)
@@ -383,7 +386,7 @@ def test_what_a_resume_makes_again_is_told_once(base: ResidentBase, told: Told, 
     fault = NonFiniteLoss("non_finite_loss", "Step 2: loss nan")
     events = []
     for resumes in (False, True):
-        process_group = process_group_on(base)
+        process_group = process_group_on(base, MAX_TOKENS)
         candidates = begun(process_group, spec, told, tmp_path if resumes else None)
         if not resumes:
             step(process_group, candidates)
@@ -398,7 +401,7 @@ def test_what_a_resume_makes_again_is_told_once(base: ResidentBase, told: Told, 
 
 
 def test_one_that_has_to_make_its_step_again_is_waited_for(base: ResidentBase, told: Told) -> None:
-    process_group = process_group_on(base)
+    process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec_of(), told)
     first, *others = candidates.trainees
     results = process_group.train_round(others, lambda: False)
@@ -409,15 +412,38 @@ def test_one_that_has_to_make_its_step_again_is_waited_for(base: ResidentBase, t
     assert candidates.trainees == [first, *others]
 
 
+def test_candidates_that_leave_while_the_first_is_evaluated_end_every_evaluation(
+    base: ResidentBase, told: Told
+) -> None:
+    """A cancelled job leaves between two micro-batches: all of its candidates at once."""
+    process_group = process_group_on(base, MAX_TOKENS)
+    candidates = begun(process_group, spec_of(), told)
+    names = [trainee.adapter.name for trainee in candidates.trainees]
+    results = process_group.train_round(candidates.trainees, lambda: False)
+    for trainee in candidates.trainees:
+        candidates.take(trainee, results[trainee.adapter.name], 1.0)
+    questions: list[None] = []
+
+    def cancelled() -> bool:
+        questions.append(None)
+        for name in names:
+            process_group.leave(name)
+        return True
+
+    candidates.settle(cancelled)
+    assert len(questions) == 1
+    assert not candidates.complete
+
+
 def test_the_loss_of_a_comparison_is_that_of_an_evaluation_and_its_rows_add_up_to_it(
     base: ResidentBase,
 ) -> None:
     trainee = make_trainee(base, "job", make_spec(), ROWS)
     train(base, [trainee], 3)
-    found = measure(base, trainee, VALIDATION_ROWS, MAX_TOKENS)
+    found = measure(PassContext(base, MAX_TOKENS), trainee, VALIDATION_ROWS)
     assert found.loss == pytest.approx(loss_of(base, trainee), rel=1e-5)
     assert found.nll_X is not None
     assert found.tokens_X is not None
     for number in (0, 7, 19):
-        alone = evaluate(base, trainee.adapter, [VALIDATION_ROWS[number]], MAX_TOKENS)
+        alone = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, [VALIDATION_ROWS[number]])
         assert found.nll_X[number] / found.tokens_X[number] == pytest.approx(alone.loss, rel=1e-4)

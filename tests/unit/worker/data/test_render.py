@@ -1,4 +1,4 @@
-"""Rows to tokens, with a real tokenizer: what is learnt, and which rows are refused with their line."""
+"""Rendering with a real tokenizer: which tokens are learnt, and which rows are refused with their line."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ ANSWER = {"role": "assistant", "content": "A shop assistant."}
 
 
 def make_tokenizer(template: str | None) -> Any:
-    """One token a byte."""
+    """Return a tokenizer with one token for each byte."""
     alphabet = {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -37,7 +37,7 @@ def render_one(template: str | None, *messages: dict[str, Any], param: str = "tr
 
 
 def learnt(rendered: Rendered, *messages: dict[str, Any]) -> list[str]:
-    """The stretches of the row's text that are learnt."""
+    """Return the parts of the row's text that are learnt."""
     text = make_tokenizer(CHATML).apply_chat_template(list(messages), tokenize=False)
     (row,) = rendered.rows
     edges = np.flatnonzero(np.diff(row.learnt_L, prepend=False, append=False))
@@ -97,7 +97,7 @@ def test_a_base_model_without_a_chat_template_is_named_as_the_cause() -> None:
     assert (raised.value.code, raised.value.param) == ("model_unavailable", "model")
 
 
-def test_a_file_of_long_rows_is_told_by_its_first_lines_and_their_number() -> None:
+def test_a_warning_about_long_rows_names_the_first_lines_and_counts_all() -> None:
     rendered = Rendered(cut=list(range(1, 5001)))
     ((message, data),) = rendered.warnings("training_file", 512)
     assert message.startswith(
@@ -106,12 +106,12 @@ def test_a_file_of_long_rows_is_told_by_its_first_lines_and_their_number() -> No
     assert data == {"count": 5000, "lines": list(range(1, 101))}
 
 
-def test_rows_that_are_as_they_were_are_not_told() -> None:
+def test_rows_that_were_not_cut_or_skipped_cause_no_warning() -> None:
     assert list(render_one(CHATML, QUESTION, ANSWER).warnings("training_file", 512)) == []
 
 
 class Counting:
-    """A tokenizer that tells how often and how much its template has rendered."""
+    """A tokenizer that counts the messages of each rendering."""
 
     def __init__(self) -> None:
         self._tokenizer = make_tokenizer(CHATML)
@@ -140,19 +140,19 @@ def test_what_lies_behind_the_cut_is_rendered_once() -> None:
     assert max(tokenizer.messages[1:]) <= 20
 
 
-@pytest.mark.parametrize("looks", [1, 2, 5])
-def test_nobody_waits_for_the_end_of_a_row_whose_job_has_left(looks: int) -> None:
+@pytest.mark.parametrize("calls", [1, 2, 5])
+def test_a_row_is_not_rendered_to_its_end_once_its_job_has_left(calls: int) -> None:
     tokenizer = Counting()
-    answers = iter(range(looks))
+    allowed = iter(range(calls))
 
-    def look_up() -> None:
-        if next(answers, None) is None:
+    def stop_if_closed() -> None:
+        if next(allowed, None) is None:
             raise LeaseLost("gone")
 
     row = {"messages": [QUESTION, HELLO] * 100}
     with pytest.raises(LeaseLost):
-        render(tokenizer, [(7, row)], 10_000, "training_file", look_up)
-    assert len(tokenizer.messages) == 1 + 2 * (looks - 1)
+        render(tokenizer, [(7, row)], 10_000, "training_file", stop_if_closed)
+    assert len(tokenizer.messages) == 1 + 2 * (calls - 1)
 
 
 # Weights, pairs and labels
@@ -180,7 +180,7 @@ def test_of_a_pair_both_answers_are_rows_that_learn_nothing_else() -> None:
     assert np.array_equal(rows[0].tokens_L[:prompt], rows[1].tokens_L[:prompt])
 
 
-def test_a_pair_of_which_one_answer_lies_behind_the_cut_is_left_out_whole() -> None:
+def test_a_pair_with_one_answer_behind_the_cut_is_skipped_as_a_whole() -> None:
     longer = {**PAIR, "preferred_output": [{**ANSWER, "content": "No."}]}
     longer["input"] = {"messages": [QUESTION]}
     labelled = [(1, longer), (2, PAIR)]
@@ -188,7 +188,7 @@ def test_a_pair_of_which_one_answer_lies_behind_the_cut_is_left_out_whole() -> N
         render(make_tokenizer(CHATML), [(1, longer)], 1000, "file", kind="preference").rows[0].tokens_L
     )
     rendered = render(make_tokenizer(CHATML), labelled, limit, "training_file", kind="preference")
-    assert ({row.line for row in rendered.rows}, rendered.left_out) == ({1}, [2])
+    assert ({row.line for row in rendered.rows}, rendered.skipped) == ({1}, [2])
     assert rendered.cut == [1, 2], "once each"
 
 

@@ -1,4 +1,4 @@
-"""A stored dataset: nothing is trained on that was not uploaded."""
+"""Reading a stored dataset: a job trains only on the content that was uploaded."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,6 +1,7 @@
 """What the processes of one trainer must have in common before they train together."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar, cast
 
 import pytest
@@ -14,7 +15,7 @@ from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
-from worker.engine.step.processes import Processes
+from worker.engine.step.processes import ALONE, Processes
 
 T = TypeVar("T")
 
@@ -44,6 +45,30 @@ def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
     spec = JobSpec(base_model=TINY, seed=1, hyperparameters=settled)
     ProcessGroup(slot, processes, None, Watchdog(60))._load(spec)
     return slot
+
+
+class OneOfTwo(Processes):
+    """One of two processes, whose orders nobody else hears."""
+
+    size = 2
+
+
+@pytest.mark.parametrize(("processes", "asked"), [(ALONE, True), (OneOfTwo(), False)])
+def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Processes, asked: bool) -> None:
+    """The question may make jobs leave: an order, which no other process expects in the middle of a pass."""
+    slot = cast(ModelSlot, SimpleNamespace(base=SimpleNamespace(max_step_tokens=10)))
+    group = ProcessGroup(slot, processes, None, Watchdog(60))
+    questions: list[None] = []
+
+    def abandon() -> bool:
+        questions.append(None)
+        return True
+
+    with group._pass_context(abandon) as context:
+        assert context.abandon() is asked
+        assert len(questions) == asked
+        assert context.processes is processes
+        assert context.max_tokens == 10
 
 
 def test_the_same_weights_in_the_same_type_are_loaded(catalog: Path) -> None:

@@ -1,4 +1,4 @@
-"""A periodic thread goes on whatever its call raises, and no further than it is told to."""
+"""A periodic thread goes on when its call raises, and ends when it is stopped."""
 
 import threading
 import time
@@ -12,12 +12,12 @@ from worker.process.periodic import Periodic
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "logged"),
     [(SQLAlchemyError("away"), ("tick_failed", "warning")), (KeyError("bug"), ("tick_broke", "error"))],
     ids=["database", "bug"],
 )
 def test_a_call_that_fails_is_logged_and_followed_by_the_next(
-    error: Exception, told: tuple[str, str]
+    error: Exception, logged: tuple[str, str]
 ) -> None:
     calls: list[float] = []
 
@@ -31,8 +31,8 @@ def test_a_call_that_fails_is_logged_and_followed_by_the_next(
         wait_for(lambda: len(calls) >= 3)
         periodic.stop()
         periodic.join()
-    said = {(entry["event"], entry["log_level"], entry["thread"]) for entry in logs}
-    assert said == {(*told, "failing")}
+    found = {(entry["event"], entry["log_level"], entry["thread"]) for entry in logs}
+    assert found == {(*logged, "failing")}
 
 
 def test_stop_returns_at_once_and_the_call_under_way_is_the_last() -> None:

@@ -2,21 +2,18 @@
 
 import json
 from dataclasses import dataclass, field
-from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
+from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import make_spec, make_trainee
-from worker.devices.model_slot import ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
+from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
-from worker.engine.step.processes import ALONE
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult
 from worker.report.evaluation import JobMetrics
@@ -29,9 +26,7 @@ ONE_STEP = Hyperparameters(n_epochs=1, batch_size=12, learning_rate_multiplier=1
 def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base: ResidentBase) -> None:
     spec = make_spec(hyperparameters=ONE_STEP)
     trainee = make_trainee(base, "job", spec, make_rows(12, 0))
-    process_group = ProcessGroup(
-        cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf)
-    )
+    process_group = process_group_on(base, MAX_TOKENS, trainee)
     reported: list[Any] = []
     phases: list[str] = []
     reporter = SimpleNamespace(
@@ -44,7 +39,7 @@ def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base
     def metrics_from(past: Past) -> JobMetrics:
         return JobMetrics(process_group, trainee, cast(Any, reporter), make_rows(20, 1), spec, past)
 
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, StepResult)
     undisturbed = metrics_from(Past())
     undisturbed.step(result, seconds=1.0)

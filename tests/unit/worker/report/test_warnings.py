@@ -7,9 +7,10 @@ from math import inf
 import numpy as np
 import pytest
 
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, TrainingOptions
+from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.vectors import Ia3Adapter
+from core.objectives.dpo import Dpo
 from worker.report.warnings import Curves, TrainingWarning, before_search, before_training
 
 EVAL_STEPS = 10

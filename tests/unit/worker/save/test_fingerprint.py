@@ -22,7 +22,7 @@ def taken(
     desirable: bool = True,
 ) -> str:
     entry = SimpleNamespace(quantization=quantization)
-    base = SimpleNamespace(published_sha256=weights, entry=entry, dtype=dtype)
+    base = SimpleNamespace(source_sha256=weights, entry=entry, dtype=dtype)
     weights_L = None if of_messages is None else np.array(of_messages, np.float32)
     row = Row(1, np.array(tokens, np.int32), np.array(learnt), weights_L, desirable)
     return fingerprint({"seed": seed}, cast(Any, base), [row])

@@ -43,7 +43,7 @@ def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]
     adapter = SimpleNamespace(save=lambda path: path.mkdir())
     words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)
-    base = SimpleNamespace(entry=SMOLLM2, tokenizer=tokenizer, published_sha256="b" * 64)
+    base = SimpleNamespace(entry=SMOLLM2, tokenizer=tokenizer, source_sha256="b" * 64)
     job = Job(id="ftjob-1", spec=SPEC.model_dump())
     training_file = File(id="file-1", sha256="c" * 64, rows=40)
     validation_file = File(id="file-2", sha256="d" * 64, rows=4)

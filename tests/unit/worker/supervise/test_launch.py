@@ -1,4 +1,4 @@
-"""How a trainer of several processes is started, and that nothing of it survives."""
+"""A trainer of several processes: how it is started, and that no process of it survives."""
 
 import socket
 import sys
@@ -12,7 +12,7 @@ from core.settings import Settings
 from tests.fixtures.api import wait_for
 from worker.supervise.launch import kill_trainer, start_trainer
 
-# What torchrun does: each process leads a session of its own
+# Like torchrun: each process leads a session of its own
 TORCHRUN = """#!/bin/sh
 echo "$@" > "{folder}/arguments"
 setsid "{folder}/rank" "$@" &
@@ -26,7 +26,7 @@ sleep 600 && true
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands in for the interpreter."""
+    """Put a script in the place of the Python interpreter, and return its folder."""
     for name, source in (("python", TORCHRUN), ("rank", RANK)):
         (tmp_path / name).write_text(source.format(folder=tmp_path))
         (tmp_path / name).chmod(0o700)
@@ -35,7 +35,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def line() -> Iterator[socket.socket]:
+def channel() -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield theirs
@@ -48,10 +48,10 @@ def family_of(owner: str) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("torchrun_is_killed_first", [False, True])
 def test_no_process_of_a_group_survives(
-    program: Path, line: socket.socket, torchrun_is_killed_first: bool
+    program: Path, channel: socket.socket, torchrun_is_killed_first: bool
 ) -> None:
     owner = f"{program}:owner"
-    torchrun = start_trainer(Settings(devices=2), owner, line)
+    torchrun = start_trainer(Settings(devices=2), owner, channel)
     family = wait_for(lambda: len(found := family_of(owner)) == 3 and found)
     if torchrun_is_killed_first:
         torchrun.kill()
@@ -62,10 +62,10 @@ def test_no_process_of_a_group_survives(
 
 
 def test_several_machines_meet_at_the_first_one_and_share_the_devices(
-    program: Path, line: socket.socket
+    program: Path, channel: socket.socket
 ) -> None:
     settings = Settings(devices=8, nodes=2, node_rank=1, rendezvous="first.internal:29500")
-    torchrun = start_trainer(settings, "owner-of-eight", line)
+    torchrun = start_trainer(settings, "owner-of-eight", channel)
     arguments = wait_for(lambda: (file := program / "arguments").exists() and file.read_text())
     kill_trainer(torchrun, "owner-of-eight")
     for expected in ("--nproc-per-node 4", "--nnodes 2", "--node-rank 1", "--master-addr first.internal"):

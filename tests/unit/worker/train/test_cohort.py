@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable, Sequence
-from math import inf
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,15 +12,13 @@ import torch
 
 from core.errors import JobError, LeaseLost
 from core.storage.object_store import ObjectStore
+from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import make_spec, make_trainee
-from worker.devices.model_slot import ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
+from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
-from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 from worker.train.cohort import Cohort
@@ -73,7 +71,9 @@ class Job:
     def settle(self, abandon: Callable[[], bool]) -> None:
         self.settled += 1
         if self.evaluated:
-            evaluate(self._base, self.trainee.adapter, self.evaluated, MAX_TOKENS, abandon=abandon)
+            evaluate(
+                PassContext(self._base, MAX_TOKENS, abandon=abandon), self.trainee.adapter, self.evaluated
+            )
 
     @property
     def trained(self) -> bool:
@@ -128,9 +128,7 @@ class Job:
 
 def cohort_of(base: ResidentBase, *jobs: Job, job_left: Callable[[], None] = lambda: None) -> Cohort:
     surroundings = ServerProbe(cast(ObjectStore, None), pause=1)  # no test here asks the store
-    process_group = ProcessGroup(
-        cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf)
-    )
+    process_group = process_group_on(base, MAX_TOKENS, *(job.own for job in jobs))
     cohort = Cohort(process_group, surroundings, job_left=job_left)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
@@ -158,7 +156,7 @@ def test_a_job_leaves_a_round_in_the_middle_unmoved_and_its_neighbour_steps(
     assert torch.equal(leaves.left_with, before)
     assert stays.looks > MIDDLE
     undisturbed = [make_trainee(base, name, make_spec(), make_rows(12, 0)) for name in ("one", "two")]
-    train_round(base, undisturbed, MAX_TOKENS)
+    train_round(PassContext(base, MAX_TOKENS), undisturbed)
     assert stays.trainee.step == 1
     assert torch.equal(stays.trainee.adapter.parameters.master, undisturbed[0].adapter.parameters.master)
 
@@ -206,16 +204,14 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
     neighbour, infected = Job(base, "neighbour"), Job(base, "infected")
     take_step = infected.trainee.take_step
 
-    def round_that_infects(
-        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
-    ) -> Any:
+    def round_that_infects(context: PassContext, trainees: Sequence[Trainee]) -> Any:
         def step(rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
             if len(trainees) > 1:
                 infected.trainee.adapter.parameters.gradient.fill_(float("nan"))
             return take_step(rows, loss, accuracy)
 
         monkeypatch.setattr(infected.trainee, "take_step", step)
-        return train_round(base, trainees, max_tokens, abandon)
+        return train_round(context, trainees)
 
     monkeypatch.setattr(loop, "train_round", round_that_infects)
     cohort = cohort_of(base, neighbour, infected)
@@ -223,7 +219,7 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
     assert cohort.jobs == [neighbour, infected]
     assert (neighbour.steps, infected.steps) == ([1], [1])
     alone = make_trainee(base, "alone", make_spec(), make_rows(12, 0))
-    train_round(base, [alone], MAX_TOKENS)
+    train_round(PassContext(base, MAX_TOKENS), [alone])
     assert torch.equal(infected.trainee.adapter.parameters.master, alone.adapter.parameters.master)
 
 
@@ -240,16 +236,14 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
 ) -> None:
     stays, breaks = Job(base, "stays"), Job(base, "breaks")
 
-    def round_that_breaks(
-        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
-    ) -> Any:
+    def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
         def look() -> bool:
             """The round breaks after some of its gradients have been gathered."""
             if breaks.trainee in trainees and breaks.looks >= MIDDLE:
                 raise error
-            return abandon()
+            return context.abandon()
 
-        return train_round(base, trainees, max_tokens, look)
+        return train_round(replace(context, abandon=look), trainees)
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
     cohort = cohort_of(base, stays, breaks)
@@ -258,7 +252,7 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
     assert breaks.error is not None
     assert breaks.error.code == code
     alone = make_trainee(base, "alone", make_spec(), make_rows(12, 0))
-    train_round(base, [alone], MAX_TOKENS)
+    train_round(PassContext(base, MAX_TOKENS), [alone])
     assert torch.equal(stays.trainee.adapter.parameters.master, alone.adapter.parameters.master)
 
 
@@ -274,12 +268,10 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
         computed.append(weakref.ref(activations))
         raise torch.OutOfMemoryError
 
-    def round_that_breaks(
-        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
-    ) -> Any:
+    def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
         alive.extend(activations() is not None for activations in computed)
         if trainees == [second.trainee]:
-            return train_round(base, trainees, max_tokens, abandon)
+            return train_round(context, trainees)
         try:
             run_out()
         except torch.OutOfMemoryError as error:
@@ -403,13 +395,11 @@ def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
     """Each steps alone then: whoever has stepped may leave while the next one does."""
     first, second = Job(base, "first"), Job(base, "second")
 
-    def round_that_breaks(
-        base: ResidentBase, trainees: Sequence[Trainee], max_tokens: int, abandon: Callable[[], bool]
-    ) -> Any:
+    def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
         if len(trainees) > 1:
             raise RuntimeError
         first.job_lease.pause_requested = trainees == [second.trainee]
-        return train_round(base, trainees, max_tokens, abandon)
+        return train_round(context, trainees)
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
     cohort = cohort_of(base, first, second)

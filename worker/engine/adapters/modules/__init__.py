@@ -1,4 +1,4 @@
 """Adapters that compute with modules of their own, by autograd: PEFT's methods and full fine-tuning.
 
-Their jobs train alone, on the training thread.
+The job of such an adapter trains alone, on the training thread.
 """

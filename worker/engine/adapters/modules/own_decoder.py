@@ -1,4 +1,4 @@
-"""Adapters that compute with modules of their own, by autograd; their jobs train alone."""
+"""The part that adapters with modules of their own share: a decoder that computes with these modules."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from worker.engine.kernels.transformers_attention import NAME
 
 
 class WithOwnDecoder:
-    """It has all of the adapter in it, which therefore has no factors to hand on."""
+    """An adapter whose decoder has all of the adapter in it, so that the loop hands no factors to it."""
 
     rank_budget: RankBudget | None = None
     dynamic_rank: DynamicRank | None = None
@@ -30,7 +30,7 @@ class WithOwnDecoder:
     @property
     @abstractmethod
     def plain_model(self) -> Any:
-        """With the present parameters."""
+        """PEFT's or transformers' model, with the present parameters."""
 
     @contextmanager
     def generating(self) -> Iterator[Generate]:
@@ -41,7 +41,7 @@ class WithOwnDecoder:
 
 
 def own_decoder(base: ResidentBase, model: Any, head: Head) -> TextDecoder:
-    """Over a job's own modules: on the token axis where the base's rows can be packed, else row by row."""
+    """Return a decoder over a job's own modules: packed if the base's rows can be packed, else row by row."""
     packed = base.decoder.path != "plain"
     model.set_attn_implementation(NAME if packed else base.own_attention)
     return PortableDecoder(model, head) if packed else PlainDecoder(model, head)

@@ -1,13 +1,13 @@
-"""A model's modules in containers of their own."""
+"""Copies a model's tree of modules, but not its layers."""
 
 from torch import nn
 
 
 def own_tree(model: nn.Module) -> nn.Module:
-    """The same layers, and with them the same weights, in copies of the modules that hold them.
+    """Return the same layers, with the same weights, in copies of the modules that contain them.
 
-    What wraps or replaces a layer here shows nowhere else, so that PEFT may change this tree while others
-    compute with the model.
+    PEFT may wrap or replace a layer in this tree while others compute with the model: the model stays as it
+    is.
     """
     copies: dict[nn.Module, nn.Module] = {}
 

@@ -1,4 +1,4 @@
-"""Any adapter that PEFT can compute: its own modules with autograd, in the engine's loop."""
+"""Adapters of the methods that PEFT computes: with PEFT's own modules and autograd, in the engine's loop."""
 
 import copy
 from collections.abc import Iterator
@@ -19,32 +19,33 @@ from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decod
 from worker.engine.adapters.modules.own_tree import own_tree
 from worker.engine.adapters.modules.peft_config import peft_config
 from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHead, generate_behind_prefix
+from worker.engine.adapters.refusals import refused_by_peft
 from worker.engine.adapters.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
-from worker.engine.base.targets import refused_by_peft
 from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.micro_batch import trial_row
 from worker.engine.device.health import device_is_broken, is_want_of_memory
 from worker.engine.parameters.flat import FlatParameters
 from worker.engine.parameters.flat_views import flat_views
 
-# What PEFT finds in the weights when it makes an adapter, and computes with: singular vectors, whose signs
-# another machine may choose otherwise, and the largest entries, of which it may order equal ones otherwise.
-FOUND_IN_WEIGHTS = ("tinylora_A", "tinylora_B", "supertuning_indices")
+# Tensors that PEFT derives from the weights when it makes an adapter, and computes with: singular vectors,
+# whose signs may differ on another machine, and the largest entries, whose order may differ where entries are
+# equal.
+DERIVED_FROM_WEIGHTS = ("tinylora_A", "tinylora_B", "supertuning_indices")
 
 log = structlog.get_logger()
 
 
 class PeftAdapter(WithOwnDecoder):
-    """One job's adapter on a tree of its own, which it computes with.
+    """One job's adapter on a tree of modules of its own, which computes the job's rows.
 
-    What PEFT trains becomes views of one flat tensor, values and gradients: autograd fills the gradient that
-    the optimizer steps by.
+    The parameters that PEFT trains become views of one flat tensor, and their gradients views of another one,
+    so that autograd fills the gradient that the optimizer uses.
     """
 
     def __init__(self, base: ResidentBase, name: str, options: MethodOptions, seed: int) -> None:
-        """Raises JobError where the base model or PEFT does not allow for it."""
+        """Attach the adapter. Raises JobError if the base model or PEFT does not allow it."""
         self.name = name
         self._base = base
         self._options = options
@@ -56,8 +57,8 @@ class PeftAdapter(WithOwnDecoder):
                 self._model = PeftModelForCausalLM(tree, config, adapter_name=PEFT_NAME)
             self.parameters = self._take_parameters()
             self._decoder = self._choose_decoder(tree, config)
-            self._try_out()
-        except Exception as error:  # of any kind: foreign code, on a model that it may never have met
+            self._compute_once()
+        except Exception as error:  # any kind: foreign code, on a model that it was perhaps not tested with
             if device_is_broken(error) or is_want_of_memory(error):
                 raise
             raise self._refusal(error) from error
@@ -74,15 +75,16 @@ class PeftAdapter(WithOwnDecoder):
 
     def _take_parameters(self) -> FlatParameters:
         trained = {name: each for name, each in self._model.named_parameters() if each.requires_grad}
-        return flat_views(trained, self._base.dtype, dict(self._found_in_weights()))
+        return flat_views(trained, self._base.dtype, dict(self._derived_from_weights()))
 
-    def _found_in_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """The tensors that a resume must take from the checkpoint too."""
+    def _derived_from_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the tensors that a resumed job must take from the checkpoint too."""
         for name, tensor in self._model.named_buffers():
-            if any(f".{kind}." in name for kind in FOUND_IN_WEIGHTS):
+            if any(f".{kind}." in name for kind in DERIVED_FROM_WEIGHTS):
                 yield name, tensor
 
     def _choose_decoder(self, tree: Any, config: PeftConfig) -> TextDecoder:
+        """Return a decoder over the tree; virtual tokens and a trained head have one of their own."""
         head = Head.of(self._base.model)
         if config.is_prompt_learning:
             tree.set_attn_implementation(self._base.own_attention)
@@ -94,8 +96,8 @@ class PeftAdapter(WithOwnDecoder):
         return decoder
 
     @torch.no_grad()
-    def _try_out(self) -> None:
-        """Compute once, so that sizes that do not fit show here."""
+    def _compute_once(self) -> None:
+        """Compute four tokens, so that sizes that do not fit fail here and not in the middle of a round."""
         self._decoder.hidden(trial_row(self.name, 4, self._base.device), {self.name: {}})
 
     @property
@@ -112,13 +114,13 @@ class PeftAdapter(WithOwnDecoder):
         return target_names(self._model.peft_config[PEFT_NAME])
 
     def save(self, folder: Path) -> None:
-        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the published base."""
+        """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model."""
         self.parameters.refresh()
         save_adapter(self._model, self._base.entry, folder)
 
 
 def _tree_with_own_config(model: nn.Module) -> Any:
-    """A tree whose attention can be chosen while others compute with the model."""
+    """Return a tree whose attention can be set while others compute with the model."""
     tree = own_tree(model)
     copies: dict[int, Any] = {}
     copy.deepcopy(model.config, copies)

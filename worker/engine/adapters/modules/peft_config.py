@@ -1,4 +1,4 @@
-"""PEFT's configuration of an adapter from a job's options."""
+"""PEFT's configuration of an adapter, of any other method than LoRA's, made from a job's options."""
 
 from typing import Any
 
@@ -10,15 +10,16 @@ from core.errors import JobError
 from core.methods.method import MethodOptions
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import Targets, chosen, is_target
+from worker.engine.base.targets import Targets, is_target, targets_for_peft
 
-SEEDS = ("random_seed", "random_loc_seed")  # of options that choose at random what is trained
+SEEDS = ("random_seed", "random_loc_seed")  # of options that choose at random which numbers are trained
 
 
 def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftConfig:
-    """What is null is left to PEFT, but for seeds: PEFT would draw those, and each time others.
+    """Return PEFT's configuration. PEFT chooses the options that are null.
 
-    Raises JobError where a target cannot be trained, and ValueError where PEFT refuses.
+    A seed that is null becomes the job's `seed`: PEFT would draw another one each time. Raises JobError if a
+    target cannot be trained, and ValueError if PEFT refuses the options.
     """
     given = options.model_dump(exclude={"type"})
     given |= {name: seed for name in SEEDS if name in given and given[name] is None}
@@ -28,30 +29,30 @@ def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftCo
 
 
 def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
+    """Return the method's `target_modules`, if it has any. Raises JobError if one cannot be trained."""
     targets: Targets | None = getattr(options, "target_modules", None)
     if targets is None:
         return {}
     if isinstance(options, LnTuningAdapter):
-        _refuse_others_than_norms(base.model, targets)
+        _refuse_other_modules_than_norms(base.model, targets)
         return {"target_modules": targets}
-    modules = chosen(targets, base.decoder.groups)
-    return {"target_modules": targets if base.text_only else modules}
+    return {"target_modules": targets_for_peft(targets, base.decoder.groups, base.text_only)}
 
 
-def _refuse_others_than_norms(model: nn.Module, targets: Targets) -> None:
-    """Raises JobError for what is no norm: PEFT would train a copy of any module."""
+def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:
+    """Raise JobError for a target that is no norm: PEFT would train a copy of any module."""
     norms, others = _norms(model), {name for name, _ in model.named_modules()}
     for target in targets:
         if not any(is_target(norm, [target]) for norm in norms) or any(
             is_target(other, [target]) for other in others - norms
         ):
             choices = ", ".join(sorted({norm.rpartition(".")[2] for norm in norms}))
-            message = f"{target} is no norm; name target_modules among {choices}."
+            message = f"{target} is no norm; choose target_modules from {choices}."
             raise JobError("invalid_adapter", message, "adapter.target_modules")
 
 
 def _norms(model: nn.Module) -> set[str]:
-    """Modules that hold vectors and nothing else."""
+    """Return the modules that hold vectors and nothing else, by name."""
     return {
         name
         for name, module in model.named_modules()
@@ -61,12 +62,12 @@ def _norms(model: nn.Module) -> set[str]:
 
 
 def _tokens(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
-    """Each token once. Raises JobError where the model lacks one."""
+    """Return the method's `token_indices`, if any, each once. Raises JobError if the model lacks one."""
     if not isinstance(options, TrainableTokensAdapter):
         return {}
     tokens = sorted(set(options.token_indices))
     words = base.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     if tokens[-1] >= words:
-        message = f"Token {tokens[-1]} is not in this base model, which has {words}."
+        message = f"Token {tokens[-1]} is not in this base model, whose vocabulary has {words} tokens."
         raise JobError("invalid_adapter", message, "adapter.token_indices")
     return {"token_indices": tokens}

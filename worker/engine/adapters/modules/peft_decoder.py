@@ -1,4 +1,4 @@
-"""PEFT's own modules as a decoder, for adapters that the engine has no computation of its own for."""
+"""Decoders over PEFT's own modules, for adapters that the engine has no computation of its own for."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,29 +8,29 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
+from worker.engine.base.adapters_on_axis import AdaptersOnAxis
 from worker.engine.base.head import Head
 from worker.engine.base.portable import PlainDecoder
-from worker.engine.base.sharing import Sharing
 from worker.engine.base.text_decoder import Adapters, Path, Projections, TextDecoder
 from worker.engine.batch.micro_batch import MicroBatch
 
 
 class PromptDecoder(PlainDecoder):
-    """Row by row behind virtual tokens, as PEFT's model puts them there."""
+    """Computes row by row; PEFT's model puts virtual tokens before each row."""
 
     def __init__(self, model: PeftModel, head: Head) -> None:
         super().__init__(model.get_base_model(), head)
         self._prompted = model
 
-    def _run(self, _sharing: Sharing, /, **inputs: Tensor) -> Tensor:
-        """Final hidden states [T, D] of a row, without those of the virtual tokens."""
+    def _run(self, _on_axis: AdaptersOnAxis, /, **inputs: Tensor) -> Tensor:
+        """Return the final hidden states [T, D] of a row, without those of the virtual tokens."""
         with _recorded_states(self._body) as states:
             self._prompted(**inputs, use_cache=False)
         return states[0][0, -inputs["input_ids"].shape[1] :]
 
 
 class TrainedHead:
-    """A decoder whose head has trained rows; `layer` is PEFT's, which puts them into the matrix."""
+    """A decoder whose head has trained rows; `layer` is PEFT's, which puts these rows into the matrix."""
 
     def __init__(self, decoder: TextDecoder, layer: Any) -> None:
         self._decoder = decoder
@@ -48,17 +48,18 @@ class TrainedHead:
         return merged
 
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
-        """Final hidden states of the supervised positions, [S, D]."""
+        """Return the final hidden states of the supervised positions, [S, D]."""
         return self._decoder.hidden(batch, adapters)
 
 
 def generate_behind_prefix(
     model: PeftModel, input_ids: Tensor, attention_mask: Tensor, **options: Any
 ) -> Tensor:
-    """`generate` behind PEFT's prefix of keys and values, as a cache that transformers goes on from.
+    """Run `generate` behind PEFT's prefix of keys and values, which is handed on as a filled cache.
 
-    PEFT's own hands the prefix on under a name that transformers has given up, which ignores it then. A cache
-    is of tokens that stand in the input: any will do, since they are not computed.
+    PEFT's own `generate` hands the prefix on under a name that transformers no longer knows and therefore
+    ignores. transformers expects the tokens of a cache in its input. They are not computed, so any token will
+    do.
     """
     prefix: Any = model.get_prompt(batch_size=len(input_ids))
     length = prefix.get_seq_length()
@@ -73,7 +74,10 @@ def generate_behind_prefix(
 
 @contextmanager
 def _recorded_states(body: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside, a body gives its last token alone to the head, whose logits are for nothing."""
+    """Record a body's final hidden states. Inside, it gives only its last token to the head.
+
+    The head's logits are not used, so the others need not be computed.
+    """
     states: list[Tensor] = []
     own = body.forward
 

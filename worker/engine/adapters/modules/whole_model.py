@@ -1,4 +1,4 @@
-"""Full fine-tuning: a job's own copy of the base model, every weight of which is trained."""
+"""Full fine-tuning: a job's own copy of the base model, in which the text model's weights are all trained."""
 
 import copy
 from collections.abc import Mapping
@@ -19,35 +19,38 @@ from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.loss import CHUNK_TOKENS
 from worker.engine.parameters.flat_views import flat_views
 
-TRIED_TOKENS = 64
-LOGIT_BYTES = 3 * 4  # fp32, of a chunk of tokens: logits, log-probabilities and their gradient
+TRIAL_TOKENS = 64  # the length of the row whose activations are measured
+LOGIT_BYTES = 3 * 4  # fp32, for each token of a chunk and word: logits, log-probabilities and their gradient
 MAX_FILE = "5GB"
 GB = 1e9
 
 
 class WholeModel(WithOwnDecoder):
-    """One job's copy of the base model, which it computes with; transformers' modules with autograd.
+    """One job's copy of the base model, computed by transformers' modules with autograd.
 
-    Trained are the weights of the text model and its head. Towers of a model that sees images stay the
-    base's: no gradient reaches them. What is tied stays tied.
+    The weights of the text model and of its head are trained. The towers of a model that processes images
+    stay the base's own: no gradient reaches them. Tied weights stay tied.
     """
 
     def __init__(self, base: ResidentBase, name: str, step_tokens: int) -> None:
-        """`step_tokens` is the most tokens of a micro-batch.
+        """Copy the weights. `step_tokens` is the most tokens of a micro-batch.
 
-        Raises JobError where its copy does not fit into memory.
+        Raises JobError if the training does not fit into memory.
         """
         self.name = name
         self._base = base
         text = _text_parameters(base.model)
-        trained = {each: nn.Parameter(each.data) for each in text.values()}  # the base's values, as yet
-        self._model = _copied(base.model, trained)
+        trained = {
+            each: nn.Parameter(each.data) for each in text.values()
+        }  # still the base's values; `flat_views` copies them
+        self._model = _copy_with(base.model, trained)
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
         self._refuse_without_memory(step_tokens)
         own = {each: trained[parameter] for each, parameter in text.items()}
         self.parameters = flat_views(own, base.dtype)
 
     def _refuse_without_memory(self, step_tokens: int) -> None:
+        """Raise JobError if the training needs more memory than is free."""
         needed, free = self._needed_bytes(step_tokens), free_bytes(self._base.device)
         if needed > free:
             raise JobError(
@@ -59,23 +62,26 @@ class WholeModel(WithOwnDecoder):
             )
 
     def _needed_bytes(self, step_tokens: int) -> int:
-        """Weights, gradients and moments, and the larger of what a step and a saved copy take beside them.
+        """Return the bytes of weights, gradients and moments, and of a step or a saved copy beside them.
 
-        A step takes activations, which those of a few tokens tell, and a chunk's logits.
+        A step and a saved copy never exist together, so the larger of the two counts. A step takes
+        activations, which are extrapolated from those of a few tokens, and the logits of a chunk.
         """
         trained = [each for each in self._model.parameters() if each.requires_grad]
         copies = sum(each.nbytes for each in trained if each.dtype != torch.float32)
         numbers = sum(each.numel() for each in trained)
         head_VD = self._decoder.head_VD
-        head = CHUNK_TOKENS * len(head_VD) * LOGIT_BYTES + 2 * head_VD.nbytes  # two chunks' gradients meet
-        activations = step_tokens * self._kept_bytes() // TRIED_TOKENS
+        head = (
+            CHUNK_TOKENS * len(head_VD) * LOGIT_BYTES + 2 * head_VD.nbytes
+        )  # two chunks' gradients exist at once
+        activations = step_tokens * self._kept_bytes() // TRIAL_TOKENS
         on_cpu = self._base.device.type == "cpu"
         saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0
         state = numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies
         return state + max(activations + head, saved)
 
     def _kept_bytes(self) -> int:
-        """What the backward pass of a row of TRIED_TOKENS needs beside the weights."""
+        """Return the bytes, without weights, that autograd keeps for the backward pass of TRIAL_TOKENS."""
         weights = {each.untyped_storage().data_ptr() for each in self._model.parameters()}
         kept: dict[int, int] = {}
 
@@ -85,7 +91,7 @@ class WholeModel(WithOwnDecoder):
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        row = trial_row(self.name, TRIED_TOKENS, self._base.device)
+        row = trial_row(self.name, TRIAL_TOKENS, self._base.device)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._decoder.hidden(row, {self.name: {}})
         return sum(kept.values())
@@ -100,31 +106,31 @@ class WholeModel(WithOwnDecoder):
         return []
 
     def save(self, folder: Path) -> None:
-        """Write what `from_pretrained` of transformers loads, with weights in the base's published type."""
+        """Write the model as transformers' `from_pretrained` loads it, in the type of the source weights."""
         dtype = self._base.source_dtype
         trained = self.parameters.named(self.parameters.master.detach())
         values = {each: trained.get(name, each.data) for name, each in self._model.named_parameters()}
-        saved = {each: _published(value, dtype) for each, value in values.items()}
-        _copied(self._model, saved).save_pretrained(folder, max_shard_size=MAX_FILE)
+        saved = {each: _cpu_copy(value, dtype) for each, value in values.items()}
+        _copy_with(self._model, saved).save_pretrained(folder, max_shard_size=MAX_FILE)
 
 
 def _text_parameters(model: Any) -> dict[str, nn.Parameter]:
-    """Of the text model and its head, by their names in the whole; tied ones once."""
+    """Return the parameters of the text model and its head, by their names in the model; tied ones once."""
     text = {*body_of(model).parameters(), *model.get_output_embeddings().parameters()}
     return {
         name: each for name, each in model.named_parameters() if each in text and each.is_floating_point()
     }
 
 
-def _published(values: Tensor, dtype: torch.dtype) -> nn.Parameter:
-    """In memory of its own, and not the device's."""
+def _cpu_copy(values: Tensor, dtype: torch.dtype) -> nn.Parameter:
+    """Return a copy in `dtype`, in memory of its own on the CPU."""
     return nn.Parameter(values.to("cpu", dtype, copy=True), requires_grad=False)
 
 
-def _copied(model: nn.Module, others: Mapping[nn.Parameter, nn.Parameter]) -> Any:
-    """The model with these parameters in the place of its own; all others are shared.
+def _copy_with(model: nn.Module, replacements: Mapping[nn.Parameter, nn.Parameter]) -> Any:
+    """Return a copy of the model in which these parameters are replaced; all others are shared.
 
-    Other than in `own_tree`, layers are copied too: it is their parameters that differ.
+    `own_tree` shares the layers. Here they are copied too, because their parameters differ.
     """
-    kept = {id(each): others.get(each, each) for each in model.parameters()}
+    kept = {id(each): replacements.get(each, each) for each in model.parameters()}
     return copy.deepcopy(model, kept)

@@ -1,4 +1,4 @@
-"""Adapters on the shared base model: what does not fit is refused, and nothing of it stays behind."""
+"""Adapters on the shared base model: those that do not fit are refused, and leave nothing behind."""
 
 import weakref
 from pathlib import Path
@@ -9,8 +9,9 @@ import torch
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from core.storage.artifacts import DamagedArtifact
-from tests.fixtures.tiny_models import TINY
-from tests.unit.worker.engine.step.test_training import make_rows, make_spec, make_trainee, train
+from tests.fixtures.engine.architectures import TINY
+from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 
@@ -53,8 +54,8 @@ def test_a_target_that_cannot_be_adapted_is_named(base: ResidentBase, target: st
     with pytest.raises(JobError) as raised:
         TrainableAdapter(base, "job", LoraAdapter(target_modules=["q_proj", target]), 0)
     assert raised.value.param == "adapter.target_modules"
-    told = f"{target} cannot be adapted; name target_modules among down_proj"
-    assert raised.value.message.startswith(told)
+    expected = f"{target} cannot be adapted; choose target_modules from down_proj"
+    assert raised.value.message.startswith(expected)
 
 
 def test_a_refused_adapter_costs_the_next_one_nothing(base: ResidentBase, tiny_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""DoRA: magnitudes beside LoRA's factors, as PEFT trains them."""
+"""DoRA trains magnitudes beside LoRA's factors, as PEFT does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,22 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
 
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_objectives import gradient_of_a_step
-from tests.unit.worker.engine.step.test_training import (
+from tests.fixtures.engine.training import (
     MAX_TOKENS,
+    assert_a_step_is_peft_s,
     make_spec,
     make_trainee,
-    peft_loss,
-    peft_parameters,
     train,
 )
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import (
@@ -30,7 +28,8 @@ from worker.engine.base.quantisation import (
     quantization_config,
     weight_of,
 )
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.context import PassContext
+from worker.engine.step.loop import evaluate
 from worker.engine.step.trainee import Trainee
 
 DORA = LoraAdapter(r=4, lora_alpha=8, use_dora=True)
@@ -52,7 +51,7 @@ BASES = {
 
 
 def trainee_on(base: ResidentBase, **changes: Any) -> Trainee:
-    """With parameters off their beginnings, where half of the gradients vanish."""
+    """Make a trainee with other parameters than the initial ones, for which half of the gradients vanish."""
     trainee = make_trainee(
         base, "job", make_spec(**{"adapter": DORA, "hyperparameters": EIGHT, **changes}), shared_rows()
     )
@@ -64,25 +63,6 @@ def trainee_on(base: ResidentBase, **changes: Any) -> Trainee:
             else:
                 part.normal_(0, 0.1, generator=random)
     return trainee
-
-
-def assert_a_step_is_peft_s(
-    base: ResidentBase,
-    trainee: Trainee,
-    plain: Any,
-    folder: Path,
-    prepared: Callable[[Any], Any] = lambda model: model,
-) -> None:
-    """Loss, and gradient of each parameter; `plain` is transformers' model, without adapter."""
-    trainee.adapter.save(folder)
-    model = prepared(PeftModel.from_pretrained(plain, folder, is_trainable=True))
-    expected = peft_loss(model, trainee.next_rows)
-    expected.backward()
-    result, gradient = gradient_of_a_step(trainee, lambda: train_round(base, [trainee], MAX_TOKENS))
-    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
-    ours = trainee.adapter.parameters.named(gradient)
-    for name, parameter in peft_parameters(model, trainee).items():
-        assert (ours[name] - parameter.grad).norm() < 1e-4 * parameter.grad.norm().clamp_min(1e-6), name
 
 
 @pytest.mark.parametrize("make", BASES.values(), ids=BASES)
@@ -103,7 +83,9 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
         quantization_config=quantization_config(quantization, torch.float32, "tiny"),
         device_map={"": CPU},
     )
-    make_trainable(plain)  # in 8 bits PEFT loses the weights' scales on a CPU, unless they have been taken
+    make_trainable(
+        plain
+    )  # in 8 bits PEFT loses the weights' scales on a CPU if they have not been read before
     if quantization == "nf4":
         quantise_embeddings(plain)
     TrainableAdapter(base, "another", DORA, 0)
@@ -113,7 +95,9 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
 def test_a_job_begins_at_the_base_model_to_the_bit(base: ResidentBase) -> None:
     rows = make_rows(6, 0)
     losses = [
-        evaluate(base, TrainableAdapter(base, "job", LoraAdapter(use_dora=dora), 0), rows, MAX_TOKENS).loss
+        evaluate(
+            PassContext(base, MAX_TOKENS), TrainableAdapter(base, "job", LoraAdapter(use_dora=dora), 0), rows
+        ).loss
         for dora in (False, True)
     ]
     assert losses[0] == losses[1]
@@ -131,7 +115,7 @@ def test_magnitudes_begin_with_the_norms_of_the_weights(base: ResidentBase, init
 
 
 def test_in_bf16_a_small_change_of_a_magnitude_counts(tiny_folder: Path) -> None:
-    """The gain itself would be rounded to a multiple of 1/128 above 1."""
+    """The factor is g - 1, because above 1 bf16 would round g itself to a multiple of 1/128."""
     base = ResidentBase(TINY.model_copy(update={"dtype": "bf16"}), tiny_folder, "0" * 64, CPU)
     parameters = TrainableAdapter(base, "job", DORA, 0).parameters
     with torch.no_grad():
@@ -154,7 +138,7 @@ def test_magnitudes_are_trained_and_stand_in_checkpoints(base: ResidentBase) -> 
 
 
 def test_with_lora_plus_magnitudes_learn_as_fast_as_b(base: ResidentBase) -> None:
-    """As in PEFT's optimizer. AdamW's first step is the rate, whatever the gradient."""
+    """PEFT's optimizer does the same. AdamW's first step has the size of the rate, for any gradient."""
     trainee = trainee_on(
         base, training=TrainingOptions(learning_rate=1e-3, loraplus_lr_ratio=16, warmup_ratio=0.0)
     )

@@ -1,4 +1,4 @@
-"""DyLoRA: a step trains the ranks that it has drawn, as a LoRA of that rank would."""
+"""DyLoRA: a step trains as many ranks as it has drawn, as a LoRA of this rank would."""
 
 from typing import Any
 
@@ -8,16 +8,11 @@ import torch
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import (
-    MAX_TOKENS,
-    make_spec,
-    make_trainee,
-    peft_loss,
-    peft_twin,
-)
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, peft_twin
 from worker.engine.adapters.dynamic_rank import measured_ranks
 from worker.engine.adapters.saving import PEFT_NAME
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
@@ -33,7 +28,7 @@ def trainee_of(base: ResidentBase, name: str = "job", **options: Any) -> Trainee
 
 
 def step(base: ResidentBase, *trainees: Trainee) -> list[StepResult]:
-    results = list(train_round(base, trainees, MAX_TOKENS).values())
+    results = list(train_round(PassContext(base, MAX_TOKENS), trainees).values())
     assert all(isinstance(result, StepResult) for result in results), results
     return [result for result in results if isinstance(result, StepResult)]
 
@@ -43,7 +38,7 @@ def drawn(base: ResidentBase, trainee: Trainee, steps: int) -> list[float]:
 
 
 def cut(twin: Any, rank: int, scale: float) -> None:
-    """Make PEFT's LoRA one of the first `rank` ranks, at `scale`."""
+    """Cut PEFT's LoRA to its first `rank` ranks, at `scale`."""
     for module in twin.modules():
         if hasattr(module, "lora_A"):
             module.lora_A[PEFT_NAME].weight.data[rank:] = 0
@@ -71,7 +66,7 @@ def test_ranks_beyond_the_one_drawn_get_no_gradient(base: ResidentBase) -> None:
     trainee = trainee_of(base)
     (result,) = step(base, trainee)
     rank = int(result.metrics["adapter_rank"])
-    assert rank < R, "else this test sees nothing"
+    assert rank < R, "otherwise this test proves nothing"
     moments = trainee._optimizer.moments()["exp_avg"]
     for name, moment in trainee.adapter.parameters.named(moments).items():
         if name.endswith("lora_B"):
@@ -108,15 +103,15 @@ def test_between_steps_all_ranks_count_unless_it_is_cut(base: ResidentBase, tiny
         twin = peft_twin(tiny_folder, trainee)
         cut(twin, rank, 8 / rank)
         with trainee.at_rank(rank):
-            loss = evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss
+            loss = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss
         assert loss == pytest.approx(peft_loss(twin, trainee.rows).item(), rel=1e-4)
-    whole = evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss
+    whole = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss
     assert whole == pytest.approx(peft_loss(peft_twin(tiny_folder, trainee), trainee.rows).item(), rel=1e-4)
 
 
 def test_an_abandoned_round_leaves_all_ranks(base: ResidentBase) -> None:
     trainee, twin = trainee_of(base), trainee_of(base, "twin")
-    assert train_round(base, [trainee], MAX_TOKENS, abandon=lambda: True) == {}
+    assert train_round(PassContext(base, MAX_TOKENS, abandon=lambda: True), [trainee]) == {}
     assert trainee.adapter.dynamic_rank is not None
     assert trainee.adapter.dynamic_rank.rank == R
     drawn(base, trainee, 2)

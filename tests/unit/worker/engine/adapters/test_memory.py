@@ -1,4 +1,4 @@
-"""The memory that an adapter is expected to take is what it takes."""
+"""An adapter takes as much memory as was computed before."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import torch
 from transformers import GPT2Config
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
-from tests.fixtures.tiny_models import TINY, save_model
+from tests.fixtures.engine.architectures import TINY
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.memory import projection_shapes, state_bytes
 from worker.engine.base.base_model import ResidentBase

@@ -1,24 +1,24 @@
-"""Adapters on base models that they cannot be trained on: a worker's last line, in the API's own words."""
+"""A worker refuses adapters that cannot be trained on a base model, in the same words as the API."""
 
 import pytest
 from pydantic import TypeAdapter
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
-from core.methods.bases import misfit
 from core.methods.low_rank import LoraAdapter
 from core.methods.offered import OfferedAdapter
+from core.methods.suitability import why_unsuitable
 from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.engine.training import make_spec
 from tests.fixtures.misfits import MISFITS, Asked, told
-from tests.unit.worker.engine.step.test_training import make_spec
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.start.beginning import beginning
+from worker.engine.start.initial_values import initial_values
 
 
 def prepared(base: ResidentBase, asked: Asked) -> JobSpec:
-    """A job's specification; the base looks as if it were held so."""
+    """Return a job's specification, and make the base look quantised or sharded as `asked`."""
     base.entry = base.entry.model_copy(update={"quantization": "nf4" if asked.quantised else None})
     base.sharded = asked.sharded
     return make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(asked.adapter))
@@ -27,7 +27,7 @@ def prepared(base: ResidentBase, asked: Asked) -> JobSpec:
 @pytest.mark.parametrize("asked", MISFITS, ids=told)
 def test_a_worker_refuses_in_the_words_of_the_api(base: ResidentBase, asked: Asked) -> None:
     spec = prepared(base, asked)
-    expected = misfit(spec.adapter, base.entry, asked.sharded)
+    expected = why_unsuitable(spec.adapter, base.entry, asked.sharded)
     assert expected is not None
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec)
@@ -35,24 +35,26 @@ def test_a_worker_refuses_in_the_words_of_the_api(base: ResidentBase, asked: Ask
     assert (error.code, error.message, error.param) == ("invalid_adapter", expected.message, asked.param)
 
 
-BEGINNINGS = [
+NEEDING_INITIAL_VALUES = [
     asked for asked in MISFITS if asked.adapter.get("init_lora_weights") in ("loftq", "eva", "corda")
 ]
 
 
-@pytest.mark.parametrize("asked", BEGINNINGS, ids=told)
-def test_a_beginning_is_refused_before_rows_or_weights_are_looked_at(
+@pytest.mark.parametrize("asked", NEEDING_INITIAL_VALUES, ids=told)
+def test_initial_values_are_refused_before_rows_or_weights_are_looked_at(
     base: ResidentBase, asked: Asked
 ) -> None:
     spec = prepared(base, asked)
     with pytest.raises(JobError) as raised:
-        beginning(base, spec, make_rows(4, 0), {}, lambda: pytest.fail("it has begun"))
+        initial_values(base, spec, make_rows(4, 0), {}, lambda: pytest.fail("it has begun"))
     assert raised.value.param == asked.param
 
 
-def test_what_peft_refuses_for_another_reason_than_modules_is_told_as_peft_tells_it(
+def test_a_refusal_by_peft_that_is_not_about_modules_has_peft_s_own_reason(
     base: ResidentBase,
 ) -> None:
-    with pytest.raises(JobError, match=r"LoRA cannot be trained so .* rank to be even, got 3") as raised:
+    with pytest.raises(
+        JobError, match=r"LoRA with these options cannot be trained .* rank to be even, got 3"
+    ) as raised:
         TrainableAdapter(base, "job", LoraAdapter(r=3, init_lora_weights="orthogonal"), 0)
     assert (raised.value.code, raised.value.param) == ("invalid_adapter", "adapter")

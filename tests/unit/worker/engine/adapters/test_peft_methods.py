@@ -1,4 +1,4 @@
-"""Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, saved as PEFT saves."""
+"""Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, and saved as PEFT saves."""
 
 import warnings
 from pathlib import Path
@@ -13,125 +13,34 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, Kto, TrainingOptions, usual_learning_rate
+from core.jobs.spec import Hyperparameters, TrainingOptions, usual_learning_rate
 from core.methods.offered import OFFERED, OfferedAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.methods import (
+    CASES,
+    METHODS,
+    PROMPTS,
+    move,
+    relative,
+    spec_of,
+    trainee_of,
+)
+from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_objectives import assert_a_round_gives, by_the_paper, rows_of
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels.transformers_attention import NAME
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.rows import Row
 
-# Options that fit a tiny model
-METHODS: dict[str, dict[str, Any]] = {
-    "ia3": {},
-    "vera": {"r": 8},
-    "oft": {"oft_block_size": 8},
-    "boft": {},
-    "loha": {"r": 4},
-    "lokr": {"r": 4},
-    "fourierft": {"n_frequency": 50},
-    "hra": {"r": 4},
-    "miss": {"r": 8},
-    "randlora": {"r": 8},
-    "c3a": {"block_size": 32},
-    "shira": {"r": 2},
-    "gralora": {"r": 4},
-    "delora": {"r": 4},
-    "hira": {"r": 4},
-    "glora": {"r": 2},
-    "peanut": {"r": 4},
-    "deft": {"r": 4},
-    "vblora": {"num_vectors": 16, "vector_length": 32},
-    "unilora": {"theta_d_length": 3000},
-    "tinylora": {"u": 8},
-    "supertuning": {"sparsity": 0.9},
-    "road": {"group_size": 32},
-    "beft": {},
-    "waveft": {"n_frequency": 50},
-    "ln_tuning": {},
-    "trainable_tokens": {"token_indices": [*range(0, 300, 2), 4]},
-    "prefix_tuning": {"num_virtual_tokens": 5},
-    "prompt_tuning": {"num_virtual_tokens": 5},
-    "p_tuning": {"num_virtual_tokens": 5},
-}
-PROMPTS = ("prefix_tuning", "prompt_tuning", "p_tuning")
-NARROW = ["q_proj", "layers.1.mlp.down_proj"]
-VARIANTS: dict[str, dict[str, Any]] = {
-    "ia3 of some": {"target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]},
-    "vera of some": {"r": 4, "target_modules": NARROW, "d_initial": 0.2, "projection_prng_key": 5},
-    "oft with blocks shared": {"r": 4, "oft_block_size": 0, "block_share": True, "use_cayley_neumann": False},
-    "boft with more factors": {"boft_block_size": 0, "boft_block_num": 8, "boft_n_butterfly_factor": 2},
-    "loha with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}},
-    "lokr of products": {"r": 2, "decompose_both": True, "decompose_factor": 8, "init_weights": "lycoris"},
-    "lokr with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}},
-    "fourierft at 0": {"n_frequency": 50, "init_weights": True, "n_frequency_pattern": {"q_proj": 20}},
-    "fourierft anywhere": {"n_frequency": 50, "scaling": 20.0, "random_loc_seed": None},
-    "hra kept orthogonal": {"r": 4, "apply_GS": True, "target_modules": NARROW},
-    "miss bat": {"r": 8, "init_weights": "bat"},
-    "miss mini": {"r": 8, "init_weights": "mini", "mini_r": 4},
-    "randlora sparse": {"r": 8, "sparse": True, "randlora_alpha": 64, "projection_prng_key": 5},
-    "randlora very sparse": {"r": 8, "very_sparse": True},
-    "c3a at 0": {"block_size": 32, "init_weights": True, "block_size_pattern": {"q_proj": 16}},
-    "shira of some": {"r": 2, "target_modules": NARROW, "random_seed": 7},
-    "gralora beside a lora": {"r": 6, "gralora_k": 2, "hybrid_r": 2, "alpha": 5},
-    "delora with patterns": {"r": 4, "rank_pattern": {"q_proj": 2}, "lambda_pattern": {"v_proj": 3}},
-    "hira with a pattern": {"r": 4, "init_weights": "gaussian", "rank_pattern": {"q_proj": 2}},
-    "glora of vectors": {"config_A_B": "vector", "config_C": "vector", "config_D_E": "vector"},
-    "glora of numbers": {"config_A_B": "constant", "config_C": "none", "target_modules": NARROW},
-    "peanut, deep": {"r": 4, "depth": 2, "act_fn": "gelu", "scaling": 3.0},
-    "deft made orthogonal": {"r": 4, "decomposition_method": "qr", "alpha": 8},
-    "deft that takes out": {"r": 4, "para": True, "target_modules": NARROW},
-    "vblora of three, saved small": {
-        "r": 2,
-        "num_vectors": 16,
-        "vector_length": 16,
-        "topk": 3,
-        "save_only_topk_weights": True,
-    },
-    "unilora with its choice saved": {"r": 2, "theta_d_length": 300, "proj_seed": 3, "save_indices": True},
-    "tinylora with ties": {"r": 3, "u": 16, "weight_tying": 0.8, "projection_seed": 5},
-    "supertuning of the smallest": {"sparsity": 0.95, "select_top": False, "target_modules": NARROW},
-    "supertuning beside a lora": {"sparsity": 0.95, "r": 2, "lora_alpha": 3.0},
-    "road of one each": {"variant": "road_2", "group_size": 16},
-    "road of two each": {"variant": "road_4", "group_size": 32, "target_modules": NARROW},
-    "beft of some": {"target_modules": ["q_proj", "down_proj"]},
-    "waveft of longer wavelets": {"n_frequency": 50, "wavelet_family": "sym3", "init_weights": False},
-    "waveft of entries": {"n_frequency": 50, "use_idwt": False, "n_frequency_pattern": {"q_proj": 20}},
-    "ln_tuning of some": {"target_modules": ["input_layernorm"]},
-    "prefix_tuning by a network": {"prefix_projection": True, "encoder_hidden_size": 16},
-    "prefix_tuning at 0": {"init_weights": "zero"},
-    "prompt_tuning from words": {"prompt_tuning_init": "SAMPLE_VOCAB"},
-    "p_tuning, narrow": {"encoder_hidden_size": 16},
-}
-CASES = METHODS | VARIANTS
 of_each_method = pytest.mark.parametrize("case", METHODS)
 of_each_case = pytest.mark.parametrize("case", CASES)
-
-
-def spec_of(case: str, **changes: Any) -> JobSpec:
-    options = {"type": case.partition(" ")[0].rstrip(","), **CASES[case]}
-    return make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(options), **changes)
-
-
-def trainee_of(base: ResidentBase, spec: JobSpec, rows: list[Row]) -> Trainee:
-    return Trainee(attach(base, "job", spec), spec, rows)
-
-
-def move(trainee: Trainee, far: float = 0.05) -> None:
-    """Away from where most methods begin, at a change of 0, which hides mistakes."""
-    master = trainee.adapter.parameters.master
-    with torch.no_grad():
-        master.add_(torch.randn(master.shape, generator=torch.Generator().manual_seed(1)) * far)
-
-
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
 
 
 @of_each_case
@@ -157,7 +66,7 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
         return StepResult(1, loss, accuracy, 0, 0, 0)
 
     monkeypatch.setattr(trainee, "take_step", take_step)
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, StepResult)
     assert expected_gradient.norm() > 0
     assert result.loss == pytest.approx(expected.item(), rel=1e-5)
@@ -171,7 +80,7 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
 def test_preferences_train_by_the_paper_s_loss_and_gradient(
     base: ResidentBase, case: str, objective: Dpo | Kto
 ) -> None:
-    """The reference is the base, without virtual tokens and with the weights as they were."""
+    """The reference is the base model, without virtual tokens and with its own weights."""
     eight = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
     spec = spec_of(case, hyperparameters=eight, objective=objective)
     trainee = trainee_of(base, spec, rows_of(spec, 12))
@@ -184,7 +93,7 @@ def test_preferences_train_by_the_paper_s_loss_and_gradient(
     result = assert_a_round_gives(base, trainee, expected)
     assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
     rewards = metrics["rewards/chosen"], metrics["rewards/rejected"]
-    assert max(map(abs, rewards)) > 1e-3, "the adapter says something else than the base"
+    assert max(map(abs, rewards)) > 1e-3, "the adapter must differ from the base"
 
 
 def test_every_method_on_offer_is_tried_here() -> None:
@@ -210,13 +119,13 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     move(trainee, 0.5)
     train(base, [trainee], 1)
     trainee.adapter.save(tmp_path)
-    if not case.startswith("randlora"):  # whose layers name the random matrices too, which are saved once
+    if not case.startswith("randlora"):  # its layers name the random matrices too, which are saved once
         warnings.filterwarnings("error", "Found missing adapter keys")
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
         untrained = peft_loss(base.model, rows).item()
-    found = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    found = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss
     assert found == pytest.approx(expected, rel=1e-4)
     assert found != pytest.approx(untrained, rel=1e-6)
 
@@ -240,7 +149,7 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
 
 
 def found_otherwise(trainee: Trainee) -> None:
-    """What another machine may find in the same weights: vectors of other signs, entries in another order."""
+    """Change tensors as another machine may derive them from the same weights: other signs, another order."""
     for name, tensor in trainee.adapter.plain_model.named_buffers():
         if "tinylora_A" in name:
             tensor[0].neg_()
@@ -257,14 +166,16 @@ def test_a_resume_takes_what_was_found_in_the_weights_from_the_checkpoint(
     rows, spec = make_rows(8, 0), spec_of(case)
     first = trainee_of(base, spec, rows)
     move(first, 0.5)
-    expected = evaluate(base, first.adapter, rows, MAX_TOKENS).loss
+    expected = evaluate(PassContext(base, MAX_TOKENS), first.adapter, rows).loss
     save_file(first.state(), tmp_path / "state")
     resumed = trainee_of(base, spec, rows)
     found_otherwise(resumed)
     resumed.restore(1, load_file(tmp_path / "state"))
-    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss == expected
+    assert evaluate(PassContext(base, MAX_TOKENS), resumed.adapter, rows).loss == expected
     found_otherwise(resumed)
-    assert evaluate(base, resumed.adapter, rows, MAX_TOKENS).loss != pytest.approx(expected, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), resumed.adapter, rows).loss != pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("case", ["tinylora", "supertuning"])
@@ -279,7 +190,9 @@ def test_a_saved_adapter_has_what_was_found_in_the_weights(
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    assert evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_few_numbers_are_saved_as_few(base: ResidentBase, tmp_path: Path) -> None:
@@ -320,7 +233,7 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
 
 
 @pytest.mark.parametrize(
-    ("adapter", "param", "told"),
+    ("adapter", "param", "expected"),
     [
         ({"type": "c3a", "block_size": 7}, "adapter", "block size"),
         ({"type": "loha", "target_modules": ["no_such_proj"]}, "adapter.target_modules", "no_such_proj"),
@@ -331,13 +244,13 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
     ],
 )
 def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
-    base: ResidentBase, adapter: dict[str, Any], param: str, told: str
+    base: ResidentBase, adapter: dict[str, Any], param: str, expected: str
 ) -> None:
     spec = make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(adapter))
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec)
     assert (raised.value.code, raised.value.param) == ("invalid_adapter", param)
-    assert told in raised.value.message
+    assert expected in raised.value.message
 
 
 BASES = {
@@ -347,7 +260,7 @@ BASES = {
     "lfm 2": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-4),
     "llama in bf16": (FAST["llama"], "bf16", 2e-2),
 }
-NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; its norms have other names
+NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; LFM 2's norms have other names
 ON_ANY_BASE = {
     "loha",
     "ln_tuning of some",
@@ -387,7 +300,7 @@ def test_losses_on_other_bases_are_those_of_transformers_with_peft(tmp_path: Pat
         with torch.no_grad():
             expected = peft_loss(model, rows).item()
         model.get_base_model().set_attn_implementation(attention)
-        before = evaluate(other, trainee.adapter, rows, MAX_TOKENS).loss
+        before = evaluate(PassContext(other, MAX_TOKENS), trainee.adapter, rows).loss
         assert before == pytest.approx(expected, rel=tolerance), case
         train(other, [trainee], 2)
-        assert evaluate(other, trainee.adapter, rows, MAX_TOKENS).loss < before, case
+        assert evaluate(PassContext(other, MAX_TOKENS), trainee.adapter, rows).loss < before, case

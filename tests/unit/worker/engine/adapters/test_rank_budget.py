@@ -1,4 +1,4 @@
-"""AdaLoRA's ranks fall as PEFT lets them fall."""
+"""AdaLoRA's ranks fall as they fall in PEFT."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from core.errors import JobError
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import (
+from tests.fixtures.engine.training import (
     MAX_TOKENS,
     make_spec,
     make_trainee,
@@ -20,10 +20,11 @@ from tests.unit.worker.engine.step.test_training import (
     peft_twin,
 )
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
-TWENTY_STEPS = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)  # of eight rows
+TWENTY_STEPS = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)  # with eight rows
 RATE = TrainingOptions(learning_rate=1e-2, lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.01)
 
 
@@ -37,7 +38,7 @@ def trainee_of(base: ResidentBase, adapter: AdaLoraAdapter) -> Trainee:
 
 
 def step(base: ResidentBase, trainee: Trainee) -> StepResult:
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, StepResult), result
     return result
 
@@ -78,7 +79,7 @@ def test_twenty_steps_are_those_of_peft(
 
 
 def orthogonality(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What PEFT's AdaLoraModel adds to a loss that the model itself has computed."""
+    """Return the term that PEFT's AdaLoraModel adds to the loss that the model itself computes."""
     terms = []
     for name, parameter in parameters.items():
         if not name.endswith("lora_E"):
@@ -117,7 +118,7 @@ def test_an_adapter_that_is_saved_before_its_first_update_keeps_its_ranks(
     base: ResidentBase, tmp_path: Path
 ) -> None:
     trainee = trainee_of(base, adalora())
-    before = evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss
+    before = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss
     trainee.adapter.save(tmp_path)
     assert before > 0
     assert json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"] is None

@@ -1,4 +1,4 @@
-"""PiSSA and OLoRA: they begin at the base model, as PEFT begins, and leave a plain LoRA."""
+"""PiSSA and OLoRA begin at the base model with PEFT's A and B, and are saved as a plain LoRA."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,14 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
+from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
-from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from tests.fixtures.tiny import save_model
+from worker.engine.adapters.lora_config import lora_config
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 
 INITS = ["pissa", "pissa_niter_4", "olora"]
@@ -27,8 +30,8 @@ def test_a_job_begins_at_the_base_model_and_its_weights_stay(base: ResidentBase,
     plain = make_trainee(base, "plain", make_spec(), rows)
     trainee = make_trainee(base, "job", make_spec(adapter=LoraAdapter(init_lora_weights=init)), rows)
     parts = trainee.adapter.parameters.named(trainee.adapter.parameters.master)
-    assert all(part.any() for part in parts.values()), "its B is not 0"
-    losses = [evaluate(base, each.adapter, rows, MAX_TOKENS).loss for each in (trainee, plain)]
+    assert all(part.any() for part in parts.values()), "B must not be 0"
+    losses = [evaluate(PassContext(base, MAX_TOKENS), each.adapter, rows).loss for each in (trainee, plain)]
     assert losses[0] == losses[1]
     train(base, [trainee], 1)
     assert all(torch.equal(weights[name], weight) for name, weight in base.model.named_parameters())
@@ -38,7 +41,7 @@ def test_a_job_begins_at_the_base_model_and_its_weights_stay(base: ResidentBase,
 def test_it_begins_with_what_peft_begins_with(base: ResidentBase, tiny_folder: Path, init: str) -> None:
     adapter = TrainableAdapter(base, "job", LoraAdapter(init_lora_weights=init), 0)
     theirs = PeftModel(
-        AutoModelForCausalLM.from_pretrained(tiny_folder), peft_config(adapter.spec, "all-linear", 1)
+        AutoModelForCausalLM.from_pretrained(tiny_folder), lora_config(adapter.spec, "all-linear", 1)
     )
     for name, part in adapter.parameters.named(adapter.parameters.master.detach()).items():
         module, factor = name.rsplit(".", 1)
@@ -68,14 +71,14 @@ def test_the_saved_configuration_is_a_plain_lora_s_of_twice_the_rank(
 def test_small_changes_outlive_the_saving_in_a_narrow_type(
     base: ResidentBase, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    """PEFT's conversion would save A beside A₀, whose difference is less than bf16 can tell."""
+    """PEFT's conversion would save A beside A₀, and their difference is too small for bf16."""
     rows = make_rows(6, 0)
     spec = make_spec(adapter=LoraAdapter(init_lora_weights="pissa"))
     trainee = make_trainee(base, "job", spec, rows)
-    before = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    before = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss
     with torch.no_grad():
         trainee.adapter.parameters.master.mul_(1.0005)
-    change = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss - before
+    change = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss - before
     trainee.adapter.save(tmp_path)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
     for name, parameter in plain.named_parameters():
@@ -86,7 +89,7 @@ def test_small_changes_outlive_the_saving_in_a_narrow_type(
 
 
 def test_a_rank_that_a_layer_does_not_have_is_refused(base: ResidentBase) -> None:
-    with pytest.raises(JobError, match=r"k_proj has no 33 ranks .* to 32"):
+    with pytest.raises(JobError, match=r"k_proj cannot begin with rank 33; lower .* to 32"):
         TrainableAdapter(base, "job", LoraAdapter(r=33, init_lora_weights="pissa"), 0)
 
 

@@ -1,4 +1,4 @@
-"""Full fine-tuning in our loop: equal to plain transformers, on a copy of the base, within its memory."""
+"""Full fine-tuning in our loop: equal to plain transformers, on a copy of the base, within the memory."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,18 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, TrainingOptions
+from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.methods.whole import FullTuning
+from core.objectives.dpo import Dpo
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_objectives import pairs
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
@@ -49,7 +52,7 @@ def load(folder: Path, dtype: str = "fp32") -> ResidentBase:
 
 
 def differences(one: Any, other: Any) -> dict[str, float]:
-    """The largest of each weight, by name."""
+    """Return the largest difference in each weight, by name."""
     others = dict(other.named_parameters())
     return {name: float((each - others[name]).detach().abs().max()) for name, each in one.named_parameters()}
 
@@ -66,7 +69,7 @@ def test_three_steps_are_those_of_plain_transformers_with_adamw(
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder)
     adamw = torch.optim.AdamW(plain.parameters(), lr=RATE, weight_decay=0.1)
     for _ in range(3):
-        (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+        (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
         assert isinstance(result, StepResult)
         loss = peft_loss(plain, rows)
         adamw.zero_grad()
@@ -96,7 +99,7 @@ def test_on_any_base_the_loss_falls_and_the_saved_model_has_it(tmp_path: Path, n
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=base.dtype)
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    found = evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss
+    found = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss
     assert found == pytest.approx(expected, rel=tolerance)
 
 
@@ -111,15 +114,15 @@ def test_a_tower_stays_as_it_is(tmp_path: Path) -> None:
     assert {name for name, difference in moved.items() if difference == 0} == towers
 
 
-@pytest.mark.parametrize("published", ["float32", "bfloat16"])
-def test_the_model_is_saved_in_the_type_of_the_published_weights(tmp_path: Path, published: str) -> None:
+@pytest.mark.parametrize("source_dtype", ["float32", "bfloat16"])
+def test_the_model_is_saved_in_the_type_of_the_source_weights(tmp_path: Path, source_dtype: str) -> None:
     save_model(FAST["llama"](), tmp_path / "fp32")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "fp32", dtype=published)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "fp32", dtype=source_dtype)
     model.save_pretrained(tmp_path / "base")
     for file in (tmp_path / "fp32").glob("tokenizer*"):
         file.rename(tmp_path / "base" / file.name)
     attach(load(tmp_path / "base"), "job", spec_of()).save(tmp_path / "saved")
-    assert json.loads((tmp_path / "saved/config.json").read_text())["dtype"] == published
+    assert json.loads((tmp_path / "saved/config.json").read_text())["dtype"] == source_dtype
     saved, base = (load_file(tmp_path / folder / "model.safetensors") for folder in ("saved", "base"))
     assert saved.keys() == base.keys()
     assert all(each.dtype == base[name].dtype for name, each in saved.items())
@@ -161,9 +164,9 @@ def test_a_lora_job_trains_as_it_would_without_it(base: ResidentBase, tiny_folde
 
 
 def test_dpo_s_reference_is_the_base_model_as_it_was(base: ResidentBase) -> None:
-    """One that moved along would leave every reward at 0."""
+    """If the reference changed with the job's model, every reward would stay 0."""
     trainee = trainee_of(base, spec_of(objective=Dpo(beta=0.1)), pairs(12))
-    first, second = (train_round(base, [trainee], MAX_TOKENS)["job"] for _ in range(2))
+    first, second = (train_round(PassContext(base, MAX_TOKENS), [trainee])["job"] for _ in range(2))
     assert isinstance(first, StepResult)
     assert isinstance(second, StepResult)
     assert first.metrics["rewards/chosen"] == pytest.approx(0, abs=1e-5)
@@ -178,7 +181,7 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     assert needed > 16 * numbers
     monkeypatch.setattr(whole_model, "free_bytes", lambda _: needed)
     attach(base, "job", spec_of(), step_tokens=1000)
-    monkeypatch.setattr(whole_model, "GB", 1e6)  # a tiny model's numbers would read 0.0
+    monkeypatch.setattr(whole_model, "GB", 1e6)  # in GB, a tiny model's numbers would be shown as 0.0
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec_of(), step_tokens=1100)
     assert (raised.value.code, raised.value.param) == ("out_of_memory", "adapter.type")
@@ -186,10 +189,10 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     assert "LoRA" in raised.value.message
 
 
-def test_activations_are_reckoned_by_what_autograd_keeps(base: ResidentBase) -> None:
-    """As many tokens in a step, as many kept bytes: the trial's few tell of all."""
+def test_activations_are_computed_from_those_that_autograd_keeps(base: ResidentBase) -> None:
+    """The kept bytes are proportional to the tokens, so a few tokens are enough to measure."""
     adapter: Any = attach(base, "job", spec_of())
     few = adapter._kept_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whole_model, "TRIED_TOKENS", 8 * whole_model.TRIED_TOKENS)
+        patch.setattr(whole_model, "TRIAL_TOKENS", 8 * whole_model.TRIAL_TOKENS)
         assert adapter._kept_bytes() == pytest.approx(8 * few, rel=0.1)

@@ -1,4 +1,4 @@
-"""Any architecture that is taken trains as transformers with PEFT trains it, whatever path it takes."""
+"""Every accepted architecture trains as transformers with PEFT trains it, on each of the paths."""
 
 import importlib.util
 import json
@@ -17,7 +17,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model, tiny_config
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY, tiny_config
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.choose import choose_decoder
@@ -27,6 +28,7 @@ from worker.engine.base.quantisation import quantise_embeddings, quantization_co
 from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
 from worker.engine.kernels import transformers_attention
 from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.rows import Row
 
@@ -35,7 +37,7 @@ LEARNT_FROM = 3  # so that tokens of shared beginnings are supervised too
 
 Tokens = tuple[int, ...]
 Chain = tuple[Tokens, ...]
-"""A row in parts; rows with the same first parts share them."""
+"""A row, cut into parts; rows with the same first parts share these."""
 
 
 def tokens(count: int, seed: int) -> Tokens:
@@ -48,7 +50,7 @@ ROWS: dict[str, list[Chain]] = {
         (BEGINNING, MIDDLE, tokens(8, 2)),
         (BEGINNING, tokens(9, 3)),
         (BEGINNING, MIDDLE, tokens(1, 4)),
-        (BEGINNING, MIDDLE),  # ends where others go on
+        (BEGINNING, MIDDLE),  # ends in the middle of other rows
         (tokens(14, 5),),
     ],
     "other": [(tokens(12, 6),), (BEGINNING, tokens(6, 7)), (BEGINNING, tokens(5, 8))],
@@ -56,7 +58,7 @@ ROWS: dict[str, list[Chain]] = {
 
 
 def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
-    """One micro-batch in which every common beginning stands once for each adapter."""
+    """Lay out one micro-batch, in which every common beginning stands once for each adapter."""
     axis: list[int] = []
     positions: list[int] = []
     segments: list[Segment] = []
@@ -103,7 +105,7 @@ def leaf_names(base: ResidentBase) -> list[str]:
 
 
 def attach_two(base: ResidentBase, targets: Any = "all-linear") -> dict[str, TrainableAdapter]:
-    """Of different ranks, on different layers, and with B off zero, where half of the gradients vanish."""
+    """Attach two adapters of different ranks to different layers. B is not 0, where many gradients vanish."""
     specs = {
         "one": LoraAdapter(r=4, lora_alpha=8, target_modules=targets),
         "other": LoraAdapter(r=2, lora_alpha=6, target_modules=leaf_names(base)[:2]),
@@ -119,7 +121,7 @@ def attach_two(base: ResidentBase, targets: Any = "all-linear") -> dict[str, Tra
 def loss_and_gradients(
     base: ResidentBase, adapters: Mapping[str, TrainableAdapter], rows: Mapping[str, Sequence[Chain]]
 ) -> tuple[dict[str, float], dict[str, dict[str, Tensor]]]:
-    """The engine's, by adapter, of one micro-batch; gradients by the parameter's name, less the adapter's."""
+    """Return the engine's results for one micro-batch, by adapter; gradients have the parameters' names."""
     batch, decoder = lay(rows), base.decoder
     hidden_SD = decoder.hidden(batch, {name: adapters[name].low_ranks() for name in rows})
     losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
@@ -140,7 +142,7 @@ def loss_and_gradients(
 def loss_and_gradients_of_peft(
     base_model: Any, adapter: Path, rows: Sequence[Chain]
 ) -> tuple[float, dict[str, Tensor]]:
-    """What transformers and PEFT make of the saved adapter, each row on its own."""
+    """Return the results of transformers and PEFT with the saved adapter, for each row on its own."""
     model = PeftModel.from_pretrained(base_model, adapter, is_trainable=True)
     losses = []
     for row in rows:
@@ -177,7 +179,7 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     save_model(make(), tmp_path)
     base = load(tmp_path)
     assert base.decoder.path == path
-    assert (base.slow_because is not None) == (path == "plain")
+    assert (base.slow_path_warning is not None) == (path == "plain")
     adapters = attach_two(base, leaf_names(base) if make is EXPERTS_THAT_PEFT_TARGETS else "all-linear")
     losses, gradients = loss_and_gradients(base, adapters, ROWS)
     for name, adapter in adapters.items():
@@ -188,11 +190,13 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
         assert_same_gradients(gradients[name], expected_gradients, 1e-4)
         whole = [np.array(sum(row, ()), dtype=np.int32) for row in ROWS[name]]
         rows = [Row(line, ids, np.arange(len(ids)) > LEARNT_FROM) for line, ids in enumerate(whole)]
-        assert evaluate(base, adapter, rows, max_tokens=30).loss == pytest.approx(expected, rel=1e-5)
+        assert evaluate(PassContext(base, max_tokens=30), adapter, rows).loss == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
 def test_row_by_row_no_row_runs_twice() -> None:
-    """Of the eight rows one ends where others go on."""
+    """One of the eight rows ends in the middle of other rows, so it needs no run of its own."""
     assert len(row_axes(lay(ROWS).segments, CPU)) == 7
 
 
@@ -210,14 +214,14 @@ def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(quantization: A
             dtype=torch.float32,
             quantization_config=quantization_config(quantization, torch.float32, "tiny"),
             device_map={"": CPU},
-        ).train()  # bitsandbytes' own products with a gradient
+        ).train()  # so that bitsandbytes multiplies with a gradient
         if quantization == "nf4":
             quantise_embeddings(same)
         expected, expected_gradients = loss_and_gradients_of_peft(same, tmp_path / name, ROWS[name])
         assert losses[name] == pytest.approx(expected, rel=1e-5)
         assert_same_gradients(gradients[name], expected_gradients, 1e-4)
-        published = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-        unquantised, _ = loss_and_gradients_of_peft(published, tmp_path / name, ROWS[name])
+        source = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+        unquantised, _ = loss_and_gradients_of_peft(source, tmp_path / name, ROWS[name])
         assert losses[name] == pytest.approx(unquantised, rel=0.1)
 
 
@@ -232,7 +236,7 @@ def test_a_base_that_goes_row_by_row_cannot_be_spread_over_devices(tmp_path: Pat
 def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_path: Path) -> None:
     save_model(EXPERTS_THAT_PEFT_TARGETS(), tmp_path)
     base = load(tmp_path)
-    with pytest.raises(JobError, match="name target_modules among k_proj, o_proj, q_proj, v_proj"):
+    with pytest.raises(JobError, match="choose target_modules from k_proj, o_proj, q_proj, v_proj"):
         TrainableAdapter(base, "refused", LoraAdapter(), 0)
     afterwards, fresh = (
         loss_and_gradients(b, attach_two(b, leaf_names(b)), ROWS)[0] for b in (base, load(tmp_path))
@@ -252,7 +256,7 @@ def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_pa
 def test_an_attention_that_forgets_something_does_not_pass_the_trial(
     forgotten: str, make: Callable[[], PretrainedConfig], tmp_path: Path
 ) -> None:
-    """The path is chosen by what the model computes, so a mistake of ours shows like one of the model's."""
+    """The trial compares results, so it finds a mistake of ours as it finds a model that cannot be packed."""
 
     def forgetful(*args: Any, **options: Any) -> Any:
         if forgotten != "prefix":
@@ -276,7 +280,7 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(
         pytest.param(tiny_config("Phi"), "logits are not", id="a bias of the head"),
         pytest.param(
             tiny_config("Gemma3Text", head_dim=16, use_bidirectional_attention=True),
-            "tokens see those that follow",
+            "its tokens attend to the tokens after them",
             id="an encoder",
         ),
     ],
@@ -301,7 +305,7 @@ def test_a_quantised_base_without_bitsandbytes_says_what_to_install(
 @pytest.mark.parametrize(
     ("field", "reason"),
     [
-        ({"quantization_config": {"quant_method": "fp8"}}, "published weights are quantised"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "source weights are quantised"),
         ({"model_type": "of_tomorrow"}, "of_tomorrow"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Base models in 4 and 8 bits: what of them is held in how many, and what is left as it was."""
+"""Base models in 4 and 8 bits: which weights are held in how many bits, and which stay as they are."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.fixtures.tiny_models import PORTABLE, TINY, save_model, tiny_config
+from tests.fixtures.engine.architectures import PORTABLE, TINY, tiny_config
+from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
 from worker.engine.base.quantisation import weight_of
@@ -22,23 +23,23 @@ def load(config: Any, folder: Path, quantization: str = "nf4") -> ResidentBase:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_in_4_bits_embedding_and_head_are_the_published_ones_rounded_to_8(tied: bool, tmp_path: Path) -> None:
+def test_in_4_bits_embedding_and_head_are_the_source_weights_rounded_to_8(tied: bool, tmp_path: Path) -> None:
     model: Any = load(tiny_config("Llama", tie_word_embeddings=tied), tmp_path).model
-    published: Any = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    source: Any = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     assert (embedding.weight.data_ptr() == head.weight.data_ptr()) == tied
     words = torch.arange(embedding.num_embeddings)
     for found_VD, layer in ((embedding(words), embedding), (weight_of(head), head)):
         assert layer.weight.dtype == torch.int8
         name = "model.embed_tokens" if layer is embedding else "lm_head"
-        expected_VD = published.get_submodule(name).weight
+        expected_VD = source.get_submodule(name).weight
         half_a_level_V1 = expected_VD.abs().amax(1, keepdim=True) / LEVELS / 2
         by_way_of_fp16_VD = expected_VD.abs() * 2**-10
         assert ((found_VD - expected_VD).abs() <= half_a_level_V1 + by_way_of_fp16_VD).all()
 
 
 def test_the_scales_of_4_bits_are_quantised_too(tmp_path: Path) -> None:
-    """QLoRA's double quantisation: 8 bits for the scale of each block, and one scale for many of these."""
+    """QLoRA's double quantisation: the scale of each block has 8 bits, and many of these share one scale."""
     model: Any = load(tiny_config("Llama"), tmp_path).model
     state = model.get_submodule("model.layers.0.mlp.up_proj").weight.quant_state
     assert (state.quant_type, state.nested, state.absmax.dtype) == ("nf4", True, torch.uint8)
@@ -58,7 +59,7 @@ def test_a_scaled_embedding_is_left_as_it_is_and_so_is_any_in_8_bits(
     assert head.weight_VD is head.layer.weight
 
 
-def test_the_head_s_weight_comes_in_the_type_that_is_computed_in(tmp_path: Path) -> None:
+def test_the_head_s_weight_comes_in_the_type_that_the_base_computes_in(tmp_path: Path) -> None:
     save_model(tiny_config("Llama")(), tmp_path)
     entry = TINY.model_copy(update={"quantization": "nf4", "dtype": "bf16"})
     base = ResidentBase(entry, tmp_path, "0" * 64, CPU)

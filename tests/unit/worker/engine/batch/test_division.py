@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from tests.fixtures.engine.lessons import expected_lessons, lessons
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.unit.worker.engine.batch.test_packing import CPU, expected_lessons, lessons
 from worker.engine.batch.division import EVEN, Costs, divided
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 from worker.engine.batch.pack import pack
+
+CPU = torch.device("cpu")
 
 
 def micro_batch(*shares: JobRows) -> MicroBatch:

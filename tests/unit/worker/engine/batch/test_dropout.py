@@ -11,19 +11,28 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from core.jobs.spec import Dpo, Hyperparameters, Kto
+from core.jobs.spec import Hyperparameters
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.adapters.test_dora import assert_a_step_is_peft_s
-from tests.unit.worker.engine.step.test_objectives import assert_a_round_gives, by_the_paper, rows_of
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, make_trainee, randomize, train
+from tests.fixtures.engine.training import (
+    MAX_TOKENS,
+    assert_a_step_is_peft_s,
+    make_spec,
+    make_trainee,
+    randomize,
+    train,
+)
+from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.dropout import draw_of, draws_along, kept, salt_of
 from worker.engine.batch.grouping import JobRows
 from worker.engine.step import passes
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, validate
-from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import Trainee
 
 P = 0.3
@@ -113,8 +122,8 @@ def test_an_evaluation_drops_nothing(base: ResidentBase, objective: Any) -> None
         spec = make_spec(adapter=adapter, **({"objective": objective} if objective else {}))
         trainee = make_trainee(base, "job", spec, rows_of(spec, 4) if objective else make_rows(4, 0))
         randomize(trainee.adapter)
-        losses.append(validate(base, trainee, trainee.rows, MAX_TOKENS).loss)
-        losses.append(evaluate(base, trainee.adapter, trainee.rows, MAX_TOKENS).loss)
+        losses.append(validate(PassContext(base, MAX_TOKENS), trainee, trainee.rows).loss)
+        losses.append(evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, trainee.rows).loss)
     assert losses[:2] == losses[2:]
 
 
@@ -126,7 +135,7 @@ def test_a_job_without_dropout_carries_nothing_for_masks(base: ResidentBase) -> 
     assert other.draw is None
     for trainees, carried in (([other], False), ([other, dropping], True)):
         jobs = [JobRows(each.adapter.name, each.next_rows, 1.0, draw=each.draw) for each in trainees]
-        batches = passes.micro_batches(base, jobs, 10_000, ALONE)
+        batches = passes.micro_batches(PassContext(base, 10_000), jobs)
         assert [batch.draws_T is not None for batch in batches] == [carried]
 
 

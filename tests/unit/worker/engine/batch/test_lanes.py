@@ -11,10 +11,11 @@ from torch import Tensor
 
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
-from tests.unit.worker.engine.step.test_training import make_spec, make_trainee, train
+from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import attention
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 
 DEADLINE = 20
@@ -39,7 +40,7 @@ def test_two_lanes_give_the_losses_and_adapters_of_one(
         base.lanes = Lanes(count)
         trainees = [make_trainee(base, f"{name}{count}", make_spec(), rows) for name in "ab"]
         losses = train(base, trainees, 4)
-        validation = evaluate(base, trainees[0].adapter, rows, max_tokens=40).loss
+        validation = evaluate(PassContext(base, max_tokens=40), trainees[0].adapter, rows).loss
         outcomes.append(([*losses.values()], validation, trainees[1].adapter.parameters.master))
     (alone, valid_alone, master_alone), (beside, valid_beside, master_beside) = outcomes
     assert beside[0] == pytest.approx(alone[0], rel=1e-5)
@@ -100,7 +101,7 @@ def test_nobody_waits_for_a_lane_whose_job_learns_nothing_so_deep(base: Resident
         base.lanes = Lanes(count)
         trainees = [make_trainee(base, f"{name}{count}", specs[name], rows[name]) for name in rows]
         for _ in range(2):
-            train_round(base, trainees, max_tokens=1_000)
+            train_round(PassContext(base, max_tokens=1_000), trainees)
         outcomes.append(torch.cat([trainee.adapter.parameters.master.detach() for trainee in trainees]))
     alone, beside = outcomes
     assert torch.allclose(beside, alone, atol=1e-5)

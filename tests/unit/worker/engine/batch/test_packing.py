@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.engine.lessons import expected_lessons, lessons
 from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
 from worker.engine.batch.grouping import MIN_SHARED, JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack as pack_on
-from worker.rows import Row
 
 CPU = torch.device("cpu")
 
@@ -23,26 +23,6 @@ def rows_of(batch: MicroBatch) -> list[tuple[int, ...]]:
     leaves = [s for s in batch.segments if (s.start, s.end) not in inner]
     tokens = batch.tokens_T.tolist()
     return [tuple(t for start, end in leaf.seen for t in tokens[start:end]) for leaf in leaves]
-
-
-def lessons(batch: MicroBatch, axis_T: torch.Tensor) -> list[tuple[tuple[int, ...], int, float]]:
-    """What is seen when a token is to be predicted, that token, and its weight."""
-    found = []
-    positions_S = batch.supervised_S + (batch.lane.start if batch.lane else 0)
-    for position, label, weight in zip(positions_S, batch.labels_S, batch.weights_S, strict=True):
-        (segment,) = [s for s in batch.segments if s.start <= position < s.end]
-        seen = [t for start, end in segment.prefix for t in axis_T[start:end].tolist()]
-        seen += axis_T[segment.start : int(position) + 1].tolist()
-        found.append((tuple(seen), int(label), float(weight)))
-    return sorted(found)
-
-
-def expected_lessons(rows: list[Row], weight: float) -> list[tuple[tuple[int, ...], int, float]]:
-    return sorted(
-        (tuple(row.tokens_L[: place + 1].tolist()), int(row.tokens_L[place + 1]), weight)
-        for row in rows
-        for place in np.flatnonzero(row.learnt_L[1:])
-    )
 
 
 @pytest.mark.parametrize("max_tokens", [60, 150, 10_000])

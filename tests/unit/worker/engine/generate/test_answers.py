@@ -1,4 +1,4 @@
-"""Answers in the middle of a training: those of its own computation, which they leave as it was."""
+"""Answers in the middle of a training equal its own computation, and do not change it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,11 @@ import torch
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.methods import METHODS, move, spec_of
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import FAST, PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.adapters.test_peft_methods import METHODS, move, spec_of
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, train
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, train
+from tests.fixtures.tiny import save_model
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
@@ -22,13 +23,13 @@ from worker.engine.base.head import capped_logits
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
 from worker.engine.generate import answers as module
-from worker.engine.generate.answers import answer_of, answers
+from worker.engine.generate.answers import answer_span, generate_answers
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 
 NEW = 6
-END = 2  # the tiny models' own
+END = 2  # the end token of the tiny models
 LOW_RANK: dict[str, LowRankAdapter] = {
     "lora": LoraAdapter(r=4, lora_alpha=8, rank_pattern={"q_proj": 2}, alpha_pattern={"up_proj": 3}),
     "lora of some": LoraAdapter(r=4, target_modules=["v_proj", "down_proj"], lora_dropout=0.5),
@@ -54,8 +55,8 @@ def moved(base: ResidentBase, spec: Any, far: float = 0.1) -> Trainee:
 
 @torch.no_grad()
 def without_cache(base: ResidentBase, adapter: Adapter, row: Row) -> str:
-    """The slow twin: the whole row again for each token, as it is computed in training."""
-    tokens = row.tokens_L[: answer_of(row).start].tolist()
+    """The slow twin: compute the whole row again for each token, as in training."""
+    tokens = row.tokens_L[: answer_span(row).start].tolist()
     made: list[int] = []
     while len(made) < NEW:
         next_L = np.asarray([*tokens, *made, 0], dtype=np.int32)
@@ -70,15 +71,15 @@ def without_cache(base: ResidentBase, adapter: Adapter, row: Row) -> str:
     return str(base.tokenizer.decode(made, skip_special_tokens=True)).strip()
 
 
-def told(base: ResidentBase, adapter: Adapter, rows: Sequence[Row], max_tokens: int = 10_000) -> list[str]:
-    return [each.answer for each in answers(base, adapter, rows, NEW, max_tokens)]
+def texts(base: ResidentBase, adapter: Adapter, rows: Sequence[Row], max_tokens: int = 10_000) -> list[str]:
+    return [each.answer for each in generate_answers(base, adapter, rows, NEW, max_tokens)]
 
 
 def check(base: ResidentBase, trainee: Trainee) -> None:
     rows = make_rows(5, 1)
     expected = [without_cache(base, trainee.adapter, row) for row in rows]
-    assert told(base, trainee.adapter, rows) == expected
-    assert told(base, trainee.adapter, rows, max_tokens=1) == expected, "one by one"
+    assert texts(base, trainee.adapter, rows) == expected
+    assert texts(base, trainee.adapter, rows, max_tokens=1) == expected, "one by one"
 
 
 @pytest.mark.parametrize("adapter", LOW_RANK.values(), ids=LOW_RANK)
@@ -116,9 +117,9 @@ def test_answers_are_those_of_a_quantised_base(tmp_path: Path) -> None:
 def test_an_adapter_changes_the_answers(base: ResidentBase) -> None:
     rows = make_rows(5, 1)
     trainee = moved(base, make_spec())
-    before = told(base, attach(base, "fresh", make_spec()), rows)
-    assert told(base, trainee.adapter, rows) != before
-    assert told(base, attach(base, "fresh again", make_spec()), rows) == before
+    before = texts(base, attach(base, "fresh", make_spec()), rows)
+    assert texts(base, trainee.adapter, rows) != before
+    assert texts(base, attach(base, "fresh again", make_spec()), rows) == before
 
 
 @pytest.mark.parametrize("adapter", ["lora", "dora", "dylora", "ia3", "full"])
@@ -134,14 +135,14 @@ def test_training_with_samples_is_training_without_to_the_bit(
     for _ in range(4):
         found += train(base, [sampled], 1)["b"]
         before = state_of(base, sampled)
-        answers(base, sampled.adapter, make_rows(3, 1), NEW, MAX_TOKENS)
+        generate_answers(base, sampled.adapter, make_rows(3, 1), NEW, MAX_TOKENS)
         assert state_of(base, sampled) == before
     assert found == losses
     assert torch.equal(sampled.adapter.parameters.master, undisturbed.adapter.parameters.master)
 
 
 def state_of(base: ResidentBase, trainee: Trainee) -> Any:
-    """What a generation could leave behind beside the parameters."""
+    """Return everything, beside the parameters, that a generation could change."""
     models = base.model, trainee.adapter.plain_model
     modes = [(name, each.training) for model in models for name, each in model.named_modules()]
     attention = [model.config._attn_implementation for model in models]
@@ -159,17 +160,19 @@ def test_a_generation_is_abandoned_between_two_tokens(base: ResidentBase) -> Non
 
     before = state_of(base, trainee)
     with pytest.raises(Abandoned):
-        answers(base, trainee.adapter, make_rows(2, 1), 100, MAX_TOKENS, abandon)
+        generate_answers(base, trainee.adapter, make_rows(2, 1), 100, MAX_TOKENS, abandon)
     assert asked == [False, False, False, True]
     assert state_of(base, trainee) == before
 
 
-def test_what_is_answered_is_what_stands_before_the_last_answer(base: ResidentBase) -> None:
+def test_the_prompt_is_the_text_before_the_last_answer(base: ResidentBase) -> None:
     learnt = np.isin(np.arange(9), [2, 3, 6, 7])
     turns = Row(4, np.arange(10, 19, dtype=np.int32), learnt)
     undesirable = Row(5, np.arange(10, 19, dtype=np.int32), learnt, desirable=False)
-    assert answer_of(turns) == slice(6, 8)
-    first, second = answers(base, moved(base, make_spec()).adapter, [turns, undesirable], 3, MAX_TOKENS)
+    assert answer_span(turns) == slice(6, 8)
+    first, second = generate_answers(
+        base, moved(base, make_spec()).adapter, [turns, undesirable], 3, MAX_TOKENS
+    )
     assert (first.line, first.prompt, first.expected) == (4, "<10> <11> <12> <13> <14> <15>", "<16> <17>")
     assert len(first.answer.split()) <= 3
     assert second.expected is None
@@ -180,16 +183,16 @@ def test_an_answer_ends_where_the_model_or_the_rows_end_it(
 ) -> None:
     trainee = moved(base, make_spec())
     (row,) = make_rows(1, 1)
-    (whole,) = answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
+    (whole,) = generate_answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
     assert not whole.finished
     first = int(whole.answer.split()[0].strip("<>"))
     monkeypatch.setattr(module, "_ends", lambda *_: [first])
-    (ended,) = answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
+    (ended,) = generate_answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
     assert (ended.answer, ended.finished) == ("", True)
 
 
 def test_a_prompt_near_the_longest_length_is_answered_as_far_as_there_is_room(base: ResidentBase) -> None:
     length = base.entry.max_length
     row = Row(1, np.arange(length, dtype=np.int32) % 300, np.arange(length) >= length - 2)
-    (found,) = answers(base, moved(base, make_spec()).adapter, [row], NEW, MAX_TOKENS)
+    (found,) = generate_answers(base, moved(base, make_spec()).adapter, [row], NEW, MAX_TOKENS)
     assert len(found.answer.split()) <= 2

@@ -8,11 +8,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
 
 from tests.fixtures.engine.gpu_parts import FLEX, HEADS, UNCOMPILED, tree
-from tests.unit.worker.engine.kernels.test_parts_equal_their_plain_twins import (
-    DTYPES,
-    assert_twins_agree,
-    rotation,
-)
+from tests.fixtures.engine.twins import DTYPES, assert_twins_agree, rotation
 from worker.engine.batch.block_mask import TILE, block_mask, exits, window_mask
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Layout, segment_attention_plainly

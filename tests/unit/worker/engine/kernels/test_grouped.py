@@ -8,11 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.fixtures.engine.gpu_parts import COLUMNS, UNCOMPILED, K, share
-from tests.unit.worker.engine.kernels.test_parts_equal_their_plain_twins import (
-    DTYPES,
-    TOLERANCE,
-    relative_difference,
-)
+from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.kernels import elementwise, grouped, projection
 
 ADAPTERS: dict[str, list[tuple[slice, dict[int, int]]]] = {

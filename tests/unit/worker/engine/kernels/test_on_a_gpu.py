@@ -5,15 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fixtures.engine.architectures import PORTABLE, TINY
 from tests.fixtures.engine.gpu_parts import COLUMNS, HEADS, K, share, train_two, tree
-from tests.fixtures.tiny_models import PORTABLE, TINY, save_model
-from tests.unit.worker.engine.kernels.test_parts_equal_their_plain_twins import (
-    DTYPES,
-    TOLERANCE,
-    assert_twins_agree,
-    relative_difference,
-    rotation,
-)
+from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
+from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels import elementwise, operations, projection
 from worker.engine.kernels.attention import Layout, segment_attention_plainly

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.architectures import PORTABLE, TINY
 from tests.fixtures.engine.gpu_parts import (
     COLUMNS,
     FLEX,
@@ -22,12 +23,8 @@ from tests.fixtures.engine.gpu_parts import (
     train_two,
     tree,
 )
-from tests.fixtures.tiny_models import PORTABLE, TINY, save_model
-from tests.unit.worker.engine.kernels.test_parts_equal_their_plain_twins import (
-    assert_twins_agree,
-    relative_difference,
-    rotation,
-)
+from tests.fixtures.engine.twins import assert_twins_agree, relative_difference, rotation
+from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
 from worker.engine.base.portable import PortableDecoder

@@ -8,36 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
 from worker.engine.base import head
 from worker.engine.batch import bundles
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
 from worker.engine.parameters.flat import FlatParameters, Place
-
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-
-
-def relative_difference(a: Tensor, b: Tensor) -> float:
-    a, b = a.detach(), b.detach()
-    return float((a.float() - b.float()).norm() / b.float().norm().clamp_min(1e-12))
-
-
-def assert_twins_agree(
-    dtype: torch.dtype, fast: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor
-) -> None:
-    """Same output, and same gradient for every input, for a random gradient of the output."""
-    outcomes = []
-    for function in (fast, plain):
-        leaves = [x.detach().clone().requires_grad_() for x in inputs]
-        out = function(*leaves)
-        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(out.dtype))
-        outcomes.append([out, *(leaf.grad for leaf in leaves)])
-    for ours, theirs in zip(*outcomes, strict=True):
-        assert ours is not None
-        assert theirs is not None
-        assert relative_difference(ours, theirs) < TOLERANCE[dtype]
-
 
 NORM = torch.rand(32, generator=torch.Generator().manual_seed(2)) + 0.5
 PROJECTIONS = {
@@ -164,13 +140,6 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
         lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
         torch.randn(90, (6 + 2 * 2) * 8).to(dtype),
     )
-
-
-def rotation(segments: list[Segment], size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    positions = torch.cat([torch.arange(segment.length) + segment.prefix_length for segment in segments])
-    frequencies = 100.0 ** -(torch.arange(0, size, 2) / size)
-    angles = torch.outer(positions, frequencies).repeat(1, 2)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 @DTYPES

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.gpu_parts import HEADS, train_two, tree
-from tests.fixtures.tiny_models import TINY
-from tests.unit.worker.engine.kernels.test_parts_equal_their_plain_twins import relative_difference, rotation
+from tests.fixtures.engine.twins import relative_difference, rotation
 from worker.engine.base import loading
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder

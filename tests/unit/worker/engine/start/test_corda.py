@@ -1,4 +1,4 @@
-"""CorDA: a part of the weights as PEFT finds it, the job begins at the base model and leaves a plain LoRA."""
+"""CorDA begins at the base model with PEFT's A and B, and is saved as a plain LoRA."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,18 @@ from transformers import AutoModelForCausalLM, GPT2Config
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import CordaConfig
+from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
-from worker.engine.adapters.adapter import Beginning
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.tiny import save_model
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
-from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
+from worker.engine.adapters.lora_config import lora_config
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import corda, observed
-from worker.engine.start.beginning import beginning
+from worker.engine.start.initial_values import initial_values
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
@@ -41,17 +44,17 @@ def adapter_of(method: str, **changes: Any) -> LoraAdapter:
     )
 
 
-def begin(base: ResidentBase, adapter: LoraAdapter, rows: list[Row] = ROWS) -> Beginning:
-    return beginning(base, make_spec(adapter=adapter), rows, {}, lambda: False)
+def begin(base: ResidentBase, adapter: LoraAdapter, rows: list[Row] = ROWS) -> InitialValues:
+    return initial_values(base, make_spec(adapter=adapter), rows, {}, lambda: False)
 
 
 def by_peft(folder: Path, adapter: LoraAdapter) -> PeftModel:
     model = AutoModelForCausalLM.from_pretrained(folder)
-    config = peft_config(adapter, "all-linear", 1)
+    config = lora_config(adapter, "all-linear", 1)
     names = {
         name.rpartition(".")[2] for name, each in model.named_modules() if "proj" in name or "c_" in name
     }
-    config.target_modules = names  # that function does not know what all-linear means
+    config.target_modules = names  # `preprocess_corda` does not understand all-linear
 
     def run() -> None:
         for row in ROWS:
@@ -63,7 +66,9 @@ def by_peft(folder: Path, adapter: LoraAdapter) -> PeftModel:
 
 def assert_factors_are_peft_s(base: ResidentBase, folder: Path, adapter: LoraAdapter) -> None:
     theirs = by_peft(folder, adapter).get_base_model()
-    ours = TrainableAdapter(base, "job", adapter, 0, first=begin(base, adapter)).plain_model.get_base_model()
+    ours = TrainableAdapter(
+        base, "job", adapter, 0, initial=begin(base, adapter)
+    ).plain_model.get_base_model()
     count = 0
     for name, layer in ours.named_modules():
         if not hasattr(layer, "lora_A"):
@@ -102,9 +107,9 @@ def test_covariances_in_parts_are_those_at_once(base: ResidentBase, monkeypatch:
     assert all(torch.equal(values, parted[name]) for name, values in whole.items())
 
 
-def job(base: ResidentBase, adapter: LoraAdapter, first: Beginning) -> Trainee:
+def job(base: ResidentBase, adapter: LoraAdapter, first: InitialValues) -> Trainee:
     spec = make_spec(adapter=adapter)
-    return Trainee(attach(base, "job", spec, 12, first=first), spec, ROWS)
+    return Trainee(attach(base, "job", spec, 12, initial=first), spec, ROWS)
 
 
 @pytest.mark.parametrize("method", ["ipm", "kpm"])
@@ -116,7 +121,9 @@ def test_a_job_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     trainee = job(base, adapter, begin(base, adapter))
     with torch.no_grad():
         expected = peft_loss(AutoModelForCausalLM.from_pretrained(tiny_folder), ROWS).item()
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        expected, rel=1e-5
+    )
     train(base, [trainee], 6)
     trainee.adapter.save(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -126,7 +133,9 @@ def test_a_job_begins_at_the_base_model_and_peft_loads_what_it_leaves(
         plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
         loss = peft_loss(plain, ROWS).item()
     assert loss < expected - 0.01
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(loss, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        loss, rel=1e-4
+    )
     assert all(torch.equal(weights[name], weight) for name, weight in base.model.named_parameters())
 
 
@@ -139,7 +148,7 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = job(base, adapter, beginning(base, make_spec(adapter=adapter), ROWS, state, lambda: False))
+    resumed = job(base, adapter, initial_values(base, make_spec(adapter=adapter), ROWS, state, lambda: False))
     resumed.restore(3, state)
     train(base, [resumed], 3)
     assert torch.equal(resumed.adapter.parameters.master, undisturbed.adapter.parameters.master)
@@ -149,16 +158,16 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
 def test_nobody_waits_for_it_longer_than_for_one(base: ResidentBase, times: int) -> None:
     asked = iter([False] * times + [True])
     with pytest.raises(Abandoned):
-        beginning(base, make_spec(adapter=adapter_of("ipm")), ROWS, {}, lambda: next(asked))
+        initial_values(base, make_spec(adapter=adapter_of("ipm")), ROWS, {}, lambda: next(asked))
 
 
-def test_what_sees_nothing_is_refused(base: ResidentBase) -> None:
+def test_a_module_whose_inputs_are_all_zero_is_refused(base: ResidentBase) -> None:
     with torch.no_grad():
         base.model.get_parameter("model.layers.1.mlp.up_proj.weight").zero_()
-    with pytest.raises(JobError, match=r"no use in model\.layers\.1\.mlp\.down_proj"):
+    with pytest.raises(JobError, match=r"cannot use model\.layers\.1\.mlp\.down_proj: its inputs"):
         begin(base, adapter_of("ipm"))
 
 
 def test_a_rank_that_a_layer_does_not_have_is_refused(base: ResidentBase) -> None:
-    with pytest.raises(JobError, match=r"k_proj has no 33 ranks .* to 32"):
+    with pytest.raises(JobError, match=r"k_proj cannot begin with rank 33; lower .* to 32"):
         begin(base, adapter_of("ipm").model_copy(update={"r": 33}))

@@ -1,10 +1,8 @@
-"""EVA: directions and ranks are PEFT's, a job begins at the base model, a resumed one looks at no rows."""
+"""EVA: directions and ranks are PEFT's, a job begins at the base model, and a resumed job reads no rows."""
 
 import json
-from math import inf
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -17,25 +15,25 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
+from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import PLAIN, PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss, train
-from worker.devices.model_slot import ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
-from worker.engine.adapters.adapter import Beginning
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.tiny import save_model
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
-from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
+from worker.engine.adapters.lora_config import lora_config
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.memory import projection_shapes, state_bytes
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import observed
-from worker.engine.start.beginning import beginning
-from worker.engine.start.eva import distributed
+from worker.engine.start.eva import distribute_ranks
+from worker.engine.start.initial_values import initial_values
 from worker.engine.start.observed import first_rows, observe, sources_of
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import Trainee, order_of
 from worker.rows import Row
 
@@ -43,16 +41,16 @@ EVA = LoraAdapter(r=4, lora_alpha=8, init_lora_weights="eva")
 ROWS = make_rows(24, 0)
 
 
-def begin(base: ResidentBase, adapter: LoraAdapter = EVA, rows: list[Row] = ROWS) -> Beginning:
-    return beginning(base, make_spec(adapter=adapter), rows, {}, lambda: False)
+def begin(base: ResidentBase, adapter: LoraAdapter = EVA, rows: list[Row] = ROWS) -> InitialValues:
+    return initial_values(base, make_spec(adapter=adapter), rows, {}, lambda: False)
 
 
-def job(base: ResidentBase, spec: JobSpec, first: Beginning) -> Trainee:
-    return Trainee(attach(base, "job", spec, 12, first=first), spec, ROWS)
+def job(base: ResidentBase, spec: JobSpec, first: InitialValues) -> Trainee:
+    return Trainee(attach(base, "job", spec, 12, initial=first), spec, ROWS)
 
 
 def by_peft(folder: Path, adapter: LoraAdapter, rows: list[Row], **config: Any) -> PeftModel:
-    """What PEFT makes of the rows, padded to one batch, which it sees again and again."""
+    """Let PEFT initialise an adapter with the rows, padded to one batch, which it sees again and again."""
     length = max(len(row.tokens_L) for row in rows)
     inputs = torch.zeros(len(rows), length, dtype=torch.long)
     mask, labels = torch.zeros_like(inputs), torch.full_like(inputs, -100)
@@ -62,14 +60,14 @@ def by_peft(folder: Path, adapter: LoraAdapter, rows: list[Row], **config: Any) 
         labels[number, : len(tokens)] = torch.where(torch.from_numpy(row.learnt_L), tokens, -100)
     batch = {"input_ids": inputs, "attention_mask": mask, "labels": labels}
     model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(folder), peft_config(adapter, "all-linear", 1)
+        AutoModelForCausalLM.from_pretrained(folder), lora_config(adapter, "all-linear", 1)
     )
     initialize_lora_eva_weights(model, [batch], show_progress_bar=False)
     return model
 
 
 def factors(model: Any) -> dict[str, Tensor]:
-    """Of each module that has any, A."""
+    """Return A of each module that has one."""
     return {
         name: layer.lora_A["default"].weight.detach()
         for name, layer in model.get_base_model().named_modules()
@@ -78,7 +76,7 @@ def factors(model: Any) -> dict[str, Tensor]:
 
 
 def ranks_by_input(found: dict[str, Tensor]) -> dict[str, list[int]]:
-    """Of the modules that see the same, in falling order."""
+    """Return the ranks of the modules with the same inputs, in falling order."""
     ranks: dict[str, list[int]] = {}
     for name, A in found.items():
         layer, _, leaf = name.rpartition(".")
@@ -103,16 +101,16 @@ def test_directions_ranks_and_scales_are_peft_s(
     base: ResidentBase, tiny_folder: Path, adapter: LoraAdapter
 ) -> None:
     theirs = by_peft(tiny_folder, adapter, ROWS)
-    ours = TrainableAdapter(base, "job", adapter, 0, first=begin(base, adapter)).plain_model
+    ours = TrainableAdapter(base, "job", adapter, 0, initial=begin(base, adapter)).plain_model
     expected, found = factors(theirs), factors(ours)
     assert ranks_by_input(found) == ranks_by_input(expected)
     for name, A in found.items():
         if len(A) != len(expected[name]):
-            continue  # it sees what another one sees, and the two have each other's ranks
+            continue  # it shares its inputs with another module, and the two have each other's ranks
         layer, other = (each.get_base_model().get_submodule(name) for each in (ours, theirs))
         assert layer.scaling["default"] == pytest.approx(other.scaling["default"])
         bases = [torch.linalg.qr(each.T).Q for each in (A, expected[name])]
-        cosines = torch.linalg.svdvals(bases[0].T @ bases[1])  # of the principal angles
+        cosines = torch.linalg.svdvals(bases[0].T @ bases[1])  # cosines of the principal angles
         assert cosines.min() > 0.99, name
         assert not layer.lora_B["default"].weight.any()
 
@@ -127,14 +125,17 @@ def test_ranks_are_moved_and_none_is_lost(base: ResidentBase) -> None:
 def test_ranks_go_where_they_explain_most() -> None:
     explained = {"a": torch.tensor([0.5, 0.3, 0.1, 0.05]), "b": torch.tensor([0.4, 0.2, 0.02, 0.01])}
     source_of, most = {"a": "a", "twin": "a", "b": "b"}, {"a": 3, "twin": 3, "b": 3}
-    assert distributed(explained, source_of, {"a": 2, "twin": 1, "b": 1}, most) == {"a": 2, "twin": 1, "b": 1}
-    assert distributed(explained, source_of, {"a": 2, "twin": 2, "b": 3}, most) == {"a": 3, "twin": 2, "b": 2}
-    assert distributed(explained, source_of, {"a": 1, "twin": 1, "b": 0}, most) == {"a": 1, "twin": 1, "b": 0}
+    for asked, expected in [
+        ({"a": 2, "twin": 1, "b": 1}, {"a": 2, "twin": 1, "b": 1}),
+        ({"a": 2, "twin": 2, "b": 3}, {"a": 3, "twin": 2, "b": 2}),
+        ({"a": 1, "twin": 1, "b": 0}, {"a": 1, "twin": 1, "b": 0}),
+    ]:
+        assert distribute_ranks(explained, source_of, asked, most) == expected
 
 
 def test_a_module_without_ranks_is_no_target(base: ResidentBase, tmp_path: Path) -> None:
     first = {name: A for name, A in begin(base).items() if "layers.0.self_attn.k_proj" not in name}
-    adapter = TrainableAdapter(base, "job", EVA, 0, first=first)
+    adapter = TrainableAdapter(base, "job", EVA, 0, initial=first)
     adapter.save(tmp_path)
     assert len(first) == 20
     assert sorted(adapter.parameters.places) == sorted(
@@ -161,7 +162,9 @@ def test_it_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     trainee = job(base, spec, begin(base))
     with torch.no_grad():
         expected = peft_loss(AutoModelForCausalLM.from_pretrained(tiny_folder), ROWS).item()
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        expected, rel=1e-5
+    )
     train(base, [trainee], 6)
     trainee.adapter.save(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -171,7 +174,9 @@ def test_it_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     with torch.no_grad():
         loss = peft_loss(loaded, ROWS).item()
     assert loss < expected - 0.01
-    assert evaluate(base, trainee.adapter, ROWS, MAX_TOKENS).loss == pytest.approx(loss, rel=1e-5)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
+        loss, rel=1e-5
+    )
 
 
 def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
@@ -183,19 +188,17 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = job(base, spec, beginning(base, spec, ROWS, state, lambda: False))
+    resumed = job(base, spec, initial_values(base, spec, ROWS, state, lambda: False))
     resumed.restore(3, state)
     train(base, [resumed], 3)
     assert torch.equal(resumed.adapter.parameters.master, undisturbed.adapter.parameters.master)
 
 
-def test_a_crew_computes_what_a_job_begins_with_once(
+def test_a_process_group_computes_a_job_s_initial_values_once(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec(adapter=EVA)
-    process_group = ProcessGroup(
-        cast(ModelSlot, SimpleNamespace(base=base)), ALONE, MAX_TOKENS, Watchdog(inf)
-    )
+    process_group = process_group_on(base, MAX_TOKENS)
     with pytest.raises(Abandoned):
         process_group.join("job", spec, ROWS, {}, lambda: True)
     begun = process_group.join("job", spec, ROWS, {})
@@ -219,8 +222,8 @@ def test_every_path_sees_what_transformers_modules_see(kind: str, tmp_path: Path
     entry = TINY.model_copy(update={"quantization": "nf4"} if kind == "nf4" else {})
     base = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
     first = begin(base, EVA.model_copy(update={"eva_config": EvaConfig(use_label_mask=False)}))
-    adapter = TrainableAdapter(base, "job", EVA, 0, first=first)
-    assert evaluate(base, adapter, ROWS, MAX_TOKENS).loss > 0
+    adapter = TrainableAdapter(base, "job", EVA, 0, initial=first)
+    assert evaluate(PassContext(base, MAX_TOKENS), adapter, ROWS).loss > 0
     if kind != "nf4":
         every = EVA.model_copy(update={"eva_config": EvaConfig(use_label_mask=False)})
         theirs = by_peft(tmp_path, every, ROWS)
@@ -248,7 +251,7 @@ def test_rows_are_the_first_of_the_job_s_order_and_bounded(monkeypatch: pytest.M
 def test_nobody_waits_for_it_longer_than_for_one_row(base: ResidentBase) -> None:
     asked = iter([False, False, True])
     with pytest.raises(Abandoned):
-        beginning(base, make_spec(adapter=EVA), ROWS, {}, lambda: next(asked))
+        initial_values(base, make_spec(adapter=EVA), ROWS, {}, lambda: next(asked))
 
 
 def test_a_layer_is_as_it_was_when_looking_breaks(base: ResidentBase) -> None:
@@ -267,7 +270,7 @@ def test_too_few_tokens_are_refused_with_what_would_help(base: ResidentBase) -> 
 
 
 def test_more_ranks_than_inputs_are_refused(base: ResidentBase) -> None:
-    with pytest.raises(JobError, match=r"q_proj has no 65 ranks .* to 64"):
+    with pytest.raises(JobError, match=r"q_proj cannot begin with rank 65; lower .* to 64"):
         begin(base, EVA.model_copy(update={"r": 65}))
 
 
@@ -276,14 +279,14 @@ def test_its_memory_is_bounded_before_it_is_attached(base: ResidentBase, rho: fl
     adapter = EVA.model_copy(update={"eva_config": EvaConfig(rho=rho)})
     shapes = projection_shapes(base.model, base.decoder.groups)
     most = state_bytes(shapes, adapter, torch.float32, base.lanes.count)
-    parameters = TrainableAdapter(base, "job", adapter, 0, first=begin(base, adapter)).parameters
+    parameters = TrainableAdapter(base, "job", adapter, 0, initial=begin(base, adapter)).parameters
     held = parameters.master.numel() * (12 + 4 * base.lanes.count)
     assert held <= most <= rho * held
 
 
 def test_a_batch_size_has_no_part_in_it(base: ResidentBase) -> None:
-    """Nor has anything else of the job but its rows and seed."""
+    """Only the rows and the seed of the job matter."""
     other = Hyperparameters(n_epochs=1, batch_size=2, learning_rate_multiplier=2.0)
     first = begin(base)
-    second = beginning(base, make_spec(adapter=EVA, hyperparameters=other), ROWS, {}, lambda: False)
+    second = initial_values(base, make_spec(adapter=EVA, hyperparameters=other), ROWS, {}, lambda: False)
     assert all(torch.equal(A, second[name]) for name, A in first.items())

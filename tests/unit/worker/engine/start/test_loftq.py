@@ -1,4 +1,4 @@
-"""LoftQ: an adapter that begins with what the quantisation of the base model has lost."""
+"""LoftQ: an adapter begins with the part of the weights that quantisation has lost."""
 
 import json
 import shutil
@@ -16,16 +16,18 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
+from tests.fixtures.engine.architectures import PORTABLE, TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny_models import PORTABLE, TINY, save_model
-from tests.unit.worker.engine.step.test_training import MAX_TOKENS, make_spec, peft_loss
-from worker.engine.adapters.adapter import Beginning
+from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss
+from tests.fixtures.tiny import save_model
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config, weight_of
-from worker.engine.start.beginning import beginning
+from worker.engine.start.initial_values import initial_values
 from worker.engine.start.loftq import nearest
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
@@ -45,21 +47,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def begin(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool] = lambda: False) -> Beginning:
-    return beginning(base, make_spec(adapter=adapter), [], {}, abandon)
+def begin(
+    base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool] = lambda: False
+) -> InitialValues:
+    return initial_values(base, make_spec(adapter=adapter), [], {}, abandon)
 
 
 def begun(base: ResidentBase, adapter: LoraAdapter = LOFTQ) -> TrainableAdapter:
-    return TrainableAdapter(base, "job", adapter, 0, first=begin(base, adapter))
+    return TrainableAdapter(base, "job", adapter, 0, initial=begin(base, adapter))
 
 
 def errors(base: ResidentBase, folder: Path, adapter: TrainableAdapter) -> dict[str, tuple[float, float]]:
-    """||W - Q|| and ||W - (Q + s B A)|| of each module."""
-    published = AutoModelForCausalLM.from_pretrained(folder)
+    """Return ||W - Q|| and ||W - (Q + s B A)|| of each module."""
+    source = AutoModelForCausalLM.from_pretrained(folder)
     found = {}
     for layers in adapter._layers.values():
         for module, layer in layers.items():
-            plain = published.get_submodule(module)
+            plain = source.get_submodule(module)
             W = plain.weight.T if isinstance(plain, Conv1D) else plain.weight
             lost = W - weight_of(base.model.get_submodule(module))
             found[module] = lost.norm().item(), (lost - layer.get_delta_weight("default")).norm().item()
@@ -78,10 +82,10 @@ def test_the_error_of_every_weight_falls(folder: Path, quantization: str) -> Non
 def test_factors_are_peft_s_at_scale_1(folder: Path) -> None:
     base = quantised(folder)
     spec = LoraAdapter(r=8, lora_alpha=8, init_lora_weights="loftq")
-    published = load_file(folder / "model.safetensors")
+    source = load_file(folder / "model.safetensors")
     layers = {name: layer for each in begun(base, spec)._layers.values() for name, layer in each.items()}
     for name, layer in layers.items():
-        lost = published[f"{name}.weight"] - weight_of(base.model.get_submodule(name))
+        lost = source[f"{name}.weight"] - weight_of(base.model.get_submodule(name))
         expected = _low_rank_decomposition(lost, reduced_rank=8)
         A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         signs = (A * expected["R"]).sum(1).sign()
@@ -98,19 +102,19 @@ def test_nearest_is_the_truncated_singular_value_decomposition(shape: tuple[int,
     assert torch.allclose(B.norm(dim=0), A.norm(dim=1), rtol=1e-4)
 
 
-def test_the_first_loss_is_nearer_to_the_published_model_s_than_without(folder: Path) -> None:
+def test_the_first_loss_is_nearer_to_the_source_model_s_than_without(folder: Path) -> None:
     base, rows = quantised(folder), make_rows(8, 0)
     losses = {}
     for init in ("loftq", True):
         spec = make_spec(adapter=LOFTQ.model_copy(update={"r": 32, "init_lora_weights": init}))
         first = begin(base, spec.low_rank)
-        trainee = Trainee(attach(base, str(init), spec, 4, first=first), spec, rows)
-        (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+        trainee = Trainee(attach(base, str(init), spec, 4, initial=first), spec, rows)
+        (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
         assert isinstance(result, StepResult)
         losses[init] = result.loss, trainee.rows_after(0)
     with torch.no_grad():
-        published = peft_loss(AutoModelForCausalLM.from_pretrained(folder), losses[True][1]).item()
-    distance = {init: abs(loss - published) for init, (loss, _) in losses.items()}
+        source = peft_loss(AutoModelForCausalLM.from_pretrained(folder), losses[True][1]).item()
+    distance = {init: abs(loss - source) for init, (loss, _) in losses.items()}
     assert distance["loftq"] < 0.5 * distance[True]
 
 
@@ -128,15 +132,15 @@ def test_it_is_saved_as_a_plain_lora_that_peft_loads_over_the_same_base(folder: 
         device_map={"": CPU},
     )
     quantise_embeddings(same)
-    # Not `eval`: for that bitsandbytes packs weights anew where a CPU has bf16, and none as narrow as these
+    # Not `eval`: on a CPU with bf16 bitsandbytes would pack the weights, and it cannot pack such narrow ones
     adapted = PeftModel.from_pretrained(same, tmp_path).train()
     with torch.no_grad():
         expected = peft_loss(adapted, rows).item()
-    assert evaluate(base, adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), adapter, rows).loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_weights_of_another_layout_and_another_name_are_found(tmp_path: Path) -> None:
-    """GPT-2's are published transposed, and without the name of the body."""
+    """GPT-2's source weights are transposed, and their names lack that of the body."""
     save_model(GPT2Config(vocab_size=300, n_embd=64, n_layer=2, n_head=4, n_positions=512), tmp_path)
     named = load_file(tmp_path / "model.safetensors")
     save_file(
@@ -159,18 +163,18 @@ def damage(weights: dict[str, Any], how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["missing", "another"])
-def test_a_weight_that_is_not_the_published_one_is_refused(folder: Path, tmp_path: Path, how: str) -> None:
+def test_a_weight_that_is_not_the_source_weight_is_refused(folder: Path, tmp_path: Path, how: str) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     base = quantised(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     damage(weights, how)
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(JobError, match=r"published weight of model\.layers\.1\.mlp\.up_proj"):
+    with pytest.raises(JobError, match=r"source weight of model\.layers\.1\.mlp\.up_proj"):
         begun(base)
 
 
 def test_a_rank_that_a_layer_does_not_have_is_refused(folder: Path) -> None:
-    with pytest.raises(JobError, match=r"k_proj has no 33 ranks .* to 32"):
+    with pytest.raises(JobError, match=r"k_proj cannot begin with rank 33; lower .* to 32"):
         begun(quantised(folder), LOFTQ.model_copy(update={"r": 33}))
 
 

@@ -1,6 +1,5 @@
 """Objectives beyond cross-entropy: each equals its paper's formula, left to autograd through PEFT's model."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -12,18 +11,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.jobs.spec import Dpo, Hyperparameters, JobSpec, Kto, LoraAdapter, Orpo, Simpo
+from core.jobs.spec import Hyperparameters, LoraAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.kto import Kto
+from core.objectives.orpo import Orpo
+from core.objectives.simpo import Simpo
+from tests.fixtures.engine.objectives import (
+    assert_a_round_gives,
+    by_the_paper,
+    pairs,
+    rows_of,
+)
 from tests.fixtures.engine.rows import make_rows
-from tests.unit.worker.engine.step.test_training import make_spec, make_trainee, peft_loss, randomize, train
+from tests.fixtures.engine.training import make_spec, make_trainee, peft_loss, randomize, train
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.judging import Question, judge
 from worker.engine.step.loop import train_round, validate
-from worker.engine.step.processes import ALONE
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.choose import rows_for
-from worker.objectives.dpo import Dpo as DpoLoss
+from worker.objectives.dpo import DpoLoss
 from worker.rows import Row
 
 MAX_TOKENS = 64
@@ -36,107 +45,6 @@ OBJECTIVES = [
 ]
 
 Rewards = tuple[Tensor, Tensor]
-
-
-def pairs(count: int, seed: int = 0) -> list[Row]:
-    """Two answers to each prompt; every third pair repeats the prompt before."""
-    random = np.random.default_rng(seed)
-    rows: list[Row] = []
-    prompt = random.integers(0, 300, 20)
-    for line in range(1, count + 1):
-        if line % 3:
-            prompt = random.integers(0, 300, int(random.integers(5, 25)))
-        for desirable in (True, False):
-            answer = random.integers(0, 300, int(random.integers(2, 15)))
-            tokens = np.concatenate([prompt, answer]).astype(np.int32)
-            rows.append(Row(line, tokens, np.arange(len(tokens)) >= len(prompt), desirable=desirable))
-    return rows
-
-
-def rows_of(spec: JobSpec, count: int, seed: int = 0) -> list[Row]:
-    """As a file gives them: pairs, or answers that are desirable or not, with their companions."""
-    rows = pairs(count, seed)
-    if isinstance(spec.objective, Kto):
-        random = np.random.default_rng(seed)
-        rows = [rows[2 * number + random.integers(2)] for number in range(count)]
-    return rows_for(spec, rows, 512)
-
-
-def log_probabilities(model: Any, rows: list[Row]) -> Tensor:
-    """Of each row's answer, the row on its own, through transformers and PEFT."""
-    found = []
-    for row in rows:
-        tokens = torch.from_numpy(row.tokens_L).long()
-        logits = model(input_ids=tokens[None]).logits[0, -len(tokens) : -1]  # behind virtual tokens, if any
-        logp = logits.log_softmax(-1).double()
-        learnt = torch.from_numpy(row.learnt_L[1:])
-        found.append(logp[torch.arange(len(logp)), tokens[1:]][learnt].sum())
-    return torch.stack(found)
-
-
-def by_the_paper(objective: Any, model: Any, rows: list[Row]) -> tuple[Tensor, dict[str, float]]:
-    policy = log_probabilities(model, rows)
-    with torch.no_grad(), model.disable_adapter():
-        base = log_probabilities(model, rows)
-    lengths = torch.tensor([row.supervised for row in rows])
-    first, second = policy[0::2], policy[1::2]
-    match objective:
-        case Dpo(beta=beta):
-            chosen, rejected = beta * (first - base[0::2]), beta * (second - base[1::2])
-            loss = -torch.log(torch.sigmoid(chosen - rejected))
-        case Simpo(beta=beta, gamma=gamma):
-            chosen, rejected = beta / lengths[0::2] * first, beta / lengths[1::2] * second
-            loss = -torch.log(torch.sigmoid(chosen - rejected - gamma))
-        case Orpo(beta=beta):
-            p, q = torch.exp(first / lengths[0::2]), torch.exp(second / lengths[1::2])
-            odds_ratio = (p / (1 - p)) / (q / (1 - q))
-            loss = -torch.log(p) - beta * torch.log(torch.sigmoid(torch.log(odds_ratio)))
-            chosen, rejected = beta * torch.log(p), beta * torch.log(q)
-        case Kto(beta=beta):
-            ratios = first - base[0::2]
-            z = (second - base[1::2]).mean().clamp(min=0).detach()
-            desirable = torch.tensor([row.desirable for row in rows[0::2]])
-            loss = torch.where(
-                desirable,
-                objective.desirable_weight * (1 - torch.sigmoid(beta * (ratios - z))),
-                objective.undesirable_weight * (1 - torch.sigmoid(beta * (z - ratios))),
-            )
-            chosen, rejected = beta * ratios[desirable], beta * ratios[~desirable]
-            metrics = {"kl": z.item(), "rewards/margins": (chosen.mean() - rejected.mean()).item()}
-    if not isinstance(objective, Kto):
-        accuracy = (chosen > rejected).double().mean().item()
-        metrics = {"rewards/accuracies": accuracy, "rewards/margins": (chosen - rejected).mean().item()}
-    return loss.mean(), metrics | {
-        "rewards/chosen": chosen.mean().item(),
-        "rewards/rejected": rejected.mean().item(),
-    }
-
-
-def gradient_of_a_step(trainee: Trainee, take: Callable[[], Any]) -> tuple[StepResult, Tensor]:
-    """What a round gives the trainee, which does not move."""
-    seen: list[Tensor] = []
-
-    def keep(_rows: Any, loss: float, accuracy: float) -> StepResult:
-        seen.append(trainee.adapter.parameters.gradient.clone())
-        return StepResult(1, loss, accuracy, 0, 0, 0)
-
-    trainee.take_step = keep  # type: ignore[method-assign]
-    (result,) = take().values()
-    assert isinstance(result, StepResult), result
-    return result, seen[0]
-
-
-def assert_a_round_gives(
-    base: ResidentBase, trainee: Trainee, expected: Tensor, max_tokens: int = MAX_TOKENS
-) -> StepResult:
-    """The loss `expected`, and the gradient that autograd finds for it."""
-    expected.backward()
-    expected_gradient = trainee.adapter.parameters.gradient.clone()
-    trainee.forget_gradient()
-    result, gradient = gradient_of_a_step(trainee, lambda: train_round(base, [trainee], max_tokens))
-    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
-    assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-4
-    return result
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.type)
@@ -165,7 +73,7 @@ def test_a_validation_is_the_objective_over_all_examples(base: ResidentBase, obj
     with torch.no_grad():
         expected, metrics = by_the_paper(objective, model, held_out)
     for _ in range(2):  # the second time, what the base makes of the rows is known
-        found = validate(base, trainee, held_out, MAX_TOKENS)
+        found = validate(PassContext(base, MAX_TOKENS), trainee, held_out)
         assert found.loss == pytest.approx(expected.item(), rel=1e-5)
         assert {name: found.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
 
@@ -209,9 +117,9 @@ def test_a_resumed_dpo_job_ends_with_the_same_adapter_to_the_bit(
 def test_training_on_pairs_tells_them_apart(base: ResidentBase) -> None:
     twenty = Hyperparameters(n_epochs=20, batch_size=4, learning_rate_multiplier=1.0)
     trainee = make_trainee(base, "job", make_spec(hyperparameters=twenty, objective=Dpo()), pairs(4))
-    (first,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (first,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     train(base, [trainee], 18)
-    (last,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (last,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(first, StepResult)
     assert isinstance(last, StepResult)
     assert first.loss == pytest.approx(log(2), abs=1e-4), "the model begins as its own reference"
@@ -237,7 +145,7 @@ def test_the_bare_base_is_the_reference_whatever_the_adapter(base: ResidentBase)
             adapter.parameters.refresh()
         references = References()
         question = Question(adapter, DpoLoss(Dpo()), pairs(3), range(6), references)
-        judge(base, [question], MAX_TOKENS, ALONE, lambda: False)
+        judge(PassContext(base, MAX_TOKENS), [question])
         found.append(references.of(range(6)))
     assert torch.equal(*found)
 
@@ -247,7 +155,8 @@ def test_an_abandoned_step_leaves_nothing_behind(base: ResidentBase) -> None:
     trainee, other = (make_trainee(base, name, spec, pairs(12)) for name in ("job", "other"))
     for allowed in (1, 3, 3):  # among the references, the scores, the gradients
         answers = iter([False] * allowed)
-        assert train_round(base, [trainee], MAX_TOKENS, lambda answers=answers: next(answers, True)) == {}
+        context = PassContext(base, MAX_TOKENS, abandon=lambda answers=answers: next(answers, True))
+        assert train_round(context, [trainee]) == {}
     assert train(base, [trainee], 3)["job"] == train(base, [other], 3)["other"]
     assert torch.equal(trainee.adapter.parameters.master, other.adapter.parameters.master)
 
@@ -303,5 +212,5 @@ def test_weights_of_a_neighbours_messages_change_nothing(base: ResidentBase) -> 
     model = trainee.adapter.plain_model
     model.set_adapter("default")
     expected = peft_loss(model, trainee.next_rows).item()
-    results = train_round(base, [trainee, neighbour], MAX_TOKENS)
+    results = train_round(PassContext(base, MAX_TOKENS), [trainee, neighbour])
     assert results["job"].loss == pytest.approx(expected, rel=1e-5)  # type: ignore[union-attr]

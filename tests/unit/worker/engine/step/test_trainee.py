@@ -10,8 +10,9 @@ from peft.optimizers import create_loraplus_optimizer
 
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.storage.artifacts import DamagedArtifact
-from tests.unit.worker.engine.step.test_training import make_rows, make_spec
-from tests.unit.worker.engine.step.test_training import make_trainee as make_engine_trainee
+from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.engine.training import make_spec
+from tests.fixtures.engine.training import make_trainee as make_engine_trainee
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.parameters.flat import FlatParameters, Place
 from worker.engine.step.trainee import Trainee

@@ -1,106 +1,35 @@
 """Training with the engine: equal to PEFT, independent of neighbours, repeatable, resumable."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
-from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
+from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from worker.engine.adapters.low_rank import TrainableAdapter, peft_config
+from tests.fixtures.engine.training import (
+    MAX_TOKENS,
+    gradient_of_a_step,
+    make_spec,
+    make_trainee,
+    peft_loss,
+    peft_parameters,
+    peft_twin,
+    randomize,
+    train,
+)
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import StepResult, Trainee, total_steps
 from worker.rows import Row
-
-MAX_TOKENS = 64
-
-
-def make_spec(**changes: Any) -> JobSpec:
-    fields: dict[str, Any] = {
-        "base_model": "tiny",
-        "seed": 3,
-        "hyperparameters": Hyperparameters(n_epochs=2, batch_size=4, learning_rate_multiplier=1.0),
-        "adapter": LoraAdapter(r=4, lora_alpha=8),
-        "training": TrainingOptions(learning_rate=1e-2),
-    }
-    return JobSpec(**{**fields, **changes})
-
-
-def make_trainee(base: ResidentBase, name: str, spec: JobSpec, rows: list[Row]) -> Trainee:
-    return Trainee(
-        TrainableAdapter(base, name, spec.low_rank, spec.seed, total_steps(spec, rows)), spec, rows
-    )
-
-
-def train(base: ResidentBase, trainees: list[Trainee], rounds: int) -> dict[str, list[float]]:
-    losses: dict[str, list[float]] = {trainee.adapter.name: [] for trainee in trainees}
-    for _ in range(rounds):
-        active = [trainee for trainee in trainees if not trainee.finished]
-        for name, result in train_round(base, active, MAX_TOKENS).items():
-            assert isinstance(result, StepResult)
-            losses[name].append(result.loss)
-    return losses
-
-
-def randomize(adapter: TrainableAdapter) -> None:
-    """B starts at zero, where half of the gradients vanish: any mistake there would pass."""
-    with torch.no_grad():
-        adapter.parameters.master.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-
-
-def peft_loss(model: Any, rows: list[Row]) -> torch.Tensor:
-    """Mean cross-entropy of the learnt tokens, each row on its own, through transformers and PEFT."""
-    losses = []
-    for row in rows:
-        tokens = torch.from_numpy(row.tokens_L).long()
-        logits = model(input_ids=tokens[None]).logits[0, -len(tokens) : -1]  # behind virtual tokens, if any
-        learnt = torch.from_numpy(row.learnt_L[1:])
-        losses.append(F.cross_entropy(logits[learnt], tokens[1:][learnt], reduction="none"))
-    return torch.cat(losses).mean()
-
-
-def peft_twin(folder: Path, trainee: Trainee) -> Any:
-    """PEFT's own model, from the same base, with the trainee's present parameters."""
-    config = peft_config(trainee.adapter.spec, "all-linear", trainee.total_steps)
-    model = PeftModel(AutoModelForCausalLM.from_pretrained(folder), config)
-    with torch.no_grad():
-        for name, parameter in peft_parameters(model, trainee).items():
-            parameter.copy_(trainee.adapter.parameters.places[name].of(trainee.adapter.parameters.master))
-    return model
-
-
-def peft_parameters(model: Any, trainee: Trainee) -> dict[str, torch.Tensor]:
-    """The twin's, by the names that the engine has for them."""
-    found = {}
-    for name in trainee.adapter.parameters.places:
-        module, factor = name.rsplit(".", 1)
-        part = getattr(model.get_base_model().get_submodule(module), factor)["default"]
-        found[name] = getattr(part, "weight", part)
-    return found
-
-
-def loss_and_gradient_of_a_step(
-    base: ResidentBase, trainee: Trainee, max_tokens: int
-) -> tuple[float, torch.Tensor]:
-    """What a round gives the trainee, which does not move."""
-    seen: list[torch.Tensor] = []
-    trainee.take_step = lambda _rows, loss, accuracy: (  # type: ignore[method-assign]
-        seen.append(trainee.adapter.parameters.gradient.clone()) or StepResult(1, loss, accuracy, 0, 0, 0)
-    )
-    (result,) = train_round(base, [trainee], max_tokens).values()
-    assert isinstance(result, StepResult)
-    return result.loss, seen[0]
-
 
 PATTERNS = {"rank_pattern": {"q_proj": 7, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 3}}
 ADAPTERS = {
@@ -137,8 +66,10 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
     expected = peft_loss(model, rows)
     expected.backward()
     expected_gradient = torch.cat([p.grad.flatten() for p in peft_parameters(model, trainee).values()])
-    loss, gradient = loss_and_gradient_of_a_step(base, trainee, MAX_TOKENS)
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    result, gradient = gradient_of_a_step(
+        trainee, lambda: train_round(PassContext(base, MAX_TOKENS), [trainee])
+    )
+    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
     assert (gradient - expected_gradient).norm() / expected_gradient.norm() < 1e-4
 
 
@@ -151,10 +82,12 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(
     first, second = (make_trainee(base, name, spec, shared_rows()) for name in ("first", "second"))
     for trainee in (first, second):
         randomize(trainee.adapter)
-    loss, gradient = loss_and_gradient_of_a_step(base, first, max_tokens=30)
-    loss_in_a_piece, gradient_in_a_piece = loss_and_gradient_of_a_step(base, second, max_tokens=10_000)
-    assert loss == pytest.approx(loss_in_a_piece, rel=1e-6)
-    assert (gradient - gradient_in_a_piece).norm() / gradient_in_a_piece.norm() < 1e-5
+    cut, gradient = gradient_of_a_step(first, lambda: train_round(PassContext(base, 30), [first]))
+    whole, gradient_of_whole = gradient_of_a_step(
+        second, lambda: train_round(PassContext(base, 10_000), [second])
+    )
+    assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert (gradient - gradient_of_whole).norm() / gradient_of_whole.norm() < 1e-5
 
 
 @each_dropping_or_not
@@ -208,9 +141,9 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
     rows = make_rows(4, 0)
     spec = make_spec(hyperparameters=Hyperparameters(n_epochs=20, batch_size=4, learning_rate_multiplier=1.0))
     trainee = make_trainee(base, "job", spec, rows)
-    before = evaluate(base, trainee.adapter, rows, MAX_TOKENS)
+    before = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows)
     losses = train(base, [trainee], 20)["job"]
-    after = evaluate(base, trainee.adapter, rows, MAX_TOKENS)
+    after = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows)
     assert losses[0] == pytest.approx(before.loss, rel=1e-5)
     assert after.loss < before.loss - 0.5
 
@@ -226,7 +159,9 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path).eval()
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    assert evaluate(base, trainee.adapter, rows, MAX_TOKENS).loss == pytest.approx(expected, rel=1e-4)
+    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss == pytest.approx(
+        expected, rel=1e-4
+    )
     assert all(name.startswith("base_model.model.") for name in load_file(tmp_path / WEIGHTS_NAME))
 
 
@@ -236,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_rows(ba
         trainee.adapter.parameters.master[0] = float("nan")
     before = trainee.adapter.parameters.master.clone()
     lines = sorted(row.line for row in trainee.next_rows)
-    (result,) = train_round(base, [trainee], MAX_TOKENS).values()
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, JobError)
     assert result.code == "non_finite_loss"
     assert all(str(line) in result.message for line in lines)
@@ -248,7 +183,7 @@ def test_an_abandoned_round_moves_nobody(base: ResidentBase) -> None:
     trainee = make_trainee(base, "job", make_spec(), make_rows(12, 0))
     before = trainee.adapter.parameters.master.clone()
     answers = iter([False, True])
-    assert train_round(base, [trainee], 30, abandon=lambda: next(answers)) == {}
+    assert train_round(PassContext(base, 30, abandon=lambda: next(answers)), [trainee]) == {}
     assert trainee.step == 0
     assert torch.equal(trainee.adapter.parameters.master, before)
     reference = make_trainee(base, "reference", make_spec(), make_rows(12, 0))
@@ -261,7 +196,7 @@ def test_an_evaluation_is_abandoned_between_micro_batches(base: ResidentBase) ->
     trainee = make_trainee(base, "job", make_spec(), make_rows(12, 0))
     answers = iter([False, False, True])
     with pytest.raises(Abandoned):
-        evaluate(base, trainee.adapter, trainee.rows, 30, abandon=lambda: next(answers))
+        evaluate(PassContext(base, 30, abandon=lambda: next(answers)), trainee.adapter, trainee.rows)
     assert next(answers, None) is None
 
 

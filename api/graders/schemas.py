@@ -1,0 +1,64 @@
+"""Requests and answers of the grader endpoints, in OpenAI's form."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.graders.schemas import Grader, Text
+
+
+class ValidateGrader(BaseModel):
+    grader: Grader
+
+
+class RunGrader(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    grader: Grader
+    model_sample: Annotated[Text, Field(description="The text that a model wrote: `sample.output_text`")]
+    item: Annotated[Any, Field(description="A row of the dataset: `item`")] = None
+
+
+class ValidatedGrader(BaseModel):
+    grader: Grader
+
+
+class RunErrors(BaseModel):
+    """The kinds of error in a run. Errors of models and of Python graders never occur here."""
+
+    formula_parse_error: bool = False
+    invalid_variable_error: bool = False
+    model_grader_parse_error: bool = False
+    model_grader_refusal_error: bool = False
+    model_grader_server_error: bool = False
+    model_grader_server_error_details: str | None = None
+    other_error: bool = False
+    python_grader_runtime_error: bool = False
+    python_grader_runtime_error_details: str | None = None
+    python_grader_server_error: bool = False
+    python_grader_server_error_type: str | None = None
+    sample_parse_error: bool = False
+    truncated_observation_error: bool = False
+    unresponsive_reward_error: bool = False
+
+
+class RunMetadata(BaseModel):
+    name: str
+    type: str
+    errors: RunErrors
+    execution_time: Annotated[float, Field(description="Seconds")]
+    scores: dict[str, float]
+    token_usage: int | None = None
+    sampled_model_name: str | None = None
+
+
+class GraderRun(BaseModel):
+    """The result of a run. `reward` is 0 if there was an error.
+
+    `sub_rewards` has the scores of the graders that a `multi` grader consists of.
+    """
+
+    reward: float
+    metadata: RunMetadata
+    sub_rewards: dict[str, float]
+    model_grader_token_usage_per_model: dict[str, int]

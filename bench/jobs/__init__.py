@@ -1,0 +1,1 @@
+"""Jobs of every method over the API of a service that is started for them, and what their adapters score."""

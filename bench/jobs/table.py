@@ -1,0 +1,135 @@
+"""The table of all methods in docs/methods.md, from one result file for each run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from bench.jobs.cases import cases
+from bench.jobs.run import Result, failures, read_results, told, trained_on
+from bench.pages import marked
+from bench.pages.tables import NOTHING, markdown, shown
+
+SCRIPT = "bench/methods.py"
+BYTES = "bytes.json"  # of bench/base_bytes.py, by these parts
+EMBEDDING, LINEAR, OTHER = "embedding and head", "linear layers", "norms and buffers"
+HEADINGS = (
+    *("method", "learning rate", "loss at first", "at last", "validation loss", "in PEFT", "exact answers"),
+    *("trained parameters", "weights, kB", "peak memory, GB", "tokens/s"),
+)
+NOTES = """\
+- Each method has its defaults and its usual learning rate. This base model needs a `block_size` of 64 for
+  C3A; the trained tokens are the two markers of its chat template.
+- loss: the mean training loss of the first and of the last quarter of the steps, nats per answer token.
+- validation loss: the job's own after its last step; "in PEFT" that of the published files, loaded by plain
+  transformers and PEFT in a fresh process, in the same precision.
+  On int8 bitsandbytes rounds the activations there, which the trainer leaves as they are.
+- AdaLoRA's singular values begin at 0, between small vectors: it takes more steps than these to move.
+- exact answers: greedy ones to rows held out that equal the expected one letter by letter.
+- trained parameters: as PEFT counts them in the published adapter.
+- weights: the published safetensors, 10³ bytes.
+- peak memory: the trainer's largest resident set, with base model and libraries, 10⁹ bytes.
+- tokens/s: what the rows hold, the median of the steps after the first.
+"""
+SHARED = """\
+\\* Measured on a shared machine: other programs ran meanwhile, which makes tokens per second several times
+fewer, and changes nothing else in the table.
+"""
+
+
+def write(results: Path, page: Path) -> None:
+    """Put what the folder has into the page, and which runs it lacks."""
+    found = read_results(results, [case.name for case in cases()])
+    parts = [text(found)] if found else []
+    measured = {result["name"] for result in found}
+    if missing := [case.title for case in cases() if case.name not in measured]:
+        parts.append(f"Not measured yet: {', '.join(missing)}.\n")
+    resident = results / BYTES
+    if resident.exists():
+        parts.append(bytes_text(json.loads(resident.read_text())["bytes"]))
+    marked.put(page, SCRIPT, "\n".join(parts))
+
+
+def text(results: Sequence[Result]) -> str:
+    sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
+    head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n"
+    others = other_machines(results)
+    rows = [cells(result, others.get(result["machine"]["cpu"], "")) for result in results]
+    parts = [head, markdown(HEADINGS, rows), failures(results), NOTES]
+    if any(is_marked(result) for result in results):
+        parts.append(SHARED)
+    parts += [
+        f"{mark} Measured on {cpu}: speeds compare among rows of one machine.\n"
+        for cpu, mark in others.items()
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def other_machines(results: Sequence[Result]) -> dict[str, str]:
+    """Marks of the processors that not most of the speeds were measured on."""
+    processors = Counter(result["machine"]["cpu"] for result in results if "tokens_per_second" in result)
+    return dict(zip([cpu for cpu, _ in processors.most_common()][1:], "†‡§", strict=False))
+
+
+def cells(result: Result, machine_mark: str) -> tuple[str, ...]:
+    speed = shown(result.get("tokens_per_second"), ".0f")
+    if "failure" in result:
+        return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
+    first, last = quarters(result["losses"]) if "losses" in result else (None, None)
+    return (
+        result["title"],
+        shown(result.get("learning_rate"), "g"),
+        shown(first, ".3f"),
+        shown(last, ".3f"),
+        shown(result.get("validation_loss"), ".4f"),
+        shown(result["loss"], ".4f"),
+        f"{result['exact']} of {result['prompts']}",
+        shown(result["trained_parameters"] or None, ","),
+        shown(scaled(result, "artifact_bytes", 1e3), ",.0f"),
+        shown(scaled(result, "peak_rss_bytes", 1e9), ".2f"),
+        speed + (machine_mark if speed != NOTHING else "") + ("*" if is_marked(result) else ""),
+    )
+
+
+def quarters(losses: Sequence[float]) -> tuple[float, float]:
+    """The means of the first and the last quarter."""
+    n = max(1, len(losses) // 4)
+    return mean(losses[:n]), mean(losses[-n:])
+
+
+def scaled(result: Result, name: str, unit: float) -> float | None:
+    value = result.get(name)
+    return None if value is None else value / unit
+
+
+def is_marked(result: Result) -> bool:
+    """Whether it has a speed that means little."""
+    return not result["alone"] and "tokens_per_second" in result
+
+
+def bytes_text(found: dict[str, dict[str, Any]]) -> str:
+    """The resident base model's bytes in each precision, and by its parts."""
+    whole = sum(found["bf16"].values())
+    parts = list(found["bf16"])
+    rows = [
+        (
+            precision,
+            *(f"{each[part] / 1e6:.1f}" for part in parts),
+            f"{sum(each.values()) / 1e6:.1f}",
+            f"{sum(each.values()) / whole:.1%}",
+        )
+        for precision, each in found.items()
+    ]
+    headings = ("base model in", *(f"{part}, MB" for part in parts), "together, MB", "of bf16")
+    linear = found["nf4"][LINEAR] / found["bf16"][LINEAR]
+    share = found["nf4"][EMBEDDING] / sum(found["nf4"].values())
+    return (
+        "What the base model takes in memory, without adapters and libraries, 10⁶ bytes:\n\n"
+        f"{markdown(headings, rows)}\n"
+        f"In nf4 the linear layers take {linear:.0%} of what they take in bf16. The embedding, which is\n"
+        f"also the head, is held in 8 bits: of this small model it is {share:.0%} of what nf4 leaves.\n"
+    )

@@ -1,0 +1,1 @@
+"""From results to pages: medians, tables, and the parts of documents that a command writes."""

@@ -1,0 +1,176 @@
+"""From runs to figures: medians over a trainer's runs, and how they compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from bench.pages.tables import NOTHING, markdown, shown
+from bench.training.counting import share_of_ceiling
+
+REFERENCE = "TRL defaults"
+OURS = "Tunery"
+HEADINGS = (
+    "trainer",
+    "tokens/s",
+    "computed/s",
+    f"× {REFERENCE}",
+    "of ceiling",
+    "peak memory, GB",
+    "first step cold, s",
+    "warm, s",
+    "validation loss",
+    "ours to it",
+)
+KEPT = (
+    *("rows", "batch_size", "rank", "real_tokens", "computed_tokens", "answer_tokens", "train_seconds"),
+    *("tokens_per_second", "peak_rss_bytes", "seconds_to_first_step", "warm_seconds_to_first_step"),
+    *("seconds_to_adapter", "validation_loss", "settings"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trainer, once: its result file's contents, or why there is none."""
+
+    trainer: str
+    number: int
+    """Which round of the interleaved runs, from 1."""
+    result: dict[str, Any] | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One trainer's medians over its runs that ended well; None where there are none."""
+
+    trainer: str
+    runs: int
+    """Runs that the medians are of."""
+    tokens_per_second: float | None = None
+    """Logical tokens, those that the rows hold, over the whole training run without loading and saving."""
+    computed_per_second: float | None = None
+    """Tokens that went through the base: with padding; shared ones as often as they are computed."""
+    ratio: float | None = None
+    """To the reference's tokens per second."""
+    share: float | None = None
+    """Of the ceiling, for the logical work; None without a ceiling."""
+    peak_gb: float | None = None
+    """Largest resident set, 10^9 bytes."""
+    seconds_to_first_step: float | None = None
+    """From the start of the process to the end of its first step."""
+    warm_seconds_to_first_step: float | None = None
+    """Of a second job on the base that is still loaded; None where every job loads its own."""
+    validation_loss: float | None = None
+    """After training, nats per answer token of the rows held out."""
+    ours_to_it: float | None = None
+    """How far our validation loss lies above (+) or below (-) this one, as a share of it."""
+
+
+def summarise(runs: list[Run], operations: float, ceiling_gflops: float | None) -> list[Line]:
+    """A line for each trainer in the order of its first run.
+
+    `operations` is the needed work of one run; `ceiling_gflops` the measured rate in 10^9 operations/s.
+    """
+    found = {run.trainer: results_of(runs, run.trainer) for run in runs}
+    reference = middle(found.get(REFERENCE, []), "tokens_per_second")
+    ours = middle(found.get(OURS, []), "validation_loss")
+    return [
+        line_of(trainer, results, reference, ours, operations, ceiling_gflops)
+        for trainer, results in found.items()
+    ]
+
+
+def line_of(
+    trainer: str,
+    results: list[dict[str, Any]],
+    reference: float | None,
+    our_loss: float | None,
+    operations: float,
+    ceiling_gflops: float | None,
+) -> Line:
+    """Medians of the results, if any. `reference` is in tokens/s, `our_loss` in nats."""
+    if not results:
+        return Line(trainer, 0)
+    rate = median(result["tokens_per_second"] for result in results)
+    seconds = median(result["train_seconds"] for result in results)
+    loss = middle(results, "validation_loss")
+    return Line(
+        trainer,
+        len(results),
+        rate,
+        middle(results, "computed_tokens_per_second"),
+        rate / reference if reference else None,
+        share_of_ceiling(operations, seconds, ceiling_gflops) if ceiling_gflops else None,
+        median(result["peak_rss_bytes"] for result in results) / 1e9,
+        middle(results, "seconds_to_first_step"),
+        middle(results, "warm_seconds_to_first_step"),
+        loss,
+        against(our_loss, loss) if trainer != OURS else None,
+    )
+
+
+def results_of(runs: Sequence[Run], trainer: str) -> list[dict[str, Any]]:
+    return [run.result for run in runs if run.trainer == trainer and run.result is not None]
+
+
+def middle(results: Sequence[dict[str, Any]], name: str) -> float | None:
+    """The median of a figure over the results that have it."""
+    values = [result[name] for result in results if result.get(name) is not None]
+    return median(values) if values else None
+
+
+def against(ours: float | None, theirs: float | None) -> float | None:
+    """The distance as a share of theirs."""
+    return ours / theirs - 1 if ours and theirs else None
+
+
+def table(lines: Sequence[Line]) -> str:
+    return markdown(HEADINGS, [cells_of(line) for line in lines])
+
+
+def cells_of(line: Line) -> tuple[str, ...]:
+    if line.tokens_per_second is None:
+        return (line.trainer, "failed", *[NOTHING] * (len(HEADINGS) - 2))
+    return (
+        line.trainer,
+        shown(line.tokens_per_second, ".0f"),
+        shown(line.computed_per_second, ".0f"),
+        shown(line.ratio, ".2f"),
+        shown(line.share, ".0%"),
+        shown(line.peak_gb, ".1f"),
+        shown(line.seconds_to_first_step, ".1f"),
+        shown(line.warm_seconds_to_first_step, ".1f"),
+        shown(line.validation_loss, ".4f"),
+        shown(line.ours_to_it, "+.2%"),
+    )
+
+
+def kept(run: Run) -> dict[str, Any]:
+    """What of a run goes to the results' file: no lists but the losses of the steps."""
+    described: dict[str, Any] = {"trainer": run.trainer, "run": run.number}
+    if run.result is None:
+        return described | {"failure": run.failure}
+    losses = [round(loss, 4) for loss in run.result["losses"]]
+    return described | {name: run.result.get(name) for name in KEPT} | {"losses": losses}
+
+
+def failures(runs: Sequence[dict[str, Any]]) -> str:
+    """A list of the kept runs that failed, each with its reason; empty where none did."""
+    failed = [run for run in runs if run.get("failure")]
+    lines = [f"- {run['trainer']}, run {run['run']} failed: {run['failure']}\n" for run in failed]
+    return "\n" + "".join(lines) if lines else ""
+
+
+def versions(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+    """The packages that each trainer was measured with."""
+    return {run.trainer: run.result["versions"] for run in runs if run.result is not None}
+
+
+def rounded(line: Any) -> dict[str, Any]:
+    """A line's fields for JSON, in four decimals."""
+    return {
+        name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(line).items()
+    }

@@ -1,0 +1,1 @@
+"""Trainers of others, each run in a virtual environment of its own, and what their scripts share."""

@@ -1,0 +1,102 @@
+"""Train many small jobs with Tunery's engine in one process, together or one after another.
+
+    python -m bench.training.cohort --base DIR --jobs jobs.json --batch-size 8 --out result.json
+    python -m bench.training.cohort --base DIR --jobs jobs.json --batch-size 8 --in-turn --out result.json
+
+jobs.json lists the jobs: `[{"rows": "a.jsonl", "rank": 8, "adapter": "folder"}, …]`. Together they are a
+cohort: every round moves each of them by a step. In turn each has the base, loaded once, to itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.peers.measuring import read_rows, recorded_environment, require_schedule, versions_of
+from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, rendered, train
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.trainee import Trainee
+from worker.rows import Row
+
+Trained = list[list[list[Row]]]
+"""The batches of each job of a cohort."""
+
+
+@dataclass
+class Jobs:
+    """Starts jobs on the base, and saves and times what they bring."""
+
+    base: ResidentBase
+    described: list[dict[str, Any]]
+    batch_size: int
+    born: float
+    seconds_to_adapter: list[float] = field(default_factory=list)
+
+    def start(self, number: int) -> Trainee:
+        rows = rendered(self.base, read_rows(Path(self.described[number]["rows"])))
+        return new_trainee(self.base, f"job{number}", rows, self.batch_size, self.described[number]["rank"])
+
+    def save(self, trainee: Trainee) -> None:
+        number = int(trainee.adapter.name.removeprefix("job"))
+        trainee.adapter.save(Path(self.described[number]["adapter"]))
+        self.seconds_to_adapter.append(time.time() - self.born)
+
+    def train(self, group: list[int]) -> Trained:
+        """Jobs `group` as one cohort. Exits where a learning rate is not the agreed one."""
+        trainees = [self.start(number) for number in group]
+        rounds, _ = train(self.base, trainees, when_finished=self.save)
+        for trainee in trainees:
+            name = trainee.adapter.name
+            rates = [results[name].learning_rate for results in rounds if name in results]
+            require_schedule(rates, trainee.total_steps)
+        return [batches_of(trainee) for trainee in trainees]
+
+
+def main() -> None:
+    given = arguments()
+    jobs = Jobs(
+        load_base(given.base),
+        json.loads(given.jobs.read_text()),
+        given.batch_size,
+        psutil.Process().create_time(),
+    )
+    loaded = time.time()
+    everyone = list(range(len(jobs.described)))
+    trained = [jobs.train(group) for group in ([[job] for job in everyone] if given.in_turn else [everyone])]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rows = [row for group in trained for batches in group for batch in batches for row in batch]
+    document = {
+        "jobs": len(everyone),
+        "in_turn": given.in_turn,
+        "seconds_to_base": loaded - jobs.born,
+        "makespan_seconds": jobs.seconds_to_adapter[-1],
+        "seconds_to_adapter": jobs.seconds_to_adapter,
+        "tokens": sum(len(row.tokens_L) for row in rows),
+        "computed_tokens": sum(computed_tokens(jobs.base, group) for group in trained),
+        "peak_rss_bytes": peak,
+        "settings": {"max_step_tokens": jobs.base.max_step_tokens, "batch_size": given.batch_size},
+        "environment": recorded_environment(),
+        "versions": versions_of("torch", "transformers", "peft"),
+    }
+    given.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
+    parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
+    parser.add_argument("--in-turn", action="store_true", help="one after another instead of together")
+    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Tunery's engine without the service around it, for the scripts that measure it.
+
+The code that the trainer process runs: render, pack, rounds of a cohort. Only the lease, the checkpoints and
+the uploads are left out, as they are for the peers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.peers.measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
+from bench.peers.measuring import Row as ChatRow
+from core.catalog import SMOLLM2
+from core.datasets.kinds import Kind
+from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
+from core.objectives.dpo import Dpo
+from core.objectives.supervised import Supervised
+from worker.data.render import render
+from worker.engine.adapters.low_rank import TrainableAdapter
+from worker.engine.base.base_model import ResidentBase, choose_device
+from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.pack import pack
+from worker.engine.step.context import PassContext
+from worker.engine.step.loop import train_round
+from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows import Row
+
+
+class InFileOrder(Trainee):
+    """A job that takes its rows as they stand in the file, as the peers do here; ours would shuffle them."""
+
+    def _order_of(self, _epoch: int) -> NDArray[np.int64]:
+        return np.arange(self._examples)
+
+
+def load_base(folder: Path) -> ResidentBase:
+    return ResidentBase(SMOLLM2, folder, "", choose_device("auto"))
+
+
+def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -> list[Row]:
+    numbered = enumerate(rows, start=1)
+    return render(base.tokenizer, numbered, SMOLLM2.max_length, "training_file", kind=kind).rows
+
+
+def new_trainee(
+    base: ResidentBase,
+    name: str,
+    rows: Sequence[Row],
+    batch_size: int,
+    rank: int,
+    epochs: int = 1,
+    pairs: bool = False,
+) -> Trainee:
+    """A job with the settings that all trainers share (bench/peers/measuring.py)."""
+    size, rate = (batch_size // 2, PAIR_LEARNING_RATE / LEARNING_RATE) if pairs else (batch_size, 1.0)
+    spec = JobSpec(
+        base_model=SMOLLM2.id,
+        seed=SEED,
+        hyperparameters=Hyperparameters(n_epochs=epochs, batch_size=size, learning_rate_multiplier=rate),
+        adapter=LoraAdapter(r=rank, lora_alpha=2 * rank),
+        objective=Dpo(beta=BETA) if pairs else Supervised(),
+    )
+    return InFileOrder(TrainableAdapter(base, name, spec.adapter, spec.seed), spec, rows)
+
+
+def one_round(
+    base: ResidentBase, trainees: Sequence[Trainee], max_step_tokens: int | None = None
+) -> dict[str, StepResult]:
+    """A step of every trainee. Raises the JobError of the first that has one."""
+    results: dict[str, StepResult] = {}
+    context = PassContext(base, max_step_tokens or base.max_step_tokens)
+    for name, result in train_round(context, trainees).items():
+        if isinstance(result, Exception):
+            raise result
+        results[name] = result
+    return results
+
+
+def train(
+    base: ResidentBase,
+    trainees: Sequence[Trainee],
+    max_step_tokens: int | None = None,
+    when_finished: Callable[[Trainee], None] | None = None,
+) -> tuple[list[dict[str, StepResult]], list[float]]:
+    """Rounds until every trainee has finished: what each brought, and how many seconds it took."""
+    rounds, seconds = [], []
+    active = list(trainees)
+    while active:
+        began = time.perf_counter()
+        rounds.append(one_round(base, active, max_step_tokens))
+        seconds.append(time.perf_counter() - began)
+        for trainee in active:
+            if trainee.finished and when_finished:
+                when_finished(trainee)
+        active = [trainee for trainee in active if not trainee.finished]
+    return rounds, seconds
+
+
+def batches_of(trainee: Trainee) -> list[list[Row]]:
+    """The rows of each step of the trainee's whole run."""
+    return [trainee.rows_after(step) for step in range(trainee.total_steps)]
+
+
+def computed_tokens(
+    base: ResidentBase, jobs: Sequence[Sequence[Sequence[Row]]], max_step_tokens: int | None = None
+) -> int:
+    """Tokens on the axes of all micro-batches that jobs with these batches need when they train together.
+
+    Fewer than the rows hold, where rows share their beginnings. Packs every round once more, so it is to be
+    called outside of what is timed.
+    """
+    total = 0
+    for batches in zip_longest(*jobs, fillvalue=()):
+        jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
+        batches = pack(jobs_rows, max_step_tokens or base.max_step_tokens, base.device)
+        total += sum(len(batch.tokens_T) for batch in batches)
+    return total

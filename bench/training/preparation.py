@@ -1,0 +1,108 @@
+"""What must be known before anything is measured: the base, the peers' Pythons, the machine's ceiling."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from bench import ROOT
+from bench.peers.measuring import Tokens, count_tokens, read_conversations
+from bench.peers.venvs import create, imports, interpreter
+from bench.training.running import say
+from core.catalog import SMOLLM2
+from core.errors import JobError
+
+MODULE_OF = {"hf": "peft"}  # what tells that a peer's environment is complete, where not its own name
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`bench/training/machine.py`'s report."""
+
+    machine: dict[str, Any]
+    gflops: dict[str, float]
+    """10^9 operations per second by type."""
+
+    @property
+    def best(self) -> float:
+        """In the faster type: the one that a trainer on this machine should compute in."""
+        return max(self.gflops.values())
+
+
+def ceiling_of(before: Measured, after: Measured) -> float | None:
+    """10^9 operations per second; None with a GPU, since the products are timed on the CPU."""
+    return None if before.machine["gpu"] else mean([before.best, after.best])
+
+
+def prepare(models: Path, files: list[Path]) -> tuple[Path, list[Tokens]]:
+    """The base's folder, made where it is missing, and each file's tokens. Exits with the reason."""
+    return in_child(_prepare, models, files)
+
+
+def in_child(function: Any, *arguments: Any) -> Any:
+    """Call in a process of its own, so that what it loads is gone before anything is measured."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _prepare(models: Path, files: list[Path]) -> tuple[Path, list[Tokens]]:
+    from worker.base_models.model_store import ensure_model
+
+    try:
+        base, _ = ensure_model(SMOLLM2, models)
+    except JobError as error:
+        raise SystemExit(str(error)) from None
+    return base.resolve(), [count_tokens(base, read_conversations(file)) for file in files]
+
+
+def make_environments(venvs: Path, chosen: list[str]) -> dict[str, Path | None]:
+    """The Python of each trainer; None for a peer that cannot be installed here."""
+    pythons: dict[str, Path | None] = {"tunery": Path(sys.executable)}
+    for peer in chosen:
+        try:
+            pythons[peer] = _environment(venvs.absolute(), peer)
+        except (subprocess.CalledProcessError, OSError) as error:
+            say(f"{peer}: {error}")
+            pythons[peer] = None
+    return pythons
+
+
+def _environment(venvs: Path, peer: str) -> Path:
+    python = interpreter(venvs, peer)
+    if python.exists() and imports(python, MODULE_OF.get(peer, peer)):
+        return python
+    say(f"{peer}: installing into {python.parents[1]}; this takes a while")
+    return create(venvs, peer)
+
+
+def measure_machine(base: Path) -> Measured:
+    """Run bench/training/machine.py. Raises subprocess.CalledProcessError."""
+    say("measuring the machine's matrix products")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "machine.json"
+        command = [sys.executable, "-m", "bench.training.machine", "--base", str(base), "--out", str(out)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        report = json.loads(out.read_text())
+    return Measured(report["machine"], {one["dtype"]: round(one["gflops"], 1) for one in report["ceilings"]})
+
+
+def commit() -> str | None:
+    """The source's commit, "+" behind it where files were changed since; None outside of a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,81 @@
+r"""Time a few rounds of Tunery's engine with so many jobs and rows of exactly so many tokens.
+
+    python -m bench.training.rounds --base DIR --jobs 4 --batch-size 4 --row-tokens 60 --rounds 5 \
+        --out result.json
+
+A round moves every job by one step. The second half of each row is learnt. The first round, in which the
+allocator and the caches fill, is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from bench.peers.measuring import RANK, recorded_environment, versions_of
+from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, train
+from bench.training.workloads import SEED, word_problems
+from worker.engine.base.base_model import ResidentBase
+from worker.rows import Row
+
+
+def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random) -> list[Row]:
+    """Rows of exactly `tokens` tokens of text, no two of which begin alike."""
+    problems = word_problems(chance)
+    learnt_L = np.arange(tokens) >= tokens // 2
+    rows = []
+    for line in range(1, number + 1):
+        text = f"{chance.random()}"
+        while len(ids := base.tokenizer(text)["input_ids"]) < tokens:
+            text += " " + " ".join(turn["content"] for turn in next(problems)["messages"])
+        rows.append(Row(line, np.asarray(ids[:tokens], dtype=np.int32), learnt_L))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser.add_argument("--jobs", type=int, required=True, help="in the cohort, >= 1")
+    parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
+    parser.add_argument("--row-tokens", type=int, required=True, help="length of every row, >= 2")
+    parser.add_argument("--rounds", type=int, required=True, help="counted ones, >= 1")
+    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    given = parser.parse_args()
+    base = load_base(given.base)
+    chance = random.Random(SEED)
+    steps = given.rounds + 1
+    trainees = []
+    for number in range(given.jobs):
+        rows = rows_of(base, steps * given.batch_size, given.row_tokens, chance)
+        trainees.append(new_trainee(base, f"job{number}", rows, given.batch_size, RANK))
+    _, seconds = train(base, trainees)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    tokens = given.jobs * given.batch_size * given.row_tokens
+    computed = computed_tokens(base, [batches_of(trainee) for trainee in trainees]) / steps
+    middle = median(seconds[1:])
+    document = {
+        "jobs": given.jobs,
+        "batch_size": given.batch_size,
+        "row_tokens": given.row_tokens,
+        "tokens_per_round": tokens,
+        "tokens_per_second": tokens / middle,
+        "computed_tokens_per_second": computed / middle,
+        "tokens_per_second_per_job": tokens / middle / given.jobs,
+        "seconds_per_round": middle,
+        "round_seconds": seconds,
+        "peak_rss_bytes": peak,
+        "settings": {"max_step_tokens": base.max_step_tokens, "rank": RANK},
+        "environment": recorded_environment(),
+        "versions": versions_of("torch", "transformers", "peft"),
+    }
+    given.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Train many small jobs on the whole service: over its REST API, from the first request to the last adapter.
+
+    python -m bench.training.service --models .tunery/models --jobs jobs.json --batch-size 8 --out result.json
+
+`bench/training/cohort.py` describes jobs.json. The script starts a service of its own in an empty folder
+(Postgres, Valkey, S3, API, worker) and stops it at the end. One small job loads the base first, as on a
+service in use; `--cold` leaves it out. The files are uploaded before the clock starts. A job counts as done
+when the API, asked every half second, says that it succeeded: then the adapter can be downloaded. The service
+decides which jobs train together. Its jobs take their rows in an order of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+import psutil
+
+from bench import ROOT
+from bench.peers.measuring import SEED, recorded_environment, versions_of
+from bench.training.workloads import restaurants
+from cli.client.client import Client, connect
+from cli.client.errors import GaveUp
+from cli.client.watch import ENDED, job_path, raise_for_outcome
+from core.catalog import SMOLLM2
+from core.errors import TuneryError
+
+POLL_SECONDS = 0.5
+START_SECONDS = 300.0
+STOP_SECONDS = 120.0
+LIMIT_SECONDS = 3 * 3600.0
+
+
+def main() -> None:
+    given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # the service must not outlive us
+    jobs = json.loads(given.jobs.read_text())
+    with tempfile.TemporaryDirectory() as folder, service(Path(folder), given.models) as (up, client):
+        if not given.cold:
+            rows = "".join(json.dumps(row) + "\n" for row in islice(restaurants(random.Random(SEED)), 16))
+            wait(client, [create(client, upload(client, rows), rank=4, batch_size=4)])
+        files = [upload(client, Path(job["rows"]).read_text()) for job in jobs]
+        began = time.perf_counter()
+        pairs = zip(files, jobs, strict=True)
+        ids = [create(client, file, job["rank"], given.batch_size) for file, job in pairs]
+        done = wait(client, ids)
+        peak = largest_peak(up)
+        for job_id, job in zip(ids, jobs, strict=True):
+            download(client, job_id, Path(job["adapter"]))
+        tokens = sum(client.get(job_path(job_id))["trained_tokens"] for job_id in ids)
+    document = {
+        "jobs": len(jobs),
+        "resident": not given.cold,
+        "makespan_seconds": max(done) - began,
+        "seconds_to_adapter": [seconds - began for seconds in done],
+        "tokens": tokens,
+        "peak_rss_bytes": peak,
+        "settings": {"batch_size": given.batch_size, "poll_seconds": POLL_SECONDS},
+        "environment": recorded_environment(),
+        "versions": versions_of("torch", "transformers", "peft"),
+    }
+    given.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True, help="the folder of base models")
+    parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
+    parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
+    parser.add_argument("--cold", action="store_true", help="do not load the base before the jobs")
+    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    return parser.parse_args()
+
+
+@contextmanager
+def service(
+    home: Path, models: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[psutil.Process, Client]]:
+    """`tunery up` in `home`, and a client of it. `settings` are further variables of its environment.
+
+    Raises GaveUp where it does not start or stop in time.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # Servers and settings of the surrounding shell are not what is measured.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")}
+    ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(ROOT)}
+    environment = {**clean, **ours, **(settings or {})}
+    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port)]
+    process = psutil.Popen(command, env=environment, stdout=sys.stderr)
+    try:
+        with connected(process, home) as client:
+            yield process, client
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            for member in [*process.children(recursive=True), process]:
+                with suppress(psutil.Error):
+                    member.kill()
+            process.wait()
+
+
+def connected(process: psutil.Process, home: Path) -> Client:
+    """Once the service answers. Raises GaveUp after START_SECONDS, and at once where it ends."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        try:
+            client = connect(home, None, None)
+            client.get("/models")
+        except TuneryError:
+            time.sleep(POLL_SECONDS)
+        else:
+            return client
+    raise GaveUp(f"`tunery up` did not answer within {START_SECONDS:.0f} seconds")
+
+
+def upload(client: Client, rows: str) -> str:
+    return str(client.upload("rows.jsonl", io.BytesIO(rows.encode()), "fine-tune")["id"])
+
+
+def create(client: Client, file: str, rank: int, batch_size: int) -> str:
+    hyperparameters = {"n_epochs": 1, "batch_size": batch_size, "learning_rate_multiplier": 1.0}
+    body = {
+        "model": SMOLLM2.id,
+        "training_file": file,
+        "seed": SEED,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "adapter": {"type": "lora", "r": rank, "lora_alpha": 2 * rank},
+    }
+    return str(client.post("/fine_tuning/jobs", body)["id"])
+
+
+def wait(client: Client, ids: list[str]) -> list[float]:
+    """`perf_counter` when each job was seen to have ended. Raises GaveUp, JobFailed, JobCancelled."""
+    ended: dict[str, float] = {}
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while len(ended) < len(ids):
+        if time.monotonic() > deadline:
+            raise GaveUp(f"{len(ids) - len(ended)} jobs did not end within {LIMIT_SECONDS:.0f} seconds")
+        time.sleep(POLL_SECONDS)
+        for job in client.every("/fine_tuning/jobs"):
+            if job["id"] in ids and job["id"] not in ended and job["status"] in ENDED:
+                raise_for_outcome(job)
+                ended[job["id"]] = time.perf_counter()
+    return [ended[job_id] for job_id in ids]
+
+
+def download(client: Client, job_id: str, folder: Path) -> None:
+    adapter = client.get(job_path(job_id))["adapter_id"]
+    archive = io.BytesIO(b"".join(client.download(f"/adapters/{adapter}/content")))
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(folder)
+
+
+def largest_peak(process: psutil.Process) -> int:
+    """Bytes: the largest resident set that a process of the service ever had, which is the trainer's."""
+    peaks = [0]
+    for member in process.children(recursive=True):
+        with suppress(OSError):
+            status = Path(f"/proc/{member.pid}/status").read_text()
+            peaks += [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
+    return max(peaks)
+
+
+if __name__ == "__main__":
+    main()

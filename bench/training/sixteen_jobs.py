@@ -1,0 +1,244 @@
+"""Sixteen small jobs of mixed ranks, from the first one's start to the last adapter.
+
+A peer trains one job per process, so its sixteen follow each other: some of them are run, and sixteen times
+their mean is its makespan. Ours are measured whole, in each of the ways in which one can have them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from bench.pages.report import REFERENCE, Run, against, middle, results_of, rounded, versions
+from bench.pages.tables import NOTHING, markdown, shown
+from bench.peers.measuring import Tokens
+from bench.training.one_job import BATCH_SIZE
+from bench.training.running import RunFailed, run_script, run_trainer, say, validate
+from bench.training.trainers import TUNERY, Trainer
+from bench.training.workloads import JOB_RANKS, Files
+from worker.supervise.launch import TRAINER_ENVIRONMENT
+
+OURS = "Tunery, one cohort"
+HEADINGS = (
+    "trainer",
+    "jobs run",
+    "makespan, s",
+    "tokens/s",
+    f"× {REFERENCE}",
+    "peak memory, GB",
+    "validation loss",
+    "ours to it",
+)
+KEPT = (
+    *("jobs_run", "makespan_seconds", "seconds_to_adapter", "tokens", "computed_tokens", "resident"),
+    *("peak_rss_bytes", "validation_loss", "settings"),
+)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    base: Path
+    files: list[Files]
+    tokens: list[Tokens]
+    turns: int
+    """How many jobs are run where each takes a process of its own, and how many of all are validated."""
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(tokens.total for tokens in self.tokens)
+
+
+Way = Callable[[Jobs, Path], dict[str, Any]]
+"""Runs the jobs, saves the adapter of job i in the folder's `i`, returns the figures. Raises RunFailed."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A way's medians over its runs that ended well; None where there are none."""
+
+    trainer: str
+    runs: int
+    jobs_run: int | None = None
+    makespan_seconds: float | None = None
+    tokens_per_second: float | None = None
+    """Logical tokens of all jobs by the makespan: here loading and saving count."""
+    ratio: float | None = None
+    """The reference's makespan by this one."""
+    peak_gb: float | None = None
+    """Largest resident set of a process that trained, 10^9 bytes."""
+    validation_loss: float | None = None
+    """Mean over the jobs that every way has run, nats per answer token."""
+    ours_to_it: float | None = None
+
+
+def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Jobs) -> dict[str, Way]:
+    """In the table's order."""
+    base, models = ["--base", str(jobs.base)], ["--models", str(jobs.base.parents[1])]
+    found: dict[str, Way] = {
+        OURS: partial(in_one_process, module="bench.training.cohort", options=base),
+        "Tunery, the service": partial(in_one_process, module="bench.training.service", options=models),
+        "Tunery, in turn, base loaded once": partial(
+            in_one_process, module="bench.training.cohort", options=[*base, "--in-turn"]
+        ),
+    }
+    for trainer in trainers:
+        name = "Tunery, in turn, a process each" if trainer == TUNERY else trainer.name
+        found[name] = partial(in_a_process_each, trainer=trainer, python=pythons[trainer.peer])
+    return found
+
+
+def in_one_process(jobs: Jobs, folder: Path, module: str, options: list[str]) -> dict[str, Any]:
+    """All jobs by one of our modules."""
+    folder.mkdir()
+    described = [
+        {"rows": str(files.train.resolve()), "rank": rank, "adapter": str(folder / str(number))}
+        for number, (files, rank) in enumerate(zip(jobs.files, JOB_RANKS, strict=True))
+    ]
+    listed = folder / "jobs.json"
+    listed.write_text(json.dumps(described))
+    arguments = [*options, "--jobs", str(listed), "--batch-size", str(BATCH_SIZE)]
+    result = run_script(Path(sys.executable), module, arguments, TRAINER_ENVIRONMENT)
+    if result["tokens"] != jobs.total_tokens:
+        raise RunFailed(f"it trained on {result['tokens']} tokens, and the rows have {jobs.total_tokens}")
+    return result | {"jobs_run": len(described)}
+
+
+def in_a_process_each(jobs: Jobs, folder: Path, trainer: Trainer, python: Path | None) -> dict[str, Any]:
+    """The first `turns` jobs, one process after another; the makespan is the mean's multiple."""
+    results = []
+    for number in range(jobs.turns):
+        rows, rank, adapter = jobs.files[number].train, JOB_RANKS[number], folder / str(number)
+        result = run_trainer(trainer, python, jobs.base, rows, BATCH_SIZE, rank, adapter)
+        if result["real_tokens"] != jobs.tokens[number].total:
+            raise RunFailed(f"job {number + 1}: it trained on {result['real_tokens']} tokens")
+        results.append(result)
+    seconds = [result["seconds_to_adapter"] for result in results]
+    return {
+        "jobs_run": jobs.turns,
+        "makespan_seconds": mean(seconds) * len(jobs.files),
+        "seconds_to_adapter": seconds,
+        "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
+        "settings": results[0]["settings"],
+        "versions": results[0]["versions"],
+    }
+
+
+def run_all(found: dict[str, Way], jobs: Jobs, rounds: int) -> tuple[list[Run], float | None]:
+    """Every way once, then again, `rounds` times, and the validation of what they trained.
+
+    A failure is a run like any other. Also returns the base's own validation loss, None without a success.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        runs = []
+        for number in range(1, rounds + 1):
+            for name, way in found.items():
+                runs.append(run_once(name, way, jobs, number, Path(folder) / str(len(runs))))
+        return validated(runs, jobs, Path(folder))
+
+
+def run_once(name: str, way: Way, jobs: Jobs, number: int, folder: Path) -> Run:
+    try:
+        result = way(jobs, folder)
+    except RunFailed as failure:
+        say(f"e2e16, {name} failed: {failure}")
+        return Run(name, number, failure=str(failure))
+    say(f"e2e16, {name}: {result['makespan_seconds']:.0f} s")
+    return Run(name, number, result)
+
+
+def validated(runs: list[Run], jobs: Jobs, folder: Path) -> tuple[list[Run], float | None]:
+    """The runs with the mean validation loss of the first `turns` adapters, which lie under their indices."""
+    places = [index for index, run in enumerate(runs) if run.result is not None]
+    if not places:
+        return runs, None
+    first = range(jobs.turns)
+    pairs = [(folder / f"{index}/{job}", jobs.files[job].validation) for index in places for job in first]
+    losses, before = validate(jobs.base, pairs)
+    runs = list(runs)
+    for place, index in enumerate(places):
+        loss = mean(losses[place * jobs.turns : (place + 1) * jobs.turns])
+        runs[index] = replace(runs[index], result={**(runs[index].result or {}), "validation_loss": loss})
+    return runs, before
+
+
+def summarise(runs: Sequence[Run], tokens: int) -> list[Line]:
+    """A line for each way; `tokens` are those of all jobs."""
+    found = {run.trainer: results_of(runs, run.trainer) for run in runs}
+    reference = middle(found.get(REFERENCE, []), "makespan_seconds")
+    ours = middle(found.get(OURS, []), "validation_loss")
+    return [line_of(name, results, reference, ours, tokens) for name, results in found.items()]
+
+
+def line_of(
+    name: str, results: list[dict[str, Any]], reference: float | None, our_loss: float | None, tokens: int
+) -> Line:
+    """Medians of the results, if any. `reference` is a makespan in seconds, `our_loss` in nats."""
+    if not results:
+        return Line(name, 0)
+    makespan = median(result["makespan_seconds"] for result in results)
+    loss = middle(results, "validation_loss")
+    return Line(
+        name,
+        len(results),
+        results[0]["jobs_run"],
+        makespan,
+        tokens / makespan,
+        reference / makespan if reference else None,
+        median(result["peak_rss_bytes"] for result in results) / 1e9,
+        loss,
+        against(our_loss, loss) if name != OURS else None,
+    )
+
+
+def table(lines: Sequence[Line]) -> str:
+    return markdown(HEADINGS, [cells_of(line) for line in lines])
+
+
+def cells_of(line: Line) -> tuple[str, ...]:
+    if line.makespan_seconds is None:
+        return (line.trainer, NOTHING, "failed", *[NOTHING] * (len(HEADINGS) - 3))
+    return (
+        line.trainer,
+        shown(line.jobs_run, "d"),
+        shown(line.makespan_seconds, ".0f"),
+        shown(line.tokens_per_second, ".0f"),
+        shown(line.ratio, ".2f"),
+        shown(line.peak_gb, ".1f"),
+        shown(line.validation_loss, ".4f"),
+        shown(line.ours_to_it, "+.2%"),
+    )
+
+
+def kept(run: Run) -> dict[str, Any]:
+    described: dict[str, Any] = {"trainer": run.trainer, "run": run.number}
+    if run.result is None:
+        return described | {"failure": run.failure}
+    return described | {name: run.result[name] for name in KEPT if name in run.result}
+
+
+def section(
+    jobs: Jobs, source: str, validation_rows: int, runs: Sequence[Run], loss_before: float | None
+) -> dict[str, Any]:
+    """What the results' file keeps of the workload, beside what every section has."""
+    return {
+        "kind": "many jobs",
+        "source": source,
+        "jobs": len(jobs.files),
+        "rows": len(jobs.tokens[0].per_row),
+        "validation_rows": validation_rows,
+        "batch_size": BATCH_SIZE,
+        "ranks": list(JOB_RANKS),
+        "turns": jobs.turns,
+        "tokens": jobs.total_tokens,
+        "validation_loss_before": loss_before,
+        "versions": versions(runs),
+        "median": [rounded(line) for line in summarise(runs, jobs.total_tokens)],
+        "runs": [kept(run) for run in runs],
+    }

@@ -1,0 +1,48 @@
+"""Who takes part: every trainer as it comes, and the peers also as well as we can set them up ("tuned")."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from bench.training.workloads import PAIRS
+from worker.supervise.launch import TRAINER_ENVIRONMENT
+
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
+# Set by us or by nobody: what the shell holds must not tune a peer's defaults.
+UNTUNED = {name for name in os.environ if name.startswith("MALLOC_")} | set(TRAINER_ENVIRONMENT)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A row of the table: which module runs, and how."""
+
+    name: str
+    peer: str
+    """A peer of `venvs.PEERS`, or "tunery", which runs in this environment."""
+    module: str
+    mode: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+TRL, HF, LLAMA_FACTORY = (f"bench.peers.{name}" for name in ("trl_sft", "hf_trainer", "llamafactory"))
+TUNERY = Trainer("Tunery", "tunery", "bench.training.engine", "defaults", TRAINER_ENVIRONMENT)
+TRAINERS = [
+    TUNERY,
+    Trainer("TRL defaults", "trl", TRL, "defaults"),
+    Trainer("TRL tuned", "trl", TRL, "tuned", KEEP_MEMORY),
+    Trainer("HF Trainer defaults", "hf", HF, "defaults"),
+    Trainer("HF Trainer tuned", "hf", HF, "tuned", KEEP_MEMORY),
+    Trainer("LLaMA-Factory defaults", "llamafactory", LLAMA_FACTORY, "defaults"),
+    Trainer("LLaMA-Factory tuned", "llamafactory", LLAMA_FACTORY, "tuned", KEEP_MEMORY),
+]
+TRL_DPO = "bench.peers.trl_dpo"
+ON_PAIRS = [
+    TUNERY,
+    Trainer("TRL defaults", "trl", TRL_DPO, "defaults"),
+    Trainer("TRL tuned", "trl", TRL_DPO, "tuned", KEEP_MEMORY),
+]
+
+
+def trainers_of(workload: str) -> list[Trainer]:
+    return ON_PAIRS if workload == PAIRS else TRAINERS

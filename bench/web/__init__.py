@@ -1,0 +1,1 @@
+"""Load for the API and the dashboard: HTTP clients, uploads, and pages in Chromium."""

@@ -1,0 +1,210 @@
+"""`tunery up`: the whole service on one machine, and nothing left of it when it stops.
+
+Order of the start: the state folder's lock, what an earlier run left, the port, the servers, the tables, the
+first key, the API, the worker. It is stopped in the reverse order; the worker saves a checkpoint first.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.client import output
+from cli.client.client import connect
+from cli.client.errors import GaveUp, Refused
+from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
+from cli.commands.dashboard import sign_in_url
+from cli.up.children import Child, stop_leftovers
+from cli.up.log_files import LogFiles, rotate
+from cli.up.preparation import prepare_database, prepare_object_store, secret_keys
+from cli.up.servers import WatchedServer, servers
+from cli.up.stopping import StopRequest
+from core.errors import ConfigurationError
+from core.private_files import write_private
+from worker.process import stop_times
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+Part = Child | WatchedServer | LogFiles
+
+READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
+TICK_SECONDS = 0.1
+
+GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds a part may take to stop by itself
+
+
+def up(
+    home: HomeOption = DEFAULT_HOME,
+    host: Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="8000")] = None,
+    json: output.Json = False,
+) -> None:
+    """Start everything on this machine: servers, API and worker. Ctrl-C stops it all.
+
+    No server is started where TUNERY_{DATABASE,BROKER,S3_ENDPOINT}_URL and TUNERY_S3_BUCKET name yours.
+    """
+    settings = load_settings(home=home, host=host, port=port)
+    model = first_model(settings)
+    folder = Home(settings.home.resolve())
+    settings = settings.model_copy(update={"home": folder.path})
+    folder.create()
+    with StopRequest() as stop, ExitStack() as stack:
+        stack.enter_context(locked(folder))
+        stop_leftovers(folder, reversed(GRACE.items()), lambda: stop.urgent)
+        require_free_port(settings.host, settings.port)
+        parts, base_url = start(settings, folder, stop, stack)
+        if not stop.made:
+            announce(f"{base_url}/v1", model, folder, json)
+        tend(parts, stop)
+        output.note("Stopping; the worker saves its place first. Ctrl-C again to hurry.")
+
+
+def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
+    """Start all and wait until the API is ready; `stack` stops what was started, the last first."""
+    base_url = f"http://{reachable(settings.host)}:{settings.port}"
+    keys = secret_keys(settings, home)
+    settings, credentials, watched = stack.enter_context(servers(settings, home, keys))
+    if stop.made:
+        return [], base_url
+    os.environ.update(credentials, **keys)
+    prepare_object_store(settings)
+    prepare_database(settings, home)
+    children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]
+    write_private(home.base_url, f"{base_url}/v1\n")
+    deadline = time.monotonic() + READY_SECONDS
+    parts: list[Part] = [*watched, *children, LogFiles(home.logs)]
+    tend(parts, stop, until=lambda: is_ready(base_url, deadline, children[0]))
+    return parts, base_url
+
+
+def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
+    """Keep all parts running until asked to stop, or until the condition holds. Raises GaveUp."""
+    while not stop.made and not until():
+        for part in parts:
+            part.tend()
+        time.sleep(TICK_SECONDS)
+
+
+def start_child(name: str, settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> Child:
+    rotate(home.logs / f"{name}.log")
+    command = [sys.executable, "-m", "cli.main", name]
+    child = Child(name, command, child_environment(settings), home, GRACE[name])
+    stack.callback(child.stop, lambda: stop.urgent)
+    child.start()
+    return child
+
+
+def child_environment(settings: "Settings") -> dict[str, str]:
+    """Ours, with what was chosen or started here; a folder named `cli` where `up` runs is not imported."""
+    from core.settings import SERVER_FIELDS
+
+    chosen = {name: getattr(settings, name) for name in ("home", "host", "port", *SERVER_FIELDS)}
+    source = str(Path(__file__).resolve().parents[2])
+    return {
+        **os.environ,
+        **{f"TUNERY_{name.upper()}": str(value) for name, value in chosen.items()},
+        "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@contextmanager
+def locked(home: Home) -> Iterator[None]:
+    """One `up` per state folder; the kernel drops the lock when the process dies, however it dies."""
+    path = home.run / "lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = f" (pid {pid})" if (pid := read(path)) else ""
+            raise ConfigurationError(f"`tunery up` runs already on {home.path}{owner}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def require_free_port(host: str, port: int) -> None:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {port} on {host} cannot be used ({error.strerror}); choose another with --port"
+        ) from error
+
+
+def is_ready(base_url: str, deadline: float, api: Child) -> bool:
+    """True once /readyz says so. Raises GaveUp after the deadline, with what it said last."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{base_url}/readyz", timeout=5, trust_env=False)
+    except httpx.HTTPError as error:
+        said = str(error)
+    else:
+        if answer.status_code == httpx.codes.OK:
+            return True
+        said = answer.text
+    if time.monotonic() > deadline:
+        raise GaveUp(f"The API is not ready after {READY_SECONDS:.0f} s: {said}. Its log: {api.log}")
+    return False
+
+
+def reachable(host: str) -> str:
+    """The host part of a URL for an address to listen on: "every address" is reached at this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"[{host}]" if ":" in host else host
+
+
+def first_model(settings: "Settings") -> str:
+    """Its id, for the example. Raises ConfigurationError where the catalog cannot be read."""
+    from core.catalog import load_catalog
+
+    return next(iter(load_catalog(settings.catalog_file))).id
+
+
+def announce(base_url: str, model: str, home: Home, json: bool) -> None:
+    option = "" if home.path == DEFAULT_HOME.resolve() else f" --home {home.path}"
+    command = f"tunery jobs create train.jsonl --model {model} --wait{option}"
+    dashboard = dashboard_url(home)
+    if not json:
+        output.data(f"Tunery is ready at {base_url}")
+        output.data(f"API key:   {home.api_key}")
+        output.data(f"Dashboard: {dashboard or 'not built; `make setup` builds it'}")
+        output.data(f"Next:      {command}")
+        return
+    facts = {
+        "base_url": base_url,
+        "api_key_file": str(home.api_key),
+        "dashboard": dashboard,
+        "home": str(home.path),
+        "logs": {name: str(home.logs / f"{name}.log") for name in GRACE},
+        "pid": os.getpid(),
+        "next": command,
+    }
+    output.json(facts)
+
+
+def dashboard_url(home: Home) -> str | None:
+    """Signs in, once. None where it is not built; without a sign-in where the first key makes no link."""
+    from api.dashboard import BUILT, PAGE
+
+    if not (BUILT / PAGE).exists():
+        return None
+    with connect(home.path, None, None) as client:
+        try:
+            return sign_in_url(client)
+        except Refused:
+            return client.base_url.removesuffix("/v1")

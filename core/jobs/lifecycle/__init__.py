@@ -1,0 +1,64 @@
+"""The life of a job: this package alone writes `Job.status` and `Run`. API and worker both call it.
+
+    submit ─► queued ─claim─► running ─finish─► succeeded
+                ▲ ▲            │   └─────fail─► failed
+                │ └lose,release┤
+                │              ▼ pause
+                └──resume─── paused
+
+A queued job can be paused too, and a queued, running or paused job can be cancelled. A job that has ended can
+be deleted, which changes no status. `client` has the changes that a client asks for, `worker` the writes of
+the worker that holds the job, and `loss` the changes that follow the loss of a trainer. They share `status`,
+`locks` and `lease`. Callers use the names below: `lifecycle.claim(…)`.
+
+Every function works inside the caller's transaction and never commits. A worker's write carries the job's
+id and fence; where they no longer name an open run, it raises LeaseLost and nothing is written. All times
+are the database's. Locks are taken in one order: the job, then its run. When a job ends, its webhooks are
+written in the same transaction and sent later (`core/webhooks.py`).
+"""
+
+from core.jobs.lifecycle.client import cancel, delete, pause, resume, submit
+from core.jobs.lifecycle.lease import BEFORE_TRAINING, PREPARING, READING_DATA, Lease, Progress
+from core.jobs.lifecycle.locks import owned_job, record_outside_event
+from core.jobs.lifecycle.loss import lose, lose_expired_runs, lose_runs_of, release_runs_of
+from core.jobs.lifecycle.status import TRANSITIONS
+from core.jobs.lifecycle.worker import (
+    claim,
+    fail,
+    fine_tuned_model_name,
+    finish,
+    finish_pause,
+    holds_a_run,
+    record_checkpoint,
+    release,
+    renew,
+)
+
+__all__ = [
+    "BEFORE_TRAINING",
+    "PREPARING",
+    "READING_DATA",
+    "TRANSITIONS",
+    "Lease",
+    "Progress",
+    "cancel",
+    "claim",
+    "delete",
+    "fail",
+    "fine_tuned_model_name",
+    "finish",
+    "finish_pause",
+    "holds_a_run",
+    "lose",
+    "lose_expired_runs",
+    "lose_runs_of",
+    "owned_job",
+    "pause",
+    "record_checkpoint",
+    "record_outside_event",
+    "release",
+    "release_runs_of",
+    "renew",
+    "resume",
+    "submit",
+]

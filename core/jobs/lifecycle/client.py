@@ -1,0 +1,90 @@
+"""The changes that a client asks for: submit, cancel, delete, pause, resume."""
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from core.errors import InvalidRequest
+from core.jobs.events import record_event, record_messages
+from core.jobs.lifecycle.lease import BEFORE_TRAINING
+from core.jobs.lifecycle.locks import lock, open_run_of
+from core.jobs.lifecycle.status import TRANSITIONS, end_run, move, pause_is_requested, pause_job
+from core.statuses import ENDED
+from core.tables import Job, Tracker
+
+
+def submit(session: Session, job: Job) -> None:
+    """Add a new job, queued, with its first events."""
+    job.status = "queued"
+    session.add(job)
+    session.flush()
+    session.add_all(Tracker(job_id=job.id, type=asked["type"]) for asked in job.integrations)
+    first = f"Created fine-tuning job: {job.id}", "Files validated, moving job to queued state"
+    record_messages(session, job.id, *first)
+
+
+def cancel(session: Session, job: Job) -> None:
+    """Cancel at once a job that has not ended. Its worker finds at its next renewal that the lease is gone.
+
+    Raises InvalidRequest where the job has ended.
+    """
+    lock(session, job)
+    if "cancelled" not in TRANSITIONS[job.status]:
+        raise _refusal(job, "only a queued, running or paused job can be cancelled", "job_not_cancellable")
+    job.finished_at = func.now()
+    move(session, job, "cancelled")
+    end_run(session, job, "cancelled")
+    record_event(session, job.id, "The job was cancelled")
+
+
+def delete(session: Session, job: Job) -> None:
+    """Hide an ended job from everybody. The janitor removes its objects (`worker/supervise/cleanup.py`).
+
+    Raises InvalidRequest where the job has not ended.
+    """
+    lock(session, job)
+    if job.status not in ENDED:
+        raise _refusal(job, "cancel it first: only a job that has ended can be deleted", "job_not_deletable")
+    job.deleted_at = func.now()
+    job.cleaned_at = None  # the janitor had cleaned up only what the job's end made useless
+
+
+def pause(session: Session, job: Job) -> None:
+    """Pause at once a job whose run has made no step yet; else ask its trainer to (see `finish_pause`).
+
+    A run without a step loses nothing when it is closed, whatever its trainer is doing. Asking twice changes
+    nothing. Raises InvalidRequest where the job has ended or is paused.
+    """
+    lock(session, job)
+    if "paused" not in TRANSITIONS[job.status]:
+        raise _refusal(job, "only a queued or running job can be paused", "job_not_pausable")
+    run = open_run_of(session, job)
+    if run is None or run.step == 0 or run.phase in BEFORE_TRAINING:
+        pause_job(session, job, "paused")
+    elif run.pause_requested_at is None:
+        run.pause_requested_at = func.now()
+        record_event(session, job.id, "The job will be paused once its trainer has saved a checkpoint")
+
+
+def resume(session: Session, job: Job) -> None:
+    """Put a paused job back into its old place in the queue, or withdraw a pause that is only requested.
+
+    Raises InvalidRequest where there is no pause to end.
+    """
+    lock(session, job)
+    if job.status == "running" and pause_is_requested(session, job):
+        run = open_run_of(session, job)
+        assert run is not None
+        run.pause_requested_at = None
+        record_event(session, job.id, "The request to pause was withdrawn")
+        return
+    if job.status != "paused":
+        raise _refusal(job, "only a paused job can be resumed", "job_not_resumable")
+    move(session, job, "queued")
+    record_event(session, job.id, "The job was resumed and waits for a worker")
+
+
+def _refusal(job: Job, rule: str, code: str) -> InvalidRequest:
+    states = {"succeeded": "has already succeeded", "failed": "has already failed"}
+    states |= {"cancelled": "has already been cancelled", "paused": "is already paused"}
+    state = states.get(job.status, f"is {job.status}")
+    return InvalidRequest(f"Job {job.id} {state}; {rule}.", code=code)

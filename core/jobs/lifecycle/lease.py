@@ -1,0 +1,45 @@
+"""The right of one trainer to work on a job, and how far the job's run has come."""
+
+from dataclasses import dataclass
+
+# The phases of a run that has neither restored a checkpoint nor made a step.
+CLAIMED, PREPARING, READING_DATA = BEFORE_TRAINING = ("claimed", "preparing", "reading data")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come. Rates are logical tokens per second, and `epoch` may be a fraction.
+
+    `best_valid_loss` is the job's lowest loss so far on all validation rows, measured at `best_step`.
+    """
+
+    phase: str
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float = 0.0
+    tokens_per_second: float | None = None
+    trained_tokens: int = 0
+    seconds_left: float | None = None
+    best_valid_loss: float | None = None
+    best_step: int | None = None
+
+
+NO_PROGRESS = Progress(CLAIMED)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job, as long as `fence` is the job's current one and its run is open."""
+
+    job_id: str
+    fence: int
+    seconds: float
+    last_progress: Progress = NO_PROGRESS
+    """How far the job's previous run had come"""
+    step_to_pass: int | None = None
+    """The step that a suspect must pass while it trains alone (see `core/jobs/suspects.py`)"""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other job may compute beside this one before its next checkpoint."""
+        return self.step_to_pass is not None

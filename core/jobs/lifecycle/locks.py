@@ -1,0 +1,58 @@
+"""Who may write: a job is locked first, then its open run. Every function works in the caller's transaction.
+
+The lock on a job lets events be added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds
+events.
+"""
+
+from typing import Any, Unpack
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import LeaseLost
+from core.jobs.events import EventOptions, record_event
+from core.jobs.lifecycle.lease import Lease
+from core.tables import Job, Run
+
+
+def owned_job(session: Session, lease: Lease) -> Job:
+    """Return the job, locked until the transaction ends. Raises LeaseLost."""
+    job = session.scalars(
+        select(Job)
+        .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
+        .where(*is_open_run(lease), Job.status == "running")
+        .with_for_update(key_share=True)
+    ).one_or_none()
+    if job is None:
+        raise lease_lost(lease)
+    return job
+
+
+def lock(session: Session, job: Job) -> None:
+    """Lock the job until the transaction ends, and read its row again."""
+    session.refresh(job, with_for_update={"key_share": True})
+
+
+def open_run_of(session: Session, job: Job) -> Run | None:
+    """Return the job's open run, locked. The caller has locked the job."""
+    query = select(Run).where(Run.job_id == job.id, Run.ended_at.is_(None))
+    return session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
+
+
+def record_outside_event(
+    session: Session, job_id: str, message: str, event_id: str | None = None, **options: Unpack[EventOptions]
+) -> None:
+    """Append to the log of a job that the caller does not hold, after whoever writes its events now."""
+    job = session.get_one(Job, job_id, with_for_update={"key_share": True}, populate_existing=True)
+    open_run_of(session, job)
+    record_event(session, job_id, message, event_id=event_id, **options)
+
+
+def is_open_run(lease: Lease) -> tuple[Any, ...]:
+    """Return the conditions that the run of this lease is still open."""
+    return Run.job_id == lease.job_id, Run.fence == lease.fence, Run.ended_at.is_(None)
+
+
+def lease_lost(lease: Lease) -> LeaseLost:
+    """Return the error for a write whose lease is no longer valid."""
+    return LeaseLost(f"{lease.job_id}: fence {lease.fence} is not the owner any more")

@@ -1,0 +1,85 @@
+"""The changes after a trainer is lost: its jobs return to the queue, or fail after repeated losses."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.errors import JobError
+from core.jobs.lifecycle.lease import Lease
+from core.jobs.lifecycle.status import fail_job, give_back
+from core.jobs.suspects import lost_trainers
+from core.tables import Job, Run
+
+
+def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) -> list[str]:
+    """Requeue a job that its living trainer cannot continue, for example because a server is unreachable.
+
+    It counts like a lost trainer, but does not make the job a suspect.
+    """
+    condition = (Run.job_id == lease.job_id) & (Run.fence == lease.fence)
+    runs = _held_runs(session, condition)
+    for job, _ in runs:
+        _count_loss(session, job, "released", reason, max_lost_attempts)
+    return [job.id for job, _ in runs]
+
+
+def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
+    """Requeue the jobs of a dead trainer. `reason` says why it died. Return the jobs' ids."""
+    return _lose(session, Run.owner == owner, reason, max_lost_attempts)
+
+
+def release_runs_of(session: Session, owner: str, reason: str) -> list[str]:
+    """Requeue the jobs of a trainer that was stopped on purpose. Return the jobs' ids.
+
+    It does not count as a lost trainer.
+    """
+    runs = _held_runs(session, Run.owner == owner)
+    for job, _ in runs:
+        give_back(session, job, "released", f"{reason}; the job will go on from its last checkpoint")
+    return [job.id for job, _ in runs]
+
+
+def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:
+    """Requeue the jobs whose trainer has not renewed its lease. Return their ids."""
+    return _lose(session, Run.expires_at < func.now(), "The trainer stopped answering", max_lost_attempts)
+
+
+def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:
+    """Requeue the jobs of lost trainers, and count the loss for each job that may have caused it.
+
+    Without proof no job fails: every job that may have caused the loss becomes a suspect
+    (`core/jobs/suspects.py`).
+    """
+    runs = _held_runs(session, condition)
+    trainers = lost_trainers(session, {owner for _, owner in runs})
+    for job, owner in runs:
+        trainer = trainers[owner]
+        if trainer.may_blame(job.id):
+            limit = max_lost_attempts if trainer.blame_is_proven else None
+            _count_loss(session, job, "lost", reason, limit)
+        else:
+            give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
+    return [job.id for job, _ in runs]
+
+
+def _held_runs(session: Session, condition: Any) -> list[tuple[Job, str]]:
+    """Return running jobs, locked, with the owners of their runs. Skip the jobs that others have locked."""
+    rows = session.execute(
+        select(Job, Run.owner)
+        .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
+        .where(Run.ended_at.is_(None), Job.status == "running", condition)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return [(job, owner) for job, owner in rows]
+
+
+def _count_loss(session: Session, job: Job, outcome: str, reason: str, max_lost_attempts: int | None) -> None:
+    """Requeue a job, or fail it at its loss number `max_lost_attempts`. With None, no job fails."""
+    job.lost_attempts += 1
+    if max_lost_attempts is not None and job.lost_attempts >= max_lost_attempts:
+        message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
+        fail_job(session, job, outcome, JobError("worker_lost", message))
+        return
+    alone = ", alone until it has made another" if outcome == "lost" else ""
+    give_back(session, job, outcome, f"{reason}; the job will go on from its last checkpoint{alone}")

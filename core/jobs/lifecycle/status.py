@@ -1,0 +1,84 @@
+"""The changes of a job's status that clients, workers and losses share, each with its event."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from core import webhooks
+from core.errors import JobError
+from core.jobs.events import record_event
+from core.jobs.lifecycle.locks import open_run_of
+from core.statuses import ENDED
+from core.strict_json import storable
+from core.tables import Job, Run
+
+TRANSITIONS = {
+    "queued": {"running", "paused", "failed", "cancelled"},
+    "running": {"queued", "paused", "succeeded", "failed", "cancelled"},
+    "paused": {"queued", "cancelled"},
+    "succeeded": set[str](),
+    "failed": set[str](),
+    "cancelled": set[str](),
+}
+
+
+def move(session: Session, job: Job, status: str) -> None:
+    """Change the status of a locked job. At the job's end, write its webhooks too."""
+    if status not in TRANSITIONS[job.status]:
+        raise AssertionError(f"{job.id}: no transition leads from {job.status} to {status}")
+    job.status = status
+    if status in ENDED:
+        webhooks.announce_end(session, job)
+
+
+def end_run(session: Session, job: Job, outcome: str) -> None:
+    """Close the job's open run, if it has one."""
+    session.execute(
+        update(Run)
+        .where(Run.job_id == job.id, Run.ended_at.is_(None))
+        .values(ended_at=func.now(), outcome=outcome, seconds_left=None)
+    )
+
+
+def fail_job(session: Session, job: Job, outcome: str, error: JobError) -> None:
+    """End the job with an error, and its run with `outcome`."""
+    job.error = {"code": error.code, "message": storable(error.message), "param": error.param}
+    job.finished_at = func.now()
+    move(session, job, "failed")
+    end_run(session, job, outcome)
+    record_event(
+        session, job.id, f"The job failed: {error.message}", level="error", data={"code": error.code}
+    )
+
+
+def give_back(session: Session, job: Job, outcome: str, message: str) -> None:
+    """Put the job back into the queue, or pause it where a pause was requested.
+
+    So a requested pause holds although its trainer is gone.
+    """
+    record_event(session, job.id, message, level="warn")
+    if pause_is_requested(session, job):
+        pause_job(session, job, outcome)
+        return
+    move(session, job, "queued")
+    end_run(session, job, outcome)
+
+
+def pause_job(session: Session, job: Job, outcome: str) -> None:
+    """Pause the job, and end its run with `outcome`."""
+    move(session, job, "paused")
+    end_run(session, job, outcome)
+    record_event(session, job.id, "The job was paused")
+
+
+def pause_is_requested(session: Session, job: Job) -> bool:
+    """Whether the trainer of a locked job has been asked to pause it."""
+    run = open_run_of(session, job)
+    return run is not None and run.pause_requested_at is not None
+
+
+def from_now(seconds: float) -> Any:
+    """Return the database's time in so many seconds."""
+    return func.now() + timedelta(seconds=seconds)

@@ -1,0 +1,182 @@
+"""The writes of a worker: it claims a job, renews its lease, records checkpoints, ends or returns the job.
+
+Each write carries the job's id and fence. It raises LeaseLost, and writes nothing, where they no longer name
+an open run.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import JobError
+from core.jobs import queue
+from core.jobs.events import record_event, record_messages
+from core.jobs.lifecycle.lease import NO_PROGRESS, Lease, Progress
+from core.jobs.lifecycle.locks import is_open_run, lease_lost, owned_job
+from core.jobs.lifecycle.status import (
+    end_run,
+    fail_job,
+    from_now,
+    give_back,
+    move,
+    pause_is_requested,
+    pause_job,
+)
+from core.jobs.suspects import step_to_pass
+from core.tables import Adapter, Checkpoint, File, Job, Project, Run
+from core.tables.jobs import MODEL_ID_LENGTH
+
+
+def claim(
+    session: Session,
+    owner: str,
+    lease_seconds: float,
+    *,
+    project_jobs: int | None = None,
+    devices: int = 1,
+    accepts: Callable[[Job], bool] = lambda _job: True,
+    passed_over: Collection[str] = (),
+) -> Lease | None:
+    """Take the next job of a device class. Return None where no job waits, or where `accepts` refuses it.
+
+    `core.jobs.queue.claimable` defines the order and the limit `project_jobs`. A refused job holds up the
+    jobs behind it, so that small or similar jobs cannot overtake it for ever. The jobs in `passed_over`, by
+    their ids, hold up nothing: another worker may be able to train them.
+    """
+    queue.wait_for_other_claims(session)
+    job = queue.next_job(session, project_jobs, devices, passed_over)
+    if job is None or not accepts(job):
+        return None
+    progress = _last_progress(session, job)
+    lease = Lease(job.id, job.fence + 1, lease_seconds, progress, step_to_pass(session, job))
+    job.fence = lease.fence
+    move(session, job, "running")
+    if job.started_at is None:
+        job.started_at = func.now()
+    session.flush()
+    expires_at = from_now(lease_seconds)
+    session.add(
+        Run(
+            job_id=job.id,
+            fence=lease.fence,
+            owner=owner,
+            alone=lease.alone,
+            expires_at=expires_at,
+            **vars(progress),
+        )
+    )
+    message = (
+        "Fine-tuning job started"
+        if job.fence == 1
+        else f"Fine-tuning job started again (attempt {job.fence})"
+    )
+    record_event(session, job.id, message)
+    return lease
+
+
+def renew(session: Session, lease: Lease, progress: Progress) -> bool:
+    """Extend the lease and write the run's progress. Return whether to pause. Raises LeaseLost.
+
+    The statement changes the run alone, never the job's row, so that heartbeats do not block the queue.
+    """
+    renewed = session.execute(
+        update(Run)
+        .where(*is_open_run(lease))
+        .values(expires_at=from_now(lease.seconds), **vars(progress))
+        .returning(Run.pause_requested_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if renewed is None:
+        raise lease_lost(lease)
+    return renewed.pause_requested_at is not None
+
+
+def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) -> None:
+    """Commit an uploaded checkpoint, with an event where clients can see the checkpoint. Raises LeaseLost.
+
+    A checkpoint proves progress, so the count of lost trainers returns to 0. Doing it twice, after a commit
+    whose answer was lost, changes nothing.
+    """
+    job = owned_job(session, lease)
+    job.lost_attempts = 0
+    session.merge(checkpoint)
+    if checkpoint.listed:
+        event_id = checkpoint.id.replace("ftckpt-", "ftevent-")
+        record_event(session, job.id, f"Checkpoint saved at step {checkpoint.step}", event_id=event_id)
+
+
+def finish(
+    session: Session,
+    lease: Lease,
+    adapter: Adapter,
+    result: File,
+    trained_tokens: int,
+    spec: dict[str, Any] | None = None,
+) -> None:
+    """Write adapter, result file, status and events in one transaction. Raises LeaseLost.
+
+    The job's result exists from this commit on. `spec` replaces the job's specification where several
+    candidates were trained and one is left.
+    """
+    job = owned_job(session, lease)
+    job.spec = spec or job.spec
+    session.add_all([adapter, result])
+    session.flush()
+    job.fine_tuned_model = fine_tuned_model_name(session, job)
+    job.result_file_id = result.id
+    job.trained_tokens = trained_tokens
+    job.finished_at = func.now()
+    move(session, job, "succeeded")
+    end_run(session, job, "succeeded")
+    last = f"New fine-tuned model created: {job.fine_tuned_model}", "The job has successfully completed"
+    record_messages(session, job.id, *last)
+
+
+def fail(session: Session, lease: Lease, error: JobError) -> None:
+    """End the job with an error that its client can act on. Raises LeaseLost."""
+    fail_job(session, owned_job(session, lease), "failed", error)
+
+
+def release(session: Session, lease: Lease, reason: str) -> None:
+    """Return an unfinished job to the queue, since the worker shuts down. Raises LeaseLost.
+
+    It does not count as a lost trainer.
+    """
+    job = owned_job(session, lease)
+    give_back(session, job, "released", f"{reason}; the job waits for a worker")
+
+
+def finish_pause(session: Session, lease: Lease) -> bool:
+    """Carry out a requested pause after the checkpoint. Return whether the job is paused. Raises LeaseLost.
+
+    Nothing is written where the request has been withdrawn meanwhile.
+    """
+    job = owned_job(session, lease)
+    if not pause_is_requested(session, job):
+        return False
+    pause_job(session, job, "paused")
+    return True
+
+
+def holds_a_run(session: Session, owner: str) -> bool:
+    """Whether the trainer `owner` holds a job."""
+    open_runs = select(Run.job_id).where(Run.owner == owner, Run.ended_at.is_(None)).limit(1)
+    return session.scalars(open_runs).first() is not None
+
+
+def fine_tuned_model_name(session: Session, job: Job) -> str:
+    """Return ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names fine-tuned models."""
+    project = session.get_one(Project, job.project_id)
+    return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-MODEL_ID_LENGTH:]}"
+
+
+def _last_progress(session: Session, job: Job) -> Progress:
+    """Return what a continued job shows until its trainer has restored a checkpoint."""
+    last = session.get(Run, (job.id, job.fence))
+    if last is None:
+        return NO_PROGRESS
+    kept = ("step", "total_steps", "epoch", "trained_tokens", "best_valid_loss", "best_step")
+    return replace(NO_PROGRESS, **{name: getattr(last, name) for name in kept})

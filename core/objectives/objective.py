@@ -1,0 +1,96 @@
+"""The parts that every objective has: the class of its options, and the description of an objective."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from core.datasets.kinds import Kind
+from core.objectives.hyperparameters import Auto, Hyperparameters, RequestedHyperparameters
+from core.options import Options
+
+
+class ObjectiveOptions(Options):
+    """The options of one objective, as a job's specification holds them.
+
+    A client may set each of them beside OpenAI's hyperparameters, or leave it at `"auto"`, which is the
+    default here.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective: its options and the words that describe it.
+
+    `rows` says in words what each line of the dataset holds. `epochs` are the fewest and the most epochs that
+    `"auto"` chooses. `learning_rate_multiplier` is the value of its `"auto"`: the usual learning rates of
+    preferences are a tenth of those of supervised jobs.
+    """
+
+    options: type[ObjectiveOptions]
+    title: str
+    description: str
+    rows: str
+    dataset: Kind
+    epochs: tuple[int, int] = (1, 3)
+    learning_rate_multiplier: float = 0.1
+
+    @property
+    def name(self) -> str:
+        """The objective's `type` in requests, which is also the name of its modules."""
+        default: str = self.options.model_fields["type"].default
+        return default
+
+    @property
+    def own_options(self) -> Mapping[str, FieldInfo]:
+        """The options that a client may set beside OpenAI's hyperparameters."""
+        return {name: field for name, field in self.options.model_fields.items() if name != "type"}
+
+    @cached_property
+    def requested(self) -> type[RequestedHyperparameters]:
+        """The hyperparameters that a client may send, in which each of the own options may be `"auto"`."""
+        if not self.own_options:
+            return RequestedHyperparameters
+        fields: dict[str, Any] = {
+            name: (
+                Auto | Annotated[field.annotation, *field.metadata],
+                Field("auto", description=f"{field.description}; `auto` is {field.default:g}"),
+            )
+            for name, field in self.own_options.items()
+        }
+        return create_model(
+            f"Requested{self.options.__name__}",
+            __base__=RequestedHyperparameters,
+            __doc__=f"The hyperparameters of a job with the objective {self.title}, as a client sends them.",
+            __module__=__name__,
+            __cls_kwargs__={"use_attribute_docstrings": False},  # this call is no class to read them from
+            **fields,
+        )
+
+    def resolve_options(self, requested: RequestedHyperparameters) -> ObjectiveOptions:
+        """Return the objective's options, where `"auto"` becomes the default."""
+        asked = requested.model_dump(include=set(self.own_options))
+        return self.options(**{name: value for name, value in asked.items() if value != "auto"})
+
+    def resolve_hyperparameters(self, requested: RequestedHyperparameters, rows: int) -> Hyperparameters:
+        """Return the hyperparameters for a dataset of `rows` rows, in which every `"auto"` is a number.
+
+        A pair of answers is one row. The `"auto"` of batch_size is a hundredth of the rows, between 4 and 32,
+        so that small datasets still take many steps. The `"auto"` of n_epochs is the smallest number of
+        epochs that visits 300 rows, within the objective's `epochs`.
+        """
+        batch_size, n_epochs = requested.batch_size, requested.n_epochs
+        multiplier = requested.learning_rate_multiplier
+        fewest, most = self.epochs
+        return Hyperparameters(
+            batch_size=min(32, max(4, rows // 100)) if batch_size == "auto" else batch_size,
+            n_epochs=min(most, max(fewest, -(-300 // rows))) if n_epochs == "auto" else n_epochs,
+            learning_rate_multiplier=self.learning_rate_multiplier if multiplier == "auto" else multiplier,
+        )

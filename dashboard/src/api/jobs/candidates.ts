@@ -1,0 +1,29 @@
+import { queryOptions } from "@tanstack/react-query";
+
+import { api, body } from "@/api/client";
+import { type Candidate, hasEnded, type Job } from "@/api/types";
+
+import { POLL_MS } from "./jobs";
+
+/**
+ * The candidates of a job that chooses among several adapters, for an automatic rank or a sweep. A job that trains one
+ * adapter has no candidates, so the API is asked once.
+ */
+export function candidatesQuery(job: Job) {
+  const over = hasEnded(job);
+  return queryOptions({
+    queryKey: ["candidates", job.id, over],
+    queryFn: ({ signal }) => {
+      const params = { path: { fine_tuning_job_id: job.id } };
+      return body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/candidates", { params, signal }));
+    },
+    refetchInterval: ({ state }) => (over || !state.data?.data.length ? false : POLL_MS),
+    staleTime: over ? Infinity : POLL_MS,
+    placeholderData: (before: unknown) => before as never,
+  });
+}
+
+/** Returns whether the candidate may still get steps. */
+export function isTraining(candidate: Candidate): boolean {
+  return candidate.status === "waiting" || candidate.status === "training";
+}

@@ -1,0 +1,30 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useMemo, useSyncExternalStore } from "react";
+
+import { LiveJob } from "./liveJob";
+
+/** Follows the job while the tab is visible. A hidden tab asks for nothing. */
+export function useLiveJob(id: string): LiveJob {
+  const client = useQueryClient();
+  const live = useMemo(() => {
+    const readAgain = () => {
+      for (const of of ["job", "checkpoints"]) void client.invalidateQueries({ queryKey: [of, id] });
+    };
+    return new LiveJob(id, readAgain);
+  }, [client, id]);
+  useEffect(() => {
+    const follow = () => (document.hidden ? live.stop() : live.start());
+    follow();
+    document.addEventListener("visibilitychange", follow);
+    return () => {
+      document.removeEventListener("visibilitychange", follow);
+      live.stop();
+    };
+  }, [live]);
+  return live;
+}
+
+/** Renders the component again when the job's metrics or log have changed. */
+export function useLiveVersion(live: LiveJob): number {
+  return useSyncExternalStore(live.subscribe, live.getVersion);
+}

@@ -1,0 +1,87 @@
+/** Requests about adapters: the list, one adapter, the files in its folder, its ranks, its deletion. */
+
+import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+
+import { api, ask, body } from "@/api/client";
+import { isNotFound } from "@/api/failures";
+import { pageQuery, usePaged } from "@/api/paged";
+import type { Adapter } from "@/api/types";
+import type { Manifest } from "@/lib/facts/adapterFacts";
+
+const PAGE = 50;
+const LIST_KEY = ["adapters"] as const;
+
+export function useAdapters() {
+  return usePaged(LIST_KEY, (after, signal) =>
+    body(api.GET("/v1/adapters", { params: { query: pageQuery(PAGE, after) }, signal })),
+  );
+}
+
+export function adapterQuery(id: string) {
+  return queryOptions({
+    queryKey: ["adapter", id],
+    queryFn: ({ signal }) =>
+      body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
+    staleTime: 30_000, // its job may be deleted meanwhile
+  });
+}
+
+export const adapterContentPath = (id: string) => `/v1/adapters/${encodeURIComponent(id)}/content`;
+
+export const adapterFilePath = (id: string, name: string) =>
+  `/v1/adapters/${encodeURIComponent(id)}/files/${encodeURIComponent(name)}`;
+
+/** The address of the adapter cut to a smaller rank. */
+export const cutAdapterPath = (id: string, rank: number) => `/v1/adapters/${encodeURIComponent(id)}/content?rank=${rank}`;
+
+/** The manifest, which names the base model and the data of an adapter; null if the adapter has none. */
+export function manifestQuery(adapter: Adapter) {
+  return queryOptions({
+    queryKey: ["adapter", adapter.id, "manifest"],
+    queryFn: async ({ signal }): Promise<Manifest | null> => {
+      const answer = await fileOf(adapter, "manifest.json", signal);
+      return answer && ((await answer.json()) as Manifest);
+    },
+    staleTime: Infinity,
+  });
+}
+
+/** The model card, which says how to load the adapter. */
+export function cardQuery(adapter: Adapter) {
+  return queryOptions({
+    queryKey: ["adapter", adapter.id, "card"],
+    queryFn: async ({ signal }) => (await (await fileOf(adapter, "README.md", signal))?.text()) ?? "",
+    staleTime: Infinity,
+  });
+}
+
+async function fileOf(adapter: Adapter, name: string, signal: AbortSignal): Promise<Response | null> {
+  return ask(adapterFilePath(adapter.id, name), { signal }).catch((error: unknown) => {
+    if (isNotFound(error)) return null;
+    throw error;
+  });
+}
+
+/** The loss at each rank that the adapter can be cut to. The list is empty for an adapter that cannot be cut. */
+export function ranksQuery(id: string) {
+  return queryOptions({
+    queryKey: ["adapter", id, "ranks"],
+    queryFn: async ({ signal }) => {
+      const path = { adapter_id: id };
+      return (await body(api.GET("/v1/adapters/{adapter_id}/ranks", { params: { path }, signal }))).data;
+    },
+    staleTime: Infinity,
+  });
+}
+
+export function useDeleteAdapter() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) =>
+      body(api.DELETE("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } } })),
+    onSuccess: async (_, id) => {
+      client.removeQueries({ queryKey: ["adapter", id] });
+      await client.invalidateQueries({ queryKey: LIST_KEY });
+    },
+  });
+}

@@ -1,0 +1,83 @@
+/** The session: a cookie that scripts cannot read. An API key or a one-time link starts it. */
+
+import { type QueryClient, queryOptions, useQuery } from "@tanstack/react-query";
+
+import { ask } from "@/api/client";
+import { Refused } from "@/api/failures";
+import { endUploads } from "@/api/files/uploads";
+
+export interface Session {
+  project: { id: string; name: string };
+  role: "read-only" | "member" | "admin";
+  key_name: string;
+  expires_at: number | null;
+}
+
+export type Credential = { api_key: string } | { link: string };
+
+const PATH = "/v1/session";
+const SIGN_IN_PATH = "/v1/sign_in";
+
+/** The session; null while nobody is signed in. */
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  queryFn: async ({ signal }): Promise<Session | null> => {
+    try {
+      return await (await ask(PATH, { signal })).json();
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) return null;
+      throw error;
+    }
+  },
+  staleTime: Infinity,
+});
+
+/** Returns whether the signed-in key may change anything. */
+export function useMayWrite(): boolean {
+  const { data } = useQuery(sessionQuery);
+  return data != null && data.role !== "read-only";
+}
+
+/** Returns the session, for pages that exist only with one. */
+export function useSession(): Session | null {
+  return useQuery(sessionQuery).data ?? null;
+}
+
+/** Starts a session. Raises Refused if the key or the link is not valid. */
+export async function signIn(credential: Credential): Promise<Session> {
+  const headers = { "content-type": "application/json" };
+  return (await ask(SIGN_IN_PATH, { method: "POST", headers, body: JSON.stringify(credential) })).json();
+}
+
+export async function signOut(): Promise<void> {
+  await ask(PATH, { method: "DELETE" });
+}
+
+const WHY_KEY = ["signed-out"];
+
+/**
+ * Changes the session. The next one may belong to another project, so the data of this project are dropped and its
+ * uploads end.
+ */
+export function setSession(client: QueryClient, session: Session | null): void {
+  endUploads();
+  client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
+  client.setQueryData(sessionQuery.queryKey, session);
+}
+
+/** Ends a session that the service no longer accepts. The sign-in page shows `why`. */
+export function loseSession(client: QueryClient, why: Refused): void {
+  if (!client.getQueryData(sessionQuery.queryKey)) return;
+  setSession(client, null);
+  client.setQueryData(WHY_KEY, why.message);
+}
+
+/** Returns why the last session ended, if it was not ended by a sign-out. */
+export function useSignedOut(): string | undefined {
+  return useQuery<string>({ queryKey: WHY_KEY, enabled: false }).data;
+}
+
+/** Returns the token of a one-time link. It is in the part of the address that is not sent to a server. */
+export function linkToken(hash: string): string | null {
+  return new URLSearchParams(hash.replace(/^#/, "")).get("link");
+}

@@ -1,0 +1,45 @@
+/** Facts that follow from a job. */
+
+import type { Checkpoint, Job } from "@/api/types";
+import { indexOfBest, type Series } from "@/lib/charts/series";
+
+/** Returns the suffix that the owner gave the job, or the name of its model, or its id. */
+export function jobName(job: Job): string {
+  return job.user_provided_suffix ?? job.fine_tuned_model ?? job.id;
+}
+
+/** Returns the objective and the method of a job. LoRA is written as its authors do; other methods as the API does. */
+export function methodName(job: Job): string {
+  const adapter = job.adapter.type === "lora" ? "LoRA" : job.adapter.type;
+  return job.method.type === "supervised" ? adapter : `${job.method.type.toUpperCase()} · ${adapter}`;
+}
+
+/** Returns the number of steps per epoch; null until the worker knows it. */
+export function stepsPerEpoch(job: Job): number | null {
+  const { total_steps } = job.progress;
+  return total_steps ? total_steps / job.hyperparameters.n_epochs : null;
+}
+
+/** Returns the seconds until the estimated end; null if there is no estimate. */
+export function secondsLeft(job: Job, now: number): number | null {
+  return job.estimated_finish == null ? null : Math.max(0, job.estimated_finish - now);
+}
+
+/** Returns the smallest loss on the whole validation set, the earliest of equal ones. */
+export function bestOf(series: Series): { loss: number; step: number } | undefined {
+  const losses = series.column("full_valid_loss");
+  const index = losses ? indexOfBest(losses, "smallest") : -1;
+  return losses && index >= 0 ? { loss: losses[index] as number, step: series.steps[index] as number } : undefined;
+}
+
+/** Returns the checkpoint with the smallest loss on the whole validation set, the earliest of equal ones. */
+export function bestCheckpoint(checkpoints: readonly Checkpoint[]): Checkpoint | undefined {
+  let best: Checkpoint | undefined;
+  for (const one of checkpoints) if (lossOf(one) <= lossOf(best) && lossOf(one) < Infinity) best = one;
+  return best;
+}
+
+function lossOf(checkpoint: Checkpoint | undefined): number {
+  const loss = checkpoint?.metrics.full_valid_loss;
+  return typeof loss === "number" ? loss : Infinity;
+}

@@ -1,0 +1,181 @@
+/** A draft of a job: the settings that its author has made, without defaults. */
+
+import type { CreateJob, Method } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
+import type { Schema } from "@/lib/schemas/schema";
+import { groupSchema, schemaFields } from "@/lib/schemas/schemaFields";
+import { type Problem, problems } from "@/lib/schemas/schemaProblems";
+
+import type { JobSchemas } from "./jobSchemas";
+import { sweepProblems, type Tried, triedValues } from "./sweepDraft";
+import { type Integrations, settingsPath, type Tracker, trackerProblems, trackerSettings } from "./trackers";
+
+export type Values = Readonly<Record<string, unknown>>;
+
+export interface Draft {
+  model: string;
+  training_file: string;
+  validation_file: string;
+  /** `suffix` and `seed`. */
+  top: Values;
+  metadata: readonly (readonly [string, string])[];
+  objective: string;
+  /** The hyperparameters of all objectives that the author looked at. Those of the chosen objective are sent. */
+  hyperparameters: Values;
+  adapter: string;
+  /** The options by adapter type, so that a look at another adapter loses nothing. */
+  options: Readonly<Record<string, Values>>;
+  training: Values;
+  integrations: Integrations;
+  /** The values to try, by their path in the request; null if the job is not a sweep. */
+  tried: Tried | null;
+}
+
+/** The models, methods, schemas and trackers that the service offers for a job. */
+export interface Offer {
+  models: readonly string[];
+  methods: readonly Method[];
+  schemas: JobSchemas;
+  trackers: readonly Tracker[];
+}
+
+export const EMPTY_DRAFT: Draft = {
+  model: "",
+  training_file: "",
+  validation_file: "",
+  top: {},
+  metadata: [],
+  objective: "supervised",
+  hyperparameters: {},
+  adapter: "lora",
+  options: {},
+  training: {},
+  integrations: [],
+  tried: null,
+};
+
+export function optionsSchema(draft: Draft, offer: Offer): Schema {
+  return methodOf(draft, offer)?.schema ?? {};
+}
+
+export function methodOf(draft: Draft, offer: Offer): Method | undefined {
+  return offer.methods.find(({ id }) => id === draft.adapter);
+}
+
+export function objectiveSchema(draft: Draft, offer: Offer): Schema {
+  return offer.schemas.objectives[draft.objective] ?? {};
+}
+
+/** Returns the values with one of them set, or removed if it is undefined. */
+export function withValue(values: Values, name: string, value: unknown): Values {
+  return value === undefined ? without(values, name) : { ...values, [name]: value };
+}
+
+export function without(values: Values, name: string): Values {
+  return pick(values, (other) => other !== name);
+}
+
+/** Returns the request that is sent. It may hold values that the API does not accept; `problemsOf` finds them. */
+export function requestOf(draft: Draft, offer: Offer): CreateJob {
+  const known = new Set(Object.keys(objectiveSchema(draft, offer).properties ?? {}));
+  const hyperparameters = pick(draft.hyperparameters, (name) => known.has(name));
+  const options = draft.options[draft.adapter] ?? {};
+  const metadata = Object.fromEntries(draft.metadata.filter(([name, value]) => name || value));
+  const { objective } = draft;
+  const request: Record<string, unknown> = {
+    model: draft.model,
+    training_file: draft.training_file,
+    ...(draft.validation_file && { validation_file: draft.validation_file }),
+    ...draft.top,
+    ...(Object.keys(metadata).length && { metadata }),
+    ...((objective !== "supervised" || !isEmpty(hyperparameters)) && {
+      method: { type: objective, [objective]: isEmpty(hyperparameters) ? {} : { hyperparameters } },
+    }),
+    ...((draft.adapter !== "lora" || !isEmpty(options)) && { adapter: { type: draft.adapter, ...options } }),
+    ...(!isEmpty(draft.training) && { training: draft.training }),
+    ...(draft.integrations.length && { integrations: draft.integrations }),
+    ...(draft.tried && { parameters: triedOf(draft, offer) }),
+  };
+  return request as unknown as CreateJob;
+}
+
+/** Returns the values that a sweep tries. There are none if the job is not a sweep. */
+export function triedOf(draft: Draft, offer: Offer): Tried {
+  return triedValues(draft.tried ?? {}, offer.schemas.sweep, optionsSchema(draft, offer));
+}
+
+const isEmpty = (values: Values) => Object.keys(values).length === 0;
+
+function pick(values: Values, keeps: (name: string) => boolean): Values {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => keeps(name)));
+}
+
+/** Returns what is wrong or missing, as far as the schemas say it. */
+export function problemsOf(draft: Draft, offer: Offer): Problem[] {
+  const { adapter, training, method, metadata } = requestOf(draft, offer) as unknown as Values;
+  const { schemas } = offer;
+  const asked = isRecord(method) && isRecord(method[draft.objective]) ? method[draft.objective] : {};
+  const { hyperparameters = {} } = asked as Values;
+  const top = Object.entries(draft.top) as ["suffix" | "seed", unknown][];
+  return [
+    ...(draft.model ? [] : [{ path: "model", message: "Choose a base model." }]),
+    ...(draft.training_file ? [] : [{ path: "training_file", message: "Choose or upload a training file." }]),
+    ...problems(hyperparameters, objectiveSchema(draft, offer), hyperparametersPath(draft)),
+    ...problems(adapter ?? { type: draft.adapter }, optionsSchema(draft, offer), "adapter"),
+    ...problems(training ?? {}, schemas.training, "training"),
+    ...top.flatMap(([name, value]) => problems(value, schemas[name], name)),
+    ...trackerProblems(draft.integrations, schemas, offer.trackers),
+    ...metadataProblems(draft, metadata ?? {}, schemas.metadata),
+    ...(draft.tried ? sweepProblems(triedOf(draft, offer), schemas.sweep, draft.validation_file !== "") : []),
+  ];
+}
+
+function metadataProblems(draft: Draft, metadata: unknown, schema: Schema): Problem[] {
+  const names = draft.metadata.filter(([name, value]) => name || value).map(([name]) => name);
+  const path = "metadata";
+  if (names.includes("")) return [{ path, message: "A value has no name." }];
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) return [{ path, message: `The name ${twice} is used twice.` }];
+  return problems(metadata, schema, path).map(({ message }) => ({ path, message }));
+}
+
+export function hyperparametersPath({ objective }: Draft): string {
+  return `method.${objective}.hyperparameters`;
+}
+
+/** Returns the path of each field of the form, as the API's `param` names it. */
+export function fieldPaths(draft: Draft, offer: Offer): string[] {
+  return [
+    ...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "integrations"],
+    ...["method.type", "adapter.type"],
+    ...pathsWithin(objectiveSchema(draft, offer), hyperparametersPath(draft)),
+    ...pathsWithin(optionsSchema(draft, offer), "adapter"),
+    ...pathsWithin(offer.schemas.training, "training"),
+    ...draft.integrations.flatMap(({ type }) =>
+      pathsWithin(trackerSettings(type, offer.schemas, offer.trackers) ?? {}, settingsPath(draft.integrations, type)),
+    ),
+    ...["parameters", ...Object.keys(offer.schemas.sweep.properties ?? {}).map((path) => `parameters.${path}`)],
+  ];
+}
+
+function pathsWithin(schema: Schema, path: string): string[] {
+  return schemaFields(schema).flatMap(({ name, kind, schema: one }) => {
+    const inner = `${path}.${name}`;
+    return kind === "group" ? [inner, ...pathsWithin(groupSchema(one), inner)] : [inner];
+  });
+}
+
+/** Returns the problems of a draft, each with the path of the field in which it lies. */
+export function problemsAtFields(draft: Draft, offer: Offer): Problem[] {
+  const paths = fieldPaths(draft, offer);
+  return problemsOf(draft, offer).map(({ path, message }) => {
+    const field = fieldOf(path, paths) ?? path;
+    return { path: field, message: field === path ? message : `${path.slice(field.length + 1)}: ${message}` };
+  });
+}
+
+/** Returns the field that a refusal is about. Its `param` may name a value inside the field. */
+export function fieldOf(param: string | null, paths: readonly string[]): string | null {
+  const above = paths.filter((path) => param === path || param?.startsWith(`${path}.`));
+  return above.sort((a, b) => b.length - a.length)[0] ?? null;
+}

@@ -1,0 +1,69 @@
+/** The schemas of a job's request, taken from the API's OpenAPI document. */
+
+import { alternatives, expand, type Schema } from "@/lib/schemas/schema";
+
+export interface JobSchemas {
+  suffix: Schema;
+  seed: Schema;
+  metadata: Schema;
+  training: Schema;
+  /** The hyperparameters of each objective that the API offers. */
+  objectives: Record<string, Schema>;
+  /** The values that a sweep can try: a list for each path in the request. */
+  sweep: Schema;
+  trackers: Record<string, TrackerSchema>;
+}
+
+export interface TrackerSchema {
+  description: string;
+  /** Null if there is nothing to set. */
+  settings: Schema | null;
+}
+
+export function jobSchemas(document: unknown): JobSchemas {
+  const of = (name: string) => withoutNull(expand({ $ref: `#/components/schemas/${name}` }, document));
+  const { suffix = {}, seed = {}, metadata = {}, training = {}, integrations = {} } = of("CreateJob").properties ?? {};
+  return {
+    suffix: withoutNull(suffix),
+    seed: withoutNull(seed),
+    metadata: withoutNull(metadata),
+    training: withoutNull(training),
+    objectives: objectivesOf(of("Method")),
+    sweep: ofItsValues(of("Parameters")),
+    trackers: trackersOf(withoutNull(integrations).items ?? {}),
+  };
+}
+
+function ofItsValues(parameters: Schema): Schema {
+  const entries = Object.entries(parameters.properties ?? {});
+  return { ...parameters, properties: Object.fromEntries(entries.map(([path, one]) => [path, withoutNull(one)])) };
+}
+
+/** Returns the schema of each tracker. A tracker has its settings under its own name. */
+function trackersOf(integration: Schema): Record<string, TrackerSchema> {
+  const kinds = integration.oneOf ?? alternatives(integration);
+  const found = kinds.flatMap(({ properties = {}, description = "" }) => {
+    const type = properties.type?.const;
+    return typeof type === "string" ? [[type, { description, settings: properties[type] ?? null }] as const] : [];
+  });
+  return Object.fromEntries(found);
+}
+
+/** Returns the hyperparameters of each objective. An objective without any, such as `reinforcement`, is not offered. */
+function objectivesOf(method: Schema): Record<string, Schema> {
+  const types = (method.properties?.type?.enum ?? []) as string[];
+  const found = types.flatMap((type) => {
+    const options = withoutNull(method.properties?.[type] ?? {});
+    const { hyperparameters } = options.properties ?? {};
+    return hyperparameters ? [[type, withoutNull(hyperparameters)] as const] : [];
+  });
+  return Object.fromEntries(found);
+}
+
+/** Returns the only alternative to null, with the description. A form leaves a field out instead of sending null. */
+function withoutNull(schema: Schema): Schema {
+  const others = schema.anyOf?.filter((one) => one.type !== "null") ?? [];
+  if (others.length !== 1) return schema;
+  const beside = Object.entries(schema).filter(([name]) => name !== "anyOf");
+  return { ...others[0], ...Object.fromEntries(beside) };
+}

@@ -1,0 +1,115 @@
+/** A job's request as code that the reader can copy. All code takes the key from TUNERY_API_KEY. */
+
+import type { CreateJob } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
+
+/** The fields for which OpenAI's client has no parameter. */
+const EXTRA = ["adapter", "training"];
+
+export function jsonOf(request: CreateJob): string {
+  return JSON.stringify(request, null, 2);
+}
+
+export function pythonOf(request: CreateJob, origin: string): string {
+  const code = request.parameters ? sweepInPython(request) : jobInPython(request);
+  return `import os
+
+from openai import OpenAI
+
+client = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key=os.environ["TUNERY_API_KEY"])
+${code}`;
+}
+
+/** OpenAI's client has no method for sweeps, so the code uses its general `post`. */
+function sweepInPython(request: CreateJob): string {
+  return `sweep = client.post(
+    "/fine_tuning/sweeps",
+    cast_to=object,
+    body=${literal(request, "    ")},
+)
+print(sweep["job_id"])`;
+}
+
+function jobInPython(request: CreateJob): string {
+  const own = Object.entries(request).filter(([name]) => !EXTRA.includes(name));
+  const extra = Object.fromEntries(Object.entries(request).filter(([name]) => EXTRA.includes(name)));
+  const parameters = [...own, ...(Object.keys(extra).length ? [["extra_body", extra] as const] : [])];
+  const lines = parameters.map(([name, value]) => `    ${name}=${literal(value, "    ")},`);
+  return `job = client.fine_tuning.jobs.create(
+${lines.join("\n")}
+)
+print(job.id)`;
+}
+
+/** Writes a value in Python. JSON's strings and numbers are valid in Python too. */
+function literal(value: unknown, indent = ""): string {
+  if (value === null || value === undefined) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (Array.isArray(value)) return `[${value.map((one) => literal(one, indent)).join(", ")}]`;
+  if (!isRecord(value)) return JSON.stringify(value);
+  const entries = Object.entries(value);
+  if (!entries.length) return "{}";
+  const deeper = `${indent}    `;
+  const lines = entries.map(([key, one]) => `${deeper}${JSON.stringify(key)}: ${literal(one, deeper)},`);
+  return `{\n${lines.join("\n")}\n${indent}}`;
+}
+
+export function curlOf(request: CreateJob, origin: string): string {
+  return `curl ${quoted(`${origin}/v1/fine_tuning/${request.parameters ? "sweeps" : "jobs"}`)} \\
+  -H "Authorization: Bearer $TUNERY_API_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d ${quoted(jsonOf(request))}`;
+}
+
+/** Writes a word of a shell's command line. */
+function quoted(word: string): string {
+  return /^[A-Za-z0-9_.,:=/@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+const OPTIONS = { validation_file: "--validation", suffix: "--suffix", seed: "--seed" } as const;
+
+/** `tunery jobs create` or `tunery sweeps create`. A field without an option of its own is set by its path. */
+export function cliOf(request: CreateJob, origin: string): string {
+  const { model, training_file, method, adapter, training, metadata, integrations, parameters } = request;
+  const own = Object.entries(OPTIONS).flatMap(([name, option]) => {
+    const value = request[name as keyof typeof OPTIONS];
+    return value == null ? [] : [`${option}=${quoted(String(value))}`];
+  });
+  const options = method?.type ? (method as Record<string, unknown>)[method.type] : null;
+  const hyperparameters = isRecord(options) && isRecord(options.hyperparameters) ? options.hyperparameters : {};
+  const parts = [
+    `tunery ${parameters ? "sweeps" : "jobs"} create ${quoted(training_file)}`,
+    `--base-url ${quoted(`${origin}/v1`)}`,
+    `--model=${quoted(model)}`,
+    ...own,
+    ...Object.entries(parameters ?? {}).map(([path, values]) => `--try ${quoted(`${path}=${listed(values)}`)}`),
+    ...(method && method.type !== "supervised" ? [parameters ? setting("method.type", method.type) : `--method ${quoted(method.type)}`] : []),
+    ...settings(`method.${method?.type}.hyperparameters`, hyperparameters),
+    ...settings("adapter", adapter),
+    ...settings("training", training),
+    ...(metadata ? [setting("metadata", metadata)] : []),
+    ...(integrations?.length ? [setting("integrations", integrations)] : []),
+  ];
+  return parts.join(" \\\n  ");
+}
+
+const listed = (values: readonly unknown[]) => values.map((value) => JSON.stringify(value)).join(",");
+
+function settings(path: string, values: unknown): string[] {
+  return Object.entries(isRecord(values) ? values : {}).map(([name, value]) => setting(`${path}.${name}`, value));
+}
+
+/** Writes a `--set`. A text stays as it is, unless the command would read it as JSON. */
+function setting(path: string, value: unknown): string {
+  const text = typeof value === "string" && !isJson(value) ? value : JSON.stringify(value);
+  return `--set ${quoted(`${path}=${text}`)}`;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

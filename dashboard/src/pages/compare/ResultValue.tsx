@@ -1,0 +1,62 @@
+import { percentOff, type Result } from "@/lib/jobs/comparison";
+import { roughly } from "@/lib/text/format";
+
+import type { Measure } from "./measures";
+
+interface ResultValueProps {
+  measure: Measure;
+  result: Result | undefined;
+  /** The result of the baseline; undefined for the baseline itself. */
+  base: Result | undefined;
+  /** The conditions in which the losses of the two jobs differ. */
+  differingConditions: readonly string[];
+}
+
+/** A value and, below it, the difference to the baseline's value. */
+export function ResultValue({ measure, result, base, differingConditions }: ResultValueProps) {
+  const value = result?.[measure.key] ?? null;
+  const baseline = base?.[measure.key] ?? null;
+  return (
+    <>
+      <span className="block">{measure.format(value)}</span>
+      {value !== null &&
+        baseline !== null &&
+        (measure.isLoss && differingConditions.length ? (
+          <NotComparable differingConditions={differingConditions} />
+        ) : (
+          <Difference measure={measure} value={value} baseline={baseline} />
+        ))}
+    </>
+  );
+}
+
+function NotComparable({ differingConditions }: { differingConditions: readonly string[] }) {
+  const why = `another ${differingConditions.join(", another ")}`;
+  return (
+    <span className="fact block" title={why}>
+      not comparable<span className="sr-only">: {why}</span>
+    </span>
+  );
+}
+
+interface DifferenceProps {
+  measure: Measure;
+  value: number;
+  baseline: number;
+}
+
+function Difference({ measure: { isRelative, better }, value, baseline }: DifferenceProps) {
+  const percent = percentOff(value, baseline);
+  if (value === baseline) return <span className="fact block">the same</span>;
+  const isLower = value < baseline;
+  const isBetter = better && isLower === (better === "lower");
+  const colour = isBetter === undefined ? "text-muted" : isBetter ? "text-good" : "text-bad";
+  const size = isRelative ? `${Math.abs(percent ?? 0).toFixed(1)} %` : roughly(Math.abs(value - baseline));
+  return (
+    <span className={`block text-xs ${colour}`}>
+      {isLower ? "−" : "+"}
+      {size}
+      {isBetter !== undefined && (isBetter ? " better" : " worse")}
+    </span>
+  );
+}

@@ -1,0 +1,61 @@
+import { getRouteApi } from "@tanstack/react-router";
+import { useMemo } from "react";
+
+import type { LiveJob } from "@/api/live/liveJob";
+import { useLiveVersion } from "@/api/live/useLiveJob";
+import type { Job } from "@/api/types";
+import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
+import { chartSpecs } from "@/lib/charts/chartSpecs";
+import { stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { CurveControls } from "@/parts/charts/CurveControls";
+import { ThinnedNote } from "@/parts/charts/ThinnedNote";
+import { useZoom } from "@/parts/charts/useZoom";
+import { ZoomControls } from "@/parts/charts/ZoomControls";
+import { Empty } from "@/parts/page/Empty";
+import { Failure } from "@/parts/page/Notice";
+
+import { ChartCard } from "./ChartCard";
+
+const route = getRouteApi("/jobs/$jobId");
+
+/** The charts of a job's metrics, which grow while it trains. */
+export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
+  const version = useLiveVersion(live);
+  const { series, failure } = live;
+  const search = route.useSearch();
+  const { x, log = false, smooth = USUAL_SMOOTHING } = search;
+  const navigate = route.useNavigate();
+  const change = (changed: CurveSearch) =>
+    void navigate({ search: { ...search, ...changed }, replace: true, resetScroll: false });
+  const names = series.names.join();
+  const specs = useMemo(() => chartSpecs(names ? names.split(",") : []), [names]);
+  const steps: Steps = { series, stepsPerEpoch: stepsPerEpoch(job) };
+  const axes = axesOf([steps]);
+  const axis = axisOf(x, axes);
+  const zooming = useZoom(axis, [steps]);
+  return (
+    <section aria-label="Curves" className="grid gap-3">
+      <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
+      {series.length > 0 && <ZoomControls {...{ zooming, axis }} runs={[steps]} />}
+      <ThinnedNote series={[series]} />
+      {failure !== null && <Failure error={failure} />}
+      {series.length === 0 && <Empty>The curves begin with the first step.</Empty>}
+      <div className="grid gap-3 lg:grid-cols-3">
+        {specs.map((spec) => (
+          <ChartCard
+            key={spec.measure}
+            spec={spec}
+            steps={steps}
+            version={version}
+            jobId={job.id}
+            log={log}
+            smoothing={smooth / 100}
+            axis={axis}
+            zooming={zooming}
+          />
+        ))}
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,62 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+
+import { fileContentPath, fileQuery } from "@/api/files/files";
+import { adapterContentPath, adapterQuery } from "@/api/project/adapters";
+import type { Job } from "@/api/types";
+import { FileLine } from "@/parts/files/FileLine";
+import { FileName } from "@/parts/files/FileName";
+import { Section } from "@/parts/page/Section";
+
+/** The files that the job reads and the files that it made, each with its size and hash. */
+export function JobFiles({ job }: { job: Job }) {
+  return (
+    <Section title="Files">
+      <ul>
+        <File kind="training" id={job.training_file} />
+        {job.validation_file && <File kind="validation" id={job.validation_file} />}
+        {job.result_files.map((id) => (
+          <File key={id} kind="result" id={id} />
+        ))}
+        {job.adapter_id && <AdapterFiles id={job.adapter_id} />}
+      </ul>
+    </Section>
+  );
+}
+
+function File({ kind, id }: { kind: string; id: string }) {
+  const { data } = useQuery(fileQuery(id));
+  return (
+    <FileLine
+      kind={kind}
+      size={data?.bytes}
+      sha256={data?.sha256}
+      download={data && { href: fileContentPath(id), name: data.filename }}
+    >
+      <Link to="/files/$fileId" params={{ fileId: id }} className="link">
+        <FileName id={id} />
+      </Link>
+    </FileLine>
+  );
+}
+
+function AdapterFiles({ id }: { id: string }) {
+  const { data } = useQuery(adapterQuery(id));
+  return (
+    <>
+      <FileLine kind="adapter" download={{ href: adapterContentPath(id), name: "the adapter" }}>
+        <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link" title={id}>
+          {data?.model ?? id}
+        </Link>
+      </FileLine>
+      {data && (
+        <li className="fact border-t border-line px-4 py-1.5">Base revision {data.base_revision ?? "not known"}</li>
+      )}
+      {data?.files.map((file) => (
+        <FileLine key={file.name} size={file.bytes} sha256={file.sha256}>
+          {file.name}
+        </FileLine>
+      ))}
+    </>
+  );
+}

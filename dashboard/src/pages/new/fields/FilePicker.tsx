@@ -1,0 +1,82 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { isNotFound } from "@/api/failures";
+import { fileQuery } from "@/api/files/files";
+import { startUpload, useUploads } from "@/api/files/uploads";
+import { datasetsQuery } from "@/api/jobs/offers";
+import { useNow } from "@/lib/browser/useNow";
+import { ago, bytes } from "@/lib/text/format";
+import { FileButton } from "@/parts/files/FileButton";
+import { UploadLine } from "@/parts/files/UploadLine";
+import { useFileDrop } from "@/parts/files/useFileDrop";
+
+import { Field } from "./Field";
+
+interface FilePickerProps {
+  path: string;
+  label: string;
+  none: string;
+  hint: string;
+  value: string;
+  onChange: (id: string) => void;
+}
+
+/** Chooses a file of the project, or uploads a file that is picked or dropped and chooses it. */
+export function FilePicker({ path, label, none, hint, value, onChange }: FilePickerProps) {
+  const client = useQueryClient();
+  const [uploadKey, setUploadKey] = useState<number>();
+  const upload = useUploads().find(({ key, state }) => key === uploadKey && state !== "done");
+  const isUploading = upload !== undefined && upload.state !== "failed";
+  const uploadFirst = ([file]: readonly File[]) => {
+    if (file && !isUploading) setUploadKey(startUpload(client, file, "fine-tune", onChange));
+  };
+  const { isOver, handlers } = useFileDrop(uploadFirst);
+  const now = useNow();
+  const { data: files = [] } = useQuery(datasetsQuery);
+  const isListed = files.some(({ id }) => id === value);
+  const otherName = useFileName(value, value !== "" && !isListed);
+  return (
+    <div
+      className={`grid gap-3 rounded border border-dashed p-3 ${isOver ? "border-accent bg-tint" : "border-line"}`}
+      {...handlers}
+    >
+      <Field path={path} label={label} hint={hint}>
+        {(control) => (
+          <select
+            {...control}
+            className="field w-full aria-invalid:border-bad"
+            value={value}
+            onChange={(event) => onChange(event.target.value)}
+          >
+            <option value="">{none}</option>
+            {value && !isListed && <option value={value}>{otherName}</option>}
+            {files.map((file) => (
+              <option key={file.id} value={file.id}>
+                {file.filename} · {bytes(file.bytes)} · {ago(file.created_at, now)}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+      <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
+        <FileButton
+          label={`Upload a ${label.toLowerCase()}`}
+          accept=".jsonl,application/jsonl,application/x-ndjson"
+          disabled={isUploading}
+          onFiles={uploadFirst}
+        >
+          {`Upload a ${label.toLowerCase()}`}
+        </FileButton>
+        <span className="fact max-sm:hidden">or drop it here</span>
+      </div>
+      {upload && <UploadLine upload={upload} />}
+    </div>
+  );
+}
+
+/** Returns the name of a file that is not among the newest files, or says that it was deleted. */
+function useFileName(id: string, enabled: boolean): string {
+  const { data, error } = useQuery({ ...fileQuery(id), enabled });
+  return isNotFound(error) ? `${id} (deleted)` : (data?.filename ?? id);
+}

@@ -1,7 +1,0 @@
-import type { Draft, Offer } from "@/lib/draft";
-
-export interface StepProps {
-  draft: Draft;
-  offer: Offer;
-  change: (changed: Partial<Draft>) => void;
-}

@@ -1,0 +1,26 @@
+import { LineSample } from "./LineSample";
+
+interface LegendEntry {
+  key: string;
+  label: string;
+  /** The look of the line follows from it. */
+  slot: number;
+  value: string;
+}
+
+/** The lines of a chart: for each a sample, its name and a value. */
+export function Legend({ entries }: { entries: readonly LegendEntry[] }) {
+  return (
+    <dl className="flex flex-wrap gap-x-4 px-3 py-1 text-xs">
+      {entries.map(({ key, label, slot, value }) => (
+        <div key={key} className="flex min-w-0 items-center gap-1.5">
+          <dt className="flex min-w-0 items-center gap-1.5 text-muted">
+            <LineSample slot={slot} />
+            <span className="max-w-48 truncate">{label}</span>
+          </dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,11 @@
+import { lookOf } from "@/lib/charts/looks";
+
+/** A piece of the line that stands for a job, a candidate or a measure in a chart. Its name must stand beside it. */
+export function LineSample({ slot }: { slot: number }) {
+  const { colour, dash } = lookOf(slot);
+  return (
+    <svg aria-hidden="true" width="28" height="4" className="shrink-0" style={{ color: `var(${colour})` }}>
+      <path d="M0 2h28" stroke="currentColor" strokeWidth="2.5" strokeDasharray={dash.join(" ") || undefined} />
+    </svg>
+  );
+}

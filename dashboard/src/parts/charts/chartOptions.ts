@@ -1,0 +1,96 @@
+/** The options with which uPlot draws our charts. */
+
+import type uPlot from "uplot";
+
+import { ticksOf } from "@/lib/charts/axes";
+import { lookOf } from "@/lib/charts/looks";
+
+import type { Drawn, Plot } from "./plot";
+import type { Zoom } from "./useZoom";
+
+const RAW_ALPHA = "40"; // of the raw values behind their smoothed line
+const POINT_SPACE = 12; // pixels
+
+/** Returns the present value of a custom property that holds a colour. A canvas cannot read custom properties. */
+export function resolveColour(element: HTMLElement, name: string): string {
+  const before = element.style.color;
+  element.style.color = `var(${name})`;
+  const resolved = getComputedStyle(element).color;
+  element.style.color = before;
+  return resolved;
+}
+
+interface Looks {
+  colour: (name: string) => string;
+  font: string;
+  onHover?: (index: number | null) => void;
+  onZoom?: (zoom: Zoom) => void;
+}
+
+export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "width" | "height"> {
+  const { drawn, axis, format, log, smoothing } = plot;
+  const { colour, font, onHover, onZoom } = looks;
+  const both = {
+    stroke: colour("--muted"),
+    font,
+    grid: { stroke: colour("--line"), width: 1 },
+    ticks: { show: false },
+  };
+  return {
+    legend: { show: false },
+    padding: [8, 24, 0, 0],
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+    axes: [
+      { ...both, size: 28, ...ticksOf(axis) },
+      { ...both, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : tickOf(format(tick)))) },
+    ],
+    cursor: {
+      y: false,
+      drag: { x: true, y: false, setScale: false },
+      bind: { dblclick: () => () => (onZoom?.(null), null) },
+    },
+    series: [{}, ...drawn.flatMap((one) => lines(one, smoothing > 0, colour))],
+    hooks: {
+      setCursor: [(chart) => onHover?.(chart.cursor.idx ?? null)],
+      setSelect: [(chart) => select(chart, onZoom)],
+    },
+  };
+}
+
+/** Removes zeros at the end, because ticks are round: `0.5` instead of `0.5000`, `2 GB` instead of `2.000 GB`. */
+function tickOf(text: string): string {
+  return text.replace(/(\.\d*?)0+(?=$|e| )/, "$1").replace(/\.(?=$|e| )/, "");
+}
+
+/** Returns the lines of a column. A dense column has raw and smoothed values; any other has points, joined by a line. */
+function lines({ dense, slot }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
+  const look = lookOf(slot);
+  const stroke = colour(look.colour);
+  const dash = [...look.dash];
+  if (!dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
+  const points = { show: false };
+  const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, RAW_ALPHA), points } : { width: 1.5, stroke, dash, points };
+  return [raw, { stroke, dash, width: 1.75, points }];
+}
+
+/** Returns whether a line has few enough values to draw points. More points would merge into a band. */
+function fewValues(chart: uPlot, line: number): boolean {
+  const values = chart.data[line] ?? [];
+  const most = chart.width / POINT_SPACE;
+  let found = 0;
+  for (const value of values) if (value != null && (found += 1) > most) return false;
+  return true;
+}
+
+/** Returns a colour such as `rgb(1, 2, 3)` with an alpha of two hexadecimal digits. */
+function withAlpha(colour: string, alpha: string): string {
+  const parts = colour.match(/\d+/g) ?? [];
+  return `#${parts.slice(0, 3).map((part) => Number(part).toString(16).padStart(2, "0")).join("")}${alpha}`;
+}
+
+function select(chart: uPlot, onZoom: Looks["onZoom"]): void {
+  const { left, width } = chart.select;
+  if (width < 4) return;
+  onZoom?.([chart.posToVal(left, "x"), chart.posToVal(left + width, "x")]);
+  chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+}

@@ -1,0 +1,43 @@
+import type uPlot from "uplot";
+
+import type { Axis } from "@/lib/charts/axes";
+import { extent, type Lines, type View } from "@/lib/charts/chartData";
+import type { ChartSpec } from "@/lib/charts/chartSpecs";
+
+import type { Zoom } from "./useZoom";
+
+/** A column of a chart: one line, or two lines with raw and smoothed values. */
+export interface Drawn {
+  name: string;
+  label: string;
+  /** Whether every step has a value, so that the line may be smoothed. Other columns are drawn as points. */
+  dense: boolean;
+  /** The look of the line follows from it. */
+  slot: number;
+}
+
+/** The content of a chart, on the screen or in a picture. */
+export interface Plot {
+  drawn: readonly Drawn[];
+  /** Returns the points of the lines. The smoothed values of a dense column come after its raw values. */
+  linesOf: (view: View) => Lines;
+  axis: Axis;
+  format: ChartSpec["format"];
+  log: boolean;
+  smoothing: number;
+  zoom: Zoom;
+}
+
+const FEWEST_BUCKETS = 100;
+
+/** Draws the plot with its present values and returns the points. */
+export function drawOn(chart: uPlot, { linesOf, log, smoothing, zoom }: Plot): Lines {
+  const buckets = Math.max(FEWEST_BUCKETS, Math.round(chart.width / 2));
+  const lines = linesOf({ zoom, smoothing, log, buckets });
+  const [min, max] = zoom ?? extent(lines[0]);
+  chart.batch(() => {
+    chart.setData(lines as uPlot.AlignedData, false);
+    chart.setScale("x", { min, max });
+  });
+  return lines;
+}

@@ -1,0 +1,84 @@
+import { useIsFetching, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, Outlet } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { type Session, sessionQuery, setSession, signOut } from "@/api/project/session";
+import { useShortcuts } from "@/lib/browser/shortcuts";
+import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
+import { Failure } from "@/parts/page/Notice";
+
+import { HelpDialog } from "./HelpDialog";
+import { PAGES } from "./navigation";
+import { PaletteButton } from "./PaletteButton";
+import { SignIn } from "./SignIn";
+import { ThemeSwitch } from "./ThemeSwitch";
+
+/** The frame of every page. Without a session, every address shows the sign-in, and then its page. */
+export function Shell() {
+  const { data: session, failureReason } = useQuery(sessionQuery);
+  const [isHelpOpen, setHelpOpen] = useState(false);
+  useShortcuts({ "?": () => setHelpOpen(true) });
+  return (
+    <div className="flex min-h-dvh flex-col">
+      <a href="#content" className="button sr-only z-20 focus:not-sr-only focus:absolute focus:m-2">
+        Skip to the content
+      </a>
+      <header className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line bg-surface px-4 py-2 [reading-flow:flex-visual] max-sm:gap-x-2">
+        <Link to="/jobs" className="flex items-center gap-2 font-semibold">
+          <img src="/mark.svg" alt="" className="size-5" />
+          <span className="max-sm:sr-only">Tunery</span>
+        </Link>
+        {session && <Navigation />}
+        {session && <PaletteButton />}
+        <div className="ml-auto flex items-center gap-2">
+          {session && <Account session={session} />}
+          <ThemeSwitch />
+          <button type="button" className="button max-sm:hidden" aria-label="Keyboard help" onClick={() => setHelpOpen(true)}>
+            ?
+          </button>
+        </div>
+      </header>
+      <main id="content" tabIndex={-1} className="flex min-h-0 flex-1 flex-col gap-4 p-4 outline-none">
+        {session === undefined ? failureReason && <Failure error={failureReason} /> : session ? <Outlet /> : <SignIn />}
+      </main>
+      {isHelpOpen && <HelpDialog onClose={() => setHelpOpen(false)} />}
+    </div>
+  );
+}
+
+function Navigation() {
+  return (
+    <nav aria-label="Pages" className="flex flex-wrap max-md:order-last max-md:w-full">
+      {PAGES.map(([to, name]) => (
+        <Link
+          key={to}
+          to={to}
+          className="rounded px-2 py-1 max-md:py-1.5 aria-[current=page]:bg-tint aria-[current=page]:text-accent"
+        >
+          {name}
+        </Link>
+      ))}
+    </nav>
+  );
+}
+
+function Account({ session }: { session: Session }) {
+  const client = useQueryClient();
+  const reconnecting = useIsFetching({ predicate: ({ state }) => state.fetchFailureCount > 0 }) > 0;
+  const leaving = useMutation({ mutationFn: signOut, onSuccess: () => setSession(client, null) });
+  return (
+    <>
+      <span className="text-muted" aria-live="polite">
+        {reconnecting && "Reconnecting…"}
+      </span>
+      <span className="max-w-40 truncate max-sm:max-w-14" title={`Project ${session.project.id}, role ${session.role}`}>
+        <span className="sr-only">Project </span>
+        {session.project.name}
+      </span>
+      <button type="button" className="button" disabled={leaving.isPending} onClick={() => leaving.mutate()}>
+        Sign out
+      </button>
+      {leaving.error && <ErrorDialog error={leaving.error} onClose={leaving.reset} />}
+    </>
+  );
+}

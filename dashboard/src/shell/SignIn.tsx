@@ -1,0 +1,58 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+
+import { type Credential, linkToken, setSession, signIn, useSignedOut } from "@/api/project/session";
+import { useTitle } from "@/lib/browser/useTitle";
+import { Failure, Notice } from "@/parts/page/Notice";
+
+/** Signs in with an API key, or with the one-time link that opened the page. */
+export function SignIn() {
+  useTitle("Sign in");
+  const client = useQueryClient();
+  const [key, setKey] = useState("");
+  const why = useSignedOut();
+  const [token] = useState(() => linkToken(location.hash));
+  const { mutate, isPending, error } = useMutation({
+    mutationFn: (credential: Credential) => signIn(credential),
+    onSuccess: (session) => setSession(client, session),
+  });
+  useEffect(() => {
+    if (token === null) return;
+    history.replaceState(history.state, "", location.pathname); // the token works only once, and must not stay in the history
+    mutate({ link: token });
+  }, [token, mutate]);
+  const submit = (event: React.SubmitEvent) => {
+    event.preventDefault();
+    mutate({ api_key: key.trim() });
+  };
+  return (
+    <form onSubmit={submit} className="card mx-auto mt-[10vh] grid w-full max-w-md gap-4 p-6">
+      <h1 className="text-lg font-semibold">Sign in</h1>
+      <div className="grid gap-1">
+        <label htmlFor="key">API key</label>
+        <input
+          id="key"
+          type="password"
+          autoComplete="off"
+          required
+          placeholder="tnr_…"
+          className="field font-mono"
+          value={key}
+          onChange={(event) => setKey(event.target.value)}
+          aria-describedby="key-help"
+        />
+        <p id="key-help" className="fact">
+          <code className="font-mono">tunery up</code> writes the first key to{" "}
+          <code className="font-mono">.tunery/api-key</code> where it runs;{" "}
+          <code className="font-mono">tunery keys create</code> makes more. The key is exchanged for a cookie and not
+          stored.
+        </p>
+      </div>
+      {why && !error && <Notice tone="warn">You were signed out: {why}</Notice>}
+      {error && <Failure asked error={error} />}
+      <button type="submit" className="button button-primary justify-center" disabled={isPending}>
+        {isPending ? "Signing in…" : "Sign in"}
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,10 @@
+/** The pages with an entry in the navigation and in the command palette. */
+export const PAGES = [
+  ["/jobs", "Jobs"],
+  ["/new", "New job"],
+  ["/compare", "Compare"],
+  ["/files", "Files"],
+  ["/adapters", "Adapters"],
+  ["/workers", "Workers"],
+  ["/settings", "Settings"],
+] as const;

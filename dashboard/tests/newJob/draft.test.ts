@@ -1,0 +1,245 @@
+import { describe, expect, test } from "vitest";
+
+import { parseNewJobSearch } from "@/lib/addresses/newJobSearch";
+import { automaticValuesOf } from "@/lib/newJob/automaticValues";
+import {
+  type Draft,
+  EMPTY_DRAFT,
+  fieldOf,
+  fieldPaths,
+  problemsAtFields,
+  problemsOf,
+  requestOf,
+} from "@/lib/newJob/draft";
+import { type Choice, draftOfJob } from "@/lib/newJob/draftOfJob";
+import { jobSchemas } from "@/lib/newJob/jobSchemas";
+import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
+
+import { aJob } from "../jobs/aJob";
+import { OFFER } from "./offer";
+
+const BEGUN: Draft = { ...EMPTY_DRAFT, model: "tiny-model", training_file: "file-1" };
+const NO_CHOICE: Choice = { kind: "none", tried: null };
+const AUTO_RANK: Choice = { kind: "auto_rank", tried: null };
+const paths = (draft: Draft) => problemsOf(draft, OFFER).map(({ path }) => path);
+
+describe("the request", () => {
+  test("of an empty draft holds only model and data", () => {
+    expect(requestOf(BEGUN, OFFER)).toEqual({ model: "tiny-model", training_file: "file-1" });
+  });
+
+  test("has only the hyperparameters of the chosen objective", () => {
+    const draft = { ...BEGUN, hyperparameters: { n_epochs: 2, beta: 0.3 } };
+    expect(requestOf(draft, OFFER).method).toEqual({ type: "supervised", supervised: { hyperparameters: { n_epochs: 2 } } });
+    const dpo = requestOf({ ...draft, objective: "dpo" }, OFFER).method;
+    expect(dpo).toEqual({ type: "dpo", dpo: { hyperparameters: { n_epochs: 2, beta: 0.3 } } });
+  });
+
+  test("has only the options of the chosen adapter", () => {
+    const draft = { ...BEGUN, options: { lora: { r: "auto" }, oft: { oft_block_size: 8 } } };
+    expect(requestOf(draft, OFFER).adapter).toEqual({ type: "lora", r: "auto" });
+    expect(requestOf({ ...draft, adapter: "oft" }, OFFER).adapter).toEqual({ type: "oft", oft_block_size: 8 });
+  });
+
+  test("leaves out metadata that was never filled in", () => {
+    expect(requestOf({ ...BEGUN, metadata: [["", ""], ["team", "a"]] }, OFFER).metadata).toEqual({ team: "a" });
+  });
+});
+
+describe("the check", () => {
+  test("accepts a complete draft", () => expect(problemsOf(BEGUN, OFFER)).toEqual([]));
+
+  test("finds missing values and values out of range, each at its field", () => {
+    const draft: Draft = {
+      ...EMPTY_DRAFT,
+      hyperparameters: { n_epochs: 51, batch_size: "many" },
+      options: { lora: { r: 0.5, lora_dropout: 1, rank_pattern: { q: 999 }, eva_config: { rho: 0 } } },
+      training: { learning_rate: 0 },
+      top: { suffix: "no spaces", seed: -1 },
+    };
+    const within = "method.supervised.hyperparameters";
+    expect(paths(draft)).toEqual([
+      ...["model", "training_file", `${within}.n_epochs`, `${within}.batch_size`],
+      ...["adapter.r", "adapter.lora_dropout", "adapter.rank_pattern.q", "adapter.eva_config.rho"],
+      ...["training.learning_rate", "suffix", "seed"],
+    ]);
+  });
+
+  test("gives the field of the form and the path inside the field", () => {
+    const draft = { ...BEGUN, options: { lora: { rank_pattern: { "layers.q": 999 } } } };
+    const message = "layers.q: It must be a whole number from 1 to 256.";
+    expect(problemsAtFields(draft, OFFER)).toEqual([{ path: "adapter.rank_pattern", message }]);
+  });
+
+  test("finds an option that an adapter needs", () => {
+    expect(paths({ ...BEGUN, adapter: "oft" })).toEqual(["adapter.oft_block_size"]);
+  });
+
+  test("finds metadata without a name or with the same name twice", () => {
+    expect(paths({ ...BEGUN, metadata: [["", "x"]] })).toEqual(["metadata"]);
+    expect(paths({ ...BEGUN, metadata: [["a", "x"], ["a", "y"]] })).toEqual(["metadata"]);
+  });
+});
+
+test.each([
+  ["adapter.r", "adapter.r"],
+  ["adapter.rank_pattern.q_proj", "adapter.rank_pattern"],
+  ["adapter.eva_config.rho", "adapter.eva_config.rho"],
+  ["training_file", "training_file"],
+  ["method.type", "method.type"],
+  ["method.supervised.hyperparameters.n_epochs", "method.supervised.hyperparameters.n_epochs"],
+  ["metadata.team", "metadata"],
+  ["something.else", null],
+  [null, null],
+])("a refusal of %s is shown at the field %s", (param, field) => {
+  expect(fieldOf(param, fieldPaths(BEGUN, OFFER))).toBe(field);
+});
+
+describe("an automatic value", () => {
+  test("is shown with its value if the API gives it, or else with its rule", () => {
+    expect(automaticValuesOf({ ...BEGUN, options: { lora: { r: 8 } } }, OFFER)).toEqual([
+      { path: "method.supervised.hyperparameters.n_epochs", becomes: "goes by the rows", isLater: true },
+      { path: "training.learning_rate", becomes: "0.0002, the default of LoRA", isLater: false },
+      { path: "training.max_length", becomes: "the limit", isLater: true },
+      { path: "seed", becomes: "drawn at random", isLater: true },
+    ]);
+  });
+
+  test("can be a rank, and the alpha that follows it", () => {
+    const draft = { ...BEGUN, options: { lora: { r: "auto" } } };
+    expect(automaticValuesOf(draft, OFFER)).toContainEqual({ path: "adapter.lora_alpha", becomes: "twice the rank", isLater: true });
+    const named = { ...BEGUN, options: { lora: { r: "auto", lora_alpha: 16 } } };
+    expect(automaticValuesOf(named, OFFER).map(({ path }) => path)).not.toContain("adapter.lora_alpha");
+  });
+
+  test("is never a value that was set", () => {
+    const draft = { ...BEGUN, training: { max_length: 64, learning_rate: 0.1 }, hyperparameters: { n_epochs: 1 }, top: { seed: 1 } };
+    expect(automaticValuesOf(draft, OFFER)).toEqual([]);
+  });
+});
+
+describe("a job that is cloned", () => {
+  const adapter = { type: "lora", r: 8, lora_alpha: 32, target_modules: "all-linear", eva_config: null, rank_pattern: {} };
+  const job = aJob(1, {
+    model: "tiny-model",
+    adapter,
+    training: { devices: 1, learning_rate: 2e-4, warmup_ratio: 0.1, max_length: 512 },
+    user_provided_suffix: "mine",
+    metadata: { team: "a" },
+    seed: 9,
+  });
+
+  test("keeps its data, names and seed, and the values that are not defaults", () => {
+    const { draft, leftOut } = draftOfJob(job, OFFER, NO_CHOICE);
+    expect(leftOut).toEqual([]);
+    expect(requestOf(draft, OFFER)).toEqual({
+      model: "tiny-model",
+      training_file: "file-1",
+      suffix: "mine",
+      seed: 9,
+      metadata: { team: "a" },
+      method: { type: "supervised", supervised: { hyperparameters: job.hyperparameters } },
+      adapter: { type: "lora", r: 8 },
+      training: { warmup_ratio: 0.1, max_length: 512 },
+    });
+    expect(problemsOf(draft, OFFER)).toEqual([]);
+  });
+
+  test("has an automatic rank again, with the alpha that follows it", () => {
+    const won = aJob(1, { adapter: { type: "lora", r: 4, lora_alpha: 8 } });
+    expect(draftOfJob(won, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto" } });
+    const waiting = aJob(1, { adapter: { type: "lora", r: "auto", lora_alpha: "auto" } });
+    expect(draftOfJob(waiting, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto" } });
+    const named = aJob(1, { adapter: { type: "lora", r: "auto", lora_alpha: 24 } });
+    expect(draftOfJob(named, OFFER, AUTO_RANK).draft.options).toEqual({ lora: { r: "auto", lora_alpha: 24 } });
+  });
+
+  test("tries the same values if it is a sweep, without the winner's values", () => {
+    const won = aJob(1, { adapter: { type: "lora", r: 8, lora_alpha: 16, use_dora: true }, training: { devices: 1, learning_rate: 0.1 } });
+    const tried = { "adapter.r": [4, 8], "training.learning_rate": [0.1, 0.01] };
+    const { draft } = draftOfJob(won, OFFER, { kind: "sweep", tried });
+    expect(draft.tried).toEqual(tried);
+    expect([draft.options, draft.training]).toEqual([{ lora: { use_dora: true } }, {}]);
+    const alone = draftOfJob(won, OFFER, { kind: "sweep", tried: null }).draft;
+    expect([alone.tried, alone.options, alone.training]).toEqual([
+      null,
+      { lora: { r: 8, lora_alpha: 16, use_dora: true } },
+      { learning_rate: 0.1 },
+    ]);
+  });
+
+  test("reports to the same trackers with the same settings", () => {
+    const wandb = { project: "mine", name: null, entity: null, tags: null };
+    const told = aJob(1, { integrations: [{ type: "wandb", wandb }, { type: "tensorboard" }] });
+    const { integrations } = draftOfJob(told, OFFER, NO_CHOICE).draft;
+    expect(integrations).toEqual([{ type: "wandb", wandb: { project: "mine" } }, { type: "tensorboard" }]);
+  });
+
+  test("names the settings that this service no longer accepts", () => {
+    const older = aJob(1, { adapter: { type: "lora", r: 999, gone: 1 } });
+    const { draft, leftOut } = draftOfJob(older, OFFER, NO_CHOICE);
+    expect(draft.options).toEqual({ lora: {} });
+    expect(leftOut).toEqual([["adapter.r", 999], ["adapter.gone", 1]]);
+  });
+
+  test("is retried unchanged, unless a value was still to be chosen", () => {
+    expect(sameRequest(job)).toMatchObject({ adapter, seed: 9, suffix: "mine", training: job.training });
+    expect(isResolved(job)).toBe(true);
+    expect(isResolved(aJob(1, { adapter: { type: "lora", r: "auto" } }))).toBe(false);
+    expect(isResolved(aJob(1, { training: { devices: 1, learning_rate: "auto" } }))).toBe(false);
+  });
+});
+
+test("the schemas of a job come from the API's document, without null and references", () => {
+  const schemas = {
+    CreateJob: {
+      properties: {
+        seed: { anyOf: [{ type: "integer", minimum: 0 }, { type: "null" }], title: "Seed" },
+        integrations: {
+          anyOf: [
+            {
+              type: "array",
+              items: { oneOf: [{ $ref: "#/components/schemas/Wandb" }, { $ref: "#/components/schemas/Board" }] },
+            },
+            { type: "null" },
+          ],
+        },
+      },
+    },
+    Wandb: {
+      description: "Weights",
+      properties: { type: { const: "wandb" }, wandb: { $ref: "#/components/schemas/Beta" } },
+    },
+    Board: { properties: { type: { const: "tensorboard" } } },
+    Parameters: {
+      type: "object",
+      properties: { "adapter.r": { anyOf: [{ type: "array", items: { type: "integer" } }, { type: "null" }] } },
+    },
+    Method: {
+      properties: {
+        type: { enum: ["dpo", "reinforcement"] },
+        dpo: { anyOf: [{ $ref: "#/components/schemas/Dpo" }, { type: "null" }] },
+        reinforcement: { title: "Reinforcement" },
+      },
+    },
+    Dpo: { properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
+    Beta: { type: "object", properties: { beta: { type: "number" } } },
+  };
+  const found = jobSchemas({ components: { schemas } });
+  expect(found.seed).toMatchObject({ type: "integer", minimum: 0 });
+  expect(found.sweep.properties).toEqual({ "adapter.r": { type: "array", items: { type: "integer" } } });
+  expect(found.trackers).toEqual({
+    wandb: { description: "Weights", settings: schemas.Beta },
+    tensorboard: { description: "", settings: null },
+  });
+  expect(found.objectives).toEqual({ dpo: { type: "object", properties: { beta: { type: "number" } } } });
+});
+
+test("only known values in the address of a new job are kept", () => {
+  expect(parseNewJobSearch({ from: "ftjob-1", training_file: "file-1", model: 3, other: "x" })).toEqual({
+    from: "ftjob-1",
+    training_file: "file-1",
+  });
+  expect(parseNewJobSearch({ from: "ftjob-1", won: "true" })).toEqual({ from: "ftjob-1", won: true });
+  expect(parseNewJobSearch({ won: "perhaps" })).toEqual({});
+});

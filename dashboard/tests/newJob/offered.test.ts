@@ -1,0 +1,102 @@
+/** The form against what the service offers: tests/unit/test_dashboard_units.py writes that into a file. */
+
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+
+import type { Method } from "@/api/types";
+import { isRecord } from "@/lib/isRecord";
+import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/newJob/draft";
+import { jobSchemas, type JobSchemas } from "@/lib/newJob/jobSchemas";
+import { triedFields } from "@/lib/newJob/sweepDraft";
+import { expand, type Schema } from "@/lib/schemas/schema";
+import { schemaFields } from "@/lib/schemas/schemaFields";
+import { problems } from "@/lib/schemas/schemaProblems";
+
+const KNOWN = new Set([
+  ...["type", "const", "enum", "anyOf", "items", "minItems", "maxItems", "pattern", "minLength", "maxLength"],
+  ...["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "properties", "patternProperties"],
+  ...["additionalProperties", "propertyNames", "maxProperties", "required", "default", "description", "title", "$defs"],
+]);
+
+const file = process.env.TUNERY_OFFERED;
+
+describe.skipIf(file === undefined)("what the service offers", () => {
+  const { document, methods } = JSON.parse(file === undefined ? "{}" : readFileSync(file, "utf8")) as {
+    document: unknown;
+    methods: Method[];
+  };
+  const offer = (): Offer => ({
+    models: ["tiny"],
+    methods: methods.map((method) => ({ ...method, schema: expand(method.schema, method.schema) })),
+    schemas: jobSchemas(document),
+    trackers: [{ id: "mlflow", tracking_uris: ["https://first", "https://second"] }],
+  });
+  const draft = { ...EMPTY_DRAFT, model: "tiny", training_file: "file-1" };
+
+  test("has no keyword for which the form lacks words", () => {
+    const { methods: offered, schemas } = offer();
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives)];
+    const others = [schemas.training, schemas.suffix, schemas.seed, schemas.metadata, schemas.sweep];
+    for (const schema of [...all, ...others, ...trackerSchemas(schemas)]) {
+      expect([...keywords(schema)].filter((name) => !KNOWN.has(name))).toEqual([]);
+    }
+  });
+
+  test("has a description for each field", () => {
+    const { methods: offered, schemas } = offer();
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives), schemas.training];
+    all.push(...trackerSchemas(schemas));
+    const silent = all.flatMap((schema) => schemaFields(schema).filter((field) => !field.schema.description));
+    expect(silent.map(({ name }) => name)).toEqual([]);
+  });
+
+  test("accepts the defaults of each adapter and objective", () => {
+    for (const { id, schema } of offer().methods) {
+      for (const { name, schema: option } of schemaFields(schema)) {
+        if ("default" in option) expect(problems(option.default, option, `${id}.${name}`)).toEqual([]);
+      }
+      const wrong = problemsOf({ ...draft, adapter: id }, offer()).map(({ message }) => message);
+      expect(new Set(wrong)).toEqual(new Set(wrong.length ? ["It is required."] : []));
+    }
+    const objectives = Object.keys(offer().schemas.objectives);
+    expect(objectives).toContain("supervised");
+    for (const objective of objectives) expect(problemsOf({ ...draft, objective }, offer())).toEqual([]);
+  });
+
+  test("accepts no module name that cannot exist", () => {
+    const options = { lora: { rank_pattern: { q_proj: 4, "q proj": 4 } } };
+    const path = "adapter.rank_pattern.q proj";
+    expect(problemsOf({ ...draft, options }, offer())).toEqual([{ path, message: "There is no such option." }]);
+  });
+
+  test("can be tried in a sweep, at least for these paths", () => {
+    const { schemas, methods: offered } = offer();
+    const lora = offered.find(({ id }) => id === "lora")?.schema ?? {};
+    const places = triedFields(schemas.sweep, lora).map(([place]) => place);
+    expect(places.sort()).toEqual(["adapter.lora_alpha", "adapter.r", "adapter.target_modules", "training.learning_rate"]);
+    const tried = { "adapter.r": [4, 8], "adapter.target_modules": ["all-linear", ["q_proj"]] };
+    expect(problemsOf({ ...draft, validation_file: "file-2", tried }, offer())).toEqual([]);
+  });
+
+  test("has schemas for the trackers and their settings", () => {
+    const { trackers } = offer().schemas;
+    expect(Object.keys(trackers).sort()).toEqual(["mlflow", "tensorboard", "wandb"]);
+    expect(schemaFields(trackers.wandb?.settings ?? {}).map(({ name }) => name)).toContain("project");
+    expect(trackers.tensorboard?.settings).toBeNull();
+  });
+
+  test("has a field for the usual errors of the API", () => {
+    const paths = fieldPaths(draft, offer());
+    expect(paths).toEqual(expect.arrayContaining(["adapter.r", "adapter.eva_config.rho", "training.devices"]));
+  });
+});
+
+const trackerSchemas = ({ trackers }: JobSchemas) => Object.values(trackers).flatMap(({ settings }) => settings ?? []);
+
+function keywords(schema: Schema, found = new Set<string>()): Set<string> {
+  const inner = [...(schema.anyOf ?? []), schema.items, schema.propertyNames, schema.additionalProperties];
+  const members = [...Object.values(schema.properties ?? {}), ...Object.values(schema.patternProperties ?? {})];
+  for (const name of Object.keys(schema)) found.add(name);
+  for (const one of [...inner, ...members]) if (isRecord(one)) keywords(one, found);
+  return found;
+}

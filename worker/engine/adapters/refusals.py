@@ -1,0 +1,24 @@
+"""Errors for adapters that cannot be trained on a base model, shared by several methods."""
+
+from core.errors import JobError
+from core.methods.method import MethodOptions
+from core.methods.registry import METHODS
+
+
+def refused_by_peft(options: MethodOptions, error: Exception) -> JobError:
+    """Make the error for an adapter that PEFT cannot attach or compute, with PEFT's own reason."""
+    title = METHODS[options.type].title
+    message = f"{title} with these options cannot be trained on this base model: {error}"
+    return JobError("invalid_adapter", message, "adapter")
+
+
+def initialisation_refused(message: str) -> JobError:
+    """Make the error for an `init_lora_weights` that does not work with the base model or the rows."""
+    return JobError("invalid_adapter", message, "adapter.init_lora_weights")
+
+
+def refuse_missing_ranks(module: str, rank: int, most: int) -> None:
+    """Raise JobError if a module's rank is above `most`, the number of ranks that its initial values have."""
+    if rank > most:
+        message = f"{module} cannot begin with rank {rank}; lower the rank to {most}."
+        raise JobError("invalid_adapter", message, "adapter.r")

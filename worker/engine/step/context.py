@@ -1,0 +1,28 @@
+"""The context of a pass: its base model, its token budget, its processes, and whether to abandon it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.processes import ALONE, Processes
+
+
+def never_abandon() -> bool:
+    """Return False: the pass goes on to its end."""
+    return False
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """Everything that a pass over rows needs besides the rows and the adapters.
+
+    `max_tokens` limits the tokens of one micro-batch; a longer row gets a micro-batch of its own. `processes`
+    are the processes that compute the pass together. `abandon` is called before each micro-batch; the pass
+    ends there, without a result, when `abandon` returns True. Only a process that trains alone may abandon a
+    pass, because several processes must make the same calls (`Processes.may_abandon`).
+    """
+
+    base: ResidentBase
+    max_tokens: int
+    processes: Processes = ALONE
+    abandon: Callable[[], bool] = never_abandon
