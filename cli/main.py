@@ -1,11 +1,11 @@
 """The command line `tunery`.
 
     exit code   meaning
-    0           done; for `up`: stopped as it was asked to
+    0           done; for `up`: stopped on request
     1           refused: the server's error is printed; or `up` gave up, or `doctor` or `secrets reseal` found
-                something broken
+                a fault
     2           usage: a wrong option or setting
-    3           unreachable: nobody answers at the server's or the database's address
+    3           unreachable: no answer from the address of the server or of the database
     4           the job that was watched (`jobs wait`, `jobs logs -f`, `jobs create --wait`) has failed
     5           the job that was watched was cancelled
     6           the job that was watched is paused: it does not go on by itself
@@ -92,7 +92,7 @@ app.add_typer(secrets.app, name="secrets", rich_help_panel=CLIENT)
 
 
 def main() -> None:
-    """Run the command, and end with the exit code that its error carries."""
+    """Run the command. If it raises an error, end with the exit code of that error."""
     try:
         app()
     except TuneryError as error:

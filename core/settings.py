@@ -1,6 +1,6 @@
 """The settings of a process: one frozen object, built from TUNERY_* variables when the process starts.
 
-It is handed down as an argument. No other module of core, api or worker reads the environment.
+It is handed down as an argument, so that nothing below reads these variables.
 """
 
 import os
@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     device_classes: str | None = Field(
         None,
         pattern=r"^[1-9]\d?(,[1-9]\d?)*$",
-        description="Device counts that jobs may ask for, such as 1,8; default: TUNERY_DEVICES",
+        description="Device counts that jobs may ask for, each served by some worker, such as 1,8; default: "
+        "TUNERY_DEVICES",
     )
     nodes: int = Field(
         1, ge=1, le=MAX_DEVICES, description="Number of machines over which these devices are spread"

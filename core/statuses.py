@@ -1,4 +1,4 @@
-"""The statuses of a job, in a module without SQLAlchemy, which `core/tables` loads."""
+"""The statuses of a job. Unlike `core/tables`, this module does not load SQLAlchemy."""
 
 from typing import Literal, get_args
 

@@ -1,5 +1,6 @@
 """Fixtures of all tests: real servers, a real API on them, a shell. Nothing starts before a test asks."""
 
+import gc
 import os
 import signal
 
@@ -23,3 +24,12 @@ pytest_plugins = (
     "tests.fixtures.endpoint",
     "tests.fixtures.receiver",
 )
+
+
+def pytest_collection_finish() -> None:
+    """Keep all that is imported now out of later garbage collections, which the engine asks for often.
+
+    A collection that walks over the modules of torch, transformers and every tracker takes a second.
+    """
+    gc.collect()
+    gc.freeze()

@@ -1,4 +1,4 @@
-"""What `tunery doctor` looks at, one file for the machine and one for the service."""
+"""The checks of `tunery doctor`: one file for the machine, one for the service."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `advice` says what to do; empty where all is well."""
+    """One finding. `advice` says what to do; it is empty if nothing is wrong."""
 
     name: str
     state: Literal["ok", "warn", "fail"]

@@ -17,7 +17,7 @@ GIB = 1024**3
 LEAST_MEMORY = 4 * GIB  # SmolLM2-135M trains in about half of it
 LEAST_DISK = 2 * GIB
 
-# Each makes bfloat16 matrix products on the CPU several times faster than what stands after it.
+# Each makes bfloat16 matrix products on the CPU several times faster than the flag after it
 FAST_FLAGS = ("amx_bf16", "avx512_bf16", "avx512f")
 
 WORKER_PACKAGES = ("torch", "transformers", "peft")
@@ -36,12 +36,12 @@ def checks(home: Path) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    """A Python too old cannot install Tunery; one too new for a library shows among the libraries."""
+    """Report the version. Too old a Python cannot install Tunery; too new a one fails among the libraries."""
     return Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
 
 
 def _package(name: str) -> Check:
-    """Its version, without the seconds that importing it takes."""
+    """Report the package's version without importing it, which would take seconds."""
     try:
         return Check(name, "ok", version(name))
     except PackageNotFoundError:
@@ -66,7 +66,7 @@ def _processor() -> Check:
 
 
 def _memory() -> Check:
-    """What is free, or what the container may still take where that is less."""
+    """Report the free memory, or the container's remaining limit if that is less."""
     import psutil
 
     free = psutil.virtual_memory().available

@@ -43,7 +43,7 @@ def _embedded_package(name: str) -> Check:
 
 
 def _server(name: str, settings: Settings, ask: Callable[[Settings], str]) -> Check:
-    """Ask one server. Whatever it raises is the finding: this is the place that looks for what is broken."""
+    """Ask one server. Any error is the finding, because this check looks for faults."""
     try:
         return Check(name, "ok", ask(settings))
     except TuneryError as error:
@@ -90,7 +90,7 @@ def _ask_object_store(settings: Settings) -> str:
 
 
 def _api(home: Path, base_url: str | None, api_key: str | None) -> Check:
-    """One request tells whether the API answers and whether the key is good."""
+    """Check with one request that the API answers and that the key is valid."""
     try:
         with connect(home, base_url, api_key) as client:
             client.get("/files", limit=1)
@@ -101,4 +101,4 @@ def _api(home: Path, base_url: str | None, api_key: str | None) -> Check:
         return Check("API", "fail", str(error), advice)
     except ConfigurationError as error:
         return Check("API", "warn", str(error), "Start it with `tunery up`, or name it with --base-url")
-    return Check("API", "ok", f"{client.base_url} answers, and knows the key")
+    return Check("API", "ok", f"{client.base_url} answers and accepts the key")

@@ -1,1 +1,4 @@
-"""How a command reaches the service and speaks to its user: connection, output, progress, errors."""
+"""Parts that commands share: the client of the API, the state folder, output, progress and errors.
+
+They run in the process of a command, and import neither torch nor a web framework.
+"""

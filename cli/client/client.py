@@ -1,4 +1,4 @@
-"""A thin client of our own REST API, and how a command finds the server and the key."""
+"""A thin client of our own REST API. `connect` finds the server and the key of a command."""
 
 import os
 from collections.abc import Iterator
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
 
-# Seconds. Reading waits for a server that checks a large file before it answers.
+# Seconds. The read timeout is long because the server checks a large file before it answers.
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 120.0
 
 BaseUrl = Annotated[
     str | None,
-    typer.Option(envvar="TUNERY_BASE_URL", help="Where the API answers", show_default="HOME/base-url"),
+    typer.Option(envvar="TUNERY_BASE_URL", help="The address of the API", show_default="HOME/base-url"),
 ]
 ApiKey = Annotated[
     str | None,
     typer.Option(
         envvar="TUNERY_API_KEY",
-        help="Your key; the variable keeps it out of `ps`",
+        help="Your key. Use the variable to keep it out of `ps`",
         show_default="HOME/api-key",
     ),
 ]
 
 
 class Client:
-    """Requests that return the answer's JSON. Raises Refused, Unreachable."""
+    """Sends requests and returns the JSON of the answers. Every method raises Refused or Unreachable."""
 
     def __init__(self, base_url: str, api_key: str) -> None:
         import httpx
@@ -66,12 +66,12 @@ class Client:
         return self._json("DELETE", path)
 
     def upload(self, filename: str, content: IO[bytes], purpose: str) -> dict[str, Any]:
-        """Send a file as it is read; it is never held in memory."""
+        """Send a file while it is being read; it is never whole in memory."""
         files = {"file": (filename, content, "application/octet-stream")}
         return self._json("POST", "/files", data={"purpose": purpose}, files=files)
 
     def every(self, path: str, limit: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The entries of a list, page after page, at most `limit` of them."""
+        """Yield the entries of a list, page after page, at most `limit` of them."""
         after: str | None = None
         left = limit
         while left is None or left > 0:
@@ -83,7 +83,7 @@ class Client:
             left = None if left is None else left - len(page["data"])
 
     def download(self, path: str) -> Iterator[bytes]:
-        """The answer's bytes in chunks."""
+        """Yield the bytes of the answer in chunks."""
         import httpx
 
         try:
@@ -109,9 +109,7 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise Refused(
-                answer.status_code, f"{answer.url} does not answer as Tunery does: is the URL right?"
-            )
+            raise Refused(answer.status_code, f"{answer.url} does not answer like Tunery. Check the URL")
         return value
 
     def _unreachable(self, error: Exception) -> Unreachable:
@@ -120,7 +118,10 @@ class Client:
 
 
 def connect(home: Path, base_url: str | None, api_key: str | None) -> Client:
-    """The server and key that the options, the variables or the state folder name."""
+    """Return a client. The server and key come from the options, the variables, or the state folder.
+
+    Raises ConfigurationError if there is no key, or if the URL is wrong.
+    """
     folder = Home(home)
     key = api_key or read(folder.api_key)
     if key is None:
@@ -129,19 +130,19 @@ def connect(home: Path, base_url: str | None, api_key: str | None) -> Client:
             f"{folder.api_key}"
         )
     if not key.isascii() or not key.isprintable():
-        raise ConfigurationError("The API key holds characters that no key has; it looks like tnr_…")
+        raise ConfigurationError("The API key has characters that no key has; a key looks like tnr_…")
     return Client(base_url or read(folder.base_url) or DEFAULT_BASE_URL, key)
 
 
 def normalised(base_url: str) -> str:
-    """With scheme checked and `/v1` at the end, as the API's paths need it."""
+    """Return the URL with `/v1` at its end. Raises ConfigurationError if it is not an http(s) URL."""
     try:
         parts = urlsplit(base_url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigurationError(f"{base_url!r} is no base URL; one looks like {DEFAULT_BASE_URL}")
+        raise ConfigurationError(f"{base_url!r} is not a base URL; a base URL looks like {DEFAULT_BASE_URL}")
     trimmed = base_url.rstrip("/")
     return trimmed if trimmed.endswith("/v1") else f"{trimmed}/v1"
 
@@ -159,7 +160,7 @@ def _refusal(answer: "httpx.Response") -> Refused:
 
 
 def _with_findings(error: dict[str, Any]) -> str:
-    """The message, and under it what the server found in the rows of a file."""
+    """Return the message, and below it the server's findings in the rows of a file."""
     lines = [str(error["message"])]
     for finding in error.get("details") or []:
         place = ", ".join(

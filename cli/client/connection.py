@@ -1,4 +1,4 @@
-"""What all commands share that talk to a server: how they are told where it is, and how to print."""
+"""The options of every command that talks to a server: its address, the key, and the output format."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,9 +12,11 @@ from cli.client.home import DEFAULT_HOME, HomeOption
 
 
 def connected(command: Callable[..., None]) -> Callable[..., None]:
-    """A command for Typer, of a function of a `Client`, of whether to print JSON, and of its own arguments.
+    """Turn a function into a command for Typer.
 
-    Those come first, as they are; the options of `_shared` follow, and lead to the other two.
+    The function takes a `Client`, whether to print JSON, and its own arguments. The command has the
+    function's own arguments first, then the options of `_shared`. The client and the output format follow
+    from these options.
     """
 
     @wraps(command)
@@ -34,4 +36,4 @@ def _shared(
     api_key: ApiKey = None,
     json: output.Json = False,
 ) -> None:
-    """The options of every such command."""
+    """Declare the options of every command that talks to a server."""

@@ -1,4 +1,4 @@
-"""The database as a command sees it: opened for a moment, its errors turned into a sentence."""
+"""Opens the database for one command, and turns its errors into sentences."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_database(url: str) -> "Iterator[Engine]":
-    """Raises Unreachable, and ConfigurationError where the URL or the tables are not right."""
+    """Yield an engine. Raises Unreachable, and ConfigurationError if the URL or the tables are wrong."""
     from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
     from core.database import create_database
@@ -28,7 +28,7 @@ def open_database(url: str) -> "Iterator[Engine]":
         raise Unreachable(f"The database does not answer: {_first_line(error)}") from error
     except ProgrammingError as error:
         raise ConfigurationError(
-            f"The tables are not Tunery's ({_first_line(error)}): `tunery migrate`"
+            f"The tables are not Tunery's ({_first_line(error)}). Run `tunery migrate`"
         ) from error
     finally:
         engine.dispose()

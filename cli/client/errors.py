@@ -1,10 +1,10 @@
-"""How a command ends badly: each error carries the exit code that `cli.main` documents.
+"""Errors that end a command. Each has the exit code that `cli.main` documents.
 
 TuneryError
 └── CommandError
-    ├── Refused       1   the server answered, and said no
-    ├── GaveUp        1   `up` cannot keep a part running; `doctor` or `secrets reseal` found something broken
-    ├── Unreachable   3   nobody answers at the server's or the database's address
+    ├── Refused       1   the server answered with an error
+    ├── GaveUp        1   `up` cannot keep a part running; `doctor` or `secrets reseal` found a fault
+    ├── Unreachable   3   no answer from the address of the server or of the database
     ├── JobFailed     4   the job that was watched has failed
     ├── JobCancelled  5   the job that was watched was cancelled
     └── JobPaused     6   the job that was watched is paused: it does not go on by itself
@@ -16,13 +16,13 @@ from core.errors import TuneryError
 
 
 class CommandError(TuneryError):
-    """Base of the errors that decide the exit code."""
+    """Base class of the errors that decide the exit code."""
 
     exit_code = 1
 
 
 class Refused(CommandError):
-    """The server's own error, in OpenAI's form. `status` is the HTTP status."""
+    """The server answered with an error, in OpenAI's form. `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class Refused(CommandError):
 
     @property
     def is_passing(self) -> bool:
-        """True where the same request may succeed later: overload, restart."""
+        """Whether the same request may succeed later, after an overload or a restart."""
         return self.status == 429 or self.status >= 500
 
     def __str__(self) -> str:
@@ -40,11 +40,11 @@ class Refused(CommandError):
 
 
 class GaveUp(CommandError):
-    """Something does not run, and trying again did not help."""
+    """A part does not run, or a check failed, and another try would not help."""
 
 
 class Unreachable(CommandError):
-    """No connection, or it broke before the answer."""
+    """There is no connection, or it broke before the answer."""
 
     exit_code = 3
 

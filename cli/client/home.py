@@ -1,11 +1,11 @@
-"""The state folder: where `up` leaves what the other commands look for.
+"""The state folder, in which `up` leaves files for the other commands.
 
 api-key       the first key of project "default", mode 0600
-secret-keys   what stored secrets are sealed with, unless TUNERY_SECRET_KEYS says otherwise, mode 0600
-base-url      where the API of the last `up` listens
-environment   TUNERY_* and AWS_* of the embedded servers while they run, and of secret-keys, mode 0600
-logs/         what the parts print; at its start, and beyond 64 MiB, a log becomes NAME.log.1
-run/          which processes `up` has started
+secret-keys   the keys that encrypt stored secrets, unless TUNERY_SECRET_KEYS is set, mode 0600
+base-url      the address of the API of the last `up`
+environment   the TUNERY_* and AWS_* variables of the running embedded servers and of secret-keys, mode 0600
+logs/         the output of the parts; at a start, and beyond 64 MiB, a log is renamed to NAME.log.1
+run/          records of the processes that `up` has started
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Home:
         return self.path / "run"
 
     def create(self) -> None:
-        """Make the folders, for their owner alone. Raises ConfigurationError."""
+        """Make the folders, readable only by their owner. Raises ConfigurationError."""
         try:
             for folder in (self.path, self.logs, self.run):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Home:
             raise ConfigurationError(f"{self.path} cannot be used: {error}. Choose another --home") from error
 
     def read_environment(self) -> dict[str, str]:
-        """The servers of a running `up`; empty where none runs."""
+        """Return the variables of the servers of a running `up`; empty if none runs."""
         lines = (read(self.environment) or "").splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
@@ -77,7 +77,7 @@ class Home:
 
 
 def read(path: Path) -> str | None:
-    """The file's text without the last newline; None where it does not exist or is empty."""
+    """Return the text of the file without its last newline, or None if it is missing or empty."""
     try:
         return path.read_text("utf-8").rstrip("\n") or None
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def read(path: Path) -> str | None:
 
 
 def load_settings(**chosen: Any) -> "Settings":
-    """The operator's settings; `chosen` are options of the command line, None where not given.
+    """Return the operator's settings. `chosen` are options of the command line; None means not given.
 
     Raises ConfigurationError, which names the variable.
     """

@@ -1,4 +1,4 @@
-"""What a command prints: data on stdout, progress and errors on stderr.
+"""Prints the output of a command: data on stdout, progress and errors on stderr.
 
 With --json, stdout carries one JSON value a line and nothing else.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one value a line")]
 
-# Columns. Wider than any row: a table that is piped must not be cut at 80 columns.
+# Columns, more than any row has: a piped table must not be cut at 80 columns.
 PIPED_WIDTH = 10_000
 
 
@@ -29,12 +29,12 @@ def stderr() -> "Console":
 
 
 def note(text: str, style: str | None = None) -> None:
-    """A line for a person, on stderr."""
+    """Print a line for a person, on stderr."""
     stderr().print(printable(text), style=style, markup=False)
 
 
 def data(text: str) -> None:
-    """A line of data, on stdout, as it is."""
+    """Print a line of data on stdout."""
     print(printable(text), flush=True)
 
 
@@ -43,7 +43,7 @@ def json(value: Any) -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """The named fields of each row under their names, on stdout."""
+    """Print the named fields of each row as a table, on stdout."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -57,7 +57,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
 
 
 def record(row: Mapping[str, Any], fields: Sequence[str]) -> None:
-    """The named fields under one another, on stdout; those without a value are left out."""
+    """Print the named fields, one on each line, on stdout. Fields without a value are left out."""
     shown = {name: row[name] for name in fields if row.get(name) not in (None, {}, [])}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
@@ -65,7 +65,7 @@ def record(row: Mapping[str, Any], fields: Sequence[str]) -> None:
 
 
 def cell(name: str, value: Any) -> str:
-    """A field for people: Unix seconds become local time, by the names the API uses."""
+    """Return a field as text for people. The field's name tells whether it is a time in Unix seconds."""
     if value is None:
         return "-"
     if name.endswith(("_at", "estimated_finish")) and isinstance(value, int | float):
@@ -78,5 +78,5 @@ def cell(name: str, value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Without control characters: a file's name must not steer the terminal."""
+    """Return the text without control characters: a file's name must not control the terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

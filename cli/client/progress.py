@@ -1,4 +1,4 @@
-"""How a waiting command shows a job's progress: a live bar in a terminal, plain lines elsewhere."""
+"""Shows a job's progress while a command waits: a live bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from cli.client import output
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-# Seconds between two plain lines of the same phase.
+# Seconds between two plain lines of the same phase
 LINE_SECONDS = 10.0
 
 
@@ -20,7 +20,7 @@ class Display(Protocol):
 
 @contextmanager
 def progress_display() -> Iterator[Display]:
-    """The display that fits stderr; a bar is gone when the block is left."""
+    """Yield the display that fits stderr. A bar disappears at the end of the block."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = output.stderr()
@@ -55,7 +55,7 @@ class Bar:
 
 
 class Lines:
-    """A line at each change of phase, and every LINE_SECONDS within one."""
+    """Prints a line at each change of phase, and every LINE_SECONDS within a phase."""
 
     def __init__(self) -> None:
         self._losses = Losses()
@@ -72,7 +72,7 @@ class Lines:
 
 
 class Losses:
-    """The last training loss among the metrics events."""
+    """Remembers the last training loss among the metrics events."""
 
     def __init__(self) -> None:
         self.latest: float | None = None
@@ -85,7 +85,7 @@ class Losses:
 
 
 def phase(job: dict[str, Any]) -> str:
-    """What the job is doing, in a word or two."""
+    """Return what the job is doing, in a word or two."""
     at = job.get("progress") or {}
     if job["status"] == "queued" and at.get("queue_position"):
         return f"queued ({at['queue_position']})"
@@ -93,7 +93,7 @@ def phase(job: dict[str, Any]) -> str:
 
 
 def figures(job: dict[str, Any], loss: float | None) -> str:
-    """Step, loss, tokens a second and time left, as far as they are known."""
+    """Return step, loss, tokens per second and time left, as far as they are known."""
     at = job.get("progress") or {}
     parts = []
     if at.get("total_steps"):
@@ -108,7 +108,7 @@ def figures(job: dict[str, Any], loss: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For example `48s`, `3m07s`, `2h05m`."""
+    """Return a duration such as `48s`, `3m07s` or `2h05m`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"

@@ -1,5 +1,4 @@
-"""What jobs and sweeps are created with, alike: their options, and `--set PATH=VALUE` for parameters without
-one, by their place in the request."""
+"""Options that jobs and sweeps share, and `--set PATH=VALUE` for request parameters that have no option."""
 
 import json
 from collections.abc import Sequence
@@ -9,10 +8,13 @@ import typer
 
 from core.errors import ConfigurationError
 
-Training = Annotated[str, typer.Argument(metavar="FILE-OR-ID", help="A .jsonl file here, or file-…")]
-Model = Annotated[str, typer.Option(help="The base model, by its id of GET /v1/models")]
-Suffix = Annotated[str | None, typer.Option(help="Part of the new model's name")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result")]
+Training = Annotated[
+    str,
+    typer.Argument(metavar="FILE-OR-ID", help="A local .jsonl file, or a file id (file-…)"),
+]
+Model = Annotated[str, typer.Option(help="The id of a base model from GET /v1/models")]
+Suffix = Annotated[str | None, typer.Option(help="A part of the new model's name")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same adapter")]
 
 Setting = tuple[list[str], Any]
 Settings = Annotated[
@@ -20,13 +22,13 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Any other parameter of the request, such as adapter.use_dora=true; several times",
+        help="Any other parameter of the request, such as adapter.use_dora=true; may be repeated",
     ),
 ]
 
 
 def read_settings(given: Sequence[str]) -> list[Setting]:
-    """Each as the parts of its path and its value: JSON where it can be read so, else the text itself.
+    """Return the parts of each path with its value: parsed as JSON if possible, otherwise the text itself.
 
     Raises ConfigurationError.
     """
@@ -37,7 +39,7 @@ def _read(given: str) -> Setting:
     path, equals, text = given.partition("=")
     names = path.split(".")
     if not equals or not all(names):
-        raise ConfigurationError(f"--set takes PATH=VALUE, such as adapter.r=8, and not {given!r}")
+        raise ConfigurationError(f"--set takes PATH=VALUE, such as adapter.r=8, not {given!r}")
     try:
         return names, json.loads(text)
     except ValueError:
@@ -45,9 +47,9 @@ def _read(given: str) -> Setting:
 
 
 def with_settings(request: dict[str, Any], settings: Sequence[Setting]) -> dict[str, Any]:
-    """The request with these set in it; of two that say the same, the last one holds.
+    """Return the request with the settings in it. If two settings have the same path, the last one wins.
 
-    A method of which options alone are set is of their type.
+    If the settings name options of one objective in `method` but no `type`, the type is that objective.
     """
     for names, value in settings:
         request = _with(request, names, value)

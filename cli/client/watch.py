@@ -1,4 +1,4 @@
-"""Following a job until it stands still: its events, its progress, and the exit code that it earns."""
+"""Follows a job until it has ended or is paused, and raises the error of its outcome."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STANDING = (*ENDED, "paused")  # nothing more happens until somebody acts: a script must not wait for ever
+STANDING = (*ENDED, "paused")  # nothing happens until somebody acts, so a script must not wait longer
 
 POLL_SECONDS = 1.0
-# An API that is being restarted must not end an hours-long wait.
+# A restart of the API must not end a wait of hours
 OUTAGE_SECONDS = 60.0
 PAGE = 100
 
 
 @dataclass
 class Watch:
-    """What is known of one job."""
+    """Reads one job and its events again and again."""
 
     client: "Client"
     job_id: str
@@ -34,10 +34,10 @@ class Watch:
     _complained: bool = field(default=False, init=False)
 
     def updates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """The job and its new events, oldest first, at every look; the last one is of a job that has ended or
-        is paused.
+        """Yield the job and its new events, oldest first, at every look, until the job has ended or is
+        paused.
 
-        The job is read before its events, so that the last look misses none.
+        The job is read before its events, so that the last look misses no event.
         """
         while True:
             job = self._patiently(lambda: self.client.get(job_path(self.job_id)))
@@ -47,7 +47,10 @@ class Watch:
             time.sleep(POLL_SECONDS)
 
     def new_events(self) -> list[dict[str, Any]]:
-        """Since the last call, oldest first. The API lists the newest first, so pages are read back to it."""
+        """Return the events since the last call, oldest first.
+
+        The API lists the newest first, so this reads pages until it meets the newest event of the last call.
+        """
         path = job_path(self.job_id) + "/events"
         found: list[dict[str, Any]] = []
         after: str | None = None
@@ -67,7 +70,7 @@ class Watch:
         return newest_first[::-1]
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask again for a while where the server is away; at once an error where it never answered."""
+        """Ask again for a while if the server is away. If it has never answered, raise the error at once."""
         while True:
             try:
                 answer = ask()

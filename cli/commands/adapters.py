@@ -34,12 +34,12 @@ def list_adapters(client: Client, json: bool, limit: Limit = 20) -> None:
 def download(
     client: Client,
     json: bool,
-    adapter_id: Annotated[str, typer.Argument(metavar="ID", help="As `tunery adapters list` shows it")],
+    adapter_id: Annotated[str, typer.Argument(metavar="ID", help="An id from `tunery adapters list`")],
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Made where it does not exist", file_okay=False)
+        Path, typer.Argument(metavar="DIR", help="A folder; it is made if it does not exist", file_okay=False)
     ],
 ) -> None:
-    """Download the files of an adapter or a whole model, ready to load, and check each SHA-256."""
+    """Download the files of an adapter or a whole model, and check the SHA-256 of each."""
     adapter = client.get(f"/adapters/{quote(adapter_id, safe='')}")
     folder.mkdir(parents=True, exist_ok=True)
     _fetch(client, adapter, folder)
@@ -59,10 +59,10 @@ def _fetch(client: Client, adapter: dict[str, Any], folder: Path) -> None:
 def _fetch_file(
     client: Client, adapter_id: str, file: dict[str, Any], folder: Path, progress: "Progress"
 ) -> None:
-    """A file takes its name only once its SHA-256 is the published one."""
+    """Download one file. It gets its name only after its SHA-256 was found to be right."""
     name = file["name"]
     if Path(name).name != name:
-        raise GaveUp(f"The server names a file {name!r}, which would lie outside of {folder}")
+        raise GaveUp(f"The server sent the file name {name!r}, which would lie outside of {folder}")
     digest = hashlib.sha256()
     part = folder / f"{name}.part"
     task = progress.add_task(output.printable(name), total=file["bytes"])
@@ -73,9 +73,7 @@ def _fetch_file(
                 sink.write(chunk)
                 progress.advance(task, len(chunk))
         if digest.hexdigest() != file["sha256"]:
-            raise GaveUp(
-                f"{name} did not arrive as it was published (its SHA-256 differs); download it again"
-            )
+            raise GaveUp(f"{name} was damaged on its way (its SHA-256 differs); download it again")
         part.replace(folder / name)
     finally:
         part.unlink(missing_ok=True)

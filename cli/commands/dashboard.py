@@ -1,4 +1,4 @@
-"""`tunery dashboard`: a way into the dashboard without pasting a key."""
+"""`tunery dashboard`: signs in to the dashboard without pasting a key."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from cli.client.connection import connected
 def dashboard(
     client: Client,
     json: bool,
-    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser of this machine")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the link in a browser here")] = False,
 ) -> None:
     """Print a link that signs in to the dashboard. It works once, for a quarter of an hour."""
     url = sign_in_url(client)
@@ -23,6 +23,6 @@ def dashboard(
 
 
 def sign_in_url(client: Client) -> str:
-    """A new link's address. Raises Refused where the key may not make one."""
+    """Return the address of a new sign-in link. Raises Refused if the key may not make links."""
     path: str = client.post("/session/links")["path"]
     return client.base_url.removesuffix("/v1") + path

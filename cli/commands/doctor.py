@@ -1,4 +1,4 @@
-"""`tunery doctor`: can this machine run the service, does the service run, and what to do where not."""
+"""`tunery doctor`: checks whether this machine can run the service and whether the service runs."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ def doctor(
     api_key: ApiKey = None,
     json: output.Json = False,
 ) -> None:
-    """Check the machine, the libraries, the servers and your key; say what to do where something is wrong."""
+    """Check the machine, the libraries, the servers and your key; say how to repair what is wrong."""
     from dataclasses import asdict
 
     from cli.checks import machine, service

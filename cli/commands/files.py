@@ -14,7 +14,7 @@ app = typer.Typer(help="Upload and list files.", no_args_is_help=True)
 
 COLUMNS = ("id", "filename", "purpose", "bytes", "created_at")
 
-Limit = Annotated[int, typer.Option(min=1, help="At most so many, the newest first")]
+Limit = Annotated[int, typer.Option(min=1, help="The largest number of entries, the newest first")]
 
 
 @app.command()
@@ -25,7 +25,7 @@ def upload(
     path: Annotated[Path, typer.Argument(help="A .jsonl file", exists=True, dir_okay=False, readable=True)],
     purpose: Annotated[str, typer.Option(help="What the file is for")] = "fine-tune",
 ) -> None:
-    """Upload a file; its rows are checked before the answer comes."""
+    """Upload a file. Its rows are checked before the answer comes."""
     file = send(client, path, purpose)
     output.json(file) if json else output.record(file, COLUMNS)
 
@@ -35,7 +35,7 @@ def upload(
 def list_files(
     client: Client,
     json: bool,
-    purpose: Annotated[str | None, typer.Option(help="Only files for this")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Only files with this purpose")] = None,
     limit: Limit = 20,
 ) -> None:
     """List your project's files."""
@@ -44,7 +44,7 @@ def list_files(
 
 
 def send(client: Client, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
-    """Upload with a progress bar on stderr, which a small file never shows."""
+    """Upload a file, with a progress bar on stderr if stderr is a terminal."""
     from rich.progress import open as open_with_progress
 
     console = output.stderr()
@@ -61,7 +61,7 @@ def send(client: Client, path: Path, purpose: str = "fine-tune") -> dict[str, An
 
 
 def file_id(client: Client, file_or_id: str) -> str:
-    """Of a file that is here, which is uploaded, or that has been. Raises ConfigurationError."""
+    """Return the id of an uploaded file. A local file is uploaded first. Raises ConfigurationError."""
     path = Path(file_or_id)
     if path.is_file():
         file = send(client, path)
@@ -69,4 +69,4 @@ def file_id(client: Client, file_or_id: str) -> str:
         return str(file["id"])
     if file_or_id.startswith("file-") and path.name == file_or_id:
         return file_or_id
-    raise ConfigurationError(f"{file_or_id} is neither a file here nor the id of an uploaded one (file-…)")
+    raise ConfigurationError(f"{file_or_id} is neither a local file nor the id of an uploaded file (file-…)")

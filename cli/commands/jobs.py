@@ -57,13 +57,13 @@ def create(
     training: Training,
     model: Model,
     validation: Annotated[
-        str | None, typer.Option(metavar="FILE-OR-ID", help="Rows for the validation loss")
+        str | None, typer.Option(metavar="FILE-OR-ID", help="The file for the validation loss")
     ] = None,
     suffix: Suffix = None,
     seed: Seed = None,
-    method: Annotated[Method, typer.Option(help="What to minimise; the file must hold rows for it")] = Method(
-        "supervised"
-    ),
+    method: Annotated[
+        Method, typer.Option(help="The objective; the file must have rows of its kind")
+    ] = Method("supervised"),
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the rows", show_default="auto")
     ] = None,
@@ -78,9 +78,9 @@ def create(
     mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
     settings: Settings = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the job has ended or is paused")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended or is paused")] = False,
 ) -> None:
-    """Create a job. A path is uploaded first."""
+    """Create a job. A local file is uploaded first."""
     given = read_settings(settings or [])
     asked = without_none(
         model=model,
@@ -109,9 +109,9 @@ def list_jobs(
     json: bool,
     search: Annotated[
         str | None,
-        typer.Option(metavar="WORDS", help="Only jobs in whose names all of them occur"),
+        typer.Option(metavar="WORDS", help="Only jobs whose names contain all of these words"),
     ] = None,
-    status: Annotated[Status | None, typer.Option(help="Only jobs of this status")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only jobs with this status")] = None,
     limit: Limit = 20,
 ) -> None:
     """List your project's jobs."""
@@ -134,10 +134,10 @@ def logs(
     json: bool,
     job_id: JobId,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Stay until the job has ended or is paused")
+        bool, typer.Option("--follow", "-f", help="Wait until the job has ended or is paused")
     ] = False,
 ) -> None:
-    """Print a job's events, the oldest first; with --json, one JSON object a line."""
+    """Print a job's events, the oldest first; with --json, one JSON object on each line."""
     watched = watch.Watch(client, job_id)
     if not follow:
         _print_events(watched.new_events(), json)
@@ -150,7 +150,7 @@ def logs(
 @app.command(epilog=f"Exit codes: {ENDINGS}")
 @connected
 def wait(client: Client, json: bool, job_id: JobId) -> None:
-    """Wait until a job has ended or is paused, with its progress on stderr, and print it."""
+    """Wait until a job has ended or is paused, and print it. Its progress is on stderr."""
     _finish(watch.wait(client, job_id), json)
 
 
@@ -166,7 +166,7 @@ def cancel(client: Client, json: bool, job_id: JobId) -> None:
 def delete(
     client: Client, json: bool, job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="ftjob-…")]
 ) -> None:
-    """Delete jobs that have ended, with their log, metrics and checkpoints; adapters and files stay."""
+    """Delete jobs that have ended, with their log, metrics and checkpoints. Adapters and files stay."""
     for job_id in job_ids:
         answer = client.delete(watch.job_path(job_id))
         output.json(answer) if json else output.note(f"Deleted {job_id}")
@@ -175,14 +175,14 @@ def delete(
 @app.command()
 @connected
 def pause(client: Client, json: bool, job_id: JobId) -> None:
-    """Pause a queued or running job; a running one saves a checkpoint first."""
+    """Pause a queued or running job. A running job saves a checkpoint first."""
     _change(client, json, job_id, "pause")
 
 
 @app.command()
 @connected
 def resume(client: Client, json: bool, job_id: JobId) -> None:
-    """Let a paused job go on from where it was."""
+    """Let a paused job continue from its checkpoint."""
     _change(client, json, job_id, "resume")
 
 

@@ -1,4 +1,4 @@
-"""`tunery keys`: make, list and revoke API keys, directly in the database."""
+"""`tunery keys`: makes, lists and revokes API keys, directly in the database."""
 
 import os
 from collections.abc import Iterator
@@ -28,16 +28,16 @@ COLUMNS = ("id", "project", "name", "role", "created_at", "expires_at", "revoked
 
 @app.command()
 def create(
-    project: Annotated[str, typer.Option(help="Made where it does not exist")] = "default",
+    project: Annotated[str, typer.Option(help="The project; it is made if it does not exist")] = "default",
     name: Annotated[str, typer.Option(help="What the key is for")] = "made by `tunery keys create`",
     role: Annotated[Role, typer.Option(help="read-only reads, member writes, admin manages")] = Role.MEMBER,
     days: Annotated[
-        int | None, typer.Option(min=1, help="Expires after so many", show_default="never")
+        int | None, typer.Option(min=1, help="Days until the key expires", show_default="never")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
-    """Make a key. Its secret is printed now, and never again."""
+    """Make a key. Its secret is printed only now."""
     from core.access.keys import create_key
     from core.access.projects import find_or_create_project
 
@@ -57,7 +57,7 @@ def list_keys(
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
-    """List the keys; their secrets are not kept anywhere."""
+    """List the keys. Their secrets are not stored anywhere."""
     from sqlalchemy import select
 
     from core.tables import ApiKey, Project
@@ -83,11 +83,11 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `tunery keys list` shows it")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="An id from `tunery keys list`")],
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
-    """Revoke a key, for good: requests with it are refused from now on."""
+    """Revoke a key for ever: requests with it are refused from now on."""
     from core.access.keys import revoke_key
 
     with database_session(home) as session:
@@ -97,7 +97,10 @@ def revoke(
 
 @contextmanager
 def database_session(home: Path) -> "Iterator[Session]":
-    """One transaction in the database that the variables or the running `up` name, committed at the end."""
+    """Yield a session in one transaction, which is committed at the end of the block.
+
+    The variables, or a running `up`, name the database.
+    """
     from core.database import session_factory
 
     with open_database(database_url(home)) as engine, session_factory(engine).begin() as session:
@@ -105,7 +108,10 @@ def database_session(home: Path) -> "Iterator[Session]":
 
 
 def database_url(home: Path) -> str:
-    """Raises ConfigurationError where neither the environment nor the state folder names a database."""
+    """Return the database's URL, from the environment or the state folder.
+
+    Raises ConfigurationError if neither names one.
+    """
     name = "TUNERY_DATABASE_URL"
     url = os.environ.get(name) or Home(home).read_environment().get(name)
     if url is None:

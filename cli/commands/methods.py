@@ -1,4 +1,4 @@
-"""`tunery methods`: what a job may train."""
+"""`tunery methods`: lists the methods of adaptation on offer."""
 
 from cli.client import output
 from cli.client.client import ApiKey, BaseUrl, connect
@@ -13,7 +13,7 @@ def methods(
     api_key: ApiKey = None,
     json: output.Json = False,
 ) -> None:
-    """List the methods that a job's adapter may be of; with --json, their options too."""
+    """List the methods on offer for a job's adapter; with --json, also their options."""
     with connect(home, base_url, api_key) as client:
         found = client.get("/methods")["data"]
     output.json(found) if json else output.table(found, COLUMNS)

@@ -1,4 +1,4 @@
-"""`tunery projects`: make projects, set their quotas, and look at their use and log, in the database."""
+"""`tunery projects`: makes projects, sets quotas, and shows usage and audit log, in the database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -11,7 +11,7 @@ from cli.commands.keys import database_session
 from core.errors import ConfigurationError
 
 app = typer.Typer(
-    help="Make projects, set their quotas, look at their use and their audit log, in the database.",
+    help="Make projects, set their quotas, show their usage and their audit log, in the database.",
     no_args_is_help=True,
 )
 
@@ -22,13 +22,13 @@ USAGE_COLUMNS = ("day", "project_id", "trained_tokens", "device_seconds")
 AUDIT_COLUMNS = ("created_at", "project_id", "key_id", "action", "resource_id", "request_id")
 
 Name = Annotated[str, typer.Argument(help="The project's name")]
-Quota = Annotated[str | None, typer.Option(help=f"A number, or '{DEFAULT}': the installation's")]
+Quota = Annotated[str | None, typer.Option(help=f"A number, or '{DEFAULT}' for the installation's quota")]
 ProjectOption = Annotated[str | None, typer.Option(help="Only this project")]
 
 
 @app.command()
 def create(name: Name, home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
-    """Make a project. Its name becomes part of its models' names, and never changes."""
+    """Make a project. Its name becomes a part of its models' names, and cannot change."""
     from core.access.projects import create_project
 
     with database_session(home) as session:
@@ -38,7 +38,7 @@ def create(name: Name, home: HomeOption = DEFAULT_HOME, json: output.Json = Fals
 
 @app.command("list")
 def list_projects(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
-    """List the projects with the quotas that are their own."""
+    """List the projects with their own quotas."""
     from sqlalchemy import select
 
     from core.access.projects import quotas_of
@@ -67,7 +67,7 @@ def quotas(
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
-    """Set the quotas that are given, and show all that are the project's own."""
+    """Set the given quotas, and show all quotas of the project's own."""
     from core.access.projects import find_project, quotas_of, set_quotas
 
     given = {
@@ -88,11 +88,11 @@ def quotas(
 @app.command()
 def usage(
     project: ProjectOption = None,
-    days: Annotated[int, typer.Option(min=1, max=366, help="How many, up to today (UTC)")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=366, help="The number of days, up to today (UTC)")] = 30,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
-    """Show tokens trained and device seconds by day. Jobs that train together each count their whole time."""
+    """Show trained tokens and device seconds by day. Jobs that train together each count their whole time."""
     from core.access.projects import find_project
     from core.access.usage import usage
 
@@ -107,11 +107,11 @@ def usage(
 @app.command()
 def audit(
     project: ProjectOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of entries, the newest first")] = 100,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
-    """Show who did what, newest first. Without a key, it was done on the server."""
+    """Show who did what, newest first. An entry without a key was made on the server."""
     from sqlalchemy import select
 
     from core.access.projects import find_project
@@ -132,7 +132,7 @@ def audit(
 
 
 def parse_quota(name: str, text: str) -> int | None:
-    """Raises ConfigurationError."""
+    """Return the quota, or None for the default. Raises ConfigurationError."""
     if text == DEFAULT:
         return None
     if not text.isascii() or not text.isdecimal():

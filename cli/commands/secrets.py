@@ -1,4 +1,4 @@
-"""`tunery secrets`: what a project's jobs use, such as a tracker's key; and the keys that seal them."""
+"""`tunery secrets`: manages a project's secrets, such as a tracker's key, and the keys that encrypt them."""
 
 import sys
 from typing import Annotated
@@ -22,13 +22,13 @@ app = typer.Typer(
 
 COLUMNS = ("name", "created_at", "updated_at")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Like WANDB_API_KEY")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name such as WANDB_API_KEY")]
 
 
 @app.command("set")
 @connected
 def set_secret(client: Client, json: bool, name: Name) -> None:
-    """Store a secret, or replace it. Its value is asked for, or read from a pipe: never an argument."""
+    """Store or replace a secret. The value is asked for, or read from a pipe; it is never an argument."""
     interactive = sys.stdin.isatty()
     value = typer.prompt("Value", hide_input=True, err=True) if interactive else sys.stdin.read().rstrip("\n")
     secret = client.post("/secrets", {"name": name, "value": value})
@@ -62,9 +62,10 @@ def keygen(json: output.Json = False) -> None:
 
 @app.command()
 def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
-    """Seal all that is stored with the first of TUNERY_SECRET_KEYS, directly in the database.
+    """Encrypt all stored secrets with the first of TUNERY_SECRET_KEYS, directly in the database.
 
-    The others can be taken away afterwards. What none of them opens is named, and stays as it is.
+    Afterwards the other keys can be removed. If none of the keys opens a secret, the command names the secret
+    and leaves it as it is.
     """
     from core.secrets.reseal import reseal_all
     from core.secrets.vault import Vault
@@ -75,7 +76,7 @@ def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     if json:
         output.json({"resealed": done.count, "unreadable": done.unreadable})
     else:
-        output.note(f"Sealed {done.count} anew")
+        output.note(f"Encrypted {done.count} secrets with the first key")
     if done.unreadable:
         raise GaveUp(
             f"None of the keys opens {'; '.join(done.unreadable)}. Add the key to TUNERY_SECRET_KEYS and "
@@ -84,7 +85,7 @@ def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
 
 
 def _keys(home: "HomeOption") -> str:
-    """Raises ConfigurationError where there is none."""
+    """Return the keys. Raises ConfigurationError if there are none."""
     settings = load_settings(home=home)
     keys = settings.secret_keys.get_secret_value() if settings.secret_keys else read(Home(home).secret_keys)
     if keys is None:

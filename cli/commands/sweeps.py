@@ -1,4 +1,4 @@
-"""`tunery sweeps`: try values of a job's parameters, and keep the best."""
+"""`tunery sweeps`: tries values of a job's parameters, and keeps the best."""
 
 import json as json_text
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SWEEPS = "/fine_tuning/sweeps"
 COLUMNS = ("id", "status", "model", "created_at", "job_id", "adapter_id")
 DETAILS = (*COLUMNS, "parameters", "winner", "cost", "error")
 CANDIDATES = ("number", "values", "status", "step", "loss", "reason")
-VALUES = "--try takes PATH=VALUE,VALUE, such as adapter.r=4,8, and not"
+VALUES = "--try takes PATH=VALUE,VALUE, such as adapter.r=4,8, not"
 
 SweepId = Annotated[str, typer.Argument(metavar="ID", help="ftsweep-…")]
 
@@ -41,22 +41,22 @@ def create(
     json: bool,
     training: Training,
     model: Model,
-    validation: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="Rows to compare by")],
+    validation: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="The file whose loss decides")],
     tried: Annotated[
         list[str],
         typer.Option(
             "--try",
             metavar="PATH=VALUE,VALUE",
             help="Values of training.learning_rate, adapter.r, adapter.lora_alpha or "
-            "adapter.target_modules; several times, for all combinations",
+            "adapter.target_modules; repeat it to try all combinations",
         ),
     ],
     suffix: Suffix = None,
     seed: Seed = None,
     settings: Settings = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended or is paused")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended or is paused")] = False,
 ) -> None:
-    """Create a sweep. A path is uploaded first."""
+    """Create a sweep. A local file is uploaded first."""
     parameters, given = read_tried(tried), read_settings(settings or [])
     asked = without_none(
         model=model,
@@ -88,7 +88,7 @@ def list_sweeps(client: Client, json: bool, limit: Limit = 20) -> None:
 @app.command()
 @connected
 def get(client: Client, json: bool, sweep_id: SweepId) -> None:
-    """Show a sweep, and its candidates with the best first."""
+    """Show a sweep and its candidates, the best first."""
     _show(client.get(_path(sweep_id)), json)
 
 
@@ -100,7 +100,7 @@ def cancel(client: Client, json: bool, sweep_id: SweepId) -> None:
 
 
 def read_tried(given: Sequence[str]) -> dict[str, list[Any]]:
-    """The values by the path. Raises ConfigurationError."""
+    """Return the values to try, by their path. Raises ConfigurationError."""
     found: dict[str, list[Any]] = {}
     for one in given:
         path, equals, text = one.partition("=")
@@ -111,7 +111,7 @@ def read_tried(given: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _values(text: str) -> list[Any]:
-    """Numbers, else words: names of modules are a list of their own, as in q_proj+v_proj."""
+    """Return numbers if all are numbers, else words. A word such as q_proj+v_proj is a list of modules."""
     try:
         return list(json_text.loads(f"[{text}]"))
     except ValueError:
@@ -131,6 +131,6 @@ def _show(sweep: dict[str, Any], json: bool) -> None:
 
 
 def _candidate(candidate: dict[str, Any]) -> dict[str, Any]:
-    """With the loss of the last comparison."""
+    """Return the candidate with the loss of its last comparison."""
     rungs = candidate["rungs"]
     return {**candidate, "loss": rungs[-1]["valid_loss"] if rungs else None}

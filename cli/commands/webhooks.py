@@ -1,4 +1,4 @@
-"""`tunery webhooks`: who is told of the end of jobs, and what became of every event."""
+"""`tunery webhooks`: manages the URLs that are told when jobs end, and shows each delivery."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -23,7 +23,7 @@ DELIVERY_COLUMNS = (
 )
 
 EndpointId = Annotated[str, typer.Argument(metavar="ID", help="whe_…")]
-Event = Annotated[list[str], typer.Option("--event", help="Told of; may be given several times")]
+Event = Annotated[list[str], typer.Option("--event", help="An event to send; may be repeated")]
 
 
 @app.command()
@@ -32,10 +32,10 @@ def create(
     client: Client,
     json: bool,
     url: Annotated[str, typer.Argument(metavar="URL", help="https://…")],
-    name: Annotated[str, typer.Option(help="For people")] = "made by `tunery webhooks create`",
+    name: Annotated[str, typer.Option(help="A name for people")] = "made by `tunery webhooks create`",
     event: Event = ALL_EVENTS,
 ) -> None:
-    """Register a URL. Its signing secret is printed now, and never again."""
+    """Register a URL. Its signing secret is printed only now."""
     endpoint = client.post("/webhook_endpoints", {"name": name, "url": url, "event_types": event})
     _show_secret(endpoint, json)
 
@@ -56,7 +56,7 @@ def update(
     endpoint_id: EndpointId,
     name: Annotated[str | None, typer.Option()] = None,
     url: Annotated[str | None, typer.Option()] = None,
-    event: Annotated[list[str] | None, typer.Option("--event", help="In place of all that it had")] = None,
+    event: Annotated[list[str] | None, typer.Option("--event", help="Replaces all of its events")] = None,
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="An endpoint that answers 410 disables itself")
     ] = None,
@@ -86,7 +86,7 @@ def rotate(
         bool, typer.Option("--keep-old", help="Sign with the old secret too, for 24 hours")
     ] = False,
 ) -> None:
-    """Make a new signing secret. It is printed now, and never again."""
+    """Make a new signing secret. It is printed only now."""
     body = {"keep_old_secret_active_for_24_hours": keep_old}
     endpoint = client.post(_path(endpoint_id, "rotate_secret"), body)
     _show_secret(endpoint, json)
@@ -98,9 +98,9 @@ def send_test(
     client: Client,
     json: bool,
     endpoint_id: EndpointId,
-    event: Annotated[str, typer.Option(help="What to send a sample of")] = ALL_EVENTS[0],
+    event: Annotated[str, typer.Option(help="The event to send a sample of")] = ALL_EVENTS[0],
 ) -> None:
-    """Send a sample event, once and now, and print what the endpoint answers."""
+    """Send a sample event once, and print the endpoint's answer."""
     result = client.post(_path(endpoint_id, "test"), {"event_type": event})
     output.json(result) if json else output.data(f"The endpoint answered {result['status_code']}")
 
@@ -108,7 +108,7 @@ def send_test(
 @app.command()
 @connected
 def deliveries(client: Client, json: bool, endpoint_id: EndpointId, limit: Limit = 20) -> None:
-    """List an endpoint's events, with what became of them."""
+    """List an endpoint's events with their delivery status."""
     found = list(client.every(_path(endpoint_id, "deliveries"), limit))
     output.json(found) if json else output.table(found, DELIVERY_COLUMNS)
 

@@ -1,11 +1,11 @@
 """The parts of the service as child processes of `up`: started, watched, started again, stopped.
 
-Each child leads a session of its own, so that the terminal's Ctrl-C reaches `up` alone, and is written down
-in HOME/run with its start time. All its descendants carry a mark in their environment. So an `up` that
-follows one which was killed finds what it left: a leader by pid and start time, the others by the mark.
+Each child leads a session of its own, so that the terminal's Ctrl-C reaches only `up`. A record in HOME/run
+has its pid and start time. All its descendants carry a mark in their environment. If an `up` is killed, the
+next one finds the processes that it left: the leader by pid and start time, the others by the mark.
 
-What a part leaves behind when it ends may end by itself, within the part's grace: a trainer whose worker was
-killed writes a checkpoint and gives its jobs back. Then it is killed.
+Processes that a part leaves behind may end by themselves, within the part's grace: a trainer whose worker was
+killed writes a checkpoint and gives its jobs back. After the grace they are killed.
 """
 
 import json
@@ -22,15 +22,15 @@ from cli.client.output import note
 from cli.up.restarts import Restarts, name_exit
 from core.private_files import write_private
 
-MARK = "TUNERY_PART_OF"  # of the environment; its value is the state folder
+MARK = "TUNERY_PART_OF"  # a variable of the environment; its value names the part and the state folder
 
-# The exit code of a ConfigurationError: another start would end in the same way.
+# The exit code of a ConfigurationError: another start would fail in the same way
 MISCONFIGURED = 2
 POLL_SECONDS = 0.05
 
 
 class Child:
-    """One part. `grace` is how many seconds it, or what it leaves behind, may take to end by itself."""
+    """One part. `grace` is the seconds that it, or its orphans, may take to end by themselves."""
 
     def __init__(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], home: Home, grace: float
@@ -61,7 +61,7 @@ class Child:
         write_record(self._record, self._process.pid)
 
     def tend(self) -> None:
-        """Start the part again where it has died, after a growing delay. Raises GaveUp."""
+        """Start the part again if it has died, after a growing delay. Raises GaveUp."""
         if self._process is None:
             if self._restarts.due and not self._orphans_go_on():
                 kill(marked(self._mark))
@@ -74,12 +74,12 @@ class Child:
             self._restarts.plan(name_exit(code), hopeless=code == MISCONFIGURED)
             if self._orphans:
                 note(
-                    f"Before that, what it has left may save its place, for {self._grace:g} s at most",
+                    f"Before that, its processes may save their place for {self._grace:g} s",
                     "yellow",
                 )
 
     def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
-        """SIGTERM, then SIGKILL for whatever is left when the grace is over or `hurried` turns true."""
+        """Send SIGTERM. When the grace is over or `hurried` is true, send SIGKILL to the rest."""
         is_late = limit(self._grace, hurried)
         if (process := self._process) is not None:
             process.terminate()
@@ -102,14 +102,14 @@ def mark(home: Home, name: str) -> str:
 
 
 def marked(value: str) -> list[psutil.Process]:
-    """The processes that a part has started, or is."""
+    """Return the processes that carry the mark: the part itself and its descendants."""
     return [process for process in psutil.process_iter() if _environment(process).get(MARK) == value]
 
 
 def stop_leftovers(
     home: Home, graces: Iterable[tuple[str, float]], hurried: Callable[[], bool] = lambda: False
 ) -> None:
-    """End what an earlier `up` of this state folder left running: part by part, each within its grace.
+    """Stop the processes that an earlier `up` of this state folder left: part by part, each within its grace.
 
     The caller holds the folder's lock.
     """
@@ -131,7 +131,7 @@ def stop_leftovers(
 
 
 def limit(seconds: float, hurried: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether the time is over: after `seconds` from now, or once `hurried` turns true."""
+    """Return a function that tells whether `seconds` are over, or `hurried` is true."""
     deadline = time.monotonic() + seconds
     return lambda: hurried() or time.monotonic() >= deadline
 
@@ -142,13 +142,13 @@ def wait_for(processes: Sequence[psutil.Process], is_late: Callable[[], bool]) -
 
 
 def end(mark: str, is_late: Callable[[], bool]) -> None:
-    """Let what carries the mark end by itself, and kill the rest."""
+    """Let the marked processes end by themselves, and kill the rest."""
     wait_for(marked(mark), is_late)
     kill(marked(mark))
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """False also for a zombie: in a container nobody may be there to reap it."""
+    """Whether the process runs. A zombie does not: in a container nobody may reap it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -156,7 +156,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:
-    """SIGKILL, and wait until they are gone."""
+    """Send SIGKILL to the processes, and wait until they are gone."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -168,7 +168,7 @@ def write_record(path: Path, pid: int) -> None:
 
 
 def read_record(path: Path) -> psutil.Process | None:
-    """The process written down in `path`, where that very process still runs."""
+    """Return the process of the record, or None if that process no longer runs."""
     text = read(path)
     if text is None:
         return None
@@ -183,7 +183,7 @@ def read_record(path: Path) -> psutil.Process | None:
 
 
 def start_time(pid: int) -> str | None:
-    """Boot and clock tick at which the process started: unlike a date, no change of the clock moves it."""
+    """Return boot id and clock tick of the process's start. A change of the clock does not alter them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,7 +1,8 @@
-"""`tunery up`: the whole service on one machine, and nothing left of it when it stops.
+"""`tunery up`: runs the whole service on one machine, and leaves nothing behind when it stops.
 
-Order of the start: the state folder's lock, what an earlier run left, the port, the servers, the tables, the
-first key, the API, the worker. It is stopped in the reverse order; the worker saves a checkpoint first.
+It starts in this order: the state folder's lock, the end of leftovers of an earlier run, the port, the
+servers, the tables, the first key, the API, the worker. It stops in the reverse order; the worker saves a
+checkpoint first.
 """
 
 import fcntl
@@ -38,7 +39,7 @@ Part = Child | WatchedServer | LogFiles
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
 
-GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds a part may take to stop by itself
+GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds that a part may take to stop
 
 
 def up(
@@ -49,7 +50,7 @@ def up(
 ) -> None:
     """Start everything on this machine: servers, API and worker. Ctrl-C stops it all.
 
-    No server is started where TUNERY_{DATABASE,BROKER,S3_ENDPOINT}_URL and TUNERY_S3_BUCKET name yours.
+    If TUNERY_{DATABASE,BROKER,S3_ENDPOINT}_URL and TUNERY_S3_BUCKET name your own servers, it starts none.
     """
     settings = load_settings(home=home, host=host, port=port)
     model = first_model(settings)
@@ -68,7 +69,7 @@ def up(
 
 
 def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
-    """Start all and wait until the API is ready; `stack` stops what was started, the last first."""
+    """Start all parts and wait until the API is ready. `stack` stops them, the last one first."""
     base_url = f"http://{reachable(settings.host)}:{settings.port}"
     keys = secret_keys(settings, home)
     settings, credentials, watched = stack.enter_context(servers(settings, home, keys))
@@ -86,7 +87,7 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
 
 
 def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
-    """Keep all parts running until asked to stop, or until the condition holds. Raises GaveUp."""
+    """Keep all parts running until a stop is requested, or `until` is true. Raises GaveUp."""
     while not stop.made and not until():
         for part in parts:
             part.tend()
@@ -103,7 +104,10 @@ def start_child(name: str, settings: "Settings", home: Home, stop: StopRequest, 
 
 
 def child_environment(settings: "Settings") -> dict[str, str]:
-    """Ours, with what was chosen or started here; a folder named `cli` where `up` runs is not imported."""
+    """Return this process's environment with the chosen settings and the addresses of the servers.
+
+    PYTHONSAFEPATH keeps Python from importing a folder named `cli` in the current folder.
+    """
     from core.settings import SERVER_FIELDS
 
     chosen = {name: getattr(settings, name) for name in ("home", "host", "port", *SERVER_FIELDS)}
@@ -119,14 +123,17 @@ def child_environment(settings: "Settings") -> dict[str, str]:
 
 @contextmanager
 def locked(home: Home) -> Iterator[None]:
-    """One `up` per state folder; the kernel drops the lock when the process dies, however it dies."""
+    """Hold the state folder's lock.
+
+    One `up` for each folder. The kernel releases it when the process dies.
+    """
     path = home.run / "lock"
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = f" (pid {pid})" if (pid := read(path)) else ""
-            raise ConfigurationError(f"`tunery up` runs already on {home.path}{owner}") from error
+            raise ConfigurationError(f"`tunery up` already runs on {home.path}{owner}") from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -146,7 +153,7 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def is_ready(base_url: str, deadline: float, api: Child) -> bool:
-    """True once /readyz says so. Raises GaveUp after the deadline, with what it said last."""
+    """Whether /readyz answers 200. Raises GaveUp after the deadline, with the last answer."""
     import httpx
 
     try:
@@ -163,13 +170,13 @@ def is_ready(base_url: str, deadline: float, api: Child) -> bool:
 
 
 def reachable(host: str) -> str:
-    """The host part of a URL for an address to listen on: "every address" is reached at this machine."""
+    """Return the host part of a URL for a listening address. "Every address" becomes this machine's own."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"[{host}]" if ":" in host else host
 
 
 def first_model(settings: "Settings") -> str:
-    """Its id, for the example. Raises ConfigurationError where the catalog cannot be read."""
+    """Return the id of the first base model, for the example. Raises ConfigurationError."""
     from core.catalog import load_catalog
 
     return next(iter(load_catalog(settings.catalog_file))).id
@@ -198,7 +205,10 @@ def announce(base_url: str, model: str, home: Home, json: bool) -> None:
 
 
 def dashboard_url(home: Home) -> str | None:
-    """Signs in, once. None where it is not built; without a sign-in where the first key makes no link."""
+    """Return a link that signs in once, or None if the dashboard is not built.
+
+    If the first key may not make a link, the address does not sign in.
+    """
     from api.dashboard import BUILT, PAGE
 
     if not (BUILT / PAGE).exists():

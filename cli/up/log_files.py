@@ -1,4 +1,4 @@
-"""What the parts print, in HOME/logs: the run before is kept beside, and no file grows for ever."""
+"""The logs of the parts, in HOME/logs. The log of the run before is kept, and no file grows for ever."""
 
 import os
 import shutil
@@ -11,34 +11,35 @@ LOOK_SECONDS = 60.0
 
 
 class LogFiles:
-    """The logs of parts that run."""
+    """The logs of the running parts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._next_look = time.monotonic()
 
     def tend(self) -> None:
-        """Put aside what has grown too large, looking every LOOK_SECONDS however often this is called.
+        """Copy a log that has grown too large to NAME.log.1, and empty it.
 
-        The part keeps its file open, to append, so that is emptied; a line that is printed meanwhile is lost.
+        It looks only every LOOK_SECONDS, however often it is called. The part keeps its file open for
+        appending, so the file is emptied, not replaced. A line that is printed at that moment is lost.
         """
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         for log in self._folder.glob("*.log"):
-            with suppress(FileNotFoundError):  # a server that starts again has just put it aside
+            with suppress(FileNotFoundError):  # a server that starts again has just renamed it
                 if log.stat().st_size > MAX_BYTES:
                     _empty(log)
 
 
 def rotate(log: Path) -> None:
-    """Put the log of the run before aside."""
+    """Rename the log of the run before to NAME.log.1."""
     if log.exists():
         log.replace(_beside(log))
 
 
 def _empty(log: Path) -> None:
-    with suppress(OSError):  # a full disk takes the old lines, and not the service
+    with suppress(OSError):  # on a full disk the old lines are lost, but the service goes on
         shutil.copyfile(log, _beside(log))
     os.truncate(log, 0)
 

@@ -1,4 +1,4 @@
-"""`tunery api`, `worker` and `migrate`: one part of the service each, from TUNERY_* settings.
+"""`tunery api`, `worker` and `migrate`: each runs one part of the service, from TUNERY_* settings.
 
 `tunery up` runs these as child processes; in production each runs by itself.
 """
@@ -16,7 +16,7 @@ from cli.client.home import load_settings
 from cli.up.preparation import prepare_object_store
 
 JsonLog = Annotated[
-    bool, typer.Option("--json", help="Log one JSON object a line, on stderr, as TUNERY_LOG_JSON does")
+    bool, typer.Option("--json", help="Log one JSON object on each line, on stderr, as TUNERY_LOG_JSON does")
 ]
 
 COULD_NOT_START = 3  # uvicorn's own exit status
@@ -36,7 +36,7 @@ def api(
     configure_logs(settings.log_level, settings.log_json)
     server = Server(create_app(settings), settings.host, settings.port)
     gc.collect()
-    gc.freeze()  # what is there now stays: no collection needs to walk it again, while requests wait
+    gc.freeze()  # these objects stay for ever, so no collection should walk them while requests wait
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
@@ -48,12 +48,12 @@ def worker(json: JsonLog = False) -> None:
     from worker.supervise.service import run_worker
 
     if json:
-        os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads it as well
+        os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads the variable too
     run_worker(load_settings())
 
 
 def migrate(json: output.Json = False) -> None:
-    """Bring the database's tables up to date, and make the bucket, where one is named and missing.
+    """Bring the database's tables up to date, and make the bucket if the settings name one that is missing.
 
     Several processes may do so at once.
     """
@@ -65,5 +65,5 @@ def migrate(json: output.Json = False) -> None:
     done = "The database is up to date"
     if settings.s3_endpoint_url or settings.s3_bucket:
         prepare_object_store(settings)
-        done += f", and the bucket {settings.s3_bucket} is there"
+        done += f", and the bucket {settings.s3_bucket} exists"
     output.json({"migrated": True}) if json else output.note(done)

@@ -1,4 +1,4 @@
-"""What `up` makes sure of before it serves: a bucket (as `migrate` does), the tables, a first key, a seal."""
+"""Prepares the servers before `up` serves: bucket (as `migrate` does), tables, first key, encryption key."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ PROJECT = "default"
 
 
 def prepare_object_store(settings: "Settings") -> None:
-    """Raises Unreachable, and ConfigurationError where the store refuses."""
+    """Make the bucket if it is missing. Raises Unreachable, and ConfigurationError if the store refuses."""
     from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
     from core.storage.object_store import ObjectStore
@@ -35,7 +35,10 @@ def prepare_object_store(settings: "Settings") -> None:
 
 
 def secret_keys(settings: "Settings", home: Home) -> dict[str, str]:
-    """The variable for the parts, where the operator has set none: the state folder's key, made once."""
+    """Return TUNERY_SECRET_KEYS for the parts, unless the operator has set it.
+
+    Its value is the state folder's key, which is made once.
+    """
     if settings.secret_keys is not None:
         return {}
     from core.secrets.vault import Vault
@@ -48,9 +51,10 @@ def secret_keys(settings: "Settings", home: Home) -> dict[str, str]:
 
 
 def prepare_database(settings: "Settings", home: Home) -> None:
-    """Migrate, and write the first key of the default project, where this database does not know one.
+    """Migrate, and write a first key of the default project if the database does not know the folder's key.
 
-    The key is committed before it is written: a run killed in between makes another one, and no more.
+    The key is committed before it is written to the folder. If the run is killed in between, the next one
+    makes another key.
     """
     from core.access.keys import create_key
     from core.access.projects import find_or_create_project
@@ -70,7 +74,10 @@ def prepare_database(settings: "Settings", home: Home) -> None:
 
 
 def is_known(session: "Session", token: str | None) -> bool:
-    """True where the database has this key, even a revoked one: who revoked it did not ask for another."""
+    """Whether the database has this key.
+
+    A revoked key counts: whoever revoked it did not ask for a new one.
+    """
     from core.access.keys import KEY_FORM, authenticate
     from core.errors import NotAuthenticated
     from core.tables import ApiKey

@@ -1,4 +1,4 @@
-"""When a part that died is started again: after a delay that grows, and not for ever."""
+"""Decides when a dead part is started again: after a growing delay, and not for ever."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ TAIL_LINES = 15
 
 
 class Restarts:
-    """Of one part, whose output goes to `log`."""
+    """The restarts of one part. Its output goes to `log`."""
 
     def __init__(self, name: str, log: Path) -> None:
         self._name, self._log = name, log
@@ -34,10 +34,10 @@ class Restarts:
         self._started = time.monotonic()
 
     def plan(self, cause: str, *, stillborn: bool = False, hopeless: bool = False) -> None:
-        """Say that the part died and when it is started again. Raises GaveUp.
+        """Print that the part died and when it starts again. Raises GaveUp.
 
-        One that is `stillborn` never ran, however long its start took. Where it is `hopeless`, another start
-        would end in the same way.
+        `stillborn` means that the part never ran, even if its start took long. `hopeless` means that another
+        start would fail in the same way.
         """
         quick = stillborn or time.monotonic() - self._started < QUICK_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 1
@@ -55,12 +55,12 @@ class Restarts:
 
 
 def name_exit(code: int) -> str:
-    """A process's exit status, as `Popen.returncode` tells it, in words."""
+    """Return the exit status of a process, as in `Popen.returncode`, in words."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def tail(path: Path) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     with path.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
         return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:])

@@ -1,4 +1,4 @@
-"""The servers under `up`: the operator's own, or embedded ones, which are watched and started again."""
+"""The servers of `up`: the operator's own, or embedded ones, which are watched and started again."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WatchedServer:
-    """An embedded server, which comes back at its address and with its data; clients connect again."""
+    """An embedded server. After a restart it has its old address and data, and clients connect again."""
 
     def __init__(self, servers: "EmbeddedServers", name: "ServerName") -> None:
         self._servers, self._name = servers, name
@@ -27,7 +27,7 @@ class WatchedServer:
         self._dead = False
 
     def tend(self) -> None:
-        """Start the server again where it has died, after a growing delay. Raises GaveUp."""
+        """Start the server again if it has died, after a growing delay. Raises GaveUp."""
         if self._start is not None:
             if self._start.done():
                 self._judge(self._start)
@@ -54,8 +54,12 @@ class WatchedServer:
 def servers(
     settings: "Settings", home: Home, keys: Mapping[str, str]
 ) -> "Iterator[tuple[Settings, Mapping[str, str], list[WatchedServer]]]":
-    """The settings with every server's address, the variables that the object store's client reads, and the
-    servers to tend. What a worker needs that is started by hand is left in HOME, `keys` of secrets too."""
+    """Start the embedded servers, unless the settings name the operator's own, and stop them at the end.
+
+    Yields the settings with every server's address, the variables for the object store's client, and the
+    servers to tend. HOME gets a file with all variables that a worker needs when it is started by hand, also
+    `keys`.
+    """
     if not settings.needs_embedded_servers:
         home.environment.unlink(missing_ok=True)
         yield settings, {}, []

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a flag that a loop reads, so that nothing is interrupted at a random line."""
+"""Turns Ctrl-C and SIGTERM into a flag that a loop reads, so that no line is interrupted."""
 
 import signal
 from types import FrameType, TracebackType
@@ -8,7 +8,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """Counts the signals while the block is entered: one asks for a stop, a second one for a quick stop."""
+    """Counts the signals inside its block: the first asks for a stop, the second for a quick stop."""
 
     def __init__(self) -> None:
         self._count = 0

@@ -1,4 +1,4 @@
-"""Which job may have caused the loss of a trainer. The runs tell it; `core/jobs/lifecycle` writes the result.
+"""Which jobs may have caused the loss of a trainer, read from the runs. `core/jobs/lifecycle` acts on it.
 
 A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. A suspect is
 claimed to compute alone until it has passed the step at which it was lost and has made a checkpoint. If its

@@ -70,7 +70,7 @@ class Objective:
             __base__=RequestedHyperparameters,
             __doc__=f"The hyperparameters of a job with the objective {self.title}, as a client sends them.",
             __module__=__name__,
-            __cls_kwargs__={"use_attribute_docstrings": False},  # this call is no class to read them from
+            __cls_kwargs__={"use_attribute_docstrings": False},  # a created class has no source text
             **fields,
         )
 

@@ -60,7 +60,7 @@ def load_errors_explained(entry: BaseModelEntry) -> Iterator[None]:
         if disk_fault(error):
             raise
         log.error("base_model_not_loaded", model=entry.id, exc_info=error)
-        reason = f"its files cannot be read ({type(error).__name__}); the worker's log says why"
+        reason = f"transformers rejects its files ({type(error).__name__}); the worker's log says why"
         raise _unavailable(entry, reason) from error
 
 

@@ -1,4 +1,4 @@
 """The adapters that one job trains side by side, and the choice of the best one.
 
-A job with a single adapter goes through the same code. It runs in the trainer.
+It runs in the trainer's first process. A job with a single adapter goes through the same code.
 """

@@ -1,27 +1,27 @@
-"""One of a job's adapters that train side by side: what trains it, and what is told of it."""
+"""One candidate of a job: its trainee, its evaluator, and its own reports."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any
 
 from sqlalchemy import delete, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from core.jobs.events import EventOptions
 from core.jobs.lifecycle import Progress
 from core.tables import Candidate, CandidateMetric, Metric
 from worker.engine.step.trainee import Trainee
-from worker.report.evaluation import JobMetrics
-from worker.report.job_lease import JobLease, StepMetrics
+from worker.report.evaluation import Evaluator
+from worker.report.job_lease import JobLease
+from worker.report.reporter import JobEvent, Reporter, StepMetrics
 
 
-class CandidateReporter:
-    """Write a candidate's own rows and, while the candidate is the best one, the job's."""
+class CandidateReporter(Reporter):
+    """Writes a candidate's own rows. While the candidate is the best one, it also reports as the job."""
 
     def __init__(self, job_lease: JobLease, number: int, tokens_of_all: Callable[[], int]) -> None:
         self.is_best = False
-        self.decided = False  # whether no other is left
+        self.decided = False
         self._job_lease = job_lease
         self._number = number
         self._tokens_of_all = tokens_of_all
@@ -37,13 +37,11 @@ class CandidateReporter:
             data = {**metrics.data, "candidate": self._number}
             self._job_lease.metrics(StepMetrics(metrics.step, data), message)
 
-    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
-        """What is told of the leader is the job's."""
+    def report(self, event: JobEvent) -> None:
         if self.is_best:
-            options["data"] = {**(options.get("data") or {}), "candidate": self._number}
-            self._job_lease.event(message, once_as, **options)
+            self._job_lease.report(event.with_data(candidate=self._number))
 
-    def stands(
+    def report_status(
         self,
         status: str,
         step: int,
@@ -51,17 +49,18 @@ class CandidateReporter:
         rungs: list[dict[str, Any]],
         reason: str | None = None,
     ) -> None:
+        """Write the candidate's row. `rungs` are its results at the comparisons so far."""
         row = {"number": self._number, "status": status, "step": step, "trained_tokens": trained_tokens}
         self._upsert(Candidate, ("number",), {**row, "rungs": list(rungs), "reason": reason})
 
     def forget_after(self, step: int) -> None:
-        """What was made of later steps before a resume."""
+        """Delete the metrics after `step`. A run before the resume wrote them; they will be made again."""
         later = (CandidateMetric.number == self._number) & (CandidateMetric.step > step)
         mine = (CandidateMetric.job_id == self._job_lease.lease.job_id) & later
         self._job_lease.write(lambda session: session.execute(delete(CandidateMetric).where(mine)))
 
     def win(self) -> None:
-        """Let the job's series be this candidate's, from the first step on."""
+        """Replace the job's series of metrics with this candidate's, from the first step on."""
         job_id, number = self._job_lease.lease.job_id, self._number
 
         def adopt(session: Session) -> None:
@@ -83,31 +82,32 @@ class CandidateReporter:
 
 
 class TrainingCandidate:
-    """`rungs` are its results there, as its row shows them."""
+    """One adapter of a job in training. `rungs` are its results at the comparisons, as its row shows them."""
 
     def __init__(self, number: int, trainee: Trainee, reporter: CandidateReporter | None) -> None:
-        """`reporter` is None for a job's only adapter, which reports as the job."""
+        """`reporter` is None for a job's only adapter, which reports to the `JobLease`."""
         self.number = number
         self.trainee = trainee
         self.reporter = reporter
         self.rungs: list[dict[str, Any]] = []
-        self._metrics: JobMetrics | None = None
+        self._evaluator: Evaluator | None = None
 
     @property
-    def metrics(self) -> JobMetrics:
-        assert self._metrics is not None
-        return self._metrics
+    def evaluator(self) -> Evaluator:
+        """Exists once the candidate has been attached, and restored if it is resumed."""
+        assert self._evaluator is not None
+        return self._evaluator
 
-    @metrics.setter
-    def metrics(self, metrics: JobMetrics) -> None:
-        self._metrics = metrics
+    @evaluator.setter
+    def evaluator(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
 
     @property
     def trained_tokens(self) -> int:
-        return self._metrics.trained_tokens if self._metrics else self.trainee.trained_tokens
+        return self._evaluator.trained_tokens if self._evaluator else self.trainee.trained_tokens
 
-    def stands(self, status: str, reason: str | None = None) -> None:
-        """Tell where it stands, where that is told apart from the job."""
+    def report_status(self, status: str, reason: str | None = None) -> None:
+        """Write the candidate's row, unless it is the job's only adapter."""
         if self.reporter is not None:
             step, tokens = self.trainee.step, self.trained_tokens
-            self.reporter.stands(status, step, tokens, self.rungs, reason)
+            self.reporter.report_status(status, step, tokens, self.rungs, reason)

@@ -1,7 +1,7 @@
-"""A job's adapters: one, or several candidates until the worse have been dropped.
+"""A job's adapters: one, or several candidates until the worse ones have been dropped.
 
-They have the job's rows in the job's order, so that after a step all have seen the same. What each trains is
-what it would train alone.
+All candidates see the job's rows in the job's order, so that after a step all have seen the same rows. Each
+trains exactly as it would alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,23 +21,24 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Score
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.report.evaluation import JobMetrics, tell
-from worker.report.history import Past
+from worker.report.evaluation import Evaluator
 from worker.report.job_lease import JobLease
+from worker.report.training_record import TrainingRecord
 from worker.report.warnings import before_search, before_training
 from worker.save.checkpoint import State
 
 
 def names_of(job_id: str, spec: JobSpec) -> list[str]:
-    """Of a job's adapters, by their numbers."""
+    """Return the names of a job's adapters, in the order of their numbers."""
     several = spec.search is not None
     return [f"{job_id}#{number}" if several else job_id for number in range(len(spec.candidates))]
 
 
 class Candidates:
-    """Those that still train. The leader is the best of the last comparison; what it reports is the job's.
+    """The candidates of one job that still train; a job without a search has one.
 
-    They step together. One whose step has to be made again stays behind the others for a moment.
+    The best candidate is the best of the last comparison. It reports as the job. The candidates step
+    together, but a candidate whose step must be made again stays behind the others for a moment.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Candidates:
         job_lease: JobLease,
         abandon: Callable[[], bool] = lambda: False,
     ) -> None:
-        """None is attached before `restore` or `begin`, which raise Abandoned where `abandon` says so."""
+        """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True."""
         self._process_group = process_group
         self._spec = spec
         self._data = data
@@ -58,12 +59,15 @@ class Candidates:
         self._names = names_of(job_id, spec)
         self._live: list[TrainingCandidate] = []
         self._ranking = list(range(len(self._names)))
-        self._tokens_of_others = 0  # of those that train no more
-        self._pasts: dict[int, Past] = {}
+        self._tokens_of_others = 0  # of the candidates that do not train any more
+        self._records: dict[int, TrainingRecord] = {}
         self._rungs: list[Rung] = []
 
     def _join(self, number: int, state: State) -> Trainee:
-        """Attach one, to be restored to `state`, if any. Raises JobError and Abandoned."""
+        """Attach one candidate, which the caller then restores to `state` unless that is empty.
+
+        Raises JobError and Abandoned.
+        """
         name, spec = self._names[number], self._spec.candidates[number]
         trainee = self._process_group.join(name, spec, self._data.training_rows, state, abandon=self._abandon)
         alone = self._spec.search is None
@@ -74,28 +78,28 @@ class Candidates:
         return CandidateReporter(self._job_lease, number, lambda: self.trained_tokens)
 
     def begin(self) -> None:
-        """Attach all, unless those that are left were restored, and measure from here on.
+        """Attach all candidates, unless a checkpoint has been restored, and begin to evaluate them.
 
-        One that cannot be attached leaves alone. Raises JobError where none can.
+        A candidate that cannot be attached leaves alone. Raises JobError if none can be attached.
         """
         if not self._live:
             self._attach()
         self._rungs = rungs(len(self._names), self._live[0].trainee.total_steps)
-        for each in self._live:
-            self._process_group.share_state(each.trainee)
-            each.metrics = JobMetrics(
+        for candidate in self._live:
+            self._process_group.share_state(candidate.trainee)
+            candidate.evaluator = Evaluator(
                 self._process_group,
-                each.trainee,
-                each.reporter or self._job_lease,
+                candidate.trainee,
+                candidate.reporter or self._job_lease,
                 self._data.validation_rows,
                 self._spec,
-                self._pasts.get(each.number, Past()),
+                self._records.get(candidate.number, TrainingRecord()),
             )
-            if each.reporter is not None:
-                each.reporter.forget_after(each.trainee.step)
-            each.stands("training")
-        self._advise_before_training()
-        self._let_lead()
+            if candidate.reporter is not None:
+                candidate.reporter.forget_after(candidate.trainee.step)
+            candidate.report_status("training")
+        self._warn_before_training()
+        self._let_best_report()
 
     def _attach(self) -> None:
         refused: dict[int, JobError] = {}
@@ -107,36 +111,39 @@ class Candidates:
         if not self._live:
             raise self._refusal_of_all(refused)
         for number, reason in refused.items():
-            self._reporter_of(number).stands("failed", 0, 0, [], str(reason))
-            self._tell_that_it_failed(number, reason)
+            self._reporter_of(number).report_status("failed", 0, 0, [], str(reason))
+            self._report_failure(number, reason)
         self._ranking = [number for number in self._ranking if number not in refused]
 
     def _refusal_of_all(self, refused: Mapping[int, JobError]) -> JobError:
-        """The first one's error, which in a search says whose it is."""
+        """Return the error of the first candidate. In a search, its message names the candidate."""
         number, error = next(iter(refused.items()))
         if self._spec.search is None:
             return error
-        message = f"No candidate can be trained. The first, {self._told(number)}: {error}"
+        message = f"No candidate can be trained. The first, {self._name_of(number)}: {error}"
         return JobError(error.code, message, error.param)
 
-    def _advise_before_training(self) -> None:
-        """Tell what the specification and the rows say; of a search once, with the candidates concerned."""
+    def _warn_before_training(self) -> None:
+        """Report the warnings that follow from the specification and the rows.
+
+        A search reports each of them once, with the candidates that it concerns.
+        """
         specs = self._spec.candidates
         found = {}
-        for each in self._live:
-            tokens = sum(row.supervised for row in each.trainee.rows)
-            parameters = each.trainee.adapter.parameters.master.numel()
-            found[each.number] = list(before_training(specs[each.number], parameters, tokens))
+        for candidate in self._live:
+            tokens = sum(row.supervised for row in candidate.trainee.rows)
+            parameters = candidate.trainee.adapter.parameters.master.numel()
+            found[candidate.number] = list(before_training(specs[candidate.number], parameters, tokens))
         search = self._spec.search
         for warning in found[0] if search is None else before_search(found, search.describe):
-            tell(self._job_lease, warning)
+            self._job_lease.warn(warning)
 
-    def let_go(self) -> None:
-        """Of all, as before the beginning."""
-        for each in list(self._live):
-            self._leave(each)
+    def detach_all(self) -> None:
+        """Detach all candidates, as before `restore` or `begin`."""
+        for candidate in list(self._live):
+            self._leave(candidate)
 
-    # What a checkpoint is made of
+    # For checkpoints: see `Resumable`
 
     @property
     def adapter(self) -> Adapter:
@@ -152,136 +159,147 @@ class Candidates:
 
     @property
     def at_best(self) -> bool:
-        """Of an only adapter; among several, the one that is left is published as it is in the end."""
-        return self._spec.search is None and self.best.metrics.at_best
+        """Whether a job's only adapter is at its best state. A search publishes its winner's last state."""
+        return self._spec.search is None and self.best.evaluator.at_best
 
     @property
-    def past(self) -> Past:
-        """Of several: who is left, who leads, and what each has come to."""
+    def record(self) -> TrainingRecord:
+        """The record of the only adapter; or of a search: the ranking, and each candidate's own record."""
         if self._spec.search is None:
-            return self.best.metrics.past
+            return self.best.evaluator.record
         notes = {
             "ranking": self._ranking,
             "tokens_of_others": self._tokens_of_others,
             "candidates": {
-                str(each.number): {
-                    "step": each.trainee.step,
-                    "metrics": each.metrics.past.metrics,
-                    "notes": each.metrics.past.notes,
-                    "rungs": each.rungs,
+                str(candidate.number): {
+                    "step": candidate.trainee.step,
+                    "metrics": candidate.evaluator.record.metrics,
+                    "notes": candidate.evaluator.record.notes,
+                    "rungs": candidate.rungs,
                 }
-                for each in self._live
+                for candidate in self._live
             },
         }
-        return Past(self.best.metrics.latest, notes)
+        return TrainingRecord(self.best.evaluator.latest, notes)
 
     def state(self) -> dict[str, Tensor]:
         if self._spec.search is None:
             return self.best.trainee.state()
         return {
-            f"{each.number}.{name}": part
-            for each in self._live
-            for name, part in each.trainee.state().items()
+            f"{candidate.number}.{name}": part
+            for candidate in self._live
+            for name, part in candidate.trainee.state().items()
         }
 
-    def restore(self, step: int, state: State, past: Past) -> None:
-        """Go on after `step`, with those that were left. Raises DamagedArtifact, JobError and Abandoned."""
-        self.let_go()
+    def restore(self, step: int, state: State, record: TrainingRecord) -> None:
+        """Continue after `step` with the candidates that were left then.
+
+        Raises DamagedArtifact, JobError and Abandoned.
+        """
+        self.detach_all()
         try:
-            self._restore(step, state, past)
-        except DamagedArtifact:  # with some of them, which would be taken for all that are left
-            self.let_go()
-            self._pasts = {}
+            self._restore(step, state, record)
+        except DamagedArtifact:
+            self.detach_all()  # some may be restored, and `begin` would take them for all that are left
+            self._records = {}
             raise
 
-    def _restore(self, step: int, state: State, past: Past) -> None:
+    def _restore(self, step: int, state: State, record: TrainingRecord) -> None:
         if self._spec.search is None:
             self._join(0, state).restore(step, state)
-            self._pasts = {0: past}
+            self._records = {0: record}
             return
-        for number, kept in past.notes["candidates"].items():
+        for number, kept in record.notes["candidates"].items():
             prefix = f"{number}."
             own = {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}
             self._join(int(number), own).restore(kept["step"], own)
             self._live[-1].rungs = kept["rungs"]
-            self._pasts[int(number)] = Past(kept["metrics"], kept["notes"])
-        self._ranking = list(past.notes["ranking"])
-        self._tokens_of_others = past.notes["tokens_of_others"]
+            self._records[int(number)] = TrainingRecord(kept["metrics"], kept["notes"])
+        self._ranking = list(record.notes["ranking"])
+        self._tokens_of_others = record.notes["tokens_of_others"]
 
-    # What trains
+    # For the rounds
 
     @property
     def numbers(self) -> list[int]:
-        return [each.number for each in self._live]
+        """The numbers of the candidates that still train."""
+        return [candidate.number for candidate in self._live]
 
     @property
     def best(self) -> TrainingCandidate:
-        return next(each for each in self._live if each.number == self._ranking[0])
+        return next(candidate for candidate in self._live if candidate.number == self._ranking[0])
 
     @property
     def trained_tokens(self) -> int:
-        """Of all, also of those that were dropped."""
-        return self._tokens_of_others + sum(each.trained_tokens for each in self._live)
+        """The tokens of all candidates, also of those that were dropped."""
+        return self._tokens_of_others + sum(candidate.trained_tokens for candidate in self._live)
 
     @property
     def trainees(self) -> list[Trainee]:
-        """Those whose step is the next one."""
-        behind = min(each.trainee.step for each in self._live)
-        return [each.trainee for each in self._live if each.trainee.step == behind]
+        """The trainees that make the next step: those that are furthest behind."""
+        behind = min(candidate.trainee.step for candidate in self._live)
+        return [candidate.trainee for candidate in self._live if candidate.trainee.step == behind]
 
     @property
     def finished(self) -> bool:
-        return all(each.trainee.finished for each in self._live)
+        return all(candidate.trainee.finished for candidate in self._live)
 
     @property
     def complete(self) -> bool:
-        """Whether all have been evaluated, and compared where that is due."""
+        """Whether all candidates have been evaluated after the last step, and compared if that was due."""
         return self._all_measured and self._due_rung is None
 
     @property
     def progress_made(self) -> object:
-        """Tells whether a checkpoint has all that there is."""
-        return self.complete, [(each.number, *each.metrics.state) for each in self._live]
+        """Equal in two states if a checkpoint of the one would add nothing to that of the other."""
+        return self.complete, [
+            (candidate.number, *candidate.evaluator.progress_made) for candidate in self._live
+        ]
 
     def take(self, trainee: Trainee, result: StepResult | Exception, seconds: float) -> None:
-        """Take in one's step. One that cannot go on leaves alone; what the last one meets is raised."""
-        each = next(each for each in self._live if each.trainee is trainee)
+        """Take in one trainee's step.
+
+        A candidate that cannot go on leaves alone. The error of the last candidate that is left is raised.
+        """
+        candidate = next(candidate for candidate in self._live if candidate.trainee is trainee)
         if isinstance(result, JobError) and len(self._live) > 1:
-            self._stop(each, "failed", str(result))
-            self._tell_that_it_failed(each.number, result)
+            self._stop(candidate, "failed", str(result))
+            self._report_failure(candidate.number, result)
         elif isinstance(result, Exception):
             raise result
         else:
-            each.metrics.step(result, seconds)
-            each.stands("training")
+            candidate.evaluator.step(result, seconds)
+            candidate.report_status("training")
 
-    def _tell_that_it_failed(self, number: int, error: JobError) -> None:
+    def _report_failure(self, number: int, error: JobError) -> None:
         self._job_lease.event(
-            f"Candidate {self._told(number)} cannot go on: {error}",
+            f"Candidate {self._name_of(number)} cannot go on: {error}",
             once_as=f"candidate {number} cannot go on",
             level="warn",
             data={"candidate": number},
         )
 
     def settle(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate and compare where it is due. What `abandon` ends stays due."""
-        for each in self._live:
-            each.metrics.validate(abandon)
+        """Evaluate and compare the candidates where that is due. Work that `abandon` ends stays due."""
+        for candidate in self._live:
+            candidate.evaluator.validate(abandon)
         rung = self._due_rung if self._all_measured else None
         if rung is not None:
             self._compare(rung, abandon)
 
     def win(self) -> JobSpec | None:
-        """End the search with the one that is left. Returns what the job has come to; None where it had one
-        adapter from the beginning."""
+        """End the search: the candidate that is left wins.
+
+        Return the job's specification with the winner's options, or None if the job had no search.
+        """
         search, winner = self._spec.search, self.best
         if search is None or winner.reporter is None:
             return None
         reason = self._why_it_won(winner)
-        winner.stands("won", reason)
+        winner.report_status("won", reason)
         winner.reporter.win()
         self._job_lease.event(
-            f"Of {len(search.candidates)} candidates, {self._told(winner.number)} is left: {reason}",
+            f"Of {len(search.candidates)} candidates, {self._name_of(winner.number)} wins: {reason}",
             data={"candidate": winner.number, **candidate_values(search.model_dump(), winner.number)},
             once_as="winner",
         )
@@ -289,48 +307,50 @@ class Candidates:
 
     @property
     def _all_measured(self) -> bool:
-        return all(each.metrics.complete for each in self._live)
+        return all(candidate.evaluator.complete for candidate in self._live)
 
     @property
     def _due_rung(self) -> Rung | None:
-        steps = {each.trainee.step for each in self._live}
+        """The comparison that the candidates must make before their next step."""
+        steps = {candidate.trainee.step for candidate in self._live}
         due = (rung for rung in self._rungs if steps == {rung.step} and len(self._live) > rung.keep)
         return next(due, None)
 
     def _compare(self, rung: Rung, abandon: Callable[[], bool]) -> None:
-        self.best.metrics.progress("comparing candidates")
+        self.best.evaluator.progress("comparing candidates")
         rows = self._data.validation_rows
         try:
             scores = {
-                each.number: self._process_group.measure(each.trainee, rows, abandon) for each in self._live
+                candidate.number: self._process_group.measure(candidate.trainee, rows, abandon)
+                for candidate in self._live
             }
         except Abandoned:
             return
         kept = survivors(scores, rung.keep, prefer_small=self._prefers_small)
-        self._note(rung, scores, kept)
+        self._note_comparison(rung, scores, kept)
         self._ranking = kept
-        for each in [each for each in self._live if each.number not in kept]:
-            self._stop(each, "dropped", self._why_it_was_dropped(each, len(scores), len(kept)))
-        for each in self._live:
-            each.stands("training")
-        self._let_lead()
+        for candidate in [candidate for candidate in self._live if candidate.number not in kept]:
+            self._stop(candidate, "dropped", self._why_it_was_dropped(candidate, len(scores), len(kept)))
+        for candidate in self._live:
+            candidate.report_status("training")
+        self._let_best_report()
 
-    def _note(self, rung: Rung, scores: Mapping[int, Score], kept: list[int]) -> None:
+    def _note_comparison(self, rung: Rung, scores: Mapping[int, Score], kept: list[int]) -> None:
         behind = lags(scores)
-        for each in self._live:
-            lag = behind[each.number]
+        for candidate in self._live:
+            lag = behind[candidate.number]
             result = {
                 "step": rung.step,
-                "valid_loss": _finite(scores[each.number].loss),
+                "valid_loss": _finite(scores[candidate.number].loss),
                 "behind": _finite(lag.loss),
                 "noise": _finite(lag.noise),
-                "kept": each.number in kept,
+                "kept": candidate.number in kept,
                 "left": len(kept),
             }
-            each.rungs = [*each.rungs, result]
+            candidate.rungs = [*candidate.rungs, result]
         dropped = sorted(scores.keys() - kept)
         names = "; ".join(
-            f"{self._told(number)} (validation loss {scores[number].loss:.4f})" for number in kept
+            f"{self._name_of(number)} (validation loss {scores[number].loss:.4f})" for number in kept
         )
         self._job_lease.event(
             f"Step {rung.step}: {len(kept)} of {len(scores)} candidates train on: {names}",
@@ -344,48 +364,51 @@ class Candidates:
 
     def _why_it_won(self, winner: TrainingCandidate) -> str:
         if not winner.rungs or winner.rungs[-1]["left"] > 1:
-            return "no other could go on"
+            return "no other candidate could go on"
         last = winner.rungs[-1]
         at = f"after step {last['step']}"
         if last["behind"] == 0:
             return f"the lowest validation loss {at}, {_shown(last['valid_loss'])}"
         return (
-            f"the smallest whose validation loss {at}, {_shown(last['valid_loss'])}, is within noise of the "
-            f"lowest: {_shown(last['behind'])} ± {_shown(last['noise'])} above it"
+            f"the smallest candidate whose validation loss {at}, {_shown(last['valid_loss'])}, is within "
+            f"noise of the lowest: {_shown(last['behind'])} ± {_shown(last['noise'])} above it"
         )
 
-    def _why_it_was_dropped(self, each: TrainingCandidate, compared: int, kept: int) -> str:
-        last = each.rungs[-1]
+    def _why_it_was_dropped(self, candidate: TrainingCandidate, compared: int, kept: int) -> str:
+        last = candidate.rungs[-1]
         at = f"Validation loss {_shown(last['valid_loss'])} after step {last['step']}"
         if last["behind"] is None:
             return at
         if last["behind"] > 0:
-            return f"{at}, {_shown(last['behind'])} above the lowest; {kept} of {compared} were to train on"
+            return f"{at}, {_shown(last['behind'])} above the lowest; {kept} of {compared} train on"
         if self._prefers_small:
-            return f"{at}, the lowest, but a smaller candidate's is within noise of it"
-        return f"{at}, the lowest, but another's is as low"
+            return f"{at}, the lowest, but a smaller candidate's loss is within noise of it"
+        return f"{at}, the lowest, but another candidate's loss is as low"
 
-    def _told(self, number: int) -> str:
+    def _name_of(self, number: int) -> str:
         return self._spec.search.describe(number) if self._spec.search else ""
 
-    def _stop(self, each: TrainingCandidate, status: str, reason: str) -> None:
-        self._tokens_of_others += each.trained_tokens
-        each.stands(status, reason)
-        self._leave(each)
-        self._ranking = [number for number in self._ranking if number != each.number]
-        self._let_lead()
+    def _stop(self, candidate: TrainingCandidate, status: str, reason: str) -> None:
+        self._tokens_of_others += candidate.trained_tokens
+        candidate.report_status(status, reason)
+        self._leave(candidate)
+        self._ranking = [number for number in self._ranking if number != candidate.number]
+        self._let_best_report()
 
-    def _leave(self, each: TrainingCandidate) -> None:
-        self._live.remove(each)
-        self._process_group.leave(each.trainee.adapter.name)
+    def _leave(self, candidate: TrainingCandidate) -> None:
+        self._live.remove(candidate)
+        self._process_group.leave(candidate.trainee.adapter.name)
 
-    def _let_lead(self) -> None:
-        """Let the leader speak for the job; of one that is left alone, also what its losses had shown."""
-        for each in self._live:
-            if each.reporter is not None:
-                each.reporter.is_best = each is self.best
-                each.reporter.decided = len(self._live) == 1
-                each.metrics.tell_warnings()
+    def _let_best_report(self) -> None:
+        """Have the best candidate report as the job.
+
+        A candidate that is left alone also reports the warnings that had to wait for the decision.
+        """
+        for candidate in self._live:
+            if candidate.reporter is not None:
+                candidate.reporter.is_best = candidate is self.best
+                candidate.reporter.decided = len(self._live) == 1
+                candidate.evaluator.report_warnings()
 
 
 def _shown(value: float | None) -> str:
@@ -393,5 +416,5 @@ def _shown(value: float | None) -> str:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no number for the others."""
+    """Return None for a value that is not finite, since JSON has no number for it."""
     return value if isfinite(value) else None

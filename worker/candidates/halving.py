@@ -1,4 +1,7 @@
-"""Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943): which candidates train on, and when."""
+"""Successive halving: decides which candidates train on, and when.
+
+Source: Jamieson and Talwalkar 2016, arXiv:1502.07943.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +10,12 @@ from math import ceil, inf, isfinite, log2, sqrt
 from worker.engine.step.totals import Score
 
 LAST_RUNG = 1 / 4  # of all steps
-FEWEST_STEPS = 2  # before the first rung: the first step of a warmup changes nothing
+FEWEST_STEPS = 2  # before the first rung, since the first step of a warmup changes nothing
 
 
 @dataclass(frozen=True)
 class Rung:
-    """After `step` steps at most `keep` candidates train on."""
+    """A comparison: after `step` steps, at most `keep` candidates train on."""
 
     step: int
     keep: int
@@ -20,18 +23,20 @@ class Rung:
 
 @dataclass(frozen=True)
 class Lag:
-    """By how much a loss is above another's, and the standard error of that."""
+    """The difference between a loss and the lowest loss, and the standard error of that difference."""
 
     loss: float
     noise: float
 
 
 def rungs(candidates: int, total_steps: int) -> list[Rung]:
-    """Each halves the candidates: the last but one at a quarter of the steps, those before at half of the
-    next one's, and one at the end for what is left undecided by then.
+    """Return the rungs of a search. Each rung halves the number of candidates.
 
-    With K = log₂ candidates, training costs 1.25 + (K − 1) / 4 runs, to the rounding of steps: 1.5 of 4
-    candidates, 2 of 16.
+    The last halving comes after a quarter of the steps, and each halving before it after half as many steps
+    as the next one. One more rung, after the last step, decides what is undecided by then.
+
+    With K = log₂ candidates, training costs 1.25 + (K − 1) / 4 runs, apart from the rounding of steps: 1.5
+    runs for 4 candidates, 2 runs for 16.
     """
     halvings = ceil(log2(candidates))
     found, step = [], FEWEST_STEPS - 1
@@ -43,13 +48,16 @@ def rungs(candidates: int, total_steps: int) -> list[Rung]:
 
 
 def lag(score: Score, best: Score) -> Lag:
-    """Paired by rows, whose losses differ far more from each other than two candidates do on one row.
+    """Return how far `score` lies above `best`, compared row by row.
+
+    The comparison is paired, since the losses of two rows differ far more than those of two candidates on the
+    same row:
 
         D = Σ d / Σ t over the rows, d = nll − nll of the best, t = tokens
         noise² = n / (n − 1) · Σ (d − D t)² / (Σ t)²
 
-    which is the standard error of a ratio of means (Cochran 1977, Sampling Techniques, 6.4). Without losses
-    of rows, or of one row alone, nothing is known of the noise, and it is 0.
+    This is the standard error of a ratio of means (Cochran 1977, Sampling Techniques, 6.4). Without the
+    losses of at least two rows, nothing is known of the noise, and it is taken as 0.
     """
     loss = score.loss - best.loss if isfinite(score.loss) else inf
     if score.nll_X is None or best.nll_X is None or best.tokens_X is None or not isfinite(loss):
@@ -62,17 +70,18 @@ def lag(score: Score, best: Score) -> Lag:
 
 
 def lags(scores: Mapping[int, Score]) -> dict[int, Lag]:
-    """Of all candidates, by their numbers, behind the best."""
+    """Return how far each candidate lies behind the best one, by the candidates' numbers."""
     best = scores[_by_loss(scores)[0]]
     return {number: lag(score, best) for number, score in scores.items()}
 
 
 def survivors(scores: Mapping[int, Score], keep: int, prefer_small: bool = False) -> list[int]:
-    """Numbers of the `keep` candidates that train on, the leader first.
+    """Return the numbers of the `keep` candidates that train on, the best one first.
 
-    They are those of the lowest losses. With `prefer_small`, where candidates are numbered by their size, one
-    that is within noise of the best counts as no worse: the smallest such is the last one that is left, and
-    until then they go on beside the best, before what is worse.
+    They are the candidates with the lowest losses. With `prefer_small`, candidates are numbered by their
+    size, and a candidate within noise of the best one counts as no worse. In the last comparison, where one
+    is kept, the smallest of these wins. In earlier comparisons they stay beside the best one, the smallest
+    first, before the candidates that are worse.
     """
     ranking = _by_loss(scores)
     if not prefer_small:

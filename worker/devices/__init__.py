@@ -1,4 +1,4 @@
 """The devices of one trainer: the processes that compute on them, their base model, and a watchdog.
 
-It runs in every process of the trainer; the first process decides, and the others follow.
+It runs in every process of the trainer. The first process decides, and the others follow its orders.
 """

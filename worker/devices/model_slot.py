@@ -1,4 +1,4 @@
-"""The device's one place for a base model: loads the one that is asked for, in place of another."""
+"""The device's only place for a base model: loading one replaces the one before."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ class FoundModel:
 
 
 class ModelSlot:
+    """Holds the base model that is resident on this process's device, if any."""
+
     def __init__(self, settings: Settings, device: torch.device) -> None:
         self.device = device
         self._catalog = load_catalog(settings.catalog_file)
@@ -42,23 +44,26 @@ class ModelSlot:
 
     @property
     def resident(self) -> str | None:
-        """The id of the resident base model, where there is one. From any thread."""
+        """The id of the resident base model, or None. May be read from any thread."""
         base = self._base
         return base.entry.id if base else None
 
     def holds(self, spec: JobSpec) -> bool:
-        """Whether a job of `spec` trains on the resident base model, as it is."""
+        """Return whether a job of `spec` trains on the resident base model as it is, whole or sharded."""
         base = self._base
         return base is not None and (base.entry.id, base.sharded) == (spec.base_model, spec.sharded)
 
     def find(self, spec: JobSpec) -> FoundModel:
-        """Have the weights on the disk. Raises JobError, and OutsideFault where they cannot be fetched."""
+        """Return the base model on the disk, and fetch it if it is missing.
+
+        Raises JobError, and OutsideFault if it cannot be fetched.
+        """
         entry = self._entry(spec.base_model)
         return FoundModel(entry, *ensure_model(entry, self._models_folder), spec.sharded)
 
     def load(self, found: FoundModel) -> None:
-        """Make it the resident one. No job may be attached to another. Raises JobError."""
-        self.clear()  # freed before the next one is loaded
+        """Make `found` the resident base model. No job may be attached to the one before. Raises JobError."""
+        self.clear()  # first, so that the device never holds both
         with load_errors_explained(found.entry):
             self._base = ResidentBase(
                 found.entry, found.folder, found.source_sha256, self.device, found.sharded
@@ -66,14 +71,15 @@ class ModelSlot:
         self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 
     def clear(self) -> None:
-        """Hold none, nor what its modules and the last jobs' still keep of it by referring to each other."""
+        """Free the base model, also from cycles of references in its modules and in the last jobs'."""
         self._base = None
         collect_garbage(self.device)
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int] | None = None) -> int:
-        """What a job of `spec` takes beside the resident base model: all of its candidates, or these.
+        """Return the bytes that a job of `spec` takes beside the resident base model.
 
-        0 for one that trains alone: it shares a budget with nobody.
+        `candidates` are the numbers of the candidates to count; None counts all. A job that trains alone
+        counts 0 bytes: it shares the budget with no other job.
         """
         if spec.trains_alone:
             return 0

@@ -1,8 +1,8 @@
-"""The processes of one trainer: the first takes jobs and decides, and all do the same, order by order.
+"""The processes of one trainer: the first takes jobs and decides, and all of them follow its orders.
 
-An order is a method with its arguments. The first process broadcasts it, and each runs it on its own base
-model and trainees, so that all make the same calls in the same order, whoever joins, leaves or fails. What
-goes wrong in one of them is told to all before anybody goes on. A process alone is a process_group of one.
+An order is a method with its arguments. The first process broadcasts it, and each process runs it on its own
+base model and trainees. So all make the same calls in the same order, whichever job joins, leaves or fails.
+An error in one process is shared with all before any of them goes on. A single process is a group of one.
 """
 
 import threading
@@ -39,7 +39,10 @@ log = structlog.get_logger()
 
 
 class ProcessGroup:
-    """What the first process asks of all; the others `follow`. Every call may raise GroupLost."""
+    """The first process gives its orders through this class; the others `follow`.
+
+    Every call may raise GroupLost.
+    """
 
     def __init__(
         self, slot: ModelSlot, processes: Processes, max_step_tokens: int | None, watchdog: Watchdog
@@ -48,7 +51,7 @@ class ProcessGroup:
         self._processes = processes
         self._max_step_tokens = max_step_tokens
         self._watchdog = watchdog
-        self.memory_bytes = 0  # that this process held after the last round
+        self.memory_bytes = 0  # that this process held on its device after the last round
         self._trainees: dict[str, Trainee] = {}
         self._stopping = threading.Event()
         self._dismissed = False
@@ -72,16 +75,18 @@ class ProcessGroup:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """From any thread, of any process: `asked_to_stop` says so at its next call."""
+        """Make the next `asked_to_stop` return True. May be called from any thread, in any process."""
         self._stopping.set()
 
     def asked_to_stop(self) -> bool:
-        """Whether any process was told to stop. Asked often, also while there is nothing to do, it tells the
-        others that the first one is still there."""
+        """Return whether any process was told to stop.
+
+        The first process calls this often, even without work: it shows the others that it still lives.
+        """
         return self._order(ProcessGroup._count_heads)
 
     def load(self, spec: JobSpec) -> ResidentBase:
-        """Have the base model of `spec` resident in all processes. Raises JobError."""
+        """Make the base model of `spec` resident in all processes, and return it. Raises JobError."""
         if not self._slot.holds(spec):
             self._order(ProcessGroup._load, spec)
         return self._slot.base
@@ -94,9 +99,11 @@ class ProcessGroup:
         state: Mapping[str, Tensor],
         abandon: Callable[[], bool] = lambda: False,
     ) -> Trainee:
-        """Attach a new adapter to the base model, to be restored to `state`, if any. Raises JobError.
+        """Attach a new adapter to the base model in all processes, and return its trainee.
 
-        What the adapter begins with, this process finds out alone; Abandoned where `abandon` says so then.
+        An adapter that will be restored from a checkpoint is given its `state`; otherwise that is empty. This
+        process alone computes the values that the adapter begins with. Raises JobError, and Abandoned if
+        `abandon` returns True meanwhile.
         """
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self._slot.base, spec, rows, state, ask)
@@ -104,17 +111,17 @@ class ProcessGroup:
         return self._trainees[name]
 
     def share_state(self, trainee: Trainee) -> None:
-        """Let all go on from where `trainee` was restored to in the first process."""
+        """Give all processes the step and the state of `trainee` in the first process."""
         if self.size == 1:
             return
-        # Copies: a view would be sent with all that it is a view of
+        # Copies, since a view would be sent with the whole tensor behind it
         state = {name: tensor.to("cpu", copy=True) for name, tensor in trainee.state().items()}
         self._order(ProcessGroup._restore, trainee.adapter.name, trainee.step, state)
 
     def train_round(
         self, trainees: Sequence[Trainee], abandon: Callable[[], bool]
     ) -> Mapping[str, StepResult | Exception]:
-        """Return the result of `loop.train_round`."""
+        """Run `loop.train_round` in all processes, and return its result."""
         names = [trainee.adapter.name for trainee in trainees]
         results = self._order(ProcessGroup._train_round, names, abandon=abandon)
         self.memory_bytes = held_bytes(self._slot.base.device)
@@ -123,41 +130,44 @@ class ProcessGroup:
     def evaluate(
         self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
     ) -> Evaluation:
-        """Return the result of `loop.validate`, computed with the first `rank` ranks if `rank` is given."""
+        """Run `loop.validate` in all processes, with the first `rank` ranks, or with all if it is None."""
         return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, rank, abandon=abandon)
 
     def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
-        """Return the result of `loop.measure`."""
+        """Run `loop.measure` in all processes, and return its result."""
         return self._order(ProcessGroup._measure, trainee.adapter.name, rows, abandon=abandon)
 
     def answer(
         self, trainee: Trainee, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
     ) -> list[Answer]:
-        """`generate_answers` in this process alone: all have the same adapter, and the others wait."""
+        """Return the model's answers to `rows`.
+
+        This process generates them alone, since all have the same adapter. The others wait for an order.
+        """
         with self._watchdog.over(abandon) as ask:
             return generate_answers(
                 self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask
             )
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
-        """What these candidates of a job take beside the resident base model."""
+        """Return the bytes that these candidates of a job take beside the resident base model."""
         return self._slot.state_bytes(spec, candidates)
 
     def leave(self, name: str) -> None:
-        """Let go of the job of that name, where there is one."""
+        """Let go of the trainee of that name in all processes, if there is one."""
         self._order(ProcessGroup._leave, name)
 
     def dismiss(self) -> None:
-        """The last order: all processes end."""
+        """Give the last order: all processes end."""
         self._order(ProcessGroup._dismiss)
 
     def follow(self) -> None:
-        """Do what the first process orders, until it dismisses."""
+        """Carry out the first process's orders, until it dismisses this process."""
         while not self._dismissed:
             order, arguments = self._processes.broadcast((ProcessGroup._dismiss, ()))
             try:
                 order(self, *arguments)
-            except SharedFault as fault:  # the first process tells whom it concerns
+            except SharedFault as fault:  # the first process handles it
                 log.warning("shared_fault", process=self._processes.number, exc_info=fault)
 
     def _order(self, order: Callable[..., T], *arguments: Any, **own: Any) -> T:
@@ -172,7 +182,7 @@ class ProcessGroup:
                 raise
             raise GroupLost(f"This process alone met {type(error).__name__}: {error}") from error
 
-    # What every process does
+    # The orders, as every process carries them out
 
     def _count_heads(self) -> bool:
         return self._processes.any(self.stopping)
@@ -187,7 +197,7 @@ class ProcessGroup:
                 _refuse_difference(spec.base_model, own, first)
                 self._slot.load(found)
         except SharedFault:
-            self._slot.clear()  # here it may have been loaded
+            self._slot.clear()  # a process failed; this one may have loaded the model
             raise
 
     def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: InitialValues) -> None:
@@ -247,11 +257,11 @@ class ProcessGroup:
 
     def _dismiss(self) -> None:
         self._dismissed = True
-        self._processes.part_ways()
+        self._processes.close()
 
 
 def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:
-    """Of what a process and the first one would train on: weights, and the type that they are computed in."""
+    """Raise JobError unless this process and the first have the same weights and type to compute in."""
     if own == first:
         return
     if own[0] != first[0]:

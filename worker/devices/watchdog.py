@@ -1,6 +1,6 @@
-"""Ends a trainer whose device does not come back from a computation.
+"""Ends a trainer whose device hangs in a computation.
 
-Its reporters are threads of their own and would renew its leases for ever, so nobody else could tell.
+No other process could tell: the threads that renew the trainer's leases would go on for ever.
 """
 
 import faulthandler
@@ -21,15 +21,16 @@ log = structlog.get_logger()
 
 
 class Watchdog:
-    """Watches computations alone: loading, reading and uploading take as long as others let them."""
+    """Watches computations only: the time of loading, reading and uploading depends on other machines."""
 
     def __init__(self, seconds: float) -> None:
-        """`seconds` are what one micro-batch may take."""
+        """`seconds` is the longest time that one micro-batch may take."""
         self._seconds = seconds
         self._deadline = inf
 
     @property
     def hangs(self) -> bool:
+        """Whether the present computation has taken longer than it may."""
         return time.monotonic() > self._deadline
 
     def start(self) -> None:
@@ -37,9 +38,11 @@ class Watchdog:
 
     @contextmanager
     def over(self, abandon: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
-        """Watch what computes inside. Before each micro-batch it asks what it is given, instead of `abandon`.
+        """Watch the computation inside the `with` block.
 
-        What `abandon` itself does is not watched: it may save checkpoints.
+        Yields the function that the computation must call before each micro-batch, in place of `abandon`. It
+        returns the answer of `abandon` and starts the time anew. The time that `abandon` itself takes does
+        not count: it may save checkpoints.
         """
 
         def ask() -> bool:

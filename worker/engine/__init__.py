@@ -1,7 +1,23 @@
-"""The training engine: many adapters on one resident, frozen base model.
+"""The training engine: it trains many adapters on one resident, frozen base model.
 
-Axes, as suffixes of tensor names: T tokens of a micro-batch, laid end to end without padding; S supervised
-tokens; D hidden; K inputs and N outputs of a projection; R rank; H query heads; J key heads; G query heads
-that share a key head; E head size; I inner width of the MLP; V vocabulary; L tokens of one segment; X rows
-(examples).
+The name of a tensor ends in its axes, one letter for each axis. So `x_TK` has T tokens by K inputs.
+
+    T  tokens of a micro-batch, which lie end to end without padding
+    S  supervised tokens: those that a row learns to predict, and that the loss counts
+    L  tokens of one row or of one segment
+    X  rows
+    A  adapters
+    D  hidden size of the model
+    K  inputs of a projection
+    N  outputs of a projection
+    R  rank of a low-rank update
+    H  query heads
+    J  key heads, and so value heads
+    G  query heads that share one key head
+    E  size of one head
+    I  inner width of the MLP
+    V  vocabulary
+
+A digit is an axis of that length: `rstd_T1` is [T, 1], and `kv_2JTE` holds keys and values. A module that
+needs more letters explains them in its docstring; they hold in that module alone.
 """

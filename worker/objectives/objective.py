@@ -41,7 +41,7 @@ class ObjectiveLoss(ABC):
 
     @abstractmethod
     def __init__(self, options: Any) -> None:
-        """Take the options of the objective, of its own class."""
+        """Take the objective's options, which have a class of their own."""
 
     @abstractmethod
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -51,7 +51,7 @@ class ObjectiveLoss(ABC):
         """
 
     def arrange(self, rendered: Sequence[Row], seed: int, max_length: int) -> list[Row]:  # noqa: ARG002
-        """Return the rows with those of each example side by side. Pairs come so from their file."""
+        """Return the rows with those of each example side by side, which pairs are already."""
         return list(rendered)
 
 

@@ -1,4 +1,4 @@
-"""All that a job reports while it trains: its lease, progress, metrics, evaluations, samples and warnings.
+"""All that a job reports while it trains: progress, metrics, evaluations, samples, warnings; and its lease.
 
-It runs in the trainer, on the training thread and on one thread for each job's lease.
+It runs in the trainer's first process: on the training thread, and on one more thread for each job's lease.
 """

@@ -1,4 +1,4 @@
-"""The lowest validation loss of a job: which state is its best, and whether to go on."""
+"""Keeps the lowest validation loss of a job. It decides which state is the best, and whether to go on."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -6,20 +6,23 @@ from math import isfinite
 
 @dataclass
 class BestLoss:
-    """Of the evaluations so far. Its fields are numbers, which go into a checkpoint as they are.
+    """The best of the evaluations so far. Its fields are numbers, which go into a checkpoint as they are.
 
-    `loss` is the lowest, of `step`. `mark` is the last that was lower than the mark before by more than the
-    threshold, and `since` counts the evaluations after it: many small gains end no patience where together
-    they are a large one.
+    Patience is counted from a mark, and not from the lowest loss. So many small gains do not end a job if
+    together they are a large one.
     """
 
     loss: float | None = None
+    """The lowest loss, in nats"""
     step: int | None = None
+    """The step of the lowest loss"""
     mark: float | None = None
+    """The last loss that was lower than the mark before it by more than the threshold"""
     since: int = 0
+    """The number of evaluations after the mark"""
 
     def note(self, step: int, loss: float, threshold: float = 0.0) -> None:
-        """Take in an evaluation after `step`, in nats. One that is not finite is never an improvement."""
+        """Take in the loss after `step`, in nats. A loss that is not finite never counts as lower."""
         if isfinite(loss) and (self.loss is None or loss < self.loss):
             self.loss, self.step = loss, step
         if isfinite(loss) and (self.mark is None or loss < self.mark - threshold):

@@ -1,9 +1,9 @@
-"""What a client reads of a job's steps: progress, metrics and validation losses."""
+"""Reports the steps of one adapter, validates it when that is due, and stops it early."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any
 
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
@@ -12,53 +12,42 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.report.best_loss import BestLoss
-from worker.report.history import Past
-from worker.report.job_lease import StepMetrics
-from worker.report.samples import Samples, Tells
+from worker.report.reporter import Reporter, StepMetrics
+from worker.report.samples import Samples
+from worker.report.training_record import TrainingRecord
 from worker.report.warnings import Curves, TrainingWarning
 from worker.rows import Row
 
 EVALUATIONS_PER_EPOCH = 4
 MIN_EVAL_STEPS = 10
-EVAL_EXAMPLES = 16
-RATE_SMOOTHING = 0.8  # weight of the past in the mean seconds per step
+EVAL_EXAMPLES = 16  # of an evaluation on a part of the validation rows
+UNTOLD_WARNINGS = "untold_advice"  # the key in checkpoints, also in those of earlier releases
+RATE_SMOOTHING = 0.8  # the weight of earlier steps in the mean seconds per step
 
 
-class Reports(Tells, Protocol):
-    """Where all goes that is told."""
+class Evaluator:
+    """Measures one adapter in training: a job's only one, or a candidate.
 
-    decided: bool  # whether what is reported will not be dropped for another candidate
-
-    def progress(self, progress: Progress) -> None: ...
-    def metrics(self, metrics: StepMetrics, message: str) -> None: ...
-
-
-def tell(reporter: Tells, warning: TrainingWarning) -> None:
-    reporter.event(warning.message, once_as=warning.code, level="warn", data=warning.data)
-
-
-class JobMetrics:
-    """Measures one job and reports it. `latest` are the last step's metrics, {} before the first.
-
-    They are `complete` once the validation that is due, if any, has been made; until then they are not
-    reported, and go into a checkpoint as they are: whoever resumes from it makes the validation first, of the
-    same state.
+    `latest` has the last step's metrics; it is empty before the first step. `complete` says whether the
+    validation that is due after the last step, if any, has been made. Until then, the metrics are not
+    reported, and a checkpoint keeps them as they are. A job that is resumed from it makes the validation
+    first, of the same state.
     """
 
     def __init__(
         self,
         process_group: ProcessGroup,
         trainee: Trainee,
-        reporter: Reports,
+        reporter: Reporter,
         valid_rows: Sequence[Row],
         spec: JobSpec,
-        past: Past,
+        record: TrainingRecord,
     ) -> None:
-        """`past` is what the checkpoint that the job goes on from was made with."""
-        self.latest = past.metrics
-        self.complete = not self.latest or "valid_loss" in self.latest  # so a checkpoint tells
+        """`record` comes from the checkpoint that the job is resumed from; it is empty for a new job."""
+        self.latest = record.metrics
+        self.complete = not self.latest or "valid_loss" in self.latest  # reporting a step adds this key
         self.trained_tokens = trainee.trained_tokens
-        self.trained_seconds: float = past.metrics.get("trained_seconds", 0.0)
+        self.trained_seconds: float = record.metrics.get("trained_seconds", 0.0)
         self._process_group = process_group
         self._trainee = trainee
         self._reporter = reporter
@@ -69,22 +58,22 @@ class JobMetrics:
         self._eval_steps = self._training.eval_steps or usual
         self._seconds_per_step: float | None = None
         self.ranks: list[dict[str, Any]] = []
-        self.best = BestLoss(**past.notes.get("best", {}))
-        curves = past.notes.get("curves")
+        self.best = BestLoss(**record.notes.get("best", {}))
+        curves = record.notes.get("curves")
         warmup = round(self._training.warmup_ratio * trainee.total_steps)
         self._curves = Curves.of(curves) if curves else Curves.fresh(warmup)
-        self._untold = [TrainingWarning(**warning) for warning in past.notes.get("untold_advice", [])]
+        self._untold = [TrainingWarning(**warning) for warning in record.notes.get(UNTOLD_WARNINGS, [])]
         self._stop_if_it_is_time()
 
     def step(self, result: StepResult, seconds: float) -> None:
-        """Take in a step, of a round that took `seconds`; report it where no validation is due.
+        """Take in a step of a round that took `seconds`. Report it unless a validation is due first.
 
-        The rate is the job's own tokens over the whole round's time: neighbours make a round longer.
+        The rate is the job's own tokens over the whole round's time, which neighbours make longer.
         """
         self.trained_tokens += result.tokens
         self.trained_seconds += seconds
-        past = self._seconds_per_step if self._seconds_per_step is not None else seconds
-        self._seconds_per_step = RATE_SMOOTHING * past + (1 - RATE_SMOOTHING) * seconds
+        mean = self._seconds_per_step if self._seconds_per_step is not None else seconds
+        self._seconds_per_step = RATE_SMOOTHING * mean + (1 - RATE_SMOOTHING) * seconds
         rate = result.tokens / seconds
         self.progress("training", rate)
         self.latest = _finite(
@@ -103,19 +92,19 @@ class JobMetrics:
         if result.rank_budget is not None:
             self.latest["adapter_rank_budget"] = result.rank_budget
         self.complete = False
-        self._advise(self._curves.note_step(result.step, result.loss, self._trainee.steps_per_epoch))
+        self._add_warnings(self._curves.note_step(result.step, result.loss, self._trainee.steps_per_epoch))
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
 
     @property
-    def past(self) -> Past:
-        """What to go on from after the last step."""
+    def record(self) -> TrainingRecord:
+        """What a checkpoint of the present state must keep, so that a resumed job reports the same."""
         notes = {
             "best": asdict(self.best),
             "curves": asdict(self._curves),
-            "untold_advice": [asdict(warning) for warning in self._untold],
+            UNTOLD_WARNINGS: [asdict(warning) for warning in self._untold],
         }
-        return Past(self.latest, notes)
+        return TrainingRecord(self.latest, notes)
 
     @property
     def at_best(self) -> bool:
@@ -123,12 +112,12 @@ class JobMetrics:
         return self.complete and self.best.step == self._trainee.step
 
     @property
-    def state(self) -> tuple[int, bool]:
-        """What tells whether a checkpoint has all that there is."""
+    def progress_made(self) -> tuple[int, bool]:
+        """Equal in two states if a checkpoint of the one would add nothing to that of the other."""
         return self._trainee.step, self.complete
 
     def validate(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate what is due and report the step. Where `abandon` ends it, it stays due."""
+        """Make the validation that is due, and report the step. If `abandon` ends it, it stays due."""
         if self.complete:
             return
         rate = self.latest["tokens_per_second"]
@@ -141,20 +130,20 @@ class JobMetrics:
         except Abandoned:
             return
         self._report(full, part)
-        self._samples.tell(self._trainee.step, samples)
+        self._samples.report(self._trainee.step, samples)
         self.progress("training", rate)
 
-    def tell_warnings(self) -> None:
-        """What the losses have shown so far, unless it may be of a candidate that is dropped."""
+    def report_warnings(self) -> None:
+        """Report the warnings that the losses have led to, unless this candidate may still be dropped."""
         if self._reporter.decided:
             for warning in self._untold:
-                tell(self._reporter, warning)
+                self._reporter.warn(warning)
             self._untold = []
 
     def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:
-        """Add to `self.ranks` what the validation file says of the adapter cut to each of `ranks`.
+        """Evaluate the adapter cut to each of `ranks` on the validation file, and add that to `self.ranks`.
 
-        Where `abandon` ends it, the others stay due.
+        The ranks that are left when `abandon` ends it stay due.
         """
         for rank in ranks:
             self.progress("measuring ranks")
@@ -167,6 +156,7 @@ class JobMetrics:
             self.ranks.append({"rank": rank, **measured})
 
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
+        """Report the phase, and where the training stands."""
         trainee = self._trainee
         left = (trainee.last_step - trainee.step) * self._seconds_per_step if self._seconds_per_step else None
         self._reporter.progress(
@@ -185,12 +175,16 @@ class JobMetrics:
 
     @property
     def _full_is_due(self) -> bool:
-        """At an epoch's end; where the best state is published, at every evaluation."""
+        """Whether to evaluate on all validation rows.
+
+        This is due at the end of an epoch and, if the best state is to be published, at every evaluation.
+        """
         due = self._trainee.at_epoch_end or (self._publishes_best and self._part_is_due)
         return bool(self._valid_rows) and due
 
     @property
     def _part_is_due(self) -> bool:
+        """Whether to evaluate on the first validation rows: every `eval_steps`, and after the last step."""
         due = self._trainee.finished or self._trainee.step % self._eval_steps == 0
         return bool(self._valid_rows) and due
 
@@ -212,18 +206,18 @@ class JobMetrics:
         self.complete = True
         self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
         if part:
-            self._advise(self._curves.note_evaluation(self._trainee.step, part.loss))
+            self._add_warnings(self._curves.note_evaluation(self._trainee.step, part.loss))
         if full:
             self.best.note(self._trainee.step, full.loss, self._training.early_stopping_threshold)
             self._stop_if_it_is_time()
 
-    def _advise(self, found: Iterable[TrainingWarning]) -> None:
+    def _add_warnings(self, found: Iterable[TrainingWarning]) -> None:
         known = {warning.code for warning in self._untold}
         self._untold += [warning for warning in found if warning.code not in known]
-        self.tell_warnings()
+        self.report_warnings()
 
     def _stop_if_it_is_time(self) -> None:
-        """End a job whose validation loss has not fallen for as long as its client has patience."""
+        """Stop the training if the validation loss has not fallen for as long as the patience allows."""
         patience, trainee, best = self._training.early_stopping_patience, self._trainee, self.best
         if patience is None or best.since < patience or trainee.finished:
             return
@@ -263,5 +257,5 @@ def _prefixed(prefix: str, found: Evaluation | None) -> dict[str, float]:
 
 
 def _finite(**values: float | None) -> dict[str, Any]:
-    """A validation loss may overflow, and JSON has no number for that."""
+    """Return the values with None for each that is not finite, since JSON has no number for it."""
     return {name: value if value is None or isfinite(value) else None for name, value in values.items()}

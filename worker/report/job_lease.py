@@ -1,16 +1,16 @@
-"""Keeps a job's lease alive and carries its progress, metrics and events to the database.
+"""Keeps a job's lease alive, and writes the job's progress, metrics and events to the database.
 
-The training thread only appends; this thread writes, in short fenced transactions. So the device never waits
-for the database, and a database that is away for a while costs nothing but time: what was reported stays in
-memory until it is written or the lease is lost.
+The training thread only appends reports. A thread of the lease writes them, in short fenced transactions. So
+the device never waits for the database. If the database is away for a while, reports stay in memory until
+they can be written, or until the lease is lost.
 """
 
 import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar, Unpack
+from dataclasses import replace
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.dialects.postgresql import insert
@@ -20,10 +20,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.errors import LeaseLost
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.jobs.events import EventOptions, record_event
+from core.jobs.events import record_event
 from core.jobs.lifecycle import PREPARING, Lease, Progress
 from core.tables import Metric
 from worker.process.periodic import Periodic
+from worker.report.reporter import JobEvent, Reporter, StepMetrics
 
 FLUSH_SECONDS = 0.5
 RETRY_SECONDS = 0.2
@@ -34,20 +35,17 @@ Write = Callable[[Session], object]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class StepMetrics:
-    step: int
-    data: dict[str, Any]
+class JobLease(Reporter):
+    """The right to work on one job, and the way of its reports to the database.
 
+    `check` tells the training thread whether this trainer still owns the job.
+    """
 
-class JobLease:
-    """One job's line to the database. `check` tells the training thread whether it still owns the job."""
-
-    is_best = True  # of several candidates one does
-    decided = True  # several compete until one is left
+    is_best = True
+    decided = True
 
     def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
-        """`claimed_at` is what time.monotonic() said before the claim."""
+        """`claimed_at` is the time.monotonic() of just before the claim."""
         self.lease = lease
         self.pause_requested = False
         self._sessions = sessions
@@ -63,11 +61,11 @@ class JobLease:
 
     @property
     def lost(self) -> bool:
-        """Whether the job belongs to another, or may: no renewal succeeded for the lease's time."""
+        """Whether another worker owns the job, or may own it: no renewal succeeded for the lease's time."""
         return self._lost or time.monotonic() - self._renewed_at > self.lease.seconds
 
     def check(self) -> None:
-        """Raises LeaseLost where it is `lost`."""
+        """Raises LeaseLost if the lease is `lost`."""
         if self.lost:
             raise LeaseLost(f"{self.lease.job_id}: the lease of fence {self.lease.fence} is gone")
 
@@ -75,19 +73,19 @@ class JobLease:
         self._progress, self._progress_at = progress, time.monotonic()
 
     def enter(self, phase: str) -> None:
-        """Another phase, with the job where it stood."""
+        """Report another phase, with the rest of the progress as it was."""
         self.progress(replace(self._progress, phase=phase))
 
-    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
-        """Of those that are told `once_as` the same, a job has one: steps made again tell nothing twice."""
-        # Made here, so that a flush repeated after a lost answer adds one event
-        event_id = f"ftevent-{_digest(self.lease.job_id, once_as)}" if once_as else new_id("ftevent-")
+    def report(self, event: JobEvent) -> None:
+        job_id, once_as = self.lease.job_id, event.once_as
+        # The id is made here, so that a flush repeated after a lost answer adds one event
+        event_id = f"ftevent-{_digest(job_id, once_as)}" if once_as else new_id("ftevent-")
         self._pending.append(
-            lambda session: record_event(session, self.lease.job_id, message, event_id=event_id, **options)
+            lambda session: record_event(session, job_id, event.message, event_id=event_id, **event.options)
         )
 
     def metrics(self, metrics: StepMetrics, message: str) -> None:
-        """One step's values: a row of the series, and the event that OpenAI's clients read."""
+        """Write one step's metrics as a row of the series, and as the event that OpenAI's clients read."""
         event_id = new_id("ftevent-")
 
         def write(session: Session) -> None:
@@ -104,14 +102,14 @@ class JobLease:
         self._pending.append(write)
 
     def write(self, write: Write) -> None:
-        """Have `write` done in the next fenced transaction. Doing it twice must change nothing."""
+        """Run `write` in the next fenced transaction. It must change nothing if it is run a second time."""
         self._pending.append(write)
 
     def commit(self, write: Callable[[Session], T]) -> T:
-        """Write what is pending, then `write`, in one fenced transaction, trying again while the lease lasts.
+        """Write all pending reports, then run `write`, in one fenced transaction. Return its result.
 
-        Returns what `write` returns. Raises LeaseLost. A commit whose answer was lost is repeated: `write`
-        must be fenced, so that the second time finds its work done.
+        If the database cannot be reached, try again while the lease lasts. Raises LeaseLost. A commit is
+        repeated if its answer was lost: `write` must be fenced, so that it finds its work done then.
         """
         while True:
             self.check()
@@ -124,12 +122,15 @@ class JobLease:
                 time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
-        """Stop renewing. What is pending is dropped: `commit` has written what mattered."""
+        """Stop renewing. Pending reports are dropped: `commit` has written all that mattered."""
         self._thread.stop()
         self._thread.join()
 
     def _renew(self) -> None:
-        """Whatever it raises, the next beat tries again; a lease that nothing renews runs out by itself."""
+        """Renew the lease and write the pending reports.
+
+        After an error, the next beat tries again. A lease that is never renewed runs out by itself.
+        """
         try:
             self._flush(_nothing, lock_job=False)
         except LeaseLost:
@@ -142,7 +143,7 @@ class JobLease:
             count = len(self._pending)  # the training thread may append meanwhile
             with self._sessions.begin() as session:
                 if lock_job:
-                    lifecycle.owned_job(session, self.lease)  # its lock comes before its run's
+                    lifecycle.owned_job(session, self.lease)  # locks in one order: the job, then its run
                 pause_requested = lifecycle.renew(session, self.lease, self._progress_now())
                 for pending in self._pending[:count]:
                     pending(session)
@@ -153,7 +154,7 @@ class JobLease:
             return written
 
     def _progress_now(self) -> Progress:
-        """As it was told, with the seconds that have gone since then: a step may take minutes."""
+        """Return the last progress, with the time left as of now: a step may take minutes."""
         progress, age = self._progress, time.monotonic() - self._progress_at
         left = progress.seconds_left
         return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
@@ -164,12 +165,12 @@ def _digest(job_id: str, name: str) -> str:
 
 
 def _nothing(_session: Session) -> None:
-    """A heartbeat has nothing to write but what is pending."""
+    """Write nothing: a heartbeat writes only the pending reports."""
 
 
 def _passing(error: DBAPIError) -> bool:
-    """Whether another try may succeed: the connection broke, or the server restarts or is overloaded."""
+    """Return whether another try may succeed: the connection broke, or the server restarts or is busy."""
     state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # the client's own: of the connection, or of a value that no server ever saw
+    if state is None:  # the error is the client's: about the connection, or about a value that was never sent
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return error.connection_invalidated or state[:2] in ("08", "40", "53", "55", "57")

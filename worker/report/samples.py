@@ -1,18 +1,18 @@
-"""What a job's model answers at its evaluations, for its client to read as events."""
+"""Samples: the answers of a job's model to validation prompts, which its client reads as events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol, Unpack
+from typing import Any
 
 import structlog
 
 from core.errors import TuneryError
-from core.jobs.events import EventOptions
 from core.jobs.spec import TrainingOptions
 from worker.devices.process_group import ProcessGroup
-from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.generate.answers import Answer
 from worker.engine.step.trainee import Trainee
+from worker.report.reporter import Reporter
 from worker.rows import Row
 
 MOST_CHARACTERS = 2000  # of each text
@@ -21,34 +21,30 @@ ELLIPSIS = "…"
 log = structlog.get_logger()
 
 
-class Tells(Protocol):
-    """Where samples go: a `JobLease`, or a candidate's part of one, of which the leader's are the job's."""
-
-    is_best: bool
-
-    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None: ...
-
-
 class Samples:
-    """The first rows of the validation file, as many as the job asks for; none without such a file."""
+    """Generates answers to the first rows of the validation file, as many as the job asks for.
+
+    Without a validation file, there are no samples.
+    """
 
     def __init__(
         self,
         process_group: ProcessGroup,
         trainee: Trainee,
-        reporter: Tells,
+        reporter: Reporter,
         valid_rows: Sequence[Row],
         training: TrainingOptions,
     ) -> None:
         self._process_group, self._trainee, self._reporter = process_group, trainee, reporter
         self._max_new_tokens = training.eval_max_new_tokens
         size = trainee.rows_per_example
-        self._rows = valid_rows[: training.eval_samples * size : size]  # of two answers, the preferred one
+        # Of a pair of answers, the first row has the preferred one
+        self._rows = valid_rows[: training.eval_samples * size : size]
 
     def take(self, abandon: Callable[[], bool]) -> list[Answer]:
-        """What the model says now. Raises Abandoned where `abandon` says so between two tokens.
+        """Return the model's answers as it is now. Raises Abandoned if `abandon` says so between two tokens.
 
-        What a model's own code breaks on ends the samples, and not the job.
+        If the base model's own code raises an error, the samples end, and the job goes on.
         """
         if not self._rows or not self._reporter.is_best:
             return []
@@ -57,36 +53,36 @@ class Samples:
         except TuneryError:
             raise
         except Exception as error:
-            if device_is_broken(error) or is_want_of_memory(error):
+            if device_is_broken(error) or is_out_of_memory(error):
                 raise
             log.warning("no_samples", job=self._trainee.adapter.name, exc_info=error)
             self._rows = []
-            message = f"No samples are generated: the base model's code for it breaks: {error}"
+            message = f"No more samples are generated, since the base model's code for it fails: {error}"
             self._reporter.event(message, "no_samples", level="warn", data={"code": "no_samples"})
             return []
 
-    def tell(self, step: int, found: Sequence[Answer]) -> None:
-        """A step that is made again after a crash tells nothing twice."""
-        if not found:
+    def report(self, step: int, answers: Sequence[Answer]) -> None:
+        """Report the answers as an event. A step that is made again after a crash reports nothing twice."""
+        if not answers:
             return
-        count = f"{len(found)} validation prompt{'s' if len(found) > 1 else ''}"
+        count = f"{len(answers)} validation prompt{'s' if len(answers) > 1 else ''}"
         self._reporter.event(
             f"Step {step}: the model's answers to {count}",
-            data={"step": step, "rows": [_readable(each) for each in found]},
+            data={"step": step, "rows": [_readable(answer) for answer in answers]},
             once_as=f"samples {step}",
             type="samples",
         )
 
 
 def _readable(answer: Answer) -> dict[str, Any]:
-    """Of a long prompt the end, which the answer follows; of other texts the beginning."""
+    """Return the answer's texts, shortened: the end of a long prompt, the beginning of other texts."""
     row = asdict(answer)
-    row["prompt"] = _stored(answer.prompt)
+    row["prompt"] = _storable(answer.prompt)
     if len(row["prompt"]) > MOST_CHARACTERS:
         row["prompt"] = ELLIPSIS + row["prompt"][-MOST_CHARACTERS:]
     for name in ("expected", "answer"):
         if row[name] is not None:
-            row[name] = _shortened(_stored(row[name]))
+            row[name] = _shortened(_storable(row[name]))
     return row
 
 
@@ -94,6 +90,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + ELLIPSIS
 
 
-def _stored(text: str) -> str:
-    """Postgres takes no NUL, and a model may say anything."""
+def _storable(text: str) -> str:
+    """Replace NUL, which a model may generate and Postgres refuses."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

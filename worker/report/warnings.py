@@ -1,7 +1,8 @@
-"""What the client of a job should know while it trains, each once: a code, a sentence and the numbers.
+"""Warnings for the client of a job: each has a code, a sentence and numbers, and is given once.
 
-What follows from the specification and the data is known before the first step. The rest is read off the
-losses: their means are kept, never their history, so that a step costs the same however long a job trains.
+Some follow from the specification and the data, and are known before the first step. Others follow from the
+losses. Only means of the losses are kept and not their history, so that a step costs the same however long a
+job trains.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,47 +14,49 @@ from core.jobs.spec import JobSpec, usual_learning_rate
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.objectives.registry import OBJECTIVES
 
-FAR = 10.0  # times the usual learning rate, up or down
+FAR = 10.0  # a rate this many times above or below the usual one is far from it
 
-MODEST_RANK = 16  # our default; below, little is gained by less
+MODEST_RANK = 16  # our default; a lower rank saves little
 PARAMETERS_PER_TOKEN = 500
 
-TRAINING_MEMORY = 0.9  # weight of the past in the mean over steps
-VALIDATION_MEMORY = 0.7  # and over evaluations
-RISE = 0.05  # of the mean validation loss above its lowest
-FALL = 0.05  # of the mean training loss since then
-EVALUATIONS = 3  # since the lowest, at least
+TRAINING_MEMORY = 0.9  # the weight of earlier steps in the mean training loss
+VALIDATION_MEMORY = 0.7  # the weight of earlier evaluations in the mean validation loss
+RISE = 0.05  # overfitting: the share by which the mean validation loss is above its lowest value
+FALL = 0.05  # overfitting: the share by which the mean training loss has fallen since then
+EVALUATIONS = 3  # overfitting: the fewest evaluations since the lowest one
 
 FIRST_STEPS = 5
-JUDGED_FROM = 20  # steps
-STILL = 0.01  # between the means of two epochs
-EARLY_FALL = 0.1  # from the first steps to the first epoch's mean
+JUDGED_FROM = 20  # steps after the warmup, before which a standstill is not judged
+STILL = 0.01  # standstill: the largest change between the means of two epochs, as a share
+EARLY_FALL = 0.1  # standstill: the largest fall from the first steps to the first epoch's mean, as a share
 
 
 @dataclass(frozen=True)
 class TrainingWarning:
+    """One warning. `numbers` are the values that it follows from."""
+
     code: str
     message: str
     numbers: Mapping[str, Any]
 
     @property
     def data(self) -> dict[str, Any]:
-        """Of the event: the code, and what it was told from."""
+        """The event's data: the code and the numbers."""
         return {"code": self.code, **self.numbers}
 
 
 def before_training(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWarning]:
-    """Of a job that trains so many numbers on so many supervised tokens."""
+    """Yield the warnings for a job that trains `parameters` numbers on `tokens` supervised tokens."""
     yield from _on_learning_rate(spec)
     yield from _on_rank(spec, parameters, tokens)
 
 
 def before_search(
-    found: Mapping[int, Sequence[TrainingWarning]], told: Callable[[int], str]
+    found: Mapping[int, Sequence[TrainingWarning]], name_of: Callable[[int], str]
 ) -> Iterator[TrainingWarning]:
-    """What is known `before_training` of candidates, by their numbers: one warning for each code.
+    """Merge the warnings that `before_training` found for each candidate: yield one for each code.
 
-    `told` says what a candidate has of its own.
+    The keys of `found` are the candidates' numbers. `name_of` names a candidate by its own options.
     """
     for code in dict.fromkeys(warning.code for each in found.values() for warning in each):
         concerned = {
@@ -62,15 +65,15 @@ def before_search(
         alike: dict[str, list[int]] = {}
         for number, warning in concerned.items():
             alike.setdefault(warning.message, []).append(number)
-        parts = (f"{_named(numbers, found, told)}: {message}" for message, numbers in alike.items())
+        parts = (f"{_named(numbers, found, name_of)}: {message}" for message, numbers in alike.items())
         each_one = [{"candidate": number, **warning.numbers} for number, warning in concerned.items()]
         yield TrainingWarning(code, " ".join(parts), {"candidates": each_one})
 
 
-def _named(numbers: Sequence[int], among: Collection[int], told: Callable[[int], str]) -> str:
+def _named(numbers: Sequence[int], among: Collection[int], name_of: Callable[[int], str]) -> str:
     if len(numbers) == len(among) > 1:
         return f"All {len(among)} candidates"
-    return f"Candidate{'s' if len(numbers) > 1 else ''} {'; '.join(map(told, numbers))}"
+    return f"Candidate{'s' if len(numbers) > 1 else ''} {'; '.join(map(name_of, numbers))}"
 
 
 def _on_learning_rate(spec: JobSpec) -> Iterator[TrainingWarning]:
@@ -81,7 +84,7 @@ def _on_learning_rate(spec: JobSpec) -> Iterator[TrainingWarning]:
     risk = "may undo what the base model knows" if rate > usual else "may change next to nothing"
     message = (
         f"The peak learning rate {rate:g} is far from {usual:g}, which is usual for {spec.adapter.type}, and "
-        f"{risk}. Look at the first steps' losses; training.learning_rate sets it."
+        f"{risk}. Check the losses of the first steps; training.learning_rate sets the rate."
     )
     yield TrainingWarning(
         "unusual_learning_rate", message, {"learning_rate": rate, "usual_learning_rate": usual}
@@ -89,8 +92,10 @@ def _on_learning_rate(spec: JobSpec) -> Iterator[TrainingWarning]:
 
 
 def _on_rank(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWarning]:
-    """A parameter holds about two bits (Allen-Zhu and Li 2024, arXiv:2404.05405), and a token of an answer
-    tells few. At 500 parameters for each token, an adapter could hold hundreds of times what there is.
+    """Warn of a rank that the data cannot fill.
+
+    A parameter can store about two bits (Allen-Zhu and Li 2024, arXiv:2404.05405), and a token of an answer
+    carries few bits. With 500 parameters for each token, an adapter could store hundreds of times the data.
     """
     match spec.adapter:
         case LoraAdapter(r=r, rank_pattern=pattern):
@@ -112,13 +117,13 @@ def _on_rank(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWa
 
 @dataclass
 class Mean:
-    """That of a series, in which what lies back weighs ever less."""
+    """The mean of a series, in which the weight of a number falls with each number after it."""
 
     value: float = 0.0
     weight: float = 0.0
 
     def add(self, number: float, memory: float) -> float:
-        """The mean with `number`, unbiased from the first one on."""
+        """Add `number` and return the mean. The mean is unbiased from the first number on."""
         self.weight = memory * self.weight + 1 - memory
         self.value += (1 - memory) * (number - self.value) / self.weight
         return self.value
@@ -126,9 +131,9 @@ class Mean:
 
 @dataclass
 class Overfitting:
-    """Tells when the validation loss rises while the training loss falls.
+    """Detects that the validation loss rises while the training loss falls.
 
-    Both are means over the last steps and evaluations, so that noise does not look like a rise. The
+    Both losses are means over the last steps and evaluations, so that noise does not look like a rise. The
     validation rows are the same each time.
     """
 
@@ -157,15 +162,15 @@ class Overfitting:
         self.evaluations += 1
         rises = self.evaluations >= EVALUATIONS and mean > (1 + RISE) * self.lowest_mean
         falls = self.training.value < (1 - FALL) * self.training_then
-        return self._warnings(step, loss) if rises and falls else None
+        return self._warning(step, loss) if rises and falls else None
 
-    def _warnings(self, step: int, loss: float) -> TrainingWarning:
+    def _warning(self, step: int, loss: float) -> TrainingWarning:
         assert self.lowest is not None
         message = (
             f"Overfitting since step {self.since_step}: the validation loss has risen from "
             f"{self.lowest:.4g} to {loss:.4g}, while the training loss falls (about "
             f"{self.training.value:.4g} now). Fewer epochs, more data or a lower learning rate help; "
-            "training.early_stopping_patience stops in time."
+            "training.early_stopping_patience stops a job in time."
         )
         numbers = {"since_step": self.since_step, "step": step, "lowest_valid_loss": self.lowest}
         return TrainingWarning(
@@ -175,11 +180,12 @@ class Overfitting:
 
 @dataclass
 class Standstill:
-    """Tells when an epoch's training loss is the first one's.
+    """Detects that an epoch's mean training loss equals that of the first epoch.
 
-    All see the same examples, so that their means compare without the noise of batches. A job that learns
-    all there is within its first epoch is known by that epoch's first steps. Only one epoch is looked at, the
-    first that ends after `JUDGED_FROM` steps beyond the warmup, in which little moves.
+    All epochs see the same examples, so their means can be compared without the noise of batches. A job may
+    also learn all there is to learn within its first epoch: then the first steps of that epoch had a higher
+    loss. Only one epoch is judged: the first that ends `JUDGED_FROM` steps after the warmup or later, since
+    little moves during the warmup.
     """
 
     warmup_steps: int
@@ -202,17 +208,17 @@ class Standstill:
             self.first_epoch = mean
         elif not self.judged and step >= self.warmup_steps + JUDGED_FROM:
             self.judged = True
-            return self._warnings(step, mean)
+            return self._warning(step, mean)
         return None
 
-    def _warnings(self, step: int, mean: float) -> TrainingWarning | None:
+    def _warning(self, step: int, mean: float) -> TrainingWarning | None:
         first, allowed = self.first_epoch, STILL * abs(self.first_epoch)
         if abs(mean - first) > allowed or abs(self.first_steps - first) > EARLY_FALL * abs(first):
             return None
         message = (
-            f"The training loss does not move: {first:.4g} on average in the first epoch, {mean:.4g} in that "
-            f"up to step {step}. Raise training.learning_rate, and see that the answers follow from the "
-            "questions."
+            f"The training loss does not move: {first:.4g} on average in the first epoch, {mean:.4g} in the "
+            f"epoch that ended with step {step}. Raise training.learning_rate, and check that the answers "
+            "follow from the questions."
         )
         numbers = {"step": step, "first_epoch_train_loss": first, "epoch_train_loss": mean}
         return TrainingWarning("loss_does_not_move", message, numbers)
@@ -220,7 +226,7 @@ class Standstill:
 
 @dataclass
 class Curves:
-    """A job's losses, as far as warning follows from them. Its fields go into a checkpoint as they are."""
+    """What warnings need to know of a job's losses. Its fields go into a checkpoint as they are."""
 
     overfitting: Overfitting
     standstill: Standstill
@@ -231,18 +237,18 @@ class Curves:
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Curves":
-        """From what `dataclasses.asdict` has made of them."""
+        """Return the curves that `dataclasses.asdict` has turned into `stored`."""
         overfitting = dict(stored["overfitting"])
         training, validation = (Mean(**overfitting.pop(name)) for name in ("training", "validation"))
         return cls(Overfitting(training, validation, **overfitting), Standstill(**stored["standstill"]))
 
     def note_step(self, step: int, loss: float, steps_per_epoch: int) -> Iterable[TrainingWarning]:
-        """Take in the training loss of `step`, counted from 1."""
+        """Take in the training loss of `step`, counted from 1. Return the warnings that follow."""
         self.overfitting.note_step(loss)
         warning = self.standstill.note_step(step, loss, steps_per_epoch)
         return [warning] if warning else []
 
     def note_evaluation(self, step: int, loss: float) -> Iterable[TrainingWarning]:
-        """Take in the loss after `step` on the same validation rows as before."""
+        """Take in the loss after `step` on the same validation rows as before. Return the warnings."""
         warning = self.overfitting.note_evaluation(step, loss) if isfinite(loss) else None
         return [warning] if warning else []

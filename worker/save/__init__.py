@@ -1,4 +1,4 @@
-"""A job's state and its result on their way to the store: checkpoints, adapters, model cards.
+"""Saves a job's state and its result to the object store: checkpoints, adapters and model cards.
 
-It runs in the trainer; uploads run in threads beside the training.
+It runs in the trainer's first process. Uploads run in threads beside the training.
 """

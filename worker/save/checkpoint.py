@@ -1,6 +1,7 @@
-"""Checkpoints: the state of a job's training, verified when it is used, and the adapter as clients get it.
+"""Checkpoints: the state of a job's training and, at milestones, the adapter in the form that clients get.
 
-Committed by a fenced row after the upload; a folder without a row is an orphan that nobody reads.
+A checkpoint exists once its row has been committed, which is fenced and comes after the upload. A folder in
+the store without a row is an orphan that nobody reads. The files are verified whenever they are fetched.
 """
 
 import json
@@ -26,11 +27,11 @@ from core.storage.object_store import STORE_ERRORS, ObjectStore, checkpoint_pref
 from core.tables import Checkpoint
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.step.trainee import Trainee
-from worker.report.history import Past
 from worker.report.job_lease import JobLease
+from worker.report.training_record import TrainingRecord
 
-KEPT_EPOCHS = 3
-KEPT_FOR_RESUME = 2
+KEPT_EPOCHS = 3  # the newest checkpoints of epochs' ends
+KEPT_FOR_RESUME = 2  # the newest checkpoints of any kind
 
 State = Mapping[str, Tensor]
 
@@ -38,11 +39,11 @@ log = structlog.get_logger()
 
 
 class ForeignCheckpoint(TuneryError):
-    """It is whole, but its fingerprint is another than the job has here: see `worker/save/fingerprint.py`."""
+    """The checkpoint is whole, but the job has another fingerprint here: see `worker/save/fingerprint.py`."""
 
 
 class Resumable(Protocol):
-    """What a checkpoint is made of: an adapter to show, tensors to go on from, and what else is known."""
+    """What a checkpoint is made of: an adapter for clients, tensors to resume from, and a record."""
 
     @property
     def adapter(self) -> Adapter: ...
@@ -55,16 +56,16 @@ class Resumable(Protocol):
         """Whether this is the job's best state so far."""
 
     @property
-    def past(self) -> Past: ...
+    def record(self) -> TrainingRecord: ...
 
     def state(self) -> dict[str, Tensor]: ...
-    def restore(self, step: int, state: State, past: Past) -> None:
-        """Raises DamagedArtifact where these are not its own."""
+    def restore(self, step: int, state: State, record: TrainingRecord) -> None:
+        """Continue after `step`. Raises DamagedArtifact if the state does not belong to this job."""
 
 
 @dataclass(frozen=True)
 class WrittenCheckpoint:
-    """A state in a folder on this machine, complete in itself: the job may train on."""
+    """A state that has been written to a folder on this machine, so that the job may train on."""
 
     folder: Path
     step: int
@@ -74,18 +75,18 @@ class WrittenCheckpoint:
 
 
 def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> WrittenCheckpoint:
-    """Write the state after `trained.step` into `folder`, with the adapter where clients get it."""
+    """Write the state after `trained.step` into `folder`, with the adapter if clients get this checkpoint."""
     if trained.at_epoch_end or trained.at_best:
         trained.adapter.save(folder)
     save_file(trained.state(), folder / STATE_NAME)
-    past = trained.past
-    position = {"step": trained.step, "fingerprint": fingerprint, "notes": past.notes}
+    record = trained.record
+    position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
-    return WrittenCheckpoint(folder, trained.step, trained.at_epoch_end, trained.at_best, past.metrics)
+    return WrittenCheckpoint(folder, trained.step, trained.at_epoch_end, trained.at_best, record.metrics)
 
 
 def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: ObjectStore) -> None:
-    """Upload and commit it, and remove its folder. Raises LeaseLost."""
+    """Upload the checkpoint, commit its row, and remove its folder from the disk. Raises LeaseLost."""
     lease = job_lease.lease
     checkpoint_id = new_id("ftckpt-")
     prefix = checkpoint_prefix(lease.job_id, lease.fence, written.step, checkpoint_id)
@@ -116,11 +117,10 @@ def restore_checkpoint(
     folder: Path,
     fingerprint: str,
 ) -> None:
-    """Continue from the newest whole checkpoint, where there is one.
+    """Continue from the newest checkpoint that is whole and belongs to this job, if there is one.
 
-    One that is damaged or foreign is passed over, with an event, for the one before it. It stays: a worker
-    that is set up otherwise, with the right store or base model, may go on from it. What `trained` raises
-    beside DamagedArtifact goes on.
+    A damaged or foreign checkpoint is passed over, with an event, for the one before it. It is kept, since a
+    worker with the right store or base model may still use it. Raises any other error of `trained.restore`.
     """
     checkpoints = _newest_first(job_lease)
     for checkpoint in checkpoints:
@@ -128,7 +128,7 @@ def restore_checkpoint(
             with TemporaryDirectory(dir=folder) as place:
                 fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
                 step, state, notes = _load(Path(place), fingerprint)
-                trained.restore(step, state, Past(checkpoint.metrics, notes))
+                trained.restore(step, state, TrainingRecord(checkpoint.metrics, notes))
         except (DamagedArtifact, ForeignCheckpoint) as error:
             job_lease.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
@@ -141,9 +141,9 @@ def restore_checkpoint(
 def take_up_best(
     trainee: Trainee, step: int, job_lease: JobLease, store: ObjectStore, folder: Path, fingerprint: str
 ) -> dict[str, Any] | None:
-    """Give the trainee the parameters of the job's best checkpoint, of `step`, and return its metrics.
+    """Give the trainee the parameters of the job's best checkpoint, after `step`, and return its metrics.
 
-    None, with an event, where it cannot be read: the trainee stays as it is.
+    If the checkpoint cannot be read, report an event, leave the trainee as it is, and return None.
     """
     query = select(Checkpoint).where(
         Checkpoint.job_id == job_lease.lease.job_id, Checkpoint.best, Checkpoint.step == step
@@ -158,7 +158,7 @@ def take_up_best(
             trainee.take_state(state)
     except (DamagedArtifact, ForeignCheckpoint) as error:
         job_lease.event(
-            f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is, instead",
+            f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is published",
             level="warn",
         )
         return None
@@ -166,9 +166,10 @@ def take_up_best(
 
 
 def drop_old_checkpoints(job_lease: JobLease, store: ObjectStore) -> None:
-    """Keep the last three of epochs, the best, and the last two of any kind for a resume.
+    """Remove all but the last three checkpoints of epochs, the best one, and the last two of any kind.
 
-    What cannot be removed now, for want of a server, stays until the next time. Raises LeaseLost.
+    The last two are kept for a resume. If a server fails, the rest stays until the next time. Raises
+    LeaseLost.
     """
     newest_first = _newest_first(job_lease)
     epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
@@ -184,7 +185,10 @@ def drop_old_checkpoints(job_lease: JobLease, store: ObjectStore) -> None:
 
 
 def _newest_first(job_lease: JobLease) -> Sequence[Checkpoint]:
-    """By the claim before the step: a run that passed over a foreign checkpoint stands behind its step."""
+    """Return the job's checkpoints: later claims first, and within a claim later steps first.
+
+    A later claim may have lower steps, if it passed over a foreign checkpoint.
+    """
     query = (
         select(Checkpoint)
         .where(Checkpoint.job_id == job_lease.lease.job_id)
@@ -194,7 +198,7 @@ def _newest_first(job_lease: JobLease) -> Sequence[Checkpoint]:
 
 
 def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
-    """Step, state and notes. Raises ForeignCheckpoint."""
+    """Return the step, the state and the notes of a checkpoint. Raises ForeignCheckpoint."""
     if not (folder / POSITION_NAME).exists():
         raise ForeignCheckpoint("another release wrote it")
     position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
@@ -204,9 +208,9 @@ def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:
-    """Where another one, that was passed over, holds its step, and where another one was the best.
+    """Delete the row of another checkpoint of the same step, and unmark the best one if this is better.
 
-    The objects stay behind.
+    Another checkpoint of the same step has been passed over. Its objects stay in the store.
     """
     others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
     session.execute(delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step))
@@ -215,11 +219,11 @@ def _make_room(session: Session, checkpoint: Checkpoint) -> None:
 
 
 def _remove(job_lease: JobLease, store: ObjectStore, checkpoint: Checkpoint) -> None:
-    """The row first, fenced: a row never points to objects that are gone."""
+    """Remove the row, fenced, and then the objects, so that a row never points to objects that are gone."""
 
     def delete_row(session: Session) -> None:
         row = session.get(Checkpoint, checkpoint.id)
-        if row is not None:  # gone already where the answer to a first commit was lost
+        if row is not None:  # it is gone if the answer to a first commit was lost
             session.delete(row)
 
     job_lease.commit(delete_row)

@@ -1,4 +1,4 @@
-"""What a checkpoint must agree with to be continued: all that a job's further steps follow from."""
+"""Tells whether a checkpoint can be continued: a fingerprint of all that a job's next steps follow from."""
 
 import hashlib
 import json
@@ -10,7 +10,11 @@ from worker.rows import Row
 
 
 def fingerprint(spec: Mapping[str, Any], base: ResidentBase, rows: Iterable[Row]) -> str:
-    """Of the rows as they were rendered: template and tokenizer may change where the dataset does not."""
+    """Return a hash of the specification, the base model and the rows.
+
+    The rows are hashed as they were rendered, since the template or the tokenizer may change while the
+    dataset stays the same.
+    """
     parts = [spec, base.source_sha256, base.entry.quantization, str(base.dtype)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for row in rows:

@@ -1,4 +1,4 @@
-"""README.md of an adapter or a model: what it is, how it was made, how to load it."""
+"""Writes the README.md of an adapter or a model: what it is, how it was made, and how to load it."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ vllm serve {repository} --revision {revision} --enable-lora --max-lora-rank {mos
   --lora-modules adapter=path/to/this/folder
 ```
 """
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what its --max-lora-rank takes
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that its --max-lora-rank allows
 
 MODEL = """---
 library_name: transformers
@@ -87,10 +87,11 @@ TABLE = """
 
 HEADS = {"adapter": ADAPTER, "model": MODEL}
 NAMES = {"adapter": "adapter", "model": "fine-tuned"}
-LONGEST_OPTION = 120  # in characters; manifest.json has it whole
+LONGEST_OPTION = 120  # characters of an option in the table; manifest.json has all of it
 
 
 def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str:
+    """Return the text of README.md. `training` is the summary of the training, as in the manifest."""
     spec = JobSpec.model_validate(job.spec)
     method = METHODS[spec.adapter.type]
     return (HEADS[method.result] + TABLE).format(
@@ -114,14 +115,15 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         tokens=training["trained_tokens"],
         published_step=training["published_step"],
         train_loss=training["train_loss"],
-        valid_loss=_told(training["full_valid_loss"], job),
+        valid_loss=_validation_loss(training["full_valid_loss"], job),
     )
 
 
 def _serving(entry: BaseModelEntry, spec: JobSpec) -> str:
-    """How vLLM serves the adapter beside its base: of LoRA's, those whose one rank and alpha say all.
+    """Return the command by which vLLM serves the adapter beside its base, or nothing if it cannot.
 
-    It knows neither DoRA's norms nor ranks of single modules; and LoftQ's belongs to the quantised base.
+    vLLM serves a LoRA adapter that has one rank and one alpha. It knows neither DoRA's norms nor ranks of
+    single modules, which EVA chooses too. An adapter begun by LoftQ belongs to the quantised base.
     """
     lora = spec.adapter
     if not isinstance(lora, LoraAdapter) or lora.use_dora or lora.rank_pattern or lora.alpha_pattern:
@@ -141,7 +143,7 @@ def _objective(objective: AnyObjective) -> str:
 
 
 def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Of any other method than LoRA's, the options that say something."""
+    """Yield the rows on the adapter: rank and alpha of LoRA, or another method's options that are set."""
     if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
         yield "rank, alpha", _rank(spec.adapter)
     else:
@@ -154,14 +156,14 @@ def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str
 def _rank(adapter: LowRankAdapter) -> str:
     if isinstance(adapter, AdaLoraAdapter):
         return f"{adapter.target_r} on average, from {adapter.init_r}, {adapter.lora_alpha}"
-    told = f"{adapter.r}, {adapter.lora_alpha}{' (rank-stabilised)' if adapter.use_rslora else ''}"
+    text = f"{adapter.r}, {adapter.lora_alpha}{' (rank-stabilised)' if adapter.use_rslora else ''}"
     if adapter.init_lora_weights is not True:
-        told += f", begun with {adapter.init_lora_weights}"
+        text += f", begun with {adapter.init_lora_weights}"
     if adapter.dynamic_rank:
-        told += "; its first ranks are adapters of their own"
+        text += "; its first ranks are adapters of their own"
     if adapter.begins_with_weights:
-        told += f"; saved as a plain LoRA of rank {2 * adapter.r}"
-    return told
+        text += f"; saved as a plain LoRA of rank {2 * adapter.r}"
+    return text
 
 
 def _short(value: Any) -> str:
@@ -169,7 +171,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST_OPTION else f"{text[:LONGEST_OPTION]} …"
 
 
-def _told(valid_loss: float | None, job: Job) -> str:
+def _validation_loss(valid_loss: float | None, job: Job) -> str:
     if job.validation_file_id is None:
         return "no validation file"
     return "not finite" if valid_loss is None else f"{valid_loss:.4f}"

@@ -1,4 +1,4 @@
-"""The end of a job: the adapter's folder, its upload, and the one transaction that makes it exist."""
+"""Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
 
 import csv
 import hashlib
@@ -36,7 +36,7 @@ RESULT_COLUMNS = {
 
 
 def describe_dataset(training_file: File, validation_file: File | None) -> dict[str, Any]:
-    """What the adapter was trained on, for its manifest."""
+    """Return what the manifest says about the files that the adapter was trained on and validated with."""
     files = {"training_file": training_file, "validation_file": validation_file}
     return {
         name: file and {"id": file.id, "sha256": file.sha256, "rows": file.rows}
@@ -52,12 +52,13 @@ def write_adapter_folder(
     training: dict[str, Any],
     dataset: Mapping[str, Any],
 ) -> None:
-    """Everything that the adapter, or the model, needs to load anywhere, and the manifest last."""
+    """Write all that is needed to load the adapter, or the model, anywhere. The manifest comes last."""
     adapter.save(folder)
-    # Several templates would get a folder of their own, but an adapter's files lie flat: they go into a file
+    # The tokenizer would put several templates into a subfolder. An adapter has none, so they go into a file
     several = isinstance(base.tokenizer.chat_template, dict)
     base.tokenizer.save_pretrained(folder, save_jinja_files=not several)
-    (folder / "added_tokens.json").unlink(missing_ok=True)  # the base's; some runtimes take it for new tokens
+    # It names tokens of the base, which some runtimes take for new ones
+    (folder / "added_tokens.json").unlink(missing_ok=True)
     (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
     files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]
     manifest = {
@@ -82,15 +83,15 @@ def publish(
     training: dict[str, Any],
     trained_tokens: int,
 ) -> None:
-    """Upload adapter and result file, then commit both with the job's success. Raises LeaseLost.
+    """Upload the adapter and the result file, then commit both with the job's success. Raises LeaseLost.
 
-    `trained_tokens` are all of the job's, those of other candidates too.
+    `trained_tokens` counts all of the job's tokens, also those of other candidates.
     """
     lease = job_lease.lease
     prefix = adapter_prefix(lease.job_id, lease.fence)
     files = publish_folder(store, folder, prefix)
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
-    table = job_lease.commit(partial(_result_table, job.id))  # with the last steps' metrics, still pending
+    table = job_lease.commit(partial(_result_table, job.id))  # writes the pending metrics first
     key = result_key(lease.job_id, lease.fence)
     store.put_bytes(key, table)
 
@@ -118,11 +119,13 @@ def publish(
 
 
 def library_versions(quantised: bool) -> dict[str, str]:
+    """Return the versions of Python and of the libraries that the result depends on."""
     names = (*LIBRARIES, "bitsandbytes") if quantised else LIBRARIES
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _result_table(job_id: str, session: Session) -> bytes:
+    """Return the job's metrics by step as a CSV table in UTF-8."""
     rows = session.scalars(select(Metric.data).where(Metric.job_id == job_id).order_by(Metric.step)).all()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The way of a job's files to the store and into the database, in threads beside the training one."""
+"""Ships a job's files to the store and commits them, in threads beside the training thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -7,10 +7,10 @@ Load = Callable[[], object]
 
 
 class Shipping:
-    """One job's loads, one after another: each uploads what lies in a folder, verifies and commits it.
+    """Runs one job's loads one after another. A load uploads, verifies and commits the files of a folder.
 
-    The training thread sends them and looks what came of them; nothing is raised where nobody looks. Where
-    one fails, those behind it fail likewise, and do not begin.
+    The training thread sends the loads and asks for their outcome; an error is raised only then. After a load
+    has failed, those behind it do not begin, and fail with the same error.
     """
 
     def __init__(self, pool: Executor, ended: Callable[[], object]) -> None:
@@ -26,29 +26,29 @@ class Shipping:
         return self._last is not None and not self._last.done()
 
     def send(self, load: Load) -> None:
-        """Have `load` run after what was sent before."""
+        """Have `load` run after all that was sent before."""
         before, self._last = self._last, Future()
         self._last.add_done_callback(lambda _: self._ended())
         turn = (before, load, self._last)
         if before is None:
             self._pool.submit(self._run, *turn)
-        else:  # no thread waits for another one
+        else:  # submitted only then, so that no thread of the pool waits for another one
             before.add_done_callback(lambda _: self._pool.submit(self._run, *turn))
 
     def arrived(self) -> bool:
-        """Whether nothing is under way. Raises what went wrong."""
+        """Return whether nothing is under way. Raises the error of a load that failed."""
         if self.under_way:
             return False
         self.wait()
         return True
 
     def wait(self) -> None:
-        """Until nothing is under way. Raises what went wrong."""
+        """Wait until nothing is under way. Raises the error of a load that failed."""
         if self._last is not None:
             self._last.result()
 
     def abandon(self, then: Callable[[], object]) -> None:
-        """Begin no other load. `then` is called once nothing is under way, in whichever thread that is."""
+        """Begin no other load. Call `then` once nothing is under way, possibly in a thread of the pool."""
         self._abandoned = True
         if self._last is None:
             then()

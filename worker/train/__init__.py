@@ -1,4 +1,4 @@
-"""The trainer process: it claims jobs, trains them together as a cohort, and publishes their results.
+"""The trainer: it claims jobs, trains them together as a cohort, and publishes their results.
 
-`trainer` is its entry point; each job that it holds is a `TrainingJob`.
+It runs in the trainer process, whose entry point is `trainer`; of several processes, in the first one.
 """

@@ -1,4 +1,7 @@
-"""The jobs that train together on the resident base model: how they join, step, leave, and fail alone."""
+"""The jobs that train together on the resident base model: how they join, step and leave.
+
+A job that fails leaves alone: its neighbours train on.
+"""
 
 import time
 import traceback
@@ -9,31 +12,33 @@ import structlog
 
 from core.errors import JobError, LeaseLost
 from worker.devices.process_group import ProcessGroup
-from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.step.trainee import NonFiniteLoss, StepResult, Trainee
 from worker.process.faults import SERVER_ERRORS, outside_fault
 from worker.train.job import TrainingJob
 from worker.train.server_probe import ServerProbe
+from worker.train.stages import Stage
 
 log = structlog.get_logger()
 
 Stepping = tuple[TrainingJob, Trainee]
-"""A job, and one of its trainees that is to make a step."""
+"""A job, with one of its trainees that makes the next step."""
 
 
 class Cohort:
     """Jobs on one base model. They join between rounds, and leave between micro-batches.
 
-    A job that leaves in the middle of a round leaves with the state that it had before; its neighbours' round
-    goes on. While one has to be alone, its neighbours stay, but hold still. A job that has been trained stays
-    until it is published, and one to pause until it is paused: neither computes. Where several processes
-    train together, jobs leave between rounds only.
+    A job that leaves in the middle of a round leaves with the state that it had before the round. Its
+    neighbours' round goes on. If several processes train together, jobs leave between rounds only.
+
+    A suspect trains alone: its neighbours stay in the cohort, but hold still. A trained job stays until it
+    has been published, and a job that is to be paused stays until it has been paused. Neither computes.
     """
 
     def __init__(
         self, process_group: ProcessGroup, server_probe: ServerProbe, job_left: Callable[[], None]
     ) -> None:
-        """`job_left` is called when there is room for another job."""
+        """`job_left` is called whenever another job may find room."""
         self.jobs: list[TrainingJob] = []
         self._process_group = process_group
         self._server_probe = server_probe
@@ -45,45 +50,54 @@ class Cohort:
 
     @property
     def admits_a_suspect(self) -> bool:
-        """Whether nobody would compute beside one: no rows are being read."""
-        return all(job.attached or job.being_published for job in self.jobs)
+        """Whether no job would compute beside a suspect. A job whose rows are being read would."""
+        return all(job.stage.is_attached or job.stage is Stage.BEING_PUBLISHED for job in self.jobs)
 
     @property
     def holds_a_suspect(self) -> bool:
         return any(job.alone for job in self.jobs)
 
     @property
-    def is_taken_up(self) -> bool:
-        """Whether the job that trains here shares its steps with no other."""
+    def is_exclusive(self) -> bool:
+        """Whether the job that trains here shares its steps with no other job."""
         return any(job.spec.trains_alone for job in self.jobs)
 
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
-        """Take in a claimed job. Where the same one is here still, under an older fence, that one leaves: its
-        lease was lost, which its job_lease has not noticed yet."""
+        """Take in a claimed job, and run `prepare` as its first action.
+
+        If the cohort still holds the same job under an older fence, that older claim leaves first. Its lease
+        has been lost, but its `JobLease` has not noticed yet.
+        """
         for former in [held for held in self.jobs if held.lease.job_id == job.lease.job_id]:
             self._leave(former)
         self.jobs.append(job)
         self._guard(job, prepare)
 
     def train(self) -> bool:
-        """One round for every job that is ready. False where all wait for rows, or for what was sent."""
+        """Train one round with every job that is ready.
+
+        Return False if no job was: all of them wait for rows, or for uploads to arrive.
+        """
         self._let_go()
-        for job in [job for job in self._computing() if job.waits_to_be_attached]:
+        for job in [job for job in self._computing() if job.stage is Stage.ROWS_READ]:
             self._guard(job, partial(job.attach, self._abandoning([job])))
-        attached = [job for job in self._computing() if job.attached]
+        attached = [job for job in self._computing() if job.stage.is_attached]
         for job in attached:
-            if self._goes_on(job):  # it may leave while another one evaluates
+            if self._goes_on(job):  # a job may leave while another one evaluates
                 self._guard(job, partial(job.settle, self._abandoning([job])))
-        for job in [job for job in attached if self._goes_on(job) and job.trained]:
+        for job in [job for job in attached if self._goes_on(job) and job.stage is Stage.TRAINED]:
             self._guard(job, job.publish)
-            self._job_left()  # from the rounds, and from the memory
-        unfinished = [job for job in attached if self._goes_on(job) and job.ready_to_step]
-        if unfinished:
-            self._take_a_step([(job, trainee) for job in unfinished for trainee in job.trainees])
-        return bool(unfinished)
+            self._job_left()  # its place on the device is free, though the job is still in the cohort
+        ready = [job for job in attached if self._goes_on(job) and job.stage is Stage.READY_TO_STEP]
+        if ready:
+            self._take_a_step([(job, trainee) for job in ready for trainee in job.trainees])
+        return bool(ready)
 
     def give_back(self) -> None:
-        """Let other workers go on with all jobs. All send their checkpoints before one is waited for."""
+        """Give all jobs back, so that other workers can go on with them.
+
+        All jobs send their checkpoints before the first of them is waited for.
+        """
         for job in list(self.jobs):
             self._guard(job, partial(job.give_back, "The worker shuts down"))
         for job in list(self.jobs):
@@ -91,7 +105,7 @@ class Cohort:
             self._leave(job)
 
     def _computing(self) -> list[TrainingJob]:
-        """All, or the one that has to be alone, but for those that hold still to be paused."""
+        """Return the jobs that may compute: the suspect alone if there is one, else all that do not pause."""
         going_on = [job for job in self.jobs if self._goes_on(job)]
         return [job for job in going_on if job.alone] or going_on
 
@@ -130,19 +144,27 @@ class Cohort:
             if result is None:
                 continue
             if isinstance(result, NonFiniteLoss) and len(stepping) > 1:
-                again.append((job, trainee))  # kernels that mask by 0 let a neighbour's NaN through
+                # The NaN may be a neighbour's: kernels that mask by 0 let it through
+                again.append((job, trainee))
             else:
                 self._guard(job, partial(job.after_step, trainee, result, seconds))
         self._step_alone(again)
 
     def _step_alone(self, stepping: Sequence[Stepping]) -> None:
-        """Whose rows broke a round, by want of memory say, shows when each steps alone: no other suffers."""
+        """Step the trainees one by one, after a round that failed together.
+
+        This shows whose rows broke the round, for example by running out of memory. Only that job suffers.
+        """
         for job, trainee in stepping:
             if self._goes_on(job):
                 self._take_a_step([(job, trainee)])
 
     def _abandoning(self, jobs: Sequence[TrainingJob]) -> Callable[[], bool]:
-        """Asked between micro-batches: lets those go that have to; whether none of `jobs` goes on."""
+        """Return the function that is called between micro-batches and says whether to abandon the work.
+
+        It lets jobs go that have to leave. It returns True if none of `jobs` goes on after that, or if this
+        process was told to stop.
+        """
 
         def abandon() -> bool:
             self._let_go()
@@ -151,25 +173,30 @@ class Cohort:
         return abandon
 
     def _let_go(self) -> None:
-        """Part with the jobs that have been published or paused or are not ours any more, and have those to
-        pause hold still."""
+        """Let jobs leave that have been published or paused, or that this trainer does not own any more.
+
+        Jobs whose client asked for a pause begin to pause.
+        """
         for job in list(self.jobs):
             self._guard(job, partial(self._look_at, job))
         for job in [job for job in self.jobs if self._goes_on(job) and job.job_lease.pause_requested]:
-            if not job.being_published:
+            if job.stage is not Stage.BEING_PUBLISHED:
                 self._guard(job, job.pause)
 
     def _look_at(self, job: TrainingJob) -> None:
-        """Its end before its lease: that is gone once the end has been written."""
+        """Let the job leave if it has ended, and check its lease otherwise.
+
+        The order matters: once the end has been written, the lease is gone.
+        """
         if job.has_ended():
             self._leave(job)
         else:
             job.job_lease.check()
 
     def _guard(self, job: TrainingJob, action: Callable[[], object]) -> None:
-        """Run one job's action; whatever it raises ends this job here and no other.
+        """Run one job's action. An error ends this job here, and no other.
 
-        Raises what says that the device is broken: no job can be blamed for that, and none go on.
+        An error that says that the device is broken is raised: no job is to blame for it, and none can go on.
         """
         try:
             action()
@@ -186,8 +213,8 @@ class Cohort:
         self._leave(job)
 
     def _end_by(self, job: TrainingJob, error: Exception) -> None:
-        """End a job that met something unforeseen: give it back where the fault lies outside of it."""
-        if is_want_of_memory(error):
+        """End a job after an unforeseen error: give it back if the fault lies outside of it, else fail it."""
+        if is_out_of_memory(error):
             self._fail(job, job.out_of_memory())
             return
         reason = outside_fault(error)
@@ -208,7 +235,7 @@ class Cohort:
         self._end(job, lambda: job.lose(reason))
 
     def _end(self, job: TrainingJob, action: Callable[[], None]) -> None:
-        """Write the job's end; where even that fails, its lease runs out and the scan finds it."""
+        """Write the job's end. If even that fails, its lease runs out, and the scan requeues the job."""
         try:
             action()
         except (LeaseLost, *SERVER_ERRORS) as error:
@@ -222,12 +249,15 @@ class Cohort:
 
 
 def _let_go_of_the_round(error: BaseException) -> None:
-    """Its traceback keeps what the round had computed, which may be all the memory there is."""
-    told: BaseException | None = error
-    while told is not None and told.__traceback__ is not None:
-        traceback.clear_frames(told.__traceback__)
-        told.__traceback__ = None  # errors may cause each other in a circle: this one is done
-        told = told.__cause__ or told.__context__
+    """Free the tensors that the round had computed: the tracebacks of its errors keep them alive.
+
+    They may fill the device's memory.
+    """
+    current: BaseException | None = error
+    while current is not None and current.__traceback__ is not None:
+        traceback.clear_frames(current.__traceback__)
+        current.__traceback__ = None  # also marks the error as done: errors may cause each other in a circle
+        current = current.__cause__ or current.__context__
 
 
 def _raise(error: Exception) -> None:

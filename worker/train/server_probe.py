@@ -1,4 +1,4 @@
-"""Decides whether the store and the disk work well enough for a trainer to take another job."""
+"""Tests the object store and the disk before a trainer takes another job."""
 
 import tempfile
 import time
@@ -7,30 +7,31 @@ import structlog
 
 from core.storage.object_store import PROBE_BYTES, STORE_ERRORS, ObjectStore
 
-MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor takes an idle trainer for stuck
-PROBE_SECONDS = 5.0  # for the store to answer
-FORGET_SECONDS = 600.0  # without a fault, until the next one is a first one again
+MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor kills an idle trainer as stuck
+PROBE_SECONDS = 5.0  # the time that the store has to answer
+FORGET_SECONDS = 600.0  # after so long without a fault, the next one counts as a first one
 
 log = structlog.get_logger()
 
 
 class ServerProbe:
-    """Lets no job be taken into an outage, which would otherwise fail job after job.
+    """Keeps jobs from being taken while the store or the disk fails: job after job would be lost.
 
-    They are tried before the first job, since this trainer may stand in for one that an outage has ended, and
-    after each fault, with a pause that grows from `pause` seconds: a store that takes the probe may still
-    refuse the job. A trial that fails is a fault too: jobs that train here wait for it.
+    It tests both before the first job, since this trainer may replace one that an outage has ended. It tests
+    them again after each fault, but only after a pause. The pause begins with `pause` seconds and doubles
+    with each further fault, since a store that accepts the test may still refuse a job's files. A failed test
+    counts as a fault, so that tests become rare: the jobs that train here wait for each of them.
     """
 
     def __init__(self, store: ObjectStore, pause: float) -> None:
-        """`store` is one that does not try for long."""
+        """`store` must give up soon: the jobs that train here wait for its answer."""
         self._store = store
         self._first_pause = self._pause = pause
         self._trusted = False
         self._faulted_at: float | None = None
 
     def note_fault(self) -> None:
-        """A job was lost through them, or their trial failed."""
+        """Take in that a job was lost through the store or the disk, or that a test of them failed."""
         now = time.monotonic()
         if self._faulted_at is not None:
             again = now - self._faulted_at < FORGET_SECONDS
@@ -39,7 +40,7 @@ class ServerProbe:
         self._trusted = False
 
     def allow_a_job(self) -> bool:
-        """Whether one may be taken now: they work, as far as a trial can tell, and the pause is over."""
+        """Return whether a job may be taken now: the pause is over, and the tests succeed."""
         if self._trusted:
             return True
         if self._faulted_at is not None and time.monotonic() - self._faulted_at < self._pause:
@@ -59,6 +60,6 @@ class ServerProbe:
 
 
 def _check_disk() -> None:
-    """Raises OSError where no temporary file can be written."""
+    """Write a temporary file. Raises OSError if the disk refuses it."""
     with tempfile.TemporaryFile() as file:
         file.write(bytes(PROBE_BYTES))

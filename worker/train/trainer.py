@@ -1,9 +1,11 @@
-"""The resident trainer process, `python -m worker.train.trainer OWNER`: claim, train, publish, claim again.
+"""The trainer process, `python -m worker.train.trainer OWNER`: it claims jobs, trains and publishes them.
 
-Its standard input is the line to its supervisor: a line means that jobs may wait, the end means that the
-supervisor is gone; the trainer writes to it while it waits for the store or the disk. SIGTERM and the end of
-input write checkpoints, give the jobs back and stop. Where several processes train together, the first does
-so, and the others follow its orders (`process_group.py`).
+Its standard input is a socket to its supervisor. A line from the supervisor means that jobs may wait. The end
+of input means that the supervisor is gone. While the trainer leaves jobs in the queue on purpose, it says so.
+At SIGTERM and at the end of input it saves checkpoints, gives its jobs back and stops.
+
+If several processes train together, only the first one does this. The others follow its orders
+(`worker/devices/process_group.py`).
 """
 
 import os
@@ -46,8 +48,8 @@ from worker.train.job import TrainingJob
 from worker.train.server_probe import PROBE_SECONDS, ServerProbe
 from worker.train.worker_status import WorkerStatus
 
-SHIPPED_AT_ONCE = 4  # jobs; each of their files goes in several parts at once
-HELD_SECONDS = 1  # between two looks at jobs that do not train yet: they too may be cancelled or paused
+SHIPPED_AT_ONCE = 4  # jobs; each file is uploaded in several parts at once
+HELD_SECONDS = 1  # between two looks at jobs that do not step: they too may be cancelled or paused
 
 log = structlog.get_logger()
 
@@ -55,13 +57,14 @@ log = structlog.get_logger()
 class Trainer:
     """Fills a cohort from the queue and trains it, round by round.
 
-    Only the queue's next job may join, and only where it trains on the resident base model and fits beside
-    the others. Another one waits, and so does all behind it: the cohort drains until that job can be taken.
-    So no job is overtaken for ever, neither on another base model nor with a larger adapter. A job that may
-    have ended its last trainer is taken like any other, but the cohort holds still until it has made a
-    checkpoint, and nobody joins. One whose method trains alone waits for an empty cohort, which nobody joins
-    then. A job that this release cannot train stays in the queue as it is, for a
-    worker that can, and others go before it.
+    Only the queue's next job may join, and only if it trains on the resident base model and fits beside the
+    other jobs. Otherwise it waits, and so do all jobs behind it: the cohort drains until that job can be
+    taken. So no job is overtaken for ever because it needs another base model or has a larger adapter.
+
+    A suspect, which may have ended its last trainer, is taken like any other job. But its neighbours then
+    hold still, and no job joins, until the suspect has saved a checkpoint. A job whose method trains alone
+    waits for an empty cohort, and no job joins it. A job that this release cannot train stays in the queue,
+    unchanged, for a worker that can train it. Other jobs overtake it.
     """
 
     def __init__(
@@ -72,7 +75,10 @@ class Trainer:
         process_group: ProcessGroup,
         say_that_it_waits: Callable[[], object] = lambda: None,
     ) -> None:
-        """`say_that_it_waits` is called as long as no job can be taken for want of the store or the disk."""
+        """`say_that_it_waits` is called while this trainer leaves jobs in the queue on purpose.
+
+        It does so while the store or the disk fails, and where it cannot train the jobs that wait.
+        """
         self._settings = settings
         self._owner = owner
         self._slot = slot
@@ -90,13 +96,13 @@ class Trainer:
         self._worker_status = WorkerStatus(settings, self._sessions, owner, slot)
         self._looked_at = 0.0
         self._passed_over: set[str] = set()  # jobs that this release cannot train: their specs never change
-        # One job's rows at a time: rendering takes a core from the training thread
+        # One job's rows at a time, since rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._shippers = ThreadPoolExecutor(SHIPPED_AT_ONCE, thread_name_prefix="shipper")
 
     def run(self) -> None:
-        """Train until told to stop. Raises what no job is to blame for, above all that of a broken device."""
-        check_device(self._slot.device)  # before a job is claimed that could only be lost
+        """Train until told to stop. Raises errors that no job is to blame for, such as a broken device."""
+        check_device(self._slot.device)  # first: a job claimed on a broken device would be lost
         log.info(
             "trainer_ready",
             owner=self._owner,
@@ -117,14 +123,16 @@ class Trainer:
         self._process_group.dismiss()
 
     def wake(self) -> None:
+        """Look for jobs again, soon. May be called from any thread."""
         self._bell.set()
 
     def stop(self) -> None:
+        """Have `run` give its jobs back and return. May be called from any thread."""
         self._process_group.stop()
         self._bell.set()
 
     def _look_for_jobs(self) -> None:
-        """Claim what may join: when the bell rang or a job left, and every `scan_seconds`."""
+        """Claim the jobs that may join, if the bell has rung or `scan_seconds` have passed."""
         if not self._bell.is_set() and time.monotonic() - self._looked_at < self._settings.scan_seconds:
             return
         self._bell.clear()
@@ -135,16 +143,17 @@ class Trainer:
                 return
             if not self._claim():
                 if self._passed_over:
-                    self._say_that_it_waits()  # to its supervisor, those jobs look like some that it leaves
+                    # Otherwise the supervisor would think that the trainer is stuck
+                    self._say_that_it_waits()
                 return
 
     def _has_room(self) -> bool:
         cohort = self._cohort
         full = len(cohort.jobs) >= self._settings.cohort_jobs
-        return not (full or cohort.holds_a_suspect or cohort.is_taken_up)
+        return not (full or cohort.holds_a_suspect or cohort.is_exclusive)
 
     def _claim(self) -> bool:
-        """Take the next job. False where none waits that may join, or the database is away."""
+        """Take the next job. Return False if none that may join waits, or if the database is away."""
         known = len(self._passed_over)
         claimed_at = time.monotonic()
         try:
@@ -159,7 +168,7 @@ class Trainer:
                     passed_over=self._passed_over,
                 )
                 if lease is None:
-                    return len(self._passed_over) > known  # then the one behind it may be ours
+                    return len(self._passed_over) > known  # then try the job behind it
                 row = session.get_one(Job, lease.job_id)
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
@@ -172,7 +181,7 @@ class Trainer:
         return True
 
     def _may_join(self, row: Job, suspect: bool) -> bool:
-        """Whether a job can train beside the present ones. Without any, it is taken whatever its size."""
+        """Return whether a job can train beside the present ones. The first job may have any size."""
         spec = self._readable(row)
         if spec is None:
             return False
@@ -185,7 +194,10 @@ class Trainer:
         return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
 
     def _readable(self, row: Job) -> JobSpec | None:
-        """The job's specification. None where this release cannot train it: it is not looked at again."""
+        """Return the job's specification, or None if this release cannot train it.
+
+        In that case the job is passed over from now on.
+        """
         try:
             return read_spec(row.spec)
         except BeyondThisRelease as error:
@@ -194,9 +206,8 @@ class Trainer:
             return None
 
     def _start_reading(self, job: TrainingJob) -> None:
-        """With the base model loaded, which takes a while where it is not the resident one."""
+        """Start reading the job's rows, once its base model is resident. Loading one takes a while."""
         base = self._process_group.load(job.spec)
-        job.state_bytes = self._slot.state_bytes(job.spec)
         reading = job.start_reading(base, self._readers)
         reading.add_done_callback(lambda _: self._bell.set())
 
@@ -214,14 +225,15 @@ def main() -> None:
         _serve(settings, slot, process_group)
     except BaseException as error:
         log.critical("trainer_broke", number=number, exc_info=error)
-        # At once: an orderly exit would wait for the readers, with every lease renewed meanwhile; and only
-        # the end of this process tells torchrun to end the others
+        # Exit at once: an orderly exit would wait for the readers, and all leases would be renewed meanwhile.
+        # And torchrun ends the other processes only when this one has ended.
         os._exit(DEVICE_BROKEN if device_is_broken(error) else 1)
     if number is not None and not process_group.stopping:
-        sys.exit(1)  # another machine stops; after a success, torchrun would wait for that one's
+        sys.exit(1)  # another machine stops; after a success here, torchrun would wait for its processes
 
 
 def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> None:
+    """Train as the first process, or follow the first process's orders, until told to stop."""
     trainer = None
     if process_group.is_first:
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
@@ -234,7 +246,7 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
 
     _at_signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
-    if not number_on_machine():  # the others on this machine have the same standard input
+    if not number_on_machine():  # all processes of a machine share one standard input: one of them listens
         wake = trainer.wake if trainer else lambda: None
         threading.Thread(target=_listen, args=(wake, stop), daemon=True).start()
     if trainer:
@@ -244,21 +256,28 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
 
 
 def _listen(wake: Callable[[], None], stop: Callable[[], None]) -> None:
-    with suppress(OSError):  # the end, too, where the supervisor has died without reading all
+    """Call `wake` for each line of standard input, and `stop` at its end."""
+    with suppress(OSError):  # also the end: the supervisor has died without reading all that was sent to it
         for _ in sys.stdin:
             wake()
     stop()
 
 
 def _say_that_it_waits(line: socket.socket) -> None:
-    """Or not, where the supervisor does not read: that must not hold up its trainer."""
+    """Tell the supervisor that this trainer waits on purpose.
+
+    Drop the message if the supervisor is not reading, so that the trainer never blocks on it.
+    """
     with suppress(OSError):
         line.send(b"waiting\n", socket.MSG_DONTWAIT)
 
 
 def _at_signal(number: signal.Signals, action: Callable[[], None]) -> None:
-    """In a thread of its own: a handler interrupts the main one, and what that holds, `action` may need."""
-    came: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt anything
+    """Run `action` in a thread of its own when the signal comes.
+
+    A signal handler interrupts the main thread, which may hold a lock that `action` needs.
+    """
+    came: SimpleQueue[None] = SimpleQueue()  # its `put` is safe in a signal handler
 
     def wait() -> None:
         came.get()

@@ -1,4 +1,4 @@
-"""A trainer tells that it is there: its device, what memory that has left, and the resident base model."""
+"""A trainer's row in the table of workers: its device, the memory in use, and the resident base model."""
 
 import platform
 import socket
@@ -20,7 +20,7 @@ from core.tables import Worker
 from worker.devices.model_slot import ModelSlot
 from worker.process.periodic import Periodic
 
-MISSED = 3  # reports in a row, and it counts as gone
+MISSED = 3  # a trainer that misses so many reports in a row counts as gone
 SLACK_SECONDS = 10.0
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -28,12 +28,12 @@ log = structlog.get_logger()
 
 
 class WorkerStatus(Periodic):
-    """Writes the trainer's row every `scan_seconds`, and removes those of trainers that have gone."""
+    """Writes the trainer's row every `scan_seconds`, and removes the rows of trainers that have gone."""
 
     def __init__(
         self, settings: Settings, sessions: sessionmaker[Session], owner: str, slot: ModelSlot
     ) -> None:
-        super().__init__("worker_status", settings.scan_seconds, self._tell)
+        super().__init__("worker_status", settings.scan_seconds, self._write)
         self._sessions = sessions
         self._slot = slot
         self._lasts = timedelta(seconds=MISSED * settings.scan_seconds + SLACK_SECONDS)
@@ -47,16 +47,16 @@ class WorkerStatus(Periodic):
         }
 
     def end(self) -> None:
-        """The trainer ends in good order: nobody has to wait for its row to expire."""
+        """Stop, and remove the row at once, so that nobody has to wait until it expires."""
         self.stop()
         self.join(SLACK_SECONDS)
         try:
             with self._sessions.begin() as session:
                 session.execute(delete(Worker).where(Worker.owner == self._known["owner"]))
         except SQLAlchemyError as error:
-            log.warning("presence_stays", error=str(error))
+            log.warning("worker_status_not_removed", error=str(error))
 
-    def _tell(self) -> None:
+    def _write(self) -> None:
         total, used = memory(self._slot.device)
         changing = {
             "memory_bytes": total,
@@ -70,12 +70,13 @@ class WorkerStatus(Periodic):
             session.execute(
                 insert(Worker).values(row).on_conflict_do_update(index_elements=["owner"], set_=changing)
             )
-        with self._sessions.begin() as session:  # apart: each row is locked by one alone
+        # A transaction of its own: otherwise two trainers could each hold their row and wait for the other's
+        with self._sessions.begin() as session:
             session.execute(delete(Worker).where(Worker.expires_at < func.now()))
 
 
 def memory(device: torch.device) -> tuple[int, int]:
-    """Bytes of the device, and how many of them are taken, by whomever; of a CPU, the machine's."""
+    """Return the device's bytes, and how many of them are in use by any process; for a CPU, the machine's."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total, total - free
@@ -84,8 +85,9 @@ def memory(device: torch.device) -> tuple[int, int]:
 
 
 def device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the CPU's with the number of threads that compute on it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    told = CPUINFO.read_text("utf-8", "replace").splitlines() if CPUINFO.exists() else []
-    names = (line.partition(":")[2].strip() for line in told if line.startswith("model name"))
+    lines = CPUINFO.read_text("utf-8", "replace").splitlines() if CPUINFO.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return f"{next(names, platform.machine())}, {torch.get_num_threads()} threads"

@@ -51,7 +51,7 @@ def delete(session: Session, job: Job) -> None:
 def pause(session: Session, job: Job) -> None:
     """Pause at once a job whose run has made no step yet; else ask its trainer to (see `finish_pause`).
 
-    A run without a step loses nothing when it is closed, whatever its trainer is doing. Asking twice changes
+    A run without a step loses nothing when it is closed, even while its trainer is busy. Asking twice changes
     nothing. Raises InvalidRequest where the job has ended or is paused.
     """
     lock(session, job)

@@ -22,8 +22,9 @@ from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint, Event
 from tests.fixtures.api import Api, Tenant
 from worker.engine.adapters.saving import WEIGHTS_NAME
-from worker.report.history import Past
-from worker.report.job_lease import JobLease, StepMetrics
+from worker.report.job_lease import JobLease
+from worker.report.reporter import StepMetrics
+from worker.report.training_record import TrainingRecord
 from worker.save.checkpoint import (
     drop_old_checkpoints,
     restore_checkpoint,
@@ -54,13 +55,13 @@ class SmallTrainee:
     step: int = 0
     at_epoch_end: bool = False
     at_best: bool = False
-    past: Past = field(default_factory=Past)
+    record: TrainingRecord = field(default_factory=TrainingRecord)
 
     def state(self) -> dict[str, torch.Tensor]:
         return {"weight": torch.tensor([self.adapter.value])}
 
-    def restore(self, step: int, state: Mapping[str, torch.Tensor], past: Past) -> None:
-        self.step, self.past = step, past
+    def restore(self, step: int, state: Mapping[str, torch.Tensor], record: TrainingRecord) -> None:
+        self.step, self.record = step, record
         self.take_state(state)
 
     def take_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -78,8 +79,8 @@ class Run:
     fingerprint: str = HERE
 
     def save(self, step: int, value: float, *, best: bool = False) -> None:
-        past = Past({"value": value}, {"value": value})
-        trainee = SmallTrainee(Weights(value), step, at_best=best, past=past)
+        record = TrainingRecord({"value": value}, {"value": value})
+        trainee = SmallTrainee(Weights(value), step, at_best=best, record=record)
         folder = self.folder / f"{self.lease.fence}-{step}"
         folder.mkdir()
         written = write_checkpoint(cast(Any, trainee), folder, self.fingerprint)
@@ -91,8 +92,8 @@ class Run:
         where = self.job_lease, self.api.store, self.folder, self.fingerprint
         restore_checkpoint(trainee, *where)
         self.job_lease.commit(lambda _: None)  # its events
-        value, past = trainee.adapter.value, trainee.past
-        assert past.metrics == past.notes == ({"value": pytest.approx(value)} if trainee.step else {})
+        value, record = trainee.adapter.value, trainee.record
+        assert record.metrics == record.notes == ({"value": pytest.approx(value)} if trainee.step else {})
         return trainee.step, value
 
     def take_up_best(self, step: int) -> tuple[float, dict[str, Any] | None]:

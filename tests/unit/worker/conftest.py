@@ -1,9 +1,13 @@
 """The tiny Llama as a base model that the engine has loaded."""
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.attention import flex_attention
 
 from tests.fixtures.engine.architectures import TINY
@@ -18,9 +22,40 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def load(folder: Path) -> ResidentBase:
+    return ResidentBase(TINY, folder, "0" * 64, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny_folder: Path) -> list[ResidentBase]:
+    """Hold the base that all tests of this process share."""
+    return [load(tiny_folder)]
+
+
 @pytest.fixture
-def base(tiny_folder: Path) -> ResidentBase:
-    return ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))
+def base(loaded: list[ResidentBase], tiny_folder: Path) -> Iterator[ResidentBase]:
+    """The shared base, as an object of the test's own whose attributes the test may replace.
+
+    No job changes the base model's modules and weights (decision 24): each test is checked for that.
+    """
+    (shared,) = loaded
+    before = state_of(shared)
+    own = copy.copy(shared)
+    own.decoder = copy.copy(shared.decoder)
+    yield own
+    if state_of(shared) != before:
+        loaded[0] = load(tiny_folder)  # for the tests that follow
+        pytest.fail("the test has changed the base model")
+
+
+def state_of(base: ResidentBase) -> list[Any]:
+    model: nn.Module = base.model
+    modules = [(name, id(module), type(module)) for name, module in model.named_modules()]
+    weights = [
+        (name, tensor.data_ptr(), tensor.sum().item(), tensor.norm().item())
+        for name, tensor in model.state_dict().items()
+    ]
+    return [modules, weights, model.training, base.model.config._attn_implementation]
 
 
 @pytest.fixture

@@ -46,8 +46,7 @@ class TrainableAdapter:
 
     PEFT attaches it to a tree of the adapter's own, and the base model stays as it is. PEFT's parameters
     become views of one flat tensor: first every A, with those of one group side by side, then every B.
-    AdaLoRA's e stand between the two. The factors that follow from the parameters are laid out in the same
-    way.
+    AdaLoRA's e stand between the two. The factors that follow from the parameters lie in the same order.
     """
 
     def __init__(

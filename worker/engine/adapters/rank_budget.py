@@ -60,6 +60,7 @@ class RankBudget:
     def __init__(
         self, adapter: AdaLoraAdapter, places: Mapping[str, Place], values: Tensor, total_steps: int
     ) -> None:
+        """Begin with all ranks. `values` [P] is the flat tensor; `places` tell where each part lies in it."""
         self._options = adapter
         self._final = total_steps - adapter.tfinal
         self._places = places

@@ -15,21 +15,21 @@ from worker.engine.kernels.projection import Share
 class AdaptersOnAxis:
     """Each adapter's run of tokens on one axis, its factors, and the random draws for dropout.
 
-    `tokens` holds the runs by the adapter's name. `draws_T` is None if no adapter drops anything.
+    `tokens` holds the runs by the adapter's name. `dropout_seeds_T` is None if no adapter drops anything.
     """
 
     tokens: Mapping[str, slice]
     adapters: Adapters
-    draws_T: Tensor | None
+    dropout_seeds_T: Tensor | None
 
     @classmethod
     def of(cls, batch: MicroBatch, adapters: Adapters) -> "AdaptersOnAxis":
-        return cls(batch.adapter_tokens, adapters, batch.draws_T)
+        return cls(batch.adapter_tokens, adapters, batch.dropout_seeds_T)
 
     def shares(self, group: str) -> list[Share]:
         """Return the shares of the adapters that adapt this group of projections."""
         return [
-            Share.on(run, self.adapters[name][group], self.draws_T)
+            Share.on(run, self.adapters[name][group], self.dropout_seeds_T)
             for name, run in self.tokens.items()
             if group in self.adapters[name]
         ]
@@ -41,5 +41,5 @@ class AdaptersOnAxis:
         bounds = torch.tensor([[r.start, r.stop] for r in self.tokens.values()], device=positions_S.device)
         found = torch.searchsorted(positions_S, bounds).tolist()
         tokens = {name: slice(*pair) for name, pair in zip(self.tokens, found, strict=True)}
-        draws_S = None if self.draws_T is None else self.draws_T[positions_S]
-        return replace(self, tokens=tokens, draws_T=draws_S)
+        dropout_seeds_S = None if self.dropout_seeds_T is None else self.dropout_seeds_T[positions_S]
+        return replace(self, tokens=tokens, dropout_seeds_T=dropout_seeds_S)

@@ -75,7 +75,7 @@ class ResidentBase:
             return None
         return (
             f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
-            f"The reason: {self._why_not_faster}"
+            f"The reason: {self._why_not_faster}."
         )
 
 

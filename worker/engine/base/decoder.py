@@ -33,10 +33,8 @@ SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 # An operation in attention takes this many times as long as one in a projection: attention multiplies small
 # matrices, with a softmax between the two products. Measured.
 ATTENTION_EFFORT = 1.5
-LENGTH_DEPENDENT = (
-    "dynamic",
-    "longrope",
-)  # rotations in which a long row would change its neighbours' tokens
+# Rotations that depend on the longest row, and so would change the tokens of its neighbours
+LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)

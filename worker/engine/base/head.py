@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from worker.engine.base.quantisation import weight_of
+from worker.engine.base.layer_weight import weight_of
 from worker.engine.kernels.loss import CHUNK_TOKENS, TokenLosses, token_losses
 
 # Names in models' configurations

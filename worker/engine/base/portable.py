@@ -95,8 +95,8 @@ class PlainDecoder(_TransformersDecoder):
                 for name, tokens in batch.adapter_tokens.items()
                 if tokens.start <= segment.start < tokens.stop
             }
-            draws_L = None if batch.draws_T is None else batch.draws_T[axis_L]
-            on_axis = AdaptersOnAxis(all_tokens, adapters, draws_L)
+            dropout_seeds_L = None if batch.dropout_seeds_T is None else batch.dropout_seeds_T[axis_L]
+            on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L)
             rows.append(self._run(on_axis, input_ids=batch.tokens_T[axis_L][None]))
             places_T[axis_L] = torch.arange(start, start + len(axis_L), device=places_T.device)
             start += len(axis_L)

@@ -1,4 +1,4 @@
-"""Base models in 4 or 8 bits, by bitsandbytes, made fit for training; the weights of any linear layer."""
+"""Base models in 4 or 8 bits, by bitsandbytes, made fit for training."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -8,11 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
-from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
-
-BLOCK_ROWS = 4096  # rows of an 8-bit weight that are dequantised at once
+from worker.engine.base.layer_weight import dequantised, int8_weight_of
 
 
 def quantization_config(
@@ -63,8 +61,7 @@ def quantise_embeddings(model: Any) -> None:
 
     transformers leaves them in 16 bits, which is half of the memory of a small model in nf4. Rounding them to
     8 bits loses little beside the rounding of the other weights to 4. An embedding or a head of another
-    class, which may do more than look up or multiply, stays as it is, and so does the weight that is tied to
-    it.
+    class may do more than look up or multiply. It stays as it is, and so does a weight that is tied to it.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     looks_up, multiplies = type(embedding) is nn.Embedding, type(head) is nn.Linear
@@ -88,44 +85,15 @@ def _int8_parameter(weight: Tensor) -> Any:
     return Int8Params(weight.data.cpu(), requires_grad=False).to(weight.device)
 
 
-def is_quantised(layer: nn.Module) -> bool:
-    """Tell whether the layer's weight is in 4 or 8 bits."""
-    from bitsandbytes.nn import Linear4bit, Linear8bitLt
-
-    return isinstance(layer, Linear4bit | Linear8bitLt)
-
-
-@torch.no_grad()
-def weight_of(layer: Any, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return a linear layer's weight, [N, K], in `dtype`; a copy unless the layer holds it in that type."""
-    state = getattr(layer.weight, "quant_state", None)
-    if state is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        return dequantize_4bit(layer.weight.data, state).to(dtype)
-    if (int8_weight := _int8_weight(layer)) is not None:
-        return _dequantised(*int8_weight, dtype)
-    weight: Tensor = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
-    return weight.to(dtype)
-
-
-def _int8_weight(layer: Any) -> tuple[Tensor, Tensor] | None:
-    """Return the 8-bit weight [N, K] and the largest magnitude of each row [N]; None for another layer."""
-    if (state := getattr(layer, "state", None)) is not None:
-        return state.CB, state.SCB
-    absmax_N = getattr(layer.weight, "SCB", None)
-    return None if absmax_N is None else (layer.weight.data, absmax_N)
-
-
 def _int8_rows(embedding: Any, dtype: torch.dtype, tokens: Tensor) -> Tensor:
     """Look tokens up in an 8-bit embedding: the `forward` that `quantise_embeddings` gives it."""
     tokens_T, weight = tokens.flatten(), embedding.weight
-    return _dequantised(weight.data[tokens_T], weight.SCB[tokens_T], dtype).view(*tokens.shape, -1)
+    return dequantised(weight.data[tokens_T], weight.SCB[tokens_T], dtype).view(*tokens.shape, -1)
 
 
 def _int8_linear(layer: Any, x: Tensor) -> Tensor:
     """Multiply by an 8-bit weight and add the bias: the `forward` that an 8-bit layer is given here."""
-    int8_weight = _int8_weight(layer)
+    int8_weight = int8_weight_of(layer)
     assert int8_weight is not None
     y: Tensor = _Int8Product.apply(x, *int8_weight)
     return y if layer.bias is None else y + layer.bias.to(y.dtype)
@@ -137,22 +105,9 @@ class _Int8Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, int8_NK, absmax_N):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(int8_NK, absmax_N)
-        return x @ _dequantised(int8_NK, absmax_N, x.dtype).T
+        return x @ dequantised(int8_NK, absmax_N, x.dtype).T
 
     @staticmethod
     def backward(ctx, dy):  # type: ignore[no-untyped-def]
         int8_NK, absmax_N = ctx.saved_tensors
-        return dy @ _dequantised(int8_NK, absmax_N, dy.dtype), None, None
-
-
-def _dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the weight in `dtype`, computed in blocks of rows.
-
-    Where the types of the factors differ, torch first copies all that it is given to fp32; blocks keep these
-    copies small.
-    """
-    made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
-    blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in (int8_NK, absmax_N / 127, made_NK)), strict=True)
-    for rows, scales, made in blocks:
-        torch.mul(rows, scales[:, None], out=made)
-    return made_NK
+        return dy @ dequantised(int8_NK, absmax_N, dy.dtype), None, None

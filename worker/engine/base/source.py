@@ -10,7 +10,7 @@ class SourceWeights:
     """The tensors of the safetensors files in a folder. Nothing is held in memory."""
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
-        """`prefix` begins the names of the model's parameters; the names in the files may lack it."""
+        """List the tensors in the files. Their names may lack the `prefix` of the names in the model."""
         self._prefix = prefix
         self._files: dict[str, Path] = {}
         for file in sorted(folder.glob("*.safetensors")):

@@ -16,7 +16,7 @@ def adaptable_modules(groups: Groups) -> list[str]:
 
 
 def is_target(module: str, targets: Targets) -> bool:
-    """Apply PEFT's rule: a target is a module's whole name, or the last parts of it."""
+    """Tell whether the targets name the module: by its whole name or by its last parts, as in PEFT."""
     return targets == "all-linear" or any(f".{module}".endswith(f".{target}") for target in targets)
 
 

@@ -47,8 +47,7 @@ Inputs = Mapping[str, list[Tensor]]
 class Trial:
     """The result of a trial.
 
-    `linears` are the layers that the model calls. `reason` says why its rows cannot be packed; None if they
-    can.
+    `linears` are the layers that the model calls. `reason` says why its rows cannot be packed, if so.
     """
 
     linears: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How rows become micro-batches: grouped, packed on one token axis, and divided among lanes.
+"""How rows become micro-batches: they are grouped, packed on one token axis, and divided among lanes.
 
-Nothing here computes with a model. It runs on the training thread.
+Nothing here computes with a model. The code runs on the training thread.
 """

@@ -1,12 +1,13 @@
-"""What each token may see, as FlexAttention's block mask (Dong et al. 2024, arXiv:2412.05496).
+"""FlexAttention's block mask, which says which keys each token sees (Dong et al. 2024, arXiv:2412.05496).
 
-Segments lie in depth-first order, so whatever sees a token of a segment stands in one run: from that token to
-the end of the last segment that has this one in its prefix, the token's exit.
+The segments of a micro-batch form a forest, and lie on the token axis in depth-first order. So all tokens
+that see a token of a segment stand in one run. The run begins at the token itself. It ends at the token's
+exit: the end of the last segment that has the token's segment in its prefix.
 
     q sees k  ⟺  k ≤ q < exit(k)
 
-So the whole forest is one number per key, and a tile of queries and keys is empty, full or mixed by the
-smallest and the largest exit among its keys. B stands for tiles.
+So one number for each key describes the whole forest. A tile of queries by keys is empty, full or mixed; the
+smallest and the largest exit among its keys decide which. The axis B counts tiles.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +18,16 @@ from torch.nn.attention.flex_attention import BlockMask
 
 from worker.engine.batch.micro_batch import Run, Segment
 
-TILE = 128  # FlexAttention's own size; its kernels take no smaller one at full speed
+TILE = 128  # tokens: FlexAttention's own size; its kernels are slower with smaller tiles
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""FlexAttention's: batch, head, query, key -> whether the query sees the key."""
+"""A mask function of FlexAttention: batch, head, query, key -> whether the query sees the key."""
 
 
 def exits(segments: Sequence[Segment]) -> Tensor:
-    """For each token of the axis, the end of those that see it: [T], on the CPU.
+    """Return each token's exit, which is the end of the tokens that see it: [T], on the CPU.
 
-    Raises ValueError where the segments are not in depth-first order, which is how they are packed.
+    Raises ValueError if the segments are not in depth-first order. `pack.py` lays them in this order.
     """
     ends: dict[Run, int] = {}
     chain: list[Run] = []
@@ -41,16 +42,16 @@ def exits(segments: Sequence[Segment]) -> Tensor:
 
 
 def block_mask(exit_T: Tensor) -> BlockMask:
-    """Everything that the segments allow; for all heads and layers of a micro-batch."""
+    """Return the mask of everything that the segments allow, for all heads and layers of a micro-batch."""
     seen_BB, full_BB = _tiles(exit_T)
     return _assemble(exit_T, seen_BB, full_BB, _sees(exit_T))
 
 
 def window_mask(exit_T: Tensor, positions_T: Tensor, window: int) -> BlockMask:
-    """The same within a window: only keys whose position is less than `window` before the query's."""
+    """Return the mask within a window: only keys whose position is less than `window` before the query's."""
     seen_BB, full_BB = _tiles(exit_T)
     lowest_B, highest_B = _by_tiles(positions_T).aminmax(dim=1)
-    # A tile is dropped, or full, where its nearest, or farthest, positions say so
+    # The nearest pair of positions decides whether a tile is empty, the farthest pair whether it is full
     seen_BB &= lowest_B[:, None] - highest_B < window
     full_BB &= highest_B[:, None] - lowest_B < window
     return _assemble(exit_T, seen_BB, full_BB, _sees_within(exit_T, positions_T, window))
@@ -71,7 +72,7 @@ def _sees_within(exit_T: Tensor, positions_T: Tensor, window: int) -> MaskMod:
 
 
 def _tiles(exit_T: Tensor) -> tuple[Tensor, Tensor]:
-    """Tiles, queries by keys, in which some query sees some key, and in which every query sees every key."""
+    """Return which tiles, queries by keys, have a query that sees a key, and which have only such pairs."""
     first_B, last_B = _by_tiles(exit_T).aminmax(dim=1)
     tile_B = torch.arange(len(first_B), device=exit_T.device)
     before_BB = tile_B < tile_B[:, None]
@@ -81,7 +82,7 @@ def _tiles(exit_T: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_tiles(x_T: Tensor) -> Tensor:
-    """[B, TILE]; the last one is filled with its last value."""
+    """Return x by tiles, [B, TILE]. The last tile is filled up with the last value."""
     tokens = len(x_T)
     padded = -(-tokens // TILE) * TILE
     return x_T[torch.arange(padded, device=x_T.device).clamp_max(tokens - 1)].view(-1, TILE)
@@ -94,6 +95,9 @@ def _assemble(exit_T: Tensor, seen_BB: Tensor, full_BB: Tensor, sees: MaskMod) -
 
 
 def _ordered(tiles_BB: Tensor) -> tuple[Tensor, Tensor]:
-    """How many tiles of keys each tile of queries takes, [1, 1, B], and which, those first: [1, 1, B, B]."""
+    """Return how many tiles of keys each tile of queries takes, [1, 1, B], and their order, [1, 1, B, B].
+
+    The order has all tiles of keys; those that are taken come first.
+    """
     order_BB = torch.argsort(tiles_BB.int(), dim=-1, descending=True, stable=True)
     return tiles_BB.sum(-1, dtype=torch.int32)[None, None], order_BB.int()[None, None]

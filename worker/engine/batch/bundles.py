@@ -1,4 +1,4 @@
-"""Attention's work on a micro-batch, cut into pieces and bundled so that one batched product takes many."""
+"""Attention's work on a micro-batch, cut into pieces that are bundled for batched products."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ from torch import Tensor
 
 from worker.engine.batch.micro_batch import Run, Segment
 
-QUERY_BLOCK = 256  # queries of a piece: less wasted above the diagonal, still enough for an efficient product
-SCORES = 256 * 256  # of a bundle, per head: so many stay in a core's cache from the product to the softmax
-PADDING = 1.25  # scores of a bundle over those of its pieces, at most
+# Queries of a piece at most: few enough to waste little work above the diagonal, and enough for an efficient
+# product
+QUERY_BLOCK = 256
+# Scores of a bundle for each head at most: so many stay in a core's cache from the product to the softmax
+SCORES = 256 * 256
+PADDING = 1.25  # scores of a bundle, with padding, over the scores of its pieces, at most
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Queries of one segment, and the runs of keys that the last of them sees, in order."""
+    """Queries of one segment, and the runs of keys that the last of the queries sees, in order."""
 
     queries: Run
     keys: tuple[Run, ...]
@@ -29,7 +32,7 @@ class Piece:
         return sum(end - start for start, end in self.keys)
 
     def key_places(self) -> Iterator[tuple[Run, Run]]:
-        """Each run of keys, and where it lies among the keys that the piece sees."""
+        """Yield each run of keys, and its place among the keys that the piece sees."""
         place = 0
         for start, end in self.keys:
             yield (start, end), (place, place + end - start)
@@ -38,7 +41,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Pieces of like size, to be padded at their ends to Q queries and K keys."""
+    """Pieces of similar size, which are padded at their ends to equal numbers of queries and of keys."""
 
     pieces: Sequence[Piece]
 
@@ -51,9 +54,10 @@ class Bundle:
         return max(piece.key_count for piece in self.pieces)
 
     def causal_mask(self, heads: int, group: int, like: Tensor) -> Tensor:
-        """0 where a query may see a key, else -inf: [heads · pieces, Q · group, M], [1, ...] for one piece.
+        """Return the mask of the bundle's last keys: 0 where a query may see a key, else -inf.
 
-        Of the last M keys: those before are seen by every query.
+        It is [heads · pieces, queries · group, last keys], and [1, ...] for one piece. The keys before the
+        last keys are seen by every query.
         """
         queries = torch.arange(self.query_count, device=like.device).repeat_interleave(group)
         before = [piece.key_count - piece.query_count for piece in self.pieces]
@@ -65,7 +69,10 @@ class Bundle:
 
 
 def bundle(segments: Sequence[Segment], first_query: int = 0) -> list[Bundle]:
-    """All pieces of the segments, the largest first. Queries are counted from `first_query` on the axis."""
+    """Return all pieces of the segments in bundles, the largest pieces first.
+
+    The piece's queries are counted from the place `first_query` of the axis, its keys from the axis's start.
+    """
     pieces = sorted(
         (piece for segment in segments for piece in _pieces(segment, first_query)),
         key=lambda piece: (piece.key_count, piece.query_count),
@@ -88,7 +95,7 @@ def _pieces(segment: Segment, first_query: int) -> Iterator[Piece]:
 
 
 def _joined(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Those that lie side by side as one: its keys need no copy."""
+    """Return the runs, with neighbours joined into one run, whose keys need no copy."""
     joined = [runs[0]]
     for start, end in runs[1:]:
         if start == joined[-1][1]:

@@ -1,4 +1,4 @@
-"""A micro-batch parted among lanes, each of which computes a run of its token axis at about the same cost."""
+"""A micro-batch is divided among lanes: each computes a run of the token axis, at about the same cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -17,21 +17,21 @@ from worker.engine.batch.micro_batch import TILE, MicroBatch, Run, Segment
 
 @dataclass(frozen=True)
 class Costs:
-    """What comes on top of a token's products with the layers' weights, measured by these."""
+    """The additional costs of a token, as multiples of the cost of its products with the layers' weights."""
 
     key: float
-    """For each key that the token sees."""
+    """The cost of each key that the token sees."""
     label: float
-    """For each label that it predicts."""
+    """The cost of each label that the token predicts."""
 
 
 EVEN = Costs(key=0.0, label=0.0)
 
 
 def divided(batch: MicroBatch, lanes: int, costs: Costs, tile: int = TILE) -> list[MicroBatch]:
-    """At most `lanes` parts in the order of the axis, each of a multiple of `tile` tokens.
+    """Return at most `lanes` parts in the order of the axis, each of a multiple of `tile` tokens.
 
-    Segments may be cut. What is missing at the end are tokens of the last adapter that teach it nothing.
+    Segments may be cut. The axis is filled up at its end with tokens of the last adapter that teach nothing.
     """
     batch = _filled(batch, tile)
     bounds = _bounds(batch, lanes, costs, tile)
@@ -50,14 +50,14 @@ def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
         batch,
         tokens_T=F.pad(batch.tokens_T, (0, missing)),
         positions_T=F.pad(batch.positions_T, (0, missing)),
-        draws_T=None if batch.draws_T is None else F.pad(batch.draws_T, (0, missing)),
+        dropout_seeds_T=None if batch.dropout_seeds_T is None else F.pad(batch.dropout_seeds_T, (0, missing)),
         segments=[*batch.segments, Segment(end, end + missing)],
         adapter_tokens={**batch.adapter_tokens, name: slice(run.start, end + missing)},
     )
 
 
 def _bounds(batch: MicroBatch, lanes: int, costs: Costs, tile: int) -> list[int]:
-    """Where parts of like cost begin, and the end of the axis."""
+    """Return the places where parts of about equal cost begin, and the end of the axis."""
     cost_T = np.concatenate([1 + costs.key * _keys(segment) for segment in batch.segments])
     labels_T = np.bincount(batch.supervised_S.numpy(), minlength=len(cost_T))
     sums_T = np.cumsum(cost_T + costs.label * labels_T)
@@ -67,13 +67,16 @@ def _bounds(batch: MicroBatch, lanes: int, costs: Costs, tile: int) -> list[int]
 
 
 def _keys(segment: Segment) -> NDArray[np.int64]:
-    """How many keys attention computes for each of the segment's tokens: those up to its block's end."""
+    """Return how many keys attention computes for each token of the segment: up to the end of its block."""
     ends = (np.arange(segment.length) // QUERY_BLOCK + 1) * QUERY_BLOCK
     return segment.prefix_length + np.minimum(ends, segment.length)
 
 
 def _within(segments: Sequence[Segment], run: Run) -> Iterator[Segment]:
-    """What of the segments lies in the run. Where one begins before it, that beginning joins the prefix."""
+    """Yield the parts of the segments that lie in the run.
+
+    If a segment begins before the run, its beginning joins the part's prefix.
+    """
     for segment in segments:
         start, end = max(segment.start, run[0]), min(segment.end, run[1])
         if start < end:
@@ -82,7 +85,7 @@ def _within(segments: Sequence[Segment], run: Run) -> Iterator[Segment]:
 
 
 def _seen(segments: Sequence[Segment], bounds: Sequence[int]) -> set[int]:
-    """The lanes in whose parts the segments' prefixes lie."""
+    """Return the lanes in whose parts the segments' prefixes lie."""
     runs = {run for segment in segments for run in segment.prefix}
     return {
         lane
@@ -93,6 +96,7 @@ def _seen(segments: Sequence[Segment], bounds: Sequence[int]) -> set[int]:
 
 def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBatch:
     ends = torch.tensor([lane.start, lane.end])
+    seeds_T = batch.dropout_seeds_T
     learnt = slice(*torch.searchsorted(batch.supervised_S, ends).tolist())
     adapter_tokens = {
         name: slice(max(run.start, lane.start) - lane.start, min(run.stop, lane.end) - lane.start)
@@ -109,6 +113,6 @@ def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBa
         weights_S=batch.weights_S[learnt],
         rows_S=batch.rows_S[learnt],
         message_weights_S=None if batch.message_weights_S is None else batch.message_weights_S[learnt],
-        draws_T=None if batch.draws_T is None else batch.draws_T[lane.start : lane.end],
+        dropout_seeds_T=seeds_T if seeds_T is None else seeds_T[lane.start : lane.end],
         lane=lane,
     )

@@ -1,8 +1,9 @@
-"""What lanes of one micro-batch give each other in attention: keys and values, and their gradients back.
+"""The lanes of one micro-batch exchange keys and values in attention, and their gradients on the way back.
 
-A token sees none behind it. So a lane waits, forward, for those before it, and backward for those behind it,
-layer by layer; never do two wait for each other. A lane whose tokens learn nothing as deep down as another's
-ends its backward pass above it, and gives nothing there.
+A token sees no later token. So in each layer a lane waits for the lanes before it in the forward pass, and
+for the lanes after it in the backward pass: two lanes never wait for each other. The backward pass of one
+lane may end in a higher layer than that of another, because its tokens learn nothing in the layers below.
+There it gives nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 @dataclass
 class LayerKeys:
-    """Keys and values of the whole token axis in one layer, and each lane's gradients of them."""
+    """The keys and values of the whole token axis in one layer, and each lane's gradients of them."""
 
     kv_2JTE: Tensor
     given: set[int] = field(default_factory=set)
@@ -24,22 +25,25 @@ class LayerKeys:
 
 
 class Exchange:
-    """One forward and backward pass of a micro-batch whose token axis is parted among lanes.
+    """One forward and backward pass of a micro-batch whose token axis is divided among lanes.
 
-    `bounds` are the ends of the parts on the axis, with its start before them; `sees[lane]` are the other
-    lanes on whose tokens those of `lane` depend.
+    `bounds` are the start of the axis and the end of each part. `sees[lane]` are the other lanes that hold
+    tokens which the tokens of `lane` see.
     """
 
     def __init__(self, bounds: Sequence[int], sees: Sequence[AbstractSet[int]]) -> None:
         self.bounds, self._sees = bounds, sees
         self._changed = Condition()
-        self._layers: dict[int, LayerKeys] = {}  # that some lane has not reached
+        self._layers: dict[int, LayerKeys] = {}  # those that some lane has not reached yet
         self._reached = [0] * len(sees)
         self._ended: set[int] = set()
         self._error: BaseException | None = None
 
     def give(self, lane: int, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
-        """Give the part's keys and values in its next layer, and wait for those that its tokens see."""
+        """Give the keys and values of the lane's part in its next layer, and wait for those that it sees.
+
+        Returns the layer's keys and values. Raises the error of another lane that has failed.
+        """
         layer = self._next_layer(lane, k_JTE)
         part = slice(*self.bounds[lane : lane + 2])
         layer.kv_2JTE[0, :, part] = k_JTE
@@ -51,10 +55,11 @@ class Exchange:
         return layer
 
     def give_back(self, lane: int, layer: LayerKeys, dkv_2JTE: Tensor) -> Tensor:
-        """Give the gradients of what the part's tokens saw, and wait for those of its own keys and values.
+        """Give the gradients of the keys and values that the lane's tokens saw, and wait for the other lanes.
 
-        `dkv_2JTE` reaches to the part's end. Their sum, in the lanes' order, is written to the part's place
-        in it, which is returned.
+        `dkv_2JTE` reaches from the start of the axis to the end of the lane's part. The gradients of the
+        lane's own keys and values are added up there, in the lanes' order. Returns their place in `dkv_2JTE`.
+        Raises the error of another lane that has failed.
         """
         later = [other for other, sees in enumerate(self._sees) if lane in sees]
         with self._changed:
@@ -68,13 +73,13 @@ class Exchange:
         return dkv_2JTE[:, :, part]
 
     def end(self, lane: int) -> None:
-        """The lane gives nothing more."""
+        """Note that the lane gives nothing more."""
         with self._changed:
             self._ended.add(lane)
             self._changed.notify_all()
 
     def abort(self, error: BaseException) -> None:
-        """Let the lanes that wait, or will, raise `error`: what they wait for will not come."""
+        """Let all lanes that wait, now or later, raise `error`, because what they wait for will not come."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
@@ -99,13 +104,14 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Lane:
-    """One lane's run on the token axis, and its end of the exchange."""
+    """One lane: its run on the token axis, and its part in the exchange."""
 
     exchange: Exchange
     number: int
 
     @classmethod
     def alone(cls, length: int) -> "Lane":
+        """Return the only lane of an axis of `length` tokens."""
         return cls(Exchange((0, length), (frozenset(),)), 0)
 
     @property
@@ -118,7 +124,7 @@ class Lane:
 
     @contextmanager
     def taking_part(self) -> Iterator[None]:
-        """The other lanes learn that this one has ended, or why it failed: none waits for it in vain."""
+        """Tell the other lanes when this lane has ended or failed, so that none of them waits for ever."""
         try:
             yield
         except BaseException as error:

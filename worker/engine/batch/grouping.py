@@ -1,7 +1,7 @@
-"""Which rows of a round are computed together: beginnings that are shared, micro-batches.
+"""Decides which rows of a round are computed together: in one micro-batch, and with a shared beginning.
 
-Which rows make a step is the seed's choice alone; only their order inside the step, and so the cut into
-micro-batches, follows their content.
+The job's seed alone decides which rows make a step. The rows' content decides their order inside the step,
+and so the cut into micro-batches.
 """
 
 from bisect import bisect_left
@@ -14,29 +14,32 @@ from numpy.typing import NDArray
 
 from worker.rows import Row
 
-MIN_SHARED = 16  # tokens; fewer in common, beyond those that more rows share, cost more than they save
+# Tokens. Rows share a beginning only if it has at least so many tokens more than the beginning that still
+# more rows share: to share fewer tokens costs more than it saves
+MIN_SHARED = 16
 
 
 @dataclass(frozen=True)
 class JobRows:
-    """What one adapter contributes to a round.
+    """The rows that one adapter contributes to a round.
 
-    `weight` is each supervised token's part in its loss, and `row_weights`, if any, is a factor for each row.
-    From `draw` follows what is dropped, of `dropout.draw_of`; None drops nothing.
+    `weight` is the weight of each supervised token in the adapter's loss. `row_weights`, if given, has a
+    factor for each row. `dropout_seed` is the seed of `dropout.step_seed`; with None no input is dropped.
     """
 
     adapter: str
     rows: Sequence[Row]
     weight: float
     row_weights: Sequence[float] | None = None
-    draw: int | None = None
+    dropout_seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A row in its order, with the number of first tokens that it shares with the row before it.
+    """A row in its order among the rows of a round.
 
-    `number` is the row's through all jobs, `weight` that of its supervised tokens.
+    `common` is the number of first tokens that it shares with the row before it. `number` counts the rows
+    through all jobs. `weight` is the weight of each of its supervised tokens.
     """
 
     job: JobRows
@@ -47,17 +50,20 @@ class Placed:
 
     @property
     def own(self) -> int:
+        """The number of tokens that it does not share with the row before it."""
         return len(self.row.tokens_L) - self.common
 
 
 Group = list[Placed]
-"""The rows of a micro-batch: those of one adapter side by side, in the order of their tokens."""
+"""The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
 
 def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> list[Group]:
-    """As few groups of at most `max_tokens` tokens, or of one longer row, as hold all rows; of like size.
+    """Return as few groups as can hold all rows, of similar size.
 
-    Products of a small rest would be inefficient. Where the rows allow it, a multiple of `multiple`.
+    A group has at most `max_tokens` tokens, or is one longer row. The groups are of similar size because
+    products with a small rest would be inefficient. Their number is a multiple of `multiple` if the rows
+    allow it.
     """
     rows: list[Placed] = []
     for job in jobs:
@@ -69,7 +75,10 @@ def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> li
 
 
 def _cut(rows: Sequence[Placed], limit: int) -> list[Group]:
-    """Groups of neighbours, each filled up to `limit` tokens; each lays its beginning anew."""
+    """Return groups of neighbours, each filled up to `limit` tokens.
+
+    The first row of a group brings all of its tokens, since a beginning is shared only inside a group.
+    """
     groups: list[Group] = []
     tokens = 0
     for placed in rows:
@@ -82,9 +91,9 @@ def _cut(rows: Sequence[Placed], limit: int) -> list[Group]:
 
 
 def _ordered(job: JobRows, first: int) -> Group:
-    """The rows in the order of their tokens, so that those with a common beginning are neighbours.
+    """Return the rows in the order of their tokens, so that rows with a common beginning are neighbours.
 
-    They are numbered from `first` on, as the job gives them.
+    The rows are numbered from `first` on, in the order in which the job gives them.
     """
     order = sorted(range(len(job.rows)), key=lambda index: job.rows[index].tokens_L.astype(">i4").tobytes())
     rows = [job.rows[index] for index in order]
@@ -100,9 +109,10 @@ def _weight(job: JobRows, index: int) -> float:
 
 
 def _shared(common: Sequence[int], depth: int) -> Iterator[int]:
-    """What is to be shared of what neighbours have in common, where all share `depth` tokens.
+    """Yield how many tokens each row shares with the row before it, for rows that all share `depth` tokens.
 
-    A branch shares what all its rows have in common; beyond that, some of them may share more.
+    `common` holds how many tokens each row has in common with the row before it. A branch shares the tokens
+    that all its rows have in common; beyond those, some of its rows may share more.
     """
     for branch in _runs_sharing(common, depth + MIN_SHARED):
         yield depth
@@ -112,14 +122,14 @@ def _shared(common: Sequence[int], depth: int) -> Iterator[int]:
 
 
 def _runs_sharing(common: Sequence[int], least: int) -> Iterator[Sequence[int]]:
-    """Runs of neighbours that have at least `least` tokens in common."""
+    """Yield runs of neighbours that have at least `least` tokens in common."""
     starts = [index for index, length in enumerate(common) if index == 0 or length < least]
     for start, end in pairwise([*starts, len(common)]):
         yield common[start:end]
 
 
 def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:
-    """How many tokens both begin with."""
+    """Return with how many equal tokens both begin."""
     length = min(len(a_L), len(b_L))
     different = np.flatnonzero(a_L[:length] != b_L[:length])
     return int(different[0]) if len(different) else length

@@ -1,7 +1,8 @@
-"""Parts of a micro-batch side by side: a thread for each core beats all cores on the same tokens.
+"""Lanes compute parts of a micro-batch side by side, each with its own thread.
 
-A product scales with the cores that share it, but what stands between two products is short, and the cores
-wait for each other there: on two cores a third of the time. Lanes meet once a layer at most, in attention.
+This is faster than all cores on the same tokens. A product scales with the cores that share it. But between
+two products there is only little work, and there the cores wait for each other: on two cores for a third of
+the time. Lanes wait for each other at most once a layer, in attention.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,20 +21,20 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """Threads that divide torch's threads among them; a single item gets all of these."""
+    """A pool of threads that divide torch's threads among them. A single item gets all of torch's threads."""
 
     def __init__(self, count: int, costs: Costs = EVEN) -> None:
         self.count, self._costs = count, costs
         self._pool = _pool_of(count) if count > 1 else None
 
     def parts_of(self, batch: MicroBatch) -> list[MicroBatch]:
-        """What each lane is to compute."""
+        """Return the part of each lane."""
         return [batch] if self.count == 1 else divided(batch, self.count, self._costs)
 
     def map(self, compute: Callable[[int, Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`compute(lane, item)` of at most `count` items, in their order.
+        """Return `compute(lane, item)` for each of at most `count` items, in their order.
 
-        Whatever one raises is raised here once all have ended, so that nobody goes on behind.
+        An error that one of them raises is raised here after all have ended, so that no lane still computes.
         """
         if self._pool is None or len(items) == 1:
             return [compute(0, item) for item in items]
@@ -43,20 +44,20 @@ class Lanes:
 
 
 def lanes_for(device: torch.device) -> int:
-    """As many as there are threads for, at most MAX_LANES; one on a GPU, which is a whole."""
+    """Return the number of lanes: one for each of torch's threads, at most MAX_LANES; on a GPU always one."""
     return min(MAX_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
 
 
 def _pool_of(count: int) -> ThreadPoolExecutor:
-    """Of threads that all have begun, each with its share of torch's."""
+    """Return a pool whose threads have all started, each with its share of torch's threads."""
     whole = torch.get_num_threads()
     pool = ThreadPoolExecutor(count, "lane", _use_threads, (whole // count,))
     together = Barrier(count)
     wait([pool.submit(together.wait) for _ in range(count)])
-    torch.set_num_threads(whole)  # a lane's number was set for every thread that comes after it
+    torch.set_num_threads(whole)  # a lane's setting would also hold for every later thread
     return pool
 
 
 def _use_threads(count: int) -> None:
     torch.set_num_threads(count)
-    torch.get_num_threads()  # this thread takes its number for good, whatever others set later
+    torch.get_num_threads()  # from here on, what other threads set does not change this one

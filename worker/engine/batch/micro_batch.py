@@ -1,4 +1,4 @@
-"""What each token of a micro-batch may see: a forest of segments on one token axis."""
+"""The micro-batch: a forest of segments on one token axis, which says what each token may see."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch import Tensor
 from worker.engine.batch.exchange import Lane
 
 TILE = 16
-"""Tokens. For each number oneDNN makes code for all products, twice as fast for a multiple of this."""
+"""Tokens. oneDNN generates code for each number of tokens, in half the time for a multiple of TILE."""
 
 Run = tuple[int, int]
-"""Start and end on the token axis."""
+"""A run of tokens: its start and its end on the token axis."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of tokens that see each other causally, and every token of the runs in `prefix`.
+    """A run of tokens: each sees itself, the run's tokens before it, and every token of the runs in `prefix`.
 
-    A row that begins like other rows of its step is a chain of segments: `prefix` holds those before this
-    one, in order. Positions go on from the prefix's end.
+    A row that begins like other rows of its step is a chain of segments. `prefix` holds the chain's segments
+    before this segment, in order. The tokens' positions go on from the prefix's end.
     """
 
     start: int
@@ -37,21 +37,22 @@ class Segment:
 
     @property
     def seen(self) -> tuple[Run, ...]:
-        """The prefix's runs, then its own."""
+        """The runs of the prefix, then the segment's own run."""
         return *self.prefix, (self.start, self.end)
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Tokens to compute at once; the segments of one adapter lie side by side.
+    """Tokens that are computed at once; the segments of one adapter lie side by side.
 
-    A token is supervised once for every row that it stands in: `supervised_S` are ascending positions on the
-    token axis, repeated where need be, whose next token, `labels_S`, is learnt with `weights_S`. `rows_S` are
-    the numbers of the rows, through all jobs; `message_weights_S` is None where all messages weigh 1.
-    `draws_T`, of `dropout.draws_along`, is None where no job drops anything.
+    `supervised_S` are ascending places on the token axis. The token after each of them, its label in
+    `labels_S`, is learnt with the weight in `weights_S`. A place is repeated if several rows that share it
+    learn a label there. `rows_S` are the numbers of the rows, counted through all jobs. `message_weights_S`
+    is None if all messages weigh 1. `dropout_seeds_T` are the seeds of `dropout.token_seeds`, or None if no
+    job drops inputs.
 
-    A `lane`'s part of a micro-batch has the tokens of its own run. Its segments are runs of the whole axis,
-    and a prefix may lie in another lane's part; all other positions count from the part's start.
+    The part of a `lane` has the tokens of the lane's own run. Its segments are runs of the whole axis, and a
+    prefix may lie in another lane's part. All other places are counted from the part's start.
     """
 
     tokens_T: Tensor
@@ -63,12 +64,12 @@ class MicroBatch:
     weights_S: Tensor
     rows_S: Tensor
     message_weights_S: Tensor | None = None
-    draws_T: Tensor | None = None
+    dropout_seeds_T: Tensor | None = None
     lane: Lane | None = None
 
 
 def trial_row(adapter: str, length: int, device: torch.device) -> MicroBatch:
-    """One row of an adapter's, of the first token alone, to try out what computes."""
+    """Return one row of `length` tokens, all of them token 0, to try out whether an adapter can compute."""
     positions_T = torch.arange(length, device=device)
     last_S = positions_T[-1:]
     return MicroBatch(

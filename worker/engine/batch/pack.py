@@ -1,7 +1,7 @@
-"""A round's rows laid end to end on token axes: no padding, shared beginnings once.
+"""Packs a round's rows end to end on token axes, without padding, and each shared beginning once.
 
 Rows of one adapter that begin alike within a micro-batch share that beginning: its tokens are computed once,
-and each row's rest sees them.
+and the rest of each row sees them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.engine.batch.dropout import draws_along
+from worker.engine.batch.dropout import token_seeds
 from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of
 from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
 
@@ -19,9 +19,9 @@ from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
 def pack(
     jobs: Sequence[JobRows], max_tokens: int, device: torch.device, multiple: int = 1
 ) -> Iterator[MicroBatch]:
-    """Micro-batches of the rows that `grouping.groups_of` puts together."""
+    """Yield a micro-batch for each group of rows that `grouping.groups_of` returns."""
     for group in groups_of(jobs, max_tokens, multiple):
-        yield lay(group, device)
+        yield pack_group(group, device)
 
 
 @dataclass
@@ -39,14 +39,14 @@ class _Axis:
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     message_weights: list[NDArray[np.float32]] = field(default_factory=list)
     weighted: bool = False
-    draws: list[NDArray[np.int32]] = field(default_factory=list)
-    drawn: bool = False
+    seeds: list[NDArray[np.int32]] = field(default_factory=list)
+    drops: bool = False
 
     def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Run, ...]) -> Run:
-        """Append the row's tokens from the end of `prefix`, which they see, up to that place."""
+        """Append the row's tokens from the end of `prefix`, which they see, up to `end_in_row`."""
         position = sum(end - start for start, end in prefix)
         own = slice(position, end_in_row)
-        self._draw(placed, own)
+        self._add_seeds(placed, own)
         tokens_L = placed.row.tokens_L[own]
         start, end = self.length, self.length + len(tokens_L)
         self.segments.append(Segment(start, end, prefix))
@@ -55,16 +55,16 @@ class _Axis:
         self.length = end
         return start, end
 
-    def _draw(self, placed: Placed, own: slice) -> None:
-        draw = placed.job.draw
-        if draw is None:
-            self.draws.append(np.zeros(own.stop - own.start, dtype=np.int32))
+    def _add_seeds(self, placed: Placed, own: slice) -> None:
+        seed = placed.job.dropout_seed
+        if seed is None:
+            self.seeds.append(np.zeros(own.stop - own.start, dtype=np.int32))
             return
-        self.drawn = True
-        self.draws.append(draws_along(placed.row.tokens_L, draw)[own])
+        self.drops = True
+        self.seeds.append(token_seeds(placed.row.tokens_L, seed)[own])
 
     def supervise(self, placed: Placed, runs: Sequence[Run]) -> None:
-        """Let the row, which stands in `runs`, learn its tokens."""
+        """Add the labels of the row, whose tokens stand in `runs`."""
         row = placed.row
         learnt = np.flatnonzero(row.learnt_L[1:])
         where = np.concatenate([np.arange(start, end) for start, end in runs])
@@ -99,22 +99,22 @@ class _Axis:
             message_weights_S=on_device(np.concatenate(self.message_weights)[order])
             if self.weighted
             else None,
-            draws_T=on_device(np.concatenate(self.draws)) if self.drawn else None,
+            dropout_seeds_T=on_device(np.concatenate(self.seeds)) if self.drops else None,
         )
 
 
-def lay(rows: Group, device: torch.device) -> MicroBatch:
-    """The micro-batch of a group."""
+def pack_group(rows: Group, device: torch.device) -> MicroBatch:
+    """Return the micro-batch of a group."""
     axis = _Axis()
     for job, group in _by_job(rows):
         start = axis.length
-        _lay_trie(axis, group, 0, ())
+        _pack_trie(axis, group, 0, ())
         axis.adapter_tokens[job.adapter] = slice(start, axis.length)
     return axis.micro_batch(device)
 
 
-def _lay_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run, ...]) -> None:
-    """Lay rows that share their first `depth` tokens, which stand in the runs of `prefix`."""
+def _pack_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run, ...]) -> None:
+    """Append rows that share their first `depth` tokens, which stand in the runs of `prefix`."""
     for group in _branches(rows, depth):
         common = min((placed.common for placed in group[1:]), default=len(group[0].row.tokens_L))
         runs = prefix
@@ -123,11 +123,11 @@ def _lay_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run
         ended = [placed for placed in group if len(placed.row.tokens_L) == common]
         for placed in ended:
             axis.supervise(placed, runs)
-        _lay_trie(axis, group[len(ended) :], common, runs)
+        _pack_trie(axis, group[len(ended) :], common, runs)
 
 
 def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:
-    """Neighbours that share tokens beyond `depth`."""
+    """Yield runs of neighbours that share tokens beyond `depth`."""
     branch: list[Placed] = []
     for placed in rows:
         if branch and placed.common <= depth:
@@ -139,6 +139,7 @@ def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:
 
 
 def _by_job(rows: Sequence[Placed]) -> Iterator[tuple[JobRows, list[Placed]]]:
+    """Yield each job with its rows."""
     start = 0
     for index in range(1, len(rows) + 1):
         if index == len(rows) or rows[index].job is not rows[start].job:

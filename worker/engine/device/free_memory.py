@@ -1,4 +1,4 @@
-"""How much memory this process holds, and how much is left for it, on the device that it computes on."""
+"""How much memory this process holds on its device, and how much is left for it."""
 
 import ctypes
 import gc
@@ -14,16 +14,20 @@ V2 = "0::/"
 
 
 def free_bytes(device: torch.device) -> int:
-    """Of a GPU, what nobody holds; of a CPU, what the machine and its containers' limits leave."""
+    """Return the memory that is left for this process, in bytes.
+
+    On a GPU this is the memory that nobody holds. On a CPU it is what both the machine and the limits of the
+    process's containers leave.
+    """
     collect_garbage(device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free
-    return min([psutil.virtual_memory().available, *_rooms(_own_cgroup(), CGROUPS)])
+    return min([psutil.virtual_memory().available, *_left_by_limits(_own_cgroup(), CGROUPS)])
 
 
 def collect_garbage(device: torch.device) -> None:
-    """Free what is held by circles alone, such as a former job's modules, and give it back to the device."""
+    """Free objects that only hold each other, such as a former job's modules, and give back their memory."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -32,32 +36,41 @@ def collect_garbage(device: torch.device) -> None:
 
 
 def held_bytes(device: torch.device) -> int:
-    """Of a GPU, what PyTorch has reserved; of a CPU, what is resident. Both keep what was needed once."""
+    """Return the memory that this process holds, in bytes.
+
+    On a GPU this is what PyTorch has reserved, and on a CPU the resident memory. Neither shrinks when less is
+    needed.
+    """
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device)
     return psutil.Process().memory_info().rss
 
 
 def _return_freed_pages() -> None:
-    """Give freed pages back to the system, which counts them as taken while the trainer's allocator keeps
-    them (`worker/supervise/launch.py`)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    """Give freed pages back to the system.
+
+    The system counts them as used while the trainer's allocator keeps them (`worker/supervise/launch.py`).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
         trim(0)
 
 
 def _own_cgroup() -> str:
-    """Under the second version's root, which has the limits; the first's are not looked at."""
+    """Return this process's path below the root of cgroups v2; the limits of cgroups v1 are not read."""
     lines = OWN_CGROUP.read_text("ascii").splitlines() if OWN_CGROUP.exists() else []
     return next((line.removeprefix(V2) for line in lines if line.startswith(V2)), "")
 
 
-def _rooms(own: str, root: Path) -> Iterator[int]:
-    """What each limit above this process leaves, bytes. Files that are only cached count as free."""
+def _left_by_limits(own: str, root: Path) -> Iterator[int]:
+    """Yield the bytes that each limit above this process leaves.
+
+    Memory that only caches files counts as free.
+    """
     group = root / own
     while group.is_relative_to(root):
-        limit, used, told = (group / f"memory.{name}" for name in ("max", "current", "stat"))
+        limit, used, statistics = (group / f"memory.{name}" for name in ("max", "current", "stat"))
         if limit.exists() and (most := limit.read_text("ascii").strip()) != "max":
-            stat = dict(line.split() for line in told.read_text("ascii").splitlines())
+            stat = dict(line.split() for line in statistics.read_text("ascii").splitlines())
             yield int(most) - int(used.read_text("ascii")) + int(stat["inactive_file"])
         group = group.parent

@@ -1,29 +1,31 @@
-"""The device that this process computes on: whether it works, and what its errors say."""
+"""Whether the device that this process computes on works, and what its errors mean."""
 
 import torch
 
-WANT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")  # CUDA's, cuBLAS's, the CPU's
+OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")  # of CUDA, cuBLAS, and CPUs
 
 
 def check_device(device: torch.device) -> None:
-    """Raises RuntimeError where nothing can be computed on it."""
+    """Compute something on the device. Raises RuntimeError if that fails."""
     torch.ones(1, device=device).sum().item()
 
 
 def device_is_broken(error: BaseException) -> bool:
-    """Whether nothing more can be computed in this process: a CUDA error, but for want of memory.
+    """Return whether this process cannot compute any more: after a CUDA error other than too little memory.
 
-    It is no one job's: after it each call fails, whoever makes it, until the process is another.
+    No job is to blame for it: after it every call fails, for every job, until a new process starts.
     """
-    told = str(error)
     of_the_device = isinstance(error, torch.AcceleratorError) or (
-        isinstance(error, RuntimeError) and told.startswith("CUDA error")
+        isinstance(error, RuntimeError) and str(error).startswith("CUDA error")
     )
-    return of_the_device and not is_want_of_memory(error)
+    return of_the_device and not is_out_of_memory(error)
 
 
-def is_want_of_memory(error: BaseException) -> bool:
-    """Whether less to compute might have fitted: most allocators have no type but RuntimeError."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the error means too little memory, so that a smaller computation might fit.
+
+    Most allocators raise a plain RuntimeError, which only its message tells from others.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WANT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

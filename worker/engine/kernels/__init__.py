@@ -1,4 +1,5 @@
-"""The parts of a forward and backward pass that the engine computes itself, each with a plain twin in tests.
+"""The parts of a forward and backward pass that the engine computes itself.
 
-They run on the training thread and on its lanes.
+Each has a plain twin: a few obvious lines, left to autograd, that tests compare it with. They run on the
+training thread, and on the lanes' threads.
 """

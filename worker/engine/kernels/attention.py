@@ -1,8 +1,11 @@
 """Causal attention of segments on one token axis, with rotary positions, as one autograd function.
 
-PyTorch's flash attention is slow on a CPU at the lengths of chat rows; here the scores of a bundle of pieces
-are one batched product. Query heads that share a key head are laid below each other, so grouped heads cost no
-copies of keys. Probabilities of short segments are saved, of long ones computed again.
+PyTorch's flash attention is slow on a CPU at the lengths of chat rows. Here the scores of a bundle of pieces
+(`batch/bundles.py`) are one batched product. Query heads that share a key head lie below each other, so
+grouped heads need no copies of the keys. The probabilities of short segments are saved for the backward pass;
+those of long segments are computed again.
+
+The axis N holds several heads side by side, as a projection gives them: its length is their number times E.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +22,12 @@ from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane
 from worker.engine.batch.micro_batch import Segment
 
-SAVED_LENGTH = 1024  # keys that a query sees, up to which probabilities are kept for the backward pass
+SAVED_LENGTH = 1024  # keys; probabilities over more keys are not saved for the backward pass
 
 
 @dataclass(frozen=True)
 class Heads:
-    """Numbers of query heads and key heads, and the size of each."""
+    """The numbers of query heads and key heads, and the size of one head."""
 
     query: int
     key: int
@@ -48,9 +51,9 @@ class Heads:
 
 
 class Layout:
-    """What each token may see, and its rotation: the same for all layers of a micro-batch.
+    """The keys that each token may see, and its rotation: the same for all layers of a micro-batch.
 
-    The tokens are those of a `lane`'s part of the axis; without one, all of it.
+    The tokens are those of a `lane`'s part of the axis. Without a lane they are the whole axis.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Layout:
 
     @cached_property
     def bundles(self) -> list[tuple[Bundle, Tensor]]:
-        """With the mask of each."""
+        """The bundles of the segments' pieces, each with its causal mask."""
         heads, bundles = self.heads, bundle(self.segments, self.lane.start)
         return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE)) for one in bundles]
 
@@ -80,12 +83,12 @@ class Layout:
 
 
 def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
-    """Attended values, [T, H·E], for queries, keys and values side by side in qkv_TN."""
+    """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN."""
     return _SegmentAttention.apply(qkv_TN, layout, scale)
 
 
 def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
-    """What `segment_attention` must equal: one call of PyTorch's own attention per segment."""
+    """Return what `segment_attention` must equal: one call of PyTorch's own attention for each segment."""
     heads = layout.heads
     q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
     q_HTE = rotated(q_JTGE.transpose(1, 2).flatten(0, 1), layout.cos_TE, layout.sin_TE)
@@ -108,8 +111,8 @@ class _SegmentAttention(torch.autograd.Function):
         q_JTGE, *own = _by_heads(qkv_TN, layout)
         keys = layout.lane.give(*own)
         k_JTE, v_JTE = keys.kv_2JTE
-        out_TD = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
-        out_JTGE = _queries_by_heads(out_TD, layout.heads)
+        out_TN = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
+        out_JTGE = _queries_by_heads(out_TN, layout.heads)
         saved = []
         for one, mask in layout.bundles:
             k = _gather_keys(k_JTE, one)
@@ -117,24 +120,25 @@ class _SegmentAttention(torch.autograd.Function):
             _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
             saved.append(p if one.key_count <= SAVED_LENGTH else None)
         ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
-        # Like the keys no saved tensor where probabilities come from it again: rounded, it would give others
+        # Queries and keys from which probabilities are computed again are not among the saved tensors: saved
+        # tensors may be rounded to bf16, and rounded queries and keys would give other probabilities
         ctx.queries = q_JTGE if any(p is None for p in saved) else None
         ctx.save_for_backward(q_JTGE if ctx.queries is None else None, *saved)
-        return out_TD
+        return out_TN
 
     @staticmethod
-    def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
+    def backward(ctx, dout_TN):  # type: ignore[no-untyped-def]
         q_JTGE, *saved = ctx.saved_tensors
         layout, keys = ctx.layout, ctx.keys
         if ctx.queries is not None:
             q_JTGE = ctx.queries
-        ctx.keys = ctx.queries = None  # what autograd saves is freed by itself
+        ctx.keys = ctx.queries = None  # autograd frees only the tensors that it has saved itself
         k_JTE, v_JTE = keys.kv_2JTE
-        dout_JTGE = _queries_by_heads(dout_TD, layout.heads)
-        dqkv_TN = dout_TD.new_empty(dout_TD.shape[0], layout.heads.value_columns.stop)
-        dqk_TD = dout_TD.new_empty(dout_TD.shape[0], layout.heads.key_columns.stop)
-        dq_JTGE = _queries_by_heads(dqk_TD[:, layout.heads.query_columns], layout.heads)
-        # In fp32, since every piece that sees a key adds to its gradient
+        dout_JTGE = _queries_by_heads(dout_TN, layout.heads)
+        dqkv_TN = dout_TN.new_empty(dout_TN.shape[0], layout.heads.value_columns.stop)
+        dqk_TN = dout_TN.new_empty(dout_TN.shape[0], layout.heads.key_columns.stop)
+        dq_JTGE = _queries_by_heads(dqk_TN[:, layout.heads.query_columns], layout.heads)
+        # In fp32, because every piece that sees a key adds to the key's gradient
         seen = keys.kv_2JTE[:, :, : layout.lane.end]
         dkv_2JTE = torch.zeros_like(seen, dtype=torch.float32, memory_format=torch.contiguous_format)
         dk_JTE, dv_JTE = dkv_2JTE
@@ -149,21 +153,21 @@ class _SegmentAttention(torch.autograd.Function):
             _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
             _scatter_queries(torch.bmm(ds, k), dq_JTGE, one)
         dk_JTE, dv_JTE = layout.lane.give_back(keys, dkv_2JTE)
-        _keys_by_heads(dqk_TD[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
+        _keys_by_heads(dqk_TN[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
         _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
-        _rotate(dqk_TD, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
+        _rotate(dqk_TN, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
         return dqkv_TN, None, None
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Softmax of the scores over the keys that a query may see: [J·pieces, Q·G, K]."""
+    """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys]."""
     scores = torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=scale)
     scores[..., -mask.shape[-1] :] += mask
     return torch.softmax(scores, dim=-1)
 
 
 def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
-    """A bundle's queries, or what belongs to them: [J·pieces, Q·G, E], zero where padded."""
+    """Return a bundle's queries, or their gradients: [J · pieces, queries · G, E], zero where padded."""
     if len(one.pieces) == 1:
         return x_JTGE[:, slice(*one.pieces[0].queries)].flatten(1, 2)
     heads, _, group, size = x_JTGE.shape
@@ -174,7 +178,7 @@ def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
 
 
 def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
-    """The reverse of `_gather_queries`; what was padded is dropped."""
+    """Write the values of a bundle's queries to their places, without padding: undo `_gather_queries`."""
     heads, _, group, size = out_JTGE.shape
     x = x.view(heads, len(one.pieces), one.query_count, group, size)
     for index, piece in enumerate(one.pieces):
@@ -182,7 +186,7 @@ def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
 
 
 def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
-    """The keys or values that a bundle sees: [J·pieces, K, E], zero where padded."""
+    """Return the keys or values that a bundle sees: [J · pieces, keys, E], zero where padded."""
     if len(one.pieces) == 1:
         runs = [x_JTE[:, slice(*run)] for run in one.pieces[0].keys]
         return torch.cat(runs, dim=1) if len(runs) > 1 else runs[0]
@@ -194,7 +198,7 @@ def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
 
 
 def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
-    """Add gradients of the keys or values that a bundle sees where they stand on the token axis."""
+    """Add the gradients of the keys or values that a bundle sees to their places on the token axis."""
     heads, _, size = total_JTE.shape
     x = x.view(heads, len(one.pieces), one.key_count, size)
     for index, run, place in _keys_of(one):
@@ -202,34 +206,35 @@ def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
 
 
 def _keys_of(one: Bundle) -> Iterator[tuple[int, slice, slice]]:
+    """Yield each run of keys: its piece's number, its place on the token axis, and among the piece's keys."""
     for index, piece in enumerate(one.pieces):
         for run, place in piece.key_places():
             yield index, slice(*run), slice(*place)
 
 
-def _queries_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
-    """[T, H·E] -> [J, T, G, E], a view."""
-    return x_TD.unflatten(1, (heads.key, heads.group, heads.size)).transpose(0, 1)
+def _queries_by_heads(x_TN: Tensor, heads: Heads) -> Tensor:
+    """Return a view of queries: [T, H·E] -> [J, T, G, E]."""
+    return x_TN.unflatten(1, (heads.key, heads.group, heads.size)).transpose(0, 1)
 
 
-def _keys_by_heads(x_TD: Tensor, heads: Heads) -> Tensor:
-    """[T, J·E] -> [J, T, E], a view."""
-    return x_TD.unflatten(1, (heads.key, heads.size)).transpose(0, 1)
+def _keys_by_heads(x_TN: Tensor, heads: Heads) -> Tensor:
+    """Return a view of keys or values: [T, J·E] -> [J, T, E]."""
+    return x_TN.unflatten(1, (heads.key, heads.size)).transpose(0, 1)
 
 
 def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries [J, T, G, E], and views of rotated keys and of values [J, T, E]."""
+    """Return rotated queries, [J, T, G, E], and views of the rotated keys and of the values, [J, T, E]."""
     heads = layout.heads
-    turned_TD = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
-    _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TD, layout)
-    q = _queries_by_heads(turned_TD[:, heads.query_columns], heads)
-    k = _keys_by_heads(turned_TD[:, heads.key_columns], heads)
+    turned_TN = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
+    _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TN, layout)
+    q = _queries_by_heads(turned_TN[:, heads.query_columns], heads)
+    k = _keys_by_heads(turned_TN[:, heads.key_columns], heads)
     v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
     return q.contiguous(), k, v
 
 
 def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values as views."""
+    """Return views of the queries, [J, T, G, E], the keys and the values, [J, T, E], before rotation."""
     return (
         _queries_by_heads(qkv_TN[:, heads.query_columns], heads),
         _keys_by_heads(qkv_TN[:, heads.key_columns], heads),
@@ -237,20 +242,21 @@ def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tenso
     )
 
 
-def _rotate(x_TD: Tensor, out_TD: Tensor, layout: Layout, back: bool = False) -> None:
-    """Write x_TD, heads side by side, rotated by the tokens' positions, or back, to `out_TD`.
+def _rotate(x_TN: Tensor, out_TN: Tensor, layout: Layout, back: bool = False) -> None:
+    """Rotate the heads of x_TN by the tokens' positions, or `back`, and write them to out_TN.
 
-    Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves as transformers lays them. A head is
-    turned whole: PyTorch takes vector instructions only for rows that are longer than half a head.
+    This is the rotary position embedding (Su et al. 2021, arXiv:2104.09864), with a head's two halves in the
+    order of transformers. A head is rotated as a whole, because PyTorch uses vector instructions only for
+    rows that are longer than half a head.
     """
     size = layout.heads.size
-    x_THE, out_THE = x_TD.unflatten(1, (-1, size)), out_TD.unflatten(1, (-1, size))
+    x_THE, out_THE = x_TN.unflatten(1, (-1, size)), out_TN.unflatten(1, (-1, size))
     swapped_THE = x_THE.roll(size // 2, dims=-1)
     torch.mul(x_THE, layout.cos_TE[:, None], out=out_THE)
     out_THE.addcmul_(swapped_THE, layout.signed_sin_TE[:, None], value=-1 if back else 1)
 
 
 def rotated(x_HTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """What `_rotate` must equal, left to autograd."""
+    """Return what `_rotate` must equal, left to autograd."""
     x1, x2 = x_HTE.chunk(2, dim=-1)
     return x_HTE * cos_TE + torch.cat([-x2, x1], dim=-1) * sin_TE

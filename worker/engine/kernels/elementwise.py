@@ -1,6 +1,6 @@
-"""Norm and gate with hand-written backward passes: fewer passes over memory than autograd's.
+"""Norm and gate with hand-written backward passes, which go over the memory less often than autograd.
 
-Each has its plain twin beside it.
+Each function has its plain twin beside it.
 """
 
 import torch
@@ -9,25 +9,34 @@ from torch import Tensor
 
 
 def rms_norm(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019, arXiv:1910.07467); the weight is frozen."""
+    """Return x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019, arXiv:1910.07467).
+
+    The weight is frozen.
+    """
     return _RmsNorm.apply(x_TD, weight_D, eps)
 
 
 def rms_norm_plainly(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """What `rms_norm` must equal, left to autograd."""
+    """Return what `rms_norm` must equal, left to autograd."""
     x = x_TD.float()
     n = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
     return n.to(x_TD.dtype) * weight_D
 
 
 def swiglu_values(gate_up_TI: Tensor) -> Tensor:
-    """silu(gate) · up (Shazeer 2020, arXiv:2002.05202), for gate and up side by side: [T, 2I] -> [T, I]."""
+    """Return silu(gate) · up (Shazeer 2020, arXiv:2002.05202).
+
+    Gate and up lie side by side: [T, 2I] -> [T, I].
+    """
     gate, up = gate_up_TI.chunk(2, dim=-1)
     return F.silu(gate).mul_(up)
 
 
 def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor) -> tuple[Tensor, Tensor]:
-    """The values and, for gate and up side by side, the gradient: what the backward pass needs of both."""
+    """Compute the values again, for the backward pass. Return them, [T, I], and the gradient, [T, 2I].
+
+    The gradient has those of gate and up side by side.
+    """
     gate, up = gate_up_TI.chunk(2, dim=-1)
     dx_TI = torch.empty_like(gate_up_TI)
     dgate, dup = dx_TI.chunk(2, dim=-1)
@@ -38,20 +47,20 @@ def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def swiglu_plainly(gate_up_TI: Tensor) -> Tensor:
-    """What `swiglu_values` and `swiglu_again` must equal, left to autograd."""
+    """Return what `swiglu_values` and `swiglu_again` must equal, left to autograd."""
     gate, up = gate_up_TI.chunk(2, dim=-1)
     return F.silu(gate) * up
 
 
 def rms_norm_values(x_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The norm's values, and 1 / sqrt(mean(x²) + eps) in fp32, [T, 1]."""
+    """Return the norm's values, and 1 / sqrt(mean(x²) + eps) in fp32, [T, 1]."""
     norm_T1 = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True, dtype=torch.float32)
     rstd_T1 = norm_T1.square_().div_(x_TD.shape[-1]).add_(eps).rsqrt_()
     return (x_TD * rstd_T1).to(x_TD.dtype).mul_(weight_D), rstd_T1
 
 
 def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Tensor) -> Tensor:
-    """With g = dy · weight:  dx = rstd g − x rstd³ mean(g x)."""
+    """Return the gradient of x: with g = dy · weight, dx = rstd g − x rstd³ mean(g x)."""
     x, g = x_TD.float(), dy_TD * weight_D.float()
     mean_T1 = torch.linalg.vecdot(g, x).unsqueeze(-1).mul_(rstd_T1.pow(3)).div_(x.shape[-1])
     return (x * mean_T1).neg_().addcmul_(g, rstd_T1).to(x_TD.dtype)

@@ -1,7 +1,7 @@
 """Attention over segments by FlexAttention: one kernel for all segments, prefixes and heads of a micro-batch.
 
-The functions are made to be compiled, rotation and all; uncompiled they compute the same, slowly and with all
-scores in memory.
+The functions are written for `torch.compile`, which takes the rotation into the kernel too. Uncompiled they
+compute the same values, but slowly and with all scores in memory.
 """
 
 from typing import cast
@@ -18,15 +18,16 @@ from torch.nn.attention.flex_attention import (
 
 from worker.engine.kernels.attention import Heads, rotated
 
-ONE_KERNEL: FlexKernelOptions = {"BACKEND": "TRITON"}  # short axes would take another, made for decoding
+# For short axes PyTorch would choose another kernel, which is made for decoding
+ONE_KERNEL: FlexKernelOptions = {"BACKEND": "TRITON"}
 
 
 def attended(
     qkv_TN: Tensor, cos_TE: Tensor, sin_TE: Tensor, mask: BlockMask, heads: Heads, scale: float
 ) -> Tensor:
-    """Attended values, [T, H·E], for queries, keys and values side by side in qkv_TN, not yet rotated.
+    """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN.
 
-    What `attention.segment_attention_plainly` computes.
+    The queries and keys are not rotated yet. The plain twin is `attention.segment_attention_plainly`.
     """
     q_HTE = _by_heads(qkv_TN[:, heads.query_columns], heads.query)
     k_JTE = _by_heads(qkv_TN[:, heads.key_columns], heads.key)
@@ -44,9 +45,10 @@ def attended_by_heads(
     softcap: float | None,
     sinks_H: Tensor | None,
 ) -> Tensor:
-    """Attended values, [T, H, E], of rotated heads; the twin of `transformers_attention.by_segments`.
+    """Return the attended values, [T, H, E], for rotated heads.
 
-    A sink takes its share of the softmax and gives nothing, so with it the output is
+    The plain twin is `transformers_attention.by_segments`. A sink takes its share of the softmax and adds no
+    value, so the output with a sink is
 
         softmax(s) v · Σ exp s / (Σ exp s + exp sink)  =  softmax(s) v · sigmoid(log Σ exp s − sink)
     """
@@ -75,5 +77,5 @@ def attended_by_heads(
 
 
 def _by_heads(x_TN: Tensor, heads: int) -> Tensor:
-    """[T, heads · E] -> [heads, T, E]."""
+    """Return a view with an axis for the heads: [T, heads · E] -> [heads, T, E]."""
     return x_TN.unflatten(1, (heads, -1)).transpose(0, 1)

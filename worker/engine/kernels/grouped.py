@@ -1,12 +1,13 @@
 """Low-rank updates of many adapters at once, by grouped products instead of a loop over the adapters.
 
-    y[rows of a] += s (x[rows of a] Aᵀ) Bᵀ        for every adapter a (Hu et al. 2021, arXiv:2106.09685)
+    y[tokens of a] += s (x[tokens of a] Aᵀ) Bᵀ      for every adapter a (Hu et al. 2021, arXiv:2106.09685)
 
-The adapters' runs of tokens are the groups. Their factors are laid into one tensor each, with ranks padded by
-zeros to one width, so that a projection takes one product with every A and one with every B, and its backward
-pass two of each, however many adapters there are. Tokens without an adapter are a group of zeros.
+The adapters' runs of tokens are the groups of a product. All A are copied into one tensor and all B into
+another, with ranks padded by zeros to one width. So a projection takes one product with every A and one with
+every B, and its backward pass two of each, for any number of adapters. A run of tokens without an adapter is
+a group whose factors are zeros.
 
-Axes besides the engine's: C groups of tokens; M ranks of all projections of one input, R for each.
+Axes besides those of the engine: C groups of tokens; M ranks of all projections of one input, R for each.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,24 +20,30 @@ from torch import Tensor
 
 from worker.engine.kernels.projection import LowRank, Part, Share
 
-ALIGNED = 8  # the grouped kernel asks for rows that begin at multiples of 16 bytes: 8 numbers in bf16
+ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at multiples of 16 bytes
 
 Values = Callable[[Tensor], Tensor]
 
 
 def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """What `projection.project_plainly` computes."""
+    """Return the projection with its updates. Its plain twin is `projection.project_plainly`."""
     return add_low_rank(F.linear(x_TK, W_NK), x_TK, shares)
 
 
 def project_values(values: Values, kept_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """`project(values(kept_TI), ...)`, of whose two inputs the backward pass keeps `kept_TI` alone."""
+    """Return `project(values(kept_TI), W_NK, shares)`.
+
+    Only `kept_TI` is kept for the backward pass, which computes the values again.
+    """
     x_TK = values(kept_TI)
     return _add(F.linear(x_TK, W_NK), x_TK, kept_TI, values, shares)
 
 
 def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y plus each adapter's update of its tokens; may change y. What `lora_layers.add_low_rank` computes."""
+    """Return y plus each adapter's update of its tokens; may change y.
+
+    Computes the same as `lora_layers.add_low_rank`.
+    """
     return _add(y, x, x, _as_it_is, shares)
 
 
@@ -51,12 +58,12 @@ def _add(y: Tensor, x: Tensor, kept: Tensor, values: Values, shares: Sequence[Sh
 
 @dataclass(frozen=True)
 class Groups:
-    """Runs of tokens, end to end from the axis's start, by their ends; none is empty."""
+    """Runs of tokens that cover the axis from its start, given by their ends; no run is empty."""
 
     ends: tuple[int, ...]
 
     def products(self, x_TK: Tensor, W_CKN: Tensor) -> Tensor:
-        """Each run's x W, with a W of its own: [T, N]."""
+        """Return x W, [T, N], where each run has a W of its own."""
         if len(self.ends) == 1:
             return x_TK @ W_CKN[0]
         if not _are_aligned(x_TK, W_CKN):
@@ -64,7 +71,7 @@ class Groups:
         return F.grouped_mm(x_TK, W_CKN, offs=_offsets(self.ends, x_TK.device))
 
     def outer_products(self, x_TM: Tensor, y_TN: Tensor) -> Tensor:
-        """Each run's xᵀ y: [C, M, N]."""
+        """Return xᵀ y of each run: [C, M, N]."""
         if len(self.ends) == 1:
             return (x_TM.T @ y_TN)[None]
         if not _are_aligned(x_TM, y_TN):
@@ -77,8 +84,8 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """An adapter's part in one projection: whose group of tokens, which projection, and its factors."""
+class Update:
+    """One adapter's update of one projection: the group of its tokens, the projection, and the factors."""
 
     group: int
     projection: int
@@ -93,10 +100,10 @@ class Piece:
 
 
 class Stack:
-    """The factors of all adapters on one group of projections.
+    """The factors of all adapters on the projections of one input.
 
-    A_CMK holds every A, a projection's ranks below the other's. Bs_CRN holds, for each projection, every
-    adapter's scale · B.
+    A_CMK holds every A; the ranks of one projection lie below those of the one before. Bs_CRN holds one
+    tensor for each projection: every adapter's scale · B.
     """
 
     def __init__(self, shares: Sequence[Share], tokens: int) -> None:
@@ -106,8 +113,8 @@ class Stack:
         bounds = sorted({(part.columns.start, part.columns.stop) for part in parts})
         self.columns = [slice(*each) for each in bounds]
         self.rank = -(-max(part.ranks.stop - part.ranks.start for part in parts) // ALIGNED) * ALIGNED
-        self.pieces = [
-            Piece(group, self.columns.index(part.columns), low_rank, part, B_NR, dB_NR)
+        self.updates = [
+            Update(group, self.columns.index(part.columns), low_rank, part, B_NR, dB_NR)
             for group, (_, low_rank) in enumerate(slots)
             if low_rank
             for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True)
@@ -116,11 +123,11 @@ class Stack:
         self.Bs_CRN = self._stack_b()
 
     def ranks(self, projection: int) -> slice:
-        """The columns of M that belong to a projection."""
+        """Return the part of the axis M that belongs to a projection."""
         return slice(projection * self.rank, (projection + 1) * self.rank)
 
     def _stack_a(self) -> Tensor:
-        found = {(p.group, p.projection): p.low_rank.A_RK[p.part.ranks] for p in self.pieces}
+        found = {(u.group, u.projection): u.low_rank.A_RK[u.part.ranks] for u in self.updates}
         some_RK = next(iter(found.values()))
         zeros_RK = some_RK.new_zeros(self.rank, some_RK.shape[1])
         rows = []
@@ -130,32 +137,32 @@ class Stack:
         return torch.cat(rows).view(len(self.groups.ends), -1, some_RK.shape[1])
 
     def _stack_b(self) -> list[Tensor]:
-        scaled = torch._foreach_mul([p.B_NR for p in self.pieces], [p.part.scale for p in self.pieces])
-        found = {(p.group, p.projection): B_NR for p, B_NR in zip(self.pieces, scaled, strict=True)}
-        zeros = {p.projection: p.B_NR.new_zeros(len(p.B_NR), self.rank) for p in self.pieces}
+        scaled = torch._foreach_mul([u.B_NR for u in self.updates], [u.part.scale for u in self.updates])
+        found = {(u.group, u.projection): B_NR for u, B_NR in zip(self.updates, scaled, strict=True)}
+        zeros = {u.projection: u.B_NR.new_zeros(len(u.B_NR), self.rank) for u in self.updates}
         columns: dict[int, list[Tensor]] = {projection: [] for projection in sorted(zeros)}
         for group, projection in self._places():
             B_NR = found.get((group, projection), zeros[projection][:, :0])
             columns[projection] += [B_NR, zeros[projection][:, B_NR.shape[1] :]]
-        # [N, C·R] as it is laid, seen as [C, R, N]
+        # In memory it is [N, C·R]; the result is a view, [C, R, N]
         return [
             torch.cat(each, 1).unflatten(1, (-1, self.rank)).permute(1, 2, 0) for each in columns.values()
         ]
 
     def _places(self) -> Iterator[tuple[int, int]]:
-        """Every group's every projection."""
+        """Yield every pair of a group and a projection."""
         for group in range(len(self.groups.ends)):
             for projection in range(len(self.columns)):
                 yield group, projection
 
     def add_gradients(self, dA_CMK: Tensor, dBs_CNR: Sequence[Tensor]) -> None:
-        """Add to the factors' gradients where they stand, in fp32; what was padded is dropped."""
+        """Add to the factors' gradients in place, in fp32, without the padding."""
         dA_CMK, dBs_CNR = dA_CMK.float(), [dB_CNR.float() for dB_CNR in dBs_CNR]
-        dAs = [dA_CMK[p.group, self.ranks(p.projection)][: p.rank] for p in self.pieces]
-        dBs = [dBs_CNR[p.projection][p.group, :, : p.rank] for p in self.pieces]
-        torch._foreach_mul_(dBs, [p.part.scale for p in self.pieces])
-        torch._foreach_add_([p.low_rank.dA_RK[p.part.ranks] for p in self.pieces], dAs)
-        torch._foreach_add_([p.dB_NR for p in self.pieces], dBs)
+        dAs = [dA_CMK[u.group, self.ranks(u.projection)][: u.rank] for u in self.updates]
+        dBs = [dBs_CNR[u.projection][u.group, :, : u.rank] for u in self.updates]
+        torch._foreach_mul_(dBs, [u.part.scale for u in self.updates])
+        torch._foreach_add_([u.low_rank.dA_RK[u.part.ranks] for u in self.updates], dAs)
+        torch._foreach_add_([u.dB_NR for u in self.updates], dBs)
 
 
 class _AddLowRank(torch.autograd.Function):
@@ -198,7 +205,7 @@ class _AddLowRank(torch.autograd.Function):
 
 
 def _slots(shares: Sequence[Share], tokens: int) -> Iterator[tuple[int, LowRank | None]]:
-    """The whole axis as runs with one adapter each, or with none: their ends and factors."""
+    """Yield the end and the factors of each run of the axis; a run has one adapter, or none."""
     reached = 0
     for (start, stop, _), low_rank in sorted(
         ((share.tokens.indices(tokens), share.low_rank) for share in shares), key=lambda slot: slot[0]
@@ -212,7 +219,7 @@ def _slots(shares: Sequence[Share], tokens: int) -> Iterator[tuple[int, LowRank 
 
 
 def _tokens_first(x: Tensor, shares: Sequence[Share]) -> Tensor:
-    """[..., K] -> [T, K], laid out and typed as the products need it."""
+    """Return x as the products need it, contiguous and in the factors' type: [..., K] -> [T, K]."""
     return x.reshape(-1, x.shape[-1]).to(shares[0].low_rank.A_RK.dtype).contiguous()
 
 
@@ -221,12 +228,12 @@ def _as_it_is(x: Tensor) -> Tensor:
 
 
 def _are_aligned(*tensors: Tensor) -> bool:
-    """Whether the grouped kernel takes them: every row of each begins at a multiple of 16 bytes."""
+    """Return whether the grouped kernel takes them: every row of each begins at a multiple of 16 bytes."""
     steps = (stride for x in tensors for stride in x.stride() if stride != 1)
     return all(n % ALIGNED == 0 for n in (*steps, *(x.storage_offset() for x in tensors)))
 
 
 @lru_cache(maxsize=8)
 def _offsets(ends: tuple[int, ...], device: torch.device) -> Tensor:
-    """On the device once for all projections of a micro-batch."""
+    """Return the ends on the device. They are copied once for all projections of a micro-batch."""
     return torch.tensor(ends, dtype=torch.int32, device=device)

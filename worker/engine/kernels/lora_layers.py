@@ -2,8 +2,8 @@
 
     y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
-The base layer is whatever the model has there: with a bias, quantised, of any class. Each adapter works on
-its own tokens; the factors' gradients are added in place, as in `projection.py`.
+The base layer may be of any class, have a bias, or be quantised. Each adapter works on its own tokens. The
+factors' gradients are added in place, as in `projection.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 
 @contextmanager
 def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank) -> Iterator[None]:
-    """Inside, the layers that have shares, by their names, add these to what they compute."""
+    """Let layers add the updates of their shares, given by the layers' names, to their outputs inside."""
     layers = {name: model.get_submodule(name) for name in shares}
     own = {name: vars(layer)["forward"] for name, layer in layers.items() if "forward" in vars(layer)}
     for name, layer in layers.items():
@@ -47,9 +47,9 @@ def _forward(
 
 
 def add_low_rank(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y plus each adapter's update of its tokens, times its gain; may change y.
+    """Return y plus each adapter's update of its tokens, times the adapter's gain; may change y.
 
-    Further axes before T are taken as tokens. Its plain twin is `projection.add_low_rank_plainly`.
+    Axes before T count as tokens too. The plain twin is `projection.add_low_rank_plainly`.
     """
     return _AddLowRank.apply(y_TN, x_TK, shares, *(share.low_rank.parameters.master for share in shares))
 

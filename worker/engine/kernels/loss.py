@@ -1,6 +1,6 @@
-"""Cross-entropy of supervised tokens, in chunks whose gradient is formed in the forward pass.
+"""Cross-entropy of supervised tokens, in chunks whose gradient is computed in the forward pass.
 
-The full logits never exist: at a vocabulary of 49,152 they would outweigh every other activation.
+The full logits never exist: with a vocabulary of 49,152 they would be larger than any other activation.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,17 @@ from torch import Tensor
 
 from worker.engine.batch.micro_batch import TILE
 
-CHUNK_TOKENS = 512  # of a product: the head's weights are read once for each chunk
-BLOCK_TOKENS = 16  # of what follows: its fp32 values stay in a core's cache
+CHUNK_TOKENS = 512  # of one product with the head, whose weights are read once for each chunk
+BLOCK_TOKENS = 16  # of one softmax and its gradient, whose fp32 values stay in a core's cache
 
 
 @dataclass(frozen=True)
 class TokenLosses:
-    """`total` is the weighted sum and carries the gradient; nll_S (nats) and correct_S tell of each token."""
+    """The losses of supervised tokens.
+
+    `total` is their weighted sum, and the gradient flows through it. nll_S (in nats) is the loss of each
+    token, without its weight; correct_S says whether its label is the most likely prediction.
+    """
 
     total: Tensor
     nll_S: Tensor
@@ -26,14 +30,14 @@ class TokenLosses:
 
 
 def token_losses(hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor) -> TokenLosses:
-    """Σ weight · −log softmax(hidden · headᵀ)[label]; the head is frozen."""
+    """Return the losses, with total = Σ weight · −log softmax(hidden · headᵀ)[label]; the head is frozen."""
     return TokenLosses(*_ChunkedCrossEntropy.apply(hidden_SD, head_VD, labels_S, weights_S))
 
 
 def token_losses_plainly(
     hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor
 ) -> TokenLosses:
-    """What `token_losses` must equal, left to autograd."""
+    """Return what `token_losses` must equal, left to autograd."""
     logits_SV = (hidden_SD @ head_VD.T).float()
     nll_S = F.cross_entropy(logits_SV, labels_S, reduction="none")
     return TokenLosses((nll_S * weights_S).sum(), nll_S.detach(), logits_SV.argmax(-1) == labels_S)
@@ -48,9 +52,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         correct_S = torch.empty_like(labels_S, dtype=torch.bool)
         dhidden_SD = torch.empty_like(hidden_SD) if ctx.needs_input_grad[0] else None
         for chunk in _slices(0, len(hidden_SD), CHUNK_TOKENS):
-            logits_CV = hidden_SD[chunk] @ head_VD.T
+            chunk_SV = hidden_SD[chunk] @ head_VD.T
             for block in _slices(chunk.start, min(chunk.stop, tokens), BLOCK_TOKENS):
-                logits = logits_CV[block.start - chunk.start : block.stop - chunk.start]
+                logits = chunk_SV[block.start - chunk.start : block.stop - chunk.start]
                 values = logits.float()
                 label, weight = labels_S[block, None], weights_S[block, None]
                 top = values.amax(-1, keepdim=True)
@@ -59,10 +63,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 p = values.sub_(top).exp_()
                 total = p.sum(-1, keepdim=True)
                 nll_S[block] = (total.log() - label_logit)[:, 0]
-                if dhidden_SD is not None:  # the logits' gradient takes their place
+                if dhidden_SD is not None:  # the logits are overwritten by their gradient
                     logits.copy_(p.mul_(weight / total).scatter_add_(-1, label, -weight))
             if dhidden_SD is not None:
-                torch.mm(logits_CV, head_VD, out=dhidden_SD[chunk])
+                torch.mm(chunk_SV, head_VD, out=dhidden_SD[chunk])
         ctx.save_for_backward(None if dhidden_SD is None else dhidden_SD[:tokens])
         ctx.mark_non_differentiable(nll_S, correct_S)
         return (nll_S * weights_S).sum(), nll_S, correct_S
@@ -74,5 +78,6 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _slices(start: int, stop: int, length: int) -> Iterator[slice]:
+    """Yield slices of `length`, and a shorter one at the end, from `start` to `stop`."""
     for begin in range(start, stop, length):
         yield slice(begin, min(begin + length, stop))

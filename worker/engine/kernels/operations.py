@@ -1,7 +1,8 @@
 """The one place where the device decides how the parts of a forward pass are computed.
 
-A CPU takes the hand-written functions. A GPU takes FlexAttention, grouped products and compiled elementwise
-parts, made from the plain twins; where something is missing there, it takes what a CPU takes.
+A CPU takes the hand-written functions. A GPU takes FlexAttention, grouped products, and elementwise parts
+that are compiled from the plain twins. If a GPU lacks something that these need, it takes the functions of a
+CPU in their place.
 """
 
 import shutil
@@ -22,22 +23,22 @@ from worker.engine.kernels.elementwise import rms_norm, rms_norm_plainly, swiglu
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
-SMALLEST_HEAD = 16  # that FlexAttention takes
-GROUPED_KERNEL = {9, 10}  # major compute capabilities; on others PyTorch loops, and waits for the GPU
+SMALLEST_HEAD = 16  # the smallest head size that FlexAttention takes
+GROUPED_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch loops, and waits for the GPU
 
 Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What a device does its own way; each has a plain twin that says what must come out."""
+    """The operations that devices compute in different ways; each has a plain twin with the same result."""
 
     norm: Callable[[Tensor, Tensor, float], Tensor]
     segment_attention: Callable[[Tensor, Layout, float], Tensor]
     project: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     project_norm: Callable[[Tensor, Tensor, float, Tensor, Sequence[Share]], Tensor]
     project_swiglu: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
-    # For transformers' modules
+    # The next two are for transformers' modules
     add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     attend: Attend
 
@@ -55,7 +56,7 @@ ON_CPU = Operations(
 
 @cache
 def operations_on(device: torch.device) -> Operations:
-    """What `device` computes with."""
+    """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
     operations = on_gpu(torch.compile)
@@ -65,13 +66,16 @@ def operations_on(device: torch.device) -> Operations:
 
 
 def can_compile() -> bool:
-    """Whether torch.compile finds what it needs for a GPU: Triton, and a C compiler with Python's headers."""
+    """Return whether torch.compile finds its tools for a GPU: Triton, a C compiler, and Python's headers."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return has_triton() and headers.exists() and any(map(shutil.which, ("gcc", "clang", "cc")))
 
 
 def on_gpu(compiled: Compile) -> Operations:
-    """FlexAttention, grouped products, and what `compiled` makes of the plain elementwise functions."""
+    """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
+
+    `compiled` compiles them, as `torch.compile` does.
+    """
     norm, swiglu = (_for_any_length(compiled(twin)) for twin in (rms_norm_plainly, swiglu_plainly))
     attended = compiled(flex_attention.attended)
     attended_by_heads = compiled(flex_attention.attended_by_heads)
@@ -110,7 +114,7 @@ def on_gpu(compiled: Compile) -> Operations:
 
 
 def with_loops(operations: Operations) -> Operations:
-    """With a loop over the adapters in the place of grouped products."""
+    """Return the operations with a loop over the adapters in the place of grouped products."""
     return replace(
         operations,
         project=ON_CPU.project,
@@ -123,7 +127,10 @@ def with_loops(operations: Operations) -> Operations:
 def _where_plain(
     loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
 ) -> Callable[..., Tensor]:
-    """A loop over the adapters where one of them drops inputs or has gains. Shares are the last argument."""
+    """Return a function that takes grouped products if every share, the last argument, is plain.
+
+    It takes the loop over the adapters if one of them drops inputs or has gains.
+    """
 
     def call(*arguments: Any) -> Tensor:
         plain = all(share.is_plain for share in arguments[-1])
@@ -133,7 +140,10 @@ def _where_plain(
 
 
 def _for_any_length(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compiled once for every number of tokens; attention needs more and finds out by itself."""
+    """Return the function with a dynamic number of tokens, so that it is compiled once for all numbers.
+
+    Attention needs two to four compilations, and PyTorch finds out about them by itself.
+    """
 
     def call(x_TD: Tensor, *rest: Any) -> Tensor:
         torch._dynamo.maybe_mark_dynamic(x_TD, 0)

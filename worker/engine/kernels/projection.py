@@ -2,11 +2,13 @@
 
     y = x Wᵀ + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
-W may hold several projections of one input, one below the other (queries, keys and values); then the A of one
-adapter lie below each other too and take one product, but for dropout: there A sees x ∘ mask / (1 - p), by a
-mask of its own for each projection. y may have a gain (`gain.py`). Each adapter works on its own contiguous
-run of tokens. Saved for the backward pass are x, which the caller shares, and the rank-R product; y too where
-it has a gain. W gets no gradient, and the factors' gradients are added in place.
+W may hold a group of projections of one input, one below the other (queries, keys and values). Then the A of
+one adapter lie below each other too and take one product. With dropout they take a product each: A sees
+x ∘ mask / (1 - p), with another mask for each projection. y may have a gain (`gain.py`). Each adapter works
+on its own contiguous run of tokens.
+
+The backward pass needs x, which the caller keeps anyway, and the rank-R product; if y has a gain, it needs y
+too. W gets no gradient, and the factors' gradients are added in place.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worker.engine.batch.dropout import kept
+from worker.engine.batch.dropout import keep_mask
 from worker.engine.kernels.elementwise import rms_norm_gradient, rms_norm_values, swiglu_again, swiglu_values
 from worker.engine.kernels.gain import Gain
 from worker.engine.parameters.flat import FlatParameters, Place
@@ -23,10 +25,10 @@ from worker.engine.parameters.flat import FlatParameters, Place
 
 @dataclass(frozen=True)
 class Part:
-    """One projection of a group: its columns of the output, its ranks among the group's, its B [N, R].
+    """One projection of a group: its columns of the output, its ranks among the group's, and its B, [N, R].
 
-    `salt` tells its dropout from others'. `gain` is where e [N] of its gain stands, which leaves the frozen
-    layer's `bias_N` alone.
+    `salt` makes its dropout differ from that of other layers. `gain` is the place of its gain's e, [N]; the
+    gain does not apply to `bias_N`, the bias of the frozen layer.
     """
 
     columns: slice
@@ -39,9 +41,10 @@ class Part:
 
 
 class LowRank:
-    """One adapter's factors on a group of projections of one input, with the gradient of one lane.
+    """One adapter's factors on a group of projections of one input, and one lane's gradients of them.
 
-    A is [ΣR, K], all ranks of the group. `dropout` is the probability for an input to be dropped in training.
+    A is [ΣR, K]: it holds the ranks of all projections of the group. `dropout` is the probability that an
+    input is dropped in training.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class LowRank:
         ]
 
     def alone(self, part: Part) -> "LowRank":
-        """One projection of the group by itself, as a layer of its own has it."""
+        """Return the factors of one projection of the group, as a layer of its own needs them."""
         columns = self.A.shape[1]
         ranks = part.ranks.stop - part.ranks.start
         A = Place(self.A.start + part.ranks.start * columns, (ranks, columns))
@@ -74,82 +77,84 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Share:
-    """An adapter's part in a projection: its tokens on the axis, its factors, and what dropout follows from.
+    """An adapter's part in a projection: its tokens on the axis, its factors, and its dropout seeds.
 
-    `draws_T` are those of its own tokens; None where nothing is dropped.
+    `dropout_seeds_T` has the seeds of the adapter's own tokens; it is None if nothing is dropped.
     """
 
     tokens: slice
     low_rank: LowRank
-    draws_T: Tensor | None = None
+    dropout_seeds_T: Tensor | None = None
 
     @classmethod
-    def on(cls, tokens: slice, low_rank: LowRank, draws_T: Tensor | None) -> "Share":
-        """With its part of the axis's draws, if it drops anything."""
-        return cls(tokens, low_rank, draws_T[tokens] if draws_T is not None and low_rank.dropout else None)
+    def on(cls, tokens: slice, low_rank: LowRank, dropout_seeds_T: Tensor | None) -> "Share":
+        """Return the share of an adapter, with its part of the axis's dropout seeds if it drops inputs."""
+        if dropout_seeds_T is None or not low_rank.dropout:
+            return cls(tokens, low_rank)
+        return cls(tokens, low_rank, dropout_seeds_T[tokens])
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a low-rank update and nothing else."""
-        return self.draws_T is None and not self.low_rank.gains
+        """Whether the share is a low-rank update without dropout and gains."""
+        return self.dropout_seeds_T is None and not self.low_rank.gains
 
     def dropped(self, x_TK: Tensor, part: Part) -> Tensor:
-        """x ∘ mask / (1 - p) of its own tokens, by a projection's mask."""
-        if self.draws_T is None:
+        """Return x ∘ mask / (1 - p) for x of the adapter's own tokens, with the mask of one projection."""
+        if self.dropout_seeds_T is None:
             return x_TK
         p = self.low_rank.dropout
-        return torch.where(kept(self.draws_T, part.salt, x_TK.shape[1], p), x_TK, 0) / (1 - p)
+        return torch.where(keep_mask(self.dropout_seeds_T, part.salt, x_TK.shape[1], p), x_TK, 0) / (1 - p)
 
     def reduced(self, x_TK: Tensor) -> Tensor:
-        """z_TR = x Aᵀ for its tokens on the axis."""
+        """Return z_TR = x Aᵀ for the adapter's tokens of the whole axis x_TK."""
         x_TK, A_RK = x_TK[self.tokens], self.low_rank.A_RK
-        if self.draws_T is None:
+        if self.dropout_seeds_T is None:
             return x_TK @ A_RK.T
         parts = self.low_rank.parts
         return torch.cat([self.dropped(x_TK, part) @ A_RK[part.ranks].T for part in parts], 1)
 
     def add_expanded(self, dz_TR: Tensor, dx_TK: Tensor) -> None:
-        """Add dz A where its tokens stand on the axis."""
+        """Add dz A to the rows of the adapter's tokens in dx_TK."""
         dx_TK, A_RK = dx_TK[self.tokens], self.low_rank.A_RK
-        if self.draws_T is None:
+        if self.dropout_seeds_T is None:
             dx_TK.addmm_(dz_TR, A_RK)
             return
         for part in self.low_rank.parts:
             dx_TK.add_(self.dropped(dz_TR[:, part.ranks] @ A_RK[part.ranks], part))
 
     def outer(self, dz_TR: Tensor, x_TK: Tensor) -> Tensor:
-        """dA_RK = dzᵀ x over its tokens on the axis."""
+        """Return dA_RK = dzᵀ x over the adapter's tokens of the whole axis x_TK."""
         x_TK = x_TK[self.tokens]
-        if self.draws_T is None:
+        if self.dropout_seeds_T is None:
             return dz_TR.T @ x_TK
         parts = self.low_rank.parts
         return torch.cat([dz_TR[:, part.ranks].T @ self.dropped(x_TK, part) for part in parts])
 
 
 def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y_TN for the tokens of all adapters at once; the optimised twin of `project_plainly`."""
+    """Return y_TN for the tokens of all adapters at once. The plain twin is `project_plainly`."""
     return _Projection.apply(x_TK, W_NK, shares, *(share.low_rank.parameters.master for share in shares))
 
 
 def project_norm(x_TK: Tensor, weight_K: Tensor, eps: float, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """`project(rms_norm(x_TK, weight_K, eps), W_NK, shares)`, without keeping what lies between."""
+    """Return `project(rms_norm(x_TK, weight_K, eps), W_NK, shares)` without keeping the norm's values."""
     masters = (share.low_rank.parameters.master for share in shares)
     return _NormProjection.apply(x_TK, weight_K, eps, W_NK, shares, *masters)
 
 
 def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """`project(swiglu(gate_up_TI), W_NK, shares)`, without keeping what lies between."""
+    """Return `project(swiglu(gate_up_TI), W_NK, shares)` without keeping SwiGLU's values."""
     masters = (share.low_rank.parameters.master for share in shares)
     return _SwiGluProjection.apply(gate_up_TI, W_NK, shares, *masters)
 
 
 def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """What `project` must equal, left to autograd."""
+    """Return what `project` must equal, left to autograd."""
     return add_low_rank_plainly(x_TK @ W_NK.T, x_TK, shares)
 
 
 def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """y plus each adapter's update of its tokens, times its gain, left to autograd."""
+    """Return y plus each adapter's update of its tokens, times the adapter's gain, left to autograd."""
     y_TN = y_TN.clone()
     for share in shares:
         low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
@@ -166,8 +171,8 @@ def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) ->
 
 
 class _Projection(torch.autograd.Function):
-    # The masters are inputs only so that autograd calls `backward`; it adds to their gradients itself. W is
-    # not among the saved tensors: no hook for activations may see it.
+    # The masters are inputs only so that autograd calls `backward`, which adds to their gradients itself. W
+    # is not among the saved tensors, because no hook for saved activations may see it.
 
     @staticmethod
     def forward(ctx, x_TK, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
@@ -187,7 +192,7 @@ class _Projection(torch.autograd.Function):
 
 
 class _NormProjection(torch.autograd.Function):
-    # Of `project(rms_norm(x))`, n = rstd x · weight. n is not kept: dA = dzᵀ n = (rstd dz)ᵀ x · weight
+    # n = rms_norm(x) = rstd x · weight is not kept for the backward pass: dA = dzᵀ n = (rstd dz)ᵀ x · weight
 
     @staticmethod
     def forward(ctx, x_TK, weight_K, eps, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
@@ -210,7 +215,7 @@ class _NormProjection(torch.autograd.Function):
 
 
 class _SwiGluProjection(torch.autograd.Function):
-    # Of `project(swiglu(...))`: what goes in is computed again instead of saved; it is the widest activation
+    # SwiGLU's values are computed again in the backward pass instead of saved: no projection's input is wider
 
     @staticmethod
     def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
@@ -234,14 +239,14 @@ class _SwiGluProjection(torch.autograd.Function):
 def _forward(
     x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]
 ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """y_TN, the same once more where it has gains, and the rank-R product of each share."""
+    """Return y_TN, y_TN again if it has gains (else None), and the rank-R product of each share."""
     y_TN = x_TK @ W_NK.T
     products = add_updates(y_TN, x_TK, shares)
     return y_TN, apply_gains(y_TN, shares), products
 
 
 def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Tensor]:
-    """Add each share's update to y_TN, where it stands; their rank-R products, which the way back needs."""
+    """Add each share's update to y_TN in place. Return the rank-R products, for the backward pass."""
     products = []
     for share in shares:
         low_rank = share.low_rank
@@ -259,7 +264,7 @@ def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Ten
 def add_gradients(
     dy_TN: Tensor, dx_TK: Tensor | None, shares: Sequence[Share], products: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Add to the gradients of B, and the low-rank part to dx_TK, where they stand; dz_TR of each share."""
+    """Add to the gradients of B, and the low-rank part to dx_TK, in place. Return dz_TR of each share."""
     dzs = []
     for share, z_TR in zip(shares, products, strict=True):
         low_rank = share.low_rank
@@ -275,7 +280,10 @@ def add_gradients(
 
 
 def apply_gains(y_TN: Tensor, shares: Sequence[Share]) -> Tensor | None:
-    """Each share's gains on its tokens, where they stand; y_TN if there are any: the way back needs it."""
+    """Apply each share's gains to its tokens in place.
+
+    Return y_TN, which the backward pass needs, or None if there are no gains.
+    """
     for share in shares:
         for gain in share.low_rank.gains:
             gain.apply(y_TN[share.tokens])
@@ -283,7 +291,10 @@ def apply_gains(y_TN: Tensor, shares: Sequence[Share]) -> Tensor | None:
 
 
 def through_gains(dy_TN: Tensor, gained_TN: Tensor | None, shares: Sequence[Share]) -> Tensor:
-    """The gradient of what the gains stand on; adds to that of the gains."""
+    """Return the gradient of the output before its gains; add to the gradients of the gains.
+
+    `gained_TN` is the output with its gains, or None without gains: then dy_TN is returned as it is.
+    """
     if gained_TN is None:
         return dy_TN
     dy_TN = dy_TN.clone()

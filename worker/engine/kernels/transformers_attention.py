@@ -1,7 +1,7 @@
-"""Attention over segments, as a function that transformers calls in the place of its own.
+"""Attention over segments, as a function that transformers calls in the place of its own attention.
 
-A model under this implementation gets no mask from transformers: what each token may see follows from the
-`SegmentLayout` of the micro-batch, and from the window that the model's layer asks for.
+A model that uses this implementation gets no mask from transformers. The keys that a token may see follow
+from the `SegmentLayout` of the micro-batch, and from the window that the model's layer asks for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ NAME = "tunery_segments"
 class SegmentLayout:
     """The segments of a micro-batch, which cover its token axis in order, and the tokens' positions.
 
-    One layout serves all layers, and with it the masks that they share.
+    One layout, with the masks that it keeps, serves all layers.
     """
 
     segments: Sequence[Segment]
@@ -35,11 +35,14 @@ class SegmentLayout:
     _block_masks: dict[int | None, BlockMask] = field(default_factory=dict)
 
     def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
-        """What the segment's tokens may see of keys or values: its prefix's, then its own."""
+        """Return the keys or values that the segment's tokens may see: the prefix's, then its own."""
         return torch.cat([x_HTE[:, start:end] for start, end in segment.seen], dim=1)
 
     def mask(self, segment: Segment, window: int | None) -> Tensor:
-        """True where a query of the segment sees a key of `seen`: not after it, nor `window` before it."""
+        """Return the segment's mask of queries by seen keys, True where a query sees a key.
+
+        The key must not stand after the query, nor `window` or more positions before it.
+        """
         key = (segment.start, window)
         if key not in self._masks:
             seen = self.seen(self.positions_T[None], segment)[0]
@@ -49,7 +52,7 @@ class SegmentLayout:
         return self._masks[key]
 
     def block_mask(self, window: int | None) -> BlockMask:
-        """The same for the whole axis at once."""
+        """Return the mask for the whole axis at once."""
         if window is not None and window >= max(s.prefix_length + s.length for s in self.segments):
             window = None
         if window not in self._block_masks:
@@ -76,7 +79,7 @@ def by_segments(
     softcap: float | None,
     sinks_H: Tensor | None,
 ) -> Tensor:
-    """One call for each segment."""
+    """Compute attention with one call for each segment. Arguments and result are those of `Attend`."""
     outputs = []
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
@@ -93,14 +96,15 @@ def by_segments(
     return torch.cat(outputs)
 
 
-# transformers calls the function by its name and passes nothing of ours through, so the layout stands here.
+# transformers calls the attention function by its name and passes no argument of ours to it, so the layout is
+# kept here.
 _layout: ContextVar[SegmentLayout] = ContextVar("segment_layout")
 _function: ContextVar[Attend] = ContextVar("attention", default=by_segments)
 
 
 @contextmanager
 def attending_in(layout: SegmentLayout, function: Attend = by_segments) -> Iterator[None]:
-    """Attention inside follows this layout, by this function."""
+    """Let transformers' attention inside follow this layout, computed by `function`."""
     tokens = _layout.set(layout), _function.set(function)
     try:
         yield
@@ -121,12 +125,13 @@ def attend(
     s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: [1, H, T, E], [1, J, T, E] twice -> [1, T, H, E].
+    """Compute attention for transformers: [1, H, T, E], [1, J, T, E] twice -> [1, T, H, E].
 
-    `s_aux` are attention sinks, one logit per head that takes its share of the softmax and gives nothing.
+    `s_aux` are attention sinks: one logit for each head, which takes its share of the softmax and adds no
+    value. Raises ValueError if transformers passes a mask.
     """
     if attention_mask is not None:
-        raise ValueError("a mask that the segments do not know of")
+        raise ValueError("transformers passed an attention mask, but only segments may mask keys")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out_THE = _function.get()(
         query[0], key[0], value[0], _layout.get(), scale, sliding_window or None, softcap, s_aux
@@ -143,7 +148,10 @@ def _explicit(
     softcap: float | None,
     sinks_H: Tensor | None,
 ) -> Tensor:
-    """softmax of capped scores with a sink: what PyTorch's function cannot do."""
+    """Compute attention with capped scores or sinks, which PyTorch's own function does not offer.
+
+    L is the number of queries in `q_HLE`, and the number of seen keys in `k_JLE` and `v_JLE`.
+    """
     q_JGLE = q_HLE.unflatten(0, (len(k_JLE), -1))
     scores = q_JGLE @ k_JLE[:, None].transpose(-1, -2) * scale
     if softcap is not None:

@@ -1,4 +1,4 @@
-"""What an adapter trains, as flat tensors, and the factors that follow from them.
+"""The trained values of an adapter, as flat tensors, and the factors that follow from them.
 
-The optimizer steps the flat tensors; the kernels read the factors.
+The optimizer updates the flat tensors, and the kernels compute with the factors.
 """

@@ -1,4 +1,4 @@
-"""How what the kernels compute with follows from what is trained."""
+"""How the factors, which the kernels compute with, follow from the trained values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from worker.engine.parameters.flat import Factors, Kept, Place
 
 @dataclass(frozen=True)
 class Factoring:
-    """The map from trained values [P] to factors [F], None where they are the same, and what goes with it.
+    """The map from trained values, [P], to factors, [F].
 
-    `places` are the factors', by the names of the parameters that they follow from. `kept` is saved and
-    restored with the trained values.
+    `factors` is the map, or None if the factors are the trained values themselves. `places` are the places of
+    the factors, by the names of the parameters that they follow from. `kept` are further tensors that are
+    saved and restored with the trained values.
     """
 
     places: Mapping[str, Place]
@@ -20,5 +21,8 @@ class Factoring:
 
 
 def is_a(name: str) -> bool:
-    """Whether a parameter of that name is an A, by rows of ranks; of a B, the columns are."""
+    """Return whether the parameter of that name is an A.
+
+    The rows of an A belong to ranks; in a B the columns do.
+    """
     return name.endswith("lora_A")

@@ -1,6 +1,6 @@
-"""What an adapter trains, in one tensor, and the factors that the kernels compute with, which follow from it.
+"""The trained values of an adapter, in one tensor, and the factors that follow from them for the kernels.
 
-Axes: P numbers are trained, F are computed with.
+Axes: P trained values; F values of the factors.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 Factors = Callable[[Tensor], Tensor]
-"""The factors [F] of trained values [P]; differentiable."""
+"""A differentiable map from trained values, [P], to factors, [F]."""
 
 Kept = Mapping[str, Tensor]
-"""What else a training goes on from, by name: it is restored into these tensors."""
+"""Further tensors that a resumed training needs, by name: their values are restored into these tensors."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor stands in a flat one."""
+    """The place of a tensor inside a flat tensor."""
 
     start: int
     shape: tuple[int, ...]
@@ -29,11 +29,12 @@ class Place:
         return self.start + prod(self.shape)
 
     def of(self, flat: Tensor) -> Tensor:
+        """Return the tensor as a view of the flat one."""
         return flat[self.start : self.stop].view(self.shape)
 
 
 def places_of(parameters: Mapping[str, Tensor]) -> dict[str, Place]:
-    """One behind the other, in their order."""
+    """Return places for the parameters, one behind the other, in their order."""
     places, start = {}, 0
     for name, parameter in parameters.items():
         places[name] = Place(start, tuple(parameter.shape))
@@ -44,10 +45,10 @@ def places_of(parameters: Mapping[str, Tensor]) -> dict[str, Place]:
 class FlatParameters:
     """All parameters of one adapter in one fp32 tensor, `master`, whose parts have the names in `places`.
 
-    `low` holds the factors in the type that is computed in: the master itself, or what `factors` makes of it.
-    Each lane adds to a gradient of the factors of its own; `gather` brings them into `master.grad`. `kept` is
-    saved and restored with the master. One tensor instead of hundreds makes clipping, the optimizer and the
-    copy a few operations.
+    `low` holds the factors in the type that the kernels compute in. The factors are the master itself, or
+    follow from it by `factors`. Each lane adds to its own gradient of the factors, and `gather` brings these
+    gradients into `master.grad`. `kept` are tensors that are saved and restored with the master. Because
+    there is one tensor instead of hundreds, clipping, the optimizer and the copy take a few operations.
     """
 
     def __init__(
@@ -71,26 +72,26 @@ class FlatParameters:
 
     @property
     def gradient(self) -> Tensor:
-        """Of the master, [P], once it has been gathered."""
+        """The gradient of the master, [P]; it is complete after `gather`."""
         assert self.master.grad is not None
         return self.master.grad
 
     def factors(self) -> Tensor:
-        """What follows from the present values, [F] in fp32, with a way back to the master."""
+        """Return the factors of the present values, [F] in fp32; gradients flow back to the master."""
         if self._factors is None:
             return self.master
         with torch.enable_grad():
             return self._factors(self.master)
 
     def refresh(self) -> None:
-        """Compute with the present values from here on."""
+        """Update `low`, so that the kernels compute with the present values from here on."""
         if self._factors is None and self.low.dtype == self.master.dtype:
             return
         self._made = self.factors()
         self.low.copy_(self._made.detach())
 
     def gather(self) -> None:
-        """Bring the lanes' gradients into the master's, in the lanes' order; once after each `refresh`."""
+        """Add the lanes' gradients to the master's, in the lanes' order; once after each `refresh`."""
         first, *others = self.lane_gradients
         for gradient in others:
             first.add_(gradient)
@@ -100,16 +101,17 @@ class FlatParameters:
             first.zero_()
 
     def forget_gradient(self) -> None:
+        """Set all gradients to zero."""
         for gradient in (*self.lane_gradients, self.gradient):
             gradient.zero_()
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """The parts of a tensor that is laid out as the master is."""
+        """Return the parts, by name, of a tensor that has the master's layout."""
         return {name: place.of(flat) for name, place in self.places.items()}
 
 
 def parts_of(flat: Mapping[str, Tensor], places: Mapping[str, Place]) -> dict[str, Tensor]:
-    """The parts of several flat tensors, each under the tensor's name and its own."""
+    """Return the parts of several flat tensors, each as "flat tensor's name.part's name"."""
     return {
         f"{kind}.{name}": place.of(values) for kind, values in flat.items() for name, place in places.items()
     }

@@ -1,4 +1,7 @@
-"""The parameters of foreign modules as views of flat tensors: autograd fills what the optimizer steps by."""
+"""The parameters of foreign modules as views of flat tensors.
+
+Autograd then writes the modules' gradients into the flat gradient, which the optimizer reads.
+"""
 
 from collections.abc import Mapping
 
@@ -11,10 +14,10 @@ from worker.engine.parameters.flat import FlatParameters, Kept, Place, places_of
 def flat_views(
     trained: Mapping[str, nn.Parameter], dtype: torch.dtype, kept: Kept | None = None
 ) -> FlatParameters:
-    """One flat tensor of all of them, whose parts they become; `dtype` is the type that is computed in.
+    """Return one flat tensor of all parameters; the parameters become its parts.
 
-    Those in fp32 are views of the master and of its gradient. Others follow the master, and their gradients
-    add up in fp32.
+    `dtype` is the type that the modules compute in. Parameters in fp32 become views of the master and of its
+    gradient. Others follow the master, and their gradients add up in fp32.
     """
     places = places_of(trained)
     numbers = sum(each.numel() for each in trained.values())
@@ -31,14 +34,14 @@ def flat_views(
 
 
 def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
-    """Let the values and the gradient stand in the flat tensors, in fp32."""
+    """Make the parameter's values and gradient views of the flat tensors, in fp32."""
     parameter.data = place.of(parameters.master.detach())
     parameter.grad = place.of(parameters.gradient)
     parameter.requires_grad_(True)
 
 
 def _make_copy(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
-    """Let the values follow the flat ones in the type that is computed in; the gradient adds up in fp32."""
+    """Make the values a view of `low`, in the type that is computed in; the gradient adds up in fp32."""
     parameter.data = place.of(parameters.low)
     gradient = place.of(parameters.gradient)
 

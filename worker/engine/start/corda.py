@@ -18,7 +18,7 @@ from worker.engine.adapters.memory import projection_shapes
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.adapters.sizes import rank_of, scale_of
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.quantisation import weight_of
+from worker.engine.base.layer_weight import weight_of
 from worker.engine.base.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of
 from worker.engine.step.passes import Abandoned

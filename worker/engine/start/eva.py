@@ -105,7 +105,10 @@ class _Directions:
     """The principal directions of a layer's inputs, found batch by batch, and whether they still change."""
 
     def __init__(self, count: int, tau: float) -> None:
-        """A direction counts as unchanged by a batch if its cosine with the one before is at least `tau`."""
+        """Begin without directions.
+
+        A batch has not turned a direction if the cosine between before and after is at least `tau`.
+        """
         self._count, self._tau = count, tau
         self._pca = IncrementalPCA(count, lowrank=True, lowrank_seed=SEED)
         self._before: Tensor | None = None

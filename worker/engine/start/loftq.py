@@ -17,7 +17,7 @@ from core.methods.low_rank import LoraAdapter
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.adapters.sizes import rank_of, scale_of
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.quantisation import is_quantised, weight_of
+from worker.engine.base.layer_weight import is_quantised, weight_of
 from worker.engine.base.source import SourceWeights
 from worker.engine.base.targets import resolve_targets
 from worker.engine.step.passes import Abandoned

@@ -63,8 +63,7 @@ def observe_all(
 def sources_of(base: ResidentBase, modules: Sequence[str], row: Row) -> Mapping[str, str]:
     """Return, for each of the modules, the first one that has the same inputs; it may be the module itself.
 
-    Projections such as those of queries and keys share their inputs, which then need to be observed only
-    once.
+    Some projections share their inputs, for example those of queries and keys: one observation serves all.
     """
     last: Any = None
     source = ""

@@ -1,4 +1,4 @@
-"""One optimizer step: the loop, its passes over the rows, the trainees that it moves, and their losses.
+"""One optimizer step: the loop, its passes over the rows, the trainees that make the step, and their losses.
 
-It runs on the training thread of each process of a trainer.
+The code runs on the training thread of each process of a trainer.
 """

@@ -1,4 +1,4 @@
-"""The training loop's body: one round moves every job of a cohort by one optimizer step."""
+"""The body of the training loop: one round makes one optimizer step with every job of a cohort."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
-from worker.engine.step.judging import Judgement, Question, judge, row_sums
+from worker.engine.step.objective_pass import ObjectiveResult, ObjectiveRows, compute_objectives, row_sums
 from worker.engine.step.passes import Abandoned, decoder_of, forward, run_pass
 from worker.engine.step.processes import Processes
 from worker.engine.step.totals import Evaluation, Score, Totals
@@ -41,9 +41,9 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
         return losses
 
     try:
-        judgements = _judge_step(context, trainees)
+        objectives = _compute_objectives(context, trainees)
         jobs = [
-            _job_rows(trainee, part, judgements.get(name))
+            _job_rows(trainee, part, objectives.get(name))
             for trainee, (name, part) in zip(trainees, rows.items(), strict=True)
         ]
         totals = Totals(rows, context.base.device)
@@ -52,7 +52,7 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
             adapter.parameters.gather()
             processes.sum(adapter.parameters.gradient)
         processes.sum(totals.sums_A3)
-        means = totals.evaluations() | {name: judged.evaluation for name, judged in judgements.items()}
+        means = totals.evaluations() | {name: result.evaluation for name, result in objectives.items()}
     except Abandoned:
         _forget(trainees)
         return {}
@@ -66,22 +66,26 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
 
 
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
-    """What the trainee's objective makes of the first rows of its validation file: all, or so many.
+    """Return loss, accuracy and metrics of the trainee's objective on `rows`, without training.
 
-    Raises as `evaluate` does.
+    `rows` are the first rows of its validation file, or all of them: the base model's log-probabilities of
+    these rows are kept by their number. Raises Abandoned as `run_pass` does.
     """
     if trainee.objective is None:
         return evaluate(context, trainee.adapter, rows)
     trainee.adapter.parameters.refresh()
-    question = Question(
+    part = ObjectiveRows(
         trainee.adapter, trainee.objective, rows, range(len(rows)), trainee.validation_references
     )
-    (judged,) = judge(context, [question])
-    return judged.evaluation
+    (result,) = compute_objectives(context, [part])
+    return result.evaluation
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
-    """The loss that `validate` finds and, of a cross-entropy, each row's part in it. Raises as that does."""
+    """Return the loss that `validate` returns and, if it is a cross-entropy, each row's part in it.
+
+    Raises Abandoned as `run_pass` does.
+    """
     if trainee.objective is not None:
         return Score(validate(context, trainee, rows).loss)
     trainee.adapter.parameters.refresh()
@@ -99,7 +103,7 @@ def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Eva
     adapter.parameters.refresh()
     totals = Totals([adapter.name], context.base.device)
 
-    @torch.no_grad()  # a lane's thread does not know of the one above
+    @torch.no_grad()  # the setting above does not hold on the threads of the lanes
     def compute(lane: int, batch: MicroBatch) -> TokenLosses:
         return forward(adapter.decoder, batch, [adapter], lane)
 
@@ -108,34 +112,37 @@ def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Eva
     return totals.evaluations()[adapter.name]
 
 
-def _judge_step(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, Judgement]:
-    """Of the trainees that have an objective beyond cross-entropy, by adapter."""
-    questions = [
-        Question(
+def _compute_objectives(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, ObjectiveResult]:
+    """Return the results of those trainees that have an objective beyond cross-entropy, by adapter."""
+    parts = [
+        ObjectiveRows(
             trainee.adapter,
             trainee.objective,
             trainee.rows,
             trainee.next_numbers,
             trainee.references,
-            trainee.draw,
+            trainee.dropout_seed,
         )
         for trainee in trainees
         if trainee.objective is not None
     ]
-    if not questions:
+    if not parts:
         return {}
-    judgements = judge(context, questions)
-    return {question.adapter.name: judged for question, judged in zip(questions, judgements, strict=True)}
+    results = compute_objectives(context, parts)
+    return {part.adapter.name: result for part, result in zip(parts, results, strict=True)}
 
 
-def _job_rows(trainee: Trainee, rows: Sequence[Row], judged: Judgement | None) -> JobRows:
-    """What is learnt in a step: all rows, or those that the objective does not only measure."""
-    name, draw = trainee.adapter.name, trainee.draw
-    if judged is None:
-        return JobRows(name, rows, 1 / sum(row.weight for row in rows), draw=draw)
-    weighty = [number for number, weight in enumerate(judged.weights) if weight] or range(len(rows))
-    learnt, weights = [rows[number] for number in weighty], [judged.weights[number] for number in weighty]
-    return JobRows(name, learnt, 1.0, weights, draw)
+def _job_rows(trainee: Trainee, rows: Sequence[Row], objective: ObjectiveResult | None) -> JobRows:
+    """Return the rows that are learnt in a step, with their weights.
+
+    Rows with weight 0, which the objective only measures, are left out, unless all weights are 0.
+    """
+    name, seed = trainee.adapter.name, trainee.dropout_seed
+    if objective is None:
+        return JobRows(name, rows, 1 / sum(row.weight for row in rows), dropout_seed=seed)
+    weighty = [number for number, weight in enumerate(objective.weights) if weight] or range(len(rows))
+    learnt, weights = [rows[number] for number in weighty], [objective.weights[number] for number in weighty]
+    return JobRows(name, learnt, 1.0, weights, seed)
 
 
 def _forget(trainees: Sequence[Trainee]) -> None:
@@ -146,13 +153,13 @@ def _forget(trainees: Sequence[Trainee]) -> None:
 def _step(
     trainee: Trainee, rows: Sequence[Row], mean: Evaluation, processes: Processes
 ) -> StepResult | Exception:
-    """Whatever breaks is the trainee's own: those that have stepped keep their steps."""
+    """Make the trainee's step. Return an error, if any: it concerns this trainee alone."""
     try:
         result = trainee.take_step(rows, mean.loss, mean.accuracy)
         return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result
     except JobError as error:
         return error
     except Exception as error:
-        if processes.size > 1:  # the other processes may have stepped
+        if processes.size > 1:  # the other processes may have made the step
             raise
         return error

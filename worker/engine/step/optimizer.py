@@ -1,4 +1,4 @@
-"""AdamW over an adapter's flat parameters, with a schedule that follows from the step alone."""
+"""AdamW over an adapter's flat parameters, with a learning rate that depends on the step alone."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,10 +17,9 @@ SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` wou
 
 
 class Optimizer:
-    """Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with a schedule.
 
-    With `loraplus_lr_ratio`, B learns so many times faster than A (LoRA+: Hayou et al. 2024,
-    arXiv:2402.12354).
+    `loraplus_lr_ratio` is the ratio of B's learning rate to A's (LoRA+: Hayou et al. 2024, arXiv:2402.12354).
     """
 
     def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
@@ -44,15 +43,15 @@ class Optimizer:
             num_warmup_steps=round(spec.training.warmup_ratio * total_steps),
             num_training_steps=total_steps,
         )
-        self._rate_at = schedule.lr_lambdas[0]  # a function of the step alone: nothing to save or restore
+        self._rate_at = schedule.lr_lambdas[0]  # depends on the step alone, so checkpoints need not save it
 
     def _state(self, run: slice) -> dict[str, Tensor]:
         moments = {moment: values[run] for moment, values in self._moments.items()}
-        device = self._moments["exp_avg"].device  # where a fused update counts its steps too
+        device = self._moments["exp_avg"].device  # a fused update needs its step count on the device
         return {"step": torch.zeros((), device=device), **moments}
 
     def step(self, number: int) -> float:
-        """Update after `number` steps, by the gathered gradient. The rate, of A."""
+        """Make the update that follows `number` steps, by the gathered gradient. Return A's learning rate."""
         rate: float = self._peak * self._rate_at(number)
         for group, ratio in zip(self._adamw.param_groups, self._ratios, strict=True):
             group["lr"] = rate * ratio
@@ -60,19 +59,19 @@ class Optimizer:
         return rate
 
     def moments(self) -> dict[str, Tensor]:
-        """Flat, as the parameters are: what the updates go on from."""
+        """Return AdamW's two moments, each flat as the parameters are."""
         return self._moments
 
-    def goes_on_after(self, step: int) -> None:
-        """Continue after `step`, with what stands in the moments."""
+    def resume_after(self, step: int) -> None:
+        """Continue after `step`, with the present values of the moments."""
         for state in self._adamw.state.values():
             state["step"].fill_(step)
 
 
 def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
-    """Stretches of the flat tensor with one rate, and the rate's ratio to that of A.
+    """Yield the runs of the flat tensor that have one learning rate, each with its rate's ratio to A's.
 
-    Vectors, such as DoRA's magnitudes, learn as B does, as in PEFT.
+    Vectors, such as DoRA's magnitudes, have the rate of B, as in PEFT.
     """
     ratios = (
         (place, ratio_of_b if "lora_B" in name or len(place.shape) == 1 else 1.0)
@@ -84,6 +83,7 @@ def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice
 
 
 def _leaf(parameters: FlatParameters, run: slice) -> Tensor:
+    """Return a view of a run of the master, with the same run of its gradient."""
     leaf = parameters.master.detach()[run].requires_grad_()
     leaf.grad = parameters.gradient[run]
     return leaf

@@ -1,4 +1,4 @@
-"""One pass over the micro-batches of some jobs' rows. Each process computes its part, with all its lanes."""
+"""A pass over the micro-batches of some jobs' rows. Each process computes its part, with all of its lanes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,7 +15,7 @@ from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.grouping import JobRows, groups_of
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
-from worker.engine.batch.pack import lay
+from worker.engine.batch.pack import pack_group
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 
@@ -23,11 +23,11 @@ ONE_LANE = Lanes(1)
 
 
 class Abandoned(TuneryError):
-    """A pass was ended before its result."""
+    """A pass was ended before it had a result."""
 
 
 class Sums(Protocol):
-    """What a pass adds up, part by part."""
+    """The sums that a pass adds up, part by part."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None: ...
 
@@ -46,7 +46,7 @@ def run_pass(
     """
     lanes = lanes_of(context.base, decoder)
     batches = micro_batches(context, jobs)
-    with context.processes.together(in_step=context.base.sharded):
+    with context.processes.together(in_lockstep=context.base.sharded):
         finished = _compute_all(lanes, batches, compute, sums, context.abandon)
     if not finished:
         raise Abandoned
@@ -55,21 +55,24 @@ def run_pass(
 def micro_batches(context: PassContext, jobs: Sequence[JobRows]) -> Iterator[MicroBatch]:
     """Yield this process's micro-batches, and move each to the device when its turn comes.
 
-    Processes that compute in step need equally many. A process that has fewer computes one more with
-    the bare base model and weights of zero, which adds nothing to any sum.
+    Processes in lockstep need equally many. A process that has fewer computes one more with the bare base
+    model and weights of zero, which adds nothing to any sum.
     """
     base, processes = context.base, context.processes
     groups = groups_of(jobs, context.max_tokens, processes.size)
     mine = processes.part(groups)
     for group in mine:
-        yield lay(group, base.device)
+        yield pack_group(group, base.device)
     if base.sharded and len(mine) * processes.size < len(groups):
-        again = lay(groups[0], base.device)
+        again = pack_group(groups[0], base.device)
         yield replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))
 
 
 def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
-    """The one that all of them share: an adapter with its own trains alone. Without any, the base's."""
+    """Return the decoder that all adapters share; without adapters, the base model's decoder.
+
+    An adapter that has a decoder of its own trains alone.
+    """
     if not adapters:
         return base.decoder
     decoder, *others = (adapter.decoder for adapter in adapters)
@@ -78,7 +81,10 @@ def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
 
 
 def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
-    """Only the base's own decoder keeps the lanes' gradients apart."""
+    """Return the base model's lanes, or one lane if the decoder is not the base model's own.
+
+    Only the base model's decoder keeps the gradients of several lanes apart.
+    """
     return base.lanes if decoder is base.decoder else ONE_LANE
 
 
@@ -89,7 +95,10 @@ def _compute_all(
     sums: Sums,
     abandon: Callable[[], bool],
 ) -> bool:
-    """One after another, each by all lanes; False where `abandon` said so before one of them."""
+    """Compute the micro-batches one after another, each with all lanes.
+
+    Return False if `abandon` returned True before one of them, else True.
+    """
     for batch in batches:
         if abandon():
             return False
@@ -100,6 +109,7 @@ def _compute_all(
 
 
 def forward(decoder: TextDecoder, batch: MicroBatch, adapters: Sequence[Adapter], lane: int) -> TokenLosses:
+    """Return the losses of a lane's part of a micro-batch."""
     hidden_SD = decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
     return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 
@@ -107,6 +117,8 @@ def forward(decoder: TextDecoder, batch: MicroBatch, adapters: Sequence[Adapter]
 def _taking_part(
     compute: Callable[[int, MicroBatch], TokenLosses],
 ) -> Callable[[int, MicroBatch], TokenLosses]:
+    """Return `compute` as a lane that takes part in the exchange with the other lanes."""
+
     def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
         with part.lane.taking_part() if part.lane else nullcontext():
             return compute(lane, part)

@@ -1,4 +1,4 @@
-"""The processes that train together on several devices, each with the same state and a part of every step."""
+"""Processes that train together on several devices: all have one state, and each computes part of a step."""
 
 import os
 import pickle
@@ -13,16 +13,19 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# How long a process waits for an order: another machine may have to fetch a base model first
-PATIENCE = timedelta(hours=2)
+# How long a process waits for a message: another machine may have to fetch a base model first
+MESSAGE_TIMEOUT = timedelta(hours=2)
 
 
 class GroupLost(BaseException):
-    """A process is gone or out of step, and this process must end. Not an Exception: no job is to blame."""
+    """Another process is gone or out of step, so this process must end.
+
+    It is not an Exception, because no job is to blame for it.
+    """
 
 
 class SharedFault(Exception):
-    """What went wrong in one process, raised on every one: `error` is the first's that had one."""
+    """A fault of one process, raised in every process. `error` is that of the first process with an error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -30,7 +33,7 @@ class SharedFault(Exception):
 
 
 class Processes:
-    """A process that trains alone: every question to the others is answered by itself."""
+    """The group of a process that trains alone: it has nobody to ask or to tell."""
 
     number = 0
     size = 1
@@ -44,45 +47,49 @@ class Processes:
         return self.size == 1
 
     def part(self, items: Sequence[T]) -> Sequence[T]:
-        """What of `items` this process computes."""
+        """Return those of `items` that this process computes."""
         return items
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over the processes, in place."""
+        """Return the sum of `values` over the processes, computed in place."""
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so: a decision that all must take alike."""
+        """Return whether `flag` is True in any process, so that all processes decide alike."""
         return flag
 
     def broadcast(self, value: T) -> T:
-        """The first process's value, whatever the others give."""
+        """Return the first process's value; the values of the others are ignored."""
         return value
 
     @contextmanager
-    def together(self, *, in_step: bool = False) -> Iterator[None]:  # noqa: ARG002
-        """What fails inside on one process fails on all, with a SharedFault; alone, as it is.
+    def together(self, *, in_lockstep: bool = False) -> Iterator[None]:  # noqa: ARG002
+        """Raise a SharedFault in all processes if the code inside fails in one of them.
 
-        With `in_step`, the processes wait for each other inside, and a fault of one is the group's end.
+        In a process that trains alone, the error is raised as it is. With `in_lockstep` the processes wait
+        for each other inside. A process that fails there cannot tell the others, so it raises GroupLost,
+        which ends the group.
         """
         yield
 
-    def part_ways(self) -> None:
-        """The last that is done together."""
+    def close(self) -> None:
+        """Leave the group: the last call that all processes make together."""
 
 
 ALONE = Processes()
 
 
 class Torchrun(Processes):
-    """A process of those that `torchrun` started; it says how many and which, and where they meet.
+    """The group of processes that `torchrun` started, as one of them sees it.
 
-    Every process must make the same calls in the same order, or all wait for ever. Each may raise GroupLost.
+    `torchrun` tells how many processes there are, which one this is, and where they meet. Every process must
+    make the same calls in the same order, otherwise all wait for ever. Each call may raise GroupLost.
     """
 
     def __init__(self, device: torch.device) -> None:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        self._words = dist.new_group(backend="gloo", timeout=PATIENCE)  # waits without keeping a core busy
+        # On gloo, where waiting keeps no core busy
+        self._messages = dist.new_group(backend="gloo", timeout=MESSAGE_TIMEOUT)
         self.number, self.size = dist.get_rank(), dist.get_world_size()
 
     def part(self, items: Sequence[T]) -> Sequence[T]:
@@ -96,42 +103,45 @@ class Torchrun(Processes):
     def any(self, flag: bool) -> bool:
         flags = torch.tensor(int(flag))
         with _or_lost():
-            dist.all_reduce(flags, group=self._words)
+            dist.all_reduce(flags, group=self._messages)
         return bool(flags.item())
 
     def broadcast(self, value: T) -> T:
         values = [value]
         with _or_lost():
-            dist.broadcast_object_list(values, group=self._words)
+            dist.broadcast_object_list(values, group=self._messages)
         return values[0]
 
     @contextmanager
-    def together(self, *, in_step: bool = False) -> Iterator[None]:
+    def together(self, *, in_lockstep: bool = False) -> Iterator[None]:
         fault: Exception | None = None
         try:
             yield
         except Exception as error:
-            if in_step:
+            if in_lockstep:
                 raise GroupLost(f"{type(error).__name__} while others waited: {error}") from error
             fault = error
         if self.any(fault is not None):
             faults: list[Exception | None] = [None] * self.size
             with _or_lost():
-                dist.all_gather_object(faults, _sendable(fault), group=self._words)
+                dist.all_gather_object(faults, _sendable(fault), group=self._messages)
             raise SharedFault(next(error for error in faults if error is not None)) from fault
 
-    def part_ways(self) -> None:
+    def close(self) -> None:
         dist.destroy_process_group()
 
 
 def number_on_machine() -> int | None:
-    """Which of the processes that `torchrun` started on this machine this is; None where it did not."""
+    """Return this process's number among those that `torchrun` started on this machine.
+
+    Return None if `torchrun` did not start it.
+    """
     number = os.environ.get("LOCAL_RANK")
     return None if number is None else int(number)
 
 
 def from_environment(device: torch.device) -> Processes:
-    """The group that `torchrun` started this process in, or a process alone."""
+    """Return the group that `torchrun` started this process in, or a process alone."""
     return ALONE if number_on_machine() is None else Torchrun(device)
 
 
@@ -139,12 +149,12 @@ def from_environment(device: torch.device) -> Processes:
 def _or_lost() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # PyTorch's, of every backend
+    except RuntimeError as error:  # every backend of PyTorch raises it
         raise GroupLost(f"The other processes cannot be reached: {error}") from error
 
 
 def _sendable(error: Exception | None) -> Exception | None:
-    """The error, or one that says the same where it cannot be sent."""
+    """Return the error, or a RuntimeError with the same text if the error cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
     except Exception:

@@ -1,4 +1,4 @@
-"""What the base model alone gives a job's rows: computed once for each, when it is first needed."""
+"""The base model's log-probabilities of a job's rows, computed once for each row when it is first needed."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,10 +9,10 @@ from torch import Tensor
 class References:
     """Log-probabilities of rows, by the rows' numbers.
 
-    Rounding depends on what is computed together, and a job that goes on from a checkpoint must end to the
-    bit as one that was never disturbed. So a row's value is always computed among the same others: those of
-    its `step` in the first epoch, where it is needed first. Without steps, among those that are asked for
-    with it.
+    Rounding depends on which rows are computed together. But a job that goes on from a checkpoint must end
+    with the same bits as a job that was never disturbed. So a row's value is always computed among the same
+    rows: those of the step that needs it first, in the first epoch. Without steps, the value is computed
+    among the rows that are asked for at the same time.
     """
 
     def __init__(self, steps: Iterable[Sequence[int]] = ()) -> None:
@@ -22,7 +22,7 @@ class References:
         self._known: dict[int, float] = {}
 
     def missing(self, numbers: Iterable[int]) -> list[Sequence[int]]:
-        """What must be computed before all `numbers` are known, each by itself."""
+        """Return the lists of rows to compute, each list by itself, so that all `numbers` become known."""
         unknown = [number for number in numbers if number not in self._known]
         if not self._steps:
             return [unknown] if unknown else []
@@ -32,7 +32,7 @@ class References:
         self._known.update(zip(numbers, logp, strict=True))
 
     def of(self, numbers: Iterable[int]) -> Tensor:
-        """In fp64; NaN for those that nobody has computed."""
+        """Return the log-probabilities in fp64, with NaN for rows that have not been computed."""
         return torch.tensor(
             [self._known.get(number, float("nan")) for number in numbers], dtype=torch.float64
         )

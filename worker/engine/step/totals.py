@@ -1,4 +1,4 @@
-"""What the supervised tokens of a round add up to, adapter by adapter."""
+"""The sums over supervised tokens: by adapter or by row."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +13,11 @@ from worker.engine.kernels.loss import TokenLosses
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean over supervised tokens, by their messages' weights: loss in nats, and the share predicted right.
+    """Means over supervised tokens, weighted by their messages' weights.
 
-    Of an objective beyond cross-entropy: its loss, the share for desirable answers, and its own metrics.
+    `loss` is the cross-entropy in nats, and `accuracy` the share of tokens that were predicted right. For an
+    objective beyond cross-entropy, `loss` is the objective's, `accuracy` counts desirable answers only, and
+    `metrics` are the objective's own.
     """
 
     loss: float
@@ -25,9 +27,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Score:
-    """What an adapter makes of validation rows: the loss of its objective.
+    """The loss of an adapter's objective on validation rows.
 
-    Of a cross-entropy also each row's part in it, [R]: Σ −w log p over its supervised tokens, and Σ w.
+    For a cross-entropy it also has each row's part, [X]: Σ −w log p over its supervised tokens, and Σ w.
     """
 
     loss: float
@@ -36,12 +38,12 @@ class Score:
 
 
 class Totals:
-    """Running sums by adapter. They stay on the device until they are read."""
+    """Running sums by adapter, which stay on the device until they are read."""
 
     def __init__(self, names: Iterable[str], device: torch.device) -> None:
         self._index = {name: index for index, name in enumerate(names)}
         self.sums_A3 = torch.zeros(len(self._index), 3, dtype=torch.float64, device=device)
-        """Loss, right predictions, tokens."""
+        """For each adapter: loss, right predictions, tokens; all weighted by the messages' weights."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
         for name, tokens in batch.adapter_tokens.items():
@@ -53,6 +55,7 @@ class Totals:
             sums_3[2] += counts.sum()
 
     def evaluations(self) -> dict[str, Evaluation]:
+        """Return the means, by adapter."""
         sums = self.sums_A3.tolist()
         return {
             name: Evaluation(sums[index][0] / sums[index][2], sums[index][1] / sums[index][2])
@@ -61,11 +64,11 @@ class Totals:
 
 
 class RowTotals:
-    """Running sums by row, numbered through the jobs of a pass. A row of weight 0 adds nothing."""
+    """Running sums by row; rows are numbered through the jobs of a pass. A row with weight 0 adds nothing."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self.sums_3X = torch.zeros(3, rows, dtype=torch.float64, device=device)
-        """Loss, right predictions, tokens."""
+        """For each row: loss, right predictions, tokens; all weighted by `MicroBatch.weights_S`."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
         weights_S = batch.weights_S.double()

@@ -1,4 +1,4 @@
-"""One job inside a cohort: its adapter, optimizer, schedule and place in its data."""
+"""A trainee: an adapter with its optimizer, its schedule and its place in its data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,19 +14,23 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.storage.artifacts import DamagedArtifact
 from worker.engine.adapters.adapter import Adapter
-from worker.engine.batch.dropout import draw_of
+from worker.engine.batch.dropout import step_seed
 from worker.engine.parameters.flat import parts_of
 from worker.engine.step.optimizer import MOMENTS, Optimizer
 from worker.engine.step.references import References
 from worker.objectives.choose import objective_of
 from worker.rows import Row
 
-PREFIX = "parameters."  # of their names in a state
+PREFIX = "parameters."  # of the parameters' names in a state
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step of one job was like: means over supervised tokens, as in `Evaluation`."""
+    """The result of one optimizer step of one trainee.
+
+    Loss and accuracy are means over supervised tokens, as in `Evaluation`. `tokens` counts all tokens of the
+    step's rows. `gradient_norm` is the norm before clipping.
+    """
 
     step: int
     loss: float
@@ -36,7 +40,7 @@ class StepResult:
     gradient_norm: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     rank_budget: int | None = None
-    """Of AdaLoRA: how many ranks all modules together may have"""
+    """With AdaLoRA, the number of ranks that all modules together may have."""
 
 
 def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
@@ -50,12 +54,12 @@ def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:
 
 
 def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    """The permutation in which a job's epoch visits its examples."""
+    """Return the permutation in which a job's epoch visits its examples."""
     return np.random.default_rng([seed, epoch]).permutation(examples)
 
 
 def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of a trainee's state, the parameters by their own names."""
+    """Return the parameters of a trainee's state by their own names."""
     return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
 
 
@@ -64,14 +68,15 @@ def _has_moments(state: Mapping[str, Tensor]) -> bool:
 
 
 class NonFiniteLoss(JobError):
-    """A step's loss or gradient is not finite. Beside others, that need not be this job's doing."""
+    """A step's loss or gradient is not finite. A neighbour in the same round may have caused it."""
 
 
 class Trainee:
-    """Trains one adapter; nothing in it depends on which other jobs share the rounds.
+    """One adapter in training. Nothing in it depends on which other jobs share the rounds.
 
-    Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone says
-    where in the data a job stands. An example is a row, or as many rows as the job's objective compares.
+    Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone
+    gives the trainee's place in its data. An example is one row, or as many rows as the job's objective
+    compares.
     """
 
     def __init__(self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row]) -> None:
@@ -102,52 +107,53 @@ class Trainee:
 
     @property
     def epoch(self) -> float:
-        """Epochs done, with fractions."""
+        """The number of epochs done, with fractions."""
         return self.step / self.steps_per_epoch
 
     @property
     def next_rows(self) -> list[Row]:
-        """The batch of the step to come."""
+        """The batch of the next step."""
         return self.rows_after(self.step)
 
     @property
     def next_numbers(self) -> list[int]:
-        """Where among `rows` that batch stands."""
+        """The numbers, among `rows`, of the next step's batch."""
         return self._numbers_after(self.step)
 
     @property
-    def draw(self) -> int | None:
-        """From which follows what the step to come drops; None where the job has no dropout."""
+    def dropout_seed(self) -> int | None:
+        """The seed of the next step's dropout masks, or None if the job has no dropout."""
         adapter = self._spec.adapter
         drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
-        return draw_of(self._spec.seed, self.step) if drops else None
+        return step_seed(self._spec.seed, self.step) if drops else None
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens of all steps done, also of those before a resume."""
+        """The number of tokens of all steps done, including those before a resume."""
         return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
 
     def stop(self) -> None:
-        """Make no further step, before the schedule's end."""
+        """Make no further step, although the schedule has not ended."""
         self.last_step = self.step
 
     def begin_step(self) -> None:
-        """Compute with what the step to come trains, from here on."""
+        """Prepare the adapter for the next step: draw its rank, if it is dynamic, and refresh its factors."""
         if self.adapter.dynamic_rank is not None:
             self.adapter.dynamic_rank.draw(self.step)
         self.adapter.parameters.refresh()
 
     @contextmanager
     def at_rank(self, rank: int | None) -> Iterator[None]:
-        """Compute with the first `rank` ranks inside; None takes all."""
+        """Compute with only the first `rank` ranks inside, or with all of them if `rank` is None."""
         dynamic = self.adapter.dynamic_rank
         with nullcontext() if rank is None or dynamic is None else dynamic.truncated(rank):
             yield
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
-        """Clip the gathered gradient, update, advance.
+        """Clip the gathered gradient, update the parameters, and advance by one step.
 
-        Raises NonFiniteLoss before the update; the same step can be made again.
+        Raises NonFiniteLoss before the update if the loss or the gradient is not finite. Then the same step
+        can be made again.
         """
         parameters, budget = self.adapter.parameters, self.adapter.rank_budget
         if budget is not None:
@@ -160,7 +166,7 @@ class Trainee:
             raise NonFiniteLoss(
                 "non_finite_loss",
                 f"Step {self.step + 1}: loss {loss}, gradient norm {norm}, on the rows of lines {lines}. "
-                "A lower learning rate or max_grad_norm often helps; else look at these rows.",
+                "A lower learning rate or max_grad_norm often helps; otherwise look at these rows.",
             )
         limit = self._spec.training.max_grad_norm
         if norm > limit:
@@ -173,26 +179,28 @@ class Trainee:
         return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, metrics, ranks)
 
     def state(self) -> dict[str, Tensor]:
-        """What a resume needs beside the step: the parameters, what the method keeps, and AdamW's moments
-        unless no step is left.
+        """Return the tensors that a resume needs: the parameters, the method's own, and AdamW's moments.
 
-        It is the state itself, which the next step changes.
+        The moments are left out after the last step. The tensors are no copies: the next step changes them.
         """
         return self._state(self._optimizer.moments() if not self.finished else {})
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
-        """Continue after `step`, which was the last where the state has no moments.
+        """Continue after `step`. A state without moments means that it was the last step.
 
-        Raises DamagedArtifact where the state is not all this job's.
+        Raises DamagedArtifact if the state's tensors are not those of this job.
         """
         self.take_state(state)
-        self._optimizer.goes_on_after(step)
+        self._optimizer.resume_after(step)
         self.step = step
         if not _has_moments(state):
             self.stop()
 
     def take_state(self, state: Mapping[str, Tensor]) -> None:
-        """Have its parameters, what the method keeps, and its moments, if any. Raises as `restore` does."""
+        """Copy the state's tensors into the trainee's, including moments if it has some, but keep the step.
+
+        Raises DamagedArtifact as `restore` does.
+        """
         parts = self._state(self._optimizer.moments() if _has_moments(state) else {})
         if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
@@ -206,12 +214,12 @@ class Trainee:
         return parts_of(flat, parameters.places) | dict(parameters.kept)
 
     def forget_gradient(self) -> None:
-        """Drop what an abandoned round has gathered."""
+        """Drop the gradient that an abandoned or failed round has gathered."""
         self.adapter.parameters.forget_gradient()
         self._end_step()
 
     def _end_step(self) -> dict[str, float]:
-        """Let nothing be left of the step. Metrics of what was drawn for it."""
+        """Clear the gradient and the step's dynamic rank. Return the rank as a metric, if there was one."""
         self.adapter.parameters.gradient.zero_()
         dynamic = self.adapter.dynamic_rank
         if dynamic is None:
@@ -221,7 +229,7 @@ class Trainee:
         return {"adapter_rank": drawn}
 
     def rows_after(self, step: int) -> list[Row]:
-        """The batch that follows the first `step` steps."""
+        """Return the batch of the step that follows the first `step` steps."""
         return [self.rows[number] for number in self._numbers_after(step)]
 
     def _numbers_after(self, step: int) -> list[int]:
@@ -231,7 +239,7 @@ class Trainee:
         return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        """The epoch's permutation; the last one asked for is kept."""
+        """Return the epoch's permutation; the last one that was asked for is kept."""
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, order_of(self._spec.seed, epoch, self._examples)
         return self._order[1]

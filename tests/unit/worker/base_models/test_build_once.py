@@ -1,4 +1,4 @@
-"""Folders that several processes want at once: built by one, never taken from under a reader."""
+"""Folders that several processes want at once: one process builds, and a finished folder stays."""
 
 import subprocess
 import sys
@@ -80,7 +80,7 @@ def test_a_finished_folder_is_neither_built_again_nor_touched(tmp_path: Path) ->
 
 
 def test_the_slower_of_two_machines_keeps_the_folder_of_the_faster(tmp_path: Path) -> None:
-    """As on a file system whose locks end at the machine: the other one finishes while this one builds."""
+    """Some file systems' locks end at the machine, so another machine finishes while this one builds."""
     folder = tmp_path / "main"
 
     def build(building: Path) -> None:

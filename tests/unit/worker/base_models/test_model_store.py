@@ -1,4 +1,4 @@
-"""Base models that cannot be had: who is to mend it, the operator or time."""
+"""Base models that cannot be loaded: either the operator must correct it, or another attempt may succeed."""
 
 import errno
 import threading

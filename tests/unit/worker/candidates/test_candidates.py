@@ -1,17 +1,16 @@
-"""Candidates of one job on a tiny base: each trains what it would train alone, until it is dropped."""
+"""Candidates of one job on a tiny base model: each trains as it would alone, until it is dropped."""
 
 import json
 from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Unpack, cast
+from typing import Any, cast
 
 import pytest
 import torch
 
 from core.errors import JobError
-from core.jobs.events import EventOptions
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
@@ -22,13 +21,14 @@ from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, train
 from worker.candidates.candidates import Candidates
 from worker.data.reader import JobData
-from worker.devices import process_group as crews
+from worker.devices import process_group as process_groups
 from worker.devices.process_group import ProcessGroup
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, measure, validate
 from worker.engine.step.trainee import NonFiniteLoss, Trainee
-from worker.report.history import Past
+from worker.report.reporter import JobEvent, Reporter
+from worker.report.training_record import TrainingRecord
 from worker.rows import Row
 from worker.save.checkpoint import _load, write_checkpoint
 
@@ -39,12 +39,12 @@ ROWS, VALIDATION_ROWS = make_rows(12, 0), make_rows(20, 1)
 
 @pytest.fixture(autouse=True)
 def of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that a job notes is the same after a resume, but for the memory of whoever trains it."""
-    monkeypatch.setattr(crews, "held_bytes", lambda _: 10**9)
+    """Fix the memory that a trainer reports, so that a resumed job notes exactly the same."""
+    monkeypatch.setattr(process_groups, "held_bytes", lambda _: 10**9)
 
 
-class Told:
-    """A job's line to the database, without one."""
+class Told(Reporter):
+    """A `JobLease` without a database: it keeps what is reported."""
 
     def __init__(self) -> None:
         self.lease = SimpleNamespace(job_id="job")
@@ -59,13 +59,14 @@ class Told:
     def metrics(self, metrics: Any, _message: str) -> None:
         self.steps.append(metrics.data)
 
-    def event(self, message: str, once_as: str | None = None, **options: Unpack[EventOptions]) -> None:
-        if once_as in self._told_as:
+    def report(self, event: JobEvent) -> None:
+        if event.once_as in self._told_as:
             return
-        if once_as is not None:
-            self._told_as.add(once_as)
-        self.events.append(message)
-        self.data.append({"level": options.get("level", "info"), **(options.get("data") or {})})
+        if event.once_as is not None:
+            self._told_as.add(event.once_as)
+        self.events.append(event.message)
+        level, data = event.options.get("level", "info"), event.options.get("data")
+        self.data.append({"level": level, **(data or {})})
 
     def warned(self, code: str) -> list[dict[str, Any]]:
         return [data for data in self.data if data.get("code") == code]
@@ -77,7 +78,7 @@ class Told:
 def spec_of(
     kind: str = "sweep", rates: Mapping[int, float] | None = None, epochs: int = 8, **changes: Any
 ) -> JobSpec:
-    """One candidate for each rank: those of `rates`, or `RANKS` at one rate."""
+    """Return a search with one candidate for each rank and rate of `rates`, or for `RANKS` at one rate."""
     rates = rates or dict.fromkeys(RANKS, 1e-2)
     candidates = [
         CandidateSpec(adapter=LoraAdapter(r=r, lora_alpha=2 * r), learning_rate=rate)
@@ -91,7 +92,7 @@ def spec_of(
 
 
 def spec_with_targets(*names: str) -> JobSpec:
-    """One candidate for each of the modules."""
+    """Return a search with one candidate for each of the target modules."""
     candidates = [
         CandidateSpec(adapter=LoraAdapter(r=4, target_modules=[name]), learning_rate=1e-3) for name in names
     ]
@@ -108,12 +109,12 @@ def begun(
     rows: Sequence[Row] = ROWS,
     validation_rows: Sequence[Row] = VALIDATION_ROWS,
 ) -> Candidates:
-    """Of a new job, or of one that goes on from a checkpoint's folder."""
+    """Begin the candidates of a new job, or of a job that is resumed from a checkpoint's folder."""
     data = JobData(cast(Any, None), rows, None, validation_rows)
     candidates = Candidates(process_group, "job", spec, data, cast(Any, told))
     if folder is not None:
         step, state, notes = _load(folder, "a fingerprint")
-        candidates.restore(step, state, Past({}, notes))
+        candidates.restore(step, state, TrainingRecord({}, notes))
     candidates.begin()
     return candidates
 
@@ -135,8 +136,8 @@ def values(candidates: Candidates) -> dict[int, torch.Tensor]:
 
 
 def noted(candidates: Candidates) -> str:
-    """As a checkpoint keeps it."""
-    return json.dumps(candidates.past.notes)
+    """Return the notes as a checkpoint keeps them."""
+    return json.dumps(candidates.record.notes)
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(
 def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behind(
     base: ResidentBase, told: Told, tmp_path: Path
 ) -> None:
-    """Else the search would go on with some, though it says that it starts over."""
+    """Otherwise the search would go on with some candidates, though it reports that it starts over."""
     spec, process_group = spec_of(), process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec, told)
     step(process_group, candidates)
@@ -245,7 +246,7 @@ def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behin
     reached, state, notes = _load(tmp_path, "a fingerprint")
     lacking = {name: part for name, part in state.items() if not name.startswith("2.")}
     with pytest.raises(DamagedArtifact):
-        candidates.restore(reached, lacking, Past({}, notes))
+        candidates.restore(reached, lacking, TrainingRecord({}, notes))
     assert candidates.numbers == []
     candidates.begin()
     assert [(each.number, each.trainee.step) for each in candidates._live] == [(n, 0) for n in range(4)]
@@ -317,12 +318,14 @@ def test_where_none_can_be_attached_the_job_s_fault_names_the_first(base: Reside
     assert told.events == []
 
 
-# What a search is warned of
+# Warnings of a search
 
-RATES = {2: 1e-3, 4: 0.1, 8: 0.1, 16: 1e-9}  # 2e-4 is usual
+RATES = {2: 1e-3, 4: 0.1, 8: 0.1, 16: 1e-9}  # by rank; 2e-4 is usual
 STILL = {2: 1e-9, 4: 1e-9}
-FIRST_STILL = {2: 1e-9, 4: 1e-2}  # the first one leads until the first rung
-LONG, JUDGED, DECIDED = 36, 24, 27  # epochs, and the steps of the verdict that a loss stands and of the rung
+FIRST_STILL = {2: 1e-9, 4: 1e-2}  # the first candidate is the best until the first rung
+LONG = 36  # epochs
+JUDGED = 24  # the step at which a loss is judged to stand still
+DECIDED = 27  # the step of the rung that leaves one candidate
 
 
 def test_rates_far_from_the_usual_are_told_once_with_the_candidates_concerned(
@@ -381,7 +384,7 @@ def test_a_loss_that_stands_is_not_told_of_one_that_is_dropped(base: ResidentBas
 
 
 def test_what_a_resume_makes_again_is_told_once(base: ResidentBase, told: Told, tmp_path: Path) -> None:
-    """A candidate that fails and a comparison, both after the checkpoint."""
+    """After the checkpoint, a candidate fails, and a comparison is made."""
     spec = spec_of()
     fault = NonFiniteLoss("non_finite_loss", "Step 2: loss nan")
     events = []

@@ -1,4 +1,4 @@
-"""Which candidates train on, told from made-up losses."""
+"""Which candidates train on, for losses that the tests make up."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from worker.engine.step.totals import Score
 
 
 def cost(candidates: int, steps: int) -> float:
-    """In runs of one job alone."""
+    """Return what a search costs, in runs of a single job."""
     total, before, left = 0, 0, candidates
     for rung in rungs(candidates, steps):
         total += left * (rung.step - before)
@@ -19,7 +19,7 @@ def cost(candidates: int, steps: int) -> float:
 
 
 def scored(losses: dict[int, list[float]]) -> dict[int, Score]:
-    """Of rows of two tokens each, by their mean losses."""
+    """Return the scores of candidates with these mean losses of rows, each of two tokens."""
     return {
         number: Score(float(np.mean(rows)), 2 * np.array(rows), np.full(len(rows), 2.0))
         for number, rows in losses.items()
@@ -93,7 +93,7 @@ def test_noise_is_that_of_the_rows_differences_and_not_of_the_rows() -> None:
 
 
 def test_noise_is_the_spread_that_other_rows_of_the_same_kind_would_give() -> None:
-    """Against the loss of many files of rows drawn anew, of lengths that vary."""
+    """Compare the noise with the spread of the loss over many files of newly drawn rows of varying length."""
     random = np.random.default_rng(0)
 
     def one_file() -> tuple[Score, Score]:

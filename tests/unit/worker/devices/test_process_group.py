@@ -1,4 +1,4 @@
-"""What the processes of one trainer must have in common before they train together."""
+"""The processes of one trainer train together only with the same weights and the same type."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 class Second(Processes):
-    """A process behind a first one that says `weights` and `dtype` where they are given, else the same."""
+    """A second process. The first one has `weights` and `dtype` if they are given, otherwise the same."""
 
     def __init__(self, weights: str | None = None, dtype: torch.dtype | None = None) -> None:
         self.weights, self.dtype = weights, dtype

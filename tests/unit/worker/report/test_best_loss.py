@@ -1,4 +1,4 @@
-"""Which evaluation is the best, and how many have passed without one that is better by enough."""
+"""Which evaluation is the best, and how many have passed since the last gain above the threshold."""
 
 from collections.abc import Iterable
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""A job's validation: made when it is due, and made again where it was abandoned, with the same result."""
+"""A job's validation is made when it is due, and made again, with the same result, if it was abandoned."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,8 +16,9 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult
-from worker.report.evaluation import JobMetrics
-from worker.report.history import Past
+from worker.report.evaluation import Evaluator
+from worker.report.reporter import JobEvent, Reporter
+from worker.report.training_record import TrainingRecord
 
 MAX_TOKENS = 64
 ONE_STEP = Hyperparameters(n_epochs=1, batch_size=12, learning_rate_multiplier=1.0)
@@ -32,39 +33,38 @@ def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base
     reporter = SimpleNamespace(
         progress=lambda progress: phases.append(progress.phase),
         metrics=lambda metrics, _message: reported.append(metrics.data),
-        event=lambda *_, **__: None,
         decided=True,
     )
 
-    def metrics_from(past: Past) -> JobMetrics:
-        return JobMetrics(process_group, trainee, cast(Any, reporter), make_rows(20, 1), spec, past)
+    def evaluator_from(record: TrainingRecord) -> Evaluator:
+        return Evaluator(process_group, trainee, cast(Any, reporter), make_rows(20, 1), spec, record)
 
     (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
     assert isinstance(result, StepResult)
-    undisturbed = metrics_from(Past())
+    undisturbed = evaluator_from(TrainingRecord())
     undisturbed.step(result, seconds=1.0)
     undisturbed.validate(abandon=lambda: False)
 
-    disturbed = metrics_from(Past())
+    disturbed = evaluator_from(TrainingRecord())
     disturbed.step(result, seconds=1.0)
     assert not disturbed.complete
     answers = iter([False, False, True])
     disturbed.validate(abandon=lambda: next(answers))
     assert not disturbed.complete
     assert len(reported) == 1, "what lacks its validation is not reported"
-    resumed = metrics_from(disturbed.past)  # as a checkpoint keeps it
+    resumed = evaluator_from(disturbed.record)  # as a checkpoint keeps it
     resumed.validate(abandon=lambda: False)
     assert resumed.complete
     assert reported == [undisturbed.latest, undisturbed.latest]
     assert undisturbed.latest["full_valid_loss"] > 0
-    assert resumed.past == undisturbed.past
+    assert resumed.record == undisturbed.record
     assert resumed.at_best
     assert "validating" in phases
 
 
 @dataclass
-class Scripted:
-    """A trainee, its process_group and its reporter, whose losses are written down beforehand."""
+class Scripted(Reporter):
+    """A trainee, its process group and its reporter in one, with losses that are written down beforehand."""
 
     validation: dict[int, float]
     steps_per_epoch: int = 1000
@@ -92,8 +92,10 @@ class Scripted:
     def evaluate(self, *_: Any) -> Evaluation:
         return Evaluation(self.validation[self.step], 0.5)
 
-    def event(self, message: str, once_as: str = "", level: str = "info", data: Any = None) -> None:
-        self.events.append({"message": message, "level": level, "once_as": once_as, **data})
+    def report(self, event: JobEvent) -> None:
+        level, data = event.options.get("level", "info"), event.options.get("data")
+        told = {"message": event.message, "level": level, "once_as": event.once_as}
+        self.events.append({**told, **(data or {})})
 
     def progress(self, _progress: Any) -> None:
         pass
@@ -102,29 +104,29 @@ class Scripted:
         pass
 
 
-def run(script: Scripted, spec: JobSpec, past: Past, until: int) -> JobMetrics:
-    """A job's metrics, up to a step or its end."""
-    metrics = JobMetrics(
-        cast(Any, script), cast(Any, script), cast(Any, script), make_rows(20, 1), spec, past
+def run(script: Scripted, spec: JobSpec, record: TrainingRecord, until: int) -> Evaluator:
+    """Evaluate a scripted job up to a step or its end."""
+    evaluator = Evaluator(
+        cast(Any, script), cast(Any, script), cast(Any, script), make_rows(20, 1), spec, record
     )
     while script.step < until and not script.finished:
         script.step += 1
         loss = 2.0 / script.step + 0.1
-        metrics.step(
+        evaluator.step(
             StepResult(script.step, loss, 0.5, tokens=10, learning_rate=1e-4, gradient_norm=1.0), 1.0
         )
-        metrics.validate(lambda: False)
-    return metrics
+        evaluator.validate(lambda: False)
+    return evaluator
 
 
 def rising(best: int) -> dict[int, float]:
-    """A validation loss that falls to a step, and then rises."""
+    """Return a validation loss, by step, that falls until the step `best` and rises after it."""
     return {step: 1 + abs(step - best) / 50 for step in range(10, 1001, 10)}
 
 
 def test_a_job_that_overfits_is_told_so() -> None:
     script = Scripted(rising(best=50))
-    run(script, make_spec(training=TrainingOptions(eval_steps=10)), Past(), until=200)
+    run(script, make_spec(training=TrainingOptions(eval_steps=10)), TrainingRecord(), until=200)
     assert {event["code"] for event in script.events} == {"overfitting"}
     event = script.events[0]
     assert (event["level"], event["once_as"], event["since_step"]) == ("warn", "overfitting", 50)
@@ -134,38 +136,38 @@ def test_a_job_that_overfits_is_told_so() -> None:
 def test_patience_ends_a_job_at_the_same_step_whether_it_was_interrupted_or_not(interrupted_at: int) -> None:
     spec = make_spec(training=TrainingOptions(eval_steps=10, early_stopping_patience=4))
     script = Scripted(rising(best=50))
-    past = run(script, spec, Past(), until=interrupted_at).past
-    metrics = run(script, spec, loads_dumps(past), until=1000)
-    assert (script.step, script.last_step, metrics.best.step) == (90, 90, 50)
-    assert metrics.complete
-    assert not metrics.at_best
+    record = run(script, spec, TrainingRecord(), until=interrupted_at).record
+    evaluator = run(script, spec, loads_dumps(record), until=1000)
+    assert (script.step, script.last_step, evaluator.best.step) == (90, 90, 50)
+    assert evaluator.complete
+    assert not evaluator.at_best
     (event,) = [event for event in script.events if event["code"] == "early_stopping"]
     assert (event["step"], event["best_step"], event["best_valid_loss"]) == (90, 50, 1.0)
     again = Scripted(rising(best=50), step=90)
-    run(again, spec, loads_dumps(metrics.past), until=1000)
+    run(again, spec, loads_dumps(evaluator.record), until=1000)
     assert again.step == 90, "a job that is resumed after its last step makes no other"
 
 
-def loads_dumps(past: Past) -> Past:
-    """As a checkpoint keeps it."""
-    return Past(json.loads(json.dumps(past.metrics)), json.loads(json.dumps(past.notes)))
+def loads_dumps(record: TrainingRecord) -> TrainingRecord:
+    """Return the record after its way through a checkpoint."""
+    return TrainingRecord(json.loads(json.dumps(record.metrics)), json.loads(json.dumps(record.notes)))
 
 
 def test_what_was_trained_is_counted_over_an_interruption() -> None:
-    past = run(Scripted({}), make_spec(), Past(), until=3).past
-    counted = run(Scripted({}, step=3, trained_tokens=30), make_spec(), loads_dumps(past), until=5).latest
+    record = run(Scripted({}), make_spec(), TrainingRecord(), until=3).record
+    counted = run(Scripted({}, step=3, trained_tokens=30), make_spec(), loads_dumps(record), until=5).latest
     assert (counted["trained_seconds"], counted["trained_tokens"]) == (5.0, 50)
     assert counted["trainer_memory_bytes"] == 10**9
 
 
 def test_a_checkpoint_that_does_not_tell_the_seconds_can_be_gone_on_from() -> None:
-    past = run(Scripted({}), make_spec(), Past(), until=3).past
-    del past.metrics["trained_seconds"]
-    assert run(Scripted({}, step=3), make_spec(), past, until=5).latest["trained_seconds"] == 2.0
+    record = run(Scripted({}), make_spec(), TrainingRecord(), until=3).record
+    del record.metrics["trained_seconds"]
+    assert run(Scripted({}, step=3), make_spec(), record, until=5).latest["trained_seconds"] == 2.0
 
 
 def test_a_threshold_counts_small_gains_as_none() -> None:
     script = Scripted({step: 2 - step / 1000 for step in range(10, 1001, 10)})
     options = TrainingOptions(eval_steps=10, early_stopping_patience=3, early_stopping_threshold=0.05)
-    metrics = run(script, make_spec(training=options), Past(), until=1000)
-    assert (script.step, metrics.best.step) == (40, 40)
+    evaluator = run(script, make_spec(training=options), TrainingRecord(), until=1000)
+    assert (script.step, evaluator.best.step) == (40, 40)

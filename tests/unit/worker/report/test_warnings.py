@@ -1,4 +1,4 @@
-"""TrainingWarning on synthetic losses: what is told, from when on, and what noise must not set off."""
+"""Warnings on made-up losses: which are given and when, and that noise alone gives none."""
 
 from dataclasses import asdict
 from json import dumps, loads
@@ -20,9 +20,9 @@ STEPS_PER_EPOCH = 25
 def told(
     training: np.ndarray, validation: np.ndarray, warmup_steps: int = 0, resumed_after: int = 0
 ) -> list[TrainingWarning]:
-    """What comes of losses by step, and of validation losses every ten steps.
+    """Return the warnings for training losses of each step, and validation losses of every tenth step.
 
-    After so many steps, the state goes through a checkpoint.
+    After `resumed_after` steps, the state goes through a checkpoint.
     """
     curves, found = Curves.fresh(warmup_steps), []
     for step, loss in enumerate(training, start=1):

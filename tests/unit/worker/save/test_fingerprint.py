@@ -1,4 +1,4 @@
-"""A checkpoint is continued where everything is as it was, and nowhere else."""
+"""A checkpoint is continued only if everything that the next step depends on is as it was."""
 
 from types import SimpleNamespace
 from typing import Any, cast

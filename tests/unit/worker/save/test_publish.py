@@ -1,4 +1,4 @@
-"""What an adapter's folder says about itself."""
+"""The files of an adapter's folder: its manifest, its model card and its tokenizer."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ SEVERAL_TEMPLATES = {"default": ONE_TEMPLATE, "tool_use": "{{ tools }}"}
 
 
 def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]:
-    """An adapter's folder with a real tokenizer. Returns its manifest."""
+    """Write an adapter's folder with a real tokenizer. Return its manifest."""
     adapter = SimpleNamespace(save=lambda path: path.mkdir())
     words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)

@@ -1,4 +1,4 @@
-"""What one job ships: in its order, beside whoever looks, and until the job has left."""
+"""A job's loads are shipped in their order, while the training thread goes on, until the job leaves."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SECONDS = 10
 
 
 class Loads:
-    """Loads that tell when they began, and end when they are let go."""
+    """Loads that say when they begin, and end only when a test lets them."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.bell = threading.Event()

@@ -1,4 +1,4 @@
-"""A cohort's rounds on a tiny base: who leaves, leaves alone, and in the middle of a round."""
+"""Rounds of a cohort on a tiny base model: which jobs step, which wait, and which leave, and when."""
 
 import gc
 import weakref
@@ -23,21 +23,21 @@ from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 from worker.train.cohort import Cohort
 from worker.train.server_probe import ServerProbe
+from worker.train.stages import Stage
 
-MAX_TOKENS = 30  # a round of one job takes two waves at least
-MIDDLE = 3  # the look before the second wave
+MAX_TOKENS = 30  # so that a round of one job takes at least two micro-batches
+MIDDLE = 3  # the number of the look at the lease before the second micro-batch
 
 
 class Job:
-    """What a cohort asks of a TrainingJob, without the servers: its looks at the lease, and how it ended."""
+    """A TrainingJob without servers: it counts the looks at its lease, and remembers how it ended."""
 
     def __init__(self, base: ResidentBase, name: str, on_look: Callable[["Job"], None] = lambda _: None):
         self.own: Trainee = make_trainee(base, name, make_spec(), make_rows(12, 0))
         self.trainee: Any = self.own
         self.lease = SimpleNamespace(job_id=name)
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
-        self.attached, self.waits_to_be_attached = True, False
-        self.being_published = self.pausing = False
+        self.pausing = False
         self.state_bytes = 1
         self.arrived: Callable[[], bool] = lambda: True
         self.alone = False
@@ -51,6 +51,7 @@ class Job:
         self.losses: list[float] = []
         self.looks_since = 0
         self.ended = ""
+        self._idle_stage: Stage | None = None
         self.error: JobError | None = None
         self._on_look = on_look
 
@@ -76,19 +77,16 @@ class Job:
             )
 
     @property
-    def trained(self) -> bool:
-        return self.attached and self.own.finished
-
-    @property
-    def ready_to_step(self) -> bool:
-        return self.attached and not self.own.finished
+    def stage(self) -> Stage:
+        if self._idle_stage is not None:
+            return self._idle_stage
+        return Stage.TRAINED if self.own.finished else Stage.READY_TO_STEP
 
     def publish(self) -> None:
-        self._stop_computing()
-        self.being_published = True
+        self._stop_computing(Stage.BEING_PUBLISHED)
 
     def has_ended(self) -> bool:
-        if not (self.arrived() and (self.being_published or self.pausing)):
+        if not (self.arrived() and (self.stage is Stage.BEING_PUBLISHED or self.pausing)):
             return False
         self._end("paused" if self.pausing else "published")
         return True
@@ -115,10 +113,10 @@ class Job:
 
     def close(self) -> None:
         self._end("left")
-        self._stop_computing()
+        self._stop_computing(Stage.LEFT)
 
-    def _stop_computing(self) -> None:
-        self.attached, self.trainee = False, None
+    def _stop_computing(self, stage: Stage) -> None:
+        self._idle_stage, self.trainee = stage, None
         self.state_bytes = 0
 
     def _end(self, how: str) -> None:
@@ -127,9 +125,9 @@ class Job:
 
 
 def cohort_of(base: ResidentBase, *jobs: Job, job_left: Callable[[], None] = lambda: None) -> Cohort:
-    surroundings = ServerProbe(cast(ObjectStore, None), pause=1)  # no test here asks the store
+    server_probe = ServerProbe(cast(ObjectStore, None), pause=1)  # no test here asks the store
     process_group = process_group_on(base, MAX_TOKENS, *(job.own for job in jobs))
-    cohort = Cohort(process_group, surroundings, job_left=job_left)
+    cohort = Cohort(process_group, server_probe, job_left=job_left)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
 
@@ -168,7 +166,7 @@ def test_a_round_is_abandoned_when_its_last_job_leaves(
     job = Job(base, "job", disturb)
     cohort = cohort_of(base, job)
     cohort.train()
-    cohort.train()  # parts with it where it was paused
+    cohort.train()  # a paused job leaves now
     assert job.ended
     assert (job.looks, job.own.step) == (MIDDLE, 0)
 
@@ -200,7 +198,7 @@ def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
 def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alone(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A neighbour's NaN may have come through a mask: 0 times NaN is NaN."""
+    """The NaN may be a neighbour's that came through a mask, since 0 times NaN is NaN."""
     neighbour, infected = Job(base, "neighbour"), Job(base, "infected")
     take_step = infected.trainee.take_step
 
@@ -238,7 +236,7 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
 
     def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
         def look() -> bool:
-            """The round breaks after some of its gradients have been gathered."""
+            """Break the round after some of its gradients have been gathered."""
             if breaks.trainee in trainees and breaks.looks >= MIDDLE:
                 raise error
             return context.abandon()
@@ -259,7 +257,7 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
 def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else each would run out of memory too: an error keeps its frames, and its cause's."""
+    """Otherwise each job would run out of memory too: an error keeps its frames alive, and its cause's."""
     computed: list[weakref.ref[torch.Tensor]] = []
     alive: list[bool] = []
 
@@ -279,7 +277,7 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
     first, second = Job(base, "first"), Job(base, "second")
-    gc.disable()  # what lives on in a circle would be found by chance
+    gc.disable()  # otherwise the collector might free by chance what a cycle of references keeps
     try:
         cohort_of(base, first, second).train()
     finally:
@@ -321,7 +319,7 @@ def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> N
 
 
 def test_nobody_is_published_unsettled_because_another_has_to_be_alone(base: ResidentBase) -> None:
-    """Its last step's checkpoint is not written yet."""
+    """The checkpoint of its last step has not been written yet."""
     waits, alone = trained(Job(base, "trained")), Job(base, "alone")
     alone.alone = True
     cohort = cohort_of(base, waits, alone)
@@ -368,7 +366,7 @@ def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
     job.evaluated = make_rows(12, 0)
     cohort = cohort_of(base, job)
     cohort.train()
-    cohort.train()  # parts with it where it was paused
+    cohort.train()  # a paused job leaves now
     assert cohort.jobs == []
     assert (job.own.step, job.looks) == (0, MIDDLE)
 
@@ -392,7 +390,7 @@ def test_a_pause_that_waits_for_the_store_holds_up_no_neighbour_and_can_be_taken
 def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each steps alone then: whoever has stepped may leave while the next one does."""
+    """Each job steps alone after that. A job that has stepped may leave while the next one steps."""
     first, second = Job(base, "first"), Job(base, "second")
 
     def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
@@ -491,7 +489,7 @@ def test_what_a_job_sent_and_lost_to_the_store_gives_it_back_in_the_middle_of_a_
 
 
 def burst(job: Job) -> None:
-    """Its weights turn out not to be finite in the middle of the second round."""
+    """Make the job's weights NaN in the middle of the second round."""
     if job.trainee.step == 1:
         with torch.no_grad():
             job.trainee.adapter.parameters.master[0] = float("nan")
@@ -507,7 +505,7 @@ def leave_in_the_second_round(job: Job) -> None:
 def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job_alone(
     base: ResidentBase, disturb: Callable[[Job], None]
 ) -> None:
-    """Step by step, within what docs/engine.md promises."""
+    """The losses agree at every step, within the tolerance that docs/engine.md promises."""
     solo = Job(base, "solo")
     while not solo.ended:
         cohort_of(base, solo).train()

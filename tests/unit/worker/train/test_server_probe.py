@@ -1,4 +1,4 @@
-"""Which faults are not the job's, and when the next job may be taken after one."""
+"""Which faults are not the job's own, and when the next job may be taken after one of them."""
 
 import errno
 import tempfile
@@ -57,28 +57,28 @@ def test_what_no_other_try_can_mend_is_no_outside_fault(error: Exception) -> Non
 
 def test_no_job_is_taken_into_an_outage_that_was_there_at_the_start(endpoint: Endpoint) -> None:
     endpoint.put_status = 507
-    surroundings = ServerProbe(ObjectStore(endpoint.url, "bucket"), pause=0.05)
-    assert not surroundings.allow_a_job()
+    server_probe = ServerProbe(ObjectStore(endpoint.url, "bucket"), pause=0.05)
+    assert not server_probe.allow_a_job()
     endpoint.put_status = 200
-    wait_for(surroundings.allow_a_job)
+    wait_for(server_probe.allow_a_job)
 
 
 def test_an_outage_that_lasts_is_looked_at_less_and_less_often(endpoint: Endpoint) -> None:
-    """Jobs that train wait for each look."""
+    """The jobs that train wait for each test of the store."""
     endpoint.put_status = 507
-    surroundings = ServerProbe(ObjectStore(endpoint.url, "bucket"), pause=0.1)
+    server_probe = ServerProbe(ObjectStore(endpoint.url, "bucket"), pause=0.1)
     began = time.monotonic()
-    wait_for(lambda: not surroundings.allow_a_job() and len(endpoint.requests) == 4)
+    wait_for(lambda: not server_probe.allow_a_job() and len(endpoint.requests) == 4)
     assert time.monotonic() - began >= 0.1 + 0.2 + 0.4
 
 
 def test_after_a_fault_no_job_is_taken_before_a_pause_and_a_write(endpoint: Endpoint) -> None:
-    surroundings = ServerProbe(ObjectStore(endpoint.url, "bucket"), pause=0.05)
-    assert surroundings.allow_a_job()
-    surroundings.note_fault()
-    assert not surroundings.allow_a_job()
+    server_probe = ServerProbe(ObjectStore(endpoint.url, "bucket"), pause=0.05)
+    assert server_probe.allow_a_job()
+    server_probe.note_fault()
+    assert not server_probe.allow_a_job()
     probes = len(endpoint.requests)
-    wait_for(surroundings.allow_a_job)
+    wait_for(server_probe.allow_a_job)
     assert len(endpoint.requests) > probes
 
 

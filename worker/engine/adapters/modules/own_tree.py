@@ -6,8 +6,7 @@ from torch import nn
 def own_tree(model: nn.Module) -> nn.Module:
     """Return the same layers, with the same weights, in copies of the modules that contain them.
 
-    PEFT may wrap or replace a layer in this tree while others compute with the model: the model stays as it
-    is.
+    PEFT may wrap or replace a layer in this tree while others compute with the model, which does not change.
     """
     copies: dict[nn.Module, nn.Module] = {}
 

@@ -25,13 +25,12 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
 from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.micro_batch import trial_row
-from worker.engine.device.health import device_is_broken, is_want_of_memory
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.parameters.flat import FlatParameters
 from worker.engine.parameters.flat_views import flat_views
 
-# Tensors that PEFT derives from the weights when it makes an adapter, and computes with: singular vectors,
-# whose signs may differ on another machine, and the largest entries, whose order may differ where entries are
-# equal.
+# Tensors that PEFT derives from the weights when it makes an adapter, and computes with. They may differ on
+# another machine: singular vectors in their signs, the largest entries in their order where they are equal.
 DERIVED_FROM_WEIGHTS = ("tinylora_A", "tinylora_B", "supertuning_indices")
 
 log = structlog.get_logger()
@@ -59,7 +58,7 @@ class PeftAdapter(WithOwnDecoder):
             self._decoder = self._choose_decoder(tree, config)
             self._compute_once()
         except Exception as error:  # any kind: foreign code, on a model that it was perhaps not tested with
-            if device_is_broken(error) or is_want_of_memory(error):
+            if device_is_broken(error) or is_out_of_memory(error):
                 raise
             raise self._refusal(error) from error
 

@@ -57,9 +57,8 @@ def generate_behind_prefix(
 ) -> Tensor:
     """Run `generate` behind PEFT's prefix of keys and values, which is handed on as a filled cache.
 
-    PEFT's own `generate` hands the prefix on under a name that transformers no longer knows and therefore
-    ignores. transformers expects the tokens of a cache in its input. They are not computed, so any token will
-    do.
+    PEFT's own `generate` hands the prefix on under a name that transformers no longer knows, and so ignores.
+    transformers expects the tokens of a cache in its input. They are not computed, so any token will do.
     """
     prefix: Any = model.get_prompt(batch_size=len(input_ids))
     length = prefix.get_seq_length()
@@ -74,9 +73,9 @@ def generate_behind_prefix(
 
 @contextmanager
 def _recorded_states(body: nn.Module) -> Iterator[list[Tensor]]:
-    """Record a body's final hidden states. Inside, it gives only its last token to the head.
+    """Record a body's final hidden states.
 
-    The head's logits are not used, so the others need not be computed.
+    Inside, the body gives only its last token to the head: the logits are not used, and take time.
     """
     states: list[Tensor] = []
     own = body.forward

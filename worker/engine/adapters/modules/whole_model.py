@@ -1,4 +1,4 @@
-"""Full fine-tuning: a job's own copy of the base model, in which the text model's weights are all trained."""
+"""Full fine-tuning: a job's own copy of the base model, with all weights of the text model trained."""
 
 import copy
 from collections.abc import Mapping
@@ -40,9 +40,8 @@ class WholeModel(WithOwnDecoder):
         self.name = name
         self._base = base
         text = _text_parameters(base.model)
-        trained = {
-            each: nn.Parameter(each.data) for each in text.values()
-        }  # still the base's values; `flat_views` copies them
+        # Still the base's values, which `flat_views` copies once the memory is known to suffice
+        trained = {each: nn.Parameter(each.data) for each in text.values()}
         self._model = _copy_with(base.model, trained)
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
         self._refuse_without_memory(step_tokens)
@@ -71,9 +70,8 @@ class WholeModel(WithOwnDecoder):
         copies = sum(each.nbytes for each in trained if each.dtype != torch.float32)
         numbers = sum(each.numel() for each in trained)
         head_VD = self._decoder.head_VD
-        head = (
-            CHUNK_TOKENS * len(head_VD) * LOGIT_BYTES + 2 * head_VD.nbytes
-        )  # two chunks' gradients exist at once
+        # Twice the head: the gradients of two chunks exist at the same time
+        head = CHUNK_TOKENS * len(head_VD) * LOGIT_BYTES + 2 * head_VD.nbytes
         activations = step_tokens * self._kept_bytes() // TRIAL_TOKENS
         on_cpu = self._base.device.type == "cpu"
         saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0

@@ -22,11 +22,11 @@ from tests.fixtures.engine.training import (
 from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.layer_weight import weight_of
 from worker.engine.base.quantisation import (
     make_trainable,
     quantise_embeddings,
     quantization_config,
-    weight_of,
 )
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
@@ -83,9 +83,8 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
         quantization_config=quantization_config(quantization, torch.float32, "tiny"),
         device_map={"": CPU},
     )
-    make_trainable(
-        plain
-    )  # in 8 bits PEFT loses the weights' scales on a CPU if they have not been read before
+    # On a CPU in 8 bits PEFT loses the weights' scales, unless they have been read before
+    make_trainable(plain)
     if quantization == "nf4":
         quantise_embeddings(plain)
     TrainableAdapter(base, "another", DORA, 0)

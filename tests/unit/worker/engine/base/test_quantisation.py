@@ -11,7 +11,7 @@ from tests.fixtures.engine.architectures import PORTABLE, TINY, tiny_config
 from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
-from worker.engine.base.quantisation import weight_of
+from worker.engine.base.layer_weight import weight_of
 
 CPU = torch.device("cpu")
 LEVELS = 127  # on each side of 0

@@ -28,7 +28,7 @@ from tests.fixtures.engine.training import (
 )
 from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.batch.dropout import draw_of, draws_along, kept, salt_of
+from worker.engine.batch.dropout import keep_mask, salt_of, step_seed, token_seeds
 from worker.engine.batch.grouping import JobRows
 from worker.engine.step import passes
 from worker.engine.step.context import PassContext
@@ -48,16 +48,16 @@ class OurDropout(nn.Module):
         self._salt, self._rows = salt_of(module), rows
 
     def forward(self, x: Tensor) -> Tensor:
-        mask = kept(self._rows[-1], self._salt, x.shape[-1], P)
+        mask = keep_mask(self._rows[-1], self._salt, x.shape[-1], P)
         return x * mask.view(x.shape) / (1 - P)
 
 
-def with_our_masks(model: Any, draw: int) -> Any:
+def with_our_masks(model: Any, seed: int) -> Any:
     """PEFT's model, which drops what the engine drops in a step."""
     rows: list[Tensor] = []
 
     def note(_model: nn.Module, _args: Any, inputs: dict[str, Tensor]) -> None:
-        rows.append(torch.from_numpy(draws_along(inputs["input_ids"][0].numpy().astype(np.int32), draw)))
+        rows.append(torch.from_numpy(token_seeds(inputs["input_ids"][0].numpy().astype(np.int32), seed)))
 
     model.register_forward_pre_hook(note, with_kwargs=True)
     for name, module in model.get_base_model().named_modules():
@@ -67,9 +67,9 @@ def with_our_masks(model: Any, draw: int) -> Any:
     return model
 
 
-def draw(trainee: Trainee) -> int:
-    assert trainee.draw is not None
-    return trainee.draw
+def seed_of(trainee: Trainee) -> int:
+    assert trainee.dropout_seed is not None
+    return trainee.dropout_seed
 
 
 BASES = {
@@ -98,7 +98,7 @@ def test_loss_and_gradient_are_those_of_peft_with_the_same_masks(
     randomize(trainee.adapter)
     plain, masked = (
         AutoModelForCausalLM.from_pretrained(tmp_path),
-        partial(with_our_masks, draw=draw(trainee)),
+        partial(with_our_masks, seed=seed_of(trainee)),
     )
     assert_a_step_is_peft_s(base, trainee, plain, tmp_path / "adapter", masked)
 
@@ -109,7 +109,7 @@ def test_an_objective_judges_by_the_masks_that_it_learns_with(base: ResidentBase
     spec = make_spec(hyperparameters=EIGHT, objective=objective, adapter=DROPPING)
     trainee = make_trainee(base, "job", spec, rows_of(spec, 12))
     randomize(trainee.adapter)
-    model = with_our_masks(trainee.adapter.plain_model, draw(trainee))
+    model = with_our_masks(trainee.adapter.plain_model, seed_of(trainee))
     expected, metrics = by_the_paper(objective, model, trainee.next_rows)
     result = assert_a_round_gives(base, trainee, expected)
     assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
@@ -132,26 +132,29 @@ def test_a_job_without_dropout_carries_nothing_for_masks(base: ResidentBase) -> 
         make_trainee(base, name, make_spec(adapter=adapter), make_rows(12, 0))
         for name, adapter in (("dropping", DROPPING), ("other", LoraAdapter(r=4)))
     )
-    assert other.draw is None
+    assert other.dropout_seed is None
     for trainees, carried in (([other], False), ([other, dropping], True)):
-        jobs = [JobRows(each.adapter.name, each.next_rows, 1.0, draw=each.draw) for each in trainees]
+        jobs = [
+            JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed)
+            for each in trainees
+        ]
         batches = passes.micro_batches(PassContext(base, 10_000), jobs)
-        assert [batch.draws_T is not None for batch in batches] == [carried]
+        assert [batch.dropout_seeds_T is not None for batch in batches] == [carried]
 
 
 def test_each_step_drops_something_else(base: ResidentBase) -> None:
     trainee = make_trainee(base, "job", make_spec(adapter=DROPPING), make_rows(12, 0))
     other = make_trainee(base, "other", make_spec(adapter=DROPPING, seed=4), make_rows(12, 0))
-    draws = [trainee.draw, other.draw]
+    seeds = [trainee.dropout_seed, other.dropout_seed]
     train(base, [trainee], 1)
-    draws.append(trainee.draw)
-    assert len(set(draws)) == 3
+    seeds.append(trainee.dropout_seed)
+    assert len(set(seeds)) == 3
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
 def test_so_many_inputs_are_dropped_as_were_asked_for(p: float) -> None:
-    draws_T = torch.from_numpy(draws_along(np.zeros(2000, dtype=np.int32), draw_of(1, 0)))
-    mask = kept(draws_T, salt_of("layer"), 301, p).float()
+    seeds_T = torch.from_numpy(token_seeds(np.zeros(2000, dtype=np.int32), step_seed(1, 0)))
+    mask = keep_mask(seeds_T, salt_of("layer"), 301, p).float()
     deviation = (p * (1 - p)) ** 0.5
     assert abs(mask.mean() - (1 - p)) < 4 * deviation / mask.numel() ** 0.5
     for axis, count in ((0, 2000), (1, 301)):
@@ -161,14 +164,14 @@ def test_so_many_inputs_are_dropped_as_were_asked_for(p: float) -> None:
 
 def test_masks_of_layers_tokens_and_steps_have_nothing_to_do_with_each_other() -> None:
     tokens_L = np.arange(500, dtype=np.int32) % 7
-    first, second = (torch.from_numpy(draws_along(tokens_L, draw_of(1, step))) for step in (0, 1))
+    first, second = (torch.from_numpy(token_seeds(tokens_L, step_seed(1, step))) for step in (0, 1))
     masks = [
-        kept(first, salt_of("a"), 64, 0.5),
-        kept(first, salt_of("b"), 64, 0.5),
-        kept(second, salt_of("a"), 64, 0.5),
-        kept(first, salt_of("a"), 64, 0.5).roll(1, 0),
-        kept(first, salt_of("a"), 64, 0.5).roll(1, 1),
-        kept(first, salt_of("a"), 64, 0.5).roll(2, 1),
+        keep_mask(first, salt_of("a"), 64, 0.5),
+        keep_mask(first, salt_of("b"), 64, 0.5),
+        keep_mask(second, salt_of("a"), 64, 0.5),
+        keep_mask(first, salt_of("a"), 64, 0.5).roll(1, 0),
+        keep_mask(first, salt_of("a"), 64, 0.5).roll(1, 1),
+        keep_mask(first, salt_of("a"), 64, 0.5).roll(2, 1),
     ]
     correlations = torch.corrcoef(torch.stack([mask.flatten().float() for mask in masks])) - torch.eye(6)
     assert correlations.abs().max() < 5 / (500 * 64) ** 0.5
@@ -176,8 +179,8 @@ def test_masks_of_layers_tokens_and_steps_have_nothing_to_do_with_each_other() -
 
 def test_masks_are_the_same_on_every_machine() -> None:
     """Others would change a job that goes on after an upgrade."""
-    draws_L = draws_along(np.array([5, 5, 7], dtype=np.int32), draw_of(3, 2))
-    assert draws_L.tolist() == [-420253803, -58240921, -598906979]
-    mask = kept(torch.from_numpy(draws_L), salt_of("model.layers.0.mlp.up_proj"), 12, 0.4)
+    seeds_L = token_seeds(np.array([5, 5, 7], dtype=np.int32), step_seed(3, 2))
+    assert seeds_L.tolist() == [-420253803, -58240921, -598906979]
+    mask = keep_mask(torch.from_numpy(seeds_L), salt_of("model.layers.0.mlp.up_proj"), 12, 0.4)
     rows = ["".join("1" if each else "0" for each in row) for row in mask.tolist()]
     assert rows == ["101101110000", "011101001111", "111110010010"]

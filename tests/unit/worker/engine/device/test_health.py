@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.engine.base.loading import compute_dtype
-from worker.engine.device.health import check_device, device_is_broken, is_want_of_memory
+from worker.engine.device.health import check_device, device_is_broken, is_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -30,19 +30,19 @@ def test_an_error_of_cuda_is_the_devices_end(error: Exception) -> None:
     ],
 )
 def test_want_of_memory_is_a_jobs_own(error: Exception) -> None:
-    assert is_want_of_memory(error)
+    assert is_out_of_memory(error)
     assert not device_is_broken(error)
 
 
 def test_want_of_the_hosts_memory_is_known_as_pytorch_tells_it() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
-    assert is_want_of_memory(raised.value)
+    assert is_out_of_memory(raised.value)
 
 
 def test_a_bug_is_neither() -> None:
     error = RuntimeError("a bug")
-    assert not is_want_of_memory(error)
+    assert not is_out_of_memory(error)
     assert not device_is_broken(error)
 
 

@@ -46,7 +46,7 @@ def test_projection_with_two_adapters_on_their_own_rows(
     dropout: float,
 ) -> None:
     """The first adapts two of the group's three projections, with different ranks, the second one."""
-    draws_T = torch.arange(50, dtype=torch.int32)
+    seeds_T = torch.arange(50, dtype=torch.int32)
     outcomes = []
     for function in (fast, plain):
         torch.manual_seed(0)
@@ -62,7 +62,7 @@ def test_projection_with_two_adapters_on_their_own_rows(
         ]
         alone = [projection.Part(slice(16, 20), slice(0, 3), Place(96, (4, 3)), 1.5)]
         shares = [
-            projection.Share.on(slice(0, 30), projection.LowRank(first, A, parts, dropout=dropout), draws_T),
+            projection.Share.on(slice(0, 30), projection.LowRank(first, A, parts, dropout=dropout), seeds_T),
             projection.Share(slice(30, 50), projection.LowRank(second, Place(0, (3, 32)), alone)),
         ]
         y = function(x, W, shares)

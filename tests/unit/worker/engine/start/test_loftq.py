@@ -24,7 +24,8 @@ from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.quantisation import quantise_embeddings, quantization_config, weight_of
+from worker.engine.base.layer_weight import weight_of
+from worker.engine.base.quantisation import quantise_embeddings, quantization_config
 from worker.engine.start.initial_values import initial_values
 from worker.engine.start.loftq import nearest
 from worker.engine.step.context import PassContext

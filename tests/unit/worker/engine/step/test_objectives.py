@@ -27,8 +27,8 @@ from tests.fixtures.engine.training import make_spec, make_trainee, peft_loss, r
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.judging import Question, judge
 from worker.engine.step.loop import train_round, validate
+from worker.engine.step.objective_pass import ObjectiveRows, compute_objectives
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.choose import rows_for
@@ -144,8 +144,8 @@ def test_the_bare_base_is_the_reference_whatever_the_adapter(base: ResidentBase)
             randomize(adapter)
             adapter.parameters.refresh()
         references = References()
-        question = Question(adapter, DpoLoss(Dpo()), pairs(3), range(6), references)
-        judge(PassContext(base, MAX_TOKENS), [question])
+        part = ObjectiveRows(adapter, DpoLoss(Dpo()), pairs(3), range(6), references)
+        compute_objectives(PassContext(base, MAX_TOKENS), [part])
         found.append(references.of(range(6)))
     assert torch.equal(*found)
 

@@ -1,0 +1,51 @@
+"""The weight of any linear layer: of nn.Linear, of transformers' Conv1D, or quantised by bitsandbytes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+BLOCK_ROWS = 4096  # rows of an 8-bit weight that are dequantised at once
+
+
+def is_quantised(layer: nn.Module) -> bool:
+    """Tell whether the layer's weight is in 4 or 8 bits."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    return isinstance(layer, Linear4bit | Linear8bitLt)
+
+
+@torch.no_grad()
+def weight_of(layer: Any, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a linear layer's weight, [N, K], in `dtype`; a copy unless the layer holds it in that type."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(layer.weight.data, state).to(dtype)
+    if (int8_weight := int8_weight_of(layer)) is not None:
+        return dequantised(*int8_weight, dtype)
+    weight: Tensor = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
+    return weight.to(dtype)
+
+
+def int8_weight_of(layer: Any) -> tuple[Tensor, Tensor] | None:
+    """Return the 8-bit weight [N, K] and the largest magnitude of each row [N]; None for another layer."""
+    if (state := getattr(layer, "state", None)) is not None:
+        return state.CB, state.SCB
+    absmax_N = getattr(layer.weight, "SCB", None)
+    return None if absmax_N is None else (layer.weight.data, absmax_N)
+
+
+def dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the weight in `dtype`, computed in blocks of rows.
+
+    Where the types of the factors differ, torch first copies all that it is given to fp32; blocks keep these
+    copies small.
+    """
+    made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
+    blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in (int8_NK, absmax_N / 127, made_NK)), strict=True)
+    for rows, scales, made in blocks:
+        torch.mul(rows, scales[:, None], out=made)
+    return made_NK

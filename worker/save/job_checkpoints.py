@@ -1,0 +1,69 @@
+"""One job's checkpoints: written to the disk here, shipped beside the training, and restored."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from core.storage.object_store import ObjectStore
+from worker.engine.step.trainee import Trainee
+from worker.report.job_lease import JobLease
+from worker.save.checkpoint import (
+    Resumable,
+    WrittenCheckpoint,
+    drop_old_checkpoints,
+    restore_checkpoint,
+    ship_checkpoint,
+    take_up_best,
+    write_checkpoint,
+)
+from worker.save.shipping import Shipping
+
+
+class JobCheckpoints:
+    """Sends and restores the checkpoints of one job."""
+
+    def __init__(
+        self,
+        job_lease: JobLease,
+        store: ObjectStore,
+        shipping: Shipping,
+        folder: Path,
+        fingerprint: str,
+        arrived: Callable[[], object],
+    ) -> None:
+        """`arrived` is called, in a shipping thread, after each checkpoint that has been committed."""
+        self._job_lease = job_lease
+        self._store = store
+        self._shipping = shipping
+        self._folder = folder
+        self._fingerprint = fingerprint
+        self._arrived = arrived
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something that the job sent has not arrived yet."""
+        return self._shipping.under_way
+
+    def restore(self, trained: Resumable) -> None:
+        """Continue from the newest checkpoint that can be used; see `restore_checkpoint`."""
+        restore_checkpoint(trained, self._job_lease, self._store, self._folder, self._fingerprint)
+
+    def send(self, trained: Resumable) -> None:
+        """Write the present state to the disk, and have it shipped. The job may train on at once."""
+        folder = Path(mkdtemp(prefix=f"step-{trained.step}-", dir=self._folder))
+        written = write_checkpoint(trained, folder, self._fingerprint)
+        self._shipping.send(partial(self._ship, written))
+
+    def drop_old(self) -> None:
+        """Have the checkpoints removed that nobody needs any more, after what was sent before."""
+        self._shipping.send(partial(drop_old_checkpoints, self._job_lease, self._store))
+
+    def take_up_best(self, trainee: Trainee, step: int) -> dict[str, Any] | None:
+        """Give `trainee` the parameters of the best checkpoint; see `take_up_best` of `checkpoint`."""
+        return take_up_best(trainee, step, self._job_lease, self._store, self._folder, self._fingerprint)
+
+    def _ship(self, written: WrittenCheckpoint) -> None:
+        ship_checkpoint(written, self._job_lease, self._store)
+        self._arrived()

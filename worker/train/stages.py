@@ -1,0 +1,63 @@
+"""The stages of a job in a trainer, and what a job holds while it does not train.
+
+    claimed ─► reading rows ─► rows read ─► settling ◄─► ready to step
+                                                │
+                                                ▼
+                                             trained ─► being published ─► left
+
+A job can leave in every stage. A pause is no stage: a job that is to be paused keeps its stage, since the
+request may be taken back.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import ClassVar
+
+from worker.data.reader import DataReader
+from worker.engine.base.base_model import ResidentBase
+
+
+class Stage(Enum):
+    CLAIMED = auto()
+    """The base model may have to be loaded first."""
+    READING_ROWS = auto()
+    """A thread downloads and renders the rows, while other jobs train."""
+    ROWS_READ = auto()
+    """The job waits to be attached to the base model. If its rows could not be read, that shows then."""
+    SETTLING = auto()
+    """An evaluation or a checkpoint of the last step is due, or the choice of the state to publish."""
+    READY_TO_STEP = auto()
+    """The job takes part in the next round."""
+    TRAINED = auto()
+    """Only the publication is left to do."""
+    BEING_PUBLISHED = auto()
+    """The result is on its way to the store. The job holds nothing on the device."""
+    LEFT = auto()
+    """The job has left this trainer."""
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the job has adapters on the base model, and takes part in rounds."""
+        return self in (Stage.SETTLING, Stage.READY_TO_STEP, Stage.TRAINED)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A job that holds neither rows nor anything on the device: before it trains, or afterwards."""
+
+    stage: Stage
+    state_bytes: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class ReadingRows:
+    """A job whose rows are being read, or have been read."""
+
+    base: ResidentBase
+    reader: DataReader
+    state_bytes: int
+    """Bytes of the cohort's budget that all of the job's adapters will take."""
+
+    @property
+    def stage(self) -> Stage:
+        return Stage.ROWS_READ if self.reader.data.done() else Stage.READING_ROWS

@@ -1,0 +1,160 @@
+"""A job while its adapters are attached to the base model: how it is evaluated, saved and completed."""
+
+from collections.abc import Callable
+from typing import Any
+
+from core.jobs.spec import JobSpec
+from core.methods.low_rank import LoraAdapter
+from worker.candidates.candidates import Candidates
+from worker.data.reader import JobData
+from worker.devices.process_group import ProcessGroup
+from worker.engine.adapters.dynamic_rank import measured_ranks
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.trainee import Trainee
+from worker.report.evaluation import Evaluator
+from worker.rows import Row
+from worker.save.job_checkpoints import JobCheckpoints
+from worker.train.checkpoint_schedule import CheckpointSchedule, Position
+from worker.train.stages import Stage
+
+
+class Training:
+    """An attached job, with all that it needs to make steps and to save them.
+
+    One checkpoint at most is under way. Another one that falls due waits, and at a milestone the job waits
+    with it.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        base: ResidentBase,
+        data: JobData,
+        candidates: Candidates,
+        checkpoints: JobCheckpoints,
+        process_group: ProcessGroup,
+        checkpoint_seconds: float,
+        trial_step: int,
+    ) -> None:
+        """`trial_step` is the step that a suspect must pass before it has proved itself innocent."""
+        self.base = base
+        self.data = data
+        self.candidates = candidates
+        self._spec = spec
+        self._checkpoints = checkpoints
+        self._process_group = process_group
+        self._trial_step = trial_step
+        self._schedule = CheckpointSchedule(checkpoint_seconds, self._position)
+        self._to_publish: dict[str, Any] | None = None  # the metrics of the state to publish, once chosen
+
+    @property
+    def stage(self) -> Stage:
+        if self._to_publish is not None and not self._ranks_to_measure:
+            return Stage.TRAINED
+        if not self.candidates.finished and self._is_settled:
+            return Stage.READY_TO_STEP
+        return Stage.SETTLING
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the cohort's budget that the job takes. Candidates that were dropped make room."""
+        return self._process_group.state_bytes(self._spec, self.candidates.numbers)
+
+    @property
+    def trainee(self) -> Trainee:
+        """The job's only trainee, or the best candidate's."""
+        return self.candidates.best.trainee
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The evaluator of that trainee."""
+        return self.candidates.best.evaluator
+
+    @property
+    def longest_row(self) -> Row:
+        return max(self.trainee.rows, key=lambda row: len(row.tokens_L))
+
+    @property
+    def has_passed_its_trial(self) -> bool:
+        """Whether a suspect has got past the step that its last trainer may have died of."""
+        return self.trainee.step > self._trial_step
+
+    def save_if_due(self) -> None:
+        """Send a checkpoint if one is due and none is under way, and have old ones removed."""
+        position = self._position
+        if not (self.candidates.complete and self._schedule.is_due(position)):
+            return
+        if not self._checkpoints.under_way:
+            self.save()
+            self._checkpoints.drop_old()
+        elif self._schedule.is_owed(position):
+            self.evaluator.progress("saving a checkpoint")
+
+    def save(self) -> None:
+        """Send a checkpoint of the present state, unless the last one has all of it."""
+        position = self._position
+        if self._schedule.has_news(position):
+            self._checkpoints.send(self.candidates)
+            self._schedule.note_sent(position)
+
+    def choose_what_to_publish(self) -> None:
+        """Choose the state to publish, once the last step has been made, evaluated and saved.
+
+        It is the last state, or the best one where the client asked for that. A best state that lies behind
+        is taken up from its checkpoint, once that has arrived.
+        """
+        if not (self.candidates.finished and self._is_settled):
+            return
+        best_step = self.evaluator.best.step
+        if self._spec.publishes_best and best_step is not None and best_step != self.trainee.step:
+            if self._checkpoints.under_way:
+                return
+            self._to_publish = self._checkpoints.take_up_best(self.trainee, best_step)
+            self._process_group.share_state(self.trainee)
+        self._to_publish = self._to_publish or self.evaluator.latest
+
+    def measure_ranks(self, abandon: Callable[[], bool]) -> None:
+        """Evaluate the state to publish at each rank to which it can be cut. `abandon` ends it early."""
+        if self._to_publish is not None:
+            self.evaluator.measure_ranks(self._ranks_to_measure, abandon)
+
+    def summary(self) -> dict[str, Any]:
+        """Return how the adapter was trained, for its manifest and its model card."""
+        kept = ("train_loss", "full_valid_loss", "full_valid_mean_token_accuracy")
+        published = self._to_publish
+        assert published is not None
+        return {
+            "base_revision": self.base.entry.revision,
+            "dtype": str(self.base.dtype).removeprefix("torch."),
+            "quantization": self.base.entry.quantization,
+            "decoder": self.base.decoder.path,
+            "steps": self.trainee.step,
+            "published_step": published["step"],
+            "stopped_early": self.trainee.last_step < self.trainee.total_steps,
+            "trained_tokens": self.evaluator.trained_tokens,
+            **{key: published[key] for key in kept},
+            "target_modules": self.trainee.adapter.target_modules,
+            **({"ranks": self.evaluator.ranks} if self.evaluator.ranks else {}),
+        }
+
+    @property
+    def _position(self) -> Position:
+        return Position(
+            progress=self.candidates.progress_made,
+            ends_epoch=self.trainee.at_epoch_end,
+            ends_training=self.trainee.finished,
+            may_be_published=self._spec.publishes_best and self.evaluator.at_best,
+        )
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the last step has been evaluated, and saved if it is a milestone."""
+        return self.candidates.complete and not self._schedule.is_owed(self._position)
+
+    @property
+    def _ranks_to_measure(self) -> list[int]:
+        """The ranks that are left to measure; none for an adapter that cannot be cut to any rank."""
+        adapter = self._spec.adapter
+        if isinstance(adapter, LoraAdapter) and adapter.dynamic_rank:
+            return measured_ranks(adapter.r)[len(self.evaluator.ranks) :]
+        return []
