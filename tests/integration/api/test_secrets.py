@@ -118,10 +118,10 @@ def test_a_new_key_takes_over_once_all_is_sealed_anew(api: Api, admin: Tenant) -
         Vault(old).open(sealed)
 
 
-def test_a_key_that_is_none_is_a_wrong_setting(api: Api) -> None:
+def test_a_key_that_is_none_is_a_wrong_setting() -> None:
     for keys in ("secret", "c2hvcnQ="):
         with pytest.raises(ConfigurationError, match="TUNERY_SECRET_KEYS"):
-            Vault.of(api.settings.model_copy(update={"secret_keys": SecretStr(keys)}))
+            Vault.of(SecretStr(keys))
 
 
 def test_the_command_line_reads_a_value_from_a_pipe(api: Api, admin: Tenant, tmp_path: Path) -> None:

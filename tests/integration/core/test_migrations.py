@@ -47,9 +47,8 @@ def described(engine: Engine, queries: tuple[str, ...] = WHOLE) -> dict[str, set
         }
 
 
-@pytest.fixture
-def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
-    """Makes empty databases, each with an engine of its own."""
+@contextmanager
+def making_databases(servers: Any) -> Iterator[Callable[[], Engine]]:
     with ExitStack() as made:
 
         def make() -> Engine:
@@ -58,6 +57,40 @@ def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
             return engine
 
         yield make
+
+
+@pytest.fixture
+def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
+    """Makes empty databases, each with an engine of its own."""
+    with making_databases(servers) as make:
+        yield make
+
+
+class Ladder:
+    """A database that climbs from one revision to the next, so that each is migrated once for all tests."""
+
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self._make = make
+        self._engine: Engine | None = None
+        self._revision = ""
+
+    def at(self, revision: str) -> Engine:
+        """Return the database at this revision: a new one, unless the last test has left it there."""
+        if self._engine is None or self._revision != revision:
+            self._engine = self._make()
+            if revision != "base":
+                command.upgrade(alembic_config(self._engine), revision)
+        self._revision = ""  # until the test has succeeded
+        return self._engine
+
+    def climbed_to(self, revision: str) -> None:
+        self._revision = revision
+
+
+@pytest.fixture(scope="module")
+def ladder(servers: Any) -> Iterator[Ladder]:
+    with making_databases(servers) as make:
+        yield Ladder(make)
 
 
 @pytest.fixture
@@ -169,13 +202,11 @@ def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_a_migration_can_be_undone_and_done_again(new_database: Callable[[], Engine], revision: str) -> None:
-    engine = new_database()
-    config = alembic_config(engine)
+def test_a_migration_can_be_undone_and_done_again(ladder: Ladder, revision: str) -> None:
     below = ScriptDirectory(str(MIGRATIONS)).get_revision(revision).down_revision or "base"
     assert isinstance(below, str)
-    if below != "base":
-        command.upgrade(config, below)
+    engine = ladder.at(below)
+    config = alembic_config(engine)
     before = described(engine)
     command.upgrade(config, revision)
     after = described(engine)
@@ -184,6 +215,7 @@ def test_a_migration_can_be_undone_and_done_again(new_database: Callable[[], Eng
     assert described(engine) == before
     command.upgrade(config, revision)
     assert described(engine) == after
+    ladder.climbed_to(revision)
 
 
 def test_the_best_loss_of_earlier_jobs_is_taken_from_their_checkpoints(

@@ -4,6 +4,7 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 
 import { api, ask, body } from "@/api/client";
 import { pageQuery, usePaged } from "@/api/paged";
+import { readAgain } from "@/api/readAgain";
 import type { FileObject } from "@/api/types";
 
 import { sendForm } from "./sendForm";
@@ -16,10 +17,11 @@ const PREVIEW_BYTES = 256 * 1024;
 export const PURPOSES = ["fine-tune", "batch", "assistants", "vision", "user_data", "evals"] as const;
 export type Purpose = (typeof PURPOSES)[number];
 
-const LIST_KEY = ["files"] as const;
+/** The key of all queries for lists of files. */
+export const FILES_KEY = ["files"] as const;
 
 export function useFiles() {
-  return usePaged(LIST_KEY, (after, signal) =>
+  return usePaged(FILES_KEY, (after, signal) =>
     body(api.GET("/v1/files", { params: { query: pageQuery(PAGE, after) }, signal })),
   );
 }
@@ -69,12 +71,11 @@ export function useDeleteFile() {
     mutationFn: (id: string) => body(api.DELETE("/v1/files/{file_id}", { params: { path: { file_id: id } } })),
     onSuccess: async (_, id) => {
       client.removeQueries({ queryKey: ["file", id] });
-      await client.invalidateQueries({ queryKey: LIST_KEY });
+      await readAgain(client, FILES_KEY);
     },
   });
 }
 
-export const filesChanged = { queryKey: LIST_KEY };
 
 /** Uploads a file; a large file goes in parts. `onSent` is called with the number of bytes sent so far. */
 export async function uploadFile(

@@ -3,7 +3,9 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 
-import { filesChanged, type Purpose, uploadFile } from "./files";
+import { readAgain } from "@/api/readAgain";
+
+import { FILES_KEY, type Purpose, uploadFile } from "./files";
 
 export interface Upload {
   readonly key: number;
@@ -65,7 +67,7 @@ async function run(
     client.setQueryData(["file", made.id], made);
     change(key, { state: "done", fileId: made.id });
     onDone?.(made.id);
-    await client.invalidateQueries(filesChanged);
+    await readAgain(client, FILES_KEY);
   } catch (error) {
     if (!signal.aborted) change(key, { state: "failed", error });
   } finally {

@@ -5,6 +5,7 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 import { api, ask, body } from "@/api/client";
 import { isNotFound } from "@/api/failures";
 import { pageQuery, usePaged } from "@/api/paged";
+import { readAgain } from "@/api/readAgain";
 import type { Adapter } from "@/api/types";
 import type { Manifest } from "@/lib/facts/adapterFacts";
 
@@ -81,7 +82,7 @@ export function useDeleteAdapter() {
       body(api.DELETE("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } } })),
     onSuccess: async (_, id) => {
       client.removeQueries({ queryKey: ["adapter", id] });
-      await client.invalidateQueries({ queryKey: LIST_KEY });
+      await readAgain(client, LIST_KEY);
     },
   });
 }

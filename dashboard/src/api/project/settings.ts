@@ -4,6 +4,7 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 
 import { api, body } from "@/api/client";
 import { pageQuery, usePaged } from "@/api/paged";
+import { readAgain } from "@/api/readAgain";
 import type { components } from "@/api/schema.gen";
 import type { EventType } from "@/api/types";
 
@@ -16,7 +17,7 @@ function useChange<Given, Made>(key: readonly unknown[], change: (given: Given) 
   const client = useQueryClient();
   return useMutation({
     mutationFn: change,
-    onSuccess: () => client.invalidateQueries({ queryKey: key }),
+    onSuccess: () => readAgain(client, key),
   });
 }
 

@@ -8,8 +8,8 @@ import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
 import { Failure } from "@/parts/page/Notice";
 
 /**
- * A new job with the settings of this job. Clone opens the form with them. Retry, which a job gets that failed or was
- * cancelled, creates the new job at once.
+ * Buttons for a new job with the settings of this job. Clone opens the form with them. Retry creates the new job at once;
+ * only a job that failed or was cancelled has this button.
  */
 export function RepeatActions({ job }: { job: Job }) {
   const hasNoResult = job.status === "failed" || job.status === "cancelled";
