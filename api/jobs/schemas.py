@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from api.jobs.method_schemas import Hyperparameters, MethodView, Stored, method_view
+from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
 from api.schemas import Identified, unix_seconds
 from core.jobs.integrations import Integration

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from api.jobs.creation.method_schemas import Method
 from api.jobs.creation.schemas import CreateJob
-from api.jobs.method_schemas import Method
 from core.datasets.kinds import ROW_IN_WORDS
 from core.errors import InvalidRequest
 from core.objectives.hyperparameters import RequestedHyperparameters

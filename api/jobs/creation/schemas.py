@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.jobs.method_schemas import Method
+from api.jobs.creation.method_schemas import Method
 from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
 from core.methods.offered import OfferedAdapter

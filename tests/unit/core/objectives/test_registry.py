@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.document import openapi_document
-from api.jobs.method_schemas import method_view
+from api.jobs.method_view import method_view
 from cli.commands.jobs import Method
 from core.datasets.kinds import KINDS
 from core.jobs.spec import Hyperparameters, JobSpec

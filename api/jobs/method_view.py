@@ -1,4 +1,4 @@
-"""A job's `method`, as a client sends it and as the job shows it: both follow from `core/objectives`."""
+"""A job's `method` as the job shows it. It follows from `core/objectives`."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union
@@ -7,17 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from core.objectives.objective import Objective
 from core.objectives.registry import OBJECTIVES
-from core.options import Options
-
-
-class BaseMethod(Options):
-    """How to train. `supervised` and `dpo` are OpenAI's objectives; the others are Tunery's own.
-
-    OpenAI's `reinforcement` is not on offer. The options of every objective except that of `type` must be
-    null.
-    """
-
-    type: str
 
 
 class Stored(BaseModel):
@@ -45,18 +34,6 @@ class MethodOptions(BaseModel, Generic[H]):
     hyperparameters: H
 
 
-def _request_of(objective: Objective) -> type[Options]:
-    """Return the model of an objective's options in a request. Its description says what each row holds."""
-    fields: dict[str, Any] = {"hyperparameters": (objective.requested | None, None)}
-    return create_model(
-        f"{objective.options.__name__}Method",
-        __base__=Options,
-        __doc__=f"{objective.description}\n\nRows: {objective.rows}.",
-        __module__=__name__,
-        **fields,
-    )
-
-
 def _view_of(objective: Objective) -> type[BaseModel]:
     """Return the model of a `method` with this objective, as a job shows it."""
     name = objective.options.__name__
@@ -77,21 +54,8 @@ def _view_of(objective: Objective) -> type[BaseModel]:
 
 
 if TYPE_CHECKING:
-    Method = BaseMethod
     MethodView = BaseModel
 else:
-    Method = create_model(
-        "Method",
-        __base__=BaseMethod,
-        __doc__=BaseMethod.__doc__,
-        __module__=__name__,
-        type=(Literal[*OBJECTIVES, "reinforcement"], ...),
-        **{
-            name: (_request_of(objective) | None, Field(None, description=objective.title))
-            for name, objective in OBJECTIVES.items()
-        },
-        reinforcement=(Any, None),
-    )
     MethodView = Annotated[
         Union[tuple(_view_of(objective) for objective in OBJECTIVES.values())],  # noqa: UP007
         Field(discriminator="type"),
