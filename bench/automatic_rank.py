@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import ROOT
+from bench.command_line import positive
 from bench.jobs.api_job import Request, create, metrics_of
 from bench.jobs.run import Result, arguments, read_results, surroundings, told, trained_on
 from bench.pages import marked
 from bench.pages.tables import markdown
-from bench.train import positive
 from bench.training.preparation import prepare
 from bench.training.running import say
 from bench.training.service import service, wait

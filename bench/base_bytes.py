@@ -9,7 +9,6 @@ quantised ones their scales and tables.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import add_models, new_parser
 from bench.jobs.run import surroundings
 from bench.jobs.table import EMBEDDING, LINEAR, OTHER
 from core.catalog import SMOLLM2
@@ -78,8 +78,8 @@ def measure(models: Path) -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    parser = new_parser(__doc__)
+    add_models(parser)
     parser.add_argument("--out", type=Path, default=BENCH / "results/methods/bytes.json")
     given = parser.parse_args()
     document = {**surroundings(alone=False), "bytes": measure(given.models)}

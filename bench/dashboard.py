@@ -9,7 +9,6 @@ second, as a worker writes them. Everything shares one machine: Postgres, two AP
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from datetime import UTC, datetime
@@ -21,11 +20,12 @@ from playwright.sync_api import sync_playwright
 from sqlalchemy import select
 
 from bench import BENCH, ROOT
-from bench.api import service
+from bench.command_line import new_parser
 from bench.pages import marked
 from bench.pages.tables import markdown, shown
 from bench.training.machine import cpu_info
 from bench.training.running import say
+from bench.web.api_service import service
 from bench.web.browsing import TIMES, TRACED_SECONDS, Wanted, followed, ready_times
 from bench.web.long_job import FLUSH_SECONDS, STEPS_PER_FLUSH, Trainer, make_long
 from core.tables import Run
@@ -94,7 +94,7 @@ def aim(value: float, most: float, words: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=120.0, help="to follow the job for (default 120)")
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/dashboard.md", help="page to write to")

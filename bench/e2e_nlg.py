@@ -19,11 +19,11 @@ from pathlib import Path
 
 from sacrebleu.metrics import BLEU
 
+from bench.command_line import positive
 from bench.jobs.cases import BASE_ALONE, Case
 from bench.jobs.run import Result, Task, arguments, failures, read_results, run_all, told, trained_on
 from bench.pages import marked
-from bench.pages.tables import NOTHING, markdown, shown
-from bench.train import positive
+from bench.pages.tables import failed_row, markdown, shown
 from bench.training.workloads import SEED, Row, chat
 
 Meanings = Mapping[str, Sequence[str]]
@@ -126,7 +126,7 @@ def text(results: Sequence[Result]) -> str:
 
 def cells(result: Result) -> tuple[str, ...]:
     if "failure" in result:
-        return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
+        return failed_row(result["title"], len(HEADINGS))
     losses = result.get("losses")
     return (
         result["title"],

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
+from bench.command_line import new_parser
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Heads, Layout, segment_attention_plainly
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_plainly
@@ -162,7 +163,7 @@ def low_rank(inputs: int, columns: tuple[slice, ...], device: torch.device) -> L
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--tokens", type=int, default=8192, help="of a micro-batch (default 8192)")
     parser.add_argument("--adapters", type=int, default=16, help="of a cohort (default 16)")
     return parser.parse_args()

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 
+from bench.command_line import positive
 from bench.jobs import table as method_table
 from bench.jobs.cases import cases
 from bench.jobs.run import Result, Task, arguments, run_all
-from bench.train import positive
 from bench.training.workloads import SEED, Row, first_lines, source_of, sql_questions
 
 MAX_NEW_TOKENS = 96

@@ -6,13 +6,13 @@ python -m bench.performance --results DIR --docs DIR       # elsewhere
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import BENCH, ROOT
+from bench.command_line import new_parser
 from bench.pages import page
 from bench.pages.tables import markdown
 from bench.training.running import say
@@ -133,7 +133,7 @@ def newest(results: Path, pattern: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder of the results")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder to write to")
     given = parser.parse_args()

@@ -17,7 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import add_models, new_parser
 from bench.training.preparation import commit, measure_machine, prepare
 from bench.training.running import run_script, say
 from core.catalog import SMOLLM2
@@ -78,11 +79,11 @@ def kept(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--cohorts", type=numbers, default=COHORTS, help="sizes (default 1,2,4,8,16)")
     parser.add_argument("--lengths", type=numbers, default=LENGTHS, help="tokens (default 128 to 4096)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each point (default 5)")
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    add_models(parser)
     parser.add_argument("--out", type=Path, default=BENCH / "results", help="folder of the results")
     return parser.parse_args()
 

@@ -11,11 +11,9 @@ has any; no run is open; the trainer's memory has stopped to grow. Exits with 1 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +31,8 @@ import psutil
 from sqlalchemy import func, select
 
 from bench import ROOT
+from bench.command_line import new_parser
+from bench.training.running import free_port
 from cli.client.client import Client, connect
 from cli.client.errors import Refused
 from cli.client.home import Home
@@ -180,15 +180,23 @@ def memory_over_time(soak: Soak) -> tuple[float, float]:
 @contextmanager
 def service(home: Path) -> Iterator[psutil.Process]:
     """A `tunery up` on `home`, ready; it is told to stop afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
         "TUNERY_MODEL_STORE": str(ROOT / ".tunery" / "models"),
         "TUNERY_MAX_LOST_ATTEMPTS": "100",  # the killed trainers are no job's fault
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        str(free_port()),
+        "--json",
+    ]
     process = psutil.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         if not process.stdout.readline():
@@ -224,7 +232,7 @@ def summary(soak: Soak, seconds: float, broken: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--jobs", type=int, default=200, help="jobs to create (default 200)")
     parser.add_argument("--seconds", type=float, default=3600, help="time for them (default 3600)")
     parser.add_argument("--seed", type=int, default=1, help="of what is disturbed and when (default 1)")

@@ -17,7 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import add_models, names_in, new_parser, positive
 from bench.pages import page
 from bench.peers.venvs import DEFAULT_VENVS, GPU_REQUIREMENTS, PEERS
 from bench.training import one_job, sixteen_jobs
@@ -106,7 +107,7 @@ def not_run(machine: dict[str, Any]) -> dict[str, str]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--data", type=Path, help="outside rows, see bench/training/workloads.py (default: generated)"
     )
@@ -115,7 +116,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--peers", type=peers, default=PEERS, help=f"of {','.join(PEERS)}, or none")
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="the peers' environments")
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    add_models(parser)
     parser.add_argument("--rows", type=positive, help=f"of a job (default {ROWS}; {JOB_ROWS} in {MANY})")
     parser.add_argument("--runs", type=positive, default=1, help="of each trainer; medians are shown")
     parser.add_argument("--turns", type=turns, default=4, help=f"jobs of {MANY} that a peer runs (default 4)")
@@ -124,24 +125,11 @@ def arguments() -> argparse.Namespace:
 
 
 def workloads(text: str) -> list[str]:
-    return chosen(text, list(WORKLOADS))
+    return names_in(text, list(WORKLOADS))
 
 
 def peers(text: str) -> list[str]:
-    return [] if text == "none" else chosen(text, PEERS)
-
-
-def chosen(text: str, known: list[str]) -> list[str]:
-    names = text.split(",")
-    if unknown := sorted(set(names) - set(known)):
-        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
-    return names
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
+    return [] if text == "none" else names_in(text, PEERS)
 
 
 def turns(text: str) -> int:

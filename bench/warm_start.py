@@ -11,7 +11,6 @@ every half second, so a time may be up to 0.5 s too long. Let no other job run m
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -23,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.command_line import new_parser
+from bench.pages.tables import markdown
 from bench.training.workloads import SEED, word_problems
 from cli.client.client import Client, connect
 from cli.client.errors import GaveUp
@@ -40,7 +41,7 @@ LIMIT_SECONDS = 600.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("TUNERY_HOME", DEFAULT_HOME)))
     parser.add_argument("--model", default=SMOLLM2.id, help=f"the base (default {SMOLLM2.id})")
     parser.add_argument("--runs", type=int, default=5, help="measured jobs (default 5)")
@@ -125,14 +126,12 @@ def summary(model: str, seconds: list[float]) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    low, middle, high = report["min_seconds"], report["median_seconds"], report["max_seconds"]
-    resolution = report["resolution_seconds"]
+    times = [f"{report[name]:.2f}" for name in ("min_seconds", "median_seconds", "max_seconds")]
     return (
-        f"From POST to training, {report['model']} resident, {report['runs']} jobs:\n\n"
-        "| min, s | median, s | max, s |\n"
-        "| -----: | --------: | -----: |\n"
-        f"| {low:6.2f} | {middle:9.2f} | {high:6.2f} |\n\n"
-        f"The trainer reports every {resolution} s: a time may be too long by up to that much.\n"
+        f"From the POST to training, with {report['model']} loaded:\n\n"
+        + markdown(("jobs", "min, s", "median, s", "max, s"), [(str(report["runs"]), *times)])
+        + f"\nThe trainer reports every {report['resolution_seconds']} s: a time may be too long by up to "
+        "that much.\n"
     )
 
 

@@ -13,7 +13,6 @@ be served: HRA takes nine minutes for twenty answers otherwise.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bench.command_line import add_result_file, new_parser
 from cli.demo.compare import answers, mean_loss
 from worker.engine.base.quantisation import quantization_config
 
@@ -77,9 +77,9 @@ def base_model(request: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--request", type=Path, required=True, help="what to find, JSON")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    add_result_file(parser)
     given = parser.parse_args()
     given.out.write_text(json.dumps(found(json.loads(given.request.read_text()))) + "\n")
 

@@ -15,10 +15,10 @@ from statistics import median
 from typing import Any
 
 from bench import BENCH, ROOT
+from bench.command_line import add_models, names_in, new_parser, positive
 from bench.jobs.api_job import Request, Trained, train
 from bench.jobs.cases import Case
 from bench.peers.measuring import versions_of
-from bench.train import chosen, positive
 from bench.training.preparation import commit, in_child, prepare
 from bench.training.running import RunFailed, run_script, say
 from bench.training.workloads import Row
@@ -153,18 +153,18 @@ def read_results(folder: Path, names: Iterable[str]) -> list[Result]:
 
 def arguments(description: str | None, known: list[str], folder: str) -> argparse.ArgumentParser:
     """Those that all tasks have; `folder` is that of the results."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(description)
     parser.add_argument("--data", type=Path, help="folder of the outside data")
     parser.add_argument(
         "--only",
-        type=lambda text: [] if text == "none" else chosen(text, known),
+        type=lambda text: [] if text == "none" else names_in(text, known),
         default=known,
         help=f"of {','.join(known)}, or none",
     )
     parser.add_argument("--epochs", type=positive, default=1, help="(default 1)")
     parser.add_argument("--batch-size", type=positive, default=4, help="rows of a step (default 4)")
     parser.add_argument("--alone", action="store_true", help="note that nothing else runs meanwhile")
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    add_models(parser)
     parser.add_argument("--out", type=Path, default=BENCH / "results" / folder, help="folder of the results")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/methods.md", help="where the table goes")
     return parser

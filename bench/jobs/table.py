@@ -12,7 +12,7 @@ from typing import Any
 from bench.jobs.cases import cases
 from bench.jobs.run import Result, failures, read_results, told, trained_on
 from bench.pages import marked
-from bench.pages.tables import NOTHING, markdown, shown
+from bench.pages.tables import NOTHING, failed_row, markdown, shown
 
 SCRIPT = "bench/methods.py"
 BYTES = "bytes.json"  # of bench/base_bytes.py, by these parts
@@ -78,7 +78,7 @@ def other_machines(results: Sequence[Result]) -> dict[str, str]:
 def cells(result: Result, machine_mark: str) -> tuple[str, ...]:
     speed = shown(result.get("tokens_per_second"), ".0f")
     if "failure" in result:
-        return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
+        return failed_row(result["title"], len(HEADINGS))
     first, last = quarters(result["losses"]) if "losses" in result else (None, None)
     return (
         result["title"],

@@ -7,11 +7,11 @@ A run of some workloads replaces their sections and leaves the day's others.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from bench.command_line import new_parser
 from bench.pages import report
 from bench.training import sixteen_jobs
 
@@ -130,7 +130,7 @@ def versions_text(versions: dict[str, dict[str, str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("results", type=Path, help="the JSON file of a day")
     given = parser.parse_args()
     text = page(json.loads(given.results.read_text()), given.results.stem)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from bench.pages.tables import NOTHING, markdown, shown
+from bench.pages.tables import failed_row, markdown, shown
 from bench.training.counting import share_of_ceiling
 
 REFERENCE = "TRL defaults"
@@ -133,7 +133,7 @@ def table(lines: Sequence[Line]) -> str:
 
 def cells_of(line: Line) -> tuple[str, ...]:
     if line.tokens_per_second is None:
-        return (line.trainer, "failed", *[NOTHING] * (len(HEADINGS) - 2))
+        return failed_row(line.trainer, len(HEADINGS))
     return (
         line.trainer,
         shown(line.tokens_per_second, ".0f"),

@@ -19,6 +19,13 @@ def shown(value: float | None, form: str) -> str:
     return NOTHING if value is None else format(value, form)
 
 
+def failed_row(title: str, columns: int, word_at: int = 1) -> tuple[str, ...]:
+    """Return the cells of a run without figures: its title, and "failed" in column `word_at`, from 0."""
+    cells = [title, *[NOTHING] * (columns - 1)]
+    cells[word_at] = "failed"
+    return tuple(cells)
+
+
 def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = cells
     numbers = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]

@@ -6,14 +6,16 @@ the tokenizer alone.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
+import resource
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
+
+from bench.command_line import add_base, add_result_file, new_parser
 
 Row = dict[str, Any]
 Mode = Literal["defaults", "tuned"]
@@ -126,12 +128,12 @@ class Result:
 
 
 def task_from_arguments(description: str | None) -> Task:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser = new_parser(description)
+    add_base(parser)
     parser.add_argument("--data", type=Path, required=True, help="JSONL of chat rows, or of pairs")
     parser.add_argument("--batch-size", type=int, required=True, help="rows per optimizer step, >= 1")
     parser.add_argument("--mode", choices=["defaults", "tuned"], required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    add_result_file(parser)
     parser.add_argument("--rank", type=int, default=RANK, help=f"of the adapter (default {RANK})")
     parser.add_argument("--adapter", type=Path, help="folder to save the adapter in")
     parser.add_argument("--override", type=json.loads, default={}, help="the peer's own settings, JSON")
@@ -224,6 +226,11 @@ def learning_rates(steps: int, peak: float = LEARNING_RATE) -> list[float]:
     rising = [peak * step / warm for step in range(warm)]
     falling = [peak * (1 + math.cos(math.pi * step / (steps - warm))) / 2 for step in range(steps - warm)]
     return rising + falling
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident set that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def recorded_environment() -> dict[str, str]:

@@ -9,10 +9,11 @@ result file names what was in fact measured.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
+
+from bench.command_line import new_parser
 
 REQUIREMENTS: dict[str, list[str]] = {
     "trl": ["trl>=1.16,<2", "peft>=0.21", "torch>=2.9"],
@@ -66,7 +67,7 @@ def replace_torchaudio(python: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="folder of the environments")
     parser.add_argument("--only", choices=PEERS, help="one peer instead of all")
     given = parser.parse_args()

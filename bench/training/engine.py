@@ -10,7 +10,6 @@ soon a job trains on a resident trainer. `--override '{"max_step_tokens": 512}'`
 from __future__ import annotations
 
 import json
-import resource
 import time
 
 import psutil
@@ -21,6 +20,7 @@ from bench.peers.measuring import (
     PAIR_LEARNING_RATE,
     Result,
     holds_pairs,
+    peak_rss_bytes,
     recorded_environment,
     require_schedule,
     steps_of,
@@ -55,7 +55,7 @@ def main() -> None:
     if task.adapter is not None:
         trainee.adapter.save(task.adapter)
     seconds_to_adapter = time.time() - born
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_rss_bytes()
 
     began = time.perf_counter()
     rows = rendered(base, stored, "preference" if pairs else "chat")

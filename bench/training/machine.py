@@ -8,7 +8,6 @@ spend less time in the same products.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import time
@@ -20,6 +19,8 @@ from typing import Any
 import psutil
 import torch
 from torch.nn.functional import linear
+
+from bench.command_line import new_parser
 
 ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 LONG = 2.0  # seconds: a type that the hardware does not multiply takes as much for a few products
@@ -126,7 +127,7 @@ def measure_ceiling(base: Path, dtype: torch.dtype, tokens: int = 1024, runs: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--base", type=Path, required=True, help="folder with the base's config.json")
     parser.add_argument("--tokens", type=int, default=1024, help="rows of the left matrix (default 1024)")
     parser.add_argument("--out", type=Path, help="also write the report here, JSON")

@@ -17,7 +17,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,9 @@ from pathlib import Path
 import psutil
 
 from bench import ROOT
+from bench.command_line import add_result_file, new_parser
 from bench.peers.measuring import SEED, recorded_environment, versions_of
+from bench.training.running import free_port
 from bench.training.workloads import restaurants
 from cli.client.client import Client, connect
 from cli.client.errors import GaveUp
@@ -77,12 +78,12 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--models", type=Path, required=True, help="the folder of base models")
     parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
     parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
     parser.add_argument("--cold", action="store_true", help="do not load the base before the jobs")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    add_result_file(parser)
     return parser.parse_args()
 
 
@@ -94,14 +95,11 @@ def service(
 
     Raises GaveUp where it does not start or stop in time.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     # Servers and settings of the surrounding shell are not what is measured.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")}
     ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(ROOT)}
     environment = {**clean, **ours, **(settings or {})}
-    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port)]
+    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(free_port())]
     process = psutil.Popen(command, env=environment, stdout=sys.stderr)
     try:
         with connected(process, home) as client:

@@ -17,7 +17,7 @@ from statistics import mean, median
 from typing import Any
 
 from bench.pages.report import REFERENCE, Run, against, middle, results_of, rounded, versions
-from bench.pages.tables import NOTHING, markdown, shown
+from bench.pages.tables import failed_row, markdown, shown
 from bench.peers.measuring import Tokens
 from bench.training.one_job import BATCH_SIZE
 from bench.training.running import RunFailed, run_script, run_trainer, say, validate
@@ -203,7 +203,7 @@ def table(lines: Sequence[Line]) -> str:
 
 def cells_of(line: Line) -> tuple[str, ...]:
     if line.makespan_seconds is None:
-        return (line.trainer, NOTHING, "failed", *[NOTHING] * (len(HEADINGS) - 3))
+        return failed_row(line.trainer, len(HEADINGS), word_at=2)
     return (
         line.trainer,
         shown(line.jobs_run, "d"),

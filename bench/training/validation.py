@@ -10,7 +10,6 @@ template puts behind it, which some trainers learn and others do not, does not c
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import AutoModelForCausalLM
 
+from bench.command_line import add_base, new_parser
 from bench.peers.measuring import BETA, Encoded, encode, holds_pairs, read_conversations
 
 
@@ -59,8 +59,8 @@ def losses_on(base: Path, model: Any, path: Path) -> tuple[float, Callable[[Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser = new_parser(__doc__)
+    add_base(parser)
     parser.add_argument(
         "--pair", type=Path, nargs=2, action="append", required=True, metavar=("ADAPTER", "ROWS")
     )

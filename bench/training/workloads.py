@@ -12,7 +12,6 @@ validation.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from bench.command_line import new_parser
 
 Row = dict[str, Any]
 
@@ -244,7 +245,7 @@ def write(out: Path, name: str, rows: Sequence[Row], n: int) -> Files:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--data", type=Path, help="folder of the outside data")
     given = parser.parse_args()

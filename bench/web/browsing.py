@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
 
-from bench.api import Service
 from bench.training.running import say
+from bench.web.api_service import Service
 
 TIMES = 3  # each page, in a browser that has nothing stored; the median counts
 SAMPLES = 5  # of the heap, while a page stays open

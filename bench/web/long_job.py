@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from bench.api import Service
+from bench.web.api_service import Service
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
