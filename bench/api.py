@@ -1,11 +1,11 @@
-"""How fast the API answers: polls, creations, lists, uploads, and one project beside another that floods.
+"""Measure how fast the API answers: polls, creations, lists, uploads, and a project beside a busy project.
 
     python -m bench.api                     # writes bench/results/api-<date>.json and .md
     python -m bench.api --seconds 5 --only polls,creations
 
-Postgres, Valkey and an S3 server of its own, and two API processes (`tunery api`) on ports of their own; a
-load generator in one process spreads its connections evenly over both. Everything shares one machine, the
-load too. The table of jobs holds 100,000 of them.
+The command starts Postgres, Valkey, an S3 server and two API processes (`tunery api`), each on a port of its
+own. A load generator in one process spreads its connections evenly over both API processes. The servers and
+the load generator share one machine. The table of jobs has 100,000 rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FLOOD_CLIENTS = 32
 QUIET_PAUSE = 0.02  # seconds that each of the quiet project's clients waits between two polls
 JOBS_PATH = "/v1/fine_tuning/jobs"
 
-# What is measured. Rates are answers per second, times milliseconds.
+# The measurements. Rates are answers per second, times are milliseconds.
 
 
 def polls(service: Service, seconds: float) -> dict[str, float]:
@@ -50,8 +50,8 @@ def polls(service: Service, seconds: float) -> dict[str, float]:
 
 
 def tagged_polls(service: Service, seconds: float) -> dict[str, float]:
-    """Each with the job's current ETag."""
-    service.get(f"{JOBS_PATH}/{service.jobs[-1]}")  # so that the places in the queue are known
+    """Poll with the job's current ETag in each request."""
+    service.get(f"{JOBS_PATH}/{service.jobs[-1]}")  # so that the API knows the places in the queue
     time.sleep(1)
     requests = []
     for job in service.jobs:
@@ -61,14 +61,14 @@ def tagged_polls(service: Service, seconds: float) -> dict[str, float]:
 
 
 def creations(service: Service, seconds: float) -> dict[str, float]:
-    """Jobs that are committed before the answer, with Postgres' fsync on."""
+    """Create jobs. Each is committed before the answer, with Postgres' fsync on."""
     bodies = ({"model": SMOLLM2.id, "training_file": "file-bench", "seed": seed} for seed in range(10_000))
     requests = [http_load.post(JOBS_PATH, service.key, json.dumps(body).encode()) for body in bodies]
     return summary(service, requests, seconds)
 
 
 def summary(service: Service, requests: list[bytes], seconds: float) -> dict[str, float]:
-    service.load(requests, 1.0)  # connections, prepared statements
+    service.load(requests, 1.0)  # warm-up: opens connections and prepares statements
     before = service.cpu_seconds()
     load = service.load(requests, seconds)
     return {
@@ -81,13 +81,13 @@ def summary(service: Service, requests: list[bytes], seconds: float) -> dict[str
 
 
 def first_page(service: Service, seconds: float) -> dict[str, float]:
-    """Of twenty jobs, one request after the other."""
+    """Read the first page of twenty jobs, one request after the other."""
     load = service.load([http_load.get(JOBS_PATH, service.key)], seconds, clients=1)
     return {"p50_ms": 1e3 * load.percentile(0.5), "p99_ms": 1e3 * load.percentile(0.99)}
 
 
 def uploads(service: Service, _seconds: float) -> dict[str, float]:
-    """UPLOADS files at once: how far the API's memory grows above what it was, and for how long it takes."""
+    """Send UPLOADS files at once, and measure the time and the growth of the API's memory."""
     rest, most = service.memory(), 0
     command = [sys.executable, "-m", "bench.web.uploads", str(UPLOADS), str(UPLOAD_BYTES)]
     command += [service.key, *map(str, service.ports)]
@@ -102,7 +102,7 @@ def uploads(service: Service, _seconds: float) -> dict[str, float]:
 
 
 def beside_a_flood(service: Service, seconds: float) -> dict[str, float]:
-    """One project's two clients poll now and then, alone and beside FLOOD_CLIENTS of another."""
+    """Poll now and then with two clients of a project: alone, then beside FLOOD_CLIENTS of another."""
     quiet = [http_load.get(JOBS_PATH, service.other_key)]
     flood = cycle([http_load.get(f"{JOBS_PATH}/{job}", service.key) for job in service.jobs])
 
@@ -143,7 +143,7 @@ MEASUREMENTS: dict[str, Callable[[Service, float], dict[str, float]]] = {
     "beside_a_flood": beside_a_flood,
 }
 
-# (measurement, figure, what the page calls it, format, aim, whether more is better)
+# (measurement, figure, its name on the page, format, aim, whether more is better)
 ROWS = (
     ("polls", "per_second", "status polls, per second", ".0f", 600, True),
     ("polls", "p99_ms", "their p99, ms", ".1f", 50, False),
@@ -161,8 +161,8 @@ ROWS = (
         False,
     ),
     ("uploads", "seconds", "their time, s", ".1f", None, False),
-    ("beside_a_flood", "quiet_p99_ms", "a project alone: p99, ms", ".1f", None, False),
-    ("beside_a_flood", "times", "the same beside one that floods, times", ".2f", 2, False),
+    ("beside_a_flood", "quiet_p99_ms", "polls of a project alone: p99, ms", ".1f", None, False),
+    ("beside_a_flood", "times", "the same p99 beside a busy project, times as long", ".2f", 2, False),
 )
 
 
@@ -176,16 +176,18 @@ def page(document: dict[str, Any]) -> str:
     return (
         f"# The API, {document['date'][:10]}\n\n<!-- Written by bench/api.py. -->\n\n"
         f"{PROCESSES} API processes on ports of their own, {CLIENTS} connections of one load generator, "
-        f"Postgres and the object store all on {document['cores']} cores of {document['cpu']}. Others used "
-        f"them too: the load of the minute before was {document['load']:.1f}. {versions}. "
+        f"Postgres and the object store share {document['cores']} cores of {document['cpu']}. Other programs "
+        f"used the cores too: the load average of the minute before was {document['load']:.1f}. {versions}. "
         f"Commit {document['commit']}.\n\n" + markdown(("", "measured", "aim"), rows)
     )
 
 
 def main() -> None:
     parser = new_parser(__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default 10)")
-    parser.add_argument("--only", default=",".join(MEASUREMENTS), help=f"of {', '.join(MEASUREMENTS)}")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each measurement (default 10)")
+    parser.add_argument(
+        "--only", default=",".join(MEASUREMENTS), help=f"some of {', '.join(MEASUREMENTS)}, with commas"
+    )
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
     given = parser.parse_args()
     load = os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""Tables in Markdown that are aligned in a terminal too."""
+"""Writes Markdown tables whose columns are also aligned in a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NOTHING = "–"
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, numbers to the right."""
+    """Return a table: the first column aligned to the left, the columns of numbers to the right."""
     cells = [headings, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     dashes = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -16,6 +16,7 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def shown(value: float | None, form: str) -> str:
+    """Format a number; a missing number becomes a dash."""
     return NOTHING if value is None else format(value, form)
 
 

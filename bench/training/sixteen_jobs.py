@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from bench.pages.report import REFERENCE, Run, against, middle, results_of, rounded, versions
+from bench.pages.report import REFERENCE, Run, median_of, relative_difference, results_of, rounded, versions
 from bench.pages.tables import failed_row, markdown, shown
 from bench.peers.measuring import Tokens
 from bench.training.one_job import BATCH_SIZE
@@ -171,8 +171,8 @@ def validated(runs: list[Run], jobs: Jobs, folder: Path) -> tuple[list[Run], flo
 def summarise(runs: Sequence[Run], tokens: int) -> list[Line]:
     """A line for each way; `tokens` are those of all jobs."""
     found = {run.trainer: results_of(runs, run.trainer) for run in runs}
-    reference = middle(found.get(REFERENCE, []), "makespan_seconds")
-    ours = middle(found.get(OURS, []), "validation_loss")
+    reference = median_of(found.get(REFERENCE, []), "makespan_seconds")
+    ours = median_of(found.get(OURS, []), "validation_loss")
     return [line_of(name, results, reference, ours, tokens) for name, results in found.items()]
 
 
@@ -183,7 +183,7 @@ def line_of(
     if not results:
         return Line(name, 0)
     makespan = median(result["makespan_seconds"] for result in results)
-    loss = middle(results, "validation_loss")
+    loss = median_of(results, "validation_loss")
     return Line(
         name,
         len(results),
@@ -193,7 +193,7 @@ def line_of(
         reference / makespan if reference else None,
         median(result["peak_rss_bytes"] for result in results) / 1e9,
         loss,
-        against(our_loss, loss) if name != OURS else None,
+        relative_difference(our_loss, loss) if name != OURS else None,
     )
 
 

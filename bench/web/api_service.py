@@ -1,4 +1,4 @@
-"""A service with a full table of jobs: servers of its own, API processes, and the keys of two projects."""
+"""Runs a service with a full table of jobs: servers of its own, API processes, and keys of two projects."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ INSERT INTO events (id, job_id, level, type, message)
 
 
 class Service:
-    """The servers, the API's processes, and two projects' keys."""
+    """The running API processes, their ports and jobs, and the keys of two projects."""
 
     def __init__(self, engine: Engine, environment: dict[str, str], jobs: int) -> None:
         self.sessions = sessions = session_factory(engine)
@@ -71,7 +71,7 @@ class Service:
             return {name.lower(): value for name, value in answer.headers.items()}, answer.read()
 
     def load(self, requests: list[bytes], seconds: float, clients: int = CLIENTS) -> Load:
-        """The requests in turn, over and over. Any refusal ends the measurement."""
+        """Send the requests in turn, again and again. Any refusal ends the measurement."""
         turns = cycle(requests)
         load = uvloop.run(http_load.run(self.ports, lambda: next(turns), clients=clients, seconds=seconds))
         if not load.statuses.keys() <= {200, 304}:
@@ -86,7 +86,7 @@ class Service:
 
 
 def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int) -> list[str]:
-    """So many jobs, most of them over. Returns the ids of those that run or wait."""
+    """Create `jobs` jobs, most of them ended. Returns the ids of the jobs that run or wait."""
     hyperparameters = Hyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=1.0)
     spec = JobSpec(base_model=SMOLLM2.id, seed=1, hyperparameters=hyperparameters).model_dump_json()
     ended = jobs - RUNNING - WAITING
@@ -107,6 +107,7 @@ def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int) -> list[str]:
 
 @contextmanager
 def service(jobs: int = JOBS) -> Iterator[Service]:
+    """Start the servers and the API with a table of `jobs` jobs, and stop them after the block."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     with (
         tempfile.TemporaryDirectory(prefix="tunery-api-") as folder,
