@@ -110,11 +110,11 @@ def text(results: Sequence[Result]) -> str:
     head = f"{results[0]['base_model']}; {'; '.join(sorted(sizes))}. {describe_runs(results)}\n"
     notes = (
         "- loss: over all rows held out, after the last step, in nats per answer token.\n"
-        "- best full run: the lowest loss of the ranks 4, 8, 16 and 32. Each rank trained to the end as a job of "
-        "its own.\n"
+        "- best full run: the lowest loss of the ranks 4, 8, 16 and 32. Each rank trained to the end as a "
+        "job of its own.\n"
         "- difference: how far the loss of the chosen rank is above (+) or below (-) the best full run's.\n"
-        "- in full runs: the cost of the search, divided by the cost of one full run with the chosen rank. The "
-        "time is from the request to the adapter.\n"
+        "- in full runs: the cost of the search, divided by the cost of one full run with the chosen rank. "
+        "The time is from the request to the adapter.\n"
     )
     return "\n".join([head, markdown(HEADINGS, [cells(each) for each in results]), notes])
 

@@ -4,7 +4,8 @@
     python -m bench.training.cohort --base DIR --jobs jobs.json --batch-size 8 --in-turn --out result.json
 
 jobs.json lists the jobs: `[{"rows": "a.jsonl", "rank": 8, "adapter": "folder"}, …]`. Together they are a
-cohort: every round moves each of them by a step. In turn each has the base, loaded once, to itself.
+cohort: in every round each job takes a step. With --in-turn, each job trains alone, and the base is loaded
+once for all.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Trained = list[list[list[Row]]]
 
 @dataclass
 class Jobs:
-    """Starts jobs on the base, and saves and times what they bring."""
+    """Starts jobs on the base, saves their adapters, and records the times."""
 
     base: ResidentBase
     described: list[dict[str, Any]]
@@ -55,7 +56,7 @@ class Jobs:
         self.seconds_to_adapter.append(time.time() - self.born)
 
     def train(self, group: list[int]) -> Trained:
-        """Jobs `group` as one cohort. Exits where a learning rate is not the agreed one."""
+        """Train the jobs of `group` as one cohort. Exits if a learning rate is not the required one."""
         trainees = [self.start(number) for number in group]
         rounds, _ = train(self.base, trainees, when_finished=self.save)
         for trainee in trainees:
@@ -99,7 +100,7 @@ def arguments() -> argparse.Namespace:
     add_base(parser)
     parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
     parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
-    parser.add_argument("--in-turn", action="store_true", help="one after another instead of together")
+    parser.add_argument("--in-turn", action="store_true", help="train one job after another, not together")
     add_result_file(parser)
     return parser.parse_args()
 

@@ -1,10 +1,10 @@
-r"""Train one LoRA with Tunery's engine and write what it took: our side of the comparison with the peers.
+r"""Train one LoRA with Tunery's engine and write time and memory, for the comparison with the peers.
 
     python -m bench.training.engine --base DIR --data rows.jsonl --batch-size 8 --mode defaults \
         --out result.json
 
-After the job that is measured a second one takes its first step on the base that is still loaded: that is how
-soon a job trains on a resident trainer. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
+After the measured job, a second job takes its first step on the base that is still loaded. This shows how soon a
+job trains if the base is loaded. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bench.training.ours import (
     train,
 )
 
-DPO_PASSES = 3  # the bare base's, the adapter's without gradient, and the one that learns
+DPO_PASSES = 3  # the base without adapter, the adapter without gradient, and the pass that learns
 
 
 def main() -> None:

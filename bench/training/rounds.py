@@ -1,10 +1,10 @@
-r"""Time a few rounds of Tunery's engine with so many jobs and rows of exactly so many tokens.
+r"""Time a few rounds of Tunery's engine, with a given number of jobs and a given length of the rows.
 
     python -m bench.training.rounds --base DIR --jobs 4 --batch-size 4 --row-tokens 60 --rounds 5 \
         --out result.json
 
-A round moves every job by one step. The second half of each row is learnt. The first round, in which the
-allocator and the caches fill, is not counted.
+In a round, every job takes one step. The second half of each row is learnt. The first round is not counted,
+because the allocator and the caches fill in it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.rows import Row
 
 
 def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random) -> list[Row]:
-    """Rows of exactly `tokens` tokens of text, no two of which begin alike."""
+    """Return rows of exactly `tokens` tokens of text. No two of them begin alike."""
     problems = word_problems(chance)
     learnt_L = np.arange(tokens) >= tokens // 2
     rows = []
@@ -39,10 +39,10 @@ def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random)
 def main() -> None:
     parser = new_parser(__doc__)
     add_base(parser)
-    parser.add_argument("--jobs", type=int, required=True, help="in the cohort, >= 1")
+    parser.add_argument("--jobs", type=int, required=True, help="jobs in the cohort, >= 1")
     parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
     parser.add_argument("--row-tokens", type=int, required=True, help="length of every row, >= 2")
-    parser.add_argument("--rounds", type=int, required=True, help="counted ones, >= 1")
+    parser.add_argument("--rounds", type=int, required=True, help="counted rounds, >= 1")
     add_result_file(parser)
     given = parser.parse_args()
     base = load_base(given.base)
