@@ -80,8 +80,8 @@ def part(document: dict[str, Any]) -> str:
         f"{document['date'][:10]}, Chromium {document['chromium']}, all on {document['cores']} cores of "
         f"{document['cpu']}; the load average of the minute before was {document['load']:.1f}. {JOBS:,} "
         f"jobs; the long job gets {rate:.0f} steps a second. Times count from the navigation, in a browser "
-        f"that has stored nothing; each is the median of {TIMES}. [The trace](../bench/results/{TRACE}) shows "
-        f"{TRACED_SECONDS:.0f} seconds in which the page follows the job.\n\n"
+        f"that has stored nothing; each is the median of {TIMES}. [The trace](../bench/results/{TRACE}) "
+        f"shows {TRACED_SECONDS:.0f} seconds in which the page follows the job.\n\n"
     )
     return head + markdown(("", "measured", "aim", "holds"), rows)
 

@@ -3,8 +3,8 @@ r"""Train one LoRA with Tunery's engine and write time and memory, for the compa
     python -m bench.training.engine --base DIR --data rows.jsonl --batch-size 8 --mode defaults \
         --out result.json
 
-After the measured job, a second job takes its first step on the base that is still loaded. This shows how soon a
-job trains if the base is loaded. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
+After the measured job, a second job takes its first step on the base that is still loaded. This shows how
+soon a job trains if the base is loaded. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def run_all(
 ) -> tuple[list[Run], float | None]:
     """Run all trainers in turn, `rounds` times, and validate their adapters.
 
-    A failed run is in the list too. Also returns the validation loss of the base alone, None if every run failed.
+    A failed run is in the list too. Also returns the base's validation loss, None if every run failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         runs = []

@@ -1,7 +1,7 @@
 """Runs Tunery's engine without the service around it, for the scripts that measure it.
 
-It is the code that the trainer process runs: render, pack, rounds of a cohort. Only the lease, the checkpoints
-and the uploads are left out, since the peers have none either.
+It is the code that the trainer process runs: render, pack, rounds of a cohort. Only the lease, the
+checkpoints and the uploads are left out, since the peers have none either.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python -m bench.training.service --models .tunery/models --jobs jobs.json --batch-size 8 --out result.json
 
 `bench/training/cohort.py` describes jobs.json. The script starts a service of its own in an empty folder
-(Postgres, Valkey, S3, API, worker) and stops it at the end. One small job loads the base first, since a service
-in use has loaded it too; `--cold` leaves this job out. The files are uploaded before the time starts. A job is
-done when the API, asked every half second, says that it succeeded: then its adapter can be downloaded. The
-service decides which jobs train together, and shuffles the rows of each job.
+(Postgres, Valkey, S3, API, worker) and stops it at the end. One small job loads the base first, since a
+service in use has loaded it too; `--cold` leaves this job out. The files are uploaded before the time starts.
+A job is done when the API, asked every half second, says that it succeeded: then its adapter can be
+downloaded. The service decides which jobs train together, and shuffles the rows of each job.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs sixteen small jobs of mixed ranks, from the start of the first job to the last adapter.
 
-A peer trains one job per process, so its sixteen jobs follow each other. Only some of them are run; the makespan
-is sixteen times their mean. Tunery runs all sixteen, in each way in which Tunery can train them.
+A peer trains one job per process, so its sixteen jobs follow each other. Only some of them are run; the
+makespan is sixteen times their mean. Tunery runs all sixteen, in each way in which Tunery can train them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Jobs:
     files: list[Files]
     tokens: list[Tokens]
     turns: int
-    """The number of jobs that are run if each has a process of its own, and that are validated in any case."""
+    """The number of jobs that are run if each has its own process, and that are validated in any case."""
 
     @property
     def total_tokens(self) -> int:
@@ -135,7 +135,7 @@ def in_a_process_each(jobs: Jobs, folder: Path, trainer: Trainer, python: Path |
 def run_all(found: dict[str, Way], jobs: Jobs, rounds: int) -> tuple[list[Run], float | None]:
     """Run all ways in turn, `rounds` times, and validate their adapters.
 
-    A failed run is in the list too. Also returns the validation loss of the base alone, None if every run failed.
+    A failed run is in the list too. Also returns the base's validation loss, None if every run failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         runs = []
@@ -181,7 +181,7 @@ def summarise(runs: Sequence[Run], tokens: int) -> list[Line]:
 def line_of(
     name: str, results: list[dict[str, Any]], reference: float | None, our_loss: float | None, tokens: int
 ) -> Line:
-    """Return the medians of the results, if there are any. `reference` is a makespan in seconds, `our_loss` in nats."""
+    """Return the medians of the results, if any. `reference` is a makespan in seconds, `our_loss` in nats."""
     if not results:
         return Line(name, 0)
     makespan = median(result["makespan_seconds"] for result in results)

@@ -2,10 +2,10 @@
 
     python -m bench.training.validation --base DIR --pair ADAPTER rows.jsonl [--pair …] --out losses.json
 
-It uses plain transformers and PEFT in fp32, one row at a time, and no code of a trainer. For chat rows the loss is
-the mean cross-entropy over all answer tokens, in nats. For prompts with two answers it is DPO's loss, the mean
-over the pairs, with the base alone as the reference model. An answer ends with its end marker. The template puts
-a line break after it, which only some trainers learn; the line break does not count.
+It uses plain transformers and PEFT in fp32, one row at a time, and no code of a trainer. For chat rows the
+loss is the mean cross-entropy over all answer tokens, in nats. For prompts with two answers it is DPO's loss,
+the mean over the pairs, with the base alone as the reference model. An answer ends with its end marker. The
+template puts a line break after it, which only some trainers learn; the line break does not count.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 DIR may hold `gsm8k/train*.jsonl` with {"question", "answer"} lines, `text2sql/*.jsonl` with chat rows, and
 `e2e_nlg/valid.txt` with `meaning||sentence` lines, and `preference/*.json` with a list of {"conversations",
 "chosen", "rejected"} in ShareGPT's form. If the file of a workload is missing, its rows are generated: they
-have about the same lengths, and are the same on every machine. The first rows are for training, the rows after
-them are held out for validation.
+have about the same lengths, and are the same on every machine. The first rows are for training, the rows
+after them are held out for validation.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def text2sql(path: Path | None, n: int = ROWS) -> list[Row]:
 
 
 def e2e(path: Path | None, n: int) -> list[Row]:
-    """Return the first `n` restaurants to describe, about 80 tokens each with the base's own system prompt."""
+    """Return `n` restaurants to describe, about 80 tokens each with the base's own system prompt."""
     if path is None:
         return list(islice(restaurants(random.Random(SEED)), n))
     with path.open() as file:
@@ -215,7 +215,7 @@ def source_of(name: str, data: Path | None) -> str | None:
 
 
 def build(name: str, out: Path, data: Path | None = None, n: int = ROWS) -> Files:
-    """Write `n` rows of workload `name`, and the rows held out, to `out`. Raises KeyError for an unknown name.
+    """Write `n` rows of a workload, and the rows held out, to `out`. Raises KeyError for an unknown name.
 
     Each answer of a pair counts as a row.
     """
