@@ -23,7 +23,7 @@ HEADINGS = (
 )
 NOTES = """\
 - Each method has its defaults and its usual learning rate. C3A needs a `block_size` of 64 on this base model.
-  "Trained tokens" trains the two markers of the chat template.
+  "Trainable tokens" trains the two markers of the chat template.
 - first loss, last loss: the mean training loss of the first quarter and of the last quarter of the steps, in
   nats per answer token.
 - validation loss: the job computes it after its last step. "In PEFT" is the validation loss of the published

@@ -33,7 +33,7 @@ NOTES = """\
 
 All trainers take the same rows in the same order, at the same learning rates. TRL and LLaMA-Factory also
 learn the line break after an answer, which the validation leaves out. Every adapter starts from random
-factors; each trainer draws its factors at another point of its run.
+factors; each trainer draws its own factors, at another point of its run.
 """
 NOTES_ON_MANY = """\
 Makespan: from the start of the first process until the last adapter is saved. For the service: from the first

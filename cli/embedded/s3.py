@@ -75,7 +75,7 @@ class S3(Server):
         keyed = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
         security = "".join(f'[{section}]\nkey = "{secrets.token_hex(32)}"\n' for section in keyed)
         write_private(self.directory / "security.toml", security)
-        # The master's state, a folder for each port, would pile up. The master reads it from the volumes again.
+        # The master's state, a folder for each port, would pile up. The volumes report it again.
         for master_state in self.directory.glob("m[0-9]*"):
             shutil.rmtree(master_state)
         self._ports_file.write_text(str(self._port))
