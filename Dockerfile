@@ -1,4 +1,4 @@
-# The API, and every `tunery` command that needs no torch: migrate, keys, jobs, files, adapters.
+# The image of the API, and of every `tunery` command that needs no torch: migrate, keys, jobs, files, adapters.
 FROM python:3.11-slim AS tunery
 
 WORKDIR /src
@@ -12,7 +12,8 @@ RUN pip install --no-cache-dir . \
     && python -m api.document openapi.json \
     && python -m cli.demo.dataset sample
 
-# The dashboard's types follow from the API's document; it carries the sample that its first job trains on.
+# The dashboard's types are generated from the API's document. The dashboard contains the sample file on which a
+# user's first job can train.
 FROM node:24-slim AS dashboard
 
 WORKDIR /src/dashboard

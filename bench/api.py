@@ -1,27 +1,21 @@
-"""How fast the API answers: polls, creations, lists, uploads, and one project beside another that floods.
+"""Measure how fast the API answers: polls, creations, lists, uploads, and a project beside a busy project.
 
     python -m bench.api                     # writes bench/results/api-<date>.json and .md
     python -m bench.api --seconds 5 --only polls,creations
 
-Postgres, Valkey and an S3 server of its own, and two API processes (`tunery api`) on ports of their own; a
-load generator in one process spreads its connections evenly over both. Everything shares one machine, the
-load too. The table of jobs holds 100,000 of them.
+The command starts Postgres, Valkey, an S3 server and two API processes (`tunery api`), each on a port of its
+own. A load generator in one process spreads its connections evenly over both API processes. The servers and
+the load generator share one machine. The table of jobs has 100,000 rows.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
@@ -29,102 +23,24 @@ from typing import Any
 
 import psutil
 import uvloop
-from sqlalchemy import Engine, text
-from sqlalchemy.orm import sessionmaker
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import new_parser
 from bench.pages.tables import markdown
 from bench.peers.measuring import versions_of
 from bench.training.machine import cpu_info
 from bench.training.running import say
 from bench.web import http_load
+from bench.web.api_service import CLIENTS, PROCESSES, Service, service
 from bench.web.http_load import Load
-from cli.embedded import EmbeddedServers
-from core.access.keys import create_key
-from core.access.projects import find_or_create_project
 from core.catalog import SMOLLM2
-from core.database import create_database, session_factory
-from core.jobs import lifecycle
-from core.jobs.lifecycle import Progress
-from core.jobs.spec import Hyperparameters, JobSpec
-from core.schema import migrate
 
-PROCESSES = 2
-CLIENTS = 16
-JOBS = 100_000
-RUNNING, WAITING = 50, 150
 UPLOADS, UPLOAD_BYTES = 50, 20 * 1024**2
 FLOOD_CLIENTS = 32
 QUIET_PAUSE = 0.02  # seconds that each of the quiet project's clients waits between two polls
-START_SECONDS = 60.0
 JOBS_PATH = "/v1/fine_tuning/jobs"
 
-FILL = """
-INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, object_key, rows)
-    VALUES ('file-bench', :project, 'rows.jsonl', 'fine-tune', 1, '', '', 12);
-INSERT INTO jobs (id, project_id, base_model, training_file_id, spec, status, finished_at)
-    SELECT 'ftjob-' || lpad(n::text, 32, '0'), :project, :model, 'file-bench', CAST(:spec AS jsonb),
-        CASE WHEN n > :ended THEN 'queued' ELSE 'cancelled' END, CASE WHEN n > :ended THEN NULL ELSE now() END
-    FROM generate_series(1, :jobs) n;
-INSERT INTO events (id, job_id, level, type, message)
-    SELECT 'ftevent-' || id, id, 'info', 'message', 'Created' FROM jobs
-"""
-
-
-class Service:
-    """The servers, the API's processes, and two projects' keys."""
-
-    def __init__(self, engine: Engine, environment: dict[str, str], jobs: int) -> None:
-        self.sessions = sessions = session_factory(engine)
-        with sessions.begin() as session:
-            projects = [find_or_create_project(session, name) for name in ("busy", "quiet")]
-            self.key, self.other_key = (create_key(session, project, "bench").token for project in projects)
-        self.jobs = fill(engine, sessions, jobs)
-        self.ports = [free_port() for _ in range(PROCESSES)]
-        self.processes = [start_api(port, environment) for port in self.ports]
-
-    def get(self, path: str, **headers: str) -> tuple[dict[str, str], bytes]:
-        url = f"http://127.0.0.1:{self.ports[0]}{path}"
-        request = urllib.request.Request(url, headers={"authorization": f"Bearer {self.key}", **headers})
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            return {name.lower(): value for name, value in answer.headers.items()}, answer.read()
-
-    def load(self, requests: list[bytes], seconds: float, clients: int = CLIENTS) -> Load:
-        """The requests in turn, over and over. Any refusal ends the measurement."""
-        turns = cycle(requests)
-        load = uvloop.run(http_load.run(self.ports, lambda: next(turns), clients=clients, seconds=seconds))
-        if not load.statuses.keys() <= {200, 304}:
-            sys.exit(f"The API answered {dict(load.statuses)}")
-        return load
-
-    def cpu_seconds(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self.processes)
-
-    def memory(self) -> int:
-        return sum(process.memory_info().rss for process in self.processes)
-
-
-def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int) -> list[str]:
-    """So many jobs, most of them over. Returns the ids of those that run or wait."""
-    hyperparameters = Hyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=1.0)
-    spec = JobSpec(base_model=SMOLLM2.id, seed=1, hyperparameters=hyperparameters).model_dump_json()
-    ended = jobs - RUNNING - WAITING
-    with engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        project = connection.scalar(text("SELECT id FROM projects WHERE name = 'busy'"))
-        values = {"project": project, "model": SMOLLM2.id, "spec": spec, "ended": ended, "jobs": jobs}
-        for statement in FILL.split(";"):
-            connection.execute(text(statement), values)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE"))
-    with sessions.begin() as session:
-        for _ in range(RUNNING):
-            lease = lifecycle.claim(session, "bench", lease_seconds=86_400.0)
-            lifecycle.renew(session, lease, Progress("training", 5, 20, 0.5, 99.0, 1000, 100.0))
-    return [f"ftjob-{number:032}" for number in range(ended + 1, jobs + 1)]
-
-
-# What is measured. Rates are answers per second, times milliseconds.
+# The measurements. Rates are answers per second, times are milliseconds.
 
 
 def polls(service: Service, seconds: float) -> dict[str, float]:
@@ -134,8 +50,8 @@ def polls(service: Service, seconds: float) -> dict[str, float]:
 
 
 def tagged_polls(service: Service, seconds: float) -> dict[str, float]:
-    """Each with the job's current ETag."""
-    service.get(f"{JOBS_PATH}/{service.jobs[-1]}")  # so that the places in the queue are known
+    """Poll with the job's current ETag in each request."""
+    service.get(f"{JOBS_PATH}/{service.jobs[-1]}")  # so that the API knows the places in the queue
     time.sleep(1)
     requests = []
     for job in service.jobs:
@@ -145,14 +61,14 @@ def tagged_polls(service: Service, seconds: float) -> dict[str, float]:
 
 
 def creations(service: Service, seconds: float) -> dict[str, float]:
-    """Jobs that are committed before the answer, with Postgres' fsync on."""
+    """Create jobs. Each is committed before the answer, with Postgres' fsync on."""
     bodies = ({"model": SMOLLM2.id, "training_file": "file-bench", "seed": seed} for seed in range(10_000))
     requests = [http_load.post(JOBS_PATH, service.key, json.dumps(body).encode()) for body in bodies]
     return summary(service, requests, seconds)
 
 
 def summary(service: Service, requests: list[bytes], seconds: float) -> dict[str, float]:
-    service.load(requests, 1.0)  # connections, prepared statements
+    service.load(requests, 1.0)  # warm-up: opens connections and prepares statements
     before = service.cpu_seconds()
     load = service.load(requests, seconds)
     return {
@@ -165,13 +81,13 @@ def summary(service: Service, requests: list[bytes], seconds: float) -> dict[str
 
 
 def first_page(service: Service, seconds: float) -> dict[str, float]:
-    """Of twenty jobs, one request after the other."""
+    """Read the first page of twenty jobs, one request after the other."""
     load = service.load([http_load.get(JOBS_PATH, service.key)], seconds, clients=1)
     return {"p50_ms": 1e3 * load.percentile(0.5), "p99_ms": 1e3 * load.percentile(0.99)}
 
 
 def uploads(service: Service, _seconds: float) -> dict[str, float]:
-    """UPLOADS files at once: how far the API's memory grows above what it was, and for how long it takes."""
+    """Send UPLOADS files at once, and measure the time and the growth of the API's memory."""
     rest, most = service.memory(), 0
     command = [sys.executable, "-m", "bench.web.uploads", str(UPLOADS), str(UPLOAD_BYTES)]
     command += [service.key, *map(str, service.ports)]
@@ -186,7 +102,7 @@ def uploads(service: Service, _seconds: float) -> dict[str, float]:
 
 
 def beside_a_flood(service: Service, seconds: float) -> dict[str, float]:
-    """One project's two clients poll now and then, alone and beside FLOOD_CLIENTS of another."""
+    """Poll now and then with two clients of a project: alone, then beside FLOOD_CLIENTS of another."""
     quiet = [http_load.get(JOBS_PATH, service.other_key)]
     flood = cycle([http_load.get(f"{JOBS_PATH}/{job}", service.key) for job in service.jobs])
 
@@ -227,7 +143,7 @@ MEASUREMENTS: dict[str, Callable[[Service, float], dict[str, float]]] = {
     "beside_a_flood": beside_a_flood,
 }
 
-# (measurement, figure, what the page calls it, format, aim, whether more is better)
+# (measurement, figure, its name on the page, format, aim, whether more is better)
 ROWS = (
     ("polls", "per_second", "status polls, per second", ".0f", 600, True),
     ("polls", "p99_ms", "their p99, ms", ".1f", 50, False),
@@ -245,8 +161,8 @@ ROWS = (
         False,
     ),
     ("uploads", "seconds", "their time, s", ".1f", None, False),
-    ("beside_a_flood", "quiet_p99_ms", "a project alone: p99, ms", ".1f", None, False),
-    ("beside_a_flood", "times", "the same beside one that floods, times", ".2f", 2, False),
+    ("beside_a_flood", "quiet_p99_ms", "polls of a project alone: p99, ms", ".1f", None, False),
+    ("beside_a_flood", "times", "the same p99 beside a busy project, times as long", ".2f", 2, False),
 )
 
 
@@ -260,16 +176,18 @@ def page(document: dict[str, Any]) -> str:
     return (
         f"# The API, {document['date'][:10]}\n\n<!-- Written by bench/api.py. -->\n\n"
         f"{PROCESSES} API processes on ports of their own, {CLIENTS} connections of one load generator, "
-        f"Postgres and the object store all on {document['cores']} cores of {document['cpu']}. Others used "
-        f"them too: the load of the minute before was {document['load']:.1f}. {versions}. "
+        f"Postgres and the object store share {document['cores']} cores of {document['cpu']}. Other programs "
+        f"used the cores too: the load average of the minute before was {document['load']:.1f}. {versions}. "
         f"Commit {document['commit']}.\n\n" + markdown(("", "measured", "aim"), rows)
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default 10)")
-    parser.add_argument("--only", default=",".join(MEASUREMENTS), help=f"of {', '.join(MEASUREMENTS)}")
+    parser = new_parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each measurement (default 10)")
+    parser.add_argument(
+        "--only", default=",".join(MEASUREMENTS), help=f"some of {', '.join(MEASUREMENTS)}, with commas"
+    )
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
     given = parser.parse_args()
     load = os.getloadavg()[0]
@@ -295,55 +213,6 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / f"api-{now:%Y-%m-%d}.json").write_text(json.dumps(document, indent=1) + "\n")
     (given.results / f"api-{now:%Y-%m-%d}.md").write_text(page(document))
-
-
-@contextmanager
-def service(jobs: int = JOBS) -> Iterator[Service]:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
-    with (
-        tempfile.TemporaryDirectory(prefix="tunery-api-") as folder,
-        EmbeddedServers(Path(folder)) as servers,
-    ):
-        engine = create_database(servers.urls["database_url"])
-        migrate(engine)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
-            **{f"TUNERY_{name.upper()}": value for name, value in servers.urls.items()},
-            **servers.environment,
-            "PYTHONPATH": str(ROOT),
-        }
-        running = Service(engine, environment, jobs)
-        try:
-            wait_until_ready(running.ports)
-            yield running
-        finally:
-            for process in running.processes:
-                process.terminate()
-            psutil.wait_procs(running.processes, timeout=30)
-            engine.dispose()
-
-
-def start_api(port: int, environment: dict[str, str]) -> psutil.Popen:
-    command = [sys.executable, "-m", "cli.main", "api", "--port", str(port)]
-    return psutil.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
-
-
-def wait_until_ready(ports: list[int]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    for port in ports:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz")
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    sys.exit(f"The API on port {port} does not answer")
-                time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

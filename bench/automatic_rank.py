@@ -1,11 +1,12 @@
-"""An automatic rank beside a full run of each rank that it tries: what it chooses, and what that costs.
+"""Compare an automatic rank with a full run of each rank that it tries: its choice and its cost.
 
     python -m bench.automatic_rank --data DIR                      # GSM8K and E2E NLG
     python -m bench.automatic_rank --data DIR --only gsm8k --rows 200
-    python -m bench.automatic_rank --only none                     # the table anew
+    python -m bench.automatic_rank --only none                     # write the table again
 
-For each dataset a job with `"r": "auto"` and then one for each rank train over the API of one service, one
-after another, on the same rows in the same order. Each dataset is a file in bench/results/automatic_rank.
+For each dataset, a job with `"r": "auto"` trains first, then one job for each rank. They train over the API
+of one service, one after another, on the same rows in the same order. The results of each dataset are a file
+in bench/results/automatic_rank.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import ROOT
+from bench.command_line import positive
 from bench.jobs.api_job import Request, create, metrics_of
-from bench.jobs.run import Result, arguments, read_results, surroundings, told, trained_on
+from bench.jobs.run import Result, arguments, describe_runs, describe_training, read_results, surroundings
 from bench.pages import marked
 from bench.pages.tables import markdown
-from bench.train import positive
 from bench.training.preparation import prepare
 from bench.training.running import say
 from bench.training.service import service, wait
@@ -37,17 +38,19 @@ from core.jobs.search import AUTO_RANKS
 
 SCRIPT = "bench/automatic_rank.py"
 DATASETS = {"gsm8k": "gsm8k", "e2e_nlg": "e2e16"}
-"""Their workloads."""
+"""The workload of each dataset."""
 HEADINGS = (
-    *("dataset", "chosen rank", "its loss", "best full run", "its loss", "above it"),
-    *("trained, in runs", "time, in runs"),
+    *("dataset", "chosen rank", "its loss", "best full run", "its loss", "difference"),
+    *("tokens, in full runs", "time, in full runs"),
 )
 
 
 def main() -> None:
     parser = arguments(__doc__, list(DATASETS), "automatic_rank")
-    parser.add_argument("--rows", type=positive, default=200, help="to train on (default 200)")
-    parser.add_argument("--validation-rows", type=positive, default=100, help="held out (default 100)")
+    parser.add_argument("--rows", type=positive, default=200, help="rows to train on (default 200)")
+    parser.add_argument(
+        "--validation-rows", type=positive, default=100, help="rows held out of training (default 100)"
+    )
     parser.set_defaults(page=ROOT / "docs/candidates.md", epochs=2)
     given = parser.parse_args()
     for dataset in given.only:
@@ -87,7 +90,7 @@ def lora(rank: int | str) -> dict[str, Any]:
 
 
 def run(client: Client, request: Request) -> Result:
-    """One job, on a service that has nothing else to do."""
+    """Train one job on a service that has no other job, and return its result."""
     began = time.perf_counter()
     job_id = create(client, request)
     (ended,) = wait(client, [job_id])
@@ -103,12 +106,15 @@ def run(client: Client, request: Request) -> Result:
 
 
 def text(results: Sequence[Result]) -> str:
-    sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
-    head = f"{results[0]['base_model']}; {'; '.join(sorted(sizes))}. {told(results)}\n"
+    sizes = {f"{describe_training(each)}; {each['validation_rows']} rows held out" for each in results}
+    head = f"{results[0]['base_model']}; {'; '.join(sorted(sizes))}. {describe_runs(results)}\n"
     notes = (
-        "- loss: over all rows held out, after the last step, nats per answer token.\n"
-        "- best full run: of the ranks 4, 8, 16 and 32, each trained to the end as a job of its own.\n"
-        "- in runs: of one full run with the chosen rank; time, from the request to the adapter.\n"
+        "- loss: over all rows held out, after the last step, in nats per answer token.\n"
+        "- best full run: the lowest loss of the ranks 4, 8, 16 and 32. Each rank trained to the end as a "
+        "job of its own.\n"
+        "- difference: how far the loss of the chosen rank is above (+) or below (-) the best full run's.\n"
+        "- in full runs: the cost of the search, divided by the cost of one full run with the chosen rank. "
+        "The time is from the request to the adapter.\n"
     )
     return "\n".join([head, markdown(HEADINGS, [cells(each) for each in results]), notes])
 

@@ -1,15 +1,14 @@
-"""Bytes of a resident base model in bf16, int8 and nf4, by its parts.
+"""Count the bytes of a loaded base model in bf16, int8 and nf4, by its parts.
 
     python -m bench.base_bytes                                  # writes bench/results/methods/bytes.json
-    python -m bench.methods --only none                         # and the page
+    python -m bench.methods --only none                         # writes the page
 
-Counted are the tensors that the loaded model holds, as workers load it, each memory once: weights, and with
-quantised ones their scales and tables.
+The model is loaded as workers load it. The tensors that it holds are counted, and shared memory is counted
+once: the weights, and the scales and tables of quantised weights.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import add_models, new_parser
 from bench.jobs.run import surroundings
 from bench.jobs.table import EMBEDDING, LINEAR, OTHER
 from core.catalog import SMOLLM2
@@ -30,7 +30,7 @@ PRECISIONS = {"bf16": None, "int8": "int8", "nf4": "nf4"}
 
 
 def bytes_by_part(model: nn.Module) -> dict[str, int]:
-    """A memory that several parts share, such as a tied head's, belongs to the first."""
+    """Return the bytes of each part. Memory that parts share, as with a tied head, counts for the first."""
     seen: set[int] = set()
     found = Counter({EMBEDDING: 0, LINEAR: 0, OTHER: 0})
     for module in model.modules():
@@ -49,7 +49,7 @@ def part_of(module: nn.Module) -> str:
 
 
 def tensors_of(module: nn.Module) -> Iterator[Tensor]:
-    """A module's own: parameters, buffers and what bitsandbytes keeps beside them."""
+    """Yield the module's own tensors: parameters, buffers, and the state that bitsandbytes adds."""
     for own in (*module._parameters.values(), *module._buffers.values()):
         if own is not None:
             yield own
@@ -59,7 +59,7 @@ def tensors_of(module: nn.Module) -> Iterator[Tensor]:
 
 
 def held_by(state: Any) -> Iterator[Tensor]:
-    """Tensors among the attributes of a state of quantisation, and of the state within it."""
+    """Yield the tensors in the attributes of a quantisation state, and of the state in it."""
     for value in vars(state).values() if hasattr(state, "__dict__") else ():
         if isinstance(value, Tensor):
             yield value
@@ -68,7 +68,7 @@ def held_by(state: Any) -> Iterator[Tensor]:
 
 
 def measure(models: Path) -> dict[str, dict[str, int]]:
-    """Bytes by precision and part."""
+    """Return the bytes by precision and part."""
     folder, _ = ensure_model(SMOLLM2, models)
     found = {}
     for name, quantization in PRECISIONS.items():
@@ -78,8 +78,8 @@ def measure(models: Path) -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    parser = new_parser(__doc__)
+    add_models(parser)
     parser.add_argument("--out", type=Path, default=BENCH / "results/methods/bytes.json")
     given = parser.parse_args()
     document = {**surroundings(alone=False), "bytes": measure(given.models)}

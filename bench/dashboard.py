@@ -1,15 +1,15 @@
-"""How fast the dashboard is, in Chromium: pages of a full service, and a long job that is followed.
+"""Measure how fast the dashboard is in Chromium: pages of a full service, and a long job that is followed.
 
     python -m bench.dashboard                  # writes bench/results/dashboard.json and its part of the page
     python -m bench.dashboard --seconds 30
 
-The table holds 10,000 jobs; one that runs has 100,000 steps behind it, and gets STEPS_PER_FLUSH more twice a
-second, as a worker writes them. Everything shares one machine: Postgres, two API processes, browser.
+The table holds 10,000 jobs. One of them runs and has already done 100,000 steps. It gets STEPS_PER_FLUSH more
+steps twice a second, in the way a worker writes them. Postgres, two API processes and the browser share one
+machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from datetime import UTC, datetime
@@ -21,11 +21,12 @@ from playwright.sync_api import sync_playwright
 from sqlalchemy import select
 
 from bench import BENCH, ROOT
-from bench.api import service
+from bench.command_line import new_parser
 from bench.pages import marked
 from bench.pages.tables import markdown, shown
 from bench.training.machine import cpu_info
 from bench.training.running import say
+from bench.web.api_service import service
 from bench.web.browsing import TIMES, TRACED_SECONDS, Wanted, followed, ready_times
 from bench.web.long_job import FLUSH_SECONDS, STEPS_PER_FLUSH, Trainer, make_long
 from core.tables import Run
@@ -34,7 +35,7 @@ from tests.fixtures.chromium import chromium
 SCRIPT = "bench/dashboard.py"
 JOBS = 10_000
 TRACE = "dashboard-trace.json.gz"
-STEP_BYTES = 1024  # that a page which keeps every new step may grow by for each
+STEP_BYTES = 1024  # by which the heap of a page that keeps all steps may grow for each new step
 LONG_JOB = "Job of 100,000 steps: curves of all"
 
 
@@ -56,31 +57,31 @@ def pages(jobs: list[str], long_job: str) -> dict[str, Wanted]:
 
 
 def part(document: dict[str, Any]) -> str:
-    """What docs/dashboard.md says."""
+    """Return the part of docs/dashboard.md with the measurements."""
     live, rows = document["live"], []
     for name, milliseconds in document["ready_ms"].items():
         rows.append((name, f"{milliseconds:.0f} ms", *aim(milliseconds, 1000, "< 1 s")))
-    rows.append(("the long job's page: following", f"{live['following_ms']:.0f} ms", "–", "–"))
-    rows.append(("its longest task until then", task(live["longest_task_loading_ms"]), "–", "–"))
+    rows.append(("the long job's page: until it follows", f"{live['following_ms']:.0f} ms", "–", "–"))
+    rows.append(("its longest task until it follows", task(live["longest_task_loading_ms"]), "–", "–"))
     longest = live["longest_task_live_ms"]
-    rows.append(("its longest task while it is followed", task(longest), *aim(longest, 50, "≤ 50 ms")))
+    rows.append(("its longest task while it follows", task(longest), *aim(longest, 50, "≤ 50 ms")))
     rate = live["bytes_per_second"]
-    rows.append(("bytes a second while it is followed", shown(rate, ",.0f"), *aim(rate, 2048, "≤ 2 KB")))
+    rows.append(("bytes per second while it follows", shown(rate, ",.0f"), *aim(rate, 2048, "≤ 2 KB")))
     heaps, seconds, rate = live["heaps_mb"], live["seconds"], STEPS_PER_FLUSH / FLUSH_SECONDS
     growth = 1e6 * (heaps[-1] - heaps[0]) / (rate * seconds)
     rows.append(
         (
             f"JS heap at the start and after {seconds / 60:.1f} minutes",
             f"{heaps[0]:.1f}, {heaps[-1]:.1f} MB: {shown(growth, ',.0f')} bytes for each new step",
-            *aim(growth, STEP_BYTES, "what its values and its line weigh: ≤ 1 KB"),
+            *aim(growth, STEP_BYTES, "≤ 1 KB: the step's values and its line"),
         )
     )
     head = (
         f"{document['date'][:10]}, Chromium {document['chromium']}, all on {document['cores']} cores of "
-        f"{document['cpu']}; the load of the minute before was {document['load']:.1f}. {JOBS:,} jobs; the "
-        f"long one gets {rate:.0f} steps a second. Times are from the navigation, with nothing stored, "
-        f"the median of {TIMES}. [The trace](../bench/results/{TRACE}) is of {TRACED_SECONDS:.0f} seconds in "
-        "which the job is followed.\n\n"
+        f"{document['cpu']}; the load average of the minute before was {document['load']:.1f}. {JOBS:,} "
+        f"jobs; the long job gets {rate:.0f} steps a second. Times count from the navigation, in a browser "
+        f"that has stored nothing; each is the median of {TIMES}. [The trace](../bench/results/{TRACE}) "
+        f"shows {TRACED_SECONDS:.0f} seconds in which the page follows the job.\n\n"
     )
     return head + markdown(("", "measured", "aim", "holds"), rows)
 
@@ -94,8 +95,8 @@ def aim(value: float, most: float, words: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=120.0, help="to follow the job for (default 120)")
+    parser = new_parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0, help="time to follow the job (default 120)")
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/dashboard.md", help="page to write to")
     given = parser.parse_args()

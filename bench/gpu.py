@@ -1,9 +1,10 @@
-"""Each part that a GPU computes its own way, beside what a CPU would do there and beside its plain twin.
+"""Time the operations that have GPU kernels: kernel, CPU code run on the GPU, and plain reference.
 
-    python -m bench.gpu                                  # the sizes of a Llama of 1 B parameters, 16 adapters
+    python -m bench.gpu                                  # sizes of a Llama with 1 B parameters, 16 adapters
     python -m bench.gpu --tokens 16384 --adapters 64
 
-Forward and backward, in bf16, milliseconds; compiling is done before and not timed. Needs a GPU.
+It needs a GPU. The times are milliseconds of a forward and a backward pass in bf16. Compilation is done
+before and is not timed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
+from bench.command_line import new_parser
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Heads, Layout, segment_attention_plainly
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_plainly
@@ -27,7 +29,7 @@ from worker.engine.parameters.flat import FlatParameters, Place
 
 HEADS = Heads(query=32, key=8, size=64)
 HIDDEN, INNER, RANK = 2048, 8192, 16
-PROMPT, ROW, ROWS = 390, 230, 8  # tokens of a beginning that so many rows share, and of a row
+PROMPT, ROW, ROWS = 390, 230, 8  # tokens of a shared prompt, tokens of a row, and rows that share a prompt
 DTYPE = torch.bfloat16
 
 Way = Callable[[Tensor], Tensor]
@@ -35,7 +37,7 @@ Way = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Compared:
-    """`ways`: the GPU's own, the CPU's, the plain twin."""
+    """One operation in three ways: the GPU kernel, the CPU code, and the plain reference, all on the GPU."""
 
     name: str
     x: Tensor
@@ -45,12 +47,12 @@ class Compared:
 def main() -> None:
     given = arguments()
     if not torch.cuda.is_available():
-        sys.exit("This measures a GPU, and there is none.")
+        sys.exit("No GPU was found. This command measures a GPU.")
     device = torch.device("cuda")
     do = operations_on(device)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {given.tokens} tokens")
     if do is ON_CPU:
-        sys.exit("Triton or a C compiler is missing, so this GPU computes as a CPU does.")
+        sys.exit("Triton or a C compiler is missing. Without them, this GPU runs the same code as a CPU.")
     print_table(parts(do, given.tokens, given.adapters, device))
 
 
@@ -62,7 +64,7 @@ def print_table(found: Iterator[Compared]) -> None:
 
 
 def milliseconds(way: Way, x: Tensor) -> float:
-    """Median of the runs of a second, forward and backward."""
+    """Return the median time of a forward and a backward pass, over the runs of one second."""
     x.requires_grad_()
     gradient = torch.randn_like(way(x))
 
@@ -134,7 +136,7 @@ def rows(tokens: int) -> list[Segment]:
 
 
 def trees(tokens: int) -> list[Segment]:
-    """As many shared prompts with their rows as fit, and one at least."""
+    """Return as many shared prompts with their rows as fit, at least one."""
     segments: list[Segment] = []
     for start in range(0, max(1, tokens - PROMPT - ROWS * ROW + 1), PROMPT + ROWS * ROW):
         end = start + PROMPT
@@ -146,7 +148,7 @@ def trees(tokens: int) -> list[Segment]:
 def low_ranks(
     count: int, tokens: int, inputs: int, columns: tuple[slice, ...], device: torch.device
 ) -> list[Share]:
-    """Adapters of one rank, each on an equal part of the tokens."""
+    """Return `count` adapters of the same rank, each on an equal part of the tokens."""
     bounds = [tokens * i // count for i in range(count + 1)]
     return [Share(slice(start, end), low_rank(inputs, columns, device)) for start, end in pairwise(bounds)]
 
@@ -162,9 +164,9 @@ def low_rank(inputs: int, columns: tuple[slice, ...], device: torch.device) -> L
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=8192, help="of a micro-batch (default 8192)")
-    parser.add_argument("--adapters", type=int, default=16, help="of a cohort (default 16)")
+    parser = new_parser(__doc__)
+    parser.add_argument("--tokens", type=int, default=8192, help="tokens of a micro-batch (default 8192)")
+    parser.add_argument("--adapters", type=int, default=16, help="adapters of a cohort (default 16)")
     return parser.parse_args()
 
 

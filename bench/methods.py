@@ -1,13 +1,13 @@
-"""Train every method on offer on the whole service, and write the table of docs/methods.md.
+"""Train every available method on the whole service, and write the table of docs/methods.md.
 
-    python -m bench.methods --data DIR                          # all of them: hours on two cores
-    python -m bench.methods --data DIR --only ia3,vera          # some; the others keep their results
-    python -m bench.methods --only none                         # the table anew
+    python -m bench.methods --data DIR                          # all methods: hours on two cores
+    python -m bench.methods --data DIR --only ia3,vera          # some methods; the others keep their results
+    python -m bench.methods --only none                         # write the table again
 
-All get the same rows, which are text2sql's (DIR/text2sql/*.jsonl, else generated), and train over the API
-of a service of their own, with the method's usual learning rate. Then a fresh process loads the adapter in
-plain transformers and PEFT, for its loss on the rows held out and for greedy answers to some of them. Each
-run is a file in bench/results/methods.
+All methods train on the same rows of text2sql (DIR/text2sql/*.jsonl, or generated rows). Each method has a
+service of its own, trains over its API, and uses its usual learning rate. Then a new process loads the
+adapter with plain transformers and PEFT. It computes the loss on the rows held out, and greedy answers to
+some of these rows. Each run is a file in bench/results/methods.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 
+from bench.command_line import positive
 from bench.jobs import table as method_table
 from bench.jobs.cases import cases
 from bench.jobs.run import Result, Task, arguments, run_all
-from bench.train import positive
 from bench.training.workloads import SEED, Row, first_lines, source_of, sql_questions
 
 MAX_NEW_TOKENS = 96
@@ -39,14 +39,14 @@ def main() -> None:
 
 def arguments_of(words: Sequence[str]) -> argparse.Namespace:
     parser = arguments(__doc__, [case.name for case in cases()], "methods")
-    parser.add_argument("--rows", type=positive, default=64, help="to train on (default 64)")
-    parser.add_argument("--validation-rows", type=positive, default=20, help="held out (default 20)")
-    parser.add_argument("--prompts", type=positive, default=20, help="of those, to be answered (default 20)")
+    parser.add_argument("--rows", type=positive, default=64, help="rows to train on (default 64)")
+    parser.add_argument("--validation-rows", type=positive, default=20, help="rows held out (default 20)")
+    parser.add_argument("--prompts", type=positive, default=20, help="held-out rows to answer (default 20)")
     return parser.parse_args(words)
 
 
 def task_of(given: argparse.Namespace) -> Task:
-    """Rows with their own system prompt, which is short."""
+    """Take the rows with their own, short system prompt."""
     source = source_of("text2sql", given.data)
     n = given.rows + given.validation_rows
     generated = islice(sql_questions(random.Random(SEED)), n)
@@ -63,7 +63,7 @@ def task_of(given: argparse.Namespace) -> Task:
 
 
 def exact(rows: Sequence[Row], answers: Sequence[str]) -> Result:
-    """How many answers are the expected one, letter by letter."""
+    """Count the answers that equal the expected answer letter by letter."""
     expected = [row["messages"][-1]["content"].strip() for row in rows]
     return {"exact": sum(answer == want for answer, want in zip(answers, expected, strict=True))}
 

@@ -1,18 +1,18 @@
-"""Write docs/performance.md and its picture from the newest results; nothing in them is typed by hand.
+"""Write docs/performance.md and its picture from the newest results; no figure is typed by hand.
 
 python -m bench.performance                                # needs matplotlib: pip install -e '.[bench]'
-python -m bench.performance --results DIR --docs DIR       # elsewhere
+python -m bench.performance --results DIR --docs DIR       # other folders
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import BENCH, ROOT
+from bench.command_line import new_parser
 from bench.pages import page
 from bench.pages.tables import markdown
 from bench.training.running import say
@@ -22,20 +22,21 @@ HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python -m bench.scaling` the second; [how to](how-to/benchmark.md).
+`make bench` measures the first part, `python -m bench.scaling` the second. [Benchmark](how-to/benchmark.md)
+says how to run them.
 """
 SCALING_NOTES = """\
-Every point is a process of its own; the figures are medians of the rounds after the first. A round moves each
-job of a cohort by one step.
+Each row of the tables is measured in a process of its own. The figures are medians over the rounds after the
+first one. In a round, each job of a cohort takes one step.
 """
 
 
 def performance_page(day: page.Day, scaling: dict[str, Any]) -> str:
-    """The whole page; either part may be empty."""
+    """Return the whole page. Each of the two parts may be empty."""
     parts = [HEAD]
     if day:
         parts += [f"\n## Beside other trainers: {name}\n\n{page.section_text(day[name])}" for name in day]
-        parts.append(f"\n### What the columns say\n\n{page.NOTES}")
+        parts.append(f"\n### What the columns mean\n\n{page.NOTES}")
     if scaling:
         parts.append(scaling_text(scaling))
     return "".join(parts)
@@ -49,7 +50,7 @@ def scaling_text(scaling: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in scaling["versions"].items())
     cohorts, lengths = scaling["cohorts"], scaling["lengths"]
     return (
-        "\n## As the cohort and the rows grow\n\n"
+        "\n## Larger cohorts and longer rows\n\n"
         f"{scaling['base_model']}, LoRA of rank {scaling['settings']['rank']} on all linear layers, at most "
         f"{scaling['settings']['max_step_tokens']} tokens computed at once. {where}; {packages}. Commit "
         f"{scaling['commit'] or 'unknown'}, {scaling['date'][:10]}.\n{SCALING_NOTES}\n"
@@ -76,7 +77,7 @@ def cohort_text(points: Sequence[dict[str, Any]]) -> str:
     headings = ("jobs", "tokens/s in all", "per job", "× one job", "s per round", "peak memory, GB")
     first = points[0]
     return (
-        f"Jobs that train together, {first['batch_size']} rows of {first['row_tokens']} tokens of each a "
+        f"Jobs that train together; each has {first['batch_size']} rows of {first['row_tokens']} tokens in a "
         "round:\n\n" + markdown(headings, rows)
     )
 
@@ -95,11 +96,13 @@ def length_text(points: Sequence[dict[str, Any]]) -> str:
         for point in points
     ]
     headings = ("tokens in a row", "rows a step", "tokens/s", "s per step", "peak memory, GB")
-    return "One job, as its rows grow and its steps hold as many tokens:\n\n" + markdown(headings, rows)
+    return "One job with longer and longer rows; each step holds the same number of tokens:\n\n" + markdown(
+        headings, rows
+    )
 
 
 def draw(scaling: dict[str, Any], path: Path) -> None:
-    """Two graphs side by side, as SVG that is the same whenever the figures are."""
+    """Draw two graphs side by side, as an SVG. The same figures always give the same file."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -127,13 +130,13 @@ def draw(scaling: dict[str, Any], path: Path) -> None:
 
 
 def newest(results: Path, pattern: str) -> dict[str, Any]:
-    """The contents of the file with the latest date in its name; empty where there is none."""
+    """Return the contents of the file with the latest date in its name, or nothing if there is no file."""
     found = sorted(results.glob(pattern))
     return dict(json.loads(found[-1].read_text())) if found else {}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder of the results")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder to write to")
     given = parser.parse_args()

@@ -1,11 +1,11 @@
-"""How Tunery's throughput goes with the size of the cohort and with the length of the rows.
+"""Measure how Tunery's throughput changes with the size of the cohort and with the length of the rows.
 
     python -m bench.scaling                                    # everything: about ten minutes on two cores
     python -m bench.scaling --cohorts 1,2 --lengths 128 --rounds 1 --out /tmp/try
 
-Each point is a process of its own. A cohort's jobs give 4 rows of 60 tokens each to a round. At every length
-a lone job's step holds 4,096 tokens, so that only the length differs. The results are <date>-scaling.json, of
-which `bench/performance.py` makes docs/performance.md.
+Each point is a process of its own. In a cohort, each job adds 4 rows of 60 tokens to a round. For the
+lengths, one job trains alone, and each of its steps holds 4,096 tokens, so that only the length differs. The
+results are in <date>-scaling.json; `bench/performance.py` writes docs/performance.md from them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import add_models, new_parser
 from bench.training.preparation import commit, measure_machine, prepare
 from bench.training.running import run_script, say
 from core.catalog import SMOLLM2
@@ -36,7 +37,7 @@ POINT = (
 def main() -> None:
     given = arguments()
     base, _ = prepare(given.models, [])
-    measured_commit = commit()  # now: the sources may change while it runs
+    measured_commit = commit()  # read now, because the sources may change while it runs
     before = measure_machine(base)
     cohorts = [measure(base, jobs, COHORT_ROWS, COHORT_ROW_TOKENS, given.rounds) for jobs in given.cohorts]
     lengths = [
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def measure(base: Path, jobs: int, batch_size: int, row_tokens: int, rounds: int) -> dict[str, Any]:
-    """Run bench/training/rounds.py. Raises RunFailed."""
+    """Measure one point with bench/training/rounds.py. Raises RunFailed."""
     arguments = ["--base", str(base), "--jobs", str(jobs), "--batch-size", str(batch_size)]
     arguments += ["--row-tokens", str(row_tokens), "--rounds", str(rounds)]
     point = run_script(Path(sys.executable), "bench.training.rounds", arguments, TRAINER_ENVIRONMENT)
@@ -78,11 +79,15 @@ def kept(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cohorts", type=numbers, default=COHORTS, help="sizes (default 1,2,4,8,16)")
-    parser.add_argument("--lengths", type=numbers, default=LENGTHS, help="tokens (default 128 to 4096)")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each point (default 5)")
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        "--cohorts", type=numbers, default=COHORTS, help="sizes of cohorts (default 1,2,4,8,16)"
+    )
+    parser.add_argument(
+        "--lengths", type=numbers, default=LENGTHS, help="tokens in a row (default 128 to 4096)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds per point (default 5)")
+    add_models(parser)
     parser.add_argument("--out", type=Path, default=BENCH / "results", help="folder of the results")
     return parser.parse_args()
 

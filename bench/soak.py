@@ -1,21 +1,23 @@
-"""Many small jobs on the whole service while trainers are killed and jobs paused, resumed and cancelled.
+"""Train many small jobs on the whole service, kill trainers, and pause, resume and cancel jobs.
 
     python -m bench.soak                          # 200 jobs, an hour at most
     python -m bench.soak --jobs 20 --seconds 900
 
-It runs a `tunery up` of its own on a new state folder. Trainers are killed until half of the jobs have ended,
-so that one trainer lives through the second half and its memory can be judged. At the end: every job
-has succeeded, or was cancelled as it was asked to be; each job that succeeded has one adapter, no other job
-has any; no run is open; the trainer's memory has stopped to grow. Exits with 1 where that does not hold.
+It runs a `tunery up` of its own on a new state folder. It kills trainers until half of the jobs have ended.
+So one trainer lives through the second half, and its memory can be judged. At the end, four things must hold,
+else the exit code is 1:
+
+- each job has succeeded, or was cancelled because that was asked for
+- each job that succeeded has one adapter, and no other job has an adapter
+- no run is open
+- the memory of the trainer has stopped growing
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,8 @@ import psutil
 from sqlalchemy import func, select
 
 from bench import ROOT
+from bench.command_line import new_parser
+from bench.training.running import free_port
 from cli.client.client import Client, connect
 from cli.client.errors import Refused
 from cli.client.home import Home
@@ -41,17 +45,17 @@ from core.catalog import SMOLLM2
 from core.database import create_database
 from core.tables import Run
 
-AT_ONCE = 12  # jobs that have not ended
+AT_ONCE = 12  # so many jobs have not ended, while there are jobs left
 TICK_SECONDS = 1.0
 KILL_SECONDS = 30.0  # mean time between two kills
 PAUSES, RESUMES, CANCELS = 0.15, 0.5, 0.01  # chance of each at a tick
-DRAIN_SECONDS = 900.0  # for what has not ended when the time is over
-GROWTH = 1.1  # of the trainer's memory, between the thirds of its life
+DRAIN_SECONDS = 900.0  # for the jobs that have not ended when the time is over
+GROWTH = 1.1  # allowed factor of the trainer's memory, from the middle third of its life to the last third
 
 
 @dataclass
 class Soak:
-    """What was asked of the service, and what was seen of it."""
+    """The soak test: its requests to the service, and the state of the jobs and of the trainer's memory."""
 
     client: Client
     service: psutil.Process
@@ -87,7 +91,7 @@ class Soak:
         self.status[job["id"]] = job["status"]
 
     def look(self) -> None:
-        """At the unfinished jobs, and at the trainer's memory."""
+        """Read the status of the unfinished jobs, and the memory of the trainer."""
         for job_id in self.unfinished():
             self.status[job_id] = self.client.get(job_path(job_id))["status"]
         trainer = self.trainer()
@@ -111,7 +115,7 @@ class Soak:
                 self.done["kill"] += 1
 
     def ask(self, verb: str, job_id: str) -> None:
-        """A job may have moved on since the last look: then the refusal is right."""
+        """Ask for a change of a job. A refusal is right if the job has changed since the last look."""
         try:
             self.client.post(f"{job_path(job_id)}/{verb}")
         except Refused as error:
@@ -124,7 +128,7 @@ class Soak:
             self.cancelled.add(job_id)
 
     def drain(self) -> None:
-        """Let everything end in peace."""
+        """Wait until all jobs have ended, and resume those that are paused."""
         deadline = time.monotonic() + DRAIN_SECONDS
         while not self.all_ended() and time.monotonic() < deadline:
             self.look()
@@ -148,7 +152,7 @@ class Soak:
 
 
 def violations(soak: Soak, database_url: str) -> Iterator[str]:
-    """Every sentence is a promise that was broken."""
+    """Yield a sentence for each promise that was broken."""
     adapters = Counter(adapter["job_id"] for adapter in soak.client.every("/adapters"))
     for job_id in soak.jobs:
         status = soak.status[job_id]
@@ -169,7 +173,7 @@ def violations(soak: Soak, database_url: str) -> Iterator[str]:
 
 
 def memory_over_time(soak: Soak) -> tuple[float, float]:
-    """Median RSS in the middle and in the last third of the longest-lived trainer's life, bytes."""
+    """Return the median RSS in the middle and in the last third of the longest trainer's life, in bytes."""
     samples = max(soak.memory.values(), key=len, default=[])
     third = len(samples) // 3
     if not third:
@@ -179,16 +183,24 @@ def memory_over_time(soak: Soak) -> tuple[float, float]:
 
 @contextmanager
 def service(home: Path) -> Iterator[psutil.Process]:
-    """A `tunery up` on `home`, ready; it is told to stop afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    """Run `tunery up` on `home`. The process is ready in the block, and is asked to stop after it."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
         "TUNERY_MODEL_STORE": str(ROOT / ".tunery" / "models"),
-        "TUNERY_MAX_LOST_ATTEMPTS": "100",  # the killed trainers are no job's fault
+        "TUNERY_MAX_LOST_ATTEMPTS": "100",  # so that no job fails because its trainers were killed
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        str(free_port()),
+        "--json",
+    ]
     process = psutil.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         if not process.stdout.readline():
@@ -200,7 +212,7 @@ def service(home: Path) -> Iterator[psutil.Process]:
 
 
 def dataset(rows: int) -> bytes:
-    """Rows of some forty tokens."""
+    """Return rows of about forty tokens each."""
     messages = (
         [
             {"role": "user", "content": f"Reverse {number}."},
@@ -224,10 +236,10 @@ def summary(soak: Soak, seconds: float, broken: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--jobs", type=int, default=200, help="jobs to create (default 200)")
-    parser.add_argument("--seconds", type=float, default=3600, help="time for them (default 3600)")
-    parser.add_argument("--seed", type=int, default=1, help="of what is disturbed and when (default 1)")
+    parser.add_argument("--seconds", type=float, default=3600, help="time limit for all jobs (default 3600)")
+    parser.add_argument("--seed", type=int, default=1, help="seed that decides the disturbances (default 1)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tunery-soak-") as folder, service(Path(folder)) as process:
         home = Home(Path(folder))

@@ -1,13 +1,14 @@
-"""Measure our trainer beside others: one run, one page of tables.
+"""Measure Tunery's trainer and others on the same rows, and write one page of tables.
 
     python -m bench.train                                  # all workloads, generated rows, once each
     python -m bench.train --data DIR --workload gsm8k --runs 3
     python -m bench.train --workload e2e16 --turns 1
     python -m bench.train --peers none                     # Tunery alone
 
-With several runs the trainers take turns (A B C A B C), so that a machine that slows down slows all of them.
-Leave the machine alone meanwhile. The first time, each peer's environment is installed: some GB from the
-package index. The page is bench/results/<date>.md; a workload that is run again that day replaces its part.
+With several runs, the trainers take turns (A B C A B C), so that a machine that becomes slower slows all of
+them. Run nothing else meanwhile. The first run installs the environment of each peer: some GB from the
+package index. The page is bench/results/<date>.md. A workload that runs again on the same day replaces its
+part.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH, ROOT
+from bench import BENCH
+from bench.command_line import add_models, names_in, new_parser, positive
 from bench.pages import page
 from bench.peers.venvs import DEFAULT_VENVS, GPU_REQUIREMENTS, PEERS
 from bench.training import one_job, sixteen_jobs
@@ -60,9 +62,9 @@ def measure(
     trainers: list[Trainer],
     pythons: dict[str, Path | None],
 ) -> page.Section:
-    """Run a workload by every trainer; the machine's ceiling is measured before and after."""
+    """Run a workload with every trainer. The machine's ceiling is measured before and after."""
     source = source_of(name, given.data) or "generated"
-    measured_commit = commit()  # now: the sources may change while it runs
+    measured_commit = commit()  # read now, because the sources may change while it runs
     say(f"{name}: {source}")
     before = measure_machine(base)
     if name == MANY:
@@ -94,7 +96,7 @@ def measure(
 
 
 def not_run(machine: dict[str, Any]) -> dict[str, str]:
-    """Peers that are left out, and why; each is also said aloud."""
+    """Return the peers that are left out, with the reasons, and print them."""
     why = "no script for it yet" if machine["gpu"] else "it needs a GPU"
     reasons = {
         peer: f"not run: {why} (its environment: pip install {' '.join(packages)})"
@@ -106,42 +108,33 @@ def not_run(machine: dict[str, Any]) -> dict[str, str]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument(
-        "--data", type=Path, help="outside rows, see bench/training/workloads.py (default: generated)"
+        "--data",
+        type=Path,
+        help="folder of data from elsewhere, see bench/training/workloads.py (default: generated rows)",
     )
     parser.add_argument(
         "--workload", type=workloads, default=list(WORKLOADS), help=f"of {','.join(WORKLOADS)}"
     )
     parser.add_argument("--peers", type=peers, default=PEERS, help=f"of {','.join(PEERS)}, or none")
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="the peers' environments")
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
-    parser.add_argument("--rows", type=positive, help=f"of a job (default {ROWS}; {JOB_ROWS} in {MANY})")
-    parser.add_argument("--runs", type=positive, default=1, help="of each trainer; medians are shown")
+    add_models(parser)
+    parser.add_argument("--rows", type=positive, help=f"rows of a job (default {ROWS}; {JOB_ROWS} in {MANY})")
+    parser.add_argument(
+        "--runs", type=positive, default=1, help="runs of each trainer (default 1); the page has medians"
+    )
     parser.add_argument("--turns", type=turns, default=4, help=f"jobs of {MANY} that a peer runs (default 4)")
     parser.add_argument("--out", type=Path, default=BENCH / "results", help="folder of the results")
     return parser.parse_args()
 
 
 def workloads(text: str) -> list[str]:
-    return chosen(text, list(WORKLOADS))
+    return names_in(text, list(WORKLOADS))
 
 
 def peers(text: str) -> list[str]:
-    return [] if text == "none" else chosen(text, PEERS)
-
-
-def chosen(text: str, known: list[str]) -> list[str]:
-    names = text.split(",")
-    if unknown := sorted(set(names) - set(known)):
-        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
-    return names
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
+    return [] if text == "none" else names_in(text, PEERS)
 
 
 def turns(text: str) -> int:

@@ -1,17 +1,16 @@
-"""How soon a job trains on a service whose base model is already loaded.
+"""Measure how soon a job trains on a service whose base model is already loaded.
 
     python -m bench.warm_start                       # the service of `tunery up` in this folder
     TUNERY_BASE_URL=… TUNERY_API_KEY=… python -m bench.warm_start --runs 10 --out warm.json
 
-One small job runs to its end first. Then each run sends POST /v1/fine_tuning/jobs and asks for the job every
-10 ms until it says that it trains; the job is cancelled and the next one follows. The clock runs from before
-the POST to the first answer that shows the phase "training" or a finished step. The trainer tells its phase
-every half second, so a time may be up to 0.5 s too long. Let no other job run meanwhile.
+First, one small job runs to its end. Then each run sends POST /v1/fine_tuning/jobs and reads the job every 10
+ms until it trains. The job is cancelled, and the next one follows. The time counts from before the POST to
+the first answer that shows the phase "training" or a finished step. The trainer reports its phase every half
+second, so a time may be up to 0.5 s too long. No other job should run meanwhile.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -23,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.command_line import new_parser
+from bench.pages.tables import markdown
 from bench.training.workloads import SEED, word_problems
 from cli.client.client import Client, connect
 from cli.client.errors import GaveUp
@@ -33,18 +34,18 @@ from core.errors import TuneryError
 from worker.report.job_lease import FLUSH_SECONDS
 
 ROWS, BATCH_SIZE = 16, 4
-EPOCHS_OF_A_MEASURED_JOB = 50  # it must not end before it is seen
+EPOCHS_OF_A_MEASURED_JOB = 50  # so many that the job is still running when it is seen
 POLL_SECONDS = 0.01
-SETTLE_SECONDS = 3.0  # from a cancelled job to a trainer that has noticed and waits
+SETTLE_SECONDS = 3.0  # from the cancellation until the trainer has noticed it and waits
 LIMIT_SECONDS = 600.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("TUNERY_HOME", DEFAULT_HOME)))
-    parser.add_argument("--model", default=SMOLLM2.id, help=f"the base (default {SMOLLM2.id})")
-    parser.add_argument("--runs", type=int, default=5, help="measured jobs (default 5)")
-    parser.add_argument("--out", type=Path, help="also write the JSON here")
+    parser.add_argument("--model", default=SMOLLM2.id, help=f"the base model (default {SMOLLM2.id})")
+    parser.add_argument("--runs", type=int, default=5, help="number of measured jobs (default 5)")
+    parser.add_argument("--out", type=Path, help="file that also gets the JSON")
     given = parser.parse_args()
     url, key = os.environ.get("TUNERY_BASE_URL"), os.environ.get("TUNERY_API_KEY")
     try:
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def measure(client: Client, model: str, runs: int) -> list[float]:
-    """Seconds from POST to training, once a run, with `model` resident. Raises TuneryError."""
+    """Return the seconds from POST to training of each run, with `model` loaded. Raises TuneryError."""
     content = "".join(json.dumps(row) + "\n" for row in islice(word_problems(random.Random(SEED)), ROWS))
     file = client.upload("warm-start.jsonl", io.BytesIO(content.encode()), "fine-tune")["id"]
     print("training one job, so that the base model is loaded", file=sys.stderr)
@@ -76,7 +77,7 @@ def create(client: Client, model: str, file: str, epochs: int) -> str:
 
 
 def seconds_to_training(client: Client, model: str, file: str) -> float:
-    """Create a job, see it train, and cancel it. Raises TuneryError."""
+    """Create a job, wait until it trains, cancel it, and return the seconds. Raises TuneryError."""
     began = time.perf_counter()
     job_id = create(client, model, file, EPOCHS_OF_A_MEASURED_JOB)
     try:
@@ -95,13 +96,13 @@ def seconds_to_training(client: Client, model: str, file: str) -> float:
 
 
 def trains(job: dict[str, Any]) -> bool:
-    """Raises JobFailed and JobCancelled where it has ended so."""
+    """Return whether the job trains. Raises JobFailed or JobCancelled if it has failed or was cancelled."""
     raise_for_outcome(job)
     return bool(job["progress"]["phase"] == "training" or job["progress"]["step"] >= 1)
 
 
 def wait_until_ended(client: Client, job_id: str) -> dict[str, Any]:
-    """Raises GaveUp after LIMIT_SECONDS."""
+    """Return the job once it has ended. Raises GaveUp after LIMIT_SECONDS."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline:
         job = client.get(job_path(job_id))
@@ -112,7 +113,7 @@ def wait_until_ended(client: Client, job_id: str) -> dict[str, Any]:
 
 
 def summary(model: str, seconds: list[float]) -> dict[str, Any]:
-    """All times in seconds."""
+    """Return the result document. All times are in seconds."""
     return {
         "model": model,
         "runs": len(seconds),
@@ -125,14 +126,12 @@ def summary(model: str, seconds: list[float]) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    low, middle, high = report["min_seconds"], report["median_seconds"], report["max_seconds"]
-    resolution = report["resolution_seconds"]
+    times = [f"{report[name]:.2f}" for name in ("min_seconds", "median_seconds", "max_seconds")]
     return (
-        f"From POST to training, {report['model']} resident, {report['runs']} jobs:\n\n"
-        "| min, s | median, s | max, s |\n"
-        "| -----: | --------: | -----: |\n"
-        f"| {low:6.2f} | {middle:9.2f} | {high:6.2f} |\n\n"
-        f"The trainer reports every {resolution} s: a time may be too long by up to that much.\n"
+        f"From the POST to training, with {report['model']} loaded:\n\n"
+        + markdown(("jobs", "min, s", "median, s", "max, s"), [(str(report["runs"]), *times)])
+        + f"\nThe trainer reports every {report['resolution_seconds']} s: a time may be too long by up to "
+        "that much.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""One job over the API of a service of its own, which is started for it and stopped."""
+"""Runs one job over the API of a service that is started for this job and stopped after it."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from core.errors import TuneryError
 
 @dataclass(frozen=True)
 class Request:
-    """What to train, on which base model, and how long."""
+    """A job to run: the base model, the adapter, the rows, and the length of the training."""
 
     base: BaseModelEntry
     adapter: dict[str, Any]
     training: Sequence[Row]
     validation: Sequence[Row]
-    """May be none."""
+    """May be empty."""
     epochs: int
     batch_size: int
     learning_rate: float | None = None
-    """None is the method's usual one."""
+    """None stands for the method's usual learning rate."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What the service told of a job that succeeded."""
+    """The facts that the service reports about a job that succeeded."""
 
     job: dict[str, Any]
     metrics: list[dict[str, Any]]
-    """Of each step, in order."""
+    """The metrics of each step, in order."""
     peak_rss_bytes: int
-    """The largest resident set that the trainer ever had, which loaded the base model for the job."""
+    """The largest resident set that the trainer ever had. This trainer also loaded the base model."""
 
 
 def train(request: Request, models: Path, adapter: Path) -> Trained:
-    """Run the job, and leave its adapter in a folder. Raises RunFailed."""
+    """Run the job and save its adapter in the folder `adapter`. Raises RunFailed."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             catalog = Path(folder) / "catalog.toml"
@@ -83,7 +83,7 @@ def metrics_of(client: Client, job_id: str) -> list[dict[str, Any]]:
 
 
 def catalog_of(entry: BaseModelEntry) -> str:
-    """A catalog of one base model, TOML."""
+    """Return a catalog with this one base model, as TOML."""
     fields = entry.model_dump(mode="json", exclude_none=True).items()
     return "[[model]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields)
 

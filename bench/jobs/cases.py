@@ -1,4 +1,4 @@
-"""What `bench/methods.py` measures: every method on offer, some variants of LoRA, and quantised bases."""
+"""Lists the cases of `bench/methods.py`: all available methods, variants of LoRA, and quantised bases."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from core.methods.registry import METHODS
 
 Quantization = Literal["nf4", "int8"]
 
-# Where a method's defaults do not fit this base model: layers of 576 x 192, 576 x 576 and 576 x 1536, and
-# the two markers of its chat template.
+# Options of the methods whose defaults do not fit this base model. Its layers are 576 x 192, 576 x 576 and
+# 576 x 1536; the two tokens are the markers of its chat template.
 OPTIONS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 64},
     "vblora": {"vector_length": 64},
@@ -34,9 +34,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table. `name` is that of its results' file; without an adapter it is the base alone.
+    """A row of the table. Its results are the file `name`.json.
 
-    `learning_rate` is the method's usual one where it is None.
+    The base model answers alone if `adapter` is None. A `learning_rate` of None is the method's usual one.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def base(self) -> BaseModelEntry:
-        """By one id in every precision: each case has a service of its own."""
+        """The base model under the same id in every precision, since each case has a service of its own."""
         return SMOLLM2.model_copy(update={"quantization": self.quantization})
 
 
@@ -55,12 +55,12 @@ BASE_ALONE = Case("base", "(base model alone)", None)
 
 
 def cases() -> list[Case]:
-    """In the table's order. What is offered later joins by itself."""
+    """Return all cases in the order of the table. A newly available method is included by itself."""
     return [BASE_ALONE, *_methods(), *_variants(), *_quantised()]
 
 
 def is_on_offer(adapter: dict[str, Any]) -> bool:
-    """Whether the API takes it."""
+    """Return whether the API accepts the adapter."""
     try:
         TypeAdapter(OfferedAdapter).validate_python(adapter)
     except ValidationError:

@@ -1,19 +1,19 @@
-"""What anybody who downloads an adapter finds: its loss and its answers in plain transformers and PEFT.
+"""Compute the loss and the answers of a downloaded adapter with plain transformers and PEFT.
 
     python -m bench.jobs.plain --request request.json --out result.json
 
 The request: {base, adapter, dtype, quantization, validation: [{messages}], prompts: [{messages}],
-max_new_tokens, beams}. Without an adapter the base model answers alone; one without an adapter_config.json
-is a whole model. The result: the mean loss of the validation rows' last messages, in nats per token (null
-without rows), the number of trained parameters, and an answer to each prompt's messages up to its last.
+max_new_tokens, beams}. The base model answers alone if `adapter` is null. A folder without an
+adapter_config.json is a whole model. The result: the mean loss of the last messages of the validation rows,
+in nats per token (null without rows), the number of trained parameters, and an answer to each prompt without
+its last message.
 
-Methods that form their change of the weights anew for each token answer merged into the base, as they would
-be served: HRA takes nine minutes for twenty answers otherwise.
+Some methods compute their change of the weights again for each token. They are merged into the base before
+they answer, as a server would do. Without merging, HRA takes nine minutes for twenty answers.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,16 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bench.command_line import add_result_file, new_parser
 from cli.demo.compare import answers, mean_loss
 from worker.engine.base.quantisation import quantization_config
 
-BATCH = 32  # prompts that are answered at once
+BATCH = 32  # prompts that are answered in one batch
 ANSWER_MERGED = {"BOFT", "C3A", "FOURIERFT", "HRA", "LOHA", "LOKR", "MISS", "OFT", "RANDLORA"}
 
 
 @torch.no_grad()
-def found(request: dict[str, Any]) -> dict[str, Any]:
+def measure(request: dict[str, Any]) -> dict[str, Any]:
     model, trained_parameters = load(request)
     tokenizer = AutoTokenizer.from_pretrained(request["base"], padding_side="left")
     rows = [row["messages"] for row in request["validation"]]
@@ -51,7 +52,7 @@ def found(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def load(request: dict[str, Any]) -> tuple[Any, int]:
-    """The model, ready to answer, and how many of its parameters its job has trained."""
+    """Return the model, ready to answer, and the number of parameters that its job has trained."""
     adapter = request["adapter"]
     if adapter and not (Path(adapter) / "adapter_config.json").exists():
         model = AutoModelForCausalLM.from_pretrained(adapter, dtype=request["dtype"]).eval()
@@ -59,7 +60,7 @@ def load(request: dict[str, Any]) -> tuple[Any, int]:
     model = base_model(request)
     if not adapter:
         return model.eval(), 0
-    # PEFT counts what is trainable, and loads no prompt as that
+    # PEFT counts the trainable parameters, but loads a prompt as not trainable
     learns_prompt = PeftConfig.from_pretrained(adapter).is_prompt_learning
     adapted = PeftModel.from_pretrained(model, adapter, is_trainable=not learns_prompt)
     if learns_prompt:
@@ -77,11 +78,11 @@ def base_model(request: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--request", type=Path, required=True, help="what to find, JSON")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    parser = new_parser(__doc__)
+    parser.add_argument("--request", type=Path, required=True, help="the request, JSON")
+    add_result_file(parser)
     given = parser.parse_args()
-    given.out.write_text(json.dumps(found(json.loads(given.request.read_text()))) + "\n")
+    given.out.write_text(json.dumps(measure(json.loads(given.request.read_text()))) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One method on one task: its job over the API, then its adapter in plain transformers and PEFT."""
+"""Runs one method on one task: its job over the API, then its adapter in plain transformers and PEFT."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from statistics import median
 from typing import Any
 
 from bench import BENCH, ROOT
+from bench.command_line import add_models, names_in, new_parser, positive
 from bench.jobs.api_job import Request, Trained, train
 from bench.jobs.cases import Case
 from bench.peers.measuring import versions_of
-from bench.train import chosen, positive
 from bench.training.preparation import commit, in_child, prepare
 from bench.training.running import RunFailed, run_script, say
 from bench.training.workloads import Row
@@ -30,12 +30,12 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """The same for every method. Of a prompt, the last message is left out."""
+    """The task, the same for every method. The model answers a prompt without the prompt's last message."""
 
     source: str
     training: Sequence[Row]
     validation: Sequence[Row]
-    """May be none."""
+    """May be empty."""
     prompts: Sequence[Row]
     epochs: int
     batch_size: int
@@ -58,8 +58,8 @@ class Task:
 def run_all(
     cases: Iterable[Case], task: Task, given: argparse.Namespace, score: Callable[[list[str]], Result]
 ) -> None:
-    """A file of results for each case, in `given.out`; `score` tells what the answers are worth."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # the service must not outlive us
+    """Write a file of results for each case to `given.out`. `score` computes the scores of the answers."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that the service stops with us
     base, _ = prepare(given.models, [])
     around = surroundings(given.alone)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def run_all(
 
 
 def surroundings(alone: bool) -> Result:
-    """Where and with what is measured; `alone` where nothing else runs, so that speed means something."""
+    """Describe the machine and the versions. `alone` says that no other program runs."""
     return {
         "commit": commit(),
         "base_model": SMOLLM2.repository,
@@ -94,7 +94,7 @@ def _describe() -> dict[str, Any]:
 
 
 def measure(case: Case, task: Task, models: Path, base: Path) -> Result:
-    """Raises RunFailed."""
+    """Train the case and ask its adapter. Raises RunFailed."""
     if case.adapter is None:
         return plain(base, None, task)
     request = Request(
@@ -109,10 +109,10 @@ def measure(case: Case, task: Task, models: Path, base: Path) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         adapter = Path(folder)
         trained = train(request, models, adapter)
-        return told_by_service(trained, adapter) | plain(base, adapter, task)
+        return figures_of_service(trained, adapter) | plain(base, adapter, task)
 
 
-def told_by_service(trained: Trained, adapter: Path) -> Result:
+def figures_of_service(trained: Trained, adapter: Path) -> Result:
     return {
         "adapter": trained.job["adapter"],
         "learning_rate": trained.job["training"]["learning_rate"],
@@ -126,7 +126,7 @@ def told_by_service(trained: Trained, adapter: Path) -> Result:
 
 
 def plain(base: Path, adapter: Path | None, task: Task) -> Result:
-    """Run `bench.jobs.plain` in the precision that the adapter was trained in. Raises RunFailed."""
+    """Run `bench.jobs.plain` in the precision in which the adapter was trained. Raises RunFailed."""
     trained = json.loads((adapter / "manifest.json").read_text())["training"] if adapter else {}
     request = {
         "base": str(base),
@@ -146,32 +146,36 @@ def plain(base: Path, adapter: Path | None, task: Task) -> Result:
 
 
 def read_results(folder: Path, names: Iterable[str]) -> list[Result]:
-    """Those that there are, in the order of the names."""
+    """Return the results that exist, in the order of the names."""
     paths = (folder / f"{name}.json" for name in names)
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def arguments(description: str | None, known: list[str], folder: str) -> argparse.ArgumentParser:
-    """Those that all tasks have; `folder` is that of the results."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the outside data")
+    """Return a parser with the options of all tasks; `folder` is the folder of the results."""
+    parser = new_parser(description)
+    parser.add_argument(
+        "--data", type=Path, help="folder of data from elsewhere, see bench/training/workloads.py"
+    )
     parser.add_argument(
         "--only",
-        type=lambda text: [] if text == "none" else chosen(text, known),
+        type=lambda text: [] if text == "none" else names_in(text, known),
         default=known,
         help=f"of {','.join(known)}, or none",
     )
-    parser.add_argument("--epochs", type=positive, default=1, help="(default 1)")
-    parser.add_argument("--batch-size", type=positive, default=4, help="rows of a step (default 4)")
-    parser.add_argument("--alone", action="store_true", help="note that nothing else runs meanwhile")
-    parser.add_argument("--models", type=Path, default=ROOT / ".tunery/models", help="base models' folder")
+    parser.add_argument("--epochs", type=positive, default=1, help="epochs of training (default 1)")
+    parser.add_argument("--batch-size", type=positive, default=4, help="rows in a step (default 4)")
+    parser.add_argument("--alone", action="store_true", help="record that no other program runs meanwhile")
+    add_models(parser)
     parser.add_argument("--out", type=Path, default=BENCH / "results" / folder, help="folder of the results")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs/methods.md", help="where the table goes")
+    parser.add_argument(
+        "--page", type=Path, default=ROOT / "docs/methods.md", help="page that gets the table"
+    )
     return parser
 
 
-def told(results: Sequence[Result]) -> str:
-    """What was run, where and with what; results of several days or machines are told together."""
+def describe_runs(results: Sequence[Result]) -> str:
+    """Name the machines, versions, days and commits of the results in one sentence for all of them."""
     machines = {f"{each['machine']['threads']} threads of {each['machine']['cpu']}" for each in results}
     packages = {f"{name} {number}" for each in results for name, number in each["versions"].items()}
     days = sorted({each["date"][:10] for each in results})
@@ -182,8 +186,8 @@ def told(results: Sequence[Result]) -> str:
     )
 
 
-def trained_on(result: Result) -> str:
-    """How much, in words."""
+def describe_training(result: Result) -> str:
+    """Say in words how much the run trained."""
     return (
         f"{result['rows']} rows ({result['source']}), epochs: {result['epochs']}, "
         f"{result['batch_size']} rows a step"
@@ -191,5 +195,5 @@ def trained_on(result: Result) -> str:
 
 
 def failures(results: Sequence[Result]) -> str:
-    """A list of the runs that failed, each with its reason; empty where none did."""
+    """List the runs that failed, each with its reason. The text is empty if no run failed."""
     return "".join(f"- {each['title']} failed: {each['failure']}\n" for each in results if "failure" in each)

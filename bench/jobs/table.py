@@ -1,4 +1,4 @@
-"""The table of all methods in docs/methods.md, from one result file for each run."""
+"""Writes the table of all methods in docs/methods.md, from one result file for each run."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from statistics import mean
 from typing import Any
 
 from bench.jobs.cases import cases
-from bench.jobs.run import Result, failures, read_results, told, trained_on
+from bench.jobs.run import Result, describe_runs, describe_training, failures, read_results
 from bench.pages import marked
-from bench.pages.tables import NOTHING, markdown, shown
+from bench.pages.tables import NOTHING, failed_row, markdown, shown
 
 SCRIPT = "bench/methods.py"
-BYTES = "bytes.json"  # of bench/base_bytes.py, by these parts
+BYTES = "bytes.json"  # written by bench/base_bytes.py, which counts these parts:
 EMBEDDING, LINEAR, OTHER = "embedding and head", "linear layers", "norms and buffers"
 HEADINGS = (
-    *("method", "learning rate", "loss at first", "at last", "validation loss", "in PEFT", "exact answers"),
+    *("method", "learning rate", "first loss", "last loss", "validation loss", "in PEFT", "exact answers"),
     *("trained parameters", "weights, kB", "peak memory, GB", "tokens/s"),
 )
 NOTES = """\
-- Each method has its defaults and its usual learning rate. This base model needs a `block_size` of 64 for
-  C3A; the trained tokens are the two markers of its chat template.
-- loss: the mean training loss of the first and of the last quarter of the steps, nats per answer token.
-- validation loss: the job's own after its last step; "in PEFT" that of the published files, loaded by plain
-  transformers and PEFT in a fresh process, in the same precision.
-  On int8 bitsandbytes rounds the activations there, which the trainer leaves as they are.
-- AdaLoRA's singular values begin at 0, between small vectors: it takes more steps than these to move.
-- exact answers: greedy ones to rows held out that equal the expected one letter by letter.
+- Each method has its defaults and its usual learning rate. C3A needs a `block_size` of 64 on this base model.
+  "Trainable tokens" trains the two markers of the chat template.
+- first loss, last loss: the mean training loss of the first quarter and of the last quarter of the steps, in
+  nats per answer token.
+- validation loss: the job computes it after its last step. "In PEFT" is the validation loss of the published
+  files, which plain transformers and PEFT load in a new process, in the same precision.
+  On an int8 base, bitsandbytes rounds the activations there. The trainer does not round them.
+- AdaLoRA's singular values start at 0, between small vectors. It needs more steps than these to learn.
+- exact answers: greedy answers to rows held out that equal the expected answer letter by letter.
 - trained parameters: as PEFT counts them in the published adapter.
-- weights: the published safetensors, 10³ bytes.
-- peak memory: the trainer's largest resident set, with base model and libraries, 10⁹ bytes.
-- tokens/s: what the rows hold, the median of the steps after the first.
+- weights: the published safetensors, in 10³ bytes.
+- peak memory: the trainer's largest resident set, with base model and libraries, in 10⁹ bytes.
+- tokens/s: the tokens in the rows per second, without padding; the median of the steps after the first.
 """
 SHARED = """\
-\\* Measured on a shared machine: other programs ran meanwhile, which makes tokens per second several times
-fewer, and changes nothing else in the table.
+\\* Measured on a shared machine: other programs ran meanwhile. They make the tokens per second several times
+lower, and change nothing else in the table.
 """
 
 
 def write(results: Path, page: Path) -> None:
-    """Put what the folder has into the page, and which runs it lacks."""
+    """Write the results of the folder into the page, and name the methods that have no result yet."""
     found = read_results(results, [case.name for case in cases()])
     parts = [text(found)] if found else []
     measured = {result["name"] for result in found}
@@ -55,22 +56,22 @@ def write(results: Path, page: Path) -> None:
 
 
 def text(results: Sequence[Result]) -> str:
-    sizes = {f"{trained_on(each)}; {each['validation_rows']} rows held out" for each in results}
-    head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {told(results)}\n"
+    sizes = {f"{describe_training(each)}; {each['validation_rows']} rows held out" for each in results}
+    head = f"{results[0]['base_model']}; {' or '.join(sorted(sizes))}. {describe_runs(results)}\n"
     others = other_machines(results)
     rows = [cells(result, others.get(result["machine"]["cpu"], "")) for result in results]
     parts = [head, markdown(HEADINGS, rows), failures(results), NOTES]
     if any(is_marked(result) for result in results):
         parts.append(SHARED)
     parts += [
-        f"{mark} Measured on {cpu}: speeds compare among rows of one machine.\n"
+        f"{mark} Measured on {cpu}: compare speeds only between rows of the same machine.\n"
         for cpu, mark in others.items()
     ]
     return "\n".join(part for part in parts if part)
 
 
 def other_machines(results: Sequence[Result]) -> dict[str, str]:
-    """Marks of the processors that not most of the speeds were measured on."""
+    """Return a mark for each processor, except the one on which most speeds were measured."""
     processors = Counter(result["machine"]["cpu"] for result in results if "tokens_per_second" in result)
     return dict(zip([cpu for cpu, _ in processors.most_common()][1:], "†‡§", strict=False))
 
@@ -78,7 +79,7 @@ def other_machines(results: Sequence[Result]) -> dict[str, str]:
 def cells(result: Result, machine_mark: str) -> tuple[str, ...]:
     speed = shown(result.get("tokens_per_second"), ".0f")
     if "failure" in result:
-        return (result["title"], "failed", *[NOTHING] * (len(HEADINGS) - 2))
+        return failed_row(result["title"], len(HEADINGS))
     first, last = quarters(result["losses"]) if "losses" in result else (None, None)
     return (
         result["title"],
@@ -96,7 +97,7 @@ def cells(result: Result, machine_mark: str) -> tuple[str, ...]:
 
 
 def quarters(losses: Sequence[float]) -> tuple[float, float]:
-    """The means of the first and the last quarter."""
+    """Return the means of the first and of the last quarter of the losses."""
     n = max(1, len(losses) // 4)
     return mean(losses[:n]), mean(losses[-n:])
 
@@ -107,12 +108,12 @@ def scaled(result: Result, name: str, unit: float) -> float | None:
 
 
 def is_marked(result: Result) -> bool:
-    """Whether it has a speed that means little."""
+    """Return whether the result has a speed that other programs may have lowered."""
     return not result["alone"] and "tokens_per_second" in result
 
 
 def bytes_text(found: dict[str, dict[str, Any]]) -> str:
-    """The resident base model's bytes in each precision, and by its parts."""
+    """Return a table of the bytes of the loaded base model, by precision and by part."""
     whole = sum(found["bf16"].values())
     parts = list(found["bf16"])
     rows = [
@@ -128,8 +129,8 @@ def bytes_text(found: dict[str, dict[str, Any]]) -> str:
     linear = found["nf4"][LINEAR] / found["bf16"][LINEAR]
     share = found["nf4"][EMBEDDING] / sum(found["nf4"].values())
     return (
-        "What the base model takes in memory, without adapters and libraries, 10⁶ bytes:\n\n"
+        "Memory of the base model, without adapters and libraries, in 10⁶ bytes:\n\n"
         f"{markdown(headings, rows)}\n"
-        f"In nf4 the linear layers take {linear:.0%} of what they take in bf16. The embedding, which is\n"
-        f"also the head, is held in 8 bits: of this small model it is {share:.0%} of what nf4 leaves.\n"
+        f"In nf4 the linear layers take {linear:.0%} of their memory in bf16. The embedding, which is also\n"
+        f"the head, is held in 8 bits. In this small model it is {share:.0%} of all bytes in nf4.\n"
     )

@@ -1,4 +1,4 @@
-"""A part of a page that a script writes, between two marks; the rest is written by hand."""
+"""Replaces the part of a page that a script writes, between two marks. People write the rest of the page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def put(page: Path, script: str, text: str) -> None:
-    """Replace what stands between the marks of `script`. Raises ValueError where the page lacks them."""
+    """Replace the text between the marks of `script`. Raises ValueError if the page lacks a mark."""
     begin, end = marks(script)
     before, found, rest = page.read_text().partition(begin)
     _, ended, after = rest.partition(end)
     if not (found and ended):
-        raise ValueError(f"{page} lacks {begin} or, behind it, {end}")
+        raise ValueError(f"{page} lacks {begin}, or {end} after it")
     page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
 
 

@@ -1,17 +1,17 @@
-"""The results of a day: one JSON file with a section for each workload, and the page that follows from it.
+"""Keeps the results of a day: a JSON file with a section for each workload, and the page made from it.
 
-    python -m bench.pages.page bench/results/2026-11-25.json     # writes the .md anew
+    python -m bench.pages.page bench/results/2026-11-25.json     # writes the .md again
 
-A run of some workloads replaces their sections and leaves the day's others.
+A run of some workloads replaces their sections. It leaves the other sections of the day as they are.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from bench.command_line import new_parser
 from bench.pages import report
 from bench.training import sixteen_jobs
 
@@ -21,30 +21,30 @@ Day = dict[str, Section]
 
 ORDER = ("gsm8k", "text2sql", "e2e16", "preference")
 NOTES = """\
-- tokens/s: what the rows hold, without padding, over the whole training run.
-- computed/s: what went through the base. Padding adds to it; beginnings that several rows share and that are
-  computed once take from it.
-- of ceiling: the work that the rows need, each by itself, at that speed, as a share of the measured speed of
-  matrix products alone.
-- first step: from the start of the process to the step's end; warm: of a second job where the base stays
-  loaded.
-- validation loss: of the saved adapter on rows held out, by plain transformers and PEFT in fp32 for every
-  trainer. "Ours to it" tells how far ours lies above (+) or below (-) that trainer's.
+- tokens/s: the tokens in the rows, without padding, divided by the seconds of the whole training run.
+- computed/s: the tokens that went through the base model. Padding makes the number larger. It is smaller if
+  several rows begin with the same tokens and these tokens are computed once.
+- of ceiling: how much of the machine's speed is used. The operations that the rows need, each row by itself,
+  per second, divided by the measured speed of matrix products alone.
+- first step: from the start of the process to the end of its first step. "Warm" is the same for a second job,
+  if the base model stays loaded.
+- validation loss: the loss of the saved adapter on rows held out. Plain transformers and PEFT compute it in
+  fp32 for every trainer. "Ours to it" says how far our loss is above (+) or below (-) that trainer's loss.
 
-All take the same rows in the same order, at the same learning rates. TRL and LLaMA-Factory also learn the
-line break after an answer, which is not validated. Adapters start from random factors that each trainer draws
-at a moment of its own.
+All trainers take the same rows in the same order, at the same learning rates. TRL and LLaMA-Factory also
+learn the line break after an answer, which the validation leaves out. Every adapter starts from random
+factors; each trainer draws its own factors, at another point of its run.
 """
 NOTES_ON_MANY = """\
-Makespan: from the start of the first process until the last adapter is saved; for the service, from the first
-request until the API has the last adapter, with the base loaded. Where not all {jobs} jobs were run, it is
-their mean times {jobs}. Validation loss is the mean over the first {turns} jobs, and "ours" is the cohort's.
-The service takes a job's rows in an order of its own.
+Makespan: from the start of the first process until the last adapter is saved. For the service: from the first
+request until the API has the last adapter, with the base model loaded. If a trainer ran fewer than {jobs}
+jobs, the makespan is the mean time of its jobs, times {jobs}. The validation loss is the mean over the first
+{turns} jobs, and "ours" is the loss of the cohort. The service shuffles the rows of a job.
 """
 
 
 def merge(path: Path, name: str, section: Section) -> Day:
-    """The day's sections with `name` replaced, written to `path` and the page beside it."""
+    """Replace section `name` of the day, write the file and the page beside it, and return all sections."""
     day: Day = json.loads(path.read_text()) if path.exists() else {}
     day[name] = section
     day = {known: day[known] for known in ORDER if known in day}
@@ -56,11 +56,11 @@ def merge(path: Path, name: str, section: Section) -> Day:
 
 def page(day: Day, title: str) -> str:
     sections = "\n".join(f"## {name}\n\n{section_text(section)}" for name, section in day.items())
-    return f"# Tunery beside others, {title}\n\n{sections}\n## What the columns say\n\n{NOTES}"
+    return f"# Tunery beside others, {title}\n\n{sections}\n## What the columns mean\n\n{NOTES}"
 
 
 def section_text(section: Section) -> str:
-    """What was run on what, and the table."""
+    """Return the work, the machine, the table and the failures of one workload, as Markdown."""
     text = f"{work(section)}\n{place(section)}\n\n{table(section)}{report.failures(section['runs'])}"
     if section["kind"] == "many jobs":
         text += "\n" + NOTES_ON_MANY.format(jobs=section["jobs"], turns=section["turns"])
@@ -87,7 +87,7 @@ def work(section: Section) -> str:
         return (
             f"{section['base_model']}, {section['jobs']} jobs of {section['rows']} rows each "
             f"({section['source']}), {section['tokens']:,} tokens in all, LoRA of ranks {ranks} on all "
-            f"linear layers, {section['batch_size']} rows a step, one epoch; of each job {held_out}."
+            f"linear layers, {section['batch_size']} rows a step, one epoch; {held_out} for each job."
         )
     if section.get("pairs"):
         return (
@@ -109,7 +109,7 @@ def place(section: Section) -> str:
     lines = [
         f"{where} ({', '.join(machine['isa'])}), {machine['memory_bytes'] / 1e9:.0f} GB; "
         f"Python {machine['python']}. Commit {section['commit'] or 'unknown'}, {section['date']}. "
-        + ("One run each." if runs == 1 else f"Medians of {runs} runs, the trainers in turn.")
+        + ("One run each." if runs == 1 else f"Medians of {runs} runs, the trainers taking turns.")
     ]
     if not machine["gpu"]:
         before, after = (max(section[f"gflops_{when}"].values()) for when in ("before", "after"))
@@ -121,7 +121,7 @@ def place(section: Section) -> str:
 
 
 def versions_text(versions: dict[str, dict[str, str]]) -> str:
-    """Each set of versions once, with those that it was measured in."""
+    """List each set of package versions once, with the trainers that ran on it."""
     sharing: dict[str, list[str]] = {}
     for trainer, packages in versions.items():
         text = ", ".join(f"{package} {number}" for package, number in packages.items())
@@ -130,8 +130,8 @@ def versions_text(versions: dict[str, dict[str, str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("results", type=Path, help="the JSON file of a day")
+    parser = new_parser(__doc__)
+    parser.add_argument("results", type=Path, help="the JSON file with the results of a day")
     given = parser.parse_args()
     text = page(json.loads(given.results.read_text()), given.results.stem)
     given.results.with_suffix(".md").write_text(text)

@@ -1,4 +1,4 @@
-"""From runs to figures: medians over a trainer's runs, and how they compare."""
+"""Computes figures from runs: the medians over a trainer's runs, and how trainers compare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from bench.pages.tables import NOTHING, markdown, shown
+from bench.pages.tables import failed_row, markdown, shown
 from bench.training.counting import share_of_ceiling
 
 REFERENCE = "TRL defaults"
@@ -33,50 +33,50 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Run:
-    """One trainer, once: its result file's contents, or why there is none."""
+    """One run of one trainer: the contents of its result file, or why there is none."""
 
     trainer: str
     number: int
-    """Which round of the interleaved runs, from 1."""
+    """The round of the interleaved runs that it belongs to, from 1."""
     result: dict[str, Any] | None = None
     failure: str | None = None
 
 
 @dataclass(frozen=True)
 class Line:
-    """One trainer's medians over its runs that ended well; None where there are none."""
+    """One trainer's medians over its successful runs. A figure is None if no run has it."""
 
     trainer: str
     runs: int
-    """Runs that the medians are of."""
+    """The number of runs that the medians are taken over."""
     tokens_per_second: float | None = None
-    """Logical tokens, those that the rows hold, over the whole training run without loading and saving."""
+    """The tokens in the rows, per second of the whole training run. Loading and saving do not count."""
     computed_per_second: float | None = None
-    """Tokens that went through the base: with padding; shared ones as often as they are computed."""
+    """Tokens that went through the base. Padding counts; shared tokens count each time they are computed."""
     ratio: float | None = None
-    """To the reference's tokens per second."""
+    """Tokens per second, divided by the reference's tokens per second."""
     share: float | None = None
-    """Of the ceiling, for the logical work; None without a ceiling."""
+    """Share of the ceiling that the needed operations reach; None without a ceiling."""
     peak_gb: float | None = None
     """Largest resident set, 10^9 bytes."""
     seconds_to_first_step: float | None = None
     """From the start of the process to the end of its first step."""
     warm_seconds_to_first_step: float | None = None
-    """Of a second job on the base that is still loaded; None where every job loads its own."""
+    """The same for a second job on the base that is still loaded; None if every job loads its own base."""
     validation_loss: float | None = None
-    """After training, nats per answer token of the rows held out."""
+    """After training, on the rows held out, in nats per answer token."""
     ours_to_it: float | None = None
     """How far our validation loss lies above (+) or below (-) this one, as a share of it."""
 
 
 def summarise(runs: list[Run], operations: float, ceiling_gflops: float | None) -> list[Line]:
-    """A line for each trainer in the order of its first run.
+    """Return a line for each trainer, in the order of their first runs.
 
-    `operations` is the needed work of one run; `ceiling_gflops` the measured rate in 10^9 operations/s.
+    `operations` is the needed work of one run, `ceiling_gflops` the measured rate in 10^9 operations/s.
     """
     found = {run.trainer: results_of(runs, run.trainer) for run in runs}
-    reference = middle(found.get(REFERENCE, []), "tokens_per_second")
-    ours = middle(found.get(OURS, []), "validation_loss")
+    reference = median_of(found.get(REFERENCE, []), "tokens_per_second")
+    ours = median_of(found.get(OURS, []), "validation_loss")
     return [
         line_of(trainer, results, reference, ours, operations, ceiling_gflops)
         for trainer, results in found.items()
@@ -91,24 +91,24 @@ def line_of(
     operations: float,
     ceiling_gflops: float | None,
 ) -> Line:
-    """Medians of the results, if any. `reference` is in tokens/s, `our_loss` in nats."""
+    """Return the medians of the results, if there are any. `reference` is in tokens/s, `our_loss` in nats."""
     if not results:
         return Line(trainer, 0)
     rate = median(result["tokens_per_second"] for result in results)
     seconds = median(result["train_seconds"] for result in results)
-    loss = middle(results, "validation_loss")
+    loss = median_of(results, "validation_loss")
     return Line(
         trainer,
         len(results),
         rate,
-        middle(results, "computed_tokens_per_second"),
+        median_of(results, "computed_tokens_per_second"),
         rate / reference if reference else None,
         share_of_ceiling(operations, seconds, ceiling_gflops) if ceiling_gflops else None,
         median(result["peak_rss_bytes"] for result in results) / 1e9,
-        middle(results, "seconds_to_first_step"),
-        middle(results, "warm_seconds_to_first_step"),
+        median_of(results, "seconds_to_first_step"),
+        median_of(results, "warm_seconds_to_first_step"),
         loss,
-        against(our_loss, loss) if trainer != OURS else None,
+        relative_difference(our_loss, loss) if trainer != OURS else None,
     )
 
 
@@ -116,14 +116,14 @@ def results_of(runs: Sequence[Run], trainer: str) -> list[dict[str, Any]]:
     return [run.result for run in runs if run.trainer == trainer and run.result is not None]
 
 
-def middle(results: Sequence[dict[str, Any]], name: str) -> float | None:
-    """The median of a figure over the results that have it."""
+def median_of(results: Sequence[dict[str, Any]], name: str) -> float | None:
+    """Return the median of a figure over the results that have it, else None."""
     values = [result[name] for result in results if result.get(name) is not None]
     return median(values) if values else None
 
 
-def against(ours: float | None, theirs: float | None) -> float | None:
-    """The distance as a share of theirs."""
+def relative_difference(ours: float | None, theirs: float | None) -> float | None:
+    """Return how far our value is above (+) or below (-) theirs, as a share of theirs."""
     return ours / theirs - 1 if ours and theirs else None
 
 
@@ -133,7 +133,7 @@ def table(lines: Sequence[Line]) -> str:
 
 def cells_of(line: Line) -> tuple[str, ...]:
     if line.tokens_per_second is None:
-        return (line.trainer, "failed", *[NOTHING] * (len(HEADINGS) - 2))
+        return failed_row(line.trainer, len(HEADINGS))
     return (
         line.trainer,
         shown(line.tokens_per_second, ".0f"),
@@ -149,7 +149,7 @@ def cells_of(line: Line) -> tuple[str, ...]:
 
 
 def kept(run: Run) -> dict[str, Any]:
-    """What of a run goes to the results' file: no lists but the losses of the steps."""
+    """Return the part of a run that the results' file keeps. Its only list is the losses of the steps."""
     described: dict[str, Any] = {"trainer": run.trainer, "run": run.number}
     if run.result is None:
         return described | {"failure": run.failure}
@@ -158,19 +158,19 @@ def kept(run: Run) -> dict[str, Any]:
 
 
 def failures(runs: Sequence[dict[str, Any]]) -> str:
-    """A list of the kept runs that failed, each with its reason; empty where none did."""
+    """List the kept runs that failed, each with its reason. The text is empty if no run failed."""
     failed = [run for run in runs if run.get("failure")]
     lines = [f"- {run['trainer']}, run {run['run']} failed: {run['failure']}\n" for run in failed]
     return "\n" + "".join(lines) if lines else ""
 
 
 def versions(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
-    """The packages that each trainer was measured with."""
+    """Return the versions of the packages that each trainer ran on."""
     return {run.trainer: run.result["versions"] for run in runs if run.result is not None}
 
 
 def rounded(line: Any) -> dict[str, Any]:
-    """A line's fields for JSON, in four decimals."""
+    """Return the fields of a line for JSON, rounded to four decimals."""
     return {
         name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(line).items()
     }

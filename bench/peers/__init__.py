@@ -1,1 +1,4 @@
-"""Trainers of others, each run in a virtual environment of its own, and what their scripts share."""
+"""Trainers of other projects (the "peers"), and the parts that their scripts share.
+
+Each script runs in a process of its own, in the virtual environment of its peer.
+"""

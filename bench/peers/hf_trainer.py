@@ -1,12 +1,12 @@
-"""Train one LoRA with transformers' Trainer and PEFT and write what it took. Runs in TRL's environment.
+"""Train one LoRA with transformers' Trainer and PEFT, and write time and memory. Runs in TRL's environment.
 
     .bench-venvs/trl/bin/python -m bench.peers.hf_trainer --base DIR --data rows.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
-The loop that one writes from the two libraries' documentation: the prompt masked, rows padded to the longest
-of their batch. `defaults` adds bf16 autocast to what Trainer does when told nothing else. `tuned` is TRL's
-tuned setting: plain attention, and a step's gradient accumulated row by row. It learns what Tunery learns,
-without the line break after an answer.
+This is the training script that the documentation of the two libraries leads to: it masks the prompt, and
+pads rows to the longest row of their batch. `defaults` adds bf16 autocast to the defaults of Trainer. `tuned`
+is TRL's tuned setting: plain attention, and a step's gradient accumulated row by row. Like Tunery, it does
+not learn the line break after an answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bench.peers.transformers_trainer import (
 
 @dataclass(frozen=True)
 class PadToLongest:
-    """Rows to a batch: each is filled at its end with `pad`, which is neither attended to nor learnt."""
+    """Makes a batch of rows. Each is padded at its end with `pad`, which is not attended to or learnt."""
 
     pad: int
 
@@ -50,7 +50,7 @@ class PadToLongest:
 
 
 def settings_of(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the model is loaded with, and TrainingArguments' fields, for the task's mode and overrides."""
+    """Return the options for loading the model and TrainingArguments' fields, by mode and overrides."""
     if task.mode == "defaults":
         return {}, {"bf16": True, "per_device_train_batch_size": task.batch_size} | task.overrides
     dtype = faster_type()
@@ -62,7 +62,7 @@ def main() -> None:
     task = task_from_arguments(__doc__)
     encoded = encode(task.base, read_rows(task.data))
     load, settings = settings_of(task)
-    set_seed(SEED)  # the adapter is made before Trainer sets it
+    set_seed(SEED)  # the adapter is made before Trainer sets the seed
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(task.base, **load), lora_config(task.rank))
     tokenizer = AutoTokenizer.from_pretrained(task.base)
     with tempfile.TemporaryDirectory() as folder:

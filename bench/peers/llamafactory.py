@@ -1,12 +1,13 @@
-"""Train one LoRA with LLaMA-Factory's command line and write what it took. Runs in its own environment.
+"""Train one LoRA with LLaMA-Factory's command line, and write time and memory. It has its own environment.
 
     .bench-venvs/llamafactory/bin/python -m bench.peers.llamafactory --base DIR --data rows.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
-The training is a child process, as a user would start it; it inherits this one's environment. `defaults` is
-LLaMA-Factory's own configuration in bf16, which recomputes every block in the backward pass. `tuned` keeps
-the activations and accumulates a step's gradient row by row: no row is padded to another's length, and the
-update is the same. Start it with the allocator settings that `bench/train.py` passes.
+The training is a child process, as a user would start it. It inherits the environment variables of this
+process. `defaults` is LLaMA-Factory's own configuration in bf16, which recomputes every block in the backward
+pass. `tuned` keeps the activations and accumulates a step's gradient row by row, so no row is padded to the
+length of another row. The update is the same. Start it with the allocator settings that `bench/train.py`
+passes.
 """
 
 from __future__ import annotations
@@ -48,18 +49,18 @@ from bench.peers.measuring import (
     warmup_steps,
 )
 
-CUTOFF_TOKENS = 8192  # longer than any row: none is cut
-PADDED_TO = 8  # its collator fills a batch to a multiple of so many tokens
+CUTOFF_TOKENS = 8192  # longer than any row, so that no row is cut
+PADDED_TO = 8  # its collator pads a batch to a multiple of so many tokens
 TRAINING_BEGINS = "***** Running training *****"
 
 
 def settings_of(task: Task) -> dict[str, Any]:
-    """YAML entries for the task's mode, then its overrides. Both take the same rows per step."""
+    """Return the YAML entries for the task's mode and overrides. Both modes take the same rows per step."""
     if task.mode == "defaults":
         return {"per_device_train_batch_size": task.batch_size} | task.overrides
     tuned = {
         "disable_gradient_checkpointing": True,
-        "flash_attn": "disabled",  # the plain attention: at these lengths the fused one is slower on a CPU
+        "flash_attn": "disabled",  # plain attention: at these lengths, fused attention is slower on a CPU
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": task.batch_size,
     }
@@ -76,7 +77,7 @@ def write_dataset(folder: Path, rows: list[Row]) -> None:
 
 
 def configuration(task: Task, folder: Path, rows: int) -> dict[str, Any]:
-    """The YAML's contents. Without `template`, LLaMA-Factory reads the base's own chat template."""
+    """Return the YAML's contents. Without `template`, LLaMA-Factory uses the base's own chat template."""
     return {
         "stage": "sft",
         "do_train": True,
@@ -91,7 +92,7 @@ def configuration(task: Task, folder: Path, rows: int) -> dict[str, Any]:
         "lora_dropout": 0.0,
         "lora_target": ",".join(TARGET_MODULES),
         "bf16": True,
-        "use_cpu": not torch.cuda.is_available(),  # bf16 is refused on a CPU without it
+        "use_cpu": not torch.cuda.is_available(),  # without it, bf16 is refused on a CPU
         "num_train_epochs": 1.0,
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "cosine",
@@ -108,16 +109,16 @@ def configuration(task: Task, folder: Path, rows: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Command:
-    """How the command line ran. All times in seconds from its start."""
+    """A finished run of the command line. All times are in seconds from its start."""
 
     training_began: float
     ended: float
     printed_before: str
-    """What it had printed when its training began."""
+    """The text that it had printed when its training began."""
 
 
 def train(config: Path) -> Command:
-    """Run the command line to its end; exits with what it printed last where it fails."""
+    """Run the command line to its end. Exits with its last lines if it fails."""
     command = [str(Path(sys.executable).parent / "llamafactory-cli"), "train", str(config)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     started, began = time.time(), 0.0
@@ -137,21 +138,21 @@ def train(config: Path) -> Command:
 
 
 def computed_tokens(per_row: list[int], batch: int) -> int:
-    """With the padding of every batch to its longest row, and that to a multiple of PADDED_TO."""
+    """Count the tokens with padding: each batch to its longest row, rounded up to a multiple of PADDED_TO."""
     batches = [per_row[start : start + batch] for start in range(0, len(per_row), batch)]
     return sum(len(rows) * -(-max(rows) // PADDED_TO) * PADDED_TO for rows in batches)
 
 
 def supervised_tokens_of_first_row(printed: str) -> int:
-    """LLaMA-Factory prints its first example before training; count the labels that are not masked."""
+    """Count the unmasked labels of the first example, which LLaMA-Factory prints before training."""
     labels = re.search(r"label_ids:\s*(\[.*?\])", printed, re.DOTALL)
     if labels is None:
-        raise SystemExit("LLaMA-Factory no longer prints its first example: its labels cannot be checked")
+        raise SystemExit("LLaMA-Factory no longer prints its first example, so its labels cannot be checked")
     return sum(label != UNLABELLED for label in json.loads(labels[1]))
 
 
 def save(output: Path, folder: Path | None) -> None:
-    """The adapter out of everything that the command line leaves."""
+    """Copy only the adapter from the output of the command line."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in output.glob("adapter_*"):

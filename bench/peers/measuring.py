@@ -1,28 +1,30 @@
-"""What the trainers' scripts share: arguments, the settings all agree on, token counts, the result file.
+"""The parts that all trainers' scripts share: arguments, common settings, token counts, the result file.
 
-It is imported inside each peer's own environment, so it uses the standard library, and transformers for
-the tokenizer alone.
+Each peer imports it in its own environment. So it uses only the standard library, and transformers for the
+tokenizer.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
+import resource
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.command_line import add_base, add_result_file, new_parser
+
 Row = dict[str, Any]
 Mode = Literal["defaults", "tuned"]
 
 SEED = 42
-RANK = 16  # where --rank says nothing else; lora_alpha is twice the rank
-LEARNING_RATE = 2e-4  # the peak: after a linear warm-up, before a cosine down to zero
-PAIR_LEARNING_RATE = 2e-5  # of DPO, which takes a tenth
-BETA = 0.1  # DPO's
+RANK = 16  # unless --rank gives another one; lora_alpha is twice the rank
+LEARNING_RATE = 2e-4  # the peak, between a linear warm-up and a cosine down to zero
+PAIR_LEARNING_RATE = 2e-5  # for DPO: a tenth of the usual rate
+BETA = 0.1  # of DPO
 WARMUP_RATIO = 0.03
 MAX_GRAD_NORM = 1.0
 UNLABELLED = -100  # transformers' mark of a token that the loss leaves out
@@ -35,19 +37,19 @@ RECORDED_ENVIRONMENT = (
 
 @dataclass(frozen=True)
 class Task:
-    """One run: which base, which rows, how."""
+    """One run: its base, its rows and its settings."""
 
     base: Path
     data: Path
     batch_size: int
-    """Rows per optimizer step; of pairs each answer is one."""
+    """Rows per optimizer step. Each answer of a pair counts as a row."""
     mode: Mode
     out: Path
     rank: int
     adapter: Path | None
     """Folder to save the trained adapter in, in PEFT's form."""
     overrides: dict[str, Any]
-    """The peer's own settings, replacing those of the mode: for trying variants."""
+    """Settings of the peer that replace the settings of the mode, to try variants."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ class Encoded:
     answer: int
     """Index of the answer's first token."""
     end: int
-    """Index after the answer's end marker; what the template puts behind it (a line break) is no answer."""
+    """Index after the answer's end marker. The line break that the template puts after it is no answer."""
 
     @property
     def labels(self) -> list[int]:
-        """What Tunery learns, in transformers' form: the answer and its end marker."""
+        """Labels in transformers' form: Tunery learns the answer and its end marker."""
         before, after = self.answer, len(self.tokens) - self.end
         return [UNLABELLED] * before + self.tokens[self.answer : self.end] + [UNLABELLED] * after
 
@@ -73,7 +75,7 @@ class Tokens:
 
     per_row: list[int]
     answers_per_row: list[int]
-    """What most peers' loss sees: the answer, its end marker and what the template puts after it."""
+    """Tokens in the loss of most peers: the answer, its end marker, and the line break after it."""
 
     @property
     def total(self) -> int:
@@ -95,12 +97,12 @@ class Result:
     """Rows per optimizer step, as asked for."""
     rank: int
     real_tokens: int
-    """Of the rows, without padding: the same for every trainer."""
+    """Tokens of the rows without padding: the same for every trainer."""
     computed_tokens: int
-    """That went through the base: padding counts, and what rows share counts as often as it is computed."""
+    """Tokens that went through the base. Padding counts; shared tokens count each time they are computed."""
     answer_tokens: int
     train_seconds: float
-    """The whole training run; without imports, loading, tokenising and saving."""
+    """Seconds of the whole training run, without imports, loading, tokenising and saving."""
     step_seconds: list[float]
     """From the end of one step to the end of the next; the first one counts from the start of training."""
     peak_rss_bytes: int
@@ -112,7 +114,7 @@ class Result:
     losses: list[float]
     """One per step: mean cross-entropy over the step's answer tokens, in nats."""
     warm_seconds_to_first_step: float | None = None
-    """The same for a second job on the base that is still loaded; None where each job loads its own."""
+    """The same for a second job on the base that is still loaded; None if each job loads its own base."""
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -126,15 +128,17 @@ class Result:
 
 
 def task_from_arguments(description: str | None) -> Task:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser = new_parser(description)
+    add_base(parser)
     parser.add_argument("--data", type=Path, required=True, help="JSONL of chat rows, or of pairs")
     parser.add_argument("--batch-size", type=int, required=True, help="rows per optimizer step, >= 1")
     parser.add_argument("--mode", choices=["defaults", "tuned"], required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
-    parser.add_argument("--rank", type=int, default=RANK, help=f"of the adapter (default {RANK})")
+    add_result_file(parser)
+    parser.add_argument("--rank", type=int, default=RANK, help=f"rank of the adapter (default {RANK})")
     parser.add_argument("--adapter", type=Path, help="folder to save the adapter in")
-    parser.add_argument("--override", type=json.loads, default={}, help="the peer's own settings, JSON")
+    parser.add_argument(
+        "--override", type=json.loads, default={}, help="settings of the peer that replace the mode's, JSON"
+    )
     given = parser.parse_args()
     return Task(
         given.base.resolve(),
@@ -161,13 +165,13 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Whether the rows are preferences in OpenAI's form: a prompt and two answers."""
+    """Return whether the rows are preferences in OpenAI's form: a prompt and two answers."""
     with path.open() as file:
         return "input" in json.loads(file.readline())
 
 
 def read_conversations(path: Path) -> list[Row]:
-    """Chat rows, of a pair one for each answer: the preferred one, then the other."""
+    """Read chat rows. A pair becomes two rows: the preferred answer, then the other answer."""
     if not holds_pairs(path):
         return read_rows(path)
     pairs = [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
@@ -179,8 +183,11 @@ def read_conversations(path: Path) -> list[Row]:
 
 
 def encode(base: Path, rows: list[Row]) -> list[Encoded]:
-    """With the base's own tokenizer and chat template. Raises ValueError where a row does not begin with its
-    prompt, token for token: then nobody could say which tokens are the answer's."""
+    """Render rows with the base's own tokenizer and chat template.
+
+    Raises ValueError if the tokens of a row do not begin with the tokens of its prompt: then nobody could say
+    which tokens belong to the answer.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -203,13 +210,13 @@ def encode(base: Path, rows: list[Row]) -> list[Encoded]:
 
 
 def count_tokens(base: Path, rows: list[Row]) -> Tokens:
-    """Every trainer is credited the same work."""
+    """Count the tokens of the rows once, so that the same work is counted for every trainer."""
     encoded = encode(base, rows)
     return Tokens([len(row.tokens) for row in encoded], [len(row.tokens) - row.answer for row in encoded])
 
 
 def warmup_steps(steps: int) -> int:
-    """Given to the trainers as a number: of a share, some round up and others to the nearest."""
+    """Return the warm-up steps. Trainers get a number, since they round a share in different ways."""
     return round(WARMUP_RATIO * steps)
 
 
@@ -219,11 +226,16 @@ def steps_of(rows: int, batch_size: int) -> int:
 
 
 def learning_rates(steps: int, peak: float = LEARNING_RATE) -> list[float]:
-    """What each of `steps` steps must run at: linear to the peak, then half a cosine."""
+    """Return the learning rate of each of `steps` steps: linear up to the peak, then half a cosine."""
     warm = warmup_steps(steps)
     rising = [peak * step / warm for step in range(warm)]
     falling = [peak * (1 + math.cos(math.pi * step / (steps - warm))) / 2 for step in range(steps - warm)]
     return rising + falling
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident set that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def recorded_environment() -> dict[str, str]:
@@ -241,13 +253,13 @@ def versions_of(*packages: str) -> dict[str, str]:
 
 
 def require_equal(what: str, seen: int, expected: int) -> None:
-    """Stop a run whose peer trained on other tokens than it is credited for."""
+    """Stop a run whose peer trained on a different number of tokens than is counted for it."""
     if seen != expected:
         raise SystemExit(f"{what}: the peer has {seen}, the base's chat template gives {expected}")
 
 
 def require_schedule(seen: list[float], steps: int, peak: float = LEARNING_RATE) -> None:
-    """Stop a run that took other steps, or took them at other learning rates, than all trainers must."""
+    """Stop a run whose number of steps or learning rates differ from those that all trainers must have."""
     expected = learning_rates(steps, peak)
     if len(seen) != steps or not all(map(math.isclose, seen, expected)):
-        raise SystemExit(f"learning rates: the trainer ran at {seen}, and it should at {expected}")
+        raise SystemExit(f"learning rates: the trainer used {seen}, but must use {expected}")

@@ -1,8 +1,7 @@
-"""What the peers that are a Hugging Face Trainer share: its options, a meter, and the way to the result."""
+"""The parts that all peers based on Hugging Face's Trainer share: options, a meter, and the result."""
 
 from __future__ import annotations
 
-import resource
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.peers.measuring import (
     Result,
     Task,
     Tokens,
+    peak_rss_bytes,
     recorded_environment,
     require_schedule,
     steps_of,
@@ -30,7 +30,7 @@ from bench.peers.measuring import (
 
 
 class Meter(TrainerCallback):
-    """Times of the start and of every step's end, in seconds since the epoch, and the tokens computed."""
+    """Records the start and each step's end, in seconds since the epoch, and counts computed tokens."""
 
     def __init__(self) -> None:
         self.marks: list[float] = []
@@ -43,15 +43,15 @@ class Meter(TrainerCallback):
         self.marks.append(time.time())
 
     def count(self, _model: Any, _inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """A hook before the model's forward pass."""
+        """Count tokens, as a hook before the model's forward pass."""
         self.computed_tokens += named["input_ids"].numel()
 
 
 def common_options(task: Task, rows: int, folder: str, peak: float = LEARNING_RATE) -> dict[str, Any]:
-    """Fields of TrainingArguments that do not tell one mode from the other."""
+    """Return the fields of TrainingArguments that both modes share."""
     return {
         "output_dir": folder,
-        "use_cpu": not torch.cuda.is_available(),  # bf16 is refused on a CPU without it
+        "use_cpu": not torch.cuda.is_available(),  # without it, bf16 is refused on a CPU
         "num_train_epochs": 1,
         "learning_rate": peak,
         "lr_scheduler_type": "cosine",
@@ -66,14 +66,14 @@ def common_options(task: Task, rows: int, folder: str, peak: float = LEARNING_RA
 
 
 def row_by_row(task: Task) -> dict[str, Any]:
-    """A step's gradient gathered from single rows: nothing is padded, and the update is the same."""
+    """Accumulate a step's gradient from single rows: nothing is padded, and the update is the same."""
     return {"per_device_train_batch_size": 1, "gradient_accumulation_steps": task.batch_size}
 
 
 def faster_type() -> Literal["bfloat16", "float32"]:
-    """That in which this machine multiplies matrices faster: some CPUs that have bf16 are slower in it.
+    """Return the type in which this machine multiplies matrices faster. Some CPUs with bf16 are slower in it.
 
-    Small ones, since it counts as the peer's time to its first step.
+    The matrices are small, because this time counts for the peer's first step.
     """
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
@@ -97,7 +97,7 @@ def lora_config(rank: int) -> LoraConfig:
 
 
 def measure(trainer: Trainer, task: Task) -> tuple[dict[str, Any], Meter]:
-    """Train and save the adapter; the figures that belong into a Result, and the meter."""
+    """Train and save the adapter. Returns the measured fields of a Result, and the meter."""
     born = psutil.Process().create_time()
     meter = Meter()
     trainer.add_callback(meter)
@@ -107,7 +107,7 @@ def measure(trainer: Trainer, task: Task) -> tuple[dict[str, Any], Meter]:
     figures = {
         "train_seconds": train_seconds,
         "step_seconds": [after - before for before, after in pairwise(meter.marks)],
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak_rss_bytes(),
         "seconds_to_first_step": meter.marks[1] - born,
         "seconds_to_adapter": time.time() - born,
     }
@@ -129,7 +129,7 @@ def write_result(
     measured: tuple[dict[str, Any], Meter],
     peak: float = LEARNING_RATE,
 ) -> None:
-    """Exits where the steps or their learning rates were others than agreed."""
+    """Write the result file. Exits if the number of steps or the learning rates are not as required."""
     figures, meter = measured
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     rows = len(tokens.per_row)

@@ -1,10 +1,10 @@
-"""Train one LoRA on pairs with TRL's DPOTrainer and write what it took. Runs in TRL's own environment.
+"""Train one LoRA on pairs with TRL's DPOTrainer, and write time and memory. Runs in TRL's own environment.
 
     .bench-venvs/trl/bin/python -m bench.peers.trl_dpo --base DIR --data pairs.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
-The modes are those of `trl_sft.py`; a step's gradient is gathered pair by pair in `tuned`. In both the base
-that answers are held to is the model without its adapter, computed beside each batch.
+The modes are those of `trl_sft.py`. In `tuned`, a step's gradient is accumulated pair by pair. In both modes
+the reference model is the model without its adapter, computed with each batch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bench.peers.trl_sft import settings_of
 
 
 def as_preference(pair: Row) -> dict[str, Any]:
-    """TRL's conversational form, with the prompt by itself."""
+    """Return a pair in TRL's conversational form, in which the prompt is a field of its own."""
     answers = {"chosen": pair["preferred_output"], "rejected": pair["non_preferred_output"]}
     return {"prompt": pair["input"]["messages"], **answers}
 
@@ -59,7 +59,9 @@ def main() -> None:
             peft_config=lora_config(task.rank),
         )
         measured = measure(trainer, task)
-    tokens = count_tokens(task.base, read_conversations(task.data))  # no part of the time to the first step
+    tokens = count_tokens(
+        task.base, read_conversations(task.data)
+    )  # counted here, so that it does not add to the first step
     require_same_tokens(trainer.train_dataset, tokens)
     write_result(trainer, task, tokens, tokens.answers, "trl", settings, measured, PAIR_LEARNING_RATE)
 

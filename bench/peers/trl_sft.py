@@ -1,12 +1,12 @@
-"""Train one LoRA with TRL's SFTTrainer and write what it took. Runs in TRL's own environment.
+"""Train one LoRA with TRL's SFTTrainer, and write time and memory. Runs in TRL's own environment.
 
     .bench-venvs/trl/bin/python -m bench.peers.trl_sft --base DIR --data rows.jsonl \
         --batch-size 8 --mode tuned --out result.json
 
-`defaults` is what TRL does when told nothing else: the base loaded in fp32 whatever its files hold, bf16
-autocast over it, every block recomputed in the backward pass. `tuned` loads the base in the type in
-which this machine multiplies faster, keeps the activations, and accumulates a step's gradient row by row.
-Start it with the allocator settings that `bench/train.py` passes.
+`defaults` is TRL without any options: it loads the base in fp32, even if its files hold another type, uses
+bf16 autocast, and recomputes every block in the backward pass. `tuned` loads the base in the type in which
+this machine multiplies faster, keeps the activations, and accumulates a step's gradient row by row. Start it
+with the allocator settings that `bench/train.py` passes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bench.peers.transformers_trainer import (
 
 
 def settings_of(task: Task) -> dict[str, Any]:
-    """SFTConfig's fields for the task's mode, then its overrides. Both take the same rows per step."""
+    """Return SFTConfig's fields for the task's mode and overrides. Both modes take the same rows per step."""
     if task.mode == "defaults":
         return {"per_device_train_batch_size": task.batch_size} | task.overrides
     dtype = faster_type()
@@ -52,7 +52,7 @@ def settings_of(task: Task) -> dict[str, Any]:
 
 
 def as_prompt_and_completion(rows: list[Row]) -> Dataset:
-    """TRL's conversational prompt-completion form, on which its loss covers the completion only."""
+    """Return rows in TRL's conversational prompt-completion form: its loss covers the completion only."""
     split = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     return Dataset.from_list(split)
 
@@ -77,7 +77,7 @@ def main() -> None:
             peft_config=lora_config(task.rank),
         )
         measured = measure(trainer, task)
-    tokens = count_tokens(task.base, rows)  # now, since it is no part of the time to the first step
+    tokens = count_tokens(task.base, rows)  # counted here, so that it does not add to the first step
     require_same_tokens(trainer.train_dataset, tokens)
     write_result(trainer, task, tokens, tokens.answers, "trl", settings, measured)
 

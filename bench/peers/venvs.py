@@ -1,37 +1,38 @@
-"""One virtual environment per peer, so that each gets the libraries it asks for.
+"""Make a virtual environment for each peer, so that each peer has the libraries that it needs.
 
     python -m bench.peers.venvs                     # all peers under .bench-venvs/
     python -m bench.peers.venvs --only trl --venvs /tmp/peers
 
-Versions are ranges: pip resolves torch, transformers and the rest for each peer on its own, and every
-result file names what was in fact measured.
+Versions are ranges: pip chooses torch, transformers and the other packages for each peer separately. Every
+result file names the versions that were measured.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
+
+from bench.command_line import new_parser
 
 REQUIREMENTS: dict[str, list[str]] = {
     "trl": ["trl>=1.16,<2", "peft>=0.21", "torch>=2.9"],
     "llamafactory": ["llamafactory>=0.9.5", "torch>=2.9"],
 }
-HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs nothing that TRL has not brought along
+HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs no package that TRL does not install too
 PEERS = sorted([*REQUIREMENTS, *HOME_OF])
-# These train on a GPU alone. What their environments will need stands here; no script runs them yet.
+# These peers train only on a GPU. The packages of their environments are listed; no script runs them yet.
 GPU_REQUIREMENTS: dict[str, list[str]] = {"unsloth": ["unsloth"], "axolotl": ["axolotl"]}
 DEFAULT_VENVS = Path(__file__).resolve().parents[2] / ".bench-venvs"
 
 
 def environment_of(peer: str) -> str:
-    """The name of the environment that `peer` runs in."""
+    """Return the name of the environment in which `peer` runs."""
     return HOME_OF.get(peer, peer)
 
 
 def interpreter(venvs: Path, peer: str) -> Path:
-    """The Python of `peer`'s environment; the file exists once `create` has run."""
+    """Return the path of the Python in `peer`'s environment. The file exists once `create` has run."""
     return venvs / environment_of(peer) / "bin" / "python"
 
 
@@ -57,7 +58,7 @@ def imports(python: Path, module: str) -> bool:
 def replace_torchaudio(python: Path) -> None:
     """Put an empty module in place of a torchaudio built for another torch.
 
-    LLaMA-Factory imports it at start but calls it for audio rows alone, and its wheels want a CUDA torch.
+    LLaMA-Factory imports it at its start but calls it only for audio rows, and its wheels need a CUDA torch.
     """
     subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchaudio"], check=True)
     query = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
@@ -66,7 +67,7 @@ def replace_torchaudio(python: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="folder of the environments")
     parser.add_argument("--only", choices=PEERS, help="one peer instead of all")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Training measured: the rows, the trainers that take part, and the runs of one job or of many.
+"""Measurements of training: the rows, the trainers that take part, and runs of one job or of many jobs.
 
-Each run is a process of its own, started by `running`.
+`running` starts each run as a process of its own; the other parts run in the process of the command.
 """

@@ -4,14 +4,14 @@
     python -m bench.training.cohort --base DIR --jobs jobs.json --batch-size 8 --in-turn --out result.json
 
 jobs.json lists the jobs: `[{"rows": "a.jsonl", "rank": 8, "adapter": "folder"}, …]`. Together they are a
-cohort: every round moves each of them by a step. In turn each has the base, loaded once, to itself.
+cohort: in every round each job takes a step. With --in-turn, each job trains alone, and the base is loaded
+once for all.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,14 @@ from typing import Any
 
 import psutil
 
-from bench.peers.measuring import read_rows, recorded_environment, require_schedule, versions_of
+from bench.command_line import add_base, add_result_file, new_parser
+from bench.peers.measuring import (
+    peak_rss_bytes,
+    read_rows,
+    recorded_environment,
+    require_schedule,
+    versions_of,
+)
 from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, rendered, train
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.trainee import Trainee
@@ -31,7 +38,7 @@ Trained = list[list[list[Row]]]
 
 @dataclass
 class Jobs:
-    """Starts jobs on the base, and saves and times what they bring."""
+    """Starts jobs on the base, saves their adapters, and records the times."""
 
     base: ResidentBase
     described: list[dict[str, Any]]
@@ -49,7 +56,7 @@ class Jobs:
         self.seconds_to_adapter.append(time.time() - self.born)
 
     def train(self, group: list[int]) -> Trained:
-        """Jobs `group` as one cohort. Exits where a learning rate is not the agreed one."""
+        """Train the jobs of `group` as one cohort. Exits if a learning rate is not the required one."""
         trainees = [self.start(number) for number in group]
         rounds, _ = train(self.base, trainees, when_finished=self.save)
         for trainee in trainees:
@@ -70,7 +77,7 @@ def main() -> None:
     loaded = time.time()
     everyone = list(range(len(jobs.described)))
     trained = [jobs.train(group) for group in ([[job] for job in everyone] if given.in_turn else [everyone])]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_rss_bytes()
     rows = [row for group in trained for batches in group for batch in batches for row in batch]
     document = {
         "jobs": len(everyone),
@@ -89,12 +96,12 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser = new_parser(__doc__)
+    add_base(parser)
     parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
     parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
-    parser.add_argument("--in-turn", action="store_true", help="one after another instead of together")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    parser.add_argument("--in-turn", action="store_true", help="train one job after another, not together")
+    add_result_file(parser)
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
-"""How many floating-point operations a LoRA run cannot do without, whoever trains it.
+"""Counts the floating-point operations that a LoRA run needs, with any trainer.
 
-Counted are the products over the rows as they are, each row by itself. What a trainer does on top (padding,
-activations computed twice, gradients of frozen weights) is not credited, so it lowers that trainer's share.
-Nor is anything taken off for a beginning that several rows share and a trainer computes once: its share may
-pass 1.
+The products over the rows are counted, each row by itself and without padding. Additional work of a trainer
+(padding, activations computed twice, gradients of frozen weights) is not counted, so it lowers the share of
+that trainer. If several rows begin alike, each row counts in full. A trainer that computes the common tokens
+only once may have a share above 1.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from bench.training.machine import linear_shapes
 def needed_operations(
     base: Path, lengths: list[int], answer_tokens: int, rank: int, reference: bool = False
 ) -> float:
-    """Floating-point operations of one epoch: forward, input gradient, and the adapters' own gradient.
+    """Return the floating-point operations of one epoch: forward, input gradient, adapters' gradient.
 
-    It is the logical work: every row's tokens count, whether or not other rows begin with the same ones.
+    All tokens of every row count, also if other rows begin with the same tokens.
 
-    With T tokens in rows of length t, S of them supervised, L layers, hidden size d, vocabulary V, and N
-    weights in the matrices m x n of all layers (without embedding and head), each adapted with rank r:
+    The rows have lengths t and T tokens together, S of them supervised. The base has L layers, hidden size
+    d, vocabulary V, and N weights in the matrices m x n of all layers (without embedding and head). Each
+    matrix is adapted with rank r. The result is:
 
         4 N T  +  4 d V S  +  7 d L sum(t^2)  +  6 r T sum(m + n)
 
-    With a `reference` the bare base computes the rows forward once more, as DPO needs it:
+    With `reference`, the base without adapter computes the rows forward once more, for DPO. This adds:
 
         2 N T  +  2 d V S  +  2 d L sum(t^2)
 
-    The third term is causal attention, half of a t x t square in each of two products forward and five
-    backward. Lengths count tokens. Raises FileNotFoundError without a config.json in `base`.
+    The third term is causal attention: half of a t x t square in each of two products forward and five
+    products backward. Lengths count tokens. Raises FileNotFoundError without a config.json in `base`.
     """
     config = json.loads((base / "config.json").read_text())
     shapes = linear_shapes(base)
@@ -49,5 +50,5 @@ def needed_operations(
 
 
 def share_of_ceiling(operations: float, seconds: float, ceiling_gflops: float) -> float:
-    """Which part of the measured rate the needed work ran at; 1 is a run of matrix products alone."""
+    """Return the share of the measured rate that a run reached; 1 is a run of matrix products alone."""
     return operations / seconds / (ceiling_gflops * 1e9)

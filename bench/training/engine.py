@@ -1,16 +1,15 @@
-r"""Train one LoRA with Tunery's engine and write what it took: our side of the comparison with the peers.
+r"""Train one LoRA with Tunery's engine and write time and memory, for the comparison with the peers.
 
     python -m bench.training.engine --base DIR --data rows.jsonl --batch-size 8 --mode defaults \
         --out result.json
 
-After the job that is measured a second one takes its first step on the base that is still loaded: that is how
-soon a job trains on a resident trainer. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
+After the measured job, a second job takes its first step on the base that is still loaded. This shows how
+soon a job trains if the base is loaded. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import time
 
 import psutil
@@ -21,6 +20,7 @@ from bench.peers.measuring import (
     PAIR_LEARNING_RATE,
     Result,
     holds_pairs,
+    peak_rss_bytes,
     recorded_environment,
     require_schedule,
     steps_of,
@@ -37,7 +37,7 @@ from bench.training.ours import (
     train,
 )
 
-DPO_PASSES = 3  # the bare base's, the adapter's without gradient, and the one that learns
+DPO_PASSES = 3  # the base without adapter, the adapter without gradient, and the pass that learns
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     if task.adapter is not None:
         trainee.adapter.save(task.adapter)
     seconds_to_adapter = time.time() - born
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_rss_bytes()
 
     began = time.perf_counter()
     rows = rendered(base, stored, "preference" if pairs else "chat")

@@ -2,13 +2,12 @@
 
     python -m bench.training.machine --base DIR [--out machine.json]
 
-The measured rate is the ceiling that training is compared with: no trainer on this machine and torch can
-spend less time in the same products.
+Training is compared with the measured rate, the ceiling: on this machine and torch, no trainer can spend less
+time in the same products.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import time
@@ -21,8 +20,10 @@ import psutil
 import torch
 from torch.nn.functional import linear
 
+from bench.command_line import new_parser
+
 ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
-LONG = 2.0  # seconds: a type that the hardware does not multiply takes as much for a few products
+LONG = 2.0  # seconds; a few products take so long in a type that the hardware does not multiply
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Machine:
     """Threads that torch uses in one product."""
     memory_bytes: int
     isa: list[str]
-    """Those of the instruction sets that matter to matrix products."""
+    """The instruction sets of this CPU that matter for matrix products."""
     python: str
     torch: str
     gpu: str | None
@@ -42,12 +43,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Matrix products of one block's linear layers, forward and input gradient, in one type."""
+    """The measured rate of one block's linear layers, forward and input gradient, in one type."""
 
     dtype: str
     tokens: int
     gflops: float
-    """10^9 floating-point operations per second over all the products, each at its best run."""
+    """10^9 floating-point operations per second over all products, from the fastest run of each."""
     gflops_by_shape: dict[str, float]
     """10^9 operations per second, keyed `KxN`: tokens x K times K x N."""
 
@@ -68,14 +69,14 @@ def describe() -> Machine:
 
 
 def cpu_info() -> dict[str, str]:
-    """The first processor's entry of /proc/cpuinfo; Linux alone."""
+    """Return the first processor's entry of /proc/cpuinfo. Works only on Linux."""
     entry = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
     pairs = (line.split(":", 1) for line in entry.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, value in pairs}
 
 
 def linear_shapes(base: Path) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of a block's seven linear layers, from the base's config.json."""
+    """Return (inputs, outputs) of a block's seven linear layers, from the base's config.json."""
     config: dict[str, Any] = json.loads((base / "config.json").read_text())
     hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
     head = config.get("head_dim") or hidden // heads
@@ -92,7 +93,7 @@ def linear_shapes(base: Path) -> dict[str, tuple[int, int]]:
 
 
 def best_seconds(run: Callable[[], object], runs: int, warm_up: int = 3) -> float:
-    """The fastest of `runs` calls after `warm_up` uncounted ones; of fewer where they take LONG together."""
+    """Return the fastest of `runs` calls, after `warm_up` uncounted calls. Stops after LONG seconds."""
     for _ in range(warm_up):
         run()
     best, end = float("inf"), time.perf_counter() + LONG
@@ -126,7 +127,7 @@ def measure_ceiling(base: Path, dtype: torch.dtype, tokens: int = 1024, runs: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--base", type=Path, required=True, help="folder with the base's config.json")
     parser.add_argument("--tokens", type=int, default=1024, help="rows of the left matrix (default 1024)")
     parser.add_argument("--out", type=Path, help="also write the report here, JSON")

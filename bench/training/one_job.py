@@ -1,4 +1,4 @@
-"""One job by every trainer in turn: the same base, rows, batches and adapter, one process at a time."""
+"""Runs one job with every trainer in turn: same base, rows, batches and adapter, one process at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Workload:
     source: str
     """The outside file's name below --data, or "generated"."""
     pairs: bool = False
-    """Whether each two of its rows are a prompt's answers."""
+    """Whether each two rows are the two answers to one prompt."""
 
 
 def run_all(
@@ -36,9 +36,9 @@ def run_all(
     tokens: Tokens,
     rounds: int,
 ) -> tuple[list[Run], float | None]:
-    """Every trainer once, then again, `rounds` times, and the validation of what they trained.
+    """Run all trainers in turn, `rounds` times, and validate their adapters.
 
-    A failure is a run like any other. Also returns the base's own validation loss, None without a success.
+    A failed run is in the list too. Also returns the base's validation loss, None if every run failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         runs = []
@@ -62,7 +62,7 @@ def run_once(
     try:
         result = run_trainer(trainer, python, base, workload.files.train, BATCH_SIZE, RANK, adapter)
         if result["real_tokens"] != tokens.total:
-            raise RunFailed(f"it trained on {result['real_tokens']} tokens, and the rows have {tokens.total}")
+            raise RunFailed(f"it trained on {result['real_tokens']} tokens, but the rows have {tokens.total}")
     except RunFailed as failure:
         say(f"{workload.name}, {trainer.name} failed: {failure}")
         return Run(trainer.name, number, failure=str(failure))
@@ -73,7 +73,7 @@ def run_once(
 def validated(
     runs: list[Run], base: Path, workload: Workload, adapters: Path
 ) -> tuple[list[Run], float | None]:
-    """The runs with the validation losses of their adapters, which lie under the runs' indices."""
+    """Return the runs with their validation losses. Adapter i is in the folder `i` of `adapters`."""
     places = [index for index, run in enumerate(runs) if run.result is not None]
     if not places:
         return runs, None
@@ -94,7 +94,7 @@ def section(
     before: Measured,
     after: Measured,
 ) -> dict[str, Any]:
-    """What the results' file keeps of the workload, beside what every section has."""
+    """Return the fields of the workload's section that not every section has."""
     operations = needed_operations(base, tokens.per_row, tokens.answers, RANK, reference=workload.pairs)
     return {
         "kind": "one job",

@@ -1,7 +1,7 @@
-"""Tunery's engine without the service around it, for the scripts that measure it.
+"""Runs Tunery's engine without the service around it, for the scripts that measure it.
 
-The code that the trainer process runs: render, pack, rounds of a cohort. Only the lease, the checkpoints and
-the uploads are left out, as they are for the peers.
+It is the code that the trainer process runs: render, pack, rounds of a cohort. Only the lease, the
+checkpoints and the uploads are left out, since the peers have none either.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from worker.rows import Row
 
 
 class InFileOrder(Trainee):
-    """A job that takes its rows as they stand in the file, as the peers do here; ours would shuffle them."""
+    """A trainee that takes its rows in the order of the file, as the peers do here. Others shuffle them."""
 
     def _order_of(self, _epoch: int) -> NDArray[np.int64]:
         return np.arange(self._examples)
@@ -57,7 +57,7 @@ def new_trainee(
     epochs: int = 1,
     pairs: bool = False,
 ) -> Trainee:
-    """A job with the settings that all trainers share (bench/peers/measuring.py)."""
+    """Return a trainee with the settings that all trainers share (bench/peers/measuring.py)."""
     size, rate = (batch_size // 2, PAIR_LEARNING_RATE / LEARNING_RATE) if pairs else (batch_size, 1.0)
     spec = JobSpec(
         base_model=SMOLLM2.id,
@@ -72,7 +72,7 @@ def new_trainee(
 def one_round(
     base: ResidentBase, trainees: Sequence[Trainee], max_step_tokens: int | None = None
 ) -> dict[str, StepResult]:
-    """A step of every trainee. Raises the JobError of the first that has one."""
+    """Run one step of every trainee. Raises the JobError of the first trainee that has one."""
     results: dict[str, StepResult] = {}
     context = PassContext(base, max_step_tokens or base.max_step_tokens)
     for name, result in train_round(context, trainees).items():
@@ -88,7 +88,7 @@ def train(
     max_step_tokens: int | None = None,
     when_finished: Callable[[Trainee], None] | None = None,
 ) -> tuple[list[dict[str, StepResult]], list[float]]:
-    """Rounds until every trainee has finished: what each brought, and how many seconds it took."""
+    """Run rounds until every trainee has finished. Returns the results and the seconds of each round."""
     rounds, seconds = [], []
     active = list(trainees)
     while active:
@@ -103,17 +103,17 @@ def train(
 
 
 def batches_of(trainee: Trainee) -> list[list[Row]]:
-    """The rows of each step of the trainee's whole run."""
+    """Return the rows of each step of the trainee's whole run."""
     return [trainee.rows_after(step) for step in range(trainee.total_steps)]
 
 
 def computed_tokens(
     base: ResidentBase, jobs: Sequence[Sequence[Sequence[Row]]], max_step_tokens: int | None = None
 ) -> int:
-    """Tokens on the axes of all micro-batches that jobs with these batches need when they train together.
+    """Return the tokens in all micro-batches of jobs with these batches that train together.
 
-    Fewer than the rows hold, where rows share their beginnings. Packs every round once more, so it is to be
-    called outside of what is timed.
+    There are fewer than in the rows if rows begin alike. The function packs every round again, so call it
+    outside of the timed part.
     """
     total = 0
     for batches in zip_longest(*jobs, fillvalue=()):

@@ -1,4 +1,4 @@
-"""What must be known before anything is measured: the base, the peers' Pythons, the machine's ceiling."""
+"""Prepares a measurement: the base, the Pythons of the peers, and the machine's ceiling."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from bench.training.running import say
 from core.catalog import SMOLLM2
 from core.errors import JobError
 
-MODULE_OF = {"hf": "peft"}  # what tells that a peer's environment is complete, where not its own name
+MODULE_OF = {
+    "hf": "peft"
+}  # the module that shows that an environment is complete, if it is not named as the peer
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`bench/training/machine.py`'s report."""
+    """The report of `bench/training/machine.py`."""
 
     machine: dict[str, Any]
     gflops: dict[str, float]
@@ -33,22 +35,22 @@ class Measured:
 
     @property
     def best(self) -> float:
-        """In the faster type: the one that a trainer on this machine should compute in."""
+        """The rate in the faster type, in which a trainer on this machine should compute."""
         return max(self.gflops.values())
 
 
 def ceiling_of(before: Measured, after: Measured) -> float | None:
-    """10^9 operations per second; None with a GPU, since the products are timed on the CPU."""
+    """Return 10^9 operations per second, or None with a GPU, since the products are timed on the CPU."""
     return None if before.machine["gpu"] else mean([before.best, after.best])
 
 
 def prepare(models: Path, files: list[Path]) -> tuple[Path, list[Tokens]]:
-    """The base's folder, made where it is missing, and each file's tokens. Exits with the reason."""
+    """Return the base's folder, made if it is missing, and the tokens of each file. Exits with the reason."""
     return in_child(_prepare, models, files)
 
 
 def in_child(function: Any, *arguments: Any) -> Any:
-    """Call in a process of its own, so that what it loads is gone before anything is measured."""
+    """Call a function in a process of its own, so that its memory is free before the measurement."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -64,7 +66,7 @@ def _prepare(models: Path, files: list[Path]) -> tuple[Path, list[Tokens]]:
 
 
 def make_environments(venvs: Path, chosen: list[str]) -> dict[str, Path | None]:
-    """The Python of each trainer; None for a peer that cannot be installed here."""
+    """Return the Python of each trainer, or None for a peer that cannot be installed here."""
     pythons: dict[str, Path | None] = {"tunery": Path(sys.executable)}
     for peer in chosen:
         try:
@@ -84,7 +86,7 @@ def _environment(venvs: Path, peer: str) -> Path:
 
 
 def measure_machine(base: Path) -> Measured:
-    """Run bench/training/machine.py. Raises subprocess.CalledProcessError."""
+    """Measure with bench/training/machine.py. Raises subprocess.CalledProcessError."""
     say("measuring the machine's matrix products")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "machine.json"
@@ -95,7 +97,7 @@ def measure_machine(base: Path) -> Measured:
 
 
 def commit() -> str | None:
-    """The source's commit, "+" behind it where files were changed since; None outside of a repository."""
+    """Return the source's commit, with "+" if files were changed since; None outside of a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]

@@ -1,24 +1,22 @@
-r"""Time a few rounds of Tunery's engine with so many jobs and rows of exactly so many tokens.
+r"""Time a few rounds of Tunery's engine, with a given number of jobs and a given length of the rows.
 
     python -m bench.training.rounds --base DIR --jobs 4 --batch-size 4 --row-tokens 60 --rounds 5 \
         --out result.json
 
-A round moves every job by one step. The second half of each row is learnt. The first round, in which the
-allocator and the caches fill, is not counted.
+In a round, every job takes one step. The second half of each row is learnt. The first round is not counted,
+because the allocator and the caches fill in it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import resource
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from bench.peers.measuring import RANK, recorded_environment, versions_of
+from bench.command_line import add_base, add_result_file, new_parser
+from bench.peers.measuring import RANK, peak_rss_bytes, recorded_environment, versions_of
 from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, train
 from bench.training.workloads import SEED, word_problems
 from worker.engine.base.base_model import ResidentBase
@@ -26,7 +24,7 @@ from worker.rows import Row
 
 
 def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random) -> list[Row]:
-    """Rows of exactly `tokens` tokens of text, no two of which begin alike."""
+    """Return rows of exactly `tokens` tokens of text. No two of them begin alike."""
     problems = word_problems(chance)
     learnt_L = np.arange(tokens) >= tokens // 2
     rows = []
@@ -39,13 +37,13 @@ def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
-    parser.add_argument("--jobs", type=int, required=True, help="in the cohort, >= 1")
+    parser = new_parser(__doc__)
+    add_base(parser)
+    parser.add_argument("--jobs", type=int, required=True, help="jobs in the cohort, >= 1")
     parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
     parser.add_argument("--row-tokens", type=int, required=True, help="length of every row, >= 2")
-    parser.add_argument("--rounds", type=int, required=True, help="counted ones, >= 1")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    parser.add_argument("--rounds", type=int, required=True, help="counted rounds, >= 1")
+    add_result_file(parser)
     given = parser.parse_args()
     base = load_base(given.base)
     chance = random.Random(SEED)
@@ -55,7 +53,7 @@ def main() -> None:
         rows = rows_of(base, steps * given.batch_size, given.row_tokens, chance)
         trainees.append(new_trainee(base, f"job{number}", rows, given.batch_size, RANK))
     _, seconds = train(base, trainees)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_rss_bytes()
     tokens = given.jobs * given.batch_size * given.row_tokens
     computed = computed_tokens(base, [batches_of(trainee) for trainee in trainees]) / steps
     middle = median(seconds[1:])

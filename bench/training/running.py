@@ -1,4 +1,4 @@
-"""A measured script in a process of its own: started clean, ended for certain, its failure told in a line."""
+"""Runs a measured script in a process with a clean environment, ends it, and explains a failure in a line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,17 @@ REASON_LENGTH = 200
 
 
 class RunFailed(Exception):
-    """Why a run has no result, in one line."""
+    """A run has no result. The message is the reason, in one line."""
 
 
 def say(text: str) -> None:
     print(text, flush=True)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def run_script(
@@ -49,14 +56,14 @@ def run_script(
 def run_trainer(
     trainer: Trainer, python: Path | None, base: Path, rows: Path, batch_size: int, rank: int, adapter: Path
 ) -> dict[str, Any]:
-    """One job by one trainer: its result file's contents. Raises RunFailed."""
+    """Run one job with one trainer, and return the contents of its result file. Raises RunFailed."""
     arguments = ["--base", str(base), "--data", str(rows), "--batch-size", str(batch_size)]
     arguments += ["--mode", trainer.mode, "--rank", str(rank), "--adapter", str(adapter)]
     return run_script(python, trainer.module, arguments, trainer.environment)
 
 
 def validate(base: Path, pairs: list[tuple[Path, Path]]) -> tuple[list[float], float]:
-    """The loss of each adapter on its rows, and the base's own mean over the files. Raises RunFailed."""
+    """Return the loss of each adapter on its rows, and the base's mean over the files. Raises RunFailed."""
     say(f"validating {len(pairs)} adapters")
     arguments = ["--base", str(base)]
     for adapter, rows in pairs:
@@ -67,7 +74,7 @@ def validate(base: Path, pairs: list[tuple[Path, Path]]) -> tuple[list[float], f
 
 
 def run_logged(command: list[str], environment: dict[str, str], log: Path) -> int:
-    """Run to the end and return the exit status. Raises RunFailed after LIMIT_SECONDS."""
+    """Run a command to its end and return the exit status. Raises RunFailed after LIMIT_SECONDS."""
     clean = {name: value for name, value in os.environ.items() if name not in UNTUNED}
     variables = {**clean, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **environment}
     with log.open("wb") as file:
@@ -84,7 +91,7 @@ def run_logged(command: list[str], environment: dict[str, str], log: Path) -> in
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """Stop the child and its own children: politely, since one of them may be a service with servers."""
+    """Stop the child and its own children. SIGTERM comes first, since one may be a service with servers."""
     os.killpg(child.pid, signal.SIGTERM)
     try:
         child.wait(GRACE_SECONDS)
@@ -94,7 +101,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 def reason_of(code: int, printed: str) -> str:
-    """One line: the signal, else the last exception that was printed, else the last line."""
+    """Return the reason in one line: the signal, else the last printed exception, else the last line."""
     if code < 0:
         return describe_exit(code)
     lines = [line.strip() for line in printed.splitlines() if line.strip()]

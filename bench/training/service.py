@@ -1,12 +1,12 @@
-"""Train many small jobs on the whole service: over its REST API, from the first request to the last adapter.
+"""Train many small jobs over the REST API of a whole service, from the first request to the last adapter.
 
     python -m bench.training.service --models .tunery/models --jobs jobs.json --batch-size 8 --out result.json
 
 `bench/training/cohort.py` describes jobs.json. The script starts a service of its own in an empty folder
-(Postgres, Valkey, S3, API, worker) and stops it at the end. One small job loads the base first, as on a
-service in use; `--cold` leaves it out. The files are uploaded before the clock starts. A job counts as done
-when the API, asked every half second, says that it succeeded: then the adapter can be downloaded. The service
-decides which jobs train together. Its jobs take their rows in an order of their own.
+(Postgres, Valkey, S3, API, worker) and stops it at the end. One small job loads the base first, since a
+service in use has loaded it too; `--cold` leaves this job out. The files are uploaded before the time starts.
+A job is done when the API, asked every half second, says that it succeeded: then its adapter can be
+downloaded. The service decides which jobs train together, and shuffles the rows of each job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,9 @@ from pathlib import Path
 import psutil
 
 from bench import ROOT
+from bench.command_line import add_result_file, new_parser
 from bench.peers.measuring import SEED, recorded_environment, versions_of
+from bench.training.running import free_port
 from bench.training.workloads import restaurants
 from cli.client.client import Client, connect
 from cli.client.errors import GaveUp
@@ -47,7 +48,7 @@ LIMIT_SECONDS = 3 * 3600.0
 
 def main() -> None:
     given = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # the service must not outlive us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that the service stops with us
     jobs = json.loads(given.jobs.read_text())
     with tempfile.TemporaryDirectory() as folder, service(Path(folder), given.models) as (up, client):
         if not given.cold:
@@ -77,12 +78,12 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="the folder of base models")
+    parser = new_parser(__doc__)
+    parser.add_argument("--models", type=Path, required=True, help="folder of all base models")
     parser.add_argument("--jobs", type=Path, required=True, help="the jobs, JSON")
     parser.add_argument("--batch-size", type=int, required=True, help="rows of one job per step")
     parser.add_argument("--cold", action="store_true", help="do not load the base before the jobs")
-    parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+    add_result_file(parser)
     return parser.parse_args()
 
 
@@ -90,18 +91,15 @@ def arguments() -> argparse.Namespace:
 def service(
     home: Path, models: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[tuple[psutil.Process, Client]]:
-    """`tunery up` in `home`, and a client of it. `settings` are further variables of its environment.
+    """Run `tunery up` in `home`, with a client of it. `settings` are more variables of its environment.
 
-    Raises GaveUp where it does not start or stop in time.
+    Raises GaveUp if the service does not start in time.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # Servers and settings of the surrounding shell are not what is measured.
+    # Do not measure the servers and settings that the variables of our shell name.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")}
     ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(ROOT)}
     environment = {**clean, **ours, **(settings or {})}
-    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(port)]
+    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(free_port())]
     process = psutil.Popen(command, env=environment, stdout=sys.stderr)
     try:
         with connected(process, home) as client:
@@ -118,7 +116,7 @@ def service(
 
 
 def connected(process: psutil.Process, home: Path) -> Client:
-    """Once the service answers. Raises GaveUp after START_SECONDS, and at once where it ends."""
+    """Return a client once the service answers. Raises GaveUp after START_SECONDS, or if the service ends."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         try:
@@ -148,7 +146,7 @@ def create(client: Client, file: str, rank: int, batch_size: int) -> str:
 
 
 def wait(client: Client, ids: list[str]) -> list[float]:
-    """`perf_counter` when each job was seen to have ended. Raises GaveUp, JobFailed, JobCancelled."""
+    """Return the `perf_counter` at which each job was seen ended. Raises GaveUp, JobFailed, JobCancelled."""
     ended: dict[str, float] = {}
     deadline = time.monotonic() + LIMIT_SECONDS
     while len(ended) < len(ids):
@@ -170,7 +168,7 @@ def download(client: Client, job_id: str, folder: Path) -> None:
 
 
 def largest_peak(process: psutil.Process) -> int:
-    """Bytes: the largest resident set that a process of the service ever had, which is the trainer's."""
+    """Return the largest resident set of any process of the service, in bytes: that of the trainer."""
     peaks = [0]
     for member in process.children(recursive=True):
         with suppress(OSError):

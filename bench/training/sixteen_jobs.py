@@ -1,7 +1,7 @@
-"""Sixteen small jobs of mixed ranks, from the first one's start to the last adapter.
+"""Runs sixteen small jobs of mixed ranks, from the start of the first job to the last adapter.
 
-A peer trains one job per process, so its sixteen follow each other: some of them are run, and sixteen times
-their mean is its makespan. Ours are measured whole, in each of the ways in which one can have them.
+A peer trains one job per process, so its sixteen jobs follow each other. Only some of them are run; the
+makespan is sixteen times their mean. Tunery runs all sixteen, in each way in which Tunery can train them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from bench.pages.report import REFERENCE, Run, against, middle, results_of, rounded, versions
-from bench.pages.tables import NOTHING, markdown, shown
+from bench.pages.report import REFERENCE, Run, median_of, relative_difference, results_of, rounded, versions
+from bench.pages.tables import failed_row, markdown, shown
 from bench.peers.measuring import Tokens
 from bench.training.one_job import BATCH_SIZE
 from bench.training.running import RunFailed, run_script, run_trainer, say, validate
@@ -48,7 +48,7 @@ class Jobs:
     files: list[Files]
     tokens: list[Tokens]
     turns: int
-    """How many jobs are run where each takes a process of its own, and how many of all are validated."""
+    """The number of jobs that are run if each has its own process, and that are validated in any case."""
 
     @property
     def total_tokens(self) -> int:
@@ -56,21 +56,23 @@ class Jobs:
 
 
 Way = Callable[[Jobs, Path], dict[str, Any]]
-"""Runs the jobs, saves the adapter of job i in the folder's `i`, returns the figures. Raises RunFailed."""
+"""A function that runs the jobs, saves adapter i in the subfolder `i`, and returns the figures.
+
+It raises RunFailed."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A way's medians over its runs that ended well; None where there are none."""
+    """The medians of one way over its successful runs. A figure is None if no run has it."""
 
     trainer: str
     runs: int
     jobs_run: int | None = None
     makespan_seconds: float | None = None
     tokens_per_second: float | None = None
-    """Logical tokens of all jobs by the makespan: here loading and saving count."""
+    """The tokens in the rows of all jobs, divided by the makespan, which includes loading and saving."""
     ratio: float | None = None
-    """The reference's makespan by this one."""
+    """The makespan of the reference, divided by this makespan."""
     peak_gb: float | None = None
     """Largest resident set of a process that trained, 10^9 bytes."""
     validation_loss: float | None = None
@@ -79,7 +81,7 @@ class Line:
 
 
 def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Jobs) -> dict[str, Way]:
-    """In the table's order."""
+    """Return all ways, in the order of the table."""
     base, models = ["--base", str(jobs.base)], ["--models", str(jobs.base.parents[1])]
     found: dict[str, Way] = {
         OURS: partial(in_one_process, module="bench.training.cohort", options=base),
@@ -95,7 +97,7 @@ def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Job
 
 
 def in_one_process(jobs: Jobs, folder: Path, module: str, options: list[str]) -> dict[str, Any]:
-    """All jobs by one of our modules."""
+    """Run all jobs in one process, with one of our modules."""
     folder.mkdir()
     described = [
         {"rows": str(files.train.resolve()), "rank": rank, "adapter": str(folder / str(number))}
@@ -106,12 +108,12 @@ def in_one_process(jobs: Jobs, folder: Path, module: str, options: list[str]) ->
     arguments = [*options, "--jobs", str(listed), "--batch-size", str(BATCH_SIZE)]
     result = run_script(Path(sys.executable), module, arguments, TRAINER_ENVIRONMENT)
     if result["tokens"] != jobs.total_tokens:
-        raise RunFailed(f"it trained on {result['tokens']} tokens, and the rows have {jobs.total_tokens}")
+        raise RunFailed(f"it trained on {result['tokens']} tokens, but the rows have {jobs.total_tokens}")
     return result | {"jobs_run": len(described)}
 
 
 def in_a_process_each(jobs: Jobs, folder: Path, trainer: Trainer, python: Path | None) -> dict[str, Any]:
-    """The first `turns` jobs, one process after another; the makespan is the mean's multiple."""
+    """Run the first `turns` jobs, one process after another. The makespan is their mean times all jobs."""
     results = []
     for number in range(jobs.turns):
         rows, rank, adapter = jobs.files[number].train, JOB_RANKS[number], folder / str(number)
@@ -131,9 +133,9 @@ def in_a_process_each(jobs: Jobs, folder: Path, trainer: Trainer, python: Path |
 
 
 def run_all(found: dict[str, Way], jobs: Jobs, rounds: int) -> tuple[list[Run], float | None]:
-    """Every way once, then again, `rounds` times, and the validation of what they trained.
+    """Run all ways in turn, `rounds` times, and validate their adapters.
 
-    A failure is a run like any other. Also returns the base's own validation loss, None without a success.
+    A failed run is in the list too. Also returns the base's validation loss, None if every run failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         runs = []
@@ -154,7 +156,7 @@ def run_once(name: str, way: Way, jobs: Jobs, number: int, folder: Path) -> Run:
 
 
 def validated(runs: list[Run], jobs: Jobs, folder: Path) -> tuple[list[Run], float | None]:
-    """The runs with the mean validation loss of the first `turns` adapters, which lie under their indices."""
+    """Return the runs with the mean validation loss of their first `turns` adapters."""
     places = [index for index, run in enumerate(runs) if run.result is not None]
     if not places:
         return runs, None
@@ -169,21 +171,21 @@ def validated(runs: list[Run], jobs: Jobs, folder: Path) -> tuple[list[Run], flo
 
 
 def summarise(runs: Sequence[Run], tokens: int) -> list[Line]:
-    """A line for each way; `tokens` are those of all jobs."""
+    """Return a line for each way. `tokens` is the number of tokens of all jobs."""
     found = {run.trainer: results_of(runs, run.trainer) for run in runs}
-    reference = middle(found.get(REFERENCE, []), "makespan_seconds")
-    ours = middle(found.get(OURS, []), "validation_loss")
+    reference = median_of(found.get(REFERENCE, []), "makespan_seconds")
+    ours = median_of(found.get(OURS, []), "validation_loss")
     return [line_of(name, results, reference, ours, tokens) for name, results in found.items()]
 
 
 def line_of(
     name: str, results: list[dict[str, Any]], reference: float | None, our_loss: float | None, tokens: int
 ) -> Line:
-    """Medians of the results, if any. `reference` is a makespan in seconds, `our_loss` in nats."""
+    """Return the medians of the results, if any. `reference` is a makespan in seconds, `our_loss` in nats."""
     if not results:
         return Line(name, 0)
     makespan = median(result["makespan_seconds"] for result in results)
-    loss = middle(results, "validation_loss")
+    loss = median_of(results, "validation_loss")
     return Line(
         name,
         len(results),
@@ -193,7 +195,7 @@ def line_of(
         reference / makespan if reference else None,
         median(result["peak_rss_bytes"] for result in results) / 1e9,
         loss,
-        against(our_loss, loss) if name != OURS else None,
+        relative_difference(our_loss, loss) if name != OURS else None,
     )
 
 
@@ -203,7 +205,7 @@ def table(lines: Sequence[Line]) -> str:
 
 def cells_of(line: Line) -> tuple[str, ...]:
     if line.makespan_seconds is None:
-        return (line.trainer, NOTHING, "failed", *[NOTHING] * (len(HEADINGS) - 3))
+        return failed_row(line.trainer, len(HEADINGS), word_at=2)
     return (
         line.trainer,
         shown(line.jobs_run, "d"),
@@ -226,7 +228,7 @@ def kept(run: Run) -> dict[str, Any]:
 def section(
     jobs: Jobs, source: str, validation_rows: int, runs: Sequence[Run], loss_before: float | None
 ) -> dict[str, Any]:
-    """What the results' file keeps of the workload, beside what every section has."""
+    """Return the fields of the workload's section that not every section has."""
     return {
         "kind": "many jobs",
         "source": source,

@@ -1,4 +1,4 @@
-"""Who takes part: every trainer as it comes, and the peers also as well as we can set them up ("tuned")."""
+"""Lists the trainers: all with their defaults, and the peers also with the best settings that we know."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.training.workloads import PAIRS
 from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
-# Set by us or by nobody: what the shell holds must not tune a peer's defaults.
+# Only a trainer's own entry sets these variables: the shell must not tune the defaults of a peer.
 UNTUNED = {name for name in os.environ if name.startswith("MALLOC_")} | set(TRAINER_ENVIRONMENT)
 
 

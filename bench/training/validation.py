@@ -1,16 +1,15 @@
-"""Loss of saved adapters on rows that nobody trained on, the same way whoever trained them.
+"""Compute the loss of saved adapters on rows held out, in the same way for all trainers.
 
     python -m bench.training.validation --base DIR --pair ADAPTER rows.jsonl [--pair …] --out losses.json
 
-Plain transformers and PEFT in fp32, one row at a time, without any code of a trainer's. Of chat rows: mean
-cross-entropy over all answer tokens, in nats. Of prompts with two answers: DPO's loss, mean over the pairs,
-with the base alone as what answers are held to. An answer ends with its end marker; the line break that the
-template puts behind it, which some trainers learn and others do not, does not count.
+It uses plain transformers and PEFT in fp32, one row at a time, and no code of a trainer. For chat rows the
+loss is the mean cross-entropy over all answer tokens, in nats. For prompts with two answers it is DPO's loss,
+the mean over the pairs, with the base alone as the reference model. An answer ends with its end marker. The
+template puts a line break after it, which only some trainers learn; the line break does not count.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from functools import partial
@@ -23,12 +22,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import AutoModelForCausalLM
 
+from bench.command_line import add_base, new_parser
 from bench.peers.measuring import BETA, Encoded, encode, holds_pairs, read_conversations
 
 
 @torch.no_grad()
 def answer_losses(model: Any, rows: list[Encoded]) -> Tensor:
-    """Nats of each row's answer, [R], summed over its tokens."""
+    """Return the loss of each row's answer in nats, summed over its tokens, [R]."""
     losses = []
     for row in rows:
         logits_LV = model(torch.tensor([row.tokens])).logits[0, row.answer - 1 : row.end - 1]
@@ -38,18 +38,18 @@ def answer_losses(model: Any, rows: list[Encoded]) -> Tensor:
 
 
 def mean_loss(model: Any, rows: list[Encoded]) -> float:
-    """Nats per answer token."""
+    """Return the mean loss in nats per answer token."""
     return answer_losses(model, rows).sum().item() / sum(row.end - row.answer for row in rows)
 
 
 def preference_loss(nll_R: Tensor, reference_R: Tensor) -> float:
-    """DPO's, of rows that are the preferred and the other answer by turns."""
+    """Return DPO's loss. Preferred and other answers alternate in the rows."""
     rewards_P2 = BETA * (reference_R - nll_R).view(-1, 2)
     return -logsigmoid(rewards_P2[:, 0] - rewards_P2[:, 1]).mean().item()
 
 
 def losses_on(base: Path, model: Any, path: Path) -> tuple[float, Callable[[Any], float]]:
-    """What the base alone comes to on the file, which `model` is, and what another one does."""
+    """Return the loss of the base alone, which is `model`, and a function for the loss of another model."""
     rows = encode(base, read_conversations(path))
     if not holds_pairs(path):
         return mean_loss(model, rows), partial(mean_loss, rows=rows)
@@ -59,8 +59,8 @@ def losses_on(base: Path, model: Any, path: Path) -> tuple[float, Callable[[Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base: safetensors and tokenizer")
+    parser = new_parser(__doc__)
+    add_base(parser)
     parser.add_argument(
         "--pair", type=Path, nargs=2, action="append", required=True, metavar=("ADAPTER", "ROWS")
     )

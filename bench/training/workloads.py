@@ -1,18 +1,17 @@
-"""The rows that every trainer is measured on, as chat JSONL.
+"""Make the rows on which every trainer is measured, as chat JSONL.
 
     python -m bench.training.workloads --out bench/workloads --data DIR
-    python -m bench.training.workloads --out bench/workloads              # no outside data
+    python -m bench.training.workloads --out bench/workloads              # only generated rows
 
 DIR may hold `gsm8k/train*.jsonl` with {"question", "answer"} lines, `text2sql/*.jsonl` with chat rows, and
 `e2e_nlg/valid.txt` with `meaning||sentence` lines, and `preference/*.json` with a list of {"conversations",
-"chosen", "rejected"} in ShareGPT's form. A workload whose file is missing is generated: rows of
-about the same lengths, the same on every machine. The rows after those to train on are held out for
-validation.
+"chosen", "rejected"} in ShareGPT's form. If the file of a workload is missing, its rows are generated: they
+have about the same lengths, and are the same on every machine. The first rows are for training, the rows
+after them are held out for validation.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from bench.command_line import new_parser
 
 Row = dict[str, Any]
 
@@ -29,7 +30,7 @@ JOB_ROWS = 64
 JOB_RANKS = (4, 8, 16, 32) * 4
 SEED = 20
 
-# About 380 tokens: the length at which a common prefix outweighs a short question and its answer.
+# About 380 tokens: so long that the common prefix is larger than a short question with its answer.
 SQL_SYSTEM_PROMPT = """You are a helpful SQL assistant. Given a database schema and a question, write the \
 correct SQL query.
 
@@ -62,14 +63,14 @@ def chat(user: str, assistant: str, system: str | None = None) -> Row:
 
 
 def gsm8k(path: Path | None, n: int = ROWS) -> list[Row]:
-    """The first `n` word problems, about 230 tokens each; generated when `path` is None."""
+    """Return the first `n` word problems, about 230 tokens each; generated if `path` is None."""
     if path is None:
         return list(islice(word_problems(random.Random(SEED)), n))
     return [chat(line["question"], line["answer"]) for line in first_lines(path, n)]
 
 
 def text2sql(path: Path | None, n: int = ROWS) -> list[Row]:
-    """The first `n` questions behind one long common system prompt, about 480 tokens each."""
+    """Return the first `n` questions after one long common system prompt, about 480 tokens each."""
     if path is None:
         return list(islice(sql_questions(random.Random(SEED)), n))
     lines = [{turn["role"]: turn["content"] for turn in line["messages"]} for line in first_lines(path, n)]
@@ -77,23 +78,23 @@ def text2sql(path: Path | None, n: int = ROWS) -> list[Row]:
 
 
 def e2e(path: Path | None, n: int) -> list[Row]:
-    """The first `n` restaurants to describe, about 80 tokens each with the base's own system prompt."""
+    """Return `n` restaurants to describe, about 80 tokens each with the base's own system prompt."""
     if path is None:
         return list(islice(restaurants(random.Random(SEED)), n))
     with path.open() as file:
         pairs = [line.strip().split("||") for line in islice(file, n)]
     if len(pairs) < n:
-        raise ValueError(f"{path} has {len(pairs)} rows, and {n} are needed")
+        raise ValueError(f"{path} has {len(pairs)} rows, but {n} are needed")
     return [chat(meaning, sentence) for meaning, sentence in pairs]
 
 
 def preference(path: Path | None, n: int) -> list[Row]:
-    """The first `n` prompts with two answers each, in OpenAI's form; generated when `path` is None."""
+    """Return the first `n` prompts with two answers each, in OpenAI's form; generated if `path` is None."""
     if path is None:
         return list(islice(judged_problems(random.Random(SEED)), n))
     found = json.loads(path.read_text())[:n]
     if len(found) < n:
-        raise ValueError(f"{path} has {len(found)} rows, and {n} are needed")
+        raise ValueError(f"{path} has {len(found)} rows, but {n} are needed")
     return [
         compared(
             [turn_of(turn) for turn in row["conversations"]], *map(turn_of, (row["chosen"], row["rejected"]))
@@ -112,16 +113,16 @@ def compared(prompt: list[dict[str, str]], preferred: dict[str, str], other: dic
 
 
 def first_lines(path: Path, n: int) -> list[Row]:
-    """Parse the first `n` lines; raise ValueError when the file has fewer."""
+    """Parse the first `n` lines. Raises ValueError if the file has fewer."""
     with path.open() as file:
         lines = [json.loads(line) for line in islice(file, n)]
     if len(lines) < n:
-        raise ValueError(f"{path} has {len(lines)} rows, and {n} are needed")
+        raise ValueError(f"{path} has {len(lines)} rows, but {n} are needed")
     return lines
 
 
 def word_problems(chance: random.Random) -> Iterator[Row]:
-    """Purchases of one to five things, each answered by a line of arithmetic."""
+    """Yield purchases of one to five things. The answer has lines of arithmetic for each thing."""
     names = ["Ada", "Bruno", "Chen", "Dalia", "Emil"]
     things = ["notebooks", "lamps", "tickets", "plants", "jars"]
     while True:
@@ -138,7 +139,7 @@ def word_problems(chance: random.Random) -> Iterator[Row]:
 
 
 def judged_problems(chance: random.Random) -> Iterator[Row]:
-    """Each answered by its own arithmetic and by that of the problem after it."""
+    """Yield problems with two answers: the arithmetic of the problem itself, and that of the next problem."""
     problems = word_problems(chance)
     for own in problems:
         *prompt, answer = own["messages"]
@@ -146,7 +147,7 @@ def judged_problems(chance: random.Random) -> Iterator[Row]:
 
 
 def sql_questions(chance: random.Random) -> Iterator[Row]:
-    """One table, one or two conditions, one value or an aggregate."""
+    """Yield questions about one table, with one or two conditions, for a value or an aggregate."""
     columns = ["season", "team", "venue", "score", "attendance", "country", "driver", "points", "opponent"]
     values = ["river city", "new harbour", "14-2", "east valley", "october 9", "north field"]
     aggregates = [
@@ -173,7 +174,7 @@ def sql_questions(chance: random.Random) -> Iterator[Row]:
 
 
 def restaurants(chance: random.Random) -> Iterator[Row]:
-    """Three to five facts, and a sentence that has them all."""
+    """Yield four facts about a restaurant, and a sentence that has them all."""
     facts = {
         "food": (["French", "Indian", "Italian", "Japanese"], "serves {} food"),
         "price range": (["cheap", "moderate", "high"], "has {} prices"),
@@ -196,7 +197,7 @@ WORKLOADS: dict[str, tuple[Callable[[Path | None, int], list[Row]], str]] = {
     "e2e16": (e2e, "e2e_nlg/valid.txt"),
     "preference": (preference, "preference/*.json"),
 }
-PAIRS = "preference"  # the workload whose files hold pairs, each answer of which counts as a row
+PAIRS = "preference"  # the workload whose files hold pairs; each answer of a pair counts as a row
 
 
 @dataclass(frozen=True)
@@ -208,22 +209,22 @@ class Files:
 
 
 def source_of(name: str, data: Path | None) -> str | None:
-    """The outside file's name below `data`; None where the rows are generated."""
+    """Return the name of the workload's file below `data`, or None if the rows are generated."""
     found = sorted(data.glob(WORKLOADS[name][1])) if data else []
     return str(found[0].relative_to(data)) if data and found else None
 
 
 def build(name: str, out: Path, data: Path | None = None, n: int = ROWS) -> Files:
-    """Write `n` rows of workload `name` and those held out to `out`; KeyError for an unknown name.
+    """Write `n` rows of a workload, and the rows held out, to `out`. Raises KeyError for an unknown name.
 
-    Of pairs, each answer is a row.
+    Each answer of a pair counts as a row.
     """
     size = 2 if name == PAIRS else 1
     return write(out, name, rows_of(name, data, (n + VALIDATION_ROWS) // size), n // size)
 
 
 def build_jobs(name: str, out: Path, jobs: int, data: Path | None = None, n: int = JOB_ROWS) -> list[Files]:
-    """The same for `jobs` jobs, each with rows of its own."""
+    """Write the files of `jobs` jobs in the way of `build`. Each job has rows of its own."""
     each = n + VALIDATION_ROWS
     rows = rows_of(name, data, jobs * each)
     return [write(out, f"{name}-{job + 1:02}", rows[job * each : (job + 1) * each], n) for job in range(jobs)]
@@ -235,7 +236,7 @@ def rows_of(name: str, data: Path | None, n: int) -> list[Row]:
 
 
 def write(out: Path, name: str, rows: Sequence[Row], n: int) -> Files:
-    """The first `n` rows to train on, the others to validate with."""
+    """Write the first `n` rows for training, and the others for validation."""
     out.mkdir(parents=True, exist_ok=True)
     files = Files(out / f"{name}.jsonl", out / f"{name}-validation.jsonl")
     for path, part in ((files.train, rows[:n]), (files.validation, rows[n:])):
@@ -244,9 +245,9 @@ def write(out: Path, name: str, rows: Sequence[Row], n: int) -> Files:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--data", type=Path, help="folder of the outside data")
+    parser.add_argument("--data", type=Path, help="folder of data from elsewhere")
     given = parser.parse_args()
     for name in ("gsm8k", "text2sql", PAIRS):
         print(build(name, given.out, given.data).train)

@@ -1,4 +1,4 @@
-"""Pages of the dashboard, in Chromium: how soon they are ready, and what one costs that stays open."""
+"""Measures pages of the dashboard in Chromium: when each is ready, and the cost of a page that stays open."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
 
-from bench.api import Service
 from bench.training.running import say
+from bench.web.api_service import Service
 
-TIMES = 3  # each page, in a browser that has nothing stored; the median counts
+TIMES = 3  # loads of each page, in a browser that has nothing stored; the median counts
 SAMPLES = 5  # of the heap, while a page stays open
 READY_MS = 30_000
-SETTLE_MS = 5000  # until what loading a page left behind is over
+SETTLE_MS = 5000  # time for the work that follows the loading of a page
 TRACED, TRACED_SECONDS = ["devtools.timeline"], 20.0
 
-# Notes when the words first stand in the page or the element is there, and every long task.
+# Records the time when the element first holds the words, and every long task.
 WATCH = """
 globalThis.tasks = [];
 new PerformanceObserver((list) => globalThis.tasks.push(...list.getEntries().map(
@@ -38,7 +38,7 @@ new MutationObserver(look).observe(document, {childList: true, subtree: true, ch
 
 
 class Wanted(NamedTuple):
-    """A page, and the element and its words that show that it is ready."""
+    """A page to measure. It is ready when `element` holds `words`."""
 
     path: str
     element: str
@@ -46,7 +46,10 @@ class Wanted(NamedTuple):
 
 
 class Wire(socketserver.ThreadingTCPServer):
-    """Between browser and API, and counts what goes to the browser, which cannot tell it of open streams."""
+    """A proxy between browser and API that counts the bytes to the browser.
+
+    The browser itself cannot tell the bytes of a stream that is still open.
+    """
 
     daemon_threads = True
 
@@ -75,7 +78,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
 @contextmanager
 def opened(browser: Browser, key: str, port: int, wanted: Wanted) -> Iterator[Page]:
-    """The page, ready, in a browser that has nothing stored but its session."""
+    """Open the page in a browser that has stored only its session, and wait until the page is ready."""
     with browser.new_context(base_url=f"http://127.0.0.1:{port}") as context:
         _sign_in(context, key)
         page = context.new_page()
@@ -88,7 +91,7 @@ def opened(browser: Browser, key: str, port: int, wanted: Wanted) -> Iterator[Pa
 
 
 def ready_times(browser: Browser, running: Service, pages: Mapping[str, Wanted]) -> dict[str, float]:
-    """Milliseconds from the navigation until each page is ready."""
+    """Return the milliseconds from the navigation until each page is ready."""
     times = {}
     for name, wanted in pages.items():
         found = []
@@ -101,9 +104,9 @@ def ready_times(browser: Browser, running: Service, pages: Mapping[str, Wanted])
 
 
 def followed(browser: Browser, running: Service, job: Wanted, seconds: float, trace: Path) -> dict[str, Any]:
-    """A job's page, open for so long while steps come.
+    """Keep a job's page open for `seconds` while steps arrive, and return the measurements.
 
-    `trace` gets what Chromium did in TRACED_SECONDS of that, for its developer tools or Perfetto, gzipped.
+    `trace` gets a gzipped trace of TRACED_SECONDS, for Chromium's developer tools or Perfetto.
     """
     wire = Wire(running.ports[0])
     with opened(browser, running.key, wire.server_address[1], job) as page:
@@ -118,7 +121,7 @@ def followed(browser: Browser, running: Service, job: Wanted, seconds: float, tr
         heaps, tasks = [_heap(cdp)], []
         sent, began = wire.bytes, time.perf_counter()
         for _ in range(SAMPLES):
-            # From here on: a collection that we ask for is no task of the page
+            # Measure from here: the garbage collection that we asked for is no task of the page
             from_ms = page.evaluate("performance.now()")
             page.wait_for_timeout(1000 * seconds / SAMPLES)
             tasks.append(_longest_task(page, from_ms))
@@ -140,7 +143,7 @@ def _sign_in(context: BrowserContext, key: str) -> None:
 
 
 def _wait_until_ready(page: Page, path: str) -> None:
-    """`wait_for_function` would need what the content security policy forbids."""
+    """Wait until the page is ready. The content security policy forbids `wait_for_function`."""
     deadline = time.monotonic() + READY_MS / 1000
     while page.evaluate("globalThis.readyAt === undefined"):
         if time.monotonic() > deadline:
@@ -149,12 +152,12 @@ def _wait_until_ready(page: Page, path: str) -> None:
 
 
 def _heap(cdp: CDPSession) -> float:
-    """MB in use after a collection."""
+    """Return the MB in use after a garbage collection."""
     cdp.send("HeapProfiler.collectGarbage")
     return float(cdp.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
 
 
 def _longest_task(page: Page, from_ms: float) -> float:
-    """0 where none took 50 ms, below which browsers do not tell of them."""
+    """Return the longest task in milliseconds, 0 if none took 50 ms. Browsers report no shorter tasks."""
     told = "Math.max(0, ...globalThis.tasks.filter(t => t.startTime >= %f).map(t => t.duration))"
     return float(page.evaluate(told % from_ms))

@@ -1,7 +1,8 @@
-"""Load for an HTTP server from one asyncio thread: closed loops over kept-alive connections.
+"""Puts load on an HTTP server from one asyncio thread, with closed loops over kept-alive connections.
 
-Made to be light, as it shares the machine with what it measures: a request is bytes made beforehand, and of
-an answer only the status and the length are read. It speaks no more of HTTP/1.1 than our API needs.
+It needs little computing, since it shares the machine with the server that it measures. A request is bytes
+that were made before, and only the status and the length of an answer are read. It supports only the part of
+HTTP/1.1 that our API needs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Request = Callable[[], bytes]
 
 @dataclass
 class Load:
-    """What came back. `latencies` in seconds, one for each answer."""
+    """The answers to a load. `latencies` are in seconds, one for each answer."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -29,13 +30,13 @@ class Load:
         return len(self.latencies) / self.seconds
 
     def percentile(self, share: float) -> float:
-        """Seconds within which `share` (0 to 1) of the answers came."""
+        """Return the seconds within which `share` (0 to 1) of the answers came."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class _Connection(asyncio.Protocol):
-    """One client: asks, waits for the whole answer, waits `pause` seconds, asks again."""
+    """One client: it asks, waits for the whole answer, waits `pause` seconds, and asks again."""
 
     def __init__(self, request: Request, load: Load, pause: float) -> None:
         self._request, self._load, self._pause = request, load, pause
@@ -93,7 +94,7 @@ class _Connection(asyncio.Protocol):
 async def run(
     ports: Sequence[int], request: Request, *, clients: int, seconds: float, pause: float = 0.0
 ) -> Load:
-    """`clients` closed loops, spread evenly over the servers on `ports` of this machine."""
+    """Run `clients` closed loops, spread evenly over the servers on `ports` of this machine."""
     loop = asyncio.get_running_loop()
     load = Load()
     connections = []

@@ -1,4 +1,4 @@
-"""A job with a long past that goes on: its steps, and a trainer that writes more of them as a worker does."""
+"""Makes a job with many past steps, and a trainer that writes more steps in the way a worker does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from bench.api import Service
+from bench.web.api_service import Service
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
@@ -45,7 +45,7 @@ def make_long(running: Service, job: str) -> None:
 
 
 class Trainer(threading.Thread):
-    """Writes steps as a worker's reporter does, until it is `done`."""
+    """A thread that writes steps as a worker's job lease does, until `done` is set."""
 
     def __init__(self, running: Service, job: str) -> None:
         super().__init__(daemon=True)
@@ -64,7 +64,7 @@ class Trainer(threading.Thread):
                     self._add_step(session)
 
     def _add_step(self, session: Any) -> None:
-        """With as many digits as a worker's have."""
+        """Write one step. Its values have as many digits as a worker's values."""
         self.step += 1
         loss = 0.5 + 0.1 * math.sin(self.step)
         values = {

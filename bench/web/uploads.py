@@ -1,6 +1,7 @@
-"""Upload files of one size all at once: python -m bench.web.uploads COUNT BYTES KEY PORT...
+"""Upload several files of one size at the same time: python -m bench.web.uploads COUNT BYTES KEY PORT...
 
-A process of its own, so that bench/api.py can watch the API meanwhile. One buffer is sent for all of them.
+It is a process of its own, so that bench/api.py can watch the API meanwhile. All uploads send the same
+buffer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def dataset(size: int) -> bytes:
-    """Good rows of about a kilobyte, `size` bytes in all."""
+    """Return valid rows of about a kilobyte each, about `size` bytes in all."""
     messages = [{"role": "user", "content": "x" * 900}, {"role": "assistant", "content": "y"}]
     row = json.dumps({"messages": messages}).encode() + b"\n"
     return row * (size // len(row))

@@ -1,1 +1,4 @@
-"""`tunery demo`: the main job end to end, as its user would write it, with proof at the end."""
+"""`tunery demo` trains a model from start to end as a user would, and shows what the training has changed.
+
+It runs in the process of the command; `compare` runs in a process of its own.
+"""

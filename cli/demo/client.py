@@ -1,4 +1,4 @@
-"""The main job as a user of the official `openai` client writes it."""
+"""Runs the demo's job with the official `openai` client, as a user of that client would write it."""
 
 import io
 import time
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Outcome:
-    """The ended job as the API shows it, its metrics by step, and how long each phase took, in seconds."""
+    """The ended job as the API shows it, its metrics by step, and the seconds of each phase."""
 
     job: dict[str, Any]
     metrics: list[dict[str, Any]]
@@ -26,7 +26,7 @@ class Outcome:
 
 
 def train(client: "OpenAI", model: str, training: Path, validation: Path, options: dict[str, Any]) -> Outcome:
-    """Upload both files, create the job, and watch it to its end. Raises as its outcome says."""
+    """Upload both files, create the job, and watch it to its end. Raises if the job does not succeed."""
     started = time.monotonic()
     with training.open("rb") as rows, validation.open("rb") as held_out:
         training_file = client.files.create(file=rows, purpose="fine-tune")
@@ -46,7 +46,7 @@ def train(client: "OpenAI", model: str, training: Path, validation: Path, option
 
 
 def download(client: "OpenAI", adapter_id: str, folder: Path) -> None:
-    """The adapter's files, through the client's own `get`."""
+    """Download the adapter's files to `folder`, with the client's own `get`."""
     import httpx2
 
     archive = client.get(f"/adapters/{adapter_id}/content", cast_to=httpx2.Response)
@@ -78,7 +78,7 @@ def _watch(client: "OpenAI", job_id: str) -> Outcome:
 
 
 def _events(client: "OpenAI", job_id: str) -> list[dict[str, Any]]:
-    """The newest page, oldest first: at two looks a second, no step is missed."""
+    """Return the newest page of events, oldest first. It is read twice a second, so no step is missed."""
     page = client.fine_tuning.jobs.list_events(job_id, limit=50)
     return [event.to_dict() for event in reversed(page.data)]
 

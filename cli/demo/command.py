@@ -1,4 +1,4 @@
-"""`tunery demo`: train on the sample or on any chat file, and show what it did."""
+"""`tunery demo`: train on the sample or on any chat file, and show what the training has changed."""
 
 import json as jsonlib
 import shutil
@@ -28,17 +28,22 @@ MAX_NEW_TOKENS = 96
 
 def demo(
     data: Annotated[
-        Path | None, typer.Argument(metavar="[DATA.jsonl]", help="A chat file instead of the sample")
+        Path | None, typer.Argument(metavar="[DATA.jsonl]", help="Your chat file, used instead of the sample")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     folder: Annotated[
-        Path, typer.Option("--output", help="Where the adapter and report.json go", file_okay=False)
+        Path,
+        typer.Option(
+            "--output",
+            help="Folder for the adapter and report.json; its old contents are deleted",
+            file_okay=False,
+        ),
     ] = Path("demo-output"),
     json: output.Json = False,
 ) -> None:
-    """Upload, train, download, and compare the model's answers before and after.
+    """Upload rows, train, download the adapter, and compare the model's answers before and after.
 
-    Starts the service on --home unless it runs there, and stops it again.
+    If no service runs on --home, the command starts one and stops it at the end.
     """
     from openai import APIStatusError
 
@@ -51,7 +56,7 @@ def demo(
 
 
 def run(data: Path | None, state: Home, folder: Path) -> dict[str, Any]:
-    """The whole demo, and its report; `state` is the service's folder, `folder` where the results go."""
+    """Run the whole demo and return its report. `state` is the service's folder; results go to `folder`."""
     from openai import OpenAI
 
     from core.catalog import SMOLLM2
@@ -73,7 +78,7 @@ def run(data: Path | None, state: Home, folder: Path) -> dict[str, Any]:
             demo_client.download(client, outcome.job["adapter_id"], folder / "adapter")
             seconds["download"] = time.monotonic() - downloading
         comparing = time.monotonic()
-        output.note("Asking the model before and after, with plain transformers and peft")
+        output.note("Comparing the answers before and after training, with plain transformers and peft")
         compared = _compare(state, folder / "adapter", dataset, Path(scratch))
         seconds["compare"] = time.monotonic() - comparing
     report = _report(dataset, outcome, compared, seconds)
@@ -89,7 +94,7 @@ def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) ->
     manifest = jsonlib.loads((adapter / "manifest.json").read_text("utf-8"))
     question = {
         "base": str(base),
-        "dtype": manifest["training"]["dtype"],  # another one moves the loss by some per cent
+        "dtype": manifest["training"]["dtype"],  # another type changes the loss by some per cent
         "adapter": str(adapter),
         "rows": dataset.held_out_rows,
         "max_new_tokens": MAX_NEW_TOKENS,
@@ -100,7 +105,7 @@ def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) ->
         [sys.executable, str(script), str(request), str(result)], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise GaveUp(f"Comparing failed:\n{done.stderr[-2000:]}")
+        raise GaveUp(f"The comparison failed:\n{done.stderr[-2000:]}")
     compared: dict[str, Any] = jsonlib.loads(result.read_text("utf-8"))
     return compared
 

@@ -1,11 +1,11 @@
-"""Plain transformers and PEFT, in a process of its own: what a downloaded adapter does to its base model.
+"""Compare a base model with and without a downloaded adapter, with plain transformers and PEFT.
 
     python compare.py REQUEST.json RESULT.json
 
 REQUEST: {base, adapter, dtype, rows: [{messages}], max_new_tokens}. RESULT: for "before" and "after", the
-answers to each row's messages up to its last, and the mean loss of the rows' last messages in nats per token.
-The type must be the one that the job computed in: bf16 and fp32 differ by some per cent. Nothing of
-Tunery is imported here: this is what anybody who downloads an adapter can run.
+answers to each row's messages without the last one, and the mean loss of the last messages in nats per token.
+`dtype` must be the type in which the job computed, since bf16 and fp32 differ by some per cent. The script
+imports no module of Tunery, so anybody who downloads an adapter can run it.
 """
 
 import json
@@ -41,7 +41,7 @@ def measure(
 
 
 def answers(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int, beams: int = 1) -> list[str]:
-    """Answers to all prompts, as one batch: greedy ones, or of a search with several beams."""
+    """Answer all prompts as one batch: greedily, or by a search with several beams."""
     inputs = tokenizer.apply_chat_template(
         prompts, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
     )
@@ -55,14 +55,16 @@ def answers(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int,
 
 
 def mean_loss(model: Any, tokenizer: Any, rows: list[list[dict[str, str]]]) -> float:
-    """Over all tokens of the last messages, each with the token that ends it."""
+    """Return the mean loss over all tokens of the last messages, each with the token that ends it."""
     losses = []
     for row in rows:
         prompt = tokenizer.apply_chat_template(row[:-1], tokenize=False, add_generation_prompt=True)
         text = tokenizer.apply_chat_template(row, tokenize=False).rstrip()
         start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
         tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        logits = model(input_ids=tokens).logits[0, -tokens.shape[1] :]  # behind virtual tokens, if any
+        logits = model(input_ids=tokens).logits[
+            0, -tokens.shape[1] :
+        ]  # skips the logits of virtual tokens, if any
         losses.append(F.cross_entropy(logits[start - 1 : -1].float(), tokens[0, start:], reduction="none"))
     return float(torch.cat(losses).mean())
 

@@ -1,4 +1,4 @@
-"""What the demo trains on: our own sample, or any chat file; some rows are kept out of training.
+"""Makes the demo's dataset from our own sample or any chat file, and keeps some rows out of training.
 
 `python -m cli.demo.dataset FOLDER` writes the sample's two files, which the dashboard's sample job uploads.
 """
@@ -17,14 +17,17 @@ from core.errors import ConfigurationError
 SAMPLE_ROWS = 300
 HELD_OUT_ROWS = 20
 HELD_OUT_SHARE = 0.1
-MIN_ROWS = 20  # ten to train on, as OpenAI asks, and ten to keep out
+MIN_ROWS = 20  # ten to train on, which is OpenAI's minimum, and ten to keep out
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class DemoDataset:
-    """Two files to upload, the rows of the second, and how near an answer is to the expected one, 0 to 1."""
+    """Two files to upload, the rows of the second file, and a score of answers.
+
+    `score` says how near an answer is to the expected one, from 0 to 1.
+    """
 
     name: str
     training: Path
@@ -34,7 +37,7 @@ class DemoDataset:
 
 
 def sample_dataset(folder: Path) -> DemoDataset:
-    """Support tickets of a fictional shop, to be turned into records."""
+    """Write the sample: support tickets of a fictional shop, which the model turns into records."""
     training = folder / "train.jsonl"
     sample.write_sample(training, SAMPLE_ROWS)
     tickets = [ticket.row for ticket in sample.held_out(HELD_OUT_ROWS)]
@@ -44,12 +47,12 @@ def sample_dataset(folder: Path) -> DemoDataset:
 
 
 def own_dataset(data: Path, folder: Path) -> DemoDataset:
-    """A chat file of the user's; every tenth row or so, 20 at most, is kept out of training.
+    """Split the user's chat file: about every tenth row, at most 20, is kept out of training.
 
-    Raises ConfigurationError where the file has too few rows; what else is wrong, the server tells.
+    Raises ConfigurationError if the file cannot be read or has too few rows. The server reports other errors.
     """
     try:
-        # Not splitlines(): JSON may hold U+2028 and others of its line ends
+        # Not splitlines(): it also splits at U+2028 and others, which JSON may contain
         lines = [line for line in data.read_bytes().decode("utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{data} cannot be read: {error}") from error
@@ -61,13 +64,16 @@ def own_dataset(data: Path, folder: Path) -> DemoDataset:
     training.write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in kept), "utf-8")
     try:
         rows = [json.loads(line) for i, line in enumerate(lines) if i in kept]
-    except ValueError:  # the server, which gets the file next, says which line and why
+    except ValueError:  # the server gets the file next, and says which line is wrong and why
         rows = []
     return DemoDataset(data.name, training, _write(folder, rows), rows, likeness)
 
 
 def likeness(answer: str, expected: str) -> float:
-    """The mean of exact match and the share of characters that agree in order, spaces around them aside."""
+    """Return the mean of exact match (0 or 1) and the share of characters that agree in order.
+
+    Spaces at both ends are ignored.
+    """
     answer, expected = answer.strip(), expected.strip()
     return (float(answer == expected) + SequenceMatcher(None, answer, expected, autojunk=False).ratio()) / 2
 

@@ -1,4 +1,4 @@
-"""The service that the demo talks to: the one that runs on this home, or one started for the demo."""
+"""Finds the service that runs on the demo's home, or starts one for the demo."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ STOP_SECONDS = 100.0
 
 @contextmanager
 def running_service(home: Home) -> Iterator[str]:
-    """The base URL of a service on `home`; what was started here is stopped afterwards. Raises GaveUp."""
+    """Yield the base URL of a service on `home`. One that starts here also stops here. Raises GaveUp."""
     running = read(home.base_url)
     if running and _answers(running):
         output.note(f"Using the service that runs at {running}")
@@ -31,7 +31,7 @@ def running_service(home: Home) -> Iterator[str]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise GaveUp(f"The service did not start; `tunery up --home {home.path}` shows why")
+            raise GaveUp(f"The service did not start. Run `tunery up --home {home.path}` to see why")
         yield str(json.loads(line)["base_url"])
     finally:
         process.send_signal(signal.SIGTERM)
@@ -39,10 +39,10 @@ def running_service(home: Home) -> Iterator[str]:
 
 
 def server_key(home: Home) -> str:
-    """The first key, as `up` has written it."""
+    """Return the first key, which `up` has written to the home."""
     key = read(home.api_key)
     if key is None:
-        raise GaveUp(f"{home.api_key} is missing; `tunery keys create` makes a new key")
+        raise GaveUp(f"{home.api_key} is missing. `tunery keys create` makes a new key")
     return key
 
 
@@ -56,7 +56,7 @@ def _answers(base_url: str) -> bool:
 
 
 def _free_port() -> int:
-    """8000 where it is free, as `up` would take, else any."""
+    """Return port 8000, the default of `up`, if it is free, else any free port."""
     for port in (8000, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

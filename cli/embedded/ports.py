@@ -1,4 +1,4 @@
-"""Free ports that nobody else takes between the moment they are found and the moment a server binds them."""
+"""Finds free ports and reserves them until the servers have bound them."""
 
 import secrets
 import socket
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from core.errors import ConfigurationError
 
 FIRST, LAST = 12_000, 22_000
-"""Also plus `offset` below 32768, where Linux begins to give ports to outgoing connections: a client that
-waits for a server cannot take its port."""
+"""The range of ports. With `offset` added they are still below 32768, where Linux begins to give ports to
+outgoing connections. So a client that waits for a server cannot take the server's port."""
 
 
 def claim_ports(count: int, *, offset: int, is_blocked: Callable[[int], bool]) -> tuple[socket.socket, int]:
-    """The first of `count` free ports in a row, whose counterparts `offset` further on are free as well.
+    """Reserve `count` free ports in a row. Return a socket that holds the reservation, and the first port.
 
-    Ports for which `is_blocked` holds do not count as free.
-    No other caller on this machine gets them as long as the socket is open, not even from another process.
+    The ports `offset` higher are free as well. A port for which `is_blocked` is true does not count as free.
+    No other caller on this machine, in any process, gets these ports as long as the socket is open.
     """
     firsts = list(range(FIRST, LAST - count, count))
     secrets.SystemRandom().shuffle(firsts)

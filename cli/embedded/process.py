@@ -1,8 +1,9 @@
-"""Server programs as child processes: started, watched until they answer, stopped, found again.
+"""Runs server programs as child processes: starts them, waits for their answer, stops them, finds them again.
 
 A server leads its own session, so that a Ctrl-C in the owner's terminal does not reach it: the owner stops it
-in order. An owner that was killed leaves its servers behind. They are found by the record of their pid and
-start time, or by their name and working folder, which also finds the backends of a killed Postgres.
+in order. An owner that was killed leaves its servers behind. The next owner finds them by the record of their
+pid and start time, or by their name and working folder. The latter also finds the backends of a killed
+Postgres.
 """
 
 import json
@@ -33,7 +34,7 @@ OWN_SERVERS = (
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """True as soon as `condition` holds; False where it does not within `seconds`."""
+    """Return True as soon as `condition` is true, or False if it is not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -43,7 +44,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def package_folder(module: str, package: str) -> Path:
-    """Where a wheel keeps its programs. Importing such a package would do more than is needed here."""
+    """Return the folder of a wheel's programs, without importing the package."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise not_installed(package)
@@ -61,7 +62,7 @@ class Server(ABC):
     programs: ClassVar[frozenset[str]]
     """Process names that belong to this server."""
     unready: ClassVar[tuple[type[Exception], ...]]
-    """What `probe` raises while the server is not ready yet."""
+    """The exceptions that `probe` raises while the server is not ready yet."""
     environment: ClassVar[dict[str, str]] = {}
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     start_seconds: ClassVar[float] = 60
@@ -75,30 +76,31 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Writes what the program needs before it starts. No process of this server runs now."""
+        """Write the files that the program needs before it starts. No process of this server runs now."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program and its arguments; it runs in `directory`."""
+        """Return the program and its arguments. It runs in `directory`."""
 
     @abstractmethod
     def probe(self) -> None:
-        """Returns where the server serves real requests, else raises one of `unready`."""
+        """Return if the server serves real requests, else raise one of `unready`."""
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, None where it is not running."""
+        """The process id of the server, None if it is not running."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     @property
     def exit_code(self) -> int | None:
-        """As `Popen.returncode` tells it, once the server has ended; None before."""
+        """`Popen.returncode` once the server has ended, None before."""
         return self._process.poll() if self._process else None
 
     def start(self, abandoned: threading.Event | None = None) -> None:
-        """Stops what an earlier owner left behind, starts the server and waits until it answers.
+        """Stop processes that an earlier owner left, start the server, and wait until it answers.
 
-        Raises ConfigurationError where it does not within `start_seconds`, dies, or `abandoned` gets set.
+        Raises ConfigurationError if there is no answer within `start_seconds`, if the server ends, or if
+        `abandoned` is set.
         """
         self.stop()
         try:
@@ -107,7 +109,7 @@ class Server(ABC):
             raise self._failure(f"could not be started: {error}.") from error
 
     def stop(self) -> None:
-        """Asks every process of this server to end, kills those that have not after `stop_seconds`."""
+        """Ask every process of this server to end, and kill those that run after `stop_seconds`."""
         family = self._family()
         pids = {process.pid for process in family}
         for process in family:
@@ -143,7 +145,7 @@ class Server(ABC):
         self._wait_for_answer(abandoned)
 
     def _run(self, command: list[str]) -> None:
-        """Runs a helper of the server to its end; its output goes to the log."""
+        """Run a helper of the server to its end. Its output goes to the log."""
         helper = self._spawn(command)
         try:
             failed = helper.wait(self.start_seconds) != 0
@@ -153,7 +155,7 @@ class Server(ABC):
             raise self._failure(f"could not be set up: {' '.join(command)} failed.")
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        # Nothing of the operator's environment: credentials and proxies there are meant for other programs.
+        # Without the operator's variables: their credentials and proxies are meant for other programs.
         environment = {"PATH": os.defpath, "HOME": str(self.directory), "LC_ALL": "C", **self.environment}
         with self.log.open("ab") as log:
             return subprocess.Popen(
@@ -194,7 +196,7 @@ class Server(ABC):
         )
 
     def _family(self) -> list[psutil.Process]:
-        """All living processes of this server, whoever started them."""
+        """Return all living processes of this server, whoever started them."""
         found = {process.pid: process for process in psutil.process_iter() if self._works_here(process)}
         for process in (self._own(), self._recorded()):
             if process is not None:
@@ -204,14 +206,14 @@ class Server(ABC):
     def _works_here(self, process: psutil.Process) -> bool:
         try:
             return process.name() in self.programs and Path(process.cwd()).is_relative_to(self.directory)
-        except psutil.Error:  # gone, or another user's
+        except psutil.Error:  # the process is gone, or belongs to another user
             return False
 
     def _own(self) -> psutil.Process | None:
         return None if self.pid is None else psutil.Process(self.pid)
 
     def _recorded(self) -> psutil.Process | None:
-        """The process of the record, unless its pid now belongs to another one."""
+        """Return the process of the record, unless its pid now belongs to another process."""
         try:
             record = json.loads(self._record.read_text())
             process = psutil.Process(record["pid"])
@@ -230,7 +232,7 @@ class Server(ABC):
 
 
 def _alive(process: psutil.Process) -> bool:
-    """False also for a zombie: in a container nobody may be there to reap a dead owner's children."""
+    """Return False also for a zombie: in a container, nobody may reap the children of a dead owner."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

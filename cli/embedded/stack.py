@@ -1,4 +1,4 @@
-"""The three servers together, under one folder that has one owner at a time."""
+"""Runs the three servers together, under one folder that has one owner at a time."""
 
 import fcntl
 import json
@@ -30,7 +30,7 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Credentials:
-    """Secrets of one home; made once, since the data inside remember them."""
+    """Secrets of one home. They are made once, because the servers store them with their data."""
 
     database_password: str
     database_admin_password: str
@@ -52,9 +52,10 @@ class Credentials:
 class EmbeddedServers:
     """Runs the three servers under `home` while the context lasts.
 
-    Their data, passwords and logs stay in `home` and are used again by the next start, which also stops
-    servers whose owner was killed. One owner at a time. While they run, SIGTERM and SIGHUP end the owner by
-    SystemExit, so that its contexts are left and the servers stopped, unless it handles them itself.
+    Data, passwords and logs stay in `home`, and the next start uses them again. The next start also stops
+    servers whose owner was killed. A home has one owner at a time. While the servers run, SIGTERM and SIGHUP
+    raise SystemExit in the owner, so that its contexts end and the servers stop. An owner that handles these
+    signals itself keeps its handlers.
     """
 
     def __init__(self, home: Path) -> None:
@@ -90,9 +91,9 @@ class EmbeddedServers:
         return dict(self._environment)
 
     def start(self) -> None:
-        """Starts all three and returns once each has served a real request.
+        """Start all three servers, and return once each has served a real request.
 
-        Raises ConfigurationError where `home` is in use or not writable, or where a server does not start.
+        Raises ConfigurationError if `home` is in use or not writable, or if a server does not start.
         """
         self._take_lock()
         try:
@@ -104,7 +105,7 @@ class EmbeddedServers:
             raise
 
     def stop(self) -> None:
-        """Stops all three. Signals that arrive meanwhile are delivered afterwards."""
+        """Stop all three servers. Signals that arrive meanwhile are delivered afterwards."""
         try:
             with _signals_deferred():
                 self._stop_all()
@@ -114,22 +115,22 @@ class EmbeddedServers:
             self._replaced_handlers = []
 
     def restart(self, name: ServerName) -> None:
-        """Stops one server and starts it at its address; ConfigurationError where that fails."""
+        """Stop one server and start it at the same address. Raises ConfigurationError if that fails."""
         self._servers[name].start()
 
     def exit_code(self, name: ServerName) -> int | None:
-        """How one server has ended; None while it runs."""
+        """Return the exit code of one server, None while it runs."""
         return self._servers[name].exit_code
 
     def log(self, name: ServerName) -> Path:
         return self._servers[name].log
 
     def begin_restart(self, name: ServerName) -> Future[None]:
-        """As `restart`, in another thread; `stop` gives it up."""
+        """Run `restart` in another thread. `stop` gives it up."""
         return self._starts.submit(self._servers[name].start, self._abandoned)
 
     def kill(self, name: ServerName) -> None:
-        """Kills all processes of one server, as a crash would."""
+        """Kill all processes of one server, to simulate a crash."""
         self._servers[name].kill()
 
     def _take_lock(self) -> None:
@@ -154,7 +155,7 @@ class EmbeddedServers:
         self._lock = lock
 
     def _exit_on_signals(self) -> None:
-        """Where a signal would end this process without leaving its contexts, lets it leave them first."""
+        """Let signals that would end this process at once raise SystemExit, so that its contexts end."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.SIG_DFL:
@@ -206,7 +207,7 @@ class EmbeddedServers:
             try:
                 server.start(self._abandoned)
             except Exception as error:
-                failures.append(error)  # before the others give up: the first one is the cause
+                failures.append(error)  # before the others give up: the first failure is the cause
                 self._abandoned.set()
 
         self._abandoned.clear()
@@ -219,7 +220,7 @@ class EmbeddedServers:
         if self._lock is None:
             return
         self._abandoned.set()
-        self._starts.shutdown()  # from here on nothing is being started
+        self._starts.shutdown()  # from here on, no server is being started
         try:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(lambda server: server.stop(), self._servers.values()))
@@ -236,7 +237,7 @@ def _exit(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _signals_deferred() -> Iterator[None]:
-    """Holds back the signals that end a process until the block is done. Other threads never get them."""
+    """Hold back the signals that end a process until the block is done. Other threads never get them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

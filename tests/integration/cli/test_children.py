@@ -1,4 +1,4 @@
-"""The parts of `tunery up` as child processes: started again, given up, stopped, found again."""
+"""The parts of `tunery up` as child processes: how `up` restarts, gives up, stops and finds them."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.fixtures.api import wait_for
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """A state folder; whatever a failed test leaves running in it is killed."""
+    """Yield a state folder. Processes that a failed test leaves running in it are killed."""
     folder = Home(tmp_path / "home")
     folder.create()
     yield folder
@@ -125,7 +125,7 @@ def test_a_wrong_setting_is_not_tried_again(home: Home) -> None:
 
 
 def test_a_folder_named_as_ours_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`up` may be run where somebody keeps an `api` or a `cli` of their own."""
+    """The folder in which `up` runs may contain folders named `api` or `cli` of another project."""
     (tmp_path / "cli.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path)
     environment = child_environment(Settings(home=tmp_path))
@@ -137,7 +137,7 @@ def test_a_folder_named_as_ours_is_not_imported(tmp_path: Path, monkeypatch: pyt
 def test_a_part_that_does_not_stop_is_killed_with_its_descendants(
     home: Home, grace: float, hurried: bool
 ) -> None:
-    """When its grace is over, or at once where Ctrl-C came twice; so is a descendant in its own session."""
+    """It is killed after its grace, or at once after a second Ctrl-C, with descendants in other sessions."""
     program = (
         "import subprocess, sys; "
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
@@ -194,7 +194,7 @@ def test_what_a_killed_part_leaves_for_too_long_is_killed(home: Home) -> None:
 
 
 def test_leftovers_are_told_from_strangers_by_their_start_time(home: Home) -> None:
-    """A pid that the kernel has given to another program since must not be killed."""
+    """A process must not be killed if it has got the pid of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
         try:
             record = {"pid": stranger.pid, "started": "another boot:1"}

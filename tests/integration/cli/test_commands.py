@@ -1,4 +1,4 @@
-"""The command line as a user runs it, a process of its own, against the real API: starting, files, jobs."""
+"""Commands as a user runs them, in processes of their own, against the real API: start, files, jobs."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def test_help_documents_every_exit_code(shell: Shell) -> None:
 
 
 def test_starting_imports_nothing_heavy(shell: Shell) -> None:
-    """What --help waits for: the heavy libraries are imported by the commands that need them."""
+    """--help must be fast, so only the commands that need the heavy libraries import them."""
     heavy = "torch transformers fastapi sqlalchemy boto3 celery httpx pydantic"
     program = f"import sys, cli.main; sys.exit(' '.join(set('{heavy}'.split()) & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -65,7 +65,7 @@ def test_an_unreachable_server_is_exit_code_3(shell: Shell, closed_port: int, ar
 
 
 def test_a_server_that_is_no_tunery_is_told_apart(shell: Shell) -> None:
-    """Something else that listens, and hangs up at once."""
+    """A server that is not Tunery listens, and closes each connection at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
@@ -229,7 +229,7 @@ def test_pauses_and_resumes_a_job(tunery: Shell, alice: Tenant) -> None:
 
 
 def test_logs_are_all_there_and_in_order(tunery: Shell, api: Api, alice: Tenant) -> None:
-    """More of them than the API gives in one page."""
+    """There are more events than the API returns in one page."""
     job = alice.create_job()
     with api.sessions.begin() as session:
         for number in range(250):

@@ -1,4 +1,4 @@
-"""The embedded servers, with real processes: what a home promises across stops, crashes and interruptions."""
+"""The embedded servers, with real processes: they survive stops, crashes and interruptions."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def answers(servers: EmbeddedServers) -> None:
 
 
 def processes_in(home: Path) -> list[psutil.Process]:
-    """Every process that works in a folder of `home`."""
+    """Return every process whose working folder is in `home`."""
 
     def works_there(process: psutil.Process) -> bool:
         try:
@@ -98,7 +98,7 @@ def processes_in(home: Path) -> list[psutil.Process]:
 
 @contextmanager
 def owner_of(home: Path, *prefix: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that runs the servers in `home`, in a process group of its own."""
+    """Run the servers in `home` from another process, which has a process group of its own."""
     owner = subprocess.Popen(
         [*prefix, sys.executable, "-c", OWNER, str(home)],
         cwd=REPOSITORY,
@@ -278,7 +278,7 @@ def test_runs_at_a_long_path_in_a_closed_folder(home: Path) -> None:
 def users_of(processes: Iterable[psutil.Process]) -> set[int]:
     found = set()
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # the database starts some for a moment
+        with suppress(psutil.NoSuchProcess):  # the database starts some processes for only a moment
             found.add(process.uids().real)
     return found
 
@@ -287,7 +287,7 @@ def users_of(processes: Iterable[psutil.Process]) -> set[int]:
 def test_runs_as_an_ordinary_user(home: Path) -> None:
     home.mkdir()
     os.chown(home, 65534, 65534)
-    # The capability only lets it reach Python and this folder, which may be closed to it here.
+    # The capability only lets the user reach Python and this folder, which may be closed to other users.
     rights = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
     ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *rights]
     with owner_of(home, *ordinary) as owner:

@@ -1,4 +1,4 @@
-"""What an operator runs: `tunery keys`, `tunery migrate`, `tunery doctor`."""
+"""The commands of an operator: `tunery keys`, `tunery migrate`, `tunery doctor`."""
 
 import json
 import re
@@ -148,13 +148,13 @@ def test_the_worker_alone_logs_json_also_what_its_libraries_say(operator: Shell,
 
 
 def of_servers(servers: Any) -> dict[str, str]:
-    """But for the database."""
+    """Return the settings of the servers, without the database."""
     urls = {f"TUNERY_{name.upper()}": url for name, url in servers.urls.items() if name != "database_url"}
     return urls | servers.environment
 
 
 def read_log(running: subprocess.Popen[str], last: str) -> list[str]:
-    """Its lines up to the one that holds `last`."""
+    """Return the lines of the process up to the line that contains `last`."""
     assert running.stderr is not None
     lines: list[str] = []
     while not (lines and last in lines[-1]):

@@ -27,7 +27,7 @@ ROW = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "c
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A state folder; whatever a failed test leaves running in it is killed."""
+    """Yield a state folder. Processes that a failed test leaves running in it are killed."""
     folder = tmp_path / "home"
     yield folder
     for process in processes_of(folder):
@@ -41,7 +41,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One for the first tests here."""
+    """Yield one running service for the first tests of this file."""
     home = tmp_path_factory.mktemp("service") / "home"
     yield start(home, free_port())
     for process in processes_of(home):
@@ -77,7 +77,7 @@ def test_starts_a_part_again_that_died(service: Up) -> None:
 
 
 def test_stops_what_an_up_that_was_killed_alone_has_left(service: Up, port: int) -> None:
-    """The last test of this service."""
+    """This test ends the shared service, so it is the last test that uses it."""
     left = [service.part("api"), service.part("worker")]
     service.process.kill()
     service.process.wait(STOP_SECONDS)

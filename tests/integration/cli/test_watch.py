@@ -1,4 +1,4 @@
-"""`tunery jobs wait` and `jobs logs -f`: how they end, what they show, what they outlive."""
+"""`tunery jobs wait` and `jobs logs -f`: their exit codes, their output, and a restart of the server."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def fail(api: Api, lease: Lease) -> None:
 
 
 def advance(api: Api, lease: Lease, step: int, loss: float) -> None:
-    """What a trainer writes after an optimizer step of ten."""
+    """Write the progress and the event of one optimizer step of ten, as a trainer does."""
     progress = Progress("training", step, 10, step / 10, tokens_per_second=1234.5, seconds_left=95.0)
     with api.sessions.begin() as session:
         lifecycle.renew(session, lease, progress)
@@ -64,7 +64,7 @@ def test_following_ends_with_5_when_the_job_is_cancelled_meanwhile(tunery: Shell
 def test_watching_ends_with_6_where_the_job_is_paused(
     tunery: Shell, alice: Tenant, command: list[str]
 ) -> None:
-    """It may be resumed tomorrow, or never."""
+    """The command must not wait for ever: nobody knows when the job is resumed."""
     job = alice.create_job()
     with tunery.running("jobs", *command, job["id"], "--json") as watching:
         assert watching.stderr is not None
@@ -149,7 +149,7 @@ def test_a_wait_outlives_a_restart_of_the_server(tunery: Shell, api: Api, alice:
 
 
 def read_until(terminal: int, text: str) -> str:
-    """What the terminal shows, up to and with `text`."""
+    """Return the output of the terminal, up to and with `text`."""
     shown = ""
     deadline = time.monotonic() + DEADLINE
     while text not in shown:
@@ -160,7 +160,7 @@ def read_until(terminal: int, text: str) -> str:
 
 
 class Relay:
-    """A TCP port before the API's, which a test closes and opens again as a restart would."""
+    """A TCP port in front of the API. A test closes and opens it, as a restart of the API would."""
 
     def __init__(self, url: str) -> None:
         parts = make_url(url)
@@ -204,7 +204,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def with_shutdown(open_socket: socket.socket) -> None:
-    """Closes it, and wakes whoever waits on it."""
+    """Close the socket, and wake the threads that wait on it."""
     try:
         open_socket.shutdown(socket.SHUT_RDWR)
     except OSError:

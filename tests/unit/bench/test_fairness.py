@@ -1,4 +1,4 @@
-"""The benchmark compares like with like: rows, learning rates and what is validated."""
+"""The benchmark gives all trainers the same rows, the same learning rates and the same validation."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The benchmark of methods: what it runs, how it scores, and the tables that follow from its results."""
+"""The benchmark of methods: its cases, its scores, and the tables that it makes from its results."""
 
 import json
 from pathlib import Path
@@ -148,7 +148,7 @@ def test_shared_weights_are_counted_once() -> None:
 def test_meanings_are_grouped_with_all_their_sentences(tmp_path: Path) -> None:
     file = tmp_path / "test.txt"
     file.write_text("name : A||A it is . \nname : B||B .\nname : A||That is A .\n")
-    assert e2e_nlg.read(file) == {"name : A": ["A it is .", "That is A ."], "name : B": ["B ."]}
+    assert e2e_nlg.read_meanings(file) == {"name : A": ["A it is .", "That is A ."], "name : B": ["B ."]}
 
 
 def test_bleu_takes_all_references_of_an_answer_and_no_other_answer_s() -> None:

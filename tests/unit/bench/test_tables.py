@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic and its table, from results that no trainer had to produce."""
+"""The benchmark's arithmetic and its tables, from results that are written here by hand."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def result(tokens_per_second: float, **changed: Any) -> dict[str, Any]:
 
 
 def row_of(text: str, trainer: str) -> list[str]:
-    """The cells of a trainer's row, without the trainer."""
+    """Return the cells of a trainer's row, without its name."""
     (row,) = [line for line in text.splitlines() if line.startswith(f"| {trainer} ")]
     return [cell.strip() for cell in row.strip("|").split("|")][1:]
 
@@ -172,7 +172,7 @@ def test_makespans_are_compared_with_the_reference_and_a_failure_is_shown() -> N
 
 
 def section(trainer: str) -> dict[str, Any]:
-    """A section of a day's results, of one run by `trainer`."""
+    """Return a section of a day's results, with one run of `trainer`."""
     run = Run(trainer, 1, result(20.0))
     machine = {
         "cpu": "A CPU",

@@ -1,4 +1,4 @@
-"""A user's own file in the demo: the rows that go in are those of the file."""
+"""The demo on a user's own file: it reads exactly the rows of the file."""
 
 import json
 from pathlib import Path
