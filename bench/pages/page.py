@@ -38,8 +38,9 @@ factors; each trainer draws its own factors, at another point of its run.
 NOTES_ON_MANY = """\
 Makespan: from the start of the first process until the last adapter is saved. For the service: from the first
 request until the API has the last adapter, with the base model loaded. If a trainer ran fewer than {jobs}
-jobs, the makespan is the mean time of its jobs, times {jobs}. The validation loss is the mean over the first
-{turns} jobs, and "ours" is the loss of the cohort. The service shuffles the rows of a job.
+jobs, the makespan is the mean time of its jobs, times {jobs}. The validation loss is
+the mean over the first {turns} jobs, and "ours" is the loss of the cohort. The service shuffles the rows of a
+job.
 """
 
 
