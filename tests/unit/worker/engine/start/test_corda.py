@@ -153,7 +153,8 @@ def test_nobody_waits_for_it_longer_than_for_one(base: ResidentBase, times: int)
         beginning(base, make_spec(adapter=adapter_of("ipm")), ROWS, {}, lambda: next(asked))
 
 
-def test_what_sees_nothing_is_refused(base: ResidentBase) -> None:
+def test_what_sees_nothing_is_refused(changeable_base: ResidentBase) -> None:
+    base = changeable_base
     with torch.no_grad():
         base.model.get_parameter("model.layers.1.mlp.up_proj.weight").zero_()
     with pytest.raises(JobError, match=r"no use in model\.layers\.1\.mlp\.down_proj"):
