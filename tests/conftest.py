@@ -10,6 +10,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only
 # wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in the trainer: the threads of lanes wait asleep
 
 # A shell that starts the tests in the background ignores SIGINT, and every process below would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

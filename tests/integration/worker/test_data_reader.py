@@ -14,7 +14,7 @@ from core.errors import LeaseLost
 from core.jobs.lifecycle import BEFORE_TRAINING, Progress
 from core.tables import Job, Run
 from tests.fixtures.api import Api, Tenant, dataset
-from tests.fixtures.tiny import save_model, tiny_llama
+from tests.fixtures.tiny import save_model, text, tiny_llama
 from worker.data.reader import DataReader
 from worker.report.job_lease import JobLease
 
@@ -24,7 +24,7 @@ WHOLE, CUT = 512, 25  # tokens; a row has a few more tokens than CUT
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("model")
-    save_model(tiny_llama(), folder)
+    save_model(tiny_llama(), folder, text)
     return AutoTokenizer.from_pretrained(folder)
 
 

@@ -48,6 +48,12 @@ def base(loaded: list[ResidentBase], tiny_folder: Path) -> Iterator[ResidentBase
         pytest.fail("the test has changed the base model")
 
 
+@pytest.fixture
+def changeable_base(tiny_folder: Path) -> ResidentBase:
+    """A base of the test's own, whose weights it may change."""
+    return load(tiny_folder)
+
+
 def state_of(base: ResidentBase) -> list[Any]:
     model: nn.Module = base.model
     modules = [(name, id(module), type(module)) for name, module in model.named_modules()]

@@ -149,7 +149,8 @@ def test_with_lora_plus_magnitudes_learn_as_fast_as_b(base: ResidentBase) -> Non
         assert step.median() == pytest.approx(rate, rel=0.01), name
 
 
-def test_a_row_of_zeros_among_the_weights_does_no_harm(base: ResidentBase) -> None:
+def test_a_row_of_zeros_among_the_weights_does_no_harm(changeable_base: ResidentBase) -> None:
+    base = changeable_base
     layer = base.model.get_submodule("model.layers.1.mlp.up_proj")
     with torch.no_grad():
         layer.weight[3] = 0  # type: ignore[operator,index]

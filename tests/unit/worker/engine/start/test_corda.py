@@ -161,7 +161,8 @@ def test_nobody_waits_for_it_longer_than_for_one(base: ResidentBase, times: int)
         initial_values(base, make_spec(adapter=adapter_of("ipm")), ROWS, {}, lambda: next(asked))
 
 
-def test_a_module_whose_inputs_are_all_zero_is_refused(base: ResidentBase) -> None:
+def test_a_module_whose_inputs_are_all_zero_is_refused(changeable_base: ResidentBase) -> None:
+    base = changeable_base
     with torch.no_grad():
         base.model.get_parameter("model.layers.1.mlp.up_proj.weight").zero_()
     with pytest.raises(JobError, match=r"cannot use model\.layers\.1\.mlp\.down_proj: its inputs"):
