@@ -109,7 +109,7 @@ class JobLease(Reporter):
         """Write all pending reports, then run `write`, in one fenced transaction. Return its result.
 
         If the database cannot be reached, try again while the lease lasts. Raises LeaseLost. If the answer to
-        a commit is lost, the commit is repeated. So `write` must be fenced, or change nothing the second time.
+        a commit is lost, the commit is repeated. So `write` must be fenced or change nothing the second time.
         """
         while True:
             self.check()

@@ -184,8 +184,8 @@ class Standstill:
 
     All epochs see the same examples, so their means can be compared without the noise of batches. A job may
     also have learnt everything within its first epoch. Then the first steps of that epoch had a higher loss,
-    and there is no warning. Only one epoch is judged: the first that ends `JUDGED_FROM` steps after the warmup
-    or later, since little moves during the warmup.
+    and there is no warning. Only one epoch is judged: the first that ends `JUDGED_FROM` steps or more after
+    the warmup, since little moves during the warmup.
     """
 
     warmup_steps: int
