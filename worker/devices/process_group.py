@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 class ProcessGroup:
-    """The way from the first process to the others: it calls the methods here, and the others call `follow`.
+    """The group, as one of its processes sees it. The first process gives orders; the others `follow` them.
 
     Every call may raise GroupLost.
     """

@@ -2,10 +2,10 @@
 
     W C = U S Vᵀ,    W = U S (Vᵀ C⁻¹)        (Yang et al. 2024, arXiv:2406.05223)
 
-C [K, K] is the covariance of the layer's inputs for the rows. The second equation makes W a sum of matrices of
-rank 1, one for each singular value in S. s B A is the sum of some of these: with "ipm" (instruction-previewed
-mode) of those with the largest singular values, with "kpm" (knowledge-preserved mode) of those with the
-smallest. As with PiSSA, the base model stays whole (`worker/engine/adapters/residual.py`).
+C [K, K] is the covariance of the layer's inputs for the rows. By the second equation, W is a sum of matrices
+of rank 1, one for each singular value in S. s B A is the sum of some of these matrices. With "ipm"
+(instruction-previewed mode) they belong to the largest singular values, with "kpm" (knowledge-preserved mode)
+to the smallest. As with PiSSA, the base model stays whole (`worker/engine/adapters/residual.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
