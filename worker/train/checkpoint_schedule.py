@@ -23,7 +23,7 @@ class Position:
 
 
 class CheckpointSchedule:
-    """The rule for one job's checkpoints: one at each milestone, and others when some seconds have passed.
+    """The rule for one job's checkpoints: one at each milestone, and between them one after some seconds.
 
     A state that has been sent to the store is not due again.
     """

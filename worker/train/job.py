@@ -229,7 +229,7 @@ class TrainingJob:
 
     @property
     def _is_being_published(self) -> bool:
-        """Whether the stage is BEING_PUBLISHED. It is cheaper than `stage`: each micro-batch asks for it."""
+        """Whether the stage is BEING_PUBLISHED: a cheaper check than `stage`, for each micro-batch."""
         return isinstance(self._state, Idle) and self._state.stage is Stage.BEING_PUBLISHED
 
     @property
@@ -263,7 +263,7 @@ class TrainingJob:
         self.job_lease.commit(lambda session: lifecycle.release(session, self.lease, reason))
 
     def _stop_computing(self, stage: Stage) -> None:
-        """Let go of the rows, of the base model, and of the trainees with everything that they hold there.
+        """Let go of the rows, of the base model, and of the trainees with all that they hold on the device.
 
         Shipping may go on after the next base model has been loaded, so nothing may keep the old one alive.
         """

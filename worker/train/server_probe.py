@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class ServerProbe:
-    """Keeps the trainer from taking jobs while the store or the disk fails, and from losing them.
+    """Keeps the trainer from taking jobs while the store or the disk fails: it would lose each of them.
 
     It tests both before the first job, because an outage may have ended the trainer that this one replaces.
     It tests them again after each fault, but only after a pause. The pause begins with `pause` seconds and
