@@ -17,7 +17,7 @@ from worker.report.reporter import JobEvent, Reporter, StepMetrics
 
 
 class CandidateReporter(Reporter):
-    """Writes a candidate's own rows. While the candidate is the best one, it also reports as the job."""
+    """Writes a candidate's own rows. While it is the best one, its reports also count as the job's."""
 
     def __init__(self, job_lease: JobLease, number: int, tokens_of_all: Callable[[], int]) -> None:
         self.is_best = False
@@ -54,7 +54,7 @@ class CandidateReporter(Reporter):
         self._upsert(Candidate, ("number",), {**row, "rungs": list(rungs), "reason": reason})
 
     def forget_after(self, step: int) -> None:
-        """Delete the metrics after `step`. A run before the resume wrote them; they will be made again."""
+        """Delete the metrics after `step`. An earlier run of the job wrote them; the steps are made again."""
         later = (CandidateMetric.number == self._number) & (CandidateMetric.step > step)
         mine = (CandidateMetric.job_id == self._job_lease.lease.job_id) & later
         self._job_lease.write(lambda session: session.execute(delete(CandidateMetric).where(mine)))
@@ -82,7 +82,7 @@ class CandidateReporter(Reporter):
 
 
 class TrainingCandidate:
-    """One adapter of a job in training. `rungs` are its results at the comparisons, as its row shows them."""
+    """One adapter of a job in training. `rungs` are its results at the comparisons, as stored in its row."""
 
     def __init__(self, number: int, trainee: Trainee, reporter: CandidateReporter | None) -> None:
         """`reporter` is None for a job's only adapter, which reports to the `JobLease`."""
@@ -94,7 +94,7 @@ class TrainingCandidate:
 
     @property
     def evaluator(self) -> Evaluator:
-        """Exists once the candidate has been attached, and restored if it is resumed."""
+        """The evaluator. It exists once the candidate has been attached, and restored if it is resumed."""
         assert self._evaluator is not None
         return self._evaluator
 

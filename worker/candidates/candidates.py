@@ -1,7 +1,7 @@
 """A job's adapters: one, or several candidates until the worse ones have been dropped.
 
 All candidates see the job's rows in the job's order, so that after a step all have seen the same rows. Each
-trains exactly as it would alone.
+candidate trains exactly as it would train alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,10 +35,10 @@ def names_of(job_id: str, spec: JobSpec) -> list[str]:
 
 
 class Candidates:
-    """The candidates of one job that still train; a job without a search has one.
+    """The candidates of one job that still train; a job without a search has one candidate.
 
-    The best candidate is the best of the last comparison. It reports as the job. The candidates step
-    together, but a candidate whose step must be made again stays behind the others for a moment.
+    The best candidate is the best one of the last comparison. Its reports count as the job's. The candidates
+    step together, but a candidate whose step must be made again is one step behind the others until then.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Candidates:
         self._names = names_of(job_id, spec)
         self._live: list[TrainingCandidate] = []
         self._ranking = list(range(len(self._names)))
-        self._tokens_of_others = 0  # of the candidates that do not train any more
+        self._tokens_of_others = 0  # the tokens of the candidates that do not train any more
         self._records: dict[int, TrainingRecord] = {}
         self._rungs: list[Rung] = []
 
@@ -80,7 +80,7 @@ class Candidates:
     def begin(self) -> None:
         """Attach all candidates, unless a checkpoint has been restored, and begin to evaluate them.
 
-        A candidate that cannot be attached leaves alone. Raises JobError if none can be attached.
+        If a candidate cannot be attached, only that candidate fails. Raises JobError if all of them fail.
         """
         if not self._live:
             self._attach()
@@ -126,7 +126,7 @@ class Candidates:
     def _warn_before_training(self) -> None:
         """Report the warnings that follow from the specification and the rows.
 
-        A search reports each of them once, with the candidates that it concerns.
+        A search reports each warning once, with the candidates that the warning concerns.
         """
         specs = self._spec.candidates
         found = {}
@@ -139,7 +139,7 @@ class Candidates:
             self._job_lease.warn(warning)
 
     def detach_all(self) -> None:
-        """Detach all candidates, as before `restore` or `begin`."""
+        """Detach all candidates. Then `restore` or `begin` may be called again."""
         for candidate in list(self._live):
             self._leave(candidate)
 
@@ -164,7 +164,7 @@ class Candidates:
 
     @property
     def record(self) -> TrainingRecord:
-        """The record of the only adapter; or of a search: the ranking, and each candidate's own record."""
+        """The record of the only adapter. For a search: the ranking, and each candidate's own record."""
         if self._spec.search is None:
             return self.best.evaluator.record
         notes = {
@@ -200,7 +200,7 @@ class Candidates:
         try:
             self._restore(step, state, record)
         except DamagedArtifact:
-            self.detach_all()  # some may be restored, and `begin` would take them for all that are left
+            self.detach_all()  # some may be attached, and `begin` would attach no others
             self._records = {}
             raise
 
@@ -236,7 +236,7 @@ class Candidates:
 
     @property
     def trainees(self) -> list[Trainee]:
-        """The trainees that make the next step: those that are furthest behind."""
+        """The trainees that make the next step: those that have made the fewest steps."""
         behind = min(candidate.trainee.step for candidate in self._live)
         return [candidate.trainee for candidate in self._live if candidate.trainee.step == behind]
 
@@ -251,7 +251,7 @@ class Candidates:
 
     @property
     def progress_made(self) -> object:
-        """Equal in two states if a checkpoint of the one would add nothing to that of the other."""
+        """A value that two states share if a checkpoint of one adds nothing to a checkpoint of the other."""
         return self.complete, [
             (candidate.number, *candidate.evaluator.progress_made) for candidate in self._live
         ]
@@ -259,7 +259,7 @@ class Candidates:
     def take(self, trainee: Trainee, result: StepResult | Exception, seconds: float) -> None:
         """Take in one trainee's step.
 
-        A candidate that cannot go on leaves alone. The error of the last candidate that is left is raised.
+        If a candidate cannot go on, only that candidate leaves. If it is the last one, its error is raised.
         """
         candidate = next(candidate for candidate in self._live if candidate.trainee is trainee)
         if isinstance(result, JobError) and len(self._live) > 1:
@@ -280,7 +280,7 @@ class Candidates:
         )
 
     def settle(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate and compare the candidates where that is due. Work that `abandon` ends stays due."""
+        """Evaluate and compare the candidates, each if it is due. Work that `abandon` ends stays due."""
         for candidate in self._live:
             candidate.evaluator.validate(abandon)
         rung = self._due_rung if self._all_measured else None
@@ -400,9 +400,9 @@ class Candidates:
         self._process_group.leave(candidate.trainee.adapter.name)
 
     def _let_best_report(self) -> None:
-        """Have the best candidate report as the job.
+        """Let the reports of the best candidate count as the job's.
 
-        A candidate that is left alone also reports the warnings that had to wait for the decision.
+        If only one candidate is left, it also reports the warnings that had to wait for the decision.
         """
         for candidate in self._live:
             if candidate.reporter is not None:

@@ -10,7 +10,7 @@ from math import ceil, inf, isfinite, log2, sqrt
 from worker.engine.step.totals import Score
 
 LAST_RUNG = 1 / 4  # of all steps
-FEWEST_STEPS = 2  # before the first rung, since the first step of a warmup changes nothing
+FEWEST_STEPS = 2  # the least steps before the first rung: the first step of a warmup changes nothing
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ def rungs(candidates: int, total_steps: int) -> list[Rung]:
     """Return the rungs of a search. Each rung halves the number of candidates.
 
     The last halving comes after a quarter of the steps, and each halving before it after half as many steps
-    as the next one. One more rung, after the last step, decides what is undecided by then.
+    as the next one. One more rung, after the last step, decides if several candidates are left by then.
 
-    With K = log₂ candidates, training costs 1.25 + (K − 1) / 4 runs, apart from the rounding of steps: 1.5
-    runs for 4 candidates, 2 runs for 16.
+    With K = log₂ candidates, training costs 1.25 + (K − 1) / 4 times as much as for one candidate, apart from
+    the rounding of steps: 1.5 times for 4 candidates, 2 times for 16.
     """
     halvings = ceil(log2(candidates))
     found, step = [], FEWEST_STEPS - 1
@@ -80,8 +80,8 @@ def survivors(scores: Mapping[int, Score], keep: int, prefer_small: bool = False
 
     They are the candidates with the lowest losses. With `prefer_small`, candidates are numbered by their
     size, and a candidate within noise of the best one counts as no worse. In the last comparison, where one
-    is kept, the smallest of these wins. In earlier comparisons they stay beside the best one, the smallest
-    first, before the candidates that are worse.
+    candidate is kept, the smallest of these wins. In earlier comparisons these come after the best one, the
+    smallest first, and before the candidates that are worse.
     """
     ranking = _by_loss(scores)
     if not prefer_small:

@@ -1,4 +1,4 @@
-"""Reads a job's files from the object store, compares them with the uploaded ones, and renders their rows."""
+"""Reads a job's files from the object store, verifies that they are as uploaded, and renders their rows."""
 
 import hashlib
 import threading
@@ -35,8 +35,8 @@ class JobData:
 class DataReader:
     """Reads a job's files in a thread of `readers`, while other jobs train.
 
-    `data` is the future of the result. It raises a JobError, or an error of the servers, if reading fails.
-    The client gets an event about rows that were cut or skipped.
+    `data` is the future of the result. If reading fails, it raises a JobError, or an error of the database or
+    the store. The client gets an event about rows that were cut or skipped.
     """
 
     def __init__(

@@ -4,13 +4,14 @@ The model learns the texts that it should write. In a chat row these are the ass
 token that ends the turn and with the message's weight. In a row with two answers, or with a labelled answer,
 they are only the answers.
 
-The template itself shows where a message stands in the text of the row. The text up to and with the message
-must begin with the text before it, which ends with the prompt for an answer. One case is special: no template
-renders an empty conversation, so if an answer opens the conversation, the prompt is searched in the text
-itself.
+The template itself shows where an answer stands in the text of the row. It renders the messages before the
+answer, with a prompt for an answer at the end, and then the same messages with the answer. The row's text
+must begin with the second text, and the second with the first; their difference is the answer. One case is
+special: no template renders an empty conversation. So if an answer opens the conversation, the prompt is
+looked for in the text itself.
 
-So each answer takes two more renderings, of the text before it and of the text with it. They stop where the
-row is cut, so their number depends on `max_length` and not on the length of the row.
+So each answer takes two more renderings. They stop where the row is cut, so their number depends on
+`max_length` and not on the length of the row.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,8 +32,8 @@ from worker.rows import Row
 Span = tuple[int, int]
 Messages = list[dict[str, Any]]
 
-NAMED_LINES = 10  # at most so many line numbers stand in a sentence
-LISTED_LINES = 100  # at most so many line numbers stand in the data for programs
+NAMED_LINES = 10  # the most line numbers in a sentence
+LISTED_LINES = 100  # the most line numbers in the data for programs
 
 # jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
 REFUSALS = (TemplateError, ValueError, TypeError)
@@ -54,7 +55,7 @@ class Rendered:
     def warnings(self, param: str, max_length: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield a sentence and data for programs: first about rows that were cut, then about skipped rows.
 
-        Both give the count of all lines, but only the first line numbers of a large file.
+        Both give the number of lines. If there are many, they name only the first lines.
         """
         for lines, fate in (
             (self.cut, f"are longer than {max_length} tokens and were cut"),
@@ -181,7 +182,7 @@ def _spans(
 
 
 def _before(tokenizer: Any, messages: Messages, text: str) -> str:
-    """Return the text before the last of `messages`, which is an answer; `text` is that of all messages."""
+    """Return the text before the last of `messages`, an answer. `text` is the text of all of them."""
     if len(messages) > 1:
         return str(tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True))
     prompted = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -1,4 +1,4 @@
-"""The device's only place for a base model: loading one replaces the one before."""
+"""The device's only place for a base model: a newly loaded model replaces the model before it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from worker.engine.device.free_memory import collect_garbage
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A base model on this machine's disk, and whether it is to be spread over the processes."""
+    """A base model on this machine's disk, and whether a job wants it sharded over the processes."""
 
     entry: BaseModelEntry
     folder: Path
@@ -62,7 +62,7 @@ class ModelSlot:
         return FoundModel(entry, *ensure_model(entry, self._models_folder), spec.sharded)
 
     def load(self, found: FoundModel) -> None:
-        """Make `found` the resident base model. No job may be attached to the one before. Raises JobError."""
+        """Make `found` the resident base model. No job may be attached to the old one. Raises JobError."""
         self.clear()  # first, so that the device never holds both
         with load_errors_explained(found.entry):
             self._base = ResidentBase(
@@ -71,15 +71,15 @@ class ModelSlot:
         self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 
     def clear(self) -> None:
-        """Free the base model, also from cycles of references in its modules and in the last jobs'."""
+        """Free the base model, even if cycles of references in its modules or in the last jobs hold it."""
         self._base = None
         collect_garbage(self.device)
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int] | None = None) -> int:
         """Return the bytes that a job of `spec` takes beside the resident base model.
 
-        `candidates` are the numbers of the candidates to count; None counts all. A job that trains alone
-        counts 0 bytes: it shares the budget with no other job.
+        `candidates` are the numbers of the candidates to count; None counts all. The result is 0 for a job
+        that trains alone, because it shares the budget with no other job.
         """
         if spec.trains_alone:
             return 0

@@ -1,7 +1,8 @@
-"""The processes of one trainer: the first takes jobs and decides, and all of them follow its orders.
+"""The processes of one trainer: the first process takes jobs and decides, and all follow its orders.
 
 An order is a method with its arguments. The first process broadcasts it, and each process runs it on its own
-base model and trainees. So all make the same calls in the same order, whichever job joins, leaves or fails.
+base model and trainees. So all processes make the same calls in the same order, also when a job joins, leaves
+or fails.
 An error in one process is shared with all before any of them goes on. A single process is a group of one.
 """
 
@@ -39,7 +40,7 @@ log = structlog.get_logger()
 
 
 class ProcessGroup:
-    """The first process gives its orders through this class; the others `follow`.
+    """The group, as one of its processes sees it. The first process gives orders; the others `follow` them.
 
     Every call may raise GroupLost.
     """
@@ -51,7 +52,7 @@ class ProcessGroup:
         self._processes = processes
         self._max_step_tokens = max_step_tokens
         self._watchdog = watchdog
-        self.memory_bytes = 0  # that this process held on its device after the last round
+        self.memory_bytes = 0  # the bytes that this process held on its device after the last round
         self._trainees: dict[str, Trainee] = {}
         self._stopping = threading.Event()
         self._dismissed = False
@@ -81,7 +82,7 @@ class ProcessGroup:
     def asked_to_stop(self) -> bool:
         """Return whether any process was told to stop.
 
-        The first process calls this often, even without work: it shows the others that it still lives.
+        The first process calls this often, even without work, to show the others that it still lives.
         """
         return self._order(ProcessGroup._count_heads)
 
@@ -101,9 +102,9 @@ class ProcessGroup:
     ) -> Trainee:
         """Attach a new adapter to the base model in all processes, and return its trainee.
 
-        An adapter that will be restored from a checkpoint is given its `state`; otherwise that is empty. This
-        process alone computes the values that the adapter begins with. Raises JobError, and Abandoned if
-        `abandon` returns True meanwhile.
+        `state` is the state to which the caller then restores the adapter, or empty for a new adapter. Only
+        this process computes the adapter's initial values. Raises JobError, and Abandoned if `abandon`
+        returns True meanwhile.
         """
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self._slot.base, spec, rows, state, ask)
@@ -130,7 +131,7 @@ class ProcessGroup:
     def evaluate(
         self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
     ) -> Evaluation:
-        """Run `loop.validate` in all processes, with the first `rank` ranks, or with all if it is None."""
+        """Run `loop.validate` in all processes, with the first `rank` ranks; None takes all."""
         return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, rank, abandon=abandon)
 
     def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
@@ -142,7 +143,8 @@ class ProcessGroup:
     ) -> list[Answer]:
         """Return the model's answers to `rows`.
 
-        This process generates them alone, since all have the same adapter. The others wait for an order.
+        Only this process generates them, since all processes have the same adapter. The others wait for an
+        order.
         """
         with self._watchdog.over(abandon) as ask:
             return generate_answers(
@@ -245,8 +247,8 @@ class ProcessGroup:
     def _pass_context(self, abandon: Callable[[], bool]) -> Iterator[PassContext]:
         """Yield the context of a pass that the watchdog watches.
 
-        `abandon` is called only in a process that trains alone: it may make jobs leave, which is an order of
-        its own, and several processes cannot run an order in the middle of a pass.
+        `abandon` is called only in a process that trains alone. It may make jobs leave, which is an order,
+        and several processes cannot run an order in the middle of a pass.
         """
         allowed = abandon if self._processes.may_abandon else never_abandon
         with self._watchdog.over(allowed) as ask:
@@ -261,7 +263,7 @@ class ProcessGroup:
 
 
 def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:
-    """Raise JobError unless this process and the first have the same weights and type to compute in."""
+    """Raise JobError unless this process and the first have the same weights and compute in the same type."""
     if own == first:
         return
     if own[0] != first[0]:

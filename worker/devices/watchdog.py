@@ -1,6 +1,6 @@
 """Ends a trainer whose device hangs in a computation.
 
-No other process could tell: the threads that renew the trainer's leases would go on for ever.
+No other process could notice this, because the threads that renew the trainer's leases would go on for ever.
 """
 
 import faulthandler
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class Watchdog:
-    """Watches computations only: the time of loading, reading and uploading depends on other machines."""
+    """Watches only computations, because the time to load, read and upload depends on other machines."""
 
     def __init__(self, seconds: float) -> None:
         """`seconds` is the longest time that one micro-batch may take."""

@@ -20,18 +20,18 @@ from worker.rows import Row
 
 EVALUATIONS_PER_EPOCH = 4
 MIN_EVAL_STEPS = 10
-EVAL_EXAMPLES = 16  # of an evaluation on a part of the validation rows
+EVAL_EXAMPLES = 16  # the examples in an evaluation on a part of the validation rows
 UNTOLD_WARNINGS = "untold_advice"  # the key in checkpoints, also in those of earlier releases
 RATE_SMOOTHING = 0.8  # the weight of earlier steps in the mean seconds per step
 
 
 class Evaluator:
-    """Measures one adapter in training: a job's only one, or a candidate.
+    """Measures one adapter in training: a job's only adapter, or a candidate.
 
     `latest` has the last step's metrics; it is empty before the first step. `complete` says whether the
     validation that is due after the last step, if any, has been made. Until then, the metrics are not
-    reported, and a checkpoint keeps them as they are. A job that is resumed from it makes the validation
-    first, of the same state.
+    reported, and a checkpoint keeps them as they are. A job that is resumed from this checkpoint first
+    validates the same state.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Evaluator:
 
     @property
     def record(self) -> TrainingRecord:
-        """What a checkpoint of the present state must keep, so that a resumed job reports the same."""
+        """The record that a checkpoint of the present state needs, so that a resumed job reports the same."""
         notes = {
             "best": asdict(self.best),
             "curves": asdict(self._curves),
@@ -113,11 +113,11 @@ class Evaluator:
 
     @property
     def progress_made(self) -> tuple[int, bool]:
-        """Equal in two states if a checkpoint of the one would add nothing to that of the other."""
+        """A value that two states share if a checkpoint of one adds nothing to a checkpoint of the other."""
         return self._trainee.step, self.complete
 
     def validate(self, abandon: Callable[[], bool]) -> None:
-        """Make the validation that is due, and report the step. If `abandon` ends it, it stays due."""
+        """Make the validation if one is due, and report the step. If `abandon` ends it, it stays due."""
         if self.complete:
             return
         rate = self.latest["tokens_per_second"]
@@ -141,9 +141,9 @@ class Evaluator:
             self._untold = []
 
     def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:
-        """Evaluate the adapter cut to each of `ranks` on the validation file, and add that to `self.ranks`.
+        """Evaluate the adapter cut to each of `ranks` on the validation file, and add the results to `ranks`.
 
-        The ranks that are left when `abandon` ends it stay due.
+        If `abandon` ends this early, the ranks that are left stay due.
         """
         for rank in ranks:
             self.progress("measuring ranks")
@@ -257,5 +257,5 @@ def _prefixed(prefix: str, found: Evaluation | None) -> dict[str, float]:
 
 
 def _finite(**values: float | None) -> dict[str, Any]:
-    """Return the values with None for each that is not finite, since JSON has no number for it."""
+    """Return the values, with None for each value that is not finite: JSON has no such number."""
     return {name: value if value is None or isfinite(value) else None for name, value in values.items()}

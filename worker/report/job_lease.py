@@ -1,6 +1,6 @@
 """Keeps a job's lease alive, and writes the job's progress, metrics and events to the database.
 
-The training thread only appends reports. A thread of the lease writes them, in short fenced transactions. So
+The training thread only appends reports. A thread of the lease writes them in short fenced transactions, so
 the device never waits for the database. If the database is away for a while, reports stay in memory until
 they can be written, or until the lease is lost.
 """
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class JobLease(Reporter):
-    """The right to work on one job, and the way of its reports to the database.
+    """The right to work on one job, and the channel for the job's reports to the database.
 
     `check` tells the training thread whether this trainer still owns the job.
     """
@@ -45,7 +45,7 @@ class JobLease(Reporter):
     decided = True
 
     def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
-        """`claimed_at` is the time.monotonic() of just before the claim."""
+        """`claimed_at` is the value of time.monotonic() just before the claim."""
         self.lease = lease
         self.pause_requested = False
         self._sessions = sessions
@@ -65,7 +65,7 @@ class JobLease(Reporter):
         return self._lost or time.monotonic() - self._renewed_at > self.lease.seconds
 
     def check(self) -> None:
-        """Raises LeaseLost if the lease is `lost`."""
+        """Raise LeaseLost if the lease is `lost`."""
         if self.lost:
             raise LeaseLost(f"{self.lease.job_id}: the lease of fence {self.lease.fence} is gone")
 
@@ -78,7 +78,7 @@ class JobLease(Reporter):
 
     def report(self, event: JobEvent) -> None:
         job_id, once_as = self.lease.job_id, event.once_as
-        # The id is made here, so that a flush repeated after a lost answer adds one event
+        # The id is made here, so that a flush that is repeated after a lost answer adds no second event
         event_id = f"ftevent-{_digest(job_id, once_as)}" if once_as else new_id("ftevent-")
         self._pending.append(
             lambda session: record_event(session, job_id, event.message, event_id=event_id, **event.options)
@@ -108,8 +108,8 @@ class JobLease(Reporter):
     def commit(self, write: Callable[[Session], T]) -> T:
         """Write all pending reports, then run `write`, in one fenced transaction. Return its result.
 
-        If the database cannot be reached, try again while the lease lasts. Raises LeaseLost. A commit is
-        repeated if its answer was lost: `write` must be fenced, so that it finds its work done then.
+        If the database cannot be reached, try again while the lease lasts. Raises LeaseLost. If the answer to
+        a commit is lost, the commit is repeated. So `write` must be fenced or change nothing the second time.
         """
         while True:
             self.check()
@@ -122,7 +122,7 @@ class JobLease(Reporter):
                 time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
-        """Stop renewing. Pending reports are dropped: `commit` has written all that mattered."""
+        """Stop renewing. Pending reports are dropped: `commit` has written all important ones."""
         self._thread.stop()
         self._thread.join()
 
@@ -154,7 +154,7 @@ class JobLease(Reporter):
             return written
 
     def _progress_now(self) -> Progress:
-        """Return the last progress, with the time left as of now: a step may take minutes."""
+        """Return the last progress, with the time left counted from now, because a step may take minutes."""
         progress, age = self._progress, time.monotonic() - self._progress_at
         left = progress.seconds_left
         return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
@@ -171,6 +171,6 @@ def _nothing(_session: Session) -> None:
 def _passing(error: DBAPIError) -> bool:
     """Return whether another try may succeed: the connection broke, or the server restarts or is busy."""
     state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # the error is the client's: about the connection, or about a value that was never sent
+    if state is None:  # the server sent no error: the connection failed, or a value could not be sent
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return error.connection_invalidated or state[:2] in ("08", "40", "53", "55", "57")

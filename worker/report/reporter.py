@@ -21,7 +21,7 @@ class StepMetrics:
 class JobEvent:
     """One entry of a job's log.
 
-    A job gets at most one event with a given `once_as`: steps that are made again after a resume report
+    A job gets at most one event with a given `once_as`. So steps that are made again after a resume report
     nothing twice.
     """
 
@@ -42,7 +42,7 @@ class Reporter(ABC):
     """
 
     is_best: bool
-    """Whether the reports are the job's own: of several candidates, only the best one's are."""
+    """Whether the reports count as the job's. With several candidates, only those of the best one do."""
     decided: bool
     """Whether no other candidate can take this one's place any more."""
 
@@ -52,7 +52,7 @@ class Reporter(ABC):
 
     @abstractmethod
     def metrics(self, metrics: StepMetrics, message: str) -> None:
-        """Report one step's metrics, with the sentence that a client reads of them."""
+        """Report one step's metrics, with the sentence that the client reads about them."""
 
     @abstractmethod
     def report(self, event: JobEvent) -> None:

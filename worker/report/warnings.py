@@ -1,8 +1,8 @@
 """Warnings for the client of a job: each has a code, a sentence and numbers, and is given once.
 
 Some follow from the specification and the data, and are known before the first step. Others follow from the
-losses. Only means of the losses are kept and not their history, so that a step costs the same however long a
-job trains.
+losses. Only means of the losses are kept, and not their history. So a step of a long job costs no more than a
+step of a short one.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ FALL = 0.05  # overfitting: the share by which the mean training loss has fallen
 EVALUATIONS = 3  # overfitting: the fewest evaluations since the lowest one
 
 FIRST_STEPS = 5
-JUDGED_FROM = 20  # steps after the warmup, before which a standstill is not judged
+JUDGED_FROM = 20  # steps after the warmup that must pass before a standstill is judged
 STILL = 0.01  # standstill: the largest change between the means of two epochs, as a share
 EARLY_FALL = 0.1  # standstill: the largest fall from the first steps to the first epoch's mean, as a share
 
@@ -92,7 +92,7 @@ def _on_learning_rate(spec: JobSpec) -> Iterator[TrainingWarning]:
 
 
 def _on_rank(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWarning]:
-    """Warn of a rank that the data cannot fill.
+    """Warn of a rank that is too high for the amount of data.
 
     A parameter can store about two bits (Allen-Zhu and Li 2024, arXiv:2404.05405), and a token of an answer
     carries few bits. With 500 parameters for each token, an adapter could store hundreds of times the data.
@@ -183,9 +183,9 @@ class Standstill:
     """Detects that an epoch's mean training loss equals that of the first epoch.
 
     All epochs see the same examples, so their means can be compared without the noise of batches. A job may
-    also learn all there is to learn within its first epoch: then the first steps of that epoch had a higher
-    loss. Only one epoch is judged: the first that ends `JUDGED_FROM` steps after the warmup or later, since
-    little moves during the warmup.
+    also have learnt everything within its first epoch. Then the first steps of that epoch had a higher loss,
+    and there is no warning. Only one epoch is judged: the first that ends `JUDGED_FROM` steps or more after
+    the warmup, since little moves during the warmup.
     """
 
     warmup_steps: int
@@ -226,7 +226,7 @@ class Standstill:
 
 @dataclass
 class Curves:
-    """What warnings need to know of a job's losses. Its fields go into a checkpoint as they are."""
+    """The numbers about a job's losses that warnings need. The fields go into a checkpoint as they are."""
 
     overfitting: Overfitting
     standstill: Standstill

@@ -1,7 +1,7 @@
 """Checkpoints: the state of a job's training and, at milestones, the adapter in the form that clients get.
 
-A checkpoint exists once its row has been committed, which is fenced and comes after the upload. A folder in
-the store without a row is an orphan that nobody reads. The files are verified whenever they are fetched.
+A checkpoint exists once its row has been committed. The commit is fenced and comes after the upload. A folder
+in the store without a row is an orphan that nobody reads. The files are verified whenever they are fetched.
 """
 
 import json
@@ -43,7 +43,7 @@ class ForeignCheckpoint(TuneryError):
 
 
 class Resumable(Protocol):
-    """What a checkpoint is made of: an adapter for clients, tensors to resume from, and a record."""
+    """A state that a checkpoint can keep: an adapter for clients, tensors to resume from, and a record."""
 
     @property
     def adapter(self) -> Adapter: ...
@@ -119,8 +119,9 @@ def restore_checkpoint(
 ) -> None:
     """Continue from the newest checkpoint that is whole and belongs to this job, if there is one.
 
-    A damaged or foreign checkpoint is passed over, with an event, for the one before it. It is kept, since a
-    worker with the right store or base model may still use it. Raises any other error of `trained.restore`.
+    If a checkpoint is damaged or foreign, report an event and try the checkpoint before it. The checkpoint is
+    kept, since a worker with the right store or base model may still use it. Raises any other error of
+    `trained.restore`.
     """
     checkpoints = _newest_first(job_lease)
     for checkpoint in checkpoints:
@@ -208,9 +209,9 @@ def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:
-    """Delete the row of another checkpoint of the same step, and unmark the best one if this is better.
+    """Delete the row of an older checkpoint of the same step. If this one is the best, unmark the old best.
 
-    Another checkpoint of the same step has been passed over. Its objects stay in the store.
+    The older checkpoint of the same step was passed over at the resume. Its objects stay in the store.
     """
     others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
     session.execute(delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step))
@@ -223,7 +224,7 @@ def _remove(job_lease: JobLease, store: ObjectStore, checkpoint: Checkpoint) -> 
 
     def delete_row(session: Session) -> None:
         row = session.get(Checkpoint, checkpoint.id)
-        if row is not None:  # it is gone if the answer to a first commit was lost
+        if row is not None:  # None if a first commit succeeded but its answer was lost
             session.delete(row)
 
     job_lease.commit(delete_row)

@@ -33,7 +33,7 @@ class JobCheckpoints:
         fingerprint: str,
         arrived: Callable[[], object],
     ) -> None:
-        """`arrived` is called, in a shipping thread, after each checkpoint that has been committed."""
+        """`arrived` is called in a shipping thread each time a checkpoint has been committed."""
         self._job_lease = job_lease
         self._store = store
         self._shipping = shipping
@@ -57,7 +57,7 @@ class JobCheckpoints:
         self._shipping.send(partial(self._ship, written))
 
     def drop_old(self) -> None:
-        """Have the checkpoints removed that nobody needs any more, after what was sent before."""
+        """Have the checkpoints removed that nobody needs any more, after everything that was sent before."""
         self._shipping.send(partial(drop_old_checkpoints, self._job_lease, self._store))
 
     def take_up_best(self, trainee: Trainee, step: int) -> dict[str, Any] | None:

@@ -52,12 +52,13 @@ def write_adapter_folder(
     training: dict[str, Any],
     dataset: Mapping[str, Any],
 ) -> None:
-    """Write all that is needed to load the adapter, or the model, anywhere. The manifest comes last."""
+    """Write all files that are needed to load the adapter, or the model, anywhere, the manifest last."""
     adapter.save(folder)
-    # The tokenizer would put several templates into a subfolder. An adapter has none, so they go into a file
+    # The tokenizer would put several templates into a subfolder, which an adapter must not have. So they all
+    # go into one file
     several = isinstance(base.tokenizer.chat_template, dict)
     base.tokenizer.save_pretrained(folder, save_jinja_files=not several)
-    # It names tokens of the base, which some runtimes take for new ones
+    # This file names tokens of the base model, which some runtimes take for new tokens
     (folder / "added_tokens.json").unlink(missing_ok=True)
     (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
     files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]

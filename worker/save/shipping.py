@@ -9,8 +9,8 @@ Load = Callable[[], object]
 class Shipping:
     """Runs one job's loads one after another. A load uploads, verifies and commits the files of a folder.
 
-    The training thread sends the loads and asks for their outcome; an error is raised only then. After a load
-    has failed, those behind it do not begin, and fail with the same error.
+    The training thread sends the loads and asks for their outcome; an error is raised only then. When a load
+    has failed, the loads after it do not begin, and fail with the same error.
     """
 
     def __init__(self, pool: Executor, ended: Callable[[], object]) -> None:
@@ -32,7 +32,7 @@ class Shipping:
         turn = (before, load, self._last)
         if before is None:
             self._pool.submit(self._run, *turn)
-        else:  # submitted only then, so that no thread of the pool waits for another one
+        else:  # submitted after the load before it, so that no thread of the pool waits
             before.add_done_callback(lambda _: self._pool.submit(self._run, *turn))
 
     def arrived(self) -> bool:

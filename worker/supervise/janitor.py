@@ -26,10 +26,10 @@ REMOVALS = (
 
 
 class Janitor(Periodic):
-    """Removes what is gone or too old.
+    """Removes the bytes of things that were deleted, have ended or are too old.
 
     It has a thread of its own, so that a store that is away delays neither a job nor a scan. When it is
-    stopped, nobody waits for it. The next janitor finds what this one has left.
+    stopped, nobody waits for it, and the next janitor removes the rest.
     """
 
     def __init__(self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float) -> None:

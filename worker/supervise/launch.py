@@ -16,8 +16,8 @@ from worker.process.lane_limit import MAX_LANES
 # MALLOC_…: by default, glibc gives large blocks back to the system and faults them in again in every step.
 # Keeping the blocks nearly doubles the speed on a CPU. Each lane of the engine has its own arena: lanes that
 # share an arena wait for each other.
-# ONEDNN_…: oneDNN caches code and buffers for every shape that it has multiplied, 40 MB for each shape. Each
-# length of a micro-batch is another shape.
+# ONEDNN_…: oneDNN caches code and buffers for every shape that it has multiplied. Each new length of a
+# micro-batch brings new shapes, which take 40 MB.
 # GOMP_SPINCOUNT: threads that wait for each other spin briefly and then sleep. Endless spinning is not faster
 # here, and it is ten times slower if another process needs a core.
 TRAINER_ENVIRONMENT = {
@@ -48,8 +48,8 @@ def start_trainer(settings: Settings, owner: str, channel: socket.socket) -> sub
 def kill_trainer(process: subprocess.Popen[bytes], owner: str) -> None:
     """Kill all processes of the trainer on this machine, and every process that they started.
 
-    torchrun leads one process group of the system, and each of its processes leads another one. All of them
-    have the owner's name on their command lines, by which they are found even if torchrun is gone.
+    torchrun leads one process group of the operating system, and each of its processes leads another one. All
+    these processes have the owner's name on their command lines, so they are found even if torchrun is gone.
     """
     _kill_group(process.pid)
     for other in psutil.process_iter(["cmdline"]):

@@ -1,9 +1,9 @@
 """Keeps one trainer process alive, wakes it, and scans for jobs that any trainer has lost.
 
 The trainer is a new program, not a fork, because CUDA does not survive a fork. It runs in process groups of
-its own, so that it can be killed as a whole. Its standard input is a socket to the supervisor: the channel.
-The channel has three uses: the supervisor wakes the trainer, the trainer says that it takes no job on
-purpose, and the trainer notices when the supervisor has died.
+the operating system that are its own, so that it can be killed as a whole. Its standard input is a socket to
+the supervisor: the channel. The channel has three uses: the supervisor wakes the trainer, the trainer says
+that it leaves jobs in the queue on purpose, and the trainer notices when the supervisor has died.
 """
 
 import signal
@@ -26,10 +26,10 @@ from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
 from worker.supervise.launch import kill_trainer, start_trainer
 
-SHORT_LIFE_SECONDS = 30  # after a shorter life, a trainer is started again with a growing delay
+SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
 MAX_RESTART_DELAY = 30  # seconds
-# A trainer that holds no job for so long while jobs wait is stuck, unless it says that it waits on purpose. A
-# trainer takes much less time to start.
+# A trainer is stuck if it holds no job for this time while jobs wait, unless it says that it waits on
+# purpose. The start of a trainer takes much less time.
 STUCK_SECONDS = 120
 READ_BYTES = 64 * 1024
 
@@ -53,7 +53,7 @@ class Supervisor:
         self._thread.start()
 
     def wake(self) -> None:
-        """Tell the trainer that jobs may wait. If the message is lost, the next scan sends another one."""
+        """Tell the trainer that jobs may be waiting. If the message is lost, the next scan sends another."""
         channel = self._channel
         if channel is None:
             return
@@ -65,8 +65,8 @@ class Supervisor:
     def stop(self) -> None:
         """Let the trainer save checkpoints and give its jobs back, and then kill its remaining processes.
 
-        Jobs that it did not give back before it died or was killed are released. That counts as no lost run
-        of these jobs, because the operator stopped the worker.
+        Jobs that it did not give back before it died or was killed are released. This does not count as a
+        lost run of these jobs, because the operator stopped the worker.
         """
         self._stopping.set()
         process = self._process
@@ -155,9 +155,9 @@ class Supervisor:
         return settings.claims_jobs and queue.jobs_wait(session, settings.project_jobs, settings.devices)
 
     def _trainer_says_that_it_waits(self) -> bool:
-        """Return whether the trainer has said since the last call that it takes no job on purpose.
+        """Return whether the trainer has said since the last call that it waits on purpose.
 
-        It waits for a server or the disk, or this release cannot train the jobs.
+        The store or the disk fails then, or this release cannot train the jobs.
         """
         assert self._channel is not None
         try:

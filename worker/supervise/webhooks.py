@@ -13,7 +13,7 @@ from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
 
 POLL_SECONDS = 1.0
-MAX_CONCURRENT = 32  # one delivery for each endpoint: a slow endpoint delays no other endpoint
+MAX_CONCURRENT = 32  # deliveries, at most one to each endpoint: a slow endpoint delays no other endpoint
 
 log = structlog.get_logger()
 
@@ -63,6 +63,6 @@ class WebhookSender(Periodic):
             return webhooks.send(self._egress, message.url, message.payload, secrets)
         except UnreadableSecret as error:
             return Outcome(None, str(error))
-        except Exception as error:  # counts as a failed attempt: the delays apply to our own faults too
+        except Exception as error:  # counts as a failed attempt, so that our own faults are delayed too
             log.error("webhook_broke", delivery=message.delivery_id, exc_info=error)
             return Outcome(None, "the sender had an unexpected error, which is in its log")

@@ -18,9 +18,9 @@ from core.jobs import lifecycle
 from core.tables import Job, Metric, Tracker
 
 LEASE_SECONDS = 120  # longer than any library waits for its server before it raises
-# Seconds until the next try, after each failure in a row. One more failure than delays gives the tracker up.
+# Seconds until the next try, after each failure in a row. After one failure more, the tracker is given up.
 DELAYS = (30, 2 * 60, 10 * 60, 3600, 3 * 3600, 8 * 3600)
-MAX_POINTS = 100  # steps between two renewals of the lease: MLflow takes a request for each step
+MAX_POINTS = 100  # the most steps between two renewals of the lease: MLflow needs a request for each step
 REPORTABLE = ("running", "succeeded", "failed", "cancelled")
 
 
@@ -39,7 +39,7 @@ class TrackerLease:
 
 @dataclass(frozen=True)
 class Backlog:
-    """The job's status, and steps to report next, the oldest first: their numbers and their metrics."""
+    """The job's status, and the numbers and metrics of the steps to report next, the oldest first."""
 
     status: str
     points: list[tuple[int, dict[str, Any]]]
@@ -79,7 +79,8 @@ def reported_step(session: Session, lease: TrackerLease) -> int:
 def renew(session: Session, lease: TrackerLease, *, reported: int, after: int) -> Backlog:
     """Renew the lease, write that steps up to `reported` are reported, and return the steps after `after`.
 
-    The status is read before the steps: an ended job has all of its steps by then. Raises TrackerLeaseLost.
+    The status is read before the steps. So if it says that the job has ended, all steps have been written.
+    Raises TrackerLeaseLost.
     """
     tracker = _held(session, lease)
     tracker.held_until = _from_now(LEASE_SECONDS)
@@ -113,7 +114,7 @@ def fail(session: Session, lease: TrackerLease, reason: str) -> None:
 
 
 def holding(session: Session, holders: Collection[str]) -> set[str | None]:
-    """Return the holders that still have a lease, which has not ended, run out or been taken from them."""
+    """Return those of `holders` whose lease has not ended, run out or been taken from them."""
     query = select(Tracker.holder).where(
         Tracker.holder.in_(holders), Tracker.ended_at.is_(None), Tracker.held_until > func.now()
     )

@@ -15,8 +15,8 @@ from worker.tracking import lease as leases
 from worker.tracking.lease import TrackerLease
 
 POLL_SECONDS = 1.0
-STOP_SECONDS = 20.0  # for a process to finish what it is sending
-LEAVE_SECONDS = 10.0  # for a process without a lease to end by itself; less than the first delay
+STOP_SECONDS = 20.0  # the time in which a process can finish what it is sending
+LEAVE_SECONDS = 10.0  # the time in which a process without a lease can end; less than the first delay
 MAX_PROCESSES = 16  # each takes about 100 MB
 # A job reports with the secrets of its project, never with the worker's own credentials.
 OWN_CREDENTIALS = (
@@ -27,7 +27,7 @@ OWN_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
 )
-# The libraries send no telemetry, and none waits for its server longer than a lease lasts.
+# The libraries send no telemetry, and no library waits for its server longer than a lease lasts.
 LIBRARY_ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Position:
-    """What a checkpoint schedule must know of the state that a job has reached."""
+    """The facts about a job's present state that decide whether a checkpoint is due."""
 
     progress: object
-    """Equal in two positions if the checkpoint of the one would add nothing to that of the other."""
+    """A value that two positions share if a checkpoint of one adds nothing to a checkpoint of the other."""
     ends_epoch: bool
     ends_training: bool
     may_be_published: bool
-    """Whether the job publishes its best state, and this is the best one so far."""
+    """Whether the job publishes its best state, and this state is the best so far."""
 
     @property
     def is_milestone(self) -> bool:
@@ -23,7 +23,7 @@ class Position:
 
 
 class CheckpointSchedule:
-    """When to save one job's state: at each milestone, and in between after a number of seconds.
+    """The rule for one job's checkpoints: one at each milestone, and between them one after some seconds.
 
     A state that has been sent to the store is not due again.
     """
@@ -31,7 +31,10 @@ class CheckpointSchedule:
     def __init__(
         self, seconds: float, position: Position, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin at `position`, which needs no checkpoint. `seconds` separate two that are no milestones."""
+        """Begin at `position`, which needs no checkpoint.
+
+        A state that is not a milestone is due when the last checkpoint is more than `seconds` old.
+        """
         self._seconds = seconds
         self._clock = clock
         self.note_sent(position)

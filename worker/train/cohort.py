@@ -1,6 +1,6 @@
 """The jobs that train together on the resident base model: how they join, step and leave.
 
-A job that fails leaves alone: its neighbours train on.
+If a job fails, only that job leaves, and its neighbours train on.
 """
 
 import time
@@ -32,7 +32,8 @@ class Cohort:
     neighbours' round goes on. If several processes train together, jobs leave between rounds only.
 
     A suspect trains alone: its neighbours stay in the cohort, but hold still. A trained job stays until it
-    has been published, and a job that is to be paused stays until it has been paused. Neither computes.
+    has been published, and a job whose client asked for a pause stays until it has been paused. Neither
+    computes.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Cohort:
 
     @property
     def admits_a_suspect(self) -> bool:
-        """Whether no job would compute beside a suspect. A job whose rows are being read would."""
+        """Whether all jobs would hold still beside a suspect. A job that reads its rows would not."""
         return all(job.stage.is_attached or job.stage is Stage.BEING_PUBLISHED for job in self.jobs)
 
     @property
@@ -59,14 +60,14 @@ class Cohort:
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether the job that trains here shares its steps with no other job."""
+        """Whether the cohort holds a job whose method trains alone. No other job may join it."""
         return any(job.spec.trains_alone for job in self.jobs)
 
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
         """Take in a claimed job, and run `prepare` as its first action.
 
-        If the cohort still holds the same job under an older fence, that older claim leaves first. Its lease
-        has been lost, but its `JobLease` has not noticed yet.
+        The cohort may still hold the same job under an older fence: that lease has been lost, but its
+        `JobLease` has not noticed yet. Then the job of the older fence leaves first.
         """
         for former in [held for held in self.jobs if held.lease.job_id == job.lease.job_id]:
             self._leave(former)
@@ -76,7 +77,7 @@ class Cohort:
     def train(self) -> bool:
         """Train one round with every job that is ready.
 
-        Return False if no job was: all of them wait for rows, or for uploads to arrive.
+        Return False if no job was ready: all of them wait for their rows, or for the end of their uploads.
         """
         self._let_go()
         for job in [job for job in self._computing() if job.stage is Stage.ROWS_READ]:
@@ -96,7 +97,7 @@ class Cohort:
     def give_back(self) -> None:
         """Give all jobs back, so that other workers can go on with them.
 
-        All jobs send their checkpoints before the first of them is waited for.
+        All jobs send their checkpoints first. Only then does this method wait for the first of them.
         """
         for job in list(self.jobs):
             self._guard(job, partial(job.give_back, "The worker shuts down"))
@@ -105,7 +106,7 @@ class Cohort:
             self._leave(job)
 
     def _computing(self) -> list[TrainingJob]:
-        """Return the jobs that may compute: the suspect alone if there is one, else all that do not pause."""
+        """Return the jobs that may compute: only the suspect if there is one, else all that do not pause."""
         going_on = [job for job in self.jobs if self._goes_on(job)]
         return [job for job in going_on if job.alone] or going_on
 
@@ -153,7 +154,7 @@ class Cohort:
     def _step_alone(self, stepping: Sequence[Stepping]) -> None:
         """Step the trainees one by one, after a round that failed together.
 
-        This shows whose rows broke the round, for example by running out of memory. Only that job suffers.
+        This shows whose rows broke the round, for example because memory ran out. Only that job then fails.
         """
         for job, trainee in stepping:
             if self._goes_on(job):
@@ -162,8 +163,8 @@ class Cohort:
     def _abandoning(self, jobs: Sequence[TrainingJob]) -> Callable[[], bool]:
         """Return the function that is called between micro-batches and says whether to abandon the work.
 
-        It lets jobs go that have to leave. It returns True if none of `jobs` goes on after that, or if this
-        process was told to stop.
+        The function first lets those jobs go that have to leave. It returns True if none of `jobs` goes on
+        after that, or if this process was told to stop.
         """
 
         def abandon() -> bool:
@@ -194,9 +195,9 @@ class Cohort:
             job.job_lease.check()
 
     def _guard(self, job: TrainingJob, action: Callable[[], object]) -> None:
-        """Run one job's action. An error ends this job here, and no other.
+        """Run one job's action. If it fails, only this job leaves the cohort.
 
-        An error that says that the device is broken is raised: no job is to blame for it, and none can go on.
+        If the error says that the device is broken, it is raised: no job has caused it, and no job can go on.
         """
         try:
             action()
@@ -213,7 +214,7 @@ class Cohort:
         self._leave(job)
 
     def _end_by(self, job: TrainingJob, error: Exception) -> None:
-        """End a job after an unforeseen error: give it back if the fault lies outside of it, else fail it."""
+        """End a job after an unexpected error: give it back if the fault is not its own, else fail it."""
         if is_out_of_memory(error):
             self._fail(job, job.out_of_memory())
             return
@@ -235,7 +236,7 @@ class Cohort:
         self._end(job, lambda: job.lose(reason))
 
     def _end(self, job: TrainingJob, action: Callable[[], None]) -> None:
-        """Write the job's end. If even that fails, its lease runs out, and the scan requeues the job."""
+        """Write the job's end. If the write fails too, the lease runs out, and the scan requeues the job."""
         try:
             action()
         except (LeaseLost, *SERVER_ERRORS) as error:
@@ -249,14 +250,14 @@ class Cohort:
 
 
 def _let_go_of_the_round(error: BaseException) -> None:
-    """Free the tensors that the round had computed: the tracebacks of its errors keep them alive.
+    """Free the tensors that the failed round computed.
 
-    They may fill the device's memory.
+    The tracebacks of the round's errors keep the tensors alive, and they may fill the device's memory.
     """
     current: BaseException | None = error
     while current is not None and current.__traceback__ is not None:
         traceback.clear_frames(current.__traceback__)
-        current.__traceback__ = None  # also marks the error as done: errors may cause each other in a circle
+        current.__traceback__ = None  # this also ends the loop if the errors name each other as their cause
         current = current.__cause__ or current.__context__
 
 

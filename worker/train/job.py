@@ -52,13 +52,13 @@ class TrainingJob:
         claimed_at: float,
         shipping: Shipping,
     ) -> None:
-        """`claimed_at` is the time.monotonic() of just before the claim."""
+        """`claimed_at` is the value of time.monotonic() just before the claim."""
         self.lease = lease
         self.job_lease = JobLease(sessions, lease, claimed_at)
         self.alone = lease.alone
-        """Whether nobody may compute beside the job: a suspect that has not saved a checkpoint yet."""
+        """Whether no other job may compute meanwhile: this one is a suspect without a new checkpoint."""
         self.pausing = False
-        """Whether the job holds still until its checkpoint and the pause have arrived."""
+        """Whether the job holds still until its checkpoint is shipped and its pause is written."""
         self._state: Idle | ReadingRows | Training = Idle(Stage.CLAIMED)
         self._store = store
         self._settings = settings
@@ -98,7 +98,8 @@ class TrainingJob:
     def attach(self, abandon: Callable[[], bool]) -> None:
         """Attach the adapters to the base model, and continue from a checkpoint if there is one.
 
-        If `abandon` ends that, the job still waits to be attached. Raises whatever reading the rows raised.
+        If `abandon` ends the attachment, the job still waits to be attached. Raises the error of reading the
+        rows, if reading failed.
         """
         assert isinstance(self._state, ReadingRows)
         base, data = self._state.base, self._state.reader.data.result()
@@ -136,9 +137,10 @@ class TrainingJob:
         self._training.candidates.take(trainee, result, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate, and send a checkpoint, where they are due. `abandon` ends an evaluation early.
+        """Evaluate if an evaluation is due, and send a checkpoint if one is due.
 
-        A suspect that has passed its trial sends a checkpoint before all else: its neighbours wait for it.
+        `abandon` ends an evaluation early. A suspect that has passed its trial sends a checkpoint before it
+        does anything else, because its neighbours wait for the checkpoint.
         """
         training = self._training
         if self.alone and training.has_passed_its_trial and not self._shipping.under_way:
@@ -151,7 +153,7 @@ class TrainingJob:
         training.measure_ranks(abandon)
 
     def publish(self) -> None:
-        """Write the result, let go of all that computes, and send what ends the job with success."""
+        """Write the result to the disk, let go of the device, and have the result shipped and published."""
         training = self._training
         training.evaluator.progress("publishing")
         folder = self._folder / "adapter"
@@ -168,12 +170,12 @@ class TrainingJob:
     def has_ended(self) -> bool:
         """Return whether the job has been published or paused.
 
-        Raises the error of the publication, the pause or a checkpoint if one of them went wrong.
+        Raises the error of the publication, the pause or a checkpoint if one of them failed.
         """
         return self._shipping.arrived() and (self._is_being_published or self.pausing)
 
     def pause(self) -> None:
-        """Send a checkpoint, and then the pause. If the request is taken back by then, the job trains on."""
+        """Send a checkpoint, and then the pause. If the client has resumed the job by then, it trains on."""
         self.pausing = True
         self._save()
         self._shipping.send(self._finish_pause)
@@ -188,7 +190,7 @@ class TrainingJob:
             self._shipping.send(lambda: self._release(reason))
 
     def wait_for_shipping(self) -> None:
-        """Wait until nothing is under way. Raises the error of what went wrong."""
+        """Wait until nothing is under way. Raises the error of a load that failed."""
         self._shipping.wait()
 
     def fail(self, error: JobError) -> None:
@@ -220,14 +222,14 @@ class TrainingJob:
         )
 
     def close(self) -> None:
-        """Leave this trainer. The job's folder is removed later, once nothing under way reads it."""
+        """Leave this trainer. The job's folder is removed once no load under way reads it any more."""
         self._stop_computing(Stage.LEFT)
         self.job_lease.close()
         self._shipping.abandon(then=self._leaving.close)
 
     @property
     def _is_being_published(self) -> bool:
-        """The cheap question for `stage`, which every micro-batch asks."""
+        """Whether the stage is BEING_PUBLISHED: a cheaper check than `stage`, for each micro-batch."""
         return isinstance(self._state, Idle) and self._state.stage is Stage.BEING_PUBLISHED
 
     @property
@@ -237,10 +239,9 @@ class TrainingJob:
 
     @cached_property
     def _folder(self) -> Path:
-        """The folder for files on their way.
+        """The folder for files that wait to be shipped.
 
-        It is made when it is first needed, in an action of this job. If the disk fails then, only this job is
-        lost.
+        It is made when an action of this job first needs it. If the disk fails then, only this job is lost.
         """
         folder = TemporaryDirectory(prefix="tunery-job-", ignore_cleanup_errors=True)
         return Path(self._leaving.enter_context(folder))
@@ -250,7 +251,7 @@ class TrainingJob:
             self._state.save()
 
     def _end_trial(self) -> None:
-        """Let other jobs compute beside this one: it has reached a checkpoint without ending its trainer."""
+        """Let other jobs compute beside this one: it has saved a checkpoint, and its trainer still lives."""
         self.alone = False
 
     def _finish_pause(self) -> None:
@@ -262,9 +263,9 @@ class TrainingJob:
         self.job_lease.commit(lambda session: lifecycle.release(session, self.lease, reason))
 
     def _stop_computing(self, stage: Stage) -> None:
-        """Let go of the rows, of the trainees with all that they hold on the device, and of the base model.
+        """Let go of the rows, of the base model, and of the trainees with all that they hold on the device.
 
-        Shipping may go on after the next base model has been loaded, so nothing may keep the old one.
+        Shipping may go on after the next base model has been loaded, so nothing may keep the old one alive.
         """
         if isinstance(self._state, ReadingRows):
             self._state.reader.close()

@@ -9,18 +9,18 @@ from core.storage.object_store import PROBE_BYTES, STORE_ERRORS, ObjectStore
 
 MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor kills an idle trainer as stuck
 PROBE_SECONDS = 5.0  # the time that the store has to answer
-FORGET_SECONDS = 600.0  # after so long without a fault, the next one counts as a first one
+FORGET_SECONDS = 600.0  # after this time without a fault, the next fault counts as the first
 
 log = structlog.get_logger()
 
 
 class ServerProbe:
-    """Keeps jobs from being taken while the store or the disk fails: job after job would be lost.
+    """Keeps the trainer from taking jobs while the store or the disk fails: it would lose each of them.
 
-    It tests both before the first job, since this trainer may replace one that an outage has ended. It tests
-    them again after each fault, but only after a pause. The pause begins with `pause` seconds and doubles
-    with each further fault, since a store that accepts the test may still refuse a job's files. A failed test
-    counts as a fault, so that tests become rare: the jobs that train here wait for each of them.
+    It tests both before the first job, because an outage may have ended the trainer that this one replaces.
+    It tests them again after each fault, but only after a pause. The pause begins with `pause` seconds and
+    doubles with each further fault, because a store that accepts the test may still refuse a job's files. A
+    failed test counts as a fault, so that tests become rare: the jobs that train here wait for each test.
     """
 
     def __init__(self, store: ObjectStore, pause: float) -> None:

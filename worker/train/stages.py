@@ -1,12 +1,12 @@
-"""The stages of a job in a trainer, and what a job holds while it does not train.
+"""The stages of a job in a trainer, and the state that a job has before and after it trains.
 
     claimed ─► reading rows ─► rows read ─► settling ◄─► ready to step
                                                 │
                                                 ▼
                                              trained ─► being published ─► left
 
-A job can leave in every stage. A pause is no stage: a job that is to be paused keeps its stage, since the
-request may be taken back.
+A job can leave in every stage. A pause is not a stage: a job whose client asked for a pause keeps its stage,
+because the client may resume the job before it has been paused.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Stage(Enum):
     READING_ROWS = auto()
     """A thread downloads and renders the rows, while other jobs train."""
     ROWS_READ = auto()
-    """The job waits to be attached to the base model. If its rows could not be read, that shows then."""
+    """The job waits to be attached to the base model. If its rows could not be read, attaching it fails."""
     SETTLING = auto()
-    """An evaluation or a checkpoint of the last step is due, or the choice of the state to publish."""
+    """The last step must still be evaluated or saved, or the state to publish must be chosen."""
     READY_TO_STEP = auto()
     """The job takes part in the next round."""
     TRAINED = auto()

@@ -1,10 +1,11 @@
 """The trainer process, `python -m worker.train.trainer OWNER`: it claims jobs, trains and publishes them.
 
-Its standard input is a socket to its supervisor. A line from the supervisor means that jobs may wait. The end
-of input means that the supervisor is gone. While the trainer leaves jobs in the queue on purpose, it says so.
-At SIGTERM and at the end of input it saves checkpoints, gives its jobs back and stops.
+Its standard input is a socket to its supervisor. A line from the supervisor means that jobs may be waiting.
+The end of input means that the supervisor is gone. While the trainer leaves jobs in the queue on purpose, it
+tells the supervisor through the same socket. At SIGTERM and at the end of input, the trainer saves
+checkpoints, gives its jobs back and stops.
 
-If several processes train together, only the first one does this. The others follow its orders
+If several processes train together, only the first process does this. The others follow its orders
 (`worker/devices/process_group.py`).
 """
 
@@ -49,7 +50,7 @@ from worker.train.server_probe import PROBE_SECONDS, ServerProbe
 from worker.train.worker_status import WorkerStatus
 
 SHIPPED_AT_ONCE = 4  # jobs; each file is uploaded in several parts at once
-HELD_SECONDS = 1  # between two looks at jobs that do not step: they too may be cancelled or paused
+HELD_SECONDS = 1  # between two checks of jobs that make no steps now: a client may cancel or pause them too
 
 log = structlog.get_logger()
 
@@ -58,8 +59,9 @@ class Trainer:
     """Fills a cohort from the queue and trains it, round by round.
 
     Only the queue's next job may join, and only if it trains on the resident base model and fits beside the
-    other jobs. Otherwise it waits, and so do all jobs behind it: the cohort drains until that job can be
-    taken. So no job is overtaken for ever because it needs another base model or has a larger adapter.
+    other jobs. Otherwise it waits, and so do all jobs behind it: no job joins the cohort until the waiting
+    job can be taken. So no job is overtaken for ever because it needs another base model or has a larger
+    adapter.
 
     A suspect, which may have ended its last trainer, is taken like any other job. But its neighbours then
     hold still, and no job joins, until the suspect has saved a checkpoint. A job whose method trains alone
@@ -77,7 +79,7 @@ class Trainer:
     ) -> None:
         """`say_that_it_waits` is called while this trainer leaves jobs in the queue on purpose.
 
-        It does so while the store or the disk fails, and where it cannot train the jobs that wait.
+        The trainer leaves them there while the store or the disk fails, or if this release cannot train them.
         """
         self._settings = settings
         self._owner = owner
@@ -101,7 +103,7 @@ class Trainer:
         self._shippers = ThreadPoolExecutor(SHIPPED_AT_ONCE, thread_name_prefix="shipper")
 
     def run(self) -> None:
-        """Train until told to stop. Raises errors that no job is to blame for, such as a broken device."""
+        """Train until told to stop. Raises errors that no job has caused, such as a broken device."""
         check_device(self._slot.device)  # first: a job claimed on a broken device would be lost
         log.info(
             "trainer_ready",
@@ -153,7 +155,10 @@ class Trainer:
         return not (full or cohort.holds_a_suspect or cohort.is_exclusive)
 
     def _claim(self) -> bool:
-        """Take the next job. Return False if none that may join waits, or if the database is away."""
+        """Take the next job, and return whether to look for another one.
+
+        Return False if no waiting job may join, or if the database cannot be reached.
+        """
         known = len(self._passed_over)
         claimed_at = time.monotonic()
         try:
@@ -206,7 +211,7 @@ class Trainer:
             return None
 
     def _start_reading(self, job: TrainingJob) -> None:
-        """Start reading the job's rows, once its base model is resident. Loading one takes a while."""
+        """Make the job's base model resident, which may take a while, and start reading the job's rows."""
         base = self._process_group.load(job.spec)
         reading = job.start_reading(base, self._readers)
         reading.add_done_callback(lambda _: self._bell.set())
@@ -226,10 +231,10 @@ def main() -> None:
     except BaseException as error:
         log.critical("trainer_broke", number=number, exc_info=error)
         # Exit at once: an orderly exit would wait for the readers, and all leases would be renewed meanwhile.
-        # And torchrun ends the other processes only when this one has ended.
+        # Besides, torchrun ends the other processes only when this process has ended.
         os._exit(DEVICE_BROKEN if device_is_broken(error) else 1)
     if number is not None and not process_group.stopping:
-        sys.exit(1)  # another machine stops; after a success here, torchrun would wait for its processes
+        sys.exit(1)  # another machine was told to stop; after status 0, torchrun would wait for its processes
 
 
 def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> None:
@@ -245,7 +250,7 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
         os._exit(1)
 
     _at_signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles a terminal's Ctrl-C
     if not number_on_machine():  # all processes of a machine share one standard input: one of them listens
         wake = trainer.wake if trainer else lambda: None
         threading.Thread(target=_listen, args=(wake, stop), daemon=True).start()
@@ -257,7 +262,7 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
 
 def _listen(wake: Callable[[], None], stop: Callable[[], None]) -> None:
     """Call `wake` for each line of standard input, and `stop` at its end."""
-    with suppress(OSError):  # also the end: the supervisor has died without reading all that was sent to it
+    with suppress(OSError):  # also means the end: the supervisor died before it read all messages
         for _ in sys.stdin:
             wake()
     stop()

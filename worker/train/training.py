@@ -21,8 +21,8 @@ from worker.train.stages import Stage
 class Training:
     """An attached job, with all that it needs to make steps and to save them.
 
-    One checkpoint at most is under way. Another one that falls due waits, and at a milestone the job waits
-    with it.
+    At most one checkpoint is under way. If the next one is due meanwhile, it waits. At a milestone, the job
+    waits too.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Training:
         checkpoint_seconds: float,
         trial_step: int,
     ) -> None:
-        """`trial_step` is the step that a suspect must pass before it has proved itself innocent."""
+        """`trial_step` is the step that a suspect must pass to prove that it does not end its trainer."""
         self.base = base
         self.data = data
         self.candidates = candidates
@@ -67,7 +67,7 @@ class Training:
 
     @property
     def evaluator(self) -> Evaluator:
-        """The evaluator of that trainee."""
+        """The evaluator of `trainee`."""
         return self.candidates.best.evaluator
 
     @property
@@ -76,7 +76,7 @@ class Training:
 
     @property
     def has_passed_its_trial(self) -> bool:
-        """Whether a suspect has got past the step that its last trainer may have died of."""
+        """Whether a suspect has passed the step at which its last trainer may have died."""
         return self.trainee.step > self._trial_step
 
     def save_if_due(self) -> None:
@@ -100,8 +100,8 @@ class Training:
     def choose_what_to_publish(self) -> None:
         """Choose the state to publish, once the last step has been made, evaluated and saved.
 
-        It is the last state, or the best one where the client asked for that. A best state that lies behind
-        is taken up from its checkpoint, once that has arrived.
+        It is the last state, or the best state if the client asked for it. If the best state is an earlier
+        one, it is read from its checkpoint, once no checkpoint is under way.
         """
         if not (self.candidates.finished and self._is_settled):
             return
@@ -114,7 +114,7 @@ class Training:
         self._to_publish = self._to_publish or self.evaluator.latest
 
     def measure_ranks(self, abandon: Callable[[], bool]) -> None:
-        """Evaluate the state to publish at each rank to which it can be cut. `abandon` ends it early."""
+        """Evaluate the state to publish at each rank to which it can be cut. `abandon` ends this early."""
         if self._to_publish is not None:
             self.evaluator.measure_ranks(self._ranks_to_measure, abandon)
 

@@ -20,7 +20,7 @@ from core.tables import Worker
 from worker.devices.model_slot import ModelSlot
 from worker.process.periodic import Periodic
 
-MISSED = 3  # a trainer that misses so many reports in a row counts as gone
+MISSED = 3  # a trainer counts as gone when it has missed this many reports in a row
 SLACK_SECONDS = 10.0
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -76,7 +76,10 @@ class WorkerStatus(Periodic):
 
 
 def memory(device: torch.device) -> tuple[int, int]:
-    """Return the device's bytes, and how many of them are in use by any process; for a CPU, the machine's."""
+    """Return the device's memory, and how much of it is in use by any process, in bytes.
+
+    For a CPU, this is the machine's memory.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total, total - free
@@ -85,7 +88,7 @@ def memory(device: torch.device) -> tuple[int, int]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the CPU's with the number of threads that compute on it."""
+    """Return the GPU's name, or the CPU's name with the number of threads that compute on it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines = CPUINFO.read_text("utf-8", "replace").splitlines() if CPUINFO.exists() else []

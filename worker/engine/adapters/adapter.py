@@ -21,10 +21,11 @@ Generate = Callable[..., Tensor]
 
 
 class Adapter(Protocol):
-    """One job's adapter, or its copy of the whole model. Its name is the job's.
+    """One adapter, or a job's copy of the whole model.
 
-    `decoder` computes with the adapter. It is the base model's decoder, which many adapters share, or one of
-    the adapter's own.
+    Its name is the job's id; for a candidate, the id with the candidate's number. `decoder` computes with the
+    adapter. It is the base model's decoder, which many adapters share, or a decoder that only this adapter
+    uses.
     """
 
     name: str
@@ -36,10 +37,10 @@ class Adapter(Protocol):
     def decoder(self) -> TextDecoder: ...
 
     def low_ranks(self, lane: int = 0, /) -> Mapping[str, LowRank]:
-        """Return the factors by the name of their group of projections; none if the decoder contains them."""
+        """Return the factors by the name of their group of projections; none if the decoder has them."""
 
     def generating(self) -> AbstractContextManager[Generate]:
-        """Give `generate` of transformers' model with the present factors; nobody else may compute inside."""
+        """Yield `generate` of transformers' model with the present factors; no other job may compute then."""
 
     @property
     def plain_model(self) -> Any:

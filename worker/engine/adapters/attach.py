@@ -18,7 +18,7 @@ def attach(
     step_tokens: int = 0,
     initial: InitialValues | None = None,
 ) -> Adapter:
-    """Return the adapter of the job `name`, attached to the base model.
+    """Return the adapter `name` of a job, attached to the base model.
 
     `step_tokens` is the most tokens that are computed at once. `initial` are the adapter's `initial_values`.
     Raises JobError if the base model or the memory does not allow it.

@@ -42,11 +42,12 @@ log = structlog.get_logger()
 
 
 class TrainableAdapter:
-    """One job's low-rank adapter, which shares the base model's decoder with the adapters of other jobs.
+    """A low-rank adapter, which shares the base model's decoder with the adapters of other jobs.
 
-    PEFT attaches it to a tree of the adapter's own, and the base model stays as it is. PEFT's parameters
-    become views of one flat tensor: first every A, with those of one group side by side, then every B.
-    AdaLoRA's e stand between the two. The factors that follow from the parameters lie in the same order.
+    PEFT attaches it to a copy of the tree of modules (`own_tree`), and the base model stays as it is. PEFT's
+    parameters become views of one flat tensor: first every A, with the A of one group side by side, then
+    every B. AdaLoRA's e stand between the two. The factors that follow from the parameters lie in the same
+    order.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class TrainableAdapter:
         total_steps: int = 1,
         initial: InitialValues | None = None,
     ) -> None:
-        """Attach the adapter. AdaLoRA's ranks fall within `total_steps`.
+        """Attach the adapter. AdaLoRA reduces the number of ranks within `total_steps`.
 
-        Parameters begin with their values in `initial`, which some initialisations need. Raises JobError if a
-        target cannot be trained, or PEFT refuses the options.
+        Some initialisations need `initial`, the first values of the parameters. Raises JobError if a target
+        cannot be trained, or if PEFT refuses the options.
         """
         assert initial is not None or not _needs_initial_values(spec)
         self.name = name
@@ -83,7 +84,7 @@ class TrainableAdapter:
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
     def _attach(self, initial: InitialValues) -> PeftModel:
-        """Let PEFT put the adapter on a tree of its own. Raises JobError if PEFT refuses."""
+        """Let PEFT put the adapter on its own tree of modules. Raises JobError if PEFT refuses."""
         groups = self._base.decoder.groups
         spec = _as_attached(self.spec, initial, groups)
         targets = targets_for_peft(spec.target_modules, groups, self._base.text_only)
@@ -191,7 +192,7 @@ class TrainableAdapter:
 
     @contextmanager
     def generating(self) -> Iterator[Generate]:
-        """Give the base model's `generate`; inside, its own modules add the factors."""
+        """Yield the base model's `generate`; inside the block, the model's own modules add the factors."""
         shares = {
             module: [Share(slice(None), low_rank.alone(part))]
             for group, low_rank in self.low_ranks().items()
@@ -202,9 +203,9 @@ class TrainableAdapter:
             yield model.generate
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:
-        """Tell which of AdaLoRA's ranks are left, by PEFT's names of their e; None if all of them are.
+        """Return which of AdaLoRA's ranks are left, by PEFT's names of their e; None if all are left.
 
-        Before the first update every e is 0, and all ranks are left.
+        Before the first update, every e is 0 although all ranks are left.
         """
         parts = self.parameters.named(self.parameters.master.detach())
         left = {name: (e_R1[:, 0] != 0).tolist() for name, e_R1 in parts.items() if name.endswith("lora_E")}
@@ -243,9 +244,9 @@ class TrainableAdapter:
 
 
 def _as_attached(spec: LowRankAdapter, initial: InitialValues, groups: Groups) -> LowRankAdapter:
-    """Return options with which PEFT does not change the base's weights or ask for rows when it attaches.
+    """Return the options with which PEFT neither changes the base's weights nor asks for rows.
 
-    The adapter gets its initial values afterwards.
+    PEFT attaches the adapter with these options, and the adapter gets its initial values afterwards.
     """
     if not (_begins_with_weights(spec) or _needs_initial_values(spec)):
         return spec
@@ -270,7 +271,7 @@ def _parts(spec: LowRankAdapter) -> Sequence[str]:
 
 
 def _is_about_modules(error: ValueError) -> bool:
-    """Tell whether PEFT refuses the targets, by its message: it raises the same type for every refusal."""
+    """Return whether PEFT refuses the targets, by its message: all refusals have the same type."""
     return re.search("target[_ ]module", str(error), re.IGNORECASE) is not None
 
 
@@ -293,7 +294,7 @@ def _parameter(part: Any) -> nn.Parameter:
 
 
 def _scale(layer: Any) -> float:
-    """Return the factor that multiplies the update; PEFT divides AdaLoRA's by the number of ranks."""
+    """Return the factor that multiplies the update; PEFT divides AdaLoRA's factor by the number of ranks."""
     scale = float(layer.scaling[PEFT_NAME])
     if not hasattr(layer, "ranknum"):
         return scale

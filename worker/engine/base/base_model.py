@@ -49,7 +49,7 @@ class ResidentBase:
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation
         self.text_only = is_text_only(self.model)
-        # Activations may wait in bf16 where fp32 was chosen for its speed alone
+        # Activations may be saved in bf16 if fp32 was chosen only for its speed
         save_in_bf16 = entry.dtype == "auto" and self.dtype == torch.float32 and device.type == "cpu"
         self.decoder, self._why_not_faster = choose_decoder(
             self.model, entry.max_length, sharded, save_in_bf16
@@ -65,7 +65,7 @@ class ResidentBase:
 
     @property
     def max_step_tokens(self) -> int:
-        """The most tokens to compute at once, unless the operator sets a number; bounds activation memory."""
+        """The most tokens to compute at once, which bounds the activations; the operator may set another."""
         return MAX_STEP_TOKENS[self.dtype]
 
     @property

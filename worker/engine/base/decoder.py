@@ -33,7 +33,7 @@ SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 # An operation in attention takes this many times as long as one in a projection: attention multiplies small
 # matrices, with a softmax between the two products. Measured.
 ATTENTION_EFFORT = 1.5
-# Rotations that depend on the longest row, and so would change the tokens of its neighbours
+# Rotations that depend on the longest row: it would change the results of the rows beside it
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
@@ -78,8 +78,8 @@ class Decoder:
         """The costs of a key and of a label, in units of a token's cost in the projections.
 
         They follow from the floating-point operations of the forward and the backward pass. A token takes 4
-        for each weight of the layers. Each pair of a query and a key takes 12 HE in every layer, and each
-        label takes 4 DV.
+        operations for each weight of the layers. Each pair of a query and a key takes 12 HE operations in
+        every layer, and each label takes 4 DV operations.
         """
         weights = sum(group.weight_NK.numel() for group in self.groups.values())
         per_key = 3 * self._heads.query * self._heads.size * len(self._layers) * ATTENTION_EFFORT
@@ -149,7 +149,7 @@ def why_unsupported(config: Any) -> str | None:
 def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjections:
     """Merge projections of one input into one matrix; the model's own parameters become views of it."""
     parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
-    # The matrix lies in memory as [K, N]: so its product with the gradient is faster on a CPU
+    # The matrix lies in memory as [K, N], because its product with the gradient is then faster on a CPU
     merged_NK = torch.cat([parameter.data for parameter in parameters.values()]).T.contiguous().T
     columns, start = {}, 0
     for name, parameter in parameters.items():

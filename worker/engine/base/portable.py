@@ -1,7 +1,7 @@
 """transformers' own modules as a decoder, for architectures without a hand-written one.
 
-`PortableDecoder` runs them once over the packed token axis, `PlainDecoder` once for every row. `trial.py`
-finds out which of the two a model may take.
+`PortableDecoder` runs the modules once over the packed token axis, and `PlainDecoder` once for every row.
+`trial.py` finds out which of the two a model may take.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Linear:
 
 
 class _TransformersDecoder:
-    """The part that both decoders share.
+    """The base class of both decoders.
 
     `linears` are the layers that an adapter may be attached to, by module name.
     """
@@ -84,7 +84,7 @@ class PlainDecoder(_TransformersDecoder):
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D].
 
-        The state of a token that several rows share is taken from one of them: it is the same in each.
+        The state of a token that several rows share is taken from one of these rows: it is the same in each.
         """
         places_T = torch.empty_like(batch.positions_T)
         rows: list[Tensor] = []
@@ -119,7 +119,7 @@ def linear_layers(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def is_text_only(model: Any) -> bool:
-    """Tell whether every linear layer belongs to the text model or is the head."""
+    """Return whether every linear layer belongs to the text model or is the head."""
     text = {*linear_layers(body_of(model)).values(), model.get_output_embeddings()}
     return text.issuperset(linear_layers(model).values())
 

@@ -1,9 +1,9 @@
 """A trial, run when a base model is loaded, that finds out which path the model may take.
 
-A packed token axis is correct only if tokens meet in attention and nowhere else, and in the attention that we
-put there. Some models have convolutions, recurrent states, rotations that depend on the longest row, or other
-masks, and no list of architectures stays complete. So a few short rows run both ways. For every token, each
-linear layer must see the same inputs on the packed axis as when the token's row is alone.
+A packed token axis is correct only if one token can influence another only in attention, and only in our own
+attention. Some models have convolutions, recurrent states, rotations that depend on the longest row, or other
+masks, and no list of architectures stays complete. So a few short rows are computed in both ways. For every
+token, each linear layer must see the same inputs on the packed axis as when the token's row is alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ from worker.engine.kernels.transformers_attention import NAME
 
 # The largest difference that passes: the mean over tokens of the relative difference. Rounding stays far
 # below it, and another token's influence is far above it. In bf16, SmolLM2's differences round to 0, and a
-# rotation stretched by half makes 0.065.
+# rotation that is stretched by half makes a difference of 0.065.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.03}
 WINDOW = 3  # tokens; shorter than the rows, so that a window changes the result
 WINDOWS = ("sliding_window", "attention_chunk_size")
@@ -47,7 +47,8 @@ Inputs = Mapping[str, list[Tensor]]
 class Trial:
     """The result of a trial.
 
-    `linears` are the layers that the model calls. `reason` says why its rows cannot be packed, if so.
+    `linears` are the layers that the model calls. `reason` says why its rows cannot be packed; None if they
+    can.
     """
 
     linears: tuple[str, ...]
@@ -58,7 +59,7 @@ class Trial:
 def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
     """Run a few rows alone and packed, and leave the model with the attention that its path needs.
 
-    Raises JobError if even a row alone would not train what the model computes.
+    Raises JobError if the engine would compute something else than the model even for a row alone.
     """
     batch = _trial_batch(head.weight_VD, max_length)
     tolerance = TOLERANCE[head.weight_VD.dtype]
@@ -76,7 +77,7 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
 
 
 def _trial_batch(head_VD: Tensor, max_length: int) -> MicroBatch:
-    """Make the rows: two with the same beginning, two of their own, and one at the last positions allowed.
+    """Make the rows: two with a shared beginning, two without one, and one at the last positions allowed.
 
     The last row is there for its effect on the others: some rotations depend on the highest position.
     """
@@ -109,7 +110,7 @@ def _refuse_unknown_head(
 
 
 def _refuse_attention_to_later_tokens(alone: Inputs, tolerance: float) -> None:
-    """Raise JobError if the beginning that two rows share has other states in one row than in the other."""
+    """Raise JobError if the beginning that two rows share has different inputs in the two rows."""
     first, shared = SEGMENTS[1].end, SEGMENTS[0].length
     for calls in alone.values():
         times = len(calls) // ROWS
@@ -125,7 +126,7 @@ def _why_not_packed(
     try:
         with _recorded_inputs(model) as packed:
             PortableDecoder(model, head).hidden(batch, {})
-    except Exception as error:  # any kind: foreign code, called in a way that it was perhaps not written for
+    except Exception as error:  # any kind: it is foreign code, perhaps not written for this kind of call
         return f"its modules refuse a packed token axis ({type(error).__name__}: {error})"
     if packed.keys() != alone.keys():
         return "its layers are called differently on a packed token axis"

@@ -1,4 +1,4 @@
-"""A micro-batch is divided among lanes: each computes a run of the token axis, at about the same cost."""
+"""Divides a micro-batch among lanes: each computes a run of the token axis, at about the same cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -29,9 +29,9 @@ EVEN = Costs(key=0.0, label=0.0)
 
 
 def divided(batch: MicroBatch, lanes: int, costs: Costs, tile: int = TILE) -> list[MicroBatch]:
-    """Return at most `lanes` parts in the order of the axis, each of a multiple of `tile` tokens.
+    """Return at most `lanes` parts in the order of the axis, each with a multiple of `tile` tokens.
 
-    Segments may be cut. The axis is filled up at its end with tokens of the last adapter that teach nothing.
+    Segments may be cut. The end of the axis is filled up with tokens of the last adapter that have no labels.
     """
     batch = _filled(batch, tile)
     bounds = _bounds(batch, lanes, costs, tile)

@@ -1,7 +1,7 @@
 """Decides which rows of a round are computed together: in one micro-batch, and with a shared beginning.
 
-The job's seed alone decides which rows make a step. The rows' content decides their order inside the step,
-and so the cut into micro-batches.
+Only the job's seed decides which rows make a step. The content of these rows decides their order inside the
+step, and so how the step is cut into micro-batches.
 """
 
 from bisect import bisect_left
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from worker.rows import Row
 
-# Tokens. Rows share a beginning only if it has at least so many tokens more than the beginning that still
-# more rows share: to share fewer tokens costs more than it saves
+# A beginning that some rows share may itself begin with a shorter one that more rows share. The longer one is
+# used only if it has at least this many tokens more, because to share fewer tokens costs more than it saves.
 MIN_SHARED = 16
 
 
@@ -36,10 +36,10 @@ class JobRows:
 
 @dataclass(frozen=True)
 class Placed:
-    """A row in its order among the rows of a round.
+    """A row, with its relation to the row before it in the order of a round.
 
     `common` is the number of first tokens that it shares with the row before it. `number` counts the rows
-    through all jobs. `weight` is the weight of each of its supervised tokens.
+    through all jobs. `weight` is the weight of each supervised token of the row.
     """
 
     job: JobRows
@@ -50,7 +50,7 @@ class Placed:
 
     @property
     def own(self) -> int:
-        """The number of tokens that it does not share with the row before it."""
+        """The number of the row's tokens that it does not share with the row before it."""
         return len(self.row.tokens_L) - self.common
 
 
@@ -59,11 +59,11 @@ Group = list[Placed]
 
 
 def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> list[Group]:
-    """Return as few groups as can hold all rows, of similar size.
+    """Return as few groups as can hold all rows, with similar numbers of tokens.
 
-    A group has at most `max_tokens` tokens, or is one longer row. The groups are of similar size because
-    products with a small rest would be inefficient. Their number is a multiple of `multiple` if the rows
-    allow it.
+    A group has at most `max_tokens` tokens, or is one longer row. The groups have similar sizes because the
+    products of a small last group would be inefficient. The number of groups is a multiple of `multiple` if
+    the rows allow it.
     """
     rows: list[Placed] = []
     for job in jobs:
@@ -109,10 +109,10 @@ def _weight(job: JobRows, index: int) -> float:
 
 
 def _shared(common: Sequence[int], depth: int) -> Iterator[int]:
-    """Yield how many tokens each row shares with the row before it, for rows that all share `depth` tokens.
+    """Yield how many tokens each row is to share with the row before it, for rows that all share `depth`.
 
-    `common` holds how many tokens each row has in common with the row before it. A branch shares the tokens
-    that all its rows have in common; beyond those, some of its rows may share more.
+    `common` holds how many first tokens of each row are equal to those of the row before it. All rows of a
+    branch share the first tokens that are equal in all of them. Some of its rows may share more.
     """
     for branch in _runs_sharing(common, depth + MIN_SHARED):
         yield depth
@@ -129,7 +129,7 @@ def _runs_sharing(common: Sequence[int], least: int) -> Iterator[Sequence[int]]:
 
 
 def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:
-    """Return with how many equal tokens both begin."""
+    """Return the number of first tokens that are equal in both."""
     length = min(len(a_L), len(b_L))
     different = np.flatnonzero(a_L[:length] != b_L[:length])
     return int(different[0]) if len(different) else length

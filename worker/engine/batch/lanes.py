@@ -1,8 +1,8 @@
 """Lanes compute parts of a micro-batch side by side, each with its own thread.
 
-This is faster than all cores on the same tokens. A product scales with the cores that share it. But between
-two products there is only little work, and there the cores wait for each other: on two cores for a third of
-the time. Lanes wait for each other at most once a layer, in attention.
+This is faster than if all cores work on the same tokens. A product scales with the cores that share it. But
+between two products there is only little work, and there the cores wait for each other: on two cores for a
+third of the time. A lane waits for other lanes at most once a layer, in attention.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """A pool of threads that divide torch's threads among them. A single item gets all of torch's threads."""
+    """A pool of threads, each with its share of torch's threads. A single item gets all of these."""
 
     def __init__(self, count: int, costs: Costs = EVEN) -> None:
         self.count, self._costs = count, costs
@@ -34,7 +34,7 @@ class Lanes:
     def map(self, compute: Callable[[int, Item], Result], items: Sequence[Item]) -> list[Result]:
         """Return `compute(lane, item)` for each of at most `count` items, in their order.
 
-        An error that one of them raises is raised here after all have ended, so that no lane still computes.
+        The error of a call is raised here after all calls have ended, so that no lane still computes.
         """
         if self._pool is None or len(items) == 1:
             return [compute(0, item) for item in items]
@@ -60,4 +60,4 @@ def _pool_of(count: int) -> ThreadPoolExecutor:
 
 def _use_threads(count: int) -> None:
     torch.set_num_threads(count)
-    torch.get_num_threads()  # from here on, what other threads set does not change this one
+    torch.get_num_threads()  # from here on, settings of other threads do not change this thread's

@@ -9,7 +9,7 @@ from torch import Tensor
 from worker.engine.batch.exchange import Lane
 
 TILE = 16
-"""Tokens. oneDNN generates code for each number of tokens, in half the time for a multiple of TILE."""
+"""A number of tokens. oneDNN generates code for each number, in half the time for a multiple of TILE."""
 
 Run = tuple[int, int]
 """A run of tokens: its start and its end on the token axis."""
@@ -17,7 +17,7 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of tokens: each sees itself, the run's tokens before it, and every token of the runs in `prefix`.
+    """A run of tokens. Each token sees itself, the tokens before it in the run, and the runs in `prefix`.
 
     A row that begins like other rows of its step is a chain of segments. `prefix` holds the chain's segments
     before this segment, in order. The tokens' positions go on from the prefix's end.
@@ -45,14 +45,15 @@ class Segment:
 class MicroBatch:
     """Tokens that are computed at once; the segments of one adapter lie side by side.
 
-    `supervised_S` are ascending places on the token axis. The token after each of them, its label in
-    `labels_S`, is learnt with the weight in `weights_S`. A place is repeated if several rows that share it
-    learn a label there. `rows_S` are the numbers of the rows, counted through all jobs. `message_weights_S`
-    is None if all messages weigh 1. `dropout_seeds_T` are the seeds of `dropout.token_seeds`, or None if no
-    job drops inputs.
+    `supervised_S` are ascending places on the token axis at which the next token of a row is learnt. That
+    token is the label in `labels_S`, and its weight is in `weights_S`. A place is repeated if several rows
+    that share it learn a label there. `rows_S` are the numbers of the rows, counted through all jobs.
+    `message_weights_S` is None if all messages weigh 1. `dropout_seeds_T` are the seeds of
+    `dropout.token_seeds`, or None if no job drops inputs.
 
-    The part of a `lane` has the tokens of the lane's own run. Its segments are runs of the whole axis, and a
-    prefix may lie in another lane's part. All other places are counted from the part's start.
+    With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own run. Its
+    segments are still runs of the whole axis, and a prefix may lie in another lane's part. All other places
+    are counted from the part's start.
     """
 
     tokens_T: Tensor

@@ -1,4 +1,4 @@
-"""Packs a round's rows end to end on token axes, without padding, and each shared beginning once.
+"""Packs a round's rows end to end on token axes, without padding. A shared beginning is packed only once.
 
 Rows of one adapter that begin alike within a micro-batch share that beginning: its tokens are computed once,
 and the rest of each row sees them.
@@ -43,7 +43,7 @@ class _Axis:
     drops: bool = False
 
     def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Run, ...]) -> Run:
-        """Append the row's tokens from the end of `prefix`, which they see, up to `end_in_row`."""
+        """Append the row's tokens from the end of `prefix` up to `end_in_row`. They see the prefix."""
         position = sum(end - start for start, end in prefix)
         own = slice(position, end_in_row)
         self._add_seeds(placed, own)

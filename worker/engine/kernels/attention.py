@@ -5,7 +5,8 @@ PyTorch's flash attention is slow on a CPU at the lengths of chat rows. Here the
 grouped heads need no copies of the keys. The probabilities of short segments are saved for the backward pass;
 those of long segments are computed again.
 
-The axis N holds several heads side by side, as a projection gives them: its length is their number times E.
+The axis N holds several heads side by side, as a projection returns them. Its length is the number of heads
+times E.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,7 +89,7 @@ def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
 
 
 def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
-    """Return what `segment_attention` must equal: one call of PyTorch's own attention for each segment."""
+    """Return the same as `segment_attention`, with a call of PyTorch's own attention for each segment."""
     heads = layout.heads
     q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
     q_HTE = rotated(q_JTGE.transpose(1, 2).flatten(0, 1), layout.cos_TE, layout.sin_TE)
@@ -138,7 +139,7 @@ class _SegmentAttention(torch.autograd.Function):
         dqkv_TN = dout_TN.new_empty(dout_TN.shape[0], layout.heads.value_columns.stop)
         dqk_TN = dout_TN.new_empty(dout_TN.shape[0], layout.heads.key_columns.stop)
         dq_JTGE = _queries_by_heads(dqk_TN[:, layout.heads.query_columns], layout.heads)
-        # In fp32, because every piece that sees a key adds to the key's gradient
+        # The sums are in fp32, because every piece that sees a key adds to the key's gradient
         seen = keys.kv_2JTE[:, :, : layout.lane.end]
         dkv_2JTE = torch.zeros_like(seen, dtype=torch.float32, memory_format=torch.contiguous_format)
         dk_JTE, dv_JTE = dkv_2JTE
@@ -178,7 +179,7 @@ def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
 
 
 def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
-    """Write the values of a bundle's queries to their places, without padding: undo `_gather_queries`."""
+    """Write the values of a bundle's queries to their places, without the padding of `_gather_queries`."""
     heads, _, group, size = out_JTGE.shape
     x = x.view(heads, len(one.pieces), one.query_count, group, size)
     for index, piece in enumerate(one.pieces):
@@ -206,7 +207,7 @@ def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
 
 
 def _keys_of(one: Bundle) -> Iterator[tuple[int, slice, slice]]:
-    """Yield each run of keys: its piece's number, its place on the token axis, and among the piece's keys."""
+    """Yield each run of keys: its piece's number, and its places on the axis and among the piece's keys."""
     for index, piece in enumerate(one.pieces):
         for run, place in piece.key_places():
             yield index, slice(*run), slice(*place)
@@ -257,6 +258,6 @@ def _rotate(x_TN: Tensor, out_TN: Tensor, layout: Layout, back: bool = False) ->
 
 
 def rotated(x_HTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """Return what `_rotate` must equal, left to autograd."""
+    """Return the same as `_rotate`, but let autograd find the gradients."""
     x1, x2 = x_HTE.chunk(2, dim=-1)
     return x_HTE * cos_TE + torch.cat([-x2, x1], dim=-1) * sin_TE

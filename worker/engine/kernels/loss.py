@@ -12,16 +12,16 @@ from torch import Tensor
 
 from worker.engine.batch.micro_batch import TILE
 
-CHUNK_TOKENS = 512  # of one product with the head, whose weights are read once for each chunk
-BLOCK_TOKENS = 16  # of one softmax and its gradient, whose fp32 values stay in a core's cache
+CHUNK_TOKENS = 512  # tokens in one product with the head: the head's weights are read once for each chunk
+BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
 
 
 @dataclass(frozen=True)
 class TokenLosses:
     """The losses of supervised tokens.
 
-    `total` is their weighted sum, and the gradient flows through it. nll_S (in nats) is the loss of each
-    token, without its weight; correct_S says whether its label is the most likely prediction.
+    `total` is their weighted sum, and the gradient flows through it. `nll_S` (in nats) is the loss of each
+    token, without its weight. `correct_S` says whether the token's label is the most likely prediction.
     """
 
     total: Tensor
@@ -37,7 +37,7 @@ def token_losses(hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S
 def token_losses_plainly(
     hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor
 ) -> TokenLosses:
-    """Return what `token_losses` must equal, left to autograd."""
+    """Return the same as `token_losses`, but let autograd find the gradients."""
     logits_SV = (hidden_SD @ head_VD.T).float()
     nll_S = F.cross_entropy(logits_SV, labels_S, reduction="none")
     return TokenLosses((nll_S * weights_S).sum(), nll_S.detach(), logits_SV.argmax(-1) == labels_S)

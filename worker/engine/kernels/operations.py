@@ -1,8 +1,8 @@
 """The one place where the device decides how the parts of a forward pass are computed.
 
 A CPU takes the hand-written functions. A GPU takes FlexAttention, grouped products, and elementwise parts
-that are compiled from the plain twins. If a GPU lacks something that these need, it takes the functions of a
-CPU in their place.
+that are compiled from the plain twins. If something that these need is missing, a GPU takes the CPU's
+functions instead.
 """
 
 import shutil
@@ -31,7 +31,7 @@ Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
 @dataclass(frozen=True)
 class Operations:
-    """The operations that devices compute in different ways; each has a plain twin with the same result."""
+    """The operations that devices compute in different ways. Each has a plain twin with the same result."""
 
     norm: Callable[[Tensor, Tensor, float], Tensor]
     segment_attention: Callable[[Tensor, Layout, float], Tensor]
@@ -127,9 +127,9 @@ def with_loops(operations: Operations) -> Operations:
 def _where_plain(
     loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
 ) -> Callable[..., Tensor]:
-    """Return a function that takes grouped products if every share, the last argument, is plain.
+    """Return a function that takes grouped products if all shares, its last argument, are plain.
 
-    It takes the loop over the adapters if one of them drops inputs or has gains.
+    It takes the loop over the adapters if one of the shares drops inputs or has gains.
     """
 
     def call(*arguments: Any) -> Tensor:
@@ -142,7 +142,7 @@ def _where_plain(
 def _for_any_length(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the function with a dynamic number of tokens, so that it is compiled once for all numbers.
 
-    Attention needs two to four compilations, and PyTorch finds out about them by itself.
+    This is not needed for attention: PyTorch itself finds the two to four compilations that attention needs.
     """
 
     def call(x_TD: Tensor, *rest: Any) -> Tensor:

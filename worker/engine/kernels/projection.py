@@ -3,9 +3,9 @@
     y = x Wᵀ + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
 W may hold a group of projections of one input, one below the other (queries, keys and values). Then the A of
-one adapter lie below each other too and take one product. With dropout they take a product each: A sees
-x ∘ mask / (1 - p), with another mask for each projection. y may have a gain (`gain.py`). Each adapter works
-on its own contiguous run of tokens.
+one adapter lie below each other too and are multiplied in one product. With dropout, each A takes a product
+of its own: it sees x ∘ mask / (1 - p), with another mask for each projection. y may have a gain (`gain.py`).
+Each adapter works on its own contiguous run of tokens.
 
 The backward pass needs x, which the caller keeps anyway, and the rank-R product; if y has a gain, it needs y
 too. W gets no gradient, and the factors' gradients are added in place.
@@ -27,8 +27,8 @@ from worker.engine.parameters.flat import FlatParameters, Place
 class Part:
     """One projection of a group: its columns of the output, its ranks among the group's, and its B, [N, R].
 
-    `salt` makes its dropout differ from that of other layers. `gain` is the place of its gain's e, [N]; the
-    gain does not apply to `bias_N`, the bias of the frozen layer.
+    `salt` makes its dropout differ from the dropout of other layers. `gain` is the place of its gain's e, [N]
+    (`gain.py`). The gain does not apply to `bias_N`, the bias of the frozen layer.
     """
 
     columns: slice
@@ -67,7 +67,7 @@ class LowRank:
         ]
 
     def alone(self, part: Part) -> "LowRank":
-        """Return the factors of one projection of the group, as a layer of its own needs them."""
+        """Return the factors of one projection of the group, for a layer that computes only this one."""
         columns = self.A.shape[1]
         ranks = part.ranks.stop - part.ranks.start
         A = Place(self.A.start + part.ranks.start * columns, (ranks, columns))
@@ -149,12 +149,12 @@ def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) ->
 
 
 def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """Return what `project` must equal, left to autograd."""
+    """Return the same as `project`, but let autograd find the gradients."""
     return add_low_rank_plainly(x_TK @ W_NK.T, x_TK, shares)
 
 
 def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """Return y plus each adapter's update of its tokens, times the adapter's gain, left to autograd."""
+    """Return y plus each adapter's update of its tokens, with its gain. Autograd finds the gradients."""
     y_TN = y_TN.clone()
     for share in shares:
         low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
@@ -215,7 +215,8 @@ class _NormProjection(torch.autograd.Function):
 
 
 class _SwiGluProjection(torch.autograd.Function):
-    # SwiGLU's values are computed again in the backward pass instead of saved: no projection's input is wider
+    # SwiGLU's values are computed again in the backward pass instead of saved: no other projection has
+    # an input that is as wide
 
     @staticmethod
     def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
@@ -264,7 +265,7 @@ def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Ten
 def add_gradients(
     dy_TN: Tensor, dx_TK: Tensor | None, shares: Sequence[Share], products: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Add to the gradients of B, and the low-rank part to dx_TK, in place. Return dz_TR of each share."""
+    """Add to B's gradients, and add the low-rank part to dx_TK, in place. Return dz_TR of each share."""
     dzs = []
     for share, z_TR in zip(shares, products, strict=True):
         low_rank = share.low_rank

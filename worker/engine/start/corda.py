@@ -2,9 +2,10 @@
 
     W C = U S Vᵀ,    W = U S (Vᵀ C⁻¹)        (Yang et al. 2024, arXiv:2406.05223)
 
-C [K, K] is the covariance of the layer's inputs for the rows. s B A are some terms of the second sum. With
-"ipm" (instruction-previewed mode) these are the terms of the largest S, with "kpm" (knowledge-preserved mode)
-the terms of the smallest. As with PiSSA, the base model stays whole (`residual.py`).
+C [K, K] is the covariance of the layer's inputs for the rows. By the second equation, W is a sum of matrices
+of rank 1, one for each singular value in S. s B A is the sum of some of these matrices. With "ipm"
+(instruction-previewed mode) they belong to the largest singular values, with "kpm" (knowledge-preserved mode)
+to the smallest. As with PiSSA, the base model stays whole (`worker/engine/adapters/residual.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +25,10 @@ from worker.engine.start.observed import first_rows, observe_all, sources_of
 from worker.engine.step.passes import Abandoned
 from worker.rows import Row
 
-# The covariances that are held at once, in fp32. If there are more, the rows are computed several times.
+# The size of the covariances that are held at once, in fp32. If all of them are larger together, the rows are
+# computed several times.
 COVARIANCE_BYTES = 2**30
-DAMPING = 0.01  # share of the mean variance that is added to each; doubled until the inverse is accurate
+DAMPING = 0.01  # share of the mean variance that is added to each variance; doubled until C⁻¹ is accurate
 WORST_INVERSE = 0.05  # the largest ‖C C⁻¹ - I‖ that is accepted
 
 
@@ -35,7 +37,8 @@ def corda(
 ) -> dict[str, Tensor]:
     """Return A and B of each target by their names.
 
-    Raises JobError if the rank or the rows do not fit, and Abandoned between two rows or two weights.
+    Raises JobError if a rank is too high or the inputs of a target are all zero or not finite. Raises
+    Abandoned between two rows or two weights.
     """
     modules = resolve_targets(adapter.target_modules, base.decoder.groups)
     shapes = projection_shapes(base.model, base.decoder.groups)
@@ -57,7 +60,7 @@ def corda(
 
 
 def _divided_by_memory(widths: Mapping[str, int]) -> Iterator[list[str]]:
-    """Yield as many modules at once as have covariances of COVARIANCE_BYTES together, at least one."""
+    """Yield lists of modules. The covariances of a list take COVARIANCE_BYTES at most, or are only one."""
     part: list[str] = []
     held = 0
     for module, width in widths.items():

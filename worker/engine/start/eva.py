@@ -35,7 +35,7 @@ def eva(
 ) -> dict[str, Tensor]:
     """Return A of each module that gets any rank, by its name.
 
-    Raises JobError if the ranks or the rows do not fit, and Abandoned between two rows.
+    Raises JobError if a rank is too high or the rows have too few tokens, and Abandoned between two rows.
     """
     options = adapter.eva_config or EvaConfig()
     modules = resolve_targets(adapter.target_modules, base.decoder.groups)
@@ -68,10 +68,10 @@ def distribute_ranks(
     asked: Mapping[str, int],
     most: Mapping[str, int],
 ) -> dict[str, int]:
-    """Return the rank of each module. Their sum is that of `asked`; they go where they explain most.
+    """Return the rank of each module. They have the same sum as `asked`, and go where they explain most.
 
-    `explained` are the shares of variance, by source and in falling order. Of several modules with the same
-    inputs, the source comes first.
+    `explained` are the shares of variance, by source and in falling order. If several modules have the same
+    inputs, the source is served first.
     """
     by_source = sorted(asked, key=lambda module: source_of[module] != module)
     shares = [
@@ -107,14 +107,15 @@ class _Directions:
     def __init__(self, count: int, tau: float) -> None:
         """Begin without directions.
 
-        A batch has not turned a direction if the cosine between before and after is at least `tau`.
+        A batch has not turned a direction if the cosine between the directions before and after the batch is
+        at least `tau`.
         """
         self._count, self._tau = count, tau
         self._pca = IncrementalPCA(count, lowrank=True, lowrank_seed=SEED)
         self._before: Tensor | None = None
 
     def fit(self, x_TK: Tensor) -> None:
-        """Fit the directions to more inputs. Fewer tokens than directions change nothing."""
+        """Fit the directions to more inputs. Inputs with fewer tokens than directions are ignored."""
         if len(x_TK) < self._count:
             return
         self._before = self._pca.components_ if self.known else None
@@ -132,7 +133,7 @@ class _Directions:
         return shares
 
     def converged(self, count: int) -> bool:
-        """Tell whether the last batch has turned none of the first `count` directions."""
+        """Return whether the last batch has turned none of the first `count` directions."""
         if self._before is None:
             return False
         cosines = torch.cosine_similarity(self._before[:count], self._pca.components_[:count])
@@ -180,7 +181,7 @@ def _fit_batch(
 
 
 def _counted_positions(row: Row, options: EvaConfig) -> NDArray[np.int64]:
-    """Return where the tokens that count stand: the learnt ones, or all; at most the first BATCH_TOKENS."""
+    """Return the places of the tokens that count: learnt tokens, or all; at most the first BATCH_TOKENS."""
     counts_L = row.learnt_L if options.use_label_mask else np.ones_like(row.learnt_L)
     return np.flatnonzero(counts_L)[:BATCH_TOKENS]
 

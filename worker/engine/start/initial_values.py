@@ -24,11 +24,11 @@ def initial_values(
     state: Mapping[str, Tensor],
     abandon: Callable[[], bool],
 ) -> InitialValues:
-    """Return the initial values, on the CPU; none of those that the adapter's layers find by themselves.
+    """Return the initial values, on the CPU. It leaves out values that the adapter's layers find themselves.
 
     An adapter that is to be restored to a `state` begins with the parameters in it, and nothing is computed.
     Raises JobError if the base model does not allow the initialisation. `abandon` is called every few
-    seconds; raises Abandoned once it returns true.
+    seconds. Raises Abandoned as soon as it returns true.
     """
     adapter = spec.adapter
     if not isinstance(adapter, LoraAdapter):

@@ -22,8 +22,8 @@ from worker.engine.base.source import SourceWeights
 from worker.engine.base.targets import resolve_targets
 from worker.engine.step.passes import Abandoned
 
-# The largest ‖W - Q‖ / ‖Q‖ of a weight that is taken for the same one. 4 bits lose about a tenth, and another
-# weight differs by more than 1.
+# If ‖W - Q‖ / ‖Q‖ is larger, W is not the weight from which Q was made. Quantisation to 4 bits gives about
+# 0.1, and another weight gives more than 1.
 MOST_LOST = 0.5
 
 
@@ -48,10 +48,10 @@ def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool])
 
 
 def nearest(W_NK: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return B_NR and A_RK whose product is the nearest to W of this rank.
+    """Return B_NR and A_RK, whose product is the matrix of this rank that is nearest to W.
 
-    Each of them has the square roots of the singular values. The largest eigenvectors of the smaller Gram
-    matrix span the product, and are found sooner than a singular value decomposition.
+    Both contain the square roots of the singular values. The eigenvectors of the smaller Gram matrix with the
+    largest eigenvalues span the product. They are found faster than a singular value decomposition.
     """
     if W_NK.shape[0] > W_NK.shape[1]:
         A_KR, B_RN = nearest(W_NK.T, rank)

@@ -1,4 +1,4 @@
-"""Observes the inputs of a base model's layers, without any adapter, for one row of a job after another."""
+"""Observes the inputs of a base model's layers, without any adapter, for a job's rows one by one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ Take = Callable[[Row, str, Tensor], None]
 
 
 def first_rows(spec: JobSpec, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that the job trains on first, until they have MOST_TOKENS together."""
+    """Return the rows that the job trains on first, up to the row that makes them MOST_TOKENS together."""
     objective = objective_of(spec)
     size = objective.rows if objective else 1
     found: list[Row] = []

@@ -1,4 +1,4 @@
-"""The body of the training loop: one round makes one optimizer step with every job of a cohort."""
+"""The body of the training loop: one round makes one optimizer step with every trainee of a cohort."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,10 +22,10 @@ from worker.rows import Row
 def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepResult | Exception]:
     """Make one step with each trainee. Return the results by the names of the adapters.
 
-    An error among the results concerns its trainee alone. The loss is the sum of the trainees' means, so a
+    An error among the results concerns only its trainee. The loss is the sum of the trainees' means, so a
     trainee's gradient does not depend on its neighbours. An objective beyond cross-entropy finds the weight
-    of each row in a pass of its own, before the training pass. Each process computes a part of the
-    micro-batches, and all processes take the step. When the round is abandoned, no trainee moves and the
+    of each row in an additional pass before the training pass. Each process computes a part of the
+    micro-batches, and all processes take the step. If the round is abandoned, no trainee makes a step and the
     result is empty.
     """
     processes = context.processes
@@ -68,8 +68,8 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
     """Return loss, accuracy and metrics of the trainee's objective on `rows`, without training.
 
-    `rows` are the first rows of its validation file, or all of them: the base model's log-probabilities of
-    these rows are kept by their number. Raises Abandoned as `run_pass` does.
+    `rows` must be the first rows of its validation file, or all of them, because the base model's
+    log-probabilities are kept by the rows' numbers. Raises Abandoned as `run_pass` does.
     """
     if trainee.objective is None:
         return evaluate(context, trainee.adapter, rows)
@@ -82,7 +82,7 @@ def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Eva
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
-    """Return the loss that `validate` returns and, if it is a cross-entropy, each row's part in it.
+    """Return the loss that `validate` returns and, if the loss is a cross-entropy, each row's part in it.
 
     Raises Abandoned as `run_pass` does.
     """
@@ -153,7 +153,7 @@ def _forget(trainees: Sequence[Trainee]) -> None:
 def _step(
     trainee: Trainee, rows: Sequence[Row], mean: Evaluation, processes: Processes
 ) -> StepResult | Exception:
-    """Make the trainee's step. Return an error, if any: it concerns this trainee alone."""
+    """Make the trainee's step, and return its result, or an error that concerns only this trainee."""
     try:
         result = trainee.take_step(rows, mean.loss, mean.accuracy)
         return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result

@@ -2,9 +2,8 @@
 
 The rows are computed twice. This pass computes them without gradient, for their log-probabilities, from which
 the objective makes its loss, its metrics and a weight for each row. The training pass then computes them with
-gradient, as a weighted cross-entropy that has the objective's gradient. So no more than one micro-batch is
-held at a time, however many rows an objective compares, and lanes, processes and neighbours work as for any
-other job.
+gradient, as a weighted cross-entropy that has the objective's gradient. So only one micro-batch is held at a
+time, even if an objective compares many rows. Lanes, processes and neighbours work as for any other job.
 """
 
 from collections.abc import Sequence
@@ -27,10 +26,10 @@ from worker.rows import Row
 
 @dataclass(frozen=True)
 class ObjectiveRows:
-    """The rows of one adapter that its objective is computed on: those of `rows` that `numbers` selects.
+    """The rows for which an adapter's objective is computed: those of `rows` that `numbers` selects.
 
-    The rows of one example stand side by side. With the `dropout_seed` of a step the adapter computes the
-    same as in the step's training pass, dropout included; without a seed it drops nothing.
+    The rows of one example stand side by side. With the `dropout_seed` of a step, the adapter computes the
+    same as in the step's training pass, with the same dropout. Without a seed it drops nothing.
     """
 
     adapter: Adapter

@@ -51,7 +51,7 @@ class Optimizer:
         return {"step": torch.zeros((), device=device), **moments}
 
     def step(self, number: int) -> float:
-        """Make the update that follows `number` steps, by the gathered gradient. Return A's learning rate."""
+        """Make the update after `number` steps with the gathered gradient. Return the learning rate of A."""
         rate: float = self._peak * self._rate_at(number)
         for group, ratio in zip(self._adamw.param_groups, self._ratios, strict=True):
             group["lr"] = rate * ratio
@@ -59,7 +59,7 @@ class Optimizer:
         return rate
 
     def moments(self) -> dict[str, Tensor]:
-        """Return AdamW's two moments, each flat as the parameters are."""
+        """Return AdamW's two moments, each as one flat tensor in the order of the parameters."""
         return self._moments
 
     def resume_after(self, step: int) -> None:
@@ -69,7 +69,7 @@ class Optimizer:
 
 
 def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
-    """Yield the runs of the flat tensor that have one learning rate, each with its rate's ratio to A's.
+    """Yield the runs of the flat tensor that have one learning rate, each with the rate's ratio to A's rate.
 
     Vectors, such as DoRA's magnitudes, have the rate of B, as in PEFT.
     """

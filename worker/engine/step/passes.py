@@ -41,8 +41,9 @@ def run_pass(
 ) -> None:
     """Compute this process's micro-batches of the jobs' rows, and add what `compute` returns to `sums`.
 
-    `compute` gets the number of a lane and the lane's part of a micro-batch. `sums` are not yet summed over
-    the processes afterwards. Raises Abandoned when `context.abandon` returns True before a micro-batch.
+    `compute` gets the number of a lane and the lane's part of a micro-batch. Afterwards, the caller still has
+    to add up `sums` over the processes. Raises Abandoned if `context.abandon` returns True before one of the
+    micro-batches.
     """
     lanes = lanes_of(context.base, decoder)
     batches = micro_batches(context, jobs)
@@ -53,10 +54,10 @@ def run_pass(
 
 
 def micro_batches(context: PassContext, jobs: Sequence[JobRows]) -> Iterator[MicroBatch]:
-    """Yield this process's micro-batches, and move each to the device when its turn comes.
+    """Yield this process's micro-batches, and move each to the device when it is needed.
 
-    Processes in lockstep need equally many. A process that has fewer computes one more with the bare base
-    model and weights of zero, which adds nothing to any sum.
+    Processes in lockstep need the same number of micro-batches. A process that has one less computes another
+    one with the bare base model and weights of zero, which adds nothing to any sum.
     """
     base, processes = context.base, context.processes
     groups = groups_of(jobs, context.max_tokens, processes.size)
@@ -117,7 +118,7 @@ def forward(decoder: TextDecoder, batch: MicroBatch, adapters: Sequence[Adapter]
 def _taking_part(
     compute: Callable[[int, MicroBatch], TokenLosses],
 ) -> Callable[[int, MicroBatch], TokenLosses]:
-    """Return `compute` as a lane that takes part in the exchange with the other lanes."""
+    """Return `compute` inside of the lane's exchange with the other lanes, if there is one."""
 
     def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
         with part.lane.taking_part() if part.lane else nullcontext():

@@ -1,4 +1,4 @@
-"""Processes that train together on several devices: all have one state, and each computes part of a step."""
+"""Processes that train together on several devices: all have the same state, and each computes a part."""
 
 import os
 import pickle
@@ -20,12 +20,12 @@ MESSAGE_TIMEOUT = timedelta(hours=2)
 class GroupLost(BaseException):
     """Another process is gone or out of step, so this process must end.
 
-    It is not an Exception, because no job is to blame for it.
+    It is not an Exception, because no job has caused it.
     """
 
 
 class SharedFault(Exception):
-    """A fault of one process, raised in every process. `error` is that of the first process with an error."""
+    """A fault of one process, raised in every process. `error` is the error of the first one that failed."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -33,7 +33,7 @@ class SharedFault(Exception):
 
 
 class Processes:
-    """The group of a process that trains alone: it has nobody to ask or to tell."""
+    """A process that trains alone, and the interface of the group of several processes."""
 
     number = 0
     size = 1
@@ -66,14 +66,14 @@ class Processes:
     def together(self, *, in_lockstep: bool = False) -> Iterator[None]:  # noqa: ARG002
         """Raise a SharedFault in all processes if the code inside fails in one of them.
 
-        In a process that trains alone, the error is raised as it is. With `in_lockstep` the processes wait
-        for each other inside. A process that fails there cannot tell the others, so it raises GroupLost,
-        which ends the group.
+        In a process that trains alone, the error is raised as it is. With `in_lockstep`, the processes wait
+        for each other inside the block. A process that fails there cannot tell the others, so it raises
+        GroupLost, which ends the group.
         """
         yield
 
     def close(self) -> None:
-        """Leave the group: the last call that all processes make together."""
+        """Leave the group. This is the last call that all processes make together."""
 
 
 ALONE = Processes()
@@ -82,13 +82,14 @@ ALONE = Processes()
 class Torchrun(Processes):
     """The group of processes that `torchrun` started, as one of them sees it.
 
-    `torchrun` tells how many processes there are, which one this is, and where they meet. Every process must
-    make the same calls in the same order, otherwise all wait for ever. Each call may raise GroupLost.
+    Environment variables of `torchrun` hold the number of processes, the number of this process, and the
+    address where they meet. Every process must make the same calls in the same order, otherwise all wait for
+    ever. Each call may raise GroupLost.
     """
 
     def __init__(self, device: torch.device) -> None:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        # On gloo, where waiting keeps no core busy
+        # Messages go over gloo, because a process that waits with gloo keeps no core busy
         self._messages = dist.new_group(backend="gloo", timeout=MESSAGE_TIMEOUT)
         self.number, self.size = dist.get_rank(), dist.get_world_size()
 

@@ -10,9 +10,9 @@ class References:
     """Log-probabilities of rows, by the rows' numbers.
 
     Rounding depends on which rows are computed together. But a job that goes on from a checkpoint must end
-    with the same bits as a job that was never disturbed. So a row's value is always computed among the same
-    rows: those of the step that needs it first, in the first epoch. Without steps, the value is computed
-    among the rows that are asked for at the same time.
+    with the same bits as a job that was never interrupted. So a row's value is always computed together with
+    the same rows: those of its step in the first epoch. Without steps, the value is computed together with
+    the rows that are asked for at the same time.
     """
 
     def __init__(self, steps: Iterable[Sequence[int]] = ()) -> None:

@@ -16,8 +16,8 @@ class Evaluation:
     """Means over supervised tokens, weighted by their messages' weights.
 
     `loss` is the cross-entropy in nats, and `accuracy` the share of tokens that were predicted right. For an
-    objective beyond cross-entropy, `loss` is the objective's, `accuracy` counts desirable answers only, and
-    `metrics` are the objective's own.
+    objective beyond cross-entropy, `loss` is the objective's loss, `accuracy` counts only desirable answers,
+    and `metrics` are the objective's own metrics.
     """
 
     loss: float

@@ -21,7 +21,7 @@ from worker.engine.step.references import References
 from worker.objectives.choose import objective_of
 from worker.rows import Row
 
-PREFIX = "parameters."  # of the parameters' names in a state
+PREFIX = "parameters."  # begins the parameters' names in a state
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class StepResult:
     gradient_norm: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     rank_budget: int | None = None
-    """With AdaLoRA, the number of ranks that all modules together may have."""
+    """The number of ranks that AdaLoRA leaves to all modules together; None for other methods."""
 
 
 def steps_per_epoch(spec: JobSpec, rows: Sequence[Row]) -> int:
@@ -59,7 +59,7 @@ def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 
 
 def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the parameters of a trainee's state by their own names."""
+    """Return the parameters in a trainee's state by their names in the adapter, without PREFIX."""
     return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
 
 
@@ -72,7 +72,7 @@ class NonFiniteLoss(JobError):
 
 
 class Trainee:
-    """One adapter in training. Nothing in it depends on which other jobs share the rounds.
+    """One adapter in training. Nothing in it depends on the other jobs that share its rounds.
 
     Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone
     gives the trainee's place in its data. An example is one row, or as many rows as the job's objective
@@ -133,7 +133,7 @@ class Trainee:
         return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
 
     def stop(self) -> None:
-        """Make no further step, although the schedule has not ended."""
+        """Make no more steps, although the schedule has not ended."""
         self.last_step = self.step
 
     def begin_step(self) -> None:
@@ -144,7 +144,7 @@ class Trainee:
 
     @contextmanager
     def at_rank(self, rank: int | None) -> Iterator[None]:
-        """Compute with only the first `rank` ranks inside, or with all of them if `rank` is None."""
+        """Compute with only the first `rank` ranks inside the block, or with all ranks if `rank` is None."""
         dynamic = self.adapter.dynamic_rank
         with nullcontext() if rank is None or dynamic is None else dynamic.truncated(rank):
             yield
@@ -181,7 +181,7 @@ class Trainee:
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resume needs: the parameters, the method's own, and AdamW's moments.
 
-        The moments are left out after the last step. The tensors are no copies: the next step changes them.
+        The moments are left out after the last step. The tensors are not copies: the next step changes them.
         """
         return self._state(self._optimizer.moments() if not self.finished else {})
 
@@ -197,7 +197,7 @@ class Trainee:
             self.stop()
 
     def take_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy the state's tensors into the trainee's, including moments if it has some, but keep the step.
+        """Copy the state's tensors, including moments if it has some, into the trainee, but keep the step.
 
         Raises DamagedArtifact as `restore` does.
         """
