@@ -100,7 +100,7 @@ class LoraAdapter(ExcludingOptions):
         return isinstance(init, str) and (init in ("olora", "corda") or init.startswith("pissa"))
 
     @property
-    def needs_a_beginning(self) -> bool:
+    def needs_initial_values(self) -> bool:
         """Whether the initial A and B need more than their own layer: the source weights, or rows."""
         return self.init_lora_weights in ("loftq", "eva", "corda")
 

@@ -276,7 +276,7 @@ def _is_about_modules(error: ValueError) -> bool:
 
 
 def _needs_initial_values(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
-    return isinstance(spec, LoraAdapter) and spec.needs_a_beginning
+    return isinstance(spec, LoraAdapter) and spec.needs_initial_values
 
 
 def _set_parameters(initial: InitialValues, module: str, layer: Any) -> None:
