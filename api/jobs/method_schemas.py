@@ -1,4 +1,4 @@
-"""A job's `method`, as a client sends it and as the job shows it: both follow from `core/objectives`."""
+"""A job's `method`, as a client sends it and as the API returns it. Both follow from `core/objectives`."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union
@@ -13,8 +13,8 @@ from core.options import Options
 class BaseMethod(Options):
     """How to train. `supervised` and `dpo` are OpenAI's objectives; the others are Tunery's own.
 
-    OpenAI's `reinforcement` is not on offer. The options of every objective except that of `type` must be
-    null.
+    OpenAI's `reinforcement` is not on offer. Only the objective that `type` names may have options; the
+    fields of the other objectives must be null.
     """
 
     type: str
@@ -101,7 +101,7 @@ METHOD_VIEW: TypeAdapter[MethodView] = TypeAdapter(MethodView)
 
 
 def method_view(spec: Mapping[str, Any]) -> MethodView:
-    """Return the `method` of a stored specification; one without an objective is supervised."""
+    """Return the `method` of a stored specification. A specification without an objective is supervised."""
     options = dict(spec.get("objective") or {"type": "supervised"})
     name = options.pop("type")
     return METHOD_VIEW.validate_python(

@@ -18,7 +18,7 @@ class Orpo(ObjectiveOptions):
 OBJECTIVE = Objective(
     options=Orpo,
     title="ORPO",
-    description="Learns the preferred answer, and that it is better than the other. Needs no reference model.",
+    description="Learns the preferred answer, and learns to prefer it. Needs no reference model.",
     rows="two answers to a prompt",
     dataset="preference",
 )
