@@ -44,9 +44,8 @@ class SharedPolls:
             answer = self._asked[polled] = asyncio.get_running_loop().create_future()
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_all())
-        return await asyncio.shield(
-            answer
-        )  # a caller that leaves must not cancel it: others may wait for it too
+        # Other callers may wait for the same answer, so one that leaves must not cancel it.
+        return await asyncio.shield(answer)
 
     async def read(self, polled: Polled) -> Response:
         """Return the job with its ETag. Raises NotFound."""

