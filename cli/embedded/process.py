@@ -178,7 +178,7 @@ class Server(ABC):
             if self.pid is None:
                 raise self._failure("ended while it was starting.")
             if abandoned.is_set():
-                raise self._failure("was stopped while it was starting, because another server failed.")
+                raise self._failure("was abandoned while it was starting, because another server failed.")
             try:
                 self.probe()
             except self.unready as error:
