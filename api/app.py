@@ -1,4 +1,4 @@
-"""Puts the API together. It has no global state: two apps can live in one process."""
+"""Puts the API together. The API has no global state, so one process can hold two apps."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 
-# The OpenAPI document, and with it /docs, has the features in this order.
+# The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
     *(files, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
@@ -58,12 +58,12 @@ ROUTERS = (
     *(organization, secrets, webhooks, browser_session, system),
 )
 
-# Uploads have threads of their own, or they would take all threads of other requests. They are few, as each
-# holds a megabyte while it signs a part.
+# Uploads have their own threads. Otherwise they could take all threads from other requests. The number is
+# small, since each thread holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
 
-# A pooled connection that has rested for so many seconds is tried before it is used. If it is cut sooner, its
-# request gets a 503, which clients send again.
+# A pooled connection that was idle for so many seconds is tested before it is used. If a connection breaks
+# earlier, its request gets a 503, and clients send the request again.
 CONNECTION_RESTED = 0.25
 
 

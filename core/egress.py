@@ -1,4 +1,4 @@
-"""Requests to addresses that clients name: no private network, no redirect, no endless answer.
+"""Sends requests to addresses that clients name: to no private network, without redirects, in limited time.
 
 The host is resolved once, and each of its addresses is checked. The connection then goes to a checked
 address. So a name that resolves differently a moment later (DNS rebinding) reaches no other address.
@@ -33,7 +33,7 @@ class NotAnswered(TuneryError):
 
 
 class Egress:
-    """The rule for where requests may go: to public addresses by https, and where the operator allows it."""
+    """The rule for where requests may go: public addresses by https, and hosts that the operator allows."""
 
     def __init__(self, allowed: str | None) -> None:
         """Read `allowed`: hosts and networks, separated by commas, as in `TUNERY_EGRESS_ALLOW`."""
@@ -68,7 +68,9 @@ class Egress:
         return parts
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Return the host's addresses. Raises EgressRefused where one is forbidden, and NotAnswered."""
+        """Return the host's addresses. Raises NotAnswered if it has none, and EgressRefused if one is not
+        allowed.
+        """
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -95,7 +97,7 @@ def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seco
     """Send a POST request and return the status of the answer.
 
     The body of the answer is not read, and a redirect is not followed. The request takes at most `seconds`,
-    without the time of the resolver. Raises EgressRefused and NotAnswered.
+    but the time to resolve the host is not counted. Raises EgressRefused and NotAnswered.
     """
     egress.check_url(url)
     guarded = _Guarded(egress, time.monotonic() + seconds)
@@ -124,7 +126,7 @@ class _Guarded(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002 (the deadline decides)
+        timeout: float | None = None,  # noqa: ARG002 (`deadline` decides instead)
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -169,7 +171,7 @@ class _Timed(httpcore.NetworkStream):
 
 
 def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
-    """Return the seconds until the deadline. Raises `late` where it has passed."""
+    """Return the seconds until the deadline. Raises `late` if it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise late
@@ -177,7 +179,7 @@ def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
 
 
 def _literal(host: str) -> Address | None:
-    """Return the address that a host is written as, or None for a name."""
+    """Return the IP address if the host is written as one, or None if the host is a name."""
     try:
         return ip_address(host)
     except ValueError:

@@ -28,8 +28,8 @@ class ConfigurationError(TuneryError):
 class AppError(TuneryError):
     """A request that cannot be fulfilled, in OpenAI's form of an error.
 
-    `headers` tell a client whether and when to repeat the request, where the status does not. `details` holds
-    findings that belong to the error, such as the wrong rows of a file.
+    `headers` tell a client whether and when to repeat the request, if the status alone does not tell it.
+    `details` holds findings that belong to the error, such as the wrong rows of a file.
     """
 
     status = 500
@@ -137,9 +137,9 @@ class JobError(TuneryError):
 
 
 class OutsideFault(TuneryError):
-    """Something that a job needs has failed, and not the job itself.
+    """Something that a job needs has failed, but not the job itself.
 
-    The job is requeued, and its client reads `str()`.
+    The job is requeued, and `str()` becomes a part of its events, which its client reads.
     """
 
 

@@ -1,6 +1,6 @@
 """The settings of a process: one frozen object, built from TUNERY_* variables when the process starts.
 
-It is handed down as an argument, so that nothing below reads these variables.
+The object is passed on as an argument, so that no other code reads these variables.
 """
 
 import os
@@ -17,7 +17,7 @@ from core.jobs.spec import MAX_DEVICES
 
 PREFIX = "TUNERY_"
 SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
-FORMER_NAMES = {"TUNERY_SWEEP_SECONDS": "TUNERY_SCAN_SECONDS"}  # read until the next major release
+FORMER_NAMES = {"TUNERY_SWEEP_SECONDS": "TUNERY_SCAN_SECONDS"}  # still read until the next major release
 
 
 class Settings(BaseSettings):
@@ -32,14 +32,15 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(
-        Path(".tunery"), description="Folder for state: embedded servers, base models, the first API key"
+        Path(".tunery"),
+        description="Folder for the data of the embedded servers, the base models and the first API key",
     )
     database_url: str | None = Field(
         None, description="Postgres, as postgresql://user:password@host:port/name"
     )
     broker_url: str | None = Field(None, description="Redis or Valkey, as redis://host:port/0")
     s3_endpoint_url: str | None = Field(None, description="URL of the S3 object store")
-    s3_bucket: str | None = Field(None, description="Bucket in the object store; created where it is missing")
+    s3_bucket: str | None = Field(None, description="Bucket in the object store; created if it is missing")
 
     host: str = Field("127.0.0.1", description="Address on which the API listens")
     port: int = Field(8000, ge=1, le=65535, description="Port on which the API listens")
@@ -61,14 +62,17 @@ class Settings(BaseSettings):
     device_classes: str | None = Field(
         None,
         pattern=r"^[1-9]\d?(,[1-9]\d?)*$",
-        description="Device counts that jobs may ask for, each served by some worker, such as 1,8; default: "
-        "TUNERY_DEVICES",
+        description="Numbers of devices that jobs may ask for, such as 1,8. Each needs a worker with so many "
+        "devices; default: TUNERY_DEVICES",
     )
     nodes: int = Field(
-        1, ge=1, le=MAX_DEVICES, description="Number of machines over which these devices are spread"
+        1,
+        ge=1,
+        le=MAX_DEVICES,
+        description="Number of machines over which the devices are spread",
     )
     node_rank: int = Field(
-        0, ge=0, description="Number of this machine among them, from 0; machine 0 claims the jobs"
+        0, ge=0, description="Number of this machine, from 0 to TUNERY_NODES - 1; machine 0 claims the jobs"
     )
     rendezvous: str | None = Field(
         None,
@@ -80,7 +84,7 @@ class Settings(BaseSettings):
     key_trust_seconds: float = Field(
         2.0,
         ge=0,
-        description="Longest time for which a revoked key, or a former quota, still counts, seconds",
+        description="Longest time for which a revoked key or an old quota is still valid, seconds",
     )
 
     max_file_bytes: int = Field(
@@ -100,7 +104,7 @@ class Settings(BaseSettings):
         10,
         ge=0.1,
         validation_alias=AliasChoices("TUNERY_SCAN_SECONDS", "TUNERY_SWEEP_SECONDS"),
-        description="Time between two scans for lost leases and forgotten jobs, seconds",
+        description="Time between two scans for lost leases and for jobs whose hint was lost, seconds",
     )
     max_lost_attempts: int = Field(
         5, ge=1, description="Number of trainers that a job may lose in a row before it fails"
@@ -123,7 +127,7 @@ class Settings(BaseSettings):
     cohort_bytes: int = Field(
         4 * 1024**3,
         ge=0,
-        description="Most memory for the adapters, gradients and moments of these jobs, bytes",
+        description="Most memory for adapters, gradients and moments of the jobs that train together, bytes",
     )
     project_jobs: int | None = Field(
         None, ge=1, description="Most jobs of one project that run at the same time, on all workers together"
@@ -138,7 +142,7 @@ class Settings(BaseSettings):
         None, ge=0, description="Largest total size of one project's files, bytes"
     )
     project_requests_per_minute: int | None = Field(
-        None, ge=1, description="Most requests of one project per minute, to all API processes together"
+        None, ge=1, description="Most requests of one project per minute; all API processes count together"
     )
 
     secret_keys: SecretStr | None = Field(
@@ -148,13 +152,13 @@ class Settings(BaseSettings):
     )
     egress_allow: str | None = Field(
         None,
-        description="Private hosts and networks that webhooks may reach, also without TLS, such as "
+        description="Private hosts and networks to which webhooks may be sent, even without TLS, such as "
         "hooks.internal,10.0.0.0/8",
     )
     integrations: str | None = Field(
         None,
         pattern=r"^(wandb|mlflow|tensorboard)(,(wandb|mlflow|tensorboard))*$",
-        description="Trackers that the workers support; default: those whose library is installed here",
+        description="Trackers that jobs may report to; default: those whose library this process can import",
     )
     mlflow_tracking_uris: str | None = Field(
         None,
@@ -206,7 +210,7 @@ class Settings(BaseSettings):
 
     @property
     def claims_jobs(self) -> bool:
-        """Whether this machine claims jobs: of several machines that train together, only the first does."""
+        """Whether this machine claims jobs. If several machines train together, only the first one claims."""
         return self.node_rank == 0
 
     @property
@@ -218,7 +222,7 @@ class Settings(BaseSettings):
     def needs_embedded_servers(self) -> bool:
         """Whether no external server is named.
 
-        Raises ConfigurationError where only some of them are named, since that is a mistake.
+        Raises ConfigurationError if only some of the external servers are named.
         """
         missing = [name for name in SERVER_FIELDS if getattr(self, name) is None]
         if missing and len(missing) < len(SERVER_FIELDS):
@@ -233,7 +237,7 @@ class Settings(BaseSettings):
         return self.model_copy(update=urls)
 
     def server(self, name: str) -> str:
-        """Return the address in field `name`. Raises ConfigurationError where it is not set."""
+        """Return the address in field `name`. Raises ConfigurationError if it is not set."""
         value: str | None = getattr(self, name)
         if value is None:
             raise ConfigurationError(

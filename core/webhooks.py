@@ -29,10 +29,10 @@ from core.tables import Job, WebhookDelivery, WebhookEndpoint
 EVENT_TYPES = tuple(f"fine_tuning.job.{status}" for status in ENDED)
 
 TIMEOUT_SECONDS = 15.0
-# Seconds until the next attempt. A delivery has failed after one attempt more than there are delays.
+# Seconds until the next attempt. One more attempt follows the last delay; then the delivery has failed.
 DELAYS = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
-JITTER = 0.1  # share of a delay, so that deliveries that failed together are not repeated together
-CLAIM_SECONDS = 60  # a sender that has not recorded its attempt by then is dead
+JITTER = 0.1  # a delay varies by this share, so that deliveries that failed together are sent again apart
+CLAIM_SECONDS = 60  # a sender that has recorded no outcome after so many seconds counts as dead
 FORMER_SECRET_HOURS = 24
 GONE = 410
 MAX_ERROR = 500
@@ -71,7 +71,8 @@ def announce_end(session: Session, job: Job) -> None:
         WebhookEndpoint.disabled_at.is_(None),
         WebhookEndpoint.event_types.contains([event_type]),
     )
-    # Locked, since deleting an endpoint meanwhile would undo this transaction, and with it the job's end
+    # The endpoints are locked. Otherwise, if one were deleted meanwhile, this transaction would fail, and
+    # the job's end would be undone with it.
     for endpoint in session.scalars(endpoints.with_for_update(read=True, key_share=True)):
         session.add(
             WebhookDelivery(
@@ -157,9 +158,9 @@ def record_attempt(session: Session, message: Message, outcome: Outcome) -> None
     endpoint = session.get(WebhookEndpoint, message.endpoint_id, with_for_update={"key_share": True})
     delivery = session.get(WebhookDelivery, message.delivery_id, with_for_update=True)
     if endpoint is None or delivery is None:
-        return  # deleted meanwhile
+        return  # it was deleted meanwhile
     if delivery.status != "pending" or delivery.attempts != message.attempt:
-        return  # tried again meanwhile
+        return  # a later attempt has begun meanwhile
     delivery.response_code, delivery.error = outcome.response_code, outcome.error
     if outcome.delivered:
         _end(delivery, "delivered")

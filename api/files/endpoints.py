@@ -42,7 +42,7 @@ router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAut
 @router.post(
     "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
 )
-@takes_no_turn  # it mostly waits for its client
+@takes_no_turn  # an upload mostly waits for its client
 async def upload_file(
     request: Request,
     caller: CurrentCaller,
@@ -77,7 +77,7 @@ def _register(
     attempt: Attempt,
     received: ReceivedFile,
 ) -> FileObject:
-    """Register the file in the request's one transaction. No session was open while the bytes arrived."""
+    """Register the file in a transaction. No session was open while the bytes arrived."""
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
     registered = False
     try:
@@ -113,7 +113,7 @@ def list_files(
 
 @router.get("/{file_id}", responses=declared(NotFound))
 def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> FileObject:
-    """Return what is known of a file, without its content."""
+    """Return the description of a file, without its content."""
     return FileObject.of(service.get(session, caller.project_id, file_id))
 
 
@@ -129,7 +129,7 @@ def download_file(
     file_id: str,
     wanted: downloads.Range = None,
 ) -> StreamingResponse:
-    """Download the content of a file, or with the header `Range` a part of it."""
+    """Download the content of a file. With the header `Range`, download only a part of it."""
     with sessions() as session:
         file = service.get(session, caller.project_id, file_id)
     part = downloads.asked_part(wanted, file.bytes)

@@ -43,9 +43,9 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
 def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, received: ReceivedFile) -> None:
     """Remove the bytes of a file whose registration failed.
 
-    The row is looked up first, as a commit may succeed even if its answer is lost. If the database or the
-    store does not answer, the bytes stay: bytes without a row take room, but a row without bytes would fail a
-    job.
+    The row is looked up first, since a commit may succeed even if its answer is lost. If the database or the
+    store does not answer, the bytes stay. Bytes without a row only take space, but a row without bytes would
+    make a job fail.
     """
     try:
         with sessions() as session:
@@ -75,7 +75,7 @@ def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) 
     """Delete the bytes of a file, and keep its row for the jobs that name it.
 
     The bytes go first, under the lock of the row. If the store is down, nothing has changed and the client
-    can try again. The other order could leave bytes behind that no client sees.
+    can try again. In the other order, bytes could stay that no client sees.
 
     Raises NotFound, and Conflict if a job that has not ended names the file.
     """

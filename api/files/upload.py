@@ -11,7 +11,7 @@ from core.storage.object_store import ObjectStore, file_key
 
 
 class Upload:
-    """Takes the body by `feed`, and then `finish` or `abort`. Raises InvalidRequest and TooLarge."""
+    """One upload. Pass its body to `feed`, then call `finish` or `abort`. Raises InvalidRequest, TooLarge."""
 
     def __init__(
         self, headers: Mapping[str, str], store: ObjectStore, *, max_file_bytes: int, max_row_bytes: int
@@ -42,7 +42,7 @@ class Upload:
         return self._intake.finish(self.id, self._file.filename, self._purpose.value, self._lifetime.value)
 
     def abort(self) -> None:
-        """Remove what was written to the object store."""
+        """Remove the bytes that were written to the object store."""
         self._intake.abort()
 
     def _receive(self, chunk: bytes) -> None:
@@ -50,7 +50,7 @@ class Upload:
 
 
 def _purpose(text: str) -> str:
-    """Return the purpose. A wrong one is refused before the file arrives, if its field comes first."""
+    """Return the purpose. If its field comes before the file, a wrong purpose is refused at once."""
     if text not in PURPOSES:
         raise _invalid("purpose", text, f"On offer: {', '.join(PURPOSES)}.")
     return text

@@ -1,8 +1,8 @@
 """Finds out who sends a request, and checks what the sender may do.
 
 A middleware checks the API key, or the browser session that stands for a key. It also checks that the key's
-role covers the request's method. Both happen before routing and before the body is read, so that no route can
-forget them. A route that only an administrator may use takes an `AdminCaller`.
+role allows the request's method. Both checks happen before routing and before the body is read, so that no
+route can forget them. A route that only an administrator may use takes an `AdminCaller`.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from core.errors import NotAuthenticated, PermissionDenied
 from core.roles import Role
 from core.settings import Settings
 
-# The paths that need no key. A path must be equal to one of them: paths below them are not open. Outside of
-# /v1 there are no data: `api.dashboard` answers all other paths there, to everyone.
+# The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
+# paths outside of /v1 lead to no data: `api.dashboard` answers them, to everyone.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", SIGN_IN_PATH})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
@@ -55,9 +55,9 @@ class Caller(Actor):
 
 
 class Authentication:
-    """ASGI middleware. Lets requests to public paths pass, and requests with a live key.
+    """ASGI middleware that lets a request pass if its path is public or its key is valid.
 
-    The key's role must cover the request's method, and the project must have requests left this minute.
+    The key's role must allow the request's method, and the project must have requests left in this minute.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Authentication:
 
 
 def is_of_dashboard(scope: Scope) -> bool:
-    """Return whether the dashboard answers the request: it reads a path outside of /v1."""
+    """Return whether the dashboard answers the request: it is a GET or HEAD outside of /v1."""
     path = scope["path"]
     reads = scope["method"] in READING_METHODS
     return reads and path not in PUBLIC_PATHS and not f"{path}/".startswith("/v1/")

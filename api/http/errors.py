@@ -29,7 +29,7 @@ class ErrorObject(BaseModel):
     message: Annotated[str, Field(description="What is wrong, for a person")]
     type: str
     param: Annotated[
-        str | None, Field(description="The place of the parameter that is wrong, such as `adapter.r`")
+        str | None, Field(description="The path of the parameter that is wrong, such as `adapter.r`")
     ]
     code: Annotated[str | None, Field(description="What is wrong, for a program")]
     details: Annotated[
@@ -67,7 +67,7 @@ def declared(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
 
 
 def error_response(error: AppError, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return the answer for an error, with the headers that belong to its status and to the error."""
+    """Return the response for an error, with the headers of its status and those of the error itself."""
     content: dict[str, Any] = {
         "message": error.message,
         "type": error.type,

@@ -1,9 +1,9 @@
-"""Room for everybody: a key has a few requests at work at once, and its further requests wait for these.
+"""Limits how many requests one key may have in work at once. Its further requests wait for these.
 
-A client that floods the API fills a queue of its own, in memory. It takes neither threads nor database
-connections from others. The middleware works before the key is looked up, since that takes a thread and a
-connection too. It works before routing as well, and compares a request's path with those of the routes that
-`poll` and `takes_no_turn` mark.
+A client that floods the API fills only its own queue, in memory. It takes neither threads nor database
+connections from others. The middleware runs before the key is looked up, since the look-up takes a thread and
+a connection too. It also runs before routing. So it compares a request's path with the paths of the routes
+that `poll` and `takes_no_turn` mark.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.auth import READING_METHODS, is_public
 from api.http.cookies import SIGN_IN_PATH, session_token
 
-# More requests at once would hardly make a process faster, as its interpreter runs one thread at a time. They
-# would make it slower for others.
+# More requests of a key at once would hardly be answered faster, since the interpreter runs one thread at a
+# time. They would slow down the requests of others.
 AT_ONCE = 2
 
-# While other keys ask too, one of a key's two requests at most is a read. A read computes more than it waits,
-# so a second one would only take the interpreter from others. A read that takes longer than so many seconds
-# probably waits for something, and lets the next one begin.
+# While other keys send requests too, a key has at most one read in work. A read computes more than it waits,
+# so a second read would only take the interpreter from others. If a read takes longer than so many seconds,
+# it probably waits for something, and the next read may begin.
 READS_ALONE = 0.02
 
-# Another key counts for so many seconds after its last request.
+# Other keys count as active for so many seconds after their last request.
 SHARED_FOR = 10.0
 
-# Polls with an ETag are read together, by one thread: the more of them, the less each one costs.
+# One thread reads all polls with an ETag together: the more polls there are, the less each of them costs.
 POLLS_AT_ONCE = 16
 
 MARK = "_fair_share"
@@ -59,7 +59,7 @@ def takes_no_turn(endpoint: Endpoint) -> Endpoint:
 
 
 class FairShare:
-    """ASGI middleware. A request's turn lasts until its answer begins: a slow reader stops nobody.
+    """ASGI middleware. A request's turn ends when its answer begins, so that a slow reader stops nobody.
 
     `routes` are the routes of the API. Their marks are read once, when the middleware is made.
     """

@@ -12,8 +12,8 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="A name for this request. If it is sent again within a day, with the same name and body, "
-        "nothing happens twice and the answer is the same",
+        description="A name that you choose for this request. If you send it again within a day, with the "
+        "same name and body, the server does nothing and repeats its first answer",
     ),
 ]
 

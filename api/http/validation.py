@@ -1,6 +1,6 @@
 """Turns FastAPI's validation errors into OpenAI's form. The message says which values are allowed.
 
-These words come from the route's own OpenAPI schema, so that a message and the documentation always agree.
+The allowed values come from the route's own OpenAPI schema, so that messages and documentation always agree.
 """
 
 import json
@@ -16,7 +16,7 @@ from core.errors import InvalidRequest
 
 Schema = dict[str, Any]
 
-MAX_FINDINGS = 100  # are explained at most: a large body may hold any number of faults
+MAX_FINDINGS = 100  # further findings are not explained: a large body may have any number of faults
 MAX_NAMED_OTHERS = 8
 
 
@@ -88,7 +88,7 @@ def _missing(param: str) -> InvalidRequest:
 
 
 def _wrong_tag(located: list[str], discriminator: Schema, given: dict[str, Any]) -> InvalidRequest:
-    """Return the error for an object that does not say, or says wrongly, which of several kinds it is."""
+    """Return the error for an object whose tag, such as `type`, is missing or names no known kind."""
     name = discriminator["propertyName"]
     param = ".".join([*located, name])
     if name not in given:
@@ -133,7 +133,7 @@ def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[s
 
 
 def _object(schema: Schema, components: Schema) -> Schema:
-    """Return the schema that a reference names, or the one beside null. Without these, return `schema`."""
+    """Return the schema that a `$ref` names, or the only one beside null in an `anyOf`, or else `schema`."""
     if "$ref" in schema:
         return _object(components[schema["$ref"].rsplit("/", 1)[-1]], components)
     others = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]

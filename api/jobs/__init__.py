@@ -1,4 +1,5 @@
-"""Fine-tuning jobs: list, read, cancel, delete, pause and resume one. The folder `creation` makes a new job.
+"""Fine-tuning jobs: list jobs, and read, cancel, delete, pause or resume one. `creation` makes a new job.
 
-What belongs to a job has a folder each, which imports from here: events, checkpoints, metrics, candidates.
+The things that belong to a job have their own folders: events, checkpoints, metrics and candidates. These
+folders import from here.
 """

@@ -47,8 +47,8 @@ METADATA_PARAMETER = {
             "in": "query",
             "style": "deepObject",
             "explode": True,
-            "description": "`metadata[key]=value` finds the jobs whose metadata holds this pair. Of several "
-            "pairs, a job must hold all. `metadata=null` finds the jobs without metadata.",
+            "description": "`metadata[key]=value` finds the jobs whose metadata holds this pair. A job must "
+            "hold all pairs of the request. `metadata=null` finds the jobs without metadata.",
             "schema": {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True},
         }
     ]
@@ -63,7 +63,7 @@ Words = Annotated[
     str,
     Query(
         max_length=200,
-        description="Finds the jobs in whose names all of these words occur, in capitals or not. The names "
+        description="Finds the jobs whose names contain all of these words. Case does not matter. The names "
         "are a job's id, suffix, model, metadata and method, and the ids and names of its files.",
     ),
 ]
@@ -98,11 +98,12 @@ def create_job(
         row = JobRow.of_new(creation.create(session, caller.project_id, catalog, settings, body))
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.created", row.job.id)
-        # No place in the queue: other transactions, which read the places, do not see this job yet.
+        # The job has no place in the queue yet: the transactions that read the places cannot see it.
         return JobObject.of(row, settings.lease_seconds, queue_position=None).model_dump(mode="json")
 
-    # The transaction commits here, and the answer is sent as it was recorded. A dependency that commits, and
-    # a second validation of the answer, would change threads three times more: as much time as all the rest.
+    # The transaction commits here, and the recorded answer is sent without another validation. A dependency
+    # that commits, and a validation by FastAPI, would switch threads three more times. That would take as
+    # long as all the rest.
     with sessions.begin() as session:
         job = once(session, attempt, body.model_dump_json(), create)
     # Ring after the commit and after the response, so that no client waits for a broker that hangs. If the
@@ -230,7 +231,7 @@ def resume_job(
     after_response: BackgroundTasks,
     fine_tuning_job_id: str,
 ) -> JobObject:
-    """Queue a paused job again, at its old place. It goes on from the step at which it stopped.
+    """Queue a paused job again, at its old place. It goes on from the step at which it was paused.
 
     If the pause has not taken effect yet, this withdraws it.
     """
@@ -242,12 +243,12 @@ def resume_job(
 
 
 def _shown(row: JobRow, lease_seconds: float, places: Mapping[str, int] | None = None) -> JobObject:
-    """Return the job as a client reads it. `places` may be left out where the job cannot be queued."""
+    """Return the job as a client reads it. `places` may be left out if the job cannot be queued."""
     return JobObject.of(row, lease_seconds, (places or {}).get(row.job.id))
 
 
 def _metadata_filter(request: Request) -> Filter:
-    """Return the filter of `metadata[key]=value` pairs, or of `metadata=null`: jobs without metadata.
+    """Return the filter for `metadata[key]=value` pairs, or for `metadata=null`: jobs without metadata.
 
     Raises InvalidRequest for both at once, and for any other value of `metadata`.
     """

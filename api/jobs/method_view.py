@@ -65,7 +65,7 @@ METHOD_VIEW: TypeAdapter[MethodView] = TypeAdapter(MethodView)
 
 
 def method_view(spec: Mapping[str, Any]) -> MethodView:
-    """Return the `method` of a stored specification; one without an objective is supervised."""
+    """Return the `method` of a stored specification. A specification without an objective is supervised."""
     options = dict(spec.get("objective") or {"type": "supervised"})
     name = options.pop("type")
     return METHOD_VIEW.validate_python(

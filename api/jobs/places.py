@@ -10,15 +10,16 @@ from api.jobs.queries import JobVersion
 from core.jobs import queue
 from core.tables import Job
 
-# The time to read all places grows with the queue. Polls therefore share a reading until it is this many
-# times as old as it took. Reading thus takes at most a twentieth of one thread's time, at any queue length.
+# The time to read all places grows with the queue. So polls share the places that were read, until the places
+# are this many times as old as the reading took. Then reading takes at most a twentieth of one thread's time,
+# however long the queue is.
 SHARED_FOR = 20
 
 
 class QueuePlaces:
     """Reads all places once for all requests of a process.
 
-    A request that comes while another one reads gets the places of the reading before.
+    A request that arrives while another one reads gets the places that were read before.
     """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
@@ -30,8 +31,8 @@ class QueuePlaces:
     def of_queued(self, jobs: Iterable[Job | JobVersion]) -> dict[str, int]:
         """Return the places of those jobs that are queued, by id; 1 is the next job on as many devices.
 
-        Reads the database where the last reading is too old, but not where none of the jobs is queued. A job
-        that has just been queued may have no place yet.
+        This reads the database if the known places are too old and one of the jobs is queued. A job that has
+        just been queued may have no place yet.
         """
         queued = [job.id for job in jobs if job.status == "queued"]
         if not queued:

@@ -1,4 +1,4 @@
-"""Reads of jobs. Those that start from a job's id take the project too."""
+"""Reads jobs. Most functions take the project's id, and find only its jobs; `find_versions` finds all."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from core.tables import Adapter, Job, Run
 
 
 class JobVersion(NamedTuple):
-    """Tells whether a job still reads the same, at a fraction of the cost of a `JobRow`."""
+    """The values that change whenever a job's answer changes. They cost much less to read than a `JobRow`."""
 
     id: str
     status: str
@@ -33,7 +33,7 @@ class JobVersion(NamedTuple):
 
 
 class JobRow(NamedTuple):
-    """A job with its latest run and its adapter's id. `version` changes whenever one of these three does."""
+    """A job with its latest run and its adapter's id. `version` changes if one of these three changes."""
 
     job: Job
     run: Run | None
@@ -42,7 +42,7 @@ class JobRow(NamedTuple):
 
     @classmethod
     def of_new(cls, job: Job) -> "JobRow":
-        """Return the row of a job that this transaction makes: it has no run and no version yet."""
+        """Return the row of a job that this transaction creates. The job has no run and no version yet."""
         return cls(job, run=None, adapter_id=None, version="")
 
     @property
@@ -70,13 +70,13 @@ def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
 
 
 def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, JobVersion]]:
-    """Return the versions of those jobs that exist, each with its project's id."""
+    """Return the versions of the jobs with these ids, as far as they exist, each with its project's id."""
     found = session.execute(VERSIONS, {"job_ids": job_ids}).all()
     return [(project_id, JobVersion(*version)) for project_id, *version in found]
 
 
 class Filter(NamedTuple):
-    """The jobs that a list holds. A job must meet all of the conditions."""
+    """The conditions for the jobs of a list. A job must meet all of them."""
 
     metadata: dict[str, str]
     """Pairs that the job's metadata holds"""
@@ -88,7 +88,7 @@ class Filter(NamedTuple):
     """A file that the job reads, for training or validation"""
     status: str | None = None
     words: tuple[str, ...] = ()
-    """Words that the job's names hold, each of them: see `word_search`"""
+    """Words that must all occur in the job's names: see `word_search`"""
 
 
 def page(
@@ -142,8 +142,8 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
     return query
 
 
-# Polls run these two queries. They are built once: building them for each poll, and finding them among the
-# compiled queries, would cost as much again.
+# Polls run these two queries. They are built once. To build them for each poll, and to find them among the
+# compiled queries, would double the cost.
 _ONE = bindparam("project_id", type_=Text), bindparam("job_id", type_=Text)
 ROW = _of_project(select(Job, Run, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
 _SEVERAL = bindparam("job_ids", type_=ARRAY(Text))  # not `IN`: its text grows with the number of ids

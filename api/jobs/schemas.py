@@ -19,7 +19,8 @@ class JobError(BaseModel):
     code: str
     message: str
     param: Annotated[
-        str | None, Field(description="The parameter of the job that is at fault. Null if none is")
+        str | None,
+        Field(description="The parameter of the job that caused the error. Null if no parameter caused it"),
     ]
 
 
@@ -39,11 +40,11 @@ class Progress(BaseModel):
     """How far a job has come.
 
     `epoch` counts fractions of an epoch. `percent` is the share of the steps that are done.
-    `tokens_per_second` has a value only while the job runs. The `phase` of a running job that is about to
-    pause is `pausing`.
+    `tokens_per_second` has a value only while the job runs. If a running job
+    is about to pause, its `phase` is `pausing`.
 
     `queue_position` has a value only while the job waits. It is the job's place among the waiting jobs of all
-    projects that need as many devices, in the order in which workers will claim them. The next job has 1.
+    projects that need as many devices, in the order in which workers will claim them. Place 1 is next.
 
     `best_valid_loss` is the lowest loss on the whole validation file so far, and `best_step` is its step.
     """
@@ -182,8 +183,8 @@ def _phase(run: Run) -> str:
 def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:
     """Return when the job will end, in Unix seconds.
 
-    The last heartbeat reported how many seconds of work are left, and prolonged the lease by `lease_seconds`.
-    So the time of the heartbeat is the end of the lease less `lease_seconds`.
+    The last heartbeat reported how many seconds of work are left, and extended the lease to `lease_seconds`
+    from then. So the time of the heartbeat is the end of the lease minus `lease_seconds`.
     """
     if row.job.status != "running" or row.run is None or row.run.seconds_left is None:
         return None

@@ -55,7 +55,7 @@ def list_versions(
 def etag(versions: Iterable[JobVersion], places: Mapping[str, int], has_more: bool = False) -> str:
     """Return the ETag of one job, or of a page of jobs.
 
-    `places` are the jobs' places in the queue, since a client sees a change of these too.
+    `places` are the jobs' places in the queue. They are part of the ETag, since a client sees them too.
     """
     return weak_tag(has_more, *((*version, places.get(version.id)) for version in versions))
 
@@ -81,7 +81,7 @@ def resume(session: Session, project_id: str, job_id: str, device_classes: Seque
     """Queue the paused job again, and return it.
 
     Raises NotFound. Raises InvalidRequest if the job is not paused, or if no worker has as many devices as
-    the job needs, so that it would wait forever.
+    the job needs: the job would wait forever.
     """
     job = own_job(session, project_id, job_id)
     refuse_devices_without_workers(job.devices, device_classes)

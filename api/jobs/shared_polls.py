@@ -1,6 +1,6 @@
-"""Polls of jobs. Polls that come while others are being read share the next query.
+"""Answers polls of jobs. Polls that arrive while a query runs share the next query.
 
-A poll whose ETag still holds therefore takes no thread and no database connection of its own.
+So a poll whose ETag is still valid needs no thread and no database connection of its own.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Polled(NamedTuple):
 
 
 class SharedPolls:
-    """Reads ETags with one query at a time. Each query reads all ETags asked for since the last one began."""
+    """Reads ETags with one query at a time. A query reads all ETags asked for since the last query."""
 
     def __init__(self, sessions: sessionmaker[Session], places: QueuePlaces, lease_seconds: float) -> None:
         self._sessions = sessions
@@ -44,7 +44,8 @@ class SharedPolls:
             answer = self._asked[polled] = asyncio.get_running_loop().create_future()
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_all())
-        return await asyncio.shield(answer)  # others may wait for it too
+        # Other callers may wait for the same answer, so one that leaves must not cancel it.
+        return await asyncio.shield(answer)
 
     async def read(self, polled: Polled) -> Response:
         """Return the job with its ETag. Raises NotFound."""
@@ -66,7 +67,7 @@ class SharedPolls:
             except Exception as error:
                 for answer in asked.values():
                     answer.set_exception(error)
-                    answer.exception()  # all who waited may have left: asyncio must not warn of that
+                    answer.exception()  # marks the error as seen: asyncio would warn if nobody waits any more
             else:
                 for polled, answer in asked.items():
                     answer.set_result(tags.get(polled))

@@ -13,7 +13,7 @@ TrainingFile, ValidationFile = aliased(File), aliased(File)
 
 
 def with_words(query: Select[*tuple[Any, ...]], words: Sequence[str]) -> Select[*tuple[Any, ...]]:
-    """Narrow a query of jobs to those whose names hold all of the words.
+    """Narrow a query to the jobs whose names contain all of the words.
 
     The names are the job's own (`_names`) and those of its files. A deleted file keeps its name.
     """
@@ -25,7 +25,7 @@ def with_words(query: Select[*tuple[Any, ...]], words: Sequence[str]) -> Select[
 
 
 def _names() -> ColumnElement[str]:
-    """Return one text to search in, so that Postgres joins it once for all words."""
+    """Return all names as one text. So Postgres puts it together once for all words."""
     return func.concat_ws(
         " ",
         *(Job.id, Job.suffix, Job.base_model, Job.fine_tuned_model, cast(Job.client_metadata, Text)),

@@ -1,1 +1,1 @@
-"""Sweeps: a job that trains one candidate for each combination of some values, and keeps the best."""
+"""Sweeps: jobs that train one candidate for each combination of values, and keep the best candidate."""

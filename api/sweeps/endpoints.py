@@ -52,8 +52,8 @@ def create_sweep(
 ) -> SweepObject:
     """Queue one job that trains a candidate for each combination of values, and publishes the best.
 
-    The candidates are compared after an eighth and a quarter of the steps, and more often if there are many.
-    Each time, the half with the lower losses on the validation file trains on.
+    The candidates are compared after an eighth and a quarter of the steps, and more often if there are many
+    candidates. Each time, the half with the lower losses on the validation file continues to train.
     """
 
     def create() -> dict[str, Any]:

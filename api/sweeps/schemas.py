@@ -22,7 +22,7 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 class Parameters(Options):
     """The values to try, by their place in the request.
 
-    There may be at most 16 combinations. Options without values to try stay as the request has them.
+    There may be at most 16 combinations. All other options have the values of the request.
     """
 
     learning_rate: Annotated[
@@ -36,7 +36,7 @@ class Parameters(Options):
             alias="adapter.lora_alpha",
             min_length=1,
             max_length=MAX_CANDIDATES,
-            description="If ranks are tried and no alpha is named, it is twice the rank",
+            description="If ranks are tried and the request names no alpha, alpha is twice the rank",
         ),
     ] = None
     target_modules: Annotated[
@@ -58,7 +58,7 @@ class CreateSweep(CreateJob):
 class SweepObject(Identified):
     """A sweep and the state of its job.
 
-    The two ids have the same end: `ftsweep-X` is the sweep of `ftjob-X`.
+    The ids of a sweep and its job differ only in their beginning: `ftsweep-X` is the sweep of `ftjob-X`.
     """
 
     object: Literal["fine_tuning.sweep"] = "fine_tuning.sweep"
@@ -73,7 +73,9 @@ class SweepObject(Identified):
         Field(description="The values that the sweep tries, by their place in the request"),
     ]
     candidates: Annotated[list[CandidateObject], Field(description="All candidates, the best first")]
-    winner: Annotated[int | None, Field(description="The number of the candidate that won. Null until then")]
+    winner: Annotated[
+        int | None, Field(description="The number of the candidate that won. Null until there is a winner")
+    ]
     cost: Annotated[CostObject | None, Field(description="Null until there is a winner")]
     fine_tuned_model: str | None
     adapter_id: str | None

@@ -23,7 +23,7 @@ SWEEPS = Filter({}, without_metadata=False, sweeps_alone=True)
 def create(
     session: Session, project_id: str, catalog: Catalog, settings: Settings, request: CreateSweep
 ) -> SweepObject:
-    """Create a sweep. Raises InvalidRequest, which names the wrong parameter."""
+    """Create a sweep. Raises InvalidRequest; its message names the wrong parameter."""
     grid = request.parameters.grid
     if not grid:
         raise InvalidRequest(
@@ -63,6 +63,6 @@ def _find(session: Session, project_id: str, sweep_id: str) -> JobRow:
 
 
 def _shown(session: Session, rows: Sequence[JobRow]) -> list[SweepObject]:
-    """Return the sweeps as a client reads them. One query reads the candidates of all."""
+    """Return the sweeps as a client reads them. One query reads the candidates of all sweeps."""
     candidates = candidates_of.of_jobs(session, [row.job.id for row in rows])
     return [SweepObject.of(row, candidates[row.job.id]) for row in rows]

@@ -1,8 +1,8 @@
 """Creates, completes and cancels uploads, and adds parts to them. Nothing here commits.
 
-An upload ends only once: completing and cancelling lock its row, and the second request gets an error that
-says what happened. Adding a part locks the row too. So no part is added to an upload that has ended, and no
-upload gets too many parts.
+An upload ends only once. A request that completes or cancels it locks its row, and a second request gets an
+error that says how the upload ended. A request that adds a part locks the row too. So no part is added to an
+upload that has ended, and no upload gets too many parts.
 """
 
 from datetime import timedelta
@@ -54,8 +54,8 @@ def get_pending(
 ) -> Upload:
     """Return an upload that has not ended.
 
-    Raises NotFound, also for an upload of another project, and InvalidRequest if it has ended. With
-    `was_in_time`, the request began before the upload's time was over, so that the time is not looked at.
+    Raises NotFound, also for an upload of another project, and InvalidRequest if it has ended. `was_in_time`
+    says that the request began before the upload expired, so that the time is not checked again.
     """
     found = queries.find(session, project_id, upload_id, lock=lock)
     if found is None:
@@ -71,8 +71,8 @@ def get_pending(
 def add_part(session: Session, project_id: str, upload_id: str, received: ReceivedPart) -> UploadPart:
     """Add the row of a part whose bytes are in the object store already, and return it.
 
-    Raises AppError if the part cannot be added. There is room for each part twice and for one part more, so
-    that retries cannot prevent the completion of an upload.
+    Raises AppError if the part cannot be added. An upload has room for each part twice, and for one more
+    part, so that it can be completed even if a client has sent parts again.
     """
     upload = get_pending(session, project_id, upload_id, lock=True)
     count, size = queries.stored_parts(session, upload_id)

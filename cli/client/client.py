@@ -30,7 +30,7 @@ ApiKey = Annotated[
     str | None,
     typer.Option(
         envvar="TUNERY_API_KEY",
-        help="Your key. Use the variable to keep it out of `ps`",
+        help="Your key. Set the variable instead to hide the key from `ps`",
         show_default="HOME/api-key",
     ),
 ]
@@ -66,7 +66,7 @@ class Client:
         return self._json("DELETE", path)
 
     def upload(self, filename: str, content: IO[bytes], purpose: str) -> dict[str, Any]:
-        """Send a file while it is being read; it is never whole in memory."""
+        """Send a file while it is read. The file is never in memory as a whole."""
         files = {"file": (filename, content, "application/octet-stream")}
         return self._json("POST", "/files", data={"purpose": purpose}, files=files)
 
@@ -109,7 +109,9 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise Refused(answer.status_code, f"{answer.url} does not answer like Tunery. Check the URL")
+            raise Refused(
+                answer.status_code, f"{answer.url} is not Tunery: its answer is no JSON object. Check the URL"
+            )
         return value
 
     def _unreachable(self, error: Exception) -> Unreachable:
@@ -130,7 +132,7 @@ def connect(home: Path, base_url: str | None, api_key: str | None) -> Client:
             f"{folder.api_key}"
         )
     if not key.isascii() or not key.isprintable():
-        raise ConfigurationError("The API key has characters that no key has; a key looks like tnr_…")
+        raise ConfigurationError("The API key has characters that cannot be in a key; a key looks like tnr_…")
     return Client(base_url or read(folder.base_url) or DEFAULT_BASE_URL, key)
 
 
@@ -160,7 +162,7 @@ def _refusal(answer: "httpx.Response") -> Refused:
 
 
 def _with_findings(error: dict[str, Any]) -> str:
-    """Return the message, and below it the server's findings in the rows of a file."""
+    """Return the message, followed by a line for each finding of the server in the rows of a file."""
     lines = [str(error["message"])]
     for finding in error.get("details") or []:
         place = ", ".join(

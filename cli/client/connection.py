@@ -14,9 +14,8 @@ from cli.client.home import DEFAULT_HOME, HomeOption
 def connected(command: Callable[..., None]) -> Callable[..., None]:
     """Turn a function into a command for Typer.
 
-    The function takes a `Client`, whether to print JSON, and its own arguments. The command has the
-    function's own arguments first, then the options of `_shared`. The client and the output format follow
-    from these options.
+    The first two arguments of the function are a `Client` and whether to print JSON. They follow from the
+    options of `_shared`. The command takes the other arguments of the function, and then these options.
     """
 
     @wraps(command)

@@ -1,4 +1,4 @@
-"""Opens the database for one command, and turns its errors into sentences."""
+"""Opens the database for one command, and turns its errors into messages for a person."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

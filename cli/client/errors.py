@@ -9,7 +9,7 @@ TuneryError
     ├── JobCancelled  5   the job that was watched was cancelled
     └── JobPaused     6   the job that was watched is paused: it does not go on by itself
 
-A ConfigurationError ends with 2, as a misspelt option does.
+A ConfigurationError ends the command with exit code 2, as a misspelt option does.
 """
 
 from core.errors import TuneryError
@@ -40,7 +40,7 @@ class Refused(CommandError):
 
 
 class GaveUp(CommandError):
-    """A part does not run, or a check failed, and another try would not help."""
+    """A part cannot be kept running, or a check found a fault. Another try would not help."""
 
 
 class Unreachable(CommandError):

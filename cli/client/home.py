@@ -2,9 +2,9 @@
 
 api-key       the first key of project "default", mode 0600
 secret-keys   the keys that encrypt stored secrets, unless TUNERY_SECRET_KEYS is set, mode 0600
-base-url      the address of the API of the last `up`
-environment   the TUNERY_* and AWS_* variables of the running embedded servers and of secret-keys, mode 0600
-logs/         the output of the parts; at a start, and beyond 64 MiB, a log is renamed to NAME.log.1
+base-url      the address of the API that the last `up` started
+environment   the variables (TUNERY_*, AWS_*) with which a worker uses the running embedded servers, mode 0600
+logs/         the output of the parts; at a start, and beyond 64 MiB, a log moves to NAME.log.1
 run/          records of the processes that `up` has started
 """
 
@@ -30,7 +30,7 @@ HomeOption = Annotated[
 
 @dataclass(frozen=True)
 class Home:
-    """The files of one state folder; none of them needs to exist."""
+    """The files of one state folder. None of them needs to exist."""
 
     path: Path
 
@@ -59,7 +59,7 @@ class Home:
         return self.path / "run"
 
     def create(self) -> None:
-        """Make the folders, readable only by their owner. Raises ConfigurationError."""
+        """Create the folders, readable only by their owner. Raises ConfigurationError."""
         try:
             for folder in (self.path, self.logs, self.run):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Home:
             raise ConfigurationError(f"{self.path} cannot be used: {error}. Choose another --home") from error
 
     def read_environment(self) -> dict[str, str]:
-        """Return the variables of the servers of a running `up`; empty if none runs."""
+        """Return the variables of the servers that a running `up` has started. Without one, return none."""
         lines = (read(self.environment) or "").splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
@@ -89,7 +89,7 @@ def read(path: Path) -> str | None:
 def load_settings(**chosen: Any) -> "Settings":
     """Return the operator's settings. `chosen` are options of the command line; None means not given.
 
-    Raises ConfigurationError, which names the variable.
+    Raises ConfigurationError; its message names the variable.
     """
     from pydantic import ValidationError
 

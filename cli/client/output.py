@@ -1,6 +1,6 @@
 """Prints the output of a command: data on stdout, progress and errors on stderr.
 
-With --json, stdout carries one JSON value a line and nothing else.
+With --json, stdout has one JSON value on each line, and nothing else.
 """
 
 import json as jsonlib
@@ -15,9 +15,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one value a line")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one value on each line")]
 
-# Columns, more than any row has: a piped table must not be cut at 80 columns.
+# In characters, more than any row has: a table in a pipe must not be cut at 80 characters.
 PIPED_WIDTH = 10_000
 
 
@@ -65,7 +65,7 @@ def record(row: Mapping[str, Any], fields: Sequence[str]) -> None:
 
 
 def cell(name: str, value: Any) -> str:
-    """Return a field as text for people. The field's name tells whether it is a time in Unix seconds."""
+    """Return a field as text for people. A name that ends in `_at`, for example, means Unix seconds."""
     if value is None:
         return "-"
     if name.endswith(("_at", "estimated_finish")) and isinstance(value, int | float):

@@ -85,7 +85,7 @@ class Losses:
 
 
 def phase(job: dict[str, Any]) -> str:
-    """Return what the job is doing, in a word or two."""
+    """Return the job's phase or status, with the place in the queue if the job waits."""
     at = job.get("progress") or {}
     if job["status"] == "queued" and at.get("queue_position"):
         return f"queued ({at['queue_position']})"

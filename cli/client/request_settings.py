@@ -13,7 +13,7 @@ Training = Annotated[
     typer.Argument(metavar="FILE-OR-ID", help="A local .jsonl file, or a file id (file-…)"),
 ]
 Model = Annotated[str, typer.Option(help="The id of a base model from GET /v1/models")]
-Suffix = Annotated[str | None, typer.Option(help="A part of the new model's name")]
+Suffix = Annotated[str | None, typer.Option(help="Text to put into the new model's name")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same adapter")]
 
 Setting = tuple[list[str], Any]
@@ -28,7 +28,7 @@ Settings = Annotated[
 
 
 def read_settings(given: Sequence[str]) -> list[Setting]:
-    """Return the parts of each path with its value: parsed as JSON if possible, otherwise the text itself.
+    """Return the names in each path, and the value: parsed as JSON if possible, otherwise the text itself.
 
     Raises ConfigurationError.
     """
@@ -49,7 +49,7 @@ def _read(given: str) -> Setting:
 def with_settings(request: dict[str, Any], settings: Sequence[Setting]) -> dict[str, Any]:
     """Return the request with the settings in it. If two settings have the same path, the last one wins.
 
-    If the settings name options of one objective in `method` but no `type`, the type is that objective.
+    If `method` then has the options of one objective but no `type`, this objective becomes the type.
     """
     for names, value in settings:
         request = _with(request, names, value)

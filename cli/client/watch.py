@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STANDING = (*ENDED, "paused")  # nothing happens until somebody acts, so a script must not wait longer
+STANDING = (*ENDED, "paused")  # in these statuses nothing happens by itself, so waiting ends
 
 POLL_SECONDS = 1.0
-# A restart of the API must not end a wait of hours
+# Seconds without an answer until a wait fails: a restart of the API must not end a wait of hours.
 OUTAGE_SECONDS = 60.0
 PAGE = 100
 
@@ -34,10 +34,9 @@ class Watch:
     _complained: bool = field(default=False, init=False)
 
     def updates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """Yield the job and its new events, oldest first, at every look, until the job has ended or is
-        paused.
+        """Yield the job and its new events, oldest first, repeatedly until the job has ended or is paused.
 
-        The job is read before its events, so that the last look misses no event.
+        The job is read before its events, so that no event is missed at the end.
         """
         while True:
             job = self._patiently(lambda: self.client.get(job_path(self.job_id)))
@@ -70,7 +69,10 @@ class Watch:
         return newest_first[::-1]
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask again for a while if the server is away. If it has never answered, raise the error at once."""
+        """Return the answer of `ask`. While the server is away, ask again for OUTAGE_SECONDS.
+
+        If the server has never answered, raise the error at once.
+        """
         while True:
             try:
                 answer = ask()
@@ -107,7 +109,7 @@ def wait(client: "Client", job_id: str) -> dict[str, Any]:
 
 
 def raise_for_outcome(job: dict[str, Any]) -> None:
-    """Raises JobFailed, JobCancelled, JobPaused."""
+    """Raise JobFailed, JobCancelled or JobPaused, as the job's status demands."""
     if job["status"] == "failed":
         error = job.get("error") or {}
         message = error.get("message") or "no reason was given"
@@ -115,4 +117,4 @@ def raise_for_outcome(job: dict[str, Any]) -> None:
     if job["status"] == "cancelled":
         raise JobCancelled(f"The job {job['id']} was cancelled")
     if job["status"] == "paused":
-        raise JobPaused(f"The job {job['id']} is paused. `tunery jobs resume {job['id']}` lets it go on")
+        raise JobPaused(f"The job {job['id']} is paused. `tunery jobs resume {job['id']}` continues it")

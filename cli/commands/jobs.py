@@ -57,21 +57,24 @@ def create(
     training: Training,
     model: Model,
     validation: Annotated[
-        str | None, typer.Option(metavar="FILE-OR-ID", help="The file for the validation loss")
+        str | None,
+        typer.Option(metavar="FILE-OR-ID", help="The file on which the validation loss is measured"),
     ] = None,
     suffix: Suffix = None,
     seed: Seed = None,
-    method: Annotated[
-        Method, typer.Option(help="The objective; the file must have rows of its kind")
-    ] = Method("supervised"),
+    method: Annotated[Method, typer.Option(help="The objective; the rows of the file must fit it")] = Method(
+        "supervised"
+    ),
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the rows", show_default="auto")
+        int | None, typer.Option(min=1, help="Number of passes over the rows", show_default="auto")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step", show_default="auto")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in each step", show_default="auto")
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The schedule's peak", show_default="2e-4")
+        float | None, typer.Option(help="Peak of the learning rate", show_default="2e-4")
     ] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="To train on", show_default="1")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Number of devices", show_default="1")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="LoRA's r", show_default="16")] = None,
     alpha: Annotated[int | None, typer.Option(min=1, help="LoRA's lora_alpha", show_default="32")] = None,
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Report to Weights & Biases")] = None,
@@ -150,7 +153,7 @@ def logs(
 @app.command(epilog=f"Exit codes: {ENDINGS}")
 @connected
 def wait(client: Client, json: bool, job_id: JobId) -> None:
-    """Wait until a job has ended or is paused, and print it. Its progress is on stderr."""
+    """Wait until a job has ended or is paused, and print it. Progress is shown on stderr."""
     _finish(watch.wait(client, job_id), json)
 
 

@@ -1,11 +1,13 @@
 """The parts of the service as child processes of `up`: started, watched, started again, stopped.
 
-Each child leads a session of its own, so that the terminal's Ctrl-C reaches only `up`. A record in HOME/run
-has its pid and start time. All its descendants carry a mark in their environment. If an `up` is killed, the
-next one finds the processes that it left: the leader by pid and start time, the others by the mark.
+Each child leads its own session, so that the terminal's Ctrl-C reaches only `up`. A record in HOME/run has
+the pid and start time of the child. The child and its descendants carry a mark in their environment. If an
+`up` is killed, the next `up` finds the processes that are left: the child by pid and start time, the others
+by the mark.
 
-Processes that a part leaves behind may end by themselves, within the part's grace: a trainer whose worker was
-killed writes a checkpoint and gives its jobs back. After the grace they are killed.
+If a part dies, the processes that it started may take some time to end by themselves: the part's grace. In
+that time, a trainer whose worker was killed writes a checkpoint and gives its jobs back. After the grace they
+are killed.
 """
 
 import json
@@ -30,7 +32,7 @@ POLL_SECONDS = 0.05
 
 
 class Child:
-    """One part. `grace` is the seconds that it, or its orphans, may take to end by themselves."""
+    """One part. It, or the orphans that it leaves, may take `grace` seconds to end by themselves."""
 
     def __init__(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], home: Home, grace: float
@@ -61,7 +63,7 @@ class Child:
         write_record(self._record, self._process.pid)
 
     def tend(self) -> None:
-        """Start the part again if it has died, after a growing delay. Raises GaveUp."""
+        """If the part has died, start it again after a growing delay. Raises GaveUp."""
         if self._process is None:
             if self._restarts.due and not self._orphans_go_on():
                 kill(marked(self._mark))
@@ -74,7 +76,7 @@ class Child:
             self._restarts.plan(name_exit(code), hopeless=code == MISCONFIGURED)
             if self._orphans:
                 note(
-                    f"Before that, its processes may save their place for {self._grace:g} s",
+                    f"Its orphaned processes have {self._grace:g} s to save their work before that",
                     "yellow",
                 )
 
@@ -109,7 +111,7 @@ def marked(value: str) -> list[psutil.Process]:
 def stop_leftovers(
     home: Home, graces: Iterable[tuple[str, float]], hurried: Callable[[], bool] = lambda: False
 ) -> None:
-    """Stop the processes that an earlier `up` of this state folder left: part by part, each within its grace.
+    """Stop the processes that an earlier `up` of this state folder left, part by part, each within its grace.
 
     The caller holds the folder's lock.
     """
@@ -131,7 +133,7 @@ def stop_leftovers(
 
 
 def limit(seconds: float, hurried: Callable[[], bool]) -> Callable[[], bool]:
-    """Return a function that tells whether `seconds` are over, or `hurried` is true."""
+    """Return a function that returns whether `seconds` are over or `hurried` returns true."""
     deadline = time.monotonic() + seconds
     return lambda: hurried() or time.monotonic() >= deadline
 
@@ -148,7 +150,7 @@ def end(mark: str, is_late: Callable[[], bool]) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process runs. A zombie does not: in a container nobody may reap it."""
+    """Whether the process runs. A zombie does not run, but in a container it may stay, unreaped."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -183,7 +185,7 @@ def read_record(path: Path) -> psutil.Process | None:
 
 
 def start_time(pid: int) -> str | None:
-    """Return boot id and clock tick of the process's start. A change of the clock does not alter them."""
+    """Return the boot id, and the tick at which the process started. A change of the clock alters neither."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,8 +1,8 @@
-"""`tunery up`: runs the whole service on one machine, and leaves nothing behind when it stops.
+"""`tunery up`: runs the whole service on one machine, and leaves no process behind when it stops.
 
-It starts in this order: the state folder's lock, the end of leftovers of an earlier run, the port, the
-servers, the tables, the first key, the API, the worker. It stops in the reverse order; the worker saves a
-checkpoint first.
+It locks the state folder, stops processes that an earlier run has left, and checks the port. Then it starts
+the servers, prepares the tables and the first key, and starts the API and the worker. It stops them in the
+reverse order; the worker saves a checkpoint first.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ Part = Child | WatchedServer | LogFiles
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
 
-GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds that a part may take to stop
+GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds that each part may take to stop
 
 
 def up(
@@ -65,7 +65,9 @@ def up(
         if not stop.made:
             announce(f"{base_url}/v1", model, folder, json)
         tend(parts, stop)
-        output.note("Stopping; the worker saves its place first. Ctrl-C again to hurry.")
+        output.note(
+            "Stopping; the worker saves a checkpoint first. Press Ctrl-C again to kill what still runs."
+        )
 
 
 def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
@@ -123,9 +125,9 @@ def child_environment(settings: "Settings") -> dict[str, str]:
 
 @contextmanager
 def locked(home: Home) -> Iterator[None]:
-    """Hold the state folder's lock.
+    """Hold the state folder's lock, so that only one `up` at a time uses the folder.
 
-    One `up` for each folder. The kernel releases it when the process dies.
+    The kernel releases the lock when the process dies. Raises ConfigurationError if another `up` has it.
     """
     path = home.run / "lock"
     with path.open("a+") as file:
@@ -170,7 +172,7 @@ def is_ready(base_url: str, deadline: float, api: Child) -> bool:
 
 
 def reachable(host: str) -> str:
-    """Return the host part of a URL for a listening address. "Every address" becomes this machine's own."""
+    """Return the host part of a URL for a listening address. "Every address" becomes the loopback address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"[{host}]" if ":" in host else host
 
@@ -207,7 +209,7 @@ def announce(base_url: str, model: str, home: Home, json: bool) -> None:
 def dashboard_url(home: Home) -> str | None:
     """Return a link that signs in once, or None if the dashboard is not built.
 
-    If the first key may not make a link, the address does not sign in.
+    If the API refuses to make a link, return the dashboard's address, at which a person signs in with a key.
     """
     from api.dashboard import BUILT, PAGE
 

@@ -1,4 +1,4 @@
-"""The logs of the parts, in HOME/logs. The log of the run before is kept, and no file grows for ever."""
+"""The logs of the parts, in HOME/logs. The log of the run before is kept, and no file grows without limit."""
 
 import os
 import shutil
@@ -20,8 +20,9 @@ class LogFiles:
     def tend(self) -> None:
         """Copy a log that has grown too large to NAME.log.1, and empty it.
 
-        It looks only every LOOK_SECONDS, however often it is called. The part keeps its file open for
-        appending, so the file is emptied, not replaced. A line that is printed at that moment is lost.
+        It looks at the sizes at most once in LOOK_SECONDS, however often it is called. The part keeps its
+        file open for appending, so the file is emptied, not replaced. A line that is printed between the copy
+        and the emptying is lost.
         """
         if time.monotonic() < self._next_look:
             return
@@ -33,7 +34,7 @@ class LogFiles:
 
 
 def rotate(log: Path) -> None:
-    """Rename the log of the run before to NAME.log.1."""
+    """Rename the log of the previous run to NAME.log.1."""
     if log.exists():
         log.replace(_beside(log))
 

@@ -1,6 +1,6 @@
 """`tunery api`, `worker` and `migrate`: each runs one part of the service, from TUNERY_* settings.
 
-`tunery up` runs these as child processes; in production each runs by itself.
+`tunery up` runs `api` and `worker` as child processes. In production, each command runs by itself.
 """
 
 import gc
@@ -19,7 +19,7 @@ JsonLog = Annotated[
     bool, typer.Option("--json", help="Log one JSON object on each line, on stderr, as TUNERY_LOG_JSON does")
 ]
 
-COULD_NOT_START = 3  # uvicorn's own exit status
+COULD_NOT_START = 3  # the exit status that uvicorn uses for this
 
 
 def api(
@@ -36,7 +36,7 @@ def api(
     configure_logs(settings.log_level, settings.log_json)
     server = Server(create_app(settings), settings.host, settings.port)
     gc.collect()
-    gc.freeze()  # these objects stay for ever, so no collection should walk them while requests wait
+    gc.freeze()  # these objects are never freed, so no collection should visit them while requests wait
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
@@ -53,9 +53,9 @@ def worker(json: JsonLog = False) -> None:
 
 
 def migrate(json: output.Json = False) -> None:
-    """Bring the database's tables up to date, and make the bucket if the settings name one that is missing.
+    """Bring the database's tables up to date. Create the bucket if the settings name one that is missing.
 
-    Several processes may do so at once.
+    Several processes may do this at once.
     """
     from core.schema import migrate as run_migrations
 

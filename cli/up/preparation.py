@@ -1,4 +1,4 @@
-"""Prepares the servers before `up` serves: bucket (as `migrate` does), tables, first key, encryption key."""
+"""Prepares the servers for `up`: the bucket, the tables, the first API key and the encryption key."""
 
 from typing import TYPE_CHECKING
 
@@ -35,9 +35,9 @@ def prepare_object_store(settings: "Settings") -> None:
 
 
 def secret_keys(settings: "Settings", home: Home) -> dict[str, str]:
-    """Return TUNERY_SECRET_KEYS for the parts, unless the operator has set it.
+    """Return the variable TUNERY_SECRET_KEYS for the parts, or nothing if the operator has set it.
 
-    Its value is the state folder's key, which is made once.
+    Its value is the state folder's key, which is created once.
     """
     if settings.secret_keys is not None:
         return {}
@@ -51,10 +51,10 @@ def secret_keys(settings: "Settings", home: Home) -> dict[str, str]:
 
 
 def prepare_database(settings: "Settings", home: Home) -> None:
-    """Migrate, and write a first key of the default project if the database does not know the folder's key.
+    """Migrate the database. Create a first key of the default project if the folder has no key that is known.
 
-    The key is committed before it is written to the folder. If the run is killed in between, the next one
-    makes another key.
+    The key is committed before it is written to the folder. If `up` is killed in between, the next `up`
+    creates another key.
     """
     from core.access.keys import create_key
     from core.access.projects import find_or_create_project
@@ -76,7 +76,7 @@ def prepare_database(settings: "Settings", home: Home) -> None:
 def is_known(session: "Session", token: str | None) -> bool:
     """Whether the database has this key.
 
-    A revoked key counts: whoever revoked it did not ask for a new one.
+    A revoked key counts as known: the person who revoked it did not ask for a new one.
     """
     from core.access.keys import KEY_FORM, authenticate
     from core.errors import NotAuthenticated

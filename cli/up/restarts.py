@@ -1,4 +1,4 @@
-"""Decides when a dead part is started again: after a growing delay, and not for ever."""
+"""Decides when a dead part is started again: after a growing delay, until it has died too often."""
 
 import os
 import signal
@@ -34,10 +34,10 @@ class Restarts:
         self._started = time.monotonic()
 
     def plan(self, cause: str, *, stillborn: bool = False, hopeless: bool = False) -> None:
-        """Print that the part died and when it starts again. Raises GaveUp.
+        """Print that the part died and when it starts again. Raises GaveUp if it is not started again.
 
-        `stillborn` means that the part never ran, even if its start took long. `hopeless` means that another
-        start would fail in the same way.
+        `stillborn` means that the part never ran, even if the attempt to start it took long. `hopeless` means
+        that another start would fail in the same way.
         """
         quick = stillborn or time.monotonic() - self._started < QUICK_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 1

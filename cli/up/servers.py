@@ -27,7 +27,7 @@ class WatchedServer:
         self._dead = False
 
     def tend(self) -> None:
-        """Start the server again if it has died, after a growing delay. Raises GaveUp."""
+        """If the server has died, start it again after a growing delay. Raises GaveUp."""
         if self._start is not None:
             if self._start.done():
                 self._judge(self._start)
@@ -42,7 +42,7 @@ class WatchedServer:
         self._start = None
         try:
             start.result()
-        except ConfigurationError:  # its log says why
+        except ConfigurationError:  # the server's log says why
             self._restarts.plan("it could not be started", stillborn=True)
         else:
             self._dead = False
@@ -57,8 +57,8 @@ def servers(
     """Start the embedded servers, unless the settings name the operator's own, and stop them at the end.
 
     Yields the settings with every server's address, the variables for the object store's client, and the
-    servers to tend. HOME gets a file with all variables that a worker needs when it is started by hand, also
-    `keys`.
+    servers to tend. A file in HOME gets all variables that a worker needs when it is started by hand. They
+    include `keys`.
     """
     if not settings.needs_embedded_servers:
         home.environment.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from core.tables import AuditLog
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts on something of a project: an API key in a request, or the operator where there is no key."""
+    """Who acts on something of a project: an API key in a request, or the operator if there is no key."""
 
     project_id: str
     key_id: str | None = None

@@ -1,7 +1,8 @@
 """Idempotency: a request that arrives twice creates its resource only once.
 
-The record with the answer is written in the transaction of the creation. A lock in the database lets only one
-attempt at the same request proceed at a time. So this also works between processes, and when a process dies.
+The record with the answer is written in the transaction that creates the resource. A lock in the database
+lets only one attempt at the same request proceed at a time. So this works between processes too, and also if
+a process dies.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ RETRY_WINDOW = timedelta(minutes=15)
 
 Answer = dict[str, Any]
 
-# Every creation runs these statements. They are built once, which saves building and looking them up.
+# Every creation runs these statements. They are built once, not again at each creation.
 LOCK = select(
     func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), literal_column("0")))
 )
@@ -43,7 +44,7 @@ REPEATED = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request as it arrived. The client counts `retry_count`; `arrived` is a `time.monotonic()`."""
+    """A request as it arrived. The client sends `retry_count`; `arrived` is a `time.monotonic()`."""
 
     actor: Actor
     route: str
@@ -55,7 +56,7 @@ class Attempt:
 def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], Answer]) -> Answer:
     """Return the answer of `create`, or of an earlier attempt with the same content `asked`.
 
-    Raises Conflict where the idempotency key was used for another request.
+    Raises Conflict if the idempotency key was used for another request.
     """
     fingerprint = _fingerprint(attempt, asked)
     _wait_for_other_attempts(session, attempt.idempotency_key or fingerprint)
@@ -77,7 +78,7 @@ def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], An
 def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | None:
     """Return the answer of an earlier attempt at `asked`, or None.
 
-    It is asked before long work whose result `once` stores.
+    Call this before long work, whose result `once` then stores.
     """
     earlier = _earlier(session, attempt, _fingerprint(attempt, asked))
     return earlier.answer if earlier else None
@@ -107,8 +108,9 @@ def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> Idempotenc
 def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
     """Return the record of another attempt at the same request, for a request without an idempotency key.
 
-    A client that counts its retries tells which requests are repetitions. A first attempt is a repetition
-    only where a retry has overtaken it since it arrived here. Two equal first attempts are two requests.
+    A client that counts its retries shows which requests are repetitions. A first attempt is a repetition
+    only if a retry of it was answered first, after the first attempt had arrived here. Two equal first
+    attempts are two requests.
     """
     asked: dict[str, Any] = {"fingerprint": fingerprint, "retry_count": 0, "window": RETRY_WINDOW}
     if attempt.retry_count == 0:
@@ -118,7 +120,7 @@ def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> Idempoten
 
 
 def _wait_for_other_attempts(session: Session, name: str) -> None:
-    """Wait until the transactions of other attempts have ended. Their records can be seen afterwards."""
+    """Wait until the transactions of other attempts have ended. Then this transaction sees their records."""
     session.execute(LOCK, {"name": name})
 
 

@@ -1,6 +1,6 @@
 """API keys of the form `tnr_<id>_<random>_<check>`. A key is shown once and stored as a SHA-256.
 
-`check` is a CRC of the part before it. So a mistyped key is recognised without the database, and secret
+`check` is the CRC-32 of the part before it. So a mistyped key is recognised without the database, and secret
 scanners can recognise a leaked key.
 """
 
@@ -71,7 +71,7 @@ def authenticate(session: Session, token: str) -> ApiKey:
 
 
 def require_live(key: ApiKey, expired: bool | None) -> None:
-    """Raise NotAuthenticated where the key is revoked or expired."""
+    """Raise NotAuthenticated if the key is revoked or expired."""
     if key.revoked_at is not None:
         raise NotAuthenticated("This API key has been revoked. `tunery keys create` creates a new one.")
     if expired:

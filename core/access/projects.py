@@ -16,7 +16,7 @@ QUOTAS = ("queued_jobs", "running_jobs", "stored_bytes", "requests_per_minute")
 
 
 def create_project(session: Session, name: str, by: Actor = OPERATOR) -> Project:
-    """Create a project. Raises Conflict where the name is taken."""
+    """Create a project. Raises Conflict if the name is taken."""
     new = insert(Project).values(id=new_id("proj_"), name=name).on_conflict_do_nothing()
     project = session.scalars(new.returning(Project)).one_or_none()
     if project is None:
@@ -34,7 +34,7 @@ def find_project(session: Session, name: str) -> Project:
 
 
 def find_or_create_project(session: Session, name: str) -> Project:
-    """Return the project with this name, which is created where it does not exist."""
+    """Return the project with this name. Create it if it does not exist."""
     project = session.scalars(select(Project).where(Project.name == name)).one_or_none()
     return project or create_project(session, name)
 

@@ -52,7 +52,7 @@ def check_queue(session: Session, project_id: str, most: int | None) -> None:
 
 
 def check_store(session: Session, project_id: str, most: int | None, announced: int = 0) -> None:
-    """Check the stored bytes after a file was added in this transaction, or before `announced` bytes arrive.
+    """Check the stored bytes: after this transaction has added a file, or before `announced` bytes arrive.
 
     Raises QuotaExceeded.
     """
@@ -83,7 +83,7 @@ def stored_bytes(session: Session, project_id: str) -> int:
 
 
 def _wait_for_others_of_the_project(session: Session, project_id: str) -> None:
-    """Wait for other transactions that count, so that each sees what the others have added.
+    """Wait for other transactions that count for this project, so that each sees what the others have added.
 
     The lock ends with the transaction.
     """

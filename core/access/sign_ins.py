@@ -34,12 +34,12 @@ class NewSignIn:
 
 
 def create_link(session: Session, key_id: str) -> NewSignIn:
-    """Create a link. The browser that follows it first acts for the key."""
+    """Create a link. The first browser that follows it acts for the key."""
     return _create(session, key_id, "link", LINK_PREFIX, LINK_LIFETIME)
 
 
 def follow_link(session: Session, token: str) -> ApiKey:
-    """Return the valid key of a link, which can be followed once. Raises NotAuthenticated."""
+    """Delete the link, so that nobody follows it again, and return its valid key. Raises NotAuthenticated."""
     followed = delete(SignIn).where(
         SignIn.sha256 == _sha256(token), SignIn.kind == "link", SignIn.expires_at > func.now()
     )
@@ -70,7 +70,7 @@ def authenticate(session: Session, token: str) -> ApiKey:
 
 
 def expiry(session: Session, token: str) -> datetime | None:
-    """Return the time at which a link or session expires, or None where it does not exist."""
+    """Return the time at which a link or session expires, or None if it does not exist."""
     return session.scalar(select(SignIn.expires_at).where(SignIn.sha256 == _sha256(token)))
 
 

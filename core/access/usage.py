@@ -1,8 +1,8 @@
 """The use of projects, day by day in UTC: device seconds and trained tokens.
 
 Device seconds are the time for which a job's runs held their devices, times the number of devices. Jobs that
-train together share a device, and each counts its whole time. So the sum says how long jobs were served, and
-may exceed the time that the devices had. Tokens count on the day on which their job succeeded.
+train together share a device, and the whole time counts for each of them. So the sum may exceed the time for
+which the devices ran. Tokens count on the day on which their job succeeded.
 """
 
 from datetime import datetime

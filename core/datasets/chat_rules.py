@@ -38,7 +38,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def content_text(content: str | list[dict[str, Any]]) -> str:
-    """Return the text of a checked message's `content`: its parts joined, with nothing between them."""
+    """Return the text of a checked message's `content`. The texts of its parts are joined without a space."""
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
@@ -211,7 +211,7 @@ def conversation_findings(messages: list[Any]) -> Iterator[Finding]:
         yield Finding(
             f"messages[{len(messages) - 1}].role",
             "last_not_assistant",
-            "the last message must be from the assistant; add an answer, or remove what follows the last one",
+            "the last message must be from the assistant; add an answer, or end the row at the last answer",
         )
     if all(answer.get("weight") == 0 for answer in answers):
         yield Finding(
@@ -234,7 +234,7 @@ def key_findings(found: dict[str, Any], at: str, known: tuple[str, ...]) -> Iter
 
 
 def json_type(value: Any) -> str:
-    """Return the type of a JSON value, as it reads in a sentence."""
+    """Return the type of a JSON value in words that fit into a sentence, such as "an array"."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     kinds: dict[type, str] = {dict: "an object", list: "an array", str: "a string"}

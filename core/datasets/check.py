@@ -15,7 +15,7 @@ from core.datasets.row_check import RowCheck
 
 MIN_ROWS = 10  # in the smallest dataset that a job takes
 DESCRIBED_ROWS = 3
-MAX_BAD_ROWS = 10_000  # then the check stops: a file with so many mistakes need not be read to its end
+MAX_BAD_ROWS = 10_000  # at so many bad rows the check stops, and does not read the rest of the file
 
 
 class RowFinding(NamedTuple):
@@ -31,9 +31,9 @@ class RowFinding(NamedTuple):
 class Report:
     """The result of a check.
 
-    `rows` counts every line that is not blank, correct or not. `findings` has the first `max_findings` of the
-    check. `finding_count` and `bad_rows` count all findings and all rows that have some, but at most 20
-    findings of one row. If `stopped`, the check ended at 10,000 bad rows, and the counts cover only the part
+    `rows` counts every line that is not blank, correct or not. `findings` holds the first `max_findings`
+    findings. `finding_count` counts all findings, but at most 20 of one row. `bad_rows` counts the rows that
+    have findings. If `stopped`, the check ended at 10,000 bad rows, and the counts cover only the part
     of the file that was read. `kind` is None if no row shows it.
     """
 
@@ -53,7 +53,8 @@ class DatasetCheck:
     """A check of one file: call `feed` with its bytes, in chunks of any size, and then `finish`.
 
     The memory that it needs does not grow with the file. It keeps `max_findings` findings and one row of at
-    most `max_row_bytes`; a row takes up to 25 times its size while it is decoded. No content makes it raise.
+    most `max_row_bytes`. While a row is decoded, it takes up to 25 times its size. No content of a file makes
+    it raise an error.
     """
 
     def __init__(self, max_row_bytes: int, max_findings: int = 100) -> None:
@@ -124,7 +125,7 @@ def describe(report: Report) -> str:
 def read_rows(stream: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the line number and the row of each line of a checked file, given in chunks cut anywhere.
 
-    Raises ValueError, which names the line, if the bytes cannot be those of a checked file.
+    Raises ValueError if the bytes cannot be those of a checked file. Its message names the line.
     """
     reader = RowReader(max_row_bytes=sys.maxsize)
     decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -25,9 +25,9 @@ def kind_of(row: dict[str, Any]) -> Kind | None:
 
 
 def contradicts(row: dict[str, Any], kind: Kind) -> bool:
-    """Return whether a row's keys speak against `kind`.
+    """Return whether a row's keys show another kind than `kind`.
 
-    `messages` without a label does not speak against "labelled": the label may be missing by mistake.
+    A row with `messages` but no label does not contradict "labelled": its label may be missing by mistake.
     """
     found = kind_of(row)
     return found not in (None, kind) and not (found == "chat" and kind == "labelled")

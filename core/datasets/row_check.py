@@ -24,7 +24,7 @@ RULES: dict[Kind, Rules] = {
 
 
 def line_findings(line: bytes, rules: Rules) -> list[Finding]:
-    """Return the findings of `rules` on one line, given without its line end: the first 20 at most.
+    """Return the findings of `rules` on one line, at most the first 20. `line` has no line end.
 
     A line that is not strict JSON has one finding, which says so.
     """
@@ -42,7 +42,7 @@ class RowCheck:
         self.kind: Kind | None = None
 
     def findings(self, line: bytes) -> list[Finding]:
-        """Return the findings on the next line, given without its line end: the first 20 at most."""
+        """Return the findings on the next line, at most the first 20. `line` has no line end."""
         if self.kind in ("chat", None) and is_plain_chat(line):
             self.kind = "chat"
             return []

@@ -10,7 +10,7 @@ BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: math.pow,  # on floats: it raises on overflow, where integers would grow without limit
+    ast.Pow: math.pow,  # it computes with floats and raises on overflow; integers would grow without limit
 }
 UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 FUNCTIONS: dict[str, Callable[[float], float]] = {
@@ -45,7 +45,7 @@ class Formula:
         self._check(self._tree, 0)
 
     def value(self, scores: Mapping[str, float]) -> float:
-        """Return the value for these scores. Raises FormulaError if there is none (a division by zero)."""
+        """Return the value for these scores. Raises FormulaError if it has none, as in a division by zero."""
         try:
             value = self._value(self._tree, scores)
         except (ArithmeticError, ValueError) as error:

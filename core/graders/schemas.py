@@ -124,8 +124,8 @@ SingleGrader = Annotated[
 class MultiGrader(Options):
     """A grader whose score is a formula over the scores of other graders.
 
-    `graders` maps the names in the formula to graders. OpenAI's types declare a single grader instead: this
-    works too, and the formula then uses the grader's own name.
+    `graders` maps the names in the formula to graders. OpenAI's types declare a single grader instead. A
+    single grader works too; the formula then uses its own name.
     """
 
     type: Literal["multi"]

@@ -28,7 +28,7 @@ def _fuzzy_match(text: str, reference: str) -> float:
 
 
 def _bleu(text: str, reference: str) -> float:
-    """Return the BLEU of one sentence. Orders of n-grams that are longer than the sentence do not count."""
+    """Return the BLEU of one sentence. Only n-grams that are not longer than the sentence count."""
     import sacrebleu
 
     return float(sacrebleu.sentence_bleu(text, [reference], use_effective_order=True).score) / 100

@@ -1,7 +1,7 @@
 """Renders templates such as `{{ sample.output_text }}` or `{{ item.answers[0].text }}`.
 
-Only a path into `item` or `sample` may be between the braces. There are no filters, loops or expressions, so
-a client's template can only name a value.
+Between the braces there may only be a path into `item` or `sample`. There are no filters, loops or
+expressions, so a client's template can only name a value.
 """
 
 import json
@@ -79,9 +79,9 @@ def _pieces(template: str, item: Any, sample: Sample) -> Iterator[str]:
 
 
 def _braces(template: str) -> Iterator[re.Match[str]]:
-    """Find the braces, up to the last `}}` only.
+    """Find each `{{ … }}`. The search ends at the last `}}`.
 
-    Each `{{` after it would make the regular expression search to the end of the text in vain.
+    Otherwise each `{{` after the last `}}` would make the regular expression read the rest of the text.
     """
     return BRACES.finditer(template, 0, template.rfind("}}") + 2)
 

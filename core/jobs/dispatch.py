@@ -1,6 +1,7 @@
 """Celery messages that wake workers, one queue for each device class.
 
-A message is only a hint: a lost or doubled message loses no job, since every worker also scans for jobs.
+A message is only a hint. If it is lost or arrives twice, no job is lost, since every worker also scans for
+jobs.
 """
 
 import structlog
@@ -21,7 +22,8 @@ def queue_for(devices: int) -> str:
 def create_celery(broker_url: str) -> Celery:
     """Return the Celery app of API and worker.
 
-    Messages are acknowledged early, since a redelivered message of an hour-long job would train it twice.
+    A worker acknowledges a message before it handles it. If the worker dies in between, the hint is lost, but
+    a scan finds the job.
     """
     app = Celery("tunery", broker=broker_url)
     app.conf.update(
@@ -38,7 +40,7 @@ def create_celery(broker_url: str) -> Celery:
             "socket_connect_timeout": 1,
             "socket_timeout": 5,
             "socket_keepalive": True,
-            "max_retries": 1,  # of sending a message; the worker's consumer retries without end
+            "max_retries": 1,  # for sending a message; a worker that receives retries without end
             "interval_start": 0,
         },
     )
@@ -46,19 +48,19 @@ def create_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Wakes one worker of a device class, after the commit. Any worker of the class may take the message."""
+    """Wakes one worker of a device class. Call it after the commit. Any worker of the class may answer."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def wake(self, devices: int) -> None:
-        """Send the message. It never raises: a scan finds the job where no message arrives."""
+        """Send the message. This never raises an error: if no message arrives, a scan finds the job."""
         try:
             self._app.send_task(TASK, queue=queue_for(devices), ignore_result=True, expires=3600)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("broker_unreachable", devices=devices, error=str(error))
 
     def check(self) -> None:
-        """Raise an error of the broker's client where the broker does not answer."""
+        """Raise an error of the broker's client if the broker does not answer."""
         with self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)

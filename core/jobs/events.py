@@ -11,7 +11,7 @@ from core.tables import Event
 
 EventType = Literal["message", "metrics", "samples"]
 
-# Built once, since every new job adds events.
+# The statement is built once, since every new job adds events.
 EVENT = insert(Event).on_conflict_do_nothing(index_elements=[Event.id])
 
 
@@ -30,16 +30,16 @@ def record_event(
     event_id: str | None = None,
     **options: Unpack[EventOptions],
 ) -> None:
-    """Append to the job's log. With an `event_id`, doing it twice adds one event.
+    """Append to the job's log. Two calls with the same `event_id` add one event.
 
-    The caller has locked the job's open run, or the job where no run is open. So the events of a job commit
-    in the order of their numbers.
+    The caller has locked the job's open run, or the job itself if no run is open. So the events of a job are
+    committed in the order of their numbers.
     """
     session.execute(EVENT, {**_values(job_id, message, event_id), **options})
 
 
 def record_messages(session: Session, job_id: str, *messages: str) -> None:
-    """Append several messages to the job's log. The same lock is needed as for `record_event`."""
+    """Append several messages to the job's log. It needs the same lock as `record_event`."""
     session.execute(EVENT, [_values(job_id, message) for message in messages])
 
 

@@ -1,7 +1,7 @@
 """The experiment trackers to which a job may report, in OpenAI's form.
 
-The worker reports from the database in a process of its own (`worker/tracking`). So no tracker can slow a job
-down or fail it.
+A separate process of the worker reads the database and reports to the trackers (`worker/tracking`). So no
+tracker can slow a job down or make it fail.
 """
 
 from importlib.util import find_spec
@@ -51,7 +51,7 @@ class MlflowSettings(Options):
     tags: Annotated[dict[Tag, TagValue], Field(max_length=32)] | None = None
     """Tags of the run, each a name and a value"""
     tracking_uri: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    """Server that receives the run, from `GET /v1/integrations`; null is the first server"""
+    """Server that receives the run, one of those in `GET /v1/integrations`; null is the first of them"""
 
 
 class MlflowIntegration(Options):

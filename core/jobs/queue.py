@@ -14,8 +14,8 @@ def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
     """Return the query for the queued jobs that a worker of a device class may claim, the next job first.
 
     The project with the fewest running jobs goes first. Among its jobs, and among projects with equally many
-    running jobs, the oldest job goes first. A project at its limit waits: the limit is its quota, or else
-    `project_jobs`, where None is no limit.
+    running jobs, the oldest job goes first. A project at its limit waits. The limit is the project's quota,
+    or `project_jobs` if it has none. None means no limit.
     """
     running = _running_jobs()
     of_project = func.coalesce(running.c.jobs, 0)
@@ -30,7 +30,7 @@ def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
 
 
 def places() -> Select[tuple[str, int]]:
-    """Return the query for each queued job's id and place. Place 1 is the next claim of its device class.
+    """Return the query for the id and place of each queued job. Place 1 is the next job of a device class.
 
     Places follow the order of the claims. A claim counts for its project at once, so the k-th waiting job of
     a project is claimed when the project runs k - 1 more jobs. The places hold as long as no job is added and
@@ -49,9 +49,10 @@ def places() -> Select[tuple[str, int]]:
 
 
 def wait_for_other_claims(session: Session) -> None:
-    """Wait until no other transaction claims. Two that count at once would both find room for one more job.
+    """Wait until no other transaction claims a job.
 
-    The database holds the lock, so it works between all workers. It ends with the transaction.
+    Otherwise two claims could count the running jobs at the same time, and both find room for one more job.
+    The lock is in the database, so it holds between all workers. It ends with the transaction.
     """
     session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
 

@@ -1,4 +1,4 @@
-"""A job that trains several candidates and keeps one: the values that were asked for, and the candidates."""
+"""A job that trains several candidates and keeps one: the values to try, and the candidates."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ SearchKind = Literal["auto_rank", "sweep"]
 
 
 class CandidateSpec(Options):
-    """The options of one candidate. It shares all else with its job, above all the rows and their order."""
+    """The options of one candidate. It shares everything else with its job, above all the rows."""
 
     adapter: AdapterOptions
     learning_rate: Annotated[float, Field(gt=0, le=1)]
@@ -27,8 +27,8 @@ class CandidateSpec(Options):
 class CandidateSearch(Options):
     """The part of a job's specification that lists its candidates.
 
-    `parameters` are the values that were asked for, by their place in the request. The candidates of
-    `auto_rank` stand in the order of their ranks. `winner` is the number of the candidate that is kept, and
+    `parameters` holds the values to try, by their place in the request, such as `adapter.r`. The candidates
+    of `auto_rank` are in the order of their ranks. `winner` is the number of the candidate that is kept. It
     is set once the job has succeeded.
     """
 

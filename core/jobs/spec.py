@@ -1,7 +1,7 @@
 """The contract between the API and the worker: the specification of a job.
 
-A request may say `"auto"`; a `JobSpec` holds the number that it became. Field names are OpenAI's for
-hyperparameters, PEFT's for the adapter (`core/methods`) and transformers' for the training options. The
+A request may say `"auto"`; a `JobSpec` holds the number that the API chose for it. Field names are OpenAI's
+for hyperparameters, PEFT's for the adapter (`core/methods`) and transformers' for the training options. The
 objectives are in `core/objectives`.
 """
 
@@ -27,7 +27,7 @@ MAX_DEVICES = 64
 
 
 class BeyondThisRelease(TuneryError):
-    """This release cannot read or train a job's specification, which a newer release may have made."""
+    """This release cannot read or train a job's specification. A newer release may have made it."""
 
 
 class TrainingOptions(Options):
@@ -41,14 +41,14 @@ class TrainingOptions(Options):
     """Learning rate of LoRA's matrices B, divided by that of its matrices A (LoRA+: Hayou et al. 2024,
     arXiv:2402.12354)"""
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate falls after the warmup"""
+    """How the learning rate changes after the warmup"""
     warmup_ratio: Unit = 0.03
-    """Share of all steps in which the rate rises linearly, with every schedule. It starts at 0, as in
-    transformers, so the first step of a warmup changes nothing"""
+    """Share of all steps in which the learning rate rises linearly, whatever `lr_scheduler_type` is. It
+    starts at 0, as in transformers, so the first step of a warmup changes nothing"""
     weight_decay: Unit = 0.0
     """Weight decay of AdamW"""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Norm to which larger gradients are scaled down"""
+    """Largest norm of the gradient; a larger gradient is scaled down to this norm"""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Most tokens of a row; longer rows are cut. Null is the base model's limit"""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
@@ -58,10 +58,10 @@ class TrainingOptions(Options):
     eval_max_new_tokens: Annotated[int, Field(ge=1, le=512)] = 64
     """Most tokens of each of these answers"""
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """End the job after this many evaluations in a row, each on the whole validation file, in which the loss
-    did not fall by more than `early_stopping_threshold`. The best checkpoint is published"""
+    """End the job if its loss on the whole validation file has not fallen by more than
+    `early_stopping_threshold` in this many evaluations in a row. The best checkpoint is published"""
     early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
-    """Fall of the validation loss that an improvement must exceed"""
+    """The validation loss must fall by more than this to count as an improvement"""
     load_best_model_at_end: bool = False
     """Publish the checkpoint with the lowest validation loss instead of the last one, without ending early"""
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
@@ -81,8 +81,8 @@ class JobSpec(Options):
     training: TrainingOptions = TrainingOptions()
     objective: AnyObjective = Supervised()
     search: CandidateSearch | None = None
-    """The candidates of a job that trains several. Until one is left, `adapter` and `learning_rate` are those
-    of the first candidate."""
+    """The candidates of a job that trains several. Until only one is left, `adapter` and
+    `learning_rate` are those of the first candidate."""
 
     @property
     def candidates(self) -> list["JobSpec"]:
@@ -92,7 +92,7 @@ class JobSpec(Options):
         return [self._with_candidate(candidate, None) for candidate in self.search.candidates]
 
     def with_winner(self, winner: int) -> "JobSpec":
-        """Return the specification with the options of the candidate of this number, and with the search."""
+        """Return the specification with the options of candidate `winner`. Its search names the winner."""
         if self.search is None:
             return self
         search = self.search.model_copy(update={"winner": winner})
@@ -133,14 +133,14 @@ class JobSpec(Options):
 
 
 def usual_learning_rate(method: str) -> float:
-    """Return the peak learning rate of a PEFT method for a job that names none."""
+    """Return the peak learning rate for a job of this PEFT method that sets no learning rate."""
     return METHODS[method].learning_rate
 
 
 def read_spec(stored: Mapping[str, Any]) -> JobSpec:
     """Return a stored job's specification for training.
 
-    Raises BeyondThisRelease, which names the fields that this release cannot read or train.
+    Raises BeyondThisRelease; its message names the fields that this release cannot read or train.
     """
     try:
         spec = JobSpec.model_validate(stored)
@@ -153,7 +153,7 @@ def read_spec(stored: Mapping[str, Any]) -> JobSpec:
 
 
 def _refuse_unknown(adapter: MethodOptions) -> None:
-    """Raise BeyondThisRelease or ValidationError where the method or an option is not on offer."""
+    """Raise BeyondThisRelease if the method is not on offer, and ValidationError if an option is not."""
     offered = OPTIONS.get(adapter.type)
     if offered is None:
         raise BeyondThisRelease(f"adapter.type: {adapter.type} is not trained by this release")

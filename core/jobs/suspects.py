@@ -1,8 +1,8 @@
-"""Which jobs may have caused the loss of a trainer, read from the runs. `core/jobs/lifecycle` acts on it.
+"""Finds the jobs that may have caused the loss of a trainer, from their runs. `core/jobs/lifecycle` uses it.
 
-A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. A suspect is
-claimed to compute alone until it has passed the step at which it was lost and has made a checkpoint. If its
-trainer is lost again before that, the suspect itself has caused the loss.
+A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. After its
+next claim, a suspect computes alone until it has passed the step at which it was lost and has made a
+checkpoint. If its trainer is lost again before that, the suspect itself has caused the loss.
 """
 
 from collections.abc import Iterable
@@ -16,18 +16,18 @@ from core.tables import Checkpoint, Job, Run
 
 @dataclass(frozen=True)
 class LostTrainer:
-    """The ids of the jobs that a lost trainer held, and of the suspects among them: one suspect or none."""
+    """The ids of the jobs that a lost trainer held. `suspects` holds the suspect among them, if any."""
 
     jobs: frozenset[str]
     suspects: frozenset[str]
 
     def may_blame(self, job_id: str) -> bool:
-        """Whether this job may have caused the loss. Beside a suspect, no other job computes."""
+        """Whether this job may have caused the loss. If there was a suspect, no other job computed."""
         return not self.suspects or job_id in self.suspects
 
     @property
     def blame_is_proven(self) -> bool:
-        """Whether a job that may be blamed has certainly caused the loss, since no other job computed."""
+        """Whether it is certain which job caused the loss, since only one job computed."""
         return bool(self.suspects) or len(self.jobs) == 1
 
 
@@ -39,8 +39,8 @@ def is_suspect(session: Session, job: Job) -> bool:
 def step_to_pass(session: Session, job: Job) -> int | None:
     """Return the step that a suspect must pass while it trains alone, or None for a job that is no suspect.
 
-    It is the step that the lost run reported in its last heartbeat. A run that was lost before it trained
-    has the step of the run before it.
+    It is the step that the lost run reported in its last heartbeat. If a run was lost before it trained, the
+    step is that of the run before it.
     """
     if job.lost_attempts == 0:
         return None
@@ -57,8 +57,9 @@ def lost_trainers(session: Session, owners: Iterable[str]) -> dict[str, LostTrai
 def _lost_trainer(session: Session, owner: str) -> LostTrainer:
     """Return the jobs that the trainer held, including those whose loss is written already.
 
-    Leases do not end together, so scans find a trainer's lost jobs one after another. A trainer that lives on
-    after a loss seems to hold more jobs than it does. That proves less, and never blames a job falsely.
+    The leases of a trainer's jobs end at different times, so scans find its lost jobs one after another. If a
+    trainer lives on after a loss, it seems to hold more jobs than it does. Then less is proved, but no job is
+    blamed falsely.
     """
     made_a_checkpoint = exists().where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence)
     held = (

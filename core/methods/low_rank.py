@@ -30,13 +30,13 @@ class EvaConfig(Options):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     rho: Annotated[float, Field(ge=1, le=16)] = 2.0
-    """Largest rank of a module, as a multiple of its own rank; ranks move there from modules that need
-    fewer. 1 keeps all ranks as they are"""
+    """Largest rank that a module may get, as a multiple of its own rank; modules that need fewer ranks give
+    them to others. 1 keeps all ranks as they are"""
     tau: Annotated[float, Field(ge=0, le=1)] = 0.99
     """A direction counts as found when its cosine similarity before and after a batch of rows reaches this
     value"""
     use_label_mask: bool = True
-    """Look only at the tokens that the job learns"""
+    """Use only the tokens that the job learns"""
     whiten: bool = False
     """Divide each direction by the square root of its singular value"""
     adjust_scaling_factors: bool = True
@@ -68,7 +68,7 @@ class LoraAdapter(ExcludingOptions):
     r: Rank = 16
     """The rank; a higher rank can learn more and takes more memory. `auto` tries the ranks 4, 8, 16 and 32"""
     lora_alpha: Alpha = 32
-    """Scale of the update, divided by r; with an automatic rank twice the rank, unless the job sets it"""
+    """Divided by r, it scales the update; with an automatic rank twice the rank, unless the job sets it"""
     lora_dropout: Probability = 0.0
     """Probability with which each input of A is set to 0 in training"""
     use_rslora: bool = False
@@ -86,11 +86,11 @@ class LoraAdapter(ExcludingOptions):
     rank_pattern: RankPattern = Field(default={})
     alpha_pattern: AlphaPattern = Field(default={})
     eva_config: EvaConfig | None = None
-    """Options of the initialisation `eva`; null is the defaults of all of them"""
+    """Options of the initialisation `eva`; null is the default of each option"""
     corda_config: CordaConfig | None = None
-    """Options of the initialisation `corda`; null is the defaults of all of them"""
+    """Options of the initialisation `corda`; null is the default of each option"""
     dynamic_rank: bool = False
-    """Draw a number of ranks in each step, and train only that many of the first ranks. The adapter can
+    """In each step, draw a number at random and train only so many of the first ranks. The adapter can
     then be cut to any lower rank (DyLoRA: Valipour et al. 2023, arXiv:2210.07558)"""
 
     @property
@@ -114,7 +114,7 @@ class LoraAdapter(ExcludingOptions):
         if self.use_dora and self.init_lora_weights == "loftq":
             yield (
                 "use_dora",
-                "DoRA would begin with norms from before init_lora_weights 'loftq' changes the weights",
+                "DoRA would use the norms that the weights had before init_lora_weights 'loftq' changed them",
             )
         if self.begins_with_weights:
             begins = f"init_lora_weights {self.init_lora_weights!r} begins with a part of the weights"
@@ -138,7 +138,7 @@ class LoraAdapter(ExcludingOptions):
         if self.rank_pattern:
             yield "dynamic_rank", "all modules must have the same rank, without a rank_pattern"
         if self.use_dora:
-            yield "dynamic_rank", "the norms that use_dora trains belong to one rank"
+            yield "dynamic_rank", "use_dora trains norms, which fit only one rank"
 
 
 class AdaLoraAdapter(ExcludingOptions):
@@ -155,19 +155,19 @@ class AdaLoraAdapter(ExcludingOptions):
     init_r: Rank = 12
     """Rank of every module at the beginning"""
     lora_alpha: Alpha = 32
-    """Scale of the update, divided by the rank"""
+    """Divided by the rank, it scales the update"""
     lora_dropout: Probability = 0.0
     """Probability with which each input of A is set to 0 in training"""
     tinit: Annotated[int, Field(ge=0)] = 0
-    """Number of first steps in which all ranks are kept"""
+    """Number of steps at the beginning in which all ranks are kept"""
     tfinal: Annotated[int, Field(ge=0)] = 0
-    """Number of last steps in which the ranks no longer change"""
+    """Number of steps at the end in which the ranks no longer change"""
     deltaT: Annotated[int, Field(ge=1)] = 1
     """Number of steps between two allocations of the ranks"""
     beta1: Smoothing = 0.85
-    """Share of its past value that the running average of an entry's sensitivity keeps in each step"""
+    """Weight of the past in the running average of an entry's sensitivity"""
     beta2: Smoothing = 0.85
-    """The same share for the uncertainty of the sensitivity"""
+    """Weight of the past in the running average of the sensitivity's uncertainty"""
     orth_reg_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of the loss term that keeps A and B orthogonal"""
 
@@ -179,12 +179,12 @@ class AdaLoraAdapter(ExcludingOptions):
             )
 
     def lacks_steps(self, total_steps: int) -> str | None:
-        """Return why no ranks can be removed in a job of so many steps, or None if they can."""
+        """Return why a job of `total_steps` steps cannot remove ranks, or None if it can."""
         if self.tinit < total_steps - self.tfinal:
             return None
         return (
-            f"The job has {total_steps} steps, and tinit {self.tinit} and tfinal {self.tfinal} leave none of "
-            "them to remove ranks in: lower tinit or tfinal, or train for more epochs."
+            f"The job has {total_steps} steps, and tinit {self.tinit} and tfinal {self.tfinal} leave no "
+            "step in which to remove ranks: lower tinit or tfinal, or train for more epochs."
         )
 
 
@@ -209,7 +209,7 @@ METHODS = (
         options=AdaLoraAdapter,
         title="AdaLoRA",
         good_for="A small adapter whose parameters go to the layers that need them",
-        cost="As LoRA of rank init_r, with an additional loss term and bookkeeping in every step",
+        cost="The cost of LoRA with rank init_r, and an additional loss term and bookkeeping in every step",
         learning_rate=1e-3,
         paper=Paper("AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning", "2303.10512"),
         trains="cohort",

@@ -1,4 +1,4 @@
-"""The parts that all methods of adaptation share: base classes of their options, and their description."""
+"""The parts that all methods share: base classes for their options, and the description of a method."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class ExcludingOptions(TargetOptions):
     """The options of a method that changes linear layers and can leave some of them out."""
 
     exclude_modules: ModuleNames | None = None
-    """Modules that `target_modules` names but that stay as they are"""
+    """Modules that stay as they are although `target_modules` names them"""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Method:
     """A method of adaptation, as the API lists it.
 
     `learning_rate` is the peak for a job that sets none. `trains` says whether a job of the method shares its
-    steps with other jobs ("cohort"). `runtimes` can load the published result. The result is an adapter for
-    the base model, or a whole model.
+    steps with other jobs ("cohort"). `runtimes` are the programs that can load the published result. `result`
+    says whether a job publishes an adapter for the base model, or a whole model.
     """
 
     options: type[MethodOptions]
@@ -121,6 +121,6 @@ class Method:
     def needs_whole_weights(self) -> bool:
         """Whether the method cannot train on a base model that is quantised or spread over devices.
 
-        PEFT's and transformers' own modules compute with the weights as they were published.
+        PEFT's and transformers' own modules need the source weights, whole and not quantised.
         """
         return self.trains == "alone"

@@ -1,8 +1,8 @@
-"""The methods and options that this release trains. The API accepts, and a worker claims, nothing else.
+"""The methods and options that this release trains. The API accepts no others, and no worker trains others.
 
-A line in OFFERED offers a method. An entry in the line offers an option, which may then differ from its
-default: it takes `ANY` value that its class allows, or the values of a type. `ALL` offers every option of a
-method.
+Each line in OFFERED offers a method, and each entry of the line offers an option of the method. An option
+that is not offered keeps its default. `ANY` allows every value that the method's class allows; a type allows
+only the values of the type. `ALL` offers every option of a method.
 
     "loha": ALL,
     "lora": {"r": ANY, "init_lora_weights": Literal[True, "gaussian"]},
@@ -163,7 +163,7 @@ OFFERED: dict[str, Mapping[str, Any]] = {
 
 
 def narrowed(options: type[MethodOptions], offered: Mapping[str, Any]) -> type[MethodOptions]:
-    """Return a subclass of `options` that allows what is offered; other options allow only their defaults."""
+    """Return a subclass of `options` in which an option that is not offered allows only its default."""
     if offered is ALL:
         return options
     changed: dict[str, Any] = {}
@@ -189,7 +189,7 @@ def _only_default(field: FieldInfo) -> Any:
             return type(None)
         case float(value):
             return Annotated[float, Field(ge=value, le=value)]
-        case dict() | list():  # all these defaults are empty
+        case dict() | list():  # every default of these types is empty
             return Annotated[field.annotation, Field(max_length=0)]
     return Literal[field.default]
 

@@ -1,4 +1,4 @@
-"""All methods by their type, whether this release offers them or not."""
+"""All methods by their type. `core/methods/offered.py` says which of them this release offers."""
 
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ METHODS: dict[str, Method] = {method.type: method for family in FAMILIES for met
 
 
 def with_type(adapter: Any) -> Any:
-    """Return the adapter with its type. An adapter without one is a LoRA, as before other methods existed."""
+    """Return the adapter with its type. Without a type it is a LoRA, as before other methods existed."""
     return {"type": "lora", **adapter} if isinstance(adapter, dict) else adapter
 
 
@@ -69,4 +69,4 @@ AdapterOptions = Annotated[
     Field(discriminator="type"),
     BeforeValidator(with_type),
 ]
-"""The options of any method; `type` says which."""
+"""The options of any method. `type` says which method it is."""

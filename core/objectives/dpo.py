@@ -12,7 +12,7 @@ class Dpo(ObjectiveOptions):
 
     type: Literal["dpo"] = "dpo"
     beta: Annotated[float, Field(gt=0, le=2)] = 0.1
-    """How closely the model is held to the base model"""
+    """How strongly the model is kept close to the base model"""
 
 
 OBJECTIVE = Objective(

@@ -1,4 +1,4 @@
-"""OpenAI's hyperparameters, which every objective takes: as a client asks for them, and as a job has them."""
+"""OpenAI's hyperparameters, which every objective takes: as a client sends them, and as a job stores them."""
 
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ class RequestedHyperparameters(Options):
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     """Passes over the training file; `auto` depends on the number of its rows"""
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
-    """Rows of an optimizer step, or pairs of answers; `auto` depends on the number of rows in the training
+    """Rows, or pairs of answers, in an optimizer step; `auto` depends on the number of rows in the training
     file"""
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
     """Factor on `training.learning_rate`; `auto` is 1 for `supervised` and 0.1 for every other objective"""
@@ -31,5 +31,5 @@ class Hyperparameters(Options):
     learning_rate_multiplier: float
 
     def steps_per_epoch(self, examples: int) -> int:
-        """Return the optimizer steps of one epoch. The last step takes the examples that are left."""
+        """Return the number of steps of one epoch. The last step takes the examples that are left."""
         return -(-examples // min(self.batch_size, examples))

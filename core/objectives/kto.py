@@ -14,7 +14,7 @@ class Kto(ObjectiveOptions):
 
     type: Literal["kto"] = "kto"
     beta: Annotated[float, Field(gt=0, le=100)] = 0.1
-    """How closely the model is held to the base model"""
+    """How strongly the model is kept close to the base model"""
     desirable_weight: Weight = 1.0
     """Weight of the desirable rows' loss"""
     undesirable_weight: Weight = 1.0

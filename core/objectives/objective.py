@@ -16,8 +16,8 @@ from core.options import Options
 class ObjectiveOptions(Options):
     """The options of one objective, as a job's specification holds them.
 
-    A client may set each of them beside OpenAI's hyperparameters, or leave it at `"auto"`, which is the
-    default here.
+    A client may set each of them beside OpenAI's hyperparameters. `"auto"` in a request becomes the default
+    that the class declares.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -30,8 +30,8 @@ class Objective:
     """One objective: its options and the words that describe it.
 
     `rows` says in words what each line of the dataset holds. `epochs` are the fewest and the most epochs that
-    `"auto"` chooses. `learning_rate_multiplier` is the value of its `"auto"`: the usual learning rates of
-    preferences are a tenth of those of supervised jobs.
+    `"auto"` chooses. `learning_rate_multiplier` is the number that its `"auto"` becomes: the usual learning
+    rates for preferences are a tenth of those for supervised jobs.
     """
 
     options: type[ObjectiveOptions]
@@ -55,7 +55,7 @@ class Objective:
 
     @cached_property
     def requested(self) -> type[RequestedHyperparameters]:
-        """The hyperparameters that a client may send, in which each of the own options may be `"auto"`."""
+        """The hyperparameters that a client may send, in which each of `own_options` may be `"auto"`."""
         if not self.own_options:
             return RequestedHyperparameters
         fields: dict[str, Any] = {
@@ -70,21 +70,21 @@ class Objective:
             __base__=RequestedHyperparameters,
             __doc__=f"The hyperparameters of a job with the objective {self.title}, as a client sends them.",
             __module__=__name__,
-            __cls_kwargs__={"use_attribute_docstrings": False},  # a created class has no source text
+            __cls_kwargs__={"use_attribute_docstrings": False},  # a class made at run time has no source text
             **fields,
         )
 
     def resolve_options(self, requested: RequestedHyperparameters) -> ObjectiveOptions:
-        """Return the objective's options, where `"auto"` becomes the default."""
+        """Return the objective's options, with the default in place of each `"auto"`."""
         asked = requested.model_dump(include=set(self.own_options))
         return self.options(**{name: value for name, value in asked.items() if value != "auto"})
 
     def resolve_hyperparameters(self, requested: RequestedHyperparameters, rows: int) -> Hyperparameters:
-        """Return the hyperparameters for a dataset of `rows` rows, in which every `"auto"` is a number.
+        """Return the hyperparameters for a dataset of `rows` rows, with a number in place of each `"auto"`.
 
-        A pair of answers is one row. The `"auto"` of batch_size is a hundredth of the rows, between 4 and 32,
-        so that small datasets still take many steps. The `"auto"` of n_epochs is the smallest number of
-        epochs that visits 300 rows, within the objective's `epochs`.
+        A pair of answers is one row. For batch_size, `"auto"` becomes a hundredth of the rows, but 4 to 32,
+        so that small datasets still take many steps. For n_epochs, it becomes the smallest number of epochs
+        that visits at least 300 rows, within the objective's `epochs`.
         """
         batch_size, n_epochs = requested.batch_size, requested.n_epochs
         multiplier = requested.learning_rate_multiplier

@@ -18,7 +18,7 @@ class Orpo(ObjectiveOptions):
 OBJECTIVE = Objective(
     options=Orpo,
     title="ORPO",
-    description="Learns the preferred answer, and to prefer it to the other, without a reference model.",
+    description="Learns the preferred answer, and learns to prefer it. Needs no reference model.",
     rows="two answers to a prompt",
     dataset="preference",
 )

@@ -20,7 +20,7 @@ class Simpo(ObjectiveOptions):
 OBJECTIVE = Objective(
     options=Simpo,
     title="SimPO",
-    description="Learns to prefer one answer, by its mean log-probability, without a reference model.",
+    description="Learns to prefer one answer to the other by mean log-probability. Needs no reference model.",
     rows="two answers to a prompt",
     dataset="preference",
 )

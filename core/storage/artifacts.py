@@ -1,6 +1,6 @@
 """Folders in the object store (adapters and checkpoints), whose files have a name, a size and a SHA-256.
 
-A folder is only valid once the database has the list of its files. Objects in no list are orphans.
+A folder is only valid once the database has the list of its files. An object that is in no list is an orphan.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The object store: any store with the S3 API. The server makes all keys here; none comes from a client."""
+"""The object store: any store with the S3 API. This module makes all keys; no key comes from a client."""
 
 import hashlib
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ class ObjectStore:
         )
 
     def ensure_bucket(self) -> None:
-        """Create the bucket in the client's region if it is missing. Processes may do this at once."""
+        """Create the bucket in the client's region if it is missing. Several processes may do so at once."""
         try:
             self.check()
         except ClientError as error:
@@ -99,7 +99,7 @@ class ObjectStore:
         self._client.head_bucket(Bucket=self._bucket)
 
     def check_writing(self) -> None:
-        """Raise one of STORE_ERRORS if the bucket takes no writes. A full disk would still pass `check`."""
+        """Raise one of STORE_ERRORS if the bucket takes no writes. `check` does not notice a full disk."""
         self.put_bytes(PROBE_KEY, bytes(PROBE_BYTES))
         self.delete(PROBE_KEY)
 
@@ -136,7 +136,7 @@ class ObjectStore:
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
     def abort_writes(self, prefix: str) -> None:
-        """Delete the data that writers under `prefix` have sent but neither committed nor aborted."""
+        """Delete the data of all writers under `prefix` that were neither committed nor aborted."""
         pages = self._client.get_paginator("list_multipart_uploads")
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             for entry in page.get("Uploads", []):
@@ -145,7 +145,7 @@ class ObjectStore:
                 )
 
     def writer(self, key: str) -> "ObjectWriter":
-        """Return a writer for a new object, to be ended with `commit` or `abort`."""
+        """Return a writer for a new object. End it with `commit` or `abort`."""
         return ObjectWriter(self._client, self._bucket, key)
 
     def _create_bucket(self) -> None:

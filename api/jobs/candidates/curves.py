@@ -14,7 +14,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 60, 460, 20, 360  # edges of the plot; the legend stands right of it
+LEFT, RIGHT, TOP, BOTTOM = 60, 460, 20, 360  # edges of the plot; the legend is on its right
 LINE = 18  # height of a line of the legend
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#9c6b4e")
 
@@ -41,7 +41,7 @@ def picture(job: Job, curves: Sequence[Curve]) -> str:
 
 
 def _name(search: Mapping[str, Any], number: int) -> str:
-    """Return the values in which the candidate differs from others, as words for the legend."""
+    """Return the values in which the candidate differs from others, as text for the legend."""
     values = candidate_values(search, number)
     tried = [place for place, several in search["parameters"].items() if len(several) > 1]
     return ", ".join(f"{place.rpartition('.')[2]} {values[place]}" for place in tried)

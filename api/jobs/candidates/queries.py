@@ -1,4 +1,4 @@
-"""Reads of jobs' candidates, and of their training losses."""
+"""Reads the candidates of jobs, and their training losses."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from core.tables import Candidate, CandidateMetric
 
-MOST_POINTS = 200  # of a curve, about
+MOST_POINTS = 200  # about so many points of a curve are drawn at most
 
 
 def of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, list[Candidate]]:
-    """Return the candidates of each job. The result has every job, also one without candidates."""
+    """Return the candidates of each job. A job without candidates has an empty list."""
     found: dict[str, list[Candidate]] = {job_id: [] for job_id in job_ids}
     for candidate in session.scalars(select(Candidate).where(Candidate.job_id.in_(job_ids))):
         found[candidate.job_id].append(candidate)
@@ -30,7 +30,7 @@ class Curve(NamedTuple):
 def curves(session: Session, job_id: str) -> list[Curve]:
     """Return the curves of all candidates of a job, each with about `MOST_POINTS` points at most.
 
-    A point is the mean loss of some neighbouring steps, at the last of these steps.
+    A point is the mean loss of some neighbouring steps. Its step is the last of these steps.
     """
     loss = CandidateMetric.data["train_loss"].as_float()
     last = func.max(CandidateMetric.step).over()

@@ -1,4 +1,4 @@
-"""The candidates of a job as a client reads them: their options, how far each came, and why it ended."""
+"""The candidates of a job as a client reads them: their options, their progress, and why they ended."""
 
 from collections.abc import Sequence
 from math import inf
@@ -12,11 +12,11 @@ from core.tables import Candidate, Job
 
 
 class RungObject(BaseModel):
-    """A comparison of the candidates that were left at one step, on all rows of the validation file.
+    """A comparison, at one step and on the whole validation file, of the candidates that were still training.
 
     `behind` is the difference between this candidate's loss and the lowest loss. `noise` is the standard
-    error of `behind`, computed from the differences in each row; it is 0 if it is not known. A value is null
-    if it was infinite or not a number.
+    error of `behind`, computed from the differences in each row; `noise` is 0 if it is unknown. A value is
+    null if it was infinite or not a number.
     """
 
     step: Annotated[int, Field(description="The step after which the candidates were compared")]
@@ -37,7 +37,7 @@ class CandidateObject(BaseModel):
     object: Literal["fine_tuning.job.candidate"] = "fine_tuning.job.candidate"
     number: Annotated[int, Field(description="The number of the candidate, from 0")]
     values: dict[str, Any] = Field(
-        description="The candidate's own values, by their place in the request: `adapter.r` for example"
+        description="The candidate's own values, by their place in the request, such as `adapter.r`"
     )
     adapter: Adapter
     learning_rate: float
@@ -51,13 +51,15 @@ class CandidateObject(BaseModel):
     saved_tokens: int | None
     rungs: Annotated[
         list[RungObject],
-        Field(description="Its comparisons with the other candidates, in the order of steps"),
+        Field(description="The comparisons with other candidates, in the order of the steps"),
     ]
-    reason: str | None = Field(description="Why the candidate has won, or why it trains no more; null before")
+    reason: str | None = Field(
+        description="Why the candidate has won or stopped; null while it waits or trains"
+    )
 
 
 class CostObject(BaseModel):
-    """What the choice took in training: the tokens of all candidates, and those of the winner alone.
+    """The training that the choice needed: the tokens of all candidates, and those of the winner alone.
 
     `runs` is the ratio of the two numbers.
     """
@@ -114,7 +116,7 @@ def _waiting(number: int) -> Candidate:
 def _by_success(candidate: CandidateObject) -> tuple[bool, bool, int, float, int]:
     """Return the key to sort by: the winner, then those that train, then those that ended.
 
-    Within a group, the candidate that came farther is first, and then the one with the lower last loss.
+    Within a group, candidates with more steps are first. Among equal steps, the lower last loss is first.
     """
     last = candidate.rungs[-1] if candidate.rungs else None
     loss = last.valid_loss if last and last.valid_loss is not None else inf

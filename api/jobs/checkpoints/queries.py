@@ -1,4 +1,4 @@
-"""Reads of a job's checkpoints. Only those that are listed reach a client; others serve to resume the job."""
+"""Reads a job's checkpoints. Clients see only listed checkpoints; the others only serve to resume the job."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session

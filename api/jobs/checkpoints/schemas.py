@@ -12,19 +12,15 @@ class CheckpointObject(Identified):
     """The state of a job's model after some step.
 
     `best` is true for the checkpoint with the lowest `full_valid_loss` that the job has had so far. Without a
-    validation file, it is false for all.
+    validation file, it is false for every checkpoint.
     """
 
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     created_at: UnixSeconds
     fine_tuning_job_id: str
-    fine_tuned_model_checkpoint: Annotated[
-        str, Field(description="The name of the checkpoint among the models")
-    ]
+    fine_tuned_model_checkpoint: Annotated[str, Field(description="The name of the checkpoint as a model")]
     step_number: Annotated[int, Field(description="The optimizer step after which it was saved")]
-    metrics: Annotated[
-        dict[str, Any], Field(description="The values of the step, under the names of the metrics")
-    ]
+    metrics: Annotated[dict[str, Any], Field(description="The metrics of the step, by name")]
     best: bool
 
     @classmethod

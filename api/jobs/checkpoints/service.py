@@ -1,4 +1,4 @@
-"""Finds the checkpoints of a job that a client may read, and reads their weights. Nothing here commits."""
+"""Finds the checkpoints that a client may read, and reads their weights. Nothing here commits."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ def list_page(
 
 
 def get(session: Session, project_id: str, job_id: str, checkpoint_id: str) -> Checkpoint:
-    """Return the checkpoint. Raises NotFound, also for one that is kept only to resume the job."""
+    """Return the checkpoint. Raises NotFound, also for a checkpoint that only serves to resume the job."""
     found = queries.find(session, own_job(session, project_id, job_id).id, checkpoint_id)
     if found is None:
         raise NotFound(

@@ -10,7 +10,7 @@ from core.settings import Settings
 def checked_integrations(asked: Sequence[Integration], settings: Settings) -> Sequence[Integration]:
     """Return the same integrations. Raises InvalidRequest if one is not on offer, or is named twice."""
     if not asked:
-        return asked  # the next line searches the disk for the trackers' libraries
+        return asked  # saves a search: the next line looks for the trackers' libraries on the disk
     offered = settings.offered_integrations
     for index, integration in enumerate(asked):
         param = f"integrations.{index}"

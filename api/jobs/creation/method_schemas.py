@@ -12,8 +12,8 @@ from core.options import Options
 class BaseMethod(Options):
     """How to train. `supervised` and `dpo` are OpenAI's objectives; the others are Tunery's own.
 
-    OpenAI's `reinforcement` is not on offer. The options of every objective except that of `type` must be
-    null.
+    OpenAI's `reinforcement` is not on offer. Only the objective that `type` names may have options; the
+    fields of the other objectives must be null.
     """
 
     type: str

@@ -37,7 +37,7 @@ def refuse_impossible(method: Method) -> None:
 def requested_hyperparameters(request: CreateJob) -> RequestedHyperparameters:
     """Return the hyperparameters from `method` or from the older field `hyperparameters`.
 
-    Both may say the same. Raises InvalidRequest where they contradict each other.
+    A request may have both if they agree. Raises InvalidRequest if they contradict each other.
     """
     objective = objective_of(request.method)
     options = getattr(request.method, objective.name) if request.method else None
@@ -47,8 +47,8 @@ def requested_hyperparameters(request: CreateJob) -> RequestedHyperparameters:
         return objective.requested(**(older.model_dump() if older else {}))
     if older is not None and newer.model_dump(include=set(type(older).model_fields)) != older.model_dump():
         raise InvalidRequest(
-            f"'hyperparameters' contradicts 'method.{objective.name}.hyperparameters'; send the latter "
-            "alone.",
+            f"'hyperparameters' contradicts 'method.{objective.name}.hyperparameters'; leave "
+            "'hyperparameters' out.",
             code="invalid_value",
             param="hyperparameters",
         )
@@ -56,7 +56,7 @@ def requested_hyperparameters(request: CreateJob) -> RequestedHyperparameters:
 
 
 def refuse_other_kind(method: Method | None, file: File, param: str) -> None:
-    """Raise InvalidRequest where the objective does not learn from rows of the file's kind."""
+    """Raise InvalidRequest if the objective does not learn from rows of the file's kind."""
     objective = objective_of(method)
     kind = file.kind or "chat"
     if kind == objective.dataset:

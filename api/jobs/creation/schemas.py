@@ -23,7 +23,7 @@ class CreateJob(BaseModel):
 
     The job's losses are also measured on `validation_file`. `suffix` becomes a part of the fine-tuned model's
     name. `seed` decides all random choices of the job; without one, the server draws it. `metadata` are pairs
-    of the client's own, by which the list of jobs can be filtered.
+    that the client chooses. The list of jobs can be filtered by them.
 
     Unknown parameters are ignored, with a warning among the job's events.
     """
@@ -40,7 +40,7 @@ class CreateJob(BaseModel):
     metadata: Metadata | None = None
     hyperparameters: Annotated[
         RequestedHyperparameters | None,
-        Field(description="The older place for the hyperparameters in `method`"),
+        Field(description="The older place of the hyperparameters. Prefer those in `method`"),
     ] = None
     method: Method | None = None
     integrations: Annotated[
@@ -56,7 +56,7 @@ class CreateJob(BaseModel):
     ] = None
     training: Annotated[
         TrainingOptions | None,
-        Field(description="Options of the training, which have the names of transformers"),
+        Field(description="Options of the training, with the names that transformers uses"),
     ] = None
 
     @property

@@ -1,4 +1,4 @@
-"""Makes the candidates of a job that asks for several: by `"r": "auto"`, or as a sweep."""
+"""Makes the candidates of a job that has several: because of `"r": "auto"`, or as a sweep."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def search_for(
 
 
 def with_alpha(adapter: Taken) -> Taken:
-    """Return the adapter with twice its rank as `lora_alpha`, if that is `"auto"`."""
+    """Return the adapter. If its `lora_alpha` is `"auto"`, it becomes twice the rank."""
     if getattr(adapter, "lora_alpha", None) != AUTO:
         return adapter
     options = adapter.model_dump()
@@ -100,7 +100,7 @@ def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) 
 def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> CandidateSpec:
     """Return the candidate with these values.
 
-    If the sweep tries ranks and the request names no `lora_alpha`, it is `"auto"`.
+    If ranks are tried and the request names no `lora_alpha`, `lora_alpha` counts as `"auto"`.
     """
     options = {
         place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE

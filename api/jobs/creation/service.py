@@ -35,7 +35,7 @@ def create(
     """Submit a job, and return it.
 
     The job trains one adapter. With `sweep`, it trains one for each combination of these values; the keys are
-    places in the request, such as `adapter.r`. Raises InvalidRequest, which names the wrong parameter.
+    places in the request, such as `adapter.r`. Raises InvalidRequest; its message names the wrong parameter.
     """
     base_model = _base_model(catalog, request.model)
     if request.method is not None:
@@ -119,7 +119,7 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
 def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> None:
     """Record an event that names the unknown fields of the request.
 
-    They do not fail the request, as proxies add fields of their own. But a client wants to know of them.
+    They do not make the request fail, since proxies add fields of their own. But a client wants to know them.
     """
     if not names:
         return
@@ -135,9 +135,9 @@ def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> Non
 
 
 def _warn_of_ranks_without_losses(session: Session, job: Job, spec: JobSpec) -> None:
-    """Record an event if the job trains a dynamic rank, but has no validation file to measure ranks on.
+    """Record an event if the job trains a dynamic rank, but has no validation file to measure the ranks on.
 
-    This is no error: an adapter of each rank can be downloaded without a measured loss.
+    This is no error: clients can download the adapter at any rank, also without a measured loss.
     """
     if job.validation_file_id is not None or not getattr(spec.adapter, "dynamic_rank", False):
         return

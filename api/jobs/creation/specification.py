@@ -1,4 +1,4 @@
-"""Makes the specification of a new job: its request's options, with each default and `"auto"` filled in."""
+"""Makes the specification of a new job from its request: each default and each `"auto"` gets its value."""
 
 import secrets
 from collections.abc import Collection, Mapping
@@ -24,7 +24,10 @@ from core.methods.suitability import why_unsuitable
 def specification_of(
     base_model: BaseModelEntry, request: CreateJob, rows: int, sweep: Mapping[str, list[Any]] | None
 ) -> JobSpec:
-    """Of one adapter or, as a `sweep`, of several. Raises InvalidRequest where options contradict others."""
+    """Return the specification of a job with one adapter, or with several if `sweep` lists values to try.
+
+    Raises InvalidRequest if options contradict each other.
+    """
     adapter = request.adapter or LoraAdapter()
     objective = objective_of(request.method)
     requested = requested_hyperparameters(request)
@@ -55,8 +58,10 @@ def specification_of(
 def _training(
     base_model: BaseModelEntry, adapter: MethodOptions, training: TrainingOptions
 ) -> TrainingOptions:
-    """With `max_length` and `learning_rate` filled in: the job shows what holds, whatever catalog and release
-    say later."""
+    """Return the training options with values for `max_length` and `learning_rate`.
+
+    So the job keeps these values, even if the catalog or the release has other defaults later.
+    """
     max_length = training.max_length or base_model.max_length
     if max_length > base_model.max_length:
         at_most = f"rows of {base_model.id} have {base_model.max_length} tokens at most"
@@ -92,7 +97,8 @@ def _refuse_unsuitable(spec: JobSpec, base_model: BaseModelEntry) -> None:
 def _refuse_missing_steps(spec: JobSpec, rows: int) -> None:
     """Raise InvalidRequest if the job has too few steps for the adapter's schedule.
 
-    The job may have fewer steps than its rows make, as some rows may have nothing to learn, but never more.
+    A job never has more steps than computed here. It may have fewer, since rows with nothing to learn are
+    left out.
     """
     steps = spec.hyperparameters.n_epochs * spec.hyperparameters.steps_per_epoch(rows)
     if isinstance(spec.adapter, AdaLoraAdapter) and (reason := spec.adapter.lacks_steps(steps)):

@@ -1,8 +1,9 @@
-"""New events of jobs, for everyone in this process who listens: one query at a time for all of them.
+"""Passes new events of jobs on to all listeners in this process, with one query at a time for all of them.
 
-A listener holds no database connection and no thread while it waits. The feed asks the database, instead of
-waiting for a notification: this works with any number of API processes, and needs no connection of its own.
-Workers write events twice a second. The feed asks as often, and so delays no event for long.
+A listener holds no database connection and no thread while it waits. The feed asks the database again and
+again, and does not wait for notifications. This works with any number of API processes, and needs no
+connection of its own. Workers write events twice a second. The feed asks just as often, so it delays no event
+for long.
 
 A listener's place is the `sequence` of its last event. No event is missed: an event with a smaller `sequence`
 could come later only if two transactions wrote events of one job at once, and the locks in
@@ -47,7 +48,7 @@ class News(NamedTuple):
 
 
 class EventFeed:
-    """Tells listeners of new events. It reads the database only while someone listens."""
+    """Gives new events to listeners. It reads the database only while someone listens."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -81,7 +82,7 @@ class EventFeed:
             return True
 
     def close(self) -> None:
-        """End all listening, for good."""
+        """Tell all listeners that no event will follow, and accept no listener any more."""
         self._closed = True
         for place in list(self._listeners):
             self._tell(place, News((), over=True))
@@ -107,7 +108,7 @@ class EventFeed:
 
 
 def read_news(sessions: sessionmaker[Session], places: Sequence[Place]) -> dict[Place, News]:
-    """Return the news of those places that have any."""
+    """Return the news of the places at which there are any."""
     with sessions() as session:
         rows = session.execute(news_of(places)).all()
     found = {}
@@ -122,8 +123,8 @@ def read_news(sessions: sessionmaker[Session], places: Sequence[Place]) -> dict[
 def news_of(places: Sequence[Place]) -> Select[str, int, str, Event | None]:
     """Return the query of the jobs' statuses and next events, for `read_news`.
 
-    It is one statement, so that it sees one moment: a statement that sees the end of a job also sees its last
-    event.
+    It is one statement, so that it sees one state of the database: if it sees the end of a job, it also sees
+    the job's last event.
     """
     job_ids, sequences = zip(*places, strict=True)
     asked = func.unnest(cast(job_ids, ARRAY(Text)), cast(sequences, ARRAY(BigInteger)))

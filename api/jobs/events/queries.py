@@ -1,4 +1,4 @@
-"""Reads of a job's events. `feed` has the query of all listeners."""
+"""Reads a job's events. The query for all listeners to streams is in `feed`."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session

@@ -28,7 +28,7 @@ def list_page(
 
 
 def place_after(session: Session, project_id: str, job_id: str, last_event_id: str | None) -> Place | None:
-    """Return the place at which a stream of events goes on, or None if no event will follow the last one.
+    """Return the place at which a stream of events goes on, or None if no event will follow `last_event_id`.
 
     Raises NotFound, and InvalidRequest if `last_event_id` is no event of the job.
     """

@@ -1,4 +1,4 @@
-"""A job's events as server-sent events, from a place until the job has ended, or the API key has."""
+"""Sends a job's events as server-sent events, until the job has ended or the API key is no longer valid."""
 
 import asyncio
 import time

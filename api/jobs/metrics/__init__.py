@@ -1,1 +1,1 @@
-"""The metrics of a job, step by step: all steps, or so many points that a chart of them looks the same."""
+"""The metrics of a job, step by step: all steps, or a selection of which a chart looks the same."""

@@ -42,23 +42,23 @@ def list_metrics(
         int, Query(ge=-1, le=LARGEST_STEP, description="Returns only steps after this one")
     ] = -1,
     until_step: Annotated[
-        int, Query(ge=0, le=LARGEST_STEP, description="Returns only steps up to and with this one")
+        int, Query(ge=0, le=LARGEST_STEP, description="Returns only steps up to and including this one")
     ] = LARGEST_STEP,
     limit: Annotated[
         int, Query(ge=1, le=MAX_STEPS, description="The most steps to return. Has no effect with `points`")
     ] = MAX_STEPS,
     points: Annotated[
         int | None,
-        Query(ge=FEWEST_POINTS, le=MAX_STEPS, description="About how many steps to return of a long series"),
+        Query(ge=FEWEST_POINTS, le=MAX_STEPS, description="Thins a longer series to about so many steps"),
     ] = None,
 ) -> MetricsSeries:
-    """Return the metrics of all steps after `after_step` up to and with `until_step`, oldest first.
+    """Return the metrics of all steps after `after_step`, up to and including `until_step`, oldest first.
 
-    With `points`, a longer series is thinned to about so many steps, and `limit` has no effect. From each
-    stretch of neighbouring steps, it keeps those at which some value is the smallest or the largest.
+    With `points`, a longer series is thinned to about so many steps, and `limit` has no effect. The thinned
+    series keeps, from each stretch of neighbouring steps, those at which a value is smallest or largest.
 
     If the job has several candidates, the metrics are those of the candidate that leads at the moment. Once
-    the job has ended, they are the winner's, from its first step. `candidate` asks for a certain one.
+    the job has ended, they are the winner's, from its first step. `candidate` selects another candidate.
     """
     wanted = Wanted(candidate, after_step, until_step, limit, points)
     job = own_job(session, caller.project_id, fine_tuning_job_id)

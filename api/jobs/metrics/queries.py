@@ -1,4 +1,4 @@
-"""Reads of the metrics of a job, or of one of its candidates: page by page, or thinned.
+"""Reads the metrics of a job, or of one of its candidates: page by page, or thinned.
 
 A chart of a thinned series looks like one of the whole series. The series is cut into stretches of
 neighbouring steps, and each stretch keeps the steps at which some value is the smallest or the largest.
@@ -14,18 +14,19 @@ from sqlalchemy.orm import Session
 from api.http.paging import fetch_page
 from core.tables import CandidateMetric, Metric
 
-# These values only grow, or stay: the first and the last step of a stretch have its smallest and largest.
+# These values never fall, so the first and the last step of a stretch have its smallest and largest values.
+# `candidate` is only the number of a candidate.
 WITHOUT_OUTLIERS = {"step", "total_steps", "candidate", "trained_seconds", "trained_tokens"}
-SAMPLED = 997  # one step in so many is read to find the names of the values
+SAMPLED = 997  # every 997th step is read to find the names of the values
 
 Table = type[Metric] | type[CandidateMetric]
 
 
 class Wanted(NamedTuple):
-    """The steps that a client asks for: those after `after`, up to and with `until`.
+    """The steps that a client asks for: those after step `after`, up to and including step `until`.
 
-    If there are more than `points`, they are thinned to about `points`. Without `points`, the first `limit`
-    are read.
+    If there are more than `points` steps, they are thinned to about `points`. Without `points`, the first
+    `limit` steps are read.
     """
 
     candidate: int | None
@@ -36,7 +37,7 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Steps, oldest first. `thinned` is true if some were left out between them."""
+    """Steps, oldest first. `thinned` is true if steps between them were left out."""
 
     steps: Sequence[Metric | CandidateMetric]
     has_more: bool
@@ -83,8 +84,8 @@ def _kept(session: Session, table: Table, mine: ColumnElement[bool], points: int
 def _names(session: Session, table: Table, mine: ColumnElement[bool], last: int) -> list[str]:
     """Return the names of the values that may have outliers, sorted.
 
-    Most values are in every step, so a sample of the steps has them. The values of validations are only in
-    steps with a validation, so the last of these steps are read too.
+    Most values are in every step, so a sample of the steps has them. The values of a validation are only in
+    steps with a validation, so the last step with each kind of validation is read too.
     """
     data = select(table.data).where(mine)
     validated = [

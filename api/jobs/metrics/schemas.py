@@ -11,7 +11,7 @@ from core.tables import CandidateMetric, Metric
 class MetricsPoint(BaseModel):
     """The values of one step, under the same names as in the events of type `metrics`.
 
-    Steps that an earlier release of Tunery trained may lack some of the values.
+    If an earlier release of Tunery trained a step, some of the values may be missing.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -20,8 +20,8 @@ class MetricsPoint(BaseModel):
     trained_seconds: Annotated[
         float | None,
         Field(
-            description="Seconds that all steps so far took, without validations and pauses. Other jobs that "
-            "train at the same time make the steps longer."
+            description="Seconds that all steps so far took, without validations and pauses. Steps take "
+            "longer while other jobs train at the same time."
         ),
     ] = None
     trained_tokens: Annotated[int | None, Field(description="Tokens that all steps so far trained")] = None

@@ -23,9 +23,9 @@ def submit(session: Session, job: Job) -> None:
 
 
 def cancel(session: Session, job: Job) -> None:
-    """Cancel at once a job that has not ended. Its worker finds at its next renewal that the lease is gone.
+    """Cancel a job at once. Its worker finds at the next renewal that the lease is gone.
 
-    Raises InvalidRequest where the job has ended.
+    Raises InvalidRequest if the job has ended.
     """
     lock(session, job)
     if "cancelled" not in TRANSITIONS[job.status]:
@@ -39,20 +39,21 @@ def cancel(session: Session, job: Job) -> None:
 def delete(session: Session, job: Job) -> None:
     """Hide an ended job from everybody. The janitor removes its objects (`worker/supervise/cleanup.py`).
 
-    Raises InvalidRequest where the job has not ended.
+    Raises InvalidRequest if the job has not ended.
     """
     lock(session, job)
     if job.status not in ENDED:
         raise _refusal(job, "cancel it first: only a job that has ended can be deleted", "job_not_deletable")
     job.deleted_at = func.now()
-    job.cleaned_at = None  # the janitor had cleaned up only what the job's end made useless
+    job.cleaned_at = None  # so that the janitor comes again: at the job's end it kept what was still useful
 
 
 def pause(session: Session, job: Job) -> None:
-    """Pause at once a job whose run has made no step yet; else ask its trainer to (see `finish_pause`).
+    """Pause a job at once if its run has made no step yet. Otherwise ask its trainer to pause it.
 
-    A run without a step loses nothing when it is closed, even while its trainer is busy. Asking twice changes
-    nothing. Raises InvalidRequest where the job has ended or is paused.
+    A run without a step loses nothing when it is closed, even while its trainer is busy. `finish_pause` does
+    the trainer's part. A second request changes nothing. Raises InvalidRequest if the job has ended or is
+    paused.
     """
     lock(session, job)
     if "paused" not in TRANSITIONS[job.status]:
@@ -68,7 +69,7 @@ def pause(session: Session, job: Job) -> None:
 def resume(session: Session, job: Job) -> None:
     """Put a paused job back into its old place in the queue, or withdraw a pause that is only requested.
 
-    Raises InvalidRequest where there is no pause to end.
+    Raises InvalidRequest if the job is not paused and no pause is requested.
     """
     lock(session, job)
     if job.status == "running" and pause_is_requested(session, job):

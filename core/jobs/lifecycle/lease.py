@@ -29,7 +29,7 @@ NO_PROGRESS = Progress(CLAIMED)
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job, as long as `fence` is the job's current one and its run is open."""
+    """The right to work on a job, as long as `fence` is the job's current fence and the run is open."""
 
     job_id: str
     fence: int

@@ -1,7 +1,7 @@
 """Who may write: a job is locked first, then its open run. Every function works in the caller's transaction.
 
-The lock on a job lets events be added meanwhile (FOR NO KEY UPDATE), since a heartbeat holds the run and adds
-events.
+The lock on a job (FOR NO KEY UPDATE) lets other transactions add events. A heartbeat needs this: it locks
+only the run, and adds events.
 """
 
 from typing import Any, Unpack
@@ -16,7 +16,7 @@ from core.tables import Job, Run
 
 
 def owned_job(session: Session, lease: Lease) -> Job:
-    """Return the job, locked until the transaction ends. Raises LeaseLost."""
+    """Return the job of a lease, locked until the transaction ends. Raises LeaseLost."""
     job = session.scalars(
         select(Job)
         .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
@@ -42,14 +42,14 @@ def open_run_of(session: Session, job: Job) -> Run | None:
 def record_outside_event(
     session: Session, job_id: str, message: str, event_id: str | None = None, **options: Unpack[EventOptions]
 ) -> None:
-    """Append to the log of a job that the caller does not hold, after whoever writes its events now."""
+    """Append to the log of a job that the caller does not hold, after other transactions that write to it."""
     job = session.get_one(Job, job_id, with_for_update={"key_share": True}, populate_existing=True)
     open_run_of(session, job)
     record_event(session, job_id, message, event_id=event_id, **options)
 
 
 def is_open_run(lease: Lease) -> tuple[Any, ...]:
-    """Return the conditions that the run of this lease is still open."""
+    """Return the conditions of a query that selects the run of this lease if the run is still open."""
     return Run.job_id == lease.job_id, Run.fence == lease.fence, Run.ended_at.is_(None)
 
 

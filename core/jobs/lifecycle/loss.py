@@ -15,7 +15,7 @@ from core.tables import Job, Run
 def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) -> list[str]:
     """Requeue a job that its living trainer cannot continue, for example because a server is unreachable.
 
-    It counts like a lost trainer, but does not make the job a suspect.
+    This counts like a lost trainer, but does not make the job a suspect. Return the ids of the jobs.
     """
     condition = (Run.job_id == lease.job_id) & (Run.fence == lease.fence)
     runs = _held_runs(session, condition)
@@ -32,7 +32,7 @@ def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: i
 def release_runs_of(session: Session, owner: str, reason: str) -> list[str]:
     """Requeue the jobs of a trainer that was stopped on purpose. Return the jobs' ids.
 
-    It does not count as a lost trainer.
+    This does not count as a lost trainer.
     """
     runs = _held_runs(session, Run.owner == owner)
     for job, _ in runs:
@@ -48,8 +48,8 @@ def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:
 def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:
     """Requeue the jobs of lost trainers, and count the loss for each job that may have caused it.
 
-    Without proof no job fails: every job that may have caused the loss becomes a suspect
-    (`core/jobs/suspects.py`).
+    Every job that may have caused the loss becomes a suspect (`core/jobs/suspects.py`). A job fails only if
+    it is proved that it caused the loss.
     """
     runs = _held_runs(session, condition)
     trainers = lost_trainers(session, {owner for _, owner in runs})
@@ -64,7 +64,10 @@ def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int)
 
 
 def _held_runs(session: Session, condition: Any) -> list[tuple[Job, str]]:
-    """Return running jobs, locked, with the owners of their runs. Skip the jobs that others have locked."""
+    """Return the running jobs that meet the condition, locked, with the owners of their runs.
+
+    Skip the jobs that other transactions have locked.
+    """
     rows = session.execute(
         select(Job, Run.owner)
         .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
@@ -75,7 +78,10 @@ def _held_runs(session: Session, condition: Any) -> list[tuple[Job, str]]:
 
 
 def _count_loss(session: Session, job: Job, outcome: str, reason: str, max_lost_attempts: int | None) -> None:
-    """Requeue a job, or fail it at its loss number `max_lost_attempts`. With None, no job fails."""
+    """Count a loss, and requeue the job. Fail it instead when the count reaches `max_lost_attempts`.
+
+    If `max_lost_attempts` is None, the job does not fail.
+    """
     job.lost_attempts += 1
     if max_lost_attempts is not None and job.lost_attempts >= max_lost_attempts:
         message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."

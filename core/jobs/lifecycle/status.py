@@ -54,9 +54,9 @@ def fail_job(session: Session, job: Job, outcome: str, error: JobError) -> None:
 
 
 def give_back(session: Session, job: Job, outcome: str, message: str) -> None:
-    """Put the job back into the queue, or pause it where a pause was requested.
+    """Put the job back into the queue, or pause it if a pause was requested.
 
-    So a requested pause holds although its trainer is gone.
+    So a requested pause takes effect even if the trainer is gone.
     """
     record_event(session, job.id, message, level="warn")
     if pause_is_requested(session, job):
@@ -80,5 +80,5 @@ def pause_is_requested(session: Session, job: Job) -> bool:
 
 
 def from_now(seconds: float) -> Any:
-    """Return the database's time in so many seconds."""
+    """Return an SQL expression: the database's time, `seconds` from now."""
     return func.now() + timedelta(seconds=seconds)

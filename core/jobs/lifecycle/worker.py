@@ -1,7 +1,7 @@
 """The writes of a worker: it claims a job, renews its lease, records checkpoints, ends or returns the job.
 
-Each write carries the job's id and fence. It raises LeaseLost, and writes nothing, where they no longer name
-an open run.
+Each write carries the job's id and fence. If they no longer name an open run, it raises LeaseLost and writes
+nothing.
 """
 
 from collections.abc import Callable, Collection
@@ -40,11 +40,11 @@ def claim(
     accepts: Callable[[Job], bool] = lambda _job: True,
     passed_over: Collection[str] = (),
 ) -> Lease | None:
-    """Take the next job of a device class. Return None where no job waits, or where `accepts` refuses it.
+    """Claim the next job of a device class. Return None if no job waits, or if `accepts` refuses that job.
 
     `core.jobs.queue.claimable` defines the order and the limit `project_jobs`. A refused job holds up the
-    jobs behind it, so that small or similar jobs cannot overtake it for ever. The jobs in `passed_over`, by
-    their ids, hold up nothing: another worker may be able to train them.
+    jobs behind it, so that small or similar jobs cannot overtake it for ever. `passed_over` holds ids of jobs
+    that are skipped and hold up nothing: another worker may be able to train them.
     """
     queue.wait_for_other_claims(session)
     job = queue.next_job(session, project_jobs, devices, passed_over)
@@ -80,7 +80,8 @@ def claim(
 def renew(session: Session, lease: Lease, progress: Progress) -> bool:
     """Extend the lease and write the run's progress. Return whether to pause. Raises LeaseLost.
 
-    The statement changes the run alone, never the job's row, so that heartbeats do not block the queue.
+    The statement changes only the row of the run, not the row of the job, so that heartbeats do not block the
+    queue.
     """
     renewed = session.execute(
         update(Run)
@@ -95,10 +96,10 @@ def renew(session: Session, lease: Lease, progress: Progress) -> bool:
 
 
 def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) -> None:
-    """Commit an uploaded checkpoint, with an event where clients can see the checkpoint. Raises LeaseLost.
+    """Record an uploaded checkpoint, and an event if clients can see the checkpoint. Raises LeaseLost.
 
-    A checkpoint proves progress, so the count of lost trainers returns to 0. Doing it twice, after a commit
-    whose answer was lost, changes nothing.
+    A checkpoint proves progress, so the count of lost trainers returns to 0. If the answer of a commit was
+    lost and this is called again, the second call changes nothing.
     """
     job = owned_job(session, lease)
     job.lost_attempts = 0
@@ -118,8 +119,8 @@ def finish(
 ) -> None:
     """Write adapter, result file, status and events in one transaction. Raises LeaseLost.
 
-    The job's result exists from this commit on. `spec` replaces the job's specification where several
-    candidates were trained and one is left.
+    The job's result exists from this commit on. If several candidates were trained and one is left, `spec`
+    replaces the job's specification.
     """
     job = owned_job(session, lease)
     job.spec = spec or job.spec
@@ -143,7 +144,7 @@ def fail(session: Session, lease: Lease, error: JobError) -> None:
 def release(session: Session, lease: Lease, reason: str) -> None:
     """Return an unfinished job to the queue, since the worker shuts down. Raises LeaseLost.
 
-    It does not count as a lost trainer.
+    This does not count as a lost trainer.
     """
     job = owned_job(session, lease)
     give_back(session, job, "released", f"{reason}; the job waits for a worker")
@@ -152,7 +153,7 @@ def release(session: Session, lease: Lease, reason: str) -> None:
 def finish_pause(session: Session, lease: Lease) -> bool:
     """Carry out a requested pause after the checkpoint. Return whether the job is paused. Raises LeaseLost.
 
-    Nothing is written where the request has been withdrawn meanwhile.
+    If the request has been withdrawn meanwhile, nothing is written.
     """
     job = owned_job(session, lease)
     if not pause_is_requested(session, job):
@@ -174,7 +175,7 @@ def fine_tuned_model_name(session: Session, job: Job) -> str:
 
 
 def _last_progress(session: Session, job: Job) -> Progress:
-    """Return what a continued job shows until its trainer has restored a checkpoint."""
+    """Return the progress that a continued job shows until its trainer has restored a checkpoint."""
     last = session.get(Run, (job.id, job.fence))
     if last is None:
         return NO_PROGRESS
