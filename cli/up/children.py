@@ -76,7 +76,7 @@ class Child:
             self._restarts.plan(name_exit(code), hopeless=code == MISCONFIGURED)
             if self._orphans:
                 note(
-                    f"Its orphaned processes have {self._grace:g} s to save their work before that",
+                    f"Before the restart, its orphans may take {self._grace:g} s to save their work",
                     "yellow",
                 )
 
