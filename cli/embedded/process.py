@@ -234,7 +234,7 @@ class Server(ABC):
 
 
 def _alive(process: psutil.Process) -> bool:
-    """Whether the process runs. A zombie does not: in a container it may stay, unreaped."""
+    """Whether the process runs. A zombie does not run; in a container, it may never be reaped."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

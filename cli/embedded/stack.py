@@ -210,9 +210,8 @@ class EmbeddedServers:
             try:
                 server.start(self._abandoned)
             except Exception as error:
-                failures.append(
-                    error
-                )  # before the other servers are stopped, so that the cause is the first failure
+                # This comes before the other starts are abandoned, so that the first failure is the cause.
+                failures.append(error)
                 self._abandoned.set()
 
         self._abandoned.clear()
