@@ -40,8 +40,8 @@ class Progress(BaseModel):
     """How far a job has come.
 
     `epoch` counts fractions of an epoch. `percent` is the share of the steps that are done.
-    `tokens_per_second` has a value only while the job runs. If a running job
-    is about to pause, its `phase` is `pausing`.
+    `tokens_per_second` has a value only while the job runs. If a running job is about to pause, its `phase`
+    is `pausing`.
 
     `queue_position` has a value only while the job waits. It is the job's place among the waiting jobs of all
     projects that need as many devices, in the order in which workers will claim them. Place 1 is next.

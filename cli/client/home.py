@@ -3,7 +3,8 @@
 api-key       the first key of project "default", mode 0600
 secret-keys   the keys that encrypt stored secrets, unless TUNERY_SECRET_KEYS is set, mode 0600
 base-url      the address of the API that the last `up` started
-environment   the variables (TUNERY_*, AWS_*) with which a worker uses the running embedded servers, mode 0600
+environment   while embedded servers run: the variables for a worker that is started by hand (TUNERY_* and
+              AWS_*, also the secret keys), mode 0600
 logs/         the output of the parts; at a start, and beyond 64 MiB, a log moves to NAME.log.1
 run/          records of the processes that `up` has started
 """

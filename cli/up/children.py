@@ -76,7 +76,7 @@ class Child:
             self._restarts.plan(name_exit(code), hopeless=code == MISCONFIGURED)
             if self._orphans:
                 note(
-                    f"Its orphaned processes have {self._grace:g} s to save their work before that",
+                    f"Before the restart, its orphans may take {self._grace:g} s to save their work",
                     "yellow",
                 )
 
@@ -150,7 +150,7 @@ def end(mark: str, is_late: Callable[[], bool]) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process runs. A zombie does not run, but in a container it may stay, unreaped."""
+    """Whether the process runs. A zombie does not run; in a container, it may never be reaped."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

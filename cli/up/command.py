@@ -65,9 +65,7 @@ def up(
         if not stop.made:
             announce(f"{base_url}/v1", model, folder, json)
         tend(parts, stop)
-        output.note(
-            "Stopping; the worker saves a checkpoint first. Press Ctrl-C again to kill what still runs."
-        )
+        output.note("Stopping; the worker saves a checkpoint first. Press Ctrl-C again to stop at once.")
 
 
 def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:

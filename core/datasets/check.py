@@ -33,8 +33,8 @@ class Report:
 
     `rows` counts every line that is not blank, correct or not. `findings` holds the first `max_findings`
     findings. `finding_count` counts all findings, but at most 20 of one row. `bad_rows` counts the rows that
-    have findings. If `stopped`, the check ended at 10,000 bad rows, and the counts cover only the part
-    of the file that was read. `kind` is None if no row shows it.
+    have findings. If `stopped`, the check ended at 10,000 bad rows, and the counts cover only the part of the
+    file that was read. `kind` is None if no row shows it.
     """
 
     rows: int

@@ -81,8 +81,8 @@ class JobSpec(Options):
     training: TrainingOptions = TrainingOptions()
     objective: AnyObjective = Supervised()
     search: CandidateSearch | None = None
-    """The candidates of a job that trains several. Until only one is left, `adapter` and
-    `learning_rate` are those of the first candidate."""
+    """The candidates of a job that trains several. Until only one is left, `adapter` and `learning_rate`
+    are those of the first candidate."""
 
     @property
     def candidates(self) -> list["JobSpec"]:

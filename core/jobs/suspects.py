@@ -1,8 +1,8 @@
 """Finds the jobs that may have caused the loss of a trainer, from their runs. `core/jobs/lifecycle` uses it.
 
-A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. After its
-next claim, a suspect computes alone until it has passed the step at which it was lost and has made a
-checkpoint. If its trainer is lost again before that, the suspect itself has caused the loss.
+A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. After its next
+claim, a suspect computes alone until it has passed the step at which it was lost and has made a checkpoint.
+If its trainer is lost again before that, the suspect itself has caused the loss.
 """
 
 from collections.abc import Iterable

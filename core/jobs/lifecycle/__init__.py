@@ -11,10 +11,10 @@ be deleted, which changes no status. `client` has the changes that a client asks
 the worker that holds the job, and `loss` the changes that follow the loss of a trainer. They share `status`,
 `locks` and `lease`. Callers use the names below: `lifecycle.claim(…)`.
 
-Every function works inside the caller's transaction and never commits. A worker's write carries the job's
-id and fence. If they no longer name an open run, it raises LeaseLost and nothing is written. All times are
-those of the database's clock. Locks are taken in one order: the job, then its run. When a job ends, its
-webhook deliveries are written in the same transaction and sent later (`core/webhooks.py`).
+Every function works inside the caller's transaction and never commits. A worker's write carries the job's id
+and fence. If they no longer name an open run, it raises LeaseLost and nothing is written. All times are those
+of the database's clock. Locks are taken in one order: the job, then its run. When a job ends, its webhook
+deliveries are written in the same transaction and sent later (`core/webhooks.py`).
 """
 
 from core.jobs.lifecycle.client import cancel, delete, pause, resume, submit
