@@ -73,7 +73,7 @@ def why_unsuitable(adapter: MethodOptions, base_model: BaseModelEntry, sharded: 
 def _conflicts(adapter: MethodOptions) -> Iterator[Conflict]:
     method = METHODS[adapter.type]
     if method.needs_whole_weights:
-        need = f"{method.title} needs the base model's weights whole and as in the source weights"
+        need = f"{method.title} needs the base model's whole source weights"
         yield Conflict(FSDP, SPREAD, need, ANOTHER_METHOD)
         yield Conflict(TYPE, QUANTISED, need, ANOTHER_METHOD)
     if isinstance(adapter, LoraAdapter):
@@ -83,7 +83,7 @@ def _conflicts(adapter: MethodOptions) -> Iterator[Conflict]:
 def _conflicts_of_lora(adapter: LoraAdapter) -> Iterator[Conflict]:
     init = f"init_lora_weights '{adapter.init_lora_weights}'"
     if adapter.begins_with_weights:
-        need = f"{init} begins with a part of the weights, and needs them whole and as in the source weights"
+        need = f"{init} begins with a part of the weights, and needs the whole source weights"
         yield Conflict(INIT, SPREAD, need, ANOTHER_INIT)
         yield Conflict(INIT, QUANTISED, need, ANOTHER_INIT)
     if adapter.init_lora_weights == "eva":
