@@ -31,6 +31,8 @@ from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, at
 from worker.engine.step.loop import evaluate
 from worker.rows import Row
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LEARNT_FROM = 3  # so that tokens of shared beginnings are supervised too
 

@@ -17,6 +17,8 @@ from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import attention
 from worker.engine.step.loop import evaluate, train_round
 
+pytestmark = pytest.mark.slow
+
 DEADLINE = 20
 
 
