@@ -14,6 +14,8 @@ from core.errors import JobError
 from core.jobs import lifecycle
 from tests.fixtures.api import BASE_MODEL, Api, dataset
 
+pytestmark = pytest.mark.slow
+
 # Without these, LiteLLM fetches its price map when it is imported, and reads a .env into the environment.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 

@@ -21,6 +21,8 @@ from schemathesis.schemas import BaseSchema
 from core.roles import Role
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
 
+pytestmark = pytest.mark.slow
+
 GRADERS = "/v1/fine_tuning/alpha/graders"
 JOBS = "/v1/fine_tuning/jobs"
 SWEEPS = "/v1/fine_tuning/sweeps"

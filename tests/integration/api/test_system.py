@@ -84,6 +84,7 @@ def test_all_who_ask_at_once_for_readiness_share_one_look(
         wait_for(lambda: httpx.get(f"{another.url}/readyz") and len(looks) == 2)
 
 
+@pytest.mark.slow
 def test_a_connection_stays_open_for_longer_than_clients_keep_theirs(api: Api) -> None:
     connection = HTTPConnection(urlsplit(api.url).netloc)
     connection.request("GET", "/healthz")
@@ -239,6 +240,7 @@ def test_the_documentation_is_honest(api: Api) -> None:
     assert upload["security"] == [{"HTTPBearer": []}]
 
 
+@pytest.mark.slow
 def test_starting_the_api_pays_for_no_training_library() -> None:
     heavy = ("torch", "transformers", "peft", "worker", "cli")
     code = f"import sys, api.app; print([name for name in {heavy} if name in sys.modules])"

@@ -174,6 +174,7 @@ def crashing(api: Api) -> Iterator[CrashingApi]:
         yield crashing
 
 
+@pytest.mark.slow
 def test_a_job_is_created_once_wherever_the_api_dies(
     api: Api, crashing: CrashingApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

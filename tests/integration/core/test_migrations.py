@@ -182,6 +182,7 @@ def test_a_database_that_is_behind_is_not_current(new_database: Callable[[], Eng
     assert not is_current(engine)
 
 
+@pytest.mark.slow
 def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to_migrate(
     new_database: Callable[[], Engine],
 ) -> None:
@@ -249,6 +250,7 @@ def test_a_downgrade_to_the_base_leaves_nothing_behind(new_database: Callable[[]
     assert described(engine) == {query: set() for query in WHOLE}
 
 
+@pytest.mark.slow
 def test_processes_that_migrate_at_once_wait_for_one_another(new_database: Callable[[], Engine]) -> None:
     engine = new_database()
     environment = os.environ | {"TUNERY_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
@@ -271,6 +273,7 @@ def test_a_second_engine_migrates_while_the_first_one_keeps_its_connections(
     second.dispose()
 
 
+@pytest.mark.slow
 def test_a_migration_may_take_longer_than_other_statements(
     new_database: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

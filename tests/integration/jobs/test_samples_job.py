@@ -133,7 +133,7 @@ def test_a_model_may_say_what_the_database_does_not_take(api: Api, monkeypatch: 
 
 def test_a_long_generation_ends_with_the_job(api: Api) -> None:
     tenant = api.tenant()
-    job_id = create(tenant, eval_samples=2, eval_max_new_tokens=512)
+    job_id = create(tenant, eval_samples=2, eval_max_new_tokens=512, eval_steps=3)
     with running(api):
         wait_for(lambda: events(tenant, job_id, type="samples"), 60)
         tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
@@ -141,4 +141,4 @@ def test_a_long_generation_ends_with_the_job(api: Api) -> None:
         tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/resume")
         wait_for_success(api, job_id)
     steps = [event["data"]["step"] for event in events(tenant, job_id, type="samples")]
-    assert steps == [2, 3, 4, 6], "each once, also the one in which the pause came"
+    assert steps == [3, 6], "each once, also the one in which the pause came"

@@ -32,6 +32,8 @@ from worker.report.training_record import TrainingRecord
 from worker.rows import Row
 from worker.save.checkpoint import _load, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 RANKS = (2, 4, 8, 16)
 STEPS = 24
 ROWS, VALIDATION_ROWS = make_rows(12, 0), make_rows(20, 1)

@@ -1,6 +1,7 @@
 """Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, and saved as PEFT saves."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,15 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
-of_each_method = pytest.mark.parametrize("case", METHODS)
-of_each_case = pytest.mark.parametrize("case", CASES)
+QUICK = ("loha", "prefix_tuning")  # `make test-quick` leaves the others out
+
+
+def of_each(cases: Iterable[str]) -> pytest.MarkDecorator:
+    marked = [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+    return pytest.mark.parametrize("case", marked)
+
+
+of_each_method, of_each_case = of_each(METHODS), of_each(CASES)
 
 
 @of_each_case
@@ -205,6 +213,7 @@ def test_few_numbers_are_saved_as_few(base: ResidentBase, tmp_path: Path) -> Non
         assert sum(tensor.numel() for tensor in saved) == expected, case
 
 
+@pytest.mark.slow
 def test_a_lora_job_trains_as_it_would_without_the_others(base: ResidentBase, tiny_folder: Path) -> None:
     fresh = ResidentBase(TINY, tiny_folder, "0" * 64, torch.device("cpu"))
     modules, weights = dict(base.model.named_modules()), dict(base.model.named_parameters())
@@ -283,6 +292,7 @@ ON_ANY_BASE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASES)
 def test_losses_on_other_bases_are_those_of_transformers_with_peft(tmp_path: Path, name: str) -> None:
     config, dtype, tolerance = BASES[name]

@@ -24,6 +24,8 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
+pytestmark = pytest.mark.slow
+
 TWENTY_STEPS = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)  # with eight rows
 RATE = TrainingOptions(learning_rate=1e-2, lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.01)
 

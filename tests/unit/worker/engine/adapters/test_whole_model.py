@@ -26,6 +26,8 @@ from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 
+pytestmark = pytest.mark.slow
+
 RATE = 1e-3
 TOWER = PORTABLE["gemma 3, text beside a tower"]
 MODELS = {

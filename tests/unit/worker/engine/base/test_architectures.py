@@ -32,6 +32,8 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.rows import Row
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LEARNT_FROM = 3  # so that tokens of shared beginnings are supervised too
 

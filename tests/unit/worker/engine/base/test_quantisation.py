@@ -13,6 +13,8 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
 from worker.engine.base.layer_weight import weight_of
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LEVELS = 127  # on each side of 0
 

@@ -35,6 +35,8 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, validate
 from worker.engine.step.trainee import Trainee
 
+pytestmark = pytest.mark.slow
+
 P = 0.3
 DROPPING = LoraAdapter(r=4, lora_alpha=8, lora_dropout=P)
 EIGHT = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)

@@ -18,6 +18,8 @@ from worker.engine.kernels import attention
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 
+pytestmark = pytest.mark.slow
+
 DEADLINE = 20
 
 

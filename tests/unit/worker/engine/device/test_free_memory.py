@@ -13,6 +13,8 @@ from worker.engine.device import free_memory
 from worker.engine.device.free_memory import free_bytes
 from worker.supervise.launch import TRAINER_ENVIRONMENT
 
+pytestmark = pytest.mark.slow
+
 
 def write_group(folder: Path, limit: str, current: int, cached: int) -> None:
     folder.mkdir(parents=True)

@@ -28,6 +28,8 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 
+pytestmark = pytest.mark.slow
+
 NEW = 6
 END = 2  # the end token of the tiny models
 LOW_RANK: dict[str, LowRankAdapter] = {

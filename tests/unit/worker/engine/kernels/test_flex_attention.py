@@ -14,6 +14,8 @@ from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Layout, segment_attention_plainly
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout, by_segments
 
+pytestmark = pytest.mark.slow
+
 
 def chain(*lengths: int) -> list[Segment]:
     """Segments that each see all before them."""

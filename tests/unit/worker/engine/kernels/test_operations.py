@@ -32,6 +32,8 @@ from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import elementwise, operations, projection
 from worker.engine.kernels.attention import Layout, segment_attention, segment_attention_plainly
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = [(300, 20, 30), (700, 10), (301, 5), (50, 600, 70), (513,), (20, 30), (17,), (40, 3)]
 WEIGHT_D, W_NK = torch.linspace(-1, 1, 160), torch.linspace(-1, 1, 64 * K).sin().view(64, K)
 

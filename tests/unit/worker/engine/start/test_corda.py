@@ -30,6 +30,8 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 
+pytestmark = pytest.mark.slow
+
 ROWS = make_rows(24, 0)
 PATTERNS = {"rank_pattern": {"q_proj": 7}, "alpha_pattern": {"v_proj": 3}, "use_rslora": True}
 

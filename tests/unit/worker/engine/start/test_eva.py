@@ -37,6 +37,8 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, order_of
 from worker.rows import Row
 
+pytestmark = pytest.mark.slow
+
 EVA = LoraAdapter(r=4, lora_alpha=8, init_lora_weights="eva")
 ROWS = make_rows(24, 0)
 

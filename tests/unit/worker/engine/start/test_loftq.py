@@ -33,6 +33,8 @@ from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LOFTQ = LoraAdapter(r=8, lora_alpha=24, init_lora_weights="loftq")
 

@@ -13,6 +13,8 @@ from tests.fixtures.engine.train_on_processes import train
 from tests.fixtures.paths import REPOSITORY
 from worker.engine.base.base_model import ResidentBase
 
+pytestmark = pytest.mark.slow
+
 Seen = list[dict[str, Any]]
 """By process."""
 
