@@ -20,6 +20,8 @@ from core.jobs import lifecycle, queue
 from core.storage.object_store import ObjectStore
 from worker.supervise.cleanup import remove_old_deliveries
 
+pytestmark = pytest.mark.slow
+
 JOBS = 100_000
 WAITING = 200
 LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries")

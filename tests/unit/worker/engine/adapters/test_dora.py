@@ -32,6 +32,8 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.trainee import Trainee
 
+pytestmark = pytest.mark.slow
+
 DORA = LoraAdapter(r=4, lora_alpha=8, use_dora=True)
 EIGHT = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)
 CPU = torch.device("cpu")
