@@ -111,7 +111,7 @@ def test_a_cohort_trains_to_the_same_adapters(
             base.decoder, base.lanes = Decoder(base.model, noted(UNCOMPILED, used)), Lanes(1)
         elif on_gpu:
             assert isinstance(base.decoder, PortableDecoder)
-            base.decoder._do = noted(UNCOMPILED, used)
+            base.decoder._ops = noted(UNCOMPILED, used)
         outcomes.append(train_two(base, second))
     (cpu_losses, cpu_adapters), (losses, adapters) = outcomes
     assert used == expected
