@@ -95,7 +95,7 @@ def test_a_wrong_key_is_exit_code_1_with_the_servers_words(tunery: Shell, api: A
         (["files", "list", "--api-key", "tnr_x", "--base-url", "localhost:8000"], "base URL"),
         (["files", "upload", "missing.jsonl"], "missing.jsonl"),
         (["jobs", "create", "train.jsonl"], "--model"),
-        (["jobs", "create", "no-file", "--model", "m", "--api-key", "tnr_x"], "no-file is neither a local file"),
+        (["jobs", "create", "no-file", "--model", "m", "--api-key", "tnr_x"], "neither a local file"),
         (["keys", "list"], "TUNERY_DATABASE_URL"),
         (["migrate"], "TUNERY_DATABASE_URL"),
         (["nonsense"], "nonsense"),

@@ -335,7 +335,7 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
             "does not go with the other options",
         ),
         ({"adapter": {"init_lora_weights": "mica"}}, "adapter.init_lora_weights", '"pissa"'),
-        ({"adapter": {"eva_config": {"rho": 2.0}}}, "adapter.eva_config", "an option of init_lora_weights 'eva'"),
+        ({"adapter": {"eva_config": {"rho": 2.0}}}, "adapter.eva_config", "init_lora_weights 'eva'"),
         (
             {"adapter": {"init_lora_weights": "eva", "eva_config": {"rho": 0.5}}},
             "adapter.eva_config.rho",
