@@ -70,7 +70,7 @@ demo: $(INSTALLED) ## Train, download and compare answers, on our sample or on y
 test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
 	@$(BIN)/python -m pytest $(or $(ARGS),$(TWO_PROCESSES))
 
-test-quick: $(INSTALLED) $(DASHBOARD) ## Run the tests of parts, and of the API without trainers, in two minutes
+test-quick: $(INSTALLED) $(DASHBOARD) ## Run the tests of parts, and of the API without trainers, in three minutes
 	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
