@@ -1,9 +1,10 @@
 """The database engine and its sessions: synchronous SQLAlchemy over psycopg, for API and worker."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, func
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
@@ -51,6 +52,11 @@ def reading_sessions(engine: Engine) -> sessionmaker[Session]:
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Return sessions whose objects can still be read after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def from_now(seconds: float) -> Any:
+    """Return an SQL expression: the database's time, `seconds` from now."""
+    return func.now() + timedelta(seconds=seconds)
 
 
 def _test_rested_connections(engine: Engine, rested: float) -> None:

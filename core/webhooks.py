@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
+from core.database import from_now
 from core.egress import Egress, EgressRefused, NotAnswered, post
 from core.ids import new_id
 from core.secrets.vault import Vault
@@ -120,7 +121,7 @@ def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Messa
         delivery.attempts += 1
         delivery.last_attempt_at = func.now()
         delivery.response_code = delivery.error = None
-        delivery.next_attempt_at = _from_now(CLAIM_SECONDS)
+        delivery.next_attempt_at = from_now(CLAIM_SECONDS)
         messages.append(
             Message(
                 delivery.id,
@@ -172,7 +173,7 @@ def record_attempt(session: Session, message: Message, outcome: Outcome) -> None
         _end(delivery, "failed")
     else:
         delay = DELAYS[message.attempt - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-        delivery.next_attempt_at = _from_now(delay)
+        delivery.next_attempt_at = from_now(delay)
 
 
 def _disable(session: Session, endpoint: WebhookEndpoint) -> None:
@@ -209,7 +210,7 @@ def set_secret(vault: Vault, endpoint: WebhookEndpoint, secret: str, *, keep_for
     """Sign with `secret` from now on. With `keep_former`, the former secret signs too for a day."""
     sealed = vault.seal(secret)
     endpoint.former_sealed_secret = endpoint.sealed_secret if keep_former else None
-    endpoint.former_expires_at = _from_now(FORMER_SECRET_HOURS * 3600) if keep_former else None
+    endpoint.former_expires_at = from_now(FORMER_SECRET_HOURS * 3600) if keep_former else None
     endpoint.sealed_secret, endpoint.secret_hint = sealed, f"whsec_…{secret[-4:]}"
 
 
@@ -224,7 +225,3 @@ def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str]) -> di
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),
     }
-
-
-def _from_now(seconds: float) -> Any:
-    return func.now() + timedelta(seconds=seconds)

@@ -47,7 +47,7 @@ def create_key(
     body = f"tnr_{key_id}_{secrets.token_hex(24)}"
     token = f"{body}_{_check(body)}"
     key = ApiKey(id=key_id, project=project, name=name, role=role, expires_at=expires_at)
-    key.sha256 = _sha256(token)
+    key.sha256 = sha256_of(token)
     session.add(key)
     session.flush()
     audit.record(session, by.on(project.id), "api_key.created", key_id, {"name": name, "role": role})
@@ -64,7 +64,7 @@ def authenticate(session: Session, token: str) -> ApiKey:
         )
     query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == form[2])
     key, expired = session.execute(query).one_or_none() or (None, None)
-    if key is None or not hmac.compare_digest(key.sha256, _sha256(token)):
+    if key is None or not hmac.compare_digest(key.sha256, sha256_of(token)):
         raise NotAuthenticated("Incorrect API key provided: this server does not know it.")
     require_live(key, expired)
     return key
@@ -96,7 +96,8 @@ def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:
     return key
 
 
-def _sha256(token: str) -> str:
+def sha256_of(token: str) -> str:
+    """Return the hash under which a key or a sign-in is stored, in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -3,7 +3,6 @@
 A session acts for its API key and ends with it. Tokens are random, and only their SHA-256 is stored.
 """
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from core.access.keys import HAS_EXPIRED, require_live
+from core.access.keys import HAS_EXPIRED, require_live, sha256_of
 from core.errors import NotAuthenticated
 from core.tables import ApiKey, SignIn
 
@@ -41,7 +40,7 @@ def create_link(session: Session, key_id: str) -> NewSignIn:
 def follow_link(session: Session, token: str) -> ApiKey:
     """Delete the link, so that nobody follows it again, and return its valid key. Raises NotAuthenticated."""
     followed = delete(SignIn).where(
-        SignIn.sha256 == _sha256(token), SignIn.kind == "link", SignIn.expires_at > func.now()
+        SignIn.sha256 == sha256_of(token), SignIn.kind == "link", SignIn.expires_at > func.now()
     )
     key_id = session.scalar(followed.returning(SignIn.key_id))
     if key_id is None:
@@ -61,7 +60,7 @@ def authenticate(session: Session, token: str) -> ApiKey:
     """Return the valid key for which the session acts, with its project. Raises NotAuthenticated."""
     query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
     in_time = SignIn.kind == "session", SignIn.expires_at > func.now()
-    found = session.execute(query.where(SignIn.sha256 == _sha256(token), *in_time)).one_or_none()
+    found = session.execute(query.where(SignIn.sha256 == sha256_of(token), *in_time)).one_or_none()
     if found is None:
         raise NotAuthenticated("Your session is over. Sign in again.", code="session_ended")
     sign_in, expired = found
@@ -71,22 +70,18 @@ def authenticate(session: Session, token: str) -> ApiKey:
 
 def expiry(session: Session, token: str) -> datetime | None:
     """Return the time at which a link or session expires, or None if it does not exist."""
-    return session.scalar(select(SignIn.expires_at).where(SignIn.sha256 == _sha256(token)))
+    return session.scalar(select(SignIn.expires_at).where(SignIn.sha256 == sha256_of(token)))
 
 
 def end_session(session: Session, token: str) -> None:
     """Delete the session of this token."""
-    session.execute(delete(SignIn).where(SignIn.sha256 == _sha256(token)))
+    session.execute(delete(SignIn).where(SignIn.sha256 == sha256_of(token)))
 
 
 def _create(session: Session, key_id: str, kind: str, prefix: str, lifetime: timedelta) -> NewSignIn:
     token = prefix + secrets.token_hex(24)
-    made = SignIn(sha256=_sha256(token), kind=kind, key_id=key_id, expires_at=func.now() + lifetime)
+    made = SignIn(sha256=sha256_of(token), kind=kind, key_id=key_id, expires_at=func.now() + lifetime)
     session.add(made)
     session.flush()
     session.refresh(made)
     return NewSignIn(token, made.expires_at)
-
-
-def _sha256(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

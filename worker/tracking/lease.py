@@ -7,12 +7,12 @@ failures in a row without progress, over more than half a day, the tracker is gi
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.database import from_now
 from core.errors import TuneryError
 from core.jobs import lifecycle
 from core.tables import Job, Metric, Tracker
@@ -67,7 +67,7 @@ def take(session: Session, holder: str) -> TrackerLease | None:
             session, tracker, f"the reporting process died, or did not answer for {LEASE_SECONDS} s"
         )
         return None
-    tracker.holder, tracker.held_until = holder, _from_now(LEASE_SECONDS)
+    tracker.holder, tracker.held_until = holder, from_now(LEASE_SECONDS)
     return TrackerLease(tracker.job_id, tracker.type, holder)
 
 
@@ -83,7 +83,7 @@ def renew(session: Session, lease: TrackerLease, *, reported: int, after: int) -
     Raises TrackerLeaseLost.
     """
     tracker = _held(session, lease)
-    tracker.held_until = _from_now(LEASE_SECONDS)
+    tracker.held_until = from_now(LEASE_SECONDS)
     if reported > tracker.reported_step:
         tracker.reported_step, tracker.failures = reported, 0
     status = session.scalars(select(Job.status).where(Job.id == lease.job_id)).one()
@@ -133,7 +133,7 @@ def _count_failure(session: Session, tracker: Tracker, reason: str) -> None:
     if tracker.failures > len(DELAYS):
         _give_up(session, tracker, f"{reason}, {tracker.failures} times in a row")
         return
-    tracker.holder, tracker.held_until = None, _from_now(DELAYS[tracker.failures - 1])
+    tracker.holder, tracker.held_until = None, from_now(DELAYS[tracker.failures - 1])
     if tracker.failures == 1:
         _warn(session, tracker, f"Reporting to {tracker.type} failed and is tried again: {reason}")
 
@@ -146,7 +146,3 @@ def _give_up(session: Session, tracker: Tracker, reason: str) -> None:
 def _warn(session: Session, tracker: Tracker, message: str) -> None:
     data = {"integration": tracker.type}
     lifecycle.record_outside_event(session, tracker.job_id, message, level="warn", data=data)
-
-
-def _from_now(seconds: float) -> Any:
-    return func.now() + timedelta(seconds=seconds)

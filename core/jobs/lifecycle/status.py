@@ -1,8 +1,5 @@
 """The changes of a job's status that clients, workers and losses share, each with its event."""
 
-from datetime import timedelta
-from typing import Any
-
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
@@ -77,8 +74,3 @@ def pause_is_requested(session: Session, job: Job) -> bool:
     """Whether the trainer of a locked job has been asked to pause it."""
     run = open_run_of(session, job)
     return run is not None and run.pause_requested_at is not None
-
-
-def from_now(seconds: float) -> Any:
-    """Return an SQL expression: the database's time, `seconds` from now."""
-    return func.now() + timedelta(seconds=seconds)

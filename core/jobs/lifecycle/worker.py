@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from core.database import from_now
 from core.errors import JobError
 from core.jobs import queue
 from core.jobs.events import record_event, record_messages
@@ -19,7 +20,6 @@ from core.jobs.lifecycle.locks import is_open_run, lease_lost, owned_job
 from core.jobs.lifecycle.status import (
     end_run,
     fail_job,
-    from_now,
     give_back,
     move,
     pause_is_requested,
