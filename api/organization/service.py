@@ -1,4 +1,4 @@
-"""What administrators may see and do. The operator's may in all projects, and others in their own.
+"""Lets administrators see and change projects: the operator's all projects, the others their own.
 
 Nothing here commits.
 """

@@ -1,4 +1,4 @@
-"""What a browser sends to sign in, and what it reads of its session."""
+"""The request with which a browser signs in, and the session that it reads."""
 
 from datetime import datetime
 from typing import Annotated, Literal

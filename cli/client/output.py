@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one value on each line")]
 
-# In characters, more than any row has: a table in a pipe must not be cut at 80 characters.
+# Characters. No row is longer, so a table that goes into a pipe is never cut.
 PIPED_WIDTH = 10_000
 
 

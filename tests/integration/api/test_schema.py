@@ -179,7 +179,7 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
                 *operations,
                 # This phase would try thousands of ways to nest graders; the other phases try some
                 {"include-path-regex": f"^{GRADERS}/", "phases": {"coverage": {"enabled": False}}},
-                # In a URL, every value of metadata[key] is a string, so no value is wrong
+                # A URL makes a string of every value of metadata[key], so no value is wrong
                 {
                     "include-path": JOBS,
                     "include-method": "GET",

@@ -49,7 +49,7 @@ class Weights:
 
 @dataclass
 class SmallTrainee:
-    """What a checkpoint needs of a trainee."""
+    """A trainee with only what a checkpoint reads of it."""
 
     adapter: Weights
     step: int = 0

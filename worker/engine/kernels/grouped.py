@@ -144,7 +144,7 @@ class Stack:
         for group, projection in self._places():
             B_NR = found.get((group, projection), zeros[projection][:, :0])
             columns[projection] += [B_NR, zeros[projection][:, B_NR.shape[1] :]]
-        # In memory it is [N, C·R]; the result is a view, [C, R, N]
+        # The tensor lies in memory as [N, C·R]; the result is a view of it, [C, R, N]
         return [
             torch.cat(each, 1).unflatten(1, (-1, self.rank)).permute(1, 2, 0) for each in columns.values()
         ]

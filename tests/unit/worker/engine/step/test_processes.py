@@ -16,12 +16,12 @@ from worker.engine.base.base_model import ResidentBase
 pytestmark = pytest.mark.slow
 
 Seen = list[dict[str, Any]]
-"""By process."""
+"""One item for each process."""
 
 
 @pytest.fixture(scope="module")
 def seen(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """What two processes on gloo have seen."""
+    """Return the results of two processes on gloo."""
     out = tmp_path_factory.mktemp("processes")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "tests.fixtures.engine.train_on_processes", str(tiny_folder), str(out)]
