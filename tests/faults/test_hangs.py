@@ -6,35 +6,17 @@ from pathlib import Path
 import pytest
 
 from cli.embedded import EmbeddedServers
+from tests.fixtures import hanging
 from tests.fixtures.api import Api, wait_for
 from tests.fixtures.stack import JOB_SECONDS, job_api_on
 from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.warm import nursery
+from worker.supervise import launch
 from worker.supervise.supervisor import Supervisor
 
 HANG_SECONDS = 5.0
 LEASE_SECONDS = 6.0  # a busy machine keeps it, so that no attempt is lost but by a hang
 LOSSES = 2  # that fail a job
-
-# The real trainer, whose computations hang in as many lives as there are files named `hang`
-HANGING_TRAINER = """#!/bin/sh
-exec "{python}" -c '
-import pathlib, runpy, sys, time
-from worker.engine.step import loop
-
-compute = loop.forward
-hangs = next(pathlib.Path("{folder}").glob("hang-*"), None)
-
-def hang(*arguments):
-    if hangs:
-        hangs.unlink()
-        time.sleep(3600)
-    return compute(*arguments)
-
-loop.forward = hang
-sys.argv = sys.argv[2:]
-runpy.run_module("worker.train.trainer", run_name="__main__")
-' "$@"
-"""
 
 
 def supervisor_of(api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
@@ -50,10 +32,10 @@ def supervisor_of(api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Su
     named = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "hang_seconds", "lease_seconds")
     for name in named:
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(getattr(settings, name)))
-    program = folder / "python"
-    program.write_text(HANGING_TRAINER.format(python=sys.executable, folder=folder))
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(
+        launch, "_command", lambda _, owner: [sys.executable, "-m", hanging.__name__, str(folder), owner]
+    )
+    monkeypatch.setattr(launch, "subprocess", nursery().subprocess)
     return Supervisor(settings, api.sessions)
 
 

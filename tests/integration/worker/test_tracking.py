@@ -25,6 +25,7 @@ from core.tables import Event, Job, Metric, Tracker
 from tests.fixtures.api import Api, Tenant, refusal, running_api, strictly, wait_for
 from tests.fixtures.receiver import Receiver
 from tests.fixtures.tracker_files import tensorboard_scalars, wandb_history, wandb_records
+from tests.fixtures.warm import nursery
 from worker.tracking import lease as leases
 from worker.tracking.lease import TrackerLease
 from worker.tracking.service import Tracking
@@ -58,6 +59,7 @@ def worker_variables(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setattr("worker.tracking.service.subprocess", nursery().subprocess)
 
 
 @pytest.fixture
