@@ -97,8 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
             HTTPException: answer_http_exception,
             RequestValidationError: answer_validation_error,
         },
+        docs_url=None,  # `api.dashboard` serves a page that loads nothing from other hosts
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
     app.state.settings = settings

@@ -29,7 +29,7 @@ from core.settings import Settings
 
 # The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
 # paths outside of /v1 lead to no data: `api.dashboard` answers them, to everyone.
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", SIGN_IN_PATH})
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", SIGN_IN_PATH})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
 NO_QUOTAS = Quotas()

@@ -37,8 +37,6 @@ WEBHOOK = WEBHOOKS + "/{webhook_endpoint_id}"
 ACCESS = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
-    ("GET", "/docs"): PUBLIC,
-    ("HEAD", "/docs"): PUBLIC,
     ("GET", "/openapi.json"): PUBLIC,
     ("HEAD", "/openapi.json"): PUBLIC,
     ("POST", "/v1/sign_in"): PUBLIC,
