@@ -15,6 +15,7 @@ from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
+from api.graders.processes import GraderProcesses
 from api.http.auth import Authentication
 from api.http.boundary import Boundary
 from api.http.errors import answer_http_exception
@@ -96,8 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
             HTTPException: answer_http_exception,
             RequestValidationError: answer_validation_error,
         },
+        docs_url=None,  # `api.dashboard` serves a page that loads nothing from other hosts
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
     app.state.settings = settings
@@ -105,6 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
+    app.state.grader_processes = GraderProcesses()
     app.state.places = places = QueuePlaces(reading)
     app.state.polls = SharedPolls(reading, places, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))

@@ -15,6 +15,7 @@ from core.errors import NotFound
 
 BUILT = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
 PAGE = "index.html"
+API_REFERENCE = {"docs": "docs/index.html"}  # the page that shows the OpenAPI document, with Swagger UI
 ASSETS = "assets/"  # each file's name has a hash of its content
 
 NOT_BUILT = "The dashboard is not built: run `make setup` to build it. The API is there, under /v1."
@@ -71,7 +72,7 @@ class Dashboard(StaticFiles):
 
     async def _find(self, path: str, scope: Scope) -> Response:
         try:
-            return await super().get_response(path, scope)
+            return await super().get_response(API_REFERENCE.get(path, path), scope)
         except HTTPException:
             if path.startswith(ASSETS):
                 raise NotFound("The dashboard has no such file; reload the page.") from None

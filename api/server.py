@@ -1,4 +1,4 @@
-"""uvicorn with one change: when it is told to stop, it ends open event streams at once.
+"""uvicorn with one change: when it is told to stop, it ends open event streams and runs of graders at once.
 
 Otherwise they would keep it running for all of `GRACE_SECONDS`.
 """
@@ -30,7 +30,9 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._feed = app.state.event_feed
+        self._grader_processes = app.state.grader_processes
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._feed.close()
+        self._grader_processes.close()
         await super().shutdown(sockets)

@@ -30,6 +30,7 @@ def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> En
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size,
+        hide_parameters=True,  # errors are logged, and their statements' values may be secrets
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s "

@@ -10,12 +10,13 @@ import json
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, case, func, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
@@ -45,6 +46,7 @@ class Message:
 
     delivery_id: str
     endpoint_id: str
+    project_id: str
     attempt: int
     url: str
     payload: dict[str, Any]
@@ -96,23 +98,19 @@ def payload_of(event_type: str, job_id: str) -> dict[str, Any]:
     }
 
 
-def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Message]:
-    """Take deliveries whose next attempt is due: one for each endpoint, and none for the `busy` endpoints."""
-    due = (
-        select(WebhookDelivery.id)
-        .ext(distinct_on(WebhookDelivery.endpoint_id))
-        .where(WebhookDelivery.next_attempt_at <= func.now(), WebhookDelivery.endpoint_id.not_in(busy))
-        .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
-    )
+def claim_due(session: Session, limit: int, per_project: int, busy: Collection[Message]) -> list[Message]:
+    """Take deliveries whose next attempt is due: one for each endpoint, and none for endpoints in `busy`.
+
+    `busy` are the messages that the caller is still sending. With these, a project has at most `per_project`
+    messages. The project with the fewest comes first.
+    """
+    due = _due_by_project(busy)
     rows = session.execute(
         select(WebhookDelivery, WebhookEndpoint)
+        .join(due, due.c.id == WebhookDelivery.id)
         .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
-        .where(
-            WebhookDelivery.id.in_(due),
-            WebhookDelivery.next_attempt_at <= func.now(),
-            WebhookEndpoint.disabled_at.is_(None),
-        )
-        .order_by(WebhookDelivery.next_attempt_at)
+        .where(WebhookDelivery.next_attempt_at <= func.now(), due.c.place <= per_project)
+        .order_by(due.c.place, WebhookDelivery.next_attempt_at)
         .limit(limit)
         .with_for_update(of=WebhookDelivery, skip_locked=True)
     )
@@ -126,6 +124,7 @@ def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Messa
             Message(
                 delivery.id,
                 endpoint.id,
+                endpoint.project_id,
                 delivery.attempts,
                 endpoint.url,
                 delivery.payload,
@@ -133,6 +132,31 @@ def claim_due(session: Session, limit: int, busy: Collection[str]) -> list[Messa
             )
         )
     return messages
+
+
+def _due_by_project(busy: Collection[Message]) -> Subquery:
+    """Return the query for the first due delivery of each endpoint that is not busy.
+
+    `place` numbers the deliveries of each project, and goes on after those that are busy.
+    """
+    first = (
+        select(
+            WebhookDelivery.id, WebhookDelivery.next_attempt_at.label("due_at"), WebhookEndpoint.project_id
+        )
+        .ext(distinct_on(WebhookDelivery.endpoint_id))
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(
+            WebhookDelivery.next_attempt_at <= func.now(),
+            WebhookDelivery.endpoint_id.not_in({message.endpoint_id for message in busy}),
+            WebhookEndpoint.disabled_at.is_(None),
+        )
+        .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
+        .subquery()
+    )
+    at_work = Counter(message.project_id for message in busy)
+    before = case(at_work, value=first.c.project_id, else_=0) if at_work else literal(0)
+    within = func.row_number().over(partition_by=first.c.project_id, order_by=first.c.due_at)
+    return select(first.c.id, (before + within).label("place")).subquery()
 
 
 def live_secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:

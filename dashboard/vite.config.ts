@@ -4,10 +4,11 @@ import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
+import { apiReference } from "./dev/apiReference.ts";
 import { service } from "./dev/service.ts";
 
 export default defineConfig({
-  plugins: [react(), tailwindcss(), service()],
+  plugins: [react(), tailwindcss(), service(), apiReference()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   // The content security policy allows no `data:` fonts or scripts, so every asset is a file. There is one style sheet,
   // so that after an upgrade only scripts can be missing, and the router loads the page again for them.

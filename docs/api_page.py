@@ -13,11 +13,12 @@ HEAD = """# The REST API
 
 <!-- Written by docs/generate.py from the OpenAPI document; change the routes and schemas in api/. -->
 
-A running API serves the same document as `/openapi.json`, and as a web page at `/docs`.
+A running API serves the same document as `/openapi.json`, and shows it at `/docs` as a web page.
 
 Every request needs the header `Authorization: Bearer <key>`, except requests to `/healthz`, `/readyz`,
-`/docs`, `/openapi.json` and `/v1/sign_in`. A browser may send a session cookie instead of the key. If such
-a request changes something, it needs the header `x-tunery-dashboard: 1` too.
+`/openapi.json`, `/v1/sign_in`, `/v1/sign_in/link` and the dashboard's pages. A browser may send a session
+cookie instead of the key. If such a request changes something, it needs the header `x-tunery-dashboard: 1`
+too.
 
 Every error is an [ErrorBody](#errorbody). Every answer has an `x-request-id`, and the server's log has the
 same id for the request. [The migration guide](../migrate-from-openai.md) lists the differences from

@@ -1,13 +1,19 @@
 """/v1/fine_tuning/alpha/graders: run a grader on one sample, or check whether it can be run."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from api.graders import service
+from fastapi import APIRouter, Depends
+
+from api.dependencies import part
+from api.graders.processes import GraderProcesses
 from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
+from core.graders.check import check
+
+Processes = Annotated[GraderProcesses, Depends(part("grader_processes"))]
 
 router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders",
@@ -18,9 +24,12 @@ router = APIRouter(
 
 
 @router.post("/run")
-def run_grader(_caller: CurrentCaller, body: RunGrader) -> GraderRun:
-    """Compute the reward of one sample."""
-    return service.run(body)
+async def run_grader(_caller: CurrentCaller, body: RunGrader, processes: Processes) -> GraderRun:
+    """Compute the reward of one sample.
+
+    If the sample cannot be graded, the reward is 0, and `metadata.errors` says what is wrong.
+    """
+    return GraderRun.of(body.grader, await processes.grade(body.grader, body.item, body.model_sample))
 
 
 @router.post("/validate", response_model_exclude_unset=True)
@@ -29,5 +38,5 @@ def validate_grader(_caller: CurrentCaller, body: ValidateGrader) -> ValidatedGr
 
     For a grader that needs a model, only its form is checked.
     """
-    service.check(body.grader)
+    check(body.grader)
     return ValidatedGrader(grader=body.grader)

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.graders.schemas import Grader, Text
+from core.graders.grade import Grade
+from core.graders.schemas import Grader, MultiGrader, Text
 
 
 class ValidateGrader(BaseModel):
@@ -62,3 +63,19 @@ class GraderRun(BaseModel):
     metadata: RunMetadata
     sub_rewards: dict[str, float]
     model_grader_token_usage_per_model: dict[str, int]
+
+    @classmethod
+    def of(cls, grader: Any, made: Grade) -> "GraderRun":
+        errors = RunErrors() if made.fault is None else RunErrors(**{made.fault: True})
+        return cls(
+            reward=made.reward,
+            metadata=RunMetadata(
+                name=grader.name,
+                type=grader.type,
+                errors=errors,
+                execution_time=made.seconds,
+                scores=made.scores,
+            ),
+            sub_rewards=made.scores if isinstance(grader, MultiGrader) else {},
+            model_grader_token_usage_per_model={},
+        )

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.cookies import SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
+from api.http.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
 from api.http.rates import RequestRates
 from core.access import keys, sign_ins
 from core.access.audit import Actor
@@ -29,7 +29,7 @@ from core.settings import Settings
 
 # The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
 # paths outside of /v1 lead to no data: `api.dashboard` answers them, to everyone.
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", SIGN_IN_PATH})
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", SIGN_IN_PATH, LINK_PATH})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
 NO_QUOTAS = Quotas()
@@ -120,7 +120,7 @@ def _token(scope: Scope) -> str:
     send it.
     """
     headers = Headers(scope=scope)
-    header, session = headers.get("authorization", ""), session_token(headers)
+    header, session = headers.get("authorization", ""), session_token(scope)
     if header or session is None:
         return _bearer_token(header)
     if scope["method"] not in READING_METHODS:

@@ -4,21 +4,25 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Scope
 
 from core.access.sign_ins import SESSION_LIFETIME, SESSION_PREFIX, NewSignIn
 from core.errors import PermissionDenied
 
-COOKIE = "tunery_session"
-SIGN_IN_PATH, SESSION_PATH = "/v1/sign_in", "/v1/session"
+# A browser accepts a cookie whose name begins with `__Host-` only over TLS, and only from this very host. So
+# neither another host of the domain nor somebody in the network can plant a session. Without TLS, browsers
+# refuse such a cookie. Then the name is a plain one, which does not count in a request over TLS.
+COOKIE, PLAIN_COOKIE = "__Host-tunery_session", "tunery_session"
+SIGN_IN_PATH, LINK_PATH, SESSION_PATH = "/v1/sign_in", "/v1/sign_in/link", "/v1/session"
 
 # The script of another site can send this header only after a preflight, which this API never answers.
 OWN_HEADER = "x-tunery-dashboard"
 
 
-def session_token(headers: Headers) -> str | None:
+def session_token(scope: Scope) -> str | None:
     """Return the token of the browser's session, or None if the request has no token of this form."""
     try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_cookie_name(scope))
     except CookieError:
         return None
     return cookie.value if cookie is not None and cookie.value.startswith(SESSION_PREFIX) else None
@@ -34,17 +38,27 @@ def refuse_other_sites(headers: Headers) -> None:
         )
 
 
-def set_cookie(response: Response, begun: NewSignIn, *, secure: bool) -> None:
+def set_cookie(response: Response, begun: NewSignIn, scope: Scope) -> None:
     """Set the cookie. Scripts cannot read it, and a request from another site does not carry it."""
     response.set_cookie(
-        COOKIE,
+        _cookie_name(scope),
         begun.token,
         max_age=int(SESSION_LIFETIME.total_seconds()),
-        secure=secure,
+        secure=_is_over_tls(scope),
         httponly=True,
         samesite="strict",
     )
 
 
-def delete_cookie(response: Response) -> None:
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+def delete_cookie(response: Response, scope: Scope) -> None:
+    """Delete the cookie. A browser also needs the attributes with which the cookie was set."""
+    response.delete_cookie(_cookie_name(scope), secure=_is_over_tls(scope), httponly=True, samesite="strict")
+
+
+def _cookie_name(scope: Scope) -> str:
+    return COOKIE if _is_over_tls(scope) else PLAIN_COOKIE
+
+
+def _is_over_tls(scope: Scope) -> bool:
+    """Return whether the browser sent the request over TLS, which a trusted proxy may have ended."""
+    return bool(scope["scheme"] == "https")

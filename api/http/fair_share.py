@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.auth import READING_METHODS, is_public
-from api.http.cookies import SIGN_IN_PATH, session_token
+from api.http.cookies import LINK_PATH, SIGN_IN_PATH, session_token
 
 # More requests of a key at once would hardly be answered faster, since the interpreter runs one thread at a
 # time. They would slow down the requests of others.
@@ -92,13 +92,13 @@ class FairShare:
         Signing in is public, but takes a turn. All clients that have not signed in share these turns.
         """
         if is_public(scope):
-            return bool(scope["path"] != SIGN_IN_PATH)
+            return scope["path"] not in (SIGN_IN_PATH, LINK_PATH)
         return scope["method"] == "POST" and self._without_turn.fullmatch(scope["path"]) is not None
 
     async def _wait_for(self, turn: ExitStack, scope: Scope) -> None:
         """Wait until the request may begin. Its room becomes free when `turn` is closed."""
         headers = Headers(scope=scope)
-        key = headers.get("authorization") or session_token(headers) or ""
+        key = headers.get("authorization") or session_token(scope) or ""
         if self._is_tagged_poll(scope, headers):
             await self._enter(turn, key, POLLS_AT_ONCE)
             return

@@ -12,7 +12,7 @@ from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import unix_seconds
-from api.session.schemas import SessionObject, SignIn, SignInLink
+from api.session.schemas import LinkedKey, SessionObject, ShowLink, SignIn, SignInLink
 from core.access import audit, keys, sign_ins
 from core.access.audit import Actor
 from core.errors import InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
@@ -47,7 +47,7 @@ def sign_in(
     begun = sign_ins.begin_session(session, key)
     actor = Actor(key.project_id, key.id, request.state.request_id)
     audit.record(session, actor, "session.begun", key.id)
-    cookies.set_cookie(response, begun, secure=request.url.scheme == "https")
+    cookies.set_cookie(response, begun, request.scope)
     return SessionObject.of(key, begun.expires_at)
 
 
@@ -60,10 +60,21 @@ def _key_of(session: Session, body: SignIn) -> ApiKey:
     raise InvalidRequest("Send either `api_key` or `link`: one of them, and not both.", param="api_key")
 
 
+@router.post(cookies.LINK_PATH, responses=declared(InvalidRequest, TooLarge))
+def show_link(session: Transaction, request: Request, body: ShowLink, _header: OwnHeader = None) -> LinkedKey:
+    """Return whose API key a sign-in link acts for, so that a person can decide whether to follow the link.
+
+    The link stays valid. The request needs the header `x-tunery-dashboard: 1`.
+    """
+    cookies.refuse_other_sites(request.headers)
+    key, expires_at = sign_ins.key_of_link(session, body.link.get_secret_value())
+    return LinkedKey.of(key, expires_at)
+
+
 @router.get(cookies.SESSION_PATH)
 def retrieve_session(session: Transaction, caller: CurrentCaller, request: Request) -> SessionObject:
     """Return the project, the role and the API key that the caller acts for."""
-    token = cookies.session_token(request.headers)
+    token = cookies.session_token(request.scope)
     expires_at = None if token is None else sign_ins.expiry(session, token)
     return SessionObject.of(session.get_one(ApiKey, caller.key_id), expires_at)
 
@@ -71,11 +82,11 @@ def retrieve_session(session: Transaction, caller: CurrentCaller, request: Reque
 @router.delete(cookies.SESSION_PATH, status_code=204)
 def sign_out(session: Transaction, request: Request, caller: CurrentCaller, response: Response) -> None:
     """End the browser session. The API key stays valid."""
-    token = cookies.session_token(request.headers)
+    token = cookies.session_token(request.scope)
     if token is not None:
         sign_ins.end_session(session, token)
         audit.record(session, caller, "session.ended", str(caller.key_id))
-    cookies.delete_cookie(response)
+    cookies.delete_cookie(response, request.scope)
 
 
 @router.post(f"{cookies.SESSION_PATH}/links")

@@ -20,6 +20,12 @@ class SignIn(BaseModel):
     link: Annotated[Token | None, Field(description="The token of a sign-in link. It works once")] = None
 
 
+class ShowLink(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    link: Annotated[Token, Field(description="The token of a sign-in link. It can still be used afterwards")]
+
+
 class SessionProject(BaseModel):
     id: str
     name: str
@@ -44,6 +50,25 @@ class SessionObject(BaseModel):
             role=key.role,
             key_name=key.name,
             expires_at=None if expires_at is None else unix_seconds(expires_at),
+        )
+
+
+class LinkedKey(BaseModel):
+    """The project, the role and the API key that a session would act for. `expires_at` is the link's end."""
+
+    object: Literal["sign_in_link.key"] = "sign_in_link.key"
+    project: SessionProject
+    role: str
+    key_name: str
+    expires_at: int
+
+    @classmethod
+    def of(cls, key: ApiKey, expires_at: datetime) -> "LinkedKey":
+        return cls(
+            project=SessionProject(id=key.project.id, name=key.project.name),
+            role=key.role,
+            key_name=key.name,
+            expires_at=unix_seconds(expires_at),
         )
 
 

@@ -37,6 +37,17 @@ def create_link(session: Session, key_id: str) -> NewSignIn:
     return _create(session, key_id, "link", LINK_PREFIX, LINK_LIFETIME)
 
 
+def key_of_link(session: Session, token: str) -> tuple[ApiKey, datetime]:
+    """Return the valid key that the link acts for, and the link's end. The link stays valid.
+
+    Raises NotAuthenticated.
+    """
+    link = _find(session, token, "link")
+    if link is None:
+        raise NotAuthenticated(LINK_IS_GONE)
+    return link.key, link.expires_at
+
+
 def follow_link(session: Session, token: str) -> ApiKey:
     """Delete the link, so that nobody follows it again, and return its valid key. Raises NotAuthenticated."""
     followed = delete(SignIn).where(
@@ -58,14 +69,10 @@ def begin_session(session: Session, key: ApiKey) -> NewSignIn:
 
 def authenticate(session: Session, token: str) -> ApiKey:
     """Return the valid key for which the session acts, with its project. Raises NotAuthenticated."""
-    query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
-    in_time = SignIn.kind == "session", SignIn.expires_at > func.now()
-    found = session.execute(query.where(SignIn.sha256 == sha256_of(token), *in_time)).one_or_none()
+    found = _find(session, token, "session")
     if found is None:
         raise NotAuthenticated("Your session is over. Sign in again.", code="session_ended")
-    sign_in, expired = found
-    require_live(sign_in.key, expired)
-    return sign_in.key
+    return found.key
 
 
 def expiry(session: Session, token: str) -> datetime | None:
@@ -76,6 +83,21 @@ def expiry(session: Session, token: str) -> datetime | None:
 def end_session(session: Session, token: str) -> None:
     """Delete the session of this token."""
     session.execute(delete(SignIn).where(SignIn.sha256 == sha256_of(token)))
+
+
+def _find(session: Session, token: str, kind: str) -> SignIn | None:
+    """Return the link or session, or None if there is none that has not ended.
+
+    Raises NotAuthenticated if its key is revoked or expired.
+    """
+    query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
+    valid = SignIn.sha256 == sha256_of(token), SignIn.kind == kind, SignIn.expires_at > func.now()
+    found = session.execute(query.where(*valid)).one_or_none()
+    if found is None:
+        return None
+    sign_in, expired = found
+    require_live(sign_in.key, expired)
+    return sign_in
 
 
 def _create(session: Session, key_id: str, kind: str, prefix: str, lifetime: timedelta) -> NewSignIn:

@@ -1,4 +1,5 @@
 """Graders, which score a sample: their declarations, templates, formulas and similarity metrics.
 
-Only the API runs graders at the moment. Nothing here depends on HTTP, so that a worker can run them later.
+Nothing here depends on HTTP, so that a worker can grade too. Only the API grades at the moment, in processes
+of its own (`api.graders.processes`).
 """

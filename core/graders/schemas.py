@@ -7,6 +7,7 @@ from pydantic import Field
 from core.options import Options
 
 MAX_TEXT = 65_536  # characters; the time to compare two texts can grow with the product of their lengths
+MAX_COMPARED = 4 * MAX_TEXT  # characters of all texts that one run compares
 MAX_FORMULA = 2_000  # characters
 MAX_GRADERS = 32
 

@@ -28,10 +28,19 @@ def _fuzzy_match(text: str, reference: str) -> float:
 
 
 def _bleu(text: str, reference: str) -> float:
-    """Return the BLEU of one sentence. Only n-grams that are not longer than the sentence count."""
-    import sacrebleu
+    """Return the BLEU of one sentence. Only n-grams that are not longer than the sentence count.
 
-    return float(sacrebleu.sentence_bleu(text, [reference], use_effective_order=True).score) / 100
+    sacrebleu's tokenizers remember up to 65,536 texts each. This function makes them forget its texts.
+    """
+    from sacrebleu import sentence_bleu
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+    from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
+
+    try:
+        return float(sentence_bleu(text, [reference], use_effective_order=True).score) / 100
+    finally:
+        for tokenizer in (Tokenizer13a, TokenizerRegexp):
+            tokenizer.__call__.cache_clear()
 
 
 def _gleu(text: str, reference: str) -> float:

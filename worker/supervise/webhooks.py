@@ -13,7 +13,11 @@ from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
 
 POLL_SECONDS = 1.0
-MAX_CONCURRENT = 32  # deliveries, at most one to each endpoint: a slow endpoint delays no other endpoint
+
+# Deliveries that are sent at once, at most one to each endpoint. A slow endpoint delays no other endpoint,
+# and the slow endpoints of one project leave most threads to other projects.
+MAX_CONCURRENT = 32
+MAX_PER_PROJECT = 8
 
 log = structlog.get_logger()
 
@@ -26,7 +30,7 @@ class WebhookSender(Periodic):
         self._sessions = sessions
         self._vault = vault
         self._egress = egress
-        self._busy: dict[str, Future[None]] = {}
+        self._at_work: list[tuple[Message, Future[None]]] = []
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="webhook")
 
     def stop(self) -> None:
@@ -36,11 +40,11 @@ class WebhookSender(Periodic):
         self._threads.shutdown()
 
     def _send_due(self) -> None:
-        self._busy = {endpoint: sent for endpoint, sent in self._busy.items() if not sent.done()}
+        self._at_work = [(message, sent) for message, sent in self._at_work if not sent.done()]
+        busy = [message for message, _ in self._at_work]
         with self._sessions.begin() as session:
-            messages = webhooks.claim_due(session, MAX_CONCURRENT - len(self._busy), self._busy)
-        for message in messages:
-            self._busy[message.endpoint_id] = self._threads.submit(self._deliver, message)
+            messages = webhooks.claim_due(session, MAX_CONCURRENT - len(busy), MAX_PER_PROJECT, busy)
+        self._at_work += [(message, self._threads.submit(self._deliver, message)) for message in messages]
 
     def _deliver(self, message: Message) -> None:
         outcome = self._send(message)

@@ -1,33 +1,50 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import { type Credential, linkToken, setSession, signIn, useSignedOut } from "@/api/project/session";
+import { linkedKeyQuery, linkToken, setSession, signIn, useSignedOut } from "@/api/project/session";
 import { useTitle } from "@/lib/browser/useTitle";
 import { Failure, Notice } from "@/parts/page/Notice";
 
-/** Signs in with an API key, or with the one-time link that opened the page. */
+import { LinkQuestion } from "./LinkQuestion";
+
+/** Signs in with the one-time link that opened the page, if its reader agrees, or with an API key. */
 export function SignIn() {
   useTitle("Sign in");
+  const [token, setToken] = useState(() => linkToken(location.hash));
+  const link = useQuery({ ...linkedKeyQuery(token ?? ""), enabled: token !== null });
+  useEffect(() => {
+    if (token === null) return;
+    history.replaceState(history.state, "", location.pathname); // the token must not stay in the history
+  }, [token]);
+  return (
+    <section className="card mx-auto mt-[10vh] grid w-full max-w-md gap-4 p-6">
+      <h1 className="text-lg font-semibold">Sign in</h1>
+      {link.failureReason && <Failure error={link.failureReason} />}
+      {token === null || link.isError ? (
+        <KeyForm />
+      ) : link.data ? (
+        <LinkQuestion token={token} linked={link.data} onDecline={() => setToken(null)} />
+      ) : (
+        <p role="status">Reading the link…</p>
+      )}
+    </section>
+  );
+}
+
+function KeyForm() {
   const client = useQueryClient();
   const [key, setKey] = useState("");
   const why = useSignedOut();
-  const [token] = useState(() => linkToken(location.hash));
   const { mutate, isPending, error } = useMutation({
-    mutationFn: (credential: Credential) => signIn(credential),
+    mutationFn: () => signIn({ api_key: key.trim() }),
     onSuccess: (session) => setSession(client, session),
   });
-  useEffect(() => {
-    if (token === null) return;
-    history.replaceState(history.state, "", location.pathname); // the token works only once, and must not stay in the history
-    mutate({ link: token });
-  }, [token, mutate]);
   const submit = (event: React.SubmitEvent) => {
     event.preventDefault();
-    mutate({ api_key: key.trim() });
+    mutate();
   };
   return (
-    <form onSubmit={submit} className="card mx-auto mt-[10vh] grid w-full max-w-md gap-4 p-6">
-      <h1 className="text-lg font-semibold">Sign in</h1>
+    <form onSubmit={submit} className="grid gap-4">
       <div className="grid gap-1">
         <label htmlFor="key">API key</label>
         <input

@@ -110,6 +110,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     upload_id, open_id = (http.post(UPLOADS, json=announced).json()["id"] for _ in range(2))
     part_id = http.post(f"{UPLOADS}/{upload_id}/parts", files={"data": b"x"}).json()["id"]
     permissions = operator.openai.fine_tuning.checkpoints.permissions
+    link = http.post("/v1/session/links").json()["path"].partition("#link=")[2]
     return Known(
         {
             "path.adapter_id": job["adapter_id"],
@@ -144,6 +145,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                 "body.part_ids[*]": part_id,
             },
             "POST /v1/sign_in": {"body.api_key": operator.key, "header.x-tunery-dashboard": "1"},
+            "POST /v1/sign_in/link": {"body.link": link, "header.x-tunery-dashboard": "1"},
         },
         spared={operator.project_id, operator.key.split("_")[1], job["adapter_id"]},
     )

@@ -12,6 +12,7 @@ from core.tables import SignIn
 from tests.fixtures.api import Api, Tenant, refusal
 
 OWN = {"x-tunery-dashboard": "1"}
+OVER_TLS = {"x-forwarded-proto": "https"}  # a proxy on this machine has ended TLS
 
 
 def browser(api: Api) -> httpx.Client:
@@ -51,9 +52,28 @@ def test_its_cookie_is_out_of_reach_of_scripts_and_of_other_sites(api: Api, alic
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     assert alice.key not in cookie
-    secure = {"x-forwarded-proto": "https"}
-    answer = browser(api).post("/v1/sign_in", json={"api_key": alice.key}, headers=secure)
-    assert "Secure" in answer.headers["set-cookie"].split("; ")
+
+
+def test_over_tls_only_this_very_host_can_set_the_cookie(api: Api, alice: Tenant) -> None:
+    """A browser refuses a cookie with the prefix `__Host-` from any other host, and without TLS."""
+    set_cookie = browser(api).post("/v1/sign_in", json={"api_key": alice.key}, headers=OVER_TLS).headers
+    cookie, *attributes = set_cookie["set-cookie"].split("; ")
+    name, _, token = cookie.partition("=")
+    assert name == "__Host-tunery_session"
+    assert {"Secure", "HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes)
+    assert not any(attribute.startswith("Domain") for attribute in attributes)
+
+    def session_by(cookie_name: str, **headers: str) -> httpx.Response:
+        cookies = {cookie_name: token}
+        return httpx.get(f"{api.url}/v1/session", cookies=cookies, headers=headers)
+
+    assert session_by(name, **OVER_TLS).is_success
+    refusal(session_by("tunery_session", **OVER_TLS), 401)
+    refusal(session_by(name), 401)
+    left = httpx.delete(f"{api.url}/v1/session", cookies={name: token}, headers=OWN | OVER_TLS)
+    forgotten, *attributes = left.headers["set-cookie"].split("; ")
+    assert forgotten.startswith(f"{name}=")
+    assert {"Secure", "Path=/", "Max-Age=0"} <= set(attributes)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +104,31 @@ def test_a_link_begins_one_session(api: Api, alice: Tenant) -> None:
     error = refusal(second.post("/v1/sign_in", json={"link": token}), 401)
     assert "has been used or is too old" in error["message"]
     refusal(second.get("/v1/files"), 401)
+
+
+def test_a_link_tells_whose_key_it_is_before_it_is_followed(api: Api, alice: Tenant) -> None:
+    token, client = link_of(alice), browser(api)
+    shown = client.post("/v1/sign_in/link", json={"link": token})
+    assert "set-cookie" not in shown.headers
+    told = shown.json()
+    assert (told["project"], told["key_name"], told["role"]) == (
+        {"id": alice.project_id, "name": "alice"},
+        "test",
+        "member",
+    )
+    assert told["expires_at"] > datetime.now(UTC).timestamp()
+    refusal(client.get("/v1/files"), 401)
+    assert client.post("/v1/sign_in", json={"link": token}).is_success
+    assert "has been used" in refusal(client.post("/v1/sign_in/link", json={"link": token}), 401)["message"]
+
+
+def test_only_the_dashboard_may_ask_whose_a_link_is(api: Api, alice: Tenant) -> None:
+    token = link_of(alice)
+    answer = httpx.post(f"{api.url}/v1/sign_in/link", json={"link": token})
+    refusal(answer, 403, None, "cross_site_request")
+    session = signed_in(api, alice).cookies["tunery_session"]
+    for no_link in (session, "tnl_x"):
+        refusal(browser(api).post("/v1/sign_in/link", json={"link": no_link}), 401)
 
 
 def test_a_link_is_no_session_and_a_session_no_key(api: Api, alice: Tenant) -> None:
@@ -131,7 +176,8 @@ def test_a_session_ends_with_its_key_and_by_itself(api: Api) -> None:
         of_old = SignIn.key_id == old.key.split("_")[1]
         session.execute(update(SignIn).where(of_old).values(expires_at=func.now() - timedelta(seconds=1)))
     assert "revoked" in refusal(clients[0].get("/v1/files"), 401)["message"]
-    assert "revoked" in refusal(browser(api).post("/v1/sign_in", json={"link": link}), 401)["message"]
+    for path in ("/v1/sign_in/link", "/v1/sign_in"):
+        assert "revoked" in refusal(browser(api).post(path, json={"link": link}), 401)["message"]
     refusal(clients[1].get("/v1/files"), 401, None, "session_ended")
     signed_in(api, api.tenant())
     with api.sessions() as session:

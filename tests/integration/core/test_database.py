@@ -1,8 +1,8 @@
-"""The pool's connections, after the server has cut them."""
+"""The pool's connections after the server has cut them, and the errors of statements."""
 
 import pytest
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from core.database import create_database
 
@@ -34,4 +34,14 @@ def test_a_connection_that_has_rested_is_replaced_where_it_was_cut(database_url:
     for _ in range(3):
         with engine.connect() as connection:
             assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_an_error_does_not_tell_the_values_of_its_statement(database_url: str) -> None:
+    engine = create_database(database_url)
+    statement = text("SELECT * FROM no_such_table WHERE value = :value")
+    with engine.connect() as connection, pytest.raises(ProgrammingError) as raised:
+        connection.execute(statement, {"value": "a-secret"})
+    assert "no_such_table" in str(raised.value)
+    assert "a-secret" not in str(raised.value)
     engine.dispose()

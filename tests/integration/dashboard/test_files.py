@@ -15,6 +15,9 @@ def built(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.
     """A server with a small build."""
     folder = tmp_path_factory.mktemp("dist")
     (folder / "index.html").write_text("<!doctype html><title>Tunery</title>")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "index.html").write_text("<!doctype html><title>API</title>")
+    (folder / "docs" / "start.js").write_text("start()")
     (folder / "assets").mkdir()
     (folder / "assets" / "index-abc.js").write_text("export {}")
     (folder.parent / "secret.txt").write_text("secret")
@@ -32,6 +35,14 @@ def test_every_page_is_the_same_one(built: httpx.Client, path: str) -> None:
     assert answer.headers["content-type"].startswith("text/html")
 
 
+def test_the_page_of_the_api_is_its_own(built: httpx.Client) -> None:
+    for path in ("/docs", "/docs/"):
+        answer = built.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+        assert "<title>API</title>" in answer.text
+    assert built.get("/docs/start.js").text == "start()"
+
+
 def test_files_are_served_and_kept(built: httpx.Client) -> None:
     answer = built.get("/assets/index-abc.js")
     assert (answer.status_code, answer.text) == (200, "export {}")
@@ -44,7 +55,7 @@ def test_a_missing_file_is_no_page(built: httpx.Client) -> None:
     assert "reload" in refusal(built.get("/assets/index-old.js"), 404)["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/assets/index-abc.js", "/jobs"])
+@pytest.mark.parametrize("path", ["/", "/assets/index-abc.js", "/jobs", "/docs", "/docs/start.js"])
 def test_the_policy_allows_this_site_alone(built: httpx.Client, path: str) -> None:
     headers = built.get(path).headers
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))

@@ -1,6 +1,7 @@
 """Webhooks from the end of a job to the receiver: none is lost, forged, or sent to the wrong place."""
 
 import json
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from openai.types.webhooks import (
     WebhookEndpointWithSecret,
     WebhookEventTypeList,
 )
-from sqlalchemy import null, select, text, update
+from sqlalchemy import func, null, select, text, update
 
 from core import webhooks
 from core.egress import Egress
@@ -33,7 +34,7 @@ from tests.fixtures.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.receiver import Receiver
 from tests.fixtures.shell import Shell
 from worker.supervise.cleanup import remove_old_deliveries
-from worker.supervise.webhooks import WebhookSender
+from worker.supervise.webhooks import MAX_CONCURRENT, MAX_PER_PROJECT, WebhookSender
 
 EVENTS = list(webhooks.EVENT_TYPES)
 
@@ -248,7 +249,8 @@ def test_a_sender_that_dies_costs_a_delay(api: Api, admin: Tenant, receiver: Rec
 
     def claim() -> list[webhooks.Message]:
         with api.sessions.begin() as session:
-            return [one for one in webhooks.claim_due(session, 100, ()) if one.endpoint_id == endpoint.id]
+            claimed = webhooks.claim_due(session, 100, 100, ())
+            return [one for one in claimed if one.endpoint_id == endpoint.id]
 
     (first,) = claim()
     assert claim() == [], "two senders had it at once"
@@ -259,6 +261,34 @@ def test_a_sender_that_dies_costs_a_delay(api: Api, admin: Tenant, receiver: Rec
         webhooks.record_attempt(session, first, webhooks.Outcome(None, "it came back to life"))
     (delivery,) = deliveries(admin, endpoint.id)
     assert (delivery["attempts"], delivery["error"]) == (2, None)
+
+
+def test_endpoints_that_hang_keep_no_other_project_waiting(
+    api: Api, admin: Tenant, receiver: Receiver, sender: WebhookSender
+) -> None:
+    """Two projects have an endpoint that hangs for each of the sender's threads."""
+    hanging = [api.tenant(role=Role.ADMIN) for _ in range(2)]
+    with socket.create_server(("127.0.0.1", 0), backlog=MAX_CONCURRENT) as never_answers:
+        url = f"http://127.0.0.1:{never_answers.getsockname()[1]}/"
+        ids = [
+            project.openai.webhooks.create(name="hangs", url=url, event_types=EVENTS).id
+            for project in hanging
+            for _ in range(MAX_CONCURRENT // 2)
+        ]
+        for project in hanging:
+            project.openai.fine_tuning.jobs.cancel(project.create_job()["id"])
+        begun = select(func.count()).where(
+            WebhookDelivery.endpoint_id.in_(ids), WebhookDelivery.attempts == 1
+        )
+
+        def all_that_may_have_begun() -> bool:
+            with api.sessions() as session:
+                return session.scalars(begun).one() >= 2 * MAX_PER_PROJECT
+
+        wait_for(all_that_may_have_begun)
+        endpoint = endpoint_at(admin, receiver)
+        admin.openai.fine_tuning.jobs.cancel(admin.create_job()["id"])
+        wait_for(lambda: deliveries(admin, endpoint.id)[0]["status"] == "delivered", seconds=10)
 
 
 def test_both_secrets_sign_after_a_rotation_that_keeps_the_old_one(admin: Tenant, receiver: Receiver) -> None:

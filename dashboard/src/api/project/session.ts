@@ -13,10 +13,14 @@ export interface Session {
   expires_at: number | null;
 }
 
+/** The API key that a one-time link signs in with. */
+export type LinkedKey = Pick<Session, "project" | "role" | "key_name">;
+
 export type Credential = { api_key: string } | { link: string };
 
 const PATH = "/v1/session";
 const SIGN_IN_PATH = "/v1/sign_in";
+const LINK_PATH = "/v1/sign_in/link";
 
 /** The session; null while nobody is signed in. */
 export const sessionQuery = queryOptions({
@@ -43,10 +47,22 @@ export function useSession(): Session | null {
   return useQuery(sessionQuery).data ?? null;
 }
 
+/** The key that the link of this token signs in with. The link stays valid. */
+export const linkedKeyQuery = (token: string) =>
+  queryOptions({
+    queryKey: ["linked key", token],
+    queryFn: ({ signal }): Promise<LinkedKey> => send(LINK_PATH, { link: token }, signal),
+    staleTime: Infinity,
+  });
+
 /** Starts a session. Raises Refused if the key or the link is not valid. */
-export async function signIn(credential: Credential): Promise<Session> {
+export function signIn(credential: Credential): Promise<Session> {
+  return send(SIGN_IN_PATH, credential);
+}
+
+async function send<Answer>(path: string, body: unknown, signal?: AbortSignal): Promise<Answer> {
   const headers = { "content-type": "application/json" };
-  return (await ask(SIGN_IN_PATH, { method: "POST", headers, body: JSON.stringify(credential) })).json();
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
 }
 
 export async function signOut(): Promise<void> {

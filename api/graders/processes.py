@@ -1,0 +1,67 @@
+"""Runs graders in processes beside the API's own.
+
+A run can neither hold up other requests nor take the API's memory, and it can be killed. AnyIO starts the
+processes when they are first needed, and kills them when the API ends.
+"""
+
+from typing import Any
+
+from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, move_on_after, to_process
+
+from api.graders.apart import grade_apart
+from core.errors import Unavailable
+from core.graders.grade import Grade
+
+AT_ONCE = 2  # runs; further runs wait, in the order in which they came
+SECONDS = 20.0  # for one run: many times what the longest run takes that is allowed
+
+
+class GraderProcesses:
+    """The processes of one API process, and the runs that they are busy with."""
+
+    def __init__(self) -> None:
+        self.seconds = SECONDS
+        self._places = CapacityLimiter(AT_ONCE)
+        self._running: set[CancelScope] = set()
+        self._closed = False
+
+    async def grade(self, grader: Any, item: Any, sample: str) -> Grade:
+        """Return the grade of one sample.
+
+        Raises InvalidRequest if the sample cannot be graded by the grader, and Unavailable if a run was
+        stopped or its process died.
+        """
+        async with self._places:
+            with move_on_after(self.seconds) as scope:
+                if self._closed:
+                    scope.cancel()
+                self._running.add(scope)
+                try:
+                    return await _run(grader, item, sample)
+                except BrokenWorkerProcess as error:
+                    raise Unavailable(
+                        "The process that ran the grader has died. Try again.", code="grader_process_died"
+                    ) from error
+                finally:
+                    self._running.discard(scope)
+        if self._closed:
+            raise Unavailable("The server is stopping. Try again in a few seconds.")
+        raise Unavailable(
+            f"The grader was stopped after {self.seconds:g} seconds. Use fewer graders, or shorten the "
+            "sample or the item.",
+            code="grader_timeout",
+        )
+
+    def close(self) -> None:
+        """End all runs and let none begin. To be called in the thread of the API's event loop."""
+        self._closed = True
+        for scope in self._running:
+            scope.cancel()
+
+
+async def _run(grader: Any, item: Any, sample: str) -> Grade:
+    """Grade in a process, which is killed if the caller is cancelled."""
+    # `GraderProcesses` limits the runs, so AnyIO need not do it too.
+    return await to_process.run_sync(
+        grade_apart, grader, item, sample, cancellable=True, limiter=CapacityLimiter(1)
+    )

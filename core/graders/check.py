@@ -1,0 +1,84 @@
+"""Checks whether a grader can be used on this server, before anything is graded with it."""
+
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.graders.formula import Formula, FormulaError
+from core.graders.schemas import (
+    LabelModelGrader,
+    MultiGrader,
+    PythonGrader,
+    ScoreModelGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
+)
+from core.graders.similarity import NOT_ON_OFFER
+from core.graders.templates import malformed
+
+TextGrader = StringCheckGrader | TextSimilarityGrader
+
+
+def check(grader: Any, param: str = "grader") -> None:
+    """Raise InvalidRequest if the grader can never be run on this server.
+
+    `param` is the grader's place in the request.
+    """
+    match grader:
+        case MultiGrader():
+            for name, part in grader.by_name.items():
+                check(
+                    part,
+                    f"{param}.graders.{name}" if isinstance(grader.graders, dict) else f"{param}.graders",
+                )
+            formula_of(grader, param)
+        case PythonGrader():
+            raise _not_on_offer(
+                param, "Python graders are not on offer on this server, which has no sandbox for them."
+            )
+        case TextSimilarityGrader(evaluation_metric=metric) if metric in NOT_ON_OFFER:
+            message = f"'{metric}' is not on offer on this server: {NOT_ON_OFFER[metric]}."
+            raise _not_on_offer(f"{param}.evaluation_metric", message)
+        case StringCheckGrader() | TextSimilarityGrader():
+            _check_template(grader.input, f"{param}.input")
+            _check_template(grader.reference, f"{param}.reference")
+
+
+def text_graders(grader: Any) -> dict[str, TextGrader]:
+    """Return the graders of texts that `grader` consists of, by name.
+
+    Raises InvalidRequest if one of them needs a model. These can be checked, but not run yet.
+    """
+    parts = grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
+    for part in parts.values():
+        if isinstance(part, ScoreModelGrader | LabelModelGrader):
+            raise _not_on_offer(
+                "grader", f"'{part.type}' graders need a chat model, which this server does not offer yet."
+            )
+    return parts
+
+
+def formula_of(grader: MultiGrader, param: str = "grader") -> Formula:
+    """Return the grader's formula, parsed. Raises InvalidRequest if it is not a formula over its graders."""
+    try:
+        return Formula(grader.calculate_output, grader.by_name)
+    except FormulaError as error:
+        raise InvalidRequest(
+            f"The formula 'calculate_output' cannot be used: {error}.",
+            code="invalid_value",
+            param=f"{param}.calculate_output",
+        ) from error
+
+
+def _check_template(template: str, param: str) -> None:
+    wrong = malformed(template)
+    if wrong is not None:
+        raise InvalidRequest(
+            f"The template holds '{{{{{wrong[:64]}}}}}'. Write a path between the braces, such as "
+            "{{ sample.output_text }} or {{ item.reference }}.",
+            code="invalid_value",
+            param=param,
+        )
+
+
+def _not_on_offer(param: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, code="grader_not_available", param=param)

@@ -1,0 +1,28 @@
+"""The page /docs, which shows the API's operations."""
+
+from playwright.sync_api import Request, expect
+
+from tests.fixtures.site import Site
+
+
+def test_it_shows_every_operation_and_loads_nothing_from_elsewhere(site: Site) -> None:
+    operations = sum(len(path) for path in site.api.app.openapi()["paths"].values())
+    asked: list[str] = []
+    with site.visit() as visit:
+
+        def note(request: Request) -> None:
+            asked.append(request.url)
+
+        visit.page.on("request", note)
+        answer = visit.page.goto("/docs")
+        assert answer is not None
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        expect(visit.page.get_by_role("heading", name="Tunery")).to_be_visible()
+        expect(visit.page.locator(".opblock")).to_have_count(operations)
+
+        visit.page.locator(".opblock-get [data-path='/v1/session']").click()
+        visit.page.get_by_role("button", name="Try it out").click()
+        visit.page.get_by_role("button", name="Execute").click()
+        expect(visit.page.locator(".responses-inner").first).to_contain_text(site.tenant.project)
+    elsewhere = [url for url in asked if not url.startswith((f"{site.api.url}/", "data:", "blob:"))]
+    assert elsewhere == []
