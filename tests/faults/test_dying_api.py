@@ -20,7 +20,7 @@ from tests.fixtures.faults.history import record_history
 JOBS, FILES = "/v1/fine_tuning/jobs", "/v1/files"
 SWEEPS, UPLOADS, WEBHOOKS = "/v1/fine_tuning/sweeps", "/v1/uploads", "/v1/webhook_endpoints"
 MOST_STEPS = 200
-STRIDE = 11  # of the steps that `make test` tries; `--every-step` tries all
+STRIDE = 17  # of the steps that `make test` tries; `--every-step` tries all
 
 
 @dataclass
