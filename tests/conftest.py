@@ -19,6 +19,15 @@ pytest.register_assert_rewrite("tests.fixtures")  # the assertions of helpers sh
 
 BROWSER = "tests/browser/"
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-step",
+        action="store_true",
+        help="let processes die at every step of a request or a job, instead of at some of them",
+    )
+
+
 pytest_plugins = (
     "tests.fixtures.servers",
     "tests.fixtures.api",

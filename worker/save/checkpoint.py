@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from core.errors import TuneryError
+from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact, fetch_folder, publish_folder
@@ -82,6 +83,7 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
     record = trained.record
     position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
+    reached("checkpoint.written")
     return WrittenCheckpoint(folder, trained.step, trained.at_epoch_end, trained.at_best, record.metrics)
 
 
@@ -90,6 +92,8 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
     lease = job_lease.lease
     checkpoint_id = new_id("ftckpt-")
     prefix = checkpoint_prefix(lease.job_id, lease.fence, written.step, checkpoint_id)
+    files = publish_folder(store, written.folder, prefix)
+    reached("checkpoint.uploaded")
     checkpoint = Checkpoint(
         id=checkpoint_id,
         job_id=lease.job_id,
@@ -99,7 +103,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
         best=written.best,
         metrics=written.metrics,
         object_prefix=prefix,
-        files=publish_folder(store, written.folder, prefix),
+        files=files,
     )
 
     def commit(session: Session) -> None:
@@ -107,6 +111,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
         lifecycle.record_checkpoint(session, lease, checkpoint)
 
     job_lease.commit(commit)
+    reached("checkpoint.recorded")
     shutil.rmtree(written.folder)
 
 

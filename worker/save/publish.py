@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.storage.artifacts import Artifact, publish_folder
@@ -91,10 +92,12 @@ def publish(
     lease = job_lease.lease
     prefix = adapter_prefix(lease.job_id, lease.fence)
     files = publish_folder(store, folder, prefix)
+    reached("adapter.uploaded")
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
     table = job_lease.commit(partial(_result_table, job.id))  # writes the pending metrics first
     key = result_key(lease.job_id, lease.fence)
     store.put_bytes(key, table)
+    reached("result.uploaded")
 
     def commit(session: Session) -> None:
         adapter = Adapter(
@@ -117,6 +120,7 @@ def publish(
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
 
     job_lease.commit(commit)
+    reached("job.finished")
 
 
 def library_versions(quantised: bool) -> dict[str, str]:

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import create_database, session_factory
+from core.failpoints import reached
 from core.jobs import lifecycle
 from core.jobs.spec import BeyondThisRelease, JobSpec, read_spec
 from core.jobs.suspects import is_suspect
@@ -178,6 +179,7 @@ class Trainer:
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
             return False
+        reached("claim.committed")
         shipping = Shipping(self._shippers, ended=self._bell.set)
         job = TrainingJob(
             self._sessions, self._store, self._settings, self._process_group, lease, row, claimed_at, shipping

@@ -15,7 +15,7 @@ from core.access.audit import Actor
 from core.access.idempotency import Attempt, forget_old_records, once
 from core.tables import IdempotencyRecord
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, wait_for
-from tests.fixtures.crashing import CrashingApi, crashing_api
+from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 
 JOBS = "/v1/fine_tuning/jobs"
 MAX_STEPS = 60
@@ -185,13 +185,14 @@ def test_a_job_is_created_once_wherever_the_api_dies(
     known: set[str] = set()
     kept = 0
     for step in range(1, MAX_STEPS):
-        crashing.start(crash_at=step)
+        crashing.start()
         with (
             OpenAI(base_url=f"{crashing.url}/v1", api_key=tenant.key, max_retries=8) as client,
             ThreadPoolExecutor(1) as pool,
         ):
             asked = {"model": BASE_MODEL, "training_file": file_id, "seed": step}
-            creating = pool.submit(client.fine_tuning.jobs.create, **asked)
+            kill = {CRASH_AT: str(step)}
+            creating = pool.submit(client.fine_tuning.jobs.create, **asked, extra_headers=kill)
             wait_for(lambda first=creating: first.done() or not crashing.is_alive)
             if crashed := not crashing.is_alive:
                 kept += len(set(jobs(tenant)) - known)
@@ -199,7 +200,6 @@ def test_a_job_is_created_once_wherever_the_api_dies(
             created = creating.result(60).id
         assert set(jobs(tenant)) - known == {created}, f"killed at step {step}"
         known.add(created)
-        crashing.stop()
         if not crashed:
             break
     assert step > 10
