@@ -32,6 +32,8 @@ class Valkey(Server):
             "requirepass": self._password,
             "save": '""',
             "appendonly": "no",
+            "maxmemory": "256mb",
+            "maxmemory-policy": "allkeys-lru",  # hints and counts may be lost; a refusal would be an error
         }
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         write_private(self.directory / "valkey.conf", text)

@@ -186,3 +186,16 @@ def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert "gpu" in device["capabilities"]
     assert int(worker["stop_grace_period"].removesuffix("s")) > stop_times.WORKER
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_gain_no_rights_and_ours_have_none_of_root(name: str) -> None:
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+    assert SERVICES[name].get("cap_drop") == (["ALL"] if name in OURS else None)
+
+
+def test_a_full_broker_drops_hints_instead_of_refusing_them() -> None:
+    command = SERVICES["valkey"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "allkeys-lru"
+    assert int(command[command.index("--maxmemory") + 1].removesuffix("mb")) < 512
+    assert SERVICES["valkey"]["mem_limit"] == "512m"
