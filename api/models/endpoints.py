@@ -17,9 +17,10 @@ router = APIRouter(prefix="/v1/models", tags=["Models"], responses=declared(NotA
 def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatalog) -> ModelList:
     """List the base models on offer, the project's fine-tuned models, and those shared with the project.
 
-    Fine-tuned models come newest first.
+    Fine-tuned models come newest first: at most 1,000 of the project, and 1,000 that are shared with it.
     """
-    return ModelList(data=service.list_all(session, caller.project_id, catalog))
+    models, has_more = service.list_newest(session, caller.project_id, catalog)
+    return ModelList(data=models, has_more=has_more)
 
 
 @router.get("/{model:path}", responses=declared(NotFound))

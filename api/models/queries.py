@@ -1,11 +1,10 @@
 """Reads of fine-tuned models and of checkpoints, by the names that clients use."""
 
 import re
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, func, literal_column, or_, select
+from sqlalchemy import Integer, Select, and_, func, literal, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from core.jobs.lifecycle import fine_tuned_model_name
@@ -32,7 +31,7 @@ def find(session: Session, name: str) -> TunedModel | None:
     if checkpoint := CHECKPOINT_NAME.fullmatch(name):
         return _find_checkpoint(session, name, checkpoint[1], int(checkpoint[2]))
     row = session.execute(_models().where(Job.fine_tuned_model == name)).one_or_none()
-    return _model(row) if row else None
+    return TunedModel(*row) if row else None
 
 
 def is_shared(session: Session, name: str, project_id: str) -> bool:
@@ -42,13 +41,13 @@ def is_shared(session: Session, name: str, project_id: str) -> bool:
     return session.scalar(query) is not None
 
 
-def owned(session: Session, project_id: str) -> Iterable[TunedModel]:
-    """Return the project's own fine-tuned models, newest first."""
-    rows = session.execute(_models().where(Job.project_id == project_id).order_by(Job.id.desc()))
-    return map(_model, rows)
+def owned(session: Session, project_id: str, limit: int) -> list[TunedModel]:
+    """Return the newest of the project's own fine-tuned models, newest first."""
+    query = _models().where(Job.project_id == project_id).order_by(Job.id.desc()).limit(limit)
+    return [TunedModel(*row) for row in session.execute(query)]
 
 
-def shared(session: Session, project_id: str) -> Iterable[TunedModel]:
+def shared(session: Session, project_id: str, limit: int) -> list[TunedModel]:
     """Return what other projects share with this one, the latest permission first."""
     step = CheckpointPermission.step
     checkpoint = and_(
@@ -66,8 +65,9 @@ def shared(session: Session, project_id: str) -> Iterable[TunedModel]:
         .where(CheckpointPermission.project_id == project_id, Job.project_id != project_id)
         .where(or_(Checkpoint.id.is_not(None), Adapter.id.is_not(None)))
         .order_by(CheckpointPermission.id.desc())
+        .limit(limit)
     )
-    return (TunedModel(*row) for row in session.execute(query))
+    return [TunedModel(*row) for row in session.execute(query)]
 
 
 def _find_checkpoint(session: Session, name: str, model: str, step: int) -> TunedModel | None:
@@ -89,16 +89,12 @@ def _find_checkpoint(session: Session, name: str, model: str, step: int) -> Tune
 
 
 def _models() -> Select[*tuple[Any, ...]]:
+    """Return the query for fine-tuned models. A row has the fields of `TunedModel`."""
+    no_step = literal(None, Integer)
+    name, finished_at = Job.fine_tuned_model, Job.finished_at
     return (
-        select(Job, Adapter.id, Project.name)
+        select(name, Job.id, no_step, Adapter.id, Job.project_id, Project.name, finished_at)
         .join(Adapter, Adapter.job_id == Job.id)
         .join(Project, Project.id == Job.project_id)
         .where(Job.status == "succeeded", Adapter.deleted_at.is_(None))
-    )
-
-
-def _model(row: Row[*tuple[Any, ...]]) -> TunedModel:
-    job, adapter_id, project = row
-    return TunedModel(
-        job.fine_tuned_model, job.id, None, adapter_id, job.project_id, project, job.finished_at
     )

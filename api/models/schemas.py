@@ -48,6 +48,10 @@ class ModelObject(BaseModel):
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelObject]
+    has_more: Annotated[
+        bool,
+        Field(description="Whether there are more models. The list of jobs names all models of the project"),
+    ] = False
 
 
 class ModelDeleted(BaseModel):

@@ -12,10 +12,15 @@ from api.models.schemas import ModelObject
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound, PermissionDenied
 
+LISTED = 1000  # own models, and as many shared ones; OpenAI's list has no pages either
 
-def list_all(session: Session, project_id: str, catalog: Catalog) -> list[ModelObject]:
-    tuned = [*queries.owned(session, project_id), *queries.shared(session, project_id)]
-    return [*map(ModelObject.of_base, catalog), *map(ModelObject.of_tuned, tuned)]
+
+def list_newest(session: Session, project_id: str, catalog: Catalog) -> tuple[list[ModelObject], bool]:
+    """Return all base models, and the newest own and shared models. Also return whether there are more."""
+    own, shared = (find(session, project_id, LISTED + 1) for find in (queries.owned, queries.shared))
+    tuned = [*own[:LISTED], *shared[:LISTED]]
+    listed = [*map(ModelObject.of_base, catalog), *map(ModelObject.of_tuned, tuned)]
+    return listed, max(len(own), len(shared)) > LISTED
 
 
 def get(session: Session, project_id: str, catalog: Catalog, name: str) -> ModelObject:

@@ -37,21 +37,6 @@ HIDE = """
 """
 
 
-def test_a_link_signs_in_once_and_leads_to_the_jobs(site: Site) -> None:
-    job_id = site.create_long_job(suffix="by-link")
-    path = site.tenant.http.post("/v1/session/links").json()["path"]
-    with site.visit(signed_in=False) as visit:
-        visit.allow("Failed to load resource: the server responded with a status of 401")
-        visit.page.goto(path)
-        visit.page.get_by_role("link", name="by-link").click()
-        expect(visit.page).to_have_url(re.compile(job_id))
-        assert "link=" not in visit.page.evaluate("location.href")
-    with site.visit(signed_in=False) as visit:
-        visit.allow("Failed to load resource: the server responded with a status of 401")
-        visit.page.goto(path)
-        expect(visit.page.get_by_role("alert")).to_contain_text("has been used")
-
-
 def test_a_curve_grows_and_a_reload_in_the_middle_loses_no_step(
     site: Site, page: Page, tmp_path: Path
 ) -> None:

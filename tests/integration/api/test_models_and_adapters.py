@@ -45,6 +45,22 @@ def test_base_and_fine_tuned_models_are_listed(alice: Tenant, trained: Trained) 
     assert [model.id for model in alice.openai.models.list()] == list(models)
 
 
+def test_the_list_of_models_ends_after_the_newest(
+    api: Api, adapter_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = api.tenant()
+    names = []
+    for _ in range(3):
+        job_id = tenant.create_job()["id"]
+        api.finish(api.claim(job_id), adapter_folder)
+        names.append(tenant.job(job_id)["fine_tuned_model"])
+    for most, newest, has_more in ((3, names[::-1], False), (2, names[:0:-1], True)):
+        monkeypatch.setattr("api.models.service.LISTED", most)
+        listed = tenant.http.get("/v1/models").json()
+        tuned = [model["id"] for model in listed["data"] if model["id"].startswith("ft:")]
+        assert (tuned, listed["has_more"]) == (newest, has_more)
+
+
 def test_a_base_model_tells_how_it_is_quantised(alice: Tenant, trained: Trained) -> None:
     listed = {model["id"]: model["quantization"] for model in alice.http.get("/v1/models").json()["data"]}
     assert {name for name, quantization in listed.items() if quantization} == {QUANTISED_MODEL}
