@@ -1,7 +1,6 @@
 """What somebody sees and does who follows a job."""
 
 import json
-import re
 from base64 import b64encode
 from pathlib import Path
 from typing import Any, cast

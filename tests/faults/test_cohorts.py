@@ -24,6 +24,7 @@ from tests.fixtures.stack import (
     Stack,
     cancel_all,
     job_api_on,
+    non_finite,
     short_rows,
     stack_on,
 )
@@ -152,14 +153,7 @@ def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
 def test_a_job_that_turns_non_finite_fails_alone(stack: Stack) -> None:
     stays = create(stack, LONG)
     stack.wait_for_step(stays)
-    # Each step multiplies the weights by 1 - rate * decay
-    hyperparameters = {"n_epochs": 5, "batch_size": 4, "learning_rate_multiplier": 1000.0}
-    bursts = create(
-        stack,
-        SHORT,
-        method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
-        training={"learning_rate": 1.0, "weight_decay": 1.0, "max_grad_norm": 1e30, "warmup_ratio": 0.0},
-    )
+    bursts = create(stack, SHORT, **non_finite())
     job = stack.wait_for_status(bursts, "failed")
     assert job.error is not None
     assert job.error["code"] == "non_finite_loss"
