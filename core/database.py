@@ -15,8 +15,7 @@ STATEMENT_TIMEOUT = 30
 
 # Seconds between two statements of a transaction. A process that freezes in between keeps its locks, and the
 # lock of the claims stops every worker. This is half of STATEMENT_TIMEOUT, so that a process that waits for
-# the lock gets it in time. Among our transactions, only the deletion of a file waits for something else, the
-# object store; a client can repeat it.
+# the lock gets it in time. None of our transactions waits for anything but the database.
 IDLE_IN_TRANSACTION_TIMEOUT = STATEMENT_TIMEOUT // 2
 
 

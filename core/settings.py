@@ -141,8 +141,30 @@ class Settings(BaseSettings):
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"
     )
+    project_open_uploads: int = Field(
+        100, ge=1, description="Most uploads in parts of one project that are open at the same time"
+    )
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
+    )
+
+    retention_audit_days: int | None = Field(
+        None, ge=1, description="Days after which entries of the audit log are removed; default: never"
+    )
+    retention_file_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days after which uploaded and produced files are deleted, unless an unfinished job "
+        "reads them; default: never",
+    )
+    retention_run_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days after which ended attempts at a job are removed, except its last one. The usage no "
+        "longer counts the device seconds of removed attempts; default: never",
+    )
+    retention_upload_days: int = Field(
+        30, ge=1, description="Days for which the row of an ended upload in parts is kept. Its file stays"
     )
 
     secret_keys: SecretStr | None = Field(

@@ -138,8 +138,8 @@ def download_file(
 
 
 @router.delete("/{file_id}", responses=declared(NotFound, Conflict))
-def delete_file(session: Transaction, caller: CurrentCaller, store: Store, file_id: str) -> FileDeleted:
+def delete_file(session: Transaction, caller: CurrentCaller, file_id: str) -> FileDeleted:
     """Delete a file. A file that a job still needs cannot be deleted."""
-    service.delete(session, store, caller.project_id, file_id)
+    service.delete(session, caller.project_id, file_id)
     audit.record(session, caller, "file.deleted", file_id)
     return FileDeleted(id=file_id)

@@ -71,11 +71,8 @@ def list_page(
     return queries.page(session, project_id, purpose, after=after, limit=limit, newest_first=order == "desc")
 
 
-def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) -> None:
-    """Delete the bytes of a file, and keep its row for the jobs that name it.
-
-    The bytes go first, under the lock of the row. If the store is down, nothing has changed and the client
-    can try again. In the other order, bytes could stay that no client sees.
+def delete(session: Session, project_id: str, file_id: str) -> None:
+    """Hide a file from everyone. The janitor removes its bytes later, and its row stays for its jobs.
 
     Raises NotFound, and Conflict if a job that has not ended names the file.
     """
@@ -89,7 +86,6 @@ def delete(session: Session, store: ObjectStore, project_id: str, file_id: str) 
             code="file_in_use",
             param="id",
         )
-    store.delete(file.object_key)
     file.deleted_at = func.now()
 
 

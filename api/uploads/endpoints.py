@@ -20,11 +20,11 @@ from api.http.idempotency import ThisAttempt
 from api.http.strict_json import StrictJsonRoute
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
-from api.uploads.part import PartIntake
+from api.uploads.part import PartIntake, PartLimits
 from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
-from core.access.quotas import check_store
+from core.access.quotas import check_store, check_uploads
 from core.errors import (
     AppError,
     Conflict,
@@ -59,13 +59,14 @@ def create_upload(
     def create() -> dict[str, Any]:
         check_store(session, caller.project_id, caller.quotas.stored_bytes, body.bytes)
         upload = service.create(session, caller.project_id, body, settings.max_upload_bytes)
+        check_uploads(session, caller.project_id, caller.quotas.open_uploads)
         audit.record(session, caller, "upload.created", upload.id)
         return UploadObject.of(upload).model_dump(mode="json")
 
     return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create))
 
 
-@router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound))
+@router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound, QuotaExceeded))
 @takes_no_turn  # it mostly waits for its client
 async def create_part(
     request: Request,
@@ -78,14 +79,16 @@ async def create_part(
     """Send a part of the file.
 
     A retry may store the part twice. This does no harm: the file consists only of the parts that the request
-    to complete the upload names.
+    to complete the upload names. A part that is larger than the announced file is refused.
     """
-    await run_in_threadpool(_refuse_ended, sessions, caller.project_id, upload_id)
-    received = await receive(request.stream(), PartIntake(request.headers, store, upload_id), threads)
+    limits = await run_in_threadpool(_part_limits, sessions, caller.project_id, upload_id)
+    received = await receive(request.stream(), PartIntake(request.headers, store, upload_id, limits), threads)
 
     def register() -> UploadPartObject:
+        quota = caller.quotas.stored_bytes
         with sessions.begin() as session:
-            return UploadPartObject.of(service.add_part(session, caller.project_id, upload_id, received))
+            part = service.add_part(session, caller.project_id, upload_id, received, quota)
+            return UploadPartObject.of(part)
 
     try:
         return await run_in_threadpool(register)
@@ -131,10 +134,10 @@ def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) ->
     return UploadObject.model_validate(once(session, attempt, "", cancel))
 
 
-def _refuse_ended(sessions: sessionmaker[Session], project_id: str, upload_id: str) -> None:
-    """Raise an error if the upload has ended, before the first byte is read."""
+def _part_limits(sessions: sessionmaker[Session], project_id: str, upload_id: str) -> PartLimits:
+    """Return how large the part may be, before its first byte is read. Raises an error if it may not come."""
     with sessions() as session:
-        service.get_pending(session, project_id, upload_id)
+        return service.part_limits(session, service.get_pending(session, project_id, upload_id))
 
 
 def _completed_or_complete(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.http.forms import FileField, StreamedForm, announced_bytes
-from core.errors import InvalidRequest, TooLarge
+from core.errors import AppError, InvalidRequest, TooLarge
 from core.ids import new_id
 from core.storage.object_store import ObjectStore, upload_prefix
 
@@ -20,12 +20,39 @@ class ReceivedPart:
     bytes: int
 
 
+@dataclass(frozen=True)
+class PartLimits:
+    """How large the next part of an upload may be.
+
+    `file_bytes` is the announced size of the whole file. `room` is what the upload still takes, and `full` is
+    the error for a part that exceeds the room.
+    """
+
+    file_bytes: int
+    room: int
+    full: AppError
+
+    def check(self, size: int) -> None:
+        """Raise an error if a part of `size` bytes, or more, may not be sent."""
+        if size > MAX_PART_BYTES:
+            raise _too_large(f"it may have up to {MAX_PART_BYTES} bytes. Send the rest as another part.")
+        if size > self.file_bytes:
+            raise _too_large(
+                f"the whole file was announced with {self.file_bytes} bytes. Send a smaller part, or cancel "
+                "this upload and announce the size that the file really has."
+            )
+        if size > self.room:
+            raise self.full
+
+
 class PartIntake:
     """Takes the body by `feed`, and then `finish` or `abort`. Raises InvalidRequest and TooLarge."""
 
-    def __init__(self, headers: Mapping[str, str], store: ObjectStore, upload_id: str) -> None:
-        if announced_bytes(headers) > MAX_PART_BYTES:
-            raise _too_large()
+    def __init__(
+        self, headers: Mapping[str, str], store: ObjectStore, upload_id: str, limits: PartLimits
+    ) -> None:
+        limits.check(announced_bytes(headers))
+        self._limits = limits
         self._id = new_id("part_")
         self._key = upload_prefix(upload_id) + self._id
         self._writer = store.writer(self._key)
@@ -50,14 +77,9 @@ class PartIntake:
         self._writer.abort()
 
     def _receive(self, chunk: bytes) -> None:
-        if self._writer.bytes + len(chunk) > MAX_PART_BYTES:
-            raise _too_large()
+        self._limits.check(self._writer.bytes + len(chunk))
         self._writer.write(chunk)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(
-        f"The part is too large: it may have up to {MAX_PART_BYTES} bytes. Send the rest as another part.",
-        code="part_too_large",
-        param="data",
-    )
+def _too_large(reason: str) -> TooLarge:
+    return TooLarge(f"The part is too large: {reason}", code="part_too_large", param="data")

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from api.files import service as files
 from api.files.intake import ReceivedFile, clean_filename
 from api.uploads import queries
-from api.uploads.part import MAX_PART_BYTES, ReceivedPart
+from api.uploads.part import MAX_PART_BYTES, PartLimits, ReceivedPart
 from api.uploads.schemas import MAX_PARTS, CreateUpload
+from core.access.quotas import check_store
 from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
 from core.tables import File, Upload, UploadPart
@@ -68,26 +69,42 @@ def get_pending(
     raise InvalidRequest(f"Upload {upload_id} {what}.", code=f"upload_{status}", param="upload_id")
 
 
-def add_part(session: Session, project_id: str, upload_id: str, received: ReceivedPart) -> UploadPart:
+def part_limits(session: Session, upload: Upload) -> PartLimits:
+    """Return how large the next part may be. Raises InvalidRequest if the upload has too many parts.
+
+    An upload has room for each part twice, and for one more part, so that it can be completed even if a
+    client has sent parts again.
+    """
+    count, size = queries.stored_parts(session, upload.id)
+    most_parts, most_bytes = 2 * MAX_PARTS, 2 * upload.bytes + min(upload.bytes, MAX_PART_BYTES)
+    full = InvalidRequest(
+        f"Upload {upload.id} holds {count} parts of {size} bytes together. For a file of {upload.bytes} "
+        f"bytes, it may hold up to {most_parts} parts and {most_bytes} bytes. Complete it with the parts "
+        "that make the file, or cancel it.",
+        code="too_many_parts",
+        param="data",
+    )
+    if count >= most_parts:
+        raise full
+    return PartLimits(upload.bytes, most_bytes - size, full)
+
+
+def add_part(
+    session: Session, project_id: str, upload_id: str, received: ReceivedPart, stored_bytes: int | None
+) -> UploadPart:
     """Add the row of a part whose bytes are in the object store already, and return it.
 
-    Raises AppError if the part cannot be added. An upload has room for each part twice, and for one more
-    part, so that it can be completed even if a client has sent parts again.
+    Raises AppError if the part cannot be added. Parts beyond the announced size, which was checked at the
+    creation, need room in the project's quota of `stored_bytes`.
     """
     upload = get_pending(session, project_id, upload_id, lock=True)
-    count, size = queries.stored_parts(session, upload_id)
-    most_parts, most_bytes = 2 * MAX_PARTS, 2 * upload.bytes + MAX_PART_BYTES
-    if count >= most_parts or size + received.bytes > most_bytes:
-        raise InvalidRequest(
-            f"Upload {upload_id} holds {count} parts of {size} bytes together. For a file of {upload.bytes} "
-            f"bytes, it may hold up to {most_parts} parts and {most_bytes} bytes. Complete it with the parts "
-            "that make the file, or cancel it.",
-            code="too_many_parts",
-            param="data",
-        )
+    part_limits(session, upload).check(received.bytes)
     part = UploadPart(id=received.id, upload_id=upload_id, bytes=received.bytes)
     session.add(part)
     session.flush()
+    _, size = queries.stored_parts(session, upload_id)
+    if size > upload.bytes:
+        check_store(session, project_id, stored_bytes)
     return part
 
 

@@ -1,29 +1,30 @@
 """Quotas: the limits of a project. None is no limit.
 
-This module checks waiting jobs and stored bytes. `core/jobs/queue.py` limits running jobs when they are
-claimed, and `api/http/rates.py` limits requests per minute.
+This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
+they are claimed, and `api/http/rates.py` limits requests per minute.
 """
 
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from core.errors import QuotaExceeded, RateLimited
 from core.settings import Settings
-from core.tables import File, Job, Project, Upload
+from core.tables import File, Job, Project, Upload, UploadPart
 
 QUEUE_RETRY_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Quotas:
-    """The limits of a project: its own, or else the installation's."""
+    """The limits of a project: its own, or else the installation's. All projects may open as many uploads."""
 
     queued_jobs: int | None = None
     running_jobs: int | None = None
     stored_bytes: int | None = None
+    open_uploads: int | None = None
     requests_per_minute: int | None = None
 
     @classmethod
@@ -33,6 +34,7 @@ class Quotas:
             queued_jobs=_own(project.max_queued_jobs, settings.project_queued_jobs),
             running_jobs=_own(project.max_running_jobs, settings.project_jobs),
             stored_bytes=_own(project.max_stored_bytes, settings.project_stored_bytes),
+            open_uploads=settings.project_open_uploads,
             requests_per_minute=_own(project.max_requests_per_minute, settings.project_requests_per_minute),
         )
 
@@ -62,24 +64,55 @@ def check_store(session: Session, project_id: str, most: int | None, announced: 
     if stored_bytes(session, project_id) + announced > most:
         raise QuotaExceeded(
             f"This project may store {most} bytes of files, and this file does not fit. Delete files, cancel "
-            "pending uploads, or ask the operator for a larger quota.",
+            "pending uploads, or ask the operator for a larger quota. Parts of an upload count until they "
+            "are removed, some ten minutes after its end.",
             param="file",
         )
 
 
-def stored_bytes(session: Session, project_id: str) -> int:
-    """Return the bytes of the project's uploaded and produced files, and of pending uploads.
+def check_uploads(session: Session, project_id: str, most: int | None) -> None:
+    """Check the number of open uploads, after this transaction has created one. Raises QuotaExceeded."""
+    if most is None:
+        return
+    _wait_for_others_of_the_project(session, project_id)
+    opened = select(func.count()).where(Upload.project_id == project_id, _is_open())
+    if session.scalars(opened).one() > most:
+        raise QuotaExceeded(
+            f"This project may have {most} open uploads, and has as many. Complete or cancel one of them, or "
+            "wait: an upload expires an hour after its creation."
+        )
 
-    A pending upload counts with its announced size while it can still be completed. Adapters and checkpoints
-    are not counted.
+
+def stored_bytes(session: Session, project_id: str) -> int:
+    """Return the bytes of the project's uploaded and produced files, and of its uploads in parts.
+
+    Adapters and checkpoints are not counted.
     """
     files = select(func.coalesce(func.sum(File.bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
     )
-    announced = select(func.coalesce(func.sum(Upload.bytes), 0)).where(
-        Upload.project_id == project_id, Upload.status == "pending", Upload.expires_at > func.now()
+    uploads = select(func.coalesce(func.sum(_held_by_upload()), 0)).where(
+        Upload.project_id == project_id, Upload.cleaned_at.is_(None)
     )
-    return int(session.scalars(select(files.scalar_subquery() + announced.scalar_subquery())).one())
+    return int(session.scalars(select(files.scalar_subquery() + uploads.scalar_subquery())).one())
+
+
+def _held_by_upload() -> ColumnElement[int]:
+    """Return the SQL expression of the bytes that an upload holds beside the file that it became.
+
+    They are the bytes of its parts until these are removed. While the upload can still be completed, they are
+    at least the announced bytes.
+    """
+    parts = select(func.coalesce(func.sum(UploadPart.bytes), 0)).where(UploadPart.upload_id == Upload.id)
+    file = select(File.bytes).where(File.id == Upload.file_id, File.deleted_at.is_(None))
+    announced = case((_is_open(), Upload.bytes), else_=0)
+    held = func.greatest(parts.scalar_subquery(), announced)
+    return func.greatest(held - func.coalesce(file.scalar_subquery(), 0), 0)
+
+
+def _is_open() -> ColumnElement[bool]:
+    """Return the condition that an upload can still be completed."""
+    return (Upload.status == "pending") & (Upload.expires_at > func.now())
 
 
 def _wait_for_others_of_the_project(session: Session, project_id: str) -> None:

@@ -1,10 +1,11 @@
 """The object store: any store with the S3 API. This module makes all keys; no key comes from a client."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -60,6 +61,13 @@ def results_prefix(job_id: str) -> str:
 
 def result_key(job_id: str, fence: int) -> str:
     return f"{results_prefix(job_id)}{fence}.csv"
+
+
+class StoredObject(NamedTuple):
+    """One object of the store, and when it was written or began to be written."""
+
+    key: str
+    modified_at: datetime
 
 
 class ObjectStore:
@@ -135,6 +143,12 @@ class ObjectStore:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
+    def page(self, prefix: str, after: str, most: int) -> "Sequence[StoredObject]":
+        """Return the first `most` (up to 1000) objects under `prefix` whose keys are greater than `after`."""
+        asked = {"Bucket": self._bucket, "Prefix": prefix, "StartAfter": after, "MaxKeys": most}
+        found = self._client.list_objects_v2(**asked).get("Contents", [])
+        return [StoredObject(entry["Key"], entry["LastModified"]) for entry in found]
+
     def abort_writes(self, prefix: str) -> None:
         """Delete the data of all writers under `prefix` that were neither committed nor aborted."""
         pages = self._client.get_paginator("list_multipart_uploads")
@@ -166,11 +180,12 @@ class ObjectWriter:
 
     The object is not visible before `commit`, and `abort` leaves nothing behind. The data of one part (8 MiB)
     waits in an unnamed file on disk, because fifty uploads at once would take gigabytes of memory. `bytes`
-    and `sha256` describe all data that was written so far.
+    and `sha256` describe all data that was written to `key` so far.
     """
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
         self._client = client
+        self.key = key
         self._target = {"Bucket": bucket, "Key": key}
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []

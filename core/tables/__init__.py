@@ -12,6 +12,7 @@ from core.tables.jobs import Job, Run
 from core.tables.projects import ApiKey, Project
 from core.tables.secrets import Secret
 from core.tables.sign_ins import SignIn
+from core.tables.store_walks import StoreWalk
 from core.tables.tracking import Tracker
 from core.tables.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.uploads import Upload, UploadPart
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "Secret",
     "SignIn",
+    "StoreWalk",
     "Tracker",
     "Upload",
     "UploadPart",

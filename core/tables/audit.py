@@ -1,4 +1,4 @@
-"""The audit log. It is permanent: a trigger refuses to change or delete a row."""
+"""The audit log. A trigger refuses to change a row, and to delete one except by the operator's retention."""
 
 from datetime import datetime
 from typing import Any

@@ -26,7 +26,10 @@ class Event(Base):
     """One entry of a job's log, which clients read in the order of `sequence`."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_job_id_sequence", "job_id", "sequence"),)
+    __table_args__ = (
+        Index("ix_events_job_id_sequence", "job_id", "sequence"),
+        Index("ix_events_job_id_type_sequence", "job_id", "type", "sequence"),
+    )
 
     sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     id: Mapped[str] = mapped_column(unique=True)

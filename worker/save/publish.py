@@ -1,18 +1,13 @@
 """Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
 
-import csv
-import hashlib
-import io
 import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.failpoints import reached
@@ -20,20 +15,14 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.storage.artifacts import Artifact, publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, result_key
-from core.tables import Adapter, File, Job, Metric
+from core.tables import Adapter, File, Job
 from worker.engine.adapters.adapter import Adapter as TrainedAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
 from worker.save.model_card import model_card
+from worker.save.result_table import write_result_table
 
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
-RESULT_COLUMNS = {
-    "step": "step",
-    "train_loss": "train_loss",
-    "train_accuracy": "train_mean_token_accuracy",
-    "valid_loss": "valid_loss",
-    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
-}
 
 
 def describe_dataset(training_file: File, validation_file: File | None) -> dict[str, Any]:
@@ -94,9 +83,7 @@ def publish(
     files = publish_folder(store, folder, prefix)
     reached("adapter.uploaded")
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
-    table = job_lease.commit(partial(_result_table, job.id))  # writes the pending metrics first
-    key = result_key(lease.job_id, lease.fence)
-    store.put_bytes(key, table)
+    table = write_result_table(store, result_key(lease.job_id, lease.fence), job_lease)
     reached("result.uploaded")
 
     def commit(session: Session) -> None:
@@ -113,9 +100,9 @@ def publish(
             project_id=job.project_id,
             filename="step_metrics.csv",
             purpose="fine-tune-results",
-            bytes=len(table),
-            sha256=hashlib.sha256(table).hexdigest(),
-            object_key=key,
+            bytes=table.bytes,
+            sha256=table.sha256,
+            object_key=table.key,
         )
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
 
@@ -127,14 +114,3 @@ def library_versions(quantised: bool) -> dict[str, str]:
     """Return the versions of Python and of the libraries that the result depends on."""
     names = (*LIBRARIES, "bitsandbytes") if quantised else LIBRARIES
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _result_table(job_id: str, session: Session) -> bytes:
-    """Return the job's metrics by step as a CSV table in UTF-8."""
-    rows = session.scalars(select(Metric.data).where(Metric.job_id == job_id).order_by(Metric.step)).all()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RESULT_COLUMNS)
-    for data in rows:
-        writer.writerow([data.get(field) for field in RESULT_COLUMNS.values()])
-    return text.getvalue().encode()

@@ -2,23 +2,19 @@
 
 This module has the removals; `janitor.py` has the thread that calls them. First the database says that
 something is gone, and later its objects are deleted from the store. If a process dies in between, the next
-call finds what is left. No function raises, and several processes may call each one at once.
+call finds what is left, and `store_walk.py` finds what comes later still. No function raises, and several
+processes may call each one at once.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-import structlog
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.access import audit
 from core.access.audit import OPERATOR
 from core.statuses import ENDED
 from core.storage.object_store import (
-    STORE_ERRORS,
     ObjectStore,
     adapters_prefix,
     checkpoints_prefix,
@@ -40,31 +36,28 @@ from core.tables import (
     UploadPart,
     WebhookDelivery,
 )
+from worker.supervise.removal import delete_in_batches, log_failure, named_objects
 
 GRACE = timedelta(minutes=10)  # a request or a trainer may go on for so long after the end or the expiry
 DELIVERIES_KEPT = timedelta(days=30)  # after the last attempt
+MOST_FILES = 1000  # in one round
 
-UPLOADED_BY_TRAINERS = (checkpoints_prefix, adapters_prefix, results_prefix)
 DELETED_WITH_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint)
-
-log = structlog.get_logger()
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Remove the checkpoints of ended jobs, except those that the API lists. Only a running job resumes.
 
-    This also removes objects of checkpoints that a lost trainer uploaded and that no row names.
+    This also removes objects of checkpoints that a lost trainer uploaded and that no row names. The rows go
+    first. If the store fails then, `remove_orphans` removes the objects.
     """
-    with _log_failure("checkpoints"):
-        for job_id in _ended_jobs(sessions):
-            with _log_failure(f"checkpoints of {job_id}"):
-                listed = select(Checkpoint.object_prefix).where(
-                    Checkpoint.job_id == job_id, Checkpoint.listed
-                )
-                _delete_all_but(store, checkpoints_prefix(job_id), _fetch(sessions, listed))
+    with log_failure("checkpoints"):
+        for job_id in _jobs_with_resume_checkpoints(sessions):
+            with log_failure(f"checkpoints of {job_id}"):
                 with sessions.begin() as session:
                     unlisted = (Checkpoint.job_id == job_id) & ~Checkpoint.listed
                     session.execute(delete(Checkpoint).where(unlisted))
+                _delete_unnamed(sessions, store, job_id, checkpoints_prefix(job_id))
 
 
 def remove_orphans(sessions: sessionmaker[Session], store: ObjectStore) -> None:
@@ -72,12 +65,10 @@ def remove_orphans(sessions: sessionmaker[Session], store: ObjectStore) -> None:
 
     A trainer leaves orphans if it is lost, or its job is cancelled, before it can write the row of an upload.
     """
-    with _log_failure("orphans"):
+    with log_failure("orphans"):
         for job_id in _jobs_to_clean(sessions, Job.finished_at, Job.deleted_at.is_(None)):
-            with _log_failure(f"orphans of {job_id}"):
-                named = _named_objects(sessions, job_id)
-                for prefix in UPLOADED_BY_TRAINERS:
-                    _delete_all_but(store, prefix(job_id), named)
+            with log_failure(f"orphans of {job_id}"):
+                _clean_up_after_trainers(sessions, store, job_id)
                 with sessions.begin() as session:
                     _mark_cleaned(session, Job, job_id, Job.deleted_at.is_(None))
 
@@ -87,15 +78,12 @@ def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> 
 
     The job's row stays, without the texts of its owner: adapters, usage and the audit log refer to it.
     """
-    with _log_failure("jobs"):
+    with log_failure("jobs"):
         for job_id in _jobs_to_clean(sessions, Job.deleted_at):
-            with _log_failure(job_id):
-                store.delete_prefix(checkpoints_prefix(job_id))
+            with log_failure(job_id):
                 for table in DELETED_WITH_JOB:
-                    with (
-                        sessions.begin() as session
-                    ):  # one table at a time: a search may have millions of metrics
-                        session.execute(delete(table).where(table.job_id == job_id))
+                    delete_in_batches(sessions, table, table.job_id == job_id)
+                _clean_up_after_trainers(sessions, store, job_id)
                 with sessions.begin() as session:
                     shared = CheckpointPermission
                     session.execute(delete(shared).where(shared.job_id == job_id, shared.step.is_not(None)))
@@ -104,10 +92,10 @@ def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> 
 
 def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Remove the parts of uploads that have ended or expired. The file that an upload became stays."""
-    with _log_failure("parts"):
+    with log_failure("parts"):
         _expire_uploads(sessions)
         for upload_id, file_key in _ended_uploads(sessions):
-            with _log_failure(f"parts of {upload_id}"):
+            with log_failure(f"parts of {upload_id}"):
                 prefix = upload_prefix(upload_id)
                 store.abort_writes(prefix)
                 for key in store.list(prefix):
@@ -120,56 +108,78 @@ def remove_parts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
 
 def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Remove the objects of deleted adapters."""
-    with _log_failure("adapters"):
+    with log_failure("adapters"):
         for adapter_id, prefix in _deleted_adapters(sessions):
-            with _log_failure(adapter_id):
+            with log_failure(adapter_id):
                 store.delete_prefix(prefix)
                 with sessions.begin() as session:
                     _mark_cleaned(session, Adapter, adapter_id)
 
 
-def remove_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Remove expired files, unless a job that has not ended reads them. No new job can name such a file."""
-    with _log_failure("files"):
-        for file_id, project_id, key in _expired_files(sessions):
-            with _log_failure(file_id):
+def delete_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
+    """Delete expired files, unless a job that has not ended reads them. No new job can name such a file."""
+    with log_failure("expired files"):
+        delete_files(sessions, File.expires_at < func.now() - GRACE)
+
+
+def delete_files(sessions: sessionmaker[Session], *conditions: ColumnElement[bool]) -> None:
+    """Mark up to MOST_FILES files that meet the conditions as deleted, except those of unfinished jobs."""
+    reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
+    unused = ~select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
+    old = select(File.id).where(File.deleted_at.is_(None), unused, *conditions).limit(MOST_FILES)
+    with sessions() as session:
+        file_ids = session.scalars(old).all()
+    for file_id in file_ids:
+        with log_failure(file_id), sessions.begin() as session:
+            session.get(File, file_id, with_for_update=True)  # so that no new job takes it meanwhile
+            still = update(File).where(File.id == file_id, File.deleted_at.is_(None), unused)
+            project_id = session.scalar(still.values(deleted_at=func.now()).returning(File.project_id))
+            if project_id is not None:
+                audit.record(session, OPERATOR.on(project_id), "file.expired", file_id)
+
+
+def remove_deleted_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Remove the bytes of deleted files. Their rows stay for the jobs that name them."""
+    deleted = File.deleted_at.is_not(None) & File.cleaned_at.is_(None)
+    with log_failure("files"):
+        with sessions() as session:
+            files = session.execute(select(File.id, File.object_key).where(deleted).limit(MOST_FILES)).all()
+        for file_id, key in files:
+            with log_failure(file_id):
                 store.delete(key)
                 with sessions.begin() as session:
-                    there = (File.id == file_id) & File.deleted_at.is_(None)
-                    expired = update(File).where(there).values(deleted_at=func.now()).returning(File.id)
-                    if session.scalar(expired) is not None:
-                        audit.record(session, OPERATOR.on(project_id), "file.expired", file_id)
+                    _mark_cleaned(session, File, file_id)
 
 
 def remove_old_deliveries(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
     """Remove webhook deliveries that ended long ago. They can then no longer be sent again."""
-    with _log_failure("deliveries"), sessions.begin() as session:
-        oldest = func.now() - DELIVERIES_KEPT
-        tried_at = func.coalesce(WebhookDelivery.last_attempt_at, WebhookDelivery.created_at)
-        session.execute(
-            delete(WebhookDelivery).where(WebhookDelivery.next_attempt_at.is_(None), tried_at < oldest)
-        )
+    tried_at = func.coalesce(WebhookDelivery.last_attempt_at, WebhookDelivery.created_at)
+    ended = WebhookDelivery.next_attempt_at.is_(None)
+    with log_failure("deliveries"):
+        delete_in_batches(sessions, WebhookDelivery, ended, tried_at < func.now() - DELIVERIES_KEPT)
 
 
-@contextmanager
-def _log_failure(what: str) -> Iterator[None]:
-    """Log a failure of the database or the store, and go on: the janitor's next round tries again."""
-    try:
-        yield
-    except (SQLAlchemyError, *STORE_ERRORS) as error:
-        log.warning("not_removed", what=what, error=str(error))
+def _delete_unnamed(sessions: sessionmaker[Session], store: ObjectStore, job_id: str, *prefixes: str) -> None:
+    """Delete the job's objects under these prefixes, except the objects that rows need."""
+    with sessions() as session:
+        named = tuple(named_objects(session, [job_id]))
+    for prefix in prefixes:
+        for key in store.list(prefix):
+            if not key.startswith(named):
+                store.delete(key)
 
 
-def _delete_all_but(store: ObjectStore, prefix: str, kept: list[str]) -> None:
-    """Delete the objects under `prefix`, except those whose keys begin with one of `kept`."""
-    for key in store.list(prefix):
-        if not key.startswith(tuple(kept)):
-            store.delete(key)
+def _clean_up_after_trainers(sessions: sessionmaker[Session], store: ObjectStore, job_id: str) -> None:
+    """Delete what trainers of the job have uploaded and no row needs, also unfinished writes."""
+    prefixes = checkpoints_prefix(job_id), adapters_prefix(job_id), results_prefix(job_id)
+    for prefix in prefixes:
+        store.abort_writes(prefix)
+    _delete_unnamed(sessions, store, job_id, *prefixes)
 
 
 def _mark_cleaned(
     session: Session,
-    table: type[Job] | type[Upload] | type[Adapter],
+    table: type[Job | Upload | Adapter | File],
     row_id: str,
     *conditions: ColumnElement[bool],
     **changes: object,
@@ -179,12 +189,7 @@ def _mark_cleaned(
     session.execute(row.values(cleaned_at=func.now(), **changes))
 
 
-def _fetch(sessions: sessionmaker[Session], query: Select[str]) -> list[str]:
-    with sessions() as session:
-        return list(session.scalars(query))
-
-
-def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
+def _jobs_with_resume_checkpoints(sessions: sessionmaker[Session]) -> list[str]:
     """Return the ended jobs that have checkpoints to remove."""
     query = (
         select(Checkpoint.job_id)
@@ -192,7 +197,8 @@ def _ended_jobs(sessions: sessionmaker[Session]) -> list[str]:
         .where(Job.status.in_(ENDED), ~Checkpoint.listed)
         .distinct()
     )
-    return _fetch(sessions, query)
+    with sessions() as session:
+        return list(session.scalars(query))
 
 
 def _jobs_to_clean(
@@ -202,17 +208,8 @@ def _jobs_to_clean(
 ) -> list[str]:
     """Return the jobs that are not cleaned yet, and for which GRACE has passed since the time in `since`."""
     to_clean = Job.finished_at.is_not(None) & Job.cleaned_at.is_(None)  # the condition of the partial index
-    return _fetch(sessions, select(Job.id).where(to_clean, since < func.now() - GRACE, *conditions))
-
-
-def _named_objects(sessions: sessionmaker[Session], job_id: str) -> list[str]:
-    """Return the prefixes of a job's checkpoints and adapters, and the key of its result file."""
-    queries = (
-        select(Checkpoint.object_prefix).where(Checkpoint.job_id == job_id),
-        select(Adapter.object_prefix).where(Adapter.job_id == job_id),
-        select(File.object_key).join(Job, Job.result_file_id == File.id).where(Job.id == job_id),
-    )
-    return [named for query in queries for named in _fetch(sessions, query)]
+    with sessions() as session:
+        return list(session.scalars(select(Job.id).where(to_clean, since < func.now() - GRACE, *conditions)))
 
 
 def _expire_uploads(sessions: sessionmaker[Session]) -> None:
@@ -241,14 +238,3 @@ def _deleted_adapters(sessions: sessionmaker[Session]) -> list[tuple[str, str]]:
     )
     with sessions() as session:
         return [(adapter_id, prefix) for adapter_id, prefix in session.execute(query)]
-
-
-def _expired_files(sessions: sessionmaker[Session]) -> list[tuple[str, str, str]]:
-    """Return the expired files that no job reads, each with its project and its key."""
-    reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
-    in_use = select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
-    query = select(File.id, File.project_id, File.object_key).where(
-        File.expires_at < func.now() - GRACE, File.deleted_at.is_(None), ~in_use
-    )
-    with sessions() as session:
-        return [(file_id, project_id, key) for file_id, project_id, key in session.execute(query)]

@@ -1,27 +1,35 @@
-"""The janitor: a thread of the supervising process that repeats the removals of `cleanup.py`."""
+"""The janitor: a thread of the supervising process that repeats the removals of this folder."""
+
+import time
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
 from worker.supervise.cleanup import (
+    delete_expired_files,
     remove_deleted_adapters,
+    remove_deleted_files,
     remove_deleted_jobs,
-    remove_expired_files,
     remove_old_deliveries,
     remove_orphans,
     remove_parts,
     remove_resume_checkpoints,
 )
+from worker.supervise.retention import Retention, remove_old
+from worker.supervise.store_walk import walk_store
 
+RETENTION_SECONDS = 3600.0  # between two removals of what is too old, which is counted in days
 REMOVALS = (
     remove_resume_checkpoints,
     remove_orphans,
     remove_parts,
     remove_deleted_adapters,
-    remove_deleted_jobs,
-    remove_expired_files,
+    delete_expired_files,
+    remove_deleted_files,
     remove_old_deliveries,
+    remove_deleted_jobs,
+    walk_store,
 )
 
 
@@ -32,12 +40,19 @@ class Janitor(Periodic):
     stopped, nobody waits for it, and the next janitor removes the rest.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float) -> None:
+    def __init__(
+        self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float, retention: Retention
+    ) -> None:
         """Clean every `seconds`."""
         super().__init__("janitor", seconds, self._clean)
         self._sessions = sessions
         self._store = store
+        self._retention = retention
+        self._retention_at = time.monotonic()
 
     def _clean(self) -> None:
         for remove in REMOVALS:
             remove(self._sessions, self._store)
+        if time.monotonic() >= self._retention_at:
+            remove_old(self._sessions, self._retention)
+            self._retention_at = time.monotonic() + RETENTION_SECONDS

@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
 from worker.supervise.janitor import Janitor
+from worker.supervise.retention import Retention
 from worker.supervise.supervisor import Supervisor
 from worker.supervise.tasks import register_tasks
 from worker.supervise.webhooks import WebhookSender
@@ -26,7 +27,8 @@ def run_worker(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_json)
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-    supervisor, janitor = Supervisor(settings, sessions), Janitor(sessions, store, settings.scan_seconds)
+    supervisor = Supervisor(settings, sessions)
+    janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:
         sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))

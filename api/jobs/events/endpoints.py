@@ -51,7 +51,7 @@ def list_events(
     accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: LastEventId = None,
 ) -> Page[EventObject] | Response:
-    """List the job's events, newest first.
+    """List the job's events, newest first. A page ends before `limit` if its events have 4 MiB.
 
     With `Accept: text/event-stream`, the server pushes the events instead, as server-sent events. They come
     oldest first, until the job has ended. `limit`, `after` and `type` have no effect on a stream.

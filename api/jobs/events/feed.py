@@ -8,27 +8,34 @@ for long.
 A listener's place is the `sequence` of its last event. No event is missed: an event with a smaller `sequence`
 could come later only if two transactions wrote events of one job at once, and the locks in
 `core.jobs.lifecycle` prevent this.
+
+Events wait in memory until a listener's client has taken them. What one listener gets at once is limited, and
+what all of them have not sent yet. Beyond that, listeners wait, those that were told last behind the others.
 """
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import structlog
-from sqlalchemy import BigInteger, Select, Text, cast, func, select, true
+from sqlalchemy import BigInteger, Select, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from api.jobs.events.bounded import Limits, admitted, next_events
 from core.access import keys
 from core.access.audit import Actor
 from core.statuses import ENDED
 from core.tables import Event, Job
 
 LOOK_SECONDS = 0.5
-MOST_AT_ONCE = 200  # events for one listener
+AT_ONCE = Limits(events=200, bytes=256 * 1024)  # for one listener
+MOST_BYTES = 64 * 1024**2  # of events that listeners have been told and have not sent yet
 
 log = structlog.get_logger()
 
@@ -40,11 +47,13 @@ class Place(NamedTuple):
     sequence: int
 
 
-class News(NamedTuple):
-    """The next events. `over` is true if no event will follow them."""
+@dataclass(frozen=True, eq=False)
+class News:
+    """The next events, and their bytes. `over` is true if no event will follow them."""
 
     events: Sequence[Event]
     over: bool
+    bytes: int = 0
 
 
 class EventFeed:
@@ -53,11 +62,12 @@ class EventFeed:
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
         self._listeners: dict[Place, set[asyncio.Future[News]]] = {}
+        self._unsent: WeakSet[News] = WeakSet()  # until no listener holds them any more
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
 
     async def after(self, place: Place) -> News:
-        """Wait for events after `place`, and return them."""
+        """Wait for events after `place`, and return them. Keep them no longer than it takes to send them."""
         if self._closed:
             return News((), over=True)
         future: asyncio.Future[News] = asyncio.get_running_loop().create_future()
@@ -90,12 +100,22 @@ class EventFeed:
     async def _look(self) -> None:
         while places := [place for place, listeners in self._listeners.items() if listeners]:
             try:
-                for place, news in (await run_in_threadpool(read_news, self._sessions, places)).items():
-                    self._tell(place, news)
+                await self._look_at(places)
             except SQLAlchemyError as error:
                 log.warning("events_not_read", error=str(error))
             self._listeners = {place: left for place, left in self._listeners.items() if left}
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look_at(self, places: Sequence[Place]) -> None:
+        """Tell the listeners at these places their news, as long as these fit into MOST_BYTES."""
+        while places and (count := self._room() // AT_ONCE.bytes) > 0:
+            asked, places = places[:count], places[count:]
+            for place, news in (await run_in_threadpool(read_news, self._sessions, asked)).items():
+                self._unsent.add(news)
+                self._tell(place, news)
+
+    def _room(self) -> int:
+        return MOST_BYTES - sum(news.bytes for news in self._unsent)
 
     def _is_live(self, caller: Actor) -> bool:
         with self._sessions() as session:
@@ -113,14 +133,15 @@ def read_news(sessions: sessionmaker[Session], places: Sequence[Place]) -> dict[
         rows = session.execute(news_of(places)).all()
     found = {}
     for (place, status), group in groupby(rows, key=lambda row: (Place(row[0], row[1]), row[2])):
-        events = [event for *_, event in group if event is not None]
-        over = status in ENDED and len(events) < MOST_AT_ONCE
+        read = [(event, number, total) for *_, event, number, total in group if event is not None]
+        events, more = admitted(read, AT_ONCE)
+        over = status in ENDED and not more
         if events or over:
-            found[place] = News(events, over)
+            found[place] = News(events, over, read[len(events) - 1][2] if events else 0)
     return found
 
 
-def news_of(places: Sequence[Place]) -> Select[str, int, str, Event | None]:
+def news_of(places: Sequence[Place]) -> Select[*tuple[Any, ...]]:
     """Return the query of the jobs' statuses and next events, for `read_news`.
 
     It is one statement, so that it sees one state of the database: if it sees the end of a job, it also sees
@@ -129,17 +150,12 @@ def news_of(places: Sequence[Place]) -> Select[str, int, str, Event | None]:
     job_ids, sequences = zip(*places, strict=True)
     asked = func.unnest(cast(job_ids, ARRAY(Text)), cast(sequences, ARRAY(BigInteger)))
     place = asked.table_valued("job_id", "sequence").render_derived("place")
-    later = (
-        select(Event)
-        .where(Event.job_id == place.c.job_id, Event.sequence > place.c.sequence)
-        .order_by(Event.sequence)
-        .limit(MOST_AT_ONCE)
-        .lateral("later")
-    )
-    event = aliased(Event, later)
+    reached = next_events(place, AT_ONCE)
+    event = aliased(Event, reached)
+    of_place = (reached.c.job_id == place.c.job_id) & (reached.c.place == place.c.sequence)
     return (
-        select(place.c.job_id, place.c.sequence, Job.status, event)
+        select(place.c.job_id, place.c.sequence, Job.status, event, reached.c.number, reached.c.total)
         .join(Job, Job.id == place.c.job_id)
-        .outerjoin(event, true())
-        .order_by(place.c.job_id, place.c.sequence, event.sequence)
+        .outerjoin(reached, of_place)
+        .order_by(place.c.job_id, place.c.sequence, reached.c.number)
     )

@@ -1,10 +1,13 @@
 """Reads a job's events. The query for all listeners to streams is in `feed`."""
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import BigInteger, Text, literal, select
+from sqlalchemy.orm import Session, aliased
 
-from api.http.paging import fetch_page
+from api.jobs.events.bounded import Limits, admitted, next_events
 from core.tables import Event
+
+PAGE_BYTES = 4 * 1024**2
+BEHIND_ALL = 2**63 - 1  # no event has such a sequence
 
 
 def sequence_of(session: Session, job_id: str, event_id: str) -> int | None:
@@ -14,9 +17,13 @@ def sequence_of(session: Session, job_id: str, event_id: str) -> int | None:
 def page(
     session: Session, job_id: str, *, after: int | None, limit: int, type: str | None = None
 ) -> tuple[list[Event], bool]:
-    """Return the events before the sequence `after`, newest first, and whether more follow."""
-    query = select(Event).where(Event.job_id == job_id)
-    if type is not None:
-        query = query.where(Event.type == type)
-    rows, has_more = fetch_page(session, query, Event.sequence, after=after, limit=limit)
-    return [event for (event,) in rows], has_more
+    """Return the events before the sequence `after`, newest first, and whether more follow.
+
+    They are at most `limit` events, and PAGE_BYTES of several events. A single event may be larger.
+    """
+    limits = Limits(limit, PAGE_BYTES)
+    sequence = BEHIND_ALL if after is None else after
+    place = select(literal(job_id, Text).label("job_id"), literal(sequence, BigInteger).label("sequence"))
+    reached = next_events(place.subquery("place"), limits, type=type, newest_first=True)
+    query = select(aliased(Event, reached), reached.c.number, reached.c.total).order_by(reached.c.number)
+    return admitted(session.execute(query), limits)

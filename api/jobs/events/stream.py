@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Send
 
 from api.jobs.events import gzipped
 from api.jobs.events.feed import EventFeed, Place
@@ -31,14 +33,29 @@ KEEP_ALIVE_SECONDS = 15.0  # common proxies wait longer than this before they cl
 RETRY_MILLISECONDS = 2000
 
 KEY_SECONDS = 15.0  # between two checks of an open stream's key
+SEND_SECONDS = 30.0  # in which a client must take what it is sent
 
 
-def response(feed: EventFeed, place: Place, caller: Actor, accept_encoding: str) -> EventSourceResponse:
+class EventStream(EventSourceResponse):
+    """A stream that ends if its client does not read. Otherwise its events would stay in memory."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await super().stream_response(send_in_time)
+
+
+def response(feed: EventFeed, place: Place, caller: Actor, accept_encoding: str) -> EventStream:
     """Return the stream of the events after `place`, compressed if the client takes gzip."""
     stream, headers = _stream(feed, place, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
     if gzipped.accepts(accept_encoding):
-        return EventSourceResponse(gzipped.gzipped(stream), headers=headers | gzipped.HEADERS)
-    return EventSourceResponse(stream, headers=headers)
+        return EventStream(gzipped.gzipped(stream), headers=headers | gzipped.HEADERS)
+    return EventStream(stream, headers=headers)
 
 
 async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator[bytes]:
@@ -60,3 +77,4 @@ async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator
             place = Place(place.job_id, event.sequence)
         if news.over:
             return
+        del news, event  # the feed counts what a listener holds

@@ -15,7 +15,10 @@ from sqlalchemy import text
 
 from api.files import service
 from api.files.intake import ReceivedFile, clean_filename
+from core.storage.object_store import ObjectStore
 from tests.fixtures.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
+from tests.fixtures.broken import killed_at_commit
+from worker.supervise.cleanup import remove_deleted_files
 
 GOOD = json.dumps(row()).encode()
 
@@ -71,6 +74,7 @@ def test_the_official_client_uploads_reads_and_deletes_a_file(api: Api, alice: T
     assert strictly(FileDeleted, deleted.json()).deleted
     with pytest.raises(openai.NotFoundError, match="No such File object"):
         alice.openai.files.retrieve(made.id)
+    remove_deleted_files(api.sessions, api.store)
     assert f"files/{made.id}" not in stored(api)
     refusal(alice.http.delete(f"/v1/files/{made.id}"), 404, "id")
 
@@ -454,6 +458,26 @@ def test_a_file_of_a_job_that_has_not_ended_cannot_be_deleted(api: Api, alice: T
 
     assert alice.openai.files.delete(training).deleted
     assert alice.job(job["id"])["training_file"] == training
+
+
+def test_a_file_whose_deletion_is_not_committed_keeps_its_bytes(api: Api, alice: Tenant) -> None:
+    file_id = alice.upload()
+    with killed_at_commit(api.app.state.engine) as killed:
+        refusal(alice.http.delete(f"/v1/files/{file_id}"), 503)
+    assert killed
+    remove_deleted_files(api.sessions, api.store)
+    assert alice.http.get(f"/v1/files/{file_id}/content").content == dataset(12)
+
+
+def test_bytes_that_the_store_does_not_delete_are_removed_later(
+    api: Api, alice: Tenant, closed_port: int
+) -> None:
+    file_id = alice.upload()
+    assert alice.openai.files.delete(file_id).deleted
+    remove_deleted_files(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere", retries=0))
+    assert f"files/{file_id}" in stored(api)
+    remove_deleted_files(api.sessions, api.store)
+    assert f"files/{file_id}" not in stored(api)
 
 
 def test_lost_bytes_are_told_from_a_bug(api: Api, alice: Tenant) -> None:

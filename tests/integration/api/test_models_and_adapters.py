@@ -18,6 +18,7 @@ from core.tables import Adapter
 from tests.fixtures.api import BASE_MODEL, QUANTISED_MODEL, Api, Tenant, refusal, strictly, wait_for
 from worker.supervise.cleanup import remove_deleted_adapters
 from worker.supervise.janitor import Janitor
+from worker.supervise.retention import Retention
 
 
 class Trained(NamedTuple):
@@ -113,7 +114,7 @@ def test_a_deleted_model_is_gone_with_its_adapter_and_the_job_stays(
     assert api.store.list(prefix)  # a client that reads them now can finish
 
     remove_deleted_adapters(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere"))
-    janitor = Janitor(api.sessions, api.store, 0.01)
+    janitor = Janitor(api.sessions, api.store, 0.01, Retention())
     janitor.start()
     wait_for(lambda: not api.store.list(prefix))
     janitor.stop()

@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from api.files.intake import ReceivedFile
 from api.uploads.assembly import Assembly
 from api.uploads.part import MAX_PART_BYTES
 from api.uploads.schemas import MAX_PARTS
+from core.access.quotas import stored_bytes
 from core.errors import QuotaExceeded
 from core.ids import new_id
 from core.storage.object_store import upload_prefix
 from core.tables import AuditLog, Project
 from core.tables import Upload as UploadRow
 from core.tables import UploadPart as PartRow
-from tests.fixtures.api import Api, Tenant, dataset, refusal, strictly
-from worker.supervise.cleanup import remove_expired_files, remove_parts
+from tests.fixtures.api import Api, Tenant, dataset, refusal, running_api, strictly
+from worker.supervise.cleanup import delete_expired_files, remove_deleted_files, remove_parts
 
 CONTENT = dataset(40)
 
@@ -283,12 +285,13 @@ def test_a_file_expires_but_not_under_a_job(api: Api, alice: Tenant) -> None:
         session.connection().exec_driver_sql(expire.replace(":id", f"'{made['id']}'"))
     refusal(alice.http.get(f"/v1/files/{made['id']}"), 404, "id")
     assert made["id"] not in [file.id for file in alice.openai.files.list()]
-    remove_expired_files(api.sessions, api.store)
+    for remove in (delete_expired_files, remove_deleted_files):
+        remove(api.sessions, api.store)
     assert key in api.store.list(key)
 
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    for _ in range(2):
-        remove_expired_files(api.sessions, api.store)
+    for remove in (delete_expired_files, remove_deleted_files) * 2:
+        remove(api.sessions, api.store)
     assert api.store.list(key) == []
     assert logged(api, made["id"]) == ["file.created", "file.expired"]
 
@@ -321,21 +324,90 @@ def test_an_upload_that_does_not_fit_in_the_end_stays_pending(api: Api) -> None:
 
 def test_parts_that_were_sent_twice_keep_no_upload_from_its_completion(api: Api, alice: Tenant) -> None:
     """This holds for an upload of the largest size, and for one with the most parts."""
-    largest, most = announce(alice, 8 * 1024**3), announce(alice, len(CONTENT))
+    content = b"x" * MAX_PARTS
+    largest, most = announce(alice, 8 * 1024**3), announce(alice, MAX_PARTS)
     has_parts(api, largest, [MAX_PART_BYTES] * 128)
     has_parts(api, most, [1] * MAX_PARTS)
     assert send(alice, largest, b"x").status_code == 200
-    assert complete(alice, most, [part(alice, most, CONTENT)]).status_code == 200
+    assert complete(alice, most, [part(alice, most, content)]).status_code == 200
 
 
 def test_an_upload_takes_no_more_than_each_part_twice_and_one(api: Api, alice: Tenant) -> None:
-    large, many = announce(alice, 100), announce(alice, 100)
-    has_parts(api, large, [100, 100, MAX_PART_BYTES - 1])
+    large, many = announce(alice, 100), announce(alice, MAX_PARTS)
+    has_parts(api, large, [100, 100, 99])
     has_parts(api, many, [1] * (2 * MAX_PARTS - 1))
     for upload_id in (large, many):
         kept = part(alice, upload_id, b"x")
         refusal(send(alice, upload_id, b"x"), 400, "data", "too_many_parts")
         assert objects(api, upload_id) == {kept}
+
+
+def test_a_part_larger_than_the_announced_file_is_refused_while_it_streams(api: Api, alice: Tenant) -> None:
+    """The client never ends: the server does not wait for the whole part."""
+    upload_id = announce(alice, 1)
+    head = b'--b\r\nContent-Disposition: form-data; name="data"; filename="data"\r\n\r\n'
+    answer = alice.http.post(
+        f"/v1/uploads/{upload_id}/parts",
+        content=chain([head], repeat(b"x" * 1024**2, 3 * MAX_PART_BYTES // 1024**2)),
+        headers={"content-type": "multipart/form-data; boundary=b"},
+    )
+    error = refusal(answer, 413, "data", "part_too_large")
+    assert "announced with 1 bytes" in error["message"]
+    assert objects(api, upload_id) == set()
+    assert complete(alice, upload_id, [part(alice, upload_id, b"x")]).status_code == 200
+
+
+def test_what_lies_in_parts_counts_until_it_is_removed(api: Api) -> None:
+    """It counts for a cancelled upload too, and for parts that were sent again. A file counts once."""
+    tenant = api.tenant()
+    first, second = announce(tenant, 100), announce(tenant, 100)
+    for _ in range(3):
+        part(tenant, first, b"x" * 100)
+    assert stored(api, tenant) == 400
+    cancel(tenant, first)
+    assert stored(api, tenant) == 400
+    complete(tenant, second, [part(tenant, second, b"x" * 100)])
+    assert stored(api, tenant) == 400
+
+    age(api, first, ended_at=func.now() - timedelta(hours=1))
+    remove_parts(api.sessions, api.store)
+    assert stored(api, tenant) == 100
+
+
+def test_a_part_that_is_sent_again_needs_room_in_the_projects_quota(api: Api) -> None:
+    tenant = api.tenant()
+    upload_id = announce(tenant, 100)
+    kept = part(tenant, upload_id, b"x" * 100)
+    allow(api, tenant, 150)
+    refusal(send(tenant, upload_id, b"x" * 100), QuotaExceeded.status, "file", "insufficient_quota")
+    assert objects(api, upload_id) == {kept}
+    assert send(tenant, upload_id, b"x" * 50).status_code == 200
+
+
+def test_a_project_has_so_many_open_uploads(api: Api) -> None:
+    tenant = api.tenant()
+    body = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    settings = api.settings.model_copy(update={"project_open_uploads": 2})
+    with running_api(settings, api.sessions) as strict:
+
+        def create() -> httpx.Response:
+            return tenant.http.post(f"{strict.url}/v1/uploads", json=body)
+
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: create(), range(6)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 2 + [QuotaExceeded.status] * 4
+        error = refusal(create(), QuotaExceeded.status, None, "insufficient_quota")
+        assert "Complete or cancel" in error["message"]
+        first, second = (answer.json()["id"] for answer in answers if answer.is_success)
+        cancel(tenant, first)
+        assert create().is_success
+        age(api, second, expires_at=func.now())
+        assert create().is_success
+
+
+def stored(api: Api, tenant: Tenant) -> int:
+    with api.sessions() as session:
+        return stored_bytes(session, tenant.project_id)
 
 
 def allow(api: Api, tenant: Tenant, stored_bytes: int) -> None:

@@ -18,7 +18,9 @@ from core.access.quotas import stored_bytes
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
 from core.storage.object_store import ObjectStore
+from core.tables import Event
 from worker.supervise.cleanup import remove_old_deliveries
+from worker.supervise.removal import delete_in_batches
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +47,10 @@ INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome)
     SELECT id, 1, 'a trainer', now(), now(), 'cancelled' FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
     SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
+INSERT INTO events (id, job_id, level, type, message)
+    SELECT 'ftevent-of-a-long-job-' || n, 'ftjob-00000001', 'info',
+        CASE WHEN n % 5000 = 0 THEN 'samples' ELSE 'metrics' END, ''
+    FROM generate_series(1, 20000) n;
 INSERT INTO webhook_endpoints (id, project_id, name, url, event_types, sealed_secret, secret_hint)
     VALUES ('whe_1', 'proj_1', '', 'https://example.com', '{{}}', '', '');
 INSERT INTO webhook_deliveries (
@@ -67,6 +73,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 NEWEST = f"ftjob-{JOBS:08}"
+LONG = "ftjob-00000001"  # a job with many events
 OF_NEWEST = "proj_1"  # JOBS is a multiple of ten
 
 ASKED: dict[str, Callable[[Session], Any]] = {
@@ -96,6 +103,9 @@ ASKED: dict[str, Callable[[Session], Any]] = {
         workers.waiting_jobs(session, OF_NEWEST, 1, 20),
     ),
     "a page of events": lambda session: events.page(session, NEWEST, after=10**9, limit=20),
+    "a page of the events of a type": lambda session: events.page(
+        session, LONG, after=10**9, limit=20, type="samples"
+    ),
     "all places in the queue": lambda session: session.execute(queue.places()).all(),
     "a page of files": lambda session: files.page(
         session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
@@ -108,6 +118,9 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "the feed of events": lambda session: session.execute(
         news_of([Place(f"ftjob-{number:08}", 0) for number in range(1, 301)])
     ).all(),
+    "the removal of a deleted job's events": lambda session: delete_in_batches(
+        session_factory(session.get_bind()), Event, Event.job_id == NEWEST
+    ),
     "the removal of old deliveries": lambda session: remove_old_deliveries(
         session_factory(session.get_bind()), cast(ObjectStore, None)
     ),
@@ -122,9 +135,19 @@ def test_no_large_table_is_read_whole(engine: Engine, name: str) -> None:
             ASKED[name](session)
         assert statements
         for statement, parameters in statements:
-            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
                 plan = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
                 assert not set(read_whole(plan.scalar_one()[0]["Plan"])) & set(LARGE), statement
+
+
+def test_a_page_of_the_events_of_a_type_passes_over_no_other_event(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        with asked_in(engine) as statements:
+            assert len(events.page(session, LONG, after=None, limit=20, type="samples")[0]) == 4
+        ((statement, parameters),) = statements
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        plan = session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
+    assert [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")] == []
 
 
 @contextmanager
@@ -142,7 +165,10 @@ def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
 
 def read_whole(plan: dict[str, Any]) -> Iterator[str]:
     """The tables that a plan scans from end to end."""
-    if plan["Node Type"] == "Seq Scan":
-        yield plan["Relation Name"]
+    return (node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
     for below in plan.get("Plans", ()):
-        yield from read_whole(below)
+        yield from nodes(below)

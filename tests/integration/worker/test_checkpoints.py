@@ -4,16 +4,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import psycopg
 import pytest
 import torch
 from safetensors.torch import save_file
-from sqlalchemy import event, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
 
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease
@@ -21,9 +18,9 @@ from core.storage.artifacts import POSITION_NAME, STATE_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint, Event
 from tests.fixtures.api import Api, Tenant
+from tests.fixtures.broken import broken_once
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.report.job_lease import JobLease
-from worker.report.reporter import StepMetrics
 from worker.report.training_record import TrainingRecord
 from worker.save.checkpoint import (
     drop_old_checkpoints,
@@ -32,7 +29,6 @@ from worker.save.checkpoint import (
     take_up_best,
     write_checkpoint,
 )
-from worker.save.publish import _result_table
 
 HERE, ELSEWHERE = "the fingerprint here", "the fingerprint on a worker with another base model"
 
@@ -282,24 +278,6 @@ def test_a_store_that_is_away_when_old_ones_are_removed_costs_nothing(
         assert run.restore() == (3, pytest.approx(0.1))
 
 
-@contextmanager
-def broken_once(api: Api, reading: str) -> Iterator[list[str]]:
-    """The database's connection breaks at the first statement that begins so; tells which did."""
-    engine = api.sessions.kw["bind"]
-    broke: list[str] = []
-
-    def break_down(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(reading) and not broke:
-            broke.append(statement)
-            raise OperationalError(statement, None, psycopg.OperationalError("the connection is lost"))
-
-    event.listen(engine, "before_cursor_execute", break_down)
-    try:
-        yield broke
-    finally:
-        event.remove(engine, "before_cursor_execute", break_down)
-
-
 def test_a_database_that_breaks_while_checkpoints_are_looked_up_costs_nothing(
     api: Api, job_id: str, tmp_path: Path
 ) -> None:
@@ -312,14 +290,3 @@ def test_a_database_that_breaks_while_checkpoints_are_looked_up_costs_nothing(
         with broken_once(api, "SELECT checkpoints.id") as broke:
             assert run.restore() == (3, pytest.approx(0.1))
         assert len(broke) == 1
-
-
-def test_a_database_that_breaks_while_the_result_file_is_made_costs_nothing(
-    api: Api, job_id: str, tmp_path: Path
-) -> None:
-    with run_of(api, job_id, tmp_path) as run:
-        run.job_lease.metrics(StepMetrics(1, {"step": 1, "train_loss": 0.5}), "Step 1")
-        with broken_once(api, "SELECT metrics.data") as broke:
-            table = run.job_lease.commit(partial(_result_table, job_id))
-        assert len(broke) == 1
-        assert b"1,0.5" in table

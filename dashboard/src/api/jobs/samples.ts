@@ -1,7 +1,7 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import { type EventPage, hasEnded, type Job } from "@/api/types";
+import { type EventPage, hasEnded, type Job, type JobEvent } from "@/api/types";
 
 import { POLL_MS } from "./jobs";
 
@@ -15,16 +15,25 @@ export function samplesQuery(job: Job) {
   return queryOptions({
     queryKey: ["samples", job.id],
     queryFn: async ({ signal }) => {
-      const params = {
-        path: { fine_tuning_job_id: job.id },
-        query: { type: "samples" as const, limit: MOST },
-      };
-      const page = await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, signal }));
-      return (page as EventPage).data;
+      const found: JobEvent[] = [];
+      let page: EventPage;
+      do {
+        page = await fetchPage(job.id, MOST - found.length, found.at(-1)?.id, signal); // long answers end a page early
+        found.push(...page.data);
+      } while (page.has_more && found.length < MOST);
+      return found;
     },
     enabled: hasSamples(job),
     staleTime: hasEnded(job) ? Infinity : POLL_MS,
   });
+}
+
+async function fetchPage(jobId: string, limit: number, after: string | undefined, signal: AbortSignal) {
+  const params = {
+    path: { fine_tuning_job_id: jobId },
+    query: { type: "samples" as const, limit, ...(after !== undefined && { after }) },
+  };
+  return (await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, signal }))) as EventPage;
 }
 
 export function hasSamples(job: Job): boolean {

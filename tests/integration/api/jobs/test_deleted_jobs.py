@@ -22,10 +22,13 @@ from core.tables import (
     Tracker,
 )
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.broken import broken_once
+from worker.supervise import removal
 from worker.supervise.cleanup import remove_deleted_jobs
 from worker.tracking import lease as leases
 
 JOBS = "/v1/fine_tuning/jobs"
+DELETES_METRICS = "WITH batch AS \n(SELECT ctid \nFROM metrics"
 BELONGS = (Event, Metric, Checkpoint, Candidate, CandidateMetric, Tracker)
 
 
@@ -169,6 +172,27 @@ def test_what_belonged_to_it_goes_once_no_trainer_can_be_writing(
         assert row.cleaned_at is not None
     assert api.store.list(checkpoints_prefix(trained.job_id)) == []
     assert alice.http.get(f"/v1/adapters/{trained.adapter_id}/content").status_code == 200
+
+
+def test_a_long_job_is_removed_in_batches_that_go_on_after_a_failure(
+    api: Api, alice: Tenant, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "BATCH_ROWS", 2)
+    with api.sessions.begin() as session:
+        session.add_all(Metric(job_id=trained.job_id, step=step, data={}) for step in range(2, 8))
+    delete(alice, trained.job_id)
+    refusal(alice.http.get(f"{JOBS}/{trained.job_id}/metrics"), 404, "fine_tuning_job_id")
+    grow_old(api, trained.job_id)
+    with broken_once(api, DELETES_METRICS, passing=2) as broke:
+        remove_deleted_jobs(api.sessions, api.store)
+    assert len(broke) == 1
+    with api.sessions() as session:
+        assert belongings(session, trained.job_id)["metrics"] == 7 - 2 * 2
+        assert session.get_one(Job, trained.job_id).cleaned_at is None
+    remove_deleted_jobs(api.sessions, api.store)
+    with api.sessions() as session:
+        assert set(belongings(session, trained.job_id).values()) == {0}
+        assert session.get_one(Job, trained.job_id).cleaned_at is not None
 
 
 def test_a_sweep_goes_with_its_job(alice: Tenant) -> None:
