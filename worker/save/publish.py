@@ -89,11 +89,11 @@ def publish(
     `trained_tokens` counts all of the job's tokens, also those of other candidates.
     """
     lease = job_lease.lease
-    prefix = adapter_prefix(lease.job_id, lease.fence)
+    prefix = adapter_prefix(lease.job_id, lease.attempt)
     files = publish_folder(store, folder, prefix)
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
     table = job_lease.commit(partial(_result_table, job.id))  # writes the pending metrics first
-    key = result_key(lease.job_id, lease.fence)
+    key = result_key(lease.job_id, lease.attempt)
     store.put_bytes(key, table)
 
     def commit(session: Session) -> None:
