@@ -1,17 +1,48 @@
 """The schema of the database: functions that update it and check whether it is current."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
+import structlog
+from alembic import command, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from core.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+
+# Milliseconds that a statement of a migration waits for a lock. While it waits, every later statement on the
+# table waits behind it, and so do all requests. So it gives up soon, lets the others pass, and tries again.
+LOCK_TIMEOUT = 3_000
+LOCK_TIMEOUT_CONCURRENTLY = 600_000  # of a statement behind which nobody waits
+PAUSE_SECONDS = 1.0
+GIVE_UP_SECONDS = 60.0  # after the first try
+
+LOCK_HOLDERS = """
+SELECT
+    activity.pid, activity.usename, activity.application_name, activity.state,
+    CAST(date_trunc('second', now() - activity.xact_start) AS text) AS age,
+    string_agg(DISTINCT CAST(pg_locks.relation AS regclass)::text, ', ') AS tables
+FROM pg_locks
+    JOIN pg_class ON pg_class.oid = pg_locks.relation AND pg_class.relkind = 'r'
+    JOIN pg_stat_activity activity ON activity.pid = pg_locks.pid
+WHERE
+    pg_locks.granted AND pg_class.relnamespace = CAST(current_schema() AS regnamespace)
+    AND activity.datname = current_database() AND activity.pid <> pg_backend_pid()
+GROUP BY activity.pid, activity.usename, activity.application_name, activity.state, activity.xact_start
+ORDER BY activity.xact_start
+LIMIT 3
+"""
+
+log = structlog.get_logger()
 
 
 def alembic_config(engine: Engine) -> Config:
@@ -25,8 +56,45 @@ def alembic_config(engine: Engine) -> Config:
 def migrate(engine: Engine) -> None:
     """Run the missing migrations. Several processes may call this at the same time.
 
-    Raises ConfigurationError where a newer release has migrated the database.
+    Raises ConfigurationError where a newer release has migrated the database, and where other sessions keep
+    tables locked for GIVE_UP_SECONDS. The migrations before the one that had to wait have been applied then.
     """
+    gives_up_at = time.monotonic() + GIVE_UP_SECONDS
+    while True:
+        try:
+            _upgrade(engine)
+            return
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                raise
+            holders = _lock_holders(engine)
+            if time.monotonic() > gives_up_at:
+                raise ConfigurationError(_locked_out(holders)) from error
+            log.warning("migration_waits", held_by=holders)
+        time.sleep(PAUSE_SECONDS)
+
+
+@contextmanager
+def outside_a_transaction() -> Iterator[None]:
+    """Run statements of a migration that no transaction may hold, such as CREATE INDEX CONCURRENTLY.
+
+    What the migration did before this block is committed. If the migration breaks off later, it begins again,
+    so the statements in the block must be able to run twice. They may wait long for locks: nobody waits
+    behind them.
+    """
+    with op.get_context().autocommit_block():
+        op.execute(f"SET lock_timeout = {LOCK_TIMEOUT_CONCURRENTLY}")
+        yield
+        op.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether this code works on the database: it has all of our migrations, and maybe newer ones too."""
+    applied = _applied(engine)
+    return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
+
+
+def _upgrade(engine: Engine) -> None:
     try:
         command.upgrade(alembic_config(engine), "head")
     except CommandError as error:
@@ -39,10 +107,23 @@ def migrate(engine: Engine) -> None:
         ) from error
 
 
-def is_current(engine: Engine) -> bool:
-    """Whether this code works on the database: it has all of our migrations, and maybe newer ones too."""
-    applied = _applied(engine)
-    return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
+def _lock_holders(engine: Engine) -> list[str]:
+    """Return a description of each of the oldest sessions that hold locks on our tables."""
+    with engine.connect() as connection:
+        return [
+            f"process {row.pid} (user {row.usename}, {row.application_name or 'no application name'}, "
+            f"{row.state}, begun {row.age or 'an unknown time'} ago, in {row.tables})"
+            for row in connection.execute(text(LOCK_HOLDERS))
+        ]
+
+
+def _locked_out(holders: list[str]) -> str:
+    held_by = "; ".join(holders) or "sessions that have ended by now"
+    return (
+        "The migration could not lock a table that other sessions use, and has not changed it. The oldest "
+        f"sessions that hold locks: {held_by}. Wait until they end, or end one with "
+        "SELECT pg_terminate_backend(PROCESS), and run `tunery migrate` again"
+    )
 
 
 def _applied(engine: Engine) -> str | None:

@@ -5,29 +5,41 @@ import time
 from alembic import context
 from sqlalchemy import Connection, text
 
+from core.schema import LOCK_TIMEOUT
 from core.tables import Base
 
 ADVISORY_LOCK = 0x74756E65  # the process with this lock migrates, and the others wait
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 
 
 def run() -> None:
-    """Apply the migrations, each in a transaction of its own.
-
-    The connection does not go back to the pool, so that its lock and its settings end with it.
-    """
-    engine = context.config.attributes["engine"]
-    with engine.connect() as connection:
+    """Apply each migration in a transaction of its own."""
+    with context.config.attributes["engine"].connect() as connection:
         try:
             _wait_for_other_processes(connection)
-            connection.execute(text("SET statement_timeout = 0"))
-            connection.commit()
             _migrate(connection)
+            connection.execute(text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
+            connection.commit()
         finally:
-            connection.invalidate()
+            connection.invalidate()  # neither the lock nor the settings may reach other users of the pool
+
+
+def _wait_for_other_processes(connection: Connection) -> None:
+    """Take the lock, which lasts until it is given back or the connection ends.
+
+    Each try is a short transaction. CREATE INDEX CONCURRENTLY waits for all transactions that have a
+    snapshot, and a statement that waits for this lock would have one.
+    """
+    while not connection.scalar(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})")):
+        connection.commit()
+        time.sleep(POLL_SECONDS)
+    connection.commit()
 
 
 def _migrate(connection: Connection) -> None:
+    for setting in ("statement_timeout = 0", f"lock_timeout = {LOCK_TIMEOUT}"):
+        connection.execute(text(f"SET {setting}"))
+    connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -36,17 +48,6 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-
-
-def _wait_for_other_processes(connection: Connection) -> None:
-    """Take the lock of the process that migrates.
-
-    No transaction stays open meanwhile: an index that is built concurrently waits for every transaction, and
-    would wait for this one.
-    """
-    while not connection.scalar(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})")):
-        connection.rollback()
-        time.sleep(POLL_SECONDS)
 
 
 run()

@@ -51,8 +51,9 @@ class Trainer(threading.Thread):
         super().__init__(daemon=True)
         self._sessions, self.step, self.done = running.sessions, STEPS, threading.Event()
         with self._sessions() as session:
-            fence = session.scalars(select(Run.fence).where(Run.job_id == job)).one()
-        self._lease = Lease(job, fence, LEASE_SECONDS)
+            run = session.scalars(select(Run).where(Run.job_id == job)).one()
+        assert run.token is not None
+        self._lease = Lease(job, run.fence, run.token, LEASE_SECONDS)
 
     def run(self) -> None:
         while not self.done.wait(FLUSH_SECONDS):

@@ -1,8 +1,25 @@
-"""The order of the waiting jobs: fair between projects, oldest first, within the limit of each project."""
+"""The order of the waiting jobs: fair between projects, oldest first, within the limit of each project.
+
+The project with the fewest running jobs goes first. Among its jobs, and among projects with equally many
+running jobs, the oldest job goes first. A project at its limit waits. The limit is the project's quota, or
+`project_jobs` if it has none. None means no limit.
+"""
 
 from collections.abc import Collection
 
-from sqlalchemy import ARRAY, Integer, Select, Subquery, Text, all_, func, literal, or_, select
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    Select,
+    Subquery,
+    Text,
+    all_,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from core.tables import Job, Project
@@ -10,22 +27,31 @@ from core.tables import Job, Project
 CLAIM_LOCK = 0x74756E657279  # the number of our advisory lock in the database
 
 
-def claimable(project_jobs: int | None, devices: int) -> Select[Job]:
-    """Return the query for the queued jobs that a worker of a device class may claim, the next job first.
+def first_jobs(project_jobs: int | None, devices: int, passed_over: Collection[str] = ()) -> Select[str]:
+    """Return the query for the ids of each project's first job that a worker of a device class may claim.
 
-    The project with the fewest running jobs goes first. Among its jobs, and among projects with equally many
-    running jobs, the oldest job goes first. A project at its limit waits. The limit is the project's quota,
-    or `project_jobs` if it has none. None means no limit.
+    The next job of all comes first. The ids in `passed_over` are skipped. The query reads a few rows for each
+    project with waiting jobs, however many jobs wait, because every claim waits for it.
     """
-    running = _running_jobs()
+    waiting, running = _projects_with_waiting_jobs(devices), _running_jobs()
+    first = (
+        select(Job.id)
+        .where(Job.status == "queued", Job.devices == devices, Job.project_id == waiting.c.project_id)
+        .where(Job.id != all_(literal(list(passed_over), ARRAY(Text))))
+        .order_by(Job.id)
+        .limit(1)
+        .lateral("first")
+    )
     of_project = func.coalesce(running.c.jobs, 0)
     cap = func.coalesce(Project.max_running_jobs, literal(project_jobs, Integer))
     return (
-        select(Job)
-        .join(Project, Project.id == Job.project_id)
-        .outerjoin(running, running.c.project_id == Job.project_id)
-        .where(Job.status == "queued", Job.devices == devices, or_(cap.is_(None), of_project < cap))
-        .order_by(of_project, Job.id)
+        select(first.c.id)
+        .select_from(waiting)
+        .join(Project, Project.id == waiting.c.project_id)
+        .outerjoin(running, running.c.project_id == waiting.c.project_id)
+        .join(first, true())
+        .where(or_(cap.is_(None), of_project < cap))
+        .order_by(of_project, first.c.id)
     )
 
 
@@ -64,15 +90,33 @@ def next_job(
 
     Jobs that others have locked are skipped, and so are those whose ids are in `passed_over`.
     """
-    query = claimable(project_jobs, devices).limit(1)
-    if passed_over:
-        query = query.where(Job.id != all_(literal(list(passed_over), ARRAY(Text))))
-    return session.scalars(query.with_for_update(of=Job, skip_locked=True, key_share=True)).first()
+    skipped = set(passed_over)
+    while job_id := session.scalar(first_jobs(project_jobs, devices, skipped).limit(1)):
+        query = select(Job).where(Job.id == job_id, Job.status == "queued")
+        job = session.scalars(query.with_for_update(skip_locked=True, key_share=True)).one_or_none()
+        if job is not None:
+            return job
+        skipped.add(job_id)  # a client is cancelling or pausing it
+    return None
 
 
 def jobs_wait(session: Session, project_jobs: int | None, devices: int = 1) -> bool:
     """Whether a job waits that a worker of the device class could claim."""
-    return bool(session.scalar(select(claimable(project_jobs, devices).order_by(None).exists())))
+    return session.scalar(first_jobs(project_jobs, devices).limit(1)) is not None
+
+
+def _projects_with_waiting_jobs(devices: int) -> Subquery:
+    """Return the ids of the projects that have waiting jobs of a device class.
+
+    The index has them in order, so each is found from the one before it: the other jobs of a project are
+    never read. (SELECT DISTINCT would read all of them.)
+    """
+    of_class = select(Job.project_id).where(Job.status == "queued", Job.devices == devices)
+    ordered = of_class.order_by(Job.project_id).limit(1)
+    found = select(ordered.scalar_subquery().label("project_id")).cte("found", recursive=True)
+    after = ordered.where(Job.project_id > found.c.project_id).correlate(found).scalar_subquery()
+    found = found.union_all(select(after).where(found.c.project_id.is_not(None)))
+    return select(found.c.project_id).where(found.c.project_id.is_not(None)).subquery("waiting")
 
 
 def _running_jobs() -> Subquery:

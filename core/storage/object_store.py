@@ -20,8 +20,7 @@ CHUNK_BYTES = 256 * 1024
 # At most two parts of a file are sent at once: a trainer sends several files while it trains, and each part
 # takes memory.
 TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
-PROBE_KEY = ".tunery-probe"
-PROBE_BYTES = 64 * 1024
+PROBE_PREFIX = "checkpoints/.tunery-probe/"
 STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` turns a ClientError into a Boto3Error
 DEFAULT_REGION = "us-east-1"  # S3's region for requests that name none; S3 refuses requests that name it
 
@@ -39,28 +38,28 @@ def checkpoints_prefix(job_id: str) -> str:
     return f"checkpoints/{job_id}/"
 
 
-def checkpoint_prefix(job_id: str, fence: int, step: int, checkpoint_id: str) -> str:
-    """Return the prefix of one checkpoint.
+def checkpoint_prefix(job_id: str, attempt: str, step: int, checkpoint_id: str) -> str:
+    """Return the prefix of one checkpoint. `attempt` is that of the lease, as in the functions below.
 
-    A step may have two checkpoints under one fence: one before its evaluation and one after it.
+    A step may have two checkpoints under one lease: one before its evaluation and one after it.
     """
-    return f"{checkpoints_prefix(job_id)}{fence}/{step}/{checkpoint_id}/"
+    return f"{checkpoints_prefix(job_id)}{attempt}/{step}/{checkpoint_id}/"
 
 
 def adapters_prefix(job_id: str) -> str:
     return f"adapters/{job_id}/"
 
 
-def adapter_prefix(job_id: str, fence: int) -> str:
-    return f"{adapters_prefix(job_id)}{fence}/"
+def adapter_prefix(job_id: str, attempt: str) -> str:
+    return f"{adapters_prefix(job_id)}{attempt}/"
 
 
 def results_prefix(job_id: str) -> str:
     return f"results/{job_id}/"
 
 
-def result_key(job_id: str, fence: int) -> str:
-    return f"{results_prefix(job_id)}{fence}.csv"
+def result_key(job_id: str, attempt: str) -> str:
+    return f"{results_prefix(job_id)}{attempt}.csv"
 
 
 class StoredObject(NamedTuple):
@@ -105,11 +104,6 @@ class ObjectStore:
     def check(self) -> None:
         """Raise one of STORE_ERRORS if the bucket cannot be reached."""
         self._client.head_bucket(Bucket=self._bucket)
-
-    def check_writing(self) -> None:
-        """Raise one of STORE_ERRORS if the bucket takes no writes. `check` does not notice a full disk."""
-        self.put_bytes(PROBE_KEY, bytes(PROBE_BYTES))
-        self.delete(PROBE_KEY)
 
     def put_file(self, key: str, path: Path) -> None:
         self._client.upload_file(str(path), self._bucket, key, Config=TRANSFER)

@@ -31,6 +31,13 @@ class Job(Base):
         CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         CheckConstraint("deleted_at IS NULL OR finished_at IS NOT NULL", name="only_an_ended_job_is_deleted"),
         Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
+        Index(
+            "ix_jobs_queue_by_project",
+            "devices",
+            "project_id",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+        ),
         Index("ix_jobs_queued", "project_id", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
@@ -103,6 +110,9 @@ class Run(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
+    token: Mapped[str | None] = mapped_column(
+        doc="Random, so that no two leases are equal; null for a run that an earlier release opened"
+    )
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
         doc="Whether the job was claimed to compute alone: see core/jobs/suspects.py",

@@ -2,27 +2,22 @@
 
 from alembic import op
 
+from core.schema import outside_a_transaction
+
 revision = "0020"
 down_revision = "0017"
 branch_labels = None
 depends_on = None
 
 INDEX = "ix_events_job_id_type_sequence"
-# The index is built while jobs write events. It waits for transactions that began earlier. Ours end within a
-# minute; behind one that somebody left open, it gives up with an error, and can be run again.
-LOCK_TIMEOUT = "2min"
 
 
 def upgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")  # what an attempt that gave up has left
+    with outside_a_transaction():
+        # An attempt that was cut off leaves an index that Postgres marks as invalid
+        op.drop_index(INDEX, table_name="events", postgresql_concurrently=True, if_exists=True)
         op.create_index(INDEX, "events", ["job_id", "type", "sequence"], postgresql_concurrently=True)
-        op.execute("RESET lock_timeout")
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-        op.drop_index(INDEX, table_name="events", postgresql_concurrently=True)
-        op.execute("RESET lock_timeout")
+    op.drop_index(INDEX, table_name="events")

@@ -128,8 +128,10 @@ def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
     stays, lost = create(stack, LONG), create(stack, LONG)
     for job_id in (stays, lost):
         stack.wait_for_step(job_id)
+    token = stack.last_run(lost).token
+    assert token is not None
     with stack.sessions.begin() as session:
-        lifecycle.lose(session, Lease(lost, 1, LEASE_SECONDS), "A test took it away", 5)
+        lifecycle.release(session, Lease(lost, 1, token, LEASE_SECONDS), "A test took it away")
     wait_for(lambda: len(stack.runs(lost)) == 2, 30)
     wait_for(lambda: stack.last_run(lost).phase == "training", JOB_SECONDS)
     stack.wait_for_step(stays, stack.last_run(stays).step + 20)

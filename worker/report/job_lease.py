@@ -67,7 +67,7 @@ class JobLease(Reporter):
     def check(self) -> None:
         """Raise LeaseLost if the lease is `lost`."""
         if self.lost:
-            raise LeaseLost(f"{self.lease.job_id}: the lease of fence {self.lease.fence} is gone")
+            raise LeaseLost(f"{self.lease.job_id}: the lease {self.lease.attempt} is gone")
 
     def progress(self, progress: Progress) -> None:
         self._progress, self._progress_at = progress, time.monotonic()

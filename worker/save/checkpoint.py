@@ -91,7 +91,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
     """Upload the checkpoint, commit its row, and remove its folder from the disk. Raises LeaseLost."""
     lease = job_lease.lease
     checkpoint_id = new_id("ftckpt-")
-    prefix = checkpoint_prefix(lease.job_id, lease.fence, written.step, checkpoint_id)
+    prefix = checkpoint_prefix(lease.job_id, lease.attempt, written.step, checkpoint_id)
     files = publish_folder(store, written.folder, prefix)
     reached("checkpoint.uploaded")
     checkpoint = Checkpoint(

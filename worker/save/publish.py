@@ -79,11 +79,11 @@ def publish(
     `trained_tokens` counts all of the job's tokens, also those of other candidates.
     """
     lease = job_lease.lease
-    prefix = adapter_prefix(lease.job_id, lease.fence)
+    prefix = adapter_prefix(lease.job_id, lease.attempt)
     files = publish_folder(store, folder, prefix)
     reached("adapter.uploaded")
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
-    table = write_result_table(store, result_key(lease.job_id, lease.fence), job_lease)
+    table = write_result_table(store, result_key(lease.job_id, lease.attempt), job_lease)
     reached("result.uploaded")
 
     def commit(session: Session) -> None:

@@ -225,15 +225,12 @@ class Cohort:
             self._fail(job, JobError("internal_error", message))
         else:
             log.warning("outside_fault", job=job.lease.job_id, exc_info=error)
-            self._server_probe.note_fault()
-            self._lose(job, reason)
+            self._server_probe.note_fault(*job.to_save)
+            self._end(job, lambda: job.requeue(reason))
 
     def _fail(self, job: TrainingJob, error: JobError) -> None:
         log.info("job_failed", job=job.lease.job_id, code=error.code, message=error.message)
         self._end(job, lambda: job.fail(error))
-
-    def _lose(self, job: TrainingJob, reason: str) -> None:
-        self._end(job, lambda: job.lose(reason))
 
     def _end(self, job: TrainingJob, action: Callable[[], None]) -> None:
         """Write the job's end. If the write fails too, the lease runs out, and the scan requeues the job."""

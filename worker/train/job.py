@@ -15,7 +15,7 @@ from core.jobs.lifecycle import Lease
 from core.jobs.spec import JobSpec
 from core.methods.registry import METHODS
 from core.settings import Settings
-from core.storage.object_store import ObjectStore
+from core.storage.object_store import ObjectStore, adapters_prefix, checkpoints_prefix
 from core.tables import Job
 from worker.candidates.candidates import Candidates, names_of
 from worker.data.reader import DataReader, JobData
@@ -60,6 +60,7 @@ class TrainingJob:
         self.pausing = False
         """Whether the job holds still until its checkpoint is shipped and its pause is written."""
         self._state: Idle | ReadingRows | Training = Idle(Stage.CLAIMED)
+        self._bytes_to_save = 0
         self._store = store
         self._settings = settings
         self._process_group = process_group
@@ -75,6 +76,13 @@ class TrainingJob:
     def state_bytes(self) -> int:
         """Bytes of the cohort's budget that the job takes; 0 while it is idle."""
         return self._state.state_bytes
+
+    @property
+    def to_save(self) -> tuple[int, list[str]]:
+        """How many bytes the job has to save at most, and under which prefixes of the store."""
+        return self._bytes_to_save, [
+            prefix(self.lease.job_id) for prefix in (checkpoints_prefix, adapters_prefix)
+        ]
 
     @cached_property
     def spec(self) -> JobSpec:
@@ -93,6 +101,7 @@ class TrainingJob:
         state_bytes = self._process_group.state_bytes(self.spec, range(len(self.spec.candidates)))
         reader = DataReader(self._row, base.tokenizer, max_length, self._store, self.job_lease, readers)
         self._state = ReadingRows(base, reader, state_bytes)
+        self._bytes_to_save = state_bytes
         return reader.data
 
     def attach(self, abandon: Callable[[], bool]) -> None:
@@ -162,6 +171,7 @@ class TrainingJob:
         summary, trained_tokens = training.summary(), training.candidates.trained_tokens
         dataset = describe_dataset(training.data.training_file, training.data.validation_file)
         write_adapter_folder(folder, training.trainee.adapter, training.base, self._row, summary, dataset)
+        self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
         self._stop_computing(Stage.BEING_PUBLISHED)
         self._shipping.send(
             partial(publish, folder, self._row, self.job_lease, self._store, summary, trained_tokens)
@@ -197,10 +207,9 @@ class TrainingJob:
         """End the job with an error. Raises LeaseLost."""
         self.job_lease.commit(lambda session: lifecycle.fail(session, self.lease, error))
 
-    def lose(self, reason: str) -> None:
+    def requeue(self, reason: str) -> None:
         """Give the job back after a fault that was not its own. Raises LeaseLost."""
-        limit = self._settings.max_lost_attempts
-        self.job_lease.commit(lambda session: lifecycle.lose(session, self.lease, reason, limit))
+        self._release(f"{reason}. This is not the job's fault and costs it no attempt")
 
     def out_of_memory(self) -> JobError:
         """Return the error for the client: which row is the longest, and what would need less memory."""

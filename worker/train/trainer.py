@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import create_database, session_factory
 from core.failpoints import reached
+from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.spec import BeyondThisRelease, JobSpec, read_spec
 from core.jobs.suspects import is_suspect
@@ -47,7 +48,7 @@ from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.save.shipping import Shipping
 from worker.train.cohort import Cohort
 from worker.train.job import TrainingJob
-from worker.train.server_probe import PROBE_SECONDS, ServerProbe
+from worker.train.server_probe import ServerProbe
 from worker.train.worker_status import WorkerStatus
 
 SHIPPED_AT_ONCE = 4  # jobs; each file is uploaded in several parts at once
@@ -90,14 +91,14 @@ class Trainer:
         self._sessions: sessionmaker[Session] = session_factory(
             create_database(settings.server("database_url"))
         )
-        place = settings.server("s3_endpoint_url"), settings.server("s3_bucket")
-        self._store = ObjectStore(*place)
+        self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         self._bell = threading.Event()
-        probed = ObjectStore(*place, retries=0, timeout=PROBE_SECONDS)
-        self._server_probe = ServerProbe(probed, settings.scan_seconds)
+        self._server_probe = ServerProbe(self._store, settings.scan_seconds, tested=self._bell.set)
         self._cohort = Cohort(process_group, self._server_probe, job_left=self._bell.set)
         self._worker_status = WorkerStatus(settings, self._sessions, owner, slot)
         self._looked_at = 0.0
+        self._token = new_id("")  # of the next lease; kept until a claim with it has been answered
+        self._unanswered = False
         self._passed_over: set[str] = set()  # jobs that this release cannot train: their specs never change
         # One job's rows at a time, since rendering takes a core from the training thread
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -158,7 +159,9 @@ class Trainer:
     def _claim(self) -> bool:
         """Take the next job, and return whether to look for another one.
 
-        Return False if no waiting job may join, or if the database cannot be reached.
+        Return False if no waiting job may join, or if the database cannot be reached. In the second case, the
+        claim may have been committed. The next call finds the job by the token, soon if only the connection
+        has broken.
         """
         known = len(self._passed_over)
         claimed_at = time.monotonic()
@@ -168,6 +171,7 @@ class Trainer:
                     session,
                     self._owner,
                     self._settings.lease_seconds,
+                    token=self._token,
                     project_jobs=self._settings.project_jobs,
                     devices=self._settings.devices,
                     accepts=lambda row: self._may_join(row, is_suspect(session, row)),
@@ -178,8 +182,12 @@ class Trainer:
                 row = session.get_one(Job, lease.job_id)
         except SQLAlchemyError as error:
             log.warning("claim_failed", error=str(error))
+            if not self._unanswered:
+                self._bell.set()
+            self._unanswered = True
             return False
         reached("claim.committed")
+        self._token, self._unanswered = new_id(""), False
         shipping = Shipping(self._shippers, ended=self._bell.set)
         job = TrainingJob(
             self._sessions, self._store, self._settings, self._process_group, lease, row, claimed_at, shipping

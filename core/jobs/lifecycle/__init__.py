@@ -2,7 +2,7 @@
 
     submit ─► queued ─claim─► running ─finish─► succeeded
                 ▲ ▲            │   └─────fail─► failed
-                │ └lose,release┤
+                │ └lost,release┤
                 │              ▼ pause
                 └──resume─── paused
 
@@ -11,16 +11,17 @@ be deleted, which changes no status. `client` has the changes that a client asks
 the worker that holds the job, and `loss` the changes that follow the loss of a trainer. They share `status`,
 `locks` and `lease`. Callers use the names below: `lifecycle.claim(…)`.
 
-Every function works inside the caller's transaction and never commits. A worker's write carries the job's id
-and fence. If they no longer name an open run, it raises LeaseLost and nothing is written. All times are those
-of the database's clock. Locks are taken in one order: the job, then its run. When a job ends, its webhook
-deliveries are written in the same transaction and sent later (`core/webhooks.py`).
+Every function works inside the caller's transaction and never commits. A worker's write carries the job's
+id, and the fence and token of its lease. If they no longer name an open run, it raises LeaseLost and nothing
+is written. All times are those of the database's clock. Locks are taken in one order: the job, then its run.
+When a job ends, its webhook deliveries are written in the same transaction and sent later
+(`core/webhooks.py`).
 """
 
 from core.jobs.lifecycle.client import cancel, delete, pause, resume, submit
 from core.jobs.lifecycle.lease import BEFORE_TRAINING, PREPARING, READING_DATA, Lease, Progress
 from core.jobs.lifecycle.locks import owned_job, record_outside_event
-from core.jobs.lifecycle.loss import lose, lose_expired_runs, lose_runs_of, release_runs_of
+from core.jobs.lifecycle.loss import lose_expired_runs, lose_runs_of, release_runs_of
 from core.jobs.lifecycle.status import TRANSITIONS
 from core.jobs.lifecycle.worker import (
     claim,
@@ -49,7 +50,6 @@ __all__ = [
     "finish",
     "finish_pause",
     "holds_a_run",
-    "lose",
     "lose_expired_runs",
     "lose_runs_of",
     "owned_job",

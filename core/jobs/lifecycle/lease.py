@@ -29,15 +29,25 @@ NO_PROGRESS = Progress(CLAIMED)
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job, as long as `fence` is the job's current fence and the run is open."""
+    """The right to work on a job, as long as the job's current run is open and has this fence and token.
+
+    The fence orders the claims of a job. It does not tell them apart: if a failover of the database loses a
+    claim, the next claim gets the same fence. The token is random, so no two leases have the same.
+    """
 
     job_id: str
     fence: int
+    token: str
     seconds: float
     last_progress: Progress = NO_PROGRESS
     """How far the job's previous run had come"""
     step_to_pass: int | None = None
     """The step that a suspect must pass while it trains alone (see `core/jobs/suspects.py`)"""
+
+    @property
+    def attempt(self) -> str:
+        """The part of an object key that no other lease has."""
+        return f"{self.fence}-{self.token}"
 
     @property
     def alone(self) -> bool:

@@ -50,9 +50,10 @@ def record_outside_event(
 
 def is_open_run(lease: Lease) -> tuple[Any, ...]:
     """Return the conditions of a query that selects the run of this lease if the run is still open."""
-    return Run.job_id == lease.job_id, Run.fence == lease.fence, Run.ended_at.is_(None)
+    same_run = Run.job_id == lease.job_id, Run.fence == lease.fence, Run.token == lease.token
+    return *same_run, Run.ended_at.is_(None)
 
 
 def lease_lost(lease: Lease) -> LeaseLost:
     """Return the error for a write whose lease is no longer valid."""
-    return LeaseLost(f"{lease.job_id}: fence {lease.fence} is not the owner any more")
+    return LeaseLost(f"{lease.job_id}: the lease {lease.attempt} does not own the job any more")

@@ -6,22 +6,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError
-from core.jobs.lifecycle.lease import Lease
 from core.jobs.lifecycle.status import fail_job, give_back
 from core.jobs.suspects import lost_trainers
 from core.tables import Job, Run
-
-
-def lose(session: Session, lease: Lease, reason: str, max_lost_attempts: int) -> list[str]:
-    """Requeue a job that its living trainer cannot continue, for example because a server is unreachable.
-
-    This counts like a lost trainer, but does not make the job a suspect. Return the ids of the jobs.
-    """
-    condition = (Run.job_id == lease.job_id) & (Run.fence == lease.fence)
-    runs = _held_runs(session, condition)
-    for job, _ in runs:
-        _count_loss(session, job, "released", reason, max_lost_attempts)
-    return [job.id for job, _ in runs]
 
 
 def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
@@ -57,7 +44,7 @@ def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int)
         trainer = trainers[owner]
         if trainer.may_blame(job.id):
             limit = max_lost_attempts if trainer.blame_is_proven else None
-            _count_loss(session, job, "lost", reason, limit)
+            _count_loss(session, job, reason, limit)
         else:
             give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
     return [job.id for job, _ in runs]
@@ -77,7 +64,7 @@ def _held_runs(session: Session, condition: Any) -> list[tuple[Job, str]]:
     return [(job, owner) for job, owner in rows]
 
 
-def _count_loss(session: Session, job: Job, outcome: str, reason: str, max_lost_attempts: int | None) -> None:
+def _count_loss(session: Session, job: Job, reason: str, max_lost_attempts: int | None) -> None:
     """Count a loss, and requeue the job. Fail it instead when the count reaches `max_lost_attempts`.
 
     If `max_lost_attempts` is None, the job does not fail.
@@ -85,7 +72,7 @@ def _count_loss(session: Session, job: Job, outcome: str, reason: str, max_lost_
     job.lost_attempts += 1
     if max_lost_attempts is not None and job.lost_attempts >= max_lost_attempts:
         message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
-        fail_job(session, job, outcome, JobError("worker_lost", message))
+        fail_job(session, job, "lost", JobError("worker_lost", message))
         return
-    alone = ", alone until it has made another" if outcome == "lost" else ""
-    give_back(session, job, outcome, f"{reason}; the job will go on from its last checkpoint{alone}")
+    message = f"{reason}; the job will go on from its last checkpoint, alone until it has made another"
+    give_back(session, job, "lost", message)

@@ -1,7 +1,7 @@
 """The writes of a worker: it claims a job, renews its lease, records checkpoints, ends or returns the job.
 
-Each write carries the job's id and fence. If they no longer name an open run, it raises LeaseLost and writes
-nothing.
+Each write carries the job's id, fence and token. If they no longer name an open run, it raises LeaseLost and
+writes nothing.
 """
 
 from collections.abc import Callable, Collection
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.database import from_now
 from core.errors import JobError
+from core.ids import new_id
 from core.jobs import queue
 from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import NO_PROGRESS, Lease, Progress
@@ -35,6 +36,7 @@ def claim(
     owner: str,
     lease_seconds: float,
     *,
+    token: str | None = None,
     project_jobs: int | None = None,
     devices: int = 1,
     accepts: Callable[[Job], bool] = lambda _job: True,
@@ -42,16 +44,22 @@ def claim(
 ) -> Lease | None:
     """Claim the next job of a device class. Return None if no job waits, or if `accepts` refuses that job.
 
-    `core.jobs.queue.claimable` defines the order and the limit `project_jobs`. A refused job holds up the
-    jobs behind it, so that small or similar jobs cannot overtake it for ever. `passed_over` holds ids of jobs
-    that are skipped and hold up nothing: another worker may be able to train them.
+    `core.jobs.queue` defines the order and the limit `project_jobs`. A refused job holds up the jobs behind
+    it, so that small or similar jobs cannot overtake it for ever. `passed_over` holds ids of jobs that are
+    skipped and hold up nothing: another worker may be able to train them.
+
+    `token` becomes that of the lease. If the answer to a commit was lost, call this again with the same
+    token: it returns the lease of the first call if that was committed, and claims a job otherwise.
     """
-    queue.wait_for_other_claims(session)
+    queue.wait_for_other_claims(session)  # also for an own claim that the database may still be committing
+    token = token or new_id("")
+    if claimed := _claimed_before(session, owner, token, lease_seconds):
+        return claimed
     job = queue.next_job(session, project_jobs, devices, passed_over)
     if job is None or not accepts(job):
         return None
     progress = _last_progress(session, job)
-    lease = Lease(job.id, job.fence + 1, lease_seconds, progress, step_to_pass(session, job))
+    lease = Lease(job.id, job.fence + 1, token, lease_seconds, progress, step_to_pass(session, job))
     job.fence = lease.fence
     move(session, job, "running")
     if job.started_at is None:
@@ -63,6 +71,7 @@ def claim(
             job_id=job.id,
             fence=lease.fence,
             owner=owner,
+            token=token,
             alone=lease.alone,
             expires_at=expires_at,
             **vars(progress),
@@ -142,9 +151,9 @@ def fail(session: Session, lease: Lease, error: JobError) -> None:
 
 
 def release(session: Session, lease: Lease, reason: str) -> None:
-    """Return an unfinished job to the queue, since the worker shuts down. Raises LeaseLost.
+    """Return an unfinished job to the queue, for a reason that is not the job's own. Raises LeaseLost.
 
-    This does not count as a lost trainer.
+    The reason may be that the worker shuts down, or that a server fails. It does not count as a lost trainer.
     """
     job = owned_job(session, lease)
     give_back(session, job, "released", f"{reason}; the job waits for a worker")
@@ -172,6 +181,18 @@ def fine_tuned_model_name(session: Session, job: Job) -> str:
     """Return ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names fine-tuned models."""
     project = session.get_one(Project, job.project_id)
     return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-MODEL_ID_LENGTH:]}"
+
+
+def _claimed_before(session: Session, owner: str, token: str, lease_seconds: float) -> Lease | None:
+    """Return the lease that the trainer holds with this token, renewed. None if there is no such run."""
+    own = Run.owner == owner, Run.token == token, Run.ended_at.is_(None)
+    renewed = update(Run).where(*own).values(expires_at=from_now(lease_seconds)).returning(Run)
+    run = session.scalars(renewed).one_or_none()
+    if run is None:
+        return None
+    progress = Progress(**{name: getattr(run, name) for name in vars(NO_PROGRESS)})
+    suspect = step_to_pass(session, session.get_one(Job, run.job_id))
+    return Lease(run.job_id, run.fence, token, lease_seconds, progress, suspect)
 
 
 def _last_progress(session: Session, job: Job) -> Progress:

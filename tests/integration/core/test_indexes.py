@@ -135,7 +135,7 @@ def test_no_large_table_is_read_whole(engine: Engine, name: str) -> None:
             ASKED[name](session)
         assert statements
         for statement, parameters in statements:
-            if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
                 plan = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
                 assert not set(read_whole(plan.scalar_one()[0]["Plan"])) & set(LARGE), statement
 
@@ -150,6 +150,28 @@ def test_a_page_of_the_events_of_a_type_passes_over_no_other_event(engine: Engin
     assert [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")] == []
 
 
+MANY_WAITING = """
+INSERT INTO jobs (id, project_id, base_model, training_file_id, spec, status)
+    SELECT 'ftjob-x' || lpad(n::text, 8, '0'), 'proj_' || n % 10 + 1, 'tiny', 'file-1', '{}', 'queued'
+    FROM generate_series(1, 20000) n
+"""
+ROWS_OF_A_CLAIM = 200
+
+
+def test_a_claim_reads_a_few_rows_of_each_project_however_many_jobs_wait(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(MANY_WAITING))
+        with asked_in(engine) as statements:
+            assert lifecycle.claim(session, "a trainer", 60.0, project_jobs=3, passed_over=["ftjob-x"])
+        read = 0.0
+        for statement, parameters in statements:
+            if statement.startswith(("SELECT", "WITH")):
+                explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+                plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
+                read += rows_read(plan, "jobs")
+        assert 0 < read < ROWS_OF_A_CLAIM
+
+
 @contextmanager
 def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
     """The statements that are sent meanwhile, with their parameters."""
@@ -161,6 +183,14 @@ def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
     event.listen(engine, "before_cursor_execute", note)
     yield statements
     event.remove(engine, "before_cursor_execute", note)
+
+
+def rows_read(plan: dict[str, Any], table: str) -> float:
+    """The rows of a table that were read for a plan, also those that a filter then removed."""
+    rows = 0.0
+    if plan.get("Relation Name") == table:
+        rows = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    return rows + sum(rows_read(below, table) for below in plan.get("Plans", ()))
 
 
 def read_whole(plan: dict[str, Any]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from core.jobs.lifecycle import Lease, Progress
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.tables import Adapter, Checkpoint, Event, File, Job, Project, Run
 from tests.fixtures.api import wait_for
+from tests.fixtures.failover import lose_the_claim
 
 LEASE = 60.0
 LIMIT = 3
@@ -150,6 +151,24 @@ def test_the_project_that_runs_least_comes_first(sessions: sessionmaker[Session]
     assert claimed == [jobs[0], jobs[3], jobs[1], jobs[4], jobs[2]]
 
 
+def test_claims_keep_the_order_of_the_places_that_clients_see(sessions: sessionmaker[Session]) -> None:
+    projects = [new_project(sessions) for _ in range(4)]
+    for number in (0, 0, 1, 0, 2, 2, 1, 0, 3, 0):
+        submit(sessions, project_id=projects[number])
+    with sessions() as session:
+        places = {row.place: row.id for row in session.execute(queue.places())}
+    assert [claim(sessions).job_id for _ in places] == [places[place] for place in sorted(places)]
+
+
+def test_a_job_that_a_client_is_changing_holds_up_nothing(sessions: sessionmaker[Session]) -> None:
+    project = new_project(sessions)
+    first, second = (submit(sessions, project_id=project) for _ in range(2))
+    with sessions.begin() as session:
+        lifecycle.cancel(session, session.get_one(Job, first))
+        assert claim(sessions).job_id == second
+        assert try_to_claim(sessions) is None
+
+
 def test_a_worker_claims_jobs_of_its_device_class_and_no_other(sessions: sessionmaker[Session]) -> None:
     on_two, on_one = submit(sessions, devices=2), submit(sessions)
     assert claim(sessions).job_id == on_one
@@ -273,7 +292,9 @@ def writes(sessions: sessionmaker[Session], lease: Lease) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("write", ["renew", "checkpoint", "finish", "fail", "release", "pause"])
-@pytest.mark.parametrize("taken", ["by the next trainer", "by a cancel", "by its own finish"])
+@pytest.mark.parametrize(
+    "taken", ["by the next trainer", "after a failover", "by a cancel", "by its own finish"]
+)
 def test_an_owner_whose_run_is_closed_can_write_nothing(
     sessions: sessionmaker[Session], write: str, taken: str
 ) -> None:
@@ -282,6 +303,11 @@ def test_an_owner_whose_run_is_closed_can_write_nothing(
     if taken == "by the next trainer":
         let_the_lease_run_out(sessions, lease)
         claim(sessions, "another trainer")
+    elif taken == "after a failover":
+        lose_the_claim(sessions, lease)
+        again = claim(sessions, "another trainer")
+        assert (again.job_id, again.fence) == (lease.job_id, lease.fence)
+        assert again.attempt != lease.attempt, "the keys of their objects differ"
     elif taken == "by a cancel":
         with sessions.begin() as session:
             lifecycle.cancel(session, session.get_one(Job, lease.job_id))
@@ -433,25 +459,46 @@ def test_a_suspect_is_to_blame_and_its_neighbour_is_not_whichever_lease_runs_out
     assert (spared.status, spared.lost_attempts) == ("queued", 0)
 
 
-def test_a_job_that_a_living_trainer_gives_back_counts_but_is_no_suspect(
+def test_a_job_that_a_living_trainer_gives_back_is_not_blamed_however_often(
     sessions: sessionmaker[Session],
 ) -> None:
     job_id = submit(sessions)
-    for attempt in range(LIMIT):
+    for _ in range(LIMIT):
         lease = claim(sessions)
         assert not lease.alone
-        with sessions.begin() as session:
-            lifecycle.lose(session, lease, "The store is away", LIMIT)
-        assert job_of(sessions, job_id).lost_attempts == attempt + 1
-    assert job_of(sessions, job_id).status == "failed"
+        writes(sessions, lease)["release"]()
+        job = job_of(sessions, job_id)
+        assert (job.status, job.lost_attempts) == ("queued", 0)
 
 
-def test_a_released_job_is_not_blamed(sessions: sessionmaker[Session]) -> None:
-    submit(sessions)
-    lease = claim(sessions)
+def test_a_claim_repeated_with_its_token_returns_its_lease_and_claims_no_second_job(
+    sessions: sessionmaker[Session],
+) -> None:
+    first, second = submit(sessions), submit(sessions)
+    lease = claim(sessions, token="a token")
+    with sessions.begin() as session:
+        session.execute(update(Run).where(Run.job_id == first).values(expires_at=func.now()))
+    assert claim(sessions, token="a token") == lease
+    (run,) = runs_of(sessions, first)
+    with sessions() as session:
+        assert run.expires_at > session.scalar(select(func.now())) + timedelta(seconds=LEASE - 10)
+    assert messages(sessions, first).count("Fine-tuning job started") == 1
+    assert claim(sessions, "another trainer", token="a token").job_id == second
     writes(sessions, lease)["release"]()
-    job = job_of(sessions, lease.job_id)
-    assert (job.status, job.lost_attempts) == ("queued", 0)
+    assert claim(sessions, token="a token").fence == 2, "a run that has ended is not taken up"
+
+
+def test_a_run_that_an_earlier_release_opened_goes_on_until_it_is_lost_or_cancelled(
+    sessions: sessionmaker[Session],
+) -> None:
+    lost, cancelled = submit(sessions), submit(sessions)
+    leases = [claim(sessions), claim(sessions)]
+    with sessions.begin() as session:
+        session.execute(update(Run).where(Run.job_id.in_([lost, cancelled])).values(token=None))
+    change(sessions, lifecycle.cancel, cancelled)
+    let_the_lease_run_out(sessions, leases[0])
+    assert (job_of(sessions, lost).status, job_of(sessions, cancelled).status) == ("queued", "cancelled")
+    assert claim(sessions).fence == 2
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "succeeded"])

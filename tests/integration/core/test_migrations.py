@@ -15,12 +15,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, text, update
 from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
+from core import schema
 from core.database import create_database
+from core.errors import ConfigurationError
 from core.jobs.lifecycle import TRANSITIONS
 from core.schema import MIGRATIONS, alembic_config, is_current, migrate
 from core.statuses import ENDED
 from core.tables import Base, Job
+from tests.fixtures.api import wait_for
 from tests.fixtures.servers import database_on
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
@@ -204,15 +208,13 @@ def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_migration_can_be_undone_and_done_again(ladder: Ladder, revision: str) -> None:
-    below = ScriptDirectory(str(MIGRATIONS)).get_revision(revision).down_revision or "base"
-    assert isinstance(below, str)
-    engine = ladder.at(below)
+    engine = ladder.at(below(revision))
     config = alembic_config(engine)
     before = described(engine)
     command.upgrade(config, revision)
     after = described(engine)
     assert before != after
-    command.downgrade(config, below)
+    command.downgrade(config, below(revision))
     assert described(engine) == before
     command.upgrade(config, revision)
     assert described(engine) == after
@@ -289,6 +291,74 @@ def test_a_migration_may_take_longer_than_other_statements(
                 migration.result(1.5)
         migration.result(30)
     assert is_current(engine)
+
+
+def below(revision: str) -> str:
+    found = ScriptDirectory(str(MIGRATIONS)).get_revision(revision).down_revision or "base"
+    assert isinstance(found, str)
+    return found
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration gives up after a third of a second, in two or three attempts."""
+    for name, value in {"LOCK_TIMEOUT": 100, "PAUSE_SECONDS": 0.05, "GIVE_UP_SECONDS": 0.3}.items():
+        monkeypatch.setattr(schema, name, value)
+
+
+def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says_who_locks_it(
+    new_database: Callable[[], Engine], impatient: None
+) -> None:
+    engine = new_database()
+    command.upgrade(alembic_config(engine), below("0022"))
+    before = described(engine)
+    with engine.begin() as holder:
+        holder.execute(text("SET LOCAL application_name = 'a long report'"))
+        holder.execute(text("SELECT count(*) FROM runs"))
+        process = holder.scalar(text("SELECT pg_backend_pid()"))
+        with pytest.raises(ConfigurationError) as raised:
+            migrate(engine)
+    for words in (
+        f"process {process}",
+        "a long report",
+        "idle in transaction",
+        "runs",
+        "`tunery migrate` again",
+    ):
+        assert words in str(raised.value)
+    assert described(engine) == before
+    migrate(engine)
+    assert is_current(engine)
+
+
+def test_a_migration_that_waits_for_a_lock_lets_requests_pass_and_goes_on_once_it_is_free(
+    new_database: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    monkeypatch.setattr(schema, "GIVE_UP_SECONDS", 30.0)
+    engine = new_database()
+    command.upgrade(alembic_config(engine), below("0022"))
+    with ThreadPoolExecutor(1) as pool:
+        with capture_logs() as logs, engine.begin() as holder:
+            holder.execute(text("SELECT count(*) FROM runs"))
+            migration = pool.submit(migrate, engine)
+            wait_for(lambda: any(entry["event"] == "migration_waits" for entry in logs))
+            with engine.connect() as request:
+                request.execute(text("SET LOCAL statement_timeout = '5s'"))
+                request.execute(text("SELECT count(*) FROM runs"))
+        migration.result(30)
+    assert is_current(engine)
+
+
+def test_an_index_whose_creation_was_cut_off_is_made_again(new_database: Callable[[], Engine]) -> None:
+    engine = new_database()
+    command.upgrade(alembic_config(engine), below("0022"))
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE runs ADD COLUMN token varchar"))
+        connection.execute(text("CREATE INDEX ix_jobs_queue_by_project ON jobs (id)"))
+    migrate(engine)
+    created = new_database()
+    Base.metadata.create_all(created)
+    assert described(engine, OF_MODELS) == described(created, OF_MODELS)
 
 
 @pytest.mark.parametrize("old", TRANSITIONS)

@@ -80,7 +80,7 @@ def test_a_projects_own_cap_of_running_jobs_goes_before_the_default(api: Api, te
 
     def may_be_claimed(default: int | None) -> bool:
         with api.sessions() as session:
-            return job_id in {job.id for job in session.scalars(queue.claimable(default, 1))}
+            return job_id in session.scalars(queue.first_jobs(default, 1)).all()
 
     for own, default, claimable in ((None, None, True), (0, None, False), (0, 5, False), (1, None, True)):
         allow(tenant, running_jobs=own)

@@ -34,7 +34,7 @@ def lease_with_checkpoints(api: Api, alice: Tenant) -> Lease:
     lease = api.claim(alice.create_job()["id"])
     for step in range(1, 5):
         api.checkpoint(lease, step, ends_epoch=step % 2 == 0)
-    orphan = checkpoint_prefix(lease.job_id, lease.fence, 5, "ftckpt-of-no-row")
+    orphan = checkpoint_prefix(lease.job_id, lease.attempt, 5, "ftckpt-of-no-row")
     for prefix in [*prefixes(api, lease), orphan]:
         api.store.put_bytes(prefix + "weights", b"weights")
     return lease
@@ -100,7 +100,7 @@ def test_what_a_trainer_uploaded_and_no_row_names_is_removed_some_time_after_the
     assert all_objects(api, lease) == before, "a trainer may be uploading still"
     end_an_hour_ago(api, lease)
     remove_orphans(api.sessions, api.store)
-    of_no_row = f"checkpoints/{lease.job_id}/{lease.fence}/5/"
+    of_no_row = f"checkpoints/{lease.job_id}/{lease.attempt}/5/"
     kept = {key for key in before - orphans if not key.startswith(of_no_row)}
     assert all_objects(api, lease) == kept
     if how == "succeeded":

@@ -109,7 +109,7 @@ def processes(tracking: Tracking) -> list[psutil.Process]:
 
 def lose(api: Api, lease: Lease) -> None:
     with api.sessions.begin() as session:
-        lifecycle.lose(session, lease, "The trainer died", 5)
+        lifecycle.release(session, lease, "The trainer died")
 
 
 def test_every_tracker_gets_every_step_once_also_when_the_trainer_died(

@@ -38,13 +38,6 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 
-def test_a_look_at_the_store_is_short_since_those_who_train_wait_for_it(api: Api, endpoint: Endpoint) -> None:
-    endpoint.put_status = 503
-    trainer = new_trainer(api.settings.with_servers(s3_endpoint_url=endpoint.url))
-    trainer._look_for_jobs()
-    assert [method for method, *_ in endpoint.requests] == ["PUT"]
-
-
 def test_a_full_cohort_does_not_look_at_the_store(api: Api, endpoint: Endpoint) -> None:
     settings = api.settings.model_copy(update={"s3_endpoint_url": endpoint.url, "cohort_jobs": 1})
     trainer = new_trainer(settings)
@@ -86,18 +79,23 @@ def test_a_hub_that_is_away_fails_no_job(
     job_id = alice.create_job()["id"]
     with running(api):
         wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 30)
-    assert job_of(api, job_id).status == "queued"
+    job = job_of(api, job_id)
+    assert (job.status, job.lost_attempts) == ("queued", 0)
     messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
     assert any("The hub did not answer" in message for message in messages)
 
 
-def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_nothing(
+def test_a_disk_that_takes_no_folder_costs_neither_the_job_an_attempt_nor_the_trainer_its_life(
     servers: EmbeddedServers, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     catalog = write_base(tmp_path)
 
-    def refuse(*_: object, **__: object) -> str:
-        raise OSError(errno.EROFS, "Read-only file system")
+    make = tempfile.mkdtemp
+
+    def refuse(suffix: str | None = None, prefix: str | None = None, *place: str) -> str:
+        if prefix == "tunery-job-":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return make(suffix, prefix, *place)
 
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
@@ -105,7 +103,8 @@ def test_a_disk_that_takes_no_folder_costs_the_job_an_attempt_and_the_trainer_no
         with monkeypatch.context() as patch, running(api):
             patch.setattr(tempfile, "mkdtemp", refuse)
             wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 60)
-        assert job_of(api, job_id).status == "queued"
+        job = job_of(api, job_id)
+        assert (job.status, job.lost_attempts) == ("queued", 0)
         messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
         assert any("disk failed (Read-only file system)" in message for message in messages)
         tenant.openai.fine_tuning.jobs.cancel(job_id)

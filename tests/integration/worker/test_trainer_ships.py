@@ -14,6 +14,7 @@ from cli.embedded import EmbeddedServers
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Checkpoint, Job, Run
 from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.failover import lose_the_claim
 from tests.fixtures.stack import job_api_on, short_rows
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.trainer import running
@@ -151,6 +152,29 @@ def test_a_trainer_told_to_stop_waits_for_a_publication_and_saves_who_trains(
     (run,) = of(api, Run, trains)
     assert run.outcome == "released"
     assert max(checkpoint.step for checkpoint in of(api, Checkpoint, trains)) == run.step
+
+
+def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_each_other(
+    api: Api, tenant: Tenant, uploads: Uploads
+) -> None:
+    """A failover has lost the claim of the first one, which does not know it."""
+    job_id = create(tenant, SHORT)
+    uploads.held = f"adapters/{job_id}/"
+    with running(api) as first:
+        assert uploads.waiting.wait(SECONDS)
+        uploads.held = "nothing"  # of the second trainer
+        (former,) = [job.lease for job in first._cohort.jobs]
+        first._passed_over.add(job_id)
+        lose_the_claim(api.sessions, former)
+        with running(api):
+            wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
+        uploads.go.set()
+        wait_for(lambda: any(former.attempt in key for key in api.store.list(f"adapters/{job_id}/")), SECONDS)
+    (run,), (adapter,) = of(api, Run, job_id), of(api, Adapter, job_id)
+    assert run.fence == former.fence
+    assert adapter.object_prefix == f"adapters/{job_id}/{run.fence}-{run.token}/"
+    named = [adapter.object_prefix, *(checkpoint.object_prefix for checkpoint in of(api, Checkpoint, job_id))]
+    assert not [prefix for prefix in named if former.attempt in prefix]
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "adapters"])

@@ -42,7 +42,7 @@ def checkpoint_of(api: Api, tenant: Tenant, folder: Path, *, ends_epoch: bool) -
     (folder / POSITION_NAME).write_text("{}")
     lease = api.claim(tenant.create_job()["id"])
     checkpoint_id = new_id("ftckpt-")
-    prefix = checkpoint_prefix(lease.job_id, lease.fence, 4, checkpoint_id)
+    prefix = checkpoint_prefix(lease.job_id, lease.attempt, 4, checkpoint_id)
     checkpoint = Checkpoint(
         id=checkpoint_id,
         job_id=lease.job_id,

@@ -45,7 +45,7 @@ def trained(api: Api, alice: Tenant, adapter_folder: Path) -> Trained:
     job_id = alice.create_job(**asked)["id"]
     lease = api.claim(job_id)
     checkpoint_id = api.checkpoint(lease, 2)
-    prefix = checkpoint_prefix(job_id, lease.fence, 2, checkpoint_id)
+    prefix = checkpoint_prefix(job_id, lease.attempt, 2, checkpoint_id)
     api.store.put_bytes(prefix + "weights", b"weights")
     with api.sessions.begin() as session:
         session.add(Metric(job_id=job_id, step=1, data={"train_loss": 1.0}))

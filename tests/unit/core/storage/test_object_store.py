@@ -51,7 +51,7 @@ def test_another_machine_is_asked_through_the_operators_proxy(
     assert [path for _, path, _ in endpoint.requests] == ["http://s3.example.com/models"] * 2
 
 
-@pytest.mark.parametrize("write", ["a file", "bytes", "a probe"])
+@pytest.mark.parametrize("write", ["a file", "bytes"])
 def test_a_refused_write_raises_one_of_the_stores_errors(
     endpoint: Endpoint, tmp_path: Path, write: str
 ) -> None:
@@ -61,17 +61,9 @@ def test_a_refused_write_raises_one_of_the_stores_errors(
     writes = {
         "a file": lambda: store.put_file("key", tmp_path / "file"),
         "bytes": lambda: store.put_bytes("key", b"content"),
-        "a probe": store.check_writing,
     }
     with pytest.raises(STORE_ERRORS):
         writes[write]()
-
-
-def test_a_probe_leaves_nothing_behind(endpoint: Endpoint) -> None:
-    ObjectStore(endpoint.url, "models").check_writing()
-    (put, wrote, _), (delete, deleted, _) = endpoint.requests
-    assert (put, delete) == ("PUT", "DELETE")
-    assert wrote == deleted
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Job:
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
         self.pausing = False
         self.state_bytes = 1
+        self.to_save = 1, [f"checkpoints/{name}/"]
         self.arrived: Callable[[], bool] = lambda: True
         self.alone = False
         self.looks = 0
@@ -108,8 +109,8 @@ class Job:
     def out_of_memory(self) -> JobError:
         return JobError("out_of_memory", "too much")
 
-    def lose(self, _reason: str) -> None:
-        self._end("lost")
+    def requeue(self, _reason: str) -> None:
+        self._end("requeued")
 
     def close(self) -> None:
         self._end("left")
@@ -484,7 +485,7 @@ def test_what_a_job_sent_and_lost_to_the_store_gives_it_back_in_the_middle_of_a_
     sends.arrived = fail_in_the_middle
     cohort = cohort_of(base, stays, sends)
     cohort.train()
-    assert (cohort.jobs, sends.ended) == ([stays], "lost")
+    assert (cohort.jobs, sends.ended) == ([stays], "requeued")
     assert stays.steps == [1]
 
 
