@@ -5,18 +5,21 @@ The parts may come in any order, and several at once.
 
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.http.auth import Caller, CurrentCaller
+from api.http.auth import CurrentCaller
+from api.http.bodies import streams_body
+from api.http.callers import Caller
 from api.http.errors import declared
 from api.http.fair_share import takes_no_turn
-from api.http.forms import in_threads, receive
+from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
+from api.http.store_threads import in_threads
 from api.http.strict_json import StrictJsonRoute
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
@@ -67,6 +70,7 @@ def create_upload(
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound))
 @takes_no_turn  # it mostly waits for its client
+@streams_body
 async def create_part(
     request: Request,
     caller: CurrentCaller,
@@ -80,7 +84,7 @@ async def create_part(
     A retry may store the part twice. This does no harm: the file consists only of the parts that the request
     to complete the upload names.
     """
-    await run_in_threadpool(_refuse_ended, sessions, caller.project_id, upload_id)
+    await to_thread.run_sync(_refuse_ended, sessions, caller.project_id, upload_id, limiter=threads)
     received = await receive(request.stream(), PartIntake(request.headers, store, upload_id), threads)
 
     def register() -> UploadPartObject:
@@ -88,9 +92,9 @@ async def create_part(
             return UploadPartObject.of(service.add_part(session, caller.project_id, upload_id, received))
 
     try:
-        return await run_in_threadpool(register)
+        return await to_thread.run_sync(register, limiter=threads)
     except AppError:
-        await run_in_threadpool(store.delete, received.object_key)
+        await to_thread.run_sync(store.delete, received.object_key, limiter=threads)
         raise
 
 
@@ -111,12 +115,16 @@ async def complete_upload(
     The file is checked as in `POST /v1/files`. If it is wrong, the upload stays pending: complete it again
     with other parts, or in another order.
     """
-    found = await run_in_threadpool(_completed_or_complete, sessions, attempt, upload_id, body)
+    found = await to_thread.run_sync(
+        _completed_or_complete, sessions, attempt, upload_id, body, limiter=threads
+    )
     if isinstance(found, UploadObject):
         return found
     parts = in_threads(stored_parts(store, found, body.part_ids), threads)
     received = await receive(parts, Assembly(store, found, body.md5, settings.max_row_bytes), threads)
-    return await run_in_threadpool(_register, sessions, store, caller, attempt, upload_id, body, received)
+    return await to_thread.run_sync(
+        _register, sessions, store, caller, attempt, upload_id, body, received, limiter=threads
+    )
 
 
 @router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))
