@@ -26,7 +26,7 @@ from api.http.auth import CurrentCaller
 from api.http.bodies import streams_body
 from api.http.callers import Caller
 from api.http.errors import declared
-from api.http.fair_share import takes_no_turn
+from api.http.fair_share import ShortTurn, takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
@@ -63,6 +63,7 @@ async def upload_file(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    turn: ShortTurn,
 ) -> FileObject:
     """Upload a file.
 
@@ -72,11 +73,15 @@ async def upload_file(
     upload = Upload(
         request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
     )
-    await to_thread.run_sync(
-        _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
-    )
+    async with turn():
+        await to_thread.run_sync(
+            _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
+        )
     received = await receive(request.stream(), upload, threads)
-    return await to_thread.run_sync(_register, sessions, store, caller, attempt, received, limiter=threads)
+    async with turn():
+        return await to_thread.run_sync(
+            _register, sessions, store, caller, attempt, received, limiter=threads
+        )
 
 
 def _refuse_what_cannot_fit(sessions: sessionmaker[Session], caller: Caller, announced_bytes: int) -> None:

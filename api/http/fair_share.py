@@ -7,10 +7,13 @@ after `WholeBodies`, so that no turn waits for a body. It runs before routing.
 
 import asyncio
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from functools import partial
+from typing import Annotated
 from weakref import WeakValueDictionary
 
+from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,8 +50,19 @@ def poll(endpoint: Endpoint) -> Endpoint:
 
 
 def takes_no_turn(endpoint: Endpoint) -> Endpoint:
-    """Mark the endpoint of a POST route: its requests begin at once, and keep no other request waiting."""
+    """Mark the endpoint of a POST route: its requests begin at once, and keep no other request waiting.
+
+    The endpoint takes a `ShortTurn` for a part of its work that may wait for locks in the database.
+    """
     return mark(endpoint, NO_TURN)
+
+
+async def _short_turn(request: Request) -> Callable[[], AbstractAsyncContextManager[None]]:
+    short_turn: Callable[[], AbstractAsyncContextManager[None]] = request.state.short_turn
+    return short_turn
+
+
+ShortTurn = Annotated[Callable[[], AbstractAsyncContextManager[None]], Depends(_short_turn)]
 
 
 class FairShare:
@@ -69,6 +83,8 @@ class FairShare:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._needs_no_turn(scope):
+            if caller := scope.get("state", {}).get("caller"):
+                scope["state"]["short_turn"] = partial(self._short_turn, caller.project_id)
             await self._app(scope, receive, send)
             return
         with ExitStack() as turn:
@@ -120,6 +136,13 @@ class FairShare:
                 self._shared_until = now + SHARED_FOR
             self._latest_project = project
         return now < self._shared_until
+
+    @asynccontextmanager
+    async def _short_turn(self, project: str) -> AsyncIterator[None]:
+        """Wait for a turn of the project, which ends with the context."""
+        with ExitStack() as turn:
+            await self._enter(turn, project, AT_ONCE)
+            yield
 
     async def _enter(self, turn: ExitStack, project: str, most: int) -> None:
         """Wait for a place in the project's room for `most` requests, and leave it when `turn` is closed.

@@ -16,7 +16,7 @@ from api.http.auth import CurrentCaller
 from api.http.bodies import streams_body
 from api.http.callers import Caller
 from api.http.errors import declared
-from api.http.fair_share import takes_no_turn
+from api.http.fair_share import ShortTurn, takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
 from api.http.store_threads import in_threads
@@ -77,6 +77,7 @@ async def create_part(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    turn: ShortTurn,
     upload_id: str,
 ) -> UploadPartObject:
     """Send a part of the file.
@@ -92,7 +93,8 @@ async def create_part(
             return UploadPartObject.of(service.add_part(session, caller.project_id, upload_id, received))
 
     try:
-        return await to_thread.run_sync(register, limiter=threads)
+        async with turn():
+            return await to_thread.run_sync(register, limiter=threads)
     except AppError:
         await to_thread.run_sync(store.delete, received.object_key, limiter=threads)
         raise
@@ -107,6 +109,7 @@ async def complete_upload(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    turn: ShortTurn,
     upload_id: str,
     body: CompleteUpload,
 ) -> UploadObject:
@@ -122,9 +125,10 @@ async def complete_upload(
         return found
     parts = in_threads(stored_parts(store, found, body.part_ids), threads)
     received = await receive(parts, Assembly(store, found, body.md5, settings.max_row_bytes), threads)
-    return await to_thread.run_sync(
-        _register, sessions, store, caller, attempt, upload_id, body, received, limiter=threads
-    )
+    async with turn():
+        return await to_thread.run_sync(
+            _register, sessions, store, caller, attempt, upload_id, body, received, limiter=threads
+        )
 
 
 @router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))
