@@ -56,6 +56,17 @@ def test_its_cookie_is_out_of_reach_of_scripts_and_of_other_sites(api: Api, alic
     assert "Secure" in answer.headers["set-cookie"].split("; ")
 
 
+@pytest.mark.parametrize(("believed", "secure"), [("10.0.0.0/8,127.0.0.0/8", True), ("10.0.0.0/8", False)])
+def test_only_a_proxy_that_the_operator_names_is_believed(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch, believed: str, secure: bool
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", believed)
+    with api.broken() as another:
+        headers = {"x-forwarded-proto": "https"}
+        answer = browser(another).post("/v1/sign_in", json={"api_key": alice.key}, headers=headers)
+    assert ("Secure" in answer.headers["set-cookie"].split("; ")) == secure
+
+
 @pytest.mark.parametrize(
     "headers", [{}, OWN | {"sec-fetch-site": "cross-site"}, OWN | {"sec-fetch-site": "none"}]
 )
