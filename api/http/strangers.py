@@ -13,8 +13,11 @@ from core.errors import Unavailable
 
 STRANGERS_AT_ONCE = 2
 
-# A look-up takes about a millisecond. So a client that sends its first request waits well under a second even
-# behind so many others.
+# After a turn, its place stays empty for so many seconds. A look-up takes about a millisecond, so strangers
+# get at most a fifth of the time of the interpreter, which is one thread's.
+REST_SECONDS = 0.01
+
+# So many requests are looked up in about three seconds.
 MOST_WAITING = 500
 WAIT_SECONDS = 5.0
 
@@ -39,7 +42,7 @@ class Strangers:
             raise _too_many() from None
         finally:
             self._waiting -= 1
-        turn.callback(self._turns.release)
+        turn.callback(asyncio.get_running_loop().call_later, REST_SECONDS, self._turns.release)
 
 
 def _too_many() -> Unavailable:

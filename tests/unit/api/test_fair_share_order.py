@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from api.app import ROUTERS
-from api.http import fair_share
+from api.http import fair_share, strangers
 from api.http.bodies import STREAMED
 from api.http.callers import Caller
 from api.http.cookies import SIGN_IN_PATH
@@ -214,13 +214,30 @@ def test_sign_ins_share_the_turns_of_strangers_and_take_none_of_a_project() -> N
         work = Work()
         for _ in range(STRANGERS_AT_ONCE + 1):
             work.ask(None, "POST", SIGN_IN_PATH)
-        strangers = await work.settle()
+        of_strangers = await work.settle()
         work.ask("project", "POST")
         begun = await work.settle()
         await work.end()
-        return strangers, begun - strangers
+        return of_strangers, begun - of_strangers
 
     assert asyncio.run(ask()) == (STRANGERS_AT_ONCE, 1)
+
+
+def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "REST_SECONDS", 0.5)
+
+    async def ask() -> int:
+        work = Work()
+        for _ in range(STRANGERS_AT_ONCE + 1):
+            work.ask(None, "POST", SIGN_IN_PATH)
+        await work.begin(STRANGERS_AT_ONCE)
+        work.answers[0].set()
+        begun = await work.settle()
+        await work.begin(STRANGERS_AT_ONCE + 1)
+        await work.end()
+        return begun
+
+    assert asyncio.run(ask()) == STRANGERS_AT_ONCE
 
 
 def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
