@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from signal import SIGTERM
 
 import httpx
+import pytest
 from sqlalchemy import text
 
 from api import stop_times
@@ -19,6 +20,7 @@ LOCK = text("LOCK TABLE idempotency_records")  # each creation waits for it
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_no_creation(api: Api, alice: Tenant) -> None:
     """Some creations are at work when the signal comes, and others wait for their turn."""
     body = {"model": BASE_MODEL, "training_file": alice.upload()}

@@ -83,10 +83,17 @@ def test_half_bodies_of_strangers_hold_up_no_sign_in(api: Api, alice: Tenant) ->
     assert answer.status_code == 200, answer.text
 
 
-def test_half_bodies_of_a_project_hold_none_of_its_turns(api: Api, alice: Tenant) -> None:
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [(JOBS, {}), ("/v1/files", {"content_type": "multipart/form-data; boundary=x"})],
+)
+def test_half_bodies_of_a_project_hold_none_of_its_turns(
+    api: Api, alice: Tenant, path: str, headers: dict[str, str]
+) -> None:
+    headers = headers | {"authorization": f"Bearer {alice.key}"}
     with ExitStack() as open_:
         for _ in range(2 * AT_ONCE):
-            open_.enter_context(half_a_body(api.url, JOBS, authorization=f"Bearer {alice.key}"))
+            open_.enter_context(half_a_body(api.url, path, **headers))
         assert alice.http.get("/v1/models", timeout=5).is_success
 
 
