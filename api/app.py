@@ -17,10 +17,14 @@ from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.graders.processes import GraderProcesses
 from api.http.auth import Authentication
+from api.http.bodies import WholeBodies
 from api.http.boundary import Boundary
+from api.http.callers import Callers
 from api.http.errors import answer_http_exception
 from api.http.fair_share import FairShare
-from api.http.rates import RequestRates
+from api.http.rates import CountedRequests, RequestRates
+from api.http.store_threads import READING_THREADS, UPLOAD_THREADS
+from api.http.strangers import Strangers
 from api.http.validation import answer_validation_error
 from api.integrations.endpoints import router as integrations
 from api.jobs.candidates.endpoints import router as job_candidates
@@ -38,7 +42,7 @@ from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
 from api.sweeps.endpoints import router as sweeps
 from api.system.endpoints import router as system
-from api.system.service import SharedReadiness, readiness
+from api.system.service import ServerChecks, SharedReadiness
 from api.uploads.endpoints import router as uploads
 from api.webhooks.endpoints import router as webhooks
 from api.workers.endpoints import router as workers
@@ -59,9 +63,9 @@ ROUTERS = (
     *(organization, secrets, webhooks, browser_session, system),
 )
 
-# Uploads have their own threads. Otherwise they could take all threads from other requests. The number is
-# small, since each thread holds a megabyte while it signs a part.
-UPLOAD_THREADS = 8
+# Twice as many connections are for the look-ups of keys and for /readyz alone. They are as many as these have
+# threads, so neither waits for requests that hold connections for long.
+RESERVED_CONNECTIONS = 3
 
 # A pooled connection that was idle for so many seconds is tested before it is used. If a connection breaks
 # earlier, its request gets a 503, and clients send the request again.
@@ -75,12 +79,19 @@ def create_app(settings: Settings) -> FastAPI:
     """
     engine = create_database(settings.server("database_url"), rested=CONNECTION_RESTED)
     sessions, reading = session_factory(engine), reading_sessions(engine)
+    reserved = create_database(
+        settings.server("database_url"), pool_size=RESERVED_CONNECTIONS, rested=CONNECTION_RESTED
+    )
+    strangers = Strangers()
+    callers = Callers(reading_sessions(reserved), settings, strangers)
+    routes = [route for router in ROUTERS for route in router.routes]
     rates = RequestRates(settings.server("broker_url"))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         engine.dispose()
+        reserved.dispose()
 
     app = FastAPI(
         title="Tunery",
@@ -89,8 +100,10 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
-            Middleware(FairShare, routes=[route for router in ROUTERS for route in router.routes]),
-            Middleware(Authentication, sessions=reading, settings=settings, rates=rates),
+            Middleware(Authentication, callers=callers),
+            Middleware(WholeBodies, routes=routes),
+            Middleware(FairShare, routes=routes, strangers=strangers),
+            Middleware(CountedRequests, rates=rates),
             Middleware(Dashboard),
         ],
         exception_handlers={
@@ -110,9 +123,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.places = places = QueuePlaces(reading)
     app.state.polls = SharedPolls(reading, places, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    app.state.reading_threads = CapacityLimiter(READING_THREADS)
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
-    app.state.readiness = SharedReadiness(lambda: readiness(engine, doorbell, store))
+    app.state.readiness = SharedReadiness(ServerChecks(reserved, doorbell, store).look)
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings.secret_keys)
     app.state.egress = Egress(settings.egress_allow)

@@ -1,6 +1,6 @@
 """uvicorn with one change: when it is told to stop, it ends open event streams and runs of graders at once.
 
-Otherwise they would keep it running for all of `GRACE_SECONDS`.
+Otherwise they would keep it running for all of `stop_times.REQUESTS`.
 """
 
 from socket import socket
@@ -8,8 +8,8 @@ from socket import socket
 import uvicorn
 from fastapi import FastAPI
 
-# When the API is told to stop, open requests may go on for so many seconds.
-GRACE_SECONDS = 10
+from api import stop_times
+
 # An idle connection stays open for so many seconds. Clients (Go: 90) and proxies (nginx: 60) close theirs
 # sooner, so that none sends a request just as we close. uvicorn's default of 5 is the same as httpx's.
 IDLE_SECONDS = 120
@@ -25,7 +25,7 @@ class Server(uvicorn.Server):
             port=port,
             log_config=None,  # its lines go to the same log as ours, in the same form
             access_log=False,  # `api.http.boundary` writes a line for each request
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=stop_times.REQUESTS,
             timeout_keep_alive=IDLE_SECONDS,
         )
         super().__init__(config)

@@ -4,9 +4,9 @@ TuneryError
 ├── ConfigurationError        the operator's settings are wrong; printed by the command line
 ├── AppError                  a client's request cannot be met; carries its HTTP status
 │   ├── InvalidRequest 400    ├── NotAuthenticated 401   ├── PermissionDenied 403
-│   ├── NotFound 404          ├── Conflict 409           ├── TooLarge 413
-│   ├── BeyondTheEnd 416      ├── RateLimited 429        ├── QuotaExceeded 429
-│   └── Unavailable 503
+│   ├── NotFound 404          ├── BodyTooSlow 408        ├── Conflict 409
+│   ├── TooLarge 413          ├── BeyondTheEnd 416       ├── RateLimited 429
+│   ├── QuotaExceeded 429     └── Unavailable 503
 ├── JobError                  a job cannot continue; the error becomes the job's `error`
 ├── OutsideFault              something that a job needs is unreachable or broken; the job is requeued
 └── LeaseLost                 this process no longer owns the job; it stops and writes nothing
@@ -72,6 +72,15 @@ class PermissionDenied(AppError):
 class NotFound(AppError):
     status = 404
     type = "invalid_request_error"
+
+
+class BodyTooSlow(AppError):
+    """The body did not arrive in time. The connection is closed, since the rest may still come."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+    headers = MappingProxyType({"connection": "close"})
 
 
 class Conflict(AppError):

@@ -10,11 +10,12 @@ from starlette.responses import StreamingResponse
 
 from api.adapters import service
 from api.adapters.schemas import AdapterDeleted, AdapterObject, MeasuredRank, MeasuredRanks
-from api.dependencies import ModelCatalog, ReadingSessions, Store, Transaction
+from api.dependencies import ModelCatalog, ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
+from api.http.store_threads import waits_for_store
 from api.schemas import Page
 from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
@@ -56,14 +57,20 @@ def retrieve_adapter(
     response_class=StreamingResponse,
     responses=declared(NotFound) | downloads.documented(downloads.BYTES),
 )
+@waits_for_store
 def download_adapter_file(
-    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, name: str
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    store: Store,
+    threads: ReadingThreads,
+    adapter_id: str,
+    name: str,
 ) -> StreamingResponse:
     """Download one file of an adapter."""
     with sessions() as session:
         adapter = service.get(session, caller.project_id, adapter_id).adapter
     size, chunks = service.read_file(store, adapter, name)
-    return downloads.download(chunks, name, size=size)
+    return downloads.download(chunks, name, threads, size=size)
 
 
 @router.get(
@@ -71,8 +78,14 @@ def download_adapter_file(
     response_class=StreamingResponse,
     responses=declared(NotFound, InvalidRequest) | downloads.documented(downloads.ZIP),
 )
+@waits_for_store
 def download_adapter(
-    sessions: ReadingSessions, caller: CurrentCaller, store: Store, adapter_id: str, rank: Cut = None
+    sessions: ReadingSessions,
+    caller: CurrentCaller,
+    store: Store,
+    threads: ReadingThreads,
+    adapter_id: str,
+    rank: Cut = None,
 ) -> StreamingResponse:
     """Download all files of an adapter as a zip file.
 
@@ -85,7 +98,7 @@ def download_adapter(
         service.check_rank(row, rank)
     chunks = service.read_all(store, row.adapter, rank)
     name = adapter_id if rank is None else f"{adapter_id}-rank-{rank}"
-    return downloads.download(chunks, f"{name}.zip", media_type=downloads.ZIP)
+    return downloads.download(chunks, f"{name}.zip", threads, media_type=downloads.ZIP)
 
 
 @router.get("/{adapter_id}/ranks", responses=declared(NotFound))

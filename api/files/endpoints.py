@@ -3,23 +3,34 @@
 import json
 from typing import Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, Transaction, UploadThreads
+from api.dependencies import (
+    AppSettings,
+    ReadingSessions,
+    ReadingThreads,
+    Sessions,
+    Store,
+    Transaction,
+    UploadThreads,
+)
 from api.files import service
 from api.files.intake import ReceivedFile
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
-from api.http.auth import Caller, CurrentCaller
+from api.http.auth import CurrentCaller
+from api.http.bodies import streams_body
+from api.http.callers import Caller
 from api.http.errors import declared
-from api.http.fair_share import takes_no_turn
+from api.http.fair_share import ShortTurn, takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
+from api.http.store_threads import waits_for_store
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import Attempt, once
@@ -43,6 +54,7 @@ router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAut
     "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
 )
 @takes_no_turn  # an upload mostly waits for its client
+@streams_body
 async def upload_file(
     request: Request,
     caller: CurrentCaller,
@@ -51,6 +63,7 @@ async def upload_file(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    turn: ShortTurn,
 ) -> FileObject:
     """Upload a file.
 
@@ -60,9 +73,15 @@ async def upload_file(
     upload = Upload(
         request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
     )
-    await run_in_threadpool(_refuse_what_cannot_fit, sessions, caller, upload.announced_bytes)
+    async with turn():
+        await to_thread.run_sync(
+            _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
+        )
     received = await receive(request.stream(), upload, threads)
-    return await run_in_threadpool(_register, sessions, store, caller, attempt, received)
+    async with turn():
+        return await to_thread.run_sync(
+            _register, sessions, store, caller, attempt, received, limiter=threads
+        )
 
 
 def _refuse_what_cannot_fit(sessions: sessionmaker[Session], caller: Caller, announced_bytes: int) -> None:
@@ -122,10 +141,12 @@ def retrieve_file(session: Transaction, caller: CurrentCaller, file_id: str) -> 
     response_class=StreamingResponse,
     responses=declared(NotFound, BeyondTheEnd) | downloads.documented_in_parts(downloads.BYTES),
 )
+@waits_for_store
 def download_file(
     sessions: ReadingSessions,
     caller: CurrentCaller,
     store: Store,
+    threads: ReadingThreads,
     file_id: str,
     wanted: downloads.Range = None,
 ) -> StreamingResponse:
@@ -134,7 +155,7 @@ def download_file(
         file = service.get(session, caller.project_id, file_id)
     part = downloads.asked_part(wanted, file.bytes)
     chunks = downloads.stored_bytes(store, file.object_key, file_id, part)
-    return downloads.download(chunks, file.filename, size=file.bytes, part=part)
+    return downloads.download(chunks, file.filename, threads, size=file.bytes, part=part)
 
 
 @router.delete("/{file_id}", responses=declared(NotFound, Conflict))

@@ -5,100 +5,46 @@ role allows the request's method. Both checks happen before routing and before t
 route can forget them. A route that only an administrator may use takes an `AdminCaller`.
 """
 
-import hashlib
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
-from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.http.callers import Caller, Callers
 from api.http.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
-from api.http.rates import RequestRates
-from core.access import keys, sign_ins
-from core.access.audit import Actor
-from core.access.quotas import Quotas
 from core.access.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, PermissionDenied
 from core.roles import Role
-from core.settings import Settings
 
 # The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
 # paths outside of /v1 lead to no data: `api.dashboard` answers them, to everyone.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", SIGN_IN_PATH, LINK_PATH})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
-NO_QUOTAS = Quotas()
 READING_METHODS = frozenset({"GET", "HEAD"})
-
-
-@dataclass(frozen=True)
-class Caller(Actor):
-    """The holder of the API key. A request sees only what belongs to the project, or is shared with it."""
-
-    role: Role = Role.READ_ONLY
-    quotas: Quotas = NO_QUOTAS
-    of_operator: bool = False
-    """True for the operator's project, whose admin keys administer the installation."""
-
-    def require(self, role: Role) -> None:
-        """Raise PermissionDenied unless the caller's role includes `role`."""
-        if not self.role.includes(role):
-            raise PermissionDenied(
-                f"This API key has the role '{self.role}', but this request needs the role '{role}'. "
-                f"An administrator can make such a key with `tunery keys create --role {role}`."
-            )
 
 
 class Authentication:
     """ASGI middleware that lets a request pass if its path is public or its key is valid.
 
-    The key's role must allow the request's method, and the project must have requests left in this minute.
+    The key's role must allow the request's method.
     """
 
-    def __init__(
-        self, app: ASGIApp, sessions: sessionmaker[Session], settings: Settings, rates: RequestRates
-    ) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
-        self._sessions = sessions
-        self._settings = settings
-        self._rates = rates
-        self._trusted: dict[bytes, tuple[Caller, float]] = {}
+        self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and not is_public(scope):
-            identified = await self._identify(_token(scope))
+            identified = await self._callers.find(_token(scope))
             caller = replace(identified, request_id=scope["state"]["request_id"])
-            most = caller.quotas.requests_per_minute
-            if most is not None:
-                await run_in_threadpool(self._rates.count, caller.project_id, most)
             scope["state"]["caller"] = caller
             only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
             caller.require(Role.READ_ONLY if only_reads else Role.MEMBER)
         await self._app(scope, receive, send)
-
-    async def _identify(self, token: str) -> Caller:
-        """Return the caller that the token belongs to. Raises NotAuthenticated."""
-        digest = hashlib.sha256(token.encode()).digest()
-        caller, until = self._trusted.get(digest, (None, 0.0))
-        if caller is None or time.monotonic() > until:
-            self._trusted.pop(digest, None)
-            until = time.monotonic() + self._settings.key_trust_seconds
-            caller = await run_in_threadpool(self._look_up, token)
-            self._trusted[digest] = caller, until
-        return caller
-
-    def _look_up(self, token: str) -> Caller:
-        with self._sessions() as session:
-            of_browser = token.startswith(SESSION_PREFIX)
-            key = sign_ins.authenticate(session, token) if of_browser else keys.authenticate(session, token)
-        quotas = Quotas.of(key.project, self._settings)
-        of_operator = key.project.name == self._settings.operator_project
-        return Caller(key.project_id, key.id, None, Role(key.role), quotas, of_operator)
 
 
 def is_of_dashboard(scope: Scope) -> bool:

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.bodies import has_body
 from api.http.errors import InternalError, error_response, expected
 from core.errors import AppError, InvalidRequest
 from core.ids import new_id
@@ -55,7 +56,7 @@ class Exchange:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if SANE_REQUEST_ID.fullmatch(given) else new_id("req_")
-        self._body_pending = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        self._body_pending = has_body(headers)
         self._awaits_continue = "expect" in headers
         self._started = time.monotonic()
         scope.setdefault("state", {}).update(request_id=self.request_id, arrived=self._started)

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import quote
 
+from anyio import CapacityLimiter
 from fastapi import Header
 from starlette.responses import StreamingResponse
 
+from api.http.store_threads import in_threads
 from core.errors import BeyondTheEnd, NotFound
 from core.storage.object_store import ObjectStore
 
@@ -55,6 +57,7 @@ def asked_part(header: str | None, size: int) -> range | None:
 def download(
     chunks: Iterator[bytes],
     filename: str,
+    threads: CapacityLimiter,
     *,
     size: int | None = None,
     media_type: str = BYTES,
@@ -62,8 +65,8 @@ def download(
 ) -> StreamingResponse:
     """Return an answer that a browser saves to a file and does not show.
 
-    `size` is the size of the file in bytes; with it, the client notices if the connection breaks. With
-    `part`, `chunks` hold only these places of the file.
+    One of `threads` waits for each chunk. `size` is the size of the file in bytes; with it, the client
+    notices if the connection breaks. With `part`, `chunks` hold only these places of the file.
     """
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",
@@ -75,7 +78,7 @@ def download(
     if size is not None:
         headers["content-length"] = str(size)
     status = 200 if part is None else 206
-    return StreamingResponse(chunks, status, media_type=media_type, headers=headers)
+    return StreamingResponse(in_threads(chunks, threads), status, media_type=media_type, headers=headers)
 
 
 def stored_bytes(store: ObjectStore, key: str, name: str, part: range | None = None) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from core.errors import AppError, InvalidRequest, NotFound, TooLarge, Unavailable
+from core.errors import AppError, InvalidRequest, NotFound, Unavailable
 
 RETRY_AFTER_SECONDS = 2
 
@@ -112,8 +112,6 @@ def _named(error: HTTPException, request: Request) -> AppError:
         return NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
     if error.status_code == 405:
         return MethodNotAllowed(f"Not allowed to {method} on {path}")
-    if error.status_code == 413:
-        return TooLarge(error.detail, code="request_too_large")
     return InvalidRequest(error.detail)
 
 

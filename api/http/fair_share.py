@@ -1,61 +1,68 @@
-"""Limits how many requests one key may have in work at once. Its further requests wait for these.
+"""Limits how many requests one project may have in work at once. Its further requests wait for these.
 
-A client that floods the API fills only its own queue, in memory. It takes neither threads nor database
-connections from others. The middleware runs before the key is looked up, since the look-up takes a thread and
-a connection too. It also runs before routing. So it compares a request's path with the paths of the routes
-that `poll` and `takes_no_turn` mark.
+A project that floods the API fills only its own queue, in memory. It takes neither threads nor database
+connections from others. The middleware runs after `Authentication`, which finds out whose turn it is, and
+after `WholeBodies`, so that no turn waits for a body. It runs before routing.
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from functools import partial
+from typing import Annotated
 from weakref import WeakValueDictionary
 
-from fastapi.routing import APIRoute
+from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.auth import READING_METHODS, is_public
-from api.http.cookies import LINK_PATH, SIGN_IN_PATH, session_token
+from api.http.cookies import LINK_PATH, SIGN_IN_PATH
+from api.http.marks import Endpoint, mark, marked_paths
+from api.http.strangers import Strangers
 
-# More requests of a key at once would hardly be answered faster, since the interpreter runs one thread at a
-# time. They would slow down the requests of others.
+# More requests of a project at once would hardly be answered faster, since the interpreter runs one thread at
+# a time. They would slow down the requests of others.
 AT_ONCE = 2
 
-# While other keys send requests too, a key has at most one read in work. A read computes more than it waits,
-# so a second read would only take the interpreter from others. If a read takes longer than so many seconds,
-# it probably waits for something, and the next read may begin.
+# While other projects send requests too, a project has at most one read in work. A read computes more than it
+# waits, so a second read would only take the interpreter from others. If a read takes longer than so many
+# seconds, it probably waits for something, and the next read may begin.
 READS_ALONE = 0.02
 
-# Other keys count as active for so many seconds after their last request.
+# Other projects count as active for so many seconds after their last request.
 SHARED_FOR = 10.0
 
 # One thread reads all polls with an ETag together: the more polls there are, the less each of them costs.
 POLLS_AT_ONCE = 16
 
-MARK = "_fair_share"
 POLL, NO_TURN = "poll", "no turn"
-
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def poll(endpoint: Endpoint) -> Endpoint:
     """Mark the endpoint of a GET route as a poll.
 
-    A key may have `POLLS_AT_ONCE` of these requests at work if they bring an ETag.
+    A project may have `POLLS_AT_ONCE` of these requests at work if they bring an ETag.
     """
-    setattr(endpoint, MARK, POLL)
-    return endpoint
+    return mark(endpoint, POLL)
 
 
 def takes_no_turn(endpoint: Endpoint) -> Endpoint:
-    """Mark the endpoint of a POST route: its requests begin at once, and keep no other request waiting."""
-    setattr(endpoint, MARK, NO_TURN)
-    return endpoint
+    """Mark the endpoint of a POST route: its requests begin at once, and keep no other request waiting.
+
+    The endpoint takes a `ShortTurn` for a part of its work that may wait for locks in the database.
+    """
+    return mark(endpoint, NO_TURN)
+
+
+async def _short_turn(request: Request) -> Callable[[], AbstractAsyncContextManager[None]]:
+    short_turn: Callable[[], AbstractAsyncContextManager[None]] = request.state.short_turn
+    return short_turn
+
+
+ShortTurn = Annotated[Callable[[], AbstractAsyncContextManager[None]], Depends(_short_turn)]
 
 
 class FairShare:
@@ -64,17 +71,20 @@ class FairShare:
     `routes` are the routes of the API. Their marks are read once, when the middleware is made.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], strangers: Strangers) -> None:
         self._app = app
         routes = list(routes)
-        self._polls = _paths(routes, POLL, method="GET")
-        self._without_turn = _paths(routes, NO_TURN, method="POST")
+        self._polls = marked_paths(routes, POLL, method="GET")
+        self._without_turn = marked_paths(routes, NO_TURN, method="POST")
+        self._strangers = strangers
         self._at_work: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
-        self._latest_key: str | None = None
+        self._latest_project: str | None = None
         self._shared_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._needs_no_turn(scope):
+            if caller := scope.get("state", {}).get("caller"):
+                scope["state"]["short_turn"] = partial(self._short_turn, caller.project_id)
             await self._app(scope, receive, send)
             return
         with ExitStack() as turn:
@@ -89,7 +99,7 @@ class FairShare:
     def _needs_no_turn(self, scope: Scope) -> bool:
         """Return whether the request begins at once: it is public, or its route is marked.
 
-        Signing in is public, but takes a turn. All clients that have not signed in share these turns.
+        Signing in is public, but takes a turn of the strangers.
         """
         if is_public(scope):
             return scope["path"] not in (SIGN_IN_PATH, LINK_PATH)
@@ -97,54 +107,50 @@ class FairShare:
 
     async def _wait_for(self, turn: ExitStack, scope: Scope) -> None:
         """Wait until the request may begin. Its room becomes free when `turn` is closed."""
-        headers = Headers(scope=scope)
-        key = headers.get("authorization") or session_token(scope) or ""
-        if self._is_tagged_poll(scope, headers):
-            await self._enter(turn, key, POLLS_AT_ONCE)
+        caller = scope["state"].get("caller")
+        if caller is None:
+            await self._strangers.enter(turn)
             return
-        if self._is_shared(key) and scope["method"] in READING_METHODS:
+        project = caller.project_id
+        if self._is_tagged_poll(scope):
+            await self._enter(turn, project, POLLS_AT_ONCE)
+            return
+        if self._is_shared(project) and scope["method"] in READING_METHODS:
             reading = turn.enter_context(ExitStack())
-            await self._enter(reading, key, 1)
+            await self._enter(reading, project, 1)
             asyncio.get_running_loop().call_later(READS_ALONE, reading.close)
-        await self._enter(turn, key, AT_ONCE)
+        await self._enter(turn, project, AT_ONCE)
 
-    def _is_tagged_poll(self, scope: Scope, headers: Headers) -> bool:
+    def _is_tagged_poll(self, scope: Scope) -> bool:
         return (
-            "if-none-match" in headers
-            and scope["method"] == "GET"
+            scope["method"] == "GET"
+            and "if-none-match" in Headers(scope=scope)
             and self._polls.fullmatch(scope["path"]) is not None
         )
 
-    def _is_shared(self, key: str) -> bool:
-        """Return whether other keys use this process too."""
+    def _is_shared(self, project: str) -> bool:
+        """Return whether other projects use this process too."""
         now = time.monotonic()
-        if key != self._latest_key:
-            if self._latest_key is not None:
+        if project != self._latest_project:
+            if self._latest_project is not None:
                 self._shared_until = now + SHARED_FOR
-            self._latest_key = key
+            self._latest_project = project
         return now < self._shared_until
 
-    async def _enter(self, turn: ExitStack, key: str, most: int) -> None:
-        """Wait for a place in the key's room for `most` requests, and leave it when `turn` is closed.
+    @asynccontextmanager
+    async def _short_turn(self, project: str) -> AsyncIterator[None]:
+        """Wait for a turn of the project, which ends with the context."""
+        with ExitStack() as turn:
+            await self._enter(turn, project, AT_ONCE)
+            yield
+
+    async def _enter(self, turn: ExitStack, project: str, most: int) -> None:
+        """Wait for a place in the project's room for `most` requests, and leave it when `turn` is closed.
 
         A room lives as long as one of its requests is at work or waits.
         """
-        room = self._at_work.get((key, most))
+        room = self._at_work.get((project, most))
         if room is None:
-            room = self._at_work[key, most] = asyncio.Semaphore(most)
+            room = self._at_work[project, most] = asyncio.Semaphore(most)
         await room.acquire()
         turn.callback(room.release)
-
-
-def _paths(routes: Iterable[BaseRoute], mark: str, *, method: str) -> re.Pattern[str]:
-    """Return one pattern of the paths of all routes with this mark, so that a request needs a single match.
-
-    All of these routes must have the method `method`, which the middleware compares separately.
-    """
-    found = []
-    for route in routes:
-        if isinstance(route, APIRoute) and getattr(route.endpoint, MARK, None) == mark:
-            assert route.methods == {method}, f"{route.path}: only {method} routes can be marked as '{mark}'"
-            # Two routes may name a part of their paths alike, and a pattern has each name only once.
-            found.append(re.sub(r"\?P<\w+>", "", route.path_regex.pattern))
-    return re.compile("|".join(found) or r"(?!)")

@@ -3,7 +3,7 @@
 The fields come in any order, and unknown fields are ignored. The file's bytes are handed on at once.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -39,12 +39,6 @@ async def receive(
     except BaseException:
         await to_thread.run_sync(receiver.abort, limiter=threads)
         raise
-
-
-async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:
-    """Yield the same chunks. One of `threads` waits for each of them."""
-    while chunk := await to_thread.run_sync(next, chunks, b"", limiter=threads):
-        yield chunk
 
 
 async def _blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -8,6 +8,8 @@ from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import RateLimited
 
@@ -28,12 +30,9 @@ class RequestRates:
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._away_until = 0.0
 
-    def count(self, project_id: str, most: int | None) -> None:
-        """Count a request of a project that may send `most` a minute, or any number if `most` is None.
-
-        Raises RateLimited.
-        """
-        if most is None or time.monotonic() < self._away_until:
+    def count(self, project_id: str, most: int) -> None:
+        """Count a request of a project that may send `most` a minute. Raises RateLimited."""
+        if time.monotonic() < self._away_until:
             return
         item = RateLimitItemPerMinute(most)
         try:
@@ -48,3 +47,22 @@ class RequestRates:
             f"This project may send {most} requests a minute. Wait as long as the header retry-after says.",
             retry_after=max(1, math.ceil(resets_at - time.time())),
         )
+
+
+class CountedRequests:
+    """ASGI middleware that refuses a request if its project has no requests left in this minute.
+
+    It runs within the request's turn: it takes a thread, which a flood of one project must not take from
+    others.
+    """
+
+    def __init__(self, app: ASGIApp, rates: RequestRates) -> None:
+        self._app = app
+        self._rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope.get("state", {}).get("caller")
+        most = caller.quotas.requests_per_minute if caller is not None else None
+        if most is not None:
+            await run_in_threadpool(self._rates.count, caller.project_id, most)
+        await self._app(scope, receive, send)

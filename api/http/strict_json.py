@@ -1,6 +1,7 @@
 """Reads JSON bodies strictly.
 
-It refuses large bodies, repeated keys, NaN and infinity, deep nesting, and text that Postgres cannot hold.
+It refuses repeated keys, NaN and infinity, deep nesting, and text that Postgres cannot hold.
+`api.http.bodies` has read the body before, and refuses large and slow ones.
 """
 
 import json
@@ -10,16 +11,21 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
+from api.http.errors import declared
+from core.errors import BodyTooSlow, TooLarge
 from core.strict_json import UNSTORABLE, NotANumber, RepeatedKeys, mark_repeated_keys, refuse_constant
 
-MAX_JSON_BYTES = 1024**2
 MAX_JSON_DEPTH = 32
 
 
 class StrictJsonRoute(APIRoute):
-    """A route whose JSON body is read by `strict_loads` and is at most 1 MiB long."""
+    """A route whose JSON body is read by `strict_loads`. It declares the errors of `WholeBodies`."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if "POST" in (options.get("methods") or ()):
+            options["responses"] = declared(TooLarge, BodyTooSlow) | (options.get("responses") or {})
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -31,19 +37,7 @@ class StrictJsonRoute(APIRoute):
 
 
 class StrictRequest(Request):
-    """A request whose body is bounded and whose JSON is read by `strict_loads`."""
-
-    async def body(self) -> bytes:
-        if not hasattr(self, "_body"):
-            body = bytearray()
-            async for chunk in self.stream():
-                body += chunk
-                if len(body) > MAX_JSON_BYTES:
-                    raise HTTPException(
-                        413, f"The JSON body is too large: it may have {MAX_JSON_BYTES} bytes at most."
-                    )
-            self._body = bytes(body)
-        return self._body
+    """A request whose JSON is read by `strict_loads`."""
 
     async def json(self) -> Any:
         return strict_loads(await self.body())

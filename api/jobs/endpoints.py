@@ -22,6 +22,7 @@ from api.jobs.dependencies import Places, Polls
 from api.jobs.queries import Filter, JobRow
 from api.jobs.schemas import JobDeleted, JobObject
 from api.jobs.shared_polls import Polled
+from api.jobs.word_search import MOST_WORDS, SEARCH_SECONDS, searching, words_in
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import once
@@ -63,8 +64,9 @@ Words = Annotated[
     str,
     Query(
         max_length=200,
-        description="Finds the jobs whose names contain all of these words. Case does not matter. The names "
-        "are a job's id, suffix, model, metadata and method, and the ids and names of its files.",
+        description=f"Finds the jobs whose names contain all of these words, {MOST_WORDS} at most. Case does "
+        "not matter. The names are a job's id, suffix, model, metadata and method, and the ids and names of "
+        f"its files. A search is stopped after {SEARCH_SECONDS:g} s.",
     ),
 ]
 
@@ -120,7 +122,8 @@ def create_job(
 )
 def list_jobs(
     request: Request,
-    sessions: ReadingSessions,
+    sessions: Sessions,
+    reading: ReadingSessions,
     caller: CurrentCaller,
     settings: AppSettings,
     places: Places,
@@ -134,10 +137,10 @@ def list_jobs(
 
     A request with `If-None-Match` is answered 304 if the page has not changed.
     """
-    words = tuple(search.split())
+    words = words_in(search)
     wanted = _metadata_filter(request)._replace(file_id=file, status=status, words=words)
     asked = (caller.project_id, wanted, after, limit)
-    with sessions() as session:
+    with searching(sessions) if words else reading() as session:
         if conditional.is_conditional(request):
             versions, has_more = service.list_versions(session, *asked)
             tag = service.etag(versions, places.of_queued(versions), has_more)

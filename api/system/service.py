@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Engine, text
-from starlette.concurrency import run_in_threadpool
 
 from api.system.schemas import Readiness
 from core.jobs.dispatch import Doorbell
@@ -30,6 +30,7 @@ class SharedReadiness:
         self._look = look
         self._looking: asyncio.Task[Readiness] | None = None
         self._stale_at = 0.0
+        self._thread = CapacityLimiter(1)
 
     async def now(self) -> Readiness:
         """Return the state of the parts, at most `SHARED_SECONDS` old."""
@@ -39,32 +40,39 @@ class SharedReadiness:
 
     async def _looked(self) -> Readiness:
         try:
-            return await run_in_threadpool(self._look)
+            return await to_thread.run_sync(self._look, limiter=self._thread)
         finally:
             self._stale_at = time.monotonic() + SHARED_SECONDS
 
 
-def readiness(engine: Engine, doorbell: Doorbell, store: ObjectStore) -> Readiness:
-    """Ask each server, and return what was found.
+class ServerChecks:
+    """Asks each server, in threads of its own: one for each server, also if a server hangs."""
 
-    Anybody may read the words, so they name no host and no user. The log has the whole error.
-    """
-    checks: dict[str, Callable[[], str]] = {
-        "database": lambda: _answers(engine),
-        "migrations": lambda: _migrated(engine),
-        "broker": lambda: _passes(doorbell.check),
-        "storage": lambda: _passes(store.check),
-    }
-    executor = ThreadPoolExecutor(len(checks))
-    running = {name: executor.submit(_guarded, name, check) for name, check in checks.items()}
-    wait(running.values(), DEADLINE_SECONDS)
-    executor.shutdown(wait=False)
-    found = {
-        name: future.result() if future.done() else f"no answer within {DEADLINE_SECONDS:g} s"
-        for name, future in running.items()
-    }
-    ready = all(word == "ok" for word in found.values())
-    return Readiness(status="ready" if ready else "not ready", **found)
+    def __init__(self, engine: Engine, doorbell: Doorbell, store: ObjectStore) -> None:
+        self._checks: dict[str, Callable[[], str]] = {
+            "database": lambda: _answers(engine),
+            "migrations": lambda: _migrated(engine),
+            "broker": lambda: _passes(doorbell.check),
+            "storage": lambda: _passes(store.check),
+        }
+        self._threads = ThreadPoolExecutor(len(self._checks), thread_name_prefix="readiness")
+        self._running: dict[str, Future[str]] = {}
+
+    def look(self) -> Readiness:
+        """Return what the servers answer. A server that still owes an answer is not asked again.
+
+        Anybody may read the words, so they name no host and no user. The log has the whole error.
+        """
+        for name, check in self._checks.items():
+            if name not in self._running or self._running[name].done():
+                self._running[name] = self._threads.submit(_guarded, name, check)
+        wait(self._running.values(), DEADLINE_SECONDS)
+        found = {
+            name: check.result() if check.done() else f"no answer within {DEADLINE_SECONDS:g} s"
+            for name, check in self._running.items()
+        }
+        ready = all(word == "ok" for word in found.values())
+        return Readiness(status="ready" if ready else "not ready", **found)
 
 
 def _guarded(name: str, check: Callable[[], str]) -> str:

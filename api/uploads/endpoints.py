@@ -5,18 +5,21 @@ The parts may come in any order, and several at once.
 
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.http.auth import Caller, CurrentCaller
+from api.http.auth import CurrentCaller
+from api.http.bodies import streams_body
+from api.http.callers import Caller
 from api.http.errors import declared
-from api.http.fair_share import takes_no_turn
-from api.http.forms import in_threads, receive
+from api.http.fair_share import ShortTurn, takes_no_turn
+from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
+from api.http.store_threads import in_threads
 from api.http.strict_json import StrictJsonRoute
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
@@ -68,12 +71,14 @@ def create_upload(
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound, QuotaExceeded))
 @takes_no_turn  # it mostly waits for its client
+@streams_body
 async def create_part(
     request: Request,
     caller: CurrentCaller,
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    turn: ShortTurn,
     upload_id: str,
 ) -> UploadPartObject:
     """Send a part of the file.
@@ -81,7 +86,7 @@ async def create_part(
     A retry may store the part twice. This does no harm: the file consists only of the parts that the request
     to complete the upload names. A part that is larger than the announced file is refused.
     """
-    limits = await run_in_threadpool(_part_limits, sessions, caller.project_id, upload_id)
+    limits = await to_thread.run_sync(_part_limits, sessions, caller.project_id, upload_id, limiter=threads)
     received = await receive(request.stream(), PartIntake(request.headers, store, upload_id, limits), threads)
 
     def register() -> UploadPartObject:
@@ -91,9 +96,10 @@ async def create_part(
             return UploadPartObject.of(part)
 
     try:
-        return await run_in_threadpool(register)
+        async with turn():
+            return await to_thread.run_sync(register, limiter=threads)
     except AppError:
-        await run_in_threadpool(store.delete, received.object_key)
+        await to_thread.run_sync(store.delete, received.object_key, limiter=threads)
         raise
 
 
@@ -106,6 +112,7 @@ async def complete_upload(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    turn: ShortTurn,
     upload_id: str,
     body: CompleteUpload,
 ) -> UploadObject:
@@ -114,12 +121,17 @@ async def complete_upload(
     The file is checked as in `POST /v1/files`. If it is wrong, the upload stays pending: complete it again
     with other parts, or in another order.
     """
-    found = await run_in_threadpool(_completed_or_complete, sessions, attempt, upload_id, body)
+    found = await to_thread.run_sync(
+        _completed_or_complete, sessions, attempt, upload_id, body, limiter=threads
+    )
     if isinstance(found, UploadObject):
         return found
     parts = in_threads(stored_parts(store, found, body.part_ids), threads)
     received = await receive(parts, Assembly(store, found, body.md5, settings.max_row_bytes), threads)
-    return await run_in_threadpool(_register, sessions, store, caller, attempt, upload_id, body, received)
+    async with turn():
+        return await to_thread.run_sync(
+            _register, sessions, store, caller, attempt, upload_id, body, received, limiter=threads
+        )
 
 
 @router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))

@@ -36,10 +36,13 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One client: it asks, waits for the whole answer, waits `pause` seconds, and asks again."""
+    """One client: it asks, waits for the whole answer, waits `pause` seconds, and asks again.
 
-    def __init__(self, request: Request, load: Load, pause: float) -> None:
-        self._request, self._load, self._pause = request, load, pause
+    Two of its requests are at least `interval` seconds apart.
+    """
+
+    def __init__(self, request: Request, load: Load, pause: float, interval: float) -> None:
+        self._request, self._load, self._pause, self._interval = request, load, pause, interval
         self._answer = bytearray()
         self._missing: int | None = None  # bytes of the body; None until the head is there
         self._sent_at = 0.0
@@ -62,13 +65,14 @@ class _Connection(asyncio.Protocol):
             self._status = int(head[9:12])
             self._missing = head_length + 4 + body_length
         if len(self._answer) >= self._missing:
-            self._load.latencies.append(time.perf_counter() - self._sent_at)
+            latency = time.perf_counter() - self._sent_at
+            self._load.latencies.append(latency)
             self._load.statuses[self._status] += 1
             self._answer.clear()
             self._missing = None
             self._asking = False
-            if self._pause:
-                asyncio.get_running_loop().call_later(self._pause, self._ask)
+            if (wait := max(self._pause, self._interval - latency)) > 0:
+                asyncio.get_running_loop().call_later(wait, self._ask)
             else:
                 self._ask()
 
@@ -92,15 +96,24 @@ class _Connection(asyncio.Protocol):
 
 
 async def run(
-    ports: Sequence[int], request: Request, *, clients: int, seconds: float, pause: float = 0.0
+    ports: Sequence[int],
+    request: Request,
+    *,
+    clients: int,
+    seconds: float,
+    pause: float = 0.0,
+    interval: float = 0.0,
 ) -> Load:
-    """Run `clients` closed loops, spread evenly over the servers on `ports` of this machine."""
+    """Run `clients` closed loops, spread evenly over the servers on `ports` of this machine.
+
+    Each waits `pause` seconds after an answer, and sends a request every `interval` seconds at most.
+    """
     loop = asyncio.get_running_loop()
     load = Load()
     connections = []
     for number in range(clients):
         _, connection = await loop.create_connection(
-            lambda: _Connection(request, load, pause), "127.0.0.1", ports[number % len(ports)]
+            lambda: _Connection(request, load, pause, interval), "127.0.0.1", ports[number % len(ports)]
         )
         connections.append(connection)
     began = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api import stop_times as api_stop_times
 from cli.client import output
 from cli.client.client import connect
 from cli.client.errors import GaveUp, Refused
@@ -39,7 +40,10 @@ Part = Child | WatchedServer | LogFiles
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
 
-GRACE = {"api": 15.0, "worker": float(stop_times.WORKER)}  # seconds that each part may take to stop
+GRACE = {
+    "api": float(api_stop_times.API),
+    "worker": float(stop_times.WORKER),
+}  # seconds that each part may take to stop
 
 
 def up(

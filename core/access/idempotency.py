@@ -59,7 +59,7 @@ def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], An
     Raises Conflict if the idempotency key was used for another request.
     """
     fingerprint = _fingerprint(attempt, asked)
-    _wait_for_other_attempts(session, attempt.idempotency_key or fingerprint)
+    _wait_for_other_attempts(session, attempt, fingerprint)
     earlier = _earlier(session, attempt, fingerprint)
     if earlier is not None:
         return earlier.answer
@@ -119,8 +119,12 @@ def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> Idempoten
     return session.scalars(REPEATED, asked).first()
 
 
-def _wait_for_other_attempts(session: Session, name: str) -> None:
-    """Wait until the transactions of other attempts have ended. Then this transaction sees their records."""
+def _wait_for_other_attempts(session: Session, attempt: Attempt, fingerprint: str) -> None:
+    """Wait until the transactions of other attempts have ended. Then this transaction sees their records.
+
+    Projects choose their keys without knowing of each other. So the lock's name holds the project too.
+    """
+    name = f"{attempt.actor.project_id}\n{attempt.idempotency_key or fingerprint}"
     session.execute(LOCK, {"name": name})
 
 

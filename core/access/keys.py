@@ -54,15 +54,20 @@ def create_key(
     return NewKey(key_id, token)
 
 
-def authenticate(session: Session, token: str) -> ApiKey:
-    """Return the valid key of this token, with its project. Raises NotAuthenticated."""
+def id_in(token: str) -> str:
+    """Return the id that the token contains. Raises NotAuthenticated if it has not the form of a key."""
     form = KEY_FORM.fullmatch(token)
     if form is None or not hmac.compare_digest(_check(form[1]), form[3]):
         raise NotAuthenticated(
             "Incorrect API key provided: it is incomplete. A Tunery key begins with tnr_; "
             "`tunery keys create` creates one."
         )
-    query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == form[2])
+    return form[2]
+
+
+def authenticate(session: Session, token: str) -> ApiKey:
+    """Return the valid key of this token, with its project. Raises NotAuthenticated."""
+    query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == id_in(token))
     key, expired = session.execute(query).one_or_none() or (None, None)
     if key is None or not hmac.compare_digest(key.sha256, sha256_of(token)):
         raise NotAuthenticated("Incorrect API key provided: this server does not know it.")

@@ -10,7 +10,10 @@ import pytest
 import typer
 import yaml
 
+from api import stop_times as api_stop_times
+from api.http.bodies import BODY_SECONDS
 from cli.main import app
+from cli.up.command import GRACE
 from core.settings import SERVER_FIELDS, Settings
 from tests.fixtures.paths import REPOSITORY
 from worker.process import stop_times
@@ -179,6 +182,11 @@ def test_only_the_api_is_reachable_from_the_host_and_only_from_it() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"api"}
     assert all(port.startswith("${API_ADDRESS:-127.0.0.1}:") for port in published["api"])
+
+
+def test_the_api_has_the_time_to_answer_what_it_has_accepted() -> None:
+    assert int(OURS["api"]["stop_grace_period"].removesuffix("s")) > api_stop_times.API
+    assert BODY_SECONDS < api_stop_times.REQUESTS < api_stop_times.API == GRACE["api"]
 
 
 def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:

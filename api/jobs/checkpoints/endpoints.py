@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from api.dependencies import ReadingSessions, Store, Transaction
+from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
+from api.http.store_threads import waits_for_store
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.checkpoints import service
 from api.jobs.checkpoints.schemas import CheckpointObject
@@ -46,10 +47,12 @@ def list_checkpoints(
     response_class=StreamingResponse,
     responses=declared(NotFound) | downloads.documented(downloads.ZIP),
 )
+@waits_for_store
 def download_checkpoint(
     sessions: ReadingSessions,
     caller: CurrentCaller,
     store: Store,
+    threads: ReadingThreads,
     fine_tuning_job_id: str,
     checkpoint_id: str,
 ) -> StreamingResponse:
@@ -61,4 +64,4 @@ def download_checkpoint(
     with sessions() as session:
         checkpoint = service.get(session, caller.project_id, fine_tuning_job_id, checkpoint_id)
     chunks = service.read_weights(store, checkpoint)
-    return downloads.download(chunks, f"{checkpoint_id}.zip", media_type=downloads.ZIP)
+    return downloads.download(chunks, f"{checkpoint_id}.zip", threads, media_type=downloads.ZIP)

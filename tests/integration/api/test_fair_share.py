@@ -1,5 +1,6 @@
 """A project that floods the API leaves room to others, and its uploads do not block its other requests."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -8,6 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api.http.fair_share import AT_ONCE
+from api.http.store_threads import UPLOAD_THREADS
+from core.access.audit import Actor
+from core.access.idempotency import Attempt, once
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
 
 FLOOD = 60  # more than the threads and the database connections of a process
@@ -69,3 +73,26 @@ def test_uploads_that_are_being_completed_leave_their_key_its_turns(api: Api, al
         assert alice.http.get("/v1/models", timeout=10).status_code == 200
         session.rollback()
         assert [answer.result().status_code for answer in slow] == [200] * len(paths)
+
+
+def test_uploads_that_wait_for_one_another_leave_room_to_another_project(
+    api: Api, alice: Tenant, bob: Tenant
+) -> None:
+    attempt = Attempt(Actor(alice.project_id), "POST /somewhere", "one", 0, time.monotonic())
+
+    def upload(tenant: Tenant, key: str) -> int:
+        return tenant.http.post(
+            "/v1/files",
+            headers={"idempotency-key": key},
+            data={"purpose": "user_data"},
+            files={"file": ("a.txt", b"the same")},
+            timeout=10,
+        ).status_code
+
+    with ThreadPoolExecutor(2 * UPLOAD_THREADS) as pool, api.sessions() as session:
+        once(session, attempt, "something", lambda: {"id": "of a transaction that goes on"})
+        flood = [pool.submit(upload, alice, "one") for _ in range(2 * UPLOAD_THREADS)]
+        all_wait(session, AT_ONCE)
+        assert upload(bob, "one") == 200
+        session.rollback()
+        assert {answer.result() for answer in flood} == {200}

@@ -76,6 +76,17 @@ def test_over_tls_only_this_very_host_can_set_the_cookie(api: Api, alice: Tenant
     assert {"Secure", "Path=/", "Max-Age=0"} <= set(attributes)
 
 
+@pytest.mark.parametrize(("believed", "secure"), [("10.0.0.0/8,127.0.0.0/8", True), ("10.0.0.0/8", False)])
+def test_only_a_proxy_that_the_operator_names_is_believed(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch, believed: str, secure: bool
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", believed)
+    with api.broken() as another:
+        headers = {"x-forwarded-proto": "https"}
+        answer = browser(another).post("/v1/sign_in", json={"api_key": alice.key}, headers=headers)
+    assert ("Secure" in answer.headers["set-cookie"].split("; ")) == secure
+
+
 @pytest.mark.parametrize(
     "headers", [{}, OWN | {"sec-fetch-site": "cross-site"}, OWN | {"sec-fetch-site": "none"}]
 )

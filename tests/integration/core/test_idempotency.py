@@ -72,6 +72,16 @@ def test_a_key_belongs_to_its_project(api: Api, tenant: Tenant) -> None:
     assert len(ids) == 2
 
 
+def test_a_key_that_another_project_is_using_is_not_awaited(api: Api, tenant: Tenant) -> None:
+    other = api.tenant()
+    file_id = other.upload()
+    with api.sessions() as session:
+        attempt = Attempt(Actor(tenant.project_id), "POST /somewhere", "one", 0, time.monotonic())
+        once(session, attempt, "something", lambda: {"id": "of a transaction that goes on"})
+        other.http.timeout = 5
+        assert create(other, key="one", training_file=file_id).is_success
+
+
 def test_a_refused_request_leaves_its_key_free(tenant: Tenant) -> None:
     refusal(create(tenant, key="one", training_file="file-0"), 400, "training_file")
     assert create(tenant, key="one", training_file=tenant.upload()).is_success

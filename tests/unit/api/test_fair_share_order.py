@@ -1,4 +1,4 @@
-"""Which requests of a key are at work together: alone, beside other keys, and on marked routes."""
+"""Which requests of a project are at work together: alone, beside others, and on marked routes."""
 
 import asyncio
 from typing import Any
@@ -9,8 +9,13 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from api.app import ROUTERS
-from api.http import fair_share
-from api.http.fair_share import AT_ONCE, MARK, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
+from api.http import fair_share, strangers
+from api.http.bodies import STREAMED
+from api.http.callers import Caller
+from api.http.cookies import SIGN_IN_PATH
+from api.http.fair_share import AT_ONCE, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
+from api.http.marks import marks_of
+from api.http.strangers import STRANGERS_AT_ONCE, Strangers
 
 DEADLINE = 10
 MARKED = APIRouter(prefix="/v1/things")
@@ -40,7 +45,7 @@ class Work:
     def __init__(self) -> None:
         self.begun = 0
         self.answers: list[asyncio.Event] = []
-        self._fair_share = FairShare(self, MARKED.routes)
+        self._fair_share = FairShare(self, MARKED.routes, Strangers())
         self._asked: set[asyncio.Task[None]] = set()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -50,13 +55,18 @@ class Work:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     def ask(
-        self, key: str, method: str = "GET", path: str = "/v1/things", *, etag: str | None = None
+        self,
+        project: str | None,
+        method: str = "GET",
+        path: str = "/v1/things",
+        *,
+        etag: str | None = None,
+        key: str | None = None,
     ) -> None:
-        """Send one more request, which waits for its turn."""
-        headers = [(b"authorization", key.encode())]
-        if etag is not None:
-            headers.append((b"if-none-match", etag.encode()))
-        scope = {"type": "http", "method": method, "path": path, "headers": headers}
+        """Send one more request, which waits for its turn. Without a project, it is a stranger's."""
+        headers = [] if etag is None else [(b"if-none-match", etag.encode())]
+        state = {} if project is None else {"caller": Caller(project, key)}
+        scope = {"type": "http", "method": method, "path": path, "headers": headers, "state": state}
         self.answers.append(asyncio.Event())
         self._asked.add(asyncio.create_task(self._fair_share(scope, nothing, ignore)))
 
@@ -96,7 +106,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_beside_others_the_reads_of_a_key_follow_one_another() -> None:
+def test_beside_others_the_reads_of_a_project_follow_one_another() -> None:
     async def flood() -> None:
         work = Work()
         work.ask("other")
@@ -115,7 +125,7 @@ def test_beside_others_the_reads_of_a_key_follow_one_another() -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_writes_and_a_key_that_asks_alone_have_all_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_and_a_project_that_asks_alone_have_all_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(*requests: tuple[str, str]) -> int:
         work = Work()
         for request in requests:
@@ -187,12 +197,55 @@ def test_a_route_that_takes_no_turn_begins_at_once_and_leaves_all_turns() -> Non
     assert asyncio.run(ask()) == [AT_ONCE + 1, AT_ONCE + 1 + AT_ONCE]
 
 
+def test_all_keys_of_a_project_share_its_turns() -> None:
+    async def ask() -> int:
+        work = Work()
+        for number in range(AT_ONCE + 1):
+            work.ask("project", "POST", key=f"key {number}")
+        begun = await work.settle()
+        await work.end()
+        return begun
+
+    assert asyncio.run(ask()) == AT_ONCE
+
+
+def test_sign_ins_share_the_turns_of_strangers_and_take_none_of_a_project() -> None:
+    async def ask() -> tuple[int, int]:
+        work = Work()
+        for _ in range(STRANGERS_AT_ONCE + 1):
+            work.ask(None, "POST", SIGN_IN_PATH)
+        of_strangers = await work.settle()
+        work.ask("project", "POST")
+        begun = await work.settle()
+        await work.end()
+        return of_strangers, begun - of_strangers
+
+    assert asyncio.run(ask()) == (STRANGERS_AT_ONCE, 1)
+
+
+def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "REST_SECONDS", 0.5)
+
+    async def ask() -> int:
+        work = Work()
+        for _ in range(STRANGERS_AT_ONCE + 1):
+            work.ask(None, "POST", SIGN_IN_PATH)
+        await work.begin(STRANGERS_AT_ONCE)
+        work.answers[0].set()
+        begun = await work.settle()
+        await work.begin(STRANGERS_AT_ONCE + 1)
+        await work.end()
+        return begun
+
+    assert asyncio.run(ask()) == STRANGERS_AT_ONCE
+
+
 def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    marks = {route.path: mark for route in routes if (mark := getattr(route.endpoint, MARK, None))}
+    marks = {route.path: marks for route in routes if (marks := marks_of(route.endpoint))}
     assert marks == {
-        "/v1/fine_tuning/jobs/{fine_tuning_job_id}": POLL,
-        "/v1/files": NO_TURN,
-        "/v1/uploads/{upload_id}/parts": NO_TURN,
-        "/v1/uploads/{upload_id}/complete": NO_TURN,
+        "/v1/fine_tuning/jobs/{fine_tuning_job_id}": {POLL},
+        "/v1/files": {NO_TURN, STREAMED},
+        "/v1/uploads/{upload_id}/parts": {NO_TURN, STREAMED},
+        "/v1/uploads/{upload_id}/complete": {NO_TURN},
     }

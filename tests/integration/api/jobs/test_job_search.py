@@ -4,7 +4,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from api.jobs import word_search
+from api.jobs.word_search import MOST_WORDS
 from tests.fixtures.api import Api, Tenant, refusal
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -115,3 +118,17 @@ def test_a_search_has_a_tag_which_holds_until_what_it_finds_changes(
 
 def test_a_search_that_is_too_long_is_refused(alice: Tenant) -> None:
     refusal(search(alice, "x" * 201), 400, "search")
+    error = refusal(search(alice, "x " * (MOST_WORDS + 1)), 400, "search", "invalid_value")
+    assert f"up to {MOST_WORDS} words" in error["message"]
+    assert search(alice, "x " * MOST_WORDS).is_success
+
+
+def test_a_search_that_takes_too_long_is_stopped_and_says_how_to_narrow_it(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_search, "SEARCH_SECONDS", 0.1)
+    with api.sessions() as session:
+        session.execute(text("LOCK TABLE jobs"))  # the search waits for it
+        answer = search(alice, "poet")
+    assert "`status`" in refusal(answer, 400, "search", "search_too_slow")["message"]
+    assert search(alice, "poet").is_success

@@ -1,0 +1,40 @@
+"""The threads in which requests wait for the object store.
+
+If the store hangs, these threads hang with it, and all other requests still have theirs.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+# Each of these threads may hold a database connection. A process has more than twice as many connections.
+READING_THREADS = 8
+
+# Uploads have their own threads, so that they hold up no download. The number is small, since each thread
+# holds a megabyte while it signs a part.
+UPLOAD_THREADS = 8
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+
+def waits_for_store(
+    endpoint: Callable[Parameters, Answer],
+) -> Callable[Parameters, Coroutine[Any, Any, Answer]]:
+    """Run the endpoint in one of the threads that its argument `threads` limits."""
+
+    @wraps(endpoint)
+    async def in_thread(*args: Parameters.args, **arguments: Parameters.kwargs) -> Answer:
+        threads = arguments["threads"]
+        assert isinstance(threads, CapacityLimiter)
+        return await to_thread.run_sync(partial(endpoint, *args, **arguments), limiter=threads)
+
+    return in_thread
+
+
+async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:
+    """Yield the same chunks. One of `threads` waits for each of them."""
+    while chunk := await to_thread.run_sync(next, chunks, b"", limiter=threads):
+        yield chunk
