@@ -1,27 +1,15 @@
 """Secrets of every kind, each a text of its own: no log, event, error or object shows one."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from cli.embedded import EmbeddedServers
 from core.roles import Role
-from tests.fixtures.api import Api, wait_for
+from tests.fixtures.api import wait_for
 from tests.fixtures.receiver import Receiver
-from tests.fixtures.stack import Stack, job_api_on, non_finite
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.stack import Stack, non_finite
+from tests.fixtures.tiny import TINY
 
 CANARY = "canary0123456789abcdef0123456789abcdef00"
 WANDB = {"type": "wandb", "wandb": {"project": "ours"}}
-
-
-@pytest.fixture(scope="module")
-def job_api(
-    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
-    catalog = write_base(tmp_path_factory.mktemp("model"))
-    with job_api_on(servers, database_url, catalog_file=catalog, log_level="debug") as api:
-        yield api
 
 
 def secrets_of(stack: Stack, key: str, signing: str) -> dict[str, str]:

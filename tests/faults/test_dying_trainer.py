@@ -3,7 +3,6 @@
 Each job ends once, and as if nothing had happened.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api
 from tests.fixtures.faults import crashes
 from tests.fixtures.faults.checker import Client, check
-from tests.fixtures.faults.history import record_history
-from tests.fixtures.stack import Stack, job_api_on, stack_on
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.stack import Stack, stack_on
+from tests.fixtures.tiny import TINY
 
 WEIGHTS = "adapter_model.safetensors"
 ROWS, EPOCHS = 24, 8  # 48 steps; a checkpoint at the end of each epoch
@@ -29,17 +27,6 @@ PLACES = (
 )
 STEPS = {"sql": range(2, 60, 8), "store": range(1, 30, 4), "disk": range(1, 24, 4)}
 EVERY_STEP = {"sql": range(1, 200), "store": range(1, 80), "disk": range(1, 60)}
-
-
-@pytest.fixture(scope="module")
-def job_api(
-    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
-    catalog = write_base(tmp_path_factory.mktemp("model"))
-    with job_api_on(servers, database_url, catalog_file=catalog) as api:
-        with api.sessions.begin() as session:
-            record_history(session)
-        yield api
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Jobs at their worst moments, on a tiny base model: each ends succeeded, exactly once, with one adapter."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,12 @@ from cli.embedded import EmbeddedServers
 from core.storage.artifacts import STATE_NAME
 from core.tables import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.api import Api, wait_for
-from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, job_api_on, stack_on
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, stack_on
+from tests.fixtures.tiny import TINY
 
 WEIGHTS = "adapter_model.safetensors"
 STANDARD = {"rows": 40, "epochs": 16}  # 160 steps: some seconds, in which a test has time to disturb it
 SHORT = {"rows": 12, "epochs": 1}
-
-
-@pytest.fixture(scope="module")
-def job_api(
-    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
-    catalog = write_base(tmp_path_factory.mktemp("model"))
-    with job_api_on(servers, database_url, catalog_file=catalog) as api:
-        yield api
 
 
 def create(stack: Stack, size: dict[str, int] = STANDARD) -> str:

@@ -1,0 +1,33 @@
+"""What most tests of faults begin with and end with.
+
+They begin with an API on a tiny base model, whose jobs' history is recorded, and end with the checker.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cli.embedded import EmbeddedServers
+from tests.fixtures.api import Api
+from tests.fixtures.faults.checker import check
+from tests.fixtures.faults.history import record_history
+from tests.fixtures.stack import Stack, job_api_on
+from tests.fixtures.tiny import write_base
+
+
+@pytest.fixture(scope="module")
+def job_api(
+    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    catalog = write_base(tmp_path_factory.mktemp("model"))
+    with job_api_on(servers, database_url, catalog_file=catalog, log_level="debug") as api:
+        with api.sessions.begin() as session:
+            record_history(session)
+        yield api
+
+
+@pytest.fixture
+def stack(stack: Stack) -> Iterator[Stack]:
+    """Yield a stack without a worker. After the test, check what must be true after any fault."""
+    yield stack
+    check(stack.api)
