@@ -29,6 +29,7 @@ from worker.engine.step.loop import evaluate, measure, validate
 from worker.engine.step.trainee import NonFiniteLoss, Trainee
 from worker.report.reporter import JobEvent, Reporter
 from worker.report.training_record import TrainingRecord
+from worker.row_store import store_rows
 from worker.rows import Row
 from worker.save.checkpoint import _load, write_checkpoint
 
@@ -112,7 +113,7 @@ def begun(
     validation_rows: Sequence[Row] = VALIDATION_ROWS,
 ) -> Candidates:
     """Begin the candidates of a new job, or of a job that is resumed from a checkpoint's folder."""
-    data = JobData(cast(Any, None), rows, None, validation_rows)
+    data = JobData(cast(Any, None), store_rows(rows), "a fingerprint", None, validation_rows)
     candidates = Candidates(process_group, "job", spec, data, cast(Any, told))
     if folder is not None:
         step, state, notes = _load(folder, "a fingerprint")
