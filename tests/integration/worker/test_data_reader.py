@@ -33,7 +33,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
 
 WHOLE, CUT = 512, 25  # tokens; a row has a few more tokens than CUT
-ENDLESS = 10**6  # tokens; the rows of `slow_dataset` have less
+ENDLESS = 10**6  # tokens; a row of `slow_dataset` has fewer
 SECONDS = 60
 PROGRAM = "worker.data.render_process"
 
@@ -57,10 +57,9 @@ def slow_dataset(rows: int = 50, turns: int = 1000) -> bytes:
 class Reading:
     """A claimed job whose files are read."""
 
-    def __init__(self, api: Api, job_id: str, base: ResidentBase, **settings: Any) -> None:
-        self._api, self._base, self._job_id = api, base, job_id
+    def __init__(self, api: Api, job_id: str, base: ResidentBase, readers: Readers) -> None:
+        self._api, self._base, self._job_id, self._readers = api, base, job_id, readers
         self.job_lease = JobLease(api.sessions, api.claim(job_id), time.monotonic())
-        self._settings = api.settings.model_copy(update=settings)
         self.reader: DataReader | None = None
 
     @property
@@ -74,8 +73,7 @@ class Reading:
             return session.get_one(Run, (self._job_id, self.job_lease.lease.fence))
 
     def start(self, max_length: int = WHOLE) -> DataReader:
-        readers = Readers(self._settings, self._api.store, renderer())
-        self.reader = DataReader(self.job, self._base, max_length, self.job_lease, readers)
+        self.reader = DataReader(self.job, self._base, max_length, self.job_lease, self._readers)
         return self.reader
 
     def read(self, max_length: int = WHOLE) -> JobData:
@@ -94,13 +92,19 @@ class Reading:
 
 
 @pytest.fixture
-def claimed(api: Api, alice: Tenant, base: ResidentBase) -> Iterator[Any]:
+def readers(api: Api) -> Readers:
+    """Return the readers of one trainer."""
+    return Readers(api.settings, api.store, renderer())
+
+
+@pytest.fixture
+def claimed(api: Api, alice: Tenant, base: ResidentBase, readers: Readers) -> Iterator[Any]:
     """Yield a function that creates a job with this training file, claims it and returns a `Reading`."""
     begun: list[Reading] = []
 
-    def claim(content: bytes | None = None, *, settings: Any = (), **body: Any) -> Reading:
+    def claim(content: bytes | None = None, **body: Any) -> Reading:
         job_id = alice.create_job(training_file=alice.upload(content or dataset(12)), **body)["id"]
-        begun.append(Reading(api, job_id, base, **dict(settings)))
+        begun.append(Reading(api, job_id, base, readers))
         return begun[-1]
 
     yield claim
@@ -218,10 +222,12 @@ def test_a_client_is_told_how_far_the_reading_is(claimed: Any, monkeypatch: pyte
     ]
 
 
-def test_a_file_with_too_many_tokens_fails_its_job_as_soon_as_that_is_known(claimed: Any) -> None:
-    job = claimed(settings={"max_training_tokens": 100})
+def test_a_file_with_too_many_tokens_fails_its_job_as_soon_as_that_is_known(
+    claimed: Any, readers: Readers
+) -> None:
+    readers.max_tokens["training_file"] = 100
     with pytest.raises(JobError, match=r"Up to line 4, .* more than 100 tokens") as raised:
-        job.read(CUT + 5)
+        claimed().read(CUT + 5)
     assert (raised.value.code, raised.value.param) == ("too_many_tokens", "training_file")
 
 
