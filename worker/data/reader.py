@@ -113,17 +113,17 @@ class DataReader:
             for _ in range(ATTEMPTS):
                 try:
                     return self._render(content, file, param)
-                except EOFError:
+                except (EOFError, ConnectionError):
                     log.warning("rendering_died", job=self._job.id, file=file.id)
         raise JobError(
             "rows_not_rendered",
-            f"The process that reads the {param} died {ATTEMPTS} times, most often because memory ran out. "
-            "Shorten the longest rows of the file, or ask the operator.",
+            f"The process that reads the {param.replace('_', ' ')} died {ATTEMPTS} times, most often because "
+            "memory ran out. Shorten the longest rows of the file, or ask the operator.",
             param,
         )
 
     def _render(self, content: FileIO, file: File, param: str) -> tuple[RowStore, str]:
-        """Have the file rendered. Raises EOFError if the process that renders it dies."""
+        """Have the file rendered. Raises EOFError or ConnectionError if the process that renders it dies."""
         report = _ReadingReport(self._job_lease, file, param)
         readers = self._readers
         with readers.renderer.render(self._base.folder, content, self._request(param)) as channel:

@@ -1,5 +1,6 @@
 """Starts the process that renders beside a trainer, and has it render files."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 import structlog
 
 from worker.data.render_request import RenderRequest
+
+# Rows are tokenized one by one, and threads of the tokenizer would not survive the forks
+ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false"}
 
 log = structlog.get_logger()
 
@@ -51,5 +55,7 @@ class Renderer:
         self._line, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.data.render_process"], stdin=its.fileno()
+                [sys.executable, "-m", "worker.data.render_process"],
+                stdin=its.fileno(),
+                env={**os.environ, **ENVIRONMENT},
             )

@@ -16,6 +16,6 @@ def require_room(folder: Path, param: str, needed: int = 0) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + FREE_BYTES:
         raise OutsideFault(
-            f"The trainer's disk is too full to read the {param}: {free:,} bytes are free, and "
-            f"{needed + FREE_BYTES:,} are needed"
+            f"The trainer's disk is too full to read the {param.replace('_', ' ')}: {free:,} bytes are free, "
+            f"and {needed + FREE_BYTES:,} are needed"
         )

@@ -65,5 +65,5 @@ def test_a_file_is_not_fetched_to_its_end_once_its_job_has_left(tmp_path: Path) 
 
 
 def test_a_file_for_which_the_disk_has_no_room_is_the_disk_s_fault(tmp_path: Path) -> None:
-    with pytest.raises(OutsideFault, match="disk is too full to read the training_file"):
+    with pytest.raises(OutsideFault, match="disk is too full to read the training file"):
         fetched(UPLOADED, tmp_path, size=2**60)
