@@ -114,8 +114,13 @@ def claimed(api: Api, alice: Tenant, base: ResidentBase, readers: Readers) -> It
 
 def render_process(parent: psutil.Process | None = None) -> psutil.Process:
     """Return the process that renders for `parent`, or for this test process. Its children render files."""
-    children = (parent or psutil.Process()).children()
-    return next(child for child in children if PROGRAM in child.cmdline())
+
+    def find() -> psutil.Process | None:
+        children = (parent or psutil.Process()).children()
+        return next((child for child in children if PROGRAM in child.cmdline()), None)
+
+    found: psutil.Process = wait_for(find)
+    return found
 
 
 def renderings() -> list[psutil.Process]:
@@ -287,8 +292,7 @@ def test_nothing_is_left_of_a_rendering_whose_trainer_was_killed(base: ResidentB
     trainer.stdin.close()
     assert trainer.stdout.readline() == b"rendering\n"
     forks = render_process(psutil.Process(trainer.pid))
-    family = [forks, *forks.children()]
-    assert len(family) == 2
+    family = [forks, *wait_for(forks.children)]
     trainer.kill()
     trainer.wait()
     _, alive = psutil.wait_procs(family, SECONDS)
