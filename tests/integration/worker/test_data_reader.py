@@ -269,10 +269,10 @@ from worker.data.render_request import RenderRequest
 from worker.data.renderer import Renderer
 from worker.row_store import nameless_file
 
-content, folder = nameless_file(None), Path(sys.argv[1])
+content, folder, renderer = nameless_file(None), Path(sys.argv[1]), Renderer()
 content.write(sys.stdin.buffer.read())
 request = RenderRequest("training_file", "chat", 10**6, 10**9, None, b"", folder)
-with Renderer().render(folder, content, request) as channel:
+with renderer.render(folder, content, request) as channel:
     channel.recv()
     print("rendering", flush=True)
     time.sleep(600)
@@ -286,14 +286,16 @@ def test_nothing_is_left_of_a_rendering_whose_trainer_was_killed(base: ResidentB
         stdout=subprocess.PIPE,
         cwd=REPOSITORY,
     )
-    assert trainer.stdin is not None
-    assert trainer.stdout is not None
-    trainer.stdin.write(slow_dataset(12, turns=4000))
-    trainer.stdin.close()
-    assert trainer.stdout.readline() == b"rendering\n"
-    forks = render_process(psutil.Process(trainer.pid))
-    family = [forks, *wait_for(forks.children)]
-    trainer.kill()
-    trainer.wait()
+    try:
+        assert trainer.stdin is not None
+        assert trainer.stdout is not None
+        trainer.stdin.write(slow_dataset(12, turns=4000))
+        trainer.stdin.close()
+        assert trainer.stdout.readline() == b"rendering\n"
+        forks = render_process(psutil.Process(trainer.pid))
+        family = [forks, *wait_for(forks.children)]
+    finally:
+        trainer.kill()
+        trainer.wait()
     _, alive = psutil.wait_procs(family, SECONDS)
     assert not alive
