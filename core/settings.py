@@ -94,6 +94,23 @@ class Settings(BaseSettings):
         8 * 1024**3, ge=1, description="Largest file that is uploaded in parts, bytes"
     )
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
+    max_training_rows: int = Field(
+        5_000_000, ge=1, description="Most rows of a job's training file. A job with more is refused"
+    )
+    max_training_tokens: int = Field(
+        1_000_000_000,
+        ge=1,
+        description="Most tokens of a job's training file. A job with more fails while its rows are read. "
+        "Each token takes 4 bytes of the disk",
+    )
+    max_validation_rows: int = Field(
+        50_000, ge=1, description="Most rows of a job's validation file. A job with more is refused"
+    )
+    max_validation_tokens: int = Field(
+        20_000_000,
+        ge=1,
+        description="Most tokens of a job's validation file. A job with more fails while its rows are read",
+    )
 
     lease_seconds: float = Field(
         60,
@@ -239,6 +256,11 @@ class Settings(BaseSettings):
     def models_folder(self) -> Path:
         """The folder for base models."""
         return self.model_store or self.home / "models"
+
+    @property
+    def rows_folder(self) -> Path:
+        """The folder for the rows that a trainer has rendered."""
+        return self.home / "rows"
 
     @property
     def needs_embedded_servers(self) -> bool:

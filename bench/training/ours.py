@@ -21,7 +21,7 @@ from core.datasets.kinds import Kind
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
 from core.objectives.supervised import Supervised
-from worker.data.render import render
+from worker.data.render import Rendering
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.batch.grouping import JobRows
@@ -44,8 +44,8 @@ def load_base(folder: Path) -> ResidentBase:
 
 
 def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -> list[Row]:
-    numbered = enumerate(rows, start=1)
-    return render(base.tokenizer, numbered, SMOLLM2.max_length, "training_file", kind=kind).rows
+    rendering = Rendering(base.tokenizer, SMOLLM2.max_length, "training_file", kind)
+    return list(rendering.render(enumerate(rows, start=1)))
 
 
 def new_trainee(

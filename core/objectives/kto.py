@@ -27,4 +27,5 @@ OBJECTIVE = Objective(
     description="Learns from single answers that are marked as desirable or undesirable.",
     rows="an answer, and whether it is desirable",
     dataset="labelled",
+    has_companions=True,
 )

@@ -31,7 +31,8 @@ class Objective:
 
     `rows` says in words what each line of the dataset holds. `epochs` are the fewest and the most epochs that
     `"auto"` chooses. `learning_rate_multiplier` is the number that its `"auto"` becomes: the usual learning
-    rates for preferences are a tenth of those for supervised jobs.
+    rates for preferences are a tenth of those for supervised jobs. `has_companions` says whether each row
+    gets a companion, which is its prompt with another row's answer.
     """
 
     options: type[ObjectiveOptions]
@@ -41,6 +42,7 @@ class Objective:
     dataset: Kind
     epochs: tuple[int, int] = (1, 3)
     learning_rate_multiplier: float = 0.1
+    has_companions: bool = False
 
     @property
     def name(self) -> str:

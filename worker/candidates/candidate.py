@@ -104,7 +104,7 @@ class TrainingCandidate:
 
     @property
     def trained_tokens(self) -> int:
-        return self._evaluator.trained_tokens if self._evaluator else self.trainee.trained_tokens
+        return self._evaluator.trained_tokens if self._evaluator else 0
 
     def report_status(self, status: str, reason: str | None = None) -> None:
         """Write the candidate's row, unless it is the job's only adapter."""

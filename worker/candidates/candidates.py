@@ -129,9 +129,9 @@ class Candidates:
         A search reports each warning once, with the candidates that the warning concerns.
         """
         specs = self._spec.candidates
+        tokens = self._data.training_rows.summary.supervised
         found = {}
         for candidate in self._live:
-            tokens = sum(row.supervised for row in candidate.trainee.rows)
             parameters = candidate.trainee.adapter.parameters.master.numel()
             found[candidate.number] = list(before_training(specs[candidate.number], parameters, tokens))
         search = self._spec.search

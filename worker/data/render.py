@@ -10,11 +10,11 @@ must begin with the second text, and the second with the first; their difference
 special: no template renders an empty conversation. So if an answer opens the conversation, the prompt is
 looked for in the text itself.
 
-So each answer takes two more renderings. They stop where the row is cut, so their number depends on
-`max_length` and not on the length of the row.
+So each answer takes two more renderings, and the last answer takes one. They stop where the row is cut, so
+their number depends on `max_length` and not on the length of the row.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,74 +40,83 @@ REFUSALS = (TemplateError, ValueError, TypeError)
 
 
 @dataclass
-class Rendered:
-    """The rows that can be learnt, and the line numbers of the rows that were cut or skipped."""
+class Lines:
+    """Numbers of lines: how many they are, and the first of them."""
 
-    rows: list[Row] = field(default_factory=list)
-    cut: list[int] = field(default_factory=list)
-    skipped: list[int] = field(default_factory=list)
+    count: int = 0
+    first: list[int] = field(default_factory=list)
 
-    @property
-    def tokens(self) -> int:
-        """The number of tokens of all rows."""
-        return sum(len(row.tokens_L) for row in self.rows)
+    def add(self, line: int) -> None:
+        self.count += 1
+        if len(self.first) < LISTED_LINES:
+            self.first.append(line)
 
-    def warnings(self, param: str, max_length: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield a sentence and data for programs: first about rows that were cut, then about skipped rows.
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.first[:NAMED_LINES]))
+        more = f" and {self.count - NAMED_LINES} more" if self.count > NAMED_LINES else ""
+        return f"line{'s' if self.count > 1 else ''} {shown}{more}"
+
+
+class Rendering:
+    """Renders the rows of one file, and counts the rows that were cut or skipped."""
+
+    def __init__(self, tokenizer: Any, max_length: int, param: str, kind: Kind = "chat") -> None:
+        """Rows are cut to `max_length` tokens. `param` is the request's field that named the file."""
+        self._tokenizer, self._max_length, self._param, self._kind = tokenizer, max_length, param, kind
+        self.cut, self.skipped = Lines(), Lines()
+
+    def render(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+        """Render every row, which comes with its line number.
+
+        A row with two answers becomes two rows, one after the other. Rows with nothing left to learn are
+        skipped.
+
+        Raises JobError if the base model has no chat template, if its template refuses a row (the error names
+        the line), or if no row is left.
+        """
+        if not self._tokenizer.chat_template:
+            raise JobError(
+                "model_unavailable", "The base model has no chat template to render rows with.", "model"
+            )
+        is_empty = True
+        for line, row in rows:
+            for part in self._render(line, row):
+                yield part
+                is_empty = False
+        if is_empty:
+            raise JobError(
+                "nothing_to_learn",
+                f"No row has an assistant token within max_length = {self._max_length} tokens: "
+                "raise max_length.",
+                self._param,
+            )
+
+    def warnings(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return a sentence and data for programs: first about rows that were cut, then about skipped rows.
 
         Both give the number of lines. If there are many, they name only the first lines.
         """
-        for lines, fate in (
-            (self.cut, f"are longer than {max_length} tokens and were cut"),
-            (self.skipped, "have nothing left to learn and were skipped"),
-        ):
-            if lines:
-                data = {"count": len(lines), "lines": lines[:LISTED_LINES]}
-                yield f"{param}: {_listed(lines)} {fate}", data
+        return [
+            (f"{self._param}: {lines} {fate}", {"count": lines.count, "lines": lines.first})
+            for lines, fate in (
+                (self.cut, f"are longer than {self._max_length} tokens and were cut"),
+                (self.skipped, "have nothing left to learn and were skipped"),
+            )
+            if lines.count
+        ]
 
-
-def render(
-    tokenizer: Any,
-    rows: Iterable[tuple[int, dict[str, Any]]],
-    max_length: int,
-    param: str,
-    stop_if_closed: Callable[[], None] = lambda: None,
-    kind: Kind = "chat",
-) -> Rendered:
-    """Render every row, which comes with its line number, and cut it to `max_length` tokens.
-
-    A row with two answers becomes two rows, one after the other. Rows with nothing left to learn are skipped.
-    `param` is the request's field that named the file. `stop_if_closed` is called between rows, and between
-    the renderings of one row; an exception that it raises ends the work.
-
-    Raises JobError if the base model has no chat template, if its template refuses a row (the error names the
-    line), or if no row is left.
-    """
-    if not tokenizer.chat_template:
-        raise JobError(
-            "model_unavailable", "The base model has no chat template to render rows with.", "model"
-        )
-    rendered = Rendered()
-    for line, row in rows:
-        stop_if_closed()
-        with _refusals(line, param):
+    def _render(self, line: int, row: dict[str, Any]) -> list[Row]:
+        with _refusals(line, self._param):
             parts = [
-                _render_row(tokenizer, line, messages, max_length, stop_if_closed, desirable)
-                for messages, desirable in _conversations(row, kind)
+                _render_row(self._tokenizer, line, messages, self._max_length, desirable)
+                for messages, desirable in _conversations(row, self._kind)
             ]
         if any(cut for _, cut in parts):
-            rendered.cut.append(line)
+            self.cut.add(line)
         if all(result.supervised for result, _ in parts):
-            rendered.rows += [result for result, _ in parts]
-        else:
-            rendered.skipped.append(line)
-    if not rendered.rows:
-        raise JobError(
-            "nothing_to_learn",
-            f"No row has an assistant token within max_length = {max_length} tokens: raise max_length.",
-            param,
-        )
-    return rendered
+            return [result for result, _ in parts]
+        self.skipped.add(line)
+        return []
 
 
 @contextmanager
@@ -144,7 +153,6 @@ def _render_row(
     line: int,
     messages: Messages,
     max_length: int,
-    stop_if_closed: Callable[[], None],
     desirable: bool,
 ) -> tuple[Row, bool]:
     """Return the row with its first `max_length` tokens, and whether there were more tokens."""
@@ -155,7 +163,7 @@ def _render_row(
     offsets = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64)
     starts, ends = offsets.reshape(-1, 2).T
     weights_L = np.zeros(len(tokens_L), dtype=np.float32)
-    for (start, end), weight in _spans(tokenizer, messages, text, stop_if_closed):
+    for (start, end), weight in _spans(tokenizer, messages, text):
         if start >= ends.max(initial=0):
             break  # this span is behind the cut, and so are all later ones
         weights_L[(starts >= start) & (ends <= end) & (ends > starts)] = weight
@@ -165,15 +173,13 @@ def _render_row(
     return row, len(encoded["input_ids"]) > max_length
 
 
-def _spans(
-    tokenizer: Any, messages: Messages, text: str, stop_if_closed: Callable[[], None]
-) -> Iterator[tuple[Span, float]]:
+def _spans(tokenizer: Any, messages: Messages, text: str) -> Iterator[tuple[Span, float]]:
     """Yield the place and the weight of each part of the row's text that is learnt, in order."""
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or message.get("weight") == 0:
             continue
-        stop_if_closed()
-        after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
+        is_last = index + 1 == len(messages)
+        after = text if is_last else tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
         before = _before(tokenizer, messages[: index + 1], after)
         if not (text.startswith(after) and after.startswith(before)):
             raise TemplateError("the template renders earlier turns differently once later turns follow")
@@ -196,9 +202,3 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """Return the message with its content as text, and with `system` for `developer`, as templates expect."""
     role = "system" if message["role"] == "developer" else message["role"]
     return {**message, "role": role, "content": content_text(message["content"])}
-
-
-def _listed(lines: list[int]) -> str:
-    shown = ", ".join(map(str, lines[:NAMED_LINES]))
-    more = f" and {len(lines) - NAMED_LINES} more" if len(lines) > NAMED_LINES else ""
-    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"

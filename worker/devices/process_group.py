@@ -32,6 +32,7 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.processes import GroupLost, Processes, SharedFault
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee, total_steps
+from worker.row_store import RowStore
 from worker.rows import Row
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ class ProcessGroup:
         self,
         name: str,
         spec: JobSpec,
-        rows: Sequence[Row],
+        rows: RowStore,
         state: Mapping[str, Tensor],
         abandon: Callable[[], bool] = lambda: False,
     ) -> Trainee:
@@ -202,10 +203,9 @@ class ProcessGroup:
             self._slot.clear()  # a process failed; this one may have loaded the model
             raise
 
-    def _join(self, name: str, spec: JobSpec, rows: Sequence[Row], first: InitialValues) -> None:
+    def _join(self, name: str, spec: JobSpec, rows: RowStore, first: InitialValues) -> None:
         with self._processes.together():
-            longest = max(len(row.tokens_L) for row in rows)
-            step_tokens = max(self._step_tokens, longest)
+            step_tokens = max(self._step_tokens, len(rows.longest.tokens_L))
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._trainees[name] = Trainee(adapter, spec, rows)

@@ -6,14 +6,12 @@ negated gradient of cross-entropies with these weights.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from worker.rows import Row
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,6 @@ class ObjectiveLoss(ABC):
 
         The loss depends on `logp_X` by autograd.
         """
-
-    def arrange(self, rendered: Sequence[Row], seed: int, max_length: int) -> list[Row]:  # noqa: ARG002
-        """Return the rows with those of each example side by side, which pairs are already."""
-        return list(rendered)
 
 
 @dataclass(frozen=True)

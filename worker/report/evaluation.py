@@ -46,7 +46,7 @@ class Evaluator:
         """`record` comes from the checkpoint that the job is resumed from; it is empty for a new job."""
         self.latest = record.metrics
         self.complete = not self.latest or "valid_loss" in self.latest  # reporting a step adds this key
-        self.trained_tokens = trainee.trained_tokens
+        self.trained_tokens: int = record.metrics.get("trained_tokens", 0)
         self.trained_seconds: float = record.metrics.get("trained_seconds", 0.0)
         self._process_group = process_group
         self._trainee = trainee

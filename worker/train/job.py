@@ -1,7 +1,7 @@
 """One job that a trainer has claimed, from its rows to its result."""
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,13 +18,12 @@ from core.settings import Settings
 from core.storage.object_store import ObjectStore, adapters_prefix, checkpoints_prefix
 from core.tables import Job
 from worker.candidates.candidates import Candidates, names_of
-from worker.data.reader import DataReader, JobData
+from worker.data.reader import DataReader, JobData, Readers
 from worker.devices.process_group import ProcessGroup
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.report.job_lease import JobLease
-from worker.save.fingerprint import fingerprint
 from worker.save.job_checkpoints import JobCheckpoints
 from worker.save.publish import describe_dataset, publish, write_adapter_folder
 from worker.save.shipping import Shipping
@@ -93,13 +92,13 @@ class TrainingJob:
         """The trainees that make the next step."""
         return self._training.candidates.trainees
 
-    def start_reading(self, base: ResidentBase, readers: Executor) -> Future[JobData]:
-        """Download and render the rows in a thread of `readers`, while other jobs train."""
+    def start_reading(self, base: ResidentBase, readers: Readers) -> Future[JobData]:
+        """Have the rows fetched and rendered by `readers`, while other jobs train."""
         if base.slow_path_warning:
             self.job_lease.event(base.slow_path_warning, level="warn")
         max_length = self.spec.training.max_length or base.entry.max_length
         state_bytes = self._process_group.state_bytes(self.spec, range(len(self.spec.candidates)))
-        reader = DataReader(self._row, base.tokenizer, max_length, self._store, self.job_lease, readers)
+        reader = DataReader(self._row, base, max_length, self.job_lease, readers)
         self._state = ReadingRows(base, reader, state_bytes)
         self._bytes_to_save = state_bytes
         return reader.data
@@ -120,7 +119,7 @@ class TrainingJob:
             self._store,
             self._shipping,
             self._folder,
-            fingerprint(self._row.spec, base, data.training_rows),
+            data.fingerprint,
             arrived=self._end_trial,
         )
         try:

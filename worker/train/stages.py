@@ -21,7 +21,7 @@ class Stage(Enum):
     CLAIMED = auto()
     """The base model may have to be loaded first."""
     READING_ROWS = auto()
-    """A thread downloads and renders the rows, while other jobs train."""
+    """The rows are fetched and rendered, while other jobs train."""
     ROWS_READ = auto()
     """The job waits to be attached to the base model. If its rows could not be read, attaching it fails."""
     SETTLING = auto()

@@ -37,6 +37,8 @@ from core.logs import configure_logs
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Job
+from worker.data.reader import Readers
+from worker.data.renderer import Renderer
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog
@@ -77,6 +79,7 @@ class Trainer:
         owner: str,
         slot: ModelSlot,
         process_group: ProcessGroup,
+        renderer: Renderer,
         say_that_it_waits: Callable[[], object] = lambda: None,
     ) -> None:
         """`say_that_it_waits` is called while this trainer leaves jobs in the queue on purpose.
@@ -100,8 +103,7 @@ class Trainer:
         self._token = new_id("")  # of the next lease; kept until a claim with it has been answered
         self._unanswered = False
         self._passed_over: set[str] = set()  # jobs that this release cannot train: their specs never change
-        # One job's rows at a time, since rendering takes a core from the training thread
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._readers = Readers(settings, self._store, renderer)
         self._shippers = ThreadPoolExecutor(SHIPPED_AT_ONCE, thread_name_prefix="shipper")
 
     def run(self) -> None:
@@ -122,7 +124,7 @@ class Trainer:
                 self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self._cohort.jobs else inf))
         self._cohort.give_back()
         self._worker_status.end()
-        self._readers.shutdown()
+        self._readers.threads.shutdown()
         self._shippers.shutdown()
         self._process_group.dismiss()
 
@@ -252,7 +254,8 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
     trainer = None
     if process_group.is_first:
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-        trainer = Trainer(settings, sys.argv[1], slot, process_group, partial(_say_that_it_waits, line))
+        say_that_it_waits = partial(_say_that_it_waits, line)
+        trainer = Trainer(settings, sys.argv[1], slot, process_group, Renderer(), say_that_it_waits)
 
     def stop() -> None:
         (trainer or process_group).stop()

@@ -72,7 +72,7 @@ class Training:
 
     @property
     def longest_row(self) -> Row:
-        return max(self.trainee.rows, key=lambda row: len(row.tokens_L))
+        return self.data.training_rows.longest
 
     @property
     def has_passed_its_trial(self) -> bool:

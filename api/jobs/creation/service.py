@@ -52,8 +52,10 @@ def create(
             code="invalid_n_examples",
             param="training_file",
         )
+    _refuse_too_many_rows(training_file, "training_file", settings.max_training_rows)
     if request.validation_file is not None:
         validation_file = _dataset(session, project_id, "validation_file", request.validation_file)
+        _refuse_too_many_rows(validation_file, "validation_file", settings.max_validation_rows)
         refuse_other_kind(request.method, validation_file, "validation_file")
     spec = specification_of(base_model, request, rows, sweep)
     job = Job(
@@ -114,6 +116,16 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
             param=param,
         )
     return file
+
+
+def _refuse_too_many_rows(file: File, param: str, limit: int) -> None:
+    if (file.rows or 0) > limit:
+        raise InvalidRequest(
+            f"The {param.replace('_', ' ')} has {file.rows:,} rows; a job on this server takes at most "
+            f"{limit:,}. Upload a part of the rows, such as a random sample.",
+            code="invalid_n_examples",
+            param=param,
+        )
 
 
 def _warn_of_unknown_fields(session: Session, job: Job, names: list[str]) -> None:

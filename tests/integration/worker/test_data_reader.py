@@ -1,99 +1,301 @@
-"""Reading a job's files from the real store, in a thread beside the training thread."""
+"""Reading a job's files from the real store, with the process that renders beside a trainer."""
 
-import threading
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import psutil
 import pytest
+import torch
+from sqlalchemy import select
 from transformers import AutoTokenizer
 
-from core.errors import LeaseLost
+from core.datasets.check import read_rows
+from core.errors import JobError, LeaseLost
 from core.jobs.lifecycle import BEFORE_TRAINING, Progress
-from core.tables import Job, Run
-from tests.fixtures.api import Api, Tenant, dataset
+from core.objectives.registry import OBJECTIVES
+from core.tables import Event, Job, Run
+from tests.fixtures.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.tiny import save_model, text, tiny_llama
-from worker.data.reader import DataReader
+from tests.fixtures.trainer import renderer
+from worker.data import reader as reading
+from worker.data.companions import with_companions
+from worker.data.fingerprint import Fingerprint, beginning
+from worker.data.reader import DataReader, JobData, Readers
+from worker.data.render import Rendering
+from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
 
 WHOLE, CUT = 512, 25  # tokens; a row has a few more tokens than CUT
+ENDLESS = 10**6  # tokens; a row of `slow_dataset` has fewer
+SECONDS = 60
+PROGRAM = "worker.data.render_process"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def base(tmp_path_factory: pytest.TempPathFactory) -> ResidentBase:
+    """Return the parts of a base model that reading needs."""
     folder = tmp_path_factory.mktemp("model")
     save_model(tiny_llama(), folder, text)
-    return AutoTokenizer.from_pretrained(folder)
+    entry = SimpleNamespace(quantization=None)
+    parts = SimpleNamespace(folder=folder, entry=entry, source_sha256="a hash", dtype=torch.float32)
+    return cast(ResidentBase, parts)
+
+
+def slow_dataset(rows: int = 50, turns: int = 1000) -> bytes:
+    """Return rows that take seconds each: every answer is looked for in the text of the whole row."""
+    turn = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    return (json.dumps({"messages": turn * turns}).encode() + b"\n") * rows
+
+
+class Reading:
+    """A claimed job whose files are read."""
+
+    def __init__(self, api: Api, job_id: str, base: ResidentBase, readers: Readers) -> None:
+        self._api, self._base, self._job_id, self._readers = api, base, job_id, readers
+        self.job_lease = JobLease(api.sessions, api.claim(job_id), time.monotonic())
+        self.reader: DataReader | None = None
+
+    @property
+    def job(self) -> Job:
+        with self._api.sessions() as session:
+            return session.get_one(Job, self._job_id)
+
+    @property
+    def run(self) -> Run:
+        with self._api.sessions() as session:
+            return session.get_one(Run, (self._job_id, self.job_lease.lease.fence))
+
+    def start(self, max_length: int = WHOLE) -> DataReader:
+        self.reader = DataReader(self.job, self._base, max_length, self.job_lease, self._readers)
+        return self.reader
+
+    def read(self, max_length: int = WHOLE) -> JobData:
+        return self.start(max_length).data.result(SECONDS)
+
+    def messages(self) -> list[str]:
+        self.job_lease.commit(lambda _session: None)
+        with self._api.sessions() as session:
+            query = select(Event.message).where(Event.job_id == self._job_id).order_by(Event.sequence)
+            return list(session.scalars(query))
+
+    def end(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.job_lease.close()
 
 
 @pytest.fixture
-def job_lease(api: Api, alice: Tenant) -> Iterator[JobLease]:
-    job_id = alice.create_job(validation_file=alice.upload(dataset(10)))["id"]
-    job_lease = JobLease(api.sessions, api.claim(job_id), time.monotonic())
-    yield job_lease
-    job_lease.close()
+def readers(api: Api) -> Readers:
+    """Return the readers of one trainer."""
+    return Readers(api.settings, api.store, renderer())
 
 
 @pytest.fixture
-def readers() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as readers:
-        yield readers
+def claimed(api: Api, alice: Tenant, base: ResidentBase, readers: Readers) -> Iterator[Any]:
+    """Yield a function that creates a job with this training file, claims it and returns a `Reading`."""
+    begun: list[Reading] = []
+
+    def claim(content: bytes | None = None, **body: Any) -> Reading:
+        job_id = alice.create_job(training_file=alice.upload(content or dataset(12)), **body)["id"]
+        begun.append(Reading(api, job_id, base, readers))
+        return begun[-1]
+
+    yield claim
+    for each in begun:
+        each.end()
 
 
-def job_of(api: Api, job_lease: JobLease) -> Job:
-    with api.sessions() as session:
-        return session.get_one(Job, job_lease.lease.job_id)
+def render_process(parent: psutil.Process | None = None) -> psutil.Process:
+    """Return the process that renders for `parent`, or for this test process. Its children render files."""
+
+    def find() -> psutil.Process | None:
+        children = (parent or psutil.Process()).children()
+        return next((child for child in children if PROGRAM in child.cmdline()), None)
+
+    found: psutil.Process = wait_for(find)
+    return found
 
 
-def test_while_rows_are_read_a_job_that_goes_on_shows_where_it_stood(
-    api: Api, tokenizer: Any, job_lease: JobLease, readers: ThreadPoolExecutor
-) -> None:
+def renderings() -> list[psutil.Process]:
+    return render_process().children()
+
+
+def test_while_rows_are_read_a_job_that_goes_on_shows_where_it_stood(claimed: Any) -> None:
+    job: Reading = claimed()
     stood = Progress("training", 7, 9, 0.5, trained_tokens=50, best_valid_loss=0.25, best_step=6)
-    job_lease.progress(stood)
-    DataReader(job_of(api, job_lease), tokenizer, WHOLE, api.store, job_lease, readers).data.result(30)
-    job_lease.commit(lambda _session: None)
-    with api.sessions() as session:
-        run = session.get_one(Run, (job_lease.lease.job_id, job_lease.lease.fence))
-    assert run.phase in BEFORE_TRAINING
-    for name, value in vars(replace(stood, phase=run.phase)).items():
-        assert getattr(run, name) == value
+    job.job_lease.progress(stood)
+    job.read()
+    job.job_lease.commit(lambda _session: None)
+    assert job.run.phase in BEFORE_TRAINING
+    for name, value in vars(replace(stood, phase=job.run.phase)).items():
+        assert getattr(job.run, name) == value
 
 
-def test_both_files_are_read_and_the_client_hears_of_rows_that_were_cut(
-    api: Api, alice: Tenant, tokenizer: Any, job_lease: JobLease, readers: ThreadPoolExecutor
-) -> None:
-    job = job_of(api, job_lease)
-    data = DataReader(job, tokenizer, CUT, api.store, job_lease, readers).data.result(30)
-    assert (data.training_file.id, len(data.training_rows)) == (job.training_file_id, 12)
+def test_both_files_are_read_and_the_client_hears_of_rows_that_were_cut(alice: Tenant, claimed: Any) -> None:
+    job: Reading = claimed(validation_file=alice.upload(dataset(10)))
+    data = job.read(CUT)
+    assert (data.training_file.id, len(data.training_rows)) == (job.job.training_file_id, 12)
     assert data.validation_file is not None
-    assert (data.validation_file.id, len(data.validation_rows)) == (job.validation_file_id, 10)
-    job_lease.commit(lambda _session: None)
-    messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job.id)]
+    assert (data.validation_file.id, len(data.validation_rows)) == (job.job.validation_file_id, 10)
     for param in ("training_file", "validation_file"):
-        assert any(message.startswith(f"{param}: lines 1, 2") for message in messages)
+        assert any(message.startswith(f"{param}: lines 1, 2") for message in job.messages())
 
 
-def test_a_job_that_leaves_is_not_read_to_its_end(
-    api: Api,
-    tokenizer: Any,
-    job_lease: JobLease,
-    readers: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
+def chat_rows() -> list[dict[str, Any]]:
+    answers = [{"role": "assistant", "content": f"answer {n}", "weight": n % 2} for n in range(3)]
+    question = {"role": "user", "content": "Well?"}
+    mixed = [message for answer in answers for message in (question, answer)]
+    return [{"messages": mixed}, *({"messages": [question, answer]} for answer in answers[1:2] * 11)]
+
+
+def labelled_rows() -> list[dict[str, Any]]:
+    question = {"role": "user", "content": "Well?"}
+    answers = [{"role": "assistant", "content": f"answer {n}"} for n in range(12)]
+    return [{"messages": [question, answer], "label": n % 2 == 0} for n, answer in enumerate(answers)]
+
+
+def preference_rows() -> list[dict[str, Any]]:
+    question, answer = {"role": "user", "content": "Well?"}, {"role": "assistant", "content": "Yes"}
+    return [
+        {
+            "input": {"messages": [question]},
+            "preferred_output": [answer],
+            "non_preferred_output": [{**answer, "content": f"No {n}"}],
+        }
+        for n in range(12)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "rows"),
+    [("supervised", chat_rows()), ("dpo", preference_rows()), ("kto", labelled_rows())],
+    ids=["chat", "preference", "labelled"],
+)
+def test_the_rows_and_the_fingerprint_are_those_of_a_rendering_in_one_process(
+    claimed: Any, base: ResidentBase, objective: str, rows: list[dict[str, Any]]
 ) -> None:
-    render, rendered, started = tokenizer.apply_chat_template, [], threading.Event()
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    job: Reading = claimed(content, method={"type": objective}, seed=7)
+    data = job.read()
 
-    def leave_and_render(messages: Any, **options: Any) -> Any:
-        rendered.append(messages)
-        reader.close()
-        return render(messages, **options)
+    kind = OBJECTIVES[objective].dataset
+    rendering = Rendering(AutoTokenizer.from_pretrained(base.folder), WHOLE, "training_file", kind)
+    plain = list(rendering.render(read_rows([content])))
+    if objective == "kto":
+        plain = list(with_companions(plain, 7, WHOLE))
+    fingerprint = Fingerprint(beginning(job.job.spec, "a hash", None, "torch.float32"))
+    assert len(list(fingerprint.over(plain))) == len(data.training_rows)
+    assert data.fingerprint == fingerprint.value  # a hash over every bit of every row
+    again = Fingerprint(beginning(job.job.spec, "a hash", None, "torch.float32"))
+    list(again.over(data.training_rows))
+    assert again.value == fingerprint.value
 
-    with monkeypatch.context() as patch:
-        patch.setattr(tokenizer, "apply_chat_template", leave_and_render)
-        readers.submit(started.wait)
-        reader = DataReader(job_of(api, job_lease), tokenizer, WHOLE, api.store, job_lease, readers)
-        started.set()
-        with pytest.raises(LeaseLost):
-            reader.data.result(30)
-    assert len(rendered) == 1
+
+def test_a_small_job_is_read_while_a_large_one_is_read(claimed: Any) -> None:
+    large, small = claimed(slow_dataset()), claimed()
+    reading_large = large.start(ENDLESS)
+    wait_for(renderings)
+    assert len(small.read().training_rows) == 12
+    assert not reading_large.data.done()
+
+
+def test_a_job_that_leaves_is_not_read_to_its_end(claimed: Any) -> None:
+    job = claimed(slow_dataset(12, turns=4000))  # so many that a row takes a quarter of a minute
+    reader = job.start(ENDLESS)
+    wait_for(renderings)
+    reader.close()
+    with pytest.raises(LeaseLost):
+        reader.data.result(SECONDS)
+    wait_for(lambda: not renderings(), 8)
+
+
+def test_a_client_is_told_how_far_the_reading_is(claimed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FIRST_REPORT_SECONDS", 0)
+    job = claimed()
+    tokens = job.read().training_rows.summary.tokens
+    told = [message for message in job.messages() if "training file" in message]
+    assert told == [
+        "Reading the training file: 0 of 12 rows",
+        f"The training file has been read: {tokens:,} tokens",
+    ]
+
+
+def test_a_file_with_too_many_tokens_fails_its_job_as_soon_as_that_is_known(
+    claimed: Any, readers: Readers
+) -> None:
+    readers.max_tokens["training_file"] = 100
+    with pytest.raises(JobError, match=r"Up to line 4, .* more than 100 tokens") as raised:
+        claimed().read(CUT + 5)
+    assert (raised.value.code, raised.value.param) == ("too_many_tokens", "training_file")
+
+
+def test_a_file_whose_rendering_dies_is_rendered_again(claimed: Any) -> None:
+    job = claimed(slow_dataset(12, turns=100))
+    reader = job.start(ENDLESS)
+    (rendering,) = wait_for(renderings)
+    rendering.kill()
+    assert len(reader.data.result(SECONDS).training_rows) == 12
+
+
+def test_a_job_whose_rendering_dies_twice_fails_alone(claimed: Any) -> None:
+    job, other = claimed(slow_dataset()), claimed()
+    reader = job.start(ENDLESS)
+    (first,) = wait_for(renderings)
+    first.kill()
+    (second,) = wait_for(lambda: [each for each in renderings() if each.pid != first.pid])
+    second.kill()
+    with pytest.raises(JobError, match="most often because memory ran out") as raised:
+        reader.data.result(SECONDS)
+    assert (raised.value.code, raised.value.param) == ("rows_not_rendered", "training_file")
+    assert len(other.read().training_rows) == 12
+
+
+def test_if_the_process_that_forks_dies_another_one_takes_its_place(claimed: Any) -> None:
+    render_process().kill()
+    assert len(claimed().read().training_rows) == 12
+
+
+TRAINER = """
+import sys, time
+from pathlib import Path
+from worker.data.render_request import RenderRequest
+from worker.data.renderer import Renderer
+from worker.row_store import nameless_file
+
+content, folder, renderer = nameless_file(None), Path(sys.argv[1]), Renderer()
+content.write(sys.stdin.buffer.read())
+request = RenderRequest("training_file", "chat", 10**6, 10**9, None, b"", folder)
+with renderer.render(folder, content, request) as channel:
+    channel.recv()
+    print("rendering", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_nothing_is_left_of_a_rendering_whose_trainer_was_killed(base: ResidentBase) -> None:
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", TRAINER, str(base.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    try:
+        assert trainer.stdin is not None
+        assert trainer.stdout is not None
+        trainer.stdin.write(slow_dataset(12, turns=4000))
+        trainer.stdin.close()
+        assert trainer.stdout.readline() == b"rendering\n"
+        forks = render_process(psutil.Process(trainer.pid))
+        family = [forks, *wait_for(forks.children)]
+    finally:
+        trainer.kill()
+        trainer.wait()
+    _, alive = psutil.wait_procs(family, SECONDS)
+    assert not alive

@@ -3,6 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,28 @@ def test_a_job_whose_upload_fails_is_given_back_and_goes_on_from_what_was_saved(
     resumed = f"Resumed from the checkpoint at step {STEPS_PER_EPOCH}" in messages
     assert resumed == (what == "adapters")
     assert len(of(api, Adapter, job_id)) == 1
+
+
+def row_files(api: Api) -> list[str]:
+    """Return the files without names that this process, with its trainer, has open for rows."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(descriptor.readlink()))
+    return [name for name in found if name.startswith(str(api.settings.rows_folder.resolve()))]
+
+
+@pytest.mark.parametrize("ending", ["succeeded", "cancelled"])
+def test_the_rows_of_a_job_leave_the_disk_with_the_job(
+    api: Api, tenant: Tenant, uploads: Uploads, ending: str
+) -> None:
+    job_id = create(tenant, 2)
+    uploads.held = f"checkpoints/{job_id}/"
+    with running(api):
+        assert uploads.waiting.wait(SECONDS)
+        assert len(row_files(api)) == 2
+        if ending == "cancelled":
+            tenant.openai.fine_tuning.jobs.cancel(job_id)
+        uploads.go.set()
+        wait_for(lambda: status(api, job_id) == ending, SECONDS)
+        wait_for(lambda: not row_files(api))

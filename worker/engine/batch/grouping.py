@@ -95,11 +95,12 @@ def _ordered(job: JobRows, first: int) -> Group:
 
     The rows are numbered from `first` on, in the order in which the job gives them.
     """
-    order = sorted(range(len(job.rows)), key=lambda index: job.rows[index].tokens_L.astype(">i4").tobytes())
-    rows = [job.rows[index] for index in order]
+    given = list(job.rows)  # which may be on the disk: each row is read once
+    order = sorted(range(len(given)), key=lambda index: given[index].tokens_L.astype(">i4").tobytes())
+    rows = [given[index] for index in order]
     common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
     return [
-        Placed(job, job.rows[index], length, first + index, _weight(job, index))
+        Placed(job, given[index], length, first + index, _weight(job, index))
         for index, length in zip(order, _shared(common, 0), strict=True)
     ]
 

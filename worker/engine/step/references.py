@@ -1,8 +1,11 @@
 """The base model's log-probabilities of a job's rows, computed once for each row when it is first needed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from math import isnan
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -15,24 +18,33 @@ class References:
     the rows that are asked for at the same time.
     """
 
-    def __init__(self, steps: Iterable[Sequence[int]] = ()) -> None:
-        """`steps` are the numbers of each step's rows in the first epoch."""
-        self._steps = list(steps)
-        self._step_of = {number: step for step, numbers in enumerate(self._steps) for number in numbers}
-        self._known: dict[int, float] = {}
+    def __init__(self, order: NDArray[np.int64] | None = None, step_rows: int = 1) -> None:
+        """`order` holds the numbers of all rows, in the order in which the first epoch visits them.
 
-    def missing(self, numbers: Iterable[int]) -> list[Sequence[int]]:
+        Each of its steps takes `step_rows` rows. None stands for rows without steps.
+        """
+        self._order, self._step_rows = order, step_rows
+        self._places = None if order is None else np.argsort(order)
+        self._known = np.empty(0)  # NaN for a row that is not known; rows beyond the end are not known either
+
+    def missing(self, numbers: Sequence[int]) -> list[Sequence[int]]:
         """Return the lists of rows to compute, each list by itself, so that all `numbers` become known."""
-        unknown = [number for number in numbers if number not in self._known]
-        if not self._steps:
+        unknown = [
+            number for number, known in zip(numbers, self.of(numbers).tolist(), strict=True) if isnan(known)
+        ]
+        if self._order is None or self._places is None:
             return [unknown] if unknown else []
-        return [self._steps[step] for step in sorted({self._step_of[number] for number in unknown})]
+        size = self._step_rows
+        steps = np.unique(self._places[unknown] // size)
+        return [self._order[step * size : (step + 1) * size].tolist() for step in steps]
 
-    def keep(self, numbers: Iterable[int], logp: Iterable[float]) -> None:
-        self._known.update(zip(numbers, logp, strict=True))
+    def keep(self, numbers: Sequence[int], logp: Sequence[float]) -> None:
+        more = max(numbers) + 1 - len(self._known)
+        self._known = np.pad(self._known, (0, max(0, more)), constant_values=np.nan)
+        self._known[numbers] = logp
 
-    def of(self, numbers: Iterable[int]) -> Tensor:
+    def of(self, numbers: Sequence[int]) -> Tensor:
         """Return the log-probabilities in fp64, with NaN for rows that have not been computed."""
-        return torch.tensor(
-            [self._known.get(number, float("nan")) for number in numbers], dtype=torch.float64
-        )
+        known = len(self._known)
+        found = [self._known[number] if number < known else np.nan for number in numbers]
+        return torch.tensor(found, dtype=torch.float64)

@@ -93,8 +93,7 @@ class Trainee:
         self.total_steps = total_steps(spec, rows)
         self.last_step = self.total_steps
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
-        first_epoch = range(self.steps_per_epoch) if self.objective else ()
-        self.references = References(self._numbers_after(step) for step in first_epoch)
+        self.references = self._new_references()
         self.validation_references = References()
 
     @property
@@ -126,11 +125,6 @@ class Trainee:
         adapter = self._spec.adapter
         drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
         return step_seed(self._spec.seed, self.step) if drops else None
-
-    @property
-    def trained_tokens(self) -> int:
-        """The number of tokens of all steps done, including those before a resume."""
-        return sum(len(row.tokens_L) for step in range(self.step) for row in self.rows_after(step))
 
     def stop(self) -> None:
         """Make no more steps, although the schedule has not ended."""
@@ -237,6 +231,13 @@ class Trainee:
         chosen = self._order_of(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         of_example = range(self.rows_per_example)
         return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
+
+    def _new_references(self) -> References:
+        if self.objective is None or not self.objective.needs_reference:
+            return References()
+        size = self.rows_per_example
+        order = self._order_of(0)[:, None] * size + np.arange(size)
+        return References(order.ravel(), self._batch_size * size)
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         """Return the epoch's permutation; the last one that was asked for is kept."""

@@ -30,6 +30,7 @@ from tests.fixtures.api import (
     Tenant,
     dataset,
     refusal,
+    running_api,
     strictly,
     wait_for,
 )
@@ -492,6 +493,21 @@ def test_a_training_file_needs_ten_rows(alice: Tenant, rows: int, says: str) -> 
     assert says in error["message"]
     assert "at least 10" in error["message"]
     alice.create_job(validation_file=few)
+
+
+@pytest.mark.parametrize("param", ["training_file", "validation_file"])
+def test_a_file_with_more_rows_than_the_server_takes_is_refused(api: Api, alice: Tenant, param: str) -> None:
+    limits = {"max_training_rows": 12, "max_validation_rows": 12}
+    too_many, allowed = alice.upload(dataset(13)), alice.upload(dataset(12))
+    body = {"model": BASE_MODEL, "training_file": allowed, "validation_file": allowed}
+    with running_api(api.settings.model_copy(update=limits), api.sessions) as strict:
+        jobs = f"{strict.url}/v1/fine_tuning/jobs"
+        error = refusal(
+            alice.http.post(jobs, json={**body, param: too_many}), 400, param, "invalid_n_examples"
+        )
+        assert "13 rows" in error["message"]
+        assert "at most 12" in error["message"]
+        assert alice.http.post(jobs, json=body).status_code == 200
 
 
 def test_the_official_client_raises_its_own_errors(alice: Tenant, training_file: str) -> None:

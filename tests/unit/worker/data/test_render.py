@@ -7,8 +7,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from core.errors import JobError, LeaseLost
-from worker.data.render import Rendered, render
+from core.datasets.kinds import Kind
+from core.errors import JobError
+from worker.data.render import Rendering
+from worker.rows import Row
 
 CHATML = (
     "{% if messages[0].role != 'system' %}<|im_start|>system\nBe helpful.<|im_end|>\n{% endif %}"
@@ -32,14 +34,18 @@ def make_tokenizer(template: str | None) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template)
 
 
-def render_one(template: str | None, *messages: dict[str, Any], param: str = "training_file") -> Rendered:
-    return render(make_tokenizer(template), [(7, {"messages": list(messages)})], 1000, param)
+def render(tokenizer: Any, row: dict[str, Any], limit: int = 1000, kind: Kind = "chat") -> list[Row]:
+    return list(Rendering(tokenizer, limit, "training_file", kind).render([(7, row)]))
 
 
-def learnt(rendered: Rendered, *messages: dict[str, Any]) -> list[str]:
+def render_one(template: str | None, *messages: dict[str, Any]) -> list[Row]:
+    return render(make_tokenizer(template), {"messages": list(messages)})
+
+
+def learnt(rows: list[Row], *messages: dict[str, Any]) -> list[str]:
     """Return the parts of the row's text that are learnt."""
     text = make_tokenizer(CHATML).apply_chat_template(list(messages), tokenize=False)
-    (row,) = rendered.rows
+    (row,) = rows
     edges = np.flatnonzero(np.diff(row.learnt_L, prepend=False, append=False))
     return [text[start:stop] for start, stop in edges.reshape(-1, 2)]
 
@@ -86,8 +92,9 @@ def test_a_row_that_the_template_refuses_fails_the_job_with_its_line(template: s
 
 
 def test_the_code_names_the_file_that_is_wrong() -> None:
+    rendering = Rendering(make_tokenizer(USER_FIRST), 1000, "validation_file")
     with pytest.raises(JobError) as raised:
-        render_one(USER_FIRST, HELLO, param="validation_file")
+        list(rendering.render([(1, {"messages": [HELLO]})]))
     assert (raised.value.code, raised.value.param) == ("invalid_validation_file", "validation_file")
 
 
@@ -98,16 +105,20 @@ def test_a_base_model_without_a_chat_template_is_named_as_the_cause() -> None:
 
 
 def test_a_warning_about_long_rows_names_the_first_lines_and_counts_all() -> None:
-    rendered = Rendered(cut=list(range(1, 5001)))
-    ((message, data),) = rendered.warnings("training_file", 512)
+    rendering = Rendering(make_tokenizer(CHATML), 130, "training_file")
+    row = {"messages": [QUESTION, HELLO, QUESTION]}
+    list(rendering.render((line, row) for line in range(1, 501)))
+    ((message, data),) = rendering.warnings()
     assert message.startswith(
-        "training_file: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 4990 more are longer than"
+        "training_file: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 490 more are longer than 130 tokens"
     )
-    assert data == {"count": 5000, "lines": list(range(1, 101))}
+    assert data == {"count": 500, "lines": list(range(1, 101))}
 
 
 def test_rows_that_were_not_cut_or_skipped_cause_no_warning() -> None:
-    assert list(render_one(CHATML, QUESTION, ANSWER).warnings("training_file", 512)) == []
+    rendering = Rendering(make_tokenizer(CHATML), 1000, "training_file")
+    list(rendering.render([(7, {"messages": [QUESTION, ANSWER]})]))
+    assert rendering.warnings() == []
 
 
 class Counting:
@@ -129,30 +140,13 @@ class Counting:
 def test_what_lies_behind_the_cut_is_rendered_once() -> None:
     tokenizer, pairs = Counting(), 500
     long_row = {"messages": [QUESTION, HELLO] * pairs}
-    (whole,) = render(tokenizer, [(7, {"messages": [QUESTION, HELLO] * 10})], 10_000, "training_file").rows
+    (whole,) = render(tokenizer, {"messages": [QUESTION, HELLO] * 10}, 10_000)
     tokenizer.messages.clear()
-    rendered = render(tokenizer, [(7, long_row)], 512, "training_file")
-    (row,) = rendered.rows
+    (row,) = render(tokenizer, long_row, 512)
     assert np.array_equal(row.learnt_L, whole.learnt_L[:512])
     assert row.learnt_L.sum() > 0
-    assert rendered.cut == [7]
     assert tokenizer.messages[0] == 2 * pairs
     assert max(tokenizer.messages[1:]) <= 20
-
-
-@pytest.mark.parametrize("calls", [1, 2, 5])
-def test_a_row_is_not_rendered_to_its_end_once_its_job_has_left(calls: int) -> None:
-    tokenizer = Counting()
-    allowed = iter(range(calls))
-
-    def stop_if_closed() -> None:
-        if next(allowed, None) is None:
-            raise LeaseLost("gone")
-
-    row = {"messages": [QUESTION, HELLO] * 100}
-    with pytest.raises(LeaseLost):
-        render(tokenizer, [(7, row)], 10_000, "training_file", stop_if_closed)
-    assert len(tokenizer.messages) == 1 + 2 * (calls - 1)
 
 
 # Weights, pairs and labels
@@ -160,11 +154,11 @@ def test_a_row_is_not_rendered_to_its_end_once_its_job_has_left(calls: int) -> N
 
 def test_an_answer_is_learnt_by_its_weight() -> None:
     messages = (QUESTION, {**ANSWER, "weight": 0.25}, QUESTION, HELLO)
-    (row,) = render_one(CHATML, *messages).rows
+    (row,) = render_one(CHATML, *messages)
     assert row.weights_L is not None
     assert set(row.weights_L[row.learnt_L].tolist()) == {0.25, 1.0}
     assert row.weight == pytest.approx(0.25 * len("A shop assistant.<|im_end|>") + len("Hello!<|im_end|>"))
-    (plain,) = render_one(CHATML, QUESTION, {**ANSWER, "weight": 1.0}, QUESTION, {**HELLO, "weight": 0}).rows
+    (plain,) = render_one(CHATML, QUESTION, {**ANSWER, "weight": 1.0}, QUESTION, {**HELLO, "weight": 0})
     assert (plain.weights_L, plain.weight) == (None, plain.supervised)
 
 
@@ -173,7 +167,7 @@ PAIR["non_preferred_output"] = [HELLO]
 
 
 def test_of_a_pair_both_answers_are_rows_that_learn_nothing_else() -> None:
-    rows = render(make_tokenizer(CHATML), [(7, PAIR)], 1000, "training_file", kind="preference").rows
+    rows = render(make_tokenizer(CHATML), PAIR, kind="preference")
     assert [(row.line, row.desirable) for row in rows] == [(7, True), (7, False)]
     assert [row.supervised for row in rows] == [len("A shop assistant.<|im_end|>"), len("Hello!<|im_end|>")]
     prompt = len(rows[0].tokens_L) - 1 - rows[0].supervised  # a line end follows the turn
@@ -183,16 +177,14 @@ def test_of_a_pair_both_answers_are_rows_that_learn_nothing_else() -> None:
 def test_a_pair_with_one_answer_behind_the_cut_is_skipped_as_a_whole() -> None:
     longer = {**PAIR, "preferred_output": [{**ANSWER, "content": "No."}]}
     longer["input"] = {"messages": [QUESTION]}
-    labelled = [(1, longer), (2, PAIR)]
-    limit = len(
-        render(make_tokenizer(CHATML), [(1, longer)], 1000, "file", kind="preference").rows[0].tokens_L
-    )
-    rendered = render(make_tokenizer(CHATML), labelled, limit, "training_file", kind="preference")
-    assert ({row.line for row in rendered.rows}, rendered.skipped) == ({1}, [2])
-    assert rendered.cut == [1, 2], "once each"
+    limit = len(render(make_tokenizer(CHATML), longer, kind="preference")[0].tokens_L)
+    rendering = Rendering(make_tokenizer(CHATML), limit, "training_file", "preference")
+    rows = list(rendering.render([(1, longer), (2, PAIR)]))
+    assert ({row.line for row in rows}, rendering.skipped.first) == ({1}, [2])
+    assert rendering.cut.first == [1, 2], "once each"
 
 
 def test_of_a_labelled_row_the_last_answer_is_learnt() -> None:
     row = {"messages": [QUESTION, ANSWER, QUESTION, HELLO], "label": False}
-    (found,) = render(make_tokenizer(CHATML), [(1, row)], 1000, "training_file", kind="labelled").rows
+    (found,) = render(make_tokenizer(CHATML), row, kind="labelled")
     assert (found.supervised, found.desirable) == (len("Hello!<|im_end|>"), False)

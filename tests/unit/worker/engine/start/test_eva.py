@@ -35,6 +35,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, order_of
+from worker.row_store import store_rows
 from worker.rows import Row
 
 pytestmark = pytest.mark.slow
@@ -202,11 +203,11 @@ def test_a_process_group_computes_a_job_s_initial_values_once(
     spec = make_spec(adapter=EVA)
     process_group = process_group_on(base, MAX_TOKENS)
     with pytest.raises(Abandoned):
-        process_group.join("job", spec, ROWS, {}, lambda: True)
-    begun = process_group.join("job", spec, ROWS, {})
+        process_group.join("job", spec, store_rows(ROWS), {}, lambda: True)
+    begun = process_group.join("job", spec, store_rows(ROWS), {})
     train(base, [begun], 1)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = process_group.join("job", spec, ROWS, begun.state())
+    resumed = process_group.join("job", spec, store_rows(ROWS), begun.state())
     assert torch.equal(resumed.adapter.parameters.master, begun.adapter.parameters.master)
 
 

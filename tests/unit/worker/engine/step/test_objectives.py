@@ -31,7 +31,6 @@ from worker.engine.step.loop import train_round, validate
 from worker.engine.step.objective_pass import ObjectiveRows, compute_objectives
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.objectives.choose import rows_for
 from worker.objectives.dpo import DpoLoss
 from worker.rows import Row
 
@@ -159,22 +158,6 @@ def test_an_abandoned_step_leaves_nothing_behind(base: ResidentBase) -> None:
         assert train_round(context, [trainee]) == {}
     assert train(base, [trainee], 3)["job"] == train(base, [other], 3)["other"]
     assert torch.equal(trainee.adapter.parameters.master, other.adapter.parameters.master)
-
-
-def test_a_companion_is_the_prompt_with_another_rows_answer() -> None:
-    spec = make_spec(objective=Kto())
-    rows = pairs(6)[::2]
-    with_companions = rows_for(spec, rows, max_length=512)
-    assert with_companions[::2] == rows
-    answers = {row.tokens_L[row.learnt_L].tobytes() for row in rows}
-    for row, companion in zip(with_companions[::2], with_companions[1::2], strict=True):
-        prompt = row.tokens_L[~row.learnt_L]
-        assert np.array_equal(companion.tokens_L[~companion.learnt_L], prompt)
-        answer = companion.tokens_L[companion.learnt_L].tobytes()
-        assert answer in answers
-        assert answer != row.tokens_L[row.learnt_L].tobytes()
-    cut = rows_for(spec, rows, max_length=12)[1::2]
-    assert all(row.supervised for row in cut)
 
 
 # Weights of messages

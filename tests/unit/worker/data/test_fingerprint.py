@@ -1,14 +1,13 @@
 """A checkpoint is continued only if everything that the next step depends on is as it was."""
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from worker.data.fingerprint import Fingerprint, beginning
 from worker.rows import Row
-from worker.save.fingerprint import fingerprint
 
 
 def taken(
@@ -21,11 +20,11 @@ def taken(
     of_messages: tuple[float, ...] | None = None,
     desirable: bool = True,
 ) -> str:
-    entry = SimpleNamespace(quantization=quantization)
-    base = SimpleNamespace(source_sha256=weights, entry=entry, dtype=dtype)
     weights_L = None if of_messages is None else np.array(of_messages, np.float32)
     row = Row(1, np.array(tokens, np.int32), np.array(learnt), weights_L, desirable)
-    return fingerprint({"seed": seed}, cast(Any, base), [row])
+    fingerprint = Fingerprint(beginning({"seed": seed}, weights, quantization, str(dtype)))
+    assert list(fingerprint.over([row])) == [row]
+    return fingerprint.value
 
 
 def test_it_is_the_same_where_nothing_has_changed() -> None:

@@ -1,0 +1,147 @@
+"""The process that renders beside a trainer, `python -m worker.data.render_process`.
+
+Its imports and a tokenizer take a second, so it is kept as long as its trainer. For each file it forks a
+child, which renders the file and ends. Children share the cores fairly, so a small file is not held up by a
+large one. A child gives way to the training, and if memory runs out, it is killed before the trainer is.
+
+Its standard input is a socket to the trainer. A message is the folder of a tokenizer. Two files come with the
+message: the child's channel to the trainer, and the file to render. The process ends with this socket, and a
+child with its channel.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from io import FileIO
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    # transformers would import torch, which takes a second and 150 MB, and which tokenizers do not need
+    sys.modules["torch"] = None  # type: ignore[assignment]
+
+from transformers import AutoTokenizer
+
+from core.datasets.check import read_rows
+from core.errors import JobError, TuneryError
+from worker.data.companions import with_companions
+from worker.data.fingerprint import Fingerprint
+from worker.data.render import Rendering
+from worker.data.render_request import Rendered, RenderRequest
+from worker.data.room import require_room
+from worker.row_store import store_rows
+from worker.rows import Row
+
+FOLDER_BYTES = 4096  # the longest name of a folder
+CHUNK_BYTES = 256 * 1024
+TICK_SECONDS = 0.5
+NICENESS = 5  # a core that training wants too is divided 3 : 1
+FIRST_TO_BE_KILLED = "500"  # of 1000, which would make the system kill this process before any other
+
+
+def main() -> None:
+    """Fork a child for each message, until the trainer ends."""
+    line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    for number in (signal.SIGINT, signal.SIGTERM):  # the trainer decides when to end
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children leave no zombies
+    gc.collect()
+    gc.freeze()  # otherwise a collection in a child would copy the pages of all objects that it visits
+    while True:
+        folder, files, _, _ = socket.recv_fds(line, FOLDER_BYTES, 2)
+        if not folder:
+            return
+        with suppress(Exception):  # if it fails here, it fails in the child too, which says so
+            _tokenizer_in(folder.decode())
+        if os.fork() == 0:
+            line.close()
+            _render_and_end(folder.decode(), *files)
+        for file in files:
+            os.close(file)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer_in(folder: str) -> Any:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _render_and_end(folder: str, channel_number: int, file_number: int) -> None:
+    """Be a child: render one file, and end the process."""
+    channel = Connection(channel_number)
+    try:
+        os.nice(NICENESS)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
+        request: RenderRequest = channel.recv()
+        threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
+        _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
+    except (TuneryError, OSError) as error:
+        channel.send(error)
+    except Exception:
+        channel.send(RuntimeError(traceback.format_exc()))
+    finally:
+        os._exit(0)
+
+
+def _end_with(channel: Connection) -> None:
+    """End the process when the trainer closes the channel: the job has left, or the trainer has ended."""
+    with suppress(OSError):
+        channel.poll(None)
+    os._exit(0)
+
+
+def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRequest) -> None:
+    file.seek(0)  # a child before this one may have read some of it
+    rendering = Rendering(tokenizer, request.max_length, request.param, request.kind)
+    lines = read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
+    rows = _within(request, rendering.render(_reported(channel, lines, request)))
+    if request.companions_seed is not None:
+        rendered = store_rows(rows, request.folder)
+        rows = with_companions(rendered, request.companions_seed, request.max_length)
+    fingerprint = Fingerprint(request.fingerprint)
+    store = store_rows(fingerprint.over(rows), request.folder)
+    channel.send(Rendered(store.summary, fingerprint.value, rendering.warnings()))
+    for part in store.files:
+        send_handle(channel, part.fileno(), None)
+
+
+def _reported(
+    channel: Connection, lines: Iterable[tuple[int, dict[str, Any]]], request: RenderRequest
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines. Now and then, tell the trainer how many there were, and look at the disk."""
+    due = 0.0
+    for count, line in enumerate(lines):
+        if (now := time.monotonic()) >= due:
+            due = now + TICK_SECONDS
+            channel.send(count)
+            require_room(request.folder, request.param)
+        yield line
+
+
+def _within(request: RenderRequest, rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the rows. Raises JobError as soon as they have more tokens than allowed."""
+    tokens = 0
+    for row in rows:
+        tokens += len(row.tokens_L)
+        if tokens > request.max_tokens:
+            raise JobError(
+                "too_many_tokens",
+                f"Up to line {row.line}, the file has more than {request.max_tokens:,} tokens, which is the "
+                "most that this server trains on. Use a part of the file, or lower training.max_length.",
+                request.param,
+            )
+        yield row
+
+
+if __name__ == "__main__":
+    main()
