@@ -181,6 +181,7 @@ def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
             expect(page.get_by_text("The service does not answer.").first).to_be_visible()
         else:
             relay.silence_streams()
+            wait_for(lambda: stands_still(page), 60)  # what was on its way has arrived
             page.clock.fast_forward(46_000)
         reached = site.tenant.job(job_id)["progress"]["step"]
         wait_for(lambda: newest_step(page) > max(before, reached) + 10, 60)
@@ -188,6 +189,12 @@ def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
         expect(page.get_by_text("The service does not answer.")).to_have_count(0)
         steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
         assert steps == list(range(1, len(steps) + 1))
+
+
+def stands_still(page: Page) -> bool:
+    step = newest_step(page)
+    page.wait_for_timeout(1500)  # longer than the pauses between two writes of a trainer
+    return newest_step(page) == step
 
 
 def test_an_answer_that_is_cut_in_its_middle_is_asked_for_again(site: Site, relay: Relay) -> None:
