@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from core.roles import Role
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, row
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, row, wait_for
 from tests.fixtures.faults.checker import Client, check
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 from tests.fixtures.faults.history import record_history
@@ -156,6 +156,7 @@ def ask(dying: CrashingApi, client: Client, request: Request, key: str, step: in
             return httpx.request(request.method, url, headers=headers | kill, timeout=60, **request.body)
         except httpx.TransportError:
             kill = {}
+            wait_for(lambda: not dying.is_alive)  # its connections break a little before it is gone
             dying.start()
 
 
