@@ -11,20 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from api.adapters.endpoints import router as adapters
+from api.admission.auth import Authentication
+from api.admission.bodies import WholeBodies
+from api.admission.callers import Callers
+from api.admission.fair_share import FairShare
+from api.admission.rates import CountedRequests, RequestRates
+from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
+from api.admission.strangers import Strangers
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.graders.processes import GraderProcesses
-from api.http.auth import Authentication
-from api.http.bodies import WholeBodies
 from api.http.boundary import Boundary
-from api.http.callers import Callers
 from api.http.errors import answer_http_exception
-from api.http.fair_share import FairShare
-from api.http.rates import CountedRequests, RequestRates
-from api.http.store_threads import READING_THREADS, UPLOAD_THREADS
-from api.http.strangers import Strangers
 from api.http.validation import answer_validation_error
 from api.integrations.endpoints import router as integrations
 from api.jobs.candidates.endpoints import router as job_candidates

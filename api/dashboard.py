@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.auth import is_of_dashboard
+from api.admission.auth import is_of_dashboard
 from core.errors import NotFound
 
 BUILT = Path(__file__).resolve().parent.parent / "dashboard" / "dist"

@@ -1,7 +1,7 @@
 """How many seconds the API may take to stop before it is killed, from the inside out.
 
-Each part waits longer than the part inside of it may take. `api.http.bodies.BODY_SECONDS` is the innermost: a
-body that is still arriving is refused while its sender can still be answered.
+Each part waits longer than the part inside of it may take. `api.admission.bodies.BODY_SECONDS` is the
+innermost: a body that is still arriving is refused while its sender can still be answered.
 """
 
 REQUESTS = 15  # requests that were accepted may go on, and streams of files too

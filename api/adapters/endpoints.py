@@ -10,12 +10,12 @@ from starlette.responses import StreamingResponse
 
 from api.adapters import service
 from api.adapters.schemas import AdapterDeleted, AdapterObject, MeasuredRank, MeasuredRanks
+from api.admission.auth import CurrentCaller
+from api.admission.store_threads import waits_for_store
 from api.dependencies import ModelCatalog, ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
-from api.http.store_threads import waits_for_store
 from api.schemas import Page
 from core.access import audit
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
+from api.admission.auth import AdminCaller
 from api.checkpoints import service
 from api.checkpoints.schemas import CreatePermissions, PermissionDeleted, PermissionObject
 from api.dependencies import Transaction
-from api.http.auth import AdminCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute

@@ -8,6 +8,11 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import StreamingResponse
 
+from api.admission.auth import CurrentCaller
+from api.admission.bodies import streams_body
+from api.admission.callers import Caller
+from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.store_threads import waits_for_store
 from api.dependencies import (
     AppSettings,
     ReadingSessions,
@@ -22,15 +27,10 @@ from api.files.intake import ReceivedFile
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
-from api.http.auth import CurrentCaller
-from api.http.bodies import streams_body
-from api.http.callers import Caller
 from api.http.errors import declared
-from api.http.fair_share import ShortTurn, takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
-from api.http.store_threads import waits_for_store
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import Attempt, once

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from api.admission.auth import CurrentCaller
 from api.dependencies import part
 from api.graders.processes import GraderProcesses
 from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable

@@ -1,4 +1,4 @@
-"""The parts that every request passes or shares: authentication, limits, parsing, errors, paging, downloads.
+"""The parts that requests share once they are admitted: parsing, errors, paging, downloads.
 
 Features import from here; nothing here imports a feature.
 """

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.bodies import has_body
+from api.admission.bodies import has_body
 from api.http.errors import InternalError, error_response, expected
 from core.errors import AppError, InvalidRequest
 from core.ids import new_id

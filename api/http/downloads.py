@@ -9,7 +9,7 @@ from anyio import CapacityLimiter
 from fastapi import Header
 from starlette.responses import StreamingResponse
 
-from api.http.store_threads import in_threads
+from api.admission.store_threads import in_threads
 from core.errors import BeyondTheEnd, NotFound
 from core.storage.object_store import ObjectStore
 

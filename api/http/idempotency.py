@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from api.http.auth import CurrentCaller
+from api.admission.auth import CurrentCaller
 from core.access.idempotency import Attempt
 
 IdempotencyKey = Annotated[

@@ -1,7 +1,7 @@
 """Reads JSON bodies strictly.
 
 It refuses repeated keys, NaN and infinity, deep nesting, and text that Postgres cannot hold.
-`api.http.bodies` has read the body before, and refuses large and slow ones.
+`api.admission.bodies` has read the body before, and refuses large and slow ones.
 """
 
 import json

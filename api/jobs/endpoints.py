@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from api.admission.auth import CurrentCaller
+from api.admission.fair_share import poll
 from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http import conditional
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
-from api.http.fair_share import poll
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute

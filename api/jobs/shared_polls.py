@@ -16,8 +16,8 @@ from api.jobs import queries, service
 from api.jobs.places import QueuePlaces
 from api.jobs.schemas import JobObject
 
-# One key may have `api.http.fair_share.POLLS_AT_ONCE` polls at work. Without this limit, they could take all
-# threads of the process.
+# A project may have POLLS_AT_ONCE polls at work (`api.admission.fair_share`). Without this limit, they could
+# take all threads of the process.
 READ_AT_ONCE = 4
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.http.auth import CurrentCaller
+from api.admission.auth import CurrentCaller
 from api.http.errors import declared
 from api.methods import service
 from api.methods.schemas import MethodObject

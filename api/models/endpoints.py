@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
+from api.admission.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.models import service
 from api.models.schemas import ModelDeleted, ModelList, ModelObject

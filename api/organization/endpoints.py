@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
-from api.http.auth import AdminCaller, OperatorCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute

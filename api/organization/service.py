@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from api.http.callers import Caller
+from api.admission.callers import Caller
 from api.organization import queries
 from api.organization.schemas import CreateApiKey, UsageBucket, UsageResult
 from api.schemas import unix_seconds

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
+from api.admission import cookies
+from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
-from api.http import cookies
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import unix_seconds

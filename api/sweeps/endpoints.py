@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query
 
+from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After

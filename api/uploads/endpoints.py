@@ -9,17 +9,17 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.admission.auth import CurrentCaller
+from api.admission.bodies import streams_body
+from api.admission.callers import Caller
+from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.http.auth import CurrentCaller
-from api.http.bodies import streams_body
-from api.http.callers import Caller
 from api.http.errors import declared
-from api.http.fair_share import ShortTurn, takes_no_turn
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt
-from api.http.store_threads import in_threads
 from api.http.strict_json import StrictJsonRoute
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from api.admission.auth import AdminCaller
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
-from api.http.auth import AdminCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute

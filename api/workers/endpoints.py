@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
+from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.jobs.dependencies import Places
 from api.workers import service

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
-from api.http.callers import Caller
+from api.admission.callers import Caller
 from api.jobs.places import QueuePlaces
 from api.schemas import unix_seconds
 from api.workers import queries

@@ -1,7 +1,7 @@
 """Quotas: the limits of a project. None is no limit.
 
 This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
-they are claimed, and `api/http/rates.py` limits requests per minute.
+they are claimed, and `api/admission/rates.py` limits requests per minute.
 """
 
 from dataclasses import dataclass

@@ -168,7 +168,7 @@ def test_a_request_is_carried_out_once_wherever_the_api_dies(
     other.jobs.add(other.tenant.create_job()["id"])
     stride = 1 if pytestconfig.getoption("every_step") else STRIDE
     deaths = 0
-    for step in range(1 + list(REQUESTS).index(name) % stride, MOST_STEPS, stride):
+    for step in range(1 + list(REQUESTS).index(name) % min(stride, 5), MOST_STEPS, stride):
         request = REQUESTS[name](client)
         starts = dying.starts
         answer = ask(dying, client, request, f"{name} {step}", step)

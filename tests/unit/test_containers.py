@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from api import stop_times as api_stop_times
-from api.http.bodies import BODY_SECONDS
+from api.admission.bodies import BODY_SECONDS
 from cli.main import app
 from cli.up.command import GRACE
 from core.settings import SERVER_FIELDS, Settings

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Response
 
+from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.candidates import curves, queries

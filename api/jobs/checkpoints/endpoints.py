@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
+from api.admission.auth import CurrentCaller
+from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
-from api.http.store_threads import waits_for_store
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.checkpoints import service
 from api.jobs.checkpoints.schemas import CheckpointObject

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
+from api.admission.auth import CurrentCaller
 from api.dependencies import ReadingSessions, part
-from api.http.auth import CurrentCaller
 from api.http.errors import declared
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute

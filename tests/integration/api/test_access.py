@@ -16,7 +16,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from api.http.auth import PUBLIC_PATHS
+from api.admission.auth import PUBLIC_PATHS
 from core.access.keys import revoke_key
 from core.roles import Role
 from core.tables import Base

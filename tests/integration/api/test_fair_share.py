@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from api.http.fair_share import AT_ONCE
-from api.http.store_threads import UPLOAD_THREADS
+from api.admission.fair_share import AT_ONCE
+from api.admission.store_threads import UPLOAD_THREADS
 from core.access.audit import Actor
 from core.access.idempotency import Attempt, once
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for

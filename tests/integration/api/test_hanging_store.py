@@ -8,8 +8,8 @@ from functools import partial
 import httpx
 import pytest
 
-from api.http import fair_share
-from api.http.store_threads import READING_THREADS
+from api.admission import fair_share
+from api.admission.store_threads import READING_THREADS
 from core.storage.object_store import ObjectStore
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.slow import HangingStore, hanging_store
@@ -59,7 +59,6 @@ def many_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 ASKED: dict[str, tuple[bytes, Callable[[httpx.Client, str], httpx.Response]]] = {
     "downloads": (b"", lambda http, path: http.get(f"{path}/content")),
     "downloads that have begun": (BEGINNING, lambda http, path: http.get(f"{path}/content")),
-    "deletions": (b"", lambda http, path: http.delete(path)),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from api import stop_times
-from api.http.fair_share import AT_ONCE
+from api.admission.fair_share import AT_ONCE
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
 from tests.fixtures.stopping import stoppable_api
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api.http import bodies, callers, strangers
-from api.http.callers import Callers
-from api.http.fair_share import AT_ONCE
-from api.http.strangers import STRANGERS_AT_ONCE, Strangers
+from api.admission import bodies, callers, strangers
+from api.admission.callers import Callers
+from api.admission.fair_share import AT_ONCE
+from api.admission.strangers import STRANGERS_AT_ONCE, Strangers
 from core.access.keys import revoke_key
 from core.database import reading_sessions
 from core.errors import NotAuthenticated, Unavailable

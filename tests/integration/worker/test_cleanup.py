@@ -153,7 +153,7 @@ def test_what_lost_attempts_left_goes_with_a_job_that_is_deleted_early(
         deleted = update(Job).where(Job.id == lease.job_id)
         session.execute(deleted.values(deleted_at=func.now() - timedelta(hours=1)))
     remove_deleted_jobs(api.sessions, api.store)
-    assert {key.split("/")[2] for key in all_objects(api, lease)} == {str(lease.fence)}
+    assert {key.split("/")[2] for key in all_objects(api, lease)} == {lease.attempt}
     assert alice.http.get(f"/v1/adapters/{adapter}/content").status_code == 200
 
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import delete, func, update
 
-from core.storage.object_store import ObjectStore, checkpoint_prefix
+from core.storage.object_store import ObjectStore, checkpoint_prefix, result_key
 from core.tables import Adapter, File, Job, StoreWalk, Upload
 from tests.fixtures.api import Api, Tenant
 from worker.supervise import store_walk
@@ -69,13 +69,14 @@ def trained_job(api: Api, tenant: Tenant, folder: Path) -> tuple[str, set[str]]:
     lease = api.claim(tenant.create_job()["id"])
     checkpoint_id = api.checkpoint(lease, 2)
     adapter_id = api.finish(lease, folder)
-    result = f"results/{lease.job_id}/1.csv"
+    result = result_key(lease.job_id, lease.attempt)
     with api.sessions.begin() as session:
         job = session.get_one(Job, lease.job_id)
         job.finished_at = LONG_AGO
         session.get_one(File, job.result_file_id).object_key = result
         weights = session.get_one(Adapter, adapter_id).object_prefix + "weights"
-    return lease.job_id, {weights, result, checkpoint_prefix(lease.job_id, 1, 2, checkpoint_id) + "weights"}
+    checkpoint = checkpoint_prefix(lease.job_id, lease.attempt, 2, checkpoint_id)
+    return lease.job_id, {weights, result, checkpoint + "weights"}
 
 
 def test_what_arrives_after_the_cleaning_goes_and_its_neighbours_stay(

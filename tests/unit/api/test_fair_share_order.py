@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from api.admission import fair_share, strangers
+from api.admission.bodies import STREAMED
+from api.admission.callers import Caller
+from api.admission.cookies import SIGN_IN_PATH
+from api.admission.fair_share import AT_ONCE, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
+from api.admission.marks import marks_of
+from api.admission.strangers import STRANGERS_AT_ONCE, Strangers
 from api.app import ROUTERS
-from api.http import fair_share, strangers
-from api.http.bodies import STREAMED
-from api.http.callers import Caller
-from api.http.cookies import SIGN_IN_PATH
-from api.http.fair_share import AT_ONCE, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
-from api.http.marks import marks_of
-from api.http.strangers import STRANGERS_AT_ONCE, Strangers
 
 DEADLINE = 10
 MARKED = APIRouter(prefix="/v1/things")

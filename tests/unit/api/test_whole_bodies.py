@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from api.http import bodies
-from api.http.bodies import STRANGERS, HeldBytes
+from api.admission import bodies
+from api.admission.bodies import STRANGERS, HeldBytes
 from core.errors import Unavailable
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from api.http.fair_share import POLLS_AT_ONCE
+from api.admission.fair_share import POLLS_AT_ONCE
 from api.jobs import shared_polls
 from api.jobs.shared_polls import READ_AT_ONCE, Polled, SharedPolls
 from core.database import create_database, reading_sessions

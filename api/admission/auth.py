@@ -13,8 +13,8 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.callers import Caller, Callers
-from api.http.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
+from api.admission.callers import Caller, Callers
+from api.admission.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
 from core.access.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, PermissionDenied
 from core.roles import Role

@@ -18,10 +18,10 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.auth import READING_METHODS, is_public
-from api.http.cookies import LINK_PATH, SIGN_IN_PATH
-from api.http.marks import Endpoint, mark, marked_paths
-from api.http.strangers import Strangers
+from api.admission.auth import READING_METHODS, is_public
+from api.admission.cookies import LINK_PATH, SIGN_IN_PATH
+from api.admission.marks import Endpoint, mark, marked_paths
+from api.admission.strangers import Strangers
 
 # More requests of a project at once would hardly be answered faster, since the interpreter runs one thread at
 # a time. They would slow down the requests of others.

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.auth import READING_METHODS
-from api.http.marks import Endpoint, mark, marked_paths
+from api.admission.auth import READING_METHODS
+from api.admission.marks import Endpoint, mark, marked_paths
 from core.errors import BodyTooSlow, TooLarge, Unavailable
 
 MAX_JSON_BYTES = 1024**2

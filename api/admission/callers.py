@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.http.strangers import Strangers
+from api.admission.strangers import Strangers
 from core.access import keys, sign_ins
 from core.access.audit import Actor
 from core.access.quotas import Quotas
