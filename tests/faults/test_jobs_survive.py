@@ -15,7 +15,7 @@ from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, stack_on
 from tests.fixtures.tiny import TINY
 
 WEIGHTS = "adapter_model.safetensors"
-STANDARD = {"rows": 40, "epochs": 16}  # 160 steps: some seconds, in which a test has time to disturb it
+STANDARD = {"rows": 40, "epochs": 8}  # 80 steps: some seconds, in which a test has time to disturb it
 SHORT = {"rows": 12, "epochs": 1}
 
 

@@ -41,9 +41,9 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Yield one running service for the first tests of this file."""
+    """Yield one running service for the first tests of this file, started from nothing as a user's is."""
     home = tmp_path_factory.mktemp("service") / "home"
-    yield start(home, free_port())
+    yield start(home, free_port(), warm=False)
     for process in processes_of(home):
         process.kill()
 
