@@ -56,7 +56,7 @@ def listed(tenant: Tenant, path: str) -> list[str]:
     return [each["id"] for each in tenant.http.get(path, params={"limit": 100}).json()["data"]]
 
 
-def one_more(client: Client, path: str) -> Callable[[], bool]:
+def one_more(client: Client, path: str, most: int = 1) -> Callable[[], bool]:
     before = listed(client.tenant, path)
 
     def there_once() -> bool:
@@ -65,7 +65,7 @@ def one_more(client: Client, path: str) -> Callable[[], bool]:
             client.jobs |= now
         if path == FILES:
             client.files |= now
-        return len(now) == 1
+        return 1 <= len(now) <= most
 
     return there_once
 
@@ -102,7 +102,8 @@ def create_a_sweep(client: Client) -> Request:
 def register_a_webhook(client: Client) -> Request:
     url = f"{client.tenant.api.url}/healthz"
     body = {"name": "x", "url": url, "event_types": ["fine_tuning.job.succeeded"]}
-    return Request("POST", WEBHOOKS, one_more(client, WEBHOOKS), {"json": body})
+    # If its answer is lost, a second one is made: no record may keep the secret that the answer shows once
+    return Request("POST", WEBHOOKS, one_more(client, WEBHOOKS, most=2), {"json": body})
 
 
 def change_of_a_job(verb: str, status: str, *before: str) -> Make:
