@@ -35,7 +35,7 @@ pytest_plugins = (
     "tests.fixtures.shell",
     "tests.fixtures.ports",
     "tests.fixtures.endpoint",
-    "tests.fixtures.disks",
+    "tests.fixtures.faults.disks",
     "tests.fixtures.receiver",
 )
 

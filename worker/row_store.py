@@ -33,7 +33,7 @@ BUFFER_BYTES = 1024**2
 
 @dataclass(frozen=True)
 class Summary:
-    """What a store holds: its rows and their tokens, and the number of the longest row."""
+    """The counts of a store: its rows and their tokens, and the number of the longest row."""
 
     rows: int
     tokens: int

@@ -1,4 +1,4 @@
-"""What a process that runs graders does: its first call limits the process, every call grades a sample."""
+"""Runs in a process for graders. The first call limits the process, and every call grades a sample."""
 
 import os
 import resource

@@ -23,8 +23,9 @@ OPERATIONS = {
 
 @dataclass
 class Grade:
-    """What a grader gives a sample. If the sample is at fault, the reward is 0, and `fault` is its kind.
+    """The result of a grader for one sample.
 
+    If the sample is at fault, the reward is 0, and `fault` is its kind.
     `scores` has the scores of the graders of texts that the grader consists of, by their names.
     """
 

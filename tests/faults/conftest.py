@@ -1,4 +1,4 @@
-"""What most tests of faults begin with and end with.
+"""Fixtures of most tests of faults.
 
 They begin with an API on a tiny base model, whose jobs' history is recorded, and end with the checker.
 """

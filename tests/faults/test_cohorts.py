@@ -57,7 +57,7 @@ def whole_stack(
 @pytest.fixture
 def stack(whole_stack: Stack) -> Iterator[Stack]:
     yield whole_stack
-    cancel_all(whole_stack)
+    cancel_all(whole_stack.api, whole_stack.tenant)
 
 
 @pytest.fixture(scope="module")

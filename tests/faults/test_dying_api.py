@@ -31,9 +31,9 @@ class Request:
     path: str
     there_once: Callable[[], bool]
     body: dict[str, Any] = field(default_factory=dict)
-    """Of httpx: json, or data and files"""
+    """The arguments of httpx for the body: json, or data and files"""
     statuses: tuple[int, ...] = (200,)
-    """What a client may be answered that asks again: a job that is gone cannot be deleted twice"""
+    """The statuses that a second attempt may get: a job that is gone cannot be deleted twice"""
 
 
 Make = Callable[[Client], Request]

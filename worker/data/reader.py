@@ -49,7 +49,7 @@ class JobData:
 
 
 class Readers:
-    """What the jobs of a trainer share to read their files: threads, the process that renders, a folder.
+    """The means by which all jobs of a trainer read their files: threads, the process that renders, a folder.
 
     All jobs of a cohort are read at once. A thread only fetches a file, and waits for the process.
     """

@@ -1,4 +1,4 @@
-"""What a trainer and the process that renders beside it say to each other."""
+"""The messages between a trainer and the process that renders beside it."""
 
 from dataclasses import dataclass
 from pathlib import Path

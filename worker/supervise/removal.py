@@ -1,4 +1,4 @@
-"""What the removals of the janitor share: batches of rows, the objects that rows name, and failures."""
+"""Shared parts of the janitor's removals: batches of rows, the objects that rows name, and failures."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

@@ -17,7 +17,7 @@ from api.files import service
 from api.files.intake import ReceivedFile, clean_filename
 from core.storage.object_store import ObjectStore
 from tests.fixtures.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
-from tests.fixtures.broken import killed_at_commit
+from tests.fixtures.faults.database import killed_at_commit
 from worker.supervise.cleanup import remove_deleted_files
 
 GOOD = json.dumps(row()).encode()

@@ -13,15 +13,9 @@ import psutil
 import pytest
 
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.graders import CHECK
 
 URL = "/v1/fine_tuning/alpha/graders/run"
-CHECK = {
-    "type": "string_check",
-    "name": "same",
-    "input": "{{ sample.output_text }}",
-    "reference": "{{ item.answer }}",
-    "operation": "eq",
-}
 SAMPLE = {"grader": CHECK, "model_sample": "x", "item": {"answer": "x"}}
 
 

@@ -9,15 +9,9 @@ from openai.types.fine_tuning.alpha import GraderRunResponse, GraderValidateResp
 from core.graders.schemas import MAX_TEXT
 from core.graders.templates import Sample, TooLong, render
 from tests.fixtures.api import Tenant, refusal, strictly
+from tests.fixtures.graders import CHECK
 
 URL = "/v1/fine_tuning/alpha/graders"
-CHECK = {
-    "type": "string_check",
-    "name": "same",
-    "input": "{{ sample.output_text }}",
-    "reference": "{{ item.answer }}",
-    "operation": "eq",
-}
 SIMILAR = {
     "type": "text_similarity",
     "name": "alike",

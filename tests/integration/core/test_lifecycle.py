@@ -21,7 +21,7 @@ from core.jobs.lifecycle import Lease, Progress
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.tables import Adapter, Checkpoint, Event, File, Job, Project, Run
 from tests.fixtures.api import wait_for
-from tests.fixtures.failover import lose_the_claim
+from tests.fixtures.faults.database import lose_the_claim
 
 LEASE = 60.0
 LIMIT = 3

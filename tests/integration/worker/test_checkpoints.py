@@ -18,7 +18,7 @@ from core.storage.artifacts import POSITION_NAME, STATE_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint, Event
 from tests.fixtures.api import Api, Tenant
-from tests.fixtures.broken import broken_once
+from tests.fixtures.faults.database import broken_once
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.report.job_lease import JobLease
 from worker.report.training_record import TrainingRecord

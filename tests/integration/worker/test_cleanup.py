@@ -13,7 +13,7 @@ from core.jobs.lifecycle import Lease
 from core.storage.object_store import ObjectStore, checkpoint_prefix
 from core.tables import Checkpoint, Job, Metric
 from tests.fixtures.api import Api, Tenant, wait_for
-from tests.fixtures.broken import killed_at_commit
+from tests.fixtures.faults.database import killed_at_commit
 from worker.supervise import removal
 from worker.supervise.cleanup import remove_deleted_jobs, remove_orphans, remove_resume_checkpoints
 from worker.supervise.janitor import Janitor

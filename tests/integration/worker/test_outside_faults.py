@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from cli.embedded import EmbeddedServers
-from core.tables import Event, Job, Run
+from core.tables import Event, Run
 from tests.fixtures.api import Api, Tenant, wait_for
-from tests.fixtures.disks import SmallDisk
 from tests.fixtures.endpoint import PickyStore
-from tests.fixtures.failover import losing_the_answer
-from tests.fixtures.stack import job_api_on, short_rows
+from tests.fixtures.faults.database import losing_the_answer
+from tests.fixtures.faults.disks import SmallDisk
+from tests.fixtures.stack import cancel_all, job_api_on, short_rows
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.trainer import job_of, running
 from worker.train.server_probe import LEAST_BYTES
@@ -35,10 +35,7 @@ def tenant(api: Api) -> Iterator[Tenant]:
     """Its jobs end with the test."""
     tenant = api.tenant()
     yield tenant
-    with api.sessions() as session:
-        left = list(session.scalars(select(Job.id).where(Job.status.in_(["queued", "running", "paused"]))))
-    for job_id in left:
-        tenant.openai.fine_tuning.jobs.cancel(job_id)
+    cancel_all(api, tenant)
 
 
 def create(tenant: Tenant, epochs: int = 1) -> str:

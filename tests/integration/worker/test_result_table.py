@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from core.storage.object_store import result_key
 from tests.fixtures.api import Api, Tenant
-from tests.fixtures.broken import broken_once
+from tests.fixtures.faults.database import broken_once
 from worker.report.job_lease import JobLease
 from worker.report.reporter import StepMetrics
 from worker.save import result_table

@@ -10,8 +10,8 @@ import pytest
 
 from core.storage.object_store import PART_BYTES, ObjectStore
 from tests.fixtures.api import Api, wait_for
-from tests.fixtures.disks import SmallDisk
 from tests.fixtures.endpoint import PickyStore, Refusal
+from tests.fixtures.faults.disks import SmallDisk
 from worker.train.server_probe import LEAST_BYTES, ServerProbe
 
 PREFIX = "checkpoints/ftjob-of-this-test/"

@@ -15,8 +15,8 @@ from cli.embedded import EmbeddedServers
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Checkpoint, Job, Run
 from tests.fixtures.api import Api, Tenant, wait_for
-from tests.fixtures.failover import lose_the_claim
-from tests.fixtures.stack import job_api_on, short_rows
+from tests.fixtures.faults.database import lose_the_claim
+from tests.fixtures.stack import cancel_all, job_api_on, short_rows
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.trainer import running
 
@@ -71,10 +71,7 @@ def tenant(api: Api) -> Iterator[Tenant]:
     """Its jobs end with the test."""
     tenant = api.tenant()
     yield tenant
-    with api.sessions() as session:
-        left = list(session.scalars(select(Job.id).where(Job.status.in_(["queued", "running", "paused"]))))
-    for job_id in left:
-        tenant.openai.fine_tuning.jobs.cancel(job_id)
+    cancel_all(api, tenant)
 
 
 def create(tenant: Tenant, epochs: int) -> str:

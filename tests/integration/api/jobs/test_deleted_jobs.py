@@ -22,7 +22,7 @@ from core.tables import (
     Tracker,
 )
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
-from tests.fixtures.broken import broken_once
+from tests.fixtures.faults.database import broken_once
 from worker.supervise import removal
 from worker.supervise.cleanup import remove_deleted_jobs
 from worker.tracking import lease as leases
