@@ -14,6 +14,7 @@ import pytest
 
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.graders import CHECK
+from tests.fixtures.processes import named
 
 URL = "/v1/fine_tuning/alpha/graders/run"
 SAMPLE = {"grader": CHECK, "model_sample": "x", "item": {"answer": "x"}}
@@ -27,8 +28,7 @@ def other(api: Api) -> Iterator[Api]:
 
 
 def grader_processes() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if child.is_running() and "anyio.to_process" in child.cmdline()]
+    return named("anyio.to_process", psutil.Process().children())
 
 
 def run_on(api: Api, tenant: Tenant) -> httpx.Response:

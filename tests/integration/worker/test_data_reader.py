@@ -22,6 +22,7 @@ from core.objectives.registry import OBJECTIVES
 from core.tables import Event, Job, Run
 from tests.fixtures.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.paths import REPOSITORY
+from tests.fixtures.processes import named
 from tests.fixtures.tiny import save_model, text, tiny_llama
 from tests.fixtures.trainer import renderer
 from worker.data import reader as reading
@@ -116,8 +117,7 @@ def render_process(parent: psutil.Process | None = None) -> psutil.Process:
     """Return the process that renders for `parent`, or for this test process. Its children render files."""
 
     def find() -> psutil.Process | None:
-        children = (parent or psutil.Process()).children()
-        return next((child for child in children if PROGRAM in child.cmdline()), None)
+        return next(iter(named(PROGRAM, (parent or psutil.Process()).children())), None)
 
     found: psutil.Process = wait_for(find)
     return found
