@@ -7,10 +7,14 @@
    inputs: bf16 where the CPU multiplies pairs of bf16 (AVX512-BF16), else float. A matrix W of a group of
    projections lies in memory as [K, N]; the head, and an adapter's A, as [N, K]; s B as [R, N].
 
-   All threads run the same stages, each on its share, with a barrier behind each stage. */
+   All threads run the same stages. A stage is cut into pieces, and each thread takes the next piece until none
+   is left. The next stage begins when all pieces are done, not when all threads have come: beside other
+   processes, a thread that got no time holds up nobody. */
 
 #include <math.h>
 #include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +30,10 @@
 #define TILE 256 /* columns of a product that are summed at once */
 #define ROWS 16  /* tokens of a product that are summed at once */
 #define PARTS 3  /* the most projections of a group */
+#define PIECES 8 /* of a stage, at most */
+#define HEAD_PIECES 64
+#define STAGES 11 /* of a layer, at most */
+#define PATIENCE 4096 /* looks at a counter before a waiting thread gives way */
 
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
@@ -126,10 +134,22 @@ static vec exponential(vec x) { /* e^x, with an error of some units in the last 
     return p * (vec)((n + 127) << 23);
 }
 
-/* The share of a thread in `count` things: from first to last. */
-static void share(int64_t count, int64_t threads, int64_t thread, int64_t *first, int64_t *last) {
-    *first = count * thread / threads;
-    *last = count * (thread + 1) / threads;
+typedef struct { /* the pieces of a stage that are taken, and those that are done */
+    _Alignas(64) atomic_int_fast64_t taken;
+    atomic_int_fast64_t done;
+} Counter;
+
+static void wait_for(Counter *counter, int64_t pieces) {
+    for (int64_t looks = 0; atomic_load_explicit(&counter->done, memory_order_acquire) < pieces; looks++)
+        if (looks >= PATIENCE) sched_yield();
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* A piece of `count` things: from first to last. */
+typedef struct { int64_t first, last; } Share;
+static Share share(int64_t count, int64_t pieces, int64_t piece) {
+    return (Share){count * piece / pieces, count * (piece + 1) / pieces};
 }
 
 static float dot(const T *w, const X *x, int64_t K) {
@@ -189,16 +209,20 @@ static void product(const T *W, int64_t N, const X *x, int64_t K, int64_t rows, 
 #endif
 }
 
-/* z = x Aᵀ for the adapters' own tokens, [T, most_ranks]; the threads share the ranks of all runs. */
-static void reduce(const Step *s, int group, const X *x, int64_t K, float *z, int64_t thread) {
-    int64_t total = 0, first, last, before = 0;
+static int64_t all_ranks(const Step *s, int group) {
+    int64_t total = 0;
     for (int64_t r = 0; r < s->runs; r++) total += s->run[r].factors[group].ranks;
-    share(total, s->threads, thread, &first, &last);
+    return total;
+}
+
+/* z = x Aᵀ for the adapters' own tokens, [T, most_ranks], for some of the ranks of all runs. */
+static void reduce(const Step *s, int group, const X *x, int64_t K, float *z, Share some) {
+    int64_t before = 0;
     for (int64_t r = 0; r < s->runs; r++) {
         const Run *run = &s->run[r];
         const Factors *f = &run->factors[group];
-        int64_t from = first > before ? first - before : 0;
-        int64_t to = last - before < f->ranks ? last - before : f->ranks;
+        int64_t from = some.first > before ? some.first - before : 0;
+        int64_t to = smaller(some.last - before, f->ranks);
         for (int64_t i = from; i < to; i++)
             for (int64_t t = run->first; t < run->last; t++)
                 z[t * s->most_ranks + i] = dot(f->A + i * K, x + t * K, K);
@@ -253,14 +277,12 @@ static void rotate(const float *in, const float *cos, const float *sin, int64_t 
 
 /* Queries, keys and values by heads: queries are kept, keys and values go to their slots. */
 static void project_heads(const Model *m, const Layer *l, const Step *s, int group, const X *x, const float *z,
-                          float *queries, int64_t thread, sums acc) {
-    int64_t E = m->size, H = m->heads, J = m->key_heads, N = (H + 2 * J) * E, first, last;
+                          float *queries, Share own, sums acc) {
+    int64_t E = m->size, H = m->heads, J = m->key_heads, N = (H + 2 * J) * E;
     int64_t at_once = TILE / E;
-    share(H + 2 * J, s->threads, thread, &first, &last);
-    for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS)
-        for (int64_t h0 = first; h0 < last; h0 += at_once) {
-            int64_t rows = s->tokens - t0 < ROWS ? s->tokens - t0 : ROWS;
-            int64_t some = last - h0 < at_once ? last - h0 : at_once;
+    for (int64_t h0 = own.first; h0 < own.last; h0 += at_once)
+        for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
+            int64_t rows = smaller(s->tokens - t0, ROWS), some = smaller(own.last - h0, at_once);
             product(l->qkv, N, x + t0 * m->hidden, m->hidden, rows, h0 * E, some * E, acc);
             expand(s, group, z, t0, rows, h0 * E, some * E, acc);
             for (int64_t t = t0; t < t0 + rows; t++)
@@ -313,26 +335,21 @@ static void attend(const Model *m, const Layer *l, const float *q, const int32_t
     for (int64_t e = 0; e < E; e++) out[e] = GIVEN(a[e / LANES][e % LANES] / total);
 }
 
-static void attend_all(const Model *m, const Layer *l, const Step *s, const float *queries, X *out,
-                       int64_t thread, float *scores) {
+static void attend_all(const Model *m, const Layer *l, const Step *s, const float *queries, X *out, Share own,
+                       float *scores) {
     int64_t H = m->heads, group = H / m->key_heads;
-    /* Long requests are dealt out head by head, so that one request keeps all threads busy */
-    for (int64_t i = thread; i < s->tokens * H; i += s->threads) {
-        int64_t t = i / H, h = i % H;
-        attend(m, l, queries + i * m->size, s->blocks + s->blocks_at[t], s->seen[t], h / group, scores,
-               out + i * m->size);
-    }
+    for (int64_t i = own.first; i < own.last; i++)
+        attend(m, l, queries + i * m->size, s->blocks + s->blocks_at[i / H], s->seen[i / H], i % H / group,
+               scores, out + i * m->size);
 }
 
 /* x += in W with the adapters' updates. */
 static void project_back(const Model *m, const T *W, const Step *s, int group, const X *in, int64_t K,
-                         const float *z, float *x, int64_t thread, sums acc) {
-    int64_t N = m->hidden, first, last;
-    share(N / LANES, s->threads, thread, &first, &last);
-    for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS)
-        for (int64_t c = first * LANES; c < last * LANES; c += TILE) {
-            int64_t rows = s->tokens - t0 < ROWS ? s->tokens - t0 : ROWS;
-            int64_t width = last * LANES - c < TILE ? last * LANES - c : TILE;
+                         const float *z, float *x, Share own, sums acc) {
+    int64_t N = m->hidden;
+    for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
+        for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
+            int64_t rows = smaller(s->tokens - t0, ROWS), width = smaller(own.last * LANES - c, TILE);
             product(W, N, in + t0 * K, K, rows, c, width, acc);
             expand(s, group, z, t0, rows, c, width, acc);
             for (int64_t t = 0; t < rows; t++)
@@ -342,13 +359,11 @@ static void project_back(const Model *m, const T *W, const Step *s, int group, c
 
 /* silu(gate) · up */
 static void project_gated(const Model *m, const Layer *l, const Step *s, int group, const X *x, const float *z,
-                          X *out, int64_t thread, sums gate, sums up) {
-    int64_t I = m->inner, first, last;
-    share(I / LANES, s->threads, thread, &first, &last);
-    for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS)
-        for (int64_t c = first * LANES; c < last * LANES; c += TILE) {
-            int64_t rows = s->tokens - t0 < ROWS ? s->tokens - t0 : ROWS;
-            int64_t width = last * LANES - c < TILE ? last * LANES - c : TILE;
+                          X *out, Share own, sums gate, sums up) {
+    int64_t I = m->inner;
+    for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
+        for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
+            int64_t rows = smaller(s->tokens - t0, ROWS), width = smaller(own.last * LANES - c, TILE);
             const X *from = x + t0 * m->hidden;
             product(l->gate_up, 2 * I, from, m->hidden, rows, c, width, gate);
             product(l->gate_up, 2 * I, from, m->hidden, rows, I + c, width, up);
@@ -363,69 +378,69 @@ static void project_gated(const Model *m, const Layer *l, const Step *s, int gro
         }
 }
 
-#define BARRIER _Pragma("omp barrier")
-#define NORM(weight)                                                                                  \
-    for (int64_t t = t_first; t < t_last; t++) norm(m, x + t * D, weight, given + t * D);             \
-    BARRIER
-#define REDUCE(group, in, K)                                                                          \
-    if (s->runs) {                                                                                    \
-        reduce(s, group, in, K, z, thread);                                                           \
-        BARRIER                                                                                       \
+/* Runs `code` for every piece of a stage, with the piece's share of `count` things as `own`. */
+#define STAGE(count, most, code)                                                                      \
+    {                                                                                                 \
+        Counter *counter = &counters[stage++];                                                        \
+        int64_t pieces = smaller(count, most), piece;                                                 \
+        while ((piece = atomic_fetch_add_explicit(&counter->taken, 1, memory_order_relaxed)) < pieces) { \
+            Share own = share(count, pieces, piece);                                                  \
+            code;                                                                                     \
+            atomic_fetch_add_explicit(&counter->done, 1, memory_order_release);                       \
+        }                                                                                             \
+        wait_for(counter, pieces);                                                                    \
     }
+#define NORM(weight)                                                                                  \
+    STAGE(M, PIECES,                                                                                  \
+          for (int64_t t = own.first; t < own.last; t++) norm(m, x + t * D, weight, given + t * D))
+#define REDUCE(group, in, K)                                                                          \
+    if (s->runs) STAGE(all_ranks(s, group), 2 * PIECES, reduce(s, group, in, K, z, own))
 
 static void *space(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64 + 64); }
 
-/* Computes the logits of the wanted tokens. Returns 0, or 1 if memory or threads are missing. */
+/* Computes the logits of the wanted tokens. Returns 0, or 1 if there is too little memory. */
 int compute_step(const Model *m, const Step *s) {
-    int64_t D = m->hidden, I = m->inner, M = s->tokens, Q = m->heads * m->size;
+    int64_t D = m->hidden, I = m->inner, M = s->tokens, H = m->heads, Q = H * m->size;
     int64_t widest = I > Q ? I : Q, most_scores = (s->longest + 2 * LANES) / LANES * LANES;
     int64_t sums_of_thread = 2 * ROWS * TILE, floats_of_thread = sums_of_thread + most_scores;
+    int64_t counters_size = (STAGES * m->layers + 3) * sizeof(Counter);
     float *x = space(M * D * sizeof(float)), *queries = space(M * Q * sizeof(float));
     float *z = space(M * s->most_ranks * sizeof(float));
-    float *own = space(s->threads * floats_of_thread * sizeof(float));
+    float *scratch = space(s->threads * floats_of_thread * sizeof(float));
     X *given = space(M * D * sizeof(X)), *wide = space(M * widest * sizeof(X));
-    int failed = !x || !queries || !z || !own || !given || !wide;
+    Counter *counters = space(counters_size);
+    int failed = !x || !queries || !z || !scratch || !given || !wide || !counters;
     if (!failed) {
+        memset(counters, 0, counters_size);
 #pragma omp parallel num_threads(s->threads)
-        if (omp_get_num_threads() != s->threads) {
-            failed = 1;
-        } else {
-            int64_t thread = omp_get_thread_num(), t_first, t_last, v_first, v_last;
-            sums gate = (sums)(own + thread * floats_of_thread), up = gate + ROWS;
-            float *scores = own + thread * floats_of_thread + sums_of_thread;
-            share(M, s->threads, thread, &t_first, &t_last);
-            for (int64_t t = t_first; t < t_last; t++)
-                for (int64_t d = 0; d < D; d++) x[t * D + d] = number(m->embedding[s->token[t] * D + d]);
+        {
+            sums gate = (sums)(scratch + omp_get_thread_num() * floats_of_thread), up = gate + ROWS;
+            float *scores = scratch + omp_get_thread_num() * floats_of_thread + sums_of_thread;
+            int64_t stage = 0;
+            STAGE(M, PIECES, for (int64_t i = own.first * D; i < own.last * D; i++) x[i] =
+                                 number(m->embedding[s->token[i / D] * D + i % D]))
             for (int64_t i = 0; i < m->layers; i++) {
                 const Layer *l = &m->layer[i];
                 int group = 4 * i;
                 NORM(l->input_norm)
                 REDUCE(group, given, D)
-                project_heads(m, l, s, group, given, z, queries, thread, gate);
-                BARRIER
-                attend_all(m, l, s, queries, wide, thread, scores);
-                BARRIER
+                STAGE(H + 2 * m->key_heads, PIECES, project_heads(m, l, s, group, given, z, queries, own, gate))
+                STAGE(M * H, 2 * PIECES, attend_all(m, l, s, queries, wide, own, scores))
                 REDUCE(group + 1, wide, Q)
-                project_back(m, l->out, s, group + 1, wide, Q, z, x, thread, gate);
-                BARRIER
+                STAGE(D / LANES, PIECES, project_back(m, l->out, s, group + 1, wide, Q, z, x, own, gate))
                 NORM(l->mlp_norm)
                 REDUCE(group + 2, given, D)
-                project_gated(m, l, s, group + 2, given, z, wide, thread, gate, up);
-                BARRIER
+                STAGE(I / LANES, PIECES, project_gated(m, l, s, group + 2, given, z, wide, own, gate, up))
                 REDUCE(group + 3, wide, I)
-                project_back(m, l->down, s, group + 3, wide, I, z, x, thread, gate);
-                BARRIER
+                STAGE(D / LANES, PIECES, project_back(m, l->down, s, group + 3, wide, I, z, x, own, gate))
             }
-            if (thread == 0)
-                for (int64_t i = 0; i < s->wanted; i++)
-                    norm(m, x + s->row[i] * D, m->final_norm, given + i * D);
-            BARRIER
-            share(m->words, s->threads, thread, &v_first, &v_last);
-            for (int64_t v = v_first; v < v_last; v++)
-                for (int64_t i = 0; i < s->wanted; i++)
-                    s->logits[i * m->words + v] = dot(m->head + v * D, given + i * D, D);
+            STAGE(s->wanted, PIECES, for (int64_t i = own.first; i < own.last; i++)
+                                         norm(m, x + s->row[i] * D, m->final_norm, given + i * D))
+            STAGE(m->words, HEAD_PIECES, for (int64_t v = own.first; v < own.last; v++)
+                                             for (int64_t i = 0; i < s->wanted; i++) s->logits
+                      [i * m->words + v] = dot(m->head + v * D, given + i * D, D))
         }
     }
-    free(x), free(queries), free(z), free(own), free(given), free(wide);
+    free(x), free(queries), free(z), free(scratch), free(given), free(wide), free(counters);
     return failed;
 }

@@ -116,7 +116,7 @@ class NativeStep:
             *(run_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
         )
         if self._compute(ctypes.byref(self._model), ctypes.byref(step)):
-            raise MemoryError("The sampler's step found too little memory or too few threads")
+            raise MemoryError("The sampler's step found too little memory")
         return logits_SV
 
     def _table(self, adapter: ServedAdapter) -> Ints:
