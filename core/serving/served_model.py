@@ -19,7 +19,7 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ServedFile(_Wire):
+class StoredFile(_Wire):
     """One file of an adapter, as the row of the adapter or checkpoint lists it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -27,7 +27,7 @@ class ServedFile(_Wire):
     sha256: Sha256
 
 
-class ServedAdapter(_Wire):
+class StoredAdapter(_Wire):
     """An adapter in the object store: `prefix` and a file's name make a key.
 
     `sha256` is the hash of the content: adapters with the same files have the same hash, wherever they lie.
@@ -35,13 +35,13 @@ class ServedAdapter(_Wire):
 
     sha256: Sha256
     prefix: str
-    files: tuple[ServedFile, ...]
+    files: tuple[StoredFile, ...]
 
     @classmethod
     def of(cls, prefix: str, files: Iterable[Mapping[str, Any]]) -> Self:
         """Return the adapter of a row of `adapters` or `checkpoints`, with the files that a server needs."""
         needed = sorted(
-            (ServedFile.model_validate(file) for file in files if _is_needed(file["name"])),
+            (StoredFile.model_validate(file) for file in files if _is_needed(file["name"])),
             key=lambda file: file.name,
         )
         lines = "".join(f"{file.sha256}  {file.name}\n" for file in needed)
@@ -52,7 +52,7 @@ class ServedModel(_Wire):
     """A base model of the catalog, alone or with one adapter. `adapter` may also be a whole model."""
 
     base: str
-    adapter: ServedAdapter | None = None
+    adapter: StoredAdapter | None = None
 
 
 def _is_needed(name: str) -> bool:
