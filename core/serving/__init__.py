@@ -1,4 +1,4 @@
-"""Chat and completions, as OpenAI's clients send and read them.
+"""What the API and the servers share: requests and answers, what is sampled from, and which servers there are.
 
-The API checks requests with these schemas, and the servers answer with them.
+A server is a process that samples from models (`worker/serve`). The API chooses a server for each request.
 """

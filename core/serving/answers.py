@@ -42,7 +42,7 @@ class PromptLogprob(BaseModel):
     """vLLM's form of a token in the prompt: its log-probability, and its place among all tokens."""
 
     logprob: float
-    rank: int
+    rank: int | None
     decoded_token: str
 
 

@@ -35,9 +35,7 @@ def _check_sampling(request: Sampling, most_tokens: int | None) -> None:
     if request.prompt_logprobs is not None and request.stream:
         raise _wrong("prompt_logprobs", "'prompt_logprobs' is not streamed. Ask for it without 'stream'.")
     if most_tokens is not None and (request.min_tokens or 0) > most_tokens:
-        raise _wrong(
-            "min_tokens", f"'min_tokens' must be at most {most_tokens}, as 'max_tokens' is."
-        )
+        raise _wrong("min_tokens", f"'min_tokens' must be at most {most_tokens}, as 'max_tokens' is.")
 
 
 def _check_tools(request: ChatRequest) -> None:
