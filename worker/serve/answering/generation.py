@@ -46,7 +46,7 @@ class Generation:
 
     async def run(self, asked: Sequence[GenerationRequest], count: TokenCount) -> None:
         """Answer. The sampler forgets the requests however this ends. Raises AppError and ClientGone."""
-        stream = AnswerStream(lambda: self._exchange.end(ReaderTooSlow(TOO_SLOW)))
+        stream = AnswerStream(self._base.end_tokens, lambda: self._exchange.end(ReaderTooSlow(TOO_SLOW)))
         try:
             await self._submit(asked, stream)
             await self._send(stream, len(asked), count)

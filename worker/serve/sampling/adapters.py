@@ -15,6 +15,7 @@ from core.serving.served_model import StoredAdapter
 from core.storage.artifacts import DamagedArtifact, fetch_folder
 from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.engine.generate.adapter_cache import AdapterCache
+from worker.engine.generate.adapter_files import AdapterRefused
 from worker.engine.generate.adapters import ServedAdapter
 from worker.serve.errors import AdapterDamaged
 

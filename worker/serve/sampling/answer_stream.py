@@ -1,7 +1,7 @@
 """The pieces of one request's answers on their way from the sampler to the client."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from worker.engine.generate.requests import Piece, TokenChoice
@@ -22,10 +22,10 @@ class Part:
     cached_tokens: int = 0
     prompt_logprobs: tuple[TokenChoice | None, ...] | None = None
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Piece, has_text: bool) -> None:
         self.text += piece.text
         self.tokens += piece.token is not None
-        if piece.chosen is not None and not _ends_without_text(piece):
+        if piece.chosen is not None and has_text:
             self.chosen.append(piece.chosen)
         self.cached_tokens = self.cached_tokens or piece.cached_tokens
         self.prompt_logprobs = self.prompt_logprobs or piece.prompt_logprobs
@@ -39,15 +39,16 @@ class AnswerStream:
     So text alone never fills the memory. Log-probabilities may: then `overflow` is called.
     """
 
-    def __init__(self, overflow: Callable[[], None]) -> None:
-        self._overflow = overflow
+    def __init__(self, end_tokens: Collection[int], overflow: Callable[[], None]) -> None:
+        """The `end_tokens` are no part of a text, so they get no log-probability, as OpenAI's clients expect."""
+        self._end_tokens, self._overflow = end_tokens, overflow
         self._parts: dict[int, Part] = {}
         self._bytes = 0
         self._filled = asyncio.Event()
 
     def put(self, index: int, piece: Piece) -> None:
         """Add a piece of the answer with this index."""
-        self._parts.setdefault(index, Part(index)).add(piece)
+        self._parts.setdefault(index, Part(index)).add(piece, piece.token not in self._end_tokens)
         self._bytes += len(piece.text)
         if piece.chosen is not None:
             self._bytes += CHOICE_BYTES * (1 + len(piece.chosen.top))
@@ -62,7 +63,3 @@ class AnswerStream:
         parts, self._parts, self._bytes = list(self._parts.values()), {}, 0
         return parts
 
-
-def _ends_without_text(piece: Piece) -> bool:
-    """Return whether the piece's token ends the answer and is no part of it, as OpenAI's clients expect."""
-    return piece.finish_reason == "stop" and not isinstance(piece.stop_reason, str)

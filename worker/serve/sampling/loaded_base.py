@@ -32,6 +32,7 @@ class LoadedBase:
         self.vocabulary = int(base.model.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]
         self.max_length = sampler.max_length
         self.token_bytes = sampler.token_bytes
+        self.end_tokens = sampler.end_tokens
         self.adapters = adapters
         self.sampler = thread
         self.fingerprint = fingerprint(base)
