@@ -121,7 +121,12 @@ def test_a_service_runs_a_command_of_tunery(name: str) -> None:
 
 
 def test_the_service_has_its_parts() -> None:
-    assert sorted(command_of(service)[0] for service in OURS.values()) == ["api", "migrate", "serve", "worker"]
+    assert sorted(command_of(service)[0] for service in OURS.values()) == [
+        "api",
+        "migrate",
+        "serve",
+        "worker",
+    ]
 
 
 @pytest.mark.parametrize("name", SERVICES)
