@@ -69,10 +69,13 @@ class ServerApp:
 
     async def _tell_state(self, exchange: Exchange) -> None:
         draining = self._admission.draining
+        load = self._answering.models.load if self._answering else None
         state = {
             "status": "stopping" if draining else "ok",
             "base": self.resident,
+            "adapters": len(self.warm_adapters),
             "requests": self._admission.held,
+            "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},
         }
         await exchange.answer(503 if draining else 200, state)
 

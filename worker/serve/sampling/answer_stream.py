@@ -62,4 +62,3 @@ class AnswerStream:
         self._filled.clear()
         parts, self._parts, self._bytes = list(self._parts.values()), {}, 0
         return parts
-

@@ -14,7 +14,7 @@ from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.health import check_device
-from worker.engine.generate.sampler import Limits, Sampler
+from worker.engine.generate.sampler import Limits, Load, Sampler
 from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.sampler_thread import SamplerThread
 
@@ -33,6 +33,7 @@ class LoadedBase:
         self.max_length = sampler.max_length
         self.token_bytes = sampler.token_bytes
         self.end_tokens = sampler.end_tokens
+        self._engine = sampler
         self.adapters = adapters
         self.sampler = thread
         self.fingerprint = fingerprint(base)
@@ -42,6 +43,9 @@ class LoadedBase:
     async def render(self, work: Callable[[], Result]) -> Result:
         """Do work with the tokenizer in the one thread that may use it: a long text takes a while."""
         return await asyncio.get_running_loop().run_in_executor(self._renderer, work)
+
+    def load(self) -> Load:
+        return self._engine.load
 
     async def release(self) -> None:
         """Free the memory. No request may use the model any more, and nobody may hold this object."""

@@ -16,6 +16,7 @@ from worker.devices.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import device_is_broken
 from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.sampler import Load
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.serve.errors import ModelUnavailable
 from worker.serve.sampling.adapters import Adapters
@@ -57,6 +58,12 @@ class Models:
         """The content hashes of the adapters that are loaded. May be read from any thread."""
         loaded = self._slot.loaded
         return loaded.adapters.warm if loaded else []
+
+    @property
+    def load(self) -> Load | None:
+        """How busy the sampler is, if there is one."""
+        loaded = self._slot.loaded
+        return loaded.load() if loaded else None
 
     @asynccontextmanager
     async def use(self, model: ServedModel) -> AsyncIterator[tuple[LoadedBase, ServedAdapter | None]]:
