@@ -164,6 +164,29 @@ class Settings(BaseSettings):
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
     )
+    project_concurrent_chats: int = Field(
+        32,
+        ge=1,
+        description="Most chats and completions of one project that are answered at the same time, in each "
+        "API process. Further ones wait",
+    )
+    project_waiting_chats: int = Field(
+        256,
+        ge=0,
+        description="Most chats and completions of one project that wait, in each API process. Further ones "
+        "are refused",
+    )
+    project_tokens_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens of one project per minute, in prompts and answers of chats and completions; "
+        "all API processes count together",
+    )
+    chat_wait_seconds: float = Field(
+        60,
+        ge=0,
+        description="Longest time that a chat or completion waits for others before it is refused, seconds",
+    )
 
     retention_audit_days: int | None = Field(
         None, ge=1, description="Days after which entries of the audit log are removed; default: never"

@@ -6,6 +6,7 @@ API, command line and worker all use them.
 from core.tables.audit import AuditLog
 from core.tables.base import Base
 from core.tables.candidates import Candidate, CandidateMetric
+from core.tables.chat_usage import ChatUsage
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, Run
@@ -27,6 +28,7 @@ __all__ = [
     "Base",
     "Candidate",
     "CandidateMetric",
+    "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
     "Event",

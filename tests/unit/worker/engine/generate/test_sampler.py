@@ -8,7 +8,7 @@ from core.methods.low_rank import LoraAdapter, LowRankAdapter
 from tests.fixtures.engine.sampling import ask, by_peft, prompts, run, saved_adapter, tokens
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.adapters import ServedAdapter
-from worker.engine.generate.sampler import Limits, Sampler
+from worker.engine.generate.sampler import Sampler
 
 NEW = 12
 OPTIONS: dict[str, LowRankAdapter] = {
