@@ -1,4 +1,4 @@
-"""A server's life: it registers, loads a model when it is asked for, drains, dies, and bounds what it holds."""
+"""A server's life: it registers, loads a model when asked for it, drains, dies, and bounds what it holds."""
 
 import asyncio
 import json

@@ -39,7 +39,8 @@ def test_a_model_is_asked_as_it_was_trained() -> None:
 def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> None:
     template = (
         "{{ tools[0].function.name }}"
-        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments.colour }}{% endfor %}"
+        "{% for m in messages %}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.arguments.colour }}{% endfor %}"
         "{{ m.content }}{% endfor %}"
     )
     call = {"id": "c1", "type": "function", "function": {"name": "paint", "arguments": '{"colour": "red"}'}}
