@@ -31,7 +31,7 @@ def get(session: Session, project_id: str, catalog: Catalog, name: str) -> Model
     entry = catalog.get(name)
     if entry is not None:
         return ModelObject.of_base(entry)
-    return ModelObject.of_tuned(_visible(session, project_id, name))
+    return ModelObject.of_tuned(visible(session, project_id, name))
 
 
 def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> None:
@@ -46,7 +46,7 @@ def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> No
             code="model_not_deletable",
             param="model",
         )
-    model = _visible(session, project_id, name)
+    model = visible(session, project_id, name)
     if model.project_id != project_id:
         raise PermissionDenied(
             f"The model '{name}' is shared with this project. Only the project that owns it can delete it.",
@@ -62,8 +62,17 @@ def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> No
     adapters.delete(session, project_id, model.adapter_id)
 
 
-def _visible(session: Session, project_id: str, name: str) -> TunedModel:
+def visible(session: Session, project_id: str, name: str) -> TunedModel:
+    """Return a fine-tuned model or checkpoint that the project owns, or that is shared with it.
+
+    Raises NotFound for all others.
+    """
     model = queries.find(session, name)
     if model is None or not (model.project_id == project_id or queries.is_shared(session, name, project_id)):
-        raise NotFound(f"The model '{name}' does not exist", code="model_not_found", param="model")
+        raise unknown(name)
     return model
+
+
+def unknown(name: str) -> NotFound:
+    """Return the error for a model that does not exist, or that the project may not see."""
+    return NotFound(f"The model '{name}' does not exist", code="model_not_found", param="model")

@@ -6,11 +6,13 @@ API, command line and worker all use them.
 from core.tables.audit import AuditLog
 from core.tables.base import Base
 from core.tables.candidates import Candidate, CandidateMetric
+from core.tables.chat_usage import ChatUsage
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, Run
 from core.tables.projects import ApiKey, Project
 from core.tables.secrets import Secret
+from core.tables.servers import Server
 from core.tables.sign_ins import SignIn
 from core.tables.store_walks import StoreWalk
 from core.tables.tracking import Tracker
@@ -26,6 +28,7 @@ __all__ = [
     "Base",
     "Candidate",
     "CandidateMetric",
+    "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
     "Event",
@@ -36,6 +39,7 @@ __all__ = [
     "Project",
     "Run",
     "Secret",
+    "Server",
     "SignIn",
     "StoreWalk",
     "Tracker",
