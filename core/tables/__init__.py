@@ -3,9 +3,11 @@
 API, command line and worker all use them.
 """
 
+from core.tables.aliases import Alias, AliasMove
 from core.tables.audit import AuditLog
 from core.tables.base import Base
 from core.tables.candidates import Candidate, CandidateMetric
+from core.tables.completions import CompletionBytes, StoredCompletion
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, Run
@@ -21,6 +23,8 @@ from core.tables.workers import Worker
 
 __all__ = [
     "Adapter",
+    "Alias",
+    "AliasMove",
     "ApiKey",
     "AuditLog",
     "Base",
@@ -28,6 +32,7 @@ __all__ = [
     "CandidateMetric",
     "Checkpoint",
     "CheckpointPermission",
+    "CompletionBytes",
     "Event",
     "File",
     "IdempotencyRecord",
@@ -38,6 +43,7 @@ __all__ = [
     "Secret",
     "SignIn",
     "StoreWalk",
+    "StoredCompletion",
     "Tracker",
     "Upload",
     "UploadPart",
