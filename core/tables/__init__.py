@@ -13,6 +13,7 @@ from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, Run
 from core.tables.projects import ApiKey, Project
 from core.tables.secrets import Secret
+from core.tables.servers import Server
 from core.tables.sign_ins import SignIn
 from core.tables.store_walks import StoreWalk
 from core.tables.tracking import Tracker
@@ -41,6 +42,7 @@ __all__ = [
     "Project",
     "Run",
     "Secret",
+    "Server",
     "SignIn",
     "StoreWalk",
     "StoredCompletion",
