@@ -18,6 +18,7 @@ from api.admission.fair_share import FairShare
 from api.admission.rates import CountedRequests, RequestRates
 from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
+from api.aliases.endpoints import router as aliases
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.files.endpoints import router as files
@@ -40,6 +41,8 @@ from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
+from api.stored_completions.endpoints import router as stored_completions
+from api.stored_completions.file_endpoint import router as files_of_completions
 from api.sweeps.endpoints import router as sweeps
 from api.system.endpoints import router as system
 from api.system.service import ServerChecks, SharedReadiness
@@ -56,10 +59,10 @@ from core.storage.object_store import ObjectStore
 
 # The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
-    *(files, uploads),
+    *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, workers),
+    *(models, adapters, aliases, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 

@@ -5,6 +5,7 @@ import re
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from api.adapters import service as adapters
 from api.adapters.service import ADAPTER_ID
 from api.aliases import queries
 from api.aliases.schemas import ALIAS_NAME, SetAlias
@@ -140,7 +141,7 @@ def _model(session: Session, project_id: str, catalog: Catalog, asked: str) -> s
     if catalog.get(asked) is not None:
         return asked
     try:
-        name = models.name_of_adapter(session, project_id, asked) if ADAPTER_ID.fullmatch(asked) else asked
+        name = _name_of_adapter(session, project_id, asked) if ADAPTER_ID.fullmatch(asked) else asked
         model = models.visible(session, project_id, name)
     except NotFound as error:
         raise InvalidRequest(
@@ -163,6 +164,10 @@ def _model(session: Session, project_id: str, catalog: Catalog, asked: str) -> s
             param="model",
         )
     return name
+
+
+def _name_of_adapter(session: Session, project_id: str, adapter_id: str) -> str:
+    return adapters.get(session, project_id, adapter_id).job.fine_tuned_model or ""
 
 
 def _own(session: Session, project_id: str, name: str, *, lock: bool = False) -> Alias:

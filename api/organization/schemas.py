@@ -11,6 +11,7 @@ from core.tables import ApiKey, AuditLog, Project
 
 MAX_COUNT = 2**31 - 1
 MAX_BYTES = 2**62
+MAX_DAYS = 100 * 365
 MAX_LIFETIME = 10 * 365 * 24 * 3600
 
 # A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
@@ -22,7 +23,8 @@ class ProjectQuotas(BaseModel):
     """The limits of a project. Null stands for the installation's default.
 
     `stored_bytes` limits the files that the project stores, and `requests_per_minute` the requests of all its
-    keys together.
+    keys together. `completion_bytes` limits its stored chat completions: with 0, none is stored. After
+    `completion_days` they are removed.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -31,6 +33,8 @@ class ProjectQuotas(BaseModel):
     running_jobs: Count | None = None
     stored_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = None
     requests_per_minute: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    completion_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = None
+    completion_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = None
 
 
 class CreateProject(BaseModel):

@@ -64,6 +64,8 @@ def quotas(
     running_jobs: Quota = None,
     stored_bytes: Quota = None,
     requests_per_minute: Quota = None,
+    completion_bytes: Quota = None,
+    completion_days: Quota = None,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
@@ -75,6 +77,8 @@ def quotas(
         "running_jobs": running_jobs,
         "stored_bytes": stored_bytes,
         "requests_per_minute": requests_per_minute,
+        "completion_bytes": completion_bytes,
+        "completion_days": completion_days,
     }
     chosen = {quota: parse_quota(quota, text) for quota, text in given.items() if text is not None}
     with database_session(home) as session:

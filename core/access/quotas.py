@@ -1,7 +1,8 @@
 """Quotas: the limits of a project. None is no limit.
 
 This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
-they are claimed, and `api/admission/rates.py` limits requests per minute.
+they are claimed, `core/stored_completions.py` limits stored completions, and `api/admission/rates.py` limits
+requests per minute.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Quotas:
     stored_bytes: int | None = None
     open_uploads: int | None = None
     requests_per_minute: int | None = None
+    completion_bytes: int = 0
 
     @classmethod
     def of(cls, project: Project, settings: Settings) -> Self:
@@ -36,6 +38,7 @@ class Quotas:
             stored_bytes=_own(project.max_stored_bytes, settings.project_stored_bytes),
             open_uploads=settings.project_open_uploads,
             requests_per_minute=_own(project.max_requests_per_minute, settings.project_requests_per_minute),
+            completion_bytes=_own(project.max_completion_bytes, settings.project_completion_bytes) or 0,
         )
 
 

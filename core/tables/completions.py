@@ -23,7 +23,9 @@ class StoredCompletion(Base):
         CheckConstraint(one_of("rating", RATINGS), name="rating"),
         Index("ix_stored_completions_project_id_id", "project_id", "id"),
         Index("ix_stored_completions_project_id_model_id", "project_id", "model", "id"),
-        Index("ix_stored_completions_rated", "project_id", "id", postgresql_where=text("rating IS NOT NULL")),
+        Index(
+            "ix_stored_completions_rated", "project_id", "id", postgresql_where=text("rated_at IS NOT NULL")
+        ),
         Index(
             "ix_stored_completions_liked",
             "project_id",
@@ -44,12 +46,12 @@ class StoredCompletion(Base):
     model: Mapped[str] = mapped_column(doc="The model that answered")
     request: Mapped[dict[str, Any]] = mapped_column(JSON())
     answer: Mapped[dict[str, Any]] = mapped_column(JSON())
-    prompt_sha256: Mapped[str] = mapped_column(doc="Of the messages, to find other answers to the same prompt")
+    prompt_sha256: Mapped[str] = mapped_column(doc="Of the messages, to find other answers to them")
     client_metadata: Mapped[dict[str, Any]]
     request_id: Mapped[str | None]
     rating: Mapped[str | None]
     corrected_answer: Mapped[str | None] = mapped_column(doc="What the answer should have been")
-    rated_at: Mapped[datetime | None]
+    rated_at: Mapped[datetime | None] = mapped_column(doc="Null without rating and correction")
     bytes: Mapped[int] = mapped_column(doc="What the row counts in the project's quota")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

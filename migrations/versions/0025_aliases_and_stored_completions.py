@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0025"
-down_revision = "0022"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 
@@ -84,7 +84,7 @@ def _create_completions() -> None:
     )
     op.create_index(f"ix_{table}_project_id_id", table, ["project_id", "id"])
     op.create_index(f"ix_{table}_project_id_model_id", table, ["project_id", "model", "id"])
-    rated, liked = sa.text("rating IS NOT NULL"), sa.text("rating = 'up'")
+    rated, liked = sa.text("rated_at IS NOT NULL"), sa.text("rating = 'up'")
     op.create_index(f"ix_{table}_rated", table, ["project_id", "id"], postgresql_where=rated)
     prompt = ["project_id", "prompt_sha256", "id"]
     op.create_index(f"ix_{table}_liked", table, prompt, postgresql_where=liked)
