@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -49,9 +49,7 @@ def remove(session: Session, project_id: str, *conditions: ColumnElement[bool]) 
     deleted = delete(StoredCompletion).where(StoredCompletion.id.in_(batch))
     sizes = session.scalars(deleted.returning(StoredCompletion.bytes)).all()
     if sizes:
-        counted = CompletionBytes.bytes - sum(sizes)
-        mine = update(CompletionBytes).where(CompletionBytes.project_id == project_id)
-        session.execute(mine.values(bytes=counted))
+        _count(session, project_id, -sum(sizes), most=0)
     return len(sizes)
 
 
@@ -68,13 +66,15 @@ def size_of(completion: StoredCompletion) -> int:
 
 def _count(session: Session, project_id: str, grown: int, most: int) -> bool:
     """Add to the project's bytes, and return whether they fit. What shrinks always fits."""
+    total = CompletionBytes.bytes + grown
+    if grown <= 0:
+        shrunk = update(CompletionBytes).where(CompletionBytes.project_id == project_id)
+        session.execute(shrunk.values(bytes=total))
+        return True
     if grown > most:
         return False
-    row = insert(CompletionBytes).values(project_id=project_id, bytes=grown)
-    fits = (CompletionBytes.bytes + grown <= most) if grown > 0 else None
-    counted = row.on_conflict_do_update(
-        index_elements=[CompletionBytes.project_id],
-        set_={"bytes": func.greatest(CompletionBytes.bytes + grown, 0)},
-        where=fits,
+    first = insert(CompletionBytes).values(project_id=project_id, bytes=grown)
+    counted = first.on_conflict_do_update(
+        index_elements=[CompletionBytes.project_id], set_={"bytes": total}, where=total <= most
     )
     return session.scalar(counted.returning(CompletionBytes.bytes)) is not None

@@ -43,7 +43,7 @@ def lines_of(kind: Kind, rated: Rated, tally: Tally, max_bytes: int) -> Iterator
     if not rows:
         tally.left_out["cut_off" if example.answer is None else "rating"] += 1
     for row in rows:
-        line = json.dumps({**row, **example.tools}, ensure_ascii=False).encode(errors="surrogatepass")
+        line = json.dumps({**row, **example.tools}, ensure_ascii=False).encode()
         findings = line_findings(line, RULES[kind])
         if findings or len(line) > max_bytes:
             tally.left_out[findings[0].code if findings else "row_too_long"] += 1
