@@ -15,10 +15,12 @@ from api.admission.auth import Authentication
 from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
-from api.admission.rates import CountedRequests, RequestRates
+from api.admission.rates import CountedRequests, Counters, RequestRates, TokenRates
 from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
+from api.chat.endpoints import router as chat
+from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.files.endpoints import router as files
@@ -62,7 +64,7 @@ ROUTERS = (
     *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, aliases, stored_completions, workers),
+    *(models, adapters, aliases, chat, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 
@@ -88,11 +90,13 @@ def create_app(settings: Settings) -> FastAPI:
     strangers = Strangers()
     callers = Callers(reading_sessions(reserved), settings, strangers)
     routes = [route for router in ROUTERS for route in router.routes]
-    rates = RequestRates(settings.server("broker_url"))
+    counters = Counters(settings.server("broker_url"))
+    chat_parts = ChatParts.of(settings, sessions, reading, TokenRates(counters))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await chat_parts.close()
         engine.dispose()
         reserved.dispose()
 
@@ -106,7 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Authentication, callers=callers),
             Middleware(WholeBodies, routes=routes),
             Middleware(FairShare, routes=routes, strangers=strangers),
-            Middleware(CountedRequests, rates=rates),
+            Middleware(CountedRequests, rates=RequestRates(counters)),
             Middleware(Dashboard),
         ],
         exception_handlers={
@@ -122,6 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
+    app.state.chat = chat_parts
     app.state.grader_processes = GraderProcesses()
     app.state.places = places = QueuePlaces(reading)
     app.state.polls = SharedPolls(reading, places, settings.lease_seconds)

@@ -1,6 +1,7 @@
 """uvicorn with one change: when it is told to stop, it ends open event streams and runs of graders at once.
 
-Otherwise they would keep it running for all of `stop_times.REQUESTS`.
+Otherwise they would keep it running for all of `stop_times.REQUESTS`. Chats go on for nearly as long, and
+then end with an error.
 """
 
 from socket import socket
@@ -31,8 +32,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._feed = app.state.event_feed
         self._grader_processes = app.state.grader_processes
+        self._chat = app.state.chat
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._feed.close()
         self._grader_processes.close()
+        self._chat.stop_within(stop_times.REQUESTS)
         await super().shutdown(sockets)

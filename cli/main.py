@@ -76,6 +76,7 @@ CLIENT = "A client of it"
 app.command(rich_help_panel=SERVICE)(up.up)
 app.command(rich_help_panel=SERVICE)(parts.api)
 app.command(rich_help_panel=SERVICE)(parts.worker)
+app.command(rich_help_panel=SERVICE)(parts.serve)
 app.command(rich_help_panel=SERVICE)(parts.migrate)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(demo.demo)

@@ -37,6 +37,7 @@ pytest_plugins = (
     "tests.fixtures.endpoint",
     "tests.fixtures.faults.disks",
     "tests.fixtures.receiver",
+    "tests.fixtures.serving",
 )
 
 

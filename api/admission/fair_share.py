@@ -65,6 +65,15 @@ async def _short_turn(request: Request) -> Callable[[], AbstractAsyncContextMana
 ShortTurn = Annotated[Callable[[], AbstractAsyncContextManager[None]], Depends(_short_turn)]
 
 
+async def _end_turn(request: Request) -> Callable[[], None]:
+    end_turn: Callable[[], None] = request.state.end_turn
+    return end_turn
+
+
+# Ends the request's turn before its answer begins, since the endpoint only waits from now on
+EndTurn = Annotated[Callable[[], None], Depends(_end_turn)]
+
+
 class FairShare:
     """ASGI middleware. A request's turn ends when its answer begins, so that a slow reader stops nobody.
 
@@ -94,6 +103,7 @@ class FairShare:
                 await send(message)
 
             await self._wait_for(turn, scope)
+            scope["state"]["end_turn"] = turn.close
             await self._app(scope, receive, send_after_the_turn)
 
     def _needs_no_turn(self, scope: Scope) -> bool:

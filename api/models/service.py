@@ -76,11 +76,16 @@ def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> No
 
 
 def visible(session: Session, project_id: str, name: str) -> TunedModel:
-    """Return a fine-tuned model or a checkpoint that the project owns, or that is shared with it.
+    """Return a fine-tuned model or checkpoint that the project owns, or that is shared with it.
 
-    Raises NotFound.
+    Raises NotFound for all others.
     """
     model = queries.find(session, name)
     if model is None or not (model.project_id == project_id or queries.is_shared(session, name, project_id)):
-        raise NotFound(f"The model '{name}' does not exist", code="model_not_found", param="model")
+        raise unknown(name)
     return model
+
+
+def unknown(name: str) -> NotFound:
+    """Return the error for a model that does not exist, or that the project may not see."""
+    return NotFound(f"The model '{name}' does not exist", code="model_not_found", param="model")

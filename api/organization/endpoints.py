@@ -14,6 +14,7 @@ from api.organization.schemas import (
     ApiKeyDeleted,
     ApiKeyObject,
     AuditLogObject,
+    CompletionsUsagePage,
     CreateApiKey,
     CreateProject,
     NewApiKey,
@@ -150,3 +151,20 @@ def fine_tuning_usage(
     `start_time` and `end_time` ask for another span, of 366 days at most.
     """
     return UsagePage(data=service.usage_by_day(session, caller, project_id, start_time, end_time))
+
+
+@router.get("/usage/completions", responses=declared(InvalidRequest, NotFound))
+def completions_usage(
+    session: Transaction,
+    caller: AdminCaller,
+    project_id: ProjectId = None,
+    start_time: Moment = None,
+    end_time: Moment = None,
+) -> CompletionsUsagePage:
+    """Return the requests and tokens of each model and day, by default for the last 30 days.
+
+    They are those of chats and completions. `start_time` and `end_time` ask for another span, of 366 days at
+    most.
+    """
+    data = service.completions_by_day(session, caller, project_id, start_time, end_time)
+    return CompletionsUsagePage(data=data)

@@ -3,14 +3,21 @@
 Nothing here commits.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
 from api.organization import queries
-from api.organization.schemas import CreateApiKey, UsageBucket, UsageResult
+from api.organization.schemas import (
+    CompletionsUsageBucket,
+    CompletionsUsageResult,
+    CreateApiKey,
+    UsageBucket,
+    UsageResult,
+)
 from api.schemas import unix_seconds
+from core.access.chat_usage import chat_usage
 from core.access.keys import NewKey, create_key, revoke_key
 from core.access.usage import usage
 from core.errors import InvalidRequest, NotFound
@@ -64,10 +71,42 @@ def revoke(session: Session, caller: Caller, project_id: str, key_id: str) -> No
 def usage_by_day(
     session: Session, caller: Caller, project_id: str | None, start_time: int | None, end_time: int | None
 ) -> list[UsageBucket]:
-    """Return the usage of every day that the span touches. The times are Unix seconds.
+    """Return what jobs used on every day that the span touches. The times are Unix seconds.
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
+    days = _days(start_time, end_time)
+    results: dict[datetime, list[UsageResult]] = {}
+    for row in usage(session, scope(caller, project_id), days[0], days[-1]):
+        result = UsageResult(**{name: getattr(row, name) for name in row._fields if name != "day"})
+        results.setdefault(row.day, []).append(result)
+    return [UsageBucket(**_bounds(day), results=results.get(day, [])) for day in days]
+
+
+def completions_by_day(
+    session: Session, caller: Caller, project_id: str | None, start_time: int | None, end_time: int | None
+) -> list[CompletionsUsageBucket]:
+    """Return what chats and completions used on every day that the span touches. The times are Unix seconds.
+
+    Raises NotFound, and InvalidRequest if the span is empty or too long.
+    """
+    days = _days(start_time, end_time)
+    results: dict[date, list[CompletionsUsageResult]] = {}
+    for row in chat_usage(session, scope(caller, project_id), days[0].date(), days[-1].date()):
+        result = CompletionsUsageResult(
+            project_id=row.project_id,
+            model=row.model,
+            num_model_requests=row.tokens.requests,
+            input_tokens=row.tokens.prompt_tokens,
+            input_cached_tokens=row.tokens.cached_tokens,
+            output_tokens=row.tokens.completion_tokens,
+        )
+        results.setdefault(row.day, []).append(result)
+    return [CompletionsUsageBucket(**_bounds(day), results=results.get(day.date(), [])) for day in days]
+
+
+def _days(start_time: int | None, end_time: int | None) -> list[datetime]:
+    """Return the midnights at which the days of the span begin. Raises InvalidRequest."""
     end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
     first, last = _midnight(start), _midnight(end - timedelta(microseconds=1))
@@ -77,18 +116,11 @@ def usage_by_day(
             code="invalid_value",
             param="start_time",
         )
-    rows = usage(session, scope(caller, project_id), first, last)
-    results: dict[datetime, list[UsageResult]] = {}
-    for row in rows:
-        result = UsageResult(**{name: getattr(row, name) for name in row._fields if name != "day"})
-        results.setdefault(row.day, []).append(result)
-    days = [first + number * DAY for number in range((last - first).days + 1)]
-    return [
-        UsageBucket(
-            start_time=unix_seconds(day), end_time=unix_seconds(day + DAY), results=results.get(day, [])
-        )
-        for day in days
-    ]
+    return [first + number * DAY for number in range((last - first).days + 1)]
+
+
+def _bounds(day: datetime) -> dict[str, int]:
+    return {"start_time": unix_seconds(day), "end_time": unix_seconds(day + DAY)}
 
 
 def _midnight(moment: datetime) -> datetime:

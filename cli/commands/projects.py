@@ -64,6 +64,8 @@ def quotas(
     running_jobs: Quota = None,
     stored_bytes: Quota = None,
     requests_per_minute: Quota = None,
+    concurrent_chats: Quota = None,
+    tokens_per_minute: Quota = None,
     completion_bytes: Quota = None,
     completion_days: Quota = None,
     home: HomeOption = DEFAULT_HOME,
@@ -77,6 +79,8 @@ def quotas(
         "running_jobs": running_jobs,
         "stored_bytes": stored_bytes,
         "requests_per_minute": requests_per_minute,
+        "concurrent_chats": concurrent_chats,
+        "tokens_per_minute": tokens_per_minute,
         "completion_bytes": completion_bytes,
         "completion_days": completion_days,
     }

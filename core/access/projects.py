@@ -17,6 +17,8 @@ QUOTAS = (
     "running_jobs",
     "stored_bytes",
     "requests_per_minute",
+    "concurrent_chats",
+    "tokens_per_minute",
     "completion_bytes",
     "completion_days",
 )

@@ -1,6 +1,6 @@
 """A request of `POST /v1/completions`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class CompletionRequest(Sampling):
     best_of: Annotated[
         int | None, Field(ge=1, le=MAX_CHOICES, description="Must be equal to `n`: all answers are returned")
     ] = None
-    suffix: Literal[""] | None = Field(None, description="Text after the answer is not supported")
+    suffix: None = Field(None, description="Answers end a text, and are not put before another one")
 
     @property
     def most_tokens(self) -> int:

@@ -7,6 +7,7 @@ from core.tables.aliases import Alias, AliasMove
 from core.tables.audit import AuditLog
 from core.tables.base import Base
 from core.tables.candidates import Candidate, CandidateMetric
+from core.tables.chat_usage import ChatUsage
 from core.tables.completions import CompletionBytes, StoredCompletion
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
@@ -31,6 +32,7 @@ __all__ = [
     "Base",
     "Candidate",
     "CandidateMetric",
+    "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
     "CompletionBytes",

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.access import audit
 from core.access.audit import OPERATOR
+from core.serving import registry
 from core.statuses import ENDED
 from core.storage.object_store import (
     ObjectStore,
@@ -71,6 +72,12 @@ def remove_orphans(sessions: sessionmaker[Session], store: ObjectStore) -> None:
                 _clean_up_after_trainers(sessions, store, job_id)
                 with sessions.begin() as session:
                     _mark_cleaned(session, Job, job_id, Job.deleted_at.is_(None))
+
+
+def remove_gone_servers(sessions: sessionmaker[Session], _store: ObjectStore) -> None:
+    """Delete the rows of servers that have not reported themselves for a while."""
+    with log_failure("servers"), sessions.begin() as session:
+        registry.remove_gone(session)
 
 
 def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> None:

@@ -11,6 +11,7 @@ from worker.supervise.cleanup import (
     remove_deleted_adapters,
     remove_deleted_files,
     remove_deleted_jobs,
+    remove_gone_servers,
     remove_old_deliveries,
     remove_orphans,
     remove_parts,
@@ -29,6 +30,7 @@ REMOVALS = (
     remove_deleted_files,
     remove_old_deliveries,
     remove_deleted_jobs,
+    remove_gone_servers,
     walk_store,
 )
 

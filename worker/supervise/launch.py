@@ -13,6 +13,7 @@ from core.settings import Settings
 from worker.process import stop_times
 from worker.process.lane_limit import MAX_LANES
 
+# Trainers and servers start with this environment.
 # MALLOC_…: by default, glibc gives large blocks back to the system and faults them in again in every step.
 # Keeping the blocks nearly doubles the speed on a CPU. Each lane of the engine has its own arena: lanes that
 # share an arena wait for each other.

@@ -51,7 +51,7 @@ class ResidentBase:
         self.text_only = is_text_only(self.model)
         # Activations may be saved in bf16 if fp32 was chosen only for its speed
         save_in_bf16 = entry.dtype == "auto" and self.dtype == torch.float32 and device.type == "cpu"
-        self.decoder, self._why_not_faster = choose_decoder(
+        self.decoder, self.why_not_faster = choose_decoder(
             self.model, entry.max_length, sharded, save_in_bf16
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
@@ -75,7 +75,7 @@ class ResidentBase:
             return None
         return (
             f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
-            f"The reason: {self._why_not_faster}."
+            f"The reason: {self.why_not_faster}."
         )
 
 

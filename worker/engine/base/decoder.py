@@ -58,20 +58,18 @@ class Decoder:
         self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
         self.head_VD: Tensor = model.get_parameter("lm_head.weight")
         self.final_norm_D = model.get_parameter("model.norm.weight")
-        self._rotary: Any = model.get_submodule("model.rotary_emb")
-        self._eps = config.rms_norm_eps
+        self.rotary: Any = model.get_submodule("model.rotary_emb")
+        self.eps = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.embedding_VD.device)
-        self._layers = [
-            _Layer(model, f"model.layers.{i}", self._ops) for i in range(config.num_hidden_layers)
-        ]
+        self.layers = [Layer(model, f"model.layers.{i}", self._ops) for i in range(config.num_hidden_layers)]
 
     @property
     def groups(self) -> dict[str, MergedProjections]:
         """Every projection that an adapter can be attached to, by the name of its group."""
-        return {name: group for layer in self._layers for name, group in layer.groups.items()}
+        return {name: group for layer in self.layers for name, group in layer.groups.items()}
 
     @property
     def costs(self) -> Costs:
@@ -82,7 +80,7 @@ class Decoder:
         every layer, and each label takes 4 DV operations.
         """
         weights = sum(group.weight_NK.numel() for group in self.groups.values())
-        per_key = 3 * self._heads.query * self._heads.size * len(self._layers) * ATTENTION_EFFORT
+        per_key = 3 * self.heads.query * self.heads.size * len(self.layers) * ATTENTION_EFFORT
         return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
 
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
@@ -91,42 +89,42 @@ class Decoder:
         The last block computes its output projection and MLP for supervised positions only.
         """
         x_TD = self.embedding_VD[batch.tokens_T]
-        cos, sin = self._rotary(x_TD[None], batch.positions_T[None])
-        layout = Layout(batch.segments, self._heads, cos[0], sin[0], batch.lane)
+        cos, sin = self.rotary(x_TD[None], batch.positions_T[None])
+        layout = Layout(batch.segments, self.heads, cos[0], sin[0], batch.lane)
         on_axis = AdaptersOnAxis.of(batch, adapters)
         with self._saving_context():
-            for layer in self._layers[:-1]:
-                x_TD = layer.forward(x_TD, on_axis, layout, self._eps, None)
+            for layer in self.layers[:-1]:
+                x_TD = layer.forward(x_TD, on_axis, layout, self.eps, None)
             computed_S = _pad_to_whole_tiles(batch.supervised_S)
-            x_SD = self._layers[-1].forward(x_TD, on_axis, layout, self._eps, computed_S)
-        return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self._eps)
+            x_SD = self.layers[-1].forward(x_TD, on_axis, layout, self.eps, computed_S)
+        return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)
 
 
-class _Layer:
+class Layer:
     """One decoder layer: attention, then the MLP, with the norm before each."""
 
     def __init__(self, model: nn.Module, name: str, operations: Operations) -> None:
-        self._name, self._ops = name, operations
-        self._input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
-        self._mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
+        self.name, self._ops = name, operations
+        self.input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
+        self.mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(
         self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
         """Return the layer's output [T, D]; with `supervised_S`, only the rows of these positions, [S, D]."""
-        qkv_TN = self._ops.project_norm(x_TD, self._input_norm_D, eps, *self._weights("qkv", on_axis))
+        qkv_TN = self._ops.project_norm(x_TD, self.input_norm_D, eps, *self._weights("qkv", on_axis))
         attended_TN = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
             on_axis = on_axis.restricted_to(supervised_S)
             attended_TN, x_TD = attended_TN[supervised_S], x_TD[supervised_S]
         x_TD = x_TD + self._ops.project(attended_TN, *self._weights("out", on_axis))
-        gate_up_TI = self._ops.project_norm(x_TD, self._mlp_norm_D, eps, *self._weights("gate_up", on_axis))
+        gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, eps, *self._weights("gate_up", on_axis))
         return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
 
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[Tensor, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
-        name = f"{self._name}.{key}"
+        name = f"{self.name}.{key}"
         return self.groups[name].weight_NK, on_axis.shares(name)
 
 

@@ -43,7 +43,10 @@ class AdapterCache:
             return list(self._held)
 
     def acquire(self, content_hash: str) -> ServedAdapter:
-        """Return the adapter, loaded if it was not, and keep it until `release`. Raises what the loader raises."""
+        """Return the adapter, loaded if it was not, and keep it until `release`.
+
+        Raises what the loader raises.
+        """
         if (found := self._take(content_hash)) is not None:
             return found
         with self._lock:

@@ -1,6 +1,47 @@
 """Adapters as the sampler computes with them: immutable, and named by the hash of their content."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engine.kernels.projection import LowRank
+
+
+@dataclass(frozen=True)
+class FactorPart:
+    """One projection of a group: its columns of the output, its ranks among the group's, and s B, [R, N]."""
+
+    columns: slice
+    ranks: slice
+    B_RN: Tensor
+
+
+@dataclass(frozen=True)
+class GroupFactors:
+    """The factors of projections that share an input; A is [ΣR, K].
+
+    The outputs of the whole group are multiplied by 1 + e, if there is an `e_N` (DoRA; `kernels/gain.py`).
+    """
+
+    A_RK: Tensor
+    parts: Sequence[FactorPart]
+    e_N: Tensor | None = None
+
+    def add_to(self, y_TN: Tensor, x_TK: Tensor) -> None:
+        """Add the update of these rows to y in place, then apply the gain."""
+        z_TR = x_TK @ self.A_RK.T
+        for part in self.parts:
+            y_TN[:, part.columns].addmm_(z_TR[:, part.ranks], part.B_RN)
+        if self.e_N is not None:
+            y_TN.addcmul_(y_TN, self.e_N)
+
+
+Factors = Mapping[str, GroupFactors]
+"""An adapter's factors by the name of their group of projections."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -9,9 +50,79 @@ class ServedAdapter:
 
     `content_hash` names its content: a cached beginning is found by it, so that two adapters with the same
     name never share one. `nbytes` is the memory that it takes. `why_slow` says why requests for it are
-    computed one by one through PEFT; None if they take the fast path.
+    computed one by one through PEFT; None if they take the fast path. It has either `factors`, or a `model`
+    of PEFT's or transformers' whose modules have the adapter in them.
     """
 
     content_hash: str
     nbytes: int
     why_slow: str | None = None
+    factors: Factors = field(default_factory=dict)
+    model: Any = None
+
+
+@dataclass(frozen=True)
+class PlainPart:
+    """One projection's factors before they are laid side by side; a gain is 1 + e."""
+
+    columns: slice
+    A_RK: Tensor
+    B_NR: Tensor
+    scale: float
+    e_N: Tensor | None = None
+
+
+def pack_factors(groups: Mapping[str, tuple[int, Sequence[PlainPart]]], dtype: torch.dtype) -> Factors:
+    """Lay the factors of all groups into one flat tensor, in `dtype`.
+
+    `groups` has each group's number of outputs, and its parts in the order of their columns.
+    """
+    sizes = [
+        sum(p.A_RK.numel() + p.B_NR.numel() for p in parts) + _gain_size(n, parts)
+        for n, parts in groups.values()
+    ]
+    device = next(iter(groups.values()))[1][0].A_RK.device
+    flat = torch.empty(sum(sizes), dtype=dtype, device=device)
+    taken = 0
+
+    def place(*shape: int) -> Tensor:
+        nonlocal taken
+        start, taken = taken, taken + prod(shape)
+        return flat[start:taken].view(shape)
+
+    made = {}
+    for name, (outputs, parts) in groups.items():
+        A_RK = place(sum(len(p.A_RK) for p in parts), parts[0].A_RK.shape[1])
+        torch.cat([p.A_RK.to(dtype) for p in parts], out=A_RK)
+        laid, ranks = [], 0
+        for p in parts:
+            B_RN = place(p.B_NR.shape[1], p.B_NR.shape[0])
+            B_RN.copy_(p.B_NR.T.float() * p.scale)
+            laid.append(FactorPart(p.columns, slice(ranks, ranks + len(B_RN)), B_RN))
+            ranks += len(B_RN)
+        e_N = None
+        if size := _gain_size(outputs, parts):
+            e_N = place(size).zero_()
+            for p in parts:
+                if p.e_N is not None:
+                    e_N[p.columns] = p.e_N
+        made[name] = GroupFactors(A_RK, laid, e_N)
+    return made
+
+
+def factors_in_training(
+    low_ranks: Mapping[str, LowRank], outputs: Mapping[str, int], dtype: torch.dtype
+) -> Factors:
+    """Return a copy of the present factors of an adapter that trains."""
+    groups = {}
+    for name, low_rank in low_ranks.items():
+        parts, gains = [], iter(low_rank.gains)
+        for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
+            e_N = None if part.gain is None else next(gains).e_N
+            parts.append(PlainPart(part.columns, low_rank.A_RK[part.ranks], B_NR, part.scale, e_N))
+        groups[name] = outputs[name], parts
+    return pack_factors(groups, dtype)
+
+
+def _gain_size(outputs: int, parts: Sequence[PlainPart]) -> int:
+    return outputs if any(p.e_N is not None for p in parts) else 0

@@ -1,5 +1,8 @@
 """Copies a model's tree of modules, but not its layers."""
 
+import copy
+from typing import Any
+
 from torch import nn
 
 
@@ -21,3 +24,14 @@ def own_tree(model: nn.Module) -> nn.Module:
         return copies[module]
 
     return copied(model)
+
+
+def tree_with_own_config(model: nn.Module) -> Any:
+    """Return a tree whose attention can be set while others compute with the model."""
+    tree = own_tree(model)
+    copies: dict[int, Any] = {}
+    copy.deepcopy(model.config, copies)
+    for module in tree.modules():
+        if module._modules and id(getattr(module, "config", None)) in copies:
+            module.config = copies[id(module.config)]
+    return tree

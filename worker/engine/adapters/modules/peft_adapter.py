@@ -1,6 +1,5 @@
 """Adapters of the methods that PEFT computes: with PEFT's own modules and autograd, in the engine's loop."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,13 +9,12 @@ from typing import Any
 import structlog
 import torch
 from peft import PeftConfig, PeftModel, PeftModelForCausalLM, PeftType
-from torch import nn
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
 from worker.engine.adapters.adapter import Generate
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
-from worker.engine.adapters.modules.own_tree import own_tree
+from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.adapters.modules.peft_config import peft_config
 from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHead, generate_behind_prefix
 from worker.engine.adapters.refusals import refused_by_peft
@@ -49,7 +47,7 @@ class PeftAdapter(WithOwnDecoder):
         self._base = base
         self._options = options
         config = self._config(options, seed)
-        tree = _tree_with_own_config(base.model)
+        tree = tree_with_own_config(base.model)
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -116,14 +114,3 @@ class PeftAdapter(WithOwnDecoder):
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model."""
         self.parameters.refresh()
         save_adapter(self._model, self._base.entry, folder)
-
-
-def _tree_with_own_config(model: nn.Module) -> Any:
-    """Return a tree whose attention can be set while others compute with the model."""
-    tree = own_tree(model)
-    copies: dict[int, Any] = {}
-    copy.deepcopy(model.config, copies)
-    for module in tree.modules():
-        if module._modules and id(getattr(module, "config", None)) in copies:
-            module.config = copies[id(module.config)]
-    return tree

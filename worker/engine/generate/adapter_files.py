@@ -1,0 +1,212 @@
+"""Loads adapters for the sampler from PEFT's two files, or a whole model from transformers' files."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from core.errors import TuneryError
+from worker.engine.adapters.dora import DoraLayer
+from worker.engine.adapters.modules.own_tree import tree_with_own_config
+from worker.engine.adapters.saving import WEIGHTS_NAME
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.decoder import Decoder
+from worker.engine.generate.adapters import PlainPart, ServedAdapter, pack_factors
+
+CONFIG_NAME = "adapter_config.json"
+TENSOR = re.compile(
+    r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.weight)?"
+)
+# Options of PEFT's that the fast path does not compute, where they have another value than this
+PLAIN_OPTIONS: Mapping[str, Any] = {
+    "peft_type": "LORA",
+    "bias": "none",
+    "lora_bias": False,
+    "fan_in_fan_out": False,
+    "modules_to_save": None,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+    "alora_invocation_tokens": None,
+    "use_qalora": False,
+    "arrow_config": None,
+    "use_bdlora": None,
+    "target_parameters": None,
+    "monteclora_config": None,
+    "velora_config": None,
+    "kasa_config": None,
+}
+# Initialisations that change the base model's weights when PEFT loads them
+CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+class AdapterRefused(TuneryError):
+    """The files of an adapter that cannot be used on this base model."""
+
+
+def load_adapter(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
+    """Load the adapter in `folder`. Raises AdapterRefused if its files are damaged or do not fit the base."""
+    if not (folder / CONFIG_NAME).exists() and (folder / "config.json").exists():
+        return _load_whole_model(base, folder, content_hash)
+    config = _read_config(folder / CONFIG_NAME)
+    named = config.get("base_model_name_or_path")
+    if named is not None and named != base.entry.repository:
+        raise AdapterRefused(
+            f"The adapter belongs to the base model {named}, not to {base.entry.repository}."
+        )
+    if str(config.get("init_lora_weights")).startswith(CHANGING):
+        raise AdapterRefused(
+            f"The adapter was saved for a changed base model ({config['init_lora_weights']}). Save it as a "
+            "plain LoRA, by `path_initial_model_for_weight_conversion`."
+        )
+    tensors = _read_tensors(folder / WEIGHTS_NAME)
+    why_slow = _why_slow(base, config, tensors)
+    if why_slow is None:
+        assert isinstance(base.decoder, Decoder)
+        return _load_factors(base, base.decoder, config, tensors, content_hash)
+    model = _load_by_peft(base, folder)
+    nbytes = sum(tensor.nbytes for tensor in tensors.values())
+    return ServedAdapter(content_hash, nbytes, why_slow, model=model)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise AdapterRefused(f"The adapter's {file.name} cannot be read.") from error
+    if not isinstance(config, dict):
+        raise AdapterRefused(f"The adapter's {file.name} is not a JSON object.")
+    return config
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise AdapterRefused(
+            f"The adapter's {file.name} cannot be read: it is damaged or missing."
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not math.isfinite(float(tensor.sum(dtype=torch.float32))):
+            raise AdapterRefused(f"The adapter's {name} holds numbers that are not finite.")
+    return tensors
+
+
+def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
+    """Return why the fast path does not take the adapter; None if it does."""
+    if base.decoder.path != "fast":
+        return f"{base.entry.id} has no fast path"
+    for name, plain in PLAIN_OPTIONS.items():
+        value = config.get(name, plain)
+        if value != plain and (plain or value):
+            return f"its {name} is {config[name]}"
+    adaptable = {module for group in base.decoder.groups.values() for module in group.columns}
+    for name in tensors:
+        if (found := TENSOR.fullmatch(name)) is None or found["module"] not in adaptable:
+            return f"it changes {name}"
+    return None
+
+
+def _load_factors(
+    base: ResidentBase,
+    decoder: Decoder,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    content_hash: str,
+) -> ServedAdapter:
+    by_module: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        found = TENSOR.fullmatch(name)
+        assert found is not None
+        by_module.setdefault(found["module"], {})[found["part"]] = tensor.to(base.device)
+    groups = {}
+    for group_name, group in decoder.groups.items():
+        outputs, inputs = group.weight_NK.shape
+        parts = [
+            _part(base, module, by_module[module], columns, inputs, config)
+            for module, columns in group.columns.items()
+            if module in by_module
+        ]
+        if parts:
+            groups[group_name] = outputs, parts
+    if not groups:
+        raise AdapterRefused("The adapter has no weights.")
+    factors = pack_factors(groups, base.dtype)
+    nbytes = next(iter(factors.values())).A_RK.untyped_storage().nbytes()
+    return ServedAdapter(content_hash, nbytes, factors=factors)
+
+
+def _part(
+    base: ResidentBase,
+    module: str,
+    tensors: Mapping[str, Tensor],
+    columns: slice,
+    inputs: int,
+    config: Mapping[str, Any],
+) -> PlainPart:
+    """Return one projection's factors. Raises AdapterRefused if their shapes do not fit."""
+    outputs = columns.stop - columns.start
+    A_RK, B_NR = tensors.get("lora_A"), tensors.get("lora_B")
+    if A_RK is None or B_NR is None:
+        raise AdapterRefused(f"The adapter has only one of the two factors of {module}.")
+    if A_RK.shape != (len(A_RK), inputs) or B_NR.shape != (outputs, len(A_RK)):
+        raise AdapterRefused(
+            f"The adapter's factors of {module} have the shapes {list(A_RK.shape)} and {list(B_NR.shape)}, "
+            f"which do not fit the base model's [{outputs}, {inputs}]."
+        )
+    scale = _scale(module, len(A_RK), config)
+    magnitude_N = tensors.get("lora_magnitude_vector")
+    if (magnitude_N is not None) != bool(config.get("use_dora")):
+        raise AdapterRefused(f"The adapter's DoRA magnitudes of {module} are missing or not declared.")
+    if magnitude_N is None:
+        return PlainPart(columns, A_RK, B_NR, scale)
+    if magnitude_N.numel() != outputs:
+        raise AdapterRefused(f"The adapter's magnitudes of {module} do not fit the base model.")
+    layer = DoraLayer.of(base.model.get_submodule(module), scale)
+    norms_N = layer.norms(A_RK.float(), B_NR.float())
+    return PlainPart(columns, A_RK, B_NR, scale, magnitude_N.float().flatten() / norms_N - 1)
+
+
+def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
+    """Return alpha / r, or alpha / √r with rank stabilisation (Kalajdzievski 2023, arXiv:2312.03732)."""
+    pattern = config.get("alpha_pattern") or {}
+    alpha = pattern.get(get_pattern_key(pattern.keys(), module), config.get("lora_alpha", 8))
+    return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+
+
+def _load_by_peft(base: ResidentBase, folder: Path) -> Any:
+    tree = tree_with_own_config(base.model)
+    tree.set_attn_implementation(base.own_attention)
+    try:
+        model = PeftModel.from_pretrained(tree, folder)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line.replace(str(folder), "the adapter")
+        raise AdapterRefused(f"PEFT cannot load the adapter on {base.entry.id}: {reason}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _load_whole_model(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=base.dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise AdapterRefused("The model's files cannot be read: they are damaged or missing.") from error
+    own: Any = base.model
+    if type(model) is not type(own) or model.config.vocab_size != own.config.vocab_size:
+        raise AdapterRefused(f"The model is not one that was trained from {base.entry.repository}.")
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise AdapterRefused("The model's weights hold numbers that are not finite.")
+    nbytes = sum(parameter.nbytes for parameter in model.parameters())
+    model = model.to(base.device).eval().requires_grad_(False)
+    return ServedAdapter(content_hash, nbytes, "it is a whole model of its own", model=model)

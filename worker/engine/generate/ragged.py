@@ -1,0 +1,151 @@
+"""One step of the sampler on the fast path: the chunks of all requests, on one token axis.
+
+The base model's products are computed once over all tokens, and each adapter's over its own. Keys and values
+go into the blocks of a pool, and attention reads them from there. A slot is the place of one token in the
+pool: block · BLOCK + the token's place in its block.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worker.engine.base.decoder import Decoder, Layer
+from worker.engine.generate.adapters import Factors
+from worker.engine.generate.block_pool import BLOCK
+from worker.engine.generate.running import Chunk, Computed
+from worker.engine.kernels.attention import rotated
+from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
+
+
+@dataclass(frozen=True)
+class Span:
+    """A chunk's tokens on the axis, and the slots of all tokens that its last one sees."""
+
+    tokens: slice
+    slots_L: Tensor
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The tokens of one step: chunks with the same adapter lie side by side, in a run."""
+
+    tokens_T: Tensor
+    positions_T: Tensor
+    slots_T: Tensor
+    spans: Sequence[Span]
+    runs: Sequence[tuple[slice, Factors]]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
+        tokens: list[int] = []
+        positions: list[int] = []
+        spans, written = [], []
+        runs: list[tuple[slice, Factors]] = []
+        for chunk in chunks:
+            start = len(tokens)
+            tokens += chunk.running.tokens[chunk.start : chunk.stop]
+            positions += range(chunk.start, chunk.stop)
+            run = slice(start, len(tokens))
+            blocks = torch.tensor(chunk.running.blocks, device=device)
+            slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
+            spans.append(Span(run, slots_L))
+            written.append(slots_L[chunk.start :])
+            adapter = chunk.running.request.adapter
+            if adapter is None:
+                continue
+            if runs and runs[-1][1] is adapter.factors and runs[-1][0].stop == start:
+                runs[-1] = slice(runs[-1][0].start, run.stop), adapter.factors
+            else:
+                runs.append((run, adapter.factors))
+        tokens_T, positions_T = (torch.tensor(values, device=device) for values in (tokens, positions))
+        return cls(tokens_T, positions_T, torch.cat(written), spans, runs)
+
+
+class RaggedDecoder:
+    """The fast path's weights with a pool of keys and values for `blocks` blocks."""
+
+    def __init__(self, decoder: Decoder, blocks: int) -> None:
+        self._decoder, heads = decoder, decoder.heads
+        weight = decoder.embedding_VD
+        shape = len(decoder.layers), 2, blocks * BLOCK, heads.key, heads.size
+        self._pool = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+
+    @staticmethod
+    def block_bytes(decoder: Decoder) -> int:
+        """Return the bytes of one block, in all layers."""
+        heads = decoder.heads
+        return 2 * len(decoder.layers) * BLOCK * heads.key * heads.size * decoder.embedding_VD.dtype.itemsize
+
+    @torch.inference_mode()
+    def compute(self, chunks: Sequence[Chunk]) -> list[Computed]:
+        """Compute the chunks. Return those of which logits are needed, with their logits in fp32."""
+        chunks = sorted(chunks, key=_adapter_order)
+        decoder = self._decoder
+        axis = Axis.of(chunks, decoder.embedding_VD.device)
+        x_TD = decoder.embedding_VD[axis.tokens_T]
+        cos, sin = decoder.rotary(x_TD[None], axis.positions_T[None])
+        for layer, kv in zip(decoder.layers, self._pool, strict=True):
+            x_TD = self._layer(layer, kv, x_TD, axis, cos[0], sin[0])
+        return self._logits(chunks, axis, x_TD)
+
+    def _layer(
+        self, layer: Layer, kv: Tensor, x_TD: Tensor, axis: Axis, cos_TE: Tensor, sin_TE: Tensor
+    ) -> Tensor:
+        heads, eps = self._decoder.heads, self._decoder.eps
+        qkv_TN = _project(layer, "qkv", rms_norm_plainly(x_TD, layer.input_norm_D, eps), axis)
+        q, k, v = (
+            qkv_TN[:, columns].unflatten(1, (-1, heads.size)).transpose(0, 1)
+            for columns in (heads.query_columns, heads.key_columns, heads.value_columns)
+        )
+        q_HTE, k_JTE = rotated(q, cos_TE, sin_TE), rotated(k, cos_TE, sin_TE)
+        kv[0, axis.slots_T] = k_JTE.transpose(0, 1)
+        kv[1, axis.slots_T] = v.transpose(0, 1)
+        attended_TN = torch.cat([_attended(q_HTE[:, span.tokens], kv, span.slots_L) for span in axis.spans])
+        x_TD = x_TD + _project(layer, "out", attended_TN, axis)
+        gate_up_TI = _project(layer, "gate_up", rms_norm_plainly(x_TD, layer.mlp_norm_D, eps), axis)
+        return x_TD + _project(layer, "down", swiglu_values(gate_up_TI), axis)
+
+    def _logits(self, chunks: Sequence[Chunk], axis: Axis, x_TD: Tensor) -> list[Computed]:
+        """Apply the head to the last token of each chunk that needs it, or to all of its tokens."""
+        wanted = [
+            (chunk, span.tokens if chunk.running.wants_prompt_logprobs else slice(span.tokens.stop - 1, None))
+            for chunk, span in zip(chunks, axis.spans, strict=True)
+            if chunk.is_last or chunk.running.wants_prompt_logprobs
+        ]
+        if not wanted:
+            return []
+        rows = [range(tokens.start, tokens.stop or tokens.start + 1) for _, tokens in wanted]
+        index = torch.tensor([row for run in rows for row in run], device=x_TD.device)
+        x_SD = rms_norm_plainly(x_TD[index], self._decoder.final_norm_D, self._decoder.eps)
+        logits_SV = F.linear(x_SD, self._decoder.head_VD).float()
+        parts = logits_SV.split([len(run) for run in rows])
+        return [Computed(chunk, part) for (chunk, _), part in zip(wanted, parts, strict=True)]
+
+
+def _adapter_order(chunk: Chunk) -> str:
+    adapter = chunk.running.request.adapter
+    return adapter.content_hash if adapter else ""
+
+
+def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
+    """Return the base's product of all tokens, with each adapter's update of its own."""
+    name = f"{layer.name}.{key}"
+    y_TN = F.linear(x_TK, layer.groups[name].weight_NK)
+    for run, factors in axis.runs:
+        if name in factors:
+            factors[name].add_to(y_TN[run], x_TK[run])
+    return y_TN
+
+
+def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor) -> Tensor:
+    """Return the attended values of one chunk, [T, H·E]: its last token sees all slots."""
+    k_JLE, v_JLE = kv[:, slots_L].transpose(1, 2)
+    tokens, keys = q_HTE.shape[1], len(slots_L)
+    mask = None if tokens == 1 else q_HTE.new_ones(tokens, keys, dtype=torch.bool).tril(keys - tokens)
+    out_HTE = F.scaled_dot_product_attention(
+        q_HTE[None], k_JLE[None], v_JLE[None], attn_mask=mask, enable_gqa=True
+    )
+    return out_HTE[0].transpose(0, 1).flatten(1)
