@@ -19,7 +19,12 @@ def find(session: Session, project_id: str, name: str, *, lock: bool = False) ->
     return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
-def chosen(weights: Mapping[str, int], key: str) -> str:
+def may_be_alias(name: str) -> bool:
+    """Return whether an alias can have this name. The names of fine-tuned models have colons."""
+    return ":" not in name
+
+
+def chosen(weights: Mapping[str, int], key: Callable[[], str]) -> str:
     """Return the model that answers requests with this key.
 
     Equal keys get the same model. Of many keys, each model gets its share. If the weights change, no more
@@ -28,8 +33,12 @@ def chosen(weights: Mapping[str, int], key: str) -> str:
     and the model's name alone (Efraimidis and Spirakis, 2006).
     """
 
+    if len(weights) == 1:
+        return next(iter(weights))
+    text = key()
+
     def drawn(model: str) -> float:
-        digest = hashlib.sha256(f"{model}\n{key}".encode()).digest()
+        digest = hashlib.sha256(f"{model}\n{text}".encode()).digest()
         uniform = (int.from_bytes(digest[:HASH_BYTES]) + 0.5) / 256**HASH_BYTES
         return -math.log(uniform) / weights[model]
 

@@ -17,13 +17,22 @@ from core import stored_completions
 from core.access import audit
 from core.errors import NotFound, QuotaExceeded
 from core.ids import id_pattern
+from core.serving.chat import ChatRequest
+from core.serving.sampling import Sampling
 from core.stored_completions import ID_PREFIX, prompt_sha256
 from core.tables import StoredCompletion
 
 COMPLETION_ID = id_pattern(ID_PREFIX)
+TIMED_ID = re.compile(ID_PREFIX + "[0-9a-f]{12}7[0-9a-f]{19}")  # retention and spans of time rely on it
 NOT_KEPT = {"store", "metadata", "stream", "stream_options"}
 
 log = structlog.get_logger()
+
+
+def may_store(caller: Caller, request: Sampling) -> bool:
+    """Return whether the client has asked to store a chat, and its project stores any."""
+    asked = isinstance(request, ChatRequest) and bool(request.store)
+    return asked and caller.quotas.completion_bytes > 0
 
 
 def store(
@@ -31,10 +40,11 @@ def store(
 ) -> bool:
     """Store a chat's request and its whole answer, and return whether they are stored.
 
-    They are not if the project stores nothing, or has no room. This is no error, as the client gets the
-    answer anyway, and it is none if the database cannot be reached.
+    They are not if the project has no room. This is no error, as the client gets the answer anyway. It is
+    none either if the database cannot be reached.
     """
-    if caller.quotas.completion_bytes == 0:
+    if not TIMED_ID.fullmatch(answer["id"]):
+        log.warning("completion_not_stored", error=f"the id {answer['id']} does not begin with a time")
         return False
     completion = StoredCompletion(
         id=answer["id"],

@@ -1,9 +1,9 @@
 """A server answers chats and completions in OpenAI's form, as the API asks it to."""
 
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.fixtures.api import strictly
-from tests.fixtures.serving import ServerProcess
+from tests.fixtures.serving import Serving, ServerProcess, chat_body, served
 
 
 def test_a_chat_is_answered_in_the_form_of_openai(server: ServerProcess) -> None:
