@@ -1,4 +1,4 @@
-"""Finds what a client's `model` stands for: a base or fine-tuned model, a checkpoint, an adapter, an alias."""
+"""Finds what `model` stands for: a base or fine-tuned model, a checkpoint, an adapter's id, or an alias."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
