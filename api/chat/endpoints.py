@@ -82,7 +82,8 @@ class Finder:
 
     def _find(self, body: Sampling) -> ChatModel:
         def key() -> str:
-            return body.user or self._idempotency_key or body.model_dump_json()
+            named = body.user or self._idempotency_key
+            return named or body.model_dump_json(exclude={"stream", "stream_options"})
 
         with self._sessions() as session:
             model = resolve(session, self._caller.project_id, self._catalog, body.model, key)
