@@ -38,6 +38,7 @@ pytest_plugins = (
     "tests.fixtures.faults.disks",
     "tests.fixtures.receiver",
     "tests.fixtures.serving",
+    "tests.fixtures.chatting",
 )
 
 

@@ -1,4 +1,4 @@
-"""A request that cannot be answered is refused with a sentence that names the field, before any server is asked."""
+"""A request that cannot be answered is refused by the field that is wrong, before any server is asked."""
 
 from typing import Any
 
