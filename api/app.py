@@ -18,6 +18,7 @@ from api.admission.fair_share import FairShare
 from api.admission.rates import CountedRequests, Counters, RequestRates, TokenRates
 from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
+from api.aliases.endpoints import router as aliases
 from api.chat.endpoints import router as chat
 from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
@@ -42,6 +43,8 @@ from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
+from api.stored_completions.endpoints import router as stored_completions
+from api.stored_completions.file_endpoint import router as files_of_completions
 from api.sweeps.endpoints import router as sweeps
 from api.system.endpoints import router as system
 from api.system.service import ServerChecks, SharedReadiness
@@ -58,10 +61,10 @@ from core.storage.object_store import ObjectStore
 
 # The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
-    *(files, uploads),
+    *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, chat, workers),
+    *(models, adapters, aliases, chat, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 

@@ -161,6 +161,14 @@ class Settings(BaseSettings):
     project_open_uploads: int = Field(
         100, ge=1, description="Most uploads in parts of one project that are open at the same time"
     )
+    project_completion_bytes: int = Field(
+        0,
+        ge=0,
+        description="Largest total size of one project's stored chat completions, bytes. 0 stores none",
+    )
+    project_completion_days: int = Field(
+        30, ge=1, description="Days after which a project's stored chat completions are removed"
+    )
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
     )

@@ -66,6 +66,8 @@ def quotas(
     requests_per_minute: Quota = None,
     concurrent_chats: Quota = None,
     tokens_per_minute: Quota = None,
+    completion_bytes: Quota = None,
+    completion_days: Quota = None,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
@@ -79,6 +81,8 @@ def quotas(
         "requests_per_minute": requests_per_minute,
         "concurrent_chats": concurrent_chats,
         "tokens_per_minute": tokens_per_minute,
+        "completion_bytes": completion_bytes,
+        "completion_days": completion_days,
     }
     chosen = {quota: parse_quota(quota, text) for quota, text in given.items() if text is not None}
     with database_session(home) as session:

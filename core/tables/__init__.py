@@ -3,10 +3,12 @@
 API, command line and worker all use them.
 """
 
+from core.tables.aliases import Alias, AliasMove
 from core.tables.audit import AuditLog
 from core.tables.base import Base
 from core.tables.candidates import Candidate, CandidateMetric
 from core.tables.chat_usage import ChatUsage
+from core.tables.completions import CompletionBytes, StoredCompletion
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, Run
@@ -23,6 +25,8 @@ from core.tables.workers import Worker
 
 __all__ = [
     "Adapter",
+    "Alias",
+    "AliasMove",
     "ApiKey",
     "AuditLog",
     "Base",
@@ -31,6 +35,7 @@ __all__ = [
     "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
+    "CompletionBytes",
     "Event",
     "File",
     "IdempotencyRecord",
@@ -42,6 +47,7 @@ __all__ = [
     "Server",
     "SignIn",
     "StoreWalk",
+    "StoredCompletion",
     "Tracker",
     "Upload",
     "UploadPart",

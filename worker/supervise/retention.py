@@ -1,4 +1,7 @@
-"""Removes what is older than the operator wants to keep it: audit log, files, attempts at jobs, uploads."""
+"""Removes what is older than the operator wants to keep it.
+
+That is the audit log, files, attempts at jobs, uploads and stored chat completions.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,9 +10,21 @@ from typing import Self
 from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import stored_completions
 from core.ids import first_id_at
 from core.settings import Settings
-from core.tables import AuditLog, Checkpoint, File, Job, Run, Upload
+from core.stored_completions import ID_PREFIX
+from core.tables import (
+    AuditLog,
+    Checkpoint,
+    CompletionBytes,
+    File,
+    Job,
+    Project,
+    Run,
+    StoredCompletion,
+    Upload,
+)
 from worker.supervise.cleanup import delete_files
 from worker.supervise.removal import delete_in_batches, log_failure
 
@@ -25,6 +40,7 @@ class Retention:
     file_days: int | None = None
     run_days: int | None = None
     upload_days: int | None = None
+    completion_days: int | None = None  # of projects without a time of their own
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -33,6 +49,7 @@ class Retention:
             settings.retention_file_days,
             settings.retention_run_days,
             settings.retention_upload_days,
+            settings.project_completion_days,
         )
 
 
@@ -55,6 +72,24 @@ def remove_old(sessions: sessionmaker[Session], retention: Retention) -> None:
     if retention.upload_days is not None:
         with log_failure("old uploads"):
             delete_in_batches(sessions, Upload, *_old_uploads(retention.upload_days))
+    with log_failure("old completions"):
+        remove_old_completions(sessions, retention.completion_days)
+
+
+def remove_old_completions(sessions: sessionmaker[Session], default_days: int | None) -> None:
+    """Remove the stored completions of each project after the project's own time, or else the default one."""
+    with sessions() as session:
+        storing = select(Project.id, func.coalesce(Project.max_completion_days, default_days)).join(
+            CompletionBytes, CompletionBytes.project_id == Project.id
+        )
+        projects = session.execute(storing).all()
+    for project_id, days in projects:
+        with log_failure(f"old completions of {project_id}"):
+            removed = days is not None
+            while removed:
+                with sessions.begin() as session:
+                    old = StoredCompletion.id < first_id_at(ID_PREFIX, _days_ago(days))
+                    removed = stored_completions.remove(session, project_id, old) > 0
 
 
 def _old_runs(days: int) -> tuple[ColumnElement[bool], ...]:

@@ -20,9 +20,12 @@ from schemathesis.schemas import BaseSchema
 
 from core.roles import Role
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
+from tests.fixtures.completions import allow, store
 
 pytestmark = pytest.mark.slow
 
+ALIASES = "/v1/aliases"
+COMPLETIONS = "/v1/chat/completions"
 GRADERS = "/v1/fine_tuning/alpha/graders"
 JOBS = "/v1/fine_tuning/jobs"
 SWEEPS = "/v1/fine_tuning/sweeps"
@@ -111,10 +114,19 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     open_id = http.post(UPLOADS, json={**announced, "bytes": 1024**2}).json()["id"]
     part_id = http.post(f"{UPLOADS}/{upload_id}/parts", files={"data": b"x"}).json()["id"]
     permissions = operator.openai.fine_tuning.checkpoints.permissions
+    for alias in ("kept", "moved", "deleted"):
+        for model in (BASE_MODEL, "small-model"):
+            http.post(ALIASES, json={"name": alias, "model": model})
+    allow(operator)
+    completion_id, deleted_id = store(operator), store(operator)
+    assert completion_id is not None
+    assert deleted_id is not None
     link = http.post("/v1/session/links").json()["path"].partition("#link=")[2]
     return Known(
         {
             "path.adapter_id": job["adapter_id"],
+            "path.alias": "kept",
+            "path.completion_id": completion_id,
             "path.api_key_id": other.key.split("_")[1],
             "path.delivery_id": http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
             "path.file_id": file_id,
@@ -135,6 +147,9 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
         },
         {
             "DELETE /v1/adapters/{adapter_id}": {"path.adapter_id": deleted},
+            f"POST {ALIASES}/{{alias}}/back": {"path.alias": "moved"},
+            f"DELETE {ALIASES}/{{alias}}": {"path.alias": "deleted"},
+            f"DELETE {COMPLETIONS}/{{completion_id}}": {"path.completion_id": deleted_id},
             f"POST {JOBS}/{{fine_tuning_job_id}}/cancel": {"path.fine_tuning_job_id": queued},
             f"POST {JOBS}/{{fine_tuning_job_id}}/pause": {"path.fine_tuning_job_id": running},
             f"POST {JOBS}/{{fine_tuning_job_id}}/resume": {"path.fine_tuning_job_id": paused},

@@ -13,12 +13,15 @@ from api.jobs import queries
 from api.jobs.events import queries as events
 from api.jobs.events.feed import Place, news_of
 from api.jobs.queries import Filter
+from api.stored_completions import queries as completions
+from api.stored_completions.queries import Selection
 from api.workers import queries as workers
+from core import stored_completions
 from core.access.quotas import stored_bytes
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
 from core.storage.object_store import ObjectStore
-from core.tables import Event
+from core.tables import Event, StoredCompletion
 from worker.supervise.cleanup import remove_old_deliveries
 from worker.supervise.removal import delete_in_batches
 
@@ -26,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 JOBS = 100_000
 WAITING = 200
-LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries")
+LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries", "stored_completions")
 EVERYTHING = Filter({}, without_metadata=False)
 
 FILL = f"""
@@ -58,6 +61,16 @@ INSERT INTO webhook_deliveries (
     )
     SELECT 'whd_' || id, 'whe_1', 'fine_tuning.job.cancelled', '{{}}', 'delivered', 1, NULL, now()
     FROM jobs WHERE status = 'cancelled';
+INSERT INTO stored_completions (
+        id, project_id, model, request, answer, prompt_sha256, client_metadata, rating, rated_at, bytes
+    )
+    SELECT
+        'chatcmpl-' || lpad(n::text, 8, '0'), 'proj_' || n % 10 + 1, 'model-' || n % 5, '{{}}', '{{}}',
+        (n % 1000)::text, jsonb_build_object('number', n::text),
+        CASE WHEN n % 500 = 0 THEN 'up' WHEN n % 500 = 10 THEN 'down' END,
+        CASE WHEN n % 500 IN (0, 10) THEN now() END, 1000
+    FROM generate_series(1, 50000) n;
+INSERT INTO completion_bytes (project_id, bytes) SELECT id, 5000000 FROM projects;
 ANALYZE
 """
 
@@ -123,6 +136,24 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     ),
     "the removal of old deliveries": lambda session: remove_old_deliveries(
         session_factory(session.get_bind()), cast(ObjectStore, None)
+    ),
+    "a page of stored completions": lambda session: completions.page(
+        session, OF_NEWEST, Selection(), after="chatcmpl-00025000", limit=20
+    ),
+    "stored completions by metadata": lambda session: completions.page(
+        session, OF_NEWEST, Selection(metadata={"number": "7770"}), after=None, limit=20
+    ),
+    "stored completions of a model": lambda session: completions.page(
+        session, OF_NEWEST, Selection(model="model-0"), after=None, limit=20
+    ),
+    "stored completions of a model that there is none of": lambda session: completions.page(
+        session, OF_NEWEST, Selection(model="no model"), after=None, limit=20
+    ),
+    "rated completions, with better answers": lambda session: completions.with_liked(
+        session, completions.page(session, OF_NEWEST, Selection(rating="down"), after=None, limit=20)[0]
+    ),
+    "the removal of old completions": lambda session: stored_completions.remove(
+        session, OF_NEWEST, StoredCompletion.id < "chatcmpl-00000100"
     ),
     "a claim": lambda session: lifecycle.claim(session, "a trainer", 60.0, project_jobs=3),
 }
