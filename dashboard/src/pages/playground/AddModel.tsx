@@ -15,13 +15,10 @@ export function AddModel({ chosen, onAdd }: AddModelProps) {
   const [typed, setTyped] = useState("");
   const suggestions = useId();
   const isFull = chosen.length >= MOST_MODELS;
-  const add = (name: string) => {
-    setTyped("");
-    onAdd(name.trim());
-  };
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
-    add(typed);
+    onAdd(typed.trim());
+    setTyped("");
   };
   return (
     <form onSubmit={submit} className="flex min-w-0 flex-wrap gap-2">
@@ -34,7 +31,7 @@ export function AddModel({ chosen, onAdd }: AddModelProps) {
         required
         disabled={isFull}
         value={typed}
-        onChange={({ target: { value } }) => (names.includes(value) ? add(value) : setTyped(value))}
+        onChange={({ target: { value } }) => setTyped(value)}
       />
       <datalist id={suggestions}>
         {names
