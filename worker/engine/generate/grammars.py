@@ -43,7 +43,7 @@ class Grammars:
         if self._tokenizer is None:
             raise RequestRefused("This model's tokenizer does not support structured output.", "grammar")
         try:
-            matcher = LLMatcher(self._tokenizer, _compiled(grammar), limits=LIMITS)
+            matcher = LLMatcher(self._tokenizer, _compiled(grammar), limits=LIMITS, log_level=0)
         except ValueError as error:
             raise _refused(str(error)) from error
         state = GrammarState(matcher, self._words)
@@ -92,7 +92,7 @@ class GrammarState:
 
     def _raise_if_failed(self) -> None:
         if self._matcher.is_error():
-            raise GrammarFailed(self._matcher.get_error())
+            raise GrammarFailed(_first_line(self._matcher.get_error()))
 
 
 def _compiled(grammar: Grammar) -> str:
@@ -106,5 +106,8 @@ def _compiled(grammar: Grammar) -> str:
 
 
 def _refused(reason: str) -> RequestRefused:
-    first_line = reason.strip().splitlines()[0] if reason.strip() else "it is not valid"
-    return RequestRefused(f"The grammar cannot be used: {first_line}", "grammar")
+    return RequestRefused(f"The grammar cannot be used: {_first_line(reason)}", "grammar")
+
+
+def _first_line(reason: str) -> str:
+    return next(iter(reason.strip().splitlines()), "it is not valid")

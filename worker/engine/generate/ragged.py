@@ -75,7 +75,8 @@ class RaggedDecoder:
         self._decoder, heads = decoder, decoder.heads
         weight = decoder.embedding_VD
         shape = len(decoder.layers), 2, blocks * BLOCK, heads.key, heads.size
-        self._pool = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        # A slot is written before it is read; memory is taken as slots are used
+        self._pool = torch.empty(shape, dtype=weight.dtype, device=weight.device)
         self._native = NativeStep.for_pool(decoder, self._pool) if native else None
 
     @staticmethod

@@ -34,7 +34,7 @@ class Limits:
     """
 
     cache_bytes: int = 1 << 30
-    step_tokens: int = 256
+    step_tokens: int = 128
     max_running: int = 64
     max_running_slowly: int = 4
 

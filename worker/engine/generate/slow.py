@@ -4,6 +4,7 @@ It takes every base model and every method. Each request has a cache of its own,
 the model.
 """
 
+import inspect
 from collections import deque
 from typing import Any
 
@@ -23,6 +24,9 @@ class SlowComputation:
     def __init__(self, base: ResidentBase, most_running: int) -> None:
         self._base, self._most_running = base, most_running
         self._model: Any = None
+        options = inspect.signature(base.model.forward).parameters
+        # The name of the cache among the model's options and results: newer transformers have the shorter one
+        self._cache_name = "cache" if "cache" in options else "past_key_values"
         self._caches: dict[Running, Any] = {}
         self._waiting: deque[Running] = deque()
 
@@ -57,7 +61,7 @@ class SlowComputation:
         tokens = torch.tensor([one.tokens[one.computed :]], device=self._base.device)
         keep = tokens.shape[1] if one.wants_prompt_logprobs else 1
         out = self._forward(one, tokens, keep)
-        self._caches[one] = out.past_key_values
+        self._caches[one] = out[self._cache_name]
         one.computed = len(one.tokens)
         return Computed(chunk, out.logits[0, -keep:].float())
 
@@ -70,7 +74,8 @@ class SlowComputation:
             if cache is None:
                 cache, inputs = _behind_virtual_tokens(model, tokens)
             model = model.get_base_model()
-        return model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=keep)
+        options = {self._cache_name: cache, "use_cache": True, "logits_to_keep": keep}
+        return model(**inputs, **options)
 
     def _plain_model(self) -> Any:
         """Return the base model's modules, with transformers' own attention: the engine's has no cache."""

@@ -45,7 +45,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\0" * 40), "damaged"),
     "file missing": (lambda f: (f / "adapter_model.safetensors").unlink(), "missing"),
     "no json": (lambda f: (f / "adapter_config.json").write_text("{"), "adapter_config.json"),
-    "another base": (lambda f: reconfigure(f, base_model_name_or_path="x/y"), "base x/y"),
+    "another base": (lambda f: reconfigure(f, base_model_name_or_path="x/y"), "base model x/y"),
     "dora undeclared": (lambda f: reconfigure(f, use_dora=True), "magnitudes"),
     "a changed base": (lambda f: reconfigure(f, init_lora_weights="pissa_niter_4"), "changed base model"),
     "an unknown method": (lambda f: reconfigure(f, peft_type="NOTHING"), "PEFT cannot load"),

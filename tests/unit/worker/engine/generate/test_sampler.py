@@ -25,7 +25,8 @@ OPTIONS: dict[str, LowRankAdapter] = {
     "dora": LoraAdapter(r=3, use_dora=True),
     "pissa": LoraAdapter(r=4, init_lora_weights="pissa"),
 }
-PROMPTS = prompts(6)
+ALIKE = [[*range(40, 75), *end] for end in prompts(2, longest=20, seed=5)]
+PROMPTS = [*prompts(4), *ALIKE]
 
 
 @pytest.fixture(scope="module")
