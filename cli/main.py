@@ -22,6 +22,7 @@ from cli.client import output
 from cli.client.errors import CommandError
 from cli.commands import (
     adapters,
+    chat,
     dashboard,
     doctor,
     files,
@@ -83,6 +84,7 @@ app.command(rich_help_panel=SERVICE)(demo.demo)
 app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
 app.command(rich_help_panel=CLIENT)(dashboard.dashboard)
+app.command(rich_help_panel=CLIENT)(chat.chat)
 app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
 app.add_typer(sweeps.app, name="sweeps", rich_help_panel=CLIENT)

@@ -38,6 +38,8 @@ pytest_plugins = (
     "tests.fixtures.faults.disks",
     "tests.fixtures.receiver",
     "tests.fixtures.serving",
+    "tests.fixtures.chatting",
+    "tests.fixtures.litellm_client",
 )
 
 

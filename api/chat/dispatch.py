@@ -77,7 +77,7 @@ class Dispatcher:
                 try:
                     response = await self._ask(server, path, body, held)
                     break
-                except (RefusedByServer, httpx.HTTPError) as error:
+                except (AppError, httpx.HTTPError) as error:
                     self._judge(server, error, attempts)
             yield response
 
@@ -85,7 +85,7 @@ class Dispatcher:
         await self._http.aclose()
 
     async def _ask(self, server: Server, path: str, body: bytes, held: AsyncExitStack) -> httpx.Response:
-        """Return the server's answer, which `held` closes. Raises RefusedByServer and httpx.HTTPError."""
+        """Return the server's answer, which `held` closes. Raises AppError and httpx.HTTPError."""
         with ExitStack() as at_work:
             at_work.enter_context(self._servers.at_work(server))
             request = self._http.build_request("POST", server.address + path, content=body)
@@ -98,13 +98,13 @@ class Dispatcher:
 
     def _judge(self, server: Server, error: Exception, attempts: "_Attempts") -> None:
         """Note why the server has not begun the answer. Raises the error if no other server may try it."""
-        if isinstance(error, RefusedByServer):
+        if isinstance(error, AppError):
             refusal = error.status, error.code
             if refusal == BUSY:
                 attempts.note_busy(server)
             elif refusal == STOPPING:
                 attempts.note_lost(server)
-            elif refusal in FAILED:
+            elif refusal in FAILED or not isinstance(error, RefusedByServer):
                 attempts.note_failure(server, error)
             else:
                 raise error
