@@ -238,7 +238,10 @@ class Settings(BaseSettings):
         1024**3, ge=1024**2, description="Memory of a server for keys and values of running requests, bytes"
     )
     serve_adapter_bytes: int = Field(
-        1024**3, ge=1024**2, description="Memory of a server for loaded adapters that no request uses, bytes"
+        1024**3,
+        ge=1024**2,
+        description="Memory of a server for adapters, bytes. A request waits until its adapter fits beside those "
+        "in use",
     )
 
     secret_keys: SecretStr | None = Field(

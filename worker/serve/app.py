@@ -13,6 +13,7 @@ from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
 from worker.serve.metrics import MEDIA_TYPE, Metrics
+from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from worker.serve.answering.answering import Answering
@@ -103,7 +104,9 @@ class ServerApp:
         """Return the part that answers. The first call imports it, which takes seconds, in a thread."""
         async with self._importing:
             if self._answering is None:
-                module = await asyncio.to_thread(import_module, "worker.serve.answering.answering")
+                module = await in_daemon_thread(
+                    lambda: import_module("worker.serve.answering.answering"), "imports"
+                )
                 self._answering = module.Answering(self._settings)
             return self._answering
 

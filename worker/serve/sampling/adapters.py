@@ -18,6 +18,7 @@ from worker.engine.generate.adapter_cache import AdapterCache
 from worker.engine.generate.adapter_files import AdapterRefused
 from worker.engine.generate.adapters import ServedAdapter
 from worker.serve.errors import AdapterDamaged
+from worker.serve.sampling.room import Room
 
 Load = Callable[[Path, str], ServedAdapter]
 """Loads the adapter in a folder, named by its content hash. Raises AdapterRefused."""
@@ -35,6 +36,7 @@ class Adapters:
         self._cache = AdapterCache(byte_budget, self._fetch)
         self._threads = ThreadPoolExecutor(FETCHES, thread_name_prefix="adapter")
         self._wanted = threading.local()  # the cache calls `_fetch` in the thread that asks
+        self._room = Room(byte_budget)
 
     @property
     def warm(self) -> list[str]:
@@ -44,16 +46,18 @@ class Adapters:
     async def use(self, stored: StoredAdapter | None) -> AsyncIterator[ServedAdapter | None]:
         """Yield the adapter, fetched if it is not in memory, and keep it there during the block.
 
-        Raises AdapterDamaged, and Unavailable if the store does not answer.
+        It waits until there is room beside the adapters that are in use. Raises AdapterDamaged,
+        ModelUnavailable if there can never be room, and Unavailable if the store does not answer.
         """
         if stored is None:
             yield None
             return
-        adapter = await self._acquire(stored)
-        try:
-            yield adapter
-        finally:
-            self._cache.release(adapter)
+        async with self._room.taken(stored):
+            adapter = await self._acquire(stored)
+            try:
+                yield adapter
+            finally:
+                self._cache.release(adapter)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -63,8 +63,9 @@ class BaseSlot:
         if self._timer is not None:
             self._timer.cancel()
         if self._change is not None:
-            await self._change
-        await self._release()
+            self._change.cancel()  # what is being loaded ends with the process
+        else:
+            await self._release()
 
     async def _turn(self, base_id: str) -> LoadedBase:
         ticket = _Ticket(base_id, asyncio.get_running_loop().create_future())
@@ -113,7 +114,7 @@ class BaseSlot:
             self._refuse(base_id, error)
         finally:
             self._change = None
-            self._advance()
+        self._advance()
 
     def _refuse(self, base_id: str, error: Exception) -> None:
         """Give the error to all who wait for this model."""
@@ -132,7 +133,7 @@ class BaseSlot:
             await self._release()
         finally:
             self._change = None
-            self._advance()
+        self._advance()
 
     async def _release(self) -> None:
         loaded, self._loaded, self._broken = self._loaded, None, False

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -23,6 +24,7 @@ from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.base_slot import BaseSlot
 from worker.serve.sampling.loaded_base import LoadedBase, load_sampler
 from worker.serve.sampling.sampler_thread import SamplerThread
+from worker.serve.threads import in_daemon_thread
 
 STORE_TIMEOUT, STORE_RETRIES = 10.0, 1  # a client waits, so the store must answer soon
 LAST_WORDS_SECONDS = 1.0  # for the errors of a broken device's requests to reach their clients
@@ -82,7 +84,8 @@ class Models:
         if entry is None:
             raise NotFound(f"This server has no base model {base_id}.", code="model_not_found", param="model")
         try:
-            base, sampler = await asyncio.to_thread(load_sampler, self._settings, entry, self._device)
+            load = partial(load_sampler, self._settings, entry, self._device)
+            base, sampler = await in_daemon_thread(load, "loader")
         except JobError as error:
             raise ModelUnavailable(str(error)) from error
         except OutsideFault as error:
