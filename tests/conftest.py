@@ -39,6 +39,7 @@ pytest_plugins = (
     "tests.fixtures.receiver",
     "tests.fixtures.serving",
     "tests.fixtures.chatting",
+    "tests.fixtures.litellm_client",
 )
 
 

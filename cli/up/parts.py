@@ -65,7 +65,7 @@ def serve(
     settings = load_settings(serve_host=host, serve_port=port, log_json=json or None)
     if not TRAINER_ENVIRONMENT.keys() <= os.environ.keys():  # the C library reads it when a process starts
         command = [sys.executable, "-m", "cli.main", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**TRAINER_ENVIRONMENT, **os.environ})
+        os.execve(sys.executable, command, {**TRAINER_ENVIRONMENT, **os.environ})  # noqa: S606
     if not run_server(settings):
         raise typer.Exit(COULD_NOT_START)
 

@@ -2,7 +2,7 @@
 
 from core.errors import InvalidRequest
 from core.serving.chat import ChatRequest, NamedTool
-from core.serving.completions import CompletionRequest
+from core.serving.completions import MAX_ANSWERS, CompletionRequest
 from core.serving.messages import AssistantMessage, ToolMessage
 from core.serving.sampling import Sampling
 
@@ -27,6 +27,8 @@ def check_completion(request: CompletionRequest) -> None:
         raise _wrong("max_tokens", "'max_tokens' may only be 0 with 'echo': true.")
     if request.best_of is not None and request.best_of != request.choices:
         raise _wrong("best_of", "'best_of' must be equal to 'n': all answers are returned.")
+    if len(request.prompts) * request.choices > MAX_ANSWERS:
+        raise _wrong("n", f"A request may have {MAX_ANSWERS} answers: its prompts, times 'n'.")
 
 
 def _check_sampling(request: Sampling, most_tokens: int | None) -> None:

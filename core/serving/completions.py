@@ -7,6 +7,7 @@ from pydantic import Field
 from core.serving.sampling import MAX_CHOICES, MAX_LOGPROBS, Sampling
 
 MAX_PROMPTS = 64
+MAX_ANSWERS = 128
 
 Token = Annotated[int, Field(ge=0, lt=2**31)]
 Tokens = Annotated[list[Token], Field(min_length=1)]

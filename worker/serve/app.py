@@ -12,27 +12,31 @@ from core.serving.token import is_server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
+from worker.serve.metrics import MEDIA_TYPE, Metrics
 
 if TYPE_CHECKING:
     from worker.serve.answering.answering import Answering
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-READY = "/readyz"
+READY, METRICS = "/readyz", "/metrics"
 
 
 class ServerApp:
-    """Answers requests of the API. Everything but `/readyz` needs the token."""
+    """Answers requests of the API. Everything but `/readyz` and `/metrics` needs the token."""
 
     def __init__(self, settings: Settings, admission: Admission) -> None:
         self._settings = settings
         self._admission = admission
         self._answering: Answering | None = None
+        self._metrics = Metrics()
         self._importing = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             exchange = Exchange(scope, receive, send)
             await exchange.run(self._work(exchange, scope["method"], scope["path"]))
+            if scope["method"] == "POST":
+                self._metrics.count(exchange)
 
     @property
     def resident(self) -> str | None:
@@ -55,9 +59,14 @@ class ServerApp:
             if (method, path) == ("GET", READY):
                 await self._tell_state(exchange)
                 return
+            if (method, path) == ("GET", METRICS):
+                await self._tell_metrics(exchange)
+                return
             self._check_token(exchange)
             if method != "POST" or path not in (CHAT, COMPLETIONS):
                 raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
+            if request_id := exchange.header(b"x-request-id"):
+                exchange.facts["request_id"] = request_id
             with self._admission.place(exchange):
                 answering = await self._load_answering()
                 request = read_object(body)
@@ -78,6 +87,12 @@ class ServerApp:
             "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},
         }
         await exchange.answer(503 if draining else 200, state)
+
+    async def _tell_metrics(self, exchange: Exchange) -> None:
+        load = self._answering.models.load if self._answering else None
+        share = load.pool_share if load else 0.0
+        text = self._metrics.text(self._admission.held, len(self.warm_adapters), share)
+        await exchange.answer(200, text.encode(), {"content-type": MEDIA_TYPE})
 
     def _check_token(self, exchange: Exchange) -> None:
         scheme, _, token = exchange.header(b"authorization").partition(" ")

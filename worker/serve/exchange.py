@@ -36,7 +36,7 @@ class Exchange:
         self._scope, self._receive, self._send = scope, receive, send
         self._work: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
-        self._status: int | None = None
+        self.status: int | None = None
         self._streams = False
         self._started = time.monotonic()
         self.facts: dict[str, Any] = {}  # what the log says about the request
@@ -45,7 +45,7 @@ class Exchange:
     @property
     def begun(self) -> bool:
         """Whether the answer has begun. Before that, another server can still answer the request."""
-        return self._status is not None
+        return self.status is not None
 
     def header(self, name: bytes) -> str:
         return next((value.decode("latin-1") for key, value in self._scope["headers"] if key == name), "")
@@ -67,8 +67,9 @@ class Exchange:
         except Exception as error:
             await self._tell(error)
         finally:
-            seconds = round(time.monotonic() - self._started, 3)
-            log.info("answered", status=self._status, seconds=seconds, **self.facts)
+            if self.facts:
+                seconds = round(time.monotonic() - self._started, 3)
+                log.info("answered", status=self.status, seconds=seconds, **self.facts)
 
     def end(self, reason: Exception) -> None:
         """Stop the work, and tell the client why, if it is still there."""
@@ -77,7 +78,7 @@ class Exchange:
             self._work.cancel()
 
     async def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        """Answer with one JSON object."""
+        """Answer with one JSON object, or with the bytes of one. The headers may name another type."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         await self._begin(status, "application/json", headers or {}, len(content))
         await self._send_in_time({"type": "http.response.body", "body": content})
@@ -96,7 +97,7 @@ class Exchange:
     async def _begin(
         self, status: int, media_type: str, headers: dict[str, str], length: int | None = None
     ) -> None:
-        self._status = status
+        self.status = status
         all_headers = {"content-type": media_type, **headers}
         if length is not None:
             all_headers["content-length"] = str(length)

@@ -67,7 +67,9 @@ class AdapterCache:
     def release(self, adapter: ServedAdapter) -> None:
         """Give back what `acquire` has returned."""
         with self._lock:
-            self._held[adapter.content_hash].users -= 1
+            held = self._held[adapter.content_hash]
+            assert held.users > 0, "only what was acquired is given back"
+            held.users -= 1
             self._evict()
 
     def _take(self, content_hash: str) -> ServedAdapter | None:

@@ -1,7 +1,8 @@
 """Answers of a model, in the middle of its training, to the prompts of some rows.
 
-transformers' own modules and generation compute them, with their cache. The likeliest token always comes
-next. Training goes on as if nothing had happened: no random number is drawn, and no mode is changed.
+On the fast path the sampler computes them, with the present factors from memory. On other paths
+transformers' own modules and generation do, with their cache. The likeliest token always comes next. Training
+goes on as if nothing had happened: no random number is drawn, and no mode is changed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,12 @@ from transformers import GenerationConfig, StoppingCriteria
 
 from worker.engine.adapters.adapter import Adapter, Generate
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.decoder import Decoder
+from worker.engine.generate.adapters import ServedAdapter, factors_in_training
+from worker.engine.generate.block_pool import BLOCK
+from worker.engine.generate.ragged import RaggedDecoder
+from worker.engine.generate.requests import GenerationRequest, Sampling
+from worker.engine.generate.sampler import Limits, Sampler
 from worker.engine.step.passes import Abandoned
 from worker.rows import Row
 
@@ -51,13 +58,16 @@ def generate_answers(
     Abandoned if `abandon` returns true between two tokens.
     """
     adapter.parameters.refresh()
+    if isinstance(adapter.decoder, Decoder):
+        made = _sample(base, adapter.decoder, adapter, rows, max_new_tokens, max_tokens, abandon)
+        return [_answer(base, row, *each) for row, each in zip(rows, made, strict=True)]
     at_once = max_tokens if adapter.decoder.path != "plain" else 0
     found = []
     with _attention_set_to(adapter.plain_model, base.own_attention), adapter.generating() as generate:
         for batch in _batches(rows, at_once):
             prompts = [row.tokens_L[: answer_span(row).start].tolist() for row in batch]
-            made = _generate(base, generate, prompts, _end_tokens(base, batch), max_new_tokens, abandon)
-            found += [_answer(base, row, *each) for row, each in zip(batch, made, strict=True)]
+            generated = _generate(base, generate, prompts, _end_tokens(base, batch), max_new_tokens, abandon)
+            found += [_answer(base, row, *each) for row, each in zip(batch, generated, strict=True)]
     return found
 
 
@@ -107,6 +117,36 @@ def _end_tokens(base: ResidentBase, rows: Sequence[Row]) -> list[int]:
     ends = {*(named if isinstance(named, list) else [named]), base.tokenizer.eos_token_id} - {None}
     learnt = {int(row.tokens_L[answer_span(row).stop - 1]) for row in rows}
     return sorted(ends | learnt & set(base.tokenizer.all_special_ids))
+
+
+def _sample(
+    base: ResidentBase,
+    decoder: Decoder,
+    adapter: Adapter,
+    rows: Sequence[Row],
+    max_new_tokens: int,
+    max_tokens: int,
+    abandon: Callable[[], bool],
+) -> list[tuple[list[int], bool]]:
+    """Return each answer's tokens, and whether the model has ended it, by a sampler of the adapter's own."""
+    outputs = {name: group.weight_NK.shape[0] for name, group in decoder.groups.items()}
+    factors = factors_in_training(adapter.low_ranks(), outputs, base.dtype)
+    prompts = [row.tokens_L[: answer_span(row).start].tolist() for row in rows]
+    room = max(max_tokens, max(map(len, prompts)) + max_new_tokens)
+    blocks = -(-room // BLOCK)
+    sampler = Sampler(base, Limits(cache_bytes=blocks * RaggedDecoder.block_bytes(decoder)))
+    served = ServedAdapter(adapter.name, nbytes=0, factors=factors)
+    sampling = Sampling(max_new_tokens, temperature=0, stop_tokens=frozenset(_end_tokens(base, rows)))
+    for number, prompt in enumerate(prompts):
+        sampler.submit(GenerationRequest(str(number), prompt, sampling, served))
+    answers: list[tuple[list[int], bool]] = [([], False) for _ in rows]
+    while not sampler.idle:
+        _raise_if(abandon)
+        for piece in sampler.step():
+            number = int(piece.request_id)
+            tokens, ended = answers[number][0], piece.finish_reason == "stop"
+            answers[number] = (tokens if ended or piece.token is None else [*tokens, piece.token]), ended
+    return answers
 
 
 def _generate(

@@ -5,7 +5,7 @@ go into the blocks of a pool, and attention reads them from there. A slot is the
 pool: block · BLOCK + the token's place in its block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from worker.engine.base.decoder import Decoder, Layer
 from worker.engine.generate.adapters import Factors
 from worker.engine.generate.block_pool import BLOCK
+from worker.engine.generate.native.step import NativeStep
 from worker.engine.generate.running import Chunk, Computed
 from worker.engine.kernels.attention import rotated
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
@@ -65,13 +66,17 @@ class Axis:
 
 
 class RaggedDecoder:
-    """The fast path's weights with a pool of keys and values for `blocks` blocks."""
+    """The fast path's weights with a pool of keys and values for `blocks` blocks.
 
-    def __init__(self, decoder: Decoder, blocks: int) -> None:
+    On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`).
+    """
+
+    def __init__(self, decoder: Decoder, blocks: int, native: bool = True) -> None:
         self._decoder, heads = decoder, decoder.heads
         weight = decoder.embedding_VD
         shape = len(decoder.layers), 2, blocks * BLOCK, heads.key, heads.size
         self._pool = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        self._native = NativeStep.for_pool(decoder, self._pool) if native else None
 
     @staticmethod
     def block_bytes(decoder: Decoder) -> int:
@@ -83,13 +88,22 @@ class RaggedDecoder:
     def compute(self, chunks: Sequence[Chunk]) -> list[Computed]:
         """Compute the chunks. Return those of which logits are needed, with their logits in fp32."""
         chunks = sorted(chunks, key=_adapter_order)
+        wanted = list(_wanted(chunks))
+        rows = [row for _, run in wanted for row in run]
+        logits_SV = self._native.logits(chunks, rows) if self._native else self._logits(chunks, rows)
+        parts = logits_SV.split([len(run) for _, run in wanted])
+        return [Computed(chunk, part) for (chunk, _), part in zip(wanted, parts, strict=True)]
+
+    def _logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
+        """Return the logits of these rows of the token axis, [S, V]."""
         decoder = self._decoder
         axis = Axis.of(chunks, decoder.embedding_VD.device)
         x_TD = decoder.embedding_VD[axis.tokens_T]
         cos, sin = decoder.rotary(x_TD[None], axis.positions_T[None])
         for layer, kv in zip(decoder.layers, self._pool, strict=True):
             x_TD = self._layer(layer, kv, x_TD, axis, cos[0], sin[0])
-        return self._logits(chunks, axis, x_TD)
+        x_SD = x_TD[torch.tensor(rows, dtype=torch.long, device=x_TD.device)]
+        return F.linear(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps), decoder.head_VD).float()
 
     def _layer(
         self, layer: Layer, kv: Tensor, x_TD: Tensor, axis: Axis, cos_TE: Tensor, sin_TE: Tensor
@@ -108,21 +122,17 @@ class RaggedDecoder:
         gate_up_TI = _project(layer, "gate_up", rms_norm_plainly(x_TD, layer.mlp_norm_D, eps), axis)
         return x_TD + _project(layer, "down", swiglu_values(gate_up_TI), axis)
 
-    def _logits(self, chunks: Sequence[Chunk], axis: Axis, x_TD: Tensor) -> list[Computed]:
-        """Apply the head to the last token of each chunk that needs it, or to all of its tokens."""
-        wanted = [
-            (chunk, span.tokens if chunk.running.wants_prompt_logprobs else slice(span.tokens.stop - 1, None))
-            for chunk, span in zip(chunks, axis.spans, strict=True)
-            if chunk.is_last or chunk.running.wants_prompt_logprobs
-        ]
-        if not wanted:
-            return []
-        rows = [range(tokens.start, tokens.stop or tokens.start + 1) for _, tokens in wanted]
-        index = torch.tensor([row for run in rows for row in run], device=x_TD.device)
-        x_SD = rms_norm_plainly(x_TD[index], self._decoder.final_norm_D, self._decoder.eps)
-        logits_SV = F.linear(x_SD, self._decoder.head_VD).float()
-        parts = logits_SV.split([len(run) for run in rows])
-        return [Computed(chunk, part) for (chunk, _), part in zip(wanted, parts, strict=True)]
+
+def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
+    """Yield the chunks of which logits are needed, and the rows of the token axis that they are of."""
+    start = 0
+    for chunk in chunks:
+        stop = start + chunk.stop - chunk.start
+        if chunk.running.wants_prompt_logprobs:
+            yield chunk, range(start, stop)
+        elif chunk.is_last:
+            yield chunk, range(stop - 1, stop)
+        start = stop
 
 
 def _adapter_order(chunk: Chunk) -> str:

@@ -76,7 +76,7 @@ class Answering:
             silent = request.most_tokens == 0
             answers = [CompletionAnswer(each.prompt, bool(request.echo), silent) for each in asked]
             form = CompletionForm(request, _head("cmpl-", request, base), answers, base.token_bytes)
-            count = TokenCount(sum(map(len, prompts)))
+            count = TokenCount(sum(map(len, prompts)), only_prompt=silent)
             await Generation(exchange, base, request, form, {}).run(asked, count)
 
     async def close(self) -> None:

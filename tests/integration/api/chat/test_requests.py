@@ -87,6 +87,7 @@ def test_a_chat_that_cannot_be_answered_is_refused_by_the_field(
         ({}, "prompt", "missing_required_parameter"),
         ({"prompt": []}, "prompt", "invalid_value"),
         ({"prompt": "a", "best_of": 2}, "best_of", "invalid_value"),
+        ({"prompt": ["a"] * 9, "n": 15}, "n", "invalid_value"),
         ({"prompt": "a", "suffix": "b"}, "suffix", "unsupported_parameter"),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens", "invalid_value"),
         ({"prompt": "a", "logprobs": True}, "logprobs", "invalid_value"),
