@@ -35,9 +35,7 @@ def put(session: Session, actor: Actor, catalog: Catalog, request: SetAlias) -> 
             f"'{request.name}' is {kind}. Choose another name.", code="alias_name_taken", param="name"
         )
     weights = _destination(session, actor.project_id, catalog, _asked(request))
-    queries.add(session, actor.project_id, request.name)
-    alias = aliases.find(session, actor.project_id, request.name, lock=True)
-    assert alias is not None
+    alias = _locked_or_new(session, actor.project_id, request.name)
     _expect(alias, request.version)
     if alias.version == 0 and queries.count(session, actor.project_id) > MAX_ALIASES:
         raise InvalidRequest(
@@ -174,6 +172,13 @@ def _own(session: Session, project_id: str, name: str, *, lock: bool = False) ->
     alias = aliases.find(session, project_id, name, lock=lock)
     if alias is None:
         raise NotFound(f"No such alias: {name}", code="alias_not_found", param="alias")
+    return alias
+
+
+def _locked_or_new(session: Session, project_id: str, name: str) -> Alias:
+    """Return the alias, locked. A new one has the version 0. Others may create or delete it meanwhile."""
+    while (alias := aliases.find(session, project_id, name, lock=True)) is None:
+        queries.add(session, project_id, name)
     return alias
 
 

@@ -188,7 +188,7 @@ MISSING = Owned(
     "ftsweep-" + "1" * 32,
     "ftckpt-" + "0" * 32,
     "no-such-alias",
-    "chatcmpl-" + "0" * 32,
+    "chatcmpl-" + "1" * 32,
     "nothing.json",
 )
 

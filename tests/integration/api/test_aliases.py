@@ -115,6 +115,18 @@ def test_of_many_who_move_an_alias_at_once_each_gets_a_version_of_its_own(team: 
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 9))
 
 
+def test_who_sets_an_alias_that_another_deletes_still_sets_it(team: Tenant) -> None:
+    def change(number: int) -> int:
+        if number % 2:
+            return team.http.delete(f"{ALIASES}/prod").status_code
+        return put(team, weights={BASE_MODEL: number + 1, OTHER: 1}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(change, range(24)))
+    assert set(answers[::2]) == {200}
+    assert set(answers[1::2]) <= {200, 404}
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [

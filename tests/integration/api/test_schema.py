@@ -209,11 +209,14 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
                     for path in (f"{GRADERS}/", f"{SWEEPS}$", "/v1/(chat/)?completions$")
                 ),
                 # A URL makes a string of every value of metadata[key], so no value is wrong
-                {
-                    "include-path": JOBS,
-                    "include-method": "GET",
-                    "checks": {"negative_data_rejection": {"enabled": False}},
-                },
+                *(
+                    {
+                        "include-path": path,
+                        "include-method": "GET",
+                        "checks": {"negative_data_rejection": {"enabled": False}},
+                    }
+                    for path in (JOBS, COMPLETIONS)
+                ),
             ],
             "dictionaries": dictionaries,
         }
@@ -223,7 +226,7 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
 @pytest.fixture(scope="module")
 def document(api: Api, operator: Tenant, known: Known) -> BaseSchema:
     config = configuration(api, operator, known)
-    openapi = with_sweep(without_default(api.app.openapi()), known)
+    openapi = with_examples(without_default(api.app.openapi()), known)
     document = schemathesis.openapi.from_dict(openapi, config=config)
 
     @document.hook
@@ -243,14 +246,17 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
     return strict
 
 
-def with_sweep(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
-    """Return the document with an example of a sweep.
+def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
+    """Return the document with an example of a sweep and of an alias.
 
-    Sweeps that Schemathesis makes up name too few values to try, or the same value twice.
+    Sweeps that Schemathesis makes up name too few values to try, or the same value twice. Its aliases lead to
+    a model and to several at the same time, or to none.
     """
     files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
-    openapi["paths"][SWEEPS]["post"]["requestBody"]["content"]["application/json"]["example"] = sweep
+    alias = {"name": "made", "model": BASE_MODEL}
+    for path, example in ((SWEEPS, sweep), (ALIASES, alias)):
+        openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
     return openapi
 
 

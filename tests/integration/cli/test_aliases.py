@@ -18,9 +18,8 @@ def test_an_alias_is_set_moved_and_moved_back(tunery: Shell) -> None:
     assert tunery.json("aliases", "back", "prod")["model"] == BASE_MODEL
     shown = tunery.run("aliases", "history", "prod").stdout.splitlines()
     assert [line.split()[0] for line in shown] == ["VERSION", "3", "2", "1"]
-    assert "prod" in tunery.run("aliases", "list").stdout
+    assert BASE_MODEL in tunery.run("aliases", "list").stdout
     assert tunery.json("aliases", "delete", "prod")["deleted"] is True
-    assert tunery.json("aliases", "list") == []
 
 
 @pytest.mark.parametrize("models", [["a", "b=1"], ["a=x", "b=1"], ["=1"], ["a="]])
