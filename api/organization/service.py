@@ -3,7 +3,7 @@
 Nothing here commits.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -70,29 +70,27 @@ def usage_by_day(
     """
     end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
-    first, last = _midnight(start), _midnight(end - timedelta(microseconds=1))
+    first, last = start.date(), (end - timedelta(microseconds=1)).date()
     if start >= end or last - first >= MAX_DAYS * DAY:
         raise InvalidRequest(
             f"'start_time' must be before 'end_time', by {MAX_DAYS} days at most.",
             code="invalid_value",
             param="start_time",
         )
-    rows = usage(session, scope(caller, project_id), first, last)
-    results: dict[datetime, list[UsageResult]] = {}
-    for row in rows:
-        result = UsageResult(**{name: getattr(row, name) for name in row._fields if name != "day"})
-        results.setdefault(row.day, []).append(result)
+    results: dict[date, list[UsageResult]] = {}
+    for day, project, tokens, seconds in usage(session, scope(caller, project_id), first, last):
+        used = UsageResult(project_id=project, trained_tokens=tokens, device_seconds=seconds)
+        results.setdefault(day, []).append(used)
     days = [first + number * DAY for number in range((last - first).days + 1)]
     return [
-        UsageBucket(
-            start_time=unix_seconds(day), end_time=unix_seconds(day + DAY), results=results.get(day, [])
-        )
+        UsageBucket(start_time=_midnight(day), end_time=_midnight(day + DAY), results=results.get(day, []))
         for day in days
     ]
 
 
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+def _midnight(day: date) -> int:
+    """Return the Unix seconds at which the day begins in UTC."""
+    return unix_seconds(datetime.combine(day, time(), UTC))
 
 
 def _no_such_project(project_id: str) -> NotFound:

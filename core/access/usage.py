@@ -8,7 +8,7 @@ The janitor adds ended runs to the days of `UsageDay` (`count_ended_runs`). The 
 and of the runs that are not counted yet, so it is exact at any moment.
 """
 
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import NamedTuple
 
 from sqlalchemy import TextClause, text
@@ -40,7 +40,9 @@ COLUMNS = "day, project_id, trained_tokens, device_seconds"
 def _query(project: str) -> TextClause:
     """Return the query for the use of the projects that meet a condition."""
     return text(f"""
-SELECT day, project_id, sum(trained_tokens), sum(device_seconds)
+SELECT day, project_id,
+    CAST(sum(trained_tokens) AS bigint) AS trained_tokens,
+    CAST(sum(device_seconds) AS float) AS device_seconds
 FROM (SELECT {COLUMNS} FROM usage_days UNION ALL {USE_BY_RUNS.format(runs=NOT_COUNTED)}) AS used
 WHERE day BETWEEN :start AND :last AND {project}
 GROUP BY day, project_id ORDER BY day, project_id
@@ -72,28 +74,26 @@ SELECT count(*) FROM batch
 
 
 class Usage(NamedTuple):
-    """The use of one project on one day, which begins at `day`."""
+    """The use of one project on one day."""
 
-    day: datetime
+    day: date
     project_id: str
     trained_tokens: int
     device_seconds: float
 
 
-def usage(session: Session, project_id: str | None, start: datetime, last: datetime) -> list[Usage]:
-    """Return the use on the days from `start` to `last`, both at midnight in UTC.
+def usage(session: Session, project_id: str | None, start: date, last: date) -> list[Usage]:
+    """Return the use on the days from `start` to `last`, both included, in UTC.
 
     A `project_id` of None selects all projects. There is no row for a day on which a project used nothing.
     """
-    days = {"start": start.date(), "last": last.date()}
+    days = {"start": start, "last": last}
     rows = (
         session.execute(OF_ALL, days)
         if project_id is None
         else session.execute(OF_ONE, {**days, "project": project_id})
     )
-    return [
-        Usage(_midnight(day), project, int(tokens), float(seconds)) for day, project, tokens, seconds in rows
-    ]
+    return [Usage(day, *used) for day, *used in rows]
 
 
 def count_ended_runs(session: Session) -> bool:
@@ -102,7 +102,3 @@ def count_ended_runs(session: Session) -> bool:
     Several processes may call this at the same time.
     """
     return session.scalars(COUNT, {"most": BATCH_RUNS}).one() > 0
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

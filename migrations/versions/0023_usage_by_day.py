@@ -1,4 +1,4 @@
-"""the usage of projects by day, to which the janitor adds ended runs"""
+"""the usage of projects by day, to which the janitor adds ended runs, and an index of files by purpose"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,16 @@ down_revision = "0022"
 branch_labels = None
 depends_on = None
 
-INDEX = "ix_runs_to_count"
 TO_COUNT = sa.text("ended_at IS NOT NULL AND NOT counted")
+PRESENT = sa.text("deleted_at IS NULL")
+INDEXES: tuple[tuple[str, str, list[str], sa.TextClause], ...] = (
+    ("ix_runs_to_count", "runs", ["job_id"], TO_COUNT),
+    ("ix_files_present_by_purpose", "files", ["project_id", "purpose", "id"], PRESENT),
+)
 
 
 def upgrade() -> None:
-    # If the index below is cut off, this migration begins again
+    # If an index below is cut off, this migration begins again
     op.create_table(
         "usage_days",
         sa.Column("project_id", sa.String(), nullable=False),
@@ -32,12 +36,14 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     with outside_a_transaction():
-        # An attempt that was cut off leaves an index that Postgres marks as invalid
-        op.drop_index(INDEX, table_name="runs", postgresql_concurrently=True, if_exists=True)
-        op.create_index(INDEX, "runs", ["job_id"], postgresql_where=TO_COUNT, postgresql_concurrently=True)
+        for name, table, columns, where in INDEXES:
+            # An attempt that was cut off leaves an index that Postgres marks as invalid
+            op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
+            op.create_index(name, table, columns, postgresql_where=where, postgresql_concurrently=True)
 
 
 def downgrade() -> None:
-    op.drop_index(INDEX, table_name="runs", postgresql_where=TO_COUNT)
+    for name, table, _, where in INDEXES:
+        op.drop_index(name, table_name=table, postgresql_where=where)
     op.drop_column("runs", "counted")
     op.drop_table("usage_days")

@@ -42,7 +42,7 @@ trained AS (
     FROM days JOIN jobs ON finished_at >= day AND finished_at < day + interval '1 day'
     WHERE status = 'succeeded' GROUP BY day, project_id
 )
-SELECT day, project_id, coalesce(trained_tokens, 0), CAST(coalesce(device_seconds, 0) AS float)
+SELECT CAST(day AS date), project_id, coalesce(trained_tokens, 0), CAST(coalesce(device_seconds, 0) AS float)
 FROM served FULL JOIN trained USING (day, project_id)
 WHERE CAST(:project AS text) IS NULL OR project_id = :project ORDER BY day, project_id
 """)
@@ -95,6 +95,10 @@ def add(session: Session, row: Base) -> None:
     session.flush()
 
 
+def used(session: Session, project: str | None) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in usage(session, project, BEGAN.date(), LAST.date())]
+
+
 def plain(session: Session, project: str | None) -> list[tuple[Any, ...]]:
     found = session.execute(PLAIN, {"start": BEGAN, "last": LAST, "project": project})
     return [tuple(row) for row in found]
@@ -103,7 +107,7 @@ def plain(session: Session, project: str | None) -> list[tuple[Any, ...]]:
 def assert_right(sessions: sessionmaker[Session], projects: list[str]) -> None:
     with sessions() as session:
         for project in (*projects, None):
-            assert [tuple(row) for row in usage(session, project, BEGAN, LAST)] == plain(session, project)
+            assert used(session, project) == plain(session, project)
 
 
 def counted(sessions: sessionmaker[Session]) -> int:
@@ -180,7 +184,7 @@ def test_what_is_counted_reads_no_run_again(sessions: sessionmaker[Session], pro
     with sessions.begin() as session:
         days = select(func.count()).select_from(UsageDay).where(UsageDay.project_id == projects[0])
         assert session.scalars(days).one() >= 9
-        used = usage(session, projects[0], BEGAN, LAST)
+        before = used(session, projects[0])
         session.execute(text("DELETE FROM runs WHERE fence = 1"))
-        assert usage(session, projects[0], BEGAN, LAST) == used
+        assert used(session, projects[0]) == before
         session.rollback()
