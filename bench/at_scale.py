@@ -176,7 +176,9 @@ def main() -> None:
     )
     parser.add_argument("--events", type=positive, default=100_000_000, help="(default 100,000,000)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (default 3)")
-    parser.add_argument("--only", default="", help="measure only what has these words in its name")
+    parser.add_argument(
+        "--only", default="", help="measure only names with these words, and write no results"
+    )
     parser.add_argument("--home", type=Path, help="folder of the servers, which is kept")
     parser.add_argument("--fill-only", action="store_true", help="measure nothing")
     parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
@@ -191,13 +193,18 @@ def main() -> None:
         with api_on(servers, given.seconds) as measured:
             figures = measure(measured, given.only)
         found = document(servers, figures)
-    given.results.mkdir(parents=True, exist_ok=True)
-    path = given.results / f"at-scale-{found['date'][:10]}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    path.with_suffix(".md").write_text(page(found))
+    if not given.only:
+        write(found, given.results)
     over = [name for name, figure in figures.items() if is_over(name, figure)]
     if over:
         sys.exit(f"Over the aim: {', '.join(over)}")
+
+
+def write(found: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"at-scale-{found['date'][:10]}.json"
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.with_suffix(".md").write_text(page(found))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Size:
 
     @property
     def queued(self) -> int:
-        return max(20, self.jobs // 500)
+        return max(250, self.jobs // 500)
 
     @property
     def running(self) -> int:
