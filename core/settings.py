@@ -208,8 +208,8 @@ class Settings(BaseSettings):
     retention_run_days: int | None = Field(
         None,
         ge=1,
-        description="Days after which ended attempts at a job are removed, except its last one. The usage no "
-        "longer counts the device seconds of removed attempts; default: never",
+        description="Days after which ended attempts at a job are removed, except its last one. The usage "
+        "keeps their device seconds; default: never",
     )
     retention_upload_days: int = Field(
         30, ge=1, description="Days for which the row of an ended upload in parts is kept. Its file stays"

@@ -115,13 +115,7 @@ def service(jobs: int = JOBS) -> Iterator[Service]:
     ):
         engine = create_database(servers.urls["database_url"])
         migrate(engine)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
-            **{f"TUNERY_{name.upper()}": value for name, value in servers.urls.items()},
-            **servers.environment,
-            "PYTHONPATH": str(ROOT),
-        }
-        running = Service(engine, environment, jobs)
+        running = Service(engine, environment_of(servers), jobs)
         try:
             wait_until_ready(running.ports)
             yield running
@@ -130,6 +124,16 @@ def service(jobs: int = JOBS) -> Iterator[Service]:
                 process.terminate()
             psutil.wait_procs(running.processes, timeout=30)
             engine.dispose()
+
+
+def environment_of(servers: EmbeddedServers) -> dict[str, str]:
+    """Return the environment of an API process on these servers, without any other setting."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
+        **{f"TUNERY_{name.upper()}": value for name, value in servers.urls.items()},
+        **servers.environment,
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def start_api(port: int, environment: dict[str, str]) -> psutil.Popen:

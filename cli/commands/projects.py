@@ -104,11 +104,11 @@ def usage(
     from core.access.projects import find_project
     from core.access.usage import usage
 
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = datetime.now(UTC).date()
     with database_session(home) as session:
         project_id = find_project(session, project).id if project else None
         used = usage(session, project_id, today - timedelta(days=days - 1), today)
-    rows = [{**row._asdict(), "day": row.day.date().isoformat()} for row in used]
+    rows = [{**row._asdict(), "day": row.day.isoformat()} for row in used]
     output.json(rows) if json else output.table(rows, USAGE_COLUMNS)
 
 

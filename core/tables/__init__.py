@@ -20,6 +20,7 @@ from core.tables.store_walks import StoreWalk
 from core.tables.tracking import Tracker
 from core.tables.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.uploads import Upload, UploadPart
+from core.tables.usage import UsageDay
 from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from core.tables.workers import Worker
 
@@ -51,6 +52,7 @@ __all__ = [
     "Tracker",
     "Upload",
     "UploadPart",
+    "UsageDay",
     "WebhookDelivery",
     "WebhookEndpoint",
     "Worker",

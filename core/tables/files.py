@@ -19,6 +19,13 @@ class File(Base):
         CheckConstraint(one_of("kind", KINDS), name="kind"),
         Index("ix_files_present", "project_id", "id", postgresql_where=text("deleted_at IS NULL")),
         Index(
+            "ix_files_present_by_purpose",
+            "project_id",
+            "purpose",
+            "id",
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        Index(
             "ix_files_expires_at",
             "expires_at",
             postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),

@@ -93,10 +93,14 @@ def remove_old_completions(sessions: sessionmaker[Session], default_days: int | 
 
 
 def _old_runs(days: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of an old run that is not its job's last one, and that no checkpoint names."""
+    """Return the conditions of an old run that nobody needs.
+
+    The usage has counted it, it is not its job's last one, and no checkpoint names it.
+    """
     return (
         Run.job_id < first_id_at("ftjob-", _days_ago(days)),
         Run.ended_at < func.now() - timedelta(days=days),
+        Run.counted,
         select(Job.id).where(Job.id == Run.job_id, Job.fence > Run.fence).exists(),
         ~select(Checkpoint.id).where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence).exists(),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any, cast
 
 import pytest
@@ -18,6 +19,7 @@ from api.stored_completions.queries import Selection
 from api.workers import queries as workers
 from core import stored_completions
 from core.access.quotas import stored_bytes
+from core.access.usage import usage
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
 from core.storage.object_store import ObjectStore
@@ -46,8 +48,8 @@ INSERT INTO jobs (
         CASE WHEN n > {JOBS - WAITING} THEN 0 ELSE 1 END,
         jsonb_build_object('number', n::text)
     FROM generate_series(1, {JOBS}) n;
-INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome)
-    SELECT id, 1, 'a trainer', now(), now(), 'cancelled' FROM jobs WHERE status = 'cancelled';
+INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome, counted)
+    SELECT id, 1, 'a trainer', now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
     SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
 INSERT INTO events (id, job_id, level, type, message)
@@ -123,6 +125,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "a page of files": lambda session: files.page(
         session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
     ),
+    "the usage of a project": lambda session: usage(session, OF_NEWEST, date(2026, 1, 1), date(2026, 12, 31)),
     "the bytes that a project stores": lambda session: stored_bytes(session, OF_NEWEST),
     "the sweep": lambda session: (
         lifecycle.lose_expired_runs(session, 5),
@@ -175,10 +178,23 @@ def test_a_page_of_the_events_of_a_type_passes_over_no_other_event(engine: Engin
     with session_factory(engine)() as session:
         with asked_in(engine) as statements:
             assert len(events.page(session, LONG, after=None, limit=20, type="samples")[0]) == 4
-        ((statement, parameters),) = statements
-        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
-        plan = session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
-    assert [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")] == []
+        assert passed_over(session, statements) == []
+
+
+RESULT_FILES = """
+INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, object_key)
+    SELECT 'file-x' || n, 'proj_1', 'f', 'fine-tune-results', 1, '', '' FROM generate_series(1, 20000) n
+"""
+
+
+def test_a_page_of_the_files_of_a_purpose_passes_over_no_other_file(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(RESULT_FILES))
+        session.execute(text("ANALYZE files"))
+        with asked_in(engine) as statements:
+            found, _ = files.page(session, "proj_1", "fine-tune", after=None, limit=20, newest_first=True)
+        assert len(found) == 20
+        assert passed_over(session, statements) == []
 
 
 MANY_WAITING = """
@@ -214,6 +230,14 @@ def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
     event.listen(engine, "before_cursor_execute", note)
     yield statements
     event.remove(engine, "before_cursor_execute", note)
+
+
+def passed_over(session: Session, statements: list[tuple[str, Any]]) -> list[str]:
+    """The parts of the plan of the one statement that read rows and then leave them out."""
+    ((statement, parameters),) = statements
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+    plan = session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
+    return [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")]
 
 
 def rows_read(plan: dict[str, Any], table: str) -> float:

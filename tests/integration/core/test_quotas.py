@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from sqlalchemy import select
 
 from core.access.projects import find_project, set_quotas
 from core.jobs import queue
+from core.tables import Job
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -80,7 +82,8 @@ def test_a_projects_own_cap_of_running_jobs_goes_before_the_default(api: Api, te
 
     def may_be_claimed(default: int | None) -> bool:
         with api.sessions() as session:
-            return job_id in session.scalars(queue.first_jobs(default, 1)).all()
+            others = select(Job.id).where(Job.status == "queued", Job.id != job_id)
+            return queue.first_job(session, default, 1, session.scalars(others).all()) == job_id
 
     for own, default, claimable in ((None, None, True), (0, None, False), (0, 5, False), (1, None, True)):
         allow(tenant, running_jobs=own)

@@ -24,6 +24,7 @@ from tests.fixtures.completions import allow, store
 from worker.supervise import removal
 from worker.supervise.cleanup import remove_deleted_files
 from worker.supervise.retention import Retention, remove_old
+from worker.supervise.usage import count_usage
 
 LONG_AGO = func.now() - timedelta(days=40)
 
@@ -104,6 +105,9 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
     add(api, Checkpoint(id=old_id("ftckpt-"), job_id=job_id, fence=3, step=1, ends_epoch=True, **files))
     remove_old(api.sessions, Retention(run_days=41))
     assert fences(api, job_id) == [1, 2, 3, 4]
+    remove_old(api.sessions, Retention(run_days=39))
+    assert fences(api, job_id) == [1, 2, 3, 4]  # the usage has not counted them yet
+    count_usage(api.sessions)
     remove_old(api.sessions, Retention(run_days=39))
     assert fences(api, job_id) == [3, 4]
 
