@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from cli.embedded import EmbeddedServers
+from faults.checker import check
+from faults.history import record_history
 from tests.fixtures.api import Api
-from tests.fixtures.faults.checker import check
-from tests.fixtures.faults.history import record_history
 from tests.fixtures.stack import Stack, job_api_on
 from tests.fixtures.tiny import write_base
 
