@@ -5,9 +5,9 @@ import socket
 import struct
 import threading
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 CHUNK = 65536
@@ -28,6 +28,23 @@ class Relay:
         self._loop = loop
         self._to_clients: set[StreamWriter] = set()
 
+    @classmethod
+    @contextmanager
+    def to(cls, server: str) -> Iterator[Self]:
+        """Yield a relay that listens, in front of the server with this URL."""
+        loop = asyncio.new_event_loop()
+        relay = cls(server, loop)
+        thread = threading.Thread(target=loop.run_forever, name="relay", daemon=True)
+        thread.start()
+        asyncio.run_coroutine_threadsafe(relay.listen(), loop).result()
+        try:
+            yield relay
+        finally:
+            asyncio.run_coroutine_threadsafe(_end_all_else(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
     async def listen(self) -> None:
         listening = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
@@ -37,11 +54,18 @@ class Relay:
 
     def reset(self) -> None:
         """Reset all open lines. Clients may connect again at once."""
-        self._loop.call_soon_threadsafe(lambda: [reset(line) for line in self._to_clients])
+        self._on_each_line(reset)
 
     def half_close(self) -> None:
         """End all open lines in one direction: no more answers come, and requests are still taken."""
-        self._loop.call_soon_threadsafe(lambda: [_end(line) for line in self._to_clients])
+        self._on_each_line(_end)
+
+    def _on_each_line(self, act: Callable[[StreamWriter], None]) -> None:
+        def on_each() -> None:
+            for line in list(self._to_clients):
+                act(line)
+
+        self._loop.call_soon_threadsafe(on_each)
 
     async def _connect(self, from_client: StreamReader, to_client: StreamWriter) -> None:
         there = urlsplit(self._server)
@@ -87,26 +111,6 @@ def reset(line: StreamWriter) -> None:
 def _end(line: StreamWriter) -> None:
     with suppress(OSError, RuntimeError):  # it may have ended already
         line.write_eof()
-
-
-R = TypeVar("R", bound=Relay)
-
-
-@contextmanager
-def relay_to(server: str, kind: type[R] = Relay) -> Iterator[R]:
-    """Yield a relay that listens, in front of the server with this URL."""
-    loop = asyncio.new_event_loop()
-    relay = kind(server, loop)
-    thread = threading.Thread(target=loop.run_forever, name="relay", daemon=True)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(relay.listen(), loop).result()
-    try:
-        yield relay
-    finally:
-        asyncio.run_coroutine_threadsafe(_end_all_else(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 async def _end_all_else() -> None:

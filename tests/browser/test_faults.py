@@ -11,7 +11,6 @@ from playwright.sync_api import Page, Route, expect
 from core.access.keys import revoke_key
 from core.ids import new_id
 from core.tables import Event
-from faults.relay import relay_to
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.pages import NO_ANSWER, downloaded, newest_step, queued
 from tests.fixtures.relay import BrowserRelay
@@ -160,7 +159,7 @@ def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
 
 @pytest.fixture
 def relay(service: Api) -> Iterator[BrowserRelay]:
-    with relay_to(service.url, BrowserRelay) as relay:
+    with BrowserRelay.to(service.url) as relay:
         yield relay
 
 
