@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
@@ -56,7 +56,10 @@ def picky_store_to(store: str) -> Iterator[PickyStore]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            picky.answer(self)
+            try:
+                picky.answer(self)
+            except (OSError, HTTPException):  # the store is away, or whoever asked
+                self.close_connection = True
 
         do_HEAD = do_PUT = do_GET = do_DELETE = do_POST = _answer
 

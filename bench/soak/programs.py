@@ -30,6 +30,10 @@ class Program:
         self._environment, self._folder, self._popen = environment, folder, popen
         self._process: subprocess.Popen[Any] | None = None
 
+    @property
+    def ends_by_status(self) -> dict[str, int]:
+        return {str(status): count for status, count in sorted(self.ends.items())}
+
     def start(self) -> None:
         log = self._folder / f"{self.name}.log"
         with log.open("ab") as out:

@@ -52,7 +52,8 @@ class Service:
         self.up = Program("up", self._up(port), environment, folder, popen)
         worker = {**environment, "TUNERY_HOME": str(folder / "second-worker")}
         self.worker = Program("second-worker", ["worker"], worker, folder, popen)
-        self.keeper = parts.enter_context(Keeper([self.up, self.worker]))
+        self.programs = [self.up, self.worker]
+        self.keeper = parts.enter_context(Keeper(self.programs))
 
     def _open_direct_ways(self, parts: ExitStack) -> None:
         engine = create_database(self.servers.urls["database_url"])

@@ -91,6 +91,7 @@ class Soak:
         for phase in phases(self._plan.seconds):
             self._say(f"{phase.name}: {phase.seconds:.0f} s")
             self._run_phase(phase, deck)
+        self._say("mending everything")
         self._service.mend_lines()
         self._service.thaw()
         self._over.set()
@@ -232,10 +233,7 @@ class Soak:
             jobs=dict(statuses),
             faults=by_family(self._struck),
             clients=dict(sorted(self._tally.items())),
-            ends={
-                program.name: {str(code): n for code, n in program.ends.items()}
-                for program in (self._service.up, self._service.worker)
-            },
+            ends={program.name: program.ends_by_status for program in self._service.programs},
             memory=self._memory.over_time(),
             judged=self._memory.judged(),
             violations=[*found, *after],
@@ -274,5 +272,7 @@ def soak(
         service = parts.enter_context(running(folder, {**plan.settings, **environment}, popen))
         test = Soak(plan, service, say)
         test.run()
+        say("settling")
         test.settle()
+        say("checking")
         return test.report()
