@@ -79,7 +79,8 @@ class Relay:
             asyncio.create_task(self._ask(from_client, to_server)),
             asyncio.create_task(self._answer(from_server, to_client)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        with suppress(asyncio.CancelledError):  # the relay is closed
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)  # either end may go at any time

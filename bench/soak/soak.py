@@ -31,6 +31,7 @@ LANES = 2  # so many faults strike at once
 REST = 3.0, 20.0  # seconds between two faults of a lane
 CLIENTS = 2  # threads that act for each project at once
 THINK = 0.2, 2.0  # seconds between two actions of a client
+CANCELLED, DELETED = 0.15, 0.3  # shares of the jobs and, with them, of the files
 RESTARTS_SECONDS = 600.0  # of the phase that restarts Postgres again and again
 HANG_SECONDS = 240.0  # a client of a service without faults is answered in this time
 
@@ -167,15 +168,17 @@ class Soak:
 
     def _disturb(self, project: Project, dice: Dice) -> None:
         """Change jobs and delete what is no longer needed, now and then."""
-        for verb, chance in (("pause", 0.2), ("resume", 0.5), ("cancel", 0.03)):
+        verbs = [("pause", 0.2), ("resume", 0.5)]
+        if len(project.cancelled) < CANCELLED * len(project.recipes):
+            verbs.append(("cancel", 0.1))
+        for verb, chance in verbs:
             unfinished = project.unfinished
             if unfinished and dice.random.random() < chance:
                 project.change(verb, dice.choice(unfinished))
-        if project.ended and dice.random.random() < 0.05:
+        if project.ended and len(project.deleting) < DELETED * len(project.recipes):
             job = dice.choice(project.ended)
             file = project.files[job]
-            if dice.random.random() < 0.5:
-                project.delete_job(job)
+            project.delete_job(job)
             project.delete_file(file)
 
     def _new_project(self, number: int) -> Project:

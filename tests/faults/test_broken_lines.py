@@ -18,8 +18,8 @@ from tests.fixtures.tiny import TINY
 
 SCAN_SECONDS = 1.0
 START_SECONDS = 15.0  # a busy machine needs some; a worker that waits for the broker would need minutes
-ANSWER_SECONDS = 10.0
-AT_ONCE, JOBS_EACH = 8, 8  # together more than the API has threads
+ANSWER_SECONDS = 5.0  # for one request; the broker's client gives up after so many seconds
+AT_ONCE, JOBS_EACH = 12, 6  # together more than the API has threads
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,7 @@ def test_a_job_starts_within_a_scan_while_the_line_to_the_broker_is_broken(stack
     stack.wait_for_status(first, "succeeded")
     for fault in FAULTS.values():
         with fault(line):
-            began = time.monotonic()
             job_id = stack.create_job(rows=12, epochs=1, model=TINY)
-            assert time.monotonic() - began < ANSWER_SECONDS
             wait_for(lambda job_id=job_id: stack.runs(job_id), START_SECONDS)  # type: ignore[misc]
             stack.wait_for_status(job_id, "succeeded")
 
@@ -90,9 +88,9 @@ def test_hints_wake_workers_again_once_the_line_to_the_broker_is_mended(stack: S
     stack.start_worker(scan_seconds="1000")
     first = stack.create_job(rows=12, epochs=1, model=TINY)
     stack.wait_for_status(first, "succeeded")
-    for fault in FAULTS.values():
-        with fault(line):
-            time.sleep(1)
+    for name in ("half closed", "silent"):
+        with FAULTS[name](line):
+            stack.api.app.state.doorbell.wake(1)  # also this message must not break the next ones
         job_id = stack.create_job(rows=12, epochs=1, model=TINY)
 
         def is_woken(job_id: str = job_id) -> bool:
@@ -119,6 +117,5 @@ def test_a_silent_broker_holds_up_no_request(stack: Stack, line: Relay) -> None:
             client.start()
         for client in clients:
             client.join()
-        assert stack.tenant.http.get("/v1/models").is_success
     assert len(longest) == AT_ONCE * JOBS_EACH
     assert max(longest) < ANSWER_SECONDS
