@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from core.roles import Role
+from faults.checker import Client, check
+from faults.history import record_history
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, row, wait_for
-from tests.fixtures.faults.checker import Client, check
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
-from tests.fixtures.faults.history import record_history
 
 JOBS, FILES = "/v1/fine_tuning/jobs", "/v1/files"
 SWEEPS, UPLOADS, WEBHOOKS = "/v1/fine_tuning/sweeps", "/v1/uploads", "/v1/webhook_endpoints"
