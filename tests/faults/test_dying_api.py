@@ -56,7 +56,7 @@ def listed(tenant: Tenant, path: str) -> list[str]:
     return [each["id"] for each in tenant.http.get(path, params={"limit": 100}).json()["data"]]
 
 
-def one_more(client: Client, path: str, most: int = 1) -> Callable[[], bool]:
+def one_more(client: Client, path: str) -> Callable[[], bool]:
     before = listed(client.tenant, path)
 
     def there_once() -> bool:
@@ -65,7 +65,7 @@ def one_more(client: Client, path: str, most: int = 1) -> Callable[[], bool]:
             client.jobs |= now
         if path == FILES:
             client.files |= now
-        return 1 <= len(now) <= most
+        return len(now) == 1
 
     return there_once
 
@@ -102,8 +102,12 @@ def create_a_sweep(client: Client) -> Request:
 def register_a_webhook(client: Client) -> Request:
     url = f"{client.tenant.api.url}/healthz"
     body = {"name": "x", "url": url, "event_types": ["fine_tuning.job.succeeded"]}
-    # If its answer is lost, a second one is made: no record may keep the secret that the answer shows once
-    return Request("POST", WEBHOOKS, one_more(client, WEBHOOKS, most=2), {"json": body})
+    return Request("POST", WEBHOOKS, one_more(client, WEBHOOKS), {"json": body})
+
+
+def create_an_api_key(client: Client) -> Request:
+    path = f"/v1/organization/projects/{client.tenant.project_id}/api_keys"
+    return Request("POST", path, one_more(client, path), {"json": {"name": "another"}})
 
 
 def change_of_a_job(verb: str, status: str, *before: str) -> Make:
@@ -139,6 +143,7 @@ REQUESTS: dict[str, Make] = {
     "create a job": create_a_job,
     "create a sweep": create_a_sweep,
     "register a webhook": register_a_webhook,
+    "create an API key": create_an_api_key,
     "pause": change_of_a_job("pause", "paused"),
     "resume": change_of_a_job("resume", "queued", "pause"),
     "cancel": change_of_a_job("cancel", "cancelled"),
