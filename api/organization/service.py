@@ -13,6 +13,7 @@ from api.organization.schemas import CreateApiKey, UsageBucket, UsageResult
 from api.schemas import unix_seconds
 from core.access.keys import NewKey, create_key, revoke_key
 from core.access.usage import usage
+from core.database import database_time, from_now
 from core.errors import InvalidRequest, NotFound
 from core.tables import ApiKey, Project
 
@@ -52,7 +53,7 @@ def get_key(session: Session, caller: Caller, project_id: str, key_id: str) -> A
 
 def create(session: Session, caller: Caller, project_id: str, request: CreateApiKey) -> NewKey:
     lifetime = request.expires_in_seconds
-    expires_at = datetime.now(UTC) + timedelta(seconds=lifetime) if lifetime else None
+    expires_at = from_now(lifetime) if lifetime else None
     project = get_project(session, caller, project_id)
     return create_key(session, project, request.name, request.role, expires_at, caller)
 
@@ -68,7 +69,7 @@ def usage_by_day(
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
-    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
+    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else database_time(session)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
     first, last = _midnight(start), _midnight(end - timedelta(microseconds=1))
     if start >= end or last - first >= MAX_DAYS * DAY:

@@ -26,6 +26,7 @@ from api.webhooks.schemas import (
 )
 from core.access import audit
 from core.access.idempotency import once
+from core.database import database_time
 from core.errors import (
     Conflict,
     InvalidRequest,
@@ -159,7 +160,8 @@ def test_endpoint(
     """Send a sample event to the endpoint once, and return the status that it answers with."""
     with sessions() as session:  # closed before the endpoint is waited for
         endpoint = service.get(session, caller.project_id, webhook_endpoint_id)
-    status = service.send_sample(vault, egress, endpoint, body.event_type)
+        now = database_time(session)
+    status = service.send_sample(vault, egress, endpoint, body.event_type, now)
     return EndpointTested(webhook_endpoint_id=endpoint.id, event_type=body.event_type, status_code=status)
 
 

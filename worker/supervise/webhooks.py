@@ -64,7 +64,7 @@ class WebhookSender(Periodic):
     def _send(self, message: Message) -> Outcome:
         try:
             secrets = [self._vault.open(sealed) for sealed in message.sealed_secrets]
-            return webhooks.send(self._egress, message.url, message.payload, secrets)
+            return webhooks.send(self._egress, message.url, message.payload, secrets, message.claimed_at)
         except UnreadableSecret as error:
             return Outcome(None, str(error))
         except Exception as error:  # counts as a failed attempt, so that our own faults are delayed too
