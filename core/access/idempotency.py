@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from core.access.audit import Actor
 from core.errors import Conflict
+from core.failpoints import reached
 from core.secrets.for_holder import OtherHolder, open_for, seal_for
 from core.tables import IdempotencyRecord
 
@@ -89,6 +90,8 @@ def once(
         answer=_sealed(answer, attempt) if shows_secret else answer,
     )
     session.add(record)
+    session.flush()
+    reached("request.carried_out")
     return answer
 
 

@@ -152,7 +152,20 @@ REQUESTS: dict[str, Make] = {
 }
 
 
-def ask(dying: CrashingApi, client: Client, request: Request, key: str, step: int) -> httpx.Response:
+PLACES = (
+    ("upload.stored", "upload a file"),
+    ("request.carried_out", "upload a file"),
+    ("upload.assembled", "complete an upload"),
+    ("request.carried_out", "create a job"),
+    ("job.committed", "create a job"),
+    ("request.carried_out", "register a webhook"),
+    ("pause.written", "pause"),
+    ("job.cancelled", "cancel"),
+    ("job.deleted", "delete a job"),
+)
+
+
+def ask(dying: CrashingApi, client: Client, request: Request, key: str, step: int | str) -> httpx.Response:
     """Send the request until it is answered. The API dies at `step` of the first attempt."""
     headers = {"authorization": f"Bearer {client.tenant.key}", "idempotency-key": key}
     kill = {CRASH_AT: str(step)}
@@ -185,3 +198,17 @@ def test_a_request_is_carried_out_once_wherever_the_api_dies(
         deaths += 1
     assert deaths > 0
     check(recorded, [client, other])
+
+
+def test_a_request_is_carried_out_once_if_the_api_dies_at_a_named_place(
+    recorded: Api, dying: CrashingApi
+) -> None:
+    client = Client(recorded.tenant(role=Role.ADMIN))
+    for place, name in PLACES:
+        request = REQUESTS[name](client)
+        starts = dying.starts
+        answer = ask(dying, client, request, f"{place} {name}", place)
+        assert dying.starts == starts + 1, f"nothing reached {place}"
+        assert answer.status_code in request.statuses, (place, answer.text)
+        assert request.there_once(), f"killed at {place}"
+    check(recorded, [client])

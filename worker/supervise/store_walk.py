@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import database_time
+from core.failpoints import reached
 from core.statuses import ENDED
 from core.storage.object_store import ObjectStore
 from core.tables import File, Job, StoreWalk, Upload
@@ -43,6 +44,7 @@ def walk_store(sessions: sessionmaker[Session], store: ObjectStore) -> None:
                 for key in left:
                     with log_failure(key):
                         store.delete(key)
+                reached("page.cleaned")
                 _go_on(sessions, prefix, page[-1].key if len(page) == PAGE_KEYS else "")
 
 

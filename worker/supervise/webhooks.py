@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
 from core.egress import Egress
+from core.failpoints import reached
 from core.secrets.vault import UnreadableSecret, Vault
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
@@ -44,10 +45,13 @@ class WebhookSender(Periodic):
         busy = [message for message, _ in self._at_work]
         with self._sessions.begin() as session:
             messages = webhooks.claim_due(session, MAX_CONCURRENT - len(busy), MAX_PER_PROJECT, busy)
+        if messages:
+            reached("webhook.claimed")
         self._at_work += [(message, self._threads.submit(self._deliver, message)) for message in messages]
 
     def _deliver(self, message: Message) -> None:
         outcome = self._send(message)
+        reached("webhook.sent")
         log.info(
             "webhook_sent",
             delivery=message.delivery_id,
