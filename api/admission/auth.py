@@ -39,7 +39,7 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and not is_public(scope):
-            identified = await self._callers.find(_token(scope))
+            identified = await self._callers.find(token_of(scope))
             caller = replace(identified, request_id=scope["state"]["request_id"])
             scope["state"]["caller"] = caller
             only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
@@ -59,7 +59,7 @@ def is_public(scope: Scope) -> bool:
     return scope["path"] in PUBLIC_PATHS or is_of_dashboard(scope)
 
 
-def _token(scope: Scope) -> str:
+def token_of(scope: Scope) -> str:
     """Return the token of the request: an API key, or a browser session.
 
     Raises NotAuthenticated if there is none, and PermissionDenied if another site may have made the browser

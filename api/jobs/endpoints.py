@@ -36,6 +36,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
+from core.failpoints import reached
 from core.statuses import Status
 
 MAX_LIMIT = 1000
@@ -93,6 +94,7 @@ def create_job(
     # long as all the rest.
     with sessions.begin() as session:
         job = once(session, attempt, body.model_dump_json(), create)
+    reached("job.committed")
     # Ring after the commit and after the response, so that no client waits for a broker that hangs. If the
     # hint is lost, a worker finds the job with its next scan.
     after_response.add_task(doorbell.wake, job["training"]["devices"])

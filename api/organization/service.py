@@ -20,6 +20,7 @@ from api.schemas import unix_seconds
 from core.access.chat_usage import chat_usage
 from core.access.keys import NewKey, create_key, revoke_key
 from core.access.usage import usage
+from core.database import database_time, from_now
 from core.errors import InvalidRequest, NotFound
 from core.tables import ApiKey, Project
 
@@ -59,7 +60,7 @@ def get_key(session: Session, caller: Caller, project_id: str, key_id: str) -> A
 
 def create(session: Session, caller: Caller, project_id: str, request: CreateApiKey) -> NewKey:
     lifetime = request.expires_in_seconds
-    expires_at = datetime.now(UTC) + timedelta(seconds=lifetime) if lifetime else None
+    expires_at = from_now(lifetime) if lifetime else None
     project = get_project(session, caller, project_id)
     return create_key(session, project, request.name, request.role, expires_at, caller)
 
@@ -75,7 +76,7 @@ def usage_by_day(
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
-    days = _days(start_time, end_time)
+    days = _days(session, start_time, end_time)
     results: dict[date, list[UsageResult]] = {}
     for day, project, tokens, seconds in usage(session, scope(caller, project_id), days[0], days[-1]):
         used = UsageResult(project_id=project, trained_tokens=tokens, device_seconds=seconds)
@@ -90,7 +91,7 @@ def completions_by_day(
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
-    days = _days(start_time, end_time)
+    days = _days(session, start_time, end_time)
     results: dict[date, list[CompletionsUsageResult]] = {}
     for row in chat_usage(session, scope(caller, project_id), days[0], days[-1]):
         result = CompletionsUsageResult(
@@ -105,9 +106,9 @@ def completions_by_day(
     return [CompletionsUsageBucket(**_bounds(day), results=results.get(day, [])) for day in days]
 
 
-def _days(start_time: int | None, end_time: int | None) -> list[date]:
+def _days(session: Session, start_time: int | None, end_time: int | None) -> list[date]:
     """Return the days, in UTC, that the span touches. Raises InvalidRequest."""
-    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
+    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else database_time(session)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
     first, last = start.date(), (end - timedelta(microseconds=1)).date()
     if start >= end or last - first >= MAX_DAYS * DAY:

@@ -1,6 +1,6 @@
 """`tunery projects`: makes projects, sets quotas, and shows usage and audit log, in the database."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -103,9 +103,10 @@ def usage(
     """Show trained tokens and device seconds by day. Jobs that train together each count their whole time."""
     from core.access.projects import find_project
     from core.access.usage import usage
+    from core.database import database_time
 
-    today = datetime.now(UTC).date()
     with database_session(home) as session:
+        today = database_time(session).date()
         project_id = find_project(session, project).id if project else None
         used = usage(session, project_id, today - timedelta(days=days - 1), today)
     rows = [{**row._asdict(), "day": row.day.isoformat()} for row in used]

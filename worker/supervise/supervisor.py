@@ -18,13 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.access import idempotency
+from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
-from worker.supervise.launch import kill_trainer, start_trainer
+from worker.supervise.launch import kill_trainer, remove_scratch_of_the_dead, start_trainer
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
 MAX_RESTART_DELAY = 30  # seconds
@@ -85,6 +86,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             log.warning("trainer_died", owner=self._owner, reason=reason)
+            reached("trainer.died")
             self._requeue(reason)
             lived = time.monotonic() - started_at
             delay = 0.0 if lived > SHORT_LIFE_SECONDS else min(MAX_RESTART_DELAY, max(0.5, delay * 2))
@@ -108,6 +110,7 @@ class Supervisor:
         self._idle_since = None
         if self._channel is not None:
             self._channel.close()
+        remove_scratch_of_the_dead()
         self._channel, trainer_end = socket.socketpair()
         self._channel.setblocking(False)
         with trainer_end:
@@ -134,6 +137,8 @@ class Supervisor:
                 waiting = self._jobs_wait(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
                 idempotency.forget_old_records(session)
+                if lost:
+                    reached("leases.lost")
         except SQLAlchemyError as error:
             log.warning("scan_failed", error=str(error))
             return
