@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.shared_reads import SharedReads
-from api.admission.strangers import REST_SECONDS, Strangers
+from api.admission.strangers import LOOK_UP_SECONDS, Strangers
 from core.access import keys, sign_ins
 from core.access.audit import Actor
 from core.access.quotas import Quotas
@@ -99,7 +99,7 @@ class Callers:
         self._strangers = strangers
         self._known: OrderedDict[bytes, Known] = OrderedDict()  # the one looked up longest ago comes first
         self._of_known = LookUps(sessions, settings)
-        self._of_strangers = LookUps(sessions, settings, REST_SECONDS)
+        self._of_strangers = LookUps(sessions, settings, LOOK_UP_SECONDS)
 
     async def find(self, token: str) -> Caller:
         """Return the caller. Raises NotAuthenticated, and Unavailable if too many strangers wait."""

@@ -12,9 +12,13 @@ from core.errors import Unavailable
 
 SIGN_INS_AT_ONCE = 2
 
-# So many seconds pass between two readings of unknown keys, and after each sign-in. Otherwise strangers would
-# take most of the time of the interpreter, which is one thread's.
+# After a sign-in, its turn rests for so many seconds. Otherwise sign-ins would take most of the time of the
+# interpreter, which is one thread's.
 REST_SECONDS = 0.01
+
+# So many seconds pass between two readings of unknown keys. One reading takes all that wait. So this costs
+# the first request of a key a moment, and slows down those who invent keys.
+LOOK_UP_SECONDS = 0.1
 
 MOST_WAITING = 500
 WAIT_SECONDS = 5.0

@@ -110,11 +110,11 @@ def require_live(key: ApiKey, expired: bool | None) -> None:
         raise NotAuthenticated("This API key has expired. `tunery keys create` creates a new one.")
 
 
-def is_live(session: Session, key_id: str | None) -> bool:
-    """Whether a key that was authenticated before may still be used."""
+def live_ids(session: Session, key_ids: Sequence[str]) -> set[str]:
+    """Return the ids of those keys that may still be used. All have been authenticated before."""
     in_time = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
-    query = select(ApiKey.id).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), in_time)
-    return session.scalar(query) is not None
+    query = select(ApiKey.id).where(ApiKey.id.in_(key_ids), ApiKey.revoked_at.is_(None), in_time)
+    return set(session.scalars(query))
 
 
 def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:

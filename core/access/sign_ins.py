@@ -26,7 +26,7 @@ LINK_IS_GONE = (
 )
 
 
-def _valid(kind: str, wanted: ColumnElement[bool]) -> Select[tuple[SignIn, bool | None]]:
+def _valid(kind: str, wanted: ColumnElement[bool]) -> Select[SignIn, bool]:
     """Return the query of the links or sessions that have not ended, with whether their keys have expired."""
     query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
     return query.where(wanted, SignIn.kind == kind, SignIn.expires_at > func.now())
