@@ -161,6 +161,12 @@ class Settings(BaseSettings):
     project_open_uploads: int = Field(
         100, ge=1, description="Most uploads in parts of one project that are open at the same time"
     )
+    project_event_streams: int = Field(
+        1000,
+        ge=1,
+        description="Most streams of events of one project that are open at the same time, in each API "
+        "process",
+    )
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
     )
