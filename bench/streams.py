@@ -26,9 +26,24 @@ from api.descriptors import connection_limit
 from bench import BENCH
 from bench.api import JOBS_PATH
 from bench.command_line import new_parser
+from bench.pages.tables import markdown
 from bench.training.running import say
 from bench.web import http_load
 from bench.web.api_service import RUNNING, Service, service
+
+# (part of the document, figure, its name on the page, format)
+ROWS = (
+    (None, "kilobytes_each", "memory of a stream, kB", ".0f"),
+    (None, "cores_while_silent", "cores that the API needs while all are silent", ".2f"),
+    ("before", "connections", "connections of all clients of the database before", "d"),
+    ("beside", "connections", "the same beside the streams", "d"),
+    ("before", "p50_ms", "polls before: p50, ms", ".1f"),
+    ("before", "p99_ms", "their p99, ms", ".1f"),
+    ("beside", "p50_ms", "polls beside the streams: p50, ms", ".1f"),
+    ("beside", "p99_ms", "their p99, ms", ".1f"),
+    (None, "ended_seconds", "from SIGTERM until all streams have ended, s", ".1f"),
+    (None, "stopped_seconds", "and until the API has ended, s", ".1f"),
+)
 
 AT_ONCE = 50  # streams that are being opened at the same time
 POLLERS, PAUSE = 4, 0.02
@@ -117,6 +132,18 @@ async def measure(running: Service, count: int, seconds: float) -> dict[str, Any
         "ended_seconds": all_ended,
         "stopped_seconds": time.perf_counter() - began,
     }
+
+
+def section(document: dict[str, Any]) -> str:
+    """Return the table of the figures."""
+    rows = [
+        (words, format((document[part] if part else document)[name], form))
+        for part, name, words, form in ROWS
+    ]
+    return (
+        f"{document['streams']:,} streams of events that stay silent, on one API process, "
+        f"{document['date'][:10]}. Each follows a job of its own.\n\n" + markdown(("", "measured"), rows)
+    )
 
 
 def main() -> None:
