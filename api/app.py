@@ -33,7 +33,7 @@ from api.jobs.checkpoints.endpoints import router as job_checkpoints
 from api.jobs.endpoints import router as jobs
 from api.jobs.events.endpoints import router as job_events
 from api.jobs.events.feed import EventFeed
-from api.jobs.events.open_streams import STREAMS_SHARE, OpenStreams
+from api.jobs.events.open_streams import OpenStreams, most_streams
 from api.jobs.metrics.endpoints import router as job_metrics
 from api.jobs.places import QueuePlaces
 from api.jobs.shared_polls import SharedPolls
@@ -122,9 +122,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
-    app.state.open_streams = OpenStreams(
-        int(STREAMS_SHARE * connection_limit()), settings.project_event_streams
-    )
+    app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.grader_processes = GraderProcesses()
     app.state.places = places = QueuePlaces(reading)
     app.state.polls = SharedPolls(reading, places, settings.lease_seconds)

@@ -7,7 +7,7 @@ from tests.fixtures.faults.memory import without_memory
 from tests.fixtures.stack import JOB_SECONDS, Stack
 from tests.fixtures.tiny import TINY
 
-LONG = {"rows": 24, "epochs": 4}
+LONG = {"rows": 16, "epochs": 4}  # 16 steps
 
 
 def test_a_trainer_without_memory_is_replaced_and_its_jobs_are_told_why(stack: Stack, tmp_path: Path) -> None:

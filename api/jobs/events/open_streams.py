@@ -6,8 +6,14 @@ from contextlib import contextmanager
 
 from core.errors import RateLimited, Unavailable
 
+MOST_STREAMS = 10_000  # of a process, since each takes some memory
 STREAMS_SHARE = 0.75  # of the connections that a process may have
 RETRY_SECONDS = 30
+
+
+def most_streams(connections: int) -> int:
+    """Return how many streams a process may send that may have so many connections."""
+    return min(MOST_STREAMS, int(STREAMS_SHARE * connections))
 
 
 class OpenStreams:

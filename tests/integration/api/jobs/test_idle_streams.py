@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from api import stop_times
-from api.jobs.events.open_streams import OpenStreams
+from api.jobs.events.open_streams import MOST_STREAMS, OpenStreams, most_streams
 from core.errors import RateLimited, Unavailable
 from tests.fixtures.api import Api, Tenant, refusal, running_api, wait_for
 from tests.fixtures.stopping import stoppable_api
@@ -96,6 +96,8 @@ def test_a_project_may_have_a_limited_number_of_streams_at_a_time(
 
 
 def test_a_process_refuses_a_stream_for_which_it_has_no_descriptor() -> None:
+    assert most_streams(1000) == 750
+    assert most_streams(10**6) == MOST_STREAMS
     places = OpenStreams(most=2, most_of_project=1)
     with places.place_for("a"), places.place_for("b"):
         with pytest.raises(RateLimited), places.place_for("a"):
