@@ -169,6 +169,12 @@ class Settings(BaseSettings):
     project_completion_days: int = Field(
         30, ge=1, description="Days after which a project's stored chat completions are removed"
     )
+    project_event_streams: int = Field(
+        1000,
+        ge=1,
+        description="Most streams of events of one project that are open at the same time, in each API "
+        "process",
+    )
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
     )

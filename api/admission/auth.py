@@ -1,8 +1,9 @@
 """Finds out who sends a request, and checks what the sender may do.
 
-A middleware checks the API key, or the browser session that stands for a key. It also checks that the key's
-role allows the request's method. Both checks happen before routing and before the body is read, so that no
-route can forget them. A route that only an administrator may use takes an `AdminCaller`.
+A middleware checks the API key, or the browser session that stands for a key. Another one checks that the
+key's role allows the request's method. Both checks happen before routing, so that no route can forget them,
+and no body is read of a request that the role does not allow. A route that only an administrator may use
+takes an `AdminCaller`.
 """
 
 from dataclasses import replace
@@ -28,10 +29,7 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Authentication:
-    """ASGI middleware that lets a request pass if its path is public or its key is valid.
-
-    The key's role must allow the request's method.
-    """
+    """ASGI middleware that lets a request pass if its path is public or its key is valid."""
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
@@ -42,9 +40,28 @@ class Authentication:
             identified = await self._callers.find(token_of(scope))
             caller = replace(identified, request_id=scope["state"]["request_id"])
             scope["state"]["caller"] = caller
-            only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
-            caller.require(Role.READ_ONLY if only_reads else Role.MEMBER)
         await self._app(scope, receive, send)
+
+
+class Roles:
+    """ASGI middleware that lets a request pass if its key's role allows the request's method.
+
+    It runs within the request's turn, after the request has been counted: refusals count too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if caller := scope.get("state", {}).get("caller"):
+            caller.require(required_role(scope))
+        await self._app(scope, receive, send)
+
+
+def required_role(scope: Scope) -> Role:
+    """Return the role that the request's method needs on every route."""
+    only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
+    return Role.READ_ONLY if only_reads else Role.MEMBER
 
 
 def is_of_dashboard(scope: Scope) -> bool:

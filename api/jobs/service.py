@@ -22,7 +22,7 @@ def get(session: Session, project_id: str, job_id: str) -> JobRow:
     """Return the job with its latest run. Raises NotFound, also for a job of another project."""
     row = queries.find_row(session, project_id, job_id)
     if row is None:
-        raise _no_such_job(job_id)
+        raise no_such_job(job_id)
     return row
 
 
@@ -30,7 +30,7 @@ def own_job(session: Session, project_id: str, job_id: str) -> Job:
     """Return the project's job. Raises NotFound, also for a job of another project."""
     job = queries.find(session, project_id, job_id)
     if job is None:
-        raise _no_such_job(job_id)
+        raise no_such_job(job_id)
     return job
 
 
@@ -96,7 +96,8 @@ def resume(session: Session, project_id: str, job_id: str, device_classes: Seque
     return get(session, project_id, job_id)
 
 
-def _no_such_job(job_id: str) -> NotFound:
+def no_such_job(job_id: str) -> NotFound:
+    """Return the error for a job that the project does not have."""
     return NotFound(
         f"Could not find fine tune: {job_id}", code="fine_tune_not_found", param="fine_tuning_job_id"
     )

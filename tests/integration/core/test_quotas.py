@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from core.access.projects import find_project, set_quotas
 from core.jobs import queue
+from core.roles import Role
 from core.tables import Job
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
 
@@ -143,6 +144,13 @@ def test_requests_are_counted_over_all_servers_together(api: Api, tenant: Tenant
         tenant.openai.models.list()
     assert other.http.get("/v1/models").is_success
     assert tenant.http.get("/healthz").is_success
+
+
+def test_requests_that_the_role_does_not_allow_are_counted_too(api: Api, tenant: Tenant) -> None:
+    allow(tenant, requests_per_minute=2)
+    reader = api.tenant(tenant.project, Role.READ_ONLY)
+    statuses = [reader.http.post(JOBS, json={}).status_code for _ in range(4)]
+    assert statuses == [403] * 2 + [429] * 2
 
 
 def test_without_the_broker_every_request_passes(api: Api, tenant: Tenant, closed_port: int) -> None:
