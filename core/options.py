@@ -1,12 +1,20 @@
 """The base class of all options that a client may set, and the pairs that it may attach to an object."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+
+UNSUPPORTED = "x-unsupported"
+
+
+def unsupported(instead: str) -> Any:
+    """Return the field of a parameter that may only be null; whoever sets it learns what to do instead."""
+    return Field(None, description=instead, json_schema_extra={UNSUPPORTED: instead})
 
 
 class Options(BaseModel):

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from api.http.errors import error_response
 from core.errors import InvalidRequest
+from core.options import UNSUPPORTED
 
 Schema = dict[str, Any]
 
@@ -47,8 +48,8 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
     schema = _body(operation) if place == "body" else _query(operation)
     located, schema = _locate(schema, [str(part) for part in path], components)
     param = ".".join(located)
-    if schema.get("type") == "null":
-        return _unsupported(param, schema)
+    if UNSUPPORTED in schema:
+        return _unsupported(param, schema[UNSUPPORTED])
     if finding["type"].startswith("union_tag") and "discriminator" in schema:
         return _wrong_tag(located, schema["discriminator"], finding["input"])
     if finding["type"] == "missing":
@@ -95,7 +96,7 @@ def _with_others(first: InvalidRequest, found: list[InvalidRequest], all_known: 
 def _unknown_parameter(located: list[str], name: str, schema: Schema) -> InvalidRequest:
     param = ".".join([*located, name])
     where = f"'{'.'.join(located)}'" if located else "The request"
-    taken = [each for each, inner in schema.get("properties", {}).items() if inner.get("type") != "null"]
+    taken = [each for each, inner in schema.get("properties", {}).items() if UNSUPPORTED not in inner]
     return InvalidRequest(
         f"Unknown parameter: '{param}'. {where} takes {_list(taken)}.",
         code="unknown_parameter",
@@ -103,10 +104,9 @@ def _unknown_parameter(located: list[str], name: str, schema: Schema) -> Invalid
     )
 
 
-def _unsupported(param: str, schema: Schema) -> InvalidRequest:
-    """Return the error for a parameter that may only be null. Its description says what to do instead."""
+def _unsupported(param: str, instead: str) -> InvalidRequest:
     return InvalidRequest(
-        f"'{param}' is not supported here. {schema.get('description', 'Leave it out')}.",
+        f"'{param}' is not supported here. {instead}.",
         code="unsupported_parameter",
         param=param,
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from core.options import Metadata, Options
+from core.options import Metadata, Options, unsupported
 from core.serving.messages import FunctionName, Message
 from core.serving.sampling import MAX_ANSWER_TOKENS, MAX_LOGPROBS, Sampling
 
@@ -113,13 +113,13 @@ class ChatRequest(Sampling):
     prompt_cache_options: PromptCacheOptions | None = None
     safety_identifier: str | None = None
     verbosity: Literal["medium"] | None = None
-    reasoning_effort: None = Field(None, description="The models on offer have no reasoning effort")
-    audio: None = Field(None, description="Models answer with text only")
-    functions: None = Field(None, description="Use `tools` instead")
-    function_call: None = Field(None, description="Use `tool_choice` instead")
-    moderation: None = Field(None, description="Nothing moderates here")
-    prediction: None = Field(None, description="Leave it out: it would not make answers faster")
-    web_search_options: None = Field(None, description="Nothing searches the web here")
+    reasoning_effort: None = unsupported("The models on offer have no reasoning effort")
+    audio: None = unsupported("Models answer with text only")
+    functions: None = unsupported("Use `tools` instead")
+    function_call: None = unsupported("Use `tool_choice` instead")
+    moderation: None = unsupported("Nothing moderates here")
+    prediction: None = unsupported("Leave it out: it would not make answers faster")
+    web_search_options: None = unsupported("Nothing searches the web here")
 
     @property
     def most_tokens(self) -> int | None:

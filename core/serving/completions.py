@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from core.options import unsupported
 from core.serving.sampling import MAX_CHOICES, MAX_LOGPROBS, Sampling
 
 MAX_PROMPTS = 64
@@ -36,7 +37,7 @@ class CompletionRequest(Sampling):
     best_of: Annotated[
         int | None, Field(ge=1, le=MAX_CHOICES, description="Must be equal to `n`: all answers are returned")
     ] = None
-    suffix: None = Field(None, description="Answers end a text, and are not put before another one")
+    suffix: None = unsupported("Answers end a text, and are not put before another one")
 
     @property
     def most_tokens(self) -> int:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from core.options import Options
+from core.options import Options, unsupported
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
@@ -63,8 +63,8 @@ class AssistantMessage(Options):
     refusal: str | None = None
     # Clients send a message back as they got it, with fields that are null or empty here.
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
-    audio: None = Field(None, description="Only text is supported")
-    function_call: None = Field(None, description="Use `tool_calls` instead")
+    audio: None = unsupported("Only text is supported")
+    function_call: None = unsupported("Use `tool_calls` instead")
 
 
 class ToolMessage(Options):
