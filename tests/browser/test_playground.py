@@ -100,3 +100,17 @@ def test_a_model_that_is_not_there_says_so_in_its_place(site: Site, visit: Visit
     page.get_by_role("button", name="Send").click()
     expect(pane(page, TINY)).to_contain_text("answer of 3 tokens")
     expect(pane(page, "ft:nothing").get_by_role("alert")).to_contain_text("ft:nothing")
+
+
+def test_a_stored_answer_is_rated_and_corrected_for_a_dataset(site: Site, page: Page) -> None:
+    with site.api.sessions.begin() as session:
+        set_quotas(session, find_project(session, site.tenant.project), {"max_completion_bytes": 10**6})
+    page.goto(f"/playground?models={TINY}&max_tokens=3&store=true")
+    page.get_by_label("Prompt", exact=True).fill("When?")
+    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Bad").click()
+    page.get_by_label("What it should have answered").fill("Today.")
+    page.get_by_role("button", name="Save").click()
+    expect(pane(page, TINY)).to_contain_text("saved")
+    (stored,) = site.tenant.http.get("/v1/chat/completions").json()["data"]
+    assert (stored["rating"], stored["corrected_answer"]) == ("down", "Today.")
