@@ -15,6 +15,7 @@ from bench import BENCH, ROOT
 from bench.command_line import new_parser
 from bench.pages import page
 from bench.pages.tables import markdown
+from bench.scale.page import section
 from bench.training.running import say
 
 PICTURE = "performance.svg"
@@ -22,8 +23,8 @@ HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python -m bench.scaling` the second. [Benchmark](how-to/benchmark.md)
-says how to run them.
+`make bench` measures the first part, `python -m bench.scaling` the second, and `python -m bench.at_scale` the
+third. [Benchmark](how-to/benchmark.md) says how to run them.
 """
 SCALING_NOTES = """\
 Each row of the tables is measured in a process of its own. The figures are medians over the rounds after the
@@ -31,14 +32,16 @@ first one. In a round, each job of a cohort takes one step.
 """
 
 
-def performance_page(day: page.Day, scaling: dict[str, Any]) -> str:
-    """Return the whole page. Each of the two parts may be empty."""
+def performance_page(day: page.Day, scaling: dict[str, Any], at_scale: dict[str, Any]) -> str:
+    """Return the whole page. Each of the three parts may be empty."""
     parts = [HEAD]
     if day:
         parts += [f"\n## Beside other trainers: {name}\n\n{page.section_text(day[name])}" for name in day]
         parts.append(f"\n### What the columns mean\n\n{page.NOTES}")
     if scaling:
         parts.append(scaling_text(scaling))
+    if at_scale:
+        parts.append(f"\n## At a million jobs\n\n{section(at_scale)}")
     return "".join(parts)
 
 
@@ -142,7 +145,8 @@ def main() -> None:
     given = parser.parse_args()
     day = newest(given.results, "????-??-??.json")
     scaling = newest(given.results, "????-??-??-scaling.json")
-    (given.docs / "performance.md").write_text(performance_page(day, scaling))
+    at_scale = newest(given.results, "at-scale-*.json")
+    (given.docs / "performance.md").write_text(performance_page(day, scaling, at_scale))
     if scaling:
         draw(scaling, given.docs / PICTURE)
     say(f"Written to {given.docs / 'performance.md'}")
