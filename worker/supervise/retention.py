@@ -65,7 +65,7 @@ def _old_runs(days: int) -> tuple[ColumnElement[bool], ...]:
     return (
         Run.job_id < first_id_at("ftjob-", _days_ago(days)),
         Run.ended_at < func.now() - timedelta(days=days),
-        Run.counted,
+        Run.counted.is_(True),
         select(Job.id).where(Job.id == Run.job_id, Job.fence > Run.fence).exists(),
         ~select(Checkpoint.id).where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence).exists(),
     )
