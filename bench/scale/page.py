@@ -38,7 +38,9 @@ def section(document: dict[str, Any]) -> str:
         f"{document['memory_bytes'] / 2**30:.0f} GiB of memory. Other programs used the cores too: the "
         f"load average of the minute before was {document['load']:.1f}. Commit {document['commit']}, "
         f"{document['date'][:10]}.\n\nThe aims are {REQUEST_AIM_MS:.0f} ms at the median, and "
-        f"{CLAIM_AIM_MS:.0f} ms at the 99th percentile for a claim. Times are milliseconds.\n\n"
+        f"{CLAIM_AIM_MS:.0f} ms at the 99th percentile for a claim. Times are milliseconds. "
+        f"{document.get('notes', '')}".rstrip()
+        + "\n\n"
         + markdown(("", "median", "p99", "measured", ""), figures)
     )
 
