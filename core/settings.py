@@ -232,8 +232,8 @@ class Settings(BaseSettings):
     serve_adapter_bytes: int = Field(
         1024**3,
         ge=1024**2,
-        description="Memory of a server for adapters, bytes. A request waits until its adapter fits beside those "
-        "in use",
+        description="Memory of a server for adapters, bytes. A request waits until its adapter fits beside "
+        "those in use",
     )
 
     secret_keys: SecretStr | None = Field(
