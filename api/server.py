@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import stop_times
+from api.descriptors import connection_limit
 
 # An idle connection stays open for so many seconds. Clients (Go: 90) and proxies (nginx: 60) close theirs
 # sooner, so that none sends a request just as we close. uvicorn's default of 5 is the same as httpx's.
@@ -28,6 +29,7 @@ class Server(uvicorn.Server):
             access_log=False,  # `api.http.boundary` writes a line for each request
             timeout_graceful_shutdown=stop_times.REQUESTS,
             timeout_keep_alive=IDLE_SECONDS,
+            limit_concurrency=connection_limit(),  # beyond it, uvicorn answers 503
         )
         super().__init__(config)
         self._feed = app.state.event_feed

@@ -22,6 +22,7 @@ from cli.client import output
 from cli.client.errors import CommandError
 from cli.commands import (
     adapters,
+    aliases,
     chat,
     dashboard,
     doctor,
@@ -90,6 +91,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
 app.add_typer(sweeps.app, name="sweeps", rich_help_panel=CLIENT)
 app.command(rich_help_panel=CLIENT)(methods.methods)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
+app.add_typer(aliases.app, name="aliases", rich_help_panel=CLIENT)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CLIENT)
 

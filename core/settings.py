@@ -161,6 +161,20 @@ class Settings(BaseSettings):
     project_open_uploads: int = Field(
         100, ge=1, description="Most uploads in parts of one project that are open at the same time"
     )
+    project_completion_bytes: int = Field(
+        0,
+        ge=0,
+        description="Largest total size of one project's stored chat completions, bytes. 0 stores none",
+    )
+    project_completion_days: int = Field(
+        30, ge=1, description="Days after which a project's stored chat completions are removed"
+    )
+    project_event_streams: int = Field(
+        1000,
+        ge=1,
+        description="Most streams of events of one project that are open at the same time, in each API "
+        "process",
+    )
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
     )
@@ -200,8 +214,8 @@ class Settings(BaseSettings):
     retention_run_days: int | None = Field(
         None,
         ge=1,
-        description="Days after which ended attempts at a job are removed, except its last one. The usage no "
-        "longer counts the device seconds of removed attempts; default: never",
+        description="Days after which ended attempts at a job are removed, except its last one. The usage "
+        "keeps their device seconds; default: never",
     )
     retention_upload_days: int = Field(
         30, ge=1, description="Days for which the row of an ended upload in parts is kept. Its file stays"

@@ -1,7 +1,7 @@
-"""What follows an answer: its tokens are added to the usage of the project and to its quota."""
+"""What follows an answer: its tokens are counted in the project's usage and quota, and it may be stored."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.callers import Caller
 from api.admission.rates import TokenRates
+from api.stored_completions.assembly import whole_answer
+from api.stored_completions.service import may_store, store
 from core.access import chat_usage
 from core.access.chat_usage import ModelUsage, Tokens
 from core.serving.sampling import Sampling
@@ -35,6 +37,9 @@ class Finished:
     usage: dict[str, Any] | None
     answer: dict[str, Any] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    def without_content(self) -> "Finished":
+        return replace(self, answer=None, events=[])
 
     @property
     def tokens(self) -> Tokens:
@@ -77,7 +82,8 @@ class Afterwards:
                 await to_thread.run_sync(self._write, batch, limiter=self._thread)
             except SQLAlchemyError as error:
                 log.warning("usage_not_written", answers=len(batch), error=str(error))
-                self._pending = [*batch, *self._pending]  # with the next answer
+                # With the next answer, but without what they said: ten thousand answers take much memory
+                self._pending = [*(each.without_content() for each in batch), *self._pending]
                 return
 
     def _write(self, batch: list[Finished]) -> None:
@@ -90,3 +96,11 @@ class Afterwards:
             if most is not None:
                 total = each.tokens.prompt_tokens + each.tokens.completion_tokens
                 self._rates.add(each.caller.project_id, most, total)
+            self._store(each)
+
+    def _store(self, finished: Finished) -> None:
+        """Store the answer if its client has asked for it, unless it ended early."""
+        answer = finished.answer or whole_answer(finished.events)
+        if may_store(finished.caller, finished.request) and answer is not None:
+            asked = finished.request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            store(self._sessions, finished.caller, asked, answer)

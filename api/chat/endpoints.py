@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -20,10 +20,21 @@ from core.serving.answers import ChatCompletion, Completion
 from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion
 from core.serving.completions import CompletionRequest
+from core.serving.sampling import Sampling
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
+
+ChoosingKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        description="If an alias leads to several models, and the request has no `user`, this decides which "
+        "of them answers. It has no other effect: a repeated request is answered again",
+        alias="Idempotency-Key",
+    ),
+]
 
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -55,17 +66,27 @@ class Finder:
     """Finds the model of a request, and refuses a project that has used up its tokens."""
 
     def __init__(
-        self, caller: CurrentCaller, sessions: ReadingSessions, catalog: ModelCatalog, parts: Parts
+        self,
+        caller: CurrentCaller,
+        sessions: ReadingSessions,
+        catalog: ModelCatalog,
+        parts: Parts,
+        idempotency_key: ChoosingKey = None,
     ) -> None:
         self._caller, self._sessions, self._catalog, self._rates = caller, sessions, catalog, parts.rates
+        self._idempotency_key = idempotency_key
 
-    async def find(self, name: str) -> ChatModel:
+    async def find(self, body: Sampling) -> ChatModel:
         """Return the model. Raises NotFound and RateLimited."""
-        return await run_in_threadpool(self._find, name)
+        return await run_in_threadpool(self._find, body)
 
-    def _find(self, name: str) -> ChatModel:
+    def _find(self, body: Sampling) -> ChatModel:
+        def key() -> str:
+            named = body.user or self._idempotency_key
+            return named or body.model_dump_json(exclude={"stream", "stream_options"})
+
         with self._sessions() as session:
-            model = resolve(session, self._caller.project_id, self._catalog, name)
+            model = resolve(session, self._caller.project_id, self._catalog, body.model, key)
         most = self._caller.quotas.tokens_per_minute
         if most is not None:
             self._rates.check(self._caller.project_id, most)
@@ -82,11 +103,13 @@ async def create_chat_completion(
 ) -> Response:
     """Answer a chat, whole or as a stream of chunks.
 
-    `model` is a base model, a fine-tuned model, an adapter's id, or a checkpoint, also of a job that still
-    trains. A stream that cannot be finished ends with an event that has an `error`, and without `[DONE]`.
+    `model` is a base model, a fine-tuned model, an adapter's id, an alias, or a checkpoint, also of a job
+    that still trains. The answer's `model` is the one that answered. With `store: true`, request and answer
+    are kept if the project may store completions. A stream that cannot be finished ends with an event that
+    has an `error`, and without `[DONE]`.
     """
     check_chat(body)
-    model = await finder.find(body.model)
+    model = await finder.find(body)
     turn()
     return Relay(parts, CHAT, body, model, caller)
 
@@ -101,6 +124,6 @@ async def create_completion(
 ) -> Response:
     """Continue a prompt, or several, without a chat template: whole, or as a stream of chunks."""
     check_completion(body)
-    model = await finder.find(body.model)
+    model = await finder.find(body)
     turn()
     return Relay(parts, COMPLETIONS, body, model, caller)

@@ -1,6 +1,6 @@
-"""Finds what a client's `model` stands for: a base model, a fine-tuned model, a checkpoint or an adapter."""
+"""Finds what `model` stands for: a base or fine-tuned model, a checkpoint, an adapter's id, or an alias."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -10,6 +10,7 @@ from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
 from api.models.queries import TunedModel
+from core import aliases
 from core.catalog import Catalog
 from core.errors import NotFound
 from core.serving.served_model import ServedModel, StoredAdapter
@@ -29,8 +30,16 @@ class _Stored(NamedTuple):
     files: Sequence[dict[str, Any]]
 
 
-def resolve(session: Session, project_id: str, catalog: Catalog, name: str) -> ChatModel:
-    """Return the model of this name. Raises NotFound, also if the project may not see it."""
+def resolve(
+    session: Session, project_id: str, catalog: Catalog, name: str, key: Callable[[], str]
+) -> ChatModel:
+    """Return the model of this name. Raises NotFound, also if the project may not see it.
+
+    `key` decides which model answers if an alias leads to several: equal keys get the same.
+    """
+    alias = aliases.find(session, project_id, name) if aliases.may_be_alias(name) else None
+    if alias is not None:
+        name = aliases.chosen(alias.weights, key)
     if catalog.get(name) is not None:
         return ChatModel(name, ServedModel(base=name))
     name, stored = _of_adapter(session, project_id, name) or _of_model(session, project_id, name)

@@ -19,8 +19,8 @@ from api.chat.errors import ServerLost, error_event
 from api.chat.models import ChatModel
 from api.chat.parts import ChatParts
 from api.chat.stream import Passage, asked_of_server, events_of
+from api.stored_completions.service import may_store
 from core.errors import Unavailable
-from core.serving.chat import ChatRequest
 from core.serving.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD
 
@@ -98,7 +98,7 @@ class Relay(Response):
         return Response(content, media_type="application/json")
 
     async def _stream(self, answer: httpx.Response, send: Send) -> None:
-        passage = Passage(self._request.stream_options, keeps=self._is_stored())
+        passage = Passage(self._request.stream_options, keeps=may_store(self._caller, self._request))
         await self._send(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
         self._begun = True
         try:
@@ -129,9 +129,6 @@ class Relay(Response):
                 await send(message)
         except TimeoutError:
             raise ClientDisconnect from None
-
-    def _is_stored(self) -> bool:
-        return isinstance(self._request, ChatRequest) and bool(self._request.store)
 
     def _finished(self, usage: dict[str, Any] | None, **content: Any) -> Finished:
         return Finished(self._caller, self._request, self._model.name, usage, **content)

@@ -55,7 +55,7 @@ class ChatTurns:
 
     def _refusal(self, most: int, fate: str, retry_after: int) -> RateLimited:
         return RateLimited(
-            f"{most} chats and completions of this project are answered already, {fate} Send fewer at once, "
-            "or ask the operator for a larger quota.",
+            f"This project may have {most} chat{'' if most == 1 else 's'} at once, {fate} Send fewer, or ask "
+            "the operator for a larger quota.",
             retry_after=retry_after,
         )

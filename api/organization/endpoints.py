@@ -1,12 +1,13 @@
 """/v1/organization: projects, their API keys, the audit log and usage. All need an administrator's key."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
@@ -23,6 +24,7 @@ from api.organization.schemas import (
     UsagePage,
 )
 from api.schemas import Page
+from core.access.idempotency import once
 from core.access.projects import create_project, set_quotas
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 from core.ids import id_pattern
@@ -58,12 +60,19 @@ def list_projects(
 
 
 @router.post("/projects", responses=declared(InvalidRequest, Conflict))
-def create_a_project(session: Transaction, caller: OperatorCaller, body: CreateProject) -> ProjectObject:
+def create_a_project(
+    session: Transaction, caller: OperatorCaller, attempt: ThisAttempt, body: CreateProject
+) -> ProjectObject:
     """Create a project. Only the operator can do this."""
-    project = create_project(session, body.name, caller)
-    if quotas := body.quotas.model_dump(exclude_unset=True):
-        set_quotas(session, project, quotas, caller)
-    return ProjectObject.of(project)
+
+    def create() -> dict[str, Any]:
+        project = create_project(session, body.name, caller)
+        if quotas := body.quotas.model_dump(exclude_unset=True):
+            set_quotas(session, project, quotas, caller)
+        return ProjectObject.of(project).model_dump(mode="json")
+
+    asked = body.model_dump_json(exclude_unset=True)
+    return ProjectObject.model_validate(once(session, attempt, asked, create))
 
 
 @router.get("/projects/{project_id}", responses=declared(NotFound))
@@ -93,17 +102,22 @@ def list_api_keys(
     return Page.of([ApiKeyObject.of(key) for key in keys], has_more)
 
 
-@router.post("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound))
+@router.post("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound, Conflict))
 def create_api_key(
-    session: Transaction, caller: AdminCaller, project_id: str, body: CreateApiKey
+    session: Transaction, caller: AdminCaller, attempt: ThisAttempt, project_id: str, body: CreateApiKey
 ) -> NewApiKey:
     """Create an API key.
 
-    The answer's `value` is the key. Keep it: the server does not store it, and never shows it again.
+    The answer's `value` is the key. Keep it: the server does not store it in plain text, and only a
+    repetition of this request shows it again.
     """
-    new = service.create(session, caller, project_id, body)
-    key = session.get_one(ApiKey, new.id)
-    return NewApiKey(**ApiKeyObject.of(key).model_dump(), value=new.token)
+
+    def create() -> dict[str, Any]:
+        new = service.create(session, caller, project_id, body)
+        key = ApiKeyObject.of(session.get_one(ApiKey, new.id))
+        return NewApiKey(**key.model_dump(), value=new.token).model_dump(mode="json")
+
+    return NewApiKey.model_validate(once(session, attempt, body.model_dump_json(), create, shows_secret=True))
 
 
 @router.get("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))

@@ -11,6 +11,7 @@ from core.tables import ApiKey, AuditLog, Project
 
 MAX_COUNT = 2**31 - 1
 MAX_BYTES = 2**62
+MAX_DAYS = 100 * 365
 MAX_LIFETIME = 10 * 365 * 24 * 3600
 
 # A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
@@ -23,7 +24,8 @@ class ProjectQuotas(BaseModel):
 
     `stored_bytes` limits the files that the project stores, and `requests_per_minute` the requests of all its
     keys together. `concurrent_chats` limits the chats and completions that are answered at the same time, and
-    `tokens_per_minute` the tokens of their prompts and answers.
+    `tokens_per_minute` the tokens of their prompts and answers. `completion_bytes` limits the stored chat
+    completions: with 0, none is stored. After `completion_days` they are removed.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -34,6 +36,8 @@ class ProjectQuotas(BaseModel):
     requests_per_minute: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
     concurrent_chats: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
     tokens_per_minute: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    completion_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = None
+    completion_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = None
 
 
 class CreateProject(BaseModel):

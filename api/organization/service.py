@@ -3,7 +3,7 @@
 Nothing here commits.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from api.schemas import unix_seconds
 from core.access.chat_usage import chat_usage
 from core.access.keys import NewKey, create_key, revoke_key
 from core.access.usage import usage
+from core.database import database_time, from_now
 from core.errors import InvalidRequest, NotFound
 from core.tables import ApiKey, Project
 
@@ -59,7 +60,7 @@ def get_key(session: Session, caller: Caller, project_id: str, key_id: str) -> A
 
 def create(session: Session, caller: Caller, project_id: str, request: CreateApiKey) -> NewKey:
     lifetime = request.expires_in_seconds
-    expires_at = datetime.now(UTC) + timedelta(seconds=lifetime) if lifetime else None
+    expires_at = from_now(lifetime) if lifetime else None
     project = get_project(session, caller, project_id)
     return create_key(session, project, request.name, request.role, expires_at, caller)
 
@@ -75,11 +76,11 @@ def usage_by_day(
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
-    days = _days(start_time, end_time)
-    results: dict[datetime, list[UsageResult]] = {}
-    for row in usage(session, scope(caller, project_id), days[0], days[-1]):
-        result = UsageResult(**{name: getattr(row, name) for name in row._fields if name != "day"})
-        results.setdefault(row.day, []).append(result)
+    days = _days(session, start_time, end_time)
+    results: dict[date, list[UsageResult]] = {}
+    for day, project, tokens, seconds in usage(session, scope(caller, project_id), days[0], days[-1]):
+        used = UsageResult(project_id=project, trained_tokens=tokens, device_seconds=seconds)
+        results.setdefault(day, []).append(used)
     return [UsageBucket(**_bounds(day), results=results.get(day, [])) for day in days]
 
 
@@ -90,9 +91,9 @@ def completions_by_day(
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
-    days = _days(start_time, end_time)
+    days = _days(session, start_time, end_time)
     results: dict[date, list[CompletionsUsageResult]] = {}
-    for row in chat_usage(session, scope(caller, project_id), days[0].date(), days[-1].date()):
+    for row in chat_usage(session, scope(caller, project_id), days[0], days[-1]):
         result = CompletionsUsageResult(
             project_id=row.project_id,
             model=row.model,
@@ -102,14 +103,14 @@ def completions_by_day(
             output_tokens=row.tokens.completion_tokens,
         )
         results.setdefault(row.day, []).append(result)
-    return [CompletionsUsageBucket(**_bounds(day), results=results.get(day.date(), [])) for day in days]
+    return [CompletionsUsageBucket(**_bounds(day), results=results.get(day, [])) for day in days]
 
 
-def _days(start_time: int | None, end_time: int | None) -> list[datetime]:
-    """Return the midnights at which the days of the span begin. Raises InvalidRequest."""
-    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
+def _days(session: Session, start_time: int | None, end_time: int | None) -> list[date]:
+    """Return the days, in UTC, that the span touches. Raises InvalidRequest."""
+    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else database_time(session)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
-    first, last = _midnight(start), _midnight(end - timedelta(microseconds=1))
+    first, last = start.date(), (end - timedelta(microseconds=1)).date()
     if start >= end or last - first >= MAX_DAYS * DAY:
         raise InvalidRequest(
             f"'start_time' must be before 'end_time', by {MAX_DAYS} days at most.",
@@ -119,12 +120,13 @@ def _days(start_time: int | None, end_time: int | None) -> list[datetime]:
     return [first + number * DAY for number in range((last - first).days + 1)]
 
 
-def _bounds(day: datetime) -> dict[str, int]:
-    return {"start_time": unix_seconds(day), "end_time": unix_seconds(day + DAY)}
+def _bounds(day: date) -> dict[str, int]:
+    return {"start_time": _midnight(day), "end_time": _midnight(day + DAY)}
 
 
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+def _midnight(day: date) -> int:
+    """Return the Unix seconds at which the day begins in UTC."""
+    return unix_seconds(datetime.combine(day, time(), UTC))
 
 
 def _no_such_project(project_id: str) -> NotFound:

@@ -19,6 +19,8 @@ QUOTAS = (
     "requests_per_minute",
     "concurrent_chats",
     "tokens_per_minute",
+    "completion_bytes",
+    "completion_days",
 )
 
 

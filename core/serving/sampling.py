@@ -40,7 +40,8 @@ class Sampling(Options):
         Field(
             min_length=1,
             max_length=512,
-            description="A model from `GET /v1/models`, a checkpoint (`…:ckpt-step-N`) or an adapter's id",
+            description="A model from `GET /v1/models`, a checkpoint (`…:ckpt-step-N`), an adapter's id "
+            "or an alias",
         ),
     ]
     temperature: Annotated[
@@ -98,7 +99,13 @@ class Sampling(Options):
     ] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: Annotated[str | None, Field(max_length=512, description="Ignored")] = None
+    user: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            description="If `model` is an alias that leads to several models, equal users get the same one",
+        ),
+    ] = None
 
     @property
     def stops(self) -> list[str]:

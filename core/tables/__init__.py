@@ -3,10 +3,12 @@
 API, command line and worker all use them.
 """
 
+from core.tables.aliases import Alias, AliasMove
 from core.tables.audit import AuditLog
 from core.tables.base import Base
 from core.tables.candidates import Candidate, CandidateMetric
 from core.tables.chat_usage import ChatUsage
+from core.tables.completions import CompletionBytes, StoredCompletion
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, Run
@@ -18,11 +20,14 @@ from core.tables.store_walks import StoreWalk
 from core.tables.tracking import Tracker
 from core.tables.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.uploads import Upload, UploadPart
+from core.tables.usage import UsageDay
 from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from core.tables.workers import Worker
 
 __all__ = [
     "Adapter",
+    "Alias",
+    "AliasMove",
     "ApiKey",
     "AuditLog",
     "Base",
@@ -31,6 +36,7 @@ __all__ = [
     "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
+    "CompletionBytes",
     "Event",
     "File",
     "IdempotencyRecord",
@@ -42,9 +48,11 @@ __all__ = [
     "Server",
     "SignIn",
     "StoreWalk",
+    "StoredCompletion",
     "Tracker",
     "Upload",
     "UploadPart",
+    "UsageDay",
     "WebhookDelivery",
     "WebhookEndpoint",
     "Worker",

@@ -1,4 +1,4 @@
-"""Text from the model that is being trained: the answers that an evaluation shows.
+"""The sampler: text from the resident base model, for chat and for the answers that an evaluation shows.
 
-It runs in the first process, on the training thread.
+One thread of a process calls it. In a trainer, that is the training thread of the first process.
 """

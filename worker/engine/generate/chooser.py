@@ -12,7 +12,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from worker.engine.generate.grammars import GrammarState
+from worker.engine.generate.grammars import GrammarFailed, GrammarState
 from worker.engine.generate.requests import Sampling, TokenChoice
 
 FIRST_CANDIDATES = 256  # enough for the top_p of most tokens; sorting all words takes milliseconds
@@ -53,6 +53,8 @@ class Chooser:
         """Return the next token by logits in fp32. Raises GrammarFailed."""
         if self._changes_logits or self._forbids_end:
             logits_V = self._changed(logits_V.clone())
+            if logits_V.max() == -math.inf:
+                raise GrammarFailed("no token may come next")
         if self._sampling.temperature == 0:
             return int(logits_V.argmax())
         return draw(logits_V, self._sampling, uniform(self._sampling.seed, self._made))

@@ -2,6 +2,7 @@
 
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
+from worker.engine.generate.adapters import ServedAdapter
 from worker.engine.generate.block_pool import BLOCK, BlockPool
 from worker.engine.generate.ragged import RaggedDecoder
 from worker.engine.generate.running import Computed, Running
@@ -35,6 +36,10 @@ class FastComputation:
     @property
     def pool_share(self) -> float:
         return self.pool.held / self.pool.size
+
+    def prepare(self, adapter: ServedAdapter) -> None:
+        """Do what the first step with the adapter would otherwise do."""
+        self._ragged.prepare(adapter)
 
     def add(self, one: Running) -> None:
         """Take a request, which waits for its turn."""

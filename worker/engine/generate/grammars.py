@@ -27,7 +27,7 @@ JSON_OPTIONS: Any = {"whitespace_flexible": True, "whitespace_pattern": r"[ \n\t
 
 
 class GrammarFailed(Exception):
-    """The grammar became too complex in the middle of an answer."""
+    """The grammar cannot be followed any more, in the middle of an answer."""
 
 
 class Grammars:

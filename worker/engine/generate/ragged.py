@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.engine.base.decoder import Decoder, Layer
-from worker.engine.generate.adapters import Factors
+from worker.engine.generate.adapters import Factors, ServedAdapter
 from worker.engine.generate.block_pool import BLOCK
 from worker.engine.generate.native.step import NativeStep
 from worker.engine.generate.running import Chunk, Computed
@@ -84,6 +84,11 @@ class RaggedDecoder:
         """Return the bytes of one block, in all layers."""
         heads = decoder.heads
         return 2 * len(decoder.layers) * BLOCK * heads.key * heads.size * decoder.embedding_VD.dtype.itemsize
+
+    def prepare(self, adapter: ServedAdapter) -> None:
+        """Do what the first step with the adapter would otherwise do."""
+        if self._native:
+            self._native.prepare(adapter)
 
     @torch.inference_mode()
     def compute(self, chunks: Sequence[Chunk]) -> list[Computed]:

@@ -79,7 +79,10 @@ class Sampler:
         Raises AdapterRefused if the files are damaged, hold numbers that are not finite, or do not fit the
         base model.
         """
-        return load_adapter(self._base, folder, content_hash)
+        adapter = load_adapter(self._base, folder, content_hash)
+        if self._fast and adapter.why_slow is None:
+            self._fast.prepare(adapter)
+        return adapter
 
     def submit(self, request: GenerationRequest) -> None:
         """Take a request; its pieces come from the following steps.
@@ -158,7 +161,7 @@ class Sampler:
             token = likeliest if one.chooser.takes_likeliest else one.chooser.choose(logits_V)
             one.chooser.advance(token)
         except GrammarFailed as error:
-            return _failed(one, f"The grammar became too complex: {error}")
+            return _failed(one, f"The grammar cannot be followed: {error}")
         sampling = one.request.sampling
         one.tokens.append(token)
         text, reason, stopped_by = self._ending(one, token)
@@ -180,7 +183,8 @@ class Sampler:
         may_stop = one.made > sampling.min_tokens
         if may_stop and token in sampling.stop_tokens:
             return one.text.rest(), "stop", token
-        if may_stop and token in self.end_tokens and not sampling.ignore_eos:
+        ends = not sampling.ignore_eos or one.chooser.grammar is not None  # nothing follows a whole structure
+        if may_stop and token in self.end_tokens and ends:
             return one.text.rest(), "stop", None
         text, stop = one.text.add(token, may_stop)
         if stop is not None:

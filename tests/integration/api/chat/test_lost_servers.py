@@ -8,7 +8,9 @@ from typing import Any
 
 import openai
 import pytest
+from sqlalchemy import delete
 
+from core.tables import Server
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.serving import ServerProcess, Serving
 from tests.fixtures.tiny import TINY
@@ -34,8 +36,7 @@ def two(serving: Serving) -> Iterator[list[ServerProcess]]:
     for server in pair:
         server.close()
     with serving.sessions.begin() as session:
-        for row in serving.rows():
-            session.delete(session.merge(row))
+        session.execute(delete(Server))
 
 
 def at_work(server: ServerProcess) -> bool:

@@ -33,9 +33,10 @@ def trained(api: Api, alice: Tenant, adapter_folder: Path) -> Trained:
     return Trained(model, f"{model}:ckpt-step-3", adapter_id, prefix)
 
 
-def find(api: Api, tenant: Tenant, name: str) -> ChatModel:
+def find(api: Api, tenant: Tenant, name: str, key: str = "") -> ChatModel:
+    catalog = load_catalog(api.settings.catalog_file)
     with api.sessions() as session:
-        return resolve(session, tenant.project_id, load_catalog(api.settings.catalog_file), name)
+        return resolve(session, tenant.project_id, catalog, name, lambda: key)
 
 
 def test_a_base_model_has_no_adapter(api: Api, alice: Tenant) -> None:
@@ -60,8 +61,7 @@ def test_a_checkpoint_stands_for_its_own_files(api: Api, alice: Tenant, trained:
     model = find(api, alice, trained.checkpoint)
     assert model.name == trained.checkpoint
     assert model.served.adapter is not None
-    assert "/step-3" in model.served.adapter.prefix or "checkpoints/" in model.served.adapter.prefix
-    assert model.served.adapter.prefix != trained.prefix
+    assert model.served.adapter.prefix.startswith("checkpoints/")
 
 
 def test_a_checkpoint_of_a_job_that_still_trains_is_a_model(api: Api, alice: Tenant) -> None:
@@ -109,3 +109,23 @@ def test_a_deleted_model_cannot_be_chatted_with(api: Api, alice: Tenant, trained
         with pytest.raises(NotFound):
             find(api, alice, name)
     assert find(api, alice, trained.checkpoint)
+
+
+def test_an_alias_stands_for_its_model_in_its_project_alone(
+    api: Api, alice: Tenant, bob: Tenant, trained: Trained
+) -> None:
+    alice.http.post("/v1/aliases", json={"name": "prod", "model": trained.model})
+    assert find(api, alice, "prod") == find(api, alice, trained.model)
+    with pytest.raises(NotFound):
+        find(api, bob, "prod")
+
+
+def test_an_alias_with_weights_gives_each_key_one_of_its_models(
+    api: Api, alice: Tenant, trained: Trained
+) -> None:
+    weights = {trained.model: 3, BASE_MODEL: 1}
+    alice.http.post("/v1/aliases", json={"name": "canary", "weights": weights})
+    found = [find(api, alice, "canary", f"user-{number}").name for number in range(100)]
+    assert found == [find(api, alice, "canary", f"user-{number}").name for number in range(100)]
+    assert set(found) == set(weights)
+    assert found.count(trained.model) > found.count(BASE_MODEL)

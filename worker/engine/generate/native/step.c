@@ -39,6 +39,7 @@ typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t hvec __attribute__((vector_size(32), aligned(2), may_alias));
+typedef int32_t pair __attribute__((aligned(2), may_alias)); /* two bf16 */
 typedef float (*sums)[TILE];
 
 static inline vec widened(const uint16_t *p) {
@@ -177,22 +178,34 @@ static float dot(const T *w, const X *x, int64_t K) {
 /* acc[t] = the columns `first` to `first + width` of x[t] W, for `rows` tokens. */
 static void product(const T *W, int64_t N, const X *x, int64_t K, int64_t rows, int64_t first, int64_t width,
                     sums acc) {
-    for (int64_t t = 0; t < rows; t++) memset(acc[t], 0, width * sizeof(float));
+    memset(acc, 0, rows * sizeof *acc);
 #if PAIRS
+    uint16_t order[64]; /* lays the columns of two rows of W side by side */
+    for (int i = 0; i < 32; i++) order[2 * i] = i, order[2 * i + 1] = i + 32;
+    __m512i low = _mm512_loadu_si512(order), high = _mm512_loadu_si512(order + 32);
     for (int64_t k = 0; k < K; k += 16)
-        for (int64_t c = 0; c < width; c += LANES) {
-            __m512bh w[8];
+        for (int64_t c = 0; c < width; c += 2 * LANES) {
+            int wide = c + LANES < width; /* whether there are 32 columns, or the last 16 */
+            __m512bh w[8], v[8];
             const T *from = W + k * N + first + c;
             for (int i = 0; i < 8; i++, from += 2 * N) {
-                __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
-                __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + N)));
-                w[i] = (__m512bh)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+                __m512i even = _mm512_maskz_loadu_epi16(wide ? ~0u : 0xffff, from);
+                __m512i odd = _mm512_maskz_loadu_epi16(wide ? ~0u : 0xffff, from + N);
+                __builtin_prefetch(from + 16 * N); /* the next rows, as the CPU does not foresee them */
+                __builtin_prefetch(from + 17 * N);
+                w[i] = (__m512bh)_mm512_permutex2var_epi16(even, low, odd);
+                v[i] = (__m512bh)_mm512_permutex2var_epi16(even, high, odd);
             }
             for (int64_t t = 0; t < rows; t++) {
-                const int32_t *pairs = (const int32_t *)(x + t * K + k);
-                __m512 a = _mm512_loadu_ps(acc[t] + c);
-                for (int i = 0; i < 8; i++) a = _mm512_dpbf16_ps(a, (__m512bh)_mm512_set1_epi32(pairs[i]), w[i]);
+                const pair *pairs = (const pair *)(x + t * K + k);
+                __m512 a = _mm512_loadu_ps(acc[t] + c), b = _mm512_loadu_ps(acc[t] + c + LANES);
+                for (int i = 0; i < 8; i++) {
+                    __m512bh both = (__m512bh)_mm512_set1_epi32(pairs[i]);
+                    a = _mm512_dpbf16_ps(a, both, w[i]);
+                    b = _mm512_dpbf16_ps(b, both, v[i]);
+                }
                 _mm512_storeu_ps(acc[t] + c, a);
+                _mm512_storeu_ps(acc[t] + c + LANES, b);
             }
         }
 #else

@@ -105,7 +105,7 @@ class NativeStep:
         slot_T = block_B[at_T + position_T // BLOCK].astype(np.int64) * BLOCK + position_T % BLOCK
         token_T, seen_T, row_S = np.array(tokens, np.int64), position_T + 1, np.array(rows, np.int64)
         cos, sin = self._decoder.rotary(torch.empty(0), torch.from_numpy(position_T)[None])
-        run_A = np.array([(*bounds, self._table(each).ctypes.data) for *bounds, each in runs], np.int64)
+        run_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in runs], np.int64)
         logits_SV = torch.empty(len(rows), self._words)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)
         step = _Step(
@@ -119,7 +119,7 @@ class NativeStep:
             raise MemoryError("The sampler's step found too little memory")
         return logits_SV
 
-    def _table(self, adapter: ServedAdapter) -> Ints:
+    def prepare(self, adapter: ServedAdapter) -> Ints:
         """Return the adapter's factors as an array of `Factors`, four for each layer."""
         if (table := self._factors.get(adapter)) is None:
             rows = [_fields(adapter.factors.get(group)) for group in self._decoder.groups]
