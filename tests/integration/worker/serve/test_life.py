@@ -58,7 +58,7 @@ def test_a_server_is_registered_for_the_bases_of_its_catalog(serving: Serving, s
 
 def test_a_client_that_goes_away_frees_what_its_answer_held(slow: ServerProcess) -> None:
     with long_answer(slow, n=4):
-        assert slow.state()["sampler"]["running"] == 4
+        wait_for(lambda: slow.state()["sampler"]["running"] == 4, SOON)
     wait_for(lambda: slow.state()["requests"] == 0, SOON)
     wait_for(lambda: slow.state()["sampler"]["running"] == 0, SOON)
 
