@@ -1,4 +1,4 @@
-"""A line to a server that breaks when it is told to: it is reset, cut in one direction, slow or silent, or loses answers."""
+"""A line to a server that breaks when it is told to: it is reset, cut, slow or silent, or loses answers."""
 
 import asyncio
 import random
