@@ -14,6 +14,7 @@ from tests.fixtures.faults import crashes
 from tests.fixtures.faults.checker import Client, check, check_store
 from tests.fixtures.faults.cleaning import clean, send_webhooks
 from tests.fixtures.faults.dying import deaths_at
+from tests.fixtures.processes import named, of_home
 from tests.fixtures.receiver import Receiver
 from tests.fixtures.stack import Stack
 from tests.fixtures.tiny import TINY
@@ -93,16 +94,26 @@ def test_a_webhook_is_sent_although_its_sender_dies(
     assert len(ids) == (2 if place == "webhook.sent" else 1)
 
 
-def test_a_job_survives_the_deaths_of_trainer_and_supervisor(stack: Stack, tmp_path: Path) -> None:
+def test_a_job_survives_the_deaths_of_trainer_and_supervisor_and_nothing_is_left_of_them(
+    stack: Stack, tmp_path: Path
+) -> None:
     """The first supervisor dies when its trainer has died, the second in its scan for lost leases."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    here = {"TMPDIR": str(temporary)}
     job = stack.create_job(rows=24, epochs=30, model=TINY)
     for place in ("trainer.died", "leases.lost"):
-        worker = stack.start_worker(crashes.supervisor_dies_at(place))
+        worker = stack.start_worker(crashes.supervisor_dies_at(place) | here)
         if place == "trainer.died":
             stack.wait_for_step(job)
             worker.trainer().kill()
         wait_for(lambda worker=worker: not worker.process.is_running(), 60)
         assert f"killed at {place}" in stack.log()
-    stack.start_worker()
+    wait_for(lambda: not named("worker.train.trainer", of_home(tmp_path)), 60)
+    assert list(temporary.iterdir()), "the second trainer left its folder behind"
+    worker = stack.start_worker(here)
     stack.assert_succeeded_exactly_once(job, tmp_path)
+    worker.stop()
+    wait_for(lambda: not of_home(tmp_path))
+    assert list(temporary.iterdir()) == []
     check(stack.api, [Client(stack.tenant, {job})])

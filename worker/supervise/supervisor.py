@@ -25,7 +25,8 @@ from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
-from worker.supervise.launch import kill_trainer, remove_scratch_of_the_dead, start_trainer
+from worker.process.scratch import remove_scratch_of_the_dead
+from worker.supervise.launch import kill_trainer, start_trainer
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
 MAX_RESTART_DELAY = 30  # seconds

@@ -47,6 +47,7 @@ from worker.engine.device.health import check_device, device_is_broken
 from worker.engine.step.processes import from_environment, number_on_machine
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
+from worker.process.scratch import use_scratch
 from worker.save.shipping import Shipping
 from worker.train.cohort import Cohort
 from worker.train.job import TrainingJob
@@ -230,6 +231,7 @@ class Trainer:
 
 
 def main() -> None:
+    use_scratch(os.environ["TMPDIR"])
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
     number = number_on_machine()
