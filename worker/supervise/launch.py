@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -31,6 +33,8 @@ TRAINER_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+# What torch has compiled for a GPU. It outlives a trainer, so it does not lie in the folder of one.
+COMPILED = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
 
 
 def start_trainer(settings: Settings, owner: str, channel: socket.socket) -> subprocess.Popen[bytes]:
@@ -46,6 +50,7 @@ def start_trainer(settings: Settings, owner: str, channel: socket.socket) -> sub
         env={
             **TRAINER_ENVIRONMENT,
             **_group_environment(settings),
+            "TORCHINDUCTOR_CACHE_DIR": str(COMPILED),
             **os.environ,
             "TMPDIR": str(scratch_of(owner)),
         },
