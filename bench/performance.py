@@ -159,9 +159,7 @@ def main() -> None:
     of_api = newest(given.results, "api-????-??-??.json")
     of_streams = newest(given.results, "streams-????-??-??.json")
     at_scale = newest(given.results, "at-scale-*.json")
-    (given.docs / "performance.md").write_text(
-        performance_page(day, scaling, of_api, of_streams, at_scale)
-    )
+    (given.docs / "performance.md").write_text(performance_page(day, scaling, of_api, of_streams, at_scale))
     if scaling:
         draw(scaling, given.docs / PICTURE)
     say(f"Written to {given.docs / 'performance.md'}")
