@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api
 from tests.fixtures.chatting import serving_for
+from tests.fixtures.completions import allow
 from tests.fixtures.pages import in_both_themes, violations
 from tests.fixtures.serving import ServerProcess
 from tests.fixtures.site import PHONE, Site, Visit
@@ -103,8 +104,7 @@ def test_a_model_that_is_not_there_says_so_in_its_place(site: Site, visit: Visit
 
 
 def test_a_stored_answer_is_rated_and_corrected_for_a_dataset(site: Site, page: Page) -> None:
-    with site.api.sessions.begin() as session:
-        set_quotas(session, find_project(session, site.tenant.project), {"max_completion_bytes": 10**6})
+    allow(site.tenant)
     page.goto(f"/playground?models={TINY}&max_tokens=3&store=true")
     page.get_by_label("Prompt", exact=True).fill("When?")
     page.get_by_role("button", name="Send").click()
