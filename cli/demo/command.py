@@ -41,9 +41,10 @@ def demo(
     ] = Path("demo-output"),
     json: output.Json = False,
 ) -> None:
-    """Upload rows, train, download the adapter, and compare the answers of the base model and of the new one.
+    """Upload rows, train, download the adapter, and compare the answers of the base model and the new one.
 
-    The service answers. Plain transformers and PEFT check its answers, and the losses. If no service runs on --home, the command starts one and stops it at the end.
+    The service answers. Plain transformers and PEFT check its answers, and the losses. If no service runs on
+    --home, the command starts one and stops it at the end.
     """
     from openai import APIStatusError
 
