@@ -1,11 +1,14 @@
 """Turns, quotas and usage of chats: what a project may have at once, and what it has used."""
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from openai import OpenAI
@@ -79,7 +82,8 @@ def test_the_usage_of_a_day_adds_up_by_model(tenant: Tenant) -> None:
 
 def openai_asked(tokens: int) -> dict[str, Any]:
     body = asked(tokens)
-    return {**body, "extra_body": {"ignore_eos": body.pop("ignore_eos")}}
+    del body["ignore_eos"]
+    return {**body, "extra_body": {"ignore_eos": True}}
 
 
 def test_the_server_stops_when_the_client_leaves_and_what_it_had_written_is_counted(
@@ -167,6 +171,17 @@ def test_a_reader_that_takes_nothing_loses_its_stream(
     tenant: Tenant, slow_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.chat.relay.SEND_SECONDS", 0.5)
-    body = asked(400, stream=True, logprobs=True, top_logprobs=20, n=8)
-    with tenant.http.stream("POST", CHAT, json=body):
+    body = json.dumps(asked(400, n=16, stream=True, logprobs=True, top_logprobs=20)).encode()
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        address = urlsplit(tenant.api.url)
+        line.connect((address.hostname, address.port))
+        line.sendall(head.encode() + body)
+        wait_for(lambda: requests_at(slow_server) == 1)
         wait_for(lambda: requests_at(slow_server) == 0, 60)
+    [used] = wait_for(lambda: usage_of(tenant))
+    assert used["output_tokens"] < 16 * 400
