@@ -20,7 +20,7 @@ IN_PROCESSES := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dashboard up demo test test-quick lint bench
+.PHONY: help setup dashboard up demo test test-quick lint bench soak
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 19
@@ -83,3 +83,6 @@ lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the
 
 bench: $(INSTALLED) ## Compare our trainer with others; only a part: make bench ARGS="--workload gsm8k --runs 3"
 	@$(BIN)/python -m bench.train $(ARGS)
+
+soak: $(INSTALLED) ## Break everything at random for two hours; a shorter run: make soak ARGS="--seconds 900 --jobs 60 --seed 7"
+	@$(BIN)/python -m bench.soak $(ARGS)

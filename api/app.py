@@ -11,15 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from api.adapters.endpoints import router as adapters
-from api.admission.auth import Authentication
+from api.admission.auth import Authentication, Roles
 from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
-from api.admission.rates import CountedRequests, RequestRates
+from api.admission.rates import CountedRequests, Counters, RequestRates, TokenRates
 from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
+from api.aliases.endpoints import router as aliases
+from api.chat.endpoints import router as chat
+from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
+from api.descriptors import connection_limit
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.graders.processes import GraderProcesses
@@ -32,6 +36,7 @@ from api.jobs.checkpoints.endpoints import router as job_checkpoints
 from api.jobs.endpoints import router as jobs
 from api.jobs.events.endpoints import router as job_events
 from api.jobs.events.feed import EventFeed
+from api.jobs.events.open_streams import OpenStreams, most_streams
 from api.jobs.metrics.endpoints import router as job_metrics
 from api.jobs.places import QueuePlaces
 from api.jobs.shared_polls import SharedPolls
@@ -40,6 +45,8 @@ from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
+from api.stored_completions.endpoints import router as stored_completions
+from api.stored_completions.file_endpoint import router as files_of_completions
 from api.sweeps.endpoints import router as sweeps
 from api.system.endpoints import router as system
 from api.system.service import ServerChecks, SharedReadiness
@@ -56,10 +63,10 @@ from core.storage.object_store import ObjectStore
 
 # The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
-    *(files, uploads),
+    *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, workers),
+    *(models, adapters, aliases, chat, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 
@@ -85,11 +92,13 @@ def create_app(settings: Settings) -> FastAPI:
     strangers = Strangers()
     callers = Callers(reading_sessions(reserved), settings, strangers)
     routes = [route for router in ROUTERS for route in router.routes]
-    rates = RequestRates(settings.server("broker_url"))
+    counters = Counters(settings.server("broker_url"))
+    chat_parts = ChatParts.of(settings, sessions, reading, TokenRates(counters))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await chat_parts.close()
         engine.dispose()
         reserved.dispose()
 
@@ -103,7 +112,8 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Authentication, callers=callers),
             Middleware(WholeBodies, routes=routes),
             Middleware(FairShare, routes=routes, strangers=strangers),
-            Middleware(CountedRequests, rates=rates),
+            Middleware(CountedRequests, rates=RequestRates(counters)),
+            Middleware(Roles),
             Middleware(Dashboard),
         ],
         exception_handlers={
@@ -119,6 +129,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
+    app.state.chat = chat_parts
+    app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.grader_processes = GraderProcesses()
     app.state.places = places = QueuePlaces(reading)
     app.state.polls = SharedPolls(reading, places, settings.lease_seconds)

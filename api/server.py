@@ -1,6 +1,7 @@
 """uvicorn with one change: when it is told to stop, it ends open event streams and runs of graders at once.
 
-Otherwise they would keep it running for all of `stop_times.REQUESTS`.
+Otherwise they would keep it running for all of `stop_times.REQUESTS`. Chats go on for nearly as long, and
+then end with an error.
 """
 
 from socket import socket
@@ -9,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import stop_times
+from api.descriptors import connection_limit
 
 # An idle connection stays open for so many seconds. Clients (Go: 90) and proxies (nginx: 60) close theirs
 # sooner, so that none sends a request just as we close. uvicorn's default of 5 is the same as httpx's.
@@ -27,12 +29,15 @@ class Server(uvicorn.Server):
             access_log=False,  # `api.http.boundary` writes a line for each request
             timeout_graceful_shutdown=stop_times.REQUESTS,
             timeout_keep_alive=IDLE_SECONDS,
+            limit_concurrency=connection_limit(),  # beyond it, uvicorn answers 503
         )
         super().__init__(config)
         self._feed = app.state.event_feed
         self._grader_processes = app.state.grader_processes
+        self._chat = app.state.chat
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._feed.close()
         self._grader_processes.close()
+        self._chat.stop_within(stop_times.REQUESTS)
         await super().shutdown(sockets)

@@ -215,6 +215,11 @@ ROWS = (
 
 
 def page(document: dict[str, Any]) -> str:
+    return f"# The API, {document['date'][:10]}\n\n<!-- Written by bench/api.py. -->\n\n{section(document)}"
+
+
+def section(document: dict[str, Any]) -> str:
+    """Return where the figures were measured, and their table."""
     figures, rows = document["figures"], []
     for name, figure, words, form, aim, more in ROWS:
         if name in figures:
@@ -222,7 +227,6 @@ def page(document: dict[str, Any]) -> str:
             rows.append((words, format(figures[name][figure], form), f"{sign} {aim:,}" if aim else "–"))
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
     return (
-        f"# The API, {document['date'][:10]}\n\n<!-- Written by bench/api.py. -->\n\n"
         f"{PROCESSES} API processes on ports of their own, {CLIENTS} connections of one load generator, "
         f"Postgres and the object store share {document['cores']} cores of {document['cpu']}. Other programs "
         f"used the cores too: the load average of the minute before was {document['load']:.1f}. {versions}. "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH, ROOT
+from bench import BENCH, ROOT, api, streams
 from bench.command_line import new_parser
 from bench.pages import page
 from bench.pages.tables import markdown
@@ -22,8 +22,8 @@ HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python -m bench.scaling` the second. [Benchmark](how-to/benchmark.md)
-says how to run them.
+`make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.api` and
+`python -m bench.streams` the last. [Benchmark](how-to/benchmark.md) says how to run them.
 """
 SCALING_NOTES = """\
 Each row of the tables is measured in a process of its own. The figures are medians over the rounds after the
@@ -31,14 +31,23 @@ first one. In a round, each job of a cohort takes one step.
 """
 
 
-def performance_page(day: page.Day, scaling: dict[str, Any]) -> str:
-    """Return the whole page. Each of the two parts may be empty."""
+def performance_page(
+    day: page.Day,
+    scaling: dict[str, Any],
+    of_api: dict[str, Any] | None = None,
+    of_streams: dict[str, Any] | None = None,
+) -> str:
+    """Return the whole page. Each of its parts may be empty."""
     parts = [HEAD]
     if day:
         parts += [f"\n## Beside other trainers: {name}\n\n{page.section_text(day[name])}" for name in day]
         parts.append(f"\n### What the columns mean\n\n{page.NOTES}")
     if scaling:
         parts.append(scaling_text(scaling))
+    if of_api:
+        parts.append(f"\n## The API\n\n{api.section(of_api)}")
+    if of_streams:
+        parts.append(f"\n## Silent streams\n\n{streams.section(of_streams)}")
     return "".join(parts)
 
 
@@ -142,7 +151,9 @@ def main() -> None:
     given = parser.parse_args()
     day = newest(given.results, "????-??-??.json")
     scaling = newest(given.results, "????-??-??-scaling.json")
-    (given.docs / "performance.md").write_text(performance_page(day, scaling))
+    of_api = newest(given.results, "api-????-??-??.json")
+    of_streams = newest(given.results, "streams-????-??-??.json")
+    (given.docs / "performance.md").write_text(performance_page(day, scaling, of_api, of_streams))
     if scaling:
         draw(scaling, given.docs / PICTURE)
     say(f"Written to {given.docs / 'performance.md'}")

@@ -22,6 +22,8 @@ from cli.client import output
 from cli.client.errors import CommandError
 from cli.commands import (
     adapters,
+    aliases,
+    chat,
     dashboard,
     doctor,
     files,
@@ -76,17 +78,20 @@ CLIENT = "A client of it"
 app.command(rich_help_panel=SERVICE)(up.up)
 app.command(rich_help_panel=SERVICE)(parts.api)
 app.command(rich_help_panel=SERVICE)(parts.worker)
+app.command(rich_help_panel=SERVICE)(parts.serve)
 app.command(rich_help_panel=SERVICE)(parts.migrate)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(demo.demo)
 app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
 app.command(rich_help_panel=CLIENT)(dashboard.dashboard)
+app.command(rich_help_panel=CLIENT)(chat.chat)
 app.add_typer(files.app, name="files", rich_help_panel=CLIENT)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
 app.add_typer(sweeps.app, name="sweeps", rich_help_panel=CLIENT)
 app.command(rich_help_panel=CLIENT)(methods.methods)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
+app.add_typer(aliases.app, name="aliases", rich_help_panel=CLIENT)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CLIENT)
 

@@ -1,10 +1,10 @@
 """The database engine and its sessions: synchronous SQLAlchemy over psycopg, for API and worker."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, func
+from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
@@ -57,6 +57,11 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
 def from_now(seconds: float) -> Any:
     """Return an SQL expression: the database's time, `seconds` from now."""
     return func.now() + timedelta(seconds=seconds)
+
+
+def database_time(session: Session) -> datetime:
+    """Return the database's time, which counts wherever processes of several machines must agree."""
+    return session.scalars(select(func.now())).one()
 
 
 def _test_rested_connections(engine: Engine, rested: float) -> None:

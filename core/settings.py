@@ -161,8 +161,45 @@ class Settings(BaseSettings):
     project_open_uploads: int = Field(
         100, ge=1, description="Most uploads in parts of one project that are open at the same time"
     )
+    project_completion_bytes: int = Field(
+        0,
+        ge=0,
+        description="Largest total size of one project's stored chat completions, bytes. 0 stores none",
+    )
+    project_completion_days: int = Field(
+        30, ge=1, description="Days after which a project's stored chat completions are removed"
+    )
+    project_event_streams: int = Field(
+        1000,
+        ge=1,
+        description="Most streams of events of one project that are open at the same time, in each API "
+        "process",
+    )
     project_requests_per_minute: int | None = Field(
         None, ge=1, description="Most requests of one project per minute; all API processes count together"
+    )
+    project_concurrent_chats: int = Field(
+        32,
+        ge=1,
+        description="Most chats and completions of one project that are answered at the same time, in each "
+        "API process. Further ones wait",
+    )
+    project_waiting_chats: int = Field(
+        256,
+        ge=0,
+        description="Most chats and completions of one project that wait, in each API process. Further ones "
+        "are refused",
+    )
+    project_tokens_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens of one project per minute, in prompts and answers of chats and completions; "
+        "all API processes count together",
+    )
+    chat_wait_seconds: float = Field(
+        60,
+        ge=0,
+        description="Longest time that a chat or completion waits for others before it is refused, seconds",
     )
 
     retention_audit_days: int | None = Field(
@@ -177,11 +214,40 @@ class Settings(BaseSettings):
     retention_run_days: int | None = Field(
         None,
         ge=1,
-        description="Days after which ended attempts at a job are removed, except its last one. The usage no "
-        "longer counts the device seconds of removed attempts; default: never",
+        description="Days after which ended attempts at a job are removed, except its last one. The usage "
+        "keeps their device seconds; default: never",
     )
     retention_upload_days: int = Field(
         30, ge=1, description="Days for which the row of an ended upload in parts is kept. Its file stays"
+    )
+
+    serve_host: str = Field("127.0.0.1", description="Address on which a server (`tunery serve`) listens")
+    serve_port: int = Field(
+        0, ge=0, le=65535, description="Port on which a server listens; 0 takes a port that is free"
+    )
+    serve_address: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="URL under which the API reaches a server, such as http://server-1:8001; default: the "
+        "machine's name or TUNERY_SERVE_HOST, with the port",
+    )
+    serve_requests: int = Field(
+        256, ge=1, description="Most requests that wait and run in one server. More are refused at once"
+    )
+    serve_wait_seconds: float = Field(
+        120, gt=0, description="Longest time until the first token of an answer, seconds"
+    )
+    serve_idle_seconds: float = Field(
+        900, gt=0, description="Time without a request after which a server releases its base model, seconds"
+    )
+    serve_cache_bytes: int = Field(
+        1024**3, ge=1024**2, description="Memory of a server for keys and values of running requests, bytes"
+    )
+    serve_adapter_bytes: int = Field(
+        1024**3,
+        ge=1024**2,
+        description="Memory of a server for adapters, bytes. A request waits until its adapter fits beside "
+        "those in use",
     )
 
     secret_keys: SecretStr | None = Field(

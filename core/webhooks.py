@@ -2,18 +2,18 @@
 
 Deliveries carry OpenAI's payload and are signed by the rules of Standard Webhooks
 (https://www.standardwebhooks.com). Every function works inside the caller's transaction and never commits. No
-session is open while a delivery is sent: first `claim_due`, then `send`, then `record_attempt`.
+session is open while a delivery is sent: first `claim_due`, then `send`, then `record_attempt`. All times are
+those of the database's clock, also the time that is signed: receivers refuse events whose time is wrong.
 """
 
 import base64
 import json
 import random
 import secrets
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Subquery, case, func, literal, select
@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
-from core.database import from_now
+from core.database import database_time, from_now
 from core.egress import Egress, EgressRefused, NotAnswered, post
 from core.ids import new_id
 from core.secrets.vault import Vault
@@ -42,7 +42,10 @@ MAX_ERROR = 500
 
 @dataclass(frozen=True)
 class Message:
-    """Everything that an attempt needs. `attempt` is a fence: the result of an older attempt is dropped."""
+    """Everything that an attempt needs. `attempt` is a fence: the result of an older attempt is dropped.
+
+    `claimed_at` is the time that is signed. The attempt begins at once.
+    """
 
     delivery_id: str
     endpoint_id: str
@@ -51,6 +54,7 @@ class Message:
     url: str
     payload: dict[str, Any]
     sealed_secrets: tuple[str, ...]
+    claimed_at: datetime
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,17 @@ def announce_end(session: Session, job: Job) -> None:
                 id=new_id("whd_"),
                 endpoint_id=endpoint.id,
                 event_type=event_type,
-                payload=payload_of(event_type, job.id),
+                payload=payload_of(event_type, job.id, database_time(session)),
             )
         )
 
 
-def payload_of(event_type: str, job_id: str) -> dict[str, Any]:
+def payload_of(event_type: str, job_id: str, created_at: datetime) -> dict[str, Any]:
     """Return an event in OpenAI's form."""
     return {
         "id": new_id("evt_"),
         "object": "event",
-        "created_at": int(time.time()),
+        "created_at": int(created_at.timestamp()),
         "type": event_type,
         "data": {"id": job_id},
     }
@@ -106,7 +110,7 @@ def claim_due(session: Session, limit: int, per_project: int, busy: Collection[M
     """
     due = _due_by_project(busy)
     rows = session.execute(
-        select(WebhookDelivery, WebhookEndpoint)
+        select(WebhookDelivery, WebhookEndpoint, func.now())
         .join(due, due.c.id == WebhookDelivery.id)
         .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
         .where(WebhookDelivery.next_attempt_at <= func.now(), due.c.place <= per_project)
@@ -115,7 +119,7 @@ def claim_due(session: Session, limit: int, per_project: int, busy: Collection[M
         .with_for_update(of=WebhookDelivery, skip_locked=True)
     )
     messages = []
-    for delivery, endpoint in rows:
+    for delivery, endpoint, now in rows:
         delivery.attempts += 1
         delivery.last_attempt_at = func.now()
         delivery.response_code = delivery.error = None
@@ -128,7 +132,8 @@ def claim_due(session: Session, limit: int, per_project: int, busy: Collection[M
                 delivery.attempts,
                 endpoint.url,
                 delivery.payload,
-                live_secrets(endpoint),
+                live_secrets(endpoint, now),
+                now,
             )
         )
     return messages
@@ -159,19 +164,21 @@ def _due_by_project(busy: Collection[Message]) -> Subquery:
     return select(first.c.id, (before + within).label("place")).subquery()
 
 
-def live_secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:
+def live_secrets(endpoint: WebhookEndpoint, now: datetime) -> tuple[str, ...]:
     """Return the encrypted secrets that sign now: the newest secret, and the former one until it expires."""
     expires_at = endpoint.former_expires_at
-    if endpoint.former_sealed_secret is None or expires_at is None or expires_at < datetime.now(UTC):
+    if endpoint.former_sealed_secret is None or expires_at is None or expires_at < now:
         return (endpoint.sealed_secret,)
     return (endpoint.sealed_secret, endpoint.former_sealed_secret)
 
 
-def send(egress: Egress, url: str, payload: dict[str, Any], signing_secrets: Sequence[str]) -> Outcome:
+def send(
+    egress: Egress, url: str, payload: dict[str, Any], signing_secrets: Sequence[str], now: datetime
+) -> Outcome:
     """Make one attempt and return its outcome. No receiver can make it raise an error."""
     body = json.dumps(payload, separators=(",", ":")).encode()
     try:
-        status = post(egress, url, _headers(payload["id"], body, signing_secrets), body, TIMEOUT_SECONDS)
+        status = post(egress, url, _headers(payload["id"], body, signing_secrets, now), body, TIMEOUT_SECONDS)
     except (EgressRefused, NotAnswered) as error:
         return Outcome(None, str(error)[:MAX_ERROR])
     outcome = Outcome(status)
@@ -238,9 +245,8 @@ def set_secret(vault: Vault, endpoint: WebhookEndpoint, secret: str, *, keep_for
     endpoint.sealed_secret, endpoint.secret_hint = sealed, f"whsec_…{secret[-4:]}"
 
 
-def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str]) -> dict[str, str]:
+def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str], now: datetime) -> dict[str, str]:
     """Return the headers of a delivery, signed once with each secret."""
-    now = datetime.now(UTC)
     signatures = [Webhook(secret).sign(webhook_id, now, body.decode()) for secret in signing_secrets]
     return {
         "content-type": "application/json",

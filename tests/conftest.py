@@ -37,6 +37,9 @@ pytest_plugins = (
     "tests.fixtures.endpoint",
     "tests.fixtures.faults.disks",
     "tests.fixtures.receiver",
+    "tests.fixtures.serving",
+    "tests.fixtures.chatting",
+    "tests.fixtures.litellm_client",
 )
 
 
@@ -48,6 +51,7 @@ class TogetherByService(LoadScopeScheduling):  # type: ignore[misc]
         return BROWSER if file.startswith(BROWSER) else file
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist, nobody knows this hook
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     return TogetherByService(config, log)
 

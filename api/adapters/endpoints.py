@@ -18,7 +18,7 @@ from api.http.errors import declared
 from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
 MAX_LIMIT = 1000
 Cut = Annotated[
@@ -111,9 +111,12 @@ def list_ranks(session: Transaction, caller: CurrentCaller, adapter_id: str) -> 
     return MeasuredRanks(data=[MeasuredRank(**entry) for entry in measured])
 
 
-@router.delete("/{adapter_id}", responses=declared(NotFound))
+@router.delete("/{adapter_id}", responses=declared(NotFound, Conflict))
 def delete_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterDeleted:
-    """Delete an adapter of the project, and its fine-tuned model with it. The job's record stays."""
+    """Delete an adapter of the project, and its fine-tuned model with it. The job's record stays.
+
+    An adapter to whose model an alias leads is not deleted.
+    """
     service.delete(session, caller.project_id, adapter_id)
     audit.record(session, caller, "adapter.deleted", adapter_id)
     return AdapterDeleted(id=adapter_id)

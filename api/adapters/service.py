@@ -14,12 +14,13 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import check_cursor
 from api.schemas import unix_seconds
+from core.aliases import refuse_if_aliased
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.methods.registry import METHODS
 from core.storage.object_store import ObjectStore
-from core.tables import Adapter
+from core.tables import Adapter, Job
 
 ADAPTER_ID = id_pattern("adapter-")
 
@@ -38,16 +39,19 @@ def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
 def delete(session: Session, project_id: str, adapter_id: str) -> None:
     """Hide the adapter and its model from everyone. The janitor removes the files later, and the job stays.
 
-    Raises NotFound, also the second time.
+    Raises NotFound, also the second time, and Conflict if an alias leads to the model.
     """
-    deleted = session.execute(
+    deleted = session.scalars(
         update(Adapter)
         .where(Adapter.id == adapter_id, Adapter.project_id == project_id, Adapter.deleted_at.is_(None))
         .values(deleted_at=func.now())
-        .returning(Adapter.id)
+        .returning(Adapter.job_id)
     )
-    if deleted.one_or_none() is None:
+    job_id = deleted.one_or_none()
+    if job_id is None:
         raise _no_such_adapter(adapter_id)
+    model = session.get_one(Job, job_id).fine_tuned_model
+    refuse_if_aliased(session, project_id, lambda name: name == model)
 
 
 def list_page(

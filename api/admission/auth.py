@@ -1,8 +1,9 @@
 """Finds out who sends a request, and checks what the sender may do.
 
-A middleware checks the API key, or the browser session that stands for a key. It also checks that the key's
-role allows the request's method. Both checks happen before routing and before the body is read, so that no
-route can forget them. A route that only an administrator may use takes an `AdminCaller`.
+A middleware checks the API key, or the browser session that stands for a key. Another one checks that the
+key's role allows the request's method. Both checks happen before routing, so that no route can forget them,
+and no body is read of a request that the role does not allow. A route that only an administrator may use
+takes an `AdminCaller`.
 """
 
 from dataclasses import replace
@@ -28,10 +29,7 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Authentication:
-    """ASGI middleware that lets a request pass if its path is public or its key is valid.
-
-    The key's role must allow the request's method.
-    """
+    """ASGI middleware that lets a request pass if its path is public or its key is valid."""
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
@@ -39,12 +37,31 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and not is_public(scope):
-            identified = await self._callers.find(_token(scope))
+            identified = await self._callers.find(token_of(scope))
             caller = replace(identified, request_id=scope["state"]["request_id"])
             scope["state"]["caller"] = caller
-            only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
-            caller.require(Role.READ_ONLY if only_reads else Role.MEMBER)
         await self._app(scope, receive, send)
+
+
+class Roles:
+    """ASGI middleware that lets a request pass if its key's role allows the request's method.
+
+    It runs within the request's turn, after the request has been counted: refusals count too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if caller := scope.get("state", {}).get("caller"):
+            caller.require(required_role(scope))
+        await self._app(scope, receive, send)
+
+
+def required_role(scope: Scope) -> Role:
+    """Return the role that the request's method needs on every route."""
+    only_reads = scope["method"] in READING_METHODS or scope["path"] in OF_ANY_ROLE
+    return Role.READ_ONLY if only_reads else Role.MEMBER
 
 
 def is_of_dashboard(scope: Scope) -> bool:
@@ -59,7 +76,7 @@ def is_public(scope: Scope) -> bool:
     return scope["path"] in PUBLIC_PATHS or is_of_dashboard(scope)
 
 
-def _token(scope: Scope) -> str:
+def token_of(scope: Scope) -> str:
     """Return the token of the request: an API key, or a browser session.
 
     Raises NotAuthenticated if there is none, and PermissionDenied if another site may have made the browser

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.admission.auth import READING_METHODS
+from api.admission.auth import READING_METHODS, required_role
 from api.admission.marks import Endpoint, mark, marked_paths
 from core.errors import BodyTooSlow, TooLarge, Unavailable
 
@@ -62,9 +62,12 @@ class WholeBodies:
             await self._app(scope, _replayed(body, receive), send)
 
     def _may_wait(self, scope: Scope) -> bool:
-        """Return whether there is no body to read here."""
+        """Return whether no body is to be read here."""
         if scope["method"] in READING_METHODS or not has_body(Headers(scope=scope)):
             return True
+        caller = scope["state"].get("caller")
+        if caller is not None and not caller.role.includes(required_role(scope)):
+            return True  # `Roles` refuses it
         return scope["method"] == "POST" and self._streamed.fullmatch(scope["path"]) is not None
 
     async def _read(self, scope: Scope, receive: Receive, held: ExitStack) -> bytes:

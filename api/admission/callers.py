@@ -1,18 +1,17 @@
 """Finds the caller to whom a token belongs. Known tokens never wait behind unknown ones."""
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter, to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.admission.strangers import Strangers
+from api.admission.shared_reads import SharedReads
+from api.admission.strangers import LOOK_UP_SECONDS, Strangers
 from core.access import keys, sign_ins
 from core.access.audit import Actor
 from core.access.quotas import Quotas
@@ -20,15 +19,15 @@ from core.access.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, PermissionDenied
 from core.roles import Role
 from core.settings import Settings
+from core.tables import ApiKey
 
 # A token stays known for so many seconds after its last look-up.
 KNOWN_SECONDS = 3600.0
 MOST_KNOWN = 10_000
 
-# The threads that look up known tokens again. Each key has one look-up at a time.
-KNOWN_AT_ONCE = 2
-
 NO_QUOTAS = Quotas()
+
+Authenticate = Callable[[Session, Sequence[str]], dict[str, ApiKey | NotAuthenticated]]
 
 
 @dataclass(frozen=True)
@@ -56,64 +55,80 @@ class Known(NamedTuple):
     looked_up: float
 
 
-class Callers:
-    """Looks up tokens, and trusts each of them for `key_trust_seconds` after its look-up.
+class LookUps:
+    """Looks up tokens: API keys with one query at a time, and sessions of browsers with another."""
 
-    A token that was valid before is looked up again in threads that unknown tokens cannot take. An unknown
-    token is looked up in a turn of the strangers.
-    """
-
-    def __init__(self, sessions: sessionmaker[Session], settings: Settings, strangers: Strangers) -> None:
+    def __init__(self, sessions: sessionmaker[Session], settings: Settings, rest: float = 0.0) -> None:
         self._sessions = sessions
         self._settings = settings
-        self._strangers = strangers
-        self._threads = CapacityLimiter(KNOWN_AT_ONCE)
-        self._known: OrderedDict[bytes, Known] = OrderedDict()  # the one looked up longest ago comes first
-        self._looking_up: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._keys = SharedReads(partial(self._read, keys.authenticate_all), rest)
+        self._browsers = SharedReads(partial(self._read, sign_ins.authenticate_all), rest)
 
     async def find(self, token: str) -> Caller:
-        """Return the caller. Raises NotAuthenticated, and Unavailable if too many strangers wait."""
-        digest = hashlib.sha256(token.encode()).digest()
-        if (caller := self._trusted(digest)) is not None:
-            return caller
-        if digest in self._known:
-            async with self._looking_up.setdefault(digest, asyncio.Lock()):
-                return self._trusted(digest) or await self._look_up(token, digest, self._threads)
-        _refuse_malformed(token)
-        with ExitStack() as turn:
-            await self._strangers.enter(turn)
-            return self._trusted(digest) or await self._look_up(token, digest, self._strangers.threads)
+        """Return the caller, read after this call began. Raises NotAuthenticated."""
+        found = await (self._browsers if token.startswith(SESSION_PREFIX) else self._keys).read(token)
+        assert found is not None, "each token gets a caller or an error"
+        if isinstance(found, NotAuthenticated):
+            raise found
+        return found
 
-    def _trusted(self, digest: bytes) -> Caller | None:
-        known = self._known.get(digest)
-        if known is None or time.monotonic() - known.looked_up > self._settings.key_trust_seconds:
-            return None
-        return known.caller
-
-    async def _look_up(self, token: str, digest: bytes, threads: CapacityLimiter) -> Caller:
-        began = time.monotonic()
-        try:
-            caller = await to_thread.run_sync(self._read, token, limiter=threads)
-        except NotAuthenticated:
-            self._known.pop(digest, None)
-            raise
-        self._known[digest] = Known(caller, began)
-        self._known.move_to_end(digest)
-        self._forget_old(began)
-        return caller
-
-    def _read(self, token: str) -> Caller:
+    def _read(
+        self, authenticate_all: Authenticate, tokens: list[str]
+    ) -> dict[str, Caller | NotAuthenticated]:
         with self._sessions() as session:
-            of_browser = token.startswith(SESSION_PREFIX)
-            key = sign_ins.authenticate(session, token) if of_browser else keys.authenticate(session, token)
+            found = authenticate_all(session, tokens)
+        return {
+            token: key if isinstance(key, NotAuthenticated) else self._caller(key)
+            for token, key in found.items()
+        }
+
+    def _caller(self, key: ApiKey) -> Caller:
         quotas = Quotas.of(key.project, self._settings)
         of_operator = key.project.name == self._settings.operator_project
         return Caller(key.project_id, key.id, None, Role(key.role), quotas, of_operator)
 
-    def _forget_old(self, now: float) -> None:
+
+class Callers:
+    """Looks up tokens, and trusts each of them for `key_trust_seconds` after its look-up.
+
+    A token that was valid before is looked up again in threads that unknown tokens cannot take.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], settings: Settings, strangers: Strangers) -> None:
+        self._trust_seconds = settings.key_trust_seconds
+        self._strangers = strangers
+        self._known: OrderedDict[bytes, Known] = OrderedDict()  # the one looked up longest ago comes first
+        self._of_known = LookUps(sessions, settings)
+        self._of_strangers = LookUps(sessions, settings, LOOK_UP_SECONDS)
+
+    async def find(self, token: str) -> Caller:
+        """Return the caller. Raises NotAuthenticated, and Unavailable if too many strangers wait."""
+        digest, now = hashlib.sha256(token.encode()).digest(), time.monotonic()
+        known = self._known.get(digest)
+        if known is None:
+            _refuse_malformed(token)
+            async with self._strangers.waiting():
+                caller = await self._of_strangers.find(token)
+        elif now - known.looked_up <= self._trust_seconds:
+            return known.caller
+        else:
+            caller = await self._look_up_again(token, digest)
+        self._remember(digest, Known(caller, now))
+        return caller
+
+    async def _look_up_again(self, token: str, digest: bytes) -> Caller:
+        try:
+            return await self._of_known.find(token)
+        except NotAuthenticated:
+            self._known.pop(digest, None)
+            raise
+
+    def _remember(self, digest: bytes, known: Known) -> None:
+        self._known[digest] = known
+        self._known.move_to_end(digest)
         while self._known:
             oldest = next(iter(self._known.values()))
-            if len(self._known) <= MOST_KNOWN and now - oldest.looked_up < KNOWN_SECONDS:
+            if len(self._known) <= MOST_KNOWN and known.looked_up - oldest.looked_up < KNOWN_SECONDS:
                 return
             self._known.popitem(last=False)
 

@@ -14,7 +14,6 @@ from typing import Annotated
 from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
-from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +34,7 @@ READS_ALONE = 0.02
 # Other projects count as active for so many seconds after their last request.
 SHARED_FOR = 10.0
 
-# One thread reads all polls with an ETag together: the more polls there are, the less each of them costs.
+# One thread reads all polls together: the more polls there are, the less each of them costs.
 POLLS_AT_ONCE = 16
 
 POLL, NO_TURN = "poll", "no turn"
@@ -44,7 +43,7 @@ POLL, NO_TURN = "poll", "no turn"
 def poll(endpoint: Endpoint) -> Endpoint:
     """Mark the endpoint of a GET route as a poll.
 
-    A project may have `POLLS_AT_ONCE` of these requests at work if they bring an ETag.
+    A project may have `POLLS_AT_ONCE` of these requests at work.
     """
     return mark(endpoint, POLL)
 
@@ -63,6 +62,15 @@ async def _short_turn(request: Request) -> Callable[[], AbstractAsyncContextMana
 
 
 ShortTurn = Annotated[Callable[[], AbstractAsyncContextManager[None]], Depends(_short_turn)]
+
+
+async def _end_turn(request: Request) -> Callable[[], None]:
+    end_turn: Callable[[], None] = request.state.end_turn
+    return end_turn
+
+
+# Ends the request's turn before its answer begins, since the endpoint only waits from now on
+EndTurn = Annotated[Callable[[], None], Depends(_end_turn)]
 
 
 class FairShare:
@@ -94,6 +102,7 @@ class FairShare:
                 await send(message)
 
             await self._wait_for(turn, scope)
+            scope["state"]["end_turn"] = turn.close
             await self._app(scope, receive, send_after_the_turn)
 
     def _needs_no_turn(self, scope: Scope) -> bool:
@@ -112,7 +121,7 @@ class FairShare:
             await self._strangers.enter(turn)
             return
         project = caller.project_id
-        if self._is_tagged_poll(scope):
+        if self._is_poll(scope):
             await self._enter(turn, project, POLLS_AT_ONCE)
             return
         if self._is_shared(project) and scope["method"] in READING_METHODS:
@@ -121,12 +130,8 @@ class FairShare:
             asyncio.get_running_loop().call_later(READS_ALONE, reading.close)
         await self._enter(turn, project, AT_ONCE)
 
-    def _is_tagged_poll(self, scope: Scope) -> bool:
-        return (
-            scope["method"] == "GET"
-            and "if-none-match" in Headers(scope=scope)
-            and self._polls.fullmatch(scope["path"]) is not None
-        )
+    def _is_poll(self, scope: Scope) -> bool:
+        return scope["method"] == "GET" and self._polls.fullmatch(scope["path"]) is not None
 
     def _is_shared(self, project: str) -> bool:
         """Return whether other projects use this process too."""

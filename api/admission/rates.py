@@ -1,12 +1,15 @@
-"""Limits the requests of a project per minute. The broker counts them for all API processes together."""
+"""Limits the requests and the tokens of a project per minute. The broker counts for all API processes."""
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,36 +20,79 @@ from core.errors import RateLimited
 TIMEOUT = 0.5
 PAUSE = 5.0
 
+Answer = TypeVar("Answer")
+
 log = structlog.get_logger()
 
 
-class RequestRates:
-    """Counts each project's requests in a sliding window of a minute. Without a broker, all requests pass."""
+class Counters:
+    """The counters of the broker. Without a broker, nothing is counted, and all requests pass."""
 
     def __init__(self, broker_url: str) -> None:
-        storage = RedisStorage(
+        self.storage = RedisStorage(
             broker_url, key_prefix="tunery-rates", socket_connect_timeout=TIMEOUT, socket_timeout=TIMEOUT
         )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._away_until = 0.0
+
+    def ask(self, question: Callable[[], Answer]) -> Answer | None:
+        """Return the answer of the broker, or None if it is away."""
+        if time.monotonic() < self._away_until:
+            return None
+        try:
+            return question()
+        except RedisError as error:
+            self._away_until = time.monotonic() + PAUSE
+            log.warning("rates_not_counted", error=str(error))
+            return None
+
+
+class RequestRates:
+    """Counts each project's requests in a sliding window of a minute."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._limiter = SlidingWindowCounterRateLimiter(counters.storage)
 
     def count(self, project_id: str, most: int) -> None:
         """Count a request of a project that may send `most` a minute. Raises RateLimited."""
-        if time.monotonic() < self._away_until:
-            return
+        resets_at = self._counters.ask(partial(self._hit, RateLimitItemPerMinute(most), project_id))
+        if resets_at is not None:
+            raise _beyond(f"This project may send {most} requests a minute.", resets_at)
+
+    def _hit(self, item: RateLimitItemPerMinute, project_id: str) -> float | None:
+        """Count a request. If it is one too many, return the time at which others may come."""
+        if self._limiter.hit(item, project_id):
+            return None
+        return self._limiter.get_window_stats(item, project_id).reset_time
+
+
+class TokenRates:
+    """Counts each project's tokens, from a first one on for a minute.
+
+    The tokens of an answer are known at its end. So an answer is refused once others have used up the quota,
+    and those that have begun may exceed it.
+    """
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._limiter = FixedWindowRateLimiter(counters.storage)
+
+    def check(self, project_id: str, most: int) -> None:
+        """Raise RateLimited if the project has used its `most` tokens of this minute."""
+        resets_at = self._counters.ask(partial(self._look, RateLimitItemPerMinute(most), project_id))
+        if resets_at is not None:
+            raise _beyond(f"This project may use {most} tokens a minute.", resets_at)
+
+    def add(self, project_id: str, most: int, tokens: int) -> None:
+        """Count the tokens of an answer."""
         item = RateLimitItemPerMinute(most)
-        try:
-            if self._limiter.hit(item, project_id):
-                return
-            resets_at = self._limiter.get_window_stats(item, project_id).reset_time
-        except RedisError as error:
-            self._away_until = time.monotonic() + PAUSE
-            log.warning("requests_not_counted", error=str(error))
-            return
-        raise RateLimited(
-            f"This project may send {most} requests a minute. Wait as long as the header retry-after says.",
-            retry_after=max(1, math.ceil(resets_at - time.time())),
-        )
+        self._counters.ask(partial(self._limiter.hit, item, "tokens", project_id, cost=tokens))
+
+    def _look(self, item: RateLimitItemPerMinute, project_id: str) -> float | None:
+        """Return None if tokens are left, or else the time at which there are more."""
+        if self._limiter.test(item, "tokens", project_id):
+            return None
+        return self._limiter.get_window_stats(item, "tokens", project_id).reset_time
 
 
 class CountedRequests:
@@ -66,3 +112,10 @@ class CountedRequests:
         if most is not None:
             await run_in_threadpool(self._rates.count, caller.project_id, most)
         await self._app(scope, receive, send)
+
+
+def _beyond(quota: str, resets_at: float) -> RateLimited:
+    return RateLimited(
+        f"{quota} Wait as long as the header retry-after says.",
+        retry_after=max(1, math.ceil(resets_at - time.time())),
+    )

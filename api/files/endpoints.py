@@ -45,6 +45,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
+from core.failpoints import reached
 from core.storage.object_store import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
@@ -78,6 +79,7 @@ async def upload_file(
             _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
         )
     received = await receive(request.stream(), upload, threads)
+    reached("upload.stored")
     async with turn():
         return await to_thread.run_sync(
             _register, sessions, store, caller, attempt, received, limiter=threads

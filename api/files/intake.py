@@ -5,7 +5,7 @@ The file is never in memory or on disk as a whole. No client sees it before it i
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from core.datasets.check import DatasetCheck, Report, RowFinding, describe
 from core.datasets.kinds import Kind
@@ -33,6 +33,8 @@ class ReceivedFile:
     kind: Kind | None = None
     lifetime: int | None = None
     """Seconds from its registration to its expiry. None keeps the file until a client deletes it."""
+    lineage: dict[str, Any] | None = None
+    """What the server has made the file of. None for a file that a client sent."""
 
 
 class FileIntake:

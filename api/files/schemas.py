@@ -1,6 +1,6 @@
 """Files in OpenAI's form."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,10 +11,10 @@ from core.tables import File
 
 
 class FileObject(Identified):
-    """A file in OpenAI's form, with three fields more.
+    """A file in OpenAI's form, with four fields more.
 
     `sha256` is the hash of the content. `rows` is the number of rows of a `fine-tune` file, and `kind` says
-    what its rows hold.
+    what its rows hold. `lineage` says from which stored completions the server has made the file.
     """
 
     object: Literal["file"] = "file"
@@ -30,6 +30,7 @@ class FileObject(Identified):
     rows: int | None = None
     kind: str | None = None
     sha256: str | None = None
+    lineage: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, file: File) -> "FileObject":
@@ -43,6 +44,7 @@ class FileObject(Identified):
             rows=file.rows,
             kind=file.kind,
             sha256=file.sha256 or None,
+            lineage=file.lineage,
         )
 
 

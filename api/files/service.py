@@ -32,6 +32,7 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
         object_key=received.object_key,
         rows=received.rows,
         kind=received.kind,
+        lineage=received.lineage,
     )
     if received.lifetime is not None:
         file.expires_at = func.now() + timedelta(seconds=received.lifetime)

@@ -1,5 +1,6 @@
 """Errors in OpenAI's form: {"error": {"message", "type", "param", "code"}}."""
 
+import errno
 from typing import Annotated, Any
 
 from botocore.exceptions import ClientError, HTTPClientError
@@ -16,6 +17,7 @@ from starlette.routing import compile_path
 from core.errors import AppError, InvalidRequest, NotFound, Unavailable
 
 RETRY_AFTER_SECONDS = 2
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 # These headers tell a client what to do. Without them, OpenAI's client would make a wrong guess.
 HEADERS = {
@@ -92,8 +94,12 @@ def expected(error: Exception) -> AppError | None:
             return Unavailable("The database cannot be reached at the moment. Try again in a few seconds.")
         case HTTPClientError() | StoreConnectionError():
             return _storage_down()
+        case ClientError() if error.response["Error"]["Code"] == "RequestTimeTooSkewed":
+            return Unavailable("The clocks of this server and of its object store differ too much.")
         case ClientError() if error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
             return _storage_down()
+        case OSError() if error.errno in FULL_DISK:
+            return Unavailable("The disk is full on which this server keeps uploads. Try again later.")
     return None
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from api.admission.auth import CurrentCaller
+from api.admission.auth import CurrentCaller, token_of
 from core.access.idempotency import Attempt
 
 IdempotencyKey = Annotated[
@@ -28,6 +28,7 @@ async def _attempt(
         idempotency_key=idempotency_key,
         retry_count=int(retries) if retries.isdecimal() and len(retries) < 4 else 0,
         arrived=request.state.arrived,
+        token=token_of(request.scope),
     )
 
 

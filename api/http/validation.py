@@ -27,8 +27,9 @@ async def answer_validation_error(request: Request, error: Exception) -> JSONRes
     operation = openapi["paths"][request.scope["route"].path_format][request.method.lower()]
     components = openapi["components"]["schemas"]
     found = error.errors()
-    first, *others = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]
-    return error_response(_with_others(first, others, all_known=len(found) <= MAX_FINDINGS))
+    explained = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]
+    first = _deepest(explained)
+    return error_response(_with_others(first, explained, all_known=len(found) <= MAX_FINDINGS))
 
 
 def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> InvalidRequest:
@@ -46,6 +47,8 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
     schema = _body(operation) if place == "body" else _query(operation)
     located, schema = _locate(schema, [str(part) for part in path], components)
     param = ".".join(located)
+    if schema.get("type") == "null":
+        return _unsupported(param, schema)
     if finding["type"].startswith("union_tag") and "discriminator" in schema:
         return _wrong_tag(located, schema["discriminator"], finding["input"])
     if finding["type"] == "missing":
@@ -58,12 +61,29 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
     return InvalidRequest(f"Invalid value for '{param}'{given}. {allowed}", code="invalid_value", param=param)
 
 
-def _with_others(first: InvalidRequest, others: list[InvalidRequest], all_known: bool) -> InvalidRequest:
+def _deepest(explained: list[InvalidRequest]) -> InvalidRequest:
+    """Return the first error, or the one among those within its parameter that lies deepest.
+
+    If a value has none of several forms, pydantic reports it for each form. The form that fits furthest is
+    probably the one that was meant.
+    """
+    first = explained[0]
+    within = [error for error in explained if _holds(first.param, error.param)]
+    return max(within, key=lambda error: (error.param or "").count("."), default=first)
+
+
+def _holds(param: str | None, other: str | None) -> bool:
+    """Return whether the parameter `other` is `param`, or lies within it."""
+    return param is not None and other is not None and f"{other}.".startswith(f"{param}.")
+
+
+def _with_others(first: InvalidRequest, found: list[InvalidRequest], all_known: bool) -> InvalidRequest:
     """Return the first error, with the names of the other wrong parameters in its message.
 
     OpenAI's form has room for one error only.
     """
-    params = list(dict.fromkeys(other.param for other in others if other.param not in (None, first.param)))
+    others = [error.param for error in found if error.param and not _holds(error.param, first.param)]
+    params = list(dict.fromkeys(others))
     if not params:
         return first
     named = [f"'{param}'" for param in params[:MAX_NAMED_OTHERS]]
@@ -73,10 +93,21 @@ def _with_others(first: InvalidRequest, others: list[InvalidRequest], all_known:
 
 
 def _unknown_parameter(located: list[str], name: str, schema: Schema) -> InvalidRequest:
-    where, param = ".".join(located), ".".join([*located, name])
+    param = ".".join([*located, name])
+    where = f"'{'.'.join(located)}'" if located else "The request"
+    taken = [each for each, inner in schema.get("properties", {}).items() if inner.get("type") != "null"]
     return InvalidRequest(
-        f"Unknown parameter: '{param}'. '{where}' takes {_list(list(schema.get('properties', {})))}.",
+        f"Unknown parameter: '{param}'. {where} takes {_list(taken)}.",
         code="unknown_parameter",
+        param=param,
+    )
+
+
+def _unsupported(param: str, schema: Schema) -> InvalidRequest:
+    """Return the error for a parameter that may only be null. Its description says what to do instead."""
+    return InvalidRequest(
+        f"'{param}' is not supported here. {schema.get('description', 'Leave it out')}.",
+        code="unsupported_parameter",
         param=param,
     )
 
@@ -122,14 +153,26 @@ def _locate(schema: Schema, path: list[str], components: Schema) -> tuple[list[s
         if part in kinds:
             schema = _object({"$ref": kinds[part]}, components)
             continue
-        inner = schema.get("properties", {}).get(part, schema.get("items") if part.isdigit() else None)
-        patterns = schema.get("patternProperties", {})
-        inner = inner or next((patterns[each] for each in patterns if re.search(each, part)), None)
+        inner = _member(schema, part, components)
+        if inner is None and "anyOf" in schema:
+            continue
         if inner is None:
             break
         located.append(part)
         schema = _object(inner, components)
     return located, schema
+
+
+def _member(schema: Schema, part: str, components: Schema) -> Schema | None:
+    """Return the schema of a property or item, of the first form of the value that has one, or None."""
+    for form in schema.get("anyOf", [schema]):
+        form = _object(form, components)
+        found = form.get("properties", {}).get(part, form.get("items") if part.isdigit() else None)
+        patterns = form.get("patternProperties", {})
+        found = found or next((patterns[each] for each in patterns if re.search(each, part)), None)
+        if found is not None:
+            return dict(found)
+    return None
 
 
 def _object(schema: Schema, components: Schema) -> Schema:
@@ -167,6 +210,9 @@ def words(schema: Schema, components: Schema) -> str:
             return "an empty object"
         case "object" if "additionalProperties" in schema and "properties" not in schema:
             return "an object" + _count(schema, "Properties", "pair") + _members(schema, components)
+        case "object" if "patternProperties" in schema:
+            keys = [_pattern({"pattern": pattern}) for pattern in schema["patternProperties"]]
+            return f"an object, each key a string{_list(keys, 'or')}"
         case "object":
             return "an object"
         case "boolean":

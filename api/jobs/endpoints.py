@@ -1,6 +1,5 @@
 """/v1/fine_tuning/jobs: create, list, read, cancel, delete, pause and resume a job."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, S
 from api.http import conditional
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
+from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.jobs import service
@@ -36,24 +36,10 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
+from core.failpoints import reached
 from core.statuses import Status
 
 MAX_LIMIT = 1000
-
-METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
-METADATA_PARAMETER = {
-    "parameters": [
-        {
-            "name": "metadata",
-            "in": "query",
-            "style": "deepObject",
-            "explode": True,
-            "description": "`metadata[key]=value` finds the jobs whose metadata holds this pair. A job must "
-            "hold all pairs of the request. `metadata=null` finds the jobs without metadata.",
-            "schema": {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True},
-        }
-    ]
-}
 
 FileId = Annotated[
     str | None,
@@ -108,6 +94,7 @@ def create_job(
     # long as all the rest.
     with sessions.begin() as session:
         job = once(session, attempt, body.model_dump_json(), create)
+    reached("job.committed")
     # Ring after the commit and after the response, so that no client waits for a broker that hangs. If the
     # hint is lost, a worker finds the job with its next scan.
     after_response.add_task(doorbell.wake, job["training"]["devices"])
@@ -118,7 +105,7 @@ def create_job(
     "",
     response_model=Page[JobObject],
     responses=declared(InvalidRequest) | conditional.DOCUMENTED,
-    openapi_extra=METADATA_PARAMETER,
+    openapi_extra=metadata_parameter("jobs"),
 )
 def list_jobs(
     request: Request,
@@ -138,7 +125,8 @@ def list_jobs(
     A request with `If-None-Match` is answered 304 if the page has not changed.
     """
     words = words_in(search)
-    wanted = _metadata_filter(request)._replace(file_id=file, status=status, words=words)
+    pairs, without = metadata_in(request)
+    wanted = Filter(pairs, without, file_id=file, status=status, words=words)
     asked = (caller.project_id, wanted, after, limit)
     with searching(sessions) if words else reading() as session:
         if conditional.is_conditional(request):
@@ -199,7 +187,7 @@ def delete_job(
     """Delete a job that has ended, with its events, metrics, candidates and checkpoints.
 
     The job's adapter, its model and its files stay: delete each of them by its own request. If the job is a
-    sweep, the sweep is deleted with it.
+    sweep, the sweep is deleted with it. A job to whose checkpoint an alias leads is not deleted.
     """
 
     def delete() -> dict[str, Any]:
@@ -248,22 +236,3 @@ def resume_job(
 def _shown(row: JobRow, lease_seconds: float, places: Mapping[str, int] | None = None) -> JobObject:
     """Return the job as a client reads it. `places` may be left out if the job cannot be queued."""
     return JobObject.of(row, lease_seconds, (places or {}).get(row.job.id))
-
-
-def _metadata_filter(request: Request) -> Filter:
-    """Return the filter for `metadata[key]=value` pairs, or for `metadata=null`: jobs without metadata.
-
-    Raises InvalidRequest for both at once, and for any other value of `metadata`.
-    """
-    pairs: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
-        if match := METADATA_FILTER.fullmatch(name):
-            pairs[match[1]] = value
-    whole = request.query_params.get("metadata")
-    if whole is not None and (pairs or whole != "null"):
-        raise InvalidRequest(
-            "Filter by metadata[key]=value, or send metadata=null to find jobs without metadata; not both.",
-            code="invalid_value",
-            param="metadata",
-        )
-    return Filter(pairs, without_metadata=whole is not None)

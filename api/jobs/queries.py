@@ -1,4 +1,7 @@
-"""Reads jobs. Most functions take the project's id, and find only its jobs; `find_versions` finds all."""
+"""Reads jobs. Most functions take the project's id, and find only its jobs.
+
+`find_rows` and `find_versions` find jobs of all projects.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -67,6 +70,11 @@ def find(session: Session, project_id: str, job_id: str) -> Job | None:
 def find_row(session: Session, project_id: str, job_id: str) -> JobRow | None:
     found = session.execute(ROW, {"project_id": project_id, "job_id": job_id}).one_or_none()
     return JobRow(*found) if found else None
+
+
+def find_rows(session: Session, job_ids: Sequence[str]) -> list[JobRow]:
+    """Return the jobs with these ids, as far as they exist, of whatever project."""
+    return [JobRow(*found) for found in session.execute(ROWS, {"job_ids": job_ids}).all()]
 
 
 def find_versions(session: Session, job_ids: Sequence[str]) -> list[tuple[str, JobVersion]]:
@@ -142,9 +150,10 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
     return query
 
 
-# Polls run these two queries. They are built once. To build them for each poll, and to find them among the
+# Polls run these queries. They are built once. To build them for each poll, and to find them among the
 # compiled queries, would double the cost.
 _ONE = bindparam("project_id", type_=Text), bindparam("job_id", type_=Text)
 ROW = _of_project(select(Job, Run, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
 _SEVERAL = bindparam("job_ids", type_=ARRAY(Text))  # not `IN`: its text grows with the number of ids
+ROWS = _with_latest(select(Job, Run, Adapter.id, VERSION)).where(Job.id == any_(_SEVERAL))
 VERSIONS = _with_latest(select(Job.project_id, Job.id, Job.status, VERSION)).where(Job.id == any_(_SEVERAL))

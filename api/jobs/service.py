@@ -9,6 +9,7 @@ from api.http.paging import check_cursor
 from api.jobs import queries
 from api.jobs.creation.service import refuse_devices_without_workers
 from api.jobs.queries import Filter, JobRow, JobVersion
+from core.aliases import refuse_if_aliased
 from core.errors import NotFound
 from core.ids import id_pattern
 from core.jobs import lifecycle
@@ -21,7 +22,7 @@ def get(session: Session, project_id: str, job_id: str) -> JobRow:
     """Return the job with its latest run. Raises NotFound, also for a job of another project."""
     row = queries.find_row(session, project_id, job_id)
     if row is None:
-        raise _no_such_job(job_id)
+        raise no_such_job(job_id)
     return row
 
 
@@ -29,7 +30,7 @@ def own_job(session: Session, project_id: str, job_id: str) -> Job:
     """Return the project's job. Raises NotFound, also for a job of another project."""
     job = queries.find(session, project_id, job_id)
     if job is None:
-        raise _no_such_job(job_id)
+        raise no_such_job(job_id)
     return job
 
 
@@ -67,8 +68,14 @@ def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
 
 
 def delete(session: Session, project_id: str, job_id: str) -> None:
-    """Delete the job. Raises NotFound, also the second time, and InvalidRequest if the job has not ended."""
-    lifecycle.delete(session, own_job(session, project_id, job_id))
+    """Delete the job. Raises NotFound, also the second time, and InvalidRequest if the job has not ended.
+
+    Raises Conflict if an alias leads to a checkpoint of the job, which would be deleted with it.
+    """
+    job = own_job(session, project_id, job_id)
+    lifecycle.delete(session, job)
+    checkpoints = f"{lifecycle.fine_tuned_model_name(session, job)}:ckpt-step-"
+    refuse_if_aliased(session, project_id, lambda name: name.startswith(checkpoints))
 
 
 def pause(session: Session, project_id: str, job_id: str) -> JobRow:
@@ -89,7 +96,8 @@ def resume(session: Session, project_id: str, job_id: str, device_classes: Seque
     return get(session, project_id, job_id)
 
 
-def _no_such_job(job_id: str) -> NotFound:
+def no_such_job(job_id: str) -> NotFound:
+    """Return the error for a job that the project does not have."""
     return NotFound(
         f"Could not find fine tune: {job_id}", code="fine_tune_not_found", param="fine_tuning_job_id"
     )

@@ -1,4 +1,4 @@
-"""/v1/models: list, read and delete models."""
+"""/v1/models: list, read and delete models. Aliases are listed and read like models."""
 
 from fastapi import APIRouter
 
@@ -8,14 +8,14 @@ from api.http.errors import declared
 from api.models import service
 from api.models.schemas import ModelDeleted, ModelList, ModelObject
 from core.access import audit
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 
 router = APIRouter(prefix="/v1/models", tags=["Models"], responses=declared(NotAuthenticated, Unavailable))
 
 
 @router.get("")
 def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatalog) -> ModelList:
-    """List the base models on offer, the project's fine-tuned models, and those shared with the project.
+    """List the base models on offer, the project's fine-tuned models, those shared with it, and its aliases.
 
     Fine-tuned models come newest first: at most 1,000 of the project, and 1,000 that are shared with it.
     """
@@ -27,15 +27,18 @@ def list_models(session: Transaction, caller: CurrentCaller, catalog: ModelCatal
 def retrieve_model(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
 ) -> ModelObject:
-    """Return a base model, or a fine-tuned model or checkpoint that the project may see."""
+    """Return a base model, a fine-tuned model or checkpoint that the project may see, or an alias."""
     return service.get(session, caller.project_id, catalog, model)
 
 
-@router.delete("/{model:path}", responses=declared(NotFound, PermissionDenied, InvalidRequest))
+@router.delete("/{model:path}", responses=declared(NotFound, PermissionDenied, InvalidRequest, Conflict))
 def delete_model(
     session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
 ) -> ModelDeleted:
-    """Delete a fine-tuned model and its adapter. The job's record and its checkpoints stay."""
+    """Delete a fine-tuned model and its adapter. The job's record and its checkpoints stay.
+
+    A model to which an alias leads is not deleted.
+    """
     service.delete(session, caller.project_id, catalog, model)
     audit.record(session, caller, "model.deleted", model)
     return ModelDeleted(id=model)

@@ -8,7 +8,7 @@ from sqlalchemy import Integer, Select, and_, func, literal, literal_column, or_
 from sqlalchemy.orm import Session
 
 from core.jobs.lifecycle import fine_tuned_model_name
-from core.tables import Adapter, Checkpoint, CheckpointPermission, Job, Project
+from core.tables import Adapter, Alias, Checkpoint, CheckpointPermission, Job, Project
 from core.tables.jobs import MODEL_ID_LENGTH
 
 CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
@@ -68,6 +68,15 @@ def shared(session: Session, project_id: str, limit: int) -> list[TunedModel]:
         .limit(limit)
     )
     return [TunedModel(*row) for row in session.execute(query)]
+
+
+def aliases(session: Session, project_id: str, name: str | None = None) -> list[tuple[Alias, str]]:
+    """Return the project's aliases by name, or only that of this name, each with the project's name."""
+    query = select(Alias, Project.name).join(Project, Project.id == Alias.project_id)
+    query = query.where(Alias.project_id == project_id).order_by(Alias.name)
+    if name is not None:
+        query = query.where(Alias.name == name)
+    return [(alias, owner) for alias, owner in session.execute(query)]
 
 
 def _find_checkpoint(session: Session, name: str, model: str, step: int) -> TunedModel | None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from api.models.queries import TunedModel
 from api.schemas import unix_seconds
 from core.catalog import BaseModelEntry
+from core.tables import Alias
 
 
 class ModelObject(BaseModel):
@@ -24,6 +25,10 @@ class ModelObject(BaseModel):
         default=None,
         description="How a base model is stored in 4 or 8 bits. Only methods with `takes_quantized` train on "
         "it. Null for all other models",
+    )
+    weights: dict[str, int] | None = Field(
+        default=None,
+        description="The models to which an alias leads, each with its weight. Null for what is no alias",
     )
 
     @classmethod
@@ -43,6 +48,11 @@ class ModelObject(BaseModel):
             owned_by=model.owned_by,
             adapter_id=model.adapter_id,
         )
+
+    @classmethod
+    def of_alias(cls, alias: Alias, owned_by: str) -> "ModelObject":
+        created = unix_seconds(alias.created_at)
+        return cls(id=alias.name, created=created, owned_by=owned_by, weights=alias.weights)
 
 
 class ModelList(BaseModel):

@@ -1,12 +1,13 @@
 """/v1/organization: projects, their API keys, the audit log and usage. All need an administrator's key."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
@@ -14,6 +15,7 @@ from api.organization.schemas import (
     ApiKeyDeleted,
     ApiKeyObject,
     AuditLogObject,
+    CompletionsUsagePage,
     CreateApiKey,
     CreateProject,
     NewApiKey,
@@ -22,6 +24,7 @@ from api.organization.schemas import (
     UsagePage,
 )
 from api.schemas import Page
+from core.access.idempotency import once
 from core.access.projects import create_project, set_quotas
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 from core.ids import id_pattern
@@ -57,12 +60,19 @@ def list_projects(
 
 
 @router.post("/projects", responses=declared(InvalidRequest, Conflict))
-def create_a_project(session: Transaction, caller: OperatorCaller, body: CreateProject) -> ProjectObject:
+def create_a_project(
+    session: Transaction, caller: OperatorCaller, attempt: ThisAttempt, body: CreateProject
+) -> ProjectObject:
     """Create a project. Only the operator can do this."""
-    project = create_project(session, body.name, caller)
-    if quotas := body.quotas.model_dump(exclude_unset=True):
-        set_quotas(session, project, quotas, caller)
-    return ProjectObject.of(project)
+
+    def create() -> dict[str, Any]:
+        project = create_project(session, body.name, caller)
+        if quotas := body.quotas.model_dump(exclude_unset=True):
+            set_quotas(session, project, quotas, caller)
+        return ProjectObject.of(project).model_dump(mode="json")
+
+    asked = body.model_dump_json(exclude_unset=True)
+    return ProjectObject.model_validate(once(session, attempt, asked, create))
 
 
 @router.get("/projects/{project_id}", responses=declared(NotFound))
@@ -92,17 +102,22 @@ def list_api_keys(
     return Page.of([ApiKeyObject.of(key) for key in keys], has_more)
 
 
-@router.post("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound))
+@router.post("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound, Conflict))
 def create_api_key(
-    session: Transaction, caller: AdminCaller, project_id: str, body: CreateApiKey
+    session: Transaction, caller: AdminCaller, attempt: ThisAttempt, project_id: str, body: CreateApiKey
 ) -> NewApiKey:
     """Create an API key.
 
-    The answer's `value` is the key. Keep it: the server does not store it, and never shows it again.
+    The answer's `value` is the key. Keep it: the server does not store it in plain text, and only a
+    repetition of this request shows it again.
     """
-    new = service.create(session, caller, project_id, body)
-    key = session.get_one(ApiKey, new.id)
-    return NewApiKey(**ApiKeyObject.of(key).model_dump(), value=new.token)
+
+    def create() -> dict[str, Any]:
+        new = service.create(session, caller, project_id, body)
+        key = ApiKeyObject.of(session.get_one(ApiKey, new.id))
+        return NewApiKey(**key.model_dump(), value=new.token).model_dump(mode="json")
+
+    return NewApiKey.model_validate(once(session, attempt, body.model_dump_json(), create, shows_secret=True))
 
 
 @router.get("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))
@@ -150,3 +165,20 @@ def fine_tuning_usage(
     `start_time` and `end_time` ask for another span, of 366 days at most.
     """
     return UsagePage(data=service.usage_by_day(session, caller, project_id, start_time, end_time))
+
+
+@router.get("/usage/completions", responses=declared(InvalidRequest, NotFound))
+def completions_usage(
+    session: Transaction,
+    caller: AdminCaller,
+    project_id: ProjectId = None,
+    start_time: Moment = None,
+    end_time: Moment = None,
+) -> CompletionsUsagePage:
+    """Return the requests and tokens of each model and day, by default for the last 30 days.
+
+    They are those of chats and completions. `start_time` and `end_time` ask for another span, of 366 days at
+    most.
+    """
+    data = service.completions_by_day(session, caller, project_id, start_time, end_time)
+    return CompletionsUsagePage(data=data)

@@ -11,6 +11,7 @@ from core.tables import ApiKey, AuditLog, Project
 
 MAX_COUNT = 2**31 - 1
 MAX_BYTES = 2**62
+MAX_DAYS = 100 * 365
 MAX_LIFETIME = 10 * 365 * 24 * 3600
 
 # A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
@@ -22,7 +23,9 @@ class ProjectQuotas(BaseModel):
     """The limits of a project. Null stands for the installation's default.
 
     `stored_bytes` limits the files that the project stores, and `requests_per_minute` the requests of all its
-    keys together.
+    keys together. `concurrent_chats` limits the chats and completions that are answered at the same time, and
+    `tokens_per_minute` the tokens of their prompts and answers. `completion_bytes` limits the stored chat
+    completions: with 0, none is stored. After `completion_days` they are removed.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -31,6 +34,10 @@ class ProjectQuotas(BaseModel):
     running_jobs: Count | None = None
     stored_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = None
     requests_per_minute: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    concurrent_chats: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    completion_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] | None = None
+    completion_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = None
 
 
 class CreateProject(BaseModel):
@@ -158,17 +165,47 @@ class UsageResult(BaseModel):
     device_seconds: Annotated[float, Field(description="Seconds of training, times the number of devices")]
 
 
-class UsageBucket(BaseModel):
-    """A day in UTC, and what each project used on it. The times are Unix seconds."""
+class Day(BaseModel):
+    """A day in UTC."""
 
     object: Literal["bucket"] = "bucket"
     start_time: Annotated[int, Field(description="The beginning of the day in Unix seconds")]
     end_time: Annotated[int, Field(description="The end of the day in Unix seconds")]
+
+
+class UsageBucket(Day):
+    """A day in UTC, and what each project used on it. The times are Unix seconds."""
+
     results: list[UsageResult]
 
 
 class UsagePage(BaseModel):
     object: Literal["page"] = "page"
     data: list[UsageBucket]
+    has_more: Literal[False] = False
+    next_page: None = None
+
+
+class CompletionsUsageResult(BaseModel):
+    """What a project asked of one model on one day, in chats and completions."""
+
+    object: Literal["organization.usage.completions.result"] = "organization.usage.completions.result"
+    project_id: str
+    model: Annotated[str, Field(description="The name of the model that answered")]
+    num_model_requests: Annotated[int, Field(description="Requests that a model answered, also in part")]
+    input_tokens: Annotated[int, Field(description="Tokens of the prompts")]
+    input_cached_tokens: Annotated[int, Field(description="Those of them that the server had cached")]
+    output_tokens: Annotated[int, Field(description="Tokens of the answers")]
+
+
+class CompletionsUsageBucket(Day):
+    """A day in UTC, and what each project asked of each model. The times are Unix seconds."""
+
+    results: list[CompletionsUsageResult]
+
+
+class CompletionsUsagePage(BaseModel):
+    object: Literal["page"] = "page"
+    data: list[CompletionsUsageBucket]
     has_more: Literal[False] = False
     next_page: None = None

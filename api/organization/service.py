@@ -3,16 +3,24 @@
 Nothing here commits.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
 from api.organization import queries
-from api.organization.schemas import CreateApiKey, UsageBucket, UsageResult
+from api.organization.schemas import (
+    CompletionsUsageBucket,
+    CompletionsUsageResult,
+    CreateApiKey,
+    UsageBucket,
+    UsageResult,
+)
 from api.schemas import unix_seconds
+from core.access.chat_usage import chat_usage
 from core.access.keys import NewKey, create_key, revoke_key
 from core.access.usage import usage
+from core.database import database_time, from_now
 from core.errors import InvalidRequest, NotFound
 from core.tables import ApiKey, Project
 
@@ -52,7 +60,7 @@ def get_key(session: Session, caller: Caller, project_id: str, key_id: str) -> A
 
 def create(session: Session, caller: Caller, project_id: str, request: CreateApiKey) -> NewKey:
     lifetime = request.expires_in_seconds
-    expires_at = datetime.now(UTC) + timedelta(seconds=lifetime) if lifetime else None
+    expires_at = from_now(lifetime) if lifetime else None
     project = get_project(session, caller, project_id)
     return create_key(session, project, request.name, request.role, expires_at, caller)
 
@@ -64,35 +72,61 @@ def revoke(session: Session, caller: Caller, project_id: str, key_id: str) -> No
 def usage_by_day(
     session: Session, caller: Caller, project_id: str | None, start_time: int | None, end_time: int | None
 ) -> list[UsageBucket]:
-    """Return the usage of every day that the span touches. The times are Unix seconds.
+    """Return what jobs used on every day that the span touches. The times are Unix seconds.
 
     Raises NotFound, and InvalidRequest if the span is empty or too long.
     """
-    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else datetime.now(UTC)
+    days = _days(session, start_time, end_time)
+    results: dict[date, list[UsageResult]] = {}
+    for day, project, tokens, seconds in usage(session, scope(caller, project_id), days[0], days[-1]):
+        used = UsageResult(project_id=project, trained_tokens=tokens, device_seconds=seconds)
+        results.setdefault(day, []).append(used)
+    return [UsageBucket(**_bounds(day), results=results.get(day, [])) for day in days]
+
+
+def completions_by_day(
+    session: Session, caller: Caller, project_id: str | None, start_time: int | None, end_time: int | None
+) -> list[CompletionsUsageBucket]:
+    """Return what chats and completions used on every day that the span touches. The times are Unix seconds.
+
+    Raises NotFound, and InvalidRequest if the span is empty or too long.
+    """
+    days = _days(session, start_time, end_time)
+    results: dict[date, list[CompletionsUsageResult]] = {}
+    for row in chat_usage(session, scope(caller, project_id), days[0], days[-1]):
+        result = CompletionsUsageResult(
+            project_id=row.project_id,
+            model=row.model,
+            num_model_requests=row.tokens.requests,
+            input_tokens=row.tokens.prompt_tokens,
+            input_cached_tokens=row.tokens.cached_tokens,
+            output_tokens=row.tokens.completion_tokens,
+        )
+        results.setdefault(row.day, []).append(result)
+    return [CompletionsUsageBucket(**_bounds(day), results=results.get(day, [])) for day in days]
+
+
+def _days(session: Session, start_time: int | None, end_time: int | None) -> list[date]:
+    """Return the days, in UTC, that the span touches. Raises InvalidRequest."""
+    end = datetime.fromtimestamp(end_time, UTC) if end_time is not None else database_time(session)
     start = datetime.fromtimestamp(start_time, UTC) if start_time is not None else end - DEFAULT_DAYS * DAY
-    first, last = _midnight(start), _midnight(end - timedelta(microseconds=1))
+    first, last = start.date(), (end - timedelta(microseconds=1)).date()
     if start >= end or last - first >= MAX_DAYS * DAY:
         raise InvalidRequest(
             f"'start_time' must be before 'end_time', by {MAX_DAYS} days at most.",
             code="invalid_value",
             param="start_time",
         )
-    rows = usage(session, scope(caller, project_id), first, last)
-    results: dict[datetime, list[UsageResult]] = {}
-    for row in rows:
-        result = UsageResult(**{name: getattr(row, name) for name in row._fields if name != "day"})
-        results.setdefault(row.day, []).append(result)
-    days = [first + number * DAY for number in range((last - first).days + 1)]
-    return [
-        UsageBucket(
-            start_time=unix_seconds(day), end_time=unix_seconds(day + DAY), results=results.get(day, [])
-        )
-        for day in days
-    ]
+    return [first + number * DAY for number in range((last - first).days + 1)]
 
 
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+def _bounds(day: date) -> dict[str, int]:
+    return {"start_time": _midnight(day), "end_time": _midnight(day + DAY)}
+
+
+def _midnight(day: date) -> int:
+    """Return the Unix seconds at which the day begins in UTC."""
+    return unix_seconds(datetime.combine(day, time(), UTC))
 
 
 def _no_such_project(project_id: str) -> NotFound:

@@ -1,6 +1,6 @@
 """/v1/sign_in and /v1/session: a browser acts for an API key by a cookie, and does not keep the key."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import SecretStr
@@ -10,12 +10,14 @@ from api.admission import cookies
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import unix_seconds
 from api.session.schemas import LinkedKey, SessionObject, ShowLink, SignIn, SignInLink
 from core.access import audit, keys, sign_ins
 from core.access.audit import Actor
-from core.errors import InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
+from core.access.idempotency import once
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
 from core.tables import ApiKey
 
 OwnHeader = Annotated[
@@ -89,9 +91,14 @@ def sign_out(session: Transaction, request: Request, caller: CurrentCaller, resp
     cookies.delete_cookie(response, request.scope)
 
 
-@router.post(f"{cookies.SESSION_PATH}/links")
-def create_sign_in_link(session: Transaction, caller: CurrentCaller) -> SignInLink:
+@router.post(f"{cookies.SESSION_PATH}/links", responses=declared(InvalidRequest, Conflict))
+def create_sign_in_link(session: Transaction, caller: CurrentCaller, attempt: ThisAttempt) -> SignInLink:
     """Create a link that begins a session for the caller's API key. It works once, within 15 minutes."""
-    link = sign_ins.create_link(session, str(caller.key_id))
-    audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
-    return SignInLink(path=f"/sign-in#link={link.token}", expires_at=unix_seconds(link.expires_at))
+
+    def create() -> dict[str, Any]:
+        link = sign_ins.create_link(session, str(caller.key_id))
+        audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
+        shown = SignInLink(path=f"/sign-in#link={link.token}", expires_at=unix_seconds(link.expires_at))
+        return shown.model_dump(mode="json")
+
+    return SignInLink.model_validate(once(session, attempt, "", create, shows_secret=True))

@@ -38,6 +38,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
+from core.failpoints import reached
 from core.storage.object_store import ObjectStore
 from core.tables import Upload
 
@@ -175,6 +176,7 @@ def _register(
     received: ReceivedFile,
 ) -> UploadObject:
     """Complete the upload in one transaction. No session was open while the bytes were read."""
+    reached("upload.assembled")
     registered = False
     try:
         with sessions.begin() as session:

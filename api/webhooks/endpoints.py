@@ -1,12 +1,13 @@
 """/v1/webhook_endpoints: register URLs for events, as at OpenAI, and list and repeat the deliveries."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from api.admission.auth import AdminCaller
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -24,7 +25,17 @@ from api.webhooks.schemas import (
     UpdateEndpoint,
 )
 from core.access import audit
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
+from core.access.idempotency import once
+from core.database import database_time
+from core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+    TooLarge,
+    Unavailable,
+)
 from core.webhooks import EVENT_TYPES
 
 Limit = Annotated[int, Query(ge=1, le=100, description=LIMIT)]
@@ -43,17 +54,28 @@ def list_event_types(_: AdminCaller) -> EventTypeList:
     return EventTypeList(data=list(EVENT_TYPES))
 
 
-@router.post("/webhook_endpoints", responses=declared(InvalidRequest, TooLarge))
+@router.post("/webhook_endpoints", responses=declared(InvalidRequest, Conflict, TooLarge))
 def create_endpoint(
-    session: Transaction, caller: AdminCaller, vault: Secrets, egress: Outgoing, body: CreateEndpoint
+    session: Transaction,
+    caller: AdminCaller,
+    vault: Secrets,
+    egress: Outgoing,
+    attempt: ThisAttempt,
+    body: CreateEndpoint,
 ) -> EndpointWithSecret:
     """Register a URL that gets events.
 
-    The answer holds the secret that signs the events. Keep it: it is not shown again.
+    The answer holds the secret that signs the events. Keep it: only a repetition of this request shows it
+    again.
     """
-    endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
-    audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
-    return EndpointWithSecret.showing(endpoint, secret)
+
+    def create() -> dict[str, Any]:
+        endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
+        audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
+        return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
+
+    answer = once(session, attempt, body.model_dump_json(), create, shows_secret=True)
+    return EndpointWithSecret.model_validate(answer)
 
 
 @router.get("/webhook_endpoints", responses=declared(InvalidRequest))
@@ -97,24 +119,31 @@ def delete_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_
 
 @router.post(
     "/webhook_endpoints/{webhook_endpoint_id}/rotate_secret",
-    responses=declared(InvalidRequest, NotFound, TooLarge),
+    responses=declared(InvalidRequest, NotFound, Conflict, TooLarge),
 )
 def rotate_secret(
-    session: Transaction, caller: AdminCaller, vault: Secrets, webhook_endpoint_id: str, body: RotateSecret
+    session: Transaction,
+    caller: AdminCaller,
+    vault: Secrets,
+    attempt: ThisAttempt,
+    webhook_endpoint_id: str,
+    body: RotateSecret,
 ) -> EndpointWithSecret:
     """Give the endpoint a new signing secret.
 
     If the request asks for it, events are signed with the old secret too for 24 hours.
     """
-    endpoint, secret = service.rotate_secret(
-        session,
-        caller.project_id,
-        vault,
-        webhook_endpoint_id,
-        keep_former=body.keep_old_secret_active_for_24_hours,
-    )
-    audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
-    return EndpointWithSecret.showing(endpoint, secret)
+
+    def rotate() -> dict[str, Any]:
+        keep_former = body.keep_old_secret_active_for_24_hours
+        endpoint, secret = service.rotate_secret(
+            session, caller.project_id, vault, webhook_endpoint_id, keep_former=keep_former
+        )
+        audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
+        return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
+
+    answer = once(session, attempt, body.model_dump_json(), rotate, shows_secret=True)
+    return EndpointWithSecret.model_validate(answer)
 
 
 @router.post(
@@ -131,7 +160,8 @@ def test_endpoint(
     """Send a sample event to the endpoint once, and return the status that it answers with."""
     with sessions() as session:  # closed before the endpoint is waited for
         endpoint = service.get(session, caller.project_id, webhook_endpoint_id)
-    status = service.send_sample(vault, egress, endpoint, body.event_type)
+        now = database_time(session)
+    status = service.send_sample(vault, egress, endpoint, body.event_type, now)
     return EndpointTested(webhook_endpoint_id=endpoint.id, event_type=body.event_type, status_code=status)
 
 

@@ -1,6 +1,7 @@
 """Changes webhook endpoints, and repeats deliveries. Nothing here commits; `core.webhooks` sends."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -102,11 +103,13 @@ def delete(session: Session, project_id: str, endpoint_id: str) -> None:
     session.delete(_locked(session, project_id, endpoint_id))
 
 
-def send_sample(vault: Vault, egress: Egress, endpoint: WebhookEndpoint, event_type: str) -> int:
+def send_sample(
+    vault: Vault, egress: Egress, endpoint: WebhookEndpoint, event_type: str, now: datetime
+) -> int:
     """Send a sample event, and return the status of the answer. Raises InvalidRequest if no answer comes."""
-    payload = webhooks.payload_of(event_type, SAMPLE_JOB)
-    secrets = [vault.open(sealed) for sealed in webhooks.live_secrets(endpoint)]
-    outcome: Outcome = webhooks.send(egress, endpoint.url, payload, secrets)
+    payload = webhooks.payload_of(event_type, SAMPLE_JOB, now)
+    secrets = [vault.open(sealed) for sealed in webhooks.live_secrets(endpoint, now)]
+    outcome: Outcome = webhooks.send(egress, endpoint.url, payload, secrets, now)
     if outcome.response_code is None:
         raise InvalidRequest(f"The endpoint did not answer: {outcome.error}.", code="webhook_not_answered")
     return outcome.response_code

@@ -55,13 +55,15 @@ INSERT INTO events (id, job_id, level, type, message)
 class Service:
     """The running API processes, their ports and jobs, and the keys of two projects."""
 
-    def __init__(self, engine: Engine, environment: dict[str, str], jobs: int) -> None:
+    def __init__(
+        self, engine: Engine, environment: dict[str, str], jobs: int, waiting: int, processes: int
+    ) -> None:
         self.sessions = sessions = session_factory(engine)
         with sessions.begin() as session:
             projects = [find_or_create_project(session, name) for name in ("busy", "quiet")]
             self.key, self.other_key = (create_key(session, project, "bench").token for project in projects)
-        self.jobs = fill(engine, sessions, jobs)
-        self.ports = [free_port() for _ in range(PROCESSES)]
+        self.jobs = fill(engine, sessions, jobs, waiting)
+        self.ports = [free_port() for _ in range(processes)]
         self.processes = [start_api(port, environment) for port in self.ports]
 
     def get(self, path: str, **headers: str) -> tuple[dict[str, str], bytes]:
@@ -85,11 +87,11 @@ class Service:
         return sum(process.memory_info().rss for process in self.processes)
 
 
-def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int) -> list[str]:
-    """Create `jobs` jobs, most of them ended. Returns the ids of the jobs that run or wait."""
+def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int, waiting: int) -> list[str]:
+    """Create jobs, of which RUNNING run and `waiting` wait. Returns the ids of these."""
     hyperparameters = Hyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=1.0)
     spec = JobSpec(base_model=SMOLLM2.id, seed=1, hyperparameters=hyperparameters).model_dump_json()
-    ended = jobs - RUNNING - WAITING
+    ended = jobs - RUNNING - waiting
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         project = connection.scalar(text("SELECT id FROM projects WHERE name = 'busy'"))
@@ -106,8 +108,13 @@ def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int) -> list[str]:
 
 
 @contextmanager
-def service(jobs: int = JOBS) -> Iterator[Service]:
-    """Start the servers and the API with a table of `jobs` jobs, and stop them after the block."""
+def service(
+    jobs: int = JOBS, *, waiting: int = WAITING, processes: int = PROCESSES, **settings: str
+) -> Iterator[Service]:
+    """Start the servers and the API with a table of `jobs` jobs, and stop them after the block.
+
+    `settings` are further settings of the API.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     with (
         tempfile.TemporaryDirectory(prefix="tunery-api-") as folder,
@@ -115,13 +122,8 @@ def service(jobs: int = JOBS) -> Iterator[Service]:
     ):
         engine = create_database(servers.urls["database_url"])
         migrate(engine)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
-            **{f"TUNERY_{name.upper()}": value for name, value in servers.urls.items()},
-            **servers.environment,
-            "PYTHONPATH": str(ROOT),
-        }
-        running = Service(engine, environment, jobs)
+        environment = environment_of(servers, **settings)
+        running = Service(engine, environment, jobs, waiting, processes)
         try:
             wait_until_ready(running.ports)
             yield running
@@ -130,6 +132,16 @@ def service(jobs: int = JOBS) -> Iterator[Service]:
                 process.terminate()
             psutil.wait_procs(running.processes, timeout=30)
             engine.dispose()
+
+
+def environment_of(servers: EmbeddedServers, **settings: str) -> dict[str, str]:
+    """Return the environment of an API process on these servers, with these settings and no others."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")},
+        **{f"TUNERY_{name.upper()}": value for name, value in {**servers.urls, **settings}.items()},
+        **servers.environment,
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def start_api(port: int, environment: dict[str, str]) -> psutil.Popen:

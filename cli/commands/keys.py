@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +40,9 @@ def create(
     """Make a key. Its secret is printed only now."""
     from core.access.keys import create_key
     from core.access.projects import find_or_create_project
+    from core.database import from_now
 
-    expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    expires_at = from_now(timedelta(days=days).total_seconds()) if days is not None else None
     with database_session(home) as session:
         key = create_key(session, find_or_create_project(session, project), name, role, expires_at)
     if json:

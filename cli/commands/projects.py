@@ -1,6 +1,6 @@
 """`tunery projects`: makes projects, sets quotas, and shows usage and audit log, in the database."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -64,6 +64,10 @@ def quotas(
     running_jobs: Quota = None,
     stored_bytes: Quota = None,
     requests_per_minute: Quota = None,
+    concurrent_chats: Quota = None,
+    tokens_per_minute: Quota = None,
+    completion_bytes: Quota = None,
+    completion_days: Quota = None,
     home: HomeOption = DEFAULT_HOME,
     json: output.Json = False,
 ) -> None:
@@ -75,6 +79,10 @@ def quotas(
         "running_jobs": running_jobs,
         "stored_bytes": stored_bytes,
         "requests_per_minute": requests_per_minute,
+        "concurrent_chats": concurrent_chats,
+        "tokens_per_minute": tokens_per_minute,
+        "completion_bytes": completion_bytes,
+        "completion_days": completion_days,
     }
     chosen = {quota: parse_quota(quota, text) for quota, text in given.items() if text is not None}
     with database_session(home) as session:
@@ -95,12 +103,13 @@ def usage(
     """Show trained tokens and device seconds by day. Jobs that train together each count their whole time."""
     from core.access.projects import find_project
     from core.access.usage import usage
+    from core.database import database_time
 
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with database_session(home) as session:
+        today = database_time(session).date()
         project_id = find_project(session, project).id if project else None
         used = usage(session, project_id, today - timedelta(days=days - 1), today)
-    rows = [{**row._asdict(), "day": row.day.date().isoformat()} for row in used]
+    rows = [{**row._asdict(), "day": row.day.isoformat()} for row in used]
     output.json(rows) if json else output.table(rows, USAGE_COLUMNS)
 
 

@@ -1,8 +1,8 @@
 """`tunery up`: runs the whole service on one machine, and leaves no process behind when it stops.
 
 It locks the state folder, stops processes that an earlier run has left, and checks the port. Then it starts
-the servers, prepares the tables and the first key, and starts the API and the worker. It stops them in the
-reverse order; the worker saves a checkpoint first.
+the servers, prepares the tables and the first key, and starts the API, the worker and `tunery serve`. It
+stops them in the reverse order; the worker saves a checkpoint first.
 """
 
 import fcntl
@@ -31,6 +31,7 @@ from cli.up.stopping import StopRequest
 from core.errors import ConfigurationError
 from core.private_files import write_private
 from worker.process import stop_times
+from worker.supervise.launch import TRAINER_ENVIRONMENT
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -43,6 +44,7 @@ TICK_SECONDS = 0.1
 GRACE = {
     "api": float(api_stop_times.API),
     "worker": float(stop_times.WORKER),
+    "serve": float(stop_times.SERVER),
 }  # seconds that each part may take to stop
 
 
@@ -52,7 +54,7 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="8000")] = None,
     json: output.Json = False,
 ) -> None:
-    """Start everything on this machine: servers, API and worker. Ctrl-C stops it all.
+    """Start everything on this machine: servers, API, worker and `tunery serve`. Ctrl-C stops it all.
 
     If TUNERY_{DATABASE,BROKER,S3_ENDPOINT}_URL and TUNERY_S3_BUCKET name your own servers, it starts none.
     """
@@ -82,7 +84,7 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     os.environ.update(credentials, **keys)
     prepare_object_store(settings)
     prepare_database(settings, home)
-    children = [start_child(name, settings, home, stop, stack) for name in ("api", "worker")]
+    children = [start_child(name, settings, home, stop, stack) for name in GRACE]
     write_private(home.base_url, f"{base_url}/v1\n")
     deadline = time.monotonic() + READY_SECONDS
     parts: list[Part] = [*watched, *children, LogFiles(home.logs)]
@@ -101,7 +103,10 @@ def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = l
 def start_child(name: str, settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> Child:
     rotate(home.logs / f"{name}.log")
     command = [sys.executable, "-m", "cli.main", name]
-    child = Child(name, command, child_environment(settings), home, GRACE[name])
+    environment = child_environment(settings)
+    if name == "serve":
+        environment = {**TRAINER_ENVIRONMENT, **environment}
+    child = Child(name, command, environment, home, GRACE[name])
     stack.callback(child.stop, lambda: stop.urgent)
     child.start()
     return child

@@ -1,10 +1,11 @@
-"""`tunery api`, `worker` and `migrate`: each runs one part of the service, from TUNERY_* settings.
+"""`tunery api`, `worker`, `serve` and `migrate`: each runs one part of the service, from TUNERY_* settings.
 
-`tunery up` runs `api` and `worker` as child processes. In production, each command runs by itself.
+`tunery up` runs `api`, `worker` and `serve` as child processes. In production, each command runs by itself.
 """
 
 import gc
 import os
+import sys
 from contextlib import suppress
 from typing import Annotated
 
@@ -50,6 +51,23 @@ def worker(json: JsonLog = False) -> None:
     if json:
         os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads the variable too
     run_worker(load_settings())
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on", show_default="a free one")] = None,
+    json: JsonLog = False,
+) -> None:
+    """Run a server alone, from TUNERY_* settings. It samples from models when clients chat with them."""
+    from worker.serve.service import run_server
+    from worker.supervise.launch import TRAINER_ENVIRONMENT
+
+    settings = load_settings(serve_host=host, serve_port=port, log_json=json or None)
+    if not TRAINER_ENVIRONMENT.keys() <= os.environ.keys():  # the C library reads it when a process starts
+        command = [sys.executable, "-m", "cli.main", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**TRAINER_ENVIRONMENT, **os.environ})  # noqa: S606
+    if not run_server(settings):
+        raise typer.Exit(COULD_NOT_START)
 
 
 def migrate(json: output.Json = False) -> None:

@@ -3,12 +3,16 @@
 The record with the answer is written in the transaction that creates the resource. A lock in the database
 lets only one attempt at the same request proceed at a time. So this works between processes too, and also if
 a process dies.
+
+An answer that shows a secret is repeated too. Its record is encrypted with a key that only the caller has
+(`core.secrets.for_holder`).
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +21,8 @@ from sqlalchemy.orm import Session
 
 from core.access.audit import Actor
 from core.errors import Conflict
+from core.failpoints import reached
+from core.secrets.for_holder import OtherHolder, open_for, seal_for
 from core.tables import IdempotencyRecord
 
 KEPT = timedelta(hours=24)
@@ -44,34 +50,48 @@ REPEATED = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request as it arrived. The client sends `retry_count`; `arrived` is a `time.monotonic()`."""
+    """A request as it arrived. The client sends `retry_count`; `arrived` is a `time.monotonic()`.
+
+    `token` is the API key or the browser's session that the request came with.
+    """
 
     actor: Actor
     route: str
     idempotency_key: str | None
     retry_count: int
     arrived: float
+    token: str = field(repr=False)
 
 
-def once(session: Session, attempt: Attempt, asked: str, create: Callable[[], Answer]) -> Answer:
+def once(
+    session: Session,
+    attempt: Attempt,
+    asked: str,
+    create: Callable[[], Answer],
+    *,
+    shows_secret: bool = False,
+) -> Answer:
     """Return the answer of `create`, or of an earlier attempt with the same content `asked`.
 
-    Raises Conflict if the idempotency key was used for another request.
+    With `shows_secret`, the record of the answer is encrypted for the caller. Raises Conflict if the
+    idempotency key was used for another request, or if only another browser session may read the answer.
     """
     fingerprint = _fingerprint(attempt, asked)
     _wait_for_other_attempts(session, attempt, fingerprint)
     earlier = _earlier(session, attempt, fingerprint)
     if earlier is not None:
-        return earlier.answer
+        return _opened(earlier.answer, attempt) if shows_secret else earlier.answer
     answer = create()
     record = IdempotencyRecord(
         project_id=attempt.actor.project_id,
         idempotency_key=attempt.idempotency_key,
         fingerprint=fingerprint,
         retry_count=attempt.retry_count,
-        answer=answer,
+        answer=_sealed(answer, attempt) if shows_secret else answer,
     )
     session.add(record)
+    session.flush()
+    reached("request.carried_out")
     return answer
 
 
@@ -87,6 +107,22 @@ def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | N
 def forget_old_records(session: Session) -> None:
     """Delete the records that are older than KEPT."""
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
+
+
+def _sealed(answer: Answer, attempt: Attempt) -> Answer:
+    return {"sealed": seal_for(attempt.token, json.dumps(answer))}
+
+
+def _opened(recorded: Answer, attempt: Attempt) -> Answer:
+    try:
+        opened: Answer = json.loads(open_for(attempt.token, recorded["sealed"]))
+    except OtherHolder as error:
+        raise Conflict(
+            "This request was carried out before, in another browser session. Its answer holds a secret, "
+            "which is shown only to that session. Send a new Idempotency-Key to create another one.",
+            code="answer_of_another_session",
+        ) from error
+    return opened
 
 
 def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:

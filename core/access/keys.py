@@ -9,10 +9,12 @@ import hmac
 import re
 import secrets
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Text, any_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from core.access import audit
@@ -23,6 +25,7 @@ from core.roles import Role
 from core.tables import ApiKey, Project
 
 HAS_EXPIRED = ApiKey.expires_at <= func.now()
+BY_IDS = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == any_(bindparam("ids", type_=ARRAY(Text))))
 KEY_FORM = re.compile(r"(tnr_([0-9a-f]{32})_[0-9a-f]{48})_([0-9a-f]{8})")
 
 
@@ -67,11 +70,35 @@ def id_in(token: str) -> str:
 
 def authenticate(session: Session, token: str) -> ApiKey:
     """Return the valid key of this token, with its project. Raises NotAuthenticated."""
-    query = select(ApiKey, HAS_EXPIRED).where(ApiKey.id == id_in(token))
-    key, expired = session.execute(query).one_or_none() or (None, None)
+    found = authenticate_all(session, [token])[token]
+    if isinstance(found, NotAuthenticated):
+        raise found
+    return found
+
+
+def authenticate_all(session: Session, tokens: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
+    """Return the valid key of each token, with its project, or else the error. All take one query together.
+
+    Raises NotAuthenticated if one of them has not the form of a key.
+    """
+    ids = {token: id_in(token) for token in tokens}
+    rows = session.execute(BY_IDS, {"ids": list(ids.values())}).all()
+    found = {key.id: (key, expired) for key, expired in rows}
+    return {token: _valid(token, *found.get(key_id, (None, None))) for token, key_id in ids.items()}
+
+
+def _valid(token: str, key: ApiKey | None, expired: bool | None) -> ApiKey | NotAuthenticated:
     if key is None or not hmac.compare_digest(key.sha256, sha256_of(token)):
-        raise NotAuthenticated("Incorrect API key provided: this server does not know it.")
-    require_live(key, expired)
+        return NotAuthenticated("Incorrect API key provided: this server does not know it.")
+    return live(key, expired)
+
+
+def live(key: ApiKey, expired: bool | None) -> ApiKey | NotAuthenticated:
+    """Return the key, or the error if it is revoked or expired."""
+    try:
+        require_live(key, expired)
+    except NotAuthenticated as error:
+        return error
     return key
 
 
@@ -83,11 +110,11 @@ def require_live(key: ApiKey, expired: bool | None) -> None:
         raise NotAuthenticated("This API key has expired. `tunery keys create` creates a new one.")
 
 
-def is_live(session: Session, key_id: str | None) -> bool:
-    """Whether a key that was authenticated before may still be used."""
+def live_ids(session: Session, key_ids: Sequence[str]) -> set[str]:
+    """Return the ids of those keys that may still be used. All have been authenticated before."""
     in_time = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
-    query = select(ApiKey.id).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), in_time)
-    return session.scalar(query) is not None
+    query = select(ApiKey.id).where(ApiKey.id.in_(key_ids), ApiKey.revoked_at.is_(None), in_time)
+    return set(session.scalars(query))
 
 
 def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:

@@ -12,7 +12,16 @@ from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.tables import Project
 
-QUOTAS = ("queued_jobs", "running_jobs", "stored_bytes", "requests_per_minute")
+QUOTAS = (
+    "queued_jobs",
+    "running_jobs",
+    "stored_bytes",
+    "requests_per_minute",
+    "concurrent_chats",
+    "tokens_per_minute",
+    "completion_bytes",
+    "completion_days",
+)
 
 
 def create_project(session: Session, name: str, by: Actor = OPERATOR) -> Project:

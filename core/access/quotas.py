@@ -1,7 +1,8 @@
 """Quotas: the limits of a project. None is no limit.
 
 This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
-they are claimed, and `api/admission/rates.py` limits requests per minute.
+they are claimed. `api/admission/rates.py` limits requests and tokens per minute, `api/chat/turns.py` the
+chats at the same time, and `core/stored_completions.py` the bytes of stored completions.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ class Quotas:
     stored_bytes: int | None = None
     open_uploads: int | None = None
     requests_per_minute: int | None = None
+    concurrent_chats: int | None = None
+    tokens_per_minute: int | None = None
+    completion_bytes: int = 0
 
     @classmethod
     def of(cls, project: Project, settings: Settings) -> Self:
@@ -36,6 +40,9 @@ class Quotas:
             stored_bytes=_own(project.max_stored_bytes, settings.project_stored_bytes),
             open_uploads=settings.project_open_uploads,
             requests_per_minute=_own(project.max_requests_per_minute, settings.project_requests_per_minute),
+            concurrent_chats=_own(project.max_concurrent_chats, settings.project_concurrent_chats),
+            tokens_per_minute=_own(project.max_tokens_per_minute, settings.project_tokens_per_minute),
+            completion_bytes=_own(project.max_completion_bytes, settings.project_completion_bytes) or 0,
         )
 
 

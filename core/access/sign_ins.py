@@ -4,13 +4,15 @@ A session acts for its API key and ends with it. Tokens are random, and only the
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, Select, Text, any_, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from core.access.keys import HAS_EXPIRED, require_live, sha256_of
+from core.access.keys import HAS_EXPIRED, live, require_live, sha256_of
 from core.errors import NotAuthenticated
 from core.tables import ApiKey, SignIn
 
@@ -22,6 +24,15 @@ LINK_IS_GONE = (
     "This sign-in link has been used or is too old. Create a new link with `tunery dashboard`, or paste an "
     "API key."
 )
+
+
+def _valid(kind: str, wanted: ColumnElement[bool]) -> Select[SignIn, bool]:
+    """Return the query of the links or sessions that have not ended, with whether their keys have expired."""
+    query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
+    return query.where(wanted, SignIn.kind == kind, SignIn.expires_at > func.now())
+
+
+SESSIONS = _valid("session", SignIn.sha256 == any_(bindparam("hashes", type_=ARRAY(Text))))
 
 
 @dataclass(frozen=True)
@@ -42,9 +53,11 @@ def key_of_link(session: Session, token: str) -> tuple[ApiKey, datetime]:
 
     Raises NotAuthenticated.
     """
-    link = _find(session, token, "link")
-    if link is None:
+    found = session.execute(_valid("link", SignIn.sha256 == sha256_of(token))).one_or_none()
+    if found is None:
         raise NotAuthenticated(LINK_IS_GONE)
+    link, expired = found
+    require_live(link.key, expired)
     return link.key, link.expires_at
 
 
@@ -67,12 +80,19 @@ def begin_session(session: Session, key: ApiKey) -> NewSignIn:
     return _create(session, key.id, "session", SESSION_PREFIX, SESSION_LIFETIME)
 
 
-def authenticate(session: Session, token: str) -> ApiKey:
-    """Return the valid key for which the session acts, with its project. Raises NotAuthenticated."""
-    found = _find(session, token, "session")
-    if found is None:
-        raise NotAuthenticated("Your session is over. Sign in again.", code="session_ended")
-    return found.key
+def authenticate_all(session: Session, tokens: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
+    """Return the valid key for which each session acts, with its project, or else the error.
+
+    All take one query together.
+    """
+    hashes = {token: sha256_of(token) for token in tokens}
+    rows = session.execute(SESSIONS, {"hashes": list(hashes.values())}).all()
+    found = {sign_in.sha256: live(sign_in.key, expired) for sign_in, expired in rows}
+    return {token: found.get(sha256) or _is_over() for token, sha256 in hashes.items()}
+
+
+def _is_over() -> NotAuthenticated:
+    return NotAuthenticated("Your session is over. Sign in again.", code="session_ended")
 
 
 def expiry(session: Session, token: str) -> datetime | None:
@@ -83,21 +103,6 @@ def expiry(session: Session, token: str) -> datetime | None:
 def end_session(session: Session, token: str) -> None:
     """Delete the session of this token."""
     session.execute(delete(SignIn).where(SignIn.sha256 == sha256_of(token)))
-
-
-def _find(session: Session, token: str, kind: str) -> SignIn | None:
-    """Return the link or session, or None if there is none that has not ended.
-
-    Raises NotAuthenticated if its key is revoked or expired.
-    """
-    query = select(SignIn, HAS_EXPIRED).join(SignIn.key)
-    valid = SignIn.sha256 == sha256_of(token), SignIn.kind == kind, SignIn.expires_at > func.now()
-    found = session.execute(query.where(*valid)).one_or_none()
-    if found is None:
-        return None
-    sign_in, expired = found
-    require_live(sign_in.key, expired)
-    return sign_in
 
 
 def _create(session: Session, key_id: str, kind: str, prefix: str, lifetime: timedelta) -> NewSignIn:

@@ -4,12 +4,16 @@ A message is only a hint. If it is lost or arrives twice, no job is lost, since 
 jobs.
 """
 
+import threading
+from collections import deque
+
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 TASK = "tunery.train"
+MAX_SENDERS = 2
 
 log = structlog.get_logger()
 
@@ -48,17 +52,49 @@ def create_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Wakes one worker of a device class. Call it after the commit. Any worker of the class may answer."""
+    """Wakes one worker of a device class. Call it after the commit. Any worker of the class may answer.
+
+    A broker that hangs holds up whoever sends for several seconds. So only a few threads send, and the other
+    callers leave their messages to them. Otherwise the requests of a few seconds would take all of the
+    API's threads.
+    """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._due: deque[int] = deque()
+        self._senders = 0
+        self._lock = threading.Lock()
 
     def wake(self, devices: int) -> None:
         """Send the message. This never raises an error: if no message arrives, a scan finds the job."""
+        with self._lock:
+            self._due.append(devices)
+            if self._senders == MAX_SENDERS:
+                return
+            self._senders += 1
+        try:
+            while (due := self._next()) is not None:
+                self._send(due)
+        except BaseException:
+            with self._lock:
+                self._senders -= 1
+            raise
+
+    def _next(self) -> int | None:
+        """Take a message that is due. If there is none, return None: the caller is no sender any more."""
+        with self._lock:
+            if self._due:
+                return self._due.popleft()
+            self._senders -= 1
+            return None
+
+    def _send(self, devices: int) -> None:
         try:
             self._app.send_task(TASK, queue=queue_for(devices), ignore_result=True, expires=3600)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("broker_unreachable", devices=devices, error=str(error))
+            with self._lock:
+                self._due.clear()  # these would wait as long, and fail too
 
     def check(self) -> None:
         """Raise an error of the broker's client if the broker does not answer."""

@@ -9,13 +9,14 @@ from collections.abc import Collection
 
 from sqlalchemy import (
     ARRAY,
+    BindParameter,
     Integer,
     Select,
     Subquery,
     Text,
     all_,
+    bindparam,
     func,
-    literal,
     or_,
     select,
     true,
@@ -27,23 +28,35 @@ from core.tables import Job, Project
 CLAIM_LOCK = 0x74756E657279  # the number of our advisory lock in the database
 
 
-def first_jobs(project_jobs: int | None, devices: int, passed_over: Collection[str] = ()) -> Select[str]:
-    """Return the query for the ids of each project's first job that a worker of a device class may claim.
+def first_job(
+    session: Session, project_jobs: int | None, devices: int, passed_over: Collection[str] = ()
+) -> str | None:
+    """Return the id of the next job that a worker of a device class may claim, or None.
 
-    The next job of all comes first. The ids in `passed_over` are skipped. The query reads a few rows for each
-    project with waiting jobs, however many jobs wait, because every claim waits for it.
+    The ids in `passed_over` are skipped.
     """
+    asked = {"project_jobs": project_jobs, "devices": devices, "passed_over": list(passed_over)}
+    return session.scalar(FIRST_JOB, asked)
+
+
+def _first_job() -> Select[str]:
+    """Return the query for the id of the next job of all.
+
+    It reads a few rows for each project with waiting jobs, however many jobs wait, because every claim waits
+    for it.
+    """
+    devices = bindparam("devices", type_=Integer)
     waiting, running = _projects_with_waiting_jobs(devices), _running_jobs()
     first = (
         select(Job.id)
         .where(Job.status == "queued", Job.devices == devices, Job.project_id == waiting.c.project_id)
-        .where(Job.id != all_(literal(list(passed_over), ARRAY(Text))))
+        .where(Job.id != all_(bindparam("passed_over", type_=ARRAY(Text))))
         .order_by(Job.id)
         .limit(1)
         .lateral("first")
     )
     of_project = func.coalesce(running.c.jobs, 0)
-    cap = func.coalesce(Project.max_running_jobs, literal(project_jobs, Integer))
+    cap = func.coalesce(Project.max_running_jobs, bindparam("project_jobs", type_=Integer))
     return (
         select(first.c.id)
         .select_from(waiting)
@@ -52,6 +65,7 @@ def first_jobs(project_jobs: int | None, devices: int, passed_over: Collection[s
         .join(first, true())
         .where(or_(cap.is_(None), of_project < cap))
         .order_by(of_project, first.c.id)
+        .limit(1)
     )
 
 
@@ -91,7 +105,7 @@ def next_job(
     Jobs that others have locked are skipped, and so are those whose ids are in `passed_over`.
     """
     skipped = set(passed_over)
-    while job_id := session.scalar(first_jobs(project_jobs, devices, skipped).limit(1)):
+    while job_id := first_job(session, project_jobs, devices, skipped):
         query = select(Job).where(Job.id == job_id, Job.status == "queued")
         job = session.scalars(query.with_for_update(skip_locked=True, key_share=True)).one_or_none()
         if job is not None:
@@ -102,10 +116,10 @@ def next_job(
 
 def jobs_wait(session: Session, project_jobs: int | None, devices: int = 1) -> bool:
     """Whether a job waits that a worker of the device class could claim."""
-    return session.scalar(first_jobs(project_jobs, devices).limit(1)) is not None
+    return first_job(session, project_jobs, devices) is not None
 
 
-def _projects_with_waiting_jobs(devices: int) -> Subquery:
+def _projects_with_waiting_jobs(devices: BindParameter[int]) -> Subquery:
     """Return the ids of the projects that have waiting jobs of a device class.
 
     The index has them in order, so each is found from the one before it: the other jobs of a project are
@@ -127,3 +141,7 @@ def _running_jobs() -> Subquery:
         .group_by(Job.project_id)
         .subquery("running")
     )
+
+
+# Built once: to build it takes as long as to run it, and all other claims would wait meanwhile.
+FIRST_JOB = _first_job()

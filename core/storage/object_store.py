@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -211,7 +212,8 @@ class ObjectWriter:
         )
 
     def abort(self) -> None:
-        self._part.close()
+        with suppress(OSError):  # the disk may be too full for what waits to be written; it is dropped anyway
+            self._part.close()
         if self._upload_id is not None:
             self._client.abort_multipart_upload(**self._target, UploadId=self._upload_id)
 

@@ -1,8 +1,10 @@
 """Uploaded and produced files."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.datasets.kinds import KINDS
@@ -16,6 +18,13 @@ class File(Base):
     __table_args__ = (
         CheckConstraint(one_of("kind", KINDS), name="kind"),
         Index("ix_files_present", "project_id", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index(
+            "ix_files_present_by_purpose",
+            "project_id",
+            "purpose",
+            "id",
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
         Index(
             "ix_files_expires_at",
             "expires_at",
@@ -36,6 +45,9 @@ class File(Base):
     rows: Mapped[int | None] = mapped_column(BigInteger, doc="Number of rows of a checked dataset, else null")
     kind: Mapped[str | None] = mapped_column(
         doc="Kind of a checked dataset's rows; null means chat, from before files had kinds"
+    )
+    lineage: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="What the server made it of; null for what clients upload"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(doc="Time from which it counts as deleted")

@@ -1,4 +1,7 @@
-"""Jobs, and the runs that work on them. `core/jobs/lifecycle` alone writes `Job.status` and `Run`."""
+"""Jobs, and the runs that work on them. `core/jobs/lifecycle` alone writes `Job.status` and `Run`.
+
+One column of `Run` is an exception: `core/access/usage.py` sets `counted`.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -105,6 +108,7 @@ class Run(Base):
         Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index("ix_runs_owner", "owner"),
         Index("ix_runs_open_expires_at", "expires_at", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_runs_to_count", "job_id", postgresql_where=text("ended_at IS NOT NULL AND NOT counted")),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -124,6 +128,10 @@ class Run(Base):
     )
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
+    counted: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        doc="Whether `UsageDay` includes it",
+    )
 
     phase: Mapped[str] = mapped_column(server_default="claimed")
     step: Mapped[int] = mapped_column(server_default="0")

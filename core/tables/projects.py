@@ -22,6 +22,10 @@ class Project(Base):
     max_running_jobs: Mapped[int | None]
     max_stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     max_requests_per_minute: Mapped[int | None]
+    max_concurrent_chats: Mapped[int | None]
+    max_tokens_per_minute: Mapped[int | None]
+    max_completion_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_completion_days: Mapped[int | None]
 
 
 class ApiKey(Base):

@@ -4,6 +4,7 @@ import { parseCompareSearch } from "./lib/addresses/compareSearch";
 import { parseCurveSearch } from "./lib/addresses/curveSearch";
 import { parseJobSearch } from "./lib/addresses/jobSearch";
 import { parseNewJobSearch } from "./lib/addresses/newJobSearch";
+import { parsePlaygroundSearch } from "./lib/addresses/playgroundSearch";
 import { parseSettingsSearch } from "./lib/addresses/settingsSearch";
 import { Broken } from "./pages/Broken";
 import { JobsPage } from "./pages/jobs/JobsPage";
@@ -51,6 +52,13 @@ const compareRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/compare/ComparePage"), "ComparePage"),
 });
 
+const playgroundRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/playground",
+  validateSearch: parsePlaygroundSearch,
+  component: lazyRouteComponent(() => import("./pages/playground/PlaygroundPage"), "PlaygroundPage"),
+});
+
 const filesRoute = createRoute({
   getParentRoute: () => root,
   path: "/files",
@@ -96,6 +104,7 @@ export const router = createRouter({
     jobRoute,
     newJobRoute,
     compareRoute,
+    playgroundRoute,
     filesRoute,
     fileRoute,
     adaptersRoute,

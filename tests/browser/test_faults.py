@@ -13,7 +13,7 @@ from core.ids import new_id
 from core.tables import Event
 from tests.fixtures.api import Api, running_api, wait_for
 from tests.fixtures.pages import NO_ANSWER, downloaded, newest_step, queued
-from tests.fixtures.relay import Relay, relay_to
+from tests.fixtures.relay import BrowserRelay
 from tests.fixtures.site import END_SECONDS, Site, Visit
 
 PAGE_OF_EVENTS = 200  # as the page reads them
@@ -158,14 +158,14 @@ def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
 
 
 @pytest.fixture
-def relay(service: Api) -> Iterator[Relay]:
-    with relay_to(service.url) as relay:
+def relay(service: Api) -> Iterator[BrowserRelay]:
+    with BrowserRelay.to(service.url) as relay:
         yield relay
 
 
 @pytest.mark.parametrize("fault", ["reset", "silence"])
 def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
-    site: Site, relay: Relay, tmp_path: Path, fault: str
+    site: Site, relay: BrowserRelay, tmp_path: Path, fault: str
 ) -> None:
     job_id = site.create_long_job()
     with site.visit(url=relay.url) as visit:
@@ -197,7 +197,7 @@ def stands_still(page: Page) -> bool:
     return newest_step(page) == step
 
 
-def test_an_answer_that_is_cut_in_its_middle_is_asked_for_again(site: Site, relay: Relay) -> None:
+def test_an_answer_that_is_cut_in_its_middle_is_asked_for_again(site: Site, relay: BrowserRelay) -> None:
     job_id = queued(site, "cut")
     with site.visit(url=relay.url) as visit:
         visit.allow(NO_ANSWER)

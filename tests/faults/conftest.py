@@ -8,19 +8,28 @@ from collections.abc import Iterator
 import pytest
 
 from cli.embedded import EmbeddedServers
+from faults.checker import check
+from faults.history import record_history
 from tests.fixtures.api import Api
-from tests.fixtures.faults.checker import check
-from tests.fixtures.faults.history import record_history
 from tests.fixtures.stack import Stack, job_api_on
 from tests.fixtures.tiny import write_base
 
 
 @pytest.fixture(scope="module")
+def settings() -> dict[str, str]:
+    """Return settings of the API and of the workers that a test module chooses itself."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def job_api(
-    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
+    servers: EmbeddedServers,
+    database_url: str,
+    settings: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Api]:
     catalog = write_base(tmp_path_factory.mktemp("model"))
-    with job_api_on(servers, database_url, catalog_file=catalog, log_level="debug") as api:
+    with job_api_on(servers, database_url, catalog_file=catalog, log_level="debug", **settings) as api:
         with api.sessions.begin() as session:
             record_history(session)
         yield api

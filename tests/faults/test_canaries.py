@@ -3,8 +3,8 @@
 import pytest
 
 from core.roles import Role
+from faults.receiver import Receiver
 from tests.fixtures.api import wait_for
-from tests.fixtures.receiver import Receiver
 from tests.fixtures.stack import Stack, non_finite
 from tests.fixtures.tiny import TINY
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from core.roles import Role
+from faults.checker import Client, check
+from faults.history import record_history
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, row, wait_for
-from tests.fixtures.faults.checker import Client, check
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
-from tests.fixtures.faults.history import record_history
 
 JOBS, FILES = "/v1/fine_tuning/jobs", "/v1/files"
 SWEEPS, UPLOADS, WEBHOOKS = "/v1/fine_tuning/sweeps", "/v1/uploads", "/v1/webhook_endpoints"
@@ -56,7 +56,7 @@ def listed(tenant: Tenant, path: str) -> list[str]:
     return [each["id"] for each in tenant.http.get(path, params={"limit": 100}).json()["data"]]
 
 
-def one_more(client: Client, path: str, most: int = 1) -> Callable[[], bool]:
+def one_more(client: Client, path: str) -> Callable[[], bool]:
     before = listed(client.tenant, path)
 
     def there_once() -> bool:
@@ -65,7 +65,7 @@ def one_more(client: Client, path: str, most: int = 1) -> Callable[[], bool]:
             client.jobs |= now
         if path == FILES:
             client.files |= now
-        return 1 <= len(now) <= most
+        return len(now) == 1
 
     return there_once
 
@@ -102,8 +102,12 @@ def create_a_sweep(client: Client) -> Request:
 def register_a_webhook(client: Client) -> Request:
     url = f"{client.tenant.api.url}/healthz"
     body = {"name": "x", "url": url, "event_types": ["fine_tuning.job.succeeded"]}
-    # If its answer is lost, a second one is made: no record may keep the secret that the answer shows once
-    return Request("POST", WEBHOOKS, one_more(client, WEBHOOKS, most=2), {"json": body})
+    return Request("POST", WEBHOOKS, one_more(client, WEBHOOKS), {"json": body})
+
+
+def create_an_api_key(client: Client) -> Request:
+    path = f"/v1/organization/projects/{client.tenant.project_id}/api_keys"
+    return Request("POST", path, one_more(client, path), {"json": {"name": "another"}})
 
 
 def change_of_a_job(verb: str, status: str, *before: str) -> Make:
@@ -139,6 +143,7 @@ REQUESTS: dict[str, Make] = {
     "create a job": create_a_job,
     "create a sweep": create_a_sweep,
     "register a webhook": register_a_webhook,
+    "create an API key": create_an_api_key,
     "pause": change_of_a_job("pause", "paused"),
     "resume": change_of_a_job("resume", "queued", "pause"),
     "cancel": change_of_a_job("cancel", "cancelled"),
@@ -147,7 +152,20 @@ REQUESTS: dict[str, Make] = {
 }
 
 
-def ask(dying: CrashingApi, client: Client, request: Request, key: str, step: int) -> httpx.Response:
+PLACES = (
+    ("upload.stored", "upload a file"),
+    ("request.carried_out", "upload a file"),
+    ("upload.assembled", "complete an upload"),
+    ("request.carried_out", "create a job"),
+    ("job.committed", "create a job"),
+    ("request.carried_out", "register a webhook"),
+    ("pause.written", "pause"),
+    ("job.cancelled", "cancel"),
+    ("job.deleted", "delete a job"),
+)
+
+
+def ask(dying: CrashingApi, client: Client, request: Request, key: str, step: int | str) -> httpx.Response:
     """Send the request until it is answered. The API dies at `step` of the first attempt."""
     headers = {"authorization": f"Bearer {client.tenant.key}", "idempotency-key": key}
     kill = {CRASH_AT: str(step)}
@@ -180,3 +198,17 @@ def test_a_request_is_carried_out_once_wherever_the_api_dies(
         deaths += 1
     assert deaths > 0
     check(recorded, [client, other])
+
+
+def test_a_request_is_carried_out_once_if_the_api_dies_at_a_named_place(
+    recorded: Api, dying: CrashingApi
+) -> None:
+    client = Client(recorded.tenant(role=Role.ADMIN))
+    for place, name in PLACES:
+        request = REQUESTS[name](client)
+        starts = dying.starts
+        answer = ask(dying, client, request, f"{place} {name}", place)
+        assert dying.starts == starts + 1, f"nothing reached {place}"
+        assert answer.status_code in request.statuses, (place, answer.text)
+        assert request.there_once(), f"killed at {place}"
+    check(recorded, [client])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli.embedded import EmbeddedServers
+from faults.checker import Client, check
 from tests.fixtures.api import Api
 from tests.fixtures.faults import crashes
-from tests.fixtures.faults.checker import Client, check
 from tests.fixtures.stack import Stack, stack_on
 from tests.fixtures.tiny import TINY
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.fixtures.faults.checker import Client, check
+from faults.checker import Client, check
 from tests.fixtures.stack import Stack
 from tests.fixtures.tiny import TINY
 

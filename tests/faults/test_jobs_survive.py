@@ -1,6 +1,10 @@
 """Jobs at their worst moments, on a tiny base model: each ends succeeded, exactly once, with one adapter."""
 
 import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from tests.fixtures.tiny import TINY
 WEIGHTS = "adapter_model.safetensors"
 STANDARD = {"rows": 40, "epochs": 8}  # 80 steps: some seconds, in which a test has time to disturb it
 SHORT = {"rows": 12, "epochs": 1}
+RESTARTS, STEPS_BETWEEN_RESTARTS = 4, 12
 
 
 def create(stack: Stack, size: dict[str, int] = STANDARD) -> str:
@@ -107,6 +112,44 @@ def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp
     stack.servers.restart("s3")
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def test_a_database_restarted_again_and_again_changes_nothing_of_a_job_and_hangs_no_client(
+    stack: Stack, tmp_path: Path, undisturbed_weights: bytes
+) -> None:
+    stack.start_worker()
+    job_id = create(stack)
+    step = 0
+    with polling(stack, job_id) as answers:
+        for restart in range(RESTARTS):
+            stack.wait_for_step(job_id, step + STEPS_BETWEEN_RESTARTS)
+            step = stack.last_run(job_id).step
+            if restart % 2:
+                stack.servers.kill("postgres")
+            stack.servers.restart("postgres")
+        folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
+    assert answers[200] > 0
+    assert answers.keys() <= {200, 503}
+
+
+@contextmanager
+def polling(stack: Stack, job_id: str) -> Iterator[Counter[int]]:
+    """Read the job again and again within the block. Yields how often each status was answered."""
+    answers: Counter[int] = Counter()
+    over = threading.Event()
+
+    def poll() -> None:
+        while not over.wait(0.05):
+            answers[stack.tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}").status_code] += 1
+
+    client = threading.Thread(target=poll)
+    client.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        client.join()
 
 
 def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack, tmp_path: Path) -> None:

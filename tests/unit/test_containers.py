@@ -121,7 +121,12 @@ def test_a_service_runs_a_command_of_tunery(name: str) -> None:
 
 
 def test_the_service_has_its_parts() -> None:
-    assert sorted(command_of(service)[0] for service in OURS.values()) == ["api", "migrate", "worker"]
+    assert sorted(command_of(service)[0] for service in OURS.values()) == [
+        "api",
+        "migrate",
+        "serve",
+        "worker",
+    ]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -194,6 +199,13 @@ def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert "gpu" in device["capabilities"]
     assert int(worker["stop_grace_period"].removesuffix("s")) > stop_times.WORKER
+
+
+def test_a_server_has_a_gpu_and_the_time_to_end_its_answers() -> None:
+    server = OURS["serve"]
+    (device,) = server["deploy"]["resources"]["reservations"]["devices"]
+    assert "gpu" in device["capabilities"]
+    assert int(server["stop_grace_period"].removesuffix("s")) > stop_times.SERVER == GRACE["serve"]
 
 
 @pytest.mark.parametrize("name", SERVICES)

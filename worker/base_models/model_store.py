@@ -18,6 +18,7 @@ from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from core.storage.artifacts import Artifact
 from worker.base_models.build_once import build_once
+from worker.base_models.folder_check import why_unusable
 from worker.process.faults import disk_fault
 
 WANTED_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
@@ -138,10 +139,10 @@ def _is_temporary(error: BaseException | None) -> bool:
 
 
 def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:
-    """Return the hash of the folder's safetensors. Raises JobError if there are none, or others."""
-    if not any(folder.glob("*.safetensors")):
-        log.error("no_safetensors", model=entry.id, folder=str(folder))
-        raise _unavailable(entry, "its folder holds no safetensors; other weight formats are not loaded")
+    """Return the hash of the folder's safetensors. Raises JobError if the folder or the hash is wrong."""
+    if (fault := why_unusable(folder)) is not None:
+        log.error("base_model_refused", model=entry.id, folder=str(folder), fault=fault)
+        raise _unavailable(entry, f"in its folder, {fault}")
     sha256 = weights_sha256(folder)
     _check_hash(entry, sha256)
     return sha256

@@ -118,7 +118,8 @@ class DataReader:
         raise JobError(
             "rows_not_rendered",
             f"The process that reads the {param.replace('_', ' ')} died {ATTEMPTS} times, most often because "
-            "memory ran out. Shorten the longest rows of the file, or ask the operator.",
+            "memory ran out, or because a row is too much for the base model's tokenizer. Shorten the "
+            "longest rows of the file, or ask the operator.",
             param,
         )
 

@@ -36,7 +36,15 @@ NAMED_LINES = 10  # the most line numbers in a sentence
 LISTED_LINES = 100  # the most line numbers in the data for programs
 
 # jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
-REFUSALS = (TemplateError, ValueError, TypeError)
+REFUSALS = (
+    TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 
 
 @dataclass
@@ -127,6 +135,12 @@ def _refusals(line: int, param: str) -> Iterator[None]:
     except REFUSALS as error:
         reason = f"Line {line}: the base model's chat template refuses the messages: {error}"
         raise JobError(f"invalid_{param}", reason, param) from error
+    except MemoryError as error:
+        reason = (
+            f"Line {line}: the base model's chat template and tokenizer need too much memory for it. Shorten "
+            "the row, or ask the operator to look at the base model."
+        )
+        raise JobError("rows_not_rendered", reason, param) from error
 
 
 def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:

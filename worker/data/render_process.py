@@ -39,6 +39,7 @@ from worker.data.fingerprint import Fingerprint
 from worker.data.render import Rendering
 from worker.data.render_request import Rendered, RenderRequest
 from worker.data.room import require_room
+from worker.data.row_limits import limited
 from worker.row_store import store_rows
 from worker.rows import Row
 
@@ -72,7 +73,7 @@ def main() -> None:
 
 @lru_cache(maxsize=1)
 def _tokenizer_in(folder: str) -> Any:
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _render_and_end(folder: str, channel_number: int, file_number: int) -> None:
@@ -104,7 +105,8 @@ def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRe
     file.seek(0)  # a child before this one may have read some of it
     rendering = Rendering(tokenizer, request.max_length, request.param, request.kind)
     lines = read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
-    rows = _within(request, rendering.render(_reported(channel, lines, request)))
+    lines = limited(_reported(channel, lines, request), request.param, request.row_seconds, request.row_bytes)
+    rows = _within(request, rendering.render(lines))
     if request.companions_seed is not None:
         rendered = store_rows(rows, request.folder)
         rows = with_companions(rendered, request.companions_seed, request.max_length)

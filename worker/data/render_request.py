@@ -14,6 +14,7 @@ class RenderRequest:
 
     `param` is the request's field that named the file. `companions_seed` is None unless the objective needs
     companions. `fingerprint` is the beginning of the job's fingerprint. The rows are stored in `folder`.
+    One row may take `row_seconds` of computing and `row_bytes` of memory.
     """
 
     param: str
@@ -23,6 +24,8 @@ class RenderRequest:
     companions_seed: int | None
     fingerprint: bytes
     folder: Path
+    row_seconds: int = 60
+    row_bytes: int = 4 * 1024**3
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Ends a trainer whose device hangs in a computation.
+"""Ends a trainer or a server whose device hangs in a computation.
 
-No other process could notice this, because the threads that renew the trainer's leases would go on for ever.
+No other process could notice this: the threads that renew a trainer's leases, or a server's row, would go on
+for ever.
 """
 
 import faulthandler
@@ -24,7 +25,7 @@ class Watchdog:
     """Watches only computations, because the time to load, read and upload depends on other machines."""
 
     def __init__(self, seconds: float) -> None:
-        """`seconds` is the longest time that one micro-batch may take."""
+        """`seconds` is the longest time that one micro-batch, or one step of the sampler, may take."""
         self._seconds = seconds
         self._deadline = inf
 
@@ -59,6 +60,6 @@ class Watchdog:
 
     def _look(self) -> None:
         if self.hangs:
-            log.critical("trainer_hangs", seconds=self._seconds)
+            log.critical("computation_hangs", seconds=self._seconds)
             faulthandler.dump_traceback()
             os._exit(HUNG)

@@ -9,3 +9,6 @@ TRAINER = 50  # to save checkpoints and give the jobs back; then the trainer end
 GROUP = TRAINER + MARGIN  # torchrun waits for the processes of a trainer
 SUPERVISOR = GROUP + MARGIN  # the supervisor waits for its trainer
 WORKER = SUPERVISOR + MARGIN  # `tunery up` waits for a worker; a container's `stop_grace_period` is longer
+
+STREAMS = 20  # a server's answers that have begun may go on for so long
+SERVER = STREAMS + 2 * MARGIN  # `tunery up` waits for a server; a container's `stop_grace_period` is longer

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import structlog
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +29,7 @@ from core.storage.object_store import STORE_ERRORS, ObjectStore, checkpoint_pref
 from core.tables import Checkpoint
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.step.trainee import Trainee
+from worker.process.faults import disk_fault
 from worker.report.job_lease import JobLease
 from worker.report.training_record import TrainingRecord
 
@@ -204,13 +206,29 @@ def _newest_first(job_lease: JobLease) -> Sequence[Checkpoint]:
 
 
 def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
-    """Return the step, the state and the notes of a checkpoint. Raises ForeignCheckpoint."""
+    """Return the step, the state and the notes of a checkpoint.
+
+    Raises ForeignCheckpoint. Raises DamagedArtifact if a file cannot be read, since it was cut before its
+    hash was computed.
+    """
     if not (folder / POSITION_NAME).exists():
         raise ForeignCheckpoint("another release wrote it")
-    position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
+    try:
+        position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
+    except ValueError as error:
+        raise DamagedArtifact(f"{POSITION_NAME} cannot be read ({error})") from error
     if position["fingerprint"] != fingerprint:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    return position["step"], load_file(folder / STATE_NAME), position.get("notes", {})
+    return position["step"], _load_state(folder / STATE_NAME), position.get("notes", {})
+
+
+def _load_state(path: Path) -> State:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        if disk_fault(error):
+            raise
+        raise DamagedArtifact(f"{path.name} cannot be read ({error})") from error
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:

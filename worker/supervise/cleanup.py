@@ -13,6 +13,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.access import audit
 from core.access.audit import OPERATOR
+from core.failpoints import reached
+from core.serving import registry
 from core.statuses import ENDED
 from core.storage.object_store import (
     ObjectStore,
@@ -57,6 +59,7 @@ def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStor
                 with sessions.begin() as session:
                     unlisted = (Checkpoint.job_id == job_id) & ~Checkpoint.listed
                     session.execute(delete(Checkpoint).where(unlisted))
+                reached("checkpoints.forgotten")
                 _delete_unnamed(sessions, store, job_id, checkpoints_prefix(job_id))
 
 
@@ -71,6 +74,12 @@ def remove_orphans(sessions: sessionmaker[Session], store: ObjectStore) -> None:
                 _clean_up_after_trainers(sessions, store, job_id)
                 with sessions.begin() as session:
                     _mark_cleaned(session, Job, job_id, Job.deleted_at.is_(None))
+
+
+def remove_gone_servers(sessions: sessionmaker[Session], _store: ObjectStore) -> None:
+    """Delete the rows of servers that have not reported themselves for a while."""
+    with log_failure("servers"), sessions.begin() as session:
+        registry.remove_gone(session)
 
 
 def remove_deleted_jobs(sessions: sessionmaker[Session], store: ObjectStore) -> None:
@@ -185,6 +194,7 @@ def _mark_cleaned(
     **changes: object,
 ) -> None:
     """Write that nothing of the row is left to remove, so that the next round passes over it."""
+    reached("objects.removed")
     row = update(table).where(table.id == row_id, *conditions)
     session.execute(row.values(cleaned_at=func.now(), **changes))
 

@@ -1,4 +1,7 @@
-"""The janitor: a thread of the supervising process that repeats the removals of this folder."""
+"""The janitor: a thread of the supervising process that repeats the removals of this folder.
+
+It also adds up the usage, which needs no other thread.
+"""
 
 import time
 
@@ -11,6 +14,7 @@ from worker.supervise.cleanup import (
     remove_deleted_adapters,
     remove_deleted_files,
     remove_deleted_jobs,
+    remove_gone_servers,
     remove_old_deliveries,
     remove_orphans,
     remove_parts,
@@ -18,6 +22,7 @@ from worker.supervise.cleanup import (
 )
 from worker.supervise.retention import Retention, remove_old
 from worker.supervise.store_walk import walk_store
+from worker.supervise.usage import count_usage
 
 RETENTION_SECONDS = 3600.0  # between two removals of what is too old, which is counted in days
 REMOVALS = (
@@ -29,6 +34,7 @@ REMOVALS = (
     remove_deleted_files,
     remove_old_deliveries,
     remove_deleted_jobs,
+    remove_gone_servers,
     walk_store,
 )
 
@@ -53,6 +59,7 @@ class Janitor(Periodic):
     def _clean(self) -> None:
         for remove in REMOVALS:
             remove(self._sessions, self._store)
+        count_usage(self._sessions)
         if time.monotonic() >= self._retention_at:
             remove_old(self._sessions, self._retention)
             self._retention_at = time.monotonic() + RETENTION_SECONDS

@@ -9,12 +9,14 @@ needs it. An object stays if it is young, or if its owner has no row here: anoth
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.database import database_time
+from core.failpoints import reached
 from core.statuses import ENDED
 from core.storage.object_store import ObjectStore
 from core.tables import File, Job, StoreWalk, Upload
@@ -36,11 +38,13 @@ def walk_store(sessions: sessionmaker[Session], store: ObjectStore) -> None:
             if after is not None:
                 page = store.page(prefix, after, PAGE_KEYS)
                 with sessions() as session:
-                    old = [found.key for found in page if found.modified_at < datetime.now(UTC) - YOUNG]
+                    young_since = database_time(session) - YOUNG
+                    old = [found.key for found in page if found.modified_at < young_since]
                     left = list(left_behind(session, old))
                 for key in left:
                     with log_failure(key):
                         store.delete(key)
+                reached("page.cleaned")
                 _go_on(sessions, prefix, page[-1].key if len(page) == PAGE_KEYS else "")
 
 

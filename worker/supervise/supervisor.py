@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import delete
@@ -18,13 +19,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.access import idempotency
+from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
-from worker.supervise.launch import kill_trainer, start_trainer
+from worker.supervise.launch import kill_trainer, remove_scratch_of_the_dead, start_trainer
+from worker.supervise.memory import processes_ended_for_memory
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
 MAX_RESTART_DELAY = 30  # seconds
@@ -34,6 +37,13 @@ STUCK_SECONDS = 120
 READ_BYTES = 64 * 1024
 
 log = structlog.get_logger()
+
+
+class Death(NamedTuple):
+    """Why a trainer ended, and the code of the error with which a job fails that ends too many trainers."""
+
+    reason: str
+    code: str = lifecycle.LOST
 
 
 class Supervisor:
@@ -46,6 +56,7 @@ class Supervisor:
         self._channel: socket.socket | None = None
         self._owner = ""
         self._idle_since: float | None = None
+        self._no_blame_until = 0.0  # by time.monotonic(): the database was away shortly before
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -81,15 +92,16 @@ class Supervisor:
         delay = 0.0
         while not self._stopping.wait(delay):
             started_at = time.monotonic()
-            reason = self._run_trainer_once()
+            death = self._run_trainer_once()
             if self._stopping.is_set():
                 return
-            log.warning("trainer_died", owner=self._owner, reason=reason)
-            self._requeue(reason)
+            log.warning("trainer_died", owner=self._owner, reason=death.reason)
+            reached("trainer.died")
+            self._requeue(death)
             lived = time.monotonic() - started_at
             delay = 0.0 if lived > SHORT_LIFE_SECONDS else min(MAX_RESTART_DELAY, max(0.5, delay * 2))
 
-    def _run_trainer_once(self) -> str:
+    def _run_trainer_once(self) -> Death:
         """Start a trainer, watch it until it ends, and return why it ended. Raises nothing."""
         self._process = None
         try:
@@ -101,41 +113,46 @@ class Supervisor:
             log.error("supervision_failed", owner=self._owner, exc_info=error)
             if self._process is not None:
                 kill_trainer(self._process, self._owner)
-            return f"The trainer could not be started or watched ({type(error).__name__})"
+            return Death(f"The trainer could not be started or watched ({type(error).__name__})")
 
     def _start_trainer(self) -> None:
         self._owner = f"{socket.gethostname()}:{new_id('')}"
         self._idle_since = None
         if self._channel is not None:
             self._channel.close()
+        remove_scratch_of_the_dead()
         self._channel, trainer_end = socket.socketpair()
         self._channel.setblocking(False)
         with trainer_end:
             self._process = start_trainer(self._settings, self._owner, trainer_end)
 
-    def _watch(self) -> str:
+    def _watch(self) -> Death:
         """Scan periodically until the trainer ends, and return why it ended."""
         process = self._process
         assert process is not None
         while True:
+            ended_before = processes_ended_for_memory()
             try:
                 code = process.wait(self._settings.scan_seconds)
             except subprocess.TimeoutExpired:
                 self._scan(process)
                 continue
             kill_trainer(process, self._owner)
-            return describe_exit(code)
+            return describe_exit(code, memory_ran_out=processes_ended_for_memory() > ended_before)
 
     def _scan(self, process: subprocess.Popen[bytes]) -> None:
         """Look for lost leases, and wake the trainer if jobs wait. Kill the trainer if it is stuck."""
         try:
             with self._sessions.begin() as session:
-                lost = lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
+                lost = self._requeue_expired(session)
                 waiting = self._jobs_wait(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
                 idempotency.forget_old_records(session)
+                if lost:
+                    reached("leases.lost")
         except SQLAlchemyError as error:
             log.warning("scan_failed", error=str(error))
+            self._no_blame_until = time.monotonic() + self._settings.lease_seconds
             return
         if lost:
             log.warning("leases_ran_out", jobs=lost)
@@ -148,6 +165,12 @@ class Supervisor:
             kill_trainer(process, self._owner)
         else:
             self.wake()
+
+    def _requeue_expired(self, session: Session) -> list[str]:
+        """Requeue the jobs whose leases have ended. No trainer is to blame if the database was away."""
+        if time.monotonic() < self._no_blame_until:
+            return lifecycle.release_expired_runs(session, "The database did not answer for a while")
+        return lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
 
     def _jobs_wait(self, session: Session) -> bool:
         """Return whether jobs wait that this trainer could claim."""
@@ -165,11 +188,12 @@ class Supervisor:
         except OSError:  # no message, or no trainer
             return False
 
-    def _requeue(self, reason: str) -> None:
+    def _requeue(self, death: Death) -> None:
         """Put the dead trainer's jobs back into the queue at once, before their leases run out."""
         try:
             with self._sessions.begin() as session:
-                lifecycle.lose_runs_of(session, self._owner, reason, self._settings.max_lost_attempts)
+                most = self._settings.max_lost_attempts
+                lifecycle.lose_runs_of(session, self._owner, death.reason, most, death.code)
                 self._remove_worker(session)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
@@ -191,14 +215,22 @@ class Supervisor:
         session.execute(delete(Worker).where(Worker.owner == self._owner))
 
 
-def describe_exit(code: int) -> str:
-    """Return a sentence about a trainer's exit status, which is a `Popen.returncode`."""
+def describe_exit(code: int, *, memory_ran_out: bool = False) -> Death:
+    """Return what a trainer's exit status says, which is a `Popen.returncode`.
+
+    `memory_ran_out` says whether the system has just ended a process for that reason.
+    """
+    if code == -signal.SIGKILL and memory_ran_out:
+        return Death(
+            "The machine's memory ran out, and the system killed the trainer (SIGKILL)",
+            lifecycle.OUT_OF_MEMORY,
+        )
     if code == -signal.SIGKILL:
-        return "The trainer was killed (SIGKILL): by hand, or by the system because memory ran out"
+        return Death("The trainer was killed (SIGKILL): by hand, or by the system because memory ran out")
     if code == DEVICE_BROKEN:
-        return "The trainer's device failed"
+        return Death("The trainer's device failed")
     if code == HUNG:
-        return "The trainer hung while it computed"
+        return Death("The trainer hung while it computed")
     if code < 0:
-        return f"The trainer died of {signal.Signals(-code).name}"
-    return f"The trainer ended with status {code}"
+        return Death(f"The trainer died of {signal.Signals(-code).name}")
+    return Death(f"The trainer ended with status {code}")

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
 from core.egress import Egress
+from core.failpoints import reached
 from core.secrets.vault import UnreadableSecret, Vault
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
@@ -44,10 +45,13 @@ class WebhookSender(Periodic):
         busy = [message for message, _ in self._at_work]
         with self._sessions.begin() as session:
             messages = webhooks.claim_due(session, MAX_CONCURRENT - len(busy), MAX_PER_PROJECT, busy)
+        if messages:
+            reached("webhook.claimed")
         self._at_work += [(message, self._threads.submit(self._deliver, message)) for message in messages]
 
     def _deliver(self, message: Message) -> None:
         outcome = self._send(message)
+        reached("webhook.sent")
         log.info(
             "webhook_sent",
             delivery=message.delivery_id,
@@ -64,7 +68,7 @@ class WebhookSender(Periodic):
     def _send(self, message: Message) -> Outcome:
         try:
             secrets = [self._vault.open(sealed) for sealed in message.sealed_secrets]
-            return webhooks.send(self._egress, message.url, message.payload, secrets)
+            return webhooks.send(self._egress, message.url, message.payload, secrets, message.claimed_at)
         except UnreadableSecret as error:
             return Outcome(None, str(error))
         except Exception as error:  # counts as a failed attempt, so that our own faults are delayed too

@@ -1,10 +1,11 @@
 """TensorBoard: an event file, which each process writes from the first step on, and stores at the end."""
 
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from worker.process.scratch import scratch_folder
 from worker.tracking.sinks import TrackedJob
 
 
@@ -13,8 +14,9 @@ class TensorboardRun:
     location = None
 
     def __init__(self, tracked: TrackedJob) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="tunery-tensorboard-")
-        self._writer = SummaryWriter(self._folder.name, filename_suffix=f".{tracked.job.id}")
+        self._scratch = ExitStack()
+        self._folder = self._scratch.enter_context(scratch_folder("tensorboard"))
+        self._writer = SummaryWriter(str(self._folder), filename_suffix=f".{tracked.job.id}")
         self._writer.add_text("config", _as_table(tracked), 0)
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -23,7 +25,7 @@ class TensorboardRun:
 
     def end(self, status: str | None) -> Path:  # noqa: ARG002 - the file has no status
         self._writer.close()
-        (file,) = Path(self._folder.name).iterdir()
+        (file,) = self._folder.iterdir()
         return file
 
 

@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -23,6 +22,7 @@ from worker.devices.process_group import ProcessGroup
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
+from worker.process.scratch import scratch_folder
 from worker.report.job_lease import JobLease
 from worker.save.job_checkpoints import JobCheckpoints
 from worker.save.publish import describe_dataset, publish, write_adapter_folder
@@ -251,8 +251,7 @@ class TrainingJob:
 
         It is made when an action of this job first needs it. If the disk fails then, only this job is lost.
         """
-        folder = TemporaryDirectory(prefix="tunery-job-", ignore_cleanup_errors=True)
-        return Path(self._leaving.enter_context(folder))
+        return self._leaving.enter_context(scratch_folder("job"))
 
     def _save(self) -> None:
         if isinstance(self._state, Training):

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
 import structlog
 
@@ -16,6 +15,7 @@ from core.errors import OutsideFault
 from core.ids import new_id
 from core.storage.artifacts import publish_folder
 from core.storage.object_store import CHUNK_BYTES, PART_BYTES, PROBE_PREFIX, STORE_ERRORS, ObjectStore
+from worker.process.scratch import scratch_folder
 
 LEAST_BYTES = PART_BYTES + 1  # the smallest file that goes to the store in several parts
 MAX_PAUSE_SECONDS = 60.0  # well below the time after which a supervisor kills an idle trainer as stuck
@@ -111,10 +111,10 @@ def save_and_remove(store: ObjectStore, size: int, prefixes: Sequence[str]) -> N
     """
     if shutil.disk_usage(tempfile.gettempdir()).free < size:  # to fill the disk would harm those who train
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with tempfile.TemporaryDirectory(prefix="tunery-probe-") as folder:
-        with (Path(folder) / "zeros").open("wb") as file:
+    with scratch_folder("probe") as folder:
+        with (folder / "zeros").open("wb") as file:
             for begin in range(0, size, CHUNK_BYTES):
                 file.write(bytes(min(CHUNK_BYTES, size - begin)))
         for prefix in prefixes:
-            publish_folder(store, Path(folder), prefix)
+            publish_folder(store, folder, prefix)
             store.delete_prefix(prefix)

@@ -47,6 +47,7 @@ from worker.engine.device.health import check_device, device_is_broken
 from worker.engine.step.processes import from_environment, number_on_machine
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
+from worker.process.scratch import remove_abandoned
 from worker.save.shipping import Shipping
 from worker.train.cohort import Cohort
 from worker.train.job import TrainingJob
@@ -253,6 +254,7 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
     """Train as the first process, or follow the first process's orders, until told to stop."""
     trainer = None
     if process_group.is_first:
+        remove_abandoned()
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         say_that_it_waits = partial(_say_that_it_waits, line)
         trainer = Trainer(settings, sys.argv[1], slot, process_group, Renderer(), say_that_it_waits)

@@ -9,10 +9,7 @@ from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
 from core.methods.offered import OfferedAdapter
 from core.objectives.hyperparameters import RequestedHyperparameters
-
-MetadataKey = Annotated[str, StringConstraints(max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+from core.options import Metadata
 
 # A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]

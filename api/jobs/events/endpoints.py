@@ -11,14 +11,16 @@ from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.events import service, stream
 from api.jobs.events.feed import EventFeed
+from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.schemas import EventObject
 from api.schemas import Page
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
 from core.jobs.events import EventType
 
 MAX_LIMIT = 1000
 
 Feed = Annotated[EventFeed, Depends(part("event_feed"))]
+StreamPlaces = Annotated[OpenStreams, Depends(part("open_streams"))]
 OfType = Annotated[EventType | None, Query(description="Lists the events of this type only")]
 LastEventId = Annotated[
     str | None,
@@ -37,12 +39,15 @@ router = APIRouter(
 
 
 @router.get(
-    "", response_model=Page[EventObject], responses=declared(NotFound, InvalidRequest) | stream.DOCUMENTED
+    "",
+    response_model=Page[EventObject],
+    responses=declared(NotFound, InvalidRequest, RateLimited) | stream.DOCUMENTED,
 )
 def list_events(
     sessions: ReadingSessions,
     caller: CurrentCaller,
     feed: Feed,
+    places: StreamPlaces,
     fine_tuning_job_id: str,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
@@ -64,7 +69,7 @@ def list_events(
             place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
             if place is None:
                 return Response(status_code=204)
-            return stream.response(feed, place, caller, accept_encoding)
+            return stream.response(feed, places, place, caller, accept_encoding)
         events, has_more = service.list_page(
             session, caller.project_id, fine_tuning_job_id, type, after, limit
         )

@@ -14,6 +14,7 @@ what all of them have not sent yet. Beyond that, listeners wait, those that were
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,12 +22,13 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import structlog
-from sqlalchemy import BigInteger, Select, Text, cast, func, select
+from sqlalchemy import BigInteger, Select, TableValuedAlias, Text, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from api.admission.shared_reads import SharedReads
 from api.jobs.events.bounded import Limits, admitted, next_events
 from core.access import keys
 from core.access.audit import Actor
@@ -34,6 +36,7 @@ from core.statuses import ENDED
 from core.tables import Event, Job
 
 LOOK_SECONDS = 0.5
+LOOK_SHARE = 0.25  # of the time, at most: with very many listeners, the feed looks less often
 AT_ONCE = Limits(events=200, bytes=256 * 1024)  # for one listener
 MOST_BYTES = 64 * 1024**2  # of events that listeners have been told and have not sent yet
 
@@ -65,6 +68,7 @@ class EventFeed:
         self._unsent: WeakSet[News] = WeakSet()  # until no listener holds them any more
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
+        self._live_keys = SharedReads(self._read_live_keys)
 
     async def after(self, place: Place) -> News:
         """Wait for events after `place`, and return them. Keep them no longer than it takes to send them."""
@@ -81,12 +85,13 @@ class EventFeed:
             listeners.discard(future)
 
     async def admits(self, caller: Actor) -> bool:
-        """Return whether the caller's key is live.
+        """Return whether the caller's key is live. All streams share the queries.
 
         A key counts as live while the database cannot be reached: no event is sent in that time anyway.
         """
+        assert caller.key_id is not None, "a caller has a key"
         try:
-            return await run_in_threadpool(self._is_live, caller)
+            return await self._live_keys.read(caller.key_id) is not None
         except SQLAlchemyError as error:
             log.warning("key_not_read", error=str(error))
             return True
@@ -99,12 +104,14 @@ class EventFeed:
 
     async def _look(self) -> None:
         while places := [place for place, listeners in self._listeners.items() if listeners]:
+            began = time.monotonic()
             try:
-                await self._look_at(places)
+                await self._look_at(await run_in_threadpool(read_changed, self._sessions, places))
             except SQLAlchemyError as error:
                 log.warning("events_not_read", error=str(error))
             self._listeners = {place: left for place, left in self._listeners.items() if left}
-            await asyncio.sleep(LOOK_SECONDS)
+            took = time.monotonic() - began
+            await asyncio.sleep(max(LOOK_SECONDS, took / LOOK_SHARE - took))
 
     async def _look_at(self, places: Sequence[Place]) -> None:
         """Tell the listeners at these places their news, as long as these fit into MOST_BYTES."""
@@ -117,14 +124,33 @@ class EventFeed:
     def _room(self) -> int:
         return MOST_BYTES - sum(news.bytes for news in self._unsent)
 
-    def _is_live(self, caller: Actor) -> bool:
+    def _read_live_keys(self, key_ids: list[str]) -> dict[str, bool]:
         with self._sessions() as session:
-            return keys.is_live(session, caller.key_id)
+            return dict.fromkeys(keys.live_ids(session, key_ids), True)
 
     def _tell(self, place: Place, news: News) -> None:
         for future in self._listeners.pop(place, ()):
             if not future.done():
                 future.set_result(news)
+
+
+def read_changed(sessions: sessionmaker[Session], places: Sequence[Place]) -> list[Place]:
+    """Return the places at which there are news. Most of thousands of listeners wait at a silent job."""
+    with sessions() as session:
+        return [Place(*found) for found in session.execute(changed(places))]
+
+
+def changed(places: Sequence[Place]) -> Select[str, int]:
+    place = _table_of(places)
+    newer = select(literal(1)).where(Event.job_id == place.c.job_id, Event.sequence > place.c.sequence)
+    is_over = select(literal(1)).where(Job.id == place.c.job_id, Job.status.in_(ENDED))
+    return select(place.c.job_id, place.c.sequence).where(newer.exists() | is_over.exists())
+
+
+def _table_of(places: Sequence[Place]) -> TableValuedAlias:
+    job_ids, sequences = zip(*places, strict=True)
+    asked = func.unnest(cast(job_ids, ARRAY(Text)), cast(sequences, ARRAY(BigInteger)))
+    return asked.table_valued("job_id", "sequence").render_derived("place")
 
 
 def read_news(sessions: sessionmaker[Session], places: Sequence[Place]) -> dict[Place, News]:
@@ -147,9 +173,7 @@ def news_of(places: Sequence[Place]) -> Select[*tuple[Any, ...]]:
     It is one statement, so that it sees one state of the database: if it sees the end of a job, it also sees
     the job's last event.
     """
-    job_ids, sequences = zip(*places, strict=True)
-    asked = func.unnest(cast(job_ids, ARRAY(Text)), cast(sequences, ARRAY(BigInteger)))
-    place = asked.table_valued("job_id", "sequence").render_derived("place")
+    place = _table_of(places)
     reached = next_events(place, AT_ONCE)
     event = aliased(Event, reached)
     of_place = (reached.c.job_id == place.c.job_id) & (reached.c.place == place.c.sequence)

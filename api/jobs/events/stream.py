@@ -7,10 +7,11 @@ from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.jobs.events import gzipped
 from api.jobs.events.feed import EventFeed, Place
+from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.schemas import EventObject
 from core.access.audit import Actor
 
@@ -37,7 +38,20 @@ SEND_SECONDS = 30.0  # in which a client must take what it is sent
 
 
 class EventStream(EventSourceResponse):
-    """A stream that ends if its client does not read. Otherwise its events would stay in memory."""
+    """A stream that ends if its client does not read. Otherwise its events would stay in memory.
+
+    It takes one of the project's places. Raises RateLimited or Unavailable if there is none.
+    """
+
+    def __init__(
+        self, content: AsyncIterator[bytes], places: OpenStreams, project_id: str, headers: dict[str, str]
+    ) -> None:
+        super().__init__(content, headers=headers)
+        self._places, self._project_id = places, project_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._places.place_for(self._project_id):
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
@@ -50,12 +64,14 @@ class EventStream(EventSourceResponse):
         await super().stream_response(send_in_time)
 
 
-def response(feed: EventFeed, place: Place, caller: Actor, accept_encoding: str) -> EventStream:
+def response(
+    feed: EventFeed, places: OpenStreams, place: Place, caller: Actor, accept_encoding: str
+) -> EventStream:
     """Return the stream of the events after `place`, compressed if the client takes gzip."""
     stream, headers = _stream(feed, place, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
     if gzipped.accepts(accept_encoding):
-        return EventStream(gzipped.gzipped(stream), headers=headers | gzipped.HEADERS)
-    return EventStream(stream, headers=headers)
+        stream, headers = gzipped.gzipped(stream), headers | gzipped.HEADERS
+    return EventStream(stream, places, caller.project_id, headers)
 
 
 async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator[bytes]:

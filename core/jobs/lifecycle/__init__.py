@@ -21,7 +21,14 @@ When a job ends, its webhook deliveries are written in the same transaction and 
 from core.jobs.lifecycle.client import cancel, delete, pause, resume, submit
 from core.jobs.lifecycle.lease import BEFORE_TRAINING, PREPARING, READING_DATA, Lease, Progress
 from core.jobs.lifecycle.locks import owned_job, record_outside_event
-from core.jobs.lifecycle.loss import lose_expired_runs, lose_runs_of, release_runs_of
+from core.jobs.lifecycle.loss import (
+    LOST,
+    OUT_OF_MEMORY,
+    lose_expired_runs,
+    lose_runs_of,
+    release_expired_runs,
+    release_runs_of,
+)
 from core.jobs.lifecycle.status import TRANSITIONS
 from core.jobs.lifecycle.worker import (
     claim,
@@ -37,6 +44,8 @@ from core.jobs.lifecycle.worker import (
 
 __all__ = [
     "BEFORE_TRAINING",
+    "LOST",
+    "OUT_OF_MEMORY",
     "PREPARING",
     "READING_DATA",
     "TRANSITIONS",
@@ -57,6 +66,7 @@ __all__ = [
     "record_checkpoint",
     "record_outside_event",
     "release",
+    "release_expired_runs",
     "release_runs_of",
     "renew",
     "resume",

@@ -4,6 +4,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidRequest
+from core.failpoints import reached
 from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import BEFORE_TRAINING
 from core.jobs.lifecycle.locks import lock, open_run_of
@@ -34,6 +35,7 @@ def cancel(session: Session, job: Job) -> None:
     move(session, job, "cancelled")
     end_run(session, job, "cancelled")
     record_event(session, job.id, "The job was cancelled")
+    reached("job.cancelled")
 
 
 def delete(session: Session, job: Job) -> None:
@@ -46,6 +48,8 @@ def delete(session: Session, job: Job) -> None:
         raise _refusal(job, "cancel it first: only a job that has ended can be deleted", "job_not_deletable")
     job.deleted_at = func.now()
     job.cleaned_at = None  # so that the janitor comes again: at the job's end it kept what was still useful
+    session.flush()
+    reached("job.deleted")
 
 
 def pause(session: Session, job: Job) -> None:
@@ -64,6 +68,8 @@ def pause(session: Session, job: Job) -> None:
     elif run.pause_requested_at is None:
         run.pause_requested_at = func.now()
         record_event(session, job.id, "The job will be paused once its trainer has saved a checkpoint")
+    session.flush()
+    reached("pause.written")
 
 
 def resume(session: Session, job: Job) -> None:

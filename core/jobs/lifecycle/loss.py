@@ -10,10 +10,19 @@ from core.jobs.lifecycle.status import fail_job, give_back
 from core.jobs.suspects import lost_trainers
 from core.tables import Job, Run
 
+# The codes of the errors with which jobs end that have lost too many trainers
+LOST, OUT_OF_MEMORY = "worker_lost", "out_of_memory"
+ADVICE = {LOST: "", OUT_OF_MEMORY: " Lower training.max_length or adapter.r, or choose a smaller model."}
 
-def lose_runs_of(session: Session, owner: str, reason: str, max_lost_attempts: int) -> list[str]:
-    """Requeue the jobs of a dead trainer. `reason` says why it died. Return the jobs' ids."""
-    return _lose(session, Run.owner == owner, reason, max_lost_attempts)
+
+def lose_runs_of(
+    session: Session, owner: str, reason: str, max_lost_attempts: int, code: str = LOST
+) -> list[str]:
+    """Requeue the jobs of a dead trainer. Return the jobs' ids.
+
+    `reason` says why it died, and so does `code` if a job fails for it: LOST or OUT_OF_MEMORY.
+    """
+    return _lose(session, Run.owner == owner, reason, max_lost_attempts, code)
 
 
 def release_runs_of(session: Session, owner: str, reason: str) -> list[str]:
@@ -21,7 +30,19 @@ def release_runs_of(session: Session, owner: str, reason: str) -> list[str]:
 
     This does not count as a lost trainer.
     """
-    runs = _held_runs(session, Run.owner == owner)
+    return _release(session, Run.owner == owner, reason)
+
+
+def release_expired_runs(session: Session, reason: str) -> list[str]:
+    """Requeue the jobs whose leases no trainer could have renewed. Return their ids.
+
+    This does not count as a lost trainer.
+    """
+    return _release(session, Run.expires_at < func.now(), reason)
+
+
+def _release(session: Session, condition: Any, reason: str) -> list[str]:
+    runs = _held_runs(session, condition)
     for job, _ in runs:
         give_back(session, job, "released", f"{reason}; the job will go on from its last checkpoint")
     return [job.id for job, _ in runs]
@@ -32,7 +53,9 @@ def lose_expired_runs(session: Session, max_lost_attempts: int) -> list[str]:
     return _lose(session, Run.expires_at < func.now(), "The trainer stopped answering", max_lost_attempts)
 
 
-def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int) -> list[str]:
+def _lose(
+    session: Session, condition: Any, reason: str, max_lost_attempts: int, code: str = LOST
+) -> list[str]:
     """Requeue the jobs of lost trainers, and count the loss for each job that may have caused it.
 
     Every job that may have caused the loss becomes a suspect (`core/jobs/suspects.py`). A job fails only if
@@ -44,7 +67,7 @@ def _lose(session: Session, condition: Any, reason: str, max_lost_attempts: int)
         trainer = trainers[owner]
         if trainer.may_blame(job.id):
             limit = max_lost_attempts if trainer.blame_is_proven else None
-            _count_loss(session, job, reason, limit)
+            _count_loss(session, job, reason, limit, code)
         else:
             give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
     return [job.id for job, _ in runs]
@@ -64,7 +87,7 @@ def _held_runs(session: Session, condition: Any) -> list[tuple[Job, str]]:
     return [(job, owner) for job, owner in rows]
 
 
-def _count_loss(session: Session, job: Job, reason: str, max_lost_attempts: int | None) -> None:
+def _count_loss(session: Session, job: Job, reason: str, max_lost_attempts: int | None, code: str) -> None:
     """Count a loss, and requeue the job. Fail it instead when the count reaches `max_lost_attempts`.
 
     If `max_lost_attempts` is None, the job does not fail.
@@ -72,7 +95,7 @@ def _count_loss(session: Session, job: Job, reason: str, max_lost_attempts: int 
     job.lost_attempts += 1
     if max_lost_attempts is not None and job.lost_attempts >= max_lost_attempts:
         message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
-        fail_job(session, job, "lost", JobError("worker_lost", message))
+        fail_job(session, job, "lost", JobError(code, message + ADVICE[code]))
         return
     message = f"{reason}; the job will go on from its last checkpoint, alone until it has made another"
     give_back(session, job, "lost", message)

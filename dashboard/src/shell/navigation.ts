@@ -3,6 +3,7 @@ export const PAGES = [
   ["/jobs", "Jobs"],
   ["/new", "New job"],
   ["/compare", "Compare"],
+  ["/playground", "Playground"],
   ["/files", "Files"],
   ["/adapters", "Adapters"],
   ["/workers", "Workers"],

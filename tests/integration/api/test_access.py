@@ -21,10 +21,14 @@ from core.access.keys import revoke_key
 from core.roles import Role
 from core.tables import Base
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.completions import store
 
 PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
 
 JOBS = "/v1/fine_tuning/jobs"
+ALIASES = "/v1/aliases"
+COMPLETIONS = "/v1/chat/completions"
+COMPLETION = COMPLETIONS + "/{completion_id}"
 GRADERS = "/v1/fine_tuning/alpha/graders"
 PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
@@ -46,6 +50,7 @@ ACCESS = {
     ("POST", "/v1/session/links"): MEMBER,
     ("GET", "/v1/files"): READER,
     ("POST", "/v1/files"): MEMBER,
+    ("POST", "/v1/files/from_completions"): MEMBER,
     ("GET", "/v1/files/{file_id}"): READER,
     ("DELETE", "/v1/files/{file_id}"): MEMBER,
     ("GET", "/v1/files/{file_id}/content"): READER,
@@ -87,6 +92,18 @@ ACCESS = {
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
+    ("GET", ALIASES): READER,
+    ("POST", ALIASES): MEMBER,
+    ("GET", ALIASES + "/{alias}"): READER,
+    ("DELETE", ALIASES + "/{alias}"): MEMBER,
+    ("POST", ALIASES + "/{alias}/back"): MEMBER,
+    ("GET", ALIASES + "/{alias}/history"): READER,
+    ("GET", COMPLETIONS): READER,
+    ("GET", COMPLETION): READER,
+    ("POST", COMPLETION): MEMBER,
+    ("DELETE", COMPLETION): MEMBER,
+    ("GET", COMPLETION + "/messages"): READER,
+    ("POST", COMPLETION + "/rating"): MEMBER,
     ("GET", "/v1/workers"): READER,
     ("GET", PROJECTS): ADMIN,
     ("POST", PROJECTS): OPERATOR,
@@ -123,6 +140,8 @@ TAKE_NOTHING = {("DELETE", "/v1/session"): 204, ("POST", "/v1/session/links"): 2
 BODIES: dict[str, Any] = {
     UPLOADS + "/{upload_id}/complete": {"part_ids": ["part_x"]},
     PERMISSIONS: {"project_ids": ["x"]},
+    COMPLETION: {"metadata": {"a": "b"}},
+    COMPLETION + "/rating": {"rating": "up"},
     WEBHOOK: {},
     WEBHOOK + "/rotate_secret": {},
     WEBHOOK + "/test": {"event_type": "fine_tuning.job.failed"},
@@ -148,6 +167,8 @@ class Owned(NamedTuple):
     secret_name: str
     sweep_id: str
     checkpoint_id: str
+    alias: str
+    completion_id: str
     name: str = "adapter_config.json"
 
 
@@ -166,6 +187,8 @@ MISSING = Owned(
     "NO_SUCH_SECRET",
     "ftsweep-" + "1" * 32,
     "ftckpt-" + "0" * 32,
+    "no-such-alias",
+    "chatcmpl-" + "1" * 32,
     "nothing.json",
 )
 
@@ -187,6 +210,9 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     sweep = alice.http.post(SWEEPS, json={**swept, "parameters": {"adapter.r": [4, 8]}}).json()
     announced = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     upload_id = alice.http.post(UPLOADS, json=announced).json()["id"]
+    alice.http.post(ALIASES, json={"name": "the-alias", "model": BASE_MODEL})
+    completion_id = store(alice)
+    assert completion_id is not None
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -204,6 +230,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         secret_name="A_SECRET",
         sweep_id=sweep["id"],
         checkpoint_id=checkpoint_id,
+        alias="the-alias",
+        completion_id=completion_id,
     )
 
 

@@ -78,7 +78,7 @@ def test_uploads_that_are_being_completed_leave_their_key_its_turns(api: Api, al
 def test_uploads_that_wait_for_one_another_leave_room_to_another_project(
     api: Api, alice: Tenant, bob: Tenant
 ) -> None:
-    attempt = Attempt(Actor(alice.project_id), "POST /somewhere", "one", 0, time.monotonic())
+    attempt = Attempt(Actor(alice.project_id), "POST /somewhere", "one", 0, time.monotonic(), "")
 
     def upload(tenant: Tenant, key: str) -> int:
         return tenant.http.post(

@@ -16,20 +16,7 @@ from tests.fixtures.api import BASE_MODEL, Api, dataset
 
 pytestmark = pytest.mark.slow
 
-# Without these, LiteLLM fetches its price map when it is imported, and reads a .env into the environment.
-OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
-
 Call = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def litellm() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in OFFLINE.items():
-            environment.setenv(name, value)
-        import litellm
-
-        yield litellm
 
 
 @pytest.fixture(params=["sync", "async"])

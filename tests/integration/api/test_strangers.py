@@ -3,18 +3,23 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+import secrets
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from api.admission import bodies, callers, strangers
 from api.admission.callers import Callers
 from api.admission.fair_share import AT_ONCE
-from api.admission.strangers import STRANGERS_AT_ONCE, Strangers
+from api.admission.strangers import MOST_WAITING, SIGN_INS_AT_ONCE, Strangers
 from core.access.keys import revoke_key
 from core.database import reading_sessions
 from core.errors import NotAuthenticated, Unavailable
@@ -51,15 +56,27 @@ def test_a_flood_of_invented_sessions_takes_nothing_from_those_who_are_known(api
             return http.get("/v1/models", headers={"cookie": f"tunery_session=tns_{number:048x}"})
 
         flood = [pool.submit(invent, number) for number in range(FLOOD)]
-        wait_for(lambda: sum(each.done() for each in flood) == FLOOD - STRANGERS_AT_ONCE)
-        assert session.scalar(WAITING) == STRANGERS_AT_ONCE
+        wait_for(lambda: all(each.done() for each in flood))
+        assert session.scalar(WAITING) == 1
         assert alice.http.get("/v1/models", timeout=5).is_success
         session.rollback()
         answers = [each.result() for each in flood]
-    refused = [answer for answer in answers if answer.status_code == 503]
-    assert len(refused) == FLOOD - STRANGERS_AT_ONCE
-    assert int(refused[0].headers["retry-after"]) > 0
-    assert {answer.status_code for answer in answers} == {401, 503}
+    assert {answer.status_code for answer in answers} == {503}
+    assert int(answers[0].headers["retry-after"]) > 0
+
+
+def test_a_new_key_is_answered_beside_a_flood_of_invented_keys(api: Api) -> None:
+    """The look-ups of all strangers share their queries, so the flood delays it by one of them."""
+
+    async def ask() -> set[str]:
+        door = Door(api, trust=3600.0)
+        flood = [asyncio.create_task(door.project(invented())) for _ in range(MOST_WAITING - 1)]
+        await asyncio.sleep(0)
+        assert await door.project(new.key) == new.project_id
+        return {type(error).__name__ for error in await asyncio.gather(*flood, return_exceptions=True)}
+
+    new = api.tenant()
+    assert asyncio.run(ask()) == {"NotAuthenticated"}
 
 
 @pytest.mark.parametrize("header", ["Bearer  {}", "bearer {}"])
@@ -77,7 +94,7 @@ def test_the_spelling_of_a_header_gives_a_key_no_further_turns(api: Api, alice: 
 
 def test_half_bodies_of_strangers_hold_up_no_sign_in(api: Api, alice: Tenant) -> None:
     with ExitStack() as open_:
-        for _ in range(2 * STRANGERS_AT_ONCE):
+        for _ in range(2 * SIGN_INS_AT_ONCE):
             open_.enter_context(half_a_body(api.url, SIGN_IN, x_tunery_dashboard="1"))
         answer = httpx.post(api.url + SIGN_IN, json={"api_key": alice.key}, headers=OWN, timeout=5)
     assert answer.status_code == 200, answer.text
@@ -117,39 +134,52 @@ def test_a_stranger_sends_little(api: Api) -> None:
     refusal(answer, 413, None, "request_too_large")
 
 
+def invented() -> str:
+    """Return a key that has the form of a key, so that only the database can refuse it."""
+    body = f"tnr_{secrets.token_hex(16)}_{secrets.token_hex(24)}"
+    return f"{body}_{zlib.crc32(body.encode()):08x}"
+
+
 class Door:
-    """Looks up keys as an API does, with the strangers' turns in the hands of a test."""
+    """Looks up keys as an API does."""
 
     def __init__(self, api: Api, trust: float) -> None:
         settings = api.settings.model_copy(update={"key_trust_seconds": trust})
-        self._strangers = Strangers()
-        self._callers = Callers(reading_sessions(api.app.state.engine), settings, self._strangers)
+        self._callers = Callers(reading_sessions(api.app.state.engine), settings, Strangers())
 
     async def project(self, key: str) -> str:
         return (await self._callers.find(key)).project_id
 
-    async def take_all_turns(self) -> None:
-        for _ in range(STRANGERS_AT_ONCE):
-            await self._strangers.enter(ExitStack())
-
 
 @pytest.mark.usefixtures("hasty")
-def test_a_known_key_is_looked_up_again_beside_strangers_and_a_new_one_is_told_to_return(
-    api: Api, alice: Tenant, bob: Tenant
+def test_a_known_key_is_looked_up_again_while_the_look_up_of_strangers_hangs(
+    api: Api, alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stranger, let_go, authenticate = invented(), threading.Event(), callers.keys.authenticate_all
+
+    def hang_for_the_stranger(session: Session, tokens: Sequence[str]) -> Any:
+        assert stranger not in tokens or let_go.wait(30)
+        return authenticate(session, tokens)
+
     async def ask() -> None:
         door = Door(api, trust=0.0)
         await door.project(alice.key)
-        await door.take_all_turns()
+        hanging = asyncio.create_task(door.project(stranger))
+        await asyncio.sleep(0)
         assert await door.project(alice.key) == alice.project_id
         with pytest.raises(Unavailable, match="not known yet"):
             await door.project(bob.key)
+        let_go.set()
+        with pytest.raises(Unavailable):
+            await hanging
 
+    monkeypatch.setattr(callers.keys, "authenticate_all", hang_for_the_stranger)
     asyncio.run(ask())
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_revoked_key_is_a_stranger_after_its_next_look_up(api: Api) -> None:
+def test_a_revoked_key_is_a_stranger_after_its_next_look_up(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tenant = api.tenant()
 
     async def ask() -> None:
@@ -157,7 +187,7 @@ def test_a_revoked_key_is_a_stranger_after_its_next_look_up(api: Api) -> None:
         await door.project(tenant.key)
         with api.sessions.begin() as session:
             revoke_key(session, tenant.key.split("_")[1])
-        await door.take_all_turns()
+        monkeypatch.setattr(strangers, "MOST_WAITING", 0)
         with pytest.raises(NotAuthenticated):
             await door.project(tenant.key)
         with pytest.raises(Unavailable):
@@ -176,13 +206,15 @@ def forgetful(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return
 
 
-@pytest.mark.usefixtures("hasty", "forgetful")
-def test_keys_are_not_remembered_without_end(api: Api, alice: Tenant, bob: Tenant) -> None:
+@pytest.mark.usefixtures("forgetful")
+def test_keys_are_not_remembered_without_end(
+    api: Api, alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def ask() -> None:
         door = Door(api, trust=3600.0)
         await door.project(alice.key)
         await door.project(bob.key)
-        await door.take_all_turns()
+        monkeypatch.setattr(strangers, "MOST_WAITING", 0)
         with pytest.raises(Unavailable):
             await door.project(alice.key)
 
@@ -192,14 +224,14 @@ def test_keys_are_not_remembered_without_end(api: Api, alice: Tenant, bob: Tenan
 def test_requests_of_one_key_at_once_share_a_look_up(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_up: list[str] = []
-    authenticate = callers.keys.authenticate
+    looked_up: list[Sequence[str]] = []
+    authenticate = callers.keys.authenticate_all
 
-    def count(session: object, token: str) -> object:
-        looked_up.append(token)
-        return authenticate(session, token)  # type: ignore[arg-type]
+    def count(session: Session, tokens: Sequence[str]) -> Any:
+        looked_up.append(tokens)
+        return authenticate(session, tokens)
 
-    monkeypatch.setattr(callers.keys, "authenticate", count)
+    monkeypatch.setattr(callers.keys, "authenticate_all", count)
 
     async def ask() -> int:
         door = Door(api, trust=1.0)

@@ -65,7 +65,7 @@ def test_makes_keys_in_the_database_of_the_running_up(service: Up) -> None:
 
 
 def test_starts_a_part_again_that_died(service: Up) -> None:
-    for name in ("api", "worker"):
+    for name in ("api", "worker", "serve"):
         died = service.part(name)
         died.kill()
         until(lambda gone=died: not gone.is_running(), "the part to die")  # type: ignore[misc]
@@ -78,7 +78,7 @@ def test_starts_a_part_again_that_died(service: Up) -> None:
 
 def test_stops_what_an_up_that_was_killed_alone_has_left(service: Up, port: int) -> None:
     """This test ends the shared service, so it is the last test that uses it."""
-    left = [service.part("api"), service.part("worker")]
+    left = [service.part(name) for name in ("api", "worker", "serve")]
     service.process.kill()
     service.process.wait(STOP_SECONDS)
     assert all(process.is_running() for process in left)
@@ -102,7 +102,7 @@ def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, po
         assert uploaded.returncode == 0, uploaded.stderr
         key, seal = ((home / name).read_text() for name in ("api-key", "secret-keys"))
         assert f"TUNERY_SECRET_KEYS={seal}" in (home / "environment").read_text()
-        assert {"api.log", "worker.log"} <= {path.name for path in (home / "logs").iterdir()}
+        assert {"api.log", "worker.log", "serve.log"} <= {path.name for path in (home / "logs").iterdir()}
         assert up.stop(signal.SIGTERM) == 0
     assert processes_of(home) == []
     assert not (home / "environment").exists()

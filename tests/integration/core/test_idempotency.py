@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from openai import OpenAI
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 
 from core.access.audit import Actor
 from core.access.idempotency import Attempt, forget_old_records, once
+from core.roles import Role
 from core.tables import IdempotencyRecord
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, wait_for
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
@@ -76,7 +77,7 @@ def test_a_key_that_another_project_is_using_is_not_awaited(api: Api, tenant: Te
     other = api.tenant()
     file_id = other.upload()
     with api.sessions() as session:
-        attempt = Attempt(Actor(tenant.project_id), "POST /somewhere", "one", 0, time.monotonic())
+        attempt = Attempt(Actor(tenant.project_id), "POST /somewhere", "one", 0, time.monotonic(), "")
         once(session, attempt, "something", lambda: {"id": "of a transaction that goes on"})
         other.http.timeout = 5
         assert create(other, key="one", training_file=file_id).is_success
@@ -142,6 +143,69 @@ def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
     assert create(tenant, key="old", training_file=file_id).json()["id"] != old
 
 
+# Answers that hold a secret
+
+
+WEBHOOK = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.succeeded"]}
+
+
+def secret_requests(admin: Tenant) -> dict[str, tuple[str, dict[str, Any] | None, str]]:
+    """Return the requests whose answers show a secret: the path, the body, and the field of the secret."""
+    endpoint = admin.http.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"]
+    return {
+        "webhook": ("/v1/webhook_endpoints", WEBHOOK, "signing_secret"),
+        "rotation": (f"/v1/webhook_endpoints/{endpoint}/rotate_secret", {}, "signing_secret"),
+        "API key": (f"/v1/organization/projects/{admin.project_id}/api_keys", {"name": "new"}, "value"),
+        "sign-in link": ("/v1/session/links", None, "path"),
+    }
+
+
+def records_of(tenant: Tenant) -> str:
+    with tenant.api.sessions() as session:
+        mine = IdempotencyRecord.project_id == tenant.project_id
+        return str(list(session.scalars(select(IdempotencyRecord.answer).where(mine))))
+
+
+@pytest.fixture
+def admin(api: Api) -> Tenant:
+    return api.tenant(role=Role.ADMIN)
+
+
+@pytest.mark.parametrize("name", ["webhook", "rotation", "API key", "sign-in link"])
+@pytest.mark.parametrize("header", [{"x-stainless-retry-count": "1"}, {"idempotency-key": "secret"}])
+def test_an_answer_with_a_secret_is_repeated_and_nothing_stored_shows_the_secret(
+    admin: Tenant, name: str, header: dict[str, str]
+) -> None:
+    path, body, field = secret_requests(admin)[name]
+    first = admin.http.post(
+        path, json=body, headers={key: value.replace("1", "0") for key, value in header.items()}
+    )
+    again = admin.http.post(path, json=body, headers=header)
+    assert (again.status_code, again.json()) == (200, first.json())
+    secret = first.json()[field].split("link=")[-1]
+    records = records_of(admin)
+    assert "sealed" in records
+    assert len(secret) > 40
+    assert secret not in records
+
+
+def test_an_answer_with_a_secret_is_shown_to_no_other_session_of_the_same_key(admin: Tenant) -> None:
+    def session() -> dict[str, str]:
+        with httpx.Client(base_url=admin.api.url, headers={"x-tunery-dashboard": "1"}) as browser:
+            assert browser.post("/v1/sign_in", json={"api_key": admin.key}).is_success
+            return {"cookie": f"tunery_session={browser.cookies['tunery_session']}"}
+
+    def ask(session: dict[str, str]) -> httpx.Response:
+        headers = {"x-tunery-dashboard": "1", "idempotency-key": "one", **session}
+        return httpx.post(f"{admin.api.url}/v1/webhook_endpoints", json=WEBHOOK, headers=headers)
+
+    mine, another = session(), session()
+    first = ask(mine)
+    assert ask(mine).json() == first.json()
+    refusal(ask(another), 409, None, "answer_of_another_session")
+    assert len(admin.http.get("/v1/webhook_endpoints").json()["data"]) == 1
+
+
 # Without it: the official client's count of retries
 
 
@@ -166,7 +230,7 @@ def test_a_first_attempt_that_a_retry_overtook_creates_nothing(api: Api, tenant:
 
     def attempt(arrived: float, retry_count: int, would_create: str) -> str:
         with api.sessions.begin() as session:
-            this = Attempt(actor, "POST /somewhere", None, retry_count, arrived)
+            this = Attempt(actor, "POST /somewhere", None, retry_count, arrived, "")
             return str(once(session, this, "something", lambda: {"id": would_create})["id"])
 
     arrived = time.monotonic() - 1

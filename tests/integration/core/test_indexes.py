@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any, cast
 
 import pytest
@@ -13,12 +14,16 @@ from api.jobs import queries
 from api.jobs.events import queries as events
 from api.jobs.events.feed import Place, news_of
 from api.jobs.queries import Filter
+from api.stored_completions import queries as completions
+from api.stored_completions.queries import Selection
 from api.workers import queries as workers
+from core import stored_completions
 from core.access.quotas import stored_bytes
+from core.access.usage import usage
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
 from core.storage.object_store import ObjectStore
-from core.tables import Event
+from core.tables import Event, StoredCompletion
 from worker.supervise.cleanup import remove_old_deliveries
 from worker.supervise.removal import delete_in_batches
 
@@ -26,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 JOBS = 100_000
 WAITING = 200
-LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries")
+LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries", "stored_completions")
 EVERYTHING = Filter({}, without_metadata=False)
 
 FILL = f"""
@@ -43,8 +48,8 @@ INSERT INTO jobs (
         CASE WHEN n > {JOBS - WAITING} THEN 0 ELSE 1 END,
         jsonb_build_object('number', n::text)
     FROM generate_series(1, {JOBS}) n;
-INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome)
-    SELECT id, 1, 'a trainer', now(), now(), 'cancelled' FROM jobs WHERE status = 'cancelled';
+INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome, counted)
+    SELECT id, 1, 'a trainer', now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
     SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
 INSERT INTO events (id, job_id, level, type, message)
@@ -58,6 +63,16 @@ INSERT INTO webhook_deliveries (
     )
     SELECT 'whd_' || id, 'whe_1', 'fine_tuning.job.cancelled', '{{}}', 'delivered', 1, NULL, now()
     FROM jobs WHERE status = 'cancelled';
+INSERT INTO stored_completions (
+        id, project_id, model, request, answer, prompt_sha256, client_metadata, rating, rated_at, bytes
+    )
+    SELECT
+        'chatcmpl-' || lpad(n::text, 8, '0'), 'proj_' || n % 10 + 1, 'model-' || n % 5, '{{}}', '{{}}',
+        (n % 1000)::text, jsonb_build_object('number', n::text),
+        CASE WHEN n % 500 = 0 THEN 'up' WHEN n % 500 = 10 THEN 'down' END,
+        CASE WHEN n % 500 IN (0, 10) THEN now() END, 1000
+    FROM generate_series(1, 50000) n;
+INSERT INTO completion_bytes (project_id, bytes) SELECT id, 5000000 FROM projects;
 ANALYZE
 """
 
@@ -110,6 +125,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "a page of files": lambda session: files.page(
         session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
     ),
+    "the usage of a project": lambda session: usage(session, OF_NEWEST, date(2026, 1, 1), date(2026, 12, 31)),
     "the bytes that a project stores": lambda session: stored_bytes(session, OF_NEWEST),
     "the sweep": lambda session: (
         lifecycle.lose_expired_runs(session, 5),
@@ -123,6 +139,24 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     ),
     "the removal of old deliveries": lambda session: remove_old_deliveries(
         session_factory(session.get_bind()), cast(ObjectStore, None)
+    ),
+    "a page of stored completions": lambda session: completions.page(
+        session, OF_NEWEST, Selection(), after="chatcmpl-00025000", limit=20
+    ),
+    "stored completions by metadata": lambda session: completions.page(
+        session, OF_NEWEST, Selection(metadata={"number": "7770"}), after=None, limit=20
+    ),
+    "stored completions of a model": lambda session: completions.page(
+        session, OF_NEWEST, Selection(model="model-0"), after=None, limit=20
+    ),
+    "stored completions of a model that there is none of": lambda session: completions.page(
+        session, OF_NEWEST, Selection(model="no model"), after=None, limit=20
+    ),
+    "rated completions, with better answers": lambda session: completions.with_liked(
+        session, completions.page(session, OF_NEWEST, Selection(rating="down"), after=None, limit=20)[0]
+    ),
+    "the removal of old completions": lambda session: stored_completions.remove(
+        session, OF_NEWEST, StoredCompletion.id < "chatcmpl-00000100"
     ),
     "a claim": lambda session: lifecycle.claim(session, "a trainer", 60.0, project_jobs=3),
 }
@@ -144,10 +178,23 @@ def test_a_page_of_the_events_of_a_type_passes_over_no_other_event(engine: Engin
     with session_factory(engine)() as session:
         with asked_in(engine) as statements:
             assert len(events.page(session, LONG, after=None, limit=20, type="samples")[0]) == 4
-        ((statement, parameters),) = statements
-        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
-        plan = session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
-    assert [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")] == []
+        assert passed_over(session, statements) == []
+
+
+RESULT_FILES = """
+INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, object_key)
+    SELECT 'file-x' || n, 'proj_1', 'f', 'fine-tune-results', 1, '', '' FROM generate_series(1, 20000) n
+"""
+
+
+def test_a_page_of_the_files_of_a_purpose_passes_over_no_other_file(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(RESULT_FILES))
+        session.execute(text("ANALYZE files"))
+        with asked_in(engine) as statements:
+            found, _ = files.page(session, "proj_1", "fine-tune", after=None, limit=20, newest_first=True)
+        assert len(found) == 20
+        assert passed_over(session, statements) == []
 
 
 MANY_WAITING = """
@@ -183,6 +230,14 @@ def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
     event.listen(engine, "before_cursor_execute", note)
     yield statements
     event.remove(engine, "before_cursor_execute", note)
+
+
+def passed_over(session: Session, statements: list[tuple[str, Any]]) -> list[str]:
+    """The parts of the plan of the one statement that read rows and then leave them out."""
+    ((statement, parameters),) = statements
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+    plan = session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
+    return [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")]
 
 
 def rows_read(plan: dict[str, Any], table: str) -> float:

@@ -346,8 +346,9 @@ def test_a_finished_job_has_its_model_its_result_and_its_events(sessions: sessio
     assert runs_of(sessions, lease.job_id)[0].outcome == "succeeded"
 
 
+@pytest.mark.parametrize("code", ["worker_lost", "out_of_memory"])
 def test_a_job_lost_too_often_fails_with_the_reason_unless_it_made_progress(
-    sessions: sessionmaker[Session],
+    sessions: sessionmaker[Session], code: str
 ) -> None:
     job_id = submit(sessions)
     for attempt in range(LIMIT + 1):
@@ -355,14 +356,15 @@ def test_a_job_lost_too_often_fails_with_the_reason_unless_it_made_progress(
         if attempt == 1:
             writes(sessions, lease)["checkpoint"]()
         with sessions.begin() as session:
-            lifecycle.lose_runs_of(session, f"owner {attempt}", "The trainer burst", LIMIT)
+            lifecycle.lose_runs_of(session, f"owner {attempt}", "The trainer burst", LIMIT, code)
         if attempt < LIMIT:
             assert job_of(sessions, job_id).status == "queued"
     job = job_of(sessions, job_id)
     assert job.status == "failed"
     assert job.error is not None
-    assert job.error["code"] == "worker_lost"
+    assert job.error["code"] == code
     assert "The trainer burst" in job.error["message"]
+    assert ("Lower training.max_length" in job.error["message"]) == (code == "out_of_memory")
 
 
 def lose_all_of(sessions: sessionmaker[Session], owner: str, limit: int = LIMIT) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from sqlalchemy import select
 
 from core.access.projects import find_project, set_quotas
 from core.jobs import queue
+from core.roles import Role
+from core.tables import Job
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -80,7 +83,8 @@ def test_a_projects_own_cap_of_running_jobs_goes_before_the_default(api: Api, te
 
     def may_be_claimed(default: int | None) -> bool:
         with api.sessions() as session:
-            return job_id in session.scalars(queue.first_jobs(default, 1)).all()
+            others = select(Job.id).where(Job.status == "queued", Job.id != job_id)
+            return queue.first_job(session, default, 1, session.scalars(others).all()) == job_id
 
     for own, default, claimable in ((None, None, True), (0, None, False), (0, 5, False), (1, None, True)):
         allow(tenant, running_jobs=own)
@@ -140,6 +144,13 @@ def test_requests_are_counted_over_all_servers_together(api: Api, tenant: Tenant
         tenant.openai.models.list()
     assert other.http.get("/v1/models").is_success
     assert tenant.http.get("/healthz").is_success
+
+
+def test_requests_that_the_role_does_not_allow_are_counted_too(api: Api, tenant: Tenant) -> None:
+    allow(tenant, requests_per_minute=2)
+    reader = api.tenant(tenant.project, Role.READ_ONLY)
+    statuses = [reader.http.post(JOBS, json={}).status_code for _ in range(4)]
+    assert statuses == [403] * 2 + [429] * 2
 
 
 def test_without_the_broker_every_request_passes(api: Api, tenant: Tenant, closed_port: int) -> None:

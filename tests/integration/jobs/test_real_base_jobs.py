@@ -19,8 +19,8 @@ from cli.embedded import EmbeddedServers
 from core.catalog import SMOLLM2
 from core.datasets import sample
 from core.roles import Role
+from faults.receiver import Receiver
 from tests.fixtures.api import Api, wait_for
-from tests.fixtures.receiver import Receiver
 from tests.fixtures.stack import MODELS, Stack, preference, stack_on
 from tests.fixtures.tracker_files import tensorboard_scalars
 

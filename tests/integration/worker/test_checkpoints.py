@@ -1,135 +1,18 @@
 """Checkpoints in the real store and database: which one a job goes on from, and which one is removed."""
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from sqlalchemy import select
 
 from core.jobs import lifecycle
-from core.jobs.lifecycle import Lease
 from core.storage.artifacts import POSITION_NAME, STATE_NAME
 from core.storage.object_store import ObjectStore
-from core.tables import Checkpoint, Event
+from core.tables import Checkpoint
 from tests.fixtures.api import Api, Tenant
+from tests.fixtures.checkpoints import ELSEWHERE, messages_of, run_of
 from tests.fixtures.faults.database import broken_once
 from worker.engine.adapters.saving import WEIGHTS_NAME
-from worker.report.job_lease import JobLease
-from worker.report.training_record import TrainingRecord
-from worker.save.checkpoint import (
-    drop_old_checkpoints,
-    restore_checkpoint,
-    ship_checkpoint,
-    take_up_best,
-    write_checkpoint,
-)
-
-HERE, ELSEWHERE = "the fingerprint here", "the fingerprint on a worker with another base model"
-
-
-@dataclass
-class Weights:
-    """An adapter of one number, which tells where it was saved."""
-
-    value: float = 0.0
-
-    def save(self, folder: Path) -> None:
-        save_file({"weight": torch.tensor([self.value])}, folder / WEIGHTS_NAME)
-
-
-@dataclass
-class SmallTrainee:
-    """A trainee with only what a checkpoint reads of it."""
-
-    adapter: Weights
-    step: int = 0
-    at_epoch_end: bool = False
-    at_best: bool = False
-    record: TrainingRecord = field(default_factory=TrainingRecord)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return {"weight": torch.tensor([self.adapter.value])}
-
-    def restore(self, step: int, state: Mapping[str, torch.Tensor], record: TrainingRecord) -> None:
-        self.step, self.record = step, record
-        self.take_state(state)
-
-    def take_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        self.adapter.value = state["weight"].item()
-
-
-@dataclass
-class Run:
-    """One claim of a job, by a worker whose base model has this fingerprint."""
-
-    api: Api
-    lease: Lease
-    job_lease: JobLease
-    folder: Path
-    fingerprint: str = HERE
-
-    def save(self, step: int, value: float, *, best: bool = False) -> None:
-        record = TrainingRecord({"value": value}, {"value": value})
-        trainee = SmallTrainee(Weights(value), step, at_best=best, record=record)
-        folder = self.folder / f"{self.lease.fence}-{step}"
-        folder.mkdir()
-        written = write_checkpoint(cast(Any, trainee), folder, self.fingerprint)
-        ship_checkpoint(written, self.job_lease, self.api.store)
-
-    def restore(self) -> tuple[int, float]:
-        """Step and value that the run goes on from; zeros where it begins."""
-        trainee: Any = SmallTrainee(Weights())
-        where = self.job_lease, self.api.store, self.folder, self.fingerprint
-        restore_checkpoint(trainee, *where)
-        self.job_lease.commit(lambda _: None)  # its events
-        value, record = trainee.adapter.value, trainee.record
-        assert record.metrics == record.notes == ({"value": pytest.approx(value)} if trainee.step else {})
-        return trainee.step, value
-
-    def take_up_best(self, step: int) -> tuple[float, dict[str, Any] | None]:
-        """The value that a trainee then has, of itself -1.0, and the metrics."""
-        trainee = SmallTrainee(Weights(-1.0), step=99)
-        where = self.job_lease, self.api.store, self.folder, self.fingerprint
-        metrics = take_up_best(cast(Any, trainee), step, *where)
-        self.job_lease.commit(lambda _: None)
-        assert trainee.step == 99
-        return trainee.adapter.value, metrics
-
-    def best(self) -> list[int]:
-        with self.api.sessions() as session:
-            query = select(Checkpoint.step).where(Checkpoint.job_id == self.lease.job_id, Checkpoint.best)
-            return list(session.scalars(query))
-
-    def drop_old(self, store: ObjectStore | None = None) -> None:
-        drop_old_checkpoints(self.job_lease, store or self.api.store)
-
-    def steps(self) -> list[int]:
-        with self.api.sessions() as session:
-            query = select(Checkpoint.step).where(Checkpoint.job_id == self.lease.job_id)
-            return sorted(session.scalars(query))
-
-
-@contextmanager
-def run_of(api: Api, job_id: str, folder: Path, fingerprint: str = HERE) -> Iterator[Run]:
-    lease = api.claim(job_id)
-    job_lease = JobLease(api.sessions, lease, time.monotonic())
-    try:
-        yield Run(api, lease, job_lease, folder, fingerprint)
-        job_lease.commit(lambda session: lifecycle.release(session, lease, "The test goes on"))
-    finally:
-        job_lease.close()
-
-
-def messages_of(api: Api, job_id: str) -> list[str]:
-    query = select(Event.message).where(Event.job_id == job_id).order_by(Event.sequence)
-    with api.sessions() as session:
-        return list(session.scalars(query))
 
 
 @pytest.fixture

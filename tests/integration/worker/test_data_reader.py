@@ -1,11 +1,14 @@
 """Reading a job's files from the real store, with the process that renders beside a trainer."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,6 +33,7 @@ from worker.data.companions import with_companions
 from worker.data.fingerprint import Fingerprint, beginning
 from worker.data.reader import DataReader, JobData, Readers
 from worker.data.render import Rendering
+from worker.data.render_request import RenderRequest
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
 
@@ -59,7 +63,7 @@ class Reading:
     """A claimed job whose files are read."""
 
     def __init__(self, api: Api, job_id: str, base: ResidentBase, readers: Readers) -> None:
-        self._api, self._base, self._job_id, self._readers = api, base, job_id, readers
+        self._api, self.base, self._job_id, self._readers = api, base, job_id, readers
         self.job_lease = JobLease(api.sessions, api.claim(job_id), time.monotonic())
         self.reader: DataReader | None = None
 
@@ -74,7 +78,7 @@ class Reading:
             return session.get_one(Run, (self._job_id, self.job_lease.lease.fence))
 
     def start(self, max_length: int = WHOLE) -> DataReader:
-        self.reader = DataReader(self.job, self._base, max_length, self.job_lease, self._readers)
+        self.reader = DataReader(self.job, self.base, max_length, self.job_lease, self._readers)
         return self.reader
 
     def read(self, max_length: int = WHOLE) -> JobData:
@@ -253,6 +257,52 @@ def test_a_job_whose_rendering_dies_twice_fails_alone(claimed: Any) -> None:
     second.kill()
     with pytest.raises(JobError, match="most often because memory ran out") as raised:
         reader.data.result(SECONDS)
+    assert (raised.value.code, raised.value.param) == ("rows_not_rendered", "training_file")
+    assert len(other.read().training_rows) == 12
+
+
+LOOPS = "{% for a in range(10**5) %}{% for b in range(10**5) %}{% endfor %}{% endfor %}"
+PATTERN = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+
+
+def with_template(folder: Path, template: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+
+
+def with_pattern(folder: Path) -> None:
+    """Let the tokenizer look for a pattern that takes exponential time."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    steps = [PATTERN, tokenizer["pre_tokenizer"]]
+    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (partial(with_template, template=LOOPS), "Line 1: .* more than 1 s"),
+        (partial(with_template, template="{{ 'x' * 10**10 }}"), "Line 1: .* too much memory"),
+        (with_pattern, "too much for the base model's tokenizer"),
+    ],
+    ids=["loops", "builds an endless text", "looks for a pattern"],
+)
+def test_a_base_model_that_takes_too_much_for_a_row_ends_its_job_alone(
+    claimed: Any,
+    base: ResidentBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    words: str,
+) -> None:
+    limits = {"row_seconds": 1, "row_bytes": 256 * 1024**2}
+    monkeypatch.setattr(reading, "RenderRequest", partial(RenderRequest, **limits))
+    answer = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x" * 200}]}
+    job, other = claimed((json.dumps(answer).encode() + b"\n") * 12), claimed()
+    folder = shutil.copytree(base.folder, tmp_path / "hostile")
+    change(folder)
+    job.base = cast(ResidentBase, SimpleNamespace(**{**vars(base), "folder": folder}))
+    with pytest.raises(JobError, match=words) as raised:
+        job.read()
     assert (raised.value.code, raised.value.param) == ("rows_not_rendered", "training_file")
     assert len(other.read().training_rows) == 12
 

@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from cli.embedded import EmbeddedServers
 from core.tables import Event, Run
+from faults.picky_store import PickyStore
 from tests.fixtures.api import Api, Tenant, wait_for
-from tests.fixtures.endpoint import PickyStore
 from tests.fixtures.faults.database import losing_the_answer
 from tests.fixtures.faults.disks import SmallDisk
 from tests.fixtures.stack import cancel_all, job_api_on, short_rows

@@ -6,12 +6,25 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from core import stored_completions
 from core.ids import first_id_at, new_id
-from core.tables import AuditLog, Base, Checkpoint, File, Job, Run, Upload
+from core.tables import (
+    AuditLog,
+    Base,
+    Checkpoint,
+    CompletionBytes,
+    File,
+    Job,
+    Run,
+    StoredCompletion,
+    Upload,
+)
 from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.completions import allow, store
 from worker.supervise import removal
 from worker.supervise.cleanup import remove_deleted_files
 from worker.supervise.retention import Retention, remove_old
+from worker.supervise.usage import count_usage
 
 LONG_AGO = func.now() - timedelta(days=40)
 
@@ -93,6 +106,9 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
     remove_old(api.sessions, Retention(run_days=41))
     assert fences(api, job_id) == [1, 2, 3, 4]
     remove_old(api.sessions, Retention(run_days=39))
+    assert fences(api, job_id) == [1, 2, 3, 4]  # the usage has not counted them yet
+    count_usage(api.sessions)
+    remove_old(api.sessions, Retention(run_days=39))
     assert fences(api, job_id) == [3, 4]
 
 
@@ -110,3 +126,38 @@ def test_old_uploads_go_once_their_parts_are_removed(api: Api, alice: Tenant) ->
     assert left(api, Upload, Upload.id, cleaned, to_clean) == [cleaned, to_clean]
     remove_old(api.sessions, Retention(upload_days=39))
     assert left(api, Upload, Upload.id, cleaned, to_clean) == [to_clean]
+
+
+def test_old_completions_go_after_their_projects_own_time_and_make_room(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_completions, "REMOVED_AT_ONCE", 2)
+    brief, long, usual = (api.tenant() for _ in range(3))
+    ids = {}
+    for number, (tenant, days) in enumerate(((brief, 39), (long, 41), (usual, None))):
+        allow(tenant, completion_days=days)
+        old = [old_completion_id(10 * number + each) for each in range(3)]
+        ids[tenant.project] = [store(tenant, completion_id=each) for each in [*old, None]]
+    remove_old(api.sessions, Retention(completion_days=41))
+    assert left_of(brief) == ids[brief.project][3:]
+    assert left_of(long) == ids[long.project]
+    assert left_of(usual) == ids[usual.project]
+    remove_old(api.sessions, Retention(completion_days=39))
+    assert left_of(usual) == ids[usual.project][3:]
+    with api.sessions() as session:
+        for tenant in (brief, long, usual):
+            rows = select(func.sum(StoredCompletion.bytes)).where(
+                StoredCompletion.project_id == tenant.project_id
+            )
+            counted = session.get_one(CompletionBytes, tenant.project_id).bytes
+            assert counted == session.scalar(rows)
+
+
+def old_completion_id(number: int) -> str:
+    """Return the id of a completion that was made 40 days ago. A UUIDv7 has a 7 after its time."""
+    moment = first_id_at("chatcmpl-", datetime.now(UTC) - timedelta(days=40))
+    return f"{moment}7{number:019x}"
+
+
+def left_of(tenant: Tenant) -> list[str]:
+    return [completion.id for completion in tenant.openai.chat.completions.list()]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.storage.object_store import PART_BYTES, ObjectStore
+from faults.picky_store import PickyStore, Refusal
 from tests.fixtures.api import Api, wait_for
-from tests.fixtures.endpoint import PickyStore, Refusal
 from tests.fixtures.faults.disks import SmallDisk
 from worker.train.server_probe import LEAST_BYTES, ServerProbe
 

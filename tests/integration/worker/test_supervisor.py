@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from core.database import create_database, session_factory
 from core.jobs import lifecycle
 from core.tables import Job, Run, Worker
 from tests.fixtures.api import Api, Tenant, wait_for
@@ -108,6 +109,26 @@ def test_what_a_stopped_trainer_did_not_give_back_is_released_without_blame(
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 
+@pytest.mark.parametrize("away", [True, False], ids=["away", "there"])
+def test_a_lease_that_ends_while_the_database_is_away_counts_no_loss(
+    api: Api, alice: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int, away: bool
+) -> None:
+    job_id = alice.create_job()["id"]
+    nowhere = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
+    with supervised(api, tmp_path / "python", TRAINER_THAT_WAITS, monkeypatch) as supervisor:
+        with capture_logs() as logs:
+            supervisor._sessions = nowhere if away else api.sessions
+            wait_for(lambda: not away or any(entry["event"] == "scan_failed" for entry in logs))
+            with api.sessions.begin() as session:
+                assert lifecycle.claim(session, "a trainer that cannot renew", 0.0)
+            supervisor._sessions = api.sessions
+        wait_for(lambda: alice.job(job_id)["status"] == "queued")
+    with api.sessions() as session:
+        job, run = session.get_one(Job, job_id), session.get_one(Run, (job_id, 1))
+    assert (job.lost_attempts, run.outcome) == ((0, "released") if away else (1, "lost"))
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
 def test_a_trainer_that_has_died_is_not_listed_any_more(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,4 +147,4 @@ def listed(api: Api, owner: str) -> bool:
 
 
 def test_a_broken_device_is_named_as_the_trainers_death() -> None:
-    assert module.describe_exit(module.DEVICE_BROKEN) == "The trainer's device failed"
+    assert module.describe_exit(module.DEVICE_BROKEN).reason == "The trainer's device failed"

@@ -1,6 +1,7 @@
 """The trainer in its own thread, on real servers: when it takes a job, and when it had better not."""
 
 import errno
+import shutil
 import signal
 import socket
 import sys
@@ -20,8 +21,9 @@ from core.jobs.lifecycle import Progress
 from core.tables import Checkpoint, Job
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.endpoint import Endpoint
+from tests.fixtures.hostile import truncated
 from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.tiny import OTHER, TINY, write_base
 from tests.fixtures.trainer import job_of, new_trainer, running
 from worker.train.job import TrainingJob
 from worker.train.trainer import _at_signal, _listen, _say_that_it_waits
@@ -83,6 +85,26 @@ def test_a_hub_that_is_away_fails_no_job(
     assert (job.status, job.lost_attempts) == ("queued", 0)
     messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
     assert any("The hub did not answer" in message for message in messages)
+
+
+def test_a_damaged_base_model_ends_its_job_alone(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
+) -> None:
+    catalog, hostile = write_base(tmp_path), tmp_path / "hostile"
+    shutil.copytree(tmp_path / "model", hostile)
+    truncated(hostile)
+    sound, damaged = catalog.read_text().split("\n\n")
+    catalog.write_text(f"{sound}\n\n{damaged.replace(str(tmp_path / 'model'), str(hostile))}")
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        tenant = api.tenant()
+        refused, trained = (tenant.create_job(model=model)["id"] for model in (OTHER, TINY))
+        with running(api):
+            wait_for(lambda: job_of(api, trained).status == "succeeded", 60)
+        job = job_of(api, refused)
+    assert (job.status, job.lost_attempts) == ("failed", 0)
+    assert job.error is not None
+    assert job.error["code"] == "model_unavailable"
+    assert "model.safetensors is damaged" in job.error["message"]
 
 
 def test_a_disk_that_takes_no_folder_costs_neither_the_job_an_attempt_nor_the_trainer_its_life(

@@ -30,8 +30,8 @@ from core.jobs import lifecycle
 from core.roles import Role
 from core.secrets.vault import Vault
 from core.tables import Job, WebhookDelivery
+from faults.receiver import Receiver
 from tests.fixtures.api import Api, Tenant, refusal, strictly, wait_for
-from tests.fixtures.receiver import Receiver
 from tests.fixtures.shell import Shell
 from worker.supervise.cleanup import remove_old_deliveries
 from worker.supervise.webhooks import MAX_CONCURRENT, MAX_PER_PROJECT, WebhookSender

@@ -14,7 +14,7 @@ from api.admission.callers import Caller
 from api.admission.cookies import SIGN_IN_PATH
 from api.admission.fair_share import AT_ONCE, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
 from api.admission.marks import marks_of
-from api.admission.strangers import STRANGERS_AT_ONCE, Strangers
+from api.admission.strangers import SIGN_INS_AT_ONCE, Strangers
 from api.app import ROUTERS
 
 DEADLINE = 10
@@ -60,13 +60,11 @@ class Work:
         method: str = "GET",
         path: str = "/v1/things",
         *,
-        etag: str | None = None,
         key: str | None = None,
     ) -> None:
         """Send one more request, which waits for its turn. Without a project, it is a stranger's."""
-        headers = [] if etag is None else [(b"if-none-match", etag.encode())]
         state = {} if project is None else {"caller": Caller(project, key)}
-        scope = {"type": "http", "method": method, "path": path, "headers": headers, "state": state}
+        scope = {"type": "http", "method": method, "path": path, "headers": [], "state": state}
         self.answers.append(asyncio.Event())
         self._asked.add(asyncio.create_task(self._fair_share(scope, nothing, ignore)))
 
@@ -160,23 +158,20 @@ def test_a_read_that_takes_long_holds_up_no_other_read(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("path", "etag", "at_once"),
+    ("path", "at_once"),
     [
-        ("/v1/things/a", '"tag"', POLLS_AT_ONCE),
-        ("/v1/things/a/parts/b", '"tag"', POLLS_AT_ONCE),
-        ("/v1/things/a", None, AT_ONCE),
-        ("/v1/things", '"tag"', AT_ONCE),
-        ("/v1/things/a/parts", '"tag"', AT_ONCE),
-        ("/v1/things/a/parts/b/c", '"tag"', AT_ONCE),
+        ("/v1/things/a", POLLS_AT_ONCE),
+        ("/v1/things/a/parts/b", POLLS_AT_ONCE),
+        ("/v1/things", AT_ONCE),
+        ("/v1/things/a/parts", AT_ONCE),
+        ("/v1/things/a/parts/b/c", AT_ONCE),
     ],
 )
-def test_only_a_marked_poll_with_an_etag_has_the_room_of_polls(
-    path: str, etag: str | None, at_once: int
-) -> None:
+def test_only_a_marked_poll_has_the_room_of_polls(path: str, at_once: int) -> None:
     async def ask() -> int:
         work = Work()
         for _ in range(POLLS_AT_ONCE + 1):
-            work.ask("key", "GET", path, etag=etag)
+            work.ask("key", "GET", path)
         begun = await work.settle()
         await work.end()
         return begun
@@ -212,7 +207,7 @@ def test_all_keys_of_a_project_share_its_turns() -> None:
 def test_sign_ins_share_the_turns_of_strangers_and_take_none_of_a_project() -> None:
     async def ask() -> tuple[int, int]:
         work = Work()
-        for _ in range(STRANGERS_AT_ONCE + 1):
+        for _ in range(SIGN_INS_AT_ONCE + 1):
             work.ask(None, "POST", SIGN_IN_PATH)
         of_strangers = await work.settle()
         work.ask("project", "POST")
@@ -220,7 +215,7 @@ def test_sign_ins_share_the_turns_of_strangers_and_take_none_of_a_project() -> N
         await work.end()
         return of_strangers, begun - of_strangers
 
-    assert asyncio.run(ask()) == (STRANGERS_AT_ONCE, 1)
+    assert asyncio.run(ask()) == (SIGN_INS_AT_ONCE, 1)
 
 
 def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,16 +223,16 @@ def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn(monkeypatch: 
 
     async def ask() -> int:
         work = Work()
-        for _ in range(STRANGERS_AT_ONCE + 1):
+        for _ in range(SIGN_INS_AT_ONCE + 1):
             work.ask(None, "POST", SIGN_IN_PATH)
-        await work.begin(STRANGERS_AT_ONCE)
+        await work.begin(SIGN_INS_AT_ONCE)
         work.answers[0].set()
         begun = await work.settle()
-        await work.begin(STRANGERS_AT_ONCE + 1)
+        await work.begin(SIGN_INS_AT_ONCE + 1)
         await work.end()
         return begun
 
-    assert asyncio.run(ask()) == STRANGERS_AT_ONCE
+    assert asyncio.run(ask()) == SIGN_INS_AT_ONCE
 
 
 def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:

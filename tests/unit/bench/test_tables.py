@@ -257,3 +257,17 @@ def test_the_page_of_performance_follows_from_both_kinds_of_results() -> None:
     assert row_of(text, "4")[:3] == ["300", "75", "3.00"]
     assert "performance.svg" in text
     assert "performance.svg" not in performance_page(day, {})
+
+
+def test_the_page_of_performance_has_the_figures_of_silent_streams() -> None:
+    state = {"connections": 12, "p50_ms": 4.0, "p99_ms": 9.0}
+    figures = {
+        "kilobytes_each": 51.0,
+        "cores_while_silent": 0.3,
+        "ended_seconds": 2.0,
+        "stopped_seconds": 2.5,
+    }
+    streams = {"streams": 10_000, "date": "2026-11-27", "before": state, "beside": state, **figures}
+    text = performance_page({}, {}, None, streams)
+    assert "10,000 streams of events" in text
+    assert "| memory of a stream, kB" in text

@@ -11,6 +11,7 @@ from core.errors import JobError
 from core.methods.method import MethodOptions
 from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
+from worker.engine.base.config_check import check_config
 from worker.engine.base.decoder import Decoder
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.portable import is_text_only
@@ -43,7 +44,8 @@ class ResidentBase:
         self.device = device
         self.sharded = sharded
         self.dtype = declared_dtype(entry, device)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        check_config(entry, folder)  # first: loading a tokenizer reads the configuration too
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.model = load_model(entry, folder, device, self.dtype, sharded)
         self.source_dtype = source_dtype(folder) or self.dtype
         config: Any = self.model.config

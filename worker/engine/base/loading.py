@@ -8,7 +8,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.catalog import BaseModelEntry
-from core.errors import JobError
+from worker.engine.base.config_check import unsupported
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.base.sharding import shard
 
@@ -35,7 +35,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 def source_dtype(folder: Path) -> torch.dtype | None:
     """Return the type of the source weights in `folder`; None if the model's configuration has none."""
-    config: Any = AutoConfig.from_pretrained(folder)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     found: torch.dtype | None = config.dtype or config.get_text_config().dtype
     return found
 
@@ -49,21 +49,24 @@ def load_model(
     bitsandbytes is needed and missing.
     """
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    options["ignore_mismatched_sizes"] = True  # they are found below
     if entry.quantization is not None:
         config = quantization_config(entry.quantization, dtype, entry.id)
         options |= {"quantization_config": config, "device_map": {"": device}}
     try:
-        if hasattr(AutoConfig.from_pretrained(folder), "quantization_config"):
-            raise _unsupported(
+        if hasattr(AutoConfig.from_pretrained(folder, trust_remote_code=False), "quantization_config"):
+            raise unsupported(
                 entry,
                 "its source weights are quantised. Name unquantised weights in the catalog, and declare "
                 "their quantization there.",
             )
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
+        loaded, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     except ValueError as error:
         reason = str(error).replace(str(folder), entry.repository)  # clients read it and must see no path
-        raise _unsupported(entry, reason) from error
-    model = model.eval().requires_grad_(False)
+        raise unsupported(entry, reason) from error
+    if wrong := found["missing_keys"] | {name for name, *_ in found["mismatched_keys"]}:
+        raise unsupported(entry, f"its weights lack {min(wrong)}, or hold it in another shape.")
+    model: nn.Module = loaded.eval().requires_grad_(False)
     if sharded:
         return shard(model, device)
     if entry.quantization is not None:
@@ -74,8 +77,3 @@ def load_model(
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()  # so that the weights' file does not stay mapped
     return model.to(device)
-
-
-def _unsupported(entry: BaseModelEntry, reason: str) -> JobError:
-    message = f"The base model {entry.id} cannot be loaded: {reason}"
-    return JobError("unsupported_architecture", message, "model")

@@ -8,12 +8,12 @@ import { expand, type Schema } from "@/lib/schemas/schema";
 
 const NEWEST = 200;
 
-/** The ids of the base models. An id that begins with `ft:` belongs to a fine-tuned model. */
+/** The ids of the base models. An id that begins with `ft:` belongs to a fine-tuned model; an alias has weights. */
 export const baseModelsQuery = queryOptions({
   queryKey: ["models"],
   queryFn: async ({ signal }) => {
     const { data } = await body(api.GET("/v1/models", { signal }));
-    return data.map(({ id }) => id).filter((id) => !id.startsWith("ft:"));
+    return data.filter(({ id, weights }) => !id.startsWith("ft:") && !weights).map(({ id }) => id);
   },
 });
 

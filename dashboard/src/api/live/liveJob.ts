@@ -134,7 +134,7 @@ export class LiveJob {
     for (;;) {
       const { done, value } = await unlessSilent(reader.read());
       if (done) return false;
-      this.add(eventsIn(value));
+      this.add(eventsIn(value).map((data) => JSON.parse(data) as JobEvent));
     }
   }
 

@@ -2,6 +2,7 @@
 
 import type { CreateJob } from "@/api/types";
 import { isRecord } from "@/lib/isRecord";
+import { curlPost, pythonClient, pythonLiteral as literal, shellWord as quoted } from "@/lib/text/code";
 
 /** The fields for which OpenAI's client has no parameter. */
 const EXTRA = ["adapter", "training"];
@@ -12,11 +13,7 @@ export function jsonOf(request: CreateJob): string {
 
 export function pythonOf(request: CreateJob, origin: string): string {
   const code = request.parameters ? sweepInPython(request) : jobInPython(request);
-  return `import os
-
-from openai import OpenAI
-
-client = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key=os.environ["TUNERY_API_KEY"])
+  return `${pythonClient(origin)}
 ${code}`;
 }
 
@@ -41,29 +38,8 @@ ${lines.join("\n")}
 print(job.id)`;
 }
 
-/** Writes a value in Python. JSON's strings and numbers are valid in Python too. */
-function literal(value: unknown, indent = ""): string {
-  if (value === null || value === undefined) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (Array.isArray(value)) return `[${value.map((one) => literal(one, indent)).join(", ")}]`;
-  if (!isRecord(value)) return JSON.stringify(value);
-  const entries = Object.entries(value);
-  if (!entries.length) return "{}";
-  const deeper = `${indent}    `;
-  const lines = entries.map(([key, one]) => `${deeper}${JSON.stringify(key)}: ${literal(one, deeper)},`);
-  return `{\n${lines.join("\n")}\n${indent}}`;
-}
-
 export function curlOf(request: CreateJob, origin: string): string {
-  return `curl ${quoted(`${origin}/v1/fine_tuning/${request.parameters ? "sweeps" : "jobs"}`)} \\
-  -H "Authorization: Bearer $TUNERY_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d ${quoted(jsonOf(request))}`;
-}
-
-/** Writes a word of a shell's command line. */
-function quoted(word: string): string {
-  return /^[A-Za-z0-9_.,:=/@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return curlPost(`${origin}/v1/fine_tuning/${request.parameters ? "sweeps" : "jobs"}`, request);
 }
 
 const OPTIONS = { validation_file: "--validation", suffix: "--suffix", seed: "--seed" } as const;

@@ -35,11 +35,16 @@ function Details({ adapter }: { adapter: Adapter }) {
         title={adapter.model}
         download={{ href: adapterContentPath(adapter.id), label: "Download", isPrimary: true }}
         actions={
-          !adapter.job_deleted && (
-            <Link to="/new" search={{ from: adapter.job_id }} className="button">
-              Train another like it
+          <>
+            <Link to="/playground" search={{ models: `${adapter.base_model},${adapter.model}`, job: adapter.job_id }} className="button">
+              Try it
             </Link>
-          )
+            {!adapter.job_deleted && (
+              <Link to="/new" search={{ from: adapter.job_id }} className="button">
+                Train another like it
+              </Link>
+            )}
+          </>
         }
         deletion={(onClose) => <DeleteAdapter adapter={adapter} onClose={onClose} />}
       >

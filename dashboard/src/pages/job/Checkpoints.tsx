@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 
 import { checkpointContentPath, checkpointsQuery } from "@/api/jobs/checkpoints";
 import type { Checkpoint, Job } from "@/api/types";
@@ -19,7 +20,7 @@ export function Checkpoints({ job }: { job: Job }) {
       <Loaded query={query}>
         {(checkpoints) =>
           checkpoints.length ? (
-            <CheckpointTable checkpoints={checkpoints} />
+            <CheckpointTable job={job} checkpoints={checkpoints} />
           ) : (
             <p className="px-4 pb-4 text-muted">The first checkpoint is saved at the end of an epoch.</p>
           )
@@ -29,12 +30,12 @@ export function Checkpoints({ job }: { job: Job }) {
   );
 }
 
-function CheckpointTable({ checkpoints }: { checkpoints: readonly Checkpoint[] }) {
+function CheckpointTable({ job, checkpoints }: { job: Job; checkpoints: readonly Checkpoint[] }) {
   const best = bestCheckpoint(checkpoints);
   return (
     <>
       <DataTable
-        columns={columnsOf(best)}
+        columns={columnsOf(job, best)}
         rows={checkpoints}
         keyOf={({ id }) => id}
         rowClasses={(checkpoint) => (checkpoint === best ? "bg-tint" : "")}
@@ -47,7 +48,7 @@ function CheckpointTable({ checkpoints }: { checkpoints: readonly Checkpoint[] }
   );
 }
 
-function columnsOf(best: Checkpoint | undefined): Column<Checkpoint>[] {
+function columnsOf(job: Job, best: Checkpoint | undefined): Column<Checkpoint>[] {
   return [
     { name: "Step", cell: (checkpoint) => <Step checkpoint={checkpoint} isBest={checkpoint === best} /> },
     {
@@ -61,6 +62,21 @@ function columnsOf(best: Checkpoint | undefined): Column<Checkpoint>[] {
       align: "right",
       className: "whitespace-nowrap",
       cell: ({ created_at }) => <Ago unix={created_at} />,
+    },
+    {
+      name: "Playground",
+      hiddenHead: true,
+      align: "right",
+      cell: ({ step_number, fine_tuned_model_checkpoint }) => (
+        <Link
+          to="/playground"
+          search={{ models: `${job.model},${fine_tuned_model_checkpoint}`, job: job.id }}
+          className="link whitespace-nowrap"
+          aria-label={`Try the checkpoint of step ${integer(step_number)}`}
+        >
+          Try it
+        </Link>
+      ),
     },
     {
       name: "Weights",

@@ -1,3 +1,4 @@
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { actionsOn, type JobAction, useJobAction } from "@/api/jobs/jobs";
@@ -20,6 +21,11 @@ export function JobActions({ job }: { job: Job }) {
   const act = (wanted: JobAction) => (isFinal(wanted) ? setConfirming(wanted) : action.mutate(wanted));
   return (
     <>
+      {job.fine_tuned_model !== null && (
+        <Link to="/playground" search={{ models: `${job.model},${job.fine_tuned_model}`, job: job.id }} className="button">
+          Try it
+        </Link>
+      )}
       <RepeatActions key={job.id} job={job} />
       {actionsOn(job).map((wanted) => (
         <button

@@ -15,6 +15,7 @@ from api.jobs.events import queries
 from api.jobs.events import stream as event_stream
 from api.jobs.events.bounded import Limits
 from api.jobs.events.feed import EventFeed, News, Place
+from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.stream import EventStream
 from tests.fixtures.api import Api, Tenant
 
@@ -139,5 +140,5 @@ def test_a_stream_ends_if_its_client_does_not_read(monkeypatch: pytest.MonkeyPat
 
     began = time.monotonic()
     with pytest.raises(ClientDisconnect):
-        asyncio.run(EventStream(events()).stream_response(never))
+        asyncio.run(EventStream(events(), OpenStreams(1, 1), "project", {}).stream_response(never))
     assert time.monotonic() - began < 10

@@ -1,4 +1,4 @@
-"""Polls with an ETag that come together share one query, and each gets the ETag of its own job."""
+"""Polls that come together share one query, and each gets the answer of its own job."""
 
 import asyncio
 import threading
@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from api.admission.fair_share import POLLS_AT_ONCE
 from api.jobs import shared_polls
-from api.jobs.shared_polls import READ_AT_ONCE, Polled, SharedPolls
+from api.jobs.shared_polls import Polled, SharedPolls
 from core.database import create_database, reading_sessions
+from core.tables import Job
 from tests.fixtures.api import Api, Tenant
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -20,13 +21,13 @@ DEADLINE = 30
 
 
 class HeldFirst:
-    """Replaces `find_versions`. Its first call waits until the test lets it go."""
+    """Replaces a function that reads for all polls. Its first call waits until the test lets it go."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str = "find_versions") -> None:
         self.begun, self.let_go = threading.Event(), threading.Event()
         self.asked: list[list[str]] = []
-        self._find = shared_polls.queries.find_versions
-        monkeypatch.setattr(shared_polls.queries, "find_versions", self)
+        self._find = getattr(shared_polls.queries, name)
+        monkeypatch.setattr(shared_polls.queries, name, self)
 
     def __call__(self, session: Session, job_ids: list[str]) -> Any:
         self.asked.append(job_ids)
@@ -136,26 +137,35 @@ def test_polls_leave_their_key_its_turns(api: Api, alice: Tenant, monkeypatch: p
         assert {answer.result(DEADLINE).status_code for answer in answers} == {200}
 
 
-def test_polls_with_an_old_tag_take_few_threads(
+def test_polls_that_wait_for_a_database_leave_room_to_others(
     alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"{JOBS}/{alice.create_job()['id']}"
-    reading, let_go = threading.Semaphore(0), threading.Event()
-    read = shared_polls.service.get
-
-    def wait_and_read(session: Session, *asked: str) -> Any:
-        reading.release()
-        assert let_go.wait(DEADLINE)
-        return read(session, *asked)
-
-    monkeypatch.setattr(shared_polls.service, "get", wait_and_read)
+    held = HeldFirst(monkeypatch, "find_rows")
     with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
-        answers = [
-            pool.submit(alice.http.get, url, headers={"if-none-match": '"old"'}) for _ in range(POLLS_AT_ONCE)
-        ]
-        for _ in range(READ_AT_ONCE):
-            assert reading.acquire(timeout=DEADLINE)
+        answers = [pool.submit(alice.http.get, url) for _ in range(POLLS_AT_ONCE)]
+        assert held.begun.wait(DEADLINE)
         assert bob.http.get("/v1/models", timeout=10).status_code == 200
-        assert not reading.acquire(blocking=False)
-        let_go.set()
-        assert {answer.result(DEADLINE).status_code for answer in answers} == {200}
+        held.let_go.set()
+        shown = [answer.result(DEADLINE) for answer in answers]
+    assert {answer.status_code for answer in shown} == {200}
+    assert len({answer.text for answer in shown}) == 1
+    assert len(held.asked) <= 3
+
+
+def test_a_job_that_cannot_be_shown_fails_no_poll_of_another(
+    polls: SharedPolls, alice: Tenant, bob: Tenant, api: Api
+) -> None:
+    broken, sound = (
+        Polled(alice.project_id, alice.create_job()["id"]),
+        Polled(bob.project_id, bob.create_job()["id"]),
+    )
+    with api.sessions.begin() as session:
+        session.get_one(Job, broken.job_id).spec = {}
+
+    async def ask() -> list[Any]:
+        return await asyncio.gather(polls.read(broken), polls.read(sound), return_exceptions=True)
+
+    failed, answer = asyncio.run(ask())
+    assert isinstance(failed, KeyError)
+    assert answer.status_code == 200

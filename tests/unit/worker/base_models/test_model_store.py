@@ -15,7 +15,6 @@ from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from worker.base_models import model_store
 from worker.base_models.model_store import ensure_model, load_errors_explained
-from worker.engine.base.base_model import ResidentBase
 
 
 def make_entry(**changes: object) -> BaseModelEntry:
@@ -86,13 +85,8 @@ def test_what_stands_in_the_place_of_a_model_is_the_operators_to_mend(
 
 def test_a_folder_without_its_configuration_is_the_operators_to_mend(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
-    entry = make_entry(source="folder", path=tmp_path)
-    folder, sha256 = ensure_model(entry, tmp_path)
-    with (
-        pytest.raises(JobError, match="The base model tiny cannot be loaded") as raised,
-        load_errors_explained(entry),
-    ):
-        ResidentBase(entry, folder, sha256, torch.device("cpu"))
+    with pytest.raises(JobError, match=r"The base model tiny cannot be loaded: .*config\.json") as raised:
+        ensure_model(make_entry(source="folder", path=tmp_path), tmp_path)
     assert raised.value.code == "model_unavailable"
     assert str(tmp_path) not in raised.value.message
 
@@ -103,6 +97,7 @@ def test_a_disk_that_fails_while_a_model_is_loaded_is_not_the_models_fault() -> 
 
 
 def test_a_folder_without_safetensors_is_not_named_to_clients(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(JobError, match="holds no safetensors") as raised:
         ensure_model(make_entry(source="folder", path=tmp_path), tmp_path)
     assert str(tmp_path) not in raised.value.message

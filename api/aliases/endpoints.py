@@ -1,0 +1,94 @@
+"""/v1/aliases: names for models that can be moved at once, with their history."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+
+from api.admission.auth import CurrentCaller
+from api.aliases import service
+from api.aliases.schemas import AliasDeleted, AliasMoveObject, AliasObject, MoveBack, SetAlias
+from api.dependencies import ModelCatalog, Transaction
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
+from api.http.paging import LIMIT, After
+from api.http.strict_json import StrictJsonRoute
+from api.schemas import Page
+from core.access.idempotency import once
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+
+MAX_LIMIT = 1000
+NOTHING_EXPECTED = MoveBack()
+
+Limit = Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)]
+
+router = APIRouter(
+    prefix="/v1/aliases",
+    tags=["Aliases"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.get("", responses=declared(InvalidRequest))
+def list_aliases(
+    session: Transaction, caller: CurrentCaller, limit: Limit = 20, after: After = None
+) -> Page[AliasObject]:
+    """List the project's aliases by name."""
+    aliases, has_more = service.list_page(session, caller.project_id, after, limit)
+    return Page.of([AliasObject.of(alias) for alias in aliases], has_more)
+
+
+@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge))
+def set_alias(
+    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, attempt: ThisAttempt, body: SetAlias
+) -> AliasObject:
+    """Create an alias, or move it.
+
+    Requests that begin after the answer go to the new models. As long as an alias leads to a model, the model
+    cannot be deleted.
+    """
+
+    def put() -> dict[str, Any]:
+        return AliasObject.of(service.put(session, caller, catalog, body)).model_dump(mode="json")
+
+    return AliasObject.model_validate(once(session, attempt, body.model_dump_json(), put))
+
+
+@router.get("/{alias}", responses=declared(NotFound))
+def retrieve_alias(session: Transaction, caller: CurrentCaller, alias: str) -> AliasObject:
+    """Return an alias."""
+    return AliasObject.of(service.get(session, caller.project_id, alias))
+
+
+@router.delete("/{alias}", responses=declared(NotFound))
+def delete_alias(session: Transaction, caller: CurrentCaller, alias: str) -> AliasDeleted:
+    """Delete an alias with its history. Its models stay."""
+    service.delete(session, caller, alias)
+    return AliasDeleted(id=alias)
+
+
+@router.post("/{alias}/back", responses=declared(NotFound, InvalidRequest, Conflict))
+def move_alias_back(
+    session: Transaction,
+    caller: CurrentCaller,
+    catalog: ModelCatalog,
+    attempt: ThisAttempt,
+    alias: str,
+    body: Annotated[MoveBack, Body()] = NOTHING_EXPECTED,
+) -> AliasObject:
+    """Move an alias to where it led before its latest move. Each further call goes one move further back."""
+
+    def back() -> dict[str, Any]:
+        moved = service.back(session, caller, catalog, alias, body.version)
+        return AliasObject.of(moved).model_dump(mode="json")
+
+    return AliasObject.model_validate(once(session, attempt, body.model_dump_json(), back))
+
+
+@router.get("/{alias}/history", responses=declared(NotFound, InvalidRequest))
+def list_moves(
+    session: Transaction, caller: CurrentCaller, alias: str, limit: Limit = 20, after: After = None
+) -> Page[AliasMoveObject]:
+    """List the moves of an alias, newest first, with the API keys that made them."""
+    moves, has_more = service.history(session, caller.project_id, alias, after, limit)
+    return Page.of([AliasMoveObject.of(move, key) for move, key in moves], has_more)

@@ -1,0 +1,202 @@
+"""Hands a request to a server, and to another one if the first cannot begin the answer.
+
+Once an answer has begun, no other server can go on with it.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+
+import httpx
+import structlog
+
+from api.chat.errors import RefusedByServer, ServerLost
+from api.chat.servers import Servers
+from core.errors import AppError, RateLimited, Unavailable
+from core.serving.served_model import ServedModel
+from core.tables import Server
+
+# Seconds
+CONNECT = 2.0
+SILENCE = 600.0  # a server that sends nothing for so long hangs; a whole answer comes at once, at its end
+PAUSE = 0.1  # between two searches for a server that can take the request
+LOST = 15.0  # in which another server may come up, after the only one was lost
+RETRY_AFTER = 5
+
+# Servers that one request may bring down, or fail at, before it is refused: it may be the request's fault
+MOST_FAILURES = 2
+
+# A machine that is gone without a word is noticed after about 30 s, also while a server computes in silence
+KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+# How a server says that it cannot take the request, though another one may
+BUSY = (429, "server_busy")
+STOPPING = (503, "server_stopping")
+FAILED = ((500, "sampling_failed"), (503, "model_unavailable"))
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Sends requests to servers. `token` is what they know the API by."""
+
+    def __init__(self, servers: Servers, token: str | None, wait_seconds: float) -> None:
+        self._servers = servers
+        self._wait_seconds = wait_seconds
+        self._http = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
+            transport=httpx.AsyncHTTPTransport(
+                # A connection that was kept could be one that the server has just closed
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                socket_options=KEEP_ALIVE,
+            ),
+            timeout=httpx.Timeout(SILENCE, connect=CONNECT, pool=None),
+        )
+
+    @asynccontextmanager
+    async def begun(self, path: str, model: ServedModel, body: bytes) -> AsyncIterator[httpx.Response]:
+        """Yield an answer whose status is 200, when it has begun. The server stops if the block is left.
+
+        Raises RefusedByServer, RateLimited if all servers have too much to do, and Unavailable.
+        """
+        async with AsyncExitStack() as held:
+            attempts = _Attempts(model.base, self._wait_seconds)
+            while True:
+                server = await self._servers.choose(model, attempts.without)
+                if server is None:
+                    await attempts.pause()
+                    continue
+                try:
+                    response = await self._ask(server, path, body, held)
+                    break
+                except (AppError, httpx.HTTPError) as error:
+                    self._judge(server, error, attempts)
+            yield response
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _ask(self, server: Server, path: str, body: bytes, held: AsyncExitStack) -> httpx.Response:
+        """Return the server's answer, which `held` closes. Raises AppError and httpx.HTTPError."""
+        with ExitStack() as at_work:
+            at_work.enter_context(self._servers.at_work(server))
+            request = self._http.build_request("POST", server.address + path, content=body)
+            response = await self._http.send(request, stream=True)
+            if response.status_code != 200:
+                raise _refusal(response, await response.aread())
+            held.enter_context(at_work.pop_all())
+            held.push_async_callback(response.aclose)
+            return response
+
+    def _judge(self, server: Server, error: Exception, attempts: "_Attempts") -> None:
+        """Note why the server has not begun the answer. Raises the error if no other server may try it."""
+        if isinstance(error, AppError):
+            refusal = error.status, error.code
+            if refusal == BUSY:
+                attempts.note_busy(server)
+            elif refusal == STOPPING:
+                attempts.note_lost(server)
+            elif refusal in FAILED or not isinstance(error, RefusedByServer):
+                attempts.note_failure(server, error)
+            else:
+                raise error
+            return
+        log.warning("server_lost", server=server.id, address=server.address, error=repr(error))
+        self._servers.mark_lost(server)
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            attempts.note_lost(None)
+        else:
+            attempts.note_failure(server, _lost_at_work())
+
+
+class _Attempts:
+    """What has become of one request at the servers."""
+
+    def __init__(self, base: str, wait_seconds: float) -> None:
+        self._base = base
+        self._began = time.monotonic()
+        self._wait_seconds = wait_seconds
+        self._excluded: set[str] = set()
+        self._busy: set[str] = set()
+        self._was_busy = self._was_lost = False
+        self._failures: list[AppError] = []
+
+    @property
+    def without(self) -> set[str]:
+        """The ids of the servers that need not be asked now."""
+        return self._excluded | self._busy
+
+    def note_busy(self, server: Server) -> None:
+        self._was_busy = True
+        self._busy.add(server.id)
+
+    def note_lost(self, server: Server | None) -> None:
+        """Note that a server cannot be reached, or stops. One that stops does not come back."""
+        self._was_lost = True
+        if server is not None:
+            self._excluded.add(server.id)
+
+    def note_failure(self, server: Server, error: AppError) -> None:
+        """Note that a server could not do the request. Raises the error if too many could not."""
+        self._excluded.add(server.id)
+        self._failures.append(error)
+        self._was_lost |= isinstance(error, ServerLost)
+        if len(self._failures) >= MOST_FAILURES:
+            raise error
+
+    async def pause(self) -> None:
+        """Wait a moment for a server that can take the request. Raises the reason to give up, in time."""
+        waits = self._wait_seconds if self._was_busy else min(LOST, self._wait_seconds)
+        may_wait = self._was_busy or self._was_lost
+        if not may_wait or time.monotonic() - self._began >= waits:
+            raise self._reason()
+        self._busy.clear()
+        await asyncio.sleep(PAUSE)
+
+    def _reason(self) -> AppError:
+        if self._was_busy:
+            return RateLimited(
+                f"All servers for '{self._base}' have as many requests as they take. Try again later.",
+                retry_after=RETRY_AFTER,
+            )
+        if self._failures:
+            return self._failures[-1]
+        if self._was_lost:
+            return Unavailable(
+                f"The servers for '{self._base}' cannot be reached at the moment. Try again in a moment.",
+                code="server_lost",
+            )
+        return Unavailable(
+            f"No server is running that samples from '{self._base}'. The operator starts one with "
+            "`tunery serve`; `tunery up` starts one too.",
+            code="no_server",
+        )
+
+
+def _lost_at_work() -> ServerLost:
+    return ServerLost("The server stopped before the answer began. Send the request again.")
+
+
+def _refusal(response: httpx.Response, content: bytes) -> AppError:
+    """Return the error of a server's answer."""
+    try:
+        error = json.loads(content)["error"]
+        refused = RefusedByServer(response.status_code, error, response.headers)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        log.error("server_answered_strangely", status=response.status_code)
+        return Unavailable("The server that samples from the model gave no answer that could be understood.")
+    if refused.status in (401, 403):
+        log.error("server_refused_the_api", error=refused.message)
+        return Unavailable(
+            "The server that samples from the model refuses the API. Ask the operator to set the same "
+            "TUNERY_SECRET_KEYS for both."
+        )
+    return refused

@@ -1,0 +1,129 @@
+"""/v1/chat/completions and /v1/completions: answers of base models, fine-tuned models and checkpoints."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from api.admission.auth import CurrentCaller
+from api.admission.fair_share import EndTurn
+from api.chat.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed
+from api.chat.models import ChatModel, resolve
+from api.chat.parts import ChatParts
+from api.chat.relay import Relay
+from api.dependencies import ModelCatalog, ReadingSessions, part
+from api.http.errors import declared
+from api.http.strict_json import StrictJsonRoute
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
+from core.serving.answers import ChatCompletion, Completion
+from core.serving.chat import ChatRequest
+from core.serving.coherence import check_chat, check_completion
+from core.serving.completions import CompletionRequest
+from core.serving.sampling import Sampling
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+
+Parts = Annotated[ChatParts, Depends(part("chat"))]
+
+ChoosingKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        description="If an alias leads to several models, and the request has no `user`, this decides which "
+        "of them answers. It has no other effect: a repeated request is answered again",
+        alias="Idempotency-Key",
+    ),
+]
+
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            EventSourceResponse.media_type: {
+                "schema": {"type": "string", "description": "The answer to a request with `stream`: true"}
+            }
+        }
+    }
+}
+
+router = APIRouter(
+    tags=["Chat"],
+    route_class=StrictJsonRoute,
+    responses=declared(
+        NotAuthenticated,
+        InvalidRequest,
+        NotFound,
+        ReaderTooSlow,
+        AdapterDamaged,
+        RateLimited,
+        SamplingFailed,
+        Unavailable,
+    ),
+)
+
+
+class Finder:
+    """Finds the model of a request, and refuses a project that has used up its tokens."""
+
+    def __init__(
+        self,
+        caller: CurrentCaller,
+        sessions: ReadingSessions,
+        catalog: ModelCatalog,
+        parts: Parts,
+        idempotency_key: ChoosingKey = None,
+    ) -> None:
+        self._caller, self._sessions, self._catalog, self._rates = caller, sessions, catalog, parts.rates
+        self._idempotency_key = idempotency_key
+
+    async def find(self, body: Sampling) -> ChatModel:
+        """Return the model. Raises NotFound and RateLimited."""
+        return await run_in_threadpool(self._find, body)
+
+    def _find(self, body: Sampling) -> ChatModel:
+        def key() -> str:
+            named = body.user or self._idempotency_key
+            return named or body.model_dump_json(exclude={"stream", "stream_options"})
+
+        with self._sessions() as session:
+            model = resolve(session, self._caller.project_id, self._catalog, body.model, key)
+        most = self._caller.quotas.tokens_per_minute
+        if most is not None:
+            self._rates.check(self._caller.project_id, most)
+        return model
+
+
+@router.post(CHAT, response_model=ChatCompletion, responses=STREAMED)
+async def create_chat_completion(
+    body: ChatRequest,
+    caller: CurrentCaller,
+    finder: Annotated[Finder, Depends()],
+    parts: Parts,
+    turn: EndTurn,
+) -> Response:
+    """Answer a chat, whole or as a stream of chunks.
+
+    `model` is a base model, a fine-tuned model, an adapter's id, an alias, or a checkpoint, also of a job
+    that still trains. The answer's `model` is the one that answered. With `store: true`, request and answer
+    are kept if the project may store completions. A stream that cannot be finished ends with an event that
+    has an `error`, and without `[DONE]`.
+    """
+    check_chat(body)
+    model = await finder.find(body)
+    turn()
+    return Relay(parts, CHAT, body, model, caller)
+
+
+@router.post(COMPLETIONS, response_model=Completion, responses=STREAMED)
+async def create_completion(
+    body: CompletionRequest,
+    caller: CurrentCaller,
+    finder: Annotated[Finder, Depends()],
+    parts: Parts,
+    turn: EndTurn,
+) -> Response:
+    """Continue a prompt, or several, without a chat template: whole, or as a stream of chunks."""
+    check_completion(body)
+    model = await finder.find(body)
+    turn()
+    return Relay(parts, COMPLETIONS, body, model, caller)

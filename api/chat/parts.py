@@ -1,0 +1,53 @@
+"""The parts of the API that chats and completions share."""
+
+import asyncio
+from typing import Self
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.admission.rates import TokenRates
+from api.chat.afterwards import Afterwards
+from api.chat.dispatch import Dispatcher
+from api.chat.servers import Servers
+from api.chat.turns import ChatTurns
+from core.serving.token import server_token
+from core.settings import Settings
+
+LAST_WORD_SECONDS = 3.0  # before the API is out of time, in which streams end with an error
+COUNT_SECONDS = 5.0
+
+
+class ChatParts:
+    """Turns, servers, usage and quotas of chats and completions. Only the event loop may call."""
+
+    def __init__(
+        self, turns: ChatTurns, dispatcher: Dispatcher, afterwards: Afterwards, rates: TokenRates
+    ) -> None:
+        self.turns, self.dispatcher, self.afterwards, self.rates = turns, dispatcher, afterwards, rates
+        self.stopping = asyncio.Event()
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        reading: sessionmaker[Session],
+        rates: TokenRates,
+    ) -> Self:
+        """Return the parts for these settings. Without secret keys, no server would accept a request."""
+        token = server_token(settings.secret_keys) if settings.secret_keys else None
+        return cls(
+            ChatTurns(settings.project_waiting_chats, settings.chat_wait_seconds),
+            Dispatcher(Servers(reading), token, settings.chat_wait_seconds),
+            Afterwards(sessions, rates),
+            rates,
+        )
+
+    def stop_within(self, seconds: float) -> None:
+        """Let answers go on, but end them before so many seconds are over."""
+        asyncio.get_running_loop().call_later(max(0, seconds - LAST_WORD_SECONDS), self.stopping.set)
+
+    async def close(self) -> None:
+        """Count what is not counted yet, and close the connections to servers."""
+        await self.afterwards.settle(COUNT_SECONDS)
+        await self.dispatcher.close()

@@ -1,0 +1,74 @@
+"""The events of a stream, from a server to a client.
+
+The server tells the tokens with every event, so that they are known whenever the stream ends. The client gets
+them as it has asked for them.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from core.serving.sampling import StreamOptions
+
+DONE = b"[DONE]"
+MOST_EVENT_BYTES = 4 * 1024**2
+
+
+class Passage:
+    """One stream on its way through. `usage` are the tokens up to the last event."""
+
+    def __init__(self, options: StreamOptions | None, *, keeps: bool) -> None:
+        """`keeps` says whether to keep the events, which is for an answer that shall be stored."""
+        options = options or StreamOptions()
+        self._with_usage, self._with_all = bool(options.include_usage), bool(options.continuous_usage_stats)
+        self._keeps = keeps
+        self.usage: dict[str, Any] | None = None
+        self.events: list[dict[str, Any]] = []
+        self.over = False
+
+    def hand_on(self, events: list[bytes]) -> bytes:
+        """Return what the client gets of these events of the server."""
+        return b"".join(map(self._one, events))
+
+    def _one(self, event: bytes) -> bytes:
+        if event == DONE:
+            self.over = True
+            return _framed(event)
+        chunk: dict[str, Any] = json.loads(event)
+        if "error" in chunk:
+            self.over = True
+            return _framed(event)
+        if self._keeps:
+            self.events.append(chunk)
+        usage = chunk.get("usage")
+        if usage is not None:
+            self.usage = usage
+            if not chunk["choices"]:  # the last event, which OpenAI's option asks for
+                return _framed(event) if self._with_usage else b""
+        if self._with_all:
+            return _framed(event)
+        chunk.pop("usage", None)
+        if self._with_usage:
+            chunk["usage"] = None
+        return _framed(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def asked_of_server() -> dict[str, bool]:
+    """Return the options with which a server tells the tokens at every event, and at the end."""
+    return {"include_usage": True, "continuous_usage_stats": True}
+
+
+async def events_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield the data of the events in each piece of a stream. Raises ValueError if an event has no end."""
+    pending = b""
+    async for chunk in chunks:
+        *whole, pending = (pending + chunk).split(b"\n\n")
+        if len(pending) > MOST_EVENT_BYTES:
+            raise ValueError("an event is too large")
+        events = [event.removeprefix(b"data: ") for event in whole if event.startswith(b"data: ")]
+        if events:
+            yield events
+
+
+def _framed(event: bytes) -> bytes:
+    return b"data: " + event + b"\n\n"

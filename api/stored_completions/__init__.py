@@ -1,0 +1,1 @@
+"""Stored chat completions: list, read, rate and delete them, and make datasets of them. Runs in the API."""

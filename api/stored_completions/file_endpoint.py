@@ -1,0 +1,102 @@
+"""/v1/files/from_completions: make a dataset of stored completions."""
+
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.admission.auth import CurrentCaller
+from api.admission.callers import Caller
+from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.store_threads import in_threads
+from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
+from api.files import service as files
+from api.files.intake import ReceivedFile
+from api.files.schemas import FileObject
+from api.http.errors import declared
+from api.http.forms import receive
+from api.http.idempotency import ThisAttempt
+from api.http.strict_json import StrictJsonRoute
+from api.stored_completions.dataset import CompletionsFile
+from api.stored_completions.schemas import MakeFile
+from core.access import audit
+from core.access.idempotency import Attempt, earlier_answer, once
+from core.access.quotas import check_store
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, QuotaExceeded, TooLarge, Unavailable
+from core.storage.object_store import ObjectStore
+
+router = APIRouter(
+    prefix="/v1/files",
+    tags=["Files"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.post("/from_completions", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded))
+@takes_no_turn  # it mostly waits for the object store
+async def make_file(
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    store: Store,
+    sessions: Sessions,
+    reading: ReadingSessions,
+    threads: UploadThreads,
+    turn: ShortTurn,
+    body: MakeFile,
+) -> FileObject:
+    """Make a `fine-tune` file of stored completions.
+
+    The file's `lineage` says what was selected, how many completions were read, and how many of them were
+    left out for which reason.
+    """
+    answer = await to_thread.run_sync(_earlier, sessions, attempt, body, limiter=threads)
+    if answer is not None:
+        return answer
+    made = CompletionsFile(
+        body,
+        caller.project_id,
+        store,
+        max_bytes=settings.max_file_bytes,
+        max_row_bytes=settings.max_row_bytes,
+    )
+    received = await receive(in_threads(made.blocks(reading), threads), made, threads)
+    async with turn():
+        return await to_thread.run_sync(
+            _register, sessions, store, caller, attempt, body, received, limiter=threads
+        )
+
+
+def _earlier(sessions: sessionmaker[Session], attempt: Attempt, body: MakeFile) -> FileObject | None:
+    with sessions() as session:
+        answer = earlier_answer(session, attempt, body.model_dump_json())
+        return FileObject.model_validate(answer) if answer is not None else None
+
+
+def _register(
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    caller: Caller,
+    attempt: Attempt,
+    body: MakeFile,
+    received: ReceivedFile,
+) -> FileObject:
+    """Register the file in a transaction. No session was open while the bytes were written."""
+    registered = False
+    try:
+        with sessions.begin() as session:
+
+            def register() -> dict[str, Any]:
+                file = files.register(session, caller.project_id, received)
+                check_store(session, caller.project_id, caller.quotas.stored_bytes)
+                audit.record(session, caller, "file.created", file.id, {"lineage": received.lineage})
+                return FileObject.of(file).model_dump(mode="json")
+
+            answer = once(session, attempt, body.model_dump_json(), register)
+        registered = answer["id"] == received.id
+        return FileObject.model_validate(answer)
+    finally:
+        if not registered:
+            files.forget_unregistered(sessions, store, received)

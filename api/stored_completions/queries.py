@@ -1,0 +1,113 @@
+"""Reads of stored completions. Each takes the project."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import NamedTuple
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from api.http.paging import fetch_page
+from core.ids import first_id_at
+from core.stored_completions import ID_PREFIX
+from core.tables import StoredCompletion
+
+PAGE_BYTES = 4 * 1024**2
+
+
+class Selection(NamedTuple):
+    """The conditions for stored completions. A completion must meet all of them."""
+
+    model: str | None = None
+    """The model that answered"""
+    metadata: dict[str, str] | None = None
+    """Pairs that the completion's metadata holds"""
+    without_metadata: bool = False
+    rating: str | None = None
+    """`up`, `down`, or `none`: without a rating"""
+    start_time: int | None = None
+    end_time: int | None = None
+    """In Unix seconds, not part of the span"""
+    rated: bool = False
+    """True: it has a rating or a corrected answer"""
+
+
+class Rated(NamedTuple):
+    """A stored completion, and the latest answer to the same messages that was rated up, if there is one."""
+
+    completion: StoredCompletion
+    liked: StoredCompletion | None
+
+
+def find(
+    session: Session, project_id: str, completion_id: str, *, lock: bool = False
+) -> StoredCompletion | None:
+    query = select(StoredCompletion).where(
+        StoredCompletion.id == completion_id, StoredCompletion.project_id == project_id
+    )
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
+def page(
+    session: Session,
+    project_id: str,
+    selection: Selection,
+    *,
+    after: str | None,
+    limit: int,
+    newest_first: bool = False,
+) -> tuple[list[StoredCompletion], bool]:
+    """Return a page of a selection, and whether more follow.
+
+    The page ends early, but not before its first completion, if it would have more than PAGE_BYTES.
+    """
+    key, size = StoredCompletion.id, StoredCompletion.bytes
+    sizes = _selected(select(key, size), project_id, selection)
+    rows, has_more = fetch_page(session, sizes, key, after=after, limit=limit, newest_first=newest_first)
+    totals = accumulate(size for _, size in rows)
+    ids = [id for (id, size), total in zip(rows, totals, strict=True) if total - size < PAGE_BYTES]
+    found = session.scalars(select(StoredCompletion).where(key.in_(ids)))
+    completions = sorted(found, key=lambda completion: completion.id, reverse=newest_first)
+    return completions, has_more or len(ids) < len(rows)
+
+
+def with_liked(session: Session, completions: Iterable[StoredCompletion]) -> list[Rated]:
+    """Return the completions with the answers that go before them in a preference."""
+    return [Rated(completion, _liked(session, completion)) for completion in completions]
+
+
+def _liked(session: Session, disliked: StoredCompletion) -> StoredCompletion | None:
+    """Return the latest answer to the same messages that was rated up, for an answer that was rated down."""
+    if disliked.rating != "down":
+        return None
+    same = select(StoredCompletion).where(
+        StoredCompletion.project_id == disliked.project_id,
+        StoredCompletion.prompt_sha256 == disliked.prompt_sha256,
+        StoredCompletion.rating == "up",
+    )
+    return session.scalars(same.order_by(StoredCompletion.id.desc()).limit(1)).one_or_none()
+
+
+def _selected(query: Select[str, int], project_id: str, selection: Selection) -> Select[str, int]:
+    query = query.where(StoredCompletion.project_id == project_id)
+    if selection.model is not None:
+        query = query.where(StoredCompletion.model == selection.model)
+    if selection.metadata:
+        query = query.where(StoredCompletion.client_metadata.contains(selection.metadata))
+    if selection.without_metadata:
+        query = query.where(StoredCompletion.client_metadata == {})
+    if selection.rating is not None:
+        rating = StoredCompletion.rating
+        query = query.where(rating.is_(None) if selection.rating == "none" else rating == selection.rating)
+    if selection.rated or selection.rating in ("up", "down"):
+        query = query.where(StoredCompletion.rated_at.is_not(None))
+    if selection.start_time is not None:
+        query = query.where(StoredCompletion.id >= _first_id(selection.start_time))
+    if selection.end_time is not None:
+        query = query.where(StoredCompletion.id < _first_id(selection.end_time))
+    return query
+
+
+def _first_id(moment: int) -> str:
+    return first_id_at(ID_PREFIX, datetime.fromtimestamp(moment, UTC))

@@ -1,0 +1,10 @@
+"""The parts of `bench.at_scale`: they fill a database with millions of rows, and list what is measured there.
+
+fill          Size, and the order in which the tables are filled
+numbered      SQL functions: everything about a row follows from its number
+rows          the statements that fill all tables but the events
+events        the events, which are most of the bytes
+quick         settings of Postgres with which a table fills several times as fast, and no crash is survived
+requests      the requests of clients and of the dashboard
+writes        what the workers ask of the database: claims, heartbeats, scans
+"""

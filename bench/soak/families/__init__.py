@@ -1,0 +1,5 @@
+"""The faults, a module for each family. Importing this package fills `registry.FAULTS`."""
+
+from bench.soak.families import broker, clients, database, hints, processes, store, webhooks
+
+__all__ = ["broker", "clients", "database", "hints", "processes", "store", "webhooks"]

@@ -1,0 +1,79 @@
+import { useState } from "react";
+
+import type { Conversation, Turn } from "@/api/chat/conversation";
+import type { PlaygroundSearch } from "@/lib/addresses/playgroundSearch";
+import { type Answer, isUnderWay } from "@/lib/chat/answer";
+import { Icon } from "@/parts/basics/Icon";
+import { Modal } from "@/parts/dialogs/Modal";
+
+import { AnswerFacts } from "./AnswerFacts";
+import { AnswerText } from "./AnswerText";
+import { ChatCode } from "./ChatCode";
+
+interface ModelPaneProps {
+  model: string;
+  conversation: Conversation;
+  settings: PlaygroundSearch;
+  onRemove: () => void;
+}
+
+/** What one model answered. */
+export function ModelPane({ model, conversation, settings, onRemove }: ModelPaneProps) {
+  const [showsCode, setShowsCode] = useState(false);
+  const { turns } = conversation;
+  const last = turns.at(-1)?.answers.get(model);
+  return (
+    <section aria-label={model} className="card min-w-0">
+      <header className="flex flex-wrap items-center gap-2 px-4 py-2.5">
+        <h2 className="min-w-0 flex-1 break-all">{model}</h2>
+        <button type="button" className="button px-2" title="Remove this model" aria-label={`Remove ${model}`} onClick={onRemove}>
+          <Icon name="close" />
+        </button>
+      </header>
+      {turns.map((turn, index) => (
+        <Exchange key={index} turn={turn} answer={turn.answers.get(model)} />
+      ))}
+      {turns.length > 0 && (
+        <footer className="flex flex-wrap gap-2 border-t border-line px-4 py-2">
+          {last && isUnderWay(last) ? (
+            <button type="button" className="button" onClick={() => conversation.stop(model)}>
+              Stop
+            </button>
+          ) : (
+            <button type="button" className="button" onClick={() => conversation.retry(model, settings)}>
+              {last ? "Retry" : "Ask"}
+            </button>
+          )}
+          <button type="button" className="button" onClick={() => setShowsCode(true)}>
+            Code
+          </button>
+        </footer>
+      )}
+      {showsCode && (
+        <Modal title="The request as code" onClose={() => setShowsCode(false)}>
+          <ChatCode request={conversation.request(model, settings)} />
+        </Modal>
+      )}
+    </section>
+  );
+}
+
+function Exchange({ turn, answer }: { turn: Turn; answer: Answer | undefined }) {
+  return (
+    <div className="grid gap-2 border-t border-line px-4 py-3">
+      <Words title="Prompt" text={turn.prompt} />
+      {answer && <AnswerText answer={answer} />}
+      {answer && <AnswerFacts answer={answer} />}
+      {turn.expected !== null && <Words title="Expected" text={turn.expected} />}
+    </div>
+  );
+}
+
+function Words({ title, text }: { title: string; text: string }) {
+  return (
+    <div className="rounded bg-sunken p-3">
+      <h3 className="fact mb-1">{title}</h3>
+      <p className="break-words whitespace-pre-wrap">{text}</p>
+    </div>
+  );
+}

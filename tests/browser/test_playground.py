@@ -1,0 +1,102 @@
+"""Models that answer the same prompt beside each other, tried as soon as a job has ended."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from cli.embedded import EmbeddedServers
+from tests.fixtures.api import Api
+from tests.fixtures.chatting import serving_for
+from tests.fixtures.pages import in_both_themes, violations
+from tests.fixtures.serving import ServerProcess
+from tests.fixtures.site import PHONE, Site, Visit
+from tests.fixtures.tiny import TINY
+
+REST = 0.05  # seconds between two tokens, so that an answer can be stopped in its middle
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(
+    service: Api, servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    with serving_for(service, servers, tmp_path_factory.mktemp("serving")) as serving:
+        yield serving.start(rest=REST)
+
+
+def pane(page: Page, model: str) -> Locator:
+    return page.get_by_role("region", name=model, exact=True)
+
+
+def answer(page: Page, model: str) -> Locator:
+    return pane(page, model).get_by_role("region", name=f"Answer of {model}").last
+
+
+def test_a_job_that_has_ended_is_tried_beside_its_base_model(site: Site, page: Page) -> None:
+    job_id = site.create_job(epochs=1, validated=True)
+    site.finish(job_id)
+    tuned = str(site.tenant.job(job_id)["fine_tuned_model"])
+    page.goto(f"/jobs/{job_id}")
+    page.get_by_role("link", name="Try it", exact=True).first.click()
+    page.locator("summary").click()
+    page.get_by_label("Most tokens").fill("6")
+    page.get_by_label("Temperature").fill("0")
+    page.get_by_role("button", name="Ask this").click()
+    for model in (TINY, tuned):
+        expect(pane(page, model)).to_contain_text("answer of 6 tokens")
+        expect(pane(page, model)).to_contain_text("answer 0")  # what the file expects
+        expect(answer(page, model).locator("span[title*='%']")).to_have_count(6)
+    assert in_both_themes(page) == []
+    page.get_by_label("Prompt", exact=True).fill("And now?")
+    page.get_by_label("Prompt", exact=True).press("Enter")
+    expect(pane(page, tuned).get_by_text("answer of 6 tokens")).to_have_count(2)
+    pane(page, tuned).get_by_role("button", name="Code").click()
+    code = page.get_by_role("dialog").get_by_role("region", name="The openai package")
+    expect(code).to_contain_text(f'model="{tuned}"')
+    expect(code).to_contain_text("And now?")
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(pane(page, tuned)).to_be_visible()
+    expect(page.get_by_label("Most tokens")).to_have_value("6")
+    page.set_viewport_size(PHONE)
+    assert violations(page, {}) == []
+
+
+def test_an_answer_is_stopped_and_asked_for_again(site: Site, page: Page) -> None:
+    page.goto("/playground")
+    page.get_by_label("Model", exact=True).fill(TINY)
+    page.get_by_role("button", name="Add").click()
+    page.get_by_label("Prompt", exact=True).fill("Go on.")
+    page.get_by_role("button", name="Send").click()
+    expect(answer(page, TINY)).not_to_have_text("Waiting…")
+    pane(page, TINY).get_by_role("button", name="Stop").click()
+    expect(pane(page, TINY)).to_contain_text("stopped by you")
+    pane(page, TINY).get_by_role("button", name="Retry").click()
+    expect(pane(page, TINY)).not_to_contain_text("stopped by you")
+    page.get_by_role("button", name="Stop").last.click()
+    expect(pane(page, TINY)).to_contain_text("stopped by you")
+    page.get_by_role("button", name="Start over").click()
+    expect(pane(page, TINY)).not_to_contain_text("Go on.")
+
+
+def test_an_answer_follows_a_schema_and_a_wrong_schema_is_named(site: Site, page: Page) -> None:
+    page.goto(f"/playground?models={TINY}&max_tokens=40&temperature=0")
+    page.locator("summary").click()
+    page.get_by_label("JSON Schema").fill("{")
+    expect(page.get_by_role("alert")).to_contain_text("not JSON")
+    page.get_by_label("Prompt", exact=True).fill("Which?")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    page.get_by_label("JSON Schema").fill('{"enum": ["left", "right"]}')
+    page.get_by_role("button", name="Send").click()
+    expect(answer(page, TINY)).to_have_text(re.compile('^"(left|right)"$'))
+
+
+def test_a_model_that_is_not_there_says_so_in_its_place(site: Site, visit: Visit) -> None:
+    visit.allow("Failed to load resource")
+    page = visit.page
+    page.goto(f"/playground?models={TINY},ft:nothing&max_tokens=3")
+    page.get_by_label("Prompt", exact=True).fill("Hello")
+    page.get_by_role("button", name="Send").click()
+    expect(pane(page, TINY)).to_contain_text("answer of 3 tokens")
+    expect(pane(page, "ft:nothing").get_by_role("alert")).to_contain_text("ft:nothing")

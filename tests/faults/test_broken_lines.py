@@ -1,0 +1,121 @@
+"""A line between the service and its broker that is reset, slow, half closed or silent.
+
+The broker carries nothing but hints, so nothing waits for it and no job is late by more than a scan.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cli.embedded import EmbeddedServers
+from faults.relay import Relay
+from tests.fixtures.api import wait_for
+from tests.fixtures.stack import Stack
+from tests.fixtures.tiny import TINY
+
+SCAN_SECONDS = 1.0
+START_SECONDS = 15.0  # a busy machine needs some; a worker that waits for the broker would need minutes
+ANSWER_SECONDS = 5.0  # for one request; the broker's client gives up after so many seconds
+AT_ONCE, JOBS_EACH = 12, 6  # together more than the API has threads
+
+
+@pytest.fixture(scope="module")
+def line(servers: EmbeddedServers) -> Iterator[Relay]:
+    with Relay.to(servers.urls["broker_url"]) as line:
+        yield line
+
+
+@pytest.fixture(scope="module")
+def settings(line: Relay) -> dict[str, str]:
+    return {"broker_url": line.url}
+
+
+@contextmanager
+def again_and_again(act: Callable[[], None]) -> Iterator[None]:
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(0.1):
+            act()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def slow(line: Relay) -> Iterator[None]:
+    line.delay = 0.5
+    yield
+    line.delay = 0.0
+
+
+@contextmanager
+def silent(line: Relay) -> Iterator[None]:
+    line.silent = True
+    yield
+    line.silent = False
+
+
+FAULTS = {
+    "reset": lambda line: again_and_again(line.reset),
+    "half closed": lambda line: again_and_again(line.half_close),
+    "slow": slow,
+    "silent": silent,
+}
+
+
+def test_a_job_starts_within_a_scan_while_the_line_to_the_broker_is_broken(stack: Stack, line: Relay) -> None:
+    stack.start_worker(scan_seconds=str(SCAN_SECONDS))
+    first = stack.create_job(rows=12, epochs=1, model=TINY)
+    stack.wait_for_status(first, "succeeded")
+    for fault in FAULTS.values():
+        with fault(line):
+            job_id = stack.create_job(rows=12, epochs=1, model=TINY)
+            wait_for(lambda job_id=job_id: stack.runs(job_id), START_SECONDS)  # type: ignore[misc]
+            stack.wait_for_status(job_id, "succeeded")
+
+
+def test_hints_wake_workers_again_once_the_line_to_the_broker_is_mended(stack: Stack, line: Relay) -> None:
+    """The worker never scans here, so that only hints wake it."""
+    stack.start_worker(scan_seconds="1000")
+    first = stack.create_job(rows=12, epochs=1, model=TINY)
+    stack.wait_for_status(first, "succeeded")
+    for name in ("half closed", "silent"):
+        with FAULTS[name](line):
+            stack.api.app.state.doorbell.wake(1)  # also this message must not break the next ones
+        job_id = stack.create_job(rows=12, epochs=1, model=TINY)
+
+        def is_woken(job_id: str = job_id) -> bool:
+            stack.api.app.state.doorbell.wake(1)
+            return bool(stack.runs(job_id))
+
+        wait_for(is_woken, 60)
+        stack.wait_for_status(job_id, "succeeded")
+
+
+def test_a_silent_broker_holds_up_no_request(stack: Stack, line: Relay) -> None:
+    longest: list[float] = []
+    file = stack.tenant.upload()
+
+    def create() -> None:
+        for _ in range(JOBS_EACH):
+            began = time.monotonic()
+            stack.tenant.create_job(model=TINY, training_file=file)
+            longest.append(time.monotonic() - began)
+
+    with silent(line):
+        clients = [threading.Thread(target=create) for _ in range(AT_ONCE)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    assert len(longest) == AT_ONCE * JOBS_EACH
+    assert max(longest) < ANSWER_SECONDS

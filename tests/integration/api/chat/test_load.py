@@ -1,0 +1,172 @@
+"""Turns, quotas and usage of chats: what a project may have at once, and what it has used."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from openai import OpenAI
+from openai.types.admin.organization import UsageCompletionsResponse
+
+from core.roles import Role
+from core.tables import Project
+from tests.fixtures.api import Api, Tenant, refusal, strictly, wait_for
+from tests.fixtures.serving import ServerProcess, Serving
+from tests.fixtures.tiny import TINY
+
+CHAT = "/v1/chat/completions"
+REST = 0.02  # seconds for which the server sleeps after each token
+
+
+def asked(tokens: int = 4, **body: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "Hello"}]
+    return {"model": TINY, "messages": messages, "max_tokens": tokens, "ignore_eos": True, **body}
+
+
+@pytest.fixture(scope="module")
+def slow_server(serving: Serving) -> ServerProcess:
+    return serving.start(rest=REST)
+
+
+@pytest.fixture
+def tenant(chat_api: Api, slow_server: ServerProcess) -> Tenant:
+    return chat_api.tenant()
+
+
+def allow(tenant: Tenant, **quotas: int) -> None:
+    with tenant.api.sessions.begin() as session:
+        project = session.get_one(Project, tenant.project_id)
+        for name, most in quotas.items():
+            setattr(project, f"max_{name}", most)
+
+
+@contextmanager
+def streaming(tenant: Tenant, tokens: int = 400) -> Iterator[Iterator[str]]:
+    """Yield the lines of a stream, of which the first has come."""
+    with tenant.http.stream("POST", CHAT, json=asked(tokens, stream=True)) as answer:
+        assert answer.status_code == 200, answer.read()
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
+        yield lines
+
+
+def requests_at(server: ServerProcess) -> int:
+    return int(server.state()["requests"])
+
+
+def usage_of(tenant: Tenant) -> list[dict[str, Any]]:
+    admin = tenant.api.tenant(tenant.project, Role.ADMIN)
+    page = admin.http.get("/v1/organization/usage/completions").json()
+    return [result for bucket in page["data"] for result in bucket["results"]]
+
+
+def test_the_usage_of_a_day_adds_up_by_model(tenant: Tenant) -> None:
+    answers = [tenant.http.post(CHAT, json=asked(4, n=2)).json()["usage"] for _ in range(2)]
+    list(tenant.openai.chat.completions.create(**openai_asked(3), stream=True))
+    [used] = usage_of(tenant)
+    assert (used["model"], used["project_id"], used["num_model_requests"]) == (TINY, tenant.project_id, 3)
+    assert used["output_tokens"] == sum(answer["completion_tokens"] for answer in answers) + 3 == 19
+    assert used["input_tokens"] == answers[0]["prompt_tokens"] * 3
+
+    admin = tenant.api.tenant(tenant.project, Role.ADMIN)
+    with OpenAI(base_url=f"{admin.api.url}/v1", api_key=admin.key, admin_api_key=admin.key) as client:
+        page = client.admin.organization.usage.completions(start_time=int(time.time()) - 3600)
+    strictly(UsageCompletionsResponse, page.model_dump(exclude_unset=True))
+
+
+def openai_asked(tokens: int) -> dict[str, Any]:
+    body = asked(tokens)
+    return {**body, "extra_body": {"ignore_eos": body.pop("ignore_eos")}}
+
+
+def test_the_server_stops_when_the_client_leaves_and_what_it_had_written_is_counted(
+    tenant: Tenant, slow_server: ServerProcess
+) -> None:
+    with streaming(tenant):
+        assert requests_at(slow_server) == 1
+    wait_for(lambda: requests_at(slow_server) == 0)
+    [used] = wait_for(lambda: usage_of(tenant))
+    assert 1 <= used["output_tokens"] < 400
+
+
+def test_a_client_that_leaves_before_the_answer_stops_the_server_too(
+    tenant: Tenant, slow_server: ServerProcess
+) -> None:
+    with pytest.raises(Exception, match="timed out"):
+        tenant.http.post(CHAT, json=asked(400), timeout=0.5)
+    wait_for(lambda: requests_at(slow_server) == 0)
+
+
+def test_chats_beyond_the_quota_wait_for_a_turn_and_other_requests_do_not(tenant: Tenant) -> None:
+    allow(tenant, concurrent_chats=1)
+    with streaming(tenant, tokens=100), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(tenant.http.post, CHAT, json=asked(1))
+        began = time.monotonic()
+        for _ in range(5):
+            assert tenant.http.get("/v1/models").status_code == 200
+        assert time.monotonic() - began < 1
+        assert not waiting.done()
+    assert waiting.result().status_code == 200
+
+
+def test_chats_that_wait_too_long_or_are_too_many_are_told_when_to_come_back(
+    tenant: Tenant, chat_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(tenant, concurrent_chats=1)
+    turns = chat_api.app.state.chat.turns
+    monkeypatch.setattr(turns, "_wait_seconds", 0.3)
+    with streaming(tenant):
+        answer = tenant.http.post(CHAT, json=asked(1))
+        assert "has waited for 0.3 s" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
+        assert int(answer.headers["retry-after"]) >= 1
+        monkeypatch.setattr(turns, "_most_waiting", 0)
+        answer = tenant.http.post(CHAT, json=asked(1))
+        assert "0 more wait" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
+
+
+def test_open_streams_of_one_project_hold_up_neither_its_requests_nor_another_projects_chats(
+    tenant: Tenant, chat_api: Api
+) -> None:
+    """There are more streams than the API has database connections."""
+    other = chat_api.tenant()
+    pool = chat_api.app.state.engine.pool
+    streams = 25
+    begun, go = threading.Barrier(streams + 1), threading.Event()
+
+    def hold() -> None:
+        with streaming(tenant):
+            begun.wait(30)
+            go.wait(30)
+
+    with ThreadPoolExecutor(streams) as threads:
+        held = [threads.submit(hold) for _ in range(streams)]
+        begun.wait(30)
+        try:
+            assert pool.checkedout() == 0
+            assert tenant.http.get("/v1/fine_tuning/jobs").status_code == 200
+            assert other.http.post(CHAT, json=asked(1)).status_code == 200
+        finally:
+            go.set()
+        for each in held:
+            each.result()
+
+
+def test_a_project_that_has_used_its_tokens_waits_for_the_next_minute(tenant: Tenant) -> None:
+    allow(tenant, tokens_per_minute=30)
+    first = tenant.http.post(CHAT, json=asked(8))
+    assert first.json()["usage"]["total_tokens"] >= 30
+    answer = tenant.http.post(CHAT, json=asked(8))
+    assert "30 tokens a minute" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def test_a_reader_that_takes_nothing_loses_its_stream(
+    tenant: Tenant, slow_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.chat.relay.SEND_SECONDS", 0.5)
+    body = asked(400, stream=True, logprobs=True, top_logprobs=20, n=8)
+    with tenant.http.stream("POST", CHAT, json=body):
+        wait_for(lambda: requests_at(slow_server) == 0, 60)

@@ -1,0 +1,122 @@
+"""Servers that die, stop or are full: another one does what had not begun, and streams end with an error."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+from sqlalchemy import delete
+
+from core.tables import Server
+from tests.fixtures.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.serving import ServerProcess, Serving
+from tests.fixtures.tiny import TINY
+
+CHAT = "/v1/chat/completions"
+
+
+def asked(tokens: int = 4, **body: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "Hello"}]
+    return {"model": TINY, "messages": messages, "max_tokens": tokens, "ignore_eos": True, **body}
+
+
+@pytest.fixture
+def tenant(chat_api: Api) -> Tenant:
+    return chat_api.tenant()
+
+
+@pytest.fixture
+def two(serving: Serving) -> Iterator[list[ServerProcess]]:
+    """Yield two servers that sleep long after each token. No other server runs."""
+    pair = [serving.start(rest=0.05) for _ in range(2)]
+    yield pair
+    for server in pair:
+        server.close()
+    with serving.sessions.begin() as session:
+        session.execute(delete(Server))
+
+
+def at_work(server: ServerProcess) -> bool:
+    return bool(server.process.is_running() and server.state()["requests"])
+
+
+def test_a_stream_whose_server_dies_ends_with_an_error_event(
+    tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    body = asked(400)
+    extra = {"ignore_eos": body.pop("ignore_eos")}
+    stream = tenant.openai.chat.completions.create(**body, extra_body=extra, stream=True)
+    assert next(iter(stream)).choices
+    [working] = [server for server in two if at_work(server)]
+    working.process.kill()
+    with pytest.raises(openai.APIError, match="stopped before the answer was complete") as raised:
+        list(stream)
+    assert raised.value.code == "server_lost"
+
+
+def test_what_a_dead_server_had_not_begun_is_done_by_another(
+    tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    """A whole answer has not begun before it is complete."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(tenant.http.post, CHAT, json=asked(60))
+        working = wait_for(lambda: next(filter(at_work, two), None))
+        working.process.kill()
+        answer = waiting.result()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] == 60
+
+
+def test_a_request_that_brings_down_two_servers_is_given_up(tenant: Tenant, two: list[ServerProcess]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(tenant.http.post, CHAT, json=asked(400))
+        left = list(two)
+        while left:
+            working = wait_for(lambda: next(filter(at_work, left), None))
+            left.remove(working)
+            working.process.kill()
+        refusal(waiting.result(), 503, code="server_lost")
+
+
+def test_a_server_that_stops_is_left_and_what_waits_there_goes_to_another(
+    tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    stopping, other = two
+    stopping.process.terminate()
+    answers = [tenant.http.post(CHAT, json=asked(2)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    wait_for(lambda: not stopping.process.is_running())
+    assert other.process.is_running()
+
+
+def test_when_all_servers_are_full_requests_wait_and_are_then_told_to_come_back(
+    tenant: Tenant, serving: Serving, chat_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_api.app.state.chat.dispatcher, "_wait_seconds", 1.0)
+    server = serving.start(rest=0.05, serve_requests="1")
+    with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
+        next(stream.iter_lines())
+        began = time.monotonic()
+        answer = tenant.http.post(CHAT, json=asked(1))
+        assert time.monotonic() - began >= 1
+    refusal(answer, 429, code="rate_limit_exceeded")
+    assert answer.headers["retry-after"]
+    assert tenant.http.post(CHAT, json=asked(1)).status_code == 200
+    server.close()
+
+
+def test_an_api_that_stops_ends_its_streams_with_an_error_event(
+    serving: Serving, chat_api: Api, tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        chat_api.app.state.chat.stopping.set()
+        try:
+            *_, last = filter(None, lines)
+        finally:
+            chat_api.app.state.chat.stopping.clear()
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_stopping"

@@ -1,0 +1,62 @@
+"""The server's row in the table of servers, by which the API finds it."""
+
+import socket
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.serving import registry
+from worker.process.periodic import Periodic
+
+LEAVE_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Registration(Periodic):
+    """Writes the row every `registry.BEAT_SECONDS`, and removes it when the server stops."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        server_id: str,
+        address: str,
+        bases: list[str],
+        state: Callable[[], dict[str, Any]],
+    ) -> None:
+        """`state` returns the columns that change; a thread calls it."""
+        super().__init__("registration", registry.BEAT_SECONDS, self.write)
+        self._sessions, self._state = sessions, state
+        self._known: dict[str, Any] = {
+            "id": server_id,
+            "address": address,
+            "host": socket.gethostname(),
+            "release": version("tunery"),
+            "bases": bases,
+        }
+
+    def begin(self) -> None:
+        """Write the row, and go on writing it. If the database is away, a later report succeeds."""
+        try:
+            self.write()
+        except SQLAlchemyError as error:
+            log.warning("server_not_registered", error=str(error))
+        self.start()
+
+    def write(self) -> None:
+        with self._sessions.begin() as session:
+            registry.report(session, self._known, self._state())
+
+    def leave(self) -> None:
+        """Stop, and remove the row at once, so that the API sends nothing more."""
+        self.stop()
+        self.join(LEAVE_SECONDS)
+        try:
+            with self._sessions.begin() as session:
+                registry.leave(session, self._known["id"])
+        except SQLAlchemyError as error:
+            log.warning("server_not_deregistered", error=str(error))

@@ -1,0 +1,96 @@
+"""Adapters from the object store, kept in memory while they are used and as long as they fit."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+
+from core.errors import Unavailable
+from core.serving.served_model import StoredAdapter
+from core.storage.artifacts import DamagedArtifact, fetch_folder
+from core.storage.object_store import STORE_ERRORS, ObjectStore
+from worker.engine.generate.adapter_cache import AdapterCache
+from worker.engine.generate.adapter_files import AdapterRefused
+from worker.engine.generate.adapters import ServedAdapter
+from worker.serve.errors import AdapterDamaged
+from worker.serve.sampling.room import Room
+
+Load = Callable[[Path, str], ServedAdapter]
+"""Loads the adapter in a folder, named by its content hash. Raises AdapterRefused."""
+
+FETCHES = 16  # adapters that are fetched at once: a store that hangs must not stop those after it too soon
+
+log = structlog.get_logger()
+
+
+class Adapters:
+    """The adapters on one base model."""
+
+    def __init__(self, store: ObjectStore, load: Load, byte_budget: int) -> None:
+        self._store, self._load = store, load
+        self._cache = AdapterCache(byte_budget, self._fetch)
+        self._threads = ThreadPoolExecutor(FETCHES, thread_name_prefix="adapter")
+        self._wanted = threading.local()  # the cache calls `_fetch` in the thread that asks
+        self._room = Room(byte_budget)
+
+    @property
+    def warm(self) -> list[str]:
+        return self._cache.warm
+
+    @asynccontextmanager
+    async def use(self, stored: StoredAdapter | None) -> AsyncIterator[ServedAdapter | None]:
+        """Yield the adapter, fetched if it is not in memory, and keep it there during the block.
+
+        It waits until there is room beside the adapters that are in use. Raises AdapterDamaged,
+        ModelUnavailable if there can never be room, and Unavailable if the store does not answer.
+        """
+        if stored is None:
+            yield None
+            return
+        async with self._room.taken(stored):
+            adapter = await self._acquire(stored)
+            try:
+                yield adapter
+            finally:
+                self._cache.release(adapter)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _acquire(self, stored: StoredAdapter) -> ServedAdapter:
+        if stored.sha256 in self._cache.warm:  # no thread: all of them may wait for the store
+            return self._cache.acquire(stored.sha256)
+        pending = self._threads.submit(self._acquire_in_thread, stored)
+        try:
+            return await asyncio.wrap_future(pending)
+        except asyncio.CancelledError:
+            pending.add_done_callback(self._give_back)
+            raise
+
+    def _acquire_in_thread(self, stored: StoredAdapter) -> ServedAdapter:
+        self._wanted.adapter = stored
+        return self._cache.acquire(stored.sha256)
+
+    def _give_back(self, ended: "Future[ServedAdapter]") -> None:
+        """Release an adapter that came too late: the request for it has ended."""
+        if not ended.cancelled() and ended.exception() is None:
+            self._cache.release(ended.result())
+
+    def _fetch(self, content_hash: str) -> ServedAdapter:
+        stored: StoredAdapter = self._wanted.adapter
+        files = [file.model_dump() for file in stored.files]
+        with TemporaryDirectory(prefix="tunery-adapter-") as folder:
+            try:
+                fetch_folder(self._store, stored.prefix, files, Path(folder))
+                return self._load(Path(folder), content_hash)
+            except STORE_ERRORS as error:
+                log.warning("adapter_not_fetched", prefix=stored.prefix, error=str(error))
+                raise Unavailable("The object store cannot be reached at the moment. Try again.") from error
+            except (DamagedArtifact, AdapterRefused) as error:
+                log.error("adapter_damaged", prefix=stored.prefix, error=str(error))
+                raise AdapterDamaged(f"The adapter of this model cannot be used: {error}.") from error

@@ -1,0 +1,145 @@
+"""The server's only place for a base model: who uses it, who waits for another one, when it is released."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from worker.engine.device.free_memory import collect_garbage
+from worker.serve.sampling.loaded_base import LoadedBase
+
+Load = Callable[[str], Awaitable[LoadedBase]]
+"""Loads the base model with this id."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class _Ticket:
+    base_id: str
+    granted: "asyncio.Future[LoadedBase]"
+
+
+class BaseSlot:
+    """Holds at most one base model. Only the event loop may call.
+
+    Requests use the model in the order of their arrival. A request for another model waits until those before
+    it have ended, and those after it wait for it: so no model is kept out for ever.
+    """
+
+    def __init__(self, load: Load, idle_seconds: float) -> None:
+        self._load, self._idle_seconds = load, idle_seconds
+        self._loaded: LoadedBase | None = None
+        self._broken = False
+        self._users = 0
+        self._waiting: deque[_Ticket] = deque()
+        self._change: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def loaded(self) -> LoadedBase | None:
+        """The base model in memory, if any. May be read from any thread."""
+        return self._loaded
+
+    @asynccontextmanager
+    async def use(self, base_id: str) -> AsyncIterator[LoadedBase]:
+        """Yield the base model when it is this request's turn. Raises what loading raises."""
+        base = await self._turn(base_id)
+        try:
+            yield base
+        finally:
+            del base
+            self._give_back()
+
+    def mark_broken(self) -> None:
+        """Release the model as soon as nobody uses it, since its sampler has failed."""
+        self._broken = True
+        self._advance()
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._change is not None:
+            self._change.cancel()  # what is being loaded ends with the process
+        else:
+            await self._release()
+
+    async def _turn(self, base_id: str) -> LoadedBase:
+        ticket = _Ticket(base_id, asyncio.get_running_loop().create_future())
+        self._waiting.append(ticket)
+        self._advance()
+        try:
+            return await ticket.granted
+        except asyncio.CancelledError:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                self._advance()
+            elif ticket.granted.done() and not ticket.granted.cancelled() and not ticket.granted.exception():
+                self._give_back()  # it was granted and cancelled at once
+            raise
+
+    def _give_back(self) -> None:
+        self._users -= 1
+        self._advance()
+
+    def _advance(self) -> None:
+        """Let those use the model whose turn it is, and change the model if the next one wants another."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and self._change is None:
+            ticket = self._waiting[0]
+            if ticket.granted.cancelled():
+                self._waiting.popleft()
+            elif self._loaded is not None and self._loaded.id == ticket.base_id and not self._broken:
+                self._waiting.popleft()
+                self._users += 1
+                ticket.granted.set_result(self._loaded)
+            elif self._users:
+                return
+            else:
+                self._change = asyncio.create_task(self._change_to(ticket.base_id))
+        if not self._users and self._change is None and self._loaded is not None:
+            delay = 0.0 if self._broken else self._idle_seconds
+            self._timer = asyncio.get_running_loop().call_later(delay, self._release_idle)
+
+    async def _change_to(self, base_id: str) -> None:
+        try:
+            await self._release()
+            self._loaded = await self._load(base_id)
+        except Exception as error:
+            self._refuse(base_id, error)
+        finally:
+            self._change = None
+        self._advance()
+
+    def _refuse(self, base_id: str, error: Exception) -> None:
+        """Give the error to all who wait for this model."""
+        refused = [ticket for ticket in self._waiting if ticket.base_id == base_id]
+        for ticket in refused:
+            self._waiting.remove(ticket)
+            if not ticket.granted.done():
+                ticket.granted.set_exception(error)
+
+    def _release_idle(self) -> None:
+        self._timer = None
+        self._change = asyncio.create_task(self._release_in_turn())
+
+    async def _release_in_turn(self) -> None:
+        try:
+            await self._release()
+        finally:
+            self._change = None
+        self._advance()
+
+    async def _release(self) -> None:
+        loaded, self._loaded, self._broken = self._loaded, None, False
+        if loaded is not None:
+            log.info("base_model_released", model=loaded.id)
+            device = loaded.device
+            await loaded.release()
+            del loaded
+            await asyncio.to_thread(collect_garbage, device)

@@ -1,0 +1,103 @@
+"""Loads what a request asks for: its base model, when it is the request's turn, and its adapter."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+
+from core.catalog import load_catalog
+from core.errors import JobError, NotFound, OutsideFault, Unavailable
+from core.serving.served_model import ServedModel
+from core.settings import Settings
+from core.storage.object_store import ObjectStore
+from worker.devices.watchdog import Watchdog
+from worker.engine.base.base_model import choose_device
+from worker.engine.device.health import device_is_broken
+from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.sampler import Load
+from worker.process.exit_statuses import DEVICE_BROKEN
+from worker.serve.errors import ModelUnavailable
+from worker.serve.sampling.adapters import Adapters
+from worker.serve.sampling.base_slot import BaseSlot
+from worker.serve.sampling.loaded_base import LoadedBase, load_sampler
+from worker.serve.sampling.sampler_thread import SamplerThread
+from worker.serve.threads import in_daemon_thread
+
+STORE_TIMEOUT, STORE_RETRIES = 10.0, 1  # a client waits, so the store must answer soon
+LAST_WORDS_SECONDS = 1.0  # for the errors of a broken device's requests to reach their clients
+
+log = structlog.get_logger()
+
+
+class Models:
+    """The base model and the adapters that this server has loaded. Only the event loop may call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._catalog = load_catalog(settings.catalog_file)
+        self._device = choose_device(settings.device)
+        self._store = ObjectStore(
+            settings.server("s3_endpoint_url"),
+            settings.server("s3_bucket"),
+            retries=STORE_RETRIES,
+            timeout=STORE_TIMEOUT,
+        )
+        self._watchdog = Watchdog(settings.hang_seconds)
+        self._watchdog.start()
+        self._slot = BaseSlot(self._load, settings.serve_idle_seconds)
+
+    @property
+    def resident(self) -> str | None:
+        """The id of the base model that is loaded. May be read from any thread."""
+        loaded = self._slot.loaded
+        return loaded.id if loaded else None
+
+    @property
+    def warm_adapters(self) -> list[str]:
+        """The content hashes of the adapters that are loaded. May be read from any thread."""
+        loaded = self._slot.loaded
+        return loaded.adapters.warm if loaded else []
+
+    @property
+    def load(self) -> Load | None:
+        """How busy the sampler is, if there is one."""
+        loaded = self._slot.loaded
+        return loaded.load() if loaded else None
+
+    @asynccontextmanager
+    async def use(self, model: ServedModel) -> AsyncIterator[tuple[LoadedBase, ServedAdapter | None]]:
+        """Yield the base model and the adapter, and keep them in memory during the block.
+
+        Raises NotFound, ModelUnavailable, AdapterDamaged and Unavailable.
+        """
+        async with self._slot.use(model.base) as base, base.adapters.use(model.adapter) as adapter:
+            yield base, adapter
+
+    async def close(self) -> None:
+        await self._slot.close()
+
+    async def _load(self, base_id: str) -> LoadedBase:
+        entry = self._catalog.get(base_id)
+        if entry is None:
+            raise NotFound(f"This server has no base model {base_id}.", code="model_not_found", param="model")
+        try:
+            load = partial(load_sampler, self._settings, entry, self._device)
+            base, sampler = await in_daemon_thread(load, "loader")
+        except JobError as error:
+            raise ModelUnavailable(str(error)) from error
+        except OutsideFault as error:
+            raise Unavailable(f"{error}. Try again later.") from error
+        log.info("base_model_loaded", model=base_id, slow=sampler.why_slow)
+        adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
+        thread = SamplerThread(sampler, self._watchdog, self._sampler_broke)
+        return LoadedBase(base, sampler, adapters, thread)
+
+    def _sampler_broke(self, error: BaseException) -> None:
+        """Load the model anew for the next request, or end the process if the device itself is broken."""
+        if device_is_broken(error):
+            log.critical("device_broken")
+            asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, os._exit, DEVICE_BROKEN)
+        self._slot.mark_broken()
