@@ -20,6 +20,8 @@ from tests.fixtures.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.serving import ServerProcess, Serving
 from tests.fixtures.tiny import TINY
 
+pytestmark = pytest.mark.slow  # servers load models
+
 CHAT = "/v1/chat/completions"
 REST = 0.02  # seconds for which the server sleeps after each token
 

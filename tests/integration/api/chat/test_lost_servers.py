@@ -15,6 +15,8 @@ from tests.fixtures.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.serving import ServerProcess, Serving
 from tests.fixtures.tiny import TINY
 
+pytestmark = pytest.mark.slow  # servers load models
+
 CHAT = "/v1/chat/completions"
 
 
