@@ -107,7 +107,7 @@ def test_a_job_survives_the_deaths_of_trainer_and_supervisor_and_nothing_is_left
         if place == "trainer.died":
             stack.wait_for_step(job)
             worker.trainer().kill()
-        wait_for(lambda worker=worker: not worker.process.is_running(), 60)
+        worker.process.wait(60)
         assert f"killed at {place}" in stack.log()
     wait_for(lambda: not named("worker.train.trainer", of_home(tmp_path)), 60)
     assert list(temporary.iterdir()), "the second trainer left its folder behind"
