@@ -106,7 +106,7 @@ def _unknown_parameter(located: list[str], name: str, schema: Schema) -> Invalid
 def _unsupported(param: str, schema: Schema) -> InvalidRequest:
     """Return the error for a parameter that may only be null. Its description says what to do instead."""
     return InvalidRequest(
-        f"'{param}' is not supported here. {schema.get('description', 'Leave it out')}.",
+        f"'{param}' is not supported here, and must be null. {schema.get('description', 'Leave it out')}.",
         code="unsupported_parameter",
         param=param,
     )

@@ -11,7 +11,7 @@ from core.storage.object_store import checkpoint_prefix
 from core.tables import Checkpoint, WebhookDelivery
 from faults.checker import Client, check
 from faults.receiver import Receiver
-from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.api import Api, Tenant
 from tests.fixtures.faults import crashes
 from tests.fixtures.faults.cleaning import check_store, clean, send_webhooks
 from tests.fixtures.faults.dying import deaths_at
