@@ -15,6 +15,7 @@ from bench import BENCH, ROOT, api, streams
 from bench.command_line import new_parser
 from bench.pages import page
 from bench.pages.tables import markdown
+from bench.scale.page import section
 from bench.training.running import say
 
 PICTURE = "performance.svg"
@@ -22,8 +23,9 @@ HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.api` and
-`python -m bench.streams` the last. [Benchmark](how-to/benchmark.md) says how to run them.
+`make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.api`,
+`python -m bench.streams` and `python -m bench.at_scale` the last ones.
+[Benchmark](how-to/benchmark.md) says how to run them.
 """
 SCALING_NOTES = """\
 Each row of the tables is measured in a process of its own. The figures are medians over the rounds after the
@@ -36,6 +38,7 @@ def performance_page(
     scaling: dict[str, Any],
     of_api: dict[str, Any] | None = None,
     of_streams: dict[str, Any] | None = None,
+    at_scale: dict[str, Any] | None = None,
 ) -> str:
     """Return the whole page. Each of its parts may be empty."""
     parts = [HEAD]
@@ -48,6 +51,8 @@ def performance_page(
         parts.append(f"\n## The API\n\n{api.section(of_api)}")
     if of_streams:
         parts.append(f"\n## Silent streams\n\n{streams.section(of_streams)}")
+    if at_scale:
+        parts.append(f"\n## At a million jobs\n\n{section(at_scale)}")
     return "".join(parts)
 
 
@@ -153,7 +158,8 @@ def main() -> None:
     scaling = newest(given.results, "????-??-??-scaling.json")
     of_api = newest(given.results, "api-????-??-??.json")
     of_streams = newest(given.results, "streams-????-??-??.json")
-    (given.docs / "performance.md").write_text(performance_page(day, scaling, of_api, of_streams))
+    at_scale = newest(given.results, "at-scale-*.json")
+    (given.docs / "performance.md").write_text(performance_page(day, scaling, of_api, of_streams, at_scale))
     if scaling:
         draw(scaling, given.docs / PICTURE)
     say(f"Written to {given.docs / 'performance.md'}")

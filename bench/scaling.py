@@ -22,7 +22,7 @@ from bench.command_line import add_models, new_parser
 from bench.training.preparation import commit, measure_machine, prepare
 from bench.training.running import run_script, say
 from core.catalog import SMOLLM2
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 
 COHORTS = [1, 2, 4, 8, 16]
 COHORT_ROWS, COHORT_ROW_TOKENS = 4, 60

@@ -64,26 +64,30 @@ def arguments(words: list[str]) -> argparse.Namespace:
 def measured(given: argparse.Namespace, base: ResidentBase, made: Path) -> dict[str, Any]:
     """Run every case, and print each as soon as it is known."""
     folders = [write_adapter(base, made / f"{n}", n) for n in range(max(given.adapters, SIXTEEN))]
-    sampler = Sampler(base, Limits(cache_bytes=512 << 20))
-    adapters = [sampler.load_adapter(folder, folder.name) for folder in folders]
+
+    def fresh() -> Sampler:  # each case begins without cached beginnings
+        return Sampler(base, Limits(cache_bytes=512 << 20))
+
+    loader = fresh()
+    adapters = [loader.load_adapter(folder, folder.name) for folder in folders]
     texts = prompts(base.tokenizer, SIXTEEN * 4, given.data)
     sixteen = list(zip(texts[:SIXTEEN], adapters[:SIXTEEN], strict=True))
-    ours.run(sampler, sixteen[:2], 2)  # warms up
+    ours.run(fresh(), sixteen[:2], 2)  # warms up
     found: dict[str, Any] = {"dtype": str(base.dtype), "new_tokens": given.new}
 
     def note(name: str, result: dict[str, float]) -> None:
         found[name] = result
         print(name, {key: round(value, 2) for key, value in result.items()}, flush=True)
 
-    note("one stream", ours.measure_one(sampler, texts[16 : 16 + SINGLE], adapters[0], given.new))
-    note("16 on 16 adapters", ours.measure_together(sampler, sixteen, given.new))
-    note("16 on one", ours.measure_together(sampler, [(t, adapters[0]) for t in texts[16:32]], given.new))
-    note("16 on the base", ours.measure_together(sampler, [(t, None) for t in texts[16:32]], given.new))
-    note("zipf, one adapter", ours.measure_zipf(sampler, texts, adapters[:1], given.new))
-    note("zipf, all adapters", ours.measure_zipf(sampler, texts, adapters, given.new))
-    note("another adapter", ours.measure_swap(sampler, texts[0], adapters, given.new))
-    note("from files", ours.measure_cold(sampler, folders[:8]))
-    note("behind a beginning", ours.measure_beginning(sampler, texts[:8]))
+    note("one stream", ours.measure_one(fresh(), texts[16 : 16 + SINGLE], adapters[0], given.new))
+    note("16 on 16 adapters", ours.measure_together(fresh(), sixteen, given.new))
+    note("16 on one", ours.measure_together(fresh(), [(t, adapters[0]) for t in texts[16:32]], given.new))
+    note("16 on the base", ours.measure_together(fresh(), [(t, None) for t in texts[16:32]], given.new))
+    note("zipf, one adapter", ours.measure_zipf(fresh(), texts, adapters[:1], given.new))
+    note("zipf, all adapters", ours.measure_zipf(fresh(), texts, adapters, given.new))
+    note("another adapter", ours.measure_swap(fresh(), texts[0], adapters, given.new))
+    note("from files", ours.measure_cold(fresh(), folders[:8]))
+    note("behind a beginning", ours.measure_beginning(fresh(), texts[:8]))
     if given.peer == "peft":
         peft = Peft(base.folder, folders[:SIXTEEN])
         note("peft, one stream", peft.measure([(t, 0) for t in texts[16:18]], given.new))

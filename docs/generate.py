@@ -36,9 +36,9 @@ TAIL = """
 - The credentials of the object store are `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
   `AWS_DEFAULT_REGION`, or any others that boto3 reads.
 - The commands for clients read `TUNERY_BASE_URL` and `TUNERY_API_KEY`: see [the command line](cli.md).
-- The worker starts the trainer process with settings for the memory allocator, for OpenMP and for the
-  Hugging Face libraries (`TRAINER_ENVIRONMENT` in `worker/supervise/launch.py`). A variable that is already
-  set wins over them.
+- Trainers and servers start with settings for the memory allocator, for OpenMP and for the Hugging Face
+  libraries (`TRAINER_ENVIRONMENT` in `worker/process/environment.py`).
+  A variable that is already set wins over them.
 - `HF_TOKEN` and `HF_HOME` are settings of the Hugging Face hub's client, which loads base models with
   `source = "hub"`.
 """

@@ -1,6 +1,7 @@
-"""A line to a server that breaks when it is told to: it is reset, cut in one direction, slow or silent."""
+"""A line to a server that breaks when it is told to: it is reset, cut, slow or silent, or loses answers."""
 
 import asyncio
+import random
 import socket
 import struct
 import threading
@@ -22,6 +23,8 @@ class Relay:
         self.url = ""
         self.delay = 0.0
         """Seconds for which each piece waits before it is passed on"""
+        self.loss = 0.0
+        """The share of answers that are lost: the server gives them, and then the line is reset"""
         self.silent = False
         """Whether lines stay open and nothing is passed on, in either direction"""
         self._server = server
@@ -94,6 +97,9 @@ class Relay:
 
     async def _answer(self, from_server: StreamReader, to_client: StreamWriter) -> None:
         while chunk := await from_server.read(CHUNK):
+            if random.random() < self.loss:
+                reset(to_client)
+                return
             await self._pass_on(chunk, to_client)
 
     async def _pass_on(self, chunk: bytes, to: StreamWriter) -> None:

@@ -106,7 +106,7 @@ def _unknown_parameter(located: list[str], name: str, schema: Schema) -> Invalid
 
 def _unsupported(param: str, instead: str) -> InvalidRequest:
     return InvalidRequest(
-        f"'{param}' is not supported here. {instead}.",
+        f"'{param}' is not supported here, and must be null. {instead}.",
         code="unsupported_parameter",
         param=param,
     )

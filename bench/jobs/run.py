@@ -23,7 +23,7 @@ from bench.training.preparation import commit, in_child, prepare
 from bench.training.running import RunFailed, run_script, say
 from bench.training.workloads import Row
 from core.catalog import SMOLLM2
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 
 Result = dict[str, Any]
 

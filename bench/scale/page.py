@@ -35,9 +35,12 @@ def section(document: dict[str, Any]) -> str:
         f"{document['database_bytes'] / 1e9:.0f} GB. The project that asks has an eighth of them. Postgres "
         f"{document['postgres']} set up as by `tunery up`, one API process, and one client that sends "
         f"one request after the other share {document['cores']} cores of {document['cpu']} and "
-        f"{document['memory_bytes'] / 2**30:.0f} GiB of memory. Commit {document['commit']}, "
+        f"{document['memory_bytes'] / 2**30:.0f} GiB of memory. Other programs used the cores too: the "
+        f"load average of the minute before was {document['load']:.1f}. Commit {document['commit']}, "
         f"{document['date'][:10]}.\n\nThe aims are {REQUEST_AIM_MS:.0f} ms at the median, and "
-        f"{CLAIM_AIM_MS:.0f} ms at the 99th percentile for a claim. Times are milliseconds.\n\n"
+        f"{CLAIM_AIM_MS:.0f} ms at the 99th percentile for a claim. Times are milliseconds. "
+        f"{document.get('notes', '')}".rstrip()
+        + "\n\n"
         + markdown(("", "median", "p99", "measured", ""), figures)
     )
 

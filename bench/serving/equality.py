@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from bench.serving.workload import prompts
 from core.catalog import SMOLLM2
-from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
-from worker.engine.adapters.attach import attach
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.requests import GenerationRequest, Sampling
 from worker.engine.generate.sampler import Limits, Sampler
@@ -64,7 +63,7 @@ def count_equal(source: Path, sha256: str, made: Path, count: int, data: Path | 
 
 
 def save(base: ResidentBase, name: str, options: LowRankAdapter, folder: Path) -> Path:
-    adapter = attach(base, name, JobSpec(base_model=base.entry.id, seed=3, adapter=options))
+    adapter = TrainableAdapter(base, name, options, seed=3)
     master = adapter.parameters.master
     with torch.no_grad():
         master.add_(torch.randn(master.shape, generator=torch.Generator().manual_seed(1)) * 0.01)

@@ -14,7 +14,7 @@ from bench.soak.service import Service
 KINDS = ("api", "worker", "trainer")
 LOOK_SECONDS = 5.0
 GROWTH = 1.1  # allowed factor of a process's memory, from the middle third of its life to the last third
-LEAST_LIFE = 400.0  # seconds: the memory of a younger process is not judged
+LEAST_LIFE = 1800.0  # seconds: before, the number of jobs that train together still changes the memory
 
 Sample = tuple[float, int]
 

@@ -112,7 +112,7 @@ class Service:
     def mend_lines(self) -> None:
         """End everything that lines and the store were told to do."""
         for line in (self.database_line, self.broker_line, self.store_line, self.api_line):
-            line.delay, line.silent = 0.0, False
+            line.delay, line.loss, line.silent = 0.0, 0.0, False
         self.picky_store.refuses = lambda *_: False
         self.receiver.statuses.clear()
 

@@ -31,7 +31,7 @@ LANES = 2  # so many faults strike at once
 REST = 3.0, 20.0  # seconds between two faults of a lane
 CLIENTS = 2  # threads that act for each project at once
 THINK = 0.2, 2.0  # seconds between two actions of a client
-CANCELLED, DELETED = 0.15, 0.3  # shares of the jobs and, with them, of the files
+CANCELLED, DELETED = 0.15, 0.6  # shares of the jobs; what is deleted leaves room on the disk
 RESTARTS_SECONDS = 600.0  # of the phase that restarts Postgres again and again
 HANG_SECONDS = 240.0  # a client of a service without faults is answered in this time
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import ROOT
 from bench.training.trainers import UNTUNED, Trainer
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.supervise.supervisor import describe_exit
 
 LIMIT_SECONDS = 3 * 3600  # for one run

@@ -23,7 +23,7 @@ from bench.training.one_job import BATCH_SIZE
 from bench.training.running import RunFailed, run_script, run_trainer, say, validate
 from bench.training.trainers import TUNERY, Trainer
 from bench.training.workloads import JOB_RANKS, Files
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 
 OURS = "Tunery, one cohort"
 HEADINGS = (

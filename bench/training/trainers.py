@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from bench.training.workloads import PAIRS
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 # Only a trainer's own entry sets these variables: the shell must not tune the defaults of a peer.

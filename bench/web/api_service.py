@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,8 @@ def service(
             yield running
         finally:
             for process in running.processes:
-                process.terminate()
+                with suppress(psutil.NoSuchProcess):  # the caller may have stopped it
+                    process.terminate()
             psutil.wait_procs(running.processes, timeout=30)
             engine.dispose()
 

@@ -3,6 +3,7 @@
 import io
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 POLL_SECONDS = 0.5
+CHATS_AT_ONCE = 8
 
 
 @dataclass
@@ -43,6 +45,19 @@ def train(client: "OpenAI", model: str, training: Path, validation: Path, option
     outcome = _watch(client, job.id)
     outcome.seconds = {"upload": uploaded - started, **outcome.seconds}
     return outcome
+
+
+def answers(client: "OpenAI", model: str, rows: list[dict[str, Any]], max_tokens: int) -> list[str]:
+    """Let a model answer the rows' prompts, several at once, always with the likeliest token."""
+
+    def answer(row: dict[str, Any]) -> str:
+        completion = client.chat.completions.create(
+            model=model, messages=row["messages"][:-1], temperature=0, max_completion_tokens=max_tokens
+        )
+        return (completion.choices[0].message.content or "").strip()
+
+    with ThreadPoolExecutor(CHATS_AT_ONCE) as threads:
+        return list(threads.map(answer, rows))
 
 
 def download(client: "OpenAI", adapter_id: str, folder: Path) -> None:

@@ -41,9 +41,10 @@ def demo(
     ] = Path("demo-output"),
     json: output.Json = False,
 ) -> None:
-    """Upload rows, train, download the adapter, and compare the model's answers before and after.
+    """Upload rows, train, download the adapter, and compare the answers of the base model and the new one.
 
-    If no service runs on --home, the command starts one and stops it at the end.
+    The service answers. Plain transformers and PEFT check its answers, and the losses. If no service runs on
+    --home, the command starts one and stops it at the end.
     """
     from openai import APIStatusError
 
@@ -77,11 +78,18 @@ def run(data: Path | None, state: Home, folder: Path) -> dict[str, Any]:
             folder.mkdir(parents=True)
             demo_client.download(client, outcome.job["adapter_id"], folder / "adapter")
             seconds["download"] = time.monotonic() - downloading
+            chatting = time.monotonic()
+            output.note("Asking the base model and the new model")
+            answered = {
+                when: demo_client.answers(client, model, dataset.held_out_rows, MAX_NEW_TOKENS)
+                for when, model in (("before", SMOLLM2.id), ("after", outcome.job["fine_tuned_model"]))
+            }
+            seconds["chat"] = time.monotonic() - chatting
         comparing = time.monotonic()
-        output.note("Comparing the answers before and after training, with plain transformers and peft")
+        output.note("Comparing with plain transformers and peft")
         compared = _compare(state, folder / "adapter", dataset, Path(scratch))
         seconds["compare"] = time.monotonic() - comparing
-    report = _report(dataset, outcome, compared, seconds)
+    report = _report(dataset, outcome, answered, compared, seconds)
     (folder / "report.json").write_text(jsonlib.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return report
 
@@ -111,7 +119,11 @@ def _compare(state: Home, adapter: Path, dataset: DemoDataset, scratch: Path) ->
 
 
 def _report(
-    dataset: DemoDataset, outcome: demo_client.Outcome, compared: dict[str, Any], seconds: dict[str, float]
+    dataset: DemoDataset,
+    outcome: demo_client.Outcome,
+    answered: dict[str, list[str]],
+    compared: dict[str, Any],
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
     expected = [row["messages"][-1]["content"] for row in dataset.held_out_rows]
     answers = [
@@ -126,8 +138,8 @@ def _report(
         for row, want, before, after in zip(
             dataset.held_out_rows,
             expected,
-            compared["before"]["answers"],
-            compared["after"]["answers"],
+            answered["before"],
+            answered["after"],
             strict=True,
         )
     ]
@@ -148,6 +160,9 @@ def _report(
             "exact_before": _mean([float(a["before"].strip() == a["expected"].strip()) for a in answers]),
             "exact_after": _mean([float(a["after"].strip() == a["expected"].strip()) for a in answers]),
         },
+        "same_answers_in_plain_peft": {
+            when: sum(map(str.__eq__, texts, compared[when]["answers"])) for when, texts in answered.items()
+        },
         "tokens_per_second": _mean(rates),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "answers": answers,
@@ -165,6 +180,8 @@ def _show(report: dict[str, Any], folder: Path) -> None:
     output.data("")
     output.data(f"score on {count} held-out prompts   {scores['before']:.2f} -> {scores['after']:.2f}")
     output.data(f"exactly right                  {scores['exact_before']:.0%} -> {scores['exact_after']:.0%}")
+    same = report["same_answers_in_plain_peft"]
+    output.data(f"same answers in plain peft     {same['before']} before, {same['after']} after, of {count}")
     before, after = losses["validation_before_in_plain_peft"], losses["validation_after_in_plain_peft"]
     output.data(f"validation loss                {before:.3f} -> {after:.3f} (plain peft)")
     output.data(
@@ -172,6 +189,8 @@ def _show(report: dict[str, Any], folder: Path) -> None:
     )
     output.data(f"tokens per second              {report['tokens_per_second']:,.0f}")
     output.data(f"adapter and report             {folder / 'adapter'}, {folder / 'report.json'}")
+    output.data(f"chat with it                   tunery chat {report['job']['fine_tuned_model']}")
+    output.data("                               (while the service runs: make up, or tunery up)")
 
 
 def _one_line(text: str) -> str:

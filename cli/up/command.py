@@ -31,7 +31,7 @@ from cli.up.stopping import StopRequest
 from core.errors import ConfigurationError
 from core.private_files import write_private
 from worker.process import stop_times
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 
 if TYPE_CHECKING:
     from core.settings import Settings

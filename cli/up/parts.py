@@ -59,8 +59,8 @@ def serve(
     json: JsonLog = False,
 ) -> None:
     """Run a server alone, from TUNERY_* settings. It samples from models when clients chat with them."""
+    from worker.process.environment import TRAINER_ENVIRONMENT
     from worker.serve.service import run_server
-    from worker.supervise.launch import TRAINER_ENVIRONMENT
 
     settings = load_settings(serve_host=host, serve_port=port, log_json=json or None)
     if not TRAINER_ENVIRONMENT.keys() <= os.environ.keys():  # the C library reads it when a process starts

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api
 from tests.fixtures.chatting import serving_for
+from tests.fixtures.completions import allow
 from tests.fixtures.pages import in_both_themes, violations
 from tests.fixtures.serving import ServerProcess
 from tests.fixtures.site import PHONE, Site, Visit
@@ -100,3 +101,16 @@ def test_a_model_that_is_not_there_says_so_in_its_place(site: Site, visit: Visit
     page.get_by_role("button", name="Send").click()
     expect(pane(page, TINY)).to_contain_text("answer of 3 tokens")
     expect(pane(page, "ft:nothing").get_by_role("alert")).to_contain_text("ft:nothing")
+
+
+def test_a_stored_answer_is_rated_and_corrected_for_a_dataset(site: Site, page: Page) -> None:
+    allow(site.tenant)
+    page.goto(f"/playground?models={TINY}&max_tokens=3&store=true")
+    page.get_by_label("Prompt", exact=True).fill("When?")
+    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Bad").click()
+    page.get_by_label("What it should have answered").fill("Today.")
+    page.get_by_role("button", name="Save").click()
+    expect(pane(page, TINY)).to_contain_text("saved")
+    (stored,) = site.tenant.http.get("/v1/chat/completions").json()["data"]
+    assert (stored["rating"], stored["corrected_answer"]) == ("down", "Today.")

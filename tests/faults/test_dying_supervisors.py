@@ -11,7 +11,7 @@ from core.storage.object_store import checkpoint_prefix
 from core.tables import Checkpoint, WebhookDelivery
 from faults.checker import Client, check
 from faults.receiver import Receiver
-from tests.fixtures.api import Api, Tenant, wait_for
+from tests.fixtures.api import Api, Tenant
 from tests.fixtures.faults import crashes
 from tests.fixtures.faults.cleaning import check_store, clean, send_webhooks
 from tests.fixtures.faults.dying import deaths_at
@@ -101,7 +101,7 @@ def test_a_job_survives_the_deaths_of_trainer_and_supervisor(stack: Stack, tmp_p
         if place == "trainer.died":
             stack.wait_for_step(job)
             worker.trainer().kill()
-        wait_for(lambda worker=worker: not worker.process.is_running(), 60)
+        worker.process.wait(60)
         assert f"killed at {place}" in stack.log()
     stack.start_worker()
     stack.assert_succeeded_exactly_once(job, tmp_path)

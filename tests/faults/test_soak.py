@@ -10,7 +10,7 @@ from tests.fixtures.servers import server_folder
 from tests.fixtures.tiny import OTHER, TINY, write_base
 from tests.fixtures.warm import nursery
 
-SHORT = {"seconds": 40.0, "pace": 0.15, "jobs": 16, "epochs": 6, "at_once": 6, "projects": 2}
+SHORT = {"seconds": 24.0, "pace": 0.15, "jobs": 16, "epochs": 6, "at_once": 6, "projects": 2}
 FAST = {"lease_seconds": 5.0, "scan_seconds": 0.5, "checkpoint_seconds": 2.0, "settle_seconds": 120.0}
 
 

@@ -98,7 +98,9 @@ class Load:
     def _round(self, http: httpx.Client) -> None:
         content = {"file": ("train.jsonl", dataset(12))}
         file = self._ask(http, "POST", "/v1/files", data={"purpose": "fine-tune"}, files=content)["id"]
-        job = self._ask(http, "POST", JOBS, json={"model": BASE_MODEL, "training_file": file})["id"]
+        asked = {"model": BASE_MODEL, "training_file": file}
+        self._ask(http, "POST", JOBS, json=asked)  # it waits for the worker
+        job = self._ask(http, "POST", JOBS, json=asked)["id"]
         self._ask(http, "GET", f"{JOBS}/{job}")
         self._ask(http, "GET", JOBS)
         self._ask(http, "GET", f"{JOBS}/{job}/events")

@@ -1,4 +1,4 @@
-"""Temporary folders. Those of a killed process are removed when the next trainer starts on the machine.
+"""Temporary folders. Those of a killed process are removed when a trainer or a server next starts to compute.
 
 Each folder is locked by the process that uses it. The kernel releases the lock when the process dies, so a
 folder without a lock belongs to nobody.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-Kind = Literal["job", "probe", "tensorboard"]
+Kind = Literal["adapter", "job", "probe", "tensorboard"]
 YOUNG_SECONDS = 60.0  # a folder may be unlocked for a moment between its making and its lock
 
 

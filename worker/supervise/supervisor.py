@@ -26,7 +26,7 @@ from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
-from worker.supervise.launch import kill_trainer, remove_scratch_of_the_dead, start_trainer
+from worker.supervise.launch import kill_trainer, start_trainer
 from worker.supervise.memory import processes_ended_for_memory
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
@@ -120,7 +120,6 @@ class Supervisor:
         self._idle_since = None
         if self._channel is not None:
             self._channel.close()
-        remove_scratch_of_the_dead()
         self._channel, trainer_end = socket.socketpair()
         self._channel.setblocking(False)
         with trainer_end:

@@ -28,6 +28,11 @@ def reset(service: Service, dice: Dice) -> None:
     lines.reset(service.broker_line, dice)
 
 
+@fault(FAMILY, "its answers are lost")
+def lose_answers(service: Service, dice: Dice) -> None:
+    lines.lose_answers(service.broker_line, dice, share=0.3)
+
+
 @fault(FAMILY, "its line is slow")
 def delay(service: Service, dice: Dice) -> None:
     lines.delay(service.broker_line, dice)

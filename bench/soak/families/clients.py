@@ -18,6 +18,11 @@ def half_close(service: Service, dice: Dice) -> None:
     lines.half_close(service.api_line, dice)
 
 
+@fault(FAMILY, "answers to them are lost")
+def lose_answers(service: Service, dice: Dice) -> None:
+    lines.lose_answers(service.api_line, dice, share=0.3)
+
+
 @fault(FAMILY, "their lines are slow")
 def delay(service: Service, dice: Dice) -> None:
     lines.delay(service.api_line, dice)

@@ -26,6 +26,11 @@ def reset(service: Service, dice: Dice) -> None:
     lines.reset(service.database_line, dice)
 
 
+@fault(FAMILY, "its answers are lost")
+def lose_answers(service: Service, dice: Dice) -> None:
+    lines.lose_answers(service.database_line, dice, share=0.03)
+
+
 @fault(FAMILY, "its line is slow")
 def delay(service: Service, dice: Dice) -> None:
     lines.delay(service.database_line, dice)

@@ -4,6 +4,7 @@ from bench.soak.plan import Dice
 from faults.relay import Relay
 
 SHORT = 0.5, 8.0  # seconds
+LONG = 3.0, 15.0
 
 
 def reset(line: Relay, dice: Dice) -> None:
@@ -27,6 +28,15 @@ def delay(line: Relay, dice: Dice) -> None:
         dice.wait(*SHORT)
     finally:
         line.delay = 0.0
+
+
+def lose_answers(line: Relay, dice: Dice, share: float) -> None:
+    """Lose a share of the answers for a while: what was asked has been done, and nobody is told."""
+    line.loss = share
+    try:
+        dice.wait(*LONG)
+    finally:
+        line.loss = 0.0
 
 
 def silence(line: Relay, dice: Dice) -> None:

@@ -30,6 +30,11 @@ def reset(service: Service, dice: Dice) -> None:
     lines.reset(service.store_line, dice)
 
 
+@fault(FAMILY, "its answers are lost")
+def lose_answers(service: Service, dice: Dice) -> None:
+    lines.lose_answers(service.store_line, dice, share=0.2)
+
+
 @fault(FAMILY, "its line is slow")
 def delay(service: Service, dice: Dice) -> None:
     lines.delay(service.store_line, dice)

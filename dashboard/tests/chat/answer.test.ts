@@ -4,7 +4,7 @@ import { type Chunk, newAnswer, tokensOfText, tokensPerSecond, withChunk } from 
 
 function aChunk(content: string | null, logprob = 0, rest: Partial<Chunk> = {}): Chunk {
   const logprobs = content === null ? null : { content: [{ token: content, logprob, top_logprobs: [{ token: "x", logprob: -1 }] }] };
-  return { model: "ft:b", choices: [{ delta: { content }, finish_reason: null, logprobs }], ...rest };
+  return { id: "chatcmpl-1", model: "ft:b", choices: [{ delta: { content }, finish_reason: null, logprobs }], ...rest };
 }
 
 test("an answer grows by its chunks, and knows when its first text came", () => {
@@ -19,7 +19,7 @@ test("an answer grows by its chunks, and knows when its first text came", () => 
 
 test("the last chunk has no choice, but tells how long the answer is", () => {
   const begun = withChunk(withChunk(newAnswer("b"), aChunk("a"), 100), aChunk("b"), 1100);
-  const answer = withChunk(begun, { model: "b", choices: [], usage: { prompt_tokens: 3, completion_tokens: 11 } }, 1100);
+  const answer = withChunk(begun, { id: "chatcmpl-1", model: "b", choices: [], usage: { prompt_tokens: 3, completion_tokens: 11 } }, 1100);
   expect(answer.text).toBe("ab");
   expect(tokensPerSecond(answer)).toBe(10);
   expect(tokensPerSecond(begun)).toBeNull();

@@ -41,7 +41,7 @@ test("an address names each model once, and at most four", () => {
   expect(modelsOf("a, b,,a,c,d,e")).toEqual(["a", "b", "c", "d"]);
   expect(withModel("a", "b")).toBe("a,b");
   expect(withoutModel("a", "a")).toBeUndefined();
-  expect(parsePlaygroundSearch({ models: "a", temperature: 0, seed: "x", other: 1 })).toEqual({ models: "a", temperature: 0 });
+  expect(parsePlaygroundSearch({ models: "a", temperature: 0, seed: "x", store: true })).toEqual({ models: "a", temperature: 0, store: true });
 });
 
 test("the first row of a file is a prompt with the answer that the file holds", () => {

@@ -98,6 +98,8 @@ ACCESS = {
     ("DELETE", ALIASES + "/{alias}"): MEMBER,
     ("POST", ALIASES + "/{alias}/back"): MEMBER,
     ("GET", ALIASES + "/{alias}/history"): READER,
+    ("POST", COMPLETIONS): MEMBER,
+    ("POST", "/v1/completions"): MEMBER,
     ("GET", COMPLETIONS): READER,
     ("GET", COMPLETION): READER,
     ("POST", COMPLETION): MEMBER,
@@ -128,6 +130,7 @@ ACCESS = {
     ("POST", WEBHOOK + "/deliveries/{delivery_id}/redeliver"): ADMIN,
     ("GET", "/v1/organization/audit_logs"): ADMIN,
     ("GET", "/v1/organization/usage/fine_tuning"): ADMIN,
+    ("GET", "/v1/organization/usage/completions"): ADMIN,
 }
 # Names in paths that belong to no project
 COMMON = {"method_type": "lora"}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.api import Api, refusal
 from tests.fixtures.faults.disks import SmallDisk
 
 MIB = 1024**2
@@ -20,9 +20,8 @@ def disk(monkeypatch: pytest.MonkeyPatch, small_disk: Callable[[int], SmallDisk]
 
 
 @pytest.mark.parametrize("sent", [2 * MIB, PART + MIB], ids=["in its first part", "in its second part"])
-def test_an_upload_to_a_full_disk_is_refused_and_leaves_nothing(
-    api: Api, alice: Tenant, disk: SmallDisk, sent: int
-) -> None:
+def test_an_upload_to_a_full_disk_is_refused_and_leaves_nothing(api: Api, disk: SmallDisk, sent: int) -> None:
+    tenant = api.tenant()
     body = b'--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x\r\n'
     body += b'content-disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
 
@@ -37,12 +36,12 @@ def test_an_upload_to_a_full_disk_is_refused_and_leaves_nothing(
 
     before = set(api.store.list("files/"))
     form_type = {"content-type": "multipart/form-data; boundary=x"}
-    answer = alice.http.post("/v1/files", content=form(), headers=form_type)
+    answer = tenant.http.post("/v1/files", content=form(), headers=form_type)
     error = refusal(answer, 503, None, "unavailable")
     assert "disk is full" in error["message"]
-    assert alice.http.get("/v1/files").json()["data"] == []
+    assert tenant.http.get("/v1/files").json()["data"] == []
     assert set(api.store.list("files/")) == before
     client = api.store._client
     assert "Uploads" not in client.list_multipart_uploads(Bucket=api.store._bucket, Prefix="files/")
     disk.empty()
-    assert alice.upload(b"text", "user_data")
+    assert tenant.upload(b"text", "user_data")

@@ -10,6 +10,7 @@ from bench.pages.page import merge, section_text
 from bench.pages.report import Run, failures, kept, rounded, summarise, table
 from bench.peers.measuring import Tokens
 from bench.performance import performance_page
+from bench.scale.page import CLAIM
 from bench.training import sixteen_jobs
 from bench.training.counting import needed_operations, share_of_ceiling
 from bench.training.workloads import Files
@@ -243,7 +244,7 @@ def point(jobs: int, tokens_per_second: float) -> dict[str, Any]:
     }
 
 
-def test_the_page_of_performance_follows_from_both_kinds_of_results() -> None:
+def test_the_page_of_performance_follows_from_all_kinds_of_results() -> None:
     day = {"gsm8k": section("Tunery")}
     scaling = {
         **{name: day["gsm8k"][name] for name in ("date", "commit", "base_model", "machine")},
@@ -252,11 +253,27 @@ def test_the_page_of_performance_follows_from_both_kinds_of_results() -> None:
         "cohorts": [point(1, 100.0), point(4, 300.0)],
         "lengths": [],
     }
-    text = performance_page(day, scaling)
+    at_scale = {
+        **{
+            "date": "2026-11-27",
+            "commit": "abc",
+            "cpu": "Any",
+            "cores": 2,
+            "memory_bytes": 2**34,
+            "load": 1.0,
+        },
+        **{"postgres": "18", "rows": {"jobs": 9, "events": 9, "adapters": 9}, "database_bytes": 10**9},
+        "figures": {name: {"median_ms": 50.0, "p99_ms": 120.0, "count": 9} for name in ("models", CLAIM)},
+    }
+    text = performance_page(day, scaling, at_scale=at_scale)
     assert row_of(text, "Tunery")[0] == "20"
     assert row_of(text, "4")[:3] == ["300", "75", "3.00"]
     assert "performance.svg" in text
-    assert "performance.svg" not in performance_page(day, {})
+    assert row_of(text, "models") == ["50.0", "120.0", "9", ""]
+    assert row_of(text, CLAIM)[3] == "over"
+    without = performance_page(day, {})
+    assert "performance.svg" not in without
+    assert "At a million jobs" not in without
 
 
 def test_the_page_of_performance_has_the_figures_of_silent_streams() -> None:
@@ -268,6 +285,6 @@ def test_the_page_of_performance_has_the_figures_of_silent_streams() -> None:
         "stopped_seconds": 2.5,
     }
     streams = {"streams": 10_000, "date": "2026-11-27", "before": state, "beside": state, **figures}
-    text = performance_page({}, {}, None, streams)
+    text = performance_page({}, {}, of_streams=streams)
     assert "10,000 streams of events" in text
     assert "| memory of a stream, kB" in text

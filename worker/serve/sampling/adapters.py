@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import structlog
 
@@ -17,6 +16,8 @@ from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.engine.generate.adapter_cache import AdapterCache
 from worker.engine.generate.adapter_files import AdapterRefused
 from worker.engine.generate.adapters import ServedAdapter
+from worker.process.faults import disk_fault
+from worker.process.scratch import scratch_folder
 from worker.serve.errors import AdapterDamaged
 from worker.serve.sampling.room import Room
 
@@ -84,13 +85,19 @@ class Adapters:
     def _fetch(self, content_hash: str) -> ServedAdapter:
         stored: StoredAdapter = self._wanted.adapter
         files = [file.model_dump() for file in stored.files]
-        with TemporaryDirectory(prefix="tunery-adapter-") as folder:
+        with scratch_folder("adapter") as folder:
             try:
-                fetch_folder(self._store, stored.prefix, files, Path(folder))
-                return self._load(Path(folder), content_hash)
+                fetch_folder(self._store, stored.prefix, files, folder)
+                return self._load(folder, content_hash)
             except STORE_ERRORS as error:
                 log.warning("adapter_not_fetched", prefix=stored.prefix, error=str(error))
                 raise Unavailable("The object store cannot be reached at the moment. Try again.") from error
             except (DamagedArtifact, AdapterRefused) as error:
                 log.error("adapter_damaged", prefix=stored.prefix, error=str(error))
-                raise AdapterDamaged(f"The adapter of this model cannot be used: {error}.") from error
+                reason = str(error).rstrip(".")
+                raise AdapterDamaged(f"The adapter of this model cannot be used: {reason}.") from error
+            except OSError as error:
+                if not disk_fault(error):
+                    raise
+                log.error("adapter_not_written", error=str(error))
+                raise Unavailable("The server's disk failed while it fetched the adapter.") from error

@@ -19,6 +19,7 @@ from worker.engine.device.health import device_is_broken
 from worker.engine.generate.adapters import ServedAdapter
 from worker.engine.generate.sampler import Load
 from worker.process.exit_statuses import DEVICE_BROKEN
+from worker.process.scratch import remove_abandoned
 from worker.serve.errors import ModelUnavailable
 from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.base_slot import BaseSlot
@@ -45,6 +46,7 @@ class Models:
             retries=STORE_RETRIES,
             timeout=STORE_TIMEOUT,
         )
+        remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()
         self._slot = BaseSlot(self._load, settings.serve_idle_seconds)

@@ -14,6 +14,8 @@ export interface PlaygroundSearch {
   seed?: number;
   /** A JSON Schema that the answers must follow, as text. */
   schema?: string;
+  /** Whether the answers are stored, so that they can be rated. */
+  store?: true;
 }
 
 const TEXTS = ["models", "job", "system", "schema"] as const;
@@ -22,7 +24,7 @@ const NUMBERS = ["temperature", "top_p", "max_tokens", "seed"] as const;
 export function parsePlaygroundSearch(raw: Record<string, unknown>): PlaygroundSearch {
   const texts = TEXTS.flatMap((name) => (typeof raw[name] === "string" && raw[name] ? [[name, raw[name]]] : []));
   const numbers = NUMBERS.flatMap((name) => (typeof raw[name] === "number" ? [[name, raw[name]]] : []));
-  return Object.fromEntries([...texts, ...numbers]) as PlaygroundSearch;
+  return { ...Object.fromEntries([...texts, ...numbers]), ...(raw.store === true && { store: true as const }) };
 }
 
 /** Returns the names of the models, each once. */

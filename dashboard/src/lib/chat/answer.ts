@@ -11,6 +11,8 @@ export interface Answer {
   /** The name that was asked. `model` is the model that answered, which an alias or a canary chose. */
   asked: string;
   model: string | null;
+  /** The id of the completion, under which it is stored if that was asked for. */
+  id: string | null;
   text: string;
   tokens: readonly Token[];
   state: "waiting" | "writing" | "ended" | "stopped" | "failed";
@@ -36,6 +38,7 @@ interface Probable {
 
 /** The part of a streamed chunk that is shown. */
 export interface Chunk {
+  id: string;
   model: string;
   choices: {
     delta: { content?: string | null };
@@ -49,6 +52,7 @@ export function newAnswer(asked: string): Answer {
   return {
     asked,
     model: null,
+    id: null,
     text: "",
     tokens: [],
     state: "waiting",
@@ -70,6 +74,7 @@ export function withChunk(answer: Answer, chunk: Chunk, elapsed: number): Answer
   return {
     ...answer,
     model: chunk.model,
+    id: chunk.id,
     text: answer.text + text,
     tokens: [...answer.tokens, ...(choice?.logprobs?.content ?? []).map(tokenOf)],
     state: "writing",

@@ -15,12 +15,13 @@ export interface ChatRequest {
   top_p?: number;
   max_completion_tokens?: number;
   seed?: number;
+  store?: true;
   response_format?: { type: "json_schema"; json_schema: { name: string; strict: true; schema: object } };
 }
 
 /** Raises SyntaxError if the schema of the settings is not JSON. */
 export function chatRequest(model: string, messages: ChatMessage[], settings: PlaygroundSearch): ChatRequest {
-  const { system, temperature, top_p, max_tokens, seed, schema } = settings;
+  const { system, temperature, top_p, max_tokens, seed, schema, store } = settings;
   return {
     model,
     messages: system ? [{ role: "system", content: system }, ...messages] : messages,
@@ -28,6 +29,7 @@ export function chatRequest(model: string, messages: ChatMessage[], settings: Pl
     ...(top_p !== undefined && { top_p }),
     ...(max_tokens !== undefined && { max_completion_tokens: max_tokens }),
     ...(seed !== undefined && { seed }),
+    ...(store && { store }),
     ...(schema && { response_format: { type: "json_schema", json_schema: named(JSON.parse(schema) as object) } }),
   };
 }

@@ -55,6 +55,14 @@ export function ChatSettings({ settings, onChange }: ChatSettingsProps) {
               onChange={(value) => onChange({ [name]: value })}
             />
           ))}
+          <label className="flex items-center gap-2 self-end py-1">
+            <input
+              type="checkbox"
+              checked={settings.store ?? false}
+              onChange={({ target: { checked } }) => onChange({ store: checked || undefined })}
+            />
+            Store answers, to rate them
+          </label>
         </div>
       </div>
     </details>

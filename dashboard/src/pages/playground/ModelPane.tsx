@@ -7,6 +7,7 @@ import { Icon } from "@/parts/basics/Icon";
 import { Modal } from "@/parts/dialogs/Modal";
 
 import { AnswerFacts } from "./AnswerFacts";
+import { AnswerRating } from "./AnswerRating";
 import { AnswerText } from "./AnswerText";
 import { ChatCode } from "./ChatCode";
 
@@ -31,7 +32,7 @@ export function ModelPane({ model, conversation, settings, onRemove }: ModelPane
         </button>
       </header>
       {turns.map((turn, index) => (
-        <Exchange key={index} turn={turn} answer={turn.answers.get(model)} />
+        <Exchange key={index} turn={turn} answer={turn.answers.get(model)} isStored={settings.store ?? false} />
       ))}
       {turns.length > 0 && (
         <footer className="flex flex-wrap gap-2 border-t border-line px-4 py-2">
@@ -58,12 +59,13 @@ export function ModelPane({ model, conversation, settings, onRemove }: ModelPane
   );
 }
 
-function Exchange({ turn, answer }: { turn: Turn; answer: Answer | undefined }) {
+function Exchange({ turn, answer, isStored }: { turn: Turn; answer: Answer | undefined; isStored: boolean }) {
   return (
     <div className="grid gap-2 border-t border-line px-4 py-3">
       <Words title="Prompt" text={turn.prompt} />
       {answer && <AnswerText answer={answer} />}
       {answer && <AnswerFacts answer={answer} />}
+      {isStored && answer?.state === "ended" && answer.id !== null && <AnswerRating key={answer.id} id={answer.id} />}
       {turn.expected !== null && <Words title="Expected" text={turn.expected} />}
     </div>
   );

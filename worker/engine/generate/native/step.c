@@ -111,9 +111,9 @@ typedef struct {
 } Step;
 
 static float sum(vec v) {
-    float s = 0;
-    for (int i = 0; i < LANES; i++) s += v[i];
-    return s;
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
 }
 
 static vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
@@ -257,14 +257,18 @@ static void expand(const Step *s, int group, const float *z, int64_t token, int6
             int64_t c1 = f->part[p].last < first + width ? f->part[p].last : first + width;
             int64_t N = f->part[p].last - f->part[p].first, ranks = f->part[p].last_rank - f->part[p].rank;
             const T *B = f->part[p].B - f->part[p].first;
-            for (int64_t t = t0; t < t1; t++) {
-                const float *own = z + t * s->most_ranks + f->part[p].rank;
-                for (int64_t c = c0; c < c1; c += LANES) {
-                    vec a = *(vec *)(acc[t - token] + c - first);
-                    for (int64_t i = 0; i < ranks; i++) a += own[i] * LOAD(B + i * N + c);
-                    *(vec *)(acc[t - token] + c - first) = a;
+            for (int64_t c = c0; c < c1; c += LANES)
+                for (int64_t i = 0; i < ranks; i += 8) {
+                    int64_t some = smaller(ranks - i, 8);
+                    vec b[8];
+                    for (int64_t j = 0; j < some; j++) b[j] = LOAD(B + (i + j) * N + c);
+                    for (int64_t t = t0; t < t1; t++) {
+                        const float *own = z + t * s->most_ranks + f->part[p].rank + i;
+                        vec a = *(vec *)(acc[t - token] + c - first);
+                        for (int64_t j = 0; j < some; j++) a += own[j] * b[j];
+                        *(vec *)(acc[t - token] + c - first) = a;
+                    }
                 }
-            }
         }
         if (f->e)
             for (int64_t t = t0; t < t1; t++)
@@ -290,7 +294,7 @@ static void rotate(const float *in, const float *cos, const float *sin, int64_t 
 
 /* Queries, keys and values by heads: queries are kept, keys and values go to their slots. */
 static void project_heads(const Model *m, const Layer *l, const Step *s, int group, const X *x, const float *z,
-                          float *queries, Share own, sums acc) {
+                          X *queries, Share own, sums acc) {
     int64_t E = m->size, H = m->heads, J = m->key_heads, N = (H + 2 * J) * E;
     int64_t at_once = TILE / E;
     for (int64_t h0 = own.first; h0 < own.last; h0 += at_once)
@@ -302,14 +306,16 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
                 for (int64_t h = h0; h < h0 + some; h++) {
                     const float *in = acc[t - t0] + (h - h0) * E;
                     float turned[TILE];
-                    if (h < H + J) rotate(in, s->cos + t * E, s->sin + t * E, E, turned);
+                    if (h < H + J)
+                        rotate(in, s->cos + t * E, s->sin + t * E, E, turned);
+                    else
+                        memcpy(turned, in, E * sizeof(float));
                     if (h < H) {
-                        memcpy(queries + (t * H + h) * E, turned, E * sizeof(float));
+                        for (int64_t i = 0; i < E; i++) queries[(t * H + h) * E + i] = GIVEN(turned[i]);
                     } else {
                         T *to = h < H + J ? l->keys + (s->slot[t] * J + h - H) * E
                                           : l->values + (s->slot[t] * J + h - H - J) * E;
-                        const float *what = h < H + J ? turned : in;
-                        for (int64_t i = 0; i < E; i++) to[i] = STORED(what[i]);
+                        for (int64_t i = 0; i < E; i++) to[i] = STORED(turned[i]);
                     }
                 }
         }
@@ -320,15 +326,13 @@ static int64_t slot_of(const Model *m, const int32_t *blocks, int64_t place) {
 }
 
 /* Softmax attention of one query over the first `seen` tokens of its request. */
-static void attend(const Model *m, const Layer *l, const float *q, const int32_t *blocks, int64_t seen,
+static void attend(const Model *m, const Layer *l, const X *q, const int32_t *blocks, int64_t seen,
                    int64_t key_head, float *scores, X *out) {
     int64_t E = m->size, J = m->key_heads;
     float scale = 1.0f / sqrtf((float)E), highest = -INFINITY, total;
     for (int64_t i = 0; i < seen; i++) {
         const T *k = l->keys + (slot_of(m, blocks, i) * J + key_head) * E;
-        vec a = {0};
-        for (int64_t e = 0; e < E; e += LANES) a += LOAD(k + e) * *(const vec *)(q + e);
-        scores[i] = sum(a) * scale;
+        scores[i] = dot(k, q, E) * scale;
         if (scores[i] > highest) highest = scores[i];
     }
     for (int64_t i = seen; i % LANES; i++) scores[i] = -INFINITY;
@@ -348,7 +352,7 @@ static void attend(const Model *m, const Layer *l, const float *q, const int32_t
     for (int64_t e = 0; e < E; e++) out[e] = GIVEN(a[e / LANES][e % LANES] / total);
 }
 
-static void attend_all(const Model *m, const Layer *l, const Step *s, const float *queries, X *out, Share own,
+static void attend_all(const Model *m, const Layer *l, const Step *s, const X *queries, X *out, Share own,
                        float *scores) {
     int64_t H = m->heads, group = H / m->key_heads;
     for (int64_t i = own.first; i < own.last; i++)
@@ -417,10 +421,11 @@ int compute_step(const Model *m, const Step *s) {
     int64_t widest = I > Q ? I : Q, most_scores = (s->longest + 2 * LANES) / LANES * LANES;
     int64_t sums_of_thread = 2 * ROWS * TILE, floats_of_thread = sums_of_thread + most_scores;
     int64_t counters_size = (STAGES * m->layers + 3) * sizeof(Counter);
-    float *x = space(M * D * sizeof(float)), *queries = space(M * Q * sizeof(float));
+    float *x = space(M * D * sizeof(float));
     float *z = space(M * s->most_ranks * sizeof(float));
     float *scratch = space(s->threads * floats_of_thread * sizeof(float));
     X *given = space(M * D * sizeof(X)), *wide = space(M * widest * sizeof(X));
+    X *queries = space(M * Q * sizeof(X));
     Counter *counters = space(counters_size);
     int failed = !x || !queries || !z || !scratch || !given || !wide || !counters;
     if (!failed) {

@@ -11,7 +11,7 @@ import torch
 
 from worker.engine.device import free_memory
 from worker.engine.device.free_memory import free_bytes
-from worker.supervise.launch import TRAINER_ENVIRONMENT
+from worker.process.environment import TRAINER_ENVIRONMENT
 
 pytestmark = pytest.mark.slow
 

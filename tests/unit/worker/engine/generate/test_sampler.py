@@ -18,6 +18,8 @@ from worker.engine.generate.ragged import RaggedDecoder
 from worker.engine.generate.requests import GenerationRequest, RequestRefused
 from worker.engine.generate.sampler import Limits, Sampler
 
+pytestmark = pytest.mark.slow
+
 NEW = 12
 OPTIONS: dict[str, LowRankAdapter] = {
     "lora": LoraAdapter(r=4, lora_alpha=8, rank_pattern={"q_proj": 2}, alpha_pattern={"up_proj": 3}),

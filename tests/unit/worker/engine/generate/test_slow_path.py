@@ -22,6 +22,8 @@ from worker.engine.generate.adapters import ServedAdapter
 from worker.engine.generate.sampler import Limits, Sampler
 from worker.engine.step.trainee import Trainee
 
+pytestmark = pytest.mark.slow
+
 NEW = 6
 PROMPTS = prompts(3)
 
