@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from core.roles import Role
-from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.completions import allow, store
 
 WEBHOOK = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.failed"]}
 
@@ -31,15 +32,21 @@ def test_a_loop_that_deletes_as_it_pages_reaches_everything(api: Api, path: str)
 
 def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant) -> None:
     admin = api.tenant("alice", Role.ADMIN)
+    allow(admin)
+    stored = store(admin)
     ids = {
         "fine_tuning_job_id": alice.create_job()["id"],
         "project_id": alice.project_id,
         "webhook_endpoint_id": admin.http.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"],
+        "alias": admin.http.post("/v1/aliases", json={"name": "prod", "model": BASE_MODEL}).json()["name"],
+        "completion_id": stored,
     }
     asked = 0
     for path, methods in api.app.openapi()["paths"].items():
         named = {parameter["name"] for parameter in methods.get("get", {}).get("parameters", ())}
         if "after" in named and "fine_tuned_model_checkpoint" not in named:
-            refusal(admin.http.get(path.format(**ids), params={"after": "x"}), 400, "after", "invalid_cursor")
+            refusal(
+                admin.http.get(path.format(**ids), params={"after": "an id!"}), 400, "after", "invalid_cursor"
+            )
             asked += 1
-    assert asked == 12
+    assert asked == 16

@@ -38,6 +38,13 @@ UNDECIDABLE = ("positive_data_acceptance",)
 # Without a server they are refused; tests/integration/api/chat has their answers
 ANSWERED_BY_SERVERS = {"POST /v1/chat/completions", "POST /v1/completions"}
 
+# The path is that of a file too, so other methods are allowed there
+ALSO_A_FILE = "POST /v1/files/from_completions"
+EXPECTED = {
+    *((operation, "Server error") for operation in ANSWERED_BY_SERVERS),
+    (ALSO_A_FILE, "Allow header mismatch"),
+}
+
 
 @dataclass
 class Run:
@@ -66,6 +73,8 @@ class Run:
         for checks in recorder.checks.values():
             for found in (check.failure_info for check in checks if check.failure_info):
                 failure = found.failure
+                if (failure.operation, failure.title) in EXPECTED:
+                    continue
                 text = f"{failure.operation}: {failure.title}\n{failure.message}\n{found.code_sample}"
                 self.failures.setdefault((failure.operation, failure.title), text)
 
@@ -118,8 +127,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     part_id = http.post(f"{UPLOADS}/{upload_id}/parts", files={"data": b"x"}).json()["id"]
     permissions = operator.openai.fine_tuning.checkpoints.permissions
     for alias in ("kept", "moved", "deleted"):
-        for model in (BASE_MODEL, "small-model"):
-            http.post(ALIASES, json={"name": alias, "model": model})
+        for destination in (BASE_MODEL, "small-model"):
+            http.post(ALIASES, json={"name": alias, "model": destination})
     allow(operator)
     completion_id, deleted_id = store(operator), store(operator)
     assert completion_id is not None

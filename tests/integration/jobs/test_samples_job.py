@@ -1,6 +1,7 @@
 """Jobs that tell what their model answers at each evaluation: on a real trainer."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.fixtures.stack import job_api_on, preference
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.trainer import job_of, running
 from worker.engine.generate import answers
+from worker.engine.generate.requests import Piece
 from worker.report.samples import ELLIPSIS, MOST_CHARACTERS
 
 HELD_OUT = [row(f"{number} is another matter") for number in range(4)]
@@ -105,7 +107,7 @@ def test_a_model_whose_code_breaks_in_a_generation_is_trained_without_samples(
     def broken(*_: Any) -> None:
         raise ValueError("no cache of this kind")
 
-    monkeypatch.setattr(answers, "_generate", broken)
+    monkeypatch.setattr(answers, "_sample", broken)
     tenant = api.tenant()
     job_id = create(tenant, eval_samples=2)
     with running(api):
@@ -131,7 +133,14 @@ def test_a_model_may_say_what_the_database_does_not_take(api: Api, monkeypatch: 
     assert told["expected"] == "e" * MOST_CHARACTERS + ELLIPSIS
 
 
-def test_a_long_generation_ends_with_the_job(api: Api) -> None:
+def test_a_long_generation_ends_with_the_job(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = answers.Sampler.step
+
+    def resting_step(sampler: answers.Sampler) -> list[Piece]:
+        time.sleep(0.005)  # or the answers of the tiny model would end before the pause
+        return step(sampler)
+
+    monkeypatch.setattr(answers.Sampler, "step", resting_step)
     tenant = api.tenant()
     job_id = create(tenant, eval_samples=2, eval_max_new_tokens=512, eval_steps=3)
     with running(api):

@@ -241,6 +241,7 @@ def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
     assert marks == {
         "/v1/fine_tuning/jobs/{fine_tuning_job_id}": {POLL},
         "/v1/files": {NO_TURN, STREAMED},
+        "/v1/files/from_completions": {NO_TURN},
         "/v1/uploads/{upload_id}/parts": {NO_TURN, STREAMED},
         "/v1/uploads/{upload_id}/complete": {NO_TURN},
     }

@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import hmac
+from datetime import UTC, datetime
 
 import pytest
 
 from core import webhooks
 
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 BODY = '{"id":"evt_1","note":"é"}'.encode()
 
 
@@ -19,7 +21,8 @@ def signature(secret: str, signed: bytes) -> str:
 @pytest.mark.parametrize("secrets", [1, 2])
 def test_every_live_secret_signs_the_id_the_time_and_the_body(secrets: int) -> None:
     signing_secrets = [webhooks.new_signing_secret() for _ in range(secrets)]
-    headers = webhooks._headers("evt_1", BODY, signing_secrets)
+    headers = webhooks._headers("evt_1", BODY, signing_secrets, NOW)
+    assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))
     signed = b".".join((b"evt_1", headers["webhook-timestamp"].encode(), BODY))
     assert headers["webhook-signature"].split(" ") == [
         signature(secret, signed) for secret in signing_secrets
