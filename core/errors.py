@@ -51,6 +51,11 @@ class AppError(TuneryError):
         self.param = param
         self.details = details
 
+    def body(self) -> dict[str, Any]:
+        """Return the error in OpenAI's form, with the details beside it if there are any."""
+        found = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": found if self.details is None else {**found, "details": self.details}}
+
 
 class InvalidRequest(AppError):
     status = 400

@@ -8,7 +8,6 @@ from starlette.concurrency import run_in_threadpool
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import EndTurn
-from api.chat.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed
 from api.chat.models import ChatModel, resolve
 from api.chat.parts import ChatParts
 from api.chat.relay import Relay
@@ -20,6 +19,7 @@ from core.serving.answers import ChatCompletion, Completion
 from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion
 from core.serving.completions import CompletionRequest
+from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed
 from core.serving.sampling import Sampling
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

@@ -70,16 +70,8 @@ def declared(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
 
 def error_response(error: AppError, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return the response for an error, with the headers of its status and those of the error itself."""
-    content: dict[str, Any] = {
-        "message": error.message,
-        "type": error.type,
-        "param": error.param,
-        "code": error.code,
-    }
-    if error.details is not None:
-        content["details"] = error.details
     return JSONResponse(
-        {"error": content},
+        error.body(),
         status_code=error.status,
         headers=HEADERS.get(error.status, {}) | dict(error.headers) | (headers or {}),
     )

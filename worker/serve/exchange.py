@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from core.errors import AppError, BodyTooSlow, TooLarge
-from worker.serve.errors import SamplingFailed, error_body
+from core.serving.errors import SamplingFailed
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -149,7 +149,7 @@ class Exchange:
             self.facts["gone"] = True
 
     async def _say(self, error: AppError) -> None:
-        body = error_body(error)
+        body = error.body()
         if not self.begun:
             await self.answer(error.status, body, RETRY_AFTER.get(error.status, {}) | dict(error.headers))
         elif self._streams:

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from core.errors import InvalidRequest
 from core.serving.answers import ChatChunk, Completion, Usage
+from core.serving.errors import ReaderTooSlow, SamplingFailed
 from core.serving.sampling import Sampling
 from worker.engine.generate.requests import GenerationRequest, RequestRefused
 from worker.serve.answering.usage import TokenCount
-from worker.serve.errors import ReaderTooSlow, SamplingFailed
 from worker.serve.exchange import Exchange
 from worker.serve.sampling.answer_stream import AnswerStream, Part
 from worker.serve.sampling.loaded_base import LoadedBase

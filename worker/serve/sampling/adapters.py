@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from core.errors import Unavailable
+from core.serving.errors import AdapterDamaged
 from core.serving.served_model import StoredAdapter
 from core.storage.artifacts import DamagedArtifact, fetch_folder
 from core.storage.object_store import STORE_ERRORS, ObjectStore
@@ -18,7 +19,6 @@ from worker.engine.generate.adapter_files import AdapterRefused
 from worker.engine.generate.adapters import ServedAdapter
 from worker.process.faults import disk_fault
 from worker.process.scratch import scratch_folder
-from worker.serve.errors import AdapterDamaged
 from worker.serve.sampling.room import Room
 
 Load = Callable[[Path, str], ServedAdapter]
