@@ -30,7 +30,7 @@ WEIGHTS = (
 
 
 class SetAlias(BaseModel):
-    """Where an alias leads from now on: to one `model`, or to several with `weights`.
+    """Says where an alias leads from now on: to one `model`, or to several with `weights`.
 
     A model is a base model, a fine-tuned model, a checkpoint of a job that has ended, or an adapter's id.
     """

@@ -82,7 +82,7 @@ class Afterwards:
                 await to_thread.run_sync(self._write, batch, limiter=self._thread)
             except SQLAlchemyError as error:
                 log.warning("usage_not_written", answers=len(batch), error=str(error))
-                # With the next answer, but without what they said: ten thousand answers take much memory
+                # They go with the next answer, without what they said: ten thousand answers take much memory
                 self._pending = [*(each.without_content() for each in batch), *self._pending]
                 return
 

@@ -28,7 +28,7 @@ class Selection(NamedTuple):
     """`up`, `down`, or `none`: without a rating"""
     start_time: int | None = None
     end_time: int | None = None
-    """In Unix seconds, not part of the span"""
+    """Unix seconds; the span does not include this moment"""
     rated: bool = False
     """True: it has a rating or a corrected answer"""
 

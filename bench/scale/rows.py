@@ -11,7 +11,7 @@ OWNER = "'host-' || w || ':' || lpad(to_hex(w), 32, '0')"
 SHA256 = "repeat(md5('x'), 2)"
 ENDPOINT = "'whe_' || repeat('0', 32)"
 
-# In an order in which they can be run
+# Each can be run after those before it
 STATEMENTS = {
     "projects": """
 INSERT INTO projects (id, name)
