@@ -23,6 +23,7 @@ from api.organization.schemas import (
     UpdateProject,
     UsagePage,
 )
+from api.organization.usage import PAGE_DAYS, Span, completions_page, fine_tuning_page
 from api.schemas import Page
 from core.access.idempotency import once
 from core.access.projects import create_project, set_quotas
@@ -40,6 +41,8 @@ ProjectId = Annotated[
     ),
 ]
 Moment = Annotated[int | None, Query(ge=0, le=2**32, description="Unix seconds")]
+Days = Annotated[int, Query(ge=1, le=PAGE_DAYS, description="The most days of a page")]
+Cursor = Annotated[str | None, Query(description="The `next_page` of the page before")]
 
 router = APIRouter(
     prefix="/v1/organization",
@@ -159,12 +162,15 @@ def fine_tuning_usage(
     project_id: ProjectId = None,
     start_time: Moment = None,
     end_time: Moment = None,
+    limit: Days = PAGE_DAYS,
+    page: Cursor = None,
 ) -> UsagePage:
     """Return the trained tokens and the device seconds of each day, by default for the last 30 days.
 
     `start_time` and `end_time` ask for another span, of 366 days at most.
     """
-    return UsagePage(data=service.usage_by_day(session, caller, project_id, start_time, end_time))
+    wanted = service.scope(caller, project_id)
+    return fine_tuning_page(session, wanted, Span(start_time, end_time, limit, page))
 
 
 @router.get("/usage/completions", responses=declared(InvalidRequest, NotFound))
@@ -174,11 +180,13 @@ def completions_usage(
     project_id: ProjectId = None,
     start_time: Moment = None,
     end_time: Moment = None,
+    limit: Days = PAGE_DAYS,
+    page: Cursor = None,
 ) -> CompletionsUsagePage:
     """Return the requests and tokens of each model and day, by default for the last 30 days.
 
     They are those of chats and completions. `start_time` and `end_time` ask for another span, of 366 days at
     most.
     """
-    data = service.completions_by_day(session, caller, project_id, start_time, end_time)
-    return CompletionsUsagePage(data=data)
+    wanted = service.scope(caller, project_id)
+    return completions_page(session, wanted, Span(start_time, end_time, limit, page))

@@ -179,11 +179,14 @@ class UsageBucket(Day):
     results: list[UsageResult]
 
 
+NextPage = Annotated[str | None, Field(description="The `page` of the request for the days that follow")]
+
+
 class UsagePage(BaseModel):
     object: Literal["page"] = "page"
     data: list[UsageBucket]
-    has_more: Literal[False] = False
-    next_page: None = None
+    has_more: bool
+    next_page: NextPage
 
 
 class CompletionsUsageResult(BaseModel):
@@ -207,5 +210,5 @@ class CompletionsUsageBucket(Day):
 class CompletionsUsagePage(BaseModel):
     object: Literal["page"] = "page"
     data: list[CompletionsUsageBucket]
-    has_more: Literal[False] = False
-    next_page: None = None
+    has_more: bool
+    next_page: NextPage

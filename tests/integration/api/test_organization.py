@@ -17,6 +17,7 @@ from core.tables import Job, Run
 from tests.fixtures.api import Api, Tenant, refusal, strictly
 
 PROJECTS = "/v1/organization/projects"
+DAY = 24 * 3600  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +192,24 @@ def test_usage_counts_tokens_and_the_time_of_every_run_on_its_days(
     assert len(admin.http.get("/v1/organization/usage/fine_tuning").json()["data"]) == 31
     wrong = admin.http.get("/v1/organization/usage/fine_tuning", params={"start_time": 5, "end_time": 3})
     refusal(wrong, 400, "start_time", "invalid_value")
+
+
+def test_a_long_span_of_usage_comes_in_pages_of_days(admin: Tenant) -> None:
+    path, asked = "/v1/organization/usage/fine_tuning", {"start_time": 0, "end_time": 70 * DAY}
+    pages = [admin.http.get(path, params=asked).json()]
+    while cursor := pages[-1]["next_page"]:
+        pages.append(admin.http.get(path, params=asked | {"page": cursor}).json())
+    starts = [bucket["start_time"] for page in pages for bucket in page["data"]]
+    assert starts == [number * DAY for number in range(70)]
+    assert [len(page["data"]) for page in pages] == [31, 31, 8]
+    assert [page["has_more"] for page in pages] == [True, True, False]
+    for wrong in ("page_1969-12-31", "page_1970-03-12", "page_1970-02-31", "tomorrow"):
+        refusal(admin.http.get(path, params=asked | {"page": wrong}), 400, "page", "invalid_value")
+
+
+def test_the_official_client_reads_the_usage_of_chats_page_by_page(client: OpenAI) -> None:
+    usage = client.admin.organization.usage
+    first = usage.completions(start_time=0, end_time=3 * DAY, limit=2)
+    assert (len(first.data), first.has_more) == (2, True)
+    rest = usage.completions(start_time=0, end_time=3 * DAY, limit=2, page=first.next_page)
+    assert (len(rest.data), rest.has_more, rest.next_page) == (1, False, None)
