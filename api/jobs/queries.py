@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
-from api.jobs.word_search import with_words
+from api.jobs.word_search import jobs_with_words
 from core.tables import Adapter, Job, Run
 
 
@@ -102,8 +102,8 @@ class Filter(NamedTuple):
 def page(
     session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
-    query = _filtered(_of_project(select(Job, Run, Adapter.id, VERSION), project_id), wanted)
-    rows, has_more = fetch_page(session, query, Job.id, after=after, limit=limit)
+    columns = select(Job, Run, Adapter.id, VERSION)
+    rows, has_more = _fetch(session, columns, project_id, wanted, after=after, limit=limit)
     return [JobRow(*row) for row in rows], has_more
 
 
@@ -111,9 +111,29 @@ def page_versions(
     session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobVersion], bool]:
     """Return the versions of the jobs that `page` returns."""
-    query = _filtered(_of_project(select(Job.id, Job.status, VERSION), project_id), wanted)
-    rows, has_more = fetch_page(session, query, Job.id, after=after, limit=limit)
+    columns = select(Job.id, Job.status, VERSION)
+    rows, has_more = _fetch(session, columns, project_id, wanted, after=after, limit=limit)
     return [JobVersion(*row) for row in rows], has_more
+
+
+def _fetch(
+    session: Session,
+    columns: Select[*tuple[Any, ...]],
+    project_id: str,
+    wanted: Filter,
+    *,
+    after: str | None,
+    limit: int,
+) -> tuple[list[Any], bool]:
+    query = _filtered(_of_project(columns, project_id), wanted)
+    if not wanted.words:
+        return fetch_page(session, query, Job.id, after=after, limit=limit)
+    for named in jobs_with_words(project_id, wanted.words, after):
+        having = query.join(named, named.c.job_id == Job.id)
+        rows, has_more = fetch_page(session, having, Job.id, after=after, limit=limit)
+        if has_more:  # the page is full
+            break
+    return rows, has_more
 
 
 def _of_project(
@@ -145,8 +165,6 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         )
     if wanted.status is not None:
         query = query.where(Job.status == wanted.status)
-    if wanted.words:
-        query = with_words(query, wanted.words)
     return query
 
 

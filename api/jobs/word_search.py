@@ -1,26 +1,25 @@
 """Finds jobs by words that a person types. Case does not matter.
 
-A search reads all jobs of the project until the page is full, as no index of plain Postgres finds a part of a
-word. So the number of words is bounded, and so is the time.
+An index finds the jobs of a project that have all trigrams (three letters in a row) of the words. It cannot
+help with a word of one or two letters: such a search reads the names of all jobs of the project. So the
+number of words is bounded, and so is the time.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from psycopg.errors import QueryCanceled
-from sqlalchemy import ColumnElement, Select, Text, all_, cast, func, text
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import CTE, Select, Text, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session, aliased, sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import InvalidRequest
-from core.tables import File, Job
+from core.tables import Job, JobNames
 
 MOST_WORDS = 8
 SEARCH_SECONDS = 5.0  # for each statement
-
-TrainingFile, ValidationFile = aliased(File), aliased(File)
+NEWEST = 500  # jobs that a search looks at first
 
 
 def words_in(search: str) -> tuple[str, ...]:
@@ -57,29 +56,24 @@ def searching(sessions: sessionmaker[Session]) -> Iterator[Session]:
         ) from error
 
 
-def with_words(query: Select[*tuple[Any, ...]], words: Sequence[str]) -> Select[*tuple[Any, ...]]:
-    """Narrow a query to the jobs whose names contain all of the words.
+def jobs_with_words(project_id: str, words: Sequence[str], after: str | None) -> tuple[CTE, CTE]:
+    """Return two queries for the ids of the project's jobs that have all of the words in their names.
 
-    The names are the job's own (`_names`) and those of its files. A deleted file keeps its name.
+    The first looks at the newest jobs before the job `after`, which is quick for words that many jobs have.
+    The second finds all jobs by the index, which is quick for words that few jobs have.
     """
-    # Not ILIKE, which would put the names into lower case again for each word
-    wanted = array([func.lower(f"%{_escaped(word)}%", type_=Text) for word in words])
-    return (
-        query.join(TrainingFile, TrainingFile.id == Job.training_file_id)
-        .outerjoin(ValidationFile, ValidationFile.id == Job.validation_file_id)
-        .where(func.lower(_names()).like(all_(wanted)))
-    )
+    lowered = [func.lower(word, type_=Text) for word in words]
+    named = [func.strpos(JobNames.names, word) > 0 for word in lowered]
+    newest = select(Job.id).where(Job.project_id == project_id).order_by(Job.id.desc()).limit(NEWEST)
+    if after is not None:
+        newest = newest.where(Job.id < after)
+    first = select(JobNames.job_id).where(JobNames.job_id.in_(newest), *named)
+    terms = func.job_search_terms(JobNames.project_id, JobNames.names, type_=ARRAY(Text))
+    indexed = [terms.contains(func.job_search_terms(project_id, word)) for word in lowered]
+    every = select(JobNames.job_id).where(*indexed, *named)
+    return _as_they_stand(first), _as_they_stand(every)
 
 
-def _names() -> ColumnElement[str]:
-    """Return all names as one text. So Postgres puts it together once for all words."""
-    return func.concat_ws(
-        " ",
-        *(Job.id, Job.suffix, Job.base_model, Job.fine_tuned_model, cast(Job.client_metadata, Text)),
-        *(Job.spec["adapter"]["type"].as_string(), Job.spec["objective"]["type"].as_string()),
-        *(TrainingFile.id, TrainingFile.filename, ValidationFile.id, ValidationFile.filename),
-    )
-
-
-def _escaped(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def _as_they_stand(ids: Select[str]) -> CTE:
+    """Return a part of a query that Postgres plans by itself. It does not know how rare a word is."""
+    return ids.cte("named").prefix_with("MATERIALIZED")

@@ -55,6 +55,9 @@ SELECT
     CASE WHEN has_ended THEN pg_temp.moment(n) + interval '1 day' END
 FROM {numbered_jobs}, LATERAL (SELECT status IN ('succeeded', 'failed', 'cancelled') AS has_ended) AS ended
 """,
+    "names of jobs": """
+INSERT INTO job_names (job_id, project_id, names) SELECT id, project_id, names_of_job(jobs) FROM jobs
+""",
     "runs": """
 INSERT INTO runs (
     job_id, fence, owner, token, started_at, expires_at, ended_at, outcome, phase, step, total_steps, epoch,

@@ -11,7 +11,7 @@ from core.tables.chat_usage import ChatUsage
 from core.tables.completions import CompletionBytes, StoredCompletion
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
-from core.tables.jobs import Job, Run
+from core.tables.jobs import Job, JobNames, Run
 from core.tables.projects import ApiKey, Project
 from core.tables.secrets import Secret
 from core.tables.servers import Server
@@ -41,6 +41,7 @@ __all__ = [
     "File",
     "IdempotencyRecord",
     "Job",
+    "JobNames",
     "Metric",
     "Project",
     "Run",

@@ -95,6 +95,22 @@ class Job(Base):
     )
 
 
+class JobNames(Base):
+    """All names of a job in one text in lower case, for the search. A trigger on `jobs` alone writes it.
+
+    The names are the job's own, its metadata, its method and objective, and those of its files.
+    """
+
+    __tablename__ = "job_names"
+    __table_args__ = (
+        Index("ix_job_names_terms", text("job_search_terms(project_id, names)"), postgresql_using="gin"),
+    )
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    project_id: Mapped[str]
+    names: Mapped[str]
+
+
 class Run(Base):
     """One claim of a job: its lease while the run is open, its progress, and its outcome.
 

@@ -31,13 +31,15 @@ pytestmark = pytest.mark.slow
 
 JOBS = 100_000
 WAITING = 200
-LARGE = ("files", "jobs", "runs", "events", "webhook_deliveries", "stored_completions")
+LARGE = ("files", "jobs", "job_names", "runs", "events", "webhook_deliveries", "stored_completions")
 EVERYTHING = Filter({}, without_metadata=False)
 
 FILL = f"""
 INSERT INTO projects (id, name) SELECT 'proj_' || n, 'project ' || n FROM generate_series(1, 10) n;
 INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, object_key)
     SELECT 'file-' || n, 'proj_' || n % 10 + 1, 'f', 'fine-tune', 1, '', '' FROM generate_series(1, 10000) n;
+DROP INDEX ix_job_names_terms; -- the rows of all jobs at once are quicker than a row and its terms for each
+ALTER TABLE jobs DISABLE TRIGGER keep_names_of_job;
 INSERT INTO jobs (
         id, project_id, base_model, training_file_id, spec, status, finished_at, fence, client_metadata
     )
@@ -48,6 +50,8 @@ INSERT INTO jobs (
         CASE WHEN n > {JOBS - WAITING} THEN 0 ELSE 1 END,
         jsonb_build_object('number', n::text)
     FROM generate_series(1, {JOBS}) n;
+INSERT INTO job_names (job_id, project_id, names) SELECT id, project_id, names_of_job(jobs) FROM jobs;
+CREATE INDEX ix_job_names_terms ON job_names USING gin (job_search_terms(project_id, names));
 INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome, counted)
     SELECT id, 1, 'a trainer', now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
@@ -110,6 +114,9 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     ),
     "jobs by file": lambda session: queries.page(
         session, OF_NEWEST, EVERYTHING._replace(file_id="file-7"), after=None, limit=20
+    ),
+    "jobs by words that few of them have": lambda session: queries.page(
+        session, OF_NEWEST, EVERYTHING._replace(words=("77770", "tiny")), after=None, limit=20
     ),
     "the workers and the queue": lambda session: (
         workers.held_jobs(session, OF_NEWEST),

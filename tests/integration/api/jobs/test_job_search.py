@@ -52,6 +52,8 @@ def search(tenant: Tenant, words: str, **asked: Any) -> httpx.Response:
         ("100%", ["percent"]),
         ("small-model", ["oft"]),
         ("oft", ["oft"]),
+        ("t_", ["poems", "support"]),
+        ("%", ["percent"]),
         ("tickets poet", ["poems"]),
         ("poet\ttickets ", ["poems"]),
         ("tickets nothing", []),
