@@ -6,7 +6,7 @@ step, and so how the step is cut into micro-batches.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 import numpy as np
@@ -17,6 +17,9 @@ from worker.rows import Row
 # A beginning that some rows share may itself begin with a shorter one that more rows share. The longer one is
 # used only if it has at least this many tokens more, because to share fewer tokens costs more than it saves.
 MIN_SHARED = 16
+
+# All rows of an evaluation may be more than the memory holds. So many are read and ordered at once.
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class JobRows:
     weight: float
     row_weights: Sequence[float] | None = None
     dropout_seed: int | None = None
+
+    def part(self, start: int, end: int) -> "JobRows":
+        """Return the rows from number `start` up to `end` alone."""
+        weights = self.row_weights and self.row_weights[start:end]
+        return replace(self, rows=self.rows[start:end], row_weights=weights)
 
 
 @dataclass(frozen=True)
@@ -58,16 +66,36 @@ Group = list[Placed]
 """The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
 
-def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> list[Group]:
+def portions(jobs: Sequence[JobRows]) -> Iterator[tuple[list[JobRows], int]]:
+    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time.
+
+    With each portion comes the number of its first row, counted through all jobs.
+    """
+    first, portion, room = 0, list[JobRows](), ROWS_AT_ONCE
+    for job in jobs:
+        start = 0
+        while start < len(job.rows):
+            end = min(start + room, len(job.rows))
+            portion.append(job.part(start, end))
+            room -= end - start
+            start = end
+            if room == 0:
+                yield portion, first
+                first, portion, room = first + ROWS_AT_ONCE, [], ROWS_AT_ONCE
+    if portion:
+        yield portion, first
+
+
+def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1, first: int = 0) -> list[Group]:
     """Return as few groups as can hold all rows, with similar numbers of tokens.
 
-    A group has at most `max_tokens` tokens, or is one longer row. The groups have similar sizes because the
-    products of a small last group would be inefficient. The number of groups is a multiple of `multiple` if
-    the rows allow it.
+    The rows are numbered from `first` on. A group has at most `max_tokens` tokens, or is one longer row. The
+    groups have similar sizes because the products of a small last group would be inefficient. The number of
+    groups is a multiple of `multiple` if the rows allow it.
     """
     rows: list[Placed] = []
     for job in jobs:
-        rows += _ordered(job, len(rows))
+        rows += _ordered(job, first + len(rows))
     fewest = len(_cut(rows, max_tokens))
     fewest = -(-fewest // multiple) * multiple
     lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
@@ -95,7 +123,7 @@ def _ordered(job: JobRows, first: int) -> Group:
 
     The rows are numbered from `first` on, in the order in which the job gives them.
     """
-    given = list(job.rows)  # which may be on the disk: each row is read once
+    given = list(job.rows)
     order = sorted(range(len(given)), key=lambda index: given[index].tokens_L.astype(">i4").tobytes())
     rows = [given[index] for index in order]
     common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]

@@ -8,6 +8,7 @@ time, even if an objective compares many rows. Lanes, processes and neighbours w
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -40,12 +41,32 @@ class ObjectiveRows:
     dropout_seed: int | None = None
 
     @property
-    def selected(self) -> list[Row]:
-        return [self.rows[number] for number in self.numbers]
+    def selected(self) -> "Selected":
+        return Selected(self.rows, self.numbers)
 
     @property
     def as_job(self) -> JobRows:
         return JobRows(self.adapter.name, self.selected, 1.0, dropout_seed=self.dropout_seed)
+
+
+@dataclass(frozen=True)
+class Selected(Sequence[Row]):
+    """Some rows, by their numbers. Each is read when it is needed, as all of them may not fit into memory."""
+
+    rows: Sequence[Row]
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Selected": ...
+    def __getitem__(self, index: int | slice) -> "Row | Selected":
+        if isinstance(index, slice):
+            return Selected(self.rows, self.numbers[index])
+        return self.rows[self.numbers[index]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,7 @@ def compute_objectives(context: PassContext, parts: Sequence[ObjectiveRows]) -> 
 def _complete_references(context: PassContext, part: ObjectiveRows) -> None:
     """Compute the base model's log-probabilities of the selected rows, if they are not known yet."""
     for numbers in part.references.missing(part.numbers):
-        rows = [part.rows[number] for number in numbers]
+        rows = Selected(part.rows, numbers)
         nll_X = row_sums(context, [], [JobRows(part.adapter.name, rows, 1.0)])[0]
         part.references.keep(numbers, (-nll_X).tolist())
 

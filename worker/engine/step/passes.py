@@ -12,7 +12,7 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import head_losses
 from worker.engine.base.text_decoder import TextDecoder
-from worker.engine.batch.grouping import JobRows, groups_of
+from worker.engine.batch.grouping import JobRows, groups_of, portions
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack_group
@@ -60,13 +60,14 @@ def micro_batches(context: PassContext, jobs: Sequence[JobRows]) -> Iterator[Mic
     one with the bare base model and weights of zero, which adds nothing to any sum.
     """
     base, processes = context.base, context.processes
-    groups = groups_of(jobs, context.max_tokens, processes.size)
-    mine = processes.part(groups)
-    for group in mine:
-        yield pack_group(group, base.device)
-    if base.sharded and len(mine) * processes.size < len(groups):
-        again = pack_group(groups[0], base.device)
-        yield replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))
+    for portion, first in portions(jobs):
+        groups = groups_of(portion, context.max_tokens, processes.size, first)
+        mine = processes.part(groups)
+        for group in mine:
+            yield pack_group(group, base.device)
+        if base.sharded and len(mine) * processes.size < len(groups):
+            again = pack_group(groups[0], base.device)
+            yield replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))
 
 
 def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
