@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.serving.workload import with_beginning
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.requests import GenerationRequest, Sampling
 from worker.engine.generate.sampler import Sampler
 

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 from tests.fixtures.engine.sampling import ask, by_peft, prompts, run, saved_adapter, text, tokens
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.adapters import ServedAdapter
-from worker.engine.generate.block_pool import BLOCK
-from worker.engine.generate.native.step import NativeStep
-from worker.engine.generate.ragged import RaggedDecoder
+from worker.engine.generate.adapters.served import ServedAdapter
+from worker.engine.generate.fast.block_pool import BLOCK
+from worker.engine.generate.fast.native.step import NativeStep
+from worker.engine.generate.fast.ragged import RaggedDecoder
 from worker.engine.generate.requests import GenerationRequest, RequestRefused
 from worker.engine.generate.sampler import Limits, Sampler
 
