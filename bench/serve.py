@@ -2,7 +2,7 @@
 
     python -m bench.serve --data DIR                     # 100 adapters, a few minutes on two idle cores
     python -m bench.serve --adapters 4 --peer none       # quick, without a peer
-    python -m bench.serve --vllm .bench-venvs/vllm       # beside vLLM, too (python -m bench.peers.venvs --only vllm)
+    python -m bench.serve --vllm .bench-venvs/vllm       # beside vLLM too
     python -m bench.serve --equal 50                     # instead: count answers that equal PEFT's
 
 The prompts are those of DIR/text2sql/*.jsonl (WikiSQL), or generated ones. The base model is the catalog's

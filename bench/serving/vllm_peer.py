@@ -40,10 +40,9 @@ def measured(given: argparse.Namespace) -> dict[str, float]:
 
     prompts = json.loads(given.prompts.read_text())
     many = len(given.adapters)
-    llm: Any = vllm.LLM(
-        str(given.model), dtype="bfloat16", max_model_len=1024, enforce_eager=True, enable_prefix_caching=False,
-        enable_lora=True, max_loras=many, max_lora_rank=RANK, max_num_seqs=many,
-    )  # fmt: skip
+    adapted = {"enable_lora": True, "max_loras": many, "max_lora_rank": RANK}
+    plain = {"dtype": "bfloat16", "enforce_eager": True, "enable_prefix_caching": False}
+    llm: Any = vllm.LLM(str(given.model), max_model_len=1024, max_num_seqs=many, **plain, **adapted)
     adapters = [LoRARequest(each.name, n, str(each)) for n, each in enumerate(given.adapters, start=1)]
     sampling = vllm.SamplingParams(temperature=0, max_tokens=given.new, ignore_eos=True)
 
