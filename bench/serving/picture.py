@@ -1,6 +1,8 @@
 """Draws tokens a second of ours and of the peers from a result of `bench.serve`, for docs/serving.md.
 
-python -m bench.serving.picture bench/results/serve-….json         # needs matplotlib: pip install -e '.[bench]'
+    python -m bench.serving.picture bench/results/serve-….json
+
+It needs matplotlib: pip install -e '.[bench]'.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ static inline __attribute__((always_inline)) void dots_of(const T *w, int64_t w_
     for (int64_t k = 0; k < K; k += 32) {
         __mmask32 left = K - k >= 32 ? ~0u : (1u << (K - k)) - 1;
         __m512bh from[FOUR];
-        UNROLLED for (int i = 0; i < FOUR; i++) from[i] = (__m512bh)_mm512_maskz_loadu_epi16(left, w + i * w_step + k);
+        UNROLLED for (int i = 0; i < FOUR; i++)
+            from[i] = (__m512bh)_mm512_maskz_loadu_epi16(left, w + i * w_step + k);
         UNROLLED for (int j = 0; j < rows; j++) {
             __m512bh with = (__m512bh)_mm512_maskz_loadu_epi16(left, x + j * x_step + k);
             UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] = _mm512_dpbf16_ps(a[j][i], from[i], with);

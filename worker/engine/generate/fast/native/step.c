@@ -223,8 +223,8 @@ static void attend_all(const Model *m, const Layer *l, const Step *s, const X *q
     for (int64_t i = own.first; i < own.last; i++)
         for (int64_t h = 0; h < group; h += FOUR) {
             int64_t at = (i * group + h) * E;
-            attend(m, l, queries + at, smaller(group - h, FOUR), s->blocks + s->blocks_at[i / J], s->seen[i / J],
-                   i % J, scores, scores_of(s), out + at);
+            attend(m, l, queries + at, smaller(group - h, FOUR), s->blocks + s->blocks_at[i / J],
+                   s->seen[i / J], i % J, scores, scores_of(s), out + at);
         }
 }
 
@@ -271,7 +271,8 @@ static void rate_words(const Model *m, const Step *s, const X *x, Share own) {
         for (int64_t t = 0; t < s->wanted; t += FOUR) {
             int64_t words = smaller(m->words - v, FOUR), rows = smaller(s->wanted - t, FOUR);
             float found[FOUR][FOUR];
-            dots(m->head + v * m->hidden, m->hidden, words, x + t * m->hidden, m->hidden, rows, m->hidden, found);
+            dots(m->head + v * m->hidden, m->hidden, words, x + t * m->hidden, m->hidden, rows, m->hidden,
+                 found);
             for (int64_t j = 0; j < rows; j++)
                 memcpy(s->logits + (t + j) * m->words + v, found[j], words * sizeof(float));
         }
@@ -325,7 +326,8 @@ int compute_step(const Model *m, const Step *s) {
                 int group = 4 * i;
                 NORM(l->input_norm)
                 REDUCE(group, given, D)
-                STAGE(H + 2 * m->key_heads, PIECES, project_heads(m, l, s, group, given, z, queries, own, gate))
+                STAGE(H + 2 * m->key_heads, PIECES,
+                      project_heads(m, l, s, group, given, z, queries, own, gate))
                 STAGE(M * m->key_heads, 2 * PIECES, attend_all(m, l, s, queries, wide, own, scores))
                 REDUCE(group + 1, wide, Q)
                 STAGE(D / LANES, PIECES, project_back(m, l->out, s, group + 1, wide, Q, z, x, own, gate))
