@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import ROOT
 
-UNIT = "tokens_per_cpu_second"
+UNIT = "tokens_per_second"
 OURS, PEERS = "#2563eb", "#9ca3af"
 # The panels of the picture: the bars of each by label, with the case of the result and the field in it
 PANELS = {
@@ -48,7 +48,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         colours = [OURS if label.startswith("Tunery") else PEERS for label in labels]
         axes.bar_label(axes.barh(labels, values, color=colours), fmt="%.0f", padding=3)
         axes.set_title(title)
-        axes.set_xlabel("tokens per second of one core")
+        axes.set_xlabel("tokens per second")
         axes.set_xlim(0, 1.15 * max(values))
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
