@@ -2,6 +2,7 @@
 
     python -m bench.serve --data DIR                     # 100 adapters, a few minutes on two idle cores
     python -m bench.serve --adapters 4 --peer none       # quick, without a peer
+    python -m bench.serve --vllm .bench-venvs/vllm       # beside vLLM too
     python -m bench.serve --equal 50                     # instead: count answers that equal PEFT's
 
 The prompts are those of DIR/text2sql/*.jsonl (WikiSQL), or generated ones. The base model is the catalog's
@@ -12,6 +13,8 @@ with random values. Answers are greedy and have --new tokens. The result is prin
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -55,6 +58,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--adapters", type=positive, default=100, help="for the Zipf case (default 100)")
     parser.add_argument("--new", type=positive, default=48, help="tokens of an answer (default 48)")
     parser.add_argument("--peer", choices=["peft", "none"], default="peft")
+    parser.add_argument("--vllm", type=Path, metavar="VENV", help="the environment that has vLLM")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     parser.add_argument("--equal", type=int, default=0, metavar="PROMPTS", help="count equal answers instead")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/serve.json")
@@ -92,7 +96,30 @@ def measured(given: argparse.Namespace, base: ResidentBase, made: Path) -> dict[
         peft = Peft(base.folder, folders[:SIXTEEN])
         note("peft, one stream", peft.measure([(t, 0) for t in texts[16:18]], given.new))
         note("peft, in turn", peft.measure([(t, n) for n, t in enumerate(texts[:4])], given.new))
+    if given.vllm:
+        note("vllm", vllm_figures(given, base, texts, folders[:SIXTEEN], made))
     return found
+
+
+def vllm_figures(
+    given: argparse.Namespace, base: ResidentBase, texts: list[list[int]], folders: list[Path], made: Path
+) -> dict[str, float]:
+    """Measure vLLM in its own environment, on the same prompts, weights and adapters."""
+    prompts_file = made / "prompts.json"
+    prompts_file.write_text(json.dumps(texts))
+    words = [
+        given.vllm / "bin" / "python",
+        "-m",
+        "bench.serving.vllm_peer",
+        base.folder,
+        prompts_file,
+        *folders,
+    ]
+    options = ["--new", str(given.new), "--threads", str(given.threads)]
+    ran = subprocess.run(
+        [*map(str, words), *options], check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    return dict(json.loads(ran.stdout.strip().splitlines()[-1]))
 
 
 if __name__ == "__main__":

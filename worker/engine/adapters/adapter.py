@@ -1,6 +1,6 @@
 """The interface of an adapter, of any method, for the loop, checkpoints and publication."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +15,6 @@ from worker.engine.parameters.flat import FlatParameters
 
 InitialValues = Mapping[str, Tensor]
 """The first values of an adapter's parameters, by name."""
-
-Generate = Callable[..., Tensor]
-"""(tokens and mask of the prompts, [B, L] each, transformers' options) -> these tokens and the new ones."""
 
 
 class Adapter(Protocol):
@@ -39,8 +36,8 @@ class Adapter(Protocol):
     def low_ranks(self, lane: int = 0, /) -> Mapping[str, LowRank]:
         """Return the factors by the name of their group of projections; none if the decoder has them."""
 
-    def generating(self) -> AbstractContextManager[Generate]:
-        """Yield `generate` of transformers' model with the present factors; no other job may compute then."""
+    def answering(self) -> AbstractContextManager[Any]:
+        """Yield PEFT's or transformers' model with the present factors; no other job may compute then."""
 
     @property
     def plain_model(self) -> Any:

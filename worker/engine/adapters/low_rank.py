@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel
 from torch import nn
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
-from worker.engine.adapters.adapter import Generate, InitialValues
+from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.dora import MAGNITUDE, DoraLayer, dora_factoring
 from worker.engine.adapters.dora import PARTS as DORA_PARTS
 from worker.engine.adapters.dynamic_rank import DynamicRank
@@ -191,8 +191,8 @@ class TrainableAdapter:
         return self._low_ranks[lane]
 
     @contextmanager
-    def generating(self) -> Iterator[Generate]:
-        """Yield the base model's `generate`; inside the block, the model's own modules add the factors."""
+    def answering(self) -> Iterator[Any]:
+        """Yield the base model; inside the block, its own modules add the factors."""
         shares = {
             module: [Share(slice(None), low_rank.alone(part))]
             for group, low_rank in self.low_ranks().items()
@@ -200,7 +200,7 @@ class TrainableAdapter:
         }
         model: Any = self._base.model
         with adapted(model, shares, add_low_rank):
-            yield model.generate
+            yield model
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:
         """Return which of AdaLoRA's ranks are left, by PEFT's names of their e; None if all are left.

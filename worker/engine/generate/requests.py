@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import TuneryError
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.served import ServedAdapter
 
 FinishReason = Literal["stop", "length", "error"]
 GrammarKind = Literal["json_object", "json_schema", "regex", "lark"]

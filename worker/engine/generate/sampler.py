@@ -10,10 +10,10 @@ from torch import Tensor
 
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
-from worker.engine.generate.adapter_files import load_adapter
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.files import load_adapter
+from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.chooser import Chooser, token_choices
-from worker.engine.generate.fast import FastComputation
+from worker.engine.generate.fast.computation import FastComputation
 from worker.engine.generate.grammars import GrammarFailed, Grammars
 from worker.engine.generate.requests import GenerationRequest, Piece
 from worker.engine.generate.running import Computed, Running

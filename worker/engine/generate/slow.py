@@ -49,7 +49,7 @@ class SlowComputation:
         else:
             del self._caches[one]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not `inference_mode`: what a model keeps of its tensors may be trained with later
     def step(self) -> list[Computed]:
         """Compute the tokens that each running request has and its cache has not."""
         while self._waiting and len(self._caches) < self._most_running:

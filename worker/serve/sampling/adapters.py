@@ -14,9 +14,9 @@ from core.serving.errors import AdapterDamaged
 from core.serving.served_model import StoredAdapter
 from core.storage.artifacts import DamagedArtifact, fetch_folder
 from core.storage.object_store import STORE_ERRORS, ObjectStore
-from worker.engine.generate.adapter_cache import AdapterCache
-from worker.engine.generate.adapter_files import AdapterRefused
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.cache import AdapterCache
+from worker.engine.generate.adapters.files import AdapterRefused
+from worker.engine.generate.adapters.served import ServedAdapter
 from worker.process.faults import disk_fault
 from worker.process.scratch import scratch_folder
 from worker.serve.sampling.room import Room

@@ -16,7 +16,7 @@ from core.storage.object_store import ObjectStore
 from worker.devices.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import device_is_broken
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.sampler import Load
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.scratch import remove_abandoned

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from worker.engine.adapters.adapter import Generate
 from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.rank_budget import RankBudget
 from worker.engine.base.base_model import ResidentBase
@@ -33,8 +32,8 @@ class WithOwnDecoder:
         """PEFT's or transformers' model, with the present parameters."""
 
     @contextmanager
-    def generating(self) -> Iterator[Generate]:
-        yield self.plain_model.generate
+    def answering(self) -> Iterator[Any]:
+        yield self.plain_model
 
     def low_ranks(self, _lane: int = 0, /) -> Mapping[str, LowRank]:
         return {}

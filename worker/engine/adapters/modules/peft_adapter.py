@@ -1,22 +1,19 @@
 """Adapters of the methods that PEFT computes: with PEFT's own modules and autograd, in the engine's loop."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
-from peft import PeftConfig, PeftModel, PeftModelForCausalLM, PeftType
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
-from worker.engine.adapters.adapter import Generate
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.adapters.modules.peft_config import peft_config
-from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHead, generate_behind_prefix
+from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHead
 from worker.engine.adapters.refusals import refused_by_peft
 from worker.engine.adapters.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.base.base_model import ResidentBase
@@ -100,11 +97,6 @@ class PeftAdapter(WithOwnDecoder):
     @property
     def plain_model(self) -> PeftModel:
         return self._model
-
-    @contextmanager
-    def generating(self) -> Iterator[Generate]:
-        prefixed = self._model.peft_config[PEFT_NAME].peft_type == PeftType.PREFIX_TUNING
-        yield partial(generate_behind_prefix, self._model) if prefixed else self._model.generate
 
     @property
     def target_modules(self) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
@@ -50,25 +49,6 @@ class TrainedHead:
     def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""
         return self._decoder.hidden(batch, adapters)
-
-
-def generate_behind_prefix(
-    model: PeftModel, input_ids: Tensor, attention_mask: Tensor, **options: Any
-) -> Tensor:
-    """Run `generate` behind PEFT's prefix of keys and values, which is handed on as a filled cache.
-
-    PEFT's own `generate` hands the prefix on under a name that transformers no longer knows, and so ignores.
-    transformers expects the tokens of a cache in its input. They are not computed, so any token will do.
-    """
-    prefix: Any = model.get_prompt(batch_size=len(input_ids))
-    length = prefix.get_seq_length()
-    made: Tensor = model.get_base_model().generate(
-        input_ids=F.pad(input_ids, (length, 0)),
-        attention_mask=F.pad(attention_mask, (length, 0), value=1),
-        past_key_values=prefix,
-        **options,
-    )
-    return made[:, length:]
 
 
 @contextmanager

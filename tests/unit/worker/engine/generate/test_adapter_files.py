@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.sampling import saved_adapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.adapter_cache import AdapterCache
-from worker.engine.generate.adapter_files import AdapterRefused, load_adapter
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.cache import AdapterCache
+from worker.engine.generate.adapters.files import AdapterRefused, load_adapter
+from worker.engine.generate.adapters.served import ServedAdapter
 
 Tensors = dict[str, torch.Tensor]
 A = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"

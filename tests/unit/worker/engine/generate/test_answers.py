@@ -188,7 +188,7 @@ def test_an_answer_ends_where_the_model_or_the_rows_end_it(
     (whole,) = generate_answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
     assert not whole.finished
     first = int(whole.answer.split()[0].strip("<>"))
-    monkeypatch.setattr(module, "_end_tokens", lambda *_: [first])
+    monkeypatch.setattr(module, "_learnt_ends", lambda *_: frozenset([first]))
     (ended,) = generate_answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
     assert (ended.answer, ended.finished) == ("", True)
 

@@ -9,14 +9,19 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
+from tests.fixtures.engine.methods import spec_of
+from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, by_peft, prompts, run, saved_adapter, text, tokens
+from tests.fixtures.engine.training import make_spec, train
+from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.adapters import ServedAdapter
-from worker.engine.generate.block_pool import BLOCK
-from worker.engine.generate.native.step import NativeStep
-from worker.engine.generate.ragged import RaggedDecoder
+from worker.engine.generate.adapters.served import ServedAdapter
+from worker.engine.generate.fast.block_pool import BLOCK
+from worker.engine.generate.fast.native.step import NativeStep
+from worker.engine.generate.fast.ragged import RaggedDecoder
 from worker.engine.generate.requests import GenerationRequest, RequestRefused
 from worker.engine.generate.sampler import Limits, Sampler
+from worker.engine.step.trainee import Trainee
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +109,32 @@ def test_answers_stay_the_same_while_requests_come_and_go_and_lose_their_blocks(
     assert sampler._fast.schedule.preemptions > 0
     assert cached > 0
     assert sampler._fast.pool.available == sampler._fast.pool.size
+
+
+def test_answers_and_a_training_on_the_same_base_do_not_change_each_other(
+    base: ResidentBase, tiny_folder: Path, folders: dict[str, Path], expected: dict[str, list[list[int]]]
+) -> None:
+    spec, slow = make_spec(), spec_of("ia3")
+    undisturbed, beside = (Trainee(attach(base, name, spec), spec, make_rows(12, 0)) for name in "ab")
+    losses = train(base, [undisturbed], 6)["a"]
+    by_peft_alone = saved_adapter(base, slow.adapter, folders["lora"].parent / "ia3", far=0.3)
+    served = adapters(sampler := Sampler(base, pool_of(base, 128, step_tokens=21)), folders)
+    served["ia3"] = sampler.load_adapter(by_peft_alone, "ia3")
+    answers = expected | {"ia3": by_peft(tiny_folder, by_peft_alone, PROMPTS, NEW)}
+    for name, adapter in served.items():
+        for number, prompt in enumerate(PROMPTS):
+            sampler.submit(ask(f"{name} {number}", prompt, adapter, max_tokens=NEW))
+    pieces: dict[str, list[int]] = {}
+    found: list[object] = []
+    while not sampler.idle:
+        if len(found) < len(losses):
+            found += train(base, [beside], 1)["b"]
+        for piece in sampler.step():
+            pieces.setdefault(piece.request_id, []).append(int(piece.token or 0))
+    for name, each in answers.items():
+        assert [pieces[f"{name} {number}"] for number in range(len(PROMPTS))] == each, name
+    assert found == losses
+    assert sampler._fast.schedule.preemptions > 0
 
 
 def test_cancelled_requests_leave_nothing_behind(base: ResidentBase) -> None:

@@ -18,7 +18,7 @@ from tests.fixtures.engine.training import make_spec
 from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.sampler import Limits, Sampler
 from worker.engine.step.trainee import Trainee
 

@@ -2,11 +2,11 @@
 
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
-from worker.engine.generate.adapters import ServedAdapter
-from worker.engine.generate.block_pool import BLOCK, BlockPool
-from worker.engine.generate.ragged import RaggedDecoder
+from worker.engine.generate.adapters.served import ServedAdapter
+from worker.engine.generate.fast.block_pool import BLOCK, BlockPool
+from worker.engine.generate.fast.ragged import RaggedDecoder
+from worker.engine.generate.fast.schedule import Schedule
 from worker.engine.generate.running import Computed, Running
-from worker.engine.generate.schedule import Schedule
 
 
 class FastComputation:

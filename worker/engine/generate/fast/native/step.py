@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from worker.engine.base.decoder import GROUPS, Decoder
-from worker.engine.generate.adapters import GroupFactors, ServedAdapter
-from worker.engine.generate.block_pool import BLOCK
-from worker.engine.generate.native.build import library
+from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
+from worker.engine.generate.fast.block_pool import BLOCK
+from worker.engine.generate.fast.native.build import library
 from worker.engine.generate.running import Chunk
 
 LANES, TILE, PARTS = 16, 256, 3  # of step.c

@@ -7,7 +7,7 @@ that came last gives up its blocks, and is computed again later.
 from collections import deque
 from collections.abc import Sequence
 
-from worker.engine.generate.block_pool import BLOCK, BlockPool, chained_hash
+from worker.engine.generate.fast.block_pool import BLOCK, BlockPool, chained_hash
 from worker.engine.generate.running import Chunk, Running
 
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.engine.generate.adapters import ServedAdapter
+from worker.engine.generate.adapters.served import ServedAdapter
 
 Loader = Callable[[str], ServedAdapter]
 """Fetches and loads the adapter with this content hash; may take long, and may raise."""

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.engine.base.decoder import Decoder, Layer
-from worker.engine.generate.adapters import Factors, ServedAdapter
-from worker.engine.generate.block_pool import BLOCK
-from worker.engine.generate.native.step import NativeStep
+from worker.engine.generate.adapters.served import Factors, ServedAdapter
+from worker.engine.generate.fast.block_pool import BLOCK
+from worker.engine.generate.fast.native.step import NativeStep
 from worker.engine.generate.running import Chunk, Computed
 from worker.engine.kernels.attention import rotated
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values

@@ -20,7 +20,7 @@ from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
-from worker.engine.generate.adapters import PlainPart, ServedAdapter, pack_factors
+from worker.engine.generate.adapters.served import PlainPart, ServedAdapter, pack_factors
 
 CONFIG_NAME = "adapter_config.json"
 TENSOR = re.compile(

@@ -1,0 +1,65 @@
+"""The step in C computes the same as its plain twin, also on machines with fewer instructions."""
+
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.architectures import TINY
+from tests.fixtures.engine.sampling import ask, prompts, saved_adapter
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.generate.fast.block_pool import BLOCK
+from worker.engine.generate.fast.native import build, step
+from worker.engine.generate.fast.ragged import RaggedDecoder
+from worker.engine.generate.running import Chunk, Running
+from worker.engine.generate.sampler import Sampler
+
+LONGEST = 64  # tokens of a request
+# AVX2 without AVX512, and neither of them; another CPU than Intel's and AMD's builds only for itself
+TARGETS = ["-march=native", "-march=x86-64-v3", "-march=x86-64-v2"]
+CLOSE = {"fp32": 1e-4, "bf16": 0.05}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the targets are those of x86-64")
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("dtype", CLOSE)
+def test_every_cpu_computes_the_logits_of_the_plain_twin(
+    tiny_folder: Path, tmp_path: Path, dtype: str, cpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tiny_folder, "0" * 64, torch.device("cpu"))
+    monkeypatch.setattr(
+        "worker.engine.generate.fast.native.step.library", lambda bf16: build.library(bf16, cpu)
+    )
+    ranks = {"odd": LoraAdapter(r=3, use_dora=True), "wide": LoraAdapter(r=40), "whole": LoraAdapter(r=16)}
+    sampler = Sampler(base)
+    adapters = [
+        sampler.load_adapter(saved_adapter(base, each, tmp_path / name), name) for name, each in ranks.items()
+    ]
+    asked = [*zip(prompts(7, longest=LONGEST), [None, *adapters, *adapters], strict=True)]
+    chunks = [chunk_of(n, prompt, adapter) for n, (prompt, adapter) in enumerate(asked)]
+    blocks = len(asked) * LONGEST // BLOCK
+    in_c, plain = (RaggedDecoder(base.decoder, blocks, native) for native in (True, False))  # type: ignore[arg-type]
+    assert isinstance(in_c._native, step.NativeStep)
+    for several in (chunks, [next_of(chunk) for chunk in chunks]):
+        for found, expected in zip(in_c.compute(several), plain.compute(several), strict=True):
+            assert found.chunk is expected.chunk
+            far = (found.logits_SV - expected.logits_SV).abs().max() / expected.logits_SV.abs().max()
+            assert far < CLOSE[dtype]
+
+
+def chunk_of(number: int, prompt: list[int], adapter: object) -> Chunk:
+    """Return a whole prompt as one chunk, in blocks of its own."""
+    request = ask(str(number), prompt, adapter)  # type: ignore[arg-type]
+    unused: object = None
+    running = Running(request, LONGEST, unused, unused, list(prompt))  # type: ignore[arg-type]
+    per_request = LONGEST // BLOCK
+    running.blocks = list(range(number * per_request, (number + 1) * per_request))
+    return Chunk(running, 0, len(prompt))
+
+
+def next_of(chunk: Chunk) -> Chunk:
+    """Return the chunk of one token more."""
+    chunk.running.tokens.append(21)
+    return Chunk(chunk.running, chunk.stop, chunk.stop + 1)

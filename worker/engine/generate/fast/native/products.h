@@ -1,0 +1,219 @@
+/* Products of vectors and matrices, and the types of numbers that `step.c` computes with.
+
+   T is the type of weights, keys and values: bf16 (as its 16 bits) or float. X is the type of a product's
+   inputs: bf16 where the CPU multiplies pairs of bf16 (AVX512-BF16), else float. Sums are in fp32. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if BF16 && defined(__AVX512BF16__)
+#include <immintrin.h>
+#define PAIRS 1
+#else
+#define PAIRS 0
+#endif
+
+#define LANES 16
+#define TILE 256 /* columns of a product that are summed at once */
+#define ROWS 16  /* tokens of a product that are summed at once */
+#define FOUR 4   /* products that are summed at once */
+#define UNROLLED _Pragma("GCC unroll 4") /* so that sums stay in registers */
+
+typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint16_t hvec __attribute__((vector_size(32), aligned(2), may_alias));
+typedef int32_t pair __attribute__((aligned(2), may_alias)); /* two bf16 */
+typedef float (*sums)[TILE];
+
+static inline vec widened(const uint16_t *p) {
+    return (vec)(__builtin_convertvector(*(const hvec *)p, uvec) << 16);
+}
+static inline uint16_t rounded(float x) { /* to the nearest bf16, halves to even */
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+
+#if BF16
+typedef uint16_t T;
+#define LOAD(p) widened(p)
+#define STORED(x) rounded(x)
+static inline float number(T t) {
+    uint32_t bits = (uint32_t)t << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+#else
+typedef float T;
+#define LOAD(p) (*(const vec *)(p))
+#define STORED(x) (x)
+static inline float number(T t) { return t; }
+#endif
+
+#if PAIRS || defined(__AVX512F__)
+#define ROWS_OF_DOTS FOUR
+#else
+#define ROWS_OF_DOTS 1 /* there are too few registers for more */
+#endif
+
+#if PAIRS
+typedef uint16_t X;
+#define GIVEN(x) rounded(x)
+#else
+typedef float X;
+#define GIVEN(x) (x)
+#endif
+
+static float sum(vec v) {
+    float part[LANES];
+    memcpy(part, &v, sizeof(part));
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) part[i] += part[i + half];
+    return part[0];
+}
+
+static vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
+
+static vec exponential(vec x) { /* e^x, with an error of some units in the last place */
+    vec zero = {0};
+    x = chosen(x < zero - 87.0f, zero - 87.0f, x);
+    x = chosen(x > zero + 88.0f, zero + 88.0f, x);
+    vec t = x * 1.44269504f;
+    ivec n = __builtin_convertvector(t + chosen(t < zero, zero - 0.5f, zero + 0.5f), ivec);
+    vec f = __builtin_convertvector(n, vec);
+    vec r = x - f * 0.693359375f + f * 2.12194440e-4f;
+    vec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * (vec)((n + 127) << 23);
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#if PAIRS
+/* The sums of four vectors. */
+static inline __m128 four_sums(const __m512 v[4]) {
+    __m512 a = _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x88), _mm512_shuffle_f32x4(v[0], v[1], 0xdd));
+    __m512 b = _mm512_add_ps(_mm512_shuffle_f32x4(v[2], v[3], 0x88), _mm512_shuffle_f32x4(v[2], v[3], 0xdd));
+    __m512 c = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    c = _mm512_add_ps(c, _mm512_permute_ps(c, 0xb1)); /* each sum lies in four lanes now */
+    c = _mm512_add_ps(c, _mm512_permute_ps(c, 0x4e));
+    return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, c));
+}
+#endif
+
+/* out[j][i] = w[i] · x[j], for FOUR rows of w that begin `w_step` apart, and `rows` of x, at most FOUR. */
+static inline __attribute__((always_inline)) void dots_of(const T *w, int64_t w_step, const X *x,
+                                                          int64_t x_step, int rows, int64_t K,
+                                                          float out[FOUR][FOUR]) {
+#if PAIRS
+    __m512 a[FOUR][FOUR];
+    UNROLLED for (int j = 0; j < rows; j++)
+        UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < K; k += 32) {
+        __mmask32 left = K - k >= 32 ? ~0u : (1u << (K - k)) - 1;
+        __m512bh from[FOUR];
+        UNROLLED for (int i = 0; i < FOUR; i++)
+            from[i] = (__m512bh)_mm512_maskz_loadu_epi16(left, w + i * w_step + k);
+        UNROLLED for (int j = 0; j < rows; j++) {
+            __m512bh with = (__m512bh)_mm512_maskz_loadu_epi16(left, x + j * x_step + k);
+            UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] = _mm512_dpbf16_ps(a[j][i], from[i], with);
+        }
+    }
+    UNROLLED for (int j = 0; j < rows; j++) _mm_storeu_ps(out[j], four_sums(a[j]));
+#else
+    vec a[FOUR][FOUR] = {{{0}}};
+    for (int64_t k = 0; k < K; k += LANES)
+        UNROLLED for (int j = 0; j < rows; j++) {
+            vec with = *(const vec *)(x + j * x_step + k);
+            UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] += LOAD(w + i * w_step + k) * with;
+        }
+    UNROLLED for (int j = 0; j < rows; j++)
+        UNROLLED for (int i = 0; i < FOUR; i++) out[j][i] = sum(a[j][i]);
+#endif
+}
+
+/* The same for fewer rows of w too. */
+static void dots(const T *w, int64_t w_step, int64_t words, const X *x, int64_t x_step, int64_t rows,
+                 int64_t K, float out[FOUR][FOUR]) {
+    if (words < FOUR)
+        for (int64_t i = 0; i < words; i++)
+            for (int64_t j = 0; j < rows; j++) {
+                float one[FOUR][FOUR];
+                dots_of(w + i * w_step, 0, x + j * x_step, 0, 1, K, one);
+                out[j][i] = one[0][0];
+            }
+    else if (rows == FOUR && ROWS_OF_DOTS == FOUR)
+        dots_of(w, w_step, x, x_step, FOUR, K, out);
+    else
+        for (int64_t j = 0; j < rows; j++) dots_of(w, w_step, x + j * x_step, 0, 1, K, out + j);
+}
+
+static void clear(sums acc, int64_t rows, int64_t width) {
+    for (int64_t t = 0; t < rows; t++) memset(acc[t], 0, width * sizeof(float));
+}
+
+/* acc[t] += the columns `first` to `first + width` of x[t] W, for `rows` tokens that lie `x_step` apart.
+   K is any number: behind it, x may have any finite numbers up to the next multiple of 16. */
+static void add_product(const T *W, int64_t N, const X *x, int64_t x_step, int64_t K, int64_t rows,
+                        int64_t first, int64_t width, sums acc) {
+#if PAIRS
+    /* Rows k and k + 1 of W become one row of pairs, for 32 columns: the first 16, and the others. */
+    static const int16_t order[64] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                      8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+                                      16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+                                      24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+    __m512i low = _mm512_loadu_si512(order), high = _mm512_loadu_si512(order + 32);
+    for (int64_t k = 0; k < K; k += 16)
+        for (int64_t c = 0; c < width; c += 2 * LANES) {
+            __mmask32 columns = c + LANES < width ? ~0u : 0xffff; /* 32, or the last 16 */
+            __m512bh w[8], v[8];
+            const T *from = W + k * N + first + c;
+            for (int i = 0; i < 8; i++, from += 2 * N) {
+                __m512i even = _mm512_maskz_loadu_epi16(k + 2 * i < K ? columns : 0, from);
+                __m512i odd = _mm512_maskz_loadu_epi16(k + 2 * i + 1 < K ? columns : 0, from + N);
+                /* The next rows, as the CPU does not foresee them; the first cache has no room beside acc */
+                __builtin_prefetch(from + 16 * N, 0, 2);
+                __builtin_prefetch(from + 17 * N, 0, 2);
+                w[i] = (__m512bh)_mm512_permutex2var_epi16(even, low, odd);
+                v[i] = (__m512bh)_mm512_permutex2var_epi16(even, high, odd);
+            }
+            for (int64_t t = 0; t < rows; t++) {
+                const pair *pairs = (const pair *)(x + t * x_step + k);
+                __m512 a = _mm512_loadu_ps(acc[t] + c), b = _mm512_loadu_ps(acc[t] + c + LANES);
+                for (int i = 0; i < 8; i++) {
+                    __m512bh both = (__m512bh)_mm512_set1_epi32(pairs[i]);
+                    a = _mm512_dpbf16_ps(a, both, w[i]);
+                    b = _mm512_dpbf16_ps(b, both, v[i]);
+                }
+                _mm512_storeu_ps(acc[t] + c, a);
+                if (columns == ~0u) _mm512_storeu_ps(acc[t] + c + LANES, b);
+            }
+        }
+#else
+    for (int64_t k = 0; k < K; k += 8)
+        for (int64_t c = 0; c < width; c += LANES) {
+            vec w[8] = {{0}};
+            for (int i = 0; i < 8; i++)
+                if (k + i < K) w[i] = LOAD(W + (k + i) * N + first + c);
+            for (int64_t t = 0; t < rows; t++) {
+                vec a = *(vec *)(acc[t] + c);
+                for (int i = 0; i < 8; i++) a += x[t * x_step + k + i] * w[i];
+                *(vec *)(acc[t] + c) = a;
+            }
+        }
+#endif
+}
+
+static void product(const T *W, int64_t N, const X *x, int64_t K, int64_t rows, int64_t first, int64_t width,
+                    sums acc) {
+    clear(acc, rows, width);
+    add_product(W, N, x, K, K, rows, first, width, acc);
+}
