@@ -53,11 +53,9 @@ def complete(server: ServerProcess, adapter: StoredAdapter | None = None, **body
     return found
 
 
-def events(
-    server: ServerProcess, adapter: StoredAdapter | None = None, **body: Any
-) -> Iterator[dict[str, Any]]:
+def events(server: ServerProcess, **body: Any) -> Iterator[dict[str, Any]]:
     """Yield the events of a stream as they come. The connection is closed with the generator."""
-    request = chat_body("Hello", adapter, stream=True, **body)
+    request = chat_body(stream=True, **body)
     with server.http.stream("POST", "/v1/chat/completions", json=request) as answer:
         assert answer.status_code == 200, answer.read()
         for line in answer.iter_lines():
