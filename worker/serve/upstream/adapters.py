@@ -1,6 +1,8 @@
 """The adapters that the upstream has loaded, each under the hash of its content."""
 
 import asyncio
+import fcntl
+import os
 import re
 import shutil
 import time
@@ -15,6 +17,7 @@ import structlog
 from core.serving.errors import UnsuitedServer
 from core.serving.served_model import StoredAdapter
 from core.storage.object_store import ObjectStore
+from worker.serve.errors import ModelUnavailable
 from worker.serve.sampling.fetching import errors_explained, fetch
 from worker.serve.sampling.room import Room
 from worker.serve.threads import in_daemon_thread
@@ -54,6 +57,7 @@ class UpstreamAdapters:
         self._refused: dict[str, tuple[float, UnsuitedServer]] = {}
         self._one_change = asyncio.Lock()
         self._cleared = False
+        self._lock: int | None = None
 
     @property
     def warm(self) -> list[str]:
@@ -144,14 +148,30 @@ class UpstreamAdapters:
         """Once, remove what an earlier process has left in the upstream and in the folder."""
         if self._cleared:
             return
+        self._lock_folder()
         for name in await self._upstream.adapters():
             if CONTENT_HASH.fullmatch(name):
                 await self._unload(name)
-        self._folder.mkdir(parents=True, exist_ok=True)
         for left in self._folder.iterdir():
             if CONTENT_HASH.match(left.name):
                 shutil.rmtree(left, ignore_errors=True)
         self._cleared = True
+
+    def _lock_folder(self) -> None:
+        """Keep other servers out of the folder as long as this process lives. Raises ModelUnavailable."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._lock is not None:
+            return
+        lock = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise ModelUnavailable(
+                "Another server uses the folder for this upstream's adapters. Ask the operator to give each "
+                "server a TUNERY_SERVE_UPSTREAM_FOLDER of its own."
+            ) from error
+        self._lock = lock
 
     async def _unload(self, name: str) -> None:
         await self._upstream.unload(name)

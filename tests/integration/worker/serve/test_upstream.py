@@ -10,7 +10,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from core.serving.served_model import SERVED_FIELD, StoredAdapter
 from core.storage.artifacts import WEIGHTS_NAME
-from tests.fixtures.api import strictly, wait_for
+from tests.fixtures.api import Api, refusal, strictly, wait_for
+from tests.fixtures.chatting import tuned_model
 from tests.fixtures.serving import ServerProcess, Serving, chat_body, served
 from tests.fixtures.tiny import TINY
 from tests.fixtures.vllm import KEY, MAX_RANK, Vllm, adapter_on, door, use_base_of
@@ -182,6 +183,23 @@ def test_an_adapter_that_vllm_has_forgotten_is_loaded_again(
     before = by_vllm.chat("Hello", adapter).json()["choices"]
     vllm.forget(adapter.sha256)
     assert by_vllm.chat("Hello", adapter).json()["choices"] == before
+
+
+def test_the_api_sends_to_another_server_what_vllm_does_not_take(
+    vllm: Vllm,
+    serving: Serving,
+    by_vllm: ServerProcess,
+    own: ServerProcess,
+    chat_api: Api,
+) -> None:
+    tenant = chat_api.tenant()
+    model, _ = tuned_model(chat_api, tenant, adapter_on(vllm, serving, 5, use_dora=True))
+    asked = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+    answer = tenant.http.post("/v1/chat/completions", json=asked)
+    assert answer.status_code == 200, answer.text
+    own.close()
+    wait_for(lambda: serving.live() == [by_vllm.url], SOON)
+    refusal(tenant.http.post("/v1/chat/completions", json=asked), 409, code="server_unsuited")
 
 
 def test_the_least_used_adapters_leave_vllm_and_the_disk_also_those_of_an_earlier_server(
