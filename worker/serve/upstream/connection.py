@@ -17,6 +17,8 @@ from worker.serve.upstream.errors import LoadingRefused, UpstreamLost, refusal
 
 OLDEST = (0, 32)  # an older vLLM scales some adapters wrongly: it ignores `rank_pattern` and `alpha_pattern`
 
+ENGINE_DEAD = "EngineCore encountered an issue"
+
 # Seconds
 CONNECT = 2.0
 LOOK = 4.0  # less than what a row lasts, so that one slow answer does not take the row away
@@ -104,6 +106,8 @@ class Upstream:
                 else "The upstream of this model loads no adapters. Its operator must start it with "
                 "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."
             )
+        if ENGINE_DEAD in text:
+            raise UpstreamLost("its engine has failed")
         raise LoadingRefused(text)
 
     async def unload(self, name: str) -> None:

@@ -68,7 +68,7 @@ def test_an_upstream_that_is_not_as_it_must_be_is_not_ready(
     assert "secret" not in str(raised.value)
 
 
-def test_requests_end_once_the_upstream_has_been_silent_for_as_long_as_the_row_lasts(
+def test_requests_end_once_the_upstream_was_silent_for_as_long_as_the_row_lasts(
     closed_port: int,
 ) -> None:
     upstream = Upstream(TINY, f"http://127.0.0.1:{closed_port}", None)
@@ -102,5 +102,5 @@ def test_a_server_has_the_one_base_model_of_its_upstream(tmp_path: Path) -> None
         return bases_of(settings, Upstream.of(settings))
 
     assert bases(f"{TINY}=http://vllm:8000") == [TINY]
-    with pytest.raises(ConfigurationError, match="unknown.*tiny"):
+    with pytest.raises(ConfigurationError, match=r"unknown.*tiny"):
         bases("unknown=http://vllm:8000")
