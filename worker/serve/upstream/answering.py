@@ -83,13 +83,15 @@ class Answering:
         """Answer a chat. Raises AppError and ClientGone."""
         request, model = parse(ChatRequest, body), served_model(exchange, served)
         check_chat(request)
-        await self._answer(exchange, CHAT, request, chat_body(request), model)
+        await self._answer(exchange, CHAT, request, chat_body(request, self._upstream.max_length), model)
 
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
         request, model = parse(CompletionRequest, body), served_model(exchange, served)
         check_completion(request)
-        await self._answer(exchange, COMPLETIONS, request, completion_body(request), model)
+        await self._answer(
+            exchange, COMPLETIONS, request, completion_body(request, self._upstream.max_length), model
+        )
 
     async def close(self) -> None:
         await self._upstream.close()

@@ -37,6 +37,8 @@ class Upstream:
         self.model = ""
         """The upstream's own name for its base model, once it has answered."""
         self.version = ""
+        self.max_length = 0
+        """The most tokens of a prompt and its answer."""
         self.answered_at = time.monotonic()
         headers = {"authorization": f"Bearer {key}"} if key else {}
         kept: dict[str, Any] = {"base_url": self.url, "headers": headers, "trust_env": False}
@@ -61,7 +63,8 @@ class Upstream:
         """Ask the upstream for its models. Raises NotReady if it does not answer as it must."""
         try:
             models = self._read("/v1/models")["data"]
-            self.model = next(model["id"] for model in models if model.get("parent") is None)
+            base = next(model for model in models if model.get("parent") is None)
+            self.model, self.max_length = str(base["id"]), int(base["max_model_len"])
             self.version = str(self._read("/version")["version"])
         except (httpx.HTTPError, ValueError) as error:
             raise NotReady(f"The upstream {self.url} does not answer: {_reason(error)}") from error

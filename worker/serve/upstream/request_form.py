@@ -4,6 +4,7 @@ from typing import Any
 
 from core.serving.chat import ChatRequest, JsonSchemaFormat
 from core.serving.completions import CompletionRequest
+from core.serving.errors import UnsuitedServer
 from core.serving.messages import Message, plain_text
 from core.serving.sampling import Sampling
 
@@ -29,12 +30,16 @@ SHARED = (
 )
 
 
-def chat_body(request: ChatRequest) -> dict[str, Any]:
-    """Return a chat without its `model`. What has no effect here is left out."""
+def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
+    """Return a chat without its `model`. What has no effect here is left out.
+
+    `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. Raises
+    UnsuitedServer.
+    """
     body = _sampling(request) | {"messages": [_message(each) for each in request.messages]}
     body |= _given(request, "logprobs", "top_logprobs", "response_format")
     if request.most_tokens is not None:
-        body["max_completion_tokens"] = request.most_tokens
+        body["max_completion_tokens"] = min(request.most_tokens, max_length)
     if isinstance(request.response_format, JsonSchemaFormat):
         body["response_format"]["json_schema"].setdefault("schema", {})
     if request.tools and request.tool_choice != "none":
@@ -42,13 +47,19 @@ def chat_body(request: ChatRequest) -> dict[str, Any]:
     return body
 
 
-def completion_body(request: CompletionRequest) -> dict[str, Any]:
-    """Return a completion without its `model`."""
+def completion_body(request: CompletionRequest, max_length: int) -> dict[str, Any]:
+    """Return a completion without its `model`. Raises UnsuitedServer."""
     body = _sampling(request) | _given(request, "prompt", "echo", "logprobs")
-    return {**body, "max_tokens": request.most_tokens}
+    return {**body, "max_tokens": min(request.most_tokens, max_length)}
 
 
 def _sampling(request: Sampling) -> dict[str, Any]:
+    if request.choices > 1 and request.temperature == 0:
+        raise UnsuitedServer(
+            "The upstream of this model gives one answer only if 'temperature' is 0: all would be the same. "
+            "Leave 'n' out.",
+            param="n",
+        )
     body = DEFAULTS | _given(request, *DEFAULTS) | _given(request, *SHARED)
     if request.stream and request.stream_options is not None:
         body["stream_options"] = _given(request.stream_options, "include_usage", "continuous_usage_stats")

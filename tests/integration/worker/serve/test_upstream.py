@@ -106,23 +106,23 @@ def test_greedy_answers_are_those_of_the_own_sampler(
 
 def test_a_stream_says_what_a_whole_answer_says(by_vllm: ServerProcess) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
-    chunks = list(events(by_vllm, stream_options=options, n=2, max_tokens=6, **PRINTABLE))
+    chunks = list(events(by_vllm, stream_options=options, max_tokens=6, **PRINTABLE))
     for chunk in chunks:
         strictly(ChatCompletionChunk, chunk)
     assert all(chunk["usage"] for chunk in chunks)
     assert {chunk["id"] for chunk in chunks} == {chunks[0]["id"]}
-    texts = ["", ""]
-    for chunk in chunks:
-        for choice in chunk["choices"]:
-            texts[choice["index"]] += choice["delta"].get("content") or ""
-    assert texts == [by_vllm.chat(max_tokens=6, **PRINTABLE).json()["choices"][0]["message"]["content"]] * 2
-    assert chunks[-1]["usage"]["completion_tokens"] == 12
+    text = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    whole = by_vllm.chat(max_tokens=6, **PRINTABLE).json()
+    assert (text, chunks[-1]["usage"]) == (whole["choices"][0]["message"]["content"], whole["usage"])
+    several = by_vllm.chat(n=3, temperature=1, seed=1).json()
+    assert [choice["index"] for choice in several["choices"]] == [0, 1, 2]
 
 
 def test_extras_of_vllm_and_structured_answers_pass(by_vllm: ServerProcess) -> None:
     answer = by_vllm.chat(
         max_tokens=40,
         prompt_logprobs=1,
+        **PRINTABLE,  # without white space, which vLLM allows everywhere
         response_format={"type": "json_schema", "json_schema": {"name": "colour", "schema": SCHEMA}},
     )
     assert answer.status_code == 200, answer.text

@@ -39,7 +39,7 @@ def answering(answers: dict[str, Any], key: str = "") -> Iterator[str]:
 
 
 def vllm(version: str = "0.32.0") -> dict[str, Any]:
-    models = [{"id": "f" * 64, "parent": "its-name"}, {"id": "its-name", "parent": None}]
+    models = [{"id": "f" * 64, "parent": "its-name"}, {"id": "its-name", "parent": None, "max_model_len": 64}]
     return {"/v1/models": {"data": models}, "/version": {"version": version}}
 
 
@@ -47,7 +47,7 @@ def test_the_upstreams_name_for_its_base_model_is_found() -> None:
     with answering(vllm("0.33.1.dev7+cpu"), key="k") as url:
         upstream = Upstream(TINY, url, "k")
         upstream.look()
-    assert upstream.model == "its-name"
+    assert (upstream.model, upstream.max_length) == ("its-name", 64)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from core.errors import AppError
 from core.serving.chat import ChatRequest
 from core.serving.completions import CompletionRequest
-from core.serving.errors import SamplingFailed
+from core.serving.errors import SamplingFailed, UnsuitedServer
 from worker.serve.upstream.answer_form import AnswerForm, events_of
 from worker.serve.upstream.errors import AdapterForgotten, refusal
 from worker.serve.upstream.request_form import chat_body, completion_body
@@ -21,7 +21,8 @@ TOOL = {"type": "function", "function": {"name": "paint"}}
 
 def asked(**fields: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Hello"}]
-    return chat_body(ChatRequest.model_validate({"model": "m", "messages": messages, **fields}))
+    request = ChatRequest.model_validate({"model": "m", "messages": messages, **fields})
+    return chat_body(request, max_length=512)
 
 
 def message(**fields: Any) -> dict[str, Any]:
@@ -69,6 +70,18 @@ def test_messages_are_sent_as_the_chat_template_takes_them() -> None:
     ]
 
 
+def test_no_more_tokens_are_asked_for_than_the_model_has() -> None:
+    assert asked(max_tokens=100_000)["max_completion_tokens"] == 512
+    assert "max_completion_tokens" not in asked()
+
+
+def test_several_answers_that_would_all_be_the_same_are_left_to_another_server() -> None:
+    with pytest.raises(UnsuitedServer) as raised:
+        asked(n=2, temperature=0)
+    assert raised.value.param == "n"
+    assert asked(n=2, temperature=0.5)["n"] == 2
+
+
 def test_tools_that_may_not_be_called_are_not_shown() -> None:
     assert asked(tools=[TOOL])["tools"] == [TOOL]
     assert "tools" not in asked(tools=[TOOL], tool_choice="none")
@@ -82,7 +95,7 @@ def test_a_schema_is_sent_under_its_name_and_an_empty_one_is_any_json() -> None:
 
 def test_a_completion_has_openais_default_length() -> None:
     request = CompletionRequest.model_validate({"model": "m", "prompt": [1, 2], "best_of": 1})
-    body = completion_body(request)
+    body = completion_body(request, max_length=512)
     assert (body["prompt"], body["max_tokens"]) == ([1, 2], 16)
     assert "best_of" not in body
 
