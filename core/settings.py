@@ -250,6 +250,21 @@ class Settings(BaseSettings):
         "those in use",
     )
 
+    serve_upstream: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}=https?://[^/\s]+/?$",
+        description="vLLM server that samples in place of the own sampler, with the id of its base model, "
+        "such as qwen3-8b=http://vllm:8000",
+    )
+    serve_upstream_key: SecretStr | None = Field(
+        None, description="Key that the vLLM server asks for (its `--api-key`)"
+    )
+    serve_upstream_folder: Path | None = Field(
+        None,
+        description="Folder for adapters, which the vLLM server must be able to read under the same path; "
+        "default: upstream/ in TUNERY_HOME",
+    )
+
     secret_keys: SecretStr | None = Field(
         None,
         description="Keys with which stored secrets are encrypted, separated by commas, the newest first. "
@@ -322,6 +337,11 @@ class Settings(BaseSettings):
     def models_folder(self) -> Path:
         """The folder for base models."""
         return self.model_store or self.home / "models"
+
+    @property
+    def upstream_folder(self) -> Path:
+        """The folder for adapters that an upstream reads, as an absolute path."""
+        return (self.serve_upstream_folder or self.home / "upstream").resolve()
 
     @property
     def rows_folder(self) -> Path:

@@ -40,6 +40,7 @@ pytest_plugins = (
     "tests.fixtures.faults.disks",
     "tests.fixtures.receiver",
     "tests.fixtures.serving",
+    "tests.fixtures.vllm",
     "tests.fixtures.chatting",
     "tests.fixtures.litellm_client",
 )

@@ -40,7 +40,8 @@ KEEP_ALIVE = [
 # How a server says that it cannot take the request, though another one may
 BUSY = (429, "server_busy")
 STOPPING = (503, "server_stopping")
-FAILED = ((500, "sampling_failed"), (503, "model_unavailable"))
+FAILED = ((500, "sampling_failed"), (503, "model_unavailable"), (503, "upstream_lost"))
+UNSUITED = (409, "server_unsuited")
 
 log = structlog.get_logger()
 
@@ -104,6 +105,8 @@ class Dispatcher:
                 attempts.note_busy(server)
             elif refusal == STOPPING:
                 attempts.note_lost(server)
+            elif refusal == UNSUITED:
+                attempts.note_unsuited(server, error)
             elif refusal in FAILED or not isinstance(error, RefusedByServer):
                 attempts.note_failure(server, error)
             else:
@@ -128,6 +131,7 @@ class _Attempts:
         self._busy: set[str] = set()
         self._was_busy = self._was_lost = False
         self._failures: list[AppError] = []
+        self._unsuited: AppError | None = None
 
     @property
     def without(self) -> set[str]:
@@ -152,6 +156,11 @@ class _Attempts:
         if len(self._failures) >= MOST_FAILURES:
             raise error
 
+    def note_unsuited(self, server: Server, error: AppError) -> None:
+        """Note that a server cannot do such requests. Servers of another kind may."""
+        self._excluded.add(server.id)
+        self._unsuited = error
+
     async def pause(self) -> None:
         """Wait a moment for a server that can take the request. Raises the reason to give up, in time."""
         waits = self._wait_seconds if self._was_busy else min(LOST, self._wait_seconds)
@@ -169,6 +178,8 @@ class _Attempts:
             )
         if self._failures:
             return self._failures[-1]
+        if self._unsuited is not None:
+            return self._unsuited
         if self._was_lost:
             return Unavailable(
                 f"The servers for '{self._base}' cannot be reached at the moment. Try again in a moment.",

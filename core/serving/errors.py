@@ -19,6 +19,13 @@ class ReaderTooSlow(AppError):
     code = "reader_too_slow"
 
 
+class UnsuitedServer(Conflict):
+    """This server cannot answer the request, and will not: an upstream lacks what it needs. Another may."""
+
+    code = "server_unsuited"
+    headers = MappingProxyType({"x-should-retry": "false"})
+
+
 class AdapterDamaged(Conflict):
     """The files of the adapter are not those that were published, or do not fit the base model."""
 

@@ -11,6 +11,8 @@ from typing import Any
 from core.errors import OutsideFault, TuneryError
 from core.storage.object_store import ObjectStore
 
+WEIGHTS_NAME = "adapter_model.safetensors"
+
 # The files of a checkpoint that only a trainer needs, to continue the job; clients do not get them.
 STATE_NAME = "training_state.safetensors"
 POSITION_NAME = "position.json"

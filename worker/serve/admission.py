@@ -60,8 +60,12 @@ class Admission:
         try:
             await asyncio.wait_for(self._empty.wait(), seconds)
         except TimeoutError:
-            for exchange in tuple(self._open):
-                exchange.end(Stopping("The server was stopped before the answer was complete."))
+            self.end_all(Stopping("The server was stopped before the answer was complete."))
+
+    def end_all(self, reason: Exception) -> None:
+        """End all requests that wait or run."""
+        for exchange in tuple(self._open):
+            exchange.end(reason)
 
     def _end_late(self, exchange: Exchange) -> None:
         if not exchange.generates:

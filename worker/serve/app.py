@@ -3,8 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
 from core.serving.served_model import SERVED_FIELD
@@ -13,21 +12,52 @@ from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
 from worker.serve.metrics import MEDIA_TYPE, Metrics
+from worker.serve.reading import CHAT, COMPLETIONS
 from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:
-    from worker.serve.answering.answering import Answering
+    from worker.engine.generate.sampler import Load
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 READY, METRICS = "/readyz", "/metrics"
+
+
+class Models(Protocol):
+    """What is loaded. May be read from any thread."""
+
+    @property
+    def resident(self) -> str | None:
+        """The id of the base model that is loaded."""
+
+    @property
+    def warm_adapters(self) -> list[str]:
+        """The content hashes of the adapters that are loaded."""
+
+    @property
+    def load(self) -> "Load | None":
+        """How busy the sampler is, if there is one in this process."""
+
+
+class Answering(Protocol):
+    """The part that answers: by the sampler of this process, or by an upstream."""
+
+    @property
+    def models(self) -> Models: ...
+    async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def close(self) -> None: ...
+
+
+ImportAnswering = Callable[[], Callable[[], Answering]]
+"""Imports the part that answers, which takes seconds, and returns what makes it in the event loop."""
 
 
 class ServerApp:
     """Answers requests of the API. Everything but `/readyz` and `/metrics` needs the token."""
 
-    def __init__(self, settings: Settings, admission: Admission) -> None:
+    def __init__(self, settings: Settings, admission: Admission, import_answering: ImportAnswering) -> None:
         self._settings = settings
         self._admission = admission
+        self._import_answering = import_answering
         self._answering: Answering | None = None
         self._metrics = Metrics()
         self._importing = asyncio.Lock()
@@ -100,14 +130,12 @@ class ServerApp:
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
 
-    async def _load_answering(self) -> "Answering":
-        """Return the part that answers. The first call imports it, which takes seconds, in a thread."""
+    async def _load_answering(self) -> Answering:
+        """Return the part that answers. The first call imports it in a thread."""
         async with self._importing:
             if self._answering is None:
-                module = await in_daemon_thread(
-                    lambda: import_module("worker.serve.answering.answering"), "imports"
-                )
-                self._answering = module.Answering(self._settings)
+                make = await in_daemon_thread(self._import_answering, "imports")
+                self._answering = make()
             return self._answering
 
 

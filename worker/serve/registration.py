@@ -9,12 +9,17 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.errors import TuneryError
 from core.serving import registry
 from worker.process.periodic import Periodic
 
 LEAVE_SECONDS = 5.0
 
 log = structlog.get_logger()
+
+
+class NotReady(TuneryError):
+    """The server cannot answer now. `str()` is the reason."""
 
 
 class Registration(Periodic):
@@ -28,9 +33,13 @@ class Registration(Periodic):
         bases: list[str],
         state: Callable[[], dict[str, Any]],
     ) -> None:
-        """`state` returns the columns that change; a thread calls it."""
+        """`state` returns the columns that change; a thread calls it.
+
+        If it raises NotReady, the row is not written, and lapses unless it is written again soon.
+        """
         super().__init__("registration", registry.BEAT_SECONDS, self.write)
         self._sessions, self._state = sessions, state
+        self._reason: str | None = None
         self._known: dict[str, Any] = {
             "id": server_id,
             "address": address,
@@ -48,8 +57,18 @@ class Registration(Periodic):
         self.start()
 
     def write(self) -> None:
+        try:
+            state = self._state()
+        except NotReady as error:
+            if self._reason != str(error):
+                self._reason = str(error)
+                log.warning("server_not_ready", reason=self._reason)
+            return
+        if self._reason is not None:
+            self._reason = None
+            log.info("server_ready")
         with self._sessions.begin() as session:
-            registry.report(session, self._known, self._state())
+            registry.report(session, self._known, state)
 
     def leave(self) -> None:
         """Stop, and remove the row at once, so that the API sends nothing more."""

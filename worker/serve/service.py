@@ -1,18 +1,25 @@
 """`tunery serve`: an HTTP server, and a thread that tells the database about it."""
 
+import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from importlib import import_module
 
 from core.catalog import load_catalog
 from core.database import create_database, session_factory
+from core.errors import ConfigurationError
 from core.ids import new_id
 from core.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
-from worker.serve.app import ServerApp
+from worker.serve.app import Answering, ServerApp
 from worker.serve.registration import Registration
 from worker.serve.server import Server, read_by
+from worker.serve.upstream.connection import Upstream, Watch
+from worker.serve.upstream.errors import UpstreamLost
 
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 
@@ -23,18 +30,42 @@ def run_server(settings: Settings) -> bool:
     server_token(settings.secret_keys)  # without a key, nobody could send a request
     engine = create_database(settings.server("database_url"), pool_size=1)
     sessions = session_factory(engine)
-    bases = [entry.id for entry in load_catalog(settings.catalog_file)]
+    upstream = Upstream.of(settings)
+    bases = bases_of(settings, upstream)
     admission = Admission(settings.serve_requests, settings.serve_wait_seconds)
-    app = ServerApp(settings, admission)
+    app = ServerApp(settings, admission, partial(import_answering, settings, upstream))
 
     def register(port: int) -> Registration:
         state = read_by(app, admission)
+        if upstream is not None:
+            lost = partial(admission.end_all, UpstreamLost("it has been silent for a while"))
+            state = Watch(upstream, state, partial(asyncio.get_running_loop().call_soon_threadsafe, lost))
         return Registration(sessions, new_id("server-"), address(settings, port), bases, state)
 
     server = Server(app, admission, settings.serve_host, settings.serve_port, register)
     with suppress(KeyboardInterrupt):
         server.run()
     return server.started
+
+
+def bases_of(settings: Settings, upstream: Upstream | None) -> list[str]:
+    """Return the ids of the base models that this server answers with. Raises ConfigurationError."""
+    bases = [entry.id for entry in load_catalog(settings.catalog_file)]
+    if upstream is None:
+        return bases
+    if upstream.base not in bases:
+        raise ConfigurationError(
+            f"TUNERY_SERVE_UPSTREAM names the base model '{upstream.base}', which the catalog does not "
+            f"have. It has: {', '.join(bases)}."
+        )
+    return [upstream.base]
+
+
+def import_answering(settings: Settings, upstream: Upstream | None) -> Callable[[], Answering]:
+    """Import the part that answers, and with it torch. Return what makes it in the event loop."""
+    if upstream is None:
+        return partial(import_module("worker.serve.answering.answering").Answering, settings)
+    return partial(import_module("worker.serve.upstream.answering").Answering, settings, upstream)
 
 
 def address(settings: Settings, port: int) -> str:

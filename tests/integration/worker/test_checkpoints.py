@@ -6,13 +6,12 @@ import pytest
 from sqlalchemy import select
 
 from core.jobs import lifecycle
-from core.storage.artifacts import POSITION_NAME, STATE_NAME
+from core.storage.artifacts import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint
 from tests.fixtures.api import Api, Tenant
 from tests.fixtures.checkpoints import ELSEWHERE, messages_of, run_of
 from tests.fixtures.faults.database import broken_once
-from worker.engine.adapters.saving import WEIGHTS_NAME
 
 
 @pytest.fixture

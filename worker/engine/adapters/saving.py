@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.catalog import BaseModelEntry
+from core.storage.artifacts import WEIGHTS_NAME
 
-WEIGHTS_NAME = "adapter_model.safetensors"
 PEFT_NAME = "default"  # PEFT's name of the one adapter that each tree of modules has
 
 

@@ -1,19 +1,13 @@
 """Answers chats and completions: reads the request, finds the model, and makes the prompt."""
 
-import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from core.errors import InvalidRequest
 from core.ids import new_id
 from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion
 from core.serving.completions import CompletionRequest
-from core.serving.sampling import Sampling
-from core.serving.served_model import SERVED_FIELD, ServedModel
 from core.settings import Settings
 from worker.engine.generate import requests as engine_requests
 from worker.engine.generate.requests import GenerationRequest
@@ -28,10 +22,9 @@ from worker.serve.answering.tool_forms import ToolForm
 from worker.serve.answering.tool_reader import ToolReader, must_call, tool_names
 from worker.serve.answering.usage import TokenCount
 from worker.serve.exchange import Exchange
+from worker.serve.reading import head, parse, served_model
 from worker.serve.sampling.loaded_base import LoadedBase
 from worker.serve.sampling.models import Models
-
-Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Answering:
@@ -42,7 +35,7 @@ class Answering:
 
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
-        request, model = _parse(ChatRequest, body), _served_model(exchange, served)
+        request, model = parse(ChatRequest, body), served_model(exchange, served)
         check_chat(request)
         async with self.models.use(model) as (base, adapter):
             prompt, tool_form = await base.render(partial(chat_prompt, base.tokenizer, request))
@@ -58,13 +51,13 @@ class Answering:
                 for each in of_choices(sampling, request.choices)
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
-            form = ChatForm(request, _head("chatcmpl-", request, base), answers, base.token_bytes)
+            form = ChatForm(request, head("chatcmpl-", request, base.fingerprint), answers, base.token_bytes)
             names = {"prompt": "messages", "grammar": "tools" if must_call(request) else "response_format"}
             await Generation(exchange, base, request, form, names).run(asked, TokenCount(len(prompt)))
 
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
-        request, model = _parse(CompletionRequest, body), _served_model(exchange, served)
+        request, model = parse(CompletionRequest, body), served_model(exchange, served)
         check_completion(request)
         async with self.models.use(model) as (base, adapter):
             prompts = await base.render(partial(_text_prompts, base, request))
@@ -75,39 +68,13 @@ class Answering:
             ]
             silent = request.most_tokens == 0
             answers = [CompletionAnswer(each.prompt, bool(request.echo), silent) for each in asked]
-            form = CompletionForm(request, _head("cmpl-", request, base), answers, base.token_bytes)
+            named = head("cmpl-", request, base.fingerprint)
+            form = CompletionForm(request, named, answers, base.token_bytes)
             count = TokenCount(sum(map(len, prompts)), only_prompt=silent)
             await Generation(exchange, base, request, form, {}).run(asked, count)
 
     async def close(self) -> None:
         await self.models.close()
-
-
-def _parse(schema: type[Schema], value: Any, prefix: str = "") -> Schema:
-    """Check a part of the body. Raises InvalidRequest; the API has refused such a body before."""
-    try:
-        return schema.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "") or None
-        message = f"Invalid value for '{param}': {first['msg']}."
-        raise InvalidRequest(message, code="invalid_value", param=param) from error
-
-
-def _served_model(exchange: Exchange, served: Any) -> ServedModel:
-    model = _parse(ServedModel, served, SERVED_FIELD)
-    exchange.facts |= {"base": model.base, "adapter": model.adapter and model.adapter.sha256}
-    return model
-
-
-def _head(prefix: str, request: Sampling, base: LoadedBase) -> dict[str, Any]:
-    """Return the fields that the answer and all its chunks share."""
-    return {
-        "id": new_id(prefix),
-        "created": int(time.time()),
-        "model": request.model,
-        "system_fingerprint": base.fingerprint,
-    }
 
 
 def _chat_answer(request: ChatRequest, tool_form: ToolForm) -> ChatAnswer:

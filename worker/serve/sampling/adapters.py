@@ -7,26 +7,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import structlog
-
-from core.errors import Unavailable
-from core.serving.errors import AdapterDamaged
 from core.serving.served_model import StoredAdapter
-from core.storage.artifacts import DamagedArtifact, fetch_folder
-from core.storage.object_store import STORE_ERRORS, ObjectStore
+from core.storage.object_store import ObjectStore
 from worker.engine.generate.adapters.cache import AdapterCache
-from worker.engine.generate.adapters.files import AdapterRefused
 from worker.engine.generate.adapters.served import ServedAdapter
-from worker.process.faults import disk_fault
 from worker.process.scratch import scratch_folder
+from worker.serve.sampling.fetching import errors_explained, fetch
 from worker.serve.sampling.room import Room
 
 Load = Callable[[Path, str], ServedAdapter]
 """Loads the adapter in a folder, named by its content hash. Raises AdapterRefused."""
 
 FETCHES = 16  # adapters that are fetched at once: a store that hangs must not stop those after it too soon
-
-log = structlog.get_logger()
 
 
 class Adapters:
@@ -84,20 +76,6 @@ class Adapters:
 
     def _fetch(self, content_hash: str) -> ServedAdapter:
         stored: StoredAdapter = self._wanted.adapter
-        files = [file.model_dump() for file in stored.files]
-        with scratch_folder("adapter") as folder:
-            try:
-                fetch_folder(self._store, stored.prefix, files, folder)
-                return self._load(folder, content_hash)
-            except STORE_ERRORS as error:
-                log.warning("adapter_not_fetched", prefix=stored.prefix, error=str(error))
-                raise Unavailable("The object store cannot be reached at the moment. Try again.") from error
-            except (DamagedArtifact, AdapterRefused) as error:
-                log.error("adapter_damaged", prefix=stored.prefix, error=str(error))
-                reason = str(error).rstrip(".")
-                raise AdapterDamaged(f"The adapter of this model cannot be used: {reason}.") from error
-            except OSError as error:
-                if not disk_fault(error):
-                    raise
-                log.error("adapter_not_written", error=str(error))
-                raise Unavailable("The server's disk failed while it fetched the adapter.") from error
+        with scratch_folder("adapter") as folder, errors_explained(stored):
+            fetch(self._store, stored, folder)
+            return self._load(folder, content_hash)

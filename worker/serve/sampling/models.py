@@ -12,7 +12,6 @@ from core.catalog import load_catalog
 from core.errors import JobError, NotFound, OutsideFault, Unavailable
 from core.serving.served_model import ServedModel
 from core.settings import Settings
-from core.storage.object_store import ObjectStore
 from worker.devices.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import device_is_broken
@@ -23,11 +22,11 @@ from worker.process.scratch import remove_abandoned
 from worker.serve.errors import ModelUnavailable
 from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.base_slot import BaseSlot
+from worker.serve.sampling.fetching import store_of
 from worker.serve.sampling.loaded_base import LoadedBase, load_sampler
 from worker.serve.sampling.sampler_thread import SamplerThread
 from worker.serve.threads import in_daemon_thread
 
-STORE_TIMEOUT, STORE_RETRIES = 10.0, 1  # a client waits, so the store must answer soon
 LAST_WORDS_SECONDS = 1.0  # for the errors of a broken device's requests to reach their clients
 
 log = structlog.get_logger()
@@ -40,12 +39,7 @@ class Models:
         self._settings = settings
         self._catalog = load_catalog(settings.catalog_file)
         self._device = choose_device(settings.device)
-        self._store = ObjectStore(
-            settings.server("s3_endpoint_url"),
-            settings.server("s3_bucket"),
-            retries=STORE_RETRIES,
-            timeout=STORE_TIMEOUT,
-        )
+        self._store = store_of(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()

@@ -1,8 +1,6 @@
 """Loads adapters for the sampler from PEFT's two files, or a whole model from transformers' files."""
 
-import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,64 +8,34 @@ from typing import Any
 import torch
 from peft import PeftModel
 from peft.utils.other import get_pattern_key
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from core.errors import TuneryError
+from core.storage.artifacts import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
-from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
-from worker.engine.generate.adapters.served import PlainPart, ServedAdapter, pack_factors
-
-CONFIG_NAME = "adapter_config.json"
-TENSOR = re.compile(
-    r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.weight)?"
+from worker.engine.generate.adapters.check import (
+    CONFIG_NAME,
+    TENSOR,
+    AdapterRefused,
+    check_origin,
+    read_config,
+    read_tensors,
+    special_option,
 )
-# Options of PEFT's that the fast path does not compute, where they have another value than this
-PLAIN_OPTIONS: Mapping[str, Any] = {
-    "peft_type": "LORA",
-    "bias": "none",
-    "lora_bias": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-    "layer_replication": None,
-    "trainable_token_indices": None,
-    "alora_invocation_tokens": None,
-    "use_qalora": False,
-    "arrow_config": None,
-    "use_bdlora": None,
-    "target_parameters": None,
-    "monteclora_config": None,
-    "velora_config": None,
-    "kasa_config": None,
-}
-# Initialisations that change the base model's weights when PEFT loads them
-CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
-
-class AdapterRefused(TuneryError):
-    """The files of an adapter that cannot be used on this base model."""
+from worker.engine.generate.adapters.served import PlainPart, ServedAdapter, pack_factors
 
 
 def load_adapter(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
     """Load the adapter in `folder`. Raises AdapterRefused if its files are damaged or do not fit the base."""
     if not (folder / CONFIG_NAME).exists() and (folder / "config.json").exists():
         return _load_whole_model(base, folder, content_hash)
-    config = _read_config(folder / CONFIG_NAME)
-    named = config.get("base_model_name_or_path")
-    if named is not None and named != base.entry.repository:
-        raise AdapterRefused(
-            f"The adapter belongs to the base model {named}, not to {base.entry.repository}."
-        )
-    if str(config.get("init_lora_weights")).startswith(CHANGING):
-        raise AdapterRefused(
-            f"The adapter was saved for a changed base model ({config['init_lora_weights']}). Save it as a "
-            "plain LoRA, by `path_initial_model_for_weight_conversion`."
-        )
-    tensors = _read_tensors(folder / WEIGHTS_NAME)
+    config = read_config(folder / CONFIG_NAME)
+    check_origin(config, base.entry.repository)
+    tensors = read_tensors(folder / WEIGHTS_NAME)
     why_slow = _why_slow(base, config, tensors)
     if why_slow is None:
         assert isinstance(base.decoder, Decoder)
@@ -77,38 +45,12 @@ def load_adapter(base: ResidentBase, folder: Path, content_hash: str) -> ServedA
     return ServedAdapter(content_hash, nbytes, why_slow, model=model)
 
 
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise AdapterRefused(f"The adapter's {file.name} cannot be read.") from error
-    if not isinstance(config, dict):
-        raise AdapterRefused(f"The adapter's {file.name} is not a JSON object.")
-    return config
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise AdapterRefused(
-            f"The adapter's {file.name} cannot be read: it is damaged or missing."
-        ) from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not math.isfinite(float(tensor.sum(dtype=torch.float32))):
-            raise AdapterRefused(f"The adapter's {name} holds numbers that are not finite.")
-    return tensors
-
-
 def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     """Return why the fast path does not take the adapter; None if it does."""
     if base.decoder.path != "fast":
         return f"{base.entry.id} has no fast path"
-    for name, plain in PLAIN_OPTIONS.items():
-        value = config.get(name, plain)
-        if value != plain and (plain or value):
-            return f"its {name} is {config[name]}"
+    if (special := special_option(config)) is not None:
+        return special
     adaptable = {module for group in base.decoder.groups.values() for module in group.columns}
     for name in tensors:
         if (found := TENSOR.fullmatch(name)) is None or found["module"] not in adaptable:

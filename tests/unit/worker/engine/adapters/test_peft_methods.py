@@ -18,6 +18,7 @@ from core.jobs.spec import Hyperparameters, TrainingOptions, usual_learning_rate
 from core.methods.offered import OFFERED, OfferedAdapter
 from core.objectives.dpo import Dpo
 from core.objectives.kto import Kto
+from core.storage.artifacts import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import (
     CASES,
@@ -33,7 +34,6 @@ from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
 from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
-from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.step.context import PassContext

@@ -13,7 +13,8 @@ from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.sampling import saved_adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.adapters.cache import AdapterCache
-from worker.engine.generate.adapters.files import AdapterRefused, load_adapter
+from worker.engine.generate.adapters.check import AdapterRefused
+from worker.engine.generate.adapters.files import load_adapter
 from worker.engine.generate.adapters.served import ServedAdapter
 
 Tensors = dict[str, torch.Tensor]

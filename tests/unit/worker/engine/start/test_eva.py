@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
+from core.storage.artifacts import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
@@ -25,7 +26,6 @@ from worker.engine.adapters.attach import attach
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.memory import projection_shapes, state_bytes
-from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import observed
 from worker.engine.start.eva import distribute_ranks

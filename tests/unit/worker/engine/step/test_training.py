@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
+from core.storage.artifacts import WEIGHTS_NAME
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
@@ -24,7 +25,6 @@ from tests.fixtures.engine.training import (
     train,
 )
 from worker.engine.adapters.low_rank import TrainableAdapter
-from worker.engine.adapters.saving import WEIGHTS_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round

@@ -1,0 +1,44 @@
+"""What every kind of server reads of a request, and writes at the head of its answer."""
+
+import time
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from core.errors import InvalidRequest
+from core.ids import new_id
+from core.serving.sampling import Sampling
+from core.serving.served_model import SERVED_FIELD, ServedModel
+from worker.serve.exchange import Exchange
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def parse(schema: type[Schema], value: Any, prefix: str = "") -> Schema:
+    """Check a part of the body. Raises InvalidRequest; the API has refused such a body before."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "") or None
+        message = f"Invalid value for '{param}': {first['msg']}."
+        raise InvalidRequest(message, code="invalid_value", param=param) from error
+
+
+def served_model(exchange: Exchange, served: Any) -> ServedModel:
+    """Return what to answer with, and note it for the log."""
+    model = parse(ServedModel, served, SERVED_FIELD)
+    exchange.facts |= {"base": model.base, "adapter": model.adapter and model.adapter.sha256}
+    return model
+
+
+def head(prefix: str, request: Sampling, fingerprint: str) -> dict[str, Any]:
+    """Return the fields that the answer and all its chunks share."""
+    return {
+        "id": new_id(prefix),
+        "created": int(time.time()),
+        "model": request.model,
+        "system_fingerprint": fingerprint,
+    }

@@ -1,0 +1,79 @@
+"""A request in the form that vLLM takes, so that it means there what it means to the own sampler."""
+
+from typing import Any
+
+from core.serving.chat import ChatRequest, JsonSchemaFormat
+from core.serving.completions import CompletionRequest
+from core.serving.errors import UnsuitedServer
+from core.serving.messages import Message, plain_text
+from core.serving.sampling import Sampling
+
+# vLLM takes what is missing from the model's own `generation_config.json`, so nothing may be missing.
+DEFAULTS: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+}
+SHARED = (
+    "logit_bias",
+    "seed",
+    "stop",
+    "min_tokens",
+    "ignore_eos",
+    "n",
+    "prompt_logprobs",
+    "stream",
+)
+
+
+def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
+    """Return a chat without its `model`. What has no effect here is left out.
+
+    `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. Raises
+    UnsuitedServer.
+    """
+    body = _sampling(request) | {"messages": [_message(each) for each in request.messages]}
+    body |= _given(request, "logprobs", "top_logprobs", "response_format")
+    if request.most_tokens is not None:
+        body["max_completion_tokens"] = min(request.most_tokens, max_length)
+    if isinstance(request.response_format, JsonSchemaFormat):
+        body["response_format"]["json_schema"].setdefault("schema", {})
+    if request.tools and request.tool_choice != "none":
+        body |= _given(request, "tools", "tool_choice", "parallel_tool_calls")
+    return body
+
+
+def completion_body(request: CompletionRequest, max_length: int) -> dict[str, Any]:
+    """Return a completion without its `model`. Raises UnsuitedServer."""
+    body = _sampling(request) | _given(request, "prompt", "echo", "logprobs")
+    return {**body, "max_tokens": min(request.most_tokens, max_length)}
+
+
+def _sampling(request: Sampling) -> dict[str, Any]:
+    if request.choices > 1 and request.temperature == 0:
+        raise UnsuitedServer(
+            "The upstream of this model gives one answer only if 'temperature' is 0: all would be the same. "
+            "Leave 'n' out.",
+            param="n",
+        )
+    body = DEFAULTS | _given(request, *DEFAULTS) | _given(request, *SHARED)
+    if request.stream and request.stream_options is not None:
+        body["stream_options"] = _given(request.stream_options, "include_usage", "continuous_usage_stats")
+    return body
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """Return a message with its content as text, as chat templates take it, and `system` for `developer`."""
+    plain = message.model_dump(exclude_none=True, include={"role", "name", "tool_calls", "tool_call_id"})
+    role = "system" if message.role == "developer" else message.role
+    return {**plain, "role": role, "content": plain_text(message.content)}
+
+
+def _given(options: Any, *names: str) -> dict[str, Any]:
+    """Return the fields with these names that have a value."""
+    found: dict[str, Any] = options.model_dump(include=set(names), exclude_none=True, by_alias=True)
+    return found
