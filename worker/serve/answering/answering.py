@@ -59,7 +59,7 @@ class Answering:
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
             form = ChatForm(request, _head("chatcmpl-", request, base), answers, base.token_bytes)
-            names = {"prompt": "messages", "grammar": "tools" if must_call(request) else "response_format"}
+            names = {"prompt": "messages", "grammar": "tools" if tool_names(request) else "response_format"}
             await Generation(exchange, base, request, form, names).run(asked, TokenCount(len(prompt)))
 
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
