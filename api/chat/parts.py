@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.admission.rates import TokenRates
 from api.chat.afterwards import Afterwards
 from api.chat.dispatch import Dispatcher
-from api.chat.servers import Servers
 from api.chat.turns import ChatTurns
 from core.serving.token import server_token
 from core.settings import Settings
@@ -38,7 +37,7 @@ class ChatParts:
         token = server_token(settings.secret_keys) if settings.secret_keys else None
         return cls(
             ChatTurns(settings.project_waiting_chats, settings.chat_wait_seconds),
-            Dispatcher(Servers(reading), token, settings.chat_wait_seconds),
+            Dispatcher(reading, token, settings.chat_wait_seconds),
             Afterwards(sessions, rates),
             rates,
         )
