@@ -15,7 +15,7 @@ from api.admission.auth import Authentication, Roles
 from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
-from api.admission.rates import CountedRequests, Counters, RequestRates, TokenRates
+from api.admission.rates import CountedRequests, Counters, RequestRates
 from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     callers = Callers(reading_sessions(reserved), settings, strangers)
     routes = [route for router in ROUTERS for route in router.routes]
     counters = Counters(settings.server("broker_url"))
-    chat_parts = ChatParts.of(settings, sessions, reading, TokenRates(counters))
+    chat_parts = ChatParts.of(settings, sessions, reading, counters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
