@@ -18,7 +18,7 @@ from worker.serve.threads import in_daemon_thread
 if TYPE_CHECKING:
     from worker.serve.answering.answering import Answering
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/v1/tokenize"
 READY, METRICS = "/readyz", "/metrics"
 
 
@@ -64,7 +64,7 @@ class ServerApp:
                 await self._tell_metrics(exchange)
                 return
             self._check_token(exchange)
-            if method != "POST" or path not in (CHAT, COMPLETIONS):
+            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE):
                 raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
             if request_id := exchange.header(b"x-request-id"):
                 exchange.facts["request_id"] = request_id
@@ -72,8 +72,12 @@ class ServerApp:
                 answering = await self._load_answering()
                 request = read_object(body)
                 served = request.pop(SERVED_FIELD, None)
-                answer = answering.chat if path == CHAT else answering.complete
-                await answer(exchange, request, served)
+                answers = {
+                    CHAT: answering.chat,
+                    COMPLETIONS: answering.complete,
+                    TOKENIZE: answering.tokenize,
+                }
+                await answers[path](exchange, request, served)
 
         return work
 

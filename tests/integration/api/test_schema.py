@@ -36,7 +36,7 @@ WEBHOOKS = "/v1/webhook_endpoints"
 UNDECIDABLE = ("positive_data_acceptance",)
 
 # Without a server they are refused; tests/integration/api/chat has their answers
-ANSWERED_BY_SERVERS = {"POST /v1/chat/completions", "POST /v1/completions"}
+ANSWERED_BY_SERVERS = {"POST /v1/chat/completions", "POST /v1/completions", "POST /v1/tokenize"}
 
 # The path is that of a file too, so other methods are allowed there
 ALSO_A_FILE = "POST /v1/files/from_completions"
