@@ -28,7 +28,9 @@ def shown(tenant: Tenant, **body: Any) -> dict[str, Any]:
 
 
 def test_the_prompt_of_a_chat_is_what_the_model_reads(tenant: Tenant) -> None:
-    found = shown(tenant, model=TINY, messages=CHAT, return_token_strs=True)
+    body = {"model": TINY, "messages": CHAT, "return_token_strs": True}
+    found = shown(tenant, **body)
+    assert tenant.openai.post("/tokenize", body=body, cast_to=object) == found
     assert found["prompt"] == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHëllo<|im_end|>\n<|im_start|>assistant\n"
     )
