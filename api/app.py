@@ -15,7 +15,7 @@ from api.admission.auth import Authentication, Roles
 from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
-from api.admission.rates import CountedRequests, Counters, RequestRates, TokenRates
+from api.admission.rates import CountedRequests, Counters, RequestRates
 from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
@@ -28,6 +28,7 @@ from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.graders.processes import GraderProcesses
 from api.http.boundary import Boundary
+from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
 from api.http.validation import answer_validation_error
 from api.integrations.endpoints import router as integrations
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     callers = Callers(reading_sessions(reserved), settings, strangers)
     routes = [route for router in ROUTERS for route in router.routes]
     counters = Counters(settings.server("broker_url"))
-    chat_parts = ChatParts.of(settings, sessions, reading, TokenRates(counters))
+    chat_parts = ChatParts.of(settings, sessions, reading, counters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -109,6 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
+            Middleware(Crowd),
             Middleware(Authentication, callers=callers),
             Middleware(WholeBodies, routes=routes),
             Middleware(FairShare, routes=routes, strangers=strangers),
@@ -124,6 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.is_crowded = lambda: False  # the server that runs the app knows better
     app.state.settings = settings
     app.state.engine = engine
     app.state.sessions = sessions

@@ -1,7 +1,7 @@
-"""uvicorn with one change: when it is told to stop, it ends open event streams and runs of graders at once.
+"""uvicorn with two changes: how it stops, and that the app itself refuses requests beyond its connections.
 
-Otherwise they would keep it running for all of `stop_times.REQUESTS`. Chats go on for nearly as long, and
-then end with an error.
+When it is told to stop, it ends open event streams and runs of graders at once. Otherwise they would keep it
+running for all of `stop_times.REQUESTS`. Chats go on for nearly as long, and then end with an error.
 """
 
 from socket import socket
@@ -29,9 +29,10 @@ class Server(uvicorn.Server):
             access_log=False,  # `api.http.boundary` writes a line for each request
             timeout_graceful_shutdown=stop_times.REQUESTS,
             timeout_keep_alive=IDLE_SECONDS,
-            limit_concurrency=connection_limit(),  # beyond it, uvicorn answers 503
         )
         super().__init__(config)
+        most = connection_limit()
+        app.state.is_crowded = lambda: len(self.server_state.connections) >= most
         self._feed = app.state.event_feed
         self._grader_processes = app.state.grader_processes
         self._chat = app.state.chat

@@ -181,8 +181,8 @@ class Settings(BaseSettings):
     project_concurrent_chats: int = Field(
         32,
         ge=1,
-        description="Most chats and completions of one project that are answered at the same time, in each "
-        "API process. Further ones wait",
+        description="Most chats and completions of one project that are answered at the same time; all API "
+        "processes count together. Further ones wait",
     )
     project_waiting_chats: int = Field(
         256,

@@ -8,20 +8,22 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import structlog
+from sqlalchemy.orm import Session, sessionmaker
 
 from api.chat.errors import RefusedByServer, ServerLost
 from api.chat.servers import Servers
+from api.chat.watch import Watch
 from core.errors import AppError, RateLimited, Unavailable
 from core.serving.served_model import ServedModel
 from core.tables import Server
 
 # Seconds
 CONNECT = 2.0
-SILENCE = 600.0  # a server that sends nothing for so long hangs; a whole answer comes at once, at its end
+SILENCE = 600.0  # without a byte of an answer; a whole one comes at once, at its end
 PAUSE = 0.1  # between two searches for a server that can take the request
 LOST = 15.0  # in which another server may come up, after the only one was lost
 RETRY_AFTER = 5
@@ -49,8 +51,9 @@ log = structlog.get_logger()
 class Dispatcher:
     """Sends requests to servers. `token` is what they know the API by."""
 
-    def __init__(self, servers: Servers, token: str | None, wait_seconds: float) -> None:
-        self._servers = servers
+    def __init__(self, sessions: sessionmaker[Session], token: str | None, wait_seconds: float) -> None:
+        """`sessions` are for single reads."""
+        self._servers = Servers(sessions)
         self._wait_seconds = wait_seconds
         self._http = httpx.AsyncClient(
             headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
@@ -61,17 +64,22 @@ class Dispatcher:
             ),
             timeout=httpx.Timeout(SILENCE, connect=CONNECT, pool=None),
         )
+        self._watch = Watch(sessions, self._http)
 
     @asynccontextmanager
-    async def begun(self, path: str, model: ServedModel, body: bytes) -> AsyncIterator[httpx.Response]:
+    async def begun(
+        self, path: str, model: ServedModel, beginning: str, body: bytes
+    ) -> AsyncIterator[httpx.Response]:
         """Yield an answer whose status is 200, when it has begun. The server stops if the block is left.
 
-        Raises RefusedByServer, RateLimited if all servers have too much to do, and Unavailable.
+        Requests with the same `beginning` go to the same server, if it has time. Raises RefusedByServer,
+        RateLimited if all servers have too much to do, and Unavailable. Raises httpx.ReadTimeout in the block
+        if the server falls silent.
         """
         async with AsyncExitStack() as held:
             attempts = _Attempts(model.base, self._wait_seconds)
             while True:
-                server = await self._servers.choose(model, attempts.without)
+                server = await self._servers.choose(model, beginning, attempts.without)
                 if server is None:
                     await attempts.pause()
                     continue
@@ -83,18 +91,20 @@ class Dispatcher:
             yield response
 
     async def close(self) -> None:
+        self._watch.close()
         await self._http.aclose()
 
     async def _ask(self, server: Server, path: str, body: bytes, held: AsyncExitStack) -> httpx.Response:
         """Return the server's answer, which `held` closes. Raises AppError and httpx.HTTPError."""
-        with ExitStack() as at_work:
-            at_work.enter_context(self._servers.at_work(server))
+        async with AsyncExitStack() as attempt:
+            attempt.enter_context(self._servers.at_work(server))
+            await attempt.enter_async_context(self._watch.over(server))
             request = self._http.build_request("POST", server.address + path, content=body)
             response = await self._http.send(request, stream=True)
+            attempt.push_async_callback(response.aclose)
             if response.status_code != 200:
                 raise _refusal(response, await response.aread())
-            held.enter_context(at_work.pop_all())
-            held.push_async_callback(response.aclose)
+            await held.enter_async_context(attempt.pop_all())
             return response
 
     def _judge(self, server: Server, error: Exception, attempts: "_Attempts") -> None:

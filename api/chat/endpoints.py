@@ -1,4 +1,7 @@
-"""/v1/chat/completions and /v1/completions: answers of base models, fine-tuned models and checkpoints."""
+"""/v1/chat/completions and /v1/completions: answers of base models, fine-tuned models and checkpoints.
+
+/v1/tokenize shows what such a model gets as its prompt.
+"""
 
 from typing import Annotated, Any
 
@@ -17,12 +20,14 @@ from api.http.strict_json import StrictJsonRoute
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
 from core.serving.answers import ChatCompletion, Completion
 from core.serving.chat import ChatRequest
-from core.serving.coherence import check_chat, check_completion
+from core.serving.coherence import check_chat, check_completion, check_tokenize
 from core.serving.completions import CompletionRequest
 from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed, UnsuitedServer
 from core.serving.sampling import Sampling
+from core.serving.served_model import ServedModel
+from core.serving.tokens import Tokenized, TokenizeRequest
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/v1/tokenize"
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
@@ -77,11 +82,11 @@ class Finder:
         self._caller, self._sessions, self._catalog, self._rates = caller, sessions, catalog, parts.rates
         self._idempotency_key = idempotency_key
 
-    async def find(self, body: Sampling) -> ChatModel:
+    async def find(self, body: Sampling | TokenizeRequest) -> ChatModel:
         """Return the model. Raises NotFound and RateLimited."""
         return await run_in_threadpool(self._find, body)
 
-    def _find(self, body: Sampling) -> ChatModel:
+    def _find(self, body: Sampling | TokenizeRequest) -> ChatModel:
         def key() -> str:
             named = body.user or self._idempotency_key
             return named or body.model_dump_json(exclude={"stream", "stream_options"})
@@ -128,3 +133,24 @@ async def create_completion(
     model = await finder.find(body)
     turn()
     return Relay(parts, COMPLETIONS, body, model, caller)
+
+
+@router.post(TOKENIZE, response_model=Tokenized)
+async def tokenize(
+    body: TokenizeRequest,
+    caller: CurrentCaller,
+    finder: Annotated[Finder, Depends()],
+    parts: Parts,
+    turn: EndTurn,
+) -> Response:
+    """Return the prompt that a model gets, with the ids of its tokens.
+
+    Messages are rendered by the model's chat template, as for an answer. Request and answer are those of
+    vLLM's `/tokenize`. Nothing is sampled, so no tokens are counted, but the request takes a turn of the
+    project's `concurrent_chats`, and the server loads the base model.
+    """
+    check_tokenize(body)
+    model = await finder.find(body)
+    turn()
+    base = ChatModel(model.name, ServedModel(base=model.served.base))  # an adapter changes no prompt
+    return Relay(parts, TOKENIZE, body, base, caller)

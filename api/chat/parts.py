@@ -5,10 +5,10 @@ from typing import Self
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.admission.rates import TokenRates
+from api.admission.rates import Counters, TokenRates
 from api.chat.afterwards import Afterwards
 from api.chat.dispatch import Dispatcher
-from api.chat.servers import Servers
+from api.chat.shared_turns import SharedTurns
 from api.chat.turns import ChatTurns
 from core.serving.token import server_token
 from core.settings import Settings
@@ -32,13 +32,14 @@ class ChatParts:
         settings: Settings,
         sessions: sessionmaker[Session],
         reading: sessionmaker[Session],
-        rates: TokenRates,
+        counters: Counters,
     ) -> Self:
         """Return the parts for these settings. Without secret keys, no server would accept a request."""
+        rates = TokenRates(counters)
         token = server_token(settings.secret_keys) if settings.secret_keys else None
         return cls(
-            ChatTurns(settings.project_waiting_chats, settings.chat_wait_seconds),
-            Dispatcher(Servers(reading), token, settings.chat_wait_seconds),
+            ChatTurns(SharedTurns(counters), settings.project_waiting_chats, settings.chat_wait_seconds),
+            Dispatcher(reading, token, settings.chat_wait_seconds),
             Afterwards(sessions, rates),
             rates,
         )
@@ -50,4 +51,5 @@ class ChatParts:
     async def close(self) -> None:
         """Count what is not counted yet, and close the connections to servers."""
         await self.afterwards.settle(COUNT_SECONDS)
+        self.turns.close()
         await self.dispatcher.close()

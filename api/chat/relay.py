@@ -21,8 +21,11 @@ from api.chat.parts import ChatParts
 from api.chat.stream import Passage, asked_of_server, events_of
 from api.stored_completions.service import may_store
 from core.errors import Unavailable
+from core.serving.chat import ChatRequest
+from core.serving.completions import CompletionRequest
 from core.serving.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD
+from core.serving.tokens import TokenizeRequest
 
 SEND_SECONDS = 30.0  # in which a client must take what it is sent
 COUNT_SECONDS = 2.0  # for which an answer waits until its tokens are counted
@@ -40,7 +43,12 @@ class Relay(Response):
     """A response that is computed while it is sent."""
 
     def __init__(
-        self, parts: ChatParts, path: str, request: Sampling, model: ChatModel, caller: Caller
+        self,
+        parts: ChatParts,
+        path: str,
+        request: ChatRequest | CompletionRequest | TokenizeRequest,
+        model: ChatModel,
+        caller: Caller,
     ) -> None:
         """`path` is the path of the same operation at a server."""
         super().__init__()
@@ -67,38 +75,50 @@ class Relay(Response):
                 task.cancel()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            whole = await self._handed_on(send)
+        except (httpx.HTTPError, ValueError) as error:
+            log.warning("answer_broken", error=repr(error))
+            lost = ServerLost("The server stopped before the answer was complete. Send the request again.")
+            if not self._begun:
+                raise lost from error
+            await self._send(send, {"type": "http.response.body", "body": error_event(lost)})
+            return
+        if whole is not None:
+            await Response(whole, media_type="application/json")(scope, receive, send)
+
+    async def _handed_on(self, send: Send) -> bytes | None:
+        """Return a whole answer, or hand on a stream. Raises httpx.HTTPError or ValueError if it breaks."""
         most = self._caller.quotas.concurrent_chats or 1
+        request = self._request
         async with (
             self._parts.turns.turn(self._caller.project_id, most),
-            self._parts.dispatcher.begun(self._path, self._model.served, self._body()) as answer,
+            self._parts.dispatcher.begun(
+                self._path, self._model.served, request.beginning, self._body()
+            ) as answer,
         ):
-            if self._request.stream:
-                await self._stream(answer, send)
-            else:
-                whole = await self._whole(answer)
-                await whole(scope, receive, send)
+            if isinstance(request, TokenizeRequest):
+                return await answer.aread()
+            if request.stream:
+                await self._stream(request, answer, send)
+                return None
+            content = await answer.aread()
+            found = json.loads(content)
+            self._note(request, found.get("usage"), answer=found)
+        await self._parts.afterwards.settle(COUNT_SECONDS)
+        return content
 
     def _body(self) -> bytes:
         """Return the request as a server gets it."""
         body = self._request.model_dump(exclude_unset=True, by_alias=True)
         body |= {"model": self._model.name, SERVED_FIELD: self._model.served.model_dump()}
-        if self._request.stream:
+        if body.get("stream"):
             body["stream_options"] = asked_of_server()
         return json.dumps(body, ensure_ascii=False).encode()
 
-    async def _whole(self, answer: httpx.Response) -> Response:
-        """Return the whole answer. Raises ServerLost."""
-        try:
-            content = await answer.aread()
-        except httpx.HTTPError as error:
-            raise ServerLost("The server stopped before the answer was complete. Send it again.") from error
-        found = json.loads(content)
-        self._parts.afterwards.note(self._finished(found.get("usage"), answer=found))
-        await self._parts.afterwards.settle(COUNT_SECONDS)
-        return Response(content, media_type="application/json")
-
-    async def _stream(self, answer: httpx.Response, send: Send) -> None:
-        passage = Passage(self._request.stream_options, keeps=may_store(self._caller, self._request))
+    async def _stream(self, request: Sampling, answer: httpx.Response, send: Send) -> None:
+        """Hand on a stream to its end. Raises httpx.HTTPError or ValueError if it breaks."""
+        passage = Passage(request.stream_options, keeps=may_store(self._caller, request))
         await self._send(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
         self._begun = True
         try:
@@ -107,13 +127,11 @@ class Relay(Response):
                 if passage.over:
                     break
                 await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
-        except (httpx.HTTPError, ValueError) as error:
-            log.warning("stream_broken", error=repr(error))
         finally:
-            self._parts.afterwards.note(self._finished(passage.usage, events=passage.events))
-        await self._parts.afterwards.settle(COUNT_SECONDS)
+            self._note(request, passage.usage, events=passage.events)
         if not passage.over:
-            body = error_event(ServerLost("The server stopped before the answer was complete."))
+            raise ValueError("the stream has no end")
+        await self._parts.afterwards.settle(COUNT_SECONDS)
         await self._send(send, {"type": "http.response.body", "body": body})
 
     async def _end_early(self, send: Send) -> None:
@@ -130,8 +148,8 @@ class Relay(Response):
         except TimeoutError:
             raise ClientDisconnect from None
 
-    def _finished(self, usage: dict[str, Any] | None, **content: Any) -> Finished:
-        return Finished(self._caller, self._request, self._model.name, usage, **content)
+    def _note(self, request: Sampling, usage: dict[str, Any] | None, **content: Any) -> None:
+        self._parts.afterwards.note(Finished(self._caller, request, self._model.name, usage, **content))
 
 
 async def _client_left(receive: Receive) -> None:

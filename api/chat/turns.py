@@ -1,7 +1,8 @@
 """Limits how many chats of one project are answered at the same time. Further ones wait, or are refused.
 
 A chat keeps its turn until its answer has ended. These turns are apart from those of other requests
-(`api.admission.fair_share`), so that long answers hold up nothing else.
+(`api.admission.fair_share`), so that long answers hold up nothing else. The chats of one process wait in the
+order of their arrival, and only the first of them asks for a turn that other processes have.
 """
 
 import asyncio
@@ -11,40 +12,53 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+from api.chat.shared_turns import SharedTurns
 from core.errors import RateLimited
 
 RETRY_AFTER_SECONDS = 2
 
 
-class ChatTurns:
-    """The turns of all projects in this process. Only the event loop may call."""
+class _Room:
+    """The turns of one project in this process. It lives as long as one of its chats is at work or waits."""
 
-    def __init__(self, most_waiting: int, wait_seconds: float) -> None:
+    def __init__(self, most: int) -> None:
+        self.turns = asyncio.Semaphore(most)
+        self.first = asyncio.Lock()
+
+
+class ChatTurns:
+    """The turns of all projects. Only the event loop may call."""
+
+    def __init__(self, shared: SharedTurns, most_waiting: int, wait_seconds: float) -> None:
+        self._shared = shared
         self._most_waiting = most_waiting
         self._wait_seconds = wait_seconds
         self._waiting: Counter[str] = Counter()
-        # A room lives as long as one of its chats is at work or waits
-        self._rooms: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
+        self._rooms: WeakValueDictionary[tuple[str, int], _Room] = WeakValueDictionary()
 
     @asynccontextmanager
     async def turn(self, project_id: str, most: int) -> AsyncIterator[None]:
         """Hold a turn in the block, of a project that may have `most`. Raises RateLimited."""
         room = self._rooms.get((project_id, most))
         if room is None:
-            room = self._rooms[project_id, most] = asyncio.Semaphore(most)
-        await self._enter(room, project_id, most)
+            room = self._rooms[project_id, most] = _Room(most)
+        turn = await self._enter(room, project_id, most)
         try:
             yield
         finally:
-            room.release()
+            self._shared.give_back(project_id, turn)
+            room.turns.release()
 
-    async def _enter(self, room: asyncio.Semaphore, project_id: str, most: int) -> None:
-        if room.locked() and self._waiting[project_id] >= self._most_waiting:
+    def close(self) -> None:
+        self._shared.close()
+
+    async def _enter(self, room: _Room, project_id: str, most: int) -> str:
+        if room.turns.locked() and self._waiting[project_id] >= self._most_waiting:
             raise self._refusal(most, f"and {self._most_waiting} more wait.", RETRY_AFTER_SECONDS)
         self._waiting[project_id] += 1
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await room.acquire()
+                return await self._taken(room, project_id, most)
         except TimeoutError:
             waited = f"and this one has waited for {self._wait_seconds:g} s."
             raise self._refusal(most, waited, math.ceil(self._wait_seconds / 2) or 1) from None
@@ -52,6 +66,16 @@ class ChatTurns:
             self._waiting[project_id] -= 1
             if not self._waiting[project_id]:
                 del self._waiting[project_id]
+
+    async def _taken(self, room: _Room, project_id: str, most: int) -> str:
+        """Return the id of a turn when there is one."""
+        await room.turns.acquire()
+        try:
+            async with room.first:
+                return await self._shared.take(project_id, most)
+        except BaseException:
+            room.turns.release()
+            raise
 
     def _refusal(self, most: int, fate: str, retry_after: int) -> RateLimited:
         return RateLimited(

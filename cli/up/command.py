@@ -20,7 +20,7 @@ import typer
 from api import stop_times as api_stop_times
 from cli.client import output
 from cli.client.client import connect
-from cli.client.errors import GaveUp, Refused
+from cli.client.errors import GaveUp, Refused, Unreachable
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.commands.dashboard import sign_in_url
 from cli.up.children import Child, stop_leftovers
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Part = Child | WatchedServer | LogFiles
 
+PATIENCE = 60.0  # seconds for which a server may be away at the start: it may start together with `up`
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
 TICK_SECONDS = 0.1
 
@@ -82,8 +83,10 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     if stop.made:
         return [], base_url
     os.environ.update(credentials, **keys)
-    prepare_object_store(settings)
-    prepare_database(settings, home)
+    patiently(lambda: prepare_object_store(settings), watched, stop)
+    patiently(lambda: prepare_database(settings, home), watched, stop)
+    if stop.made:
+        return [], base_url
     children = [start_child(name, settings, home, stop, stack) for name in GRACE]
     write_private(home.base_url, f"{base_url}/v1\n")
     deadline = time.monotonic() + READY_SECONDS
@@ -98,6 +101,27 @@ def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = l
         for part in parts:
             part.tend()
         time.sleep(TICK_SECONDS)
+
+
+def patiently(prepare: Callable[[], None], watched: Sequence[Part], stop: StopRequest) -> None:
+    """Prepare a server, and try again while it is away. Raises Unreachable if it stays away."""
+    deadline = time.monotonic() + PATIENCE
+    said = ""
+
+    def is_prepared() -> bool:
+        nonlocal said
+        try:
+            prepare()
+        except Unreachable as error:
+            if time.monotonic() > deadline:
+                raise
+            if str(error) != said:
+                said = str(error)
+                output.note(f"{said}. Trying for {PATIENCE:.0f} s", "yellow")
+            return False
+        return True
+
+    tend(watched, stop, until=is_prepared)
 
 
 def start_child(name: str, settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> Child:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from core.options import Metadata, Options, unsupported
-from core.serving.messages import FunctionName, Message
+from core.serving.messages import FunctionName, Message, plain_text
 from core.serving.sampling import MAX_ANSWER_TOKENS, MAX_LOGPROBS, Sampling
 
 MAX_TOOLS = 128
@@ -120,6 +120,11 @@ class ChatRequest(Sampling):
     moderation: None = unsupported("Nothing moderates here")
     prediction: None = unsupported("Leave it out: it would not make answers faster")
     web_search_options: None = unsupported("Nothing searches the web here")
+
+    @property
+    def beginning(self) -> str:
+        """The text with which the prompt begins."""
+        return plain_text(self.messages[0].content)
 
     @property
     def most_tokens(self) -> int | None:

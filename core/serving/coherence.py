@@ -5,6 +5,7 @@ from core.serving.chat import ChatRequest, NamedTool
 from core.serving.completions import MAX_ANSWERS, CompletionRequest
 from core.serving.messages import AssistantMessage, ToolMessage
 from core.serving.sampling import Sampling
+from core.serving.tokens import TokenizeRequest
 
 
 def check_chat(request: ChatRequest) -> None:
@@ -29,6 +30,16 @@ def check_completion(request: CompletionRequest) -> None:
         raise _wrong("best_of", "'best_of' must be equal to 'n': all answers are returned.")
     if len(request.prompts) * request.choices > MAX_ANSWERS:
         raise _wrong("n", f"A request may have {MAX_ANSWERS} answers: its prompts, times 'n'.")
+
+
+def check_tokenize(request: TokenizeRequest) -> None:
+    """Raise InvalidRequest, which names the first parameter that does not fit."""
+    if (request.messages is None) == (request.prompt is None):
+        raise _wrong("messages", "Send 'messages' or 'prompt', and not both.")
+    if request.chat is not None:
+        check_chat(request.chat)
+    elif request.tools or request.tool_choice not in (None, "none"):
+        raise _wrong("tools", "'tools' need 'messages'.")
 
 
 def _check_sampling(request: Sampling, most_tokens: int | None) -> None:

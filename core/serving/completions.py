@@ -16,6 +16,7 @@ Prompts = Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
 TokenPrompts = Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS)]
 
 DEFAULT_TOKENS = 16  # OpenAI's default
+BEGINNING = 256  # characters or tokens that two prompts have in common if one server shall do both
 
 
 class CompletionRequest(Sampling):
@@ -38,6 +39,11 @@ class CompletionRequest(Sampling):
         int | None, Field(ge=1, le=MAX_CHOICES, description="Must be equal to `n`: all answers are returned")
     ] = None
     suffix: None = unsupported("Answers end a text, and are not put before another one")
+
+    @property
+    def beginning(self) -> str:
+        """What the first prompt begins with: its text, or its tokens."""
+        return str(self.prompts[0][:BEGINNING])
 
     @property
     def most_tokens(self) -> int:

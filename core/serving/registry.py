@@ -29,6 +29,11 @@ def remove_gone(session: Session) -> None:
     session.execute(delete(Server).where(Server.expires_at < func.now()))
 
 
+def reporting_servers(session: Session) -> set[str]:
+    """Return the ids of the servers whose last report has not expired, also of those that stop."""
+    return set(session.scalars(select(Server.id).where(Server.expires_at > func.now())))
+
+
 def live_servers(session: Session, base: str) -> list[Server]:
     """Return the servers that take requests for this base model, those with fewer requests first."""
     query = select(Server).where(

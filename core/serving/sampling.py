@@ -18,6 +18,22 @@ MAX_ANSWER_TOKENS = 1_000_000  # the model's own limit is lower
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 Stop = Annotated[str, Field(min_length=1, max_length=1024)]
+ModelName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=512,
+        description="A model from `GET /v1/models`, a checkpoint (`…:ckpt-step-N`), an adapter's id "
+        "or an alias",
+    ),
+]
+User = Annotated[
+    str | None,
+    Field(
+        max_length=512,
+        description="If `model` is an alias that leads to several models, equal users get the same one",
+    ),
+]
 
 
 class StreamOptions(Options):
@@ -35,15 +51,7 @@ class StreamOptions(Options):
 class Sampling(Options):
     """The parameters of sampling. Null stands for the default."""
 
-    model: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=512,
-            description="A model from `GET /v1/models`, a checkpoint (`…:ckpt-step-N`), an adapter's id "
-            "or an alias",
-        ),
-    ]
+    model: ModelName
     temperature: Annotated[
         float | None, Field(ge=0, le=2, description="0 always takes the likeliest token. Default: 1")
     ] = None
@@ -99,13 +107,7 @@ class Sampling(Options):
     ] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: Annotated[
-        str | None,
-        Field(
-            max_length=512,
-            description="If `model` is an alias that leads to several models, equal users get the same one",
-        ),
-    ] = None
+    user: User = None
 
     @property
     def stops(self) -> list[str]:

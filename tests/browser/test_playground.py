@@ -1,5 +1,6 @@
 """Models that answer the same prompt beside each other, tried as soon as a job has ended."""
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -60,6 +61,25 @@ def test_a_job_that_has_ended_is_tried_beside_its_base_model(site: Site, page: P
     page.reload()
     expect(pane(page, tuned)).to_be_visible()
     expect(page.get_by_label("Most tokens")).to_have_value("6")
+    page.set_viewport_size(PHONE)
+    assert violations(page, {}) == []
+
+
+def test_the_rendered_prompt_is_shown_with_the_ids_of_its_tokens(site: Site, page: Page) -> None:
+    page.goto(f"/playground?models={TINY}&max_tokens=2&system=Be+brief.")
+    page.get_by_label("Prompt", exact=True).fill("Who?")
+    page.get_by_role("button", name="Send").click()
+    expect(pane(page, TINY)).to_contain_text("answer of 2 tokens")
+    pane(page, TINY).get_by_role("button", name="Tokens").click()
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    found = site.tenant.http.post("/v1/tokenize", json={"model": TINY, "messages": messages}).json()
+    shown = page.get_by_role("dialog")
+    expect(shown).to_contain_text(f"{found['count']} tokens of the model’s 512")
+    assert shown.get_by_role("region", name="Rendered prompt").text_content() == found["prompt"]
+    expect(shown.get_by_role("region", name="Token ids")).to_have_text(
+        json.dumps(found["tokens"], separators=(",", ":"))
+    )
+    assert in_both_themes(page) == []
     page.set_viewport_size(PHONE)
     assert violations(page, {}) == []
 

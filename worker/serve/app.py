@@ -12,7 +12,7 @@ from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
 from worker.serve.metrics import MEDIA_TYPE, Metrics
-from worker.serve.reading import CHAT, COMPLETIONS
+from worker.serve.reading import CHAT, COMPLETIONS, TOKENIZE
 from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Answering(Protocol):
     def models(self) -> Models: ...
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -94,7 +95,7 @@ class ServerApp:
                 await self._tell_metrics(exchange)
                 return
             self._check_token(exchange)
-            if method != "POST" or path not in (CHAT, COMPLETIONS):
+            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE):
                 raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
             if request_id := exchange.header(b"x-request-id"):
                 exchange.facts["request_id"] = request_id
@@ -102,8 +103,12 @@ class ServerApp:
                 answering = await self._load_answering()
                 request = read_object(body)
                 served = request.pop(SERVED_FIELD, None)
-                answer = answering.chat if path == CHAT else answering.complete
-                await answer(exchange, request, served)
+                answers = {
+                    CHAT: answering.chat,
+                    COMPLETIONS: answering.complete,
+                    TOKENIZE: answering.tokenize,
+                }
+                await answers[path](exchange, request, served)
 
         return work
 

@@ -11,7 +11,7 @@ from core.serving.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.serve.exchange import Exchange
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/v1/tokenize"
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

@@ -29,6 +29,7 @@ COMPLETIONS = "/v1/chat/completions"
 GRADERS = "/v1/fine_tuning/alpha/graders"
 JOBS = "/v1/fine_tuning/jobs"
 SWEEPS = "/v1/fine_tuning/sweeps"
+TOKENIZE = "/v1/tokenize"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 
@@ -36,7 +37,7 @@ WEBHOOKS = "/v1/webhook_endpoints"
 UNDECIDABLE = ("positive_data_acceptance",)
 
 # Without a server they are refused; tests/integration/api/chat has their answers
-ANSWERED_BY_SERVERS = {"POST /v1/chat/completions", "POST /v1/completions"}
+ANSWERED_BY_SERVERS = {"POST /v1/chat/completions", "POST /v1/completions", f"POST {TOKENIZE}"}
 
 # The path is that of a file too, so other methods are allowed there
 ALSO_A_FILE = "POST /v1/files/from_completions"
@@ -215,7 +216,7 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
                 # option of a job again; the other phases try some
                 *(
                     {"include-path-regex": f"^{path}", "phases": {"coverage": {"enabled": False}}}
-                    for path in (f"{GRADERS}/", f"{SWEEPS}$", "/v1/(chat/)?completions$")
+                    for path in (f"{GRADERS}/", f"{SWEEPS}$", "/v1/(chat/)?completions$", f"{TOKENIZE}$")
                 ),
                 # A URL makes a string of every value of metadata[key], so no value is wrong
                 *(
@@ -256,15 +257,16 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
-    """Return the document with an example of a sweep and of an alias.
+    """Return the document with an example of a sweep, of an alias, and of a prompt to tokenize.
 
     Sweeps that Schemathesis makes up name too few values to try, or the same value twice. Its aliases lead to
-    a model and to several at the same time, or to none.
+    a model and to several at the same time, or to none. Its prompts are messages and a text at the same time.
     """
     files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
     alias = {"name": "made", "model": BASE_MODEL}
-    for path, example in ((SWEEPS, sweep), (ALIASES, alias)):
+    prompt = {"model": BASE_MODEL, "prompt": "Hello"}
+    for path, example in ((SWEEPS, sweep), (ALIASES, alias), (TOKENIZE, prompt)):
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
     return openapi
 

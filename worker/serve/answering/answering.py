@@ -6,8 +6,9 @@ from typing import Any
 
 from core.ids import new_id
 from core.serving.chat import ChatRequest
-from core.serving.coherence import check_chat, check_completion
+from core.serving.coherence import check_chat, check_completion, check_tokenize
 from core.serving.completions import CompletionRequest
+from core.serving.tokens import Tokenized, TokenizeRequest
 from core.settings import Settings
 from worker.engine.generate import requests as engine_requests
 from worker.engine.generate.requests import GenerationRequest
@@ -16,8 +17,9 @@ from worker.serve.answering.chat_form import ChatForm
 from worker.serve.answering.completion_form import CompletionAnswer, CompletionForm
 from worker.serve.answering.generation import Generation
 from worker.serve.answering.grammars import grammar_of
+from worker.serve.answering.logprobs import as_text
 from worker.serve.answering.parameters import of_choices, sampling_of, tokens_left
-from worker.serve.answering.prompts import chat_prompt, text_prompt
+from worker.serve.answering.prompts import chat_prompt, text_prompt, tokenized
 from worker.serve.answering.tool_forms import ToolForm
 from worker.serve.answering.tool_reader import ToolReader, must_call, tool_names
 from worker.serve.answering.usage import TokenCount
@@ -52,7 +54,7 @@ class Answering:
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
             form = ChatForm(request, head("chatcmpl-", request, base.fingerprint), answers, base.token_bytes)
-            names = {"prompt": "messages", "grammar": "tools" if must_call(request) else "response_format"}
+            names = {"prompt": "messages", "grammar": "tools" if tool_names(request) else "response_format"}
             await Generation(exchange, base, request, form, names).run(asked, TokenCount(len(prompt)))
 
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
@@ -72,6 +74,19 @@ class Answering:
             form = CompletionForm(request, named, answers, base.token_bytes)
             count = TokenCount(sum(map(len, prompts)), only_prompt=silent)
             await Generation(exchange, base, request, form, {}).run(asked, count)
+
+    async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+        """Answer with a prompt and its tokens. Raises AppError and ClientGone."""
+        request, model = parse(TokenizeRequest, body), served_model(exchange, served)
+        check_tokenize(request)
+        async with self.models.use(model) as (base, _):
+            text, tokens = await base.render(partial(tokenized, base.tokenizer, request))
+            found = Tokenized(
+                count=len(tokens), max_model_len=base.max_length, tokens=tokens, token_strs=None, prompt=text
+            )
+            if request.return_token_strs:
+                found.token_strs = [as_text(base.token_bytes(token)) for token in tokens]
+        await exchange.answer(200, found.model_dump_json().encode())
 
     async def close(self) -> None:
         await self.models.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.serving.chat import ChatRequest, JsonObjectFormat, JsonSchemaFormat, Tool
+from worker.engine.generate.grammars import JSON_OPTIONS
 from worker.engine.generate.requests import Grammar
 from worker.serve.answering.tool_forms import NAME, ToolForm
 from worker.serve.answering.tool_reader import must_call, tool_names
@@ -12,12 +13,23 @@ from worker.serve.answering.tool_reader import must_call, tool_names
 Schema = dict[str, Any]
 DEFINITIONS = ("$defs", "definitions")
 
+# Any text, with calls in it that have the form of a schema. A lazy lexeme ends at the first opening mark.
+TEXT_WITH_CALLS = """
+%llguidance {{}}
+start: call* TEXT
+call: opened /[ \\n]{{0,4}}/ %json {schema} /[ \\n]{{0,4}}/ {closing}
+opened[lazy]: TEXT {opening}
+TEXT: /(.|\\n)*/
+"""
+
 
 def grammar_of(request: ChatRequest, form: ToolForm) -> Grammar | None:
     """Return the grammar of every answer, or None if any text will do. Raises InvalidRequest."""
     wanted = request.response_format
     structured = isinstance(wanted, JsonObjectFormat | JsonSchemaFormat)
-    if structured and tool_names(request):
+    names = tool_names(request)
+    tools = [tool for tool in request.tools or () if tool.function.name in names]
+    if structured and tools:
         raise InvalidRequest(
             f"'response_format' {wanted.type} cannot be combined with tools that the model may call. "  # type: ignore[union-attr]
             "Leave one of them out, or set 'tool_choice' to 'none'.",
@@ -25,11 +37,25 @@ def grammar_of(request: ChatRequest, form: ToolForm) -> Grammar | None:
             param="response_format",
         )
     if forced := must_call(request):
-        tools = [tool for tool in request.tools or () if tool.function.name in forced]
+        tools = [tool for tool in tools if tool.function.name in forced]
         return Grammar("json_schema", json.dumps(call_schema(tools, form.arguments)))
+    if form.opening and any(tool.function.strict for tool in tools):
+        return text_with_calls(tools, form)
     if isinstance(wanted, JsonSchemaFormat):
         return Grammar("json_schema", json.dumps(wanted.json_schema.schema_ or {}))
     return Grammar("json_object") if structured else None
+
+
+def text_with_calls(tools: list[Tool], form: ToolForm) -> Grammar:
+    """Return the grammar of text with calls in it. A tool that is not strict may get any arguments."""
+    loose = [tool if tool.function.strict else _without_parameters(tool) for tool in tools]
+    schema = {**call_schema(loose, form.arguments), "x-guidance": JSON_OPTIONS}
+    marks = {"opening": json.dumps(form.opening), "closing": json.dumps(form.closing)}
+    return Grammar("lark", TEXT_WITH_CALLS.format(schema=json.dumps(schema), **marks))
+
+
+def _without_parameters(tool: Tool) -> Tool:
+    return tool.model_copy(update={"function": tool.function.model_copy(update={"parameters": None})})
 
 
 def call_schema(tools: list[Tool], arguments: str) -> Schema:

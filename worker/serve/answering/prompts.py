@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 from core.errors import InvalidRequest
 from core.serving.chat import ChatRequest
 from core.serving.messages import AssistantMessage, Message, ToolMessage, plain_text
+from core.serving.tokens import TokenizeRequest
 from worker.serve.answering.tool_forms import ToolForm, form_of
 from worker.serve.answering.tool_reader import must_call, tool_names
 
@@ -20,9 +21,26 @@ REFUSALS = (TemplateError, ValueError, TypeError)
 
 
 def chat_prompt(tokenizer: Any, request: ChatRequest) -> tuple[list[int], ToolForm]:
-    """Return the prompt's tokens, and the form in which the model writes calls. Raises InvalidRequest.
+    """Return the prompt's tokens, and the form in which the model writes calls. Raises InvalidRequest."""
+    text, form = chat_text(tokenizer, request)
+    return _tokens(tokenizer, text, special=False), form
 
-    If the model must call a tool, the prompt ends with the mark that opens a call.
+
+def tokenized(tokenizer: Any, request: TokenizeRequest) -> tuple[str, list[int]]:
+    """Return the prompt that a client asks to see, and its tokens. Raises InvalidRequest."""
+    special, chat = request.add_special_tokens, request.chat
+    if chat is None:
+        text = request.prompt or ""
+        return text, _tokens(tokenizer, text, special=special is not False)
+    text, _ = chat_text(tokenizer, chat, opens_answer=request.add_generation_prompt is not False)
+    return text, _tokens(tokenizer, text, special=bool(special))
+
+
+def chat_text(tokenizer: Any, request: ChatRequest, *, opens_answer: bool = True) -> tuple[str, ToolForm]:
+    """Return the prompt, and the form in which the model writes calls. Raises InvalidRequest.
+
+    With `opens_answer`, the prompt ends with the beginning of an answer. If the model must call a tool, this
+    includes the mark that opens a call.
     """
     tools = (
         [tool.model_dump(exclude_none=True) for tool in request.tools or ()] if tool_names(request) else []
@@ -38,21 +56,21 @@ def chat_prompt(tokenizer: Any, request: ChatRequest) -> tuple[list[int], ToolFo
     messages = [_as_template_takes(message) for message in request.messages]
     try:
         text = tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=True
+            messages, tools=tools or None, tokenize=False, add_generation_prompt=opens_answer
         )
     except REFUSALS as error:
         raise InvalidRequest(
             f"The model's chat template refuses the messages: {error}", code="invalid_value", param="messages"
         ) from error
     form = form_of(template)
-    if must_call(request) and form.opening:
+    if opens_answer and must_call(request) and form.opening:
         text += f"{form.opening}\n"
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"]), form
+    return text, form
 
 
 def text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> list[int]:
     """Return the tokens of a completion's prompt. Raises InvalidRequest if it has none."""
-    tokens = list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else prompt
+    tokens = _tokens(tokenizer, prompt, special=True) if isinstance(prompt, str) else prompt
     unknown = next((token for token in tokens if token >= vocabulary), None)
     if unknown is not None:
         raise InvalidRequest(
@@ -63,6 +81,10 @@ def text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> lis
     if not tokens:
         raise InvalidRequest("'prompt' must not be empty.", code="invalid_value", param="prompt")
     return tokens
+
+
+def _tokens(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
 def _template(tokenizer: Any, with_tools: bool) -> str:

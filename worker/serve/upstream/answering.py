@@ -14,8 +14,10 @@ from core.errors import NotFound
 from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion
 from core.serving.completions import CompletionRequest
+from core.serving.errors import UnsuitedServer
 from core.serving.sampling import Sampling
 from core.serving.served_model import ServedModel
+from core.serving.tokens import TokenizeRequest
 from core.settings import Settings
 from worker.serve.exchange import Exchange
 from worker.serve.reading import CHAT, COMPLETIONS, head, parse, served_model
@@ -91,6 +93,15 @@ class Answering:
         check_completion(request)
         await self._answer(
             exchange, COMPLETIONS, request, completion_body(request, self._upstream.max_length), model
+        )
+
+    async def tokenize(self, _exchange: Exchange, body: dict[str, Any], _served: Any) -> None:
+        """Raise UnsuitedServer: vLLM does not tell the text that its chat template makes."""
+        model = parse(TokenizeRequest, body).model
+        raise UnsuitedServer(
+            f"The upstream of {model} does not show its prompts. Ask the operator for a server without an "
+            "upstream (`tunery serve`).",
+            param="model",
         )
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import { AnswerFacts } from "./AnswerFacts";
 import { AnswerRating } from "./AnswerRating";
 import { AnswerText } from "./AnswerText";
 import { ChatCode } from "./ChatCode";
+import { PromptTokens } from "./PromptTokens";
 
 interface ModelPaneProps {
   model: string;
@@ -20,7 +21,7 @@ interface ModelPaneProps {
 
 /** What one model answered. */
 export function ModelPane({ model, conversation, settings, onRemove }: ModelPaneProps) {
-  const [showsCode, setShowsCode] = useState(false);
+  const [shown, setShown] = useState<"tokens" | "code" | null>(null);
   const { turns } = conversation;
   const last = turns.at(-1)?.answers.get(model);
   return (
@@ -45,13 +46,21 @@ export function ModelPane({ model, conversation, settings, onRemove }: ModelPane
               {last ? "Retry" : "Ask"}
             </button>
           )}
-          <button type="button" className="button" onClick={() => setShowsCode(true)}>
+          <button type="button" className="button" onClick={() => setShown("tokens")}>
+            Tokens
+          </button>
+          <button type="button" className="button" onClick={() => setShown("code")}>
             Code
           </button>
         </footer>
       )}
-      {showsCode && (
-        <Modal title="The request as code" onClose={() => setShowsCode(false)}>
+      {shown === "tokens" && (
+        <Modal title="The prompt as the model gets it" onClose={() => setShown(null)}>
+          <PromptTokens request={conversation.request(model, settings)} />
+        </Modal>
+      )}
+      {shown === "code" && (
+        <Modal title="The request as code" onClose={() => setShown(null)}>
           <ChatCode request={conversation.request(model, settings)} />
         </Modal>
       )}

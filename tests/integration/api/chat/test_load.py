@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from openai import OpenAI
 from openai.types.admin.organization import UsageCompletionsResponse
 
 from core.roles import Role
 from core.tables import Project
-from tests.fixtures.api import Api, Tenant, refusal, strictly, wait_for
+from tests.fixtures.api import Api, Tenant, refusal, running_api, strictly, wait_for
 from tests.fixtures.serving import ServerProcess, Serving
 from tests.fixtures.tiny import TINY
 
@@ -116,6 +117,20 @@ def test_chats_beyond_the_quota_wait_for_a_turn_and_other_requests_do_not(tenant
         assert time.monotonic() - began < 1
         assert not waiting.done()
     assert waiting.result().status_code == 200
+
+
+def test_two_api_processes_count_the_chats_of_a_project_together(
+    tenant: Tenant, chat_api: Api, slow_server: ServerProcess
+) -> None:
+    allow(tenant, concurrent_chats=1)
+    settings = chat_api.settings.model_copy(update={"chat_wait_seconds": 1.0})
+    with running_api(settings, chat_api.sessions) as other:
+        headers = {"authorization": f"Bearer {tenant.key}"}
+        with httpx.Client(base_url=other.url, headers=headers, timeout=60, trust_env=False) as client:
+            with streaming(tenant):
+                answer = client.post(CHAT, json=asked(1))
+                assert "has waited for 1 s" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
+            assert client.post(CHAT, json=asked(1)).status_code == 200
 
 
 def test_chats_that_wait_too_long_or_are_too_many_are_told_when_to_come_back(

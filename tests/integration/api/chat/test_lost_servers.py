@@ -10,6 +10,7 @@ import openai
 import pytest
 from sqlalchemy import delete
 
+from api.chat.watch import LOOK
 from core.tables import Server
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.serving import ServerProcess, Serving
@@ -81,6 +82,46 @@ def test_a_request_that_brings_down_two_servers_is_given_up(tenant: Tenant, two:
             left.remove(working)
             working.process.kill()
         refusal(waiting.result(), 503, code="server_lost")
+
+
+def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
+    tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
+        lines = filter(None, stream.iter_lines())
+        next(lines)
+        [working] = [server for server in two if at_work(server)]
+        working.process.suspend()
+        *_, last = lines
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_lost"
+
+
+def test_what_a_frozen_server_had_not_begun_is_done_by_another(
+    tenant: Tenant, serving: Serving, two: list[ServerProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.chat.watch.PROBE", 1.0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(tenant.http.post, CHAT, json=asked(60))
+        working = wait_for(lambda: next(filter(at_work, two), None))
+        working.process.suspend()
+        with serving.sessions.begin() as session:  # as if seven seconds had passed
+            session.execute(delete(Server).where(Server.address == working.url))
+        answer = waiting.result()
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_stream_goes_on_though_its_server_cannot_report_itself(
+    tenant: Tenant, serving: Serving, two: list[ServerProcess]
+) -> None:
+    """A server whose row has expired is asked directly before its streams are ended."""
+    with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
+        lines = filter(None, stream.iter_lines())
+        next(lines)
+        until = time.monotonic() + 3 * LOOK
+        while time.monotonic() < until:
+            with serving.sessions.begin() as session:
+                session.execute(delete(Server))
+            assert "error" not in json.loads(next(lines).removeprefix("data: "))
 
 
 def test_a_server_that_stops_is_left_and_what_waits_there_goes_to_another(

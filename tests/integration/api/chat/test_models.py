@@ -72,7 +72,7 @@ def test_a_checkpoint_of_a_job_that_still_trains_is_a_model(api: Api, alice: Ten
     assert find(api, alice, listed[0]["fine_tuned_model_checkpoint"]).served.base == BASE_MODEL
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/tokenize"])
 def test_another_projects_model_is_as_unknown_as_one_that_never_was(
     bob: Tenant, trained: Trained, path: str
 ) -> None:

@@ -8,8 +8,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from cli.embedded import EmbeddedServers
 from core.serving.served_model import StoredAdapter
 from core.storage.artifacts import fetch_folder
+from faults.relay import Relay
 from tests.fixtures.api import wait_for
 from tests.fixtures.serving import WEIGHTS, ServerProcess, Serving
 from tests.fixtures.tiny import TINY
@@ -93,9 +95,16 @@ def test_the_least_used_adapters_leave_when_memory_is_used_up(serving: Serving) 
     assert [text_of(server.chat("Hello", adapter)) for adapter in adapters] == texts
 
 
-def test_chats_go_on_while_the_store_does_not_answer(serving: Serving) -> None:
-    server = serving.start(s3_endpoint_url="http://127.0.0.1:9")
-    answer = server.chat("Hello", serving.adapter(7))
-    assert code_of(answer) == (503, "unavailable")
-    assert answer.headers["retry-after"]
-    assert server.chat().status_code == 200
+def test_chats_go_on_while_the_store_breaks_off_and_the_adapter_is_fetched_later(
+    serving: Serving, servers: EmbeddedServers
+) -> None:
+    adapter = serving.adapter(7)
+    with Relay.to(servers.urls["s3_endpoint_url"]) as relay:
+        server = serving.start(s3_endpoint_url=relay.url)
+        relay.loss = 1.0
+        answer = server.chat("Hello", adapter)
+        assert code_of(answer) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+        assert server.chat().status_code == 200
+        relay.loss = 0.0
+        assert server.chat("Hello", adapter).status_code == 200

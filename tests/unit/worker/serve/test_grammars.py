@@ -8,6 +8,9 @@ import pytest
 
 from core.errors import InvalidRequest
 from core.serving.chat import ChatRequest
+from tests.fixtures.tiny import text
+from worker.engine.generate.grammars import Grammars
+from worker.engine.generate.requests import Grammar
 from worker.serve.answering.grammars import grammar_of
 from worker.serve.answering.tool_forms import LLAMA, TAGGED
 
@@ -77,3 +80,48 @@ def test_a_form_and_tools_that_may_be_called_exclude_each_other() -> None:
     grammar = grammar_of(request(**wanted, tool_choice="none"), TAGGED)
     assert grammar is not None
     assert grammar.kind == "json_object"
+
+
+PAINT = {
+    **{"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}},
+    **{"required": ["colour"], "additionalProperties": False},
+}
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Grammars:
+    tokenizer = text()
+    return Grammars(tokenizer, len(tokenizer), frozenset([tokenizer.eos_token_id]))
+
+
+def follows(grammars: Grammars, grammar: Grammar, answer: str) -> str:
+    """Return the beginning of the answer that the grammar admits."""
+    state, tokens = grammars.start(grammar), text()(answer, add_special_tokens=False)["input_ids"]
+    for place, token in enumerate(tokens):
+        if not state.allowed_V()[token]:
+            return text().decode(tokens[:place])
+        state.advance(token)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "admitted"),
+    [
+        ("I would rather not. <b>", None),
+        ('Well: <tool_call>\n{"name": "paint", "arguments": {"colour": "red"}}\n</tool_call> Done.', None),
+        ('<tool_call>{"name": "look", "arguments": {"any": [1]}}</tool_call> <tool_call>', None),
+        ('<tool_call>{"name": "paint", "arguments": {"colour": "green"}}', '"colour": "'),
+        ('Well: <tool_call>{"name": "sing"}', '{"name": "'),
+        ("<tool_call>no JSON", "<tool_call>"),
+    ],
+)
+def test_a_strict_tool_that_may_be_called_gets_arguments_of_its_schema(
+    grammars: Grammars, answer: str, admitted: str | None
+) -> None:
+    paint = tool("paint", **PAINT)
+    paint["function"]["strict"] = True
+    grammar = grammar_of(request(tools=[paint, tool("look")]), TAGGED)
+    assert grammar is not None
+    found = follows(grammars, grammar, answer)
+    assert found == answer if admitted is None else found.endswith(admitted)
+    assert grammar_of(request(tools=[paint]), LLAMA) is None

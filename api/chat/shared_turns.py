@@ -1,0 +1,92 @@
+"""Counts the turns of each project over all API processes, in the broker.
+
+A turn there ends by itself if its process has died. While the broker is away, each process only counts its
+own turns.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from api.admission.rates import Counters
+from core.ids import new_id
+
+# Seconds
+LASTS = 15  # for which a turn counts after its last renewal
+RENEW = 4.0  # between two renewals, so that two of them may fail
+LOOK = 0.2  # between two attempts to get a turn that other processes have
+
+# The turns of a project are a sorted set: each with the time at which it ends
+NOW = "local time = redis.call('TIME'); local now = time[1] + time[2] / 1000000\n"
+TAKE = f"""{NOW}
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+RENEWAL = f"""{NOW}
+for index = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[index]) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+"""
+
+
+class SharedTurns:
+    """The turns that this process holds, as all processes count them. Only the event loop may call."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._redis: Any = counters.storage.storage
+        # One thread, so that a turn is taken before it is given back
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="turns")
+        self._held: dict[str, set[str]] = {}
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def take(self, project_id: str, most: int) -> str:
+        """Wait for a turn of a project that may have `most`. Return its id. The caller bounds the wait."""
+        turn = new_id("")
+        try:
+            while await self._eval(TAKE, project_id, most, LASTS, turn) == 0:
+                await asyncio.sleep(LOOK)
+        except BaseException:
+            self._forget(project_id, turn)  # the broker may have given it in this moment
+            raise
+        self._held.setdefault(project_id, set()).add(turn)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+        return turn
+
+    def give_back(self, project_id: str, turn: str) -> None:
+        """End a turn. The broker hears of it soon."""
+        self._held[project_id].discard(turn)
+        if not self._held[project_id]:
+            del self._held[project_id]
+        self._forget(project_id, turn)
+
+    def close(self) -> None:
+        """Let the broker hear of the turns that have ended."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self._thread.shutdown()
+
+    async def _renew(self) -> None:
+        """Renew all turns again and again, until there is none. The broker may also have forgotten them."""
+        while self._held:
+            await asyncio.sleep(RENEW)
+            for project_id, turns in list(self._held.items()):
+                await self._eval(RENEWAL, project_id, LASTS, *turns)
+
+    async def _eval(self, script: str, project_id: str, *arguments: Any) -> Any:
+        """Return the broker's answer, or None if the broker is away."""
+        question = partial(self._redis.eval, script, 1, _key(project_id), *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._counters.ask, question)
+
+    def _forget(self, project_id: str, turn: str) -> None:
+        with suppress(RuntimeError):  # closed: the turn ends by itself
+            self._thread.submit(self._counters.ask, partial(self._redis.zrem, _key(project_id), turn))
+
+
+def _key(project_id: str) -> str:
+    return f"tunery-chats:{project_id}"

@@ -1,0 +1,90 @@
+"""Turns of chats are counted over all API processes. Those of a process that has died end by themselves."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import pytest
+
+from api.admission.rates import Counters
+from api.chat import shared_turns
+from api.chat.shared_turns import SharedTurns
+from cli.embedded import EmbeddedServers
+
+SOON = 5.0
+MOMENT = 0.5
+
+Act = Callable[[SharedTurns, SharedTurns, str], Awaitable[None]]
+Run = Callable[[Act], None]
+
+
+@pytest.fixture
+def run(servers: EmbeddedServers) -> Run:
+    """Return what runs a function with the turns of two processes, and the id of a project."""
+
+    def in_two_processes(act: Act) -> None:
+        async def both() -> None:
+            first, second = (SharedTurns(Counters(servers.urls["broker_url"])) for _ in range(2))
+            try:
+                await act(first, second, uuid4().hex)
+            finally:
+                first.close()
+                second.close()
+
+        asyncio.run(both())
+
+    return in_two_processes
+
+
+async def refused(turns: SharedTurns, project: str, most: int = 1, seconds: float = MOMENT) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(turns.take(project, most), seconds)
+
+
+def test_two_processes_have_the_turns_of_a_project_together(run: Run) -> None:
+    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+        turn = await first.take(project, 2)
+        await second.take(project, 2)
+        await refused(first, project, 2)
+        await refused(second, project, 2)
+        await asyncio.wait_for(second.take(f"other {project}", 1), SOON)
+        first.give_back(project, turn)
+        await asyncio.wait_for(second.take(project, 2), SOON)
+
+    run(act)
+
+
+def test_a_wait_that_is_given_up_takes_no_turn(run: Run) -> None:
+    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+        for _ in range(20):
+            waiting = asyncio.create_task(first.take(project, 1))
+            await asyncio.sleep(0)
+            waiting.cancel()
+        await asyncio.wait_for(second.take(project, 1), SOON)
+
+    run(act)
+
+
+def test_a_turn_lasts_while_its_process_lives_and_no_longer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_turns, "LASTS", 1)
+    monkeypatch.setattr(shared_turns, "RENEW", 0.3)
+
+    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+        await first.take(project, 1)
+        await refused(second, project, seconds=2.5)
+        first.close()  # the process dies without giving back its turn
+        await asyncio.wait_for(second.take(project, 1), SOON)
+
+    run(act)
+
+
+def test_without_the_broker_each_process_counts_for_itself() -> None:
+    async def act() -> None:
+        turns = SharedTurns(Counters("redis://127.0.0.1:9"))
+        for _ in range(3):
+            turns.give_back("project", await asyncio.wait_for(turns.take("project", 1), SOON))
+        turns.close()
+
+    asyncio.run(act())
