@@ -207,7 +207,7 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
                 "with-security-parameters": False,  # each has a key, but those that test without one
                 "allow-extra-parameters": False,
             },
-            "phases": {"stateful": {"max-steps": 10, "generation": {"max-examples": 20}}},
+            "phases": {"stateful": {"max-steps": 10, "generation": {"max-examples": 50}}},
             "parameters": taken(known.anywhere),
             "operations": [
                 *operations,
