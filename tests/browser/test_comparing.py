@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.pages import downloaded, in_both_themes
-from tests.fixtures.site import PHONE, Site
+from tests.fixtures.site import PHONE, Site, Visit
 
 COMPARED = 3
 
@@ -88,13 +88,12 @@ def test_losses_on_other_files_are_not_judged_and_a_baseline_that_is_taken_out_i
     expect(page.get_by_role("radio", name="Use alone-1 as the baseline")).to_be_checked()
 
 
-def test_a_job_of_nobody_is_said_to_be_none_of_the_project(site: Site) -> None:
-    with site.visit() as visit:
-        visit.allow("Failed to load resource: the server responded with a status of 404")
-        visit.page.goto("/compare?jobs=ftjob-unheard-of")
-        expect(visit.page.get_by_text("not in this project")).to_be_visible()
-        visit.page.get_by_role("button", name="Remove").click()
-        expect(visit.page.get_by_text("select some in the list of jobs")).to_be_visible()
+def test_a_job_of_nobody_is_said_to_be_none_of_the_project(visit: Visit) -> None:
+    visit.allow("Failed to load resource: the server responded with a status of 404")
+    visit.page.goto("/compare?jobs=ftjob-unheard-of")
+    expect(visit.page.get_by_text("not in this project")).to_be_visible()
+    visit.page.get_by_role("button", name="Remove").click()
+    expect(visit.page.get_by_text("select some in the list of jobs")).to_be_visible()
 
 
 def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page, tmp_path: Path) -> None:

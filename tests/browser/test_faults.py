@@ -98,22 +98,21 @@ def test_a_job_deleted_elsewhere_leaves_the_list_and_its_page_says_so(site: Site
     expect(details.get_by_text("There is no job")).to_contain_text("It was deleted")
 
 
-def test_the_page_of_an_ended_job_tells_of_its_deletion_and_leads_to_its_adapter(
-    site: Site, visit: Visit
-) -> None:
+def test_the_page_of_an_ended_job_tells_of_its_deletion_and_leads_to_its_adapter(site: Site) -> None:
     job_id = site.create_job(suffix="ended")
     site.finish(job_id)
-    visit.allow(f"{NO_ANSWER}: the server responded with a status of 404")
-    page = visit.page
-    page.clock.install()
-    page.goto(f"/jobs/{job_id}")
-    expect(page.get_by_text("The job has ended")).to_be_visible()
-    delete_elsewhere(site, job_id)
-    page.clock.fast_forward(31_000)
-    expect(page.get_by_text("was deleted meanwhile")).to_be_visible()
-    page.get_by_role("link", name="Its adapter").click()
-    expect(page.get_by_role("region", name="Lineage")).to_contain_text(f"{job_id} (deleted)")
-    expect(page.get_by_role("link", name="Train another like it")).to_have_count(0)
+    with site.visit() as visit:
+        visit.allow(f"{NO_ANSWER}: the server responded with a status of 404")
+        page = visit.page
+        page.clock.install()
+        page.goto(f"/jobs/{job_id}")
+        expect(page.get_by_text("The job has ended")).to_be_visible()
+        delete_elsewhere(site, job_id)
+        page.clock.fast_forward(31_000)
+        expect(page.get_by_text("was deleted meanwhile")).to_be_visible()
+        page.get_by_role("link", name="Its adapter").click()
+        expect(page.get_by_role("region", name="Lineage")).to_contain_text(f"{job_id} (deleted)")
+        expect(page.get_by_role("link", name="Train another like it")).to_have_count(0)
 
 
 def test_a_job_deleted_elsewhere_stays_in_a_comparison_which_says_so(site: Site, visit: Visit) -> None:

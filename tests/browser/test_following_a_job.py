@@ -121,20 +121,22 @@ def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:
     assert site.tenant.job(job_id)["status"] == "cancelled"
 
 
-def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site, page: Page) -> None:
+def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site) -> None:
     job_id = site.create_long_job()
-    page.clock.install()
-    page.goto(f"/jobs/{job_id}")
-    expect(page.get_by_text("Following")).to_be_visible()
-    page.get_by_role("button", name="Table of Loss").click()
-    page.evaluate(HIDE, True)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    made = site.tenant.job(job_id)["progress"]["step"]
-    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > made + MISSED, 60)
-    page.clock.fast_forward("05:00")
-    assert newest_step(page) <= made
-    assert asked == []
-    page.evaluate(HIDE, False)
-    expect(page.get_by_text("Following")).to_be_visible()
-    wait_for(lambda: newest_step(page) > made + MISSED)
+    with site.visit() as visit:
+        page = visit.page
+        page.clock.install()
+        page.goto(f"/jobs/{job_id}")
+        expect(page.get_by_text("Following")).to_be_visible()
+        page.get_by_role("button", name="Table of Loss").click()
+        page.evaluate(HIDE, True)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        made = site.tenant.job(job_id)["progress"]["step"]
+        wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > made + MISSED, 60)
+        page.clock.fast_forward("05:00")
+        assert newest_step(page) <= made
+        assert asked == []
+        page.evaluate(HIDE, False)
+        expect(page.get_by_text("Following")).to_be_visible()
+        wait_for(lambda: newest_step(page) > made + MISSED)

@@ -1,16 +1,19 @@
 """A line between the service and its broker that is reset, slow, half closed or silent.
 
-The broker carries nothing but hints, so nothing waits for it and no job is late by more than a scan.
+The broker carries nothing but hints, so nothing waits for it and no job is late by more than a scan. Hints
+may come often, too early and in any order: each job is trained once.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from cli.embedded import EmbeddedServers
+from faults.checker import Client, check
 from faults.relay import Relay
 from tests.fixtures.api import wait_for
 from tests.fixtures.stack import Stack
@@ -19,6 +22,7 @@ from tests.fixtures.tiny import TINY
 SCAN_SECONDS = 1.0
 START_SECONDS = 15.0  # a busy machine needs some; a worker that waits for the broker would need minutes
 ANSWER_SECONDS = 5.0  # for one request; the broker's client gives up after so many seconds
+HINTS = 10  # at once
 AT_ONCE, JOBS_EACH = 12, 6  # together more than the API has threads
 
 
@@ -83,22 +87,39 @@ def test_a_job_starts_within_a_scan_while_the_line_to_the_broker_is_broken(stack
             stack.wait_for_status(job_id, "succeeded")
 
 
-def test_hints_wake_workers_again_once_the_line_to_the_broker_is_mended(stack: Stack, line: Relay) -> None:
-    """The worker never scans here, so that only hints wake it."""
-    stack.start_worker(scan_seconds="1000")
-    first = stack.create_job(rows=12, epochs=1, model=TINY)
-    stack.wait_for_status(first, "succeeded")
+def test_hints_wake_workers_however_often_and_again_once_the_line_to_the_broker_is_mended(
+    stack: Stack, line: Relay, tmp_path: Path
+) -> None:
+    """The workers never scan here, so that only hints wake them. Hints also come before there is a job."""
+    doorbell = stack.api.app.state.doorbell
+
+    def hint() -> None:
+        for _ in range(HINTS):
+            doorbell.wake(1)
+
+    hint()
+    for _ in range(2):
+        stack.start_worker(scan_seconds="1000")
+    client = Client(stack.tenant)
+    for _ in range(3):
+        client.jobs.add(stack.create_job(rows=12, epochs=2, model=TINY))
+        hint()
+    for job_id in client.jobs:
+        stack.assert_succeeded_exactly_once(job_id, tmp_path)
     for name in ("half closed", "silent"):
         with FAULTS[name](line):
-            stack.api.app.state.doorbell.wake(1)  # also this message must not break the next ones
+            doorbell.wake(1)  # also this message must not break the next ones
         job_id = stack.create_job(rows=12, epochs=1, model=TINY)
+        client.jobs.add(job_id)
 
         def is_woken(job_id: str = job_id) -> bool:
-            stack.api.app.state.doorbell.wake(1)
+            doorbell.wake(1)
             return bool(stack.runs(job_id))
 
         wait_for(is_woken, 60)
         stack.wait_for_status(job_id, "succeeded")
+    assert [len(stack.runs(job_id)) for job_id in client.jobs] == [1] * len(client.jobs)
+    check(stack.api, [client])
 
 
 def test_a_silent_broker_holds_up_no_request(stack: Stack, line: Relay) -> None:

@@ -6,18 +6,21 @@ from pathlib import Path
 from faults.checker import Client, check
 from tests.fixtures.api import wait_for
 from tests.fixtures.faults.clocks import database_jumps, variables
+from tests.fixtures.resting import REST
 from tests.fixtures.stack import Stack
 from tests.fixtures.tiny import TINY
 
 MINUTES = 60.0
+SLOWLY = {REST: "0.1"}  # a job lasts for long, and takes little processor time
+SIZE = {"rows": 24, "epochs": 20}  # 120 steps
 
 
 def test_a_worker_takes_over_when_the_lease_has_run_out_by_the_clock_of_the_database(
     stack: Stack, tmp_path: Path
 ) -> None:
     """Both clocks are wrong by ten minutes: the first jumps from ahead to behind, the second is behind."""
-    first = stack.start_worker(variables(10 * MINUTES, -10 * MINUTES))
-    job = stack.create_job(rows=24, epochs=50, model=TINY)
+    first = stack.start_worker(SLOWLY | variables(10 * MINUTES, -10 * MINUTES))
+    job = stack.create_job(**SIZE, model=TINY)
     client = Client(stack.tenant, {job})
     stack.wait_for_step(job, 20)
     stack.start_worker(variables(-10 * MINUTES))
@@ -26,6 +29,7 @@ def test_a_worker_takes_over_when_the_lease_has_run_out_by_the_clock_of_the_data
     first.destroy()
     stack.assert_succeeded_exactly_once(job, tmp_path)
     lost, taken = stack.runs(job)
+    assert lost.outcome == "lost"
     assert lost.ended_at is not None
     assert lost.expires_at <= lost.ended_at <= taken.started_at
     check(stack.api, [client])
@@ -34,8 +38,8 @@ def test_a_worker_takes_over_when_the_lease_has_run_out_by_the_clock_of_the_data
 def test_a_job_is_trained_once_although_the_clock_of_the_database_jumps(stack: Stack, tmp_path: Path) -> None:
     """Each lease seems to have run out at once, while its trainer trains on."""
     for _ in range(2):
-        stack.start_worker()
-    jobs = [stack.create_job(rows=24, epochs=50, model=TINY) for _ in range(2)]
+        stack.start_worker(SLOWLY)
+    jobs = [stack.create_job(**SIZE, model=TINY) for _ in range(2)]
     for job in jobs:
         stack.wait_for_step(job, 20)
 

@@ -35,7 +35,7 @@ PAUSE_SECONDS = 10  # within which a trainer parts with a job, paused or cancell
 LOSSES = 3  # that fail a job; one more than a busy machine may cost by itself
 VALIDATION_ROWS = 4000  # some seconds of evaluation: a request to pause takes up to one to arrive
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
-MIDDLE = {"rows": 120, "epochs": 2}  # 60 steps
+MIDDLE = {"rows": 80, "epochs": 2}  # 40 steps
 LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
 
 

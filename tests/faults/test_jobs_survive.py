@@ -15,11 +15,12 @@ from cli.embedded import EmbeddedServers
 from core.storage.artifacts import STATE_NAME
 from core.tables import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.api import Api, wait_for
-from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, stack_on
+from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, Worker, stack_on
 from tests.fixtures.tiny import TINY
 
 WEIGHTS = "adapter_model.safetensors"
 STANDARD = {"rows": 40, "epochs": 8}  # 80 steps: some seconds, in which a test has time to disturb it
+MIDDLE = {"rows": 24, "epochs": 4}  # 24 steps
 SHORT = {"rows": 12, "epochs": 1}
 RESTARTS, STEPS_BETWEEN_RESTARTS = 4, 12
 
@@ -39,69 +40,66 @@ def undisturbed_weights(
         return (stack.assert_succeeded_exactly_once(create(stack), folder) / WEIGHTS).read_bytes()
 
 
-def test_a_trainer_killed_in_the_middle_is_replaced_and_ends_with_the_same_adapter(
+def test_a_job_outlives_each_end_of_its_workers_and_ends_with_the_same_adapter(
     stack: Stack, tmp_path: Path, undisturbed_weights: bytes
 ) -> None:
+    """Each worker leaves the job to the next one in another way."""
+    job_id = create(stack)
+    given_back_before_its_first_step(stack, job_id)
+    step = given_back_with_a_checkpoint(stack, job_id)
+    third = stack.start_worker(checkpoint_seconds="1000")
+    trainer_killed(stack, third, job_id)
+    newest = killed_with_a_damaged_checkpoint(stack, third, job_id)
+    stack.start_worker()
+    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
+    outcomes = [run.outcome for run in stack.runs(job_id)]
+    assert outcomes == ["released", "released", "lost", "lost", "succeeded"]
+    events = stack.events(job_id)
+    assert f"Resumed from the checkpoint at step {step}" in events
+    assert any("SIGKILL" in message for message in events), "the death has no name"
+    assert any(f"Checkpoint at step {newest} is passed over: {STATE_NAME}" in each for each in events)
+    assert sum("Resumed from the checkpoint" in message for message in events) >= 3
+    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
+
+
+def given_back_before_its_first_step(stack: Stack, job_id: str) -> None:
     worker = stack.start_worker()
-    job_id = create(stack)
-    wait_for(lambda: stack.checkpoints(job_id), JOB_SECONDS)
-    worker.trainer().kill()
-    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    assert stack.runs(job_id)[0].outcome == "lost"
-    assert any("SIGKILL" in message for message in stack.events(job_id)), "the death has no name"
-    assert any("Resumed from the checkpoint" in message for message in stack.events(job_id))
-    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
-
-
-def test_a_worker_killed_whole_loses_its_job_to_the_next_one(stack: Stack, tmp_path: Path) -> None:
-    first = stack.start_worker()
-    job_id = create(stack)
-    stack.wait_for_step(job_id, 2)
-    first.destroy()
-    stack.start_worker()
-    stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    assert stack.runs(job_id)[0].outcome == "lost"
-
-
-def test_a_trainer_whose_supervisor_was_killed_gives_its_job_back_and_ends(
-    stack: Stack, tmp_path: Path
-) -> None:
-    first = stack.start_worker()
-    job_id = create(stack)
-    stack.wait_for_step(job_id, 2)
-    trainer = first.trainer()
-    first.kill()
-    trainer.wait(60)
-    assert stack.runs(job_id)[0].outcome == "released"
-    stack.start_worker()
-    stack.assert_succeeded_exactly_once(job_id, tmp_path)
-
-
-def test_a_worker_told_to_stop_writes_a_checkpoint_and_the_next_goes_on_from_it(
-    stack: Stack, tmp_path: Path, undisturbed_weights: bytes
-) -> None:
-    first = stack.start_worker(checkpoint_seconds="1000")
-    job_id = create(stack)
-    stack.wait_for_step(job_id, 2)
-    assert first.stop() == 0
-    checkpoint = stack.checkpoints(job_id)[-1]
-    assert checkpoint.step == stack.runs(job_id)[0].step
-    assert stack.job(job_id).status == "queued"
-    stack.start_worker()
-    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    assert f"Resumed from the checkpoint at step {checkpoint.step}" in stack.events(job_id)
-    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights
-
-
-def test_a_worker_told_to_stop_before_the_first_step_gives_the_job_back(stack: Stack, tmp_path: Path) -> None:
-    first = stack.start_worker()
-    job_id = create(stack)
     wait_for(lambda: stack.runs(job_id), 120)
-    assert first.stop() == 0
+    assert worker.stop() == 0
     assert stack.job(job_id).status == "queued"
-    assert stack.runs(job_id)[0].outcome == "released"
-    stack.start_worker()
-    stack.assert_succeeded_exactly_once(job_id, tmp_path)
+
+
+def given_back_with_a_checkpoint(stack: Stack, job_id: str) -> int:
+    """Return the checkpoint's step, which is the last that the worker made."""
+    worker = stack.start_worker(checkpoint_seconds="1000")
+    wait_for(lambda: len(stack.runs(job_id)) == 2, 120)
+    step = stack.last_run(job_id).step
+    stack.wait_for_step(job_id, step + 2)
+    assert worker.stop() == 0
+    checkpoint = stack.checkpoints(job_id)[-1]
+    assert checkpoint.step == stack.last_run(job_id).step > step
+    assert stack.job(job_id).status == "queued"
+    return checkpoint.step
+
+
+def trainer_killed(stack: Stack, worker: Worker, job_id: str) -> None:
+    wait_for_another_checkpoint(stack, job_id)
+    worker.trainer().kill()
+    wait_for(lambda: len(stack.runs(job_id)) == 4, JOB_SECONDS)
+
+
+def killed_with_a_damaged_checkpoint(stack: Stack, worker: Worker, job_id: str) -> int:
+    """Return the step of the damaged checkpoint, which has another before it."""
+    wait_for_another_checkpoint(stack, job_id)
+    worker.destroy()
+    newest = stack.checkpoints(job_id)[-1]
+    stack.store.put_bytes(newest.object_prefix + STATE_NAME, b"damaged")
+    return newest.step
+
+
+def wait_for_another_checkpoint(stack: Stack, job_id: str) -> None:
+    before = stack.checkpoints(job_id)[-1].step
+    wait_for(lambda: stack.checkpoints(job_id)[-1].step > before, JOB_SECONDS)
 
 
 def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp_path: Path) -> None:
@@ -154,7 +152,7 @@ def polling(stack: Stack, job_id: str) -> Iterator[Counter[int]]:
 
 def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack, tmp_path: Path) -> None:
     stack.start_worker()
-    jobs = [create(stack) for _ in range(3)]
+    jobs = [create(stack, MIDDLE) for _ in range(3)]
     stack.wait_for_step(jobs[0], 1)
     Redis.from_url(stack.servers.urls["broker_url"]).flushall()
     stack.servers.kill("valkey")
@@ -168,7 +166,7 @@ def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_fini
     stack: Stack, tmp_path: Path
 ) -> None:
     first = stack.start_worker()
-    job_id = create(stack)
+    job_id = create(stack, MIDDLE)
     stack.wait_for_step(job_id, 2)
     zombie = first.trainer()
     zombie.send_signal(signal.SIGSTOP)
@@ -203,20 +201,3 @@ def everything_written(stack: Stack, job_id: str) -> object:
     for row in (job, *runs):
         row.pop("_sa_instance_state")
     return rows, job, runs, stack.store.list(f"adapters/{job_id}/")
-
-
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
-    stack: Stack, tmp_path: Path, undisturbed_weights: bytes
-) -> None:
-    first = stack.start_worker(checkpoint_seconds="1000")
-    job_id = create(stack)
-    wait_for(lambda: len(stack.checkpoints(job_id)) >= 2, 240)
-    first.destroy()
-    newest = stack.checkpoints(job_id)[-1]
-    stack.store.put_bytes(newest.object_prefix + STATE_NAME, b"damaged")
-    stack.start_worker()
-    folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    events = stack.events(job_id)
-    assert any(f"Checkpoint at step {newest.step} is passed over: {STATE_NAME}" in each for each in events)
-    assert any("Resumed from the checkpoint" in message for message in events)
-    assert (folder / WEIGHTS).read_bytes() == undisturbed_weights

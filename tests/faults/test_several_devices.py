@@ -17,7 +17,7 @@ from tests.fixtures.tiny import TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
-MIDDLE = {"rows": 120, "epochs": 3}  # 90 steps, and a checkpoint after every 30
+MIDDLE = {"rows": 60, "epochs": 3}  # 45 steps, and a checkpoint after every 15
 LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test looks at others
 BOTH = {"devices": 2}
 SHARDED = {"devices": 2, "fsdp": "full_shard"}

@@ -8,6 +8,7 @@ import pytest
 from openai import APIError, OpenAI
 
 from tests.fixtures.ports import free_port
+from tests.fixtures.processes import named
 from tests.fixtures.servers import server_folder
 from tests.fixtures.stack import JOB_SECONDS, short_rows
 from tests.fixtures.tiny import TINY, write_base
@@ -82,8 +83,11 @@ def test_a_killed_worker_loses_no_step_of_its_jobs(service: Service) -> None:
     """Its trainer saves its place and gives the job back, before the next worker begins."""
     job_id = service.create_job(**LONG)
     service.wait_for_step(job_id, 3)
-    service.up.part("worker").kill()
+    worker = service.up.part("worker")
+    (trainer,) = named("worker.train.trainer", worker.children())
+    worker.kill()
     until(lambda: any("Resumed" in said for said in service.events(job_id)), "the job to go on", JOB_SECONDS)
+    trainer.wait(60)
     events = service.events(job_id)
     service.client.fine_tuning.jobs.cancel(job_id)
     assert "The worker shuts down; the job waits for a worker" in events

@@ -31,7 +31,7 @@ from tests.fixtures.engine.methods import (
 )
 from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, make_spec, make_trainee, peft_loss, train
 from tests.fixtures.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
@@ -114,7 +114,7 @@ def test_training_lowers_the_loss(base: ResidentBase, case: str) -> None:
     ten = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)
     training = TrainingOptions(learning_rate=max(1e-2, usual_learning_rate(case)))
     trainee = trainee_of(base, spec_of(case, hyperparameters=ten, training=training), rows)
-    losses = train(base, [trainee], 10)["job"]
+    losses = train(base, [trainee], 10, IN_A_PIECE)["job"]
     assert losses[-1] < losses[0] - 0.01
 
 
@@ -144,13 +144,13 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
 ) -> None:
     rows, spec = make_rows(8, 0), spec_of(case)
     whole = trainee_of(base, spec, rows)
-    train(base, [whole], 4)
+    train(base, [whole], 4, IN_A_PIECE)
     first_half = trainee_of(base, spec, rows)
-    train(base, [first_half], 2)
+    train(base, [first_half], 2, IN_A_PIECE)
     save_file(first_half.state(), tmp_path / "state")
     resumed = trainee_of(base, spec, rows)
     resumed.restore(2, load_file(tmp_path / "state"))
-    train(base, [resumed], 2)
+    train(base, [resumed], 2, IN_A_PIECE)
     assert resumed.finished
     assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
     assert not torch.equal(resumed.adapter.parameters.master, first_half.adapter.parameters.master)
@@ -310,7 +310,7 @@ def test_losses_on_other_bases_are_those_of_transformers_with_peft(tmp_path: Pat
         with torch.no_grad():
             expected = peft_loss(model, rows).item()
         model.get_base_model().set_attn_implementation(attention)
-        before = evaluate(PassContext(other, MAX_TOKENS), trainee.adapter, rows).loss
+        before = evaluate(PassContext(other, IN_A_PIECE), trainee.adapter, rows).loss
         assert before == pytest.approx(expected, rel=tolerance), case
-        train(other, [trainee], 2)
-        assert evaluate(PassContext(other, MAX_TOKENS), trainee.adapter, rows).loss < before, case
+        train(other, [trainee], 2, IN_A_PIECE)
+        assert evaluate(PassContext(other, IN_A_PIECE), trainee.adapter, rows).loss < before, case
