@@ -1,5 +1,6 @@
 """A server is found only while its upstream answers as it must. The tests with vLLM itself are elsewhere."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tests.fixtures.tiny import TINY, write_catalog
 from worker.serve.registration import NotReady
 from worker.serve.service import bases_of
 from worker.serve.upstream.connection import Upstream, Watch
+from worker.serve.upstream.errors import UpstreamLost
 
 
 @contextmanager
@@ -81,6 +83,17 @@ def test_requests_end_once_the_upstream_was_silent_for_as_long_as_the_row_lasts(
     with pytest.raises(NotReady):
         watch()
     assert ended == [True]
+
+
+def test_a_request_to_an_upstream_that_is_gone_is_a_clear_error(closed_port: int) -> None:
+    async def ask(upstream: Upstream) -> None:
+        async with upstream.begun("/v1/chat/completions", {}):
+            raise AssertionError
+
+    for asked in (ask, Upstream.adapters, lambda upstream: upstream.load("name", "/folder")):
+        with pytest.raises(UpstreamLost, match=r"does not answer \(ConnectError\)") as raised:
+            asyncio.run(asked(Upstream(TINY, f"http://127.0.0.1:{closed_port}", None)))
+        assert (raised.value.status, raised.value.code) == (503, "upstream_lost")
 
 
 def test_the_state_of_a_server_names_the_upstreams_base_model() -> None:
