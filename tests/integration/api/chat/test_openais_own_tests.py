@@ -58,6 +58,7 @@ def test_openais_own_tests_hold_except_those_that_ask_for_everything(
         text=True,
         timeout=500,
     )
+    assert report.exists(), ran.stdout + ran.stderr
     outcomes: dict[str, str | None] = json.loads(report.read_text())
     failed = {name: reason for name, reason in outcomes.items() if reason is not None}
     unexpected = {name: reason for name, reason in failed.items() if WITH_ALL not in name}
