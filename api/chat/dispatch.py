@@ -188,13 +188,13 @@ class _Attempts:
             )
         if self._failures:
             return self._failures[-1]
-        if self._unsuited is not None:
-            return self._unsuited
-        if self._was_lost:
+        if self._was_lost:  # perhaps the one server that suits the request
             return Unavailable(
                 f"The servers for '{self._base}' cannot be reached at the moment. Try again in a moment.",
                 code="server_lost",
             )
+        if self._unsuited is not None:
+            return self._unsuited
         return Unavailable(
             f"No server is running that samples from '{self._base}'. The operator starts one with "
             "`tunery serve`; `tunery up` starts one too.",

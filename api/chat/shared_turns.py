@@ -5,6 +5,7 @@ own turns.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -16,17 +17,30 @@ from core.ids import new_id
 # Seconds
 LASTS = 15  # for which a turn counts after its last renewal
 RENEW = 4.0  # between two renewals, so that two of them may fail
-LOOK = 0.2  # between two attempts to get a turn that other processes have
+LOOK = 0.1  # between two attempts to get a turn that other processes have
+PATIENCE = 1.0  # after its latest attempt, one that waits has gone
 
-# The turns of a project are a sorted set: each with the time at which it ends
+# The turns of a project are a sorted set (KEYS[1]): each with the time at which it ends. Those that wait are
+# in two more: each with the time of its arrival (KEYS[2]), and with that of its latest attempt (KEYS[3]). One
+# whose attempts have ceased waits no longer.
 NOW = "local time = redis.call('TIME'); local now = time[1] + time[2] / 1000000\n"
 TAKE = f"""{NOW}
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[4])) do
+    redis.call('ZREM', KEYS[2], gone)
+    redis.call('ZREM', KEYS[3], gone)
+end
+redis.call('ZADD', KEYS[2], 'NX', now, ARGV[3])
+redis.call('ZADD', KEYS[3], now, ARGV[3])
+for index = 1, 3 do redis.call('EXPIRE', KEYS[index], ARGV[2]) end
+if redis.call('ZRANK', KEYS[2], ARGV[3]) >= tonumber(ARGV[1]) - redis.call('ZCARD', KEYS[1]) then return 0 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('ZREM', KEYS[2], ARGV[3])
+redis.call('ZREM', KEYS[3], ARGV[3])
 return 1
 """
+FORGET = "for index = 1, 3 do redis.call('ZREM', KEYS[index], ARGV[1]) end"
 RENEWAL = f"""{NOW}
 for index = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[index]) end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -45,10 +59,13 @@ class SharedTurns:
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self, project_id: str, most: int) -> str:
-        """Wait for a turn of a project that may have `most`. Return its id. The caller bounds the wait."""
+        """Wait for a turn of a project that may have `most`. Return its id. The caller bounds the wait.
+
+        Processes that wait get turns in the order in which they came.
+        """
         turn = new_id("")
         try:
-            while await self._eval(TAKE, project_id, most, LASTS, turn) == 0:
+            while await self._eval(TAKE, project_id, most, LASTS, turn, PATIENCE) == 0:
                 await asyncio.sleep(LOOK)
         except BaseException:
             self._forget(project_id, turn)  # the broker may have given it in this moment
@@ -80,13 +97,13 @@ class SharedTurns:
 
     async def _eval(self, script: str, project_id: str, *arguments: Any) -> Any:
         """Return the broker's answer, or None if the broker is away."""
-        question = partial(self._redis.eval, script, 1, _key(project_id), *arguments)
+        question = self._question(script, project_id, *arguments)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._counters.ask, question)
 
     def _forget(self, project_id: str, turn: str) -> None:
         with suppress(RuntimeError):  # closed: the turn ends by itself
-            self._thread.submit(self._counters.ask, partial(self._redis.zrem, _key(project_id), turn))
+            self._thread.submit(self._counters.ask, self._question(FORGET, project_id, turn))
 
-
-def _key(project_id: str) -> str:
-    return f"tunery-chats:{project_id}"
+    def _question(self, script: str, project_id: str, *arguments: Any) -> Callable[[], Any]:
+        held = f"tunery-chats:{{{project_id}}}"  # in braces, so that a cluster keeps the three sets together
+        return partial(self._redis.eval, script, 3, held, f"{held}:arrived", f"{held}:asked", *arguments)

@@ -49,8 +49,8 @@ def searching(sessions: sessionmaker[Session]) -> Iterator[Session]:
         if not isinstance(error.orig, QueryCanceled):
             raise
         raise InvalidRequest(
-            f"The search was stopped, because it took longer than {SEARCH_SECONDS:g} s. Search fewer jobs: "
-            "add `status`, `file` or `metadata[key]`.",
+            f"The search was stopped, because it took longer than {SEARCH_SECONDS:g} s. Search for "
+            "longer words.",
             code="search_too_slow",
             param="search",
         ) from error

@@ -41,7 +41,7 @@ ProjectId = Annotated[
     ),
 ]
 Moment = Annotated[int | None, Query(ge=0, le=2**32, description="Unix seconds")]
-Days = Annotated[int, Query(ge=1, le=PAGE_DAYS, description="The most days of a page")]
+DayLimit = Annotated[int, Query(ge=1, le=PAGE_DAYS, description="The most days of a page")]
 Cursor = Annotated[str | None, Query(description="The `next_page` of the page before")]
 
 router = APIRouter(
@@ -162,7 +162,7 @@ def fine_tuning_usage(
     project_id: ProjectId = None,
     start_time: Moment = None,
     end_time: Moment = None,
-    limit: Days = PAGE_DAYS,
+    limit: DayLimit = PAGE_DAYS,
     page: Cursor = None,
 ) -> UsagePage:
     """Return the trained tokens and the device seconds of each day, by default for the last 30 days.
@@ -180,7 +180,7 @@ def completions_usage(
     project_id: ProjectId = None,
     start_time: Moment = None,
     end_time: Moment = None,
-    limit: Days = PAGE_DAYS,
+    limit: DayLimit = PAGE_DAYS,
     page: Cursor = None,
 ) -> CompletionsUsagePage:
     """Return the requests and tokens of each model and day, by default for the last 30 days.

@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 class Span(NamedTuple):
     """The days that a client asks for.
 
-    `start_time` and `end_time` are Unix seconds; without them it is the last 30 days. `page` is the cursor
-    of an earlier page, or None for the first one.
+    `start_time` and `end_time` are Unix seconds; without them it is the last 30 days. `page` is the
+    `next_page` of the page before, or None for the first one.
     """
 
     start_time: int | None
@@ -43,7 +43,7 @@ class Span(NamedTuple):
     page: str | None
 
 
-class Days(NamedTuple):
+class DaysOfPage(NamedTuple):
     """The days of a page, at least one, and the cursor of the next page, if there is one."""
 
     days: list[date]
@@ -96,7 +96,7 @@ def _by_day(results: Iterable[tuple[date, Result]]) -> dict[date, list[Result]]:
     return found
 
 
-def _days(session: Session, span: Span) -> Days:
+def _days(session: Session, span: Span) -> DaysOfPage:
     """Return the days, in UTC, of the page that the client asks for. Raises InvalidRequest."""
     end = datetime.fromtimestamp(span.end_time, UTC) if span.end_time is not None else database_time(session)
     start = end - DEFAULT_DAYS * DAY
@@ -113,7 +113,7 @@ def _days(session: Session, span: Span) -> Days:
         first = _first_day(span.page, first, last)
     rest = (last - first).days + 1
     days = [first + number * DAY for number in range(min(rest, span.limit))]
-    return Days(days, f"page_{days[-1] + DAY}" if rest > span.limit else None)
+    return DaysOfPage(days, f"page_{days[-1] + DAY}" if rest > span.limit else None)
 
 
 def _first_day(page: str, first: date, last: date) -> date:

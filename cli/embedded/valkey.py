@@ -11,7 +11,7 @@ from core.private_files import write_private
 
 
 class Valkey(Server):
-    """A broker without persistence, since it holds only hints."""
+    """A broker without persistence, since it holds only hints, counts and turns."""
 
     name = "valkey"
     programs = frozenset({"valkey-server"})

@@ -1,7 +1,7 @@
 """A line between the service and its broker that is reset, slow, half closed or silent.
 
-The broker carries nothing but hints, so nothing waits for it and no job is late by more than a scan. Hints
-may come often, too early and in any order: each job is trained once.
+For jobs the broker carries nothing but hints, so nothing waits for it and no job is late by more than a scan.
+Hints may come often, too early and in any order: each job is trained once.
 """
 
 import threading

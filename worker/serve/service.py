@@ -18,7 +18,7 @@ from worker.serve.admission import Admission
 from worker.serve.app import Answering, ServerApp
 from worker.serve.registration import Registration
 from worker.serve.server import Server, read_by
-from worker.serve.upstream.connection import Upstream, Watch
+from worker.serve.upstream.connection import StateWhileAnswering, Upstream
 from worker.serve.upstream.errors import UpstreamLost
 
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
@@ -39,7 +39,9 @@ def run_server(settings: Settings) -> bool:
         state = read_by(app, admission)
         if upstream is not None:
             lost = partial(admission.end_all, UpstreamLost("it has been silent for a while"))
-            state = Watch(upstream, state, partial(asyncio.get_running_loop().call_soon_threadsafe, lost))
+            state = StateWhileAnswering(
+                upstream, state, partial(asyncio.get_running_loop().call_soon_threadsafe, lost)
+            )
         return Registration(sessions, new_id("server-"), address(settings, port), bases, state)
 
     server = Server(app, admission, settings.serve_host, settings.serve_port, register)

@@ -18,7 +18,7 @@ from worker.rows import Row
 # used only if it has at least this many tokens more, because to share fewer tokens costs more than it saves.
 MIN_SHARED = 16
 
-# All rows of an evaluation may be more than the memory holds. So many are read and ordered at once.
+# At most so many rows are read at once, because the rows of an evaluation may not fit into memory.
 ROWS_AT_ONCE = 4096
 
 

@@ -22,7 +22,7 @@ from worker.serve.sampling.fetching import errors_explained, fetch
 from worker.serve.sampling.room import Room
 from worker.serve.threads import in_daemon_thread
 from worker.serve.upstream.connection import Upstream
-from worker.serve.upstream.errors import LoadingRefused
+from worker.serve.upstream.errors import AdapterForgotten, LoadingRefused
 from worker.serve.upstream.suitability import check_adapter, unsuited
 
 CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
@@ -68,8 +68,9 @@ class UpstreamAdapters:
     async def use(self, stored: StoredAdapter) -> AsyncIterator[str]:
         """Yield the adapter's name in the upstream, and keep it loaded during the block.
 
-        It waits until there is room beside the adapters that are in use. Raises AdapterDamaged,
-        UnsuitedServer, ModelUnavailable, Unavailable and UpstreamLost.
+        It waits until there is room beside the adapters that are in use. If the block raises
+        AdapterForgotten, the next request has the adapter loaded anew. Raises AdapterDamaged, UnsuitedServer,
+        ModelUnavailable, Unavailable and UpstreamLost.
         """
         async with self._room.taken(stored):
             held = self._held.get(stored.sha256) or self._begin(stored)
@@ -78,14 +79,12 @@ class UpstreamAdapters:
             try:
                 await asyncio.shield(held.loading)
                 yield stored.sha256
+            except AdapterForgotten:
+                if self._held.get(stored.sha256) is held:  # no other request has had it loaded anew
+                    del self._held[stored.sha256]
+                raise
             finally:
                 held.users -= 1
-
-    def forget(self, stored: StoredAdapter) -> None:
-        """Load the adapter anew for the next request: the upstream has lost it."""
-        held = self._held.get(stored.sha256)
-        if held is not None and held.loading.done():
-            del self._held[stored.sha256]
 
     def _begin(self, stored: StoredAdapter) -> _Held:
         self._raise_remembered(stored)
@@ -112,16 +111,19 @@ class UpstreamAdapters:
         async with self._one_change:
             await self._clear()
         await in_daemon_thread(lambda: self._fetch(stored, draft), "adapter")
-        async with self._one_change:
-            await self._evict()
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.rename(folder)
-            try:
-                await self._upstream.load(stored.sha256, str(folder))
-            except LoadingRefused as error:
+        try:
+            async with self._one_change:
+                await self._evict()
                 shutil.rmtree(folder, ignore_errors=True)
-                log.warning("upstream_refused_adapter", prefix=stored.prefix, error=str(error))
-                raise unsuited(f"it says: {error}") from error
+                draft.rename(folder)
+                await self._upstream.load(stored.sha256, str(folder))
+        except BaseException as error:
+            for left in (draft, folder):
+                shutil.rmtree(left, ignore_errors=True)
+            if not isinstance(error, LoadingRefused):
+                raise
+            log.warning("upstream_refused_adapter", prefix=stored.prefix, error=str(error))
+            raise unsuited(f"it says: {error}") from error
 
     def _fetch(self, stored: StoredAdapter, draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)

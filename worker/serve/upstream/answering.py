@@ -67,11 +67,7 @@ class UpstreamModels:
             yield self._upstream.model
             return
         async with self._adapters.use(model.adapter) as name:
-            try:
-                yield name
-            except AdapterForgotten:
-                self._adapters.forget(model.adapter)
-                raise
+            yield name
 
 
 class Answering:

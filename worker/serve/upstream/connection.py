@@ -21,7 +21,7 @@ ENGINE_DEAD = "EngineCore encountered an issue"
 
 # Seconds
 CONNECT = 2.0
-LOOK = 4.0  # less than what a row lasts, so that one slow answer does not take the row away
+LOOK = 2.0  # so that a row outlasts a slow look: two requests, and the pauses around them
 SILENCE = 600.0  # a whole answer comes at once, at its end
 LOADING = 120.0
 
@@ -142,7 +142,7 @@ class Upstream:
         return answer.json()
 
 
-class Watch:
+class StateWhileAnswering:
     """The state of the server's row, as long as the upstream answers. The registration's thread calls it."""
 
     def __init__(

@@ -38,8 +38,7 @@ def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
     """
     body = _sampling(request) | {"messages": [_message(each) for each in request.messages]}
     body |= _given(request, "logprobs", "top_logprobs", "response_format")
-    if request.most_tokens is not None:
-        body["max_completion_tokens"] = min(request.most_tokens, max_length)
+    body["max_completion_tokens"] = min(request.most_tokens or max_length, max_length)
     if isinstance(request.response_format, JsonSchemaFormat):
         body["response_format"]["json_schema"].setdefault("schema", {})
     if request.tools and request.tool_choice != "none":

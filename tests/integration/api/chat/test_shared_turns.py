@@ -65,6 +65,29 @@ def test_a_wait_that_is_given_up_takes_no_turn(run: Run) -> None:
     run(act)
 
 
+def test_processes_get_turns_in_the_order_in_which_they_came(run: Run) -> None:
+    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+        turn = await first.take(project, 1)
+        waiting = asyncio.create_task(second.take(project, 1))
+        await asyncio.sleep(2 * shared_turns.LOOK)
+        first.give_back(project, turn)
+        again = asyncio.create_task(first.take(project, 1))
+        second.give_back(project, await asyncio.wait_for(waiting, SOON))
+        await asyncio.wait_for(again, SOON)
+
+    run(act)
+
+
+def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run) -> None:
+    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+        turn = await first.take(project, 1)
+        await second._eval(shared_turns.TAKE, project, 1, shared_turns.LASTS, "dead", shared_turns.PATIENCE)
+        first.give_back(project, turn)
+        await asyncio.wait_for(first.take(project, 1), SOON)
+
+    run(act)
+
+
 def test_a_turn_lasts_while_its_process_lives_and_no_longer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

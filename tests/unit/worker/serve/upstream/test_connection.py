@@ -17,7 +17,7 @@ from core.settings import Settings
 from tests.fixtures.tiny import TINY, write_catalog
 from worker.serve.registration import NotReady
 from worker.serve.service import bases_of
-from worker.serve.upstream.connection import Upstream, Watch
+from worker.serve.upstream.connection import StateWhileAnswering, Upstream
 from worker.serve.upstream.errors import UpstreamLost
 
 
@@ -75,7 +75,7 @@ def test_requests_end_once_the_upstream_was_silent_for_as_long_as_the_row_lasts(
 ) -> None:
     upstream = Upstream(TINY, f"http://127.0.0.1:{closed_port}", None)
     ended: list[bool] = []
-    watch = Watch(upstream, dict, lambda: ended.append(True))
+    watch = StateWhileAnswering(upstream, dict, lambda: ended.append(True))
     with pytest.raises(NotReady, match="ConnectError"):
         watch()
     assert ended == []
@@ -98,7 +98,7 @@ def test_a_request_to_an_upstream_that_is_gone_is_a_clear_error(closed_port: int
 
 def test_the_state_of_a_server_names_the_upstreams_base_model() -> None:
     with answering(vllm()) as url:
-        assert Watch(Upstream(TINY, url, None), lambda: {"running": 1}, list)() == {
+        assert StateWhileAnswering(Upstream(TINY, url, None), lambda: {"running": 1}, list)() == {
             "running": 1,
             "resident": TINY,
         }
