@@ -100,6 +100,7 @@ ACCESS = {
     ("GET", ALIASES + "/{alias}/history"): READER,
     ("POST", COMPLETIONS): MEMBER,
     ("POST", "/v1/completions"): MEMBER,
+    ("POST", "/v1/tokenize"): MEMBER,
     ("GET", COMPLETIONS): READER,
     ("GET", COMPLETION): READER,
     ("POST", COMPLETION): MEMBER,

@@ -107,7 +107,7 @@ def test_a_model_whose_code_breaks_in_a_generation_is_trained_without_samples(
     def broken(*_: Any) -> None:
         raise ValueError("no cache of this kind")
 
-    monkeypatch.setattr(answers, "_sample", broken)
+    monkeypatch.setattr(answers.Sampler, "step", broken)
     tenant = api.tenant()
     job_id = create(tenant, eval_samples=2)
     with running(api):
