@@ -23,11 +23,10 @@ from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion, check_tokenize
 from core.serving.completions import CompletionRequest
 from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed, UnsuitedServer
+from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
 from core.serving.sampling import Sampling
 from core.serving.served_model import ServedModel
 from core.serving.tokens import Tokenized, TokenizeRequest
-
-CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/v1/tokenize"
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 

@@ -23,7 +23,7 @@ from core.tables import Server
 # Seconds for which this process trusts a reading of the table
 LISTED_SECONDS = 0.5
 
-# What loading costs and a cached beginning saves, counted in requests that a server has to do
+# Loading costs as much, and a cached beginning saves as much, as so many requests that a server has to do
 CACHED_BEGINNING = 3
 COLD_ADAPTER = 4
 NO_BASE_LOADED = 16

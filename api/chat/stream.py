@@ -5,13 +5,10 @@ them as it has asked for them.
 """
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
+from core.serving.event_stream import DONE
 from core.serving.sampling import StreamOptions
-
-DONE = b"[DONE]"
-MOST_EVENT_BYTES = 4 * 1024**2
 
 
 class Passage:
@@ -56,18 +53,6 @@ class Passage:
 def asked_of_server() -> dict[str, bool]:
     """Return the options with which a server tells the tokens at every event, and at the end."""
     return {"include_usage": True, "continuous_usage_stats": True}
-
-
-async def events_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Yield the data of the events in each piece of a stream. Raises ValueError if an event has no end."""
-    pending = b""
-    async for chunk in chunks:
-        *whole, pending = (pending + chunk).split(b"\n\n")
-        if len(pending) > MOST_EVENT_BYTES:
-            raise ValueError("an event is too large")
-        events = [event.removeprefix(b"data: ") for event in whole if event.startswith(b"data: ")]
-        if events:
-            yield events
 
 
 def _framed(event: bytes) -> bytes:

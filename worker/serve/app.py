@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
+from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
 from core.serving.served_model import SERVED_FIELD
 from core.serving.token import is_server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
 from worker.serve.metrics import MEDIA_TYPE, Metrics
-from worker.serve.reading import CHAT, COMPLETIONS, TOKENIZE
 from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:

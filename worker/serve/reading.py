@@ -11,8 +11,6 @@ from core.serving.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.serve.exchange import Exchange
 
-CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/v1/tokenize"
-
 Schema = TypeVar("Schema", bound=BaseModel)
 
 

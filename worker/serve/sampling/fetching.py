@@ -1,4 +1,4 @@
-"""What goes wrong while an adapter is fetched and checked, as errors for the client."""
+"""Fetches an adapter for a client that waits, and says what goes wrong as an error for that client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,13 +5,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from core.serving import event_stream
 from core.serving.answers import ChatChunk, ChatCompletion, Completion
 from core.serving.errors import SamplingFailed
 
 Form = TypeVar("Form", bound=BaseModel)
 
-DONE = b"[DONE]"
-MOST_EVENT_BYTES = 4 * 1024**2
 OMITTED_IF_NULL = ("prompt_logprobs", "service_tier", "prompt_tokens_details")
 
 
@@ -64,14 +63,12 @@ class AnswerForm:
 
 async def events_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the data of each event of a stream. Raises SamplingFailed if an event has no end."""
-    pending = b""
-    async for chunk in chunks:
-        *whole, pending = (pending + chunk).split(b"\n\n")
-        if len(pending) > MOST_EVENT_BYTES:
-            raise SamplingFailed("The upstream of this model sends an event that is too large.")
-        for event in whole:
-            if event.startswith(b"data: "):
-                yield event.removeprefix(b"data: ")
+    try:
+        async for events in event_stream.events_of(chunks):
+            for event in events:
+                yield event
+    except ValueError as error:
+        raise SamplingFailed("The upstream of this model sends an event that is too large.") from error
 
 
 def _omit_null(value: dict[str, Any]) -> None:

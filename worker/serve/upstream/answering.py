@@ -15,15 +15,17 @@ from core.serving.chat import ChatRequest
 from core.serving.coherence import check_chat, check_completion
 from core.serving.completions import CompletionRequest
 from core.serving.errors import UnsuitedServer
+from core.serving.event_stream import DONE
+from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.sampling import Sampling
 from core.serving.served_model import ServedModel
 from core.serving.tokens import TokenizeRequest
 from core.settings import Settings
 from worker.serve.exchange import Exchange
-from worker.serve.reading import CHAT, COMPLETIONS, head, parse, served_model
+from worker.serve.reading import head, parse, served_model
 from worker.serve.sampling.fetching import store_of
 from worker.serve.upstream.adapters import UpstreamAdapters
-from worker.serve.upstream.answer_form import DONE, AnswerForm, events_of
+from worker.serve.upstream.answer_form import AnswerForm, events_of
 from worker.serve.upstream.connection import Upstream
 from worker.serve.upstream.errors import AdapterForgotten, UpstreamLost, failure
 from worker.serve.upstream.request_form import chat_body, completion_body
