@@ -144,9 +144,10 @@ async def tokenize(
 ) -> Response:
     """Return the prompt that a model gets, with the ids of its tokens.
 
-    Messages are rendered by the model's chat template, as for an answer. Request and answer are those of
-    vLLM's `/tokenize`. Nothing is sampled, so no tokens are counted, but the request takes a turn of the
-    project's `concurrent_chats`, and the server loads the base model.
+    Messages are rendered by the model's chat template, as for an answer. Request and answer have the form
+    of vLLM's `/tokenize`, without the fields that choose another template. Nothing is sampled, so no
+    tokens are counted, but the request takes a turn of the project's `concurrent_chats`, and the server
+    loads the base model.
     """
     check_tokenize(body)
     model = await finder.find(body)
