@@ -24,6 +24,7 @@ from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.descriptors import connection_limit
+from api.exports.endpoints import router as exports
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.graders.processes import GraderProcesses
@@ -67,7 +68,7 @@ ROUTERS = (
     *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, aliases, chat, stored_completions, workers),
+    *(models, adapters, exports, aliases, chat, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 

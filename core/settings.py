@@ -112,6 +112,12 @@ class Settings(BaseSettings):
         description="Most tokens of a job's validation file. A job with more fails while its rows are read",
     )
 
+    task_processes: int = Field(
+        1,
+        ge=0,
+        description="Most exports that a worker makes at the same time, each in a process of its own. 0 "
+        "makes none",
+    )
     lease_seconds: float = Field(
         60,
         ge=1,
@@ -154,6 +160,9 @@ class Settings(BaseSettings):
     )
     project_queued_jobs: int | None = Field(
         None, ge=0, description="Most jobs of one project that wait in the queue"
+    )
+    project_open_tasks: int = Field(
+        20, ge=1, description="Most exports of one project that wait or are being made"
     )
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"
@@ -204,6 +213,9 @@ class Settings(BaseSettings):
 
     retention_audit_days: int | None = Field(
         None, ge=1, description="Days after which entries of the audit log are removed; default: never"
+    )
+    retention_export_days: int = Field(
+        30, ge=1, description="Days after which an export is deleted, with its files"
     )
     retention_file_days: int | None = Field(
         None,

@@ -21,6 +21,7 @@ from core.ids import id_pattern
 from core.methods.registry import METHODS
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Job
+from core.tasks.client import delete_with_adapter
 
 ADAPTER_ID = id_pattern("adapter-")
 
@@ -50,6 +51,7 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
     job_id = deleted.one_or_none()
     if job_id is None:
         raise _no_such_adapter(adapter_id)
+    delete_with_adapter(session, adapter_id)
     model = session.get_one(Job, job_id).fine_tuned_model
     refuse_if_aliased(session, project_id, lambda name: name == model)
 

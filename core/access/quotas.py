@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import QuotaExceeded, RateLimited
 from core.settings import Settings
-from core.tables import File, Job, Project, Upload, UploadPart
+from core.tables import File, Job, Project, Task, Upload, UploadPart
 
 QUEUE_RETRY_SECONDS = 30
 
@@ -91,7 +91,7 @@ def check_uploads(session: Session, project_id: str, most: int | None) -> None:
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """Return the bytes of the project's uploaded and produced files, and of its uploads in parts.
+    """Return the bytes of the project's uploaded and produced files, of its uploads in parts and exports.
 
     Adapters and checkpoints are not counted.
     """
@@ -101,7 +101,11 @@ def stored_bytes(session: Session, project_id: str) -> int:
     uploads = select(func.coalesce(func.sum(_held_by_upload()), 0)).where(
         Upload.project_id == project_id, Upload.cleaned_at.is_(None)
     )
-    return int(session.scalars(select(files.scalar_subquery() + uploads.scalar_subquery())).one())
+    exports = select(func.coalesce(func.sum(Task.bytes), 0)).where(
+        Task.project_id == project_id, Task.deleted_at.is_(None)
+    )
+    parts = files.scalar_subquery() + uploads.scalar_subquery() + exports.scalar_subquery()
+    return int(session.scalars(select(parts)).one())
 
 
 def _held_by_upload() -> ColumnElement[int]:

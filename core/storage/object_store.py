@@ -63,6 +63,15 @@ def result_key(job_id: str, attempt: str) -> str:
     return f"{results_prefix(job_id)}{attempt}.csv"
 
 
+def tasks_prefix(kind: str, task_id: str) -> str:
+    return f"{kind}s/{task_id}/"
+
+
+def task_prefix(kind: str, task_id: str, attempt: str) -> str:
+    """Return the prefix of the files that one attempt at a task has made."""
+    return f"{tasks_prefix(kind, task_id)}{attempt}/"
+
+
 class StoredObject(NamedTuple):
     """One object of the store, and when it was written or began to be written."""
 

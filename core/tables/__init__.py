@@ -17,6 +17,7 @@ from core.tables.secrets import Secret
 from core.tables.servers import Server
 from core.tables.sign_ins import SignIn
 from core.tables.store_walks import StoreWalk
+from core.tables.tasks import Task
 from core.tables.tracking import Tracker
 from core.tables.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.uploads import Upload, UploadPart
@@ -50,6 +51,7 @@ __all__ = [
     "SignIn",
     "StoreWalk",
     "StoredCompletion",
+    "Task",
     "Tracker",
     "Upload",
     "UploadPart",

@@ -21,6 +21,7 @@ from core.storage.object_store import (
     adapters_prefix,
     checkpoints_prefix,
     results_prefix,
+    tasks_prefix,
     upload_prefix,
 )
 from core.tables import (
@@ -33,6 +34,7 @@ from core.tables import (
     File,
     Job,
     Metric,
+    Task,
     Tracker,
     Upload,
     UploadPart,
@@ -125,6 +127,26 @@ def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore)
                     _mark_cleaned(session, Adapter, adapter_id)
 
 
+def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files."""
+    with log_failure("tasks"):
+        expired = update(Task).where(Task.deleted_at.is_(None), Task.expires_at < func.now())
+        with sessions.begin() as session:
+            session.execute(expired.values(deleted_at=func.now()))
+        gone = Task.deleted_at.is_not(None) & Task.cleaned_at.is_(None)
+        with sessions() as session:
+            tasks = session.execute(
+                select(Task.id, Task.kind).where(gone, Task.deleted_at < func.now() - GRACE)
+            )
+        for task_id, kind in tasks.all():
+            with log_failure(task_id):
+                prefix = tasks_prefix(kind, task_id)
+                store.abort_writes(prefix)
+                store.delete_prefix(prefix)
+                with sessions.begin() as session:
+                    _mark_cleaned(session, Task, task_id, files=[], bytes=0)
+
+
 def delete_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
     """Delete expired files, unless a job that has not ended reads them. No new job can name such a file."""
     with log_failure("expired files"):
@@ -188,7 +210,7 @@ def _clean_up_after_trainers(sessions: sessionmaker[Session], store: ObjectStore
 
 def _mark_cleaned(
     session: Session,
-    table: type[Job | Upload | Adapter | File],
+    table: type[Job | Upload | Adapter | File | Task],
     row_id: str,
     *conditions: ColumnElement[bool],
     **changes: object,

@@ -19,6 +19,7 @@ from worker.supervise.cleanup import (
     remove_orphans,
     remove_parts,
     remove_resume_checkpoints,
+    remove_tasks,
 )
 from worker.supervise.retention import Retention, remove_old
 from worker.supervise.store_walk import walk_store
@@ -30,6 +31,7 @@ REMOVALS = (
     remove_orphans,
     remove_parts,
     remove_deleted_adapters,
+    remove_tasks,
     delete_expired_files,
     remove_deleted_files,
     remove_old_deliveries,

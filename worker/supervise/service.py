@@ -1,4 +1,4 @@
-"""`tunery worker`: Celery, and threads that supervise a trainer, send webhooks, run trackers and clean up."""
+"""`tunery worker`: Celery, and threads: of a trainer, webhooks, trackers, tasks, and the janitor."""
 
 import signal
 import threading
@@ -14,11 +14,12 @@ from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
+from worker.supervise.hints import register_hint
 from worker.supervise.janitor import Janitor
 from worker.supervise.retention import Retention
 from worker.supervise.supervisor import Supervisor
-from worker.supervise.tasks import register_tasks
 from worker.supervise.webhooks import WebhookSender
+from worker.tasks.service import Tasks
 from worker.tracking.service import Tracking
 
 
@@ -32,14 +33,14 @@ def run_worker(settings: Settings) -> None:
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:
         sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))
-        parts += [sender, Tracking(sessions)]
+        parts += [sender, Tracking(sessions), Tasks(sessions, settings.task_processes)]
     for part in parts:
         part.start()
     signals.setup_logging.connect(_keep_our_logging)
     try:
         if settings.claims_jobs:
             app = create_celery(settings.server("broker_url"))
-            register_tasks(app, supervisor)
+            register_hint(app, supervisor)
             _serve_wake_messages(app, settings)
         else:  # this trainer follows the trainer of another machine, which gets the messages
             _wait_for_a_signal()

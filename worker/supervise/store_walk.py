@@ -4,8 +4,9 @@ The removals of `cleanup.py` go from the rows to the objects, once. They miss wh
 upload of a trainer that was frozen, and what they could not delete. Only a list of the store shows those
 objects. All workers share one walk, whose place is in the database.
 
-An object goes if it belongs to a job or upload that has ended, or to a file that is deleted, and if no row
-needs it. An object stays if it is young, or if its owner has no row here: another installation may own it.
+An object goes if it belongs to a job, upload or task that has ended, or to a file that is deleted, and if
+no row needs it. An object stays if it is young, or if its owner has no row here: another installation may
+own it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from core.database import database_time
 from core.failpoints import reached
 from core.statuses import ENDED
 from core.storage.object_store import ObjectStore
-from core.tables import File, Job, StoreWalk, Upload
+from core.tables import File, Job, StoreWalk, Task, Upload
 from worker.supervise.removal import log_failure, named_objects
 
 PAGE_KEYS = 1000
@@ -90,6 +91,17 @@ def _of_uploads(session: Session, keys: Sequence[str]) -> Iterator[str]:
     return (key for key in keys if _owner(key) in files and files[_owner(key)] != key)
 
 
+def _of_tasks(session: Session, keys: Sequence[str]) -> Iterator[str]:
+    """Yield the keys of objects that attempts at tasks have left behind."""
+    ended = select(Task.id, Task.object_prefix, Task.deleted_at).where(
+        Task.id.in_(_owners(keys)), Task.finished_at < func.now() - YOUNG
+    )
+    kept = {task.id: None if task.deleted_at else task.object_prefix for task in session.execute(ended)}
+    for key in keys:
+        if _owner(key) in kept and not key.startswith(kept[_owner(key)] or "\0"):
+            yield key
+
+
 def _of_files(session: Session, keys: Sequence[str]) -> Iterator[str]:
     """Yield the keys of deleted files."""
     deleted = select(File.object_key).where(
@@ -99,7 +111,7 @@ def _of_files(session: Session, keys: Sequence[str]) -> Iterator[str]:
 
 
 def _owner(key: str) -> str:
-    """Return the id that follows the prefix: of a job, an upload or a file."""
+    """Return the id that follows the prefix: of a job, an upload, a file or a task."""
     return key.split("/")[1]
 
 
@@ -113,4 +125,5 @@ PREFIXES: dict[str, LeftBehind] = {
     "results/": _of_jobs,
     "uploads/": _of_uploads,
     "files/": _of_files,
+    "exports/": _of_tasks,
 }

@@ -105,7 +105,7 @@ def _part(
             f"The adapter's factors of {module} have the shapes {list(A_RK.shape)} and {list(B_NR.shape)}, "
             f"which do not fit the base model's [{outputs}, {inputs}]."
         )
-    scale = _scale(module, len(A_RK), config)
+    scale = scale_of(module, len(A_RK), config)
     magnitude_N = tensors.get("lora_magnitude_vector")
     if (magnitude_N is not None) != bool(config.get("use_dora")):
         raise AdapterRefused(f"The adapter's DoRA magnitudes of {module} are missing or not declared.")
@@ -118,7 +118,7 @@ def _part(
     return PlainPart(columns, A_RK, B_NR, scale, magnitude_N.float().flatten() / norms_N - 1)
 
 
-def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
+def scale_of(module: str, rank: int, config: Mapping[str, Any]) -> float:
     """Return alpha / r, or alpha / √r with rank stabilisation (Kalajdzievski 2023, arXiv:2312.03732)."""
     pattern = config.get("alpha_pattern") or {}
     alpha = pattern.get(get_pattern_key(pattern.keys(), module), config.get("lora_alpha", 8))

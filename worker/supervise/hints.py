@@ -6,8 +6,8 @@ from core.jobs.dispatch import TASK
 from worker.supervise.supervisor import Supervisor
 
 
-def register_tasks(app: Celery, supervisor: Supervisor) -> None:
-    """Register the task that wakes the supervisor's trainer."""
+def register_hint(app: Celery, supervisor: Supervisor) -> None:
+    """Register the Celery task that wakes the supervisor's trainer."""
 
     @app.task(name=TASK, ignore_result=True)
     def train() -> None:

@@ -1,0 +1,77 @@
+"""Exports as a client reads them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from api.schemas import Identified, UnixSeconds, unix_seconds
+from core.exports.requests import EXPORT_REQUEST, ExportRequest
+from core.tables import Task
+
+
+class ExportFile(BaseModel):
+    name: str
+    bytes: Annotated[int, Field(description="The size in bytes")]
+    sha256: Annotated[str, Field(description="The SHA-256 of the content, in hexadecimal")]
+
+
+class ExportError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class ExportProgress(BaseModel):
+    phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
+    percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
+
+
+class ExportObject(Identified):
+    """An export of an adapter, and its files once it has succeeded.
+
+    `report` holds what was measured. For a LoRA: its `rank`, and the `relative_error` of a reduced rank,
+    which is 0 for an exact export. For a merged model: how its next-token distributions differ from those of
+    the base model with the adapter beside it, after merging in fp32 and after rounding to the saved type.
+    """
+
+    object: Literal["adapter.export"] = "adapter.export"
+    created_at: UnixSeconds
+    adapter_id: str
+    request: Annotated[ExportRequest, Field(description="The format, and its options")]
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    progress: ExportProgress
+    error: ExportError | None
+    report: dict[str, Any] | None
+    files: list[ExportFile]
+    started_at: UnixSeconds | None
+    finished_at: UnixSeconds | None
+    expires_at: Annotated[UnixSeconds | None, Field(description="When the export is deleted")]
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the export that a task makes."""
+        return cls(
+            id=task.id,
+            created_at=unix_seconds(task.created_at),
+            adapter_id=task.adapter_id or "",
+            request=EXPORT_REQUEST.validate_python(task.request),
+            status=task.status,
+            progress=ExportProgress(phase=task.phase, percent=round(100 * task.share, 1)),
+            error=ExportError(**task.error) if task.error else None,
+            report=task.report,
+            files=[ExportFile(**file) for file in task.files],
+            started_at=_seconds(task.started_at),
+            finished_at=_seconds(task.finished_at),
+            expires_at=_seconds(task.expires_at),
+        )
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return unix_seconds(moment) if moment else None
+
+
+class ExportDeleted(BaseModel):
+    id: str
+    object: Literal["adapter.export"] = "adapter.export"
+    deleted: Literal[True] = True

@@ -1,0 +1,80 @@
+"""Creates, reads and ends exports, and reads their files. Nothing here commits."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from api.adapters import service as adapters
+from api.http import downloads
+from api.http.archive import stored_folder, zipped
+from api.http.paging import check_cursor, fetch_page
+from core.access.quotas import Quotas, check_store
+from core.errors import Conflict, NotFound
+from core.exports.requests import ExportRequest
+from core.ids import id_pattern
+from core.storage.object_store import ObjectStore
+from core.tables import Task
+from core.tasks import client as tasks
+
+KIND = "export"
+EXPORT_ID = id_pattern("export-")
+
+
+def create(
+    session: Session,
+    project_id: str,
+    adapter_id: str,
+    asked: ExportRequest,
+    quotas: Quotas,
+    most_open: int,
+) -> Task:
+    """Put an export into the queue.
+
+    Raises NotFound for the adapter, RateLimited if too many exports are unfinished, and QuotaExceeded if the
+    project's store is full.
+    """
+    adapter = adapters.get(session, project_id, adapter_id).adapter
+    check_store(session, project_id, quotas.stored_bytes, announced=1)
+    return tasks.create(session, project_id, KIND, adapter.id, asked.model_dump(), most_open)
+
+
+def get(session: Session, project_id: str, adapter_id: str, export_id: str) -> Task:
+    """Return an export of the project. Raises NotFound."""
+    query = _exports(project_id, adapter_id).where(Task.id == export_id)
+    task = session.scalars(query).one_or_none()
+    if task is None:
+        raise NotFound(f"No such export: {export_id}", code="export_not_found", param="export_id")
+    return task
+
+
+def list_page(
+    session: Session, project_id: str, adapter_id: str, after: str | None, limit: int
+) -> tuple[list[Task], bool]:
+    """Return a page of the adapter's exports, newest first. Raises NotFound for the adapter."""
+    check_cursor(after, EXPORT_ID)
+    adapters.get(session, project_id, adapter_id)
+    rows, more = fetch_page(session, _exports(project_id, adapter_id), Task.id, after=after, limit=limit)
+    return [task for (task,) in rows], more
+
+
+def read_file(store: ObjectStore, task: Task, name: str) -> tuple[int, Iterator[bytes]]:
+    """Return the size of one file in bytes, and its bytes. Raises NotFound for a name that is not listed."""
+    size = next((file["bytes"] for file in task.files if file["name"] == name), None)
+    if size is None:
+        raise NotFound(f"Export {task.id} has no file {name!r}", code="file_not_found", param="name")
+    return size, downloads.stored_bytes(store, f"{task.object_prefix}{name}", name)
+
+
+def read_all(store: ObjectStore, task: Task) -> Iterator[bytes]:
+    """Return all files as a zip. Raises Conflict if the export has none yet."""
+    if task.object_prefix is None:
+        raise Conflict(f"Export {task.id} is {task.status}, so it has no files.", code="export_not_ready")
+    names = [file["name"] for file in task.files]
+    read = stored_folder(store, task.object_prefix, names)
+    return zipped(((name, read(name)) for name in names), task.created_at)
+
+
+def _exports(project_id: str, adapter_id: str) -> Select[Task]:
+    of_adapter = Task.project_id == project_id, Task.adapter_id == adapter_id
+    return select(Task).where(*of_adapter, Task.kind == KIND, Task.deleted_at.is_(None))

@@ -1,0 +1,65 @@
+"""Tasks: work on results that is not training, such as an export. `core/tasks` alone writes these rows."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import func
+
+from core.tables.base import Base, one_of
+
+TASK_KINDS = ("export",)
+TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+TASK_ENDED = ("succeeded", "failed", "cancelled")
+
+
+class Task(Base):
+    """One piece of work that a process beside a worker does, and what came of it.
+
+    The process `holder` has the task until `held_until`, and renews that time while it works. `fence` counts
+    the processes that have taken the task. An `adapter_id` names the adapter that the task belongs to; the
+    task goes when that adapter is deleted.
+    """
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", TASK_KINDS), name="kind"),
+        CheckConstraint(one_of("status", TASK_STATUSES), name="status"),
+        CheckConstraint(f"({one_of('status', TASK_ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
+        CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_task_has_an_error"),
+        CheckConstraint("status <> 'running' OR held_until IS NOT NULL", name="a_running_task_is_held"),
+        Index("ix_tasks_open", "project_id", "id", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
+        Index(
+            "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
+        ),
+        Index("ix_tasks_expires_at", "expires_at", postgresql_where=text("deleted_at IS NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    kind: Mapped[str]
+    adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id"))
+    request: Mapped[dict[str, Any]] = mapped_column(doc="What the client asked for")
+    status: Mapped[str] = mapped_column(server_default="queued")
+    phase: Mapped[str | None] = mapped_column(doc="What the process is doing, in a few words")
+    share: Mapped[float] = mapped_column(server_default="0", doc="The share of the work that is done, 0 to 1")
+    fence: Mapped[int] = mapped_column(server_default="0")
+    holder: Mapped[str | None]
+    held_until: Mapped[datetime | None]
+    losses: Mapped[int] = mapped_column(server_default="0", doc="Processes that died or hung with the task")
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    report: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="What was measured or decided on the way"
+    )
+    object_prefix: Mapped[str | None]
+    files: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]", doc="[{name, bytes, sha256}]")
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0", doc="The sum of the files' sizes")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None] = mapped_column(doc="When the janitor deletes it")
+    deleted_at: Mapped[datetime | None]
+    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")

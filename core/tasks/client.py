@@ -1,0 +1,63 @@
+"""The writes of a client: it creates a task, cancels it, or deletes what came of it.
+
+Every function works in the caller's transaction.
+"""
+
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import Conflict, RateLimited
+from core.ids import new_id
+from core.tables import Task
+
+RETRY_SECONDS = 30
+
+
+def create(
+    session: Session, project_id: str, kind: str, adapter_id: str, request: dict[str, Any], most_open: int
+) -> Task:
+    """Put a task into the queue. Raises RateLimited if the project has `most_open` unfinished tasks."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
+    unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
+    if session.scalars(unfinished).one() >= most_open:
+        raise RateLimited(
+            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
+            "ends, or cancel one.",
+            retry_after=RETRY_SECONDS,
+        )
+    task = Task(
+        id=new_id(f"{kind}-"), project_id=project_id, kind=kind, adapter_id=adapter_id, request=request
+    )
+    session.add(task)
+    session.flush()
+    session.refresh(task)
+    return task
+
+
+def cancel(session: Session, task: Task) -> None:
+    """End a task that has not ended. Its process stops soon and writes nothing more. Raises Conflict."""
+    session.refresh(task, with_for_update=True)
+    if task.finished_at is not None:
+        raise Conflict(f"{task.id} is {task.status} and cannot be cancelled.", code="task_ended")
+    task.status, task.finished_at = "cancelled", func.now()
+    session.flush()
+    session.refresh(task)
+
+
+def delete(session: Session, task: Task) -> None:
+    """Hide a task that has ended; the janitor removes its files. Raises Conflict if it has not ended."""
+    session.refresh(task, with_for_update=True)
+    if task.finished_at is None:
+        raise Conflict(f"{task.id} is {task.status}. Cancel it first.", code="task_not_ended")
+    task.deleted_at = func.now()
+
+
+def delete_with_adapter(session: Session, adapter_id: str) -> None:
+    """Cancel the adapter's unfinished tasks, and hide all of its tasks."""
+    of_adapter = update(Task).where(Task.adapter_id == adapter_id, Task.deleted_at.is_(None))
+    session.execute(
+        of_adapter.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
+    )
+    session.execute(of_adapter.values(deleted_at=func.now()))

@@ -1,0 +1,150 @@
+"""The writes of the process that does a task: it takes the task, renews its lease, and ends it.
+
+Each write names the holder and the fence. If they are no longer those of a running task, it raises
+TaskLeaseLost and writes nothing: the task was cancelled, or another process has it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from core.database import from_now
+from core.errors import JobError, TuneryError
+from core.tables import Task
+
+LEASE_SECONDS = 30.0
+MAX_LOSSES = 3
+
+
+class TaskLeaseLost(TuneryError):
+    """The task was cancelled, or another process has it; this process stops and writes nothing."""
+
+
+@dataclass(frozen=True)
+class TaskLease:
+    """The right to do a task."""
+
+    task_id: str
+    fence: int
+    holder: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of the task, with which its id begins."""
+        return self.task_id.split("-", 1)[0]
+
+    @property
+    def attempt(self) -> str:
+        """The part of an object key that no other lease has."""
+        return f"{self.fence}-{self.holder}"
+
+
+def take(session: Session, holder: str) -> TaskLease | None:
+    """Take the next task: of the project with the fewest running tasks, the oldest one.
+
+    A task whose process died or hung is taken again, and fails when that has happened MAX_LOSSES times. None
+    is returned if nothing waits, or if such a task was ended.
+    """
+    other = aliased(Task)
+    running = select(func.count()).where(
+        other.project_id == Task.project_id, other.status == "running", other.held_until > func.now()
+    )
+    lost = Task.held_until <= func.now()
+    due = or_(Task.held_until.is_(None), lost)
+    next_task = (
+        select(Task)
+        .where(Task.finished_at.is_(None), due)
+        .order_by(running.scalar_subquery(), Task.id)
+        .limit(1)
+        .with_for_update(of=Task, skip_locked=True)
+    )
+    task = session.scalars(next_task).one_or_none()
+    if task is None:
+        return None
+    if task.status == "running":
+        task.losses += 1
+        if task.losses >= MAX_LOSSES:
+            reason = f"The processes that did this died or hung, {MAX_LOSSES} times in a row."
+            _end(task, "failed", error=JobError("worker_lost", reason))
+            return None
+    task.status, task.fence = "running", task.fence + 1
+    task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
+    task.started_at = task.started_at or func.now()
+    return TaskLease(task.id, task.fence, holder)
+
+
+def holding(session: Session, holders: Collection[str]) -> set[str | None]:
+    """Return those of `holders` that still have their task."""
+    held = select(Task.holder).where(
+        Task.holder.in_(holders), Task.status == "running", Task.held_until > func.now()
+    )
+    return set(session.scalars(held))
+
+
+def renew(session: Session, lease: TaskLease, phase: str, share: float) -> None:
+    """Extend the lease, and write what the process is doing. Raises TaskLeaseLost."""
+    renewed = session.execute(
+        update(Task)
+        .where(*_is_held(lease))
+        .values(held_until=from_now(LEASE_SECONDS), phase=phase, share=share)
+        .returning(Task.id)
+    ).one_or_none()
+    if renewed is None:
+        raise _lost(lease)
+
+
+def finish(
+    session: Session,
+    lease: TaskLease,
+    prefix: str,
+    files: list[dict[str, Any]],
+    report: dict[str, Any],
+    days: int,
+) -> None:
+    """Write that the task has succeeded, with its files. They are kept for `days`. Raises TaskLeaseLost."""
+    task = _held(session, lease)
+    _end(task, "succeeded")
+    task.object_prefix, task.files, task.report, task.share = prefix, files, report, 1.0
+    task.bytes = sum(file["bytes"] for file in files)
+    task.expires_at = func.now() + timedelta(days=days)
+
+
+def fail(session: Session, lease: TaskLease, error: JobError) -> None:
+    """Write why the task cannot be done. Raises TaskLeaseLost."""
+    _end(_held(session, lease), "failed", error=error)
+
+
+def release(session: Session, lease: TaskLease, delay: float) -> None:
+    """Put the task back into the queue, to be taken after `delay` seconds, and count no loss.
+
+    Raises TaskLeaseLost.
+    """
+    task = _held(session, lease)
+    task.status, task.holder, task.held_until = "queued", None, from_now(delay)
+
+
+def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
+    task.status, task.finished_at, task.phase = status, func.now(), None
+    if error is not None:
+        task.error = {"code": error.code, "message": error.message, "param": error.param}
+
+
+def _held(session: Session, lease: TaskLease) -> Task:
+    held = select(Task).where(*_is_held(lease)).with_for_update()
+    task = session.scalars(held.execution_options(populate_existing=True)).one_or_none()
+    if task is None:
+        raise _lost(lease)
+    return task
+
+
+def _is_held(lease: TaskLease) -> tuple[Any, ...]:
+    same = Task.id == lease.task_id, Task.fence == lease.fence, Task.holder == lease.holder
+    return *same, Task.status == "running"
+
+
+def _lost(lease: TaskLease) -> TaskLeaseLost:
+    return TaskLeaseLost(f"{lease.task_id}: the lease {lease.attempt} does not own the task any more")

@@ -1,0 +1,42 @@
+"""Writes an adapter as GGUF, which llama.cpp adds to a GGUF of the base model."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from core.exports.requests import GgufAdapterExport
+from worker.exports.gguf_files.architecture import TensorNames
+from worker.exports.lora import described
+from worker.exports.low_rank import low_rank_update
+from worker.exports.source import Source
+
+NAME = "adapter.gguf"
+TYPES = {"fp32": np.float32, "fp16": np.float16}
+
+
+def write_gguf_adapter(source: Source, asked: GgufAdapterExport, folder: Path) -> dict[str, Any]:
+    """Write one file. llama.cpp scales by alpha / rank, which is 1: the scale is in B."""
+    names = TensorNames(source.config)
+    update = low_rank_update(source, asked.rank).padded()
+    writer = gguf.GGUFWriter(folder / NAME, names.architecture.name)
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(update.rank))
+    writer.add_name(source.model)
+    for layer, factors in update.layers.items():
+        name = names.name(f"{layer}.weight")
+        B_NR = names.ordered(layer, factors.B_NR)
+        writer.add_tensor(f"{name}.lora_a", factors.A_RK.numpy().astype(TYPES[asked.precision]))
+        writer.add_tensor(f"{name}.lora_b", B_NR.contiguous().numpy().astype(TYPES[asked.precision]))
+    write_all(writer)
+    return described(update)
+
+
+def write_all(writer: gguf.GGUFWriter) -> None:
+    """Write what the writer was given, and close the file."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -1,0 +1,91 @@
+"""How a model of transformers becomes one of llama.cpp: its architecture, and its tensors' names."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gguf
+from torch import Tensor
+
+from core.errors import JobError
+
+ROTATED = re.compile(r"\.(q|k)_proj$")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """llama.cpp's name of an architecture.
+
+    `interleaves` says whether llama.cpp rotates neighbouring pairs of a head's outputs. transformers always
+    rotates the first half against the second, so the outputs of queries and keys are put into another order.
+    """
+
+    arch: gguf.MODEL_ARCH
+    interleaves: bool
+
+    @property
+    def name(self) -> str:
+        name: str = gguf.MODEL_ARCH_NAMES[self.arch]
+        return name
+
+
+ARCHITECTURES = {
+    "LlamaForCausalLM": Architecture(gguf.MODEL_ARCH.LLAMA, interleaves=True),
+    "MistralForCausalLM": Architecture(gguf.MODEL_ARCH.LLAMA, interleaves=True),
+    "Qwen2ForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN2, interleaves=False),
+    "Qwen3ForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN3, interleaves=False),
+}
+
+
+def architecture_of(config: Any) -> Architecture:
+    """Return the architecture. Raises JobError for one that is not converted."""
+    named = (config.architectures or ["unknown"])[0]
+    if (found := ARCHITECTURES.get(named)) is None:
+        raise JobError(
+            "not_convertible",
+            f"Models of the architecture {named} are not converted to GGUF here, only "
+            f"{', '.join(ARCHITECTURES)}. Export the merged model, and convert it with llama.cpp's script.",
+            "format",
+        )
+    return found
+
+
+class TensorNames:
+    """llama.cpp's names for the tensors of one model."""
+
+    def __init__(self, config: Any) -> None:
+        """Raises JobError for an architecture that is not converted."""
+        self.architecture = architecture_of(config)
+        self._config = config
+        self._names = gguf.get_tensor_name_map(self.architecture.arch, config.num_hidden_layers)
+
+    def name(self, name: str) -> str:
+        """Return llama.cpp's name for a parameter of transformers. Raises JobError if it has none."""
+        found: str | None = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if found is None:
+            raise JobError("not_convertible", f"llama.cpp has no tensor for the model's {name}.", "format")
+        return found
+
+    def ordered(self, layer: str, tensor: Tensor) -> Tensor:
+        """Return the outputs (the first axis) of a layer's tensor in llama.cpp's order."""
+        heads = self._heads(layer)
+        if heads is None:
+            return tensor
+        return tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(tensor.shape)
+
+    def restored(self, layer: str, tensor: Tensor) -> Tensor:
+        """Undo `ordered`."""
+        heads = self._heads(layer)
+        if heads is None:
+            return tensor
+        return tensor.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(tensor.shape)
+
+    def _heads(self, layer: str) -> int | None:
+        """Return the number of heads whose outputs change their order; None if none do."""
+        rotated = ROTATED.search(layer)
+        if rotated is None or not self.architecture.interleaves:
+            return None
+        heads: int = (
+            self._config.num_key_value_heads if rotated[1] == "k" else self._config.num_attention_heads
+        )
+        return heads

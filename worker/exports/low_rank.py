@@ -1,0 +1,160 @@
+"""An adapter as plain factors: one pair A [R, K] and B [N, R] for each linear layer, with the scale in B."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.errors import JobError
+from core.storage.artifacts import WEIGHTS_NAME
+from worker.engine.generate.adapters.check import (
+    CONFIG_NAME,
+    TENSOR,
+    AdapterRefused,
+    read_config,
+    read_tensors,
+    special_option,
+)
+from worker.engine.generate.adapters.files import scale_of
+from worker.exports.merging import load_merged
+from worker.exports.source import Source
+
+OVERSAMPLING, ITERATIONS = 16, 4  # of the randomised decomposition (Halko et al. 2011, arXiv:0909.4061)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The update B A of one linear layer, in fp32."""
+
+    A_RK: Tensor
+    B_NR: Tensor
+
+
+@dataclass(frozen=True)
+class LowRankUpdate:
+    """The updates of all layers, by the layers' names in the base model.
+
+    `error` is the relative error in the Frobenius norm, √(Σ|ΔW − BA|² / Σ|ΔW|²): 0 if nothing was left out.
+    """
+
+    layers: Mapping[str, Factors]
+    error: float = 0.0
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a layer."""
+        return max(len(factors.A_RK) for factors in self.layers.values())
+
+    def padded(self) -> "LowRankUpdate":
+        """Return the same update with one rank for all layers, by rows and columns of zeros."""
+        rank = self.rank
+        return LowRankUpdate({name: _pad(f, rank) for name, f in self.layers.items()}, self.error)
+
+
+def low_rank_update(source: Source, rank: int | None) -> LowRankUpdate:
+    """Return the adapter as plain factors: exactly, or at `rank`.
+
+    Every LoRA is exact at its own rank. Another method's update is decomposed, which needs a rank. Raises
+    JobError with the reason if there are no such factors.
+    """
+    try:
+        exact = _exact(source)
+    except AdapterRefused as error:
+        if rank is None:
+            reason = str(error).rstrip(".")
+            raise JobError(
+                "not_a_lora",
+                f"The adapter cannot be written as a LoRA exactly: {reason}. Send 'rank' for the closest "
+                "LoRA of that rank, or export the merged model.",
+                "rank",
+            ) from error
+        return _decomposed(source, rank)
+    return exact if rank is None or rank >= exact.rank else _reduced(exact, rank)
+
+
+def _exact(source: Source) -> LowRankUpdate:
+    """Return the factors of a LoRA with its scales folded in. Raises AdapterRefused for other adapters."""
+    if source.is_whole_model:
+        raise AdapterRefused("it is a whole model")
+    config = read_config(source.folder / CONFIG_NAME)
+    if (special := special_option(config)) is not None:
+        raise AdapterRefused(special)
+    if config.get("use_dora"):
+        raise AdapterRefused("DoRA changes the norms of the weights, which no A and B can")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in read_tensors(source.folder / WEIGHTS_NAME).items():
+        if (found := TENSOR.fullmatch(name)) is None:
+            raise AdapterRefused(f"it changes {name}")
+        parts.setdefault(found["module"], {})[found["part"]] = tensor.float()
+    layers = {}
+    for module, pair in sorted(parts.items()):
+        A_RK, B_NR = pair["lora_A"], pair["lora_B"]
+        layers[module] = Factors(A_RK, B_NR * scale_of(module, len(A_RK), config))
+    return LowRankUpdate(layers)
+
+
+def _reduced(exact: LowRankUpdate, rank: int) -> LowRankUpdate:
+    """Keep the largest singular values of each B A, which two small QR decompositions give."""
+    layers, lost, whole = {}, 0.0, 0.0
+    for name, factors in exact.layers.items():
+        QB_NR, RB_RR = torch.linalg.qr(factors.B_NR)
+        QA_KR, RA_RR = torch.linalg.qr(factors.A_RK.T)
+        U_RR, s_R, Vh_RR = torch.linalg.svd(RB_RR @ RA_RR.T)
+        layers[name] = _halves(QB_NR @ U_RR, s_R, Vh_RR @ QA_KR.T, rank)
+        lost += float(s_R[rank:].square().sum())
+        whole += float(s_R.square().sum())
+    return LowRankUpdate(layers, _relative(lost, whole))
+
+
+def _decomposed(source: Source, rank: int) -> LowRankUpdate:
+    """Return the closest factors to the difference between the merged weights and the base model's."""
+    torch.manual_seed(0)
+    layers, lost, whole = {}, 0.0, 0.0
+    for name, delta_NK in _differences(source):
+        kept = min(rank, *delta_NK.shape)
+        U_NR, s_R, V_KR = torch.svd_lowrank(
+            delta_NK, min(kept + OVERSAMPLING, *delta_NK.shape), niter=ITERATIONS
+        )
+        layers[name] = _halves(U_NR, s_R, V_KR.T, kept)
+        energy = float(delta_NK.square().sum())
+        lost += max(0.0, energy - float(s_R[:kept].square().sum()))
+        whole += energy
+    if not layers:
+        raise JobError("not_a_lora", "The adapter changes no linear layer, so it has no LoRA.", "format")
+    return LowRankUpdate(layers, _relative(lost, whole))
+
+
+def _differences(source: Source) -> Iterator[tuple[str, Tensor]]:
+    """Yield the changed linear layers with their ΔW [N, K]. Raises JobError if anything else has changed."""
+    base = dict(source.load_base().named_parameters())
+    for name, merged in load_merged(source).named_parameters():
+        delta = merged.float() - base[name].float()
+        if not bool(delta.any()):
+            continue
+        layer = name.removesuffix(".weight")
+        if delta.ndim != 2 or layer == name or "embed" in layer or layer == "lm_head":
+            raise JobError(
+                "not_a_lora",
+                f"The adapter changes {name}, which is no linear layer of the decoder, so no LoRA has this "
+                "change. Export the merged model.",
+                "format",
+            )
+        yield layer, delta
+
+
+def _halves(U_NR: Tensor, s_R: Tensor, Vh_RK: Tensor, rank: int) -> Factors:
+    """Give each factor the root of the singular values, so that both have numbers of the same size."""
+    root_R = s_R[:rank].sqrt()
+    return Factors(root_R[:, None] * Vh_RK[:rank], U_NR[:, :rank] * root_R)
+
+
+def _relative(lost: float, whole: float) -> float:
+    return math.sqrt(lost / whole) if whole else 0.0
+
+
+def _pad(factors: Factors, rank: int) -> Factors:
+    missing = rank - len(factors.A_RK)
+    pad = torch.nn.functional.pad
+    return Factors(pad(factors.A_RK, (0, 0, 0, missing)), pad(factors.B_NR, (0, missing)))

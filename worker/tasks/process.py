@@ -1,0 +1,151 @@
+"""The frame of a process that does one task: `python -m PACKAGE TASK FENCE HOLDER`.
+
+A thread renews the task's lease. The process ends at once, without a further write, when the task is
+cancelled or another process has it. When the worker ends, the task goes back into the queue.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.database import create_database, session_factory
+from core.errors import JobError
+from core.failpoints import reached
+from core.logs import configure_logs
+from core.settings import Settings
+from core.storage.artifacts import publish_folder
+from core.storage.object_store import ObjectStore, task_prefix
+from core.tables import Task
+from core.tasks import lease as leases
+from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
+from worker.process.faults import outside_fault
+from worker.process.scratch import remove_abandoned, scratch_folder
+
+RENEW_SECONDS = 2.0
+RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
+NICENESS = 10  # training goes first
+FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Work:
+    """One task, as the function that does it sees it."""
+
+    settings: Settings
+    sessions: sessionmaker[Session]
+    store: ObjectStore
+    task: Task
+    lease: TaskLease
+    phase: str = "starting"
+    share: float = 0.0
+
+    def report(self, phase: str, share: float) -> None:
+        """Say what is being done, and which share of the work is done. Clients see it soon."""
+        self.phase, self.share = phase, share
+
+
+Do = Callable[[Work, Path], dict[str, Any]]
+"""Writes the task's files into the folder, and returns its report. Raises JobError if it cannot be done."""
+
+
+def run_task(do: Do) -> None:
+    """Do the task that the command line names, and write what came of it."""
+    settings = Settings()
+    configure_logs(settings.log_level, settings.log_json)
+    _be_polite()
+    lease = TaskLease(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
+    store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    with sessions() as session:
+        task = session.get_one(Task, lease.task_id)
+    work = Work(settings, sessions, store, task, lease)
+    signal.signal(signal.SIGTERM, lambda *_: _give_back_and_end(work))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for watch in (_end_with_the_worker, _renew_until_lost):
+        threading.Thread(target=watch, args=(work,), daemon=True).start()
+    _do_and_write(do, work)
+
+
+def _do_and_write(do: Do, work: Work) -> None:
+    try:
+        remove_abandoned()
+        with scratch_folder("task") as folder:
+            report = do(work, folder)
+            work.report("uploading", 0.95)
+            prefix = task_prefix(work.task.kind, work.lease.task_id, work.lease.attempt)
+            files = publish_folder(work.store, folder, prefix)
+        reached("task.uploaded")
+        days = work.settings.retention_export_days
+        with work.sessions.begin() as session:
+            leases.finish(session, work.lease, prefix, files, report, days)
+        reached("task.finished")
+    except TaskLeaseLost as error:
+        log.info("task_left", task=work.lease.task_id, reason=str(error))
+    except JobError as error:
+        _fail(work, error)
+    except Exception as error:
+        if fault := outside_fault(error):
+            log.warning("task_waits", task=work.lease.task_id, reason=fault)
+            _give_back(work, RETRY_SECONDS)
+            return
+        log.error("task_failed", task=work.lease.task_id, exc_info=error)
+        reason = f"The server failed to do this ({type(error).__name__}); its log says why."
+        _fail(work, JobError("internal_error", reason))
+
+
+def _be_polite() -> None:
+    os.nice(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
+
+
+def _renew_until_lost(work: Work) -> None:
+    """Renew the lease for ever. End the process when it is lost, or could not be renewed for its length."""
+    waiting = threading.Event()
+    failures = 0
+    while True:
+        try:
+            with work.sessions.begin() as session:
+                leases.renew(session, work.lease, work.phase, work.share)
+            failures = 0
+        except TaskLeaseLost:
+            os._exit(0)
+        except SQLAlchemyError as error:
+            log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
+            failures += 1
+            if failures * RENEW_SECONDS >= LEASE_SECONDS:
+                os._exit(1)
+        waiting.wait(RENEW_SECONDS)
+
+
+def _end_with_the_worker(work: Work) -> None:
+    """Stop when the worker ends: its end closes our standard input, however it ends."""
+    sys.stdin.read()
+    _give_back_and_end(work)
+
+
+def _give_back_and_end(work: Work) -> None:
+    _give_back(work, 0.0)
+    os._exit(0)
+
+
+def _give_back(work: Work, delay: float) -> None:
+    with suppress(TaskLeaseLost, SQLAlchemyError), work.sessions.begin() as session:
+        leases.release(session, work.lease, delay)
+
+
+def _fail(work: Work, error: JobError) -> None:
+    with suppress(TaskLeaseLost), work.sessions.begin() as session:
+        leases.fail(session, work.lease, error)

@@ -1,0 +1,39 @@
+"""Starts a process for each task that waits, and kills a process that hangs."""
+
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.tasks import lease as leases
+from core.tasks.lease import TaskLease
+from worker.process.held_processes import HeldProcesses
+
+PROGRAMS = {"export": "worker.exports"}  # the package that does a kind of task
+LIBRARY_ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+class Tasks(HeldProcesses[TaskLease]):
+    """A thread of the supervising process that runs the processes that do tasks."""
+
+    def __init__(self, sessions: sessionmaker[Session], most: int) -> None:
+        super().__init__("task", sessions, most)
+
+    def _take(self, session: Session, holder: str) -> TaskLease | None:
+        return leases.take(session, holder)
+
+    def _holding(self, session: Session, holders: Collection[str]) -> set[str | None]:
+        return leases.holding(session, holders)
+
+    def _command(self, lease: TaskLease) -> Sequence[str]:
+        program = PROGRAMS[lease.kind]
+        return sys.executable, "-m", program, lease.task_id, str(lease.fence), lease.holder
+
+    def _environment(self) -> Mapping[str, str]:
+        return LIBRARY_ENVIRONMENT | dict(os.environ)
