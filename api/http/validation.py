@@ -41,7 +41,8 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
         return InvalidRequest(
             f"The body is not valid JSON: {finding['ctx']['error']}{where}.", code="invalid_json"
         )
-    if place == "body" and not path:
+    wrong_tag = finding["type"].startswith("union_tag")
+    if place == "body" and not path and not wrong_tag:
         return InvalidRequest(
             "The body must be a JSON object, sent with Content-Type: application/json.", code="invalid_json"
         )
@@ -50,7 +51,7 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
     param = ".".join(located)
     if UNSUPPORTED in schema:
         return _unsupported(param, schema[UNSUPPORTED])
-    if finding["type"].startswith("union_tag") and "discriminator" in schema:
+    if wrong_tag and "discriminator" in schema:
         return _wrong_tag(located, schema["discriminator"], finding["input"])
     if finding["type"] == "missing":
         return _missing(param)

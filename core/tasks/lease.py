@@ -65,16 +65,20 @@ def take(session: Session, holder: str) -> TaskLease | None:
     task = session.scalars(next_task).one_or_none()
     if task is None:
         return None
-    if task.status == "running":
-        task.losses += 1
-        if task.losses >= MAX_LOSSES:
-            reason = f"The processes that did this died or hung, {MAX_LOSSES} times in a row."
-            _end(task, "failed", error=JobError("worker_lost", reason))
-            return None
+    if task.status == "running" and not _survives_a_loss(task):
+        return None
     task.status, task.fence = "running", task.fence + 1
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
     task.started_at = task.started_at or func.now()
     return TaskLease(task.id, task.fence, holder)
+
+
+def free(session: Session, holder: str, *, counts: bool) -> None:
+    """Put the task that a dead process has into the queue at once. `counts` says whether it is a loss."""
+    held = select(Task).where(Task.holder == holder, Task.status == "running").with_for_update()
+    task = session.scalars(held).one_or_none()
+    if task is not None and (not counts or _survives_a_loss(task)):
+        task.status, task.holder, task.held_until = "queued", None, None
 
 
 def holding(session: Session, holders: Collection[str]) -> set[str | None]:
@@ -125,6 +129,16 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
     """
     task = _held(session, lease)
     task.status, task.holder, task.held_until = "queued", None, from_now(delay)
+
+
+def _survives_a_loss(task: Task) -> bool:
+    """Count a process that was lost with the task. Return False if it was the last one, and end the task."""
+    task.losses += 1
+    if task.losses < MAX_LOSSES:
+        return True
+    reason = f"The processes that did this died or hung, {MAX_LOSSES} times in a row."
+    _end(task, "failed", error=JobError("worker_lost", reason))
+    return False
 
 
 def _end(task: Task, status: str, *, error: JobError | None = None) -> None:

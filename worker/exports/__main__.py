@@ -3,5 +3,11 @@
 from worker.exports.export import make_export
 from worker.tasks.process import run_task
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Make it, or say in the database why it cannot be made."""
     run_task(make_export)
+
+
+if __name__ == "__main__":
+    main()

@@ -54,10 +54,17 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
     def _environment(self) -> Mapping[str, str]:
         """Return the environment of the processes."""
 
+    def _ended(self, session: Session, holder: str, stopped: bool) -> None:
+        """Free what a process that has ended still holds. By default, its lease runs out.
+
+        `stopped` says that this worker has ended it, because the worker itself stops.
+        """
+
     def stop(self) -> None:
         """Let the processes finish what they are doing, and then kill the rest."""
         super().stop()
         self.join()
+        self._free_ended(stopped=False)
         for process in self._processes.values():
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
@@ -66,11 +73,10 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
                 process.wait(max(0, deadline - time.monotonic()))
             process.kill()
             process.wait()
+        self._free_ended(stopped=True)
 
     def _start_and_kill(self) -> None:
-        self._processes = {
-            holder: process for holder, process in self._processes.items() if process.poll() is None
-        }
+        self._free_ended(stopped=False)
         if self._processes:
             self._kill_hanging()
         while len(self._processes) < self._most:
@@ -80,6 +86,13 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
             if lease is None:
                 return
             self._processes[holder] = self._start(lease)
+
+    def _free_ended(self, stopped: bool) -> None:
+        ended = [holder for holder, process in self._processes.items() if process.poll() is not None]
+        for holder in ended:
+            with self._sessions.begin() as session:
+                self._ended(session, holder, stopped)
+            del self._processes[holder]
 
     def _kill_hanging(self) -> None:
         """Kill this worker's processes that have no lease and do not end."""

@@ -31,6 +31,9 @@ class Tasks(HeldProcesses[TaskLease]):
     def _holding(self, session: Session, holders: Collection[str]) -> set[str | None]:
         return leases.holding(session, holders)
 
+    def _ended(self, session: Session, holder: str, stopped: bool) -> None:
+        leases.free(session, holder, counts=not stopped)
+
     def _command(self, lease: TaskLease) -> Sequence[str]:
         program = PROGRAMS[lease.kind]
         return sys.executable, "-m", program, lease.task_id, str(lease.fence), lease.holder

@@ -1,0 +1,277 @@
+"""Exports through the API: real processes make them, on a tiny base model."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from sqlalchemy import update
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core.catalog import load_catalog
+from core.database import from_now
+from core.tables import Task
+from core.tasks.lease import MAX_LOSSES
+from tests.fixtures.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.stack import job_api_on
+from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.warm import nursery
+from worker.engine.adapters.saving import save_adapter
+from worker.supervise import cleanup
+from worker.tasks.service import Tasks
+
+SECONDS = 240
+LORA = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+PREFIX = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def api(servers: Any, database_url: str, catalog: Path) -> Iterator[Api]:
+    with job_api_on(servers, database_url, catalog_file=catalog, project_open_tasks=2) as api:
+        yield api
+
+
+@pytest.fixture
+def tenant(api: Api) -> Tenant:
+    return api.tenant()
+
+
+@pytest.fixture
+def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
+    """Run tasks as a worker does, in processes that start with their imports done."""
+    settings = api.settings
+    names = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file")
+    for name, value in {**{name: getattr(settings, name) for name in names}, "home": tmp_path}.items():
+        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
+    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    tasks = Tasks(api.sessions, 1)
+    tasks.start()
+    yield tasks
+    tasks.stop()
+
+
+def published(api: Api, tenant: Tenant, catalog: Path, folder: Path, config: Any = LORA) -> str:
+    """Publish an adapter with random weights as the result of a job, and return its id."""
+    entry = load_catalog(catalog).get(TINY)
+    assert entry is not None
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(entry.path, dtype=torch.float32), config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, 0, 0.1)
+    save_adapter(model, entry, folder)
+    AutoTokenizer.from_pretrained(entry.path).save_pretrained(folder)
+    adapter = {"type": config.peft_type.lower()}
+    job = tenant.create_job(model=TINY, adapter=adapter)
+    return api.finish(api.claim(job["id"]), folder)
+
+
+@pytest.fixture
+def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
+    return published(api, tenant, catalog, tmp_path / "adapter")
+
+
+def started(tenant: Tenant, adapter: str, **body: Any) -> str:
+    answer = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora", **body})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["status"] == "queued"
+    return str(answer.json()["id"])
+
+
+def export(tenant: Tenant, adapter: str, export_id: str) -> dict[str, Any]:
+    return dict(tenant.http.get(f"/v1/adapters/{adapter}/exports/{export_id}").json())
+
+
+def ended(tenant: Tenant, adapter: str, export_id: str) -> dict[str, Any]:
+    """Return the export once it has ended."""
+    wait_for(lambda: export(tenant, adapter, export_id)["finished_at"], SECONDS)
+    return export(tenant, adapter, export_id)
+
+
+def objects(api: Api, export_id: str) -> list[str]:
+    return api.store.list(f"exports/{export_id}/")
+
+
+def fence_of(api: Api, export_id: str) -> int:
+    with api.sessions() as session:
+        return session.get_one(Task, export_id).fence
+
+
+def process_of(tasks: Tasks) -> psutil.Process:
+    """Return the process that does a task now."""
+
+    def find() -> list[Any]:
+        return [process for process in tasks._processes.values() if process.poll() is None]
+
+    return psutil.Process(wait_for(find, SECONDS)[0].pid)
+
+
+def test_an_export_is_made_shown_and_downloaded(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, catalog: Path, tmp_path: Path
+) -> None:
+    export_id = started(tenant, adapter, precision="bf16")
+    done = ended(tenant, adapter, export_id)
+    assert (done["status"], done["error"], done["progress"]["percent"]) == ("succeeded", None, 100)
+    assert done["report"] == {"rank": 4, "layers": 6, "relative_error": 0.0}
+    assert done["started_at"] <= done["finished_at"] < done["expires_at"]
+
+    at = f"/v1/adapters/{adapter}/exports/{export_id}"
+    archive = zipfile.ZipFile(io.BytesIO(tenant.http.get(f"{at}/content").content))
+    assert archive.testzip() is None
+    assert set(archive.namelist()) == {file["name"] for file in done["files"]}
+    for file in done["files"]:
+        content = tenant.http.get(f"{at}/files/{file['name']}").content
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
+        assert archive.read(file["name"]) == content
+    manifest = json.loads(archive.read("manifest.json"))
+    assert manifest["adapter_id"] == adapter
+    assert manifest["export"] == done["request"] == {"format": "lora", "rank": None, "precision": "bf16"}
+    archive.extractall(tmp_path / "export")
+    entry = load_catalog(catalog).get(TINY)
+    assert entry is not None
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(entry.path), tmp_path / "export")
+    (listed,) = tenant.http.get(f"/v1/adapters/{adapter}/exports").json()["data"]
+    assert listed == done
+
+
+def test_an_export_that_cannot_be_made_fails_with_the_reason(
+    api: Api, tenant: Tenant, tasks: Tasks, catalog: Path, tmp_path: Path
+) -> None:
+    adapter = published(api, tenant, catalog, tmp_path / "prefix", PREFIX)
+    failed = ended(tenant, adapter, started(tenant, adapter, format="merged"))
+    assert (failed["status"], failed["error"]["code"], failed["files"]) == ("failed", "not_mergeable", [])
+    assert "prefix_tuning" in failed["error"]["message"]
+    assert objects(api, failed["id"]) == []
+
+
+def test_another_project_sees_no_export(api: Api, tenant: Tenant, adapter: str) -> None:
+    export_id = started(tenant, adapter)
+    stranger = api.tenant().http
+    at = f"/v1/adapters/{adapter}/exports"
+    refusal(stranger.get(at), 404, "adapter_id")
+    refusal(stranger.post(at, json={"format": "lora"}), 404, "adapter_id")
+    for answer in (
+        stranger.get(f"{at}/{export_id}"),
+        stranger.delete(f"{at}/{export_id}"),
+        stranger.post(f"{at}/{export_id}/cancel"),
+        stranger.get(f"{at}/{export_id}/content"),
+        stranger.get(f"{at}/{export_id}/files/manifest.json"),
+    ):
+        refusal(answer, 404, "export_id")
+    tenant.http.post(f"{at}/{export_id}/cancel")
+
+
+def test_a_project_has_few_unfinished_exports(tenant: Tenant, adapter: str) -> None:
+    at = f"/v1/adapters/{adapter}/exports"
+    waiting = [started(tenant, adapter) for _ in range(2)]
+    error = refusal(tenant.http.post(at, json={"format": "lora"}), 429)
+    assert "2 unfinished" in error["message"]
+    refusal(tenant.http.get(f"{at}/{waiting[0]}/content"), 409, code="export_not_ready")
+    refusal(tenant.http.delete(f"{at}/{waiting[0]}"), 409, code="task_not_ended")
+    for export_id in waiting:
+        assert tenant.http.post(f"{at}/{export_id}/cancel").json()["status"] == "cancelled"
+        refusal(tenant.http.post(f"{at}/{export_id}/cancel"), 409, code="task_ended")
+        assert tenant.http.delete(f"{at}/{export_id}").json()["deleted"]
+    assert tenant.http.get(at).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"format": "zip"}, {"format": "gguf", "rank": 4}, {"format": "lora", "rank": 0}]
+)
+def test_an_unknown_format_or_option_is_refused(tenant: Tenant, adapter: str, body: dict[str, Any]) -> None:
+    answer = tenant.http.post(f"/v1/adapters/{adapter}/exports", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] in ("format", "rank")
+
+
+def test_an_export_whose_process_is_killed_is_made_by_the_next_one_once(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+) -> None:
+    export_id = started(tenant, adapter)
+    process_of(tasks).send_signal(signal.SIGKILL)
+    done = ended(tenant, adapter, export_id)
+    assert done["status"] == "succeeded"
+    with api.sessions() as session:
+        task = session.get_one(Task, export_id)
+    assert (task.fence, task.losses) == (2, 1)
+    assert all(key.startswith(str(task.object_prefix)) for key in objects(api, export_id))
+
+
+def test_a_frozen_process_that_lost_its_export_writes_nothing(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.held_processes.LEAVE_SECONDS", 600.0)  # nobody kills it
+    export_id = started(tenant, adapter)
+    frozen = process_of(tasks)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    assert tenant.http.post(f"/v1/adapters/{adapter}/exports/{export_id}/cancel").status_code == 200
+    os.kill(frozen.pid, signal.SIGCONT)
+    wait_for(lambda: not frozen.is_running() or frozen.status() == psutil.STATUS_ZOMBIE, SECONDS)
+    cancelled = export(tenant, adapter, export_id)
+    assert (cancelled["status"], cancelled["files"], cancelled["report"]) == ("cancelled", [], None)
+
+
+def test_a_worker_that_stops_gives_its_export_back(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+) -> None:
+    export_id = started(tenant, adapter)
+    process_of(tasks)
+    tasks.stop()
+    with api.sessions() as session:
+        task = session.get_one(Task, export_id)
+    assert task.losses == 0
+    assert task.status in ("queued", "succeeded")  # it may have been quick
+
+
+def test_an_export_that_ends_every_process_fails(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+) -> None:
+    export_id = started(tenant, adapter)
+    for fence in range(1, MAX_LOSSES + 1):
+        wait_for(lambda fence=fence: fence_of(api, export_id) == fence, SECONDS)
+        process_of(tasks).send_signal(signal.SIGKILL)
+    failed = ended(tenant, adapter, export_id)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "worker_lost")
+    assert objects(api, export_id) == []
+
+
+def test_nothing_is_left_of_a_deleted_export_or_of_a_deleted_adapters_exports(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
+    deleted, kept = started(tenant, adapter), started(tenant, adapter)
+    for export_id in (deleted, kept):
+        assert ended(tenant, adapter, export_id)["status"] == "succeeded"
+    tenant.http.delete(f"/v1/adapters/{adapter}/exports/{deleted}")
+    cleanup.remove_tasks(api.sessions, api.store)
+    assert objects(api, deleted) == []
+    assert objects(api, kept) != []
+
+    assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
+    cleanup.remove_tasks(api.sessions, api.store)
+    assert objects(api, kept) == []
+
+
+def test_an_expired_export_is_removed(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
+    export_id = ended(tenant, adapter, started(tenant, adapter))["id"]
+    with api.sessions.begin() as session:
+        session.execute(update(Task).where(Task.id == export_id).values(expires_at=from_now(-1)))
+    cleanup.remove_tasks(api.sessions, api.store)
+    assert objects(api, export_id) == []
+    refusal(tenant.http.get(f"/v1/adapters/{adapter}/exports/{export_id}"), 404, "export_id")
