@@ -22,6 +22,7 @@ from core.database import from_now
 from core.tables import Task
 from core.tasks.lease import MAX_LOSSES
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.shell import Shell
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.warm import nursery
@@ -145,6 +146,23 @@ def test_an_export_is_made_shown_and_downloaded(
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(entry.path), tmp_path / "export")
     (listed,) = tenant.http.get(f"/v1/adapters/{adapter}/exports").json()["data"]
     assert listed == done
+
+
+def test_the_command_line_exports_and_says_why_it_cannot(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, catalog: Path, tmp_path: Path
+) -> None:
+    shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": tenant.key})
+    made = shell.json("adapters", "export", adapter, "out", "--format", "mlx", "--rank", "2")
+    assert (made["report"]["rank"], made["folder"]) == (2, "out")
+    for file in made["files"]:
+        content = (tmp_path / "out" / file["name"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+    prefix = published(api, tenant, catalog, tmp_path / "prefix", PREFIX)
+    failed = shell.run("adapters", "export", prefix, "out", "--format", "merged")
+    assert failed.returncode == 1, failed.stderr
+    assert "cannot be merged" in failed.stderr
+    wrong = shell.run("adapters", "export", adapter, "out", "--format", "gguf", "--rank", "2")
+    assert "Unknown parameter: 'rank'" in wrong.stderr
 
 
 def test_an_export_that_cannot_be_made_fails_with_the_reason(
