@@ -8,11 +8,18 @@ interface ReadPage<T> {
   last_id: string | null;
 }
 
+interface Options<T> {
+  enabled?: boolean;
+  /** Reads the pages again after so many milliseconds, as long as this says so of the items. */
+  refetchWhile?: (items: T[]) => boolean;
+  everyMs?: number;
+}
+
 /** Reads a list page by page. `read` fetches the page after the id `after`; null asks for the first page. */
 export function usePaged<T>(
   key: readonly unknown[],
   read: (after: string | null, signal: AbortSignal) => Promise<ReadPage<T>>,
-  enabled = true,
+  { enabled = true, refetchWhile, everyMs = 0 }: Options<T> = {},
 ) {
   const query = useInfiniteQuery({
     queryKey: key,
@@ -20,6 +27,8 @@ export function usePaged<T>(
     initialPageParam: null as string | null,
     getNextPageParam: (page) => (page.has_more ? page.last_id : undefined),
     enabled,
+    refetchInterval: ({ state }) =>
+      refetchWhile?.(state.data?.pages.flatMap((page) => page.data) ?? []) ? everyMs : false,
   });
   return { ...query, items: query.data?.pages.flatMap((page) => page.data) };
 }

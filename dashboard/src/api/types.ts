@@ -14,6 +14,7 @@ export type Candidates = Schemas["CandidatesObject"];
 export type Candidate = Schemas["CandidateObject"];
 export type FileObject = Schemas["FileObject"];
 export type Adapter = Schemas["AdapterObject"];
+export type Export = Schemas["ExportObject"];
 export type MeasuredRank = Schemas["MeasuredRank"];
 export type Worker = Schemas["WorkerObject"];
 export type Queue = Schemas["QueueObject"];
@@ -39,6 +40,13 @@ export interface CreateJob {
   integrations?: Job["integrations"];
   /** Values to try, by their path in the request. A request with them is a request for a sweep. */
   parameters?: Readonly<Record<string, readonly unknown[]>>;
+}
+
+/** The request for an export. */
+export interface ExportRequest {
+  format: Export["request"]["format"];
+  rank?: number;
+  quantization?: string;
 }
 
 export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;

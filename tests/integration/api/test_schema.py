@@ -19,11 +19,16 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from schemathesis.schemas import BaseSchema
 
 from core.roles import Role
+from core.storage.artifacts import publish_folder
+from core.storage.object_store import task_prefix
+from core.tasks import lease as leases
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
 from tests.fixtures.completions import allow, store
 
 pytestmark = pytest.mark.slow
 
+ADAPTERS = "/v1/adapters"
+EXPORTS = f"{ADAPTERS}/{{adapter_id}}/exports"
 ALIASES = "/v1/aliases"
 COMPLETIONS = "/v1/chat/completions"
 GRADERS = "/v1/fine_tuning/alpha/graders"
@@ -115,6 +120,10 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     wanted = {"name": "x", "url": url, "event_types": ["fine_tuning.job.succeeded"]}
     webhook_id, ended_id = (http.post(WEBHOOKS, json=wanted).json()["id"] for _ in range(2))
     job, deleted = trained(), trained()["adapter_id"]
+    exported = trained()["adapter_id"]
+    exports = f"{ADAPTERS}/{exported}/exports"
+    made, removed, stopped = (http.post(exports, json={"format": "lora"}).json()["id"] for _ in range(3))
+    finish_tasks(api, folder, made, removed)
     model, shared = (trained()["fine_tuned_model"] for _ in range(2))
     queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
     http.post(f"{JOBS}/{paused}/pause")
@@ -159,7 +168,19 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "body.url": url,
         },
         {
-            "DELETE /v1/adapters/{adapter_id}": {"path.adapter_id": deleted},
+            f"DELETE {ADAPTERS}/{{adapter_id}}": {"path.adapter_id": deleted},
+            **{
+                operation: {"path.adapter_id": exported, "path.export_id": export_id}
+                for operation, export_id in (
+                    (f"POST {EXPORTS}", made),
+                    (f"GET {EXPORTS}", made),
+                    (f"GET {EXPORTS}/{{export_id}}", made),
+                    (f"GET {EXPORTS}/{{export_id}}/content", made),
+                    (f"GET {EXPORTS}/{{export_id}}/files/{{name}}", made),
+                    (f"POST {EXPORTS}/{{export_id}}/cancel", stopped),
+                    (f"DELETE {EXPORTS}/{{export_id}}", removed),
+                )
+            },
             f"POST {ALIASES}/{{alias}}/back": {"path.alias": "moved"},
             f"DELETE {ALIASES}/{{alias}}": {"path.alias": "deleted"},
             f"DELETE {COMPLETIONS}/{{completion_id}}": {"path.completion_id": deleted_id},
@@ -178,6 +199,19 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
         },
         spared={operator.project_id, operator.key.split("_")[1], job["adapter_id"]},
     )
+
+
+def finish_tasks(api: Api, folder: Path, *task_ids: str) -> None:
+    """Do what the processes of these tasks would do, and leave the others in the queue."""
+    for task_id in task_ids:
+        with api.sessions.begin() as session:
+            lease = leases.take(session, task_id)  # the oldest one
+        assert lease is not None
+        assert lease.task_id == task_id
+        prefix = task_prefix("export", task_id, lease.attempt)
+        files = publish_folder(api.store, folder, prefix)
+        with api.sessions.begin() as session:
+            leases.finish(session, lease, prefix, files, {"rank": 4}, days=30)
 
 
 def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Config:

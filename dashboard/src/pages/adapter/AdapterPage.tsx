@@ -10,6 +10,7 @@ import { DetailPage } from "@/parts/page/DetailPage";
 import { ReadsOnly } from "@/parts/page/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
+import { Exports } from "./Exports";
 import { Lineage } from "./Lineage";
 import { LoadingCode } from "./LoadingCode";
 import { Ranks } from "./Ranks";
@@ -57,6 +58,7 @@ function Details({ adapter }: { adapter: Adapter }) {
         </div>
         <div className="grid gap-4">
           <LoadingCode adapter={adapter} />
+          <Exports adapter={adapter} />
           <AdapterFiles adapter={adapter} />
         </div>
       </div>

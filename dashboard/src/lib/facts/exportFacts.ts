@@ -1,0 +1,47 @@
+/** The formats of an export, and what its report says, in words. */
+
+import type { Export } from "@/api/types";
+import { significant } from "@/lib/text/format";
+
+interface Format {
+  format: Export["request"]["format"];
+  name: string;
+  /** The values of its one option, the default first. */
+  quantizations?: readonly string[];
+  takesRank?: boolean;
+}
+
+export const PLAIN_LORA: Format = { format: "lora", name: "Plain LoRA (PEFT, vLLM, SGLang)", takesRank: true };
+
+export const FORMATS: readonly Format[] = [
+  PLAIN_LORA,
+  { format: "gguf", name: "GGUF model (llama.cpp, Ollama)", quantizations: ["q8_0", "q4_0", "f16"] },
+  { format: "gguf_adapter", name: "GGUF adapter (llama.cpp)", takesRank: true },
+  { format: "merged", name: "Merged model (safetensors)" },
+  { format: "mlx", name: "MLX adapter", takesRank: true },
+];
+
+/** The format of an export with its options, such as "GGUF model (llama.cpp, Ollama), q8_0". */
+export function formatWords({ request }: Export): string {
+  const known = FORMATS.find(({ format }) => format === request.format);
+  const options = [
+    "quantization" in request ? request.quantization : null,
+    "rank" in request && request.rank != null ? `rank ${request.rank}` : null,
+  ];
+  return [known?.name ?? request.format, ...options.filter(Boolean)].join(", ");
+}
+
+/** What the export costs in exactness. Null if the report does not say. */
+export function exactness({ report }: Export): string | null {
+  if (!report) return null;
+  const error = report.relative_error;
+  if (typeof error === "number") {
+    return error === 0 ? `Exact, at rank ${String(report.rank)}.` : `The reduced rank loses ${significant(100 * error)} % of the update.`;
+  }
+  const rounded = report.after_rounding as { same_top_token?: number; mean_kl_nats?: number } | undefined;
+  if (rounded?.same_top_token === undefined) return null;
+  return (
+    `The next token is the same at ${significant(100 * rounded.same_top_token)} % of the positions of six short prompts ` +
+    `(divergence ${significant(rounded.mean_kl_nats)} nats).`
+  );
+}

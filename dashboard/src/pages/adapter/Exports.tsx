@@ -1,0 +1,144 @@
+import { useState } from "react";
+
+import { exportContentPath, isUnderWay, useCreateExport, useExports, useRemoveExport } from "@/api/project/exports";
+import { useMayWrite } from "@/api/project/session";
+import type { Adapter, Export } from "@/api/types";
+import { exactness, FORMATS, formatWords, PLAIN_LORA } from "@/lib/facts/exportFacts";
+import { bytes } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { DownloadLink } from "@/parts/basics/DownloadLink";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { StatusMark } from "@/parts/basics/StatusMark";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
+import { PagedList } from "@/parts/tables/PagedList";
+
+const MOST_RANKS = 256;
+
+/** Other forms of the adapter, for runtimes that do not load PEFT's files. */
+export function Exports({ adapter }: { adapter: Adapter }) {
+  const exports = useExports(adapter.id);
+  const mayWrite = useMayWrite();
+  return (
+    <Section title="Exports">
+      <p className="px-4 pb-3 text-muted">The adapter in the form of another runtime. The service converts it.</p>
+      {mayWrite && <ExportForm adapter={adapter} />}
+      <PagedList list={exports} empty="No export.">
+        {(items) => (
+          <ul>
+            {items.map((one) => (
+              <ExportLine key={one.id} one={one} mayWrite={mayWrite} />
+            ))}
+          </ul>
+        )}
+      </PagedList>
+    </Section>
+  );
+}
+
+function ExportForm({ adapter }: { adapter: Adapter }) {
+  const create = useCreateExport(adapter.id);
+  const [format, setFormat] = useState(PLAIN_LORA);
+  const [quantization, setQuantization] = useState("q8_0");
+  const [rank, setRank] = useState("");
+  const start = () => {
+    create.mutate({
+      format: format.format,
+      ...(format.quantizations && { quantization }),
+      ...(format.takesRank && rank !== "" && { rank: Number(rank) }),
+    });
+  };
+  return (
+    <form
+      className="grid gap-3 border-t border-line p-4"
+      onSubmit={(event) => {
+        event.preventDefault();
+        start();
+      }}
+    >
+      <div className="flex flex-wrap items-end gap-3">
+        <label className="grid gap-1">
+          <span className="fact">Format</span>
+          <select
+            className="field"
+            value={format.format}
+            onChange={({ target }) => setFormat(FORMATS.find((one) => one.format === target.value) ?? PLAIN_LORA)}
+          >
+            {FORMATS.map((one) => (
+              <option key={one.format} value={one.format}>
+                {one.name}
+              </option>
+            ))}
+          </select>
+        </label>
+        {format.quantizations && (
+          <label className="grid gap-1">
+            <span className="fact">Weights</span>
+            <select className="field" value={quantization} onChange={({ target }) => setQuantization(target.value)}>
+              {format.quantizations.map((one) => (
+                <option key={one}>{one}</option>
+              ))}
+            </select>
+          </label>
+        )}
+        {format.takesRank && (
+          <label className="grid gap-1">
+            <span className="fact">Rank (empty: as it is)</span>
+            <input
+              className="field w-40"
+              type="number"
+              min={1}
+              max={MOST_RANKS}
+              value={rank}
+              onChange={({ target }) => setRank(target.value)}
+            />
+          </label>
+        )}
+        <button type="submit" className="button button-primary" disabled={create.isPending}>
+          Export
+        </button>
+      </div>
+      {create.error && <Failure asked error={create.error} />}
+    </form>
+  );
+}
+
+function ExportLine({ one, mayWrite }: { one: Export; mayWrite: boolean }) {
+  const remove = useRemoveExport();
+  const words = formatWords(one);
+  const said = one.error?.message ?? exactness(one);
+  return (
+    <li className="grid gap-1 border-t border-line px-4 py-2">
+      <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
+        <span className="min-w-0 flex-1">{words}</span>
+        <StatusMark status={one.status} />
+        <Ago unix={one.created_at} />
+        {one.status === "succeeded" && (
+          <>
+            <span className="text-muted">{bytes(one.files.reduce((sum, file) => sum + file.bytes, 0))}</span>
+            <DownloadLink href={exportContentPath(one)} name={`the export ${words}`} />
+          </>
+        )}
+        {mayWrite && (
+          <button
+            type="button"
+            className="link text-bad"
+            aria-label={`${isUnderWay(one) ? "Cancel" : "Delete"} the export ${words}`}
+            disabled={remove.isPending}
+            onClick={() => remove.mutate(one)}
+          >
+            {isUnderWay(one) ? "Cancel" : "Delete"}
+          </button>
+        )}
+      </div>
+      {one.status === "running" && (
+        <>
+          <ProgressBar percent={one.progress.percent} label={`Progress of the export ${words}`} />
+          <p className="fact">{one.progress.phase}</p>
+        </>
+      )}
+      {said && <p className={one.error ? "text-bad" : "fact"}>{said}</p>}
+      {remove.error && <Failure asked error={remove.error} />}
+    </li>
+  );
+}
