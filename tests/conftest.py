@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only
 # wait for each other.
@@ -19,7 +18,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.fixtures")  # the assertions of helpers show their values too
 
 TESTS = Path(__file__).parent
-BROWSER = "tests/browser/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 pytest_plugins = (
+    "tests.fixtures.scheduling",
     "tests.fixtures.servers",
     "tests.fixtures.api",
     "tests.fixtures.stack",
@@ -44,19 +43,6 @@ pytest_plugins = (
     "tests.fixtures.chatting",
     "tests.fixtures.litellm_client",
 )
-
-
-class TogetherByService(LoadScopeScheduling):  # type: ignore[misc]
-    """Hand out test files whole, and all files of the browser as one, since they share a service."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return BROWSER if file.startswith(BROWSER) else file
-
-
-@pytest.hookimpl(optionalhook=True)  # without xdist, nobody knows this hook
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    return TogetherByService(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
