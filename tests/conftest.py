@@ -28,8 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-pytest_plugins = (
-    "tests.fixtures.scheduling",
+pytest_plugins = ("tests.fixtures.scheduling",)
+
+FIXTURES = (
     "tests.fixtures.servers",
     "tests.fixtures.api",
     "tests.fixtures.stack",
@@ -43,6 +44,14 @@ pytest_plugins = (
     "tests.fixtures.chatting",
     "tests.fixtures.litellm_client",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the fixtures, but not into the process that hands out tests: their imports take ten seconds."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    for name in FIXTURES:
+        config.pluginmanager.import_plugin(name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
