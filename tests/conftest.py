@@ -54,12 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin(name)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let a failed test of whole processes run once more. The report names each test that did.
 
     Such a test waits for other processes, and on a busy machine one of its deadlines may pass. What is broken
-    fails twice. Tests in `tests/unit` get one try.
+    fails twice. Tests in `tests/unit` get one try, and all tests with `-p no:rerunfailures`.
     """
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
     for item in items:
         if item.path.relative_to(TESTS).parts[0] != "unit":
             item.add_marker(pytest.mark.flaky(reruns=1))
