@@ -35,7 +35,7 @@ TOKENIZE = "/v1/tokenize"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 
-# There are 3,600 ways to vary one option of a job. `make test` tries every so manieth; `--every-step` tries all
+# `make test` tries one of so many ways to vary an option of a job; `--every-step` tries all 3,600
 STRIDE = 8
 
 # Valid data may fail for reasons that the document cannot express: an id must exist, for example
