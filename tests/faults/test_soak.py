@@ -11,7 +11,7 @@ from tests.fixtures.tiny import OTHER, TINY, write_base
 from tests.fixtures.warm import nursery
 
 SHORT = {"seconds": 12.0, "pace": 0.08, "jobs": 10, "epochs": 6, "at_once": 4, "projects": 2}
-FAST = {"lease_seconds": 5.0, "scan_seconds": 0.5, "checkpoint_seconds": 2.0, "settle_seconds": 120.0}
+FAST = {"lease_seconds": 5.0, "scan_seconds": 0.5, "checkpoint_seconds": 2.0, "settle_seconds": 240.0}
 
 
 def test_no_promise_is_broken_while_everything_breaks_at_random(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
             },
             "generation": {
                 "deterministic": True,
-                "max-examples": 5,
+                "max-examples": 10,
                 "no-shrink": True,
                 "with-security-parameters": False,  # each has a key, but those that test without one
                 "allow-extra-parameters": False,
