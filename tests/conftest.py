@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-step",
         action="store_true",
-        help="let processes die at every step of a request or a job, instead of at some of them",
+        help="let processes die at every step of a request or a job, and vary a job's options in every way",
     )
 
 
