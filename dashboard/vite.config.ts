@@ -13,5 +13,6 @@ export default defineConfig({
   // The content security policy allows no `data:` fonts or scripts, so every asset is a file. There is one style sheet,
   // so that after an upgrade only scripts can be missing, and the router loads the page again for them.
   build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
-  test: { include: ["tests/**/*.test.ts"] },
+  // The tests only compute, so a test file needs no process and no modules of its own
+  test: { include: ["tests/**/*.test.ts"], pool: "threads", isolate: false },
 });

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only
 # wait for each other.
@@ -19,18 +18,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.fixtures")  # the assertions of helpers show their values too
 
 TESTS = Path(__file__).parent
-BROWSER = "tests/browser/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-step",
         action="store_true",
-        help="let processes die at every step of a request or a job, instead of at some of them",
+        help="let processes die at every step of a request or a job, and vary a job's options in every way",
     )
 
 
-pytest_plugins = (
+pytest_plugins = ("tests.fixtures.scheduling",)
+
+FIXTURES = (
     "tests.fixtures.servers",
     "tests.fixtures.api",
     "tests.fixtures.stack",
@@ -46,25 +46,22 @@ pytest_plugins = (
 )
 
 
-class TogetherByService(LoadScopeScheduling):  # type: ignore[misc]
-    """Hand out test files whole, and all files of the browser as one, since they share a service."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return BROWSER if file.startswith(BROWSER) else file
-
-
-@pytest.hookimpl(optionalhook=True)  # without xdist, nobody knows this hook
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    return TogetherByService(config, log)
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the fixtures, but not into the process that hands out tests: their imports take ten seconds."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    for name in FIXTURES:
+        config.pluginmanager.import_plugin(name)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let a failed test of whole processes run once more. The report names each test that did.
 
     Such a test waits for other processes, and on a busy machine one of its deadlines may pass. What is broken
-    fails twice. Tests in `tests/unit` get one try.
+    fails twice. Tests in `tests/unit` get one try, and all tests with `-p no:rerunfailures`.
     """
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
     for item in items:
         if item.path.relative_to(TESTS).parts[0] != "unit":
             item.add_marker(pytest.mark.flaky(reruns=1))

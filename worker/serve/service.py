@@ -66,8 +66,8 @@ def bases_of(settings: Settings, upstream: Upstream | None) -> list[str]:
 def import_answering(settings: Settings, upstream: Upstream | None) -> Callable[[], Answering]:
     """Import the part that answers, and with it torch. Return what makes it in the event loop."""
     if upstream is None:
-        return partial(import_module("worker.serve.answering.answering").Answering, settings)
-    return partial(import_module("worker.serve.upstream.answering").Answering, settings, upstream)
+        return partial(import_module("worker.serve.answering.answering").SamplerAnswering, settings)
+    return partial(import_module("worker.serve.upstream.answering").UpstreamAnswering, settings, upstream)
 
 
 def address(settings: Settings, port: int) -> str:

@@ -23,11 +23,16 @@ def kill(kind: str, service: Service, dice: Dice) -> None:
 def freeze(kind: str, service: Service, dice: Dice) -> None:
     """Stop one process of this kind for a while, and let it go on."""
     if found := service.find(kind):
-        process = dice.choice(found)
-        send(process, signal.SIGSTOP)
-        try:
-            dice.wait(*FROZEN)
-        finally:
+        freeze_all([dice.choice(found)], dice)
+
+
+def freeze_all(processes: Sequence[psutil.Process], dice: Dice) -> None:
+    try:
+        for process in processes:
+            send(process, signal.SIGSTOP)
+        dice.wait(*FROZEN)
+    finally:
+        for process in processes:
             send(process, signal.SIGCONT)
 
 
@@ -75,14 +80,7 @@ def kill_a_worker_and_its_trainer(service: Service, dice: Dice) -> None:
 def freeze_a_worker_and_its_trainer(service: Service, dice: Dice) -> None:
     """Another worker gets the jobs meanwhile. Later the frozen trainer goes on as if it still had them."""
     if found := service.find("worker"):
-        family = tree(dice.choice(found))
-        try:
-            for process in family:
-                send(process, signal.SIGSTOP)
-            dice.wait(*FROZEN)
-        finally:
-            for process in family:
-                send(process, signal.SIGCONT)
+        freeze_all(tree(dice.choice(found)), dice)
 
 
 @fault(FAMILY, "a render process is killed", ends_processes=True)

@@ -6,6 +6,7 @@ line in ACCESS.
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ from core.roles import Role
 from core.tables import Base
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import store
+
+AT_ONCE = 16  # requests; all keys that wait are looked up at once, and the next ones a moment later
 
 PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin", "operator"
 
@@ -306,9 +309,12 @@ def test_without_a_live_key_every_other_route_is_closed(api: Api, owned: Owned, 
         with api.sessions.begin() as session:
             revoke_key(session, tenant.key.split("_")[1])
     token = {"none": "", "bad": f"Bearer {tenant.key[:-1]}"}.get(credential, f"Bearer {tenant.key}")
-    with unchanged(api), httpx.Client(base_url=api.url, headers={"authorization": token}) as client:
-        for method, path in CLOSED:
-            answer = ask(client, method, path, owned)
+    with (
+        unchanged(api),
+        httpx.Client(base_url=api.url, headers={"authorization": token}) as client,
+        ThreadPoolExecutor(AT_ONCE) as threads,
+    ):
+        for answer in threads.map(lambda route: ask(client, *route, owned), CLOSED):
             assert answer.headers["www-authenticate"] == "Bearer"
             refusal(answer, 401, None, "invalid_api_key")
 

@@ -29,7 +29,7 @@ from worker.serve.sampling.loaded_base import LoadedBase
 from worker.serve.sampling.models import Models
 
 
-class Answering:
+class SamplerAnswering:
     """Answers requests with the models of this server. Only the event loop may call."""
 
     def __init__(self, settings: Settings) -> None:

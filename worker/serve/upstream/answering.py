@@ -72,7 +72,7 @@ class UpstreamModels:
             yield name
 
 
-class Answering:
+class UpstreamAnswering:
     """Hands requests on to the upstream, and its answers back. Only the event loop may call."""
 
     def __init__(self, settings: Settings, upstream: Upstream) -> None:

@@ -1,6 +1,7 @@
 """Training with the engine: equal to PEFT, independent of neighbours, repeatable, resumable."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.passes import Abandoned
+from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 
 PATTERNS = {"rank_pattern": {"q_proj": 7, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 3}}
@@ -50,6 +52,28 @@ DROPPING = {
 each_dropping_or_not = pytest.mark.parametrize(
     "adapter", [*ADAPTERS.values(), *DROPPING.values()], ids=[*ADAPTERS, *DROPPING]
 )
+
+
+class Trained(NamedTuple):
+    """A job that trained alone to its end, and its losses."""
+
+    trainee: Trainee
+    losses: list[float]
+
+
+@pytest.fixture(scope="module")
+def all_trained() -> dict[str, Trained]:
+    return {}
+
+
+@pytest.fixture
+def alone(base: ResidentBase, adapter: LowRankAdapter, all_trained: dict[str, Trained]) -> Trained:
+    """Train each adapter once: the tests compare other jobs with it, and change nothing."""
+    key = adapter.model_dump_json()
+    if key not in all_trained:
+        trainee = make_trainee(base, "alone", make_spec(adapter=adapter), make_rows(12, 0))
+        all_trained[key] = Trained(trainee, train(base, [trainee], 6)["alone"])
+    return all_trained[key]
 
 
 @each_adapter
@@ -92,7 +116,7 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(
 
 @each_dropping_or_not
 def test_a_job_trained_beside_others_equals_the_job_alone(
-    base: ResidentBase, adapter: LowRankAdapter
+    base: ResidentBase, adapter: LowRankAdapter, alone: Trained
 ) -> None:
     """Mixed ranks, targets, batch sizes, rates and lengths; a neighbour that ends earlier."""
     other = make_spec(
@@ -100,14 +124,11 @@ def test_a_job_trained_beside_others_equals_the_job_alone(
         adapter=LoraAdapter(r=2, target_modules=["q_proj", "down_proj"]),
         hyperparameters=Hyperparameters(n_epochs=1, batch_size=3, learning_rate_multiplier=2.0),
     )
-    spec = make_spec(adapter=adapter)
-    alone = make_trainee(base, "alone", spec, make_rows(12, 0))
-    solo = train(base, [alone], 6)["alone"]
-    beside = make_trainee(base, "beside", spec, make_rows(12, 0))
+    beside = make_trainee(base, "beside", make_spec(adapter=adapter), make_rows(12, 0))
     neighbour = make_trainee(base, "neighbour", other, make_rows(9, 5))
     together = train(base, [neighbour, beside], 6)["beside"]
     assert neighbour.finished
-    assert together == pytest.approx(solo, rel=1e-4)
+    assert together == pytest.approx(alone.losses, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> None:
@@ -120,11 +141,9 @@ def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> 
 
 @each_dropping_or_not
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
-    base: ResidentBase, tmp_path: Path, adapter: LowRankAdapter
+    base: ResidentBase, tmp_path: Path, adapter: LowRankAdapter, alone: Trained
 ) -> None:
     spec = make_spec(adapter=adapter)
-    whole = make_trainee(base, "whole", spec, make_rows(12, 0))
-    train(base, [whole], 6)
     first_half = make_trainee(base, "first_half", spec, make_rows(12, 0))
     train(base, [first_half], 4)
     save_file(first_half.state(), tmp_path / "state")
@@ -134,7 +153,7 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     resumed.restore(4, load_file(tmp_path / "state"))
     train(base, [resumed], 2)
     assert resumed.finished
-    assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
+    assert torch.equal(resumed.adapter.parameters.master, alone.trainee.adapter.parameters.master)
 
 
 def test_training_lowers_the_loss(base: ResidentBase) -> None:
@@ -150,18 +169,15 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
 
 @each_dropping_or_not
 def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
-    base: ResidentBase, tiny_folder: Path, tmp_path: Path, adapter: LowRankAdapter
+    base: ResidentBase, tiny_folder: Path, tmp_path: Path, alone: Trained
 ) -> None:
-    rows = make_rows(12, 0)
-    trainee = make_trainee(base, "job", make_spec(adapter=adapter), rows)
-    train(base, [trainee], 6)
-    trainee.adapter.save(tmp_path)
+    rows, trained = make_rows(12, 0), alone.trainee.adapter
+    trained.save(tmp_path)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path).eval()
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
-    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss == pytest.approx(
-        expected, rel=1e-4
-    )
+    loss = evaluate(PassContext(base, MAX_TOKENS), trained, rows).loss
+    assert loss == pytest.approx(expected, rel=1e-4)
     assert all(name.startswith("base_model.model.") for name in load_file(tmp_path / WEIGHTS_NAME))
 
 
