@@ -13,9 +13,11 @@ from core.statuses import ENDED
 from core.tables import Adapter
 from tests.fixtures.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.chatting import tuned_model
+from tests.fixtures.resting import step_with_a_rest
 from tests.fixtures.serving import TOOLS, WEIGHTS, Serving
 from tests.fixtures.tiny import TINY
 from tests.fixtures.trainer import job_of, running
+from worker.engine.generate.sampler import Sampler
 from worker.train.trainer import Trainer
 
 PROMPTS = ["Hello", "What is the time?", "A longer question, of which the answer is not known to anybody."]
@@ -146,3 +148,16 @@ def test_a_trainer_that_stops_lets_its_answers_end(
         assert next(reversed(list(stream))).choices[0].finish_reason == "length"
     assert job_of(chat_api, job_id).status == "queued", "and gives its jobs back"
     tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_an_answer_that_holds_up_a_job_for_too_long_ends_with_the_reason(
+    chat_api: Api, tenant: Tenant, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.stop_times.STREAMS", 0.2)
+    monkeypatch.setattr(Sampler, "step", step_with_a_rest(0.05))
+    stream = endless(tenant, 400, TOOLS)
+    job_id = create_job(tenant, epochs=1)
+    with pytest.raises(openai.APIError, match="needs the device for another base model"):
+        list(stream)
+    wait_for(lambda: ended(chat_api, job_id), 60)
+    assert job_of(chat_api, job_id).status == "succeeded"
