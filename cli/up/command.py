@@ -1,8 +1,8 @@
 """`tunery up`: runs the whole service on one machine, and leaves no process behind when it stops.
 
 It locks the state folder, stops processes that an earlier run has left, and checks the port. Then it starts
-the servers, prepares the tables and the first key, and starts the API, the worker and `tunery serve`. It
-stops them in the reverse order; the worker saves a checkpoint first.
+the servers, prepares the tables and the first key, and starts the API, the worker and `tunery serve`, unless
+the worker's trainer answers chats. It stops them in the reverse order; the worker saves a checkpoint first.
 """
 
 import fcntl

@@ -1,5 +1,6 @@
 """A trainer that answers chats itself: one device and one base model in memory for both."""
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from core.statuses import ENDED
 from core.tables import Adapter
@@ -137,9 +139,7 @@ def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ende
     assert chat(tenant)
 
 
-def test_a_trainer_that_stops_lets_its_answers_end(
-    chat_api: Api, tenant: Tenant, serving: Serving
-) -> None:
+def test_a_trainer_that_stops_lets_its_answers_end(chat_api: Api, tenant: Tenant, serving: Serving) -> None:
     with sharing(chat_api, serving) as trainer:
         job_id = create_job(tenant, rows=64, epochs=50)
         wait_for(lambda: trains(trainer), 60)
@@ -161,3 +161,17 @@ def test_an_answer_that_holds_up_a_job_for_too_long_ends_with_the_reason(
         list(stream)
     wait_for(lambda: ended(chat_api, job_id), 60)
     assert job_of(chat_api, job_id).status == "succeeded"
+
+
+def test_a_trainer_whose_port_is_taken_trains_and_answers_as_soon_as_the_port_is_free(
+    chat_api: Api, tenant: Tenant, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.train.serving.AGAIN_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken, capture_logs() as logs:
+        port = taken.getsockname()[1]
+        with running(chat_api, serve_share=0.5, serve_port=port):
+            wait_for(lambda: any(entry["event"] == "server_not_started" for entry in logs), 30)
+            job_id = create_job(tenant, epochs=1)
+            wait_for(lambda: ended(chat_api, job_id), 60)
+            taken.close()
+            wait_for(serving.rows, 30)
