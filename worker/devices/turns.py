@@ -93,9 +93,7 @@ class Turns:
         with self._changed:
             self._until = self._clock() + seconds
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not self._taken and not (self._waiting and self._is_open), seconds
-            )
+            self._changed.wait_for(lambda: not self._taken and not (self._waiting and self._is_open), seconds)
             self._until = -inf
             self._changed.wait_for(lambda: not self._taken)
 
