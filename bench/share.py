@@ -4,10 +4,12 @@
     python -m bench.share --share 0.5 --turns 6
 
 Two services run at once (`tunery up`): `apart` has a server beside its worker, and in `shared` the trainer
-answers chats (TUNERY_SERVE_SHARE). Jobs without chats take turns on both (A B A B), so that a machine that
-becomes slower slows both. Then jobs and chats run at once in `shared`. The base model is the catalog's
-SmolLM2-135M-Instruct; jobs train LoRA of rank 16 on generated questions about tables. Chats ask for --new
-tokens, greedily, --chats at a time, each followed by the next. The result is printed, and written as JSON.
+answers chats (TUNERY_SERVE_SHARE). Jobs without chats take turns on both (A B B A), so that a machine that
+becomes slower slows both. Before that, both trainers are idle: what they take of the processor then, a
+training lacks. Then jobs and chats run at once in `shared`. The base model is the catalog's
+SmolLM2-135M-Instruct; jobs train LoRA of rank 16 on generated questions about tables. All jobs are the same,
+and so must be their adapters. Chats ask for --new tokens, greedily, --chats at a time, each followed by the
+next. The result is printed, and written as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,12 @@ from bench.training.running import say
 from bench.training.workloads import sql_questions
 from cli.client.client import Client
 from cli.client.home import Home
+from cli.client.watch import job_path
 from core.catalog import SMOLLM2
+from core.storage.artifacts import WEIGHTS_NAME
 
 RANK, BATCH_SIZE = 16, 8
+IDLE_SECONDS = 20.0
 TRAINER, SERVER = "worker.train.trainer", "serve"
 
 
@@ -67,7 +72,7 @@ class Service:
         found = {"trainer": self.process(TRAINER), "server": self.process(SERVER)}
         return {name: each.memory_full_info().uss for name, each in found.items() if each}
 
-    def train(self, rows: int) -> dict[str, float]:
+    def train(self, rows: int) -> dict[str, Any]:
         """Train a job, and return its tokens by second of its rounds and by second of the processor.
 
         The first round is left out of the former: it takes longer.
@@ -88,7 +93,13 @@ class Service:
             "tokens_per_second": (last["trained_tokens"] - first["trained_tokens"]) / seconds,
             "tokens_per_cpu_second": last["trained_tokens"] / cpu,
             "seconds": seconds,
+            "weights": self._weights_of(job_id),
         }
+
+    def _weights_of(self, job_id: str) -> str:
+        """Return the hash of the adapter's weights."""
+        adapter = self._client.get(f"/adapters/{self._client.get(job_path(job_id))['adapter_id']}")
+        return next(str(file["sha256"]) for file in adapter["files"] if file["name"] == WEIGHTS_NAME)
 
     def chat(self, new: int) -> tuple[int, float, float]:
         """Chat once. Return tokens, seconds, and seconds to the first token."""
@@ -160,7 +171,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add_models(parser)
     parser.add_argument("--share", type=float, default=0.3, help="of the device, for chats (default 0.3)")
     parser.add_argument("--turns", type=positive, default=4, help="jobs on each service (default 4)")
-    parser.add_argument("--rows", type=positive, default=96, help="rows of a job (default 96)")
+    parser.add_argument("--rows", type=positive, default=64, help="rows of a job (default 64)")
     parser.add_argument("--chats", type=positive, default=4, help="chats at a time (default 4)")
     parser.add_argument("--new", type=positive, default=64, help="tokens of an answer (default 64)")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/share.json")
@@ -174,13 +185,20 @@ def measured(given: argparse.Namespace, apart: Service, shared: Service) -> dict
         each.train(16)
     shared.chat(8)
     say("measuring")
-    turns = [(apart.train(given.rows), shared.train(given.rows)) for _ in range(given.turns)]
+    idle = idle_shares({"apart": apart, "shared": shared})
+    say(f"idle: {json.dumps(idle)}")
+    turns = []
+    for turn in range(given.turns):
+        first, second = (apart, shared) if turn % 2 == 0 else (shared, apart)
+        runs = {each: each.train(given.rows) for each in (first, second)}
+        turns.append((runs[apart], runs[shared]))
     found: dict[str, Any] = {
+        "idle_shares_of_a_core": idle,
         "nobody chats": {
             "apart": [each for each, _ in turns],
             "shared": [each for _, each in turns],
             **{unit: kept(turns, unit) for unit in ("tokens_per_second", "tokens_per_cpu_second")},
-        }
+        },
     }
     tell("nobody chats", found)
     with shared.chatting(given.chats, given.new) as end:
@@ -188,10 +206,11 @@ def measured(given: argparse.Namespace, apart: Service, shared: Service) -> dict
         found["chats alone"] = end()
     tell("chats alone", found)
     with shared.chatting(given.chats, given.new) as end:
-        job = shared.train(given.rows * 2)
+        job = shared.train(given.rows)
         found["both"] = {"job": job, "chats": end()}
     alone = statistics.median(each["tokens_per_second"] for _, each in turns)
     found["both"]["job_kept"] = job["tokens_per_second"] / alone
+    found["adapters"] = len({each["weights"] for each in [job, *chain(*turns)]})  # 1: to the bit the same
     tell("both", found)
     say("measured")
     apart.chat(8)
@@ -200,7 +219,17 @@ def measured(given: argparse.Namespace, apart: Service, shared: Service) -> dict
     return found
 
 
-def kept(turns: list[tuple[dict[str, float], dict[str, float]]], unit: str) -> float:
+def idle_shares(named: dict[str, Service]) -> dict[str, float]:
+    """Return the shares of one core that the trainers take while nothing is to be done."""
+    trainers = {name: each.process(TRAINER) for name, each in named.items()}
+    pids = {name: trainer.pid for name, trainer in trainers.items() if trainer}
+    began, before = time.perf_counter(), {name: cpu_seconds(pid) for name, pid in pids.items()}
+    time.sleep(IDLE_SECONDS)
+    seconds = time.perf_counter() - began
+    return {name: (cpu_seconds(pid) - before[name]) / seconds for name, pid in pids.items()}
+
+
+def kept(turns: list[tuple[dict[str, Any], dict[str, Any]]], unit: str) -> float:
     """Return the share of the rate that is left with chats switched on: the median of the turns."""
     return statistics.median(shared[unit] / apart[unit] for apart, shared in turns)
 
