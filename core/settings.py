@@ -277,6 +277,15 @@ class Settings(BaseSettings):
         "default: upstream/ in TUNERY_HOME",
     )
 
+    serve_share: float = Field(
+        0,
+        ge=0,
+        le=0.9,
+        description="Share of its device's time that a trainer gives to chats while it trains, such as 0.3; "
+        "while no job trains, they have all of it. Then the trainer answers chats itself, with its own base "
+        "model, and `tunery up` starts no server beside it. 0: the trainer answers no chats",
+    )
+
     secret_keys: SecretStr | None = Field(
         None,
         description="Keys with which stored secrets are encrypted, separated by commas, the newest first. "
@@ -321,6 +330,15 @@ class Settings(BaseSettings):
             raise ValueError(f"the machines are numbered from 0 to {nodes - 1}")
         if info.field_name == "rendezvous" and value is None and nodes > 1:
             raise ValueError("several machines need an address at which their processes meet")
+        return value
+
+    @field_validator("serve_share")
+    @classmethod
+    def _one_process_shares(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("devices", 1) > 1:
+            raise ValueError("a trainer of several devices answers no chats: run `tunery serve` beside it")
+        if value and info.data.get("serve_upstream"):
+            raise ValueError("an upstream computes elsewhere: run `tunery serve` for it")
         return value
 
     @property

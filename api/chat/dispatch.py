@@ -43,7 +43,7 @@ KEEP_ALIVE = [
 BUSY = (429, "server_busy")
 STOPPING = (503, "server_stopping")
 FAILED = ((500, "sampling_failed"), (503, "model_unavailable"), (503, "upstream_lost"))
-UNSUITED = (409, "server_unsuited")
+UNSUITED = ((409, "server_unsuited"), (503, "device_taken"))
 
 log = structlog.get_logger()
 
@@ -115,7 +115,7 @@ class Dispatcher:
                 attempts.note_busy(server)
             elif refusal == STOPPING:
                 attempts.note_lost(server)
-            elif refusal == UNSUITED:
+            elif refusal in UNSUITED:
                 attempts.note_unsuited(server, error)
             elif refusal in FAILED or not isinstance(error, RefusedByServer):
                 attempts.note_failure(server, error)

@@ -1,8 +1,8 @@
 """`tunery up`: runs the whole service on one machine, and leaves no process behind when it stops.
 
 It locks the state folder, stops processes that an earlier run has left, and checks the port. Then it starts
-the servers, prepares the tables and the first key, and starts the API, the worker and `tunery serve`. It
-stops them in the reverse order; the worker saves a checkpoint first.
+the servers, prepares the tables and the first key, and starts the API, the worker and `tunery serve`, unless
+the worker's trainer answers chats. It stops them in the reverse order; the worker saves a checkpoint first.
 """
 
 import fcntl
@@ -70,7 +70,7 @@ def up(
         require_free_port(settings.host, settings.port)
         parts, base_url = start(settings, folder, stop, stack)
         if not stop.made:
-            announce(f"{base_url}/v1", model, folder, json)
+            announce(f"{base_url}/v1", model, folder, parts_of(settings), json)
         tend(parts, stop)
         output.note("Stopping; the worker saves a checkpoint first. Press Ctrl-C again to stop at once.")
 
@@ -87,12 +87,17 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     patiently(lambda: prepare_database(settings, home), watched, stop)
     if stop.made:
         return [], base_url
-    children = [start_child(name, settings, home, stop, stack) for name in GRACE]
+    children = [start_child(name, settings, home, stop, stack) for name in parts_of(settings)]
     write_private(home.base_url, f"{base_url}/v1\n")
     deadline = time.monotonic() + READY_SECONDS
     parts: list[Part] = [*watched, *children, LogFiles(home.logs)]
     tend(parts, stop, until=lambda: is_ready(base_url, deadline, children[0]))
     return parts, base_url
+
+
+def parts_of(settings: "Settings") -> list[str]:
+    """Return the parts to start. A worker whose trainer answers chats needs no server beside it."""
+    return [name for name in GRACE if name != "serve" or not settings.serve_share]
 
 
 def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
@@ -215,7 +220,7 @@ def first_model(settings: "Settings") -> str:
     return next(iter(load_catalog(settings.catalog_file))).id
 
 
-def announce(base_url: str, model: str, home: Home, json: bool) -> None:
+def announce(base_url: str, model: str, home: Home, names: Sequence[str], json: bool) -> None:
     option = "" if home.path == DEFAULT_HOME.resolve() else f" --home {home.path}"
     command = f"tunery jobs create train.jsonl --model {model} --wait{option}"
     dashboard = dashboard_url(home)
@@ -230,7 +235,7 @@ def announce(base_url: str, model: str, home: Home, json: bool) -> None:
         "api_key_file": str(home.api_key),
         "dashboard": dashboard,
         "home": str(home.path),
-        "logs": {name: str(home.logs / f"{name}.log") for name in GRACE},
+        "logs": {name: str(home.logs / f"{name}.log") for name in names},
         "pid": os.getpid(),
         "next": command,
     }

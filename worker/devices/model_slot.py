@@ -53,13 +53,13 @@ class ModelSlot:
         base = self._base
         return base is not None and (base.entry.id, base.sharded) == (spec.base_model, spec.sharded)
 
-    def find(self, spec: JobSpec) -> FoundModel:
-        """Return the base model on the disk, and fetch it if it is missing.
+    def find(self, model_id: str, sharded: bool = False) -> FoundModel:
+        """Return the base model on the disk, and fetch it if it is missing. May be called from any thread.
 
         Raises JobError, and OutsideFault if it cannot be fetched.
         """
-        entry = self._entry(spec.base_model)
-        return FoundModel(entry, *ensure_model(entry, self._models_folder), spec.sharded)
+        entry = self._entry(model_id)
+        return FoundModel(entry, *ensure_model(entry, self._models_folder), sharded)
 
     def load(self, found: FoundModel) -> None:
         """Make `found` the resident base model. No job may be attached to the old one. Raises JobError."""

@@ -1,4 +1,7 @@
-"""`tunery serve`: an HTTP server, and a thread that tells the database about it."""
+"""`tunery serve`: an HTTP server, and a thread that tells the database about it.
+
+A trainer that shares its device runs the same server in a thread of its own (`worker/train/serving.py`).
+"""
 
 import asyncio
 import socket
@@ -15,7 +18,7 @@ from core.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
-from worker.serve.app import Answering, ServerApp
+from worker.serve.app import Answering, ImportAnswering, ServerApp
 from worker.serve.registration import Registration
 from worker.serve.server import Server, read_by
 from worker.serve.upstream.connection import StateWhileAnswering, Upstream
@@ -27,13 +30,24 @@ EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 def run_server(settings: Settings) -> bool:
     """Serve until SIGTERM or SIGINT. Return whether the server could start. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
+    server = new_server(settings)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return server.started
+
+
+def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Server:
+    """Return a server. `imports` gives the part that answers, in place of its own one or of an upstream.
+
+    Raises ConfigurationError.
+    """
     server_token(settings.secret_keys)  # without a key, nobody could send a request
     engine = create_database(settings.server("database_url"), pool_size=1)
     sessions = session_factory(engine)
-    upstream = Upstream.of(settings)
+    upstream = None if imports else Upstream.of(settings)
     bases = bases_of(settings, upstream)
     admission = Admission(settings.serve_requests, settings.serve_wait_seconds)
-    app = ServerApp(settings, admission, partial(import_answering, settings, upstream))
+    app = ServerApp(settings, admission, imports or partial(import_answering, settings, upstream))
 
     def register(port: int) -> Registration:
         state = read_by(app, admission)
@@ -44,10 +58,7 @@ def run_server(settings: Settings) -> bool:
             )
         return Registration(sessions, new_id("server-"), address(settings, port), bases, state)
 
-    server = Server(app, admission, settings.serve_host, settings.serve_port, register)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    return server.started
+    return Server(app, admission, settings.serve_host, settings.serve_port, register)
 
 
 def bases_of(settings: Settings, upstream: Upstream | None) -> list[str]:

@@ -11,6 +11,7 @@ from core.egress import Egress
 from core.jobs.dispatch import create_celery, queue_for
 from core.logs import configure_logs
 from core.secrets.vault import Vault
+from core.serving.token import server_token
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
@@ -26,6 +27,8 @@ from worker.tracking.service import Tracking
 def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, and then give running jobs back. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
+    if settings.serve_share:
+        server_token(settings.secret_keys)  # without a key, nobody could chat with the trainer
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     supervisor = Supervisor(settings, sessions)

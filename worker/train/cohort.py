@@ -37,13 +37,21 @@ class Cohort:
     """
 
     def __init__(
-        self, process_group: ProcessGroup, server_probe: ServerProbe, job_left: Callable[[], None]
+        self,
+        process_group: ProcessGroup,
+        server_probe: ServerProbe,
+        job_left: Callable[[], None],
+        let_others_compute: Callable[[], None] = lambda: None,
     ) -> None:
-        """`job_left` is called whenever another job may find room."""
+        """`job_left` is called whenever another job may find room.
+
+        `let_others_compute` is called between micro-batches: others may use the device until it returns.
+        """
         self.jobs: list[TrainingJob] = []
         self._process_group = process_group
         self._server_probe = server_probe
         self._job_left = job_left
+        self._let_others_compute = let_others_compute
 
     @property
     def state_bytes(self) -> int:
@@ -168,7 +176,8 @@ class Cohort:
         """
 
         def abandon() -> bool:
-            self._let_go()
+            self._let_others_compute()
+            self._let_go()  # last, so that a job that was cancelled meanwhile computes no more
             return self._process_group.stopping or not any(self._goes_on(job) for job in jobs)
 
         return abandon

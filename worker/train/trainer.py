@@ -39,11 +39,13 @@ from core.storage.object_store import ObjectStore
 from core.tables import Job
 from worker.data.reader import Readers
 from worker.data.renderer import Renderer
+from worker.devices.lending import Lending
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
+from worker.devices.turns import Turns
 from worker.devices.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
-from worker.engine.device.health import check_device, device_is_broken
+from worker.engine.device.health import check_device, device_is_broken, finish_computing
 from worker.engine.step.processes import from_environment, number_on_machine
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
@@ -52,6 +54,7 @@ from worker.save.shipping import Shipping
 from worker.train.cohort import Cohort
 from worker.train.job import TrainingJob
 from worker.train.server_probe import ServerProbe
+from worker.train.serving import ServingThread
 from worker.train.worker_status import WorkerStatus
 
 SHIPPED_AT_ONCE = 4  # jobs; each file is uploaded in several parts at once
@@ -98,7 +101,12 @@ class Trainer:
         self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         self._bell = threading.Event()
         self._server_probe = ServerProbe(self._store, settings.scan_seconds, tested=self._bell.set)
-        self._cohort = Cohort(process_group, self._server_probe, job_left=self._bell.set)
+        self._turns = Turns(settings.serve_share, finish=partial(finish_computing, slot.device))
+        self._lending = Lending(slot, self._turns, wake=self._bell.set)
+        self._server = ServingThread(settings, self._lending) if settings.serve_share else None
+        self._cohort = Cohort(
+            process_group, self._server_probe, job_left=self._bell.set, let_others_compute=self._share_device
+        )
         self._worker_status = WorkerStatus(settings, self._sessions, owner, slot)
         self._looked_at = 0.0
         self._token = new_id("")  # of the next lease; kept until a claim with it has been answered
@@ -119,14 +127,20 @@ class Trainer:
         )
         self._worker_status.start()
         self._bell.set()
-        while not self._process_group.asked_to_stop():
-            self._look_for_jobs()
-            if not (self._cohort.jobs and self._cohort.train()):
-                self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self._cohort.jobs else inf))
-        self._cohort.give_back()
+        if self._server is not None:
+            self._server.start()
+        with self._turns.held():
+            while not self._process_group.asked_to_stop():
+                self._lending.answer(training=bool(self._cohort.jobs))
+                self._look_for_jobs()
+                if not (self._cohort.jobs and self._cohort.train()):
+                    self._wait()
+        self._cohort.give_back()  # answers go on meanwhile, as long as a stopping server lets them
         self._worker_status.end()
         self._readers.threads.shutdown()
         self._shippers.shutdown()
+        if self._server is not None:
+            self._server.join()
         self._process_group.dismiss()
 
     def wake(self) -> None:
@@ -136,7 +150,19 @@ class Trainer:
     def stop(self) -> None:
         """Have `run` give its jobs back and return. May be called from any thread."""
         self._process_group.stop()
+        if self._server is not None:
+            self._server.stop()
         self._bell.set()
+
+    def _wait(self) -> None:
+        """Wait for the bell, but not for ever. Chats have the device meanwhile."""
+        with self._turns.released():
+            self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self._cohort.jobs else inf))
+
+    def _share_device(self) -> None:
+        """Let the server in this process have its turn, between two micro-batches."""
+        self._lending.answer(training=True)
+        self._turns.give()
 
     def _look_for_jobs(self) -> None:
         """Claim the jobs that may join, if the bell has rung or `scan_seconds` have passed."""
@@ -225,6 +251,8 @@ class Trainer:
 
     def _start_reading(self, job: TrainingJob) -> None:
         """Make the job's base model resident, which may take a while, and start reading the job's rows."""
+        if not self._slot.holds(job.spec):
+            self._lending.reclaim()
         base = self._process_group.load(job.spec)
         reading = job.start_reading(base, self._readers)
         reading.add_done_callback(lambda _: self._bell.set())

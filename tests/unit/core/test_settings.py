@@ -51,9 +51,12 @@ def test_models_are_kept_in_the_home_unless_a_store_is_named(monkeypatch: pytest
         ({"devices": 8, "nodes": 2}, "rendezvous"),
         ({"devices": 8, "nodes": 2, "rendezvous": "first"}, "rendezvous"),
         ({"device_classes": "1,0"}, "device_classes"),
+        ({"devices": 2, "serve_share": 0.3}, "serve_share"),
+        ({"serve_upstream": "tiny=http://vllm:8000", "serve_share": 0.3}, "serve_share"),
+        ({"serve_share": 1}, "serve_share"),
     ],
 )
-def test_machines_that_do_not_fit_together_are_refused(settings: dict[str, Any], wrong: str) -> None:
+def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any], wrong: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(**settings)
     assert [error["loc"] for error in refused.value.errors()] == [(wrong,)]

@@ -10,6 +10,12 @@ def check_device(device: torch.device) -> None:
     torch.ones(1, device=device).sum().item()
 
 
+def finish_computing(device: torch.device) -> None:
+    """Wait until the device has computed all that it was given. A CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def device_is_broken(error: BaseException) -> bool:
     """Return whether this process cannot compute any more: after a CUDA error other than too little memory.
 

@@ -1,6 +1,7 @@
 """The sampler: it answers many requests at once on one resident base model, each with its own adapter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,14 @@ class Sampler:
     of others. Requests join and leave between steps.
     """
 
-    def __init__(self, base: ResidentBase, limits: Limits | None = None) -> None:
-        self._base, limits = base, limits or Limits()
+    def __init__(
+        self,
+        base: ResidentBase,
+        limits: Limits | None = None,
+        undisturbed: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """`undisturbed` is the context for work that changes torch's global state, as PEFT does."""
+        self._base, limits, self._undisturbed = base, limits or Limits(), undisturbed
         self.end_tokens = end_tokens(base)
         self._words = base.model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
         self._grammars = Grammars(base.tokenizer, self._words, self.end_tokens)
@@ -79,7 +86,7 @@ class Sampler:
         Raises AdapterRefused if the files are damaged, hold numbers that are not finite, or do not fit the
         base model.
         """
-        adapter = load_adapter(self._base, folder, content_hash)
+        adapter = load_adapter(self._base, folder, content_hash, self._undisturbed)
         if self._fast and adapter.why_slow is None:
             self._fast.prepare(adapter)
         return adapter

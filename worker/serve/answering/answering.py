@@ -25,6 +25,7 @@ from worker.serve.answering.tool_reader import ToolReader, must_call, tool_names
 from worker.serve.answering.usage import TokenCount
 from worker.serve.exchange import Exchange
 from worker.serve.reading import head, parse, served_model
+from worker.serve.sampling.bases import Bases, OwnBases
 from worker.serve.sampling.loaded_base import LoadedBase
 from worker.serve.sampling.models import Models
 
@@ -32,8 +33,9 @@ from worker.serve.sampling.models import Models
 class SamplerAnswering:
     """Answers requests with the models of this server. Only the event loop may call."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.models = Models(settings)
+    def __init__(self, settings: Settings, bases: Bases | None = None) -> None:
+        """Without `bases`, this process loads base models for itself."""
+        self.models = Models(settings, bases or OwnBases(settings))
 
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""

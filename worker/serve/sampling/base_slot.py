@@ -30,10 +30,11 @@ class BaseSlot:
     it have ended, and those after it wait for it: so no model is kept out for ever.
     """
 
-    def __init__(self, load: Load, idle_seconds: float) -> None:
-        self._load, self._idle_seconds = load, idle_seconds
+    def __init__(self, load: Load, released: Callable[[], None], idle_seconds: float) -> None:
+        """`released` is called when nothing refers to a base model any more."""
+        self._load, self._released, self._idle_seconds = load, released, idle_seconds
         self._loaded: LoadedBase | None = None
-        self._broken = False
+        self._leaving = False
         self._users = 0
         self._waiting: deque[_Ticket] = deque()
         self._change: asyncio.Task[None] | None = None
@@ -54,9 +55,9 @@ class BaseSlot:
             del base
             self._give_back()
 
-    def mark_broken(self) -> None:
-        """Release the model as soon as nobody uses it, since its sampler has failed."""
-        self._broken = True
+    def let_go(self) -> None:
+        """Release the model as soon as those that use it now have ended. Others wait for another one."""
+        self._leaving = True
         self._advance()
 
     async def close(self) -> None:
@@ -94,7 +95,7 @@ class BaseSlot:
             ticket = self._waiting[0]
             if ticket.granted.cancelled():
                 self._waiting.popleft()
-            elif self._loaded is not None and self._loaded.id == ticket.base_id and not self._broken:
+            elif self._loaded is not None and self._loaded.id == ticket.base_id and not self._leaving:
                 self._waiting.popleft()
                 self._users += 1
                 ticket.granted.set_result(self._loaded)
@@ -103,7 +104,7 @@ class BaseSlot:
             else:
                 self._change = asyncio.create_task(self._change_to(ticket.base_id))
         if not self._users and self._change is None and self._loaded is not None:
-            delay = 0.0 if self._broken else self._idle_seconds
+            delay = 0.0 if self._leaving else self._idle_seconds
             self._timer = asyncio.get_running_loop().call_later(delay, self._release_idle)
 
     async def _change_to(self, base_id: str) -> None:
@@ -136,10 +137,11 @@ class BaseSlot:
         self._advance()
 
     async def _release(self) -> None:
-        loaded, self._loaded, self._broken = self._loaded, None, False
+        loaded, self._loaded, self._leaving = self._loaded, None, False
         if loaded is not None:
             log.info("base_model_released", model=loaded.id)
             device = loaded.device
             await loaded.release()
             del loaded
             await asyncio.to_thread(collect_garbage, device)
+            self._released()

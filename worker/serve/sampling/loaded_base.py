@@ -7,15 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TypeVar
 
-import torch
-
 from core.catalog import BaseModelEntry
-from core.settings import Settings
-from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.device.health import check_device
 from worker.engine.generate.sampler import Limits, Load, Sampler
 from worker.serve.sampling.adapters import Adapters
+from worker.serve.sampling.bases import Bases
 from worker.serve.sampling.sampler_thread import SamplerThread
 
 Result = TypeVar("Result")
@@ -55,14 +51,15 @@ class LoadedBase:
 
 
 def load_sampler(
-    settings: Settings, entry: BaseModelEntry, device: torch.device
+    bases: Bases, entry: BaseModelEntry, cache_bytes: int, asked_back: Callable[[], object]
 ) -> tuple[ResidentBase, Sampler]:
-    """Load the base model, fetched if it is not on the disk. Raises JobError and OutsideFault."""
-    check_device(device)
-    folder, sha256 = ensure_model(entry, settings.models_folder)
-    with load_errors_explained(entry):
-        base = ResidentBase(entry, folder, sha256, device)
-    return base, Sampler(base, Limits(cache_bytes=settings.serve_cache_bytes))
+    """Get the base model, and make its sampler. Raises JobError, OutsideFault and Unavailable."""
+    base = bases.get(entry, asked_back)
+    try:
+        return base, Sampler(base, Limits(cache_bytes=cache_bytes), bases.undisturbed)
+    except Exception:
+        bases.give_back()
+        raise
 
 
 def fingerprint(base: ResidentBase) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import structlog
@@ -13,20 +13,22 @@ from core.errors import JobError, NotFound, OutsideFault, Unavailable
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.devices.watchdog import Watchdog
-from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import device_is_broken
 from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.sampler import Load
+from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.scratch import remove_abandoned
 from worker.serve.errors import ModelUnavailable
 from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.base_slot import BaseSlot
+from worker.serve.sampling.bases import Bases
 from worker.serve.sampling.fetching import store_of
 from worker.serve.sampling.loaded_base import LoadedBase, load_sampler
 from worker.serve.sampling.sampler_thread import SamplerThread
 from worker.serve.threads import in_daemon_thread
 
+TAKEN = "A job needs the device for another base model, and the answer took too long. Send the request again."
 LAST_WORDS_SECONDS = 1.0  # for the errors of a broken device's requests to reach their clients
 
 log = structlog.get_logger()
@@ -35,15 +37,15 @@ log = structlog.get_logger()
 class Models:
     """The base model and the adapters that this server has loaded. Only the event loop may call."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, bases: Bases) -> None:
+        self._settings, self._bases = settings, bases
         self._catalog = load_catalog(settings.catalog_file)
-        self._device = choose_device(settings.device)
+        self._loop = asyncio.get_running_loop()
         self._store = store_of(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()
-        self._slot = BaseSlot(self._load, settings.serve_idle_seconds)
+        self._slot = BaseSlot(self._load, bases.give_back, settings.serve_idle_seconds)
 
     @property
     def resident(self) -> str | None:
@@ -80,7 +82,8 @@ class Models:
         if entry is None:
             raise NotFound(f"This server has no base model {base_id}.", code="model_not_found", param="model")
         try:
-            load = partial(load_sampler, self._settings, entry, self._device)
+            cache_bytes = self._settings.serve_cache_bytes
+            load = partial(load_sampler, self._bases, entry, cache_bytes, self._asked_back)
             base, sampler = await in_daemon_thread(load, "loader")
         except JobError as error:
             raise ModelUnavailable(str(error)) from error
@@ -88,12 +91,26 @@ class Models:
             raise Unavailable(f"{error}. Try again later.") from error
         log.info("base_model_loaded", model=base_id, slow=sampler.why_slow)
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
-        thread = SamplerThread(sampler, self._watchdog, self._sampler_broke)
+        thread = SamplerThread(sampler, self._bases.turns, self._watchdog, self._sampler_broke)
         return LoadedBase(base, sampler, adapters, thread)
 
     def _sampler_broke(self, error: BaseException) -> None:
         """Load the model anew for the next request, or end the process if the device itself is broken."""
         if device_is_broken(error):
             log.critical("device_broken")
-            asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, os._exit, DEVICE_BROKEN)
-        self._slot.mark_broken()
+            self._loop.call_later(LAST_WORDS_SECONDS, os._exit, DEVICE_BROKEN)
+        self._slot.let_go()
+
+    def _asked_back(self) -> None:
+        """Have the base model given back soon. May be called from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody has it any more
+            self._loop.call_soon_threadsafe(self._give_back_soon)
+
+    def _give_back_soon(self) -> None:
+        log.info("base_model_asked_back")
+        self._slot.let_go()
+        self._loop.call_later(stop_times.STREAMS, self._end_answers, self._slot.loaded)
+
+    def _end_answers(self, of: LoadedBase | None) -> None:
+        if of is not None and of is self._slot.loaded:
+            of.sampler.end_all(TAKEN)

@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
+from worker.devices.turns import Turns
 from worker.devices.watchdog import Watchdog
 from worker.engine.generate.requests import GenerationRequest, Piece
 from worker.engine.generate.sampler import Sampler
@@ -26,9 +27,11 @@ class SamplerBroken(Exception):
 class SamplerThread:
     """Runs the steps of one sampler. Only the event loop may call."""
 
-    def __init__(self, sampler: Sampler, watchdog: Watchdog, broken: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, sampler: Sampler, turns: Turns, watchdog: Watchdog, broken: Callable[[BaseException], None]
+    ) -> None:
         """The event loop calls `broken` once if a step fails; every request has got an error then."""
-        self._sampler, self._watchdog, self._broken = sampler, watchdog, broken
+        self._sampler, self._turns, self._watchdog, self._broken = sampler, turns, watchdog, broken
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._receivers: dict[str, Deliver] = {}
@@ -59,6 +62,13 @@ class SamplerThread:
         if self._receivers.pop(request_id, None) is not None:
             self._inbox.put(partial(self._sampler.cancel, request_id))
 
+    def end_all(self, message: str) -> None:
+        """End all requests with an error, and take no more."""
+        self._failed = True
+        receivers, self._receivers = self._receivers, {}
+        for request_id, deliver in receivers.items():
+            deliver(Piece(request_id, None, "", finish_reason="error", error=message))
+
     async def stop(self) -> None:
         """End the thread after its present step."""
         self._inbox.put(self._stop)
@@ -80,19 +90,32 @@ class SamplerThread:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._obey()
-                if not self._sampler.idle:
-                    with self._watchdog.over():
-                        pieces = self._sampler.step()
-                    self._loop.call_soon_threadsafe(self._hand_out, pieces)
+                self._wait_for_work()
+                if not (self._stopping or self._sampler.idle):
+                    with self._turns.turn() as goes_on:
+                        self._compute_while(goes_on)
         except Exception as error:
             log.error("sampler_broken", exc_info=error)
             self._loop.call_soon_threadsafe(self._give_up, error)
 
-    def _obey(self) -> None:
-        """Carry out all commands that have come. Wait for one if there is nothing to compute."""
+    def _compute_while(self, goes_on: Callable[[], bool]) -> None:
+        """Compute steps until the turn is over, or until there is nothing to compute."""
+        self._obey()  # what came while this thread waited for its turn
+        while not (self._stopping or self._sampler.idle):
+            with self._watchdog.over():
+                pieces = self._sampler.step()
+            self._loop.call_soon_threadsafe(self._hand_out, pieces)
+            self._obey()
+            if not goes_on():
+                return
+
+    def _wait_for_work(self) -> None:
         if self._sampler.idle:
             self._inbox.get()()
+        self._obey()
+
+    def _obey(self) -> None:
+        """Carry out all commands that have come."""
         try:
             while not self._stopping:
                 self._inbox.get_nowait()()
@@ -109,11 +132,8 @@ class SamplerThread:
             deliver(piece)
 
     def _give_up(self, error: BaseException) -> None:
-        self._failed = True
         for accepted in self._submissions:
             if not accepted.done():
                 accepted.set_exception(SamplerBroken())
-        receivers, self._receivers = self._receivers, {}
-        for request_id, deliver in receivers.items():
-            deliver(Piece(request_id, None, "", finish_reason="error", error="The computation failed."))
+        self.end_all("The computation failed.")
         self._broken(error)

@@ -1,7 +1,8 @@
 """Loads adapters for the sampler from PEFT's two files, or a whole model from transformers' files."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,20 @@ from worker.engine.generate.adapters.check import (
 from worker.engine.generate.adapters.served import PlainPart, ServedAdapter, pack_factors
 
 
-def load_adapter(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
-    """Load the adapter in `folder`. Raises AdapterRefused if its files are damaged or do not fit the base."""
+def load_adapter(
+    base: ResidentBase,
+    folder: Path,
+    content_hash: str,
+    undisturbed: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> ServedAdapter:
+    """Load the adapter in `folder`. Raises AdapterRefused if its files are damaged or do not fit the base.
+
+    What PEFT or transformers build, they build in the context `undisturbed`: meanwhile they draw from torch's
+    random numbers, or change its default type.
+    """
     if not (folder / CONFIG_NAME).exists() and (folder / "config.json").exists():
-        return _load_whole_model(base, folder, content_hash)
+        with undisturbed():
+            return _load_whole_model(base, folder, content_hash)
     config = read_config(folder / CONFIG_NAME)
     check_origin(config, base.entry.repository)
     tensors = read_tensors(folder / WEIGHTS_NAME)
@@ -40,7 +51,8 @@ def load_adapter(base: ResidentBase, folder: Path, content_hash: str) -> ServedA
     if why_slow is None:
         assert isinstance(base.decoder, Decoder)
         return _load_factors(base, base.decoder, config, tensors, content_hash)
-    model = _load_by_peft(base, folder)
+    with undisturbed():
+        model = _load_by_peft(base, folder)
     nbytes = sum(tensor.nbytes for tensor in tensors.values())
     return ServedAdapter(content_hash, nbytes, why_slow, model=model)
 

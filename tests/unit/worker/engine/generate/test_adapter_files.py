@@ -1,7 +1,8 @@
 """Adapters are loaded from PEFT's files, or refused with the reason; the least recently used ones leave."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Thread
 
@@ -10,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.methods import spec_of
 from tests.fixtures.engine.sampling import saved_adapter
+from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.adapters.cache import AdapterCache
 from worker.engine.generate.adapters.check import AdapterRefused
@@ -68,6 +71,27 @@ def test_an_adapter_takes_the_memory_that_it_says(base: ResidentBase, folder: Pa
     size = sum(tensor.nbytes for tensor in load_file(folder / "adapter_model.safetensors").values())
     assert found.nbytes == size
     assert found.why_slow is None
+
+
+def test_what_peft_builds_is_built_only_where_its_random_numbers_disturb_nobody(
+    base: ResidentBase, folder: Path, tmp_path: Path
+) -> None:
+    entered: list[bool] = []
+
+    @contextmanager
+    def undisturbed() -> Iterator[None]:
+        state = torch.get_rng_state()
+        yield
+        torch.set_rng_state(state)
+        entered.append(True)
+
+    before = torch.get_rng_state()
+    assert load_adapter(base, folder, "fast", undisturbed).why_slow is None
+    assert not entered, "factors need not wait for a training"
+    attach(base, "job", spec_of("vera")).save(tmp_path / "vera")
+    assert load_adapter(base, tmp_path / "vera", "slow", undisturbed).why_slow
+    assert entered
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def held(content_hash: str) -> ServedAdapter:

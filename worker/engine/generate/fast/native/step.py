@@ -104,9 +104,10 @@ class NativeStep:
         block_B = np.array(blocks, np.int32)
         slot_T = block_B[at_T + position_T // BLOCK].astype(np.int64) * BLOCK + position_T % BLOCK
         token_T, seen_T, row_S = np.array(tokens, np.int64), position_T + 1, np.array(rows, np.int64)
-        cos, sin = self._decoder.rotary(torch.empty(0), torch.from_numpy(position_T)[None])
+        of_fp32 = torch.empty(0, dtype=torch.float32)
+        cos, sin = self._decoder.rotary(of_fp32, torch.from_numpy(position_T)[None])
         run_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in runs], np.int64)
-        logits_SV = torch.empty(len(rows), self._words)
+        logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)
         step = _Step(
             *(len(tokens), len(runs), len(rows), torch.get_num_threads()),

@@ -1,0 +1,81 @@
+"""A trainer's base model, lent to the server in its process and asked back."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+
+from core.catalog import BaseModelEntry, load_catalog
+from core.errors import Unavailable
+from core.settings import Settings
+from tests.fixtures.tiny import OTHER, TINY, write_base
+from worker.devices.lending import Lending
+from worker.devices.model_slot import ModelSlot
+from worker.devices.turns import Turns
+from worker.engine.base.base_model import ResidentBase
+
+
+class Lender:
+    """A trainer's side of lending, with a thread that is the server's."""
+
+    def __init__(self, settings: Settings, pool: ThreadPoolExecutor) -> None:
+        self.slot = ModelSlot(settings, torch.device("cpu"))
+        self.turns, self.asked, self.asked_back = Turns(0.5), Event(), Event()
+        self.lending = Lending(self.slot, self.turns, wake=self.asked.set)
+        self._entries = {entry.id: entry for entry in load_catalog(settings.catalog_file)}
+        self._pool = pool
+
+    def ask(self, model: str, training: bool) -> "Future[ResidentBase]":
+        """Ask for a base model as the server does, and let the trainer answer."""
+        entry: BaseModelEntry = self._entries[model]
+        got = self._pool.submit(self.lending.get, entry, self.asked_back.set)
+        assert self.asked.wait(30)
+        self.asked.clear()
+        self.lending.answer(training)
+        return got
+
+
+@pytest.fixture
+def lender(tmp_path: Path) -> Iterator[Lender]:
+    with ThreadPoolExecutor() as pool:
+        yield Lender(Settings(catalog_file=write_base(tmp_path), home=tmp_path), pool)
+
+
+def test_what_is_lent_is_the_resident_base_model_itself(lender: Lender) -> None:
+    base = lender.ask(TINY, training=False).result(30)
+    assert base is lender.slot.base
+    lender.lending.give_back()
+    assert lender.ask(TINY, training=True).result(30) is base, "jobs train on it, and it is lent again"
+
+
+def test_another_base_model_takes_the_place_only_while_nothing_trains(lender: Lender) -> None:
+    lender.ask(TINY, training=False).result(30)
+    with pytest.raises(Unavailable) as refused:
+        lender.ask(OTHER, training=True).result(30)
+    assert refused.value.code == "device_taken"
+    assert lender.slot.resident == TINY
+    lender.lending.give_back()
+    lender.ask(OTHER, training=False).result(30)
+    assert lender.slot.resident == OTHER
+
+
+def test_the_trainer_waits_for_its_base_model_and_lets_the_last_answers_be_computed(lender: Lender) -> None:
+    with ThreadPoolExecutor() as pool, lender.turns.held():
+        lender.ask(TINY, training=False).result(30)
+        reclaimed = pool.submit(lender.lending.reclaim)
+        assert lender.asked_back.wait(30)
+        with lender.turns.turn():
+            assert not reclaimed.done()
+        lender.lending.give_back()
+        reclaimed.result(30)
+
+
+def test_what_was_given_back_is_not_asked_for(lender: Lender) -> None:
+    lender.lending.reclaim()
+    lender.ask(TINY, training=False).result(30)
+    lender.lending.give_back()
+    lender.lending.reclaim()
+    assert not lender.asked_back.is_set()
