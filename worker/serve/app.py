@@ -6,12 +6,14 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
+from core.serving.imports import IMPORT
 from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
 from core.serving.served_model import SERVED_FIELD
 from core.serving.token import is_server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
+from worker.serve.imports import Imports
 from worker.serve.metrics import MEDIA_TYPE, Metrics
 from worker.serve.threads import in_daemon_thread
 
@@ -62,6 +64,7 @@ class ServerApp:
         self._answering: Answering | None = None
         self._metrics = Metrics()
         self._importing = asyncio.Lock()
+        self._imports = Imports(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -95,11 +98,14 @@ class ServerApp:
                 await self._tell_metrics(exchange)
                 return
             self._check_token(exchange)
-            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE):
+            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE, IMPORT):
                 raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
             if request_id := exchange.header(b"x-request-id"):
                 exchange.facts["request_id"] = request_id
             with self._admission.place(exchange):
+                if path == IMPORT:
+                    await self._imports.run(exchange, read_object(body))
+                    return
                 answering = await self._load_answering()
                 request = read_object(body)
                 served = request.pop(SERVED_FIELD, None)
