@@ -1,7 +1,11 @@
-"""`tunery adapters`: list trained adapters and download them."""
+"""`tunery adapters`: list adapters, download them, and import others."""
 
 import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -11,12 +15,17 @@ from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.errors import GaveUp
-from cli.commands.files import Limit
+from cli.commands.files import Limit, send
+from core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-app = typer.Typer(help="List and download trained adapters.", no_args_is_help=True)
+app = typer.Typer(help="List, download and import adapters.", no_args_is_help=True)
+
+IMPORTED = ("id", "model", "base_model", "type")
+PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+IMPORT_SECONDS = 600.0
 
 COLUMNS = ("id", "kind", "type", "base_model", "model", "job_id", "created_at")
 
@@ -44,6 +53,65 @@ def download(
     folder.mkdir(parents=True, exist_ok=True)
     _fetch(client, adapter, folder)
     output.json(adapter | {"folder": str(folder)}) if json else output.data(str(folder))
+
+
+@app.command("import")
+@connected
+def import_adapter(
+    client: Client,
+    json: bool,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder that PEFT has saved, a zip of it, or a checkpoint of loralib", exists=True
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="The base model that the adapter belongs to")],
+    suffix: Annotated[str | None, typer.Option(help="A part of the model's name")] = None,
+    lora_alpha: Annotated[float | None, typer.Option(help="The alpha of a loralib checkpoint")] = None,
+    r: Annotated[
+        int | None, typer.Option(help="The rank of a loralib checkpoint, to compare with it")
+    ] = None,
+    enable_lora: Annotated[
+        str | None,
+        typer.Option(help="The adapted parts of loralib's merged layers, such as `true,false,true`"),
+    ] = None,
+) -> None:
+    """Import a LoRA adapter that was trained elsewhere. Then chat with its model, or train it further."""
+    body = {"base_model": model, "suffix": suffix, "lora_alpha": lora_alpha, "r": r}
+    body["enable_lora"] = None if enable_lora is None else _parts(enable_lora)
+    with _packed(path) as file:
+        uploaded = send(client, file, "user_data")["id"]
+    try:
+        given = {name: value for name, value in body.items() if value is not None}
+        adapter = client.post("/adapters", {"file": uploaded, **given}, seconds=IMPORT_SECONDS)
+    finally:
+        client.delete(f"/files/{uploaded}")
+    output.json(adapter) if json else output.record(adapter, IMPORTED)
+
+
+def _parts(text: str) -> list[bool]:
+    words = [word.strip().lower() for word in text.split(",")]
+    if not set(words) <= {"true", "false"}:
+        raise ConfigurationError(f"--enable-lora is {text!r}, but looks like true,false,true")
+    return [word == "true" for word in words]
+
+
+@contextmanager
+def _packed(path: Path) -> Iterator[Path]:
+    """Yield the file, or a zip of the adapter's files in the folder `path`."""
+    if not path.is_dir():
+        yield path
+        return
+    files = [path / name for name in PEFT_FILES if (path / name).is_file()]
+    if not files:
+        raise ConfigurationError(f"{path} has none of the files {', '.join(PEFT_FILES)}")
+    with TemporaryDirectory() as folder:
+        packed = Path(folder) / f"{path.resolve().name or 'adapter'}.zip"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                archive.write(file, file.name)
+        yield packed
 
 
 def _fetch(client: Client, adapter: dict[str, Any], folder: Path) -> None:

@@ -137,7 +137,7 @@ def _place(name: str, entry: Any, size: int, file: str) -> tuple[int, int]:
     if not isinstance(entry, dict) or isinstance(entry, RepeatedKeys):
         raise _wrong_tensor(name, file, "has no description")
     dtype, shape, offsets = (entry.get(key, ()) for key in ("dtype", "shape", "data_offsets"))
-    if dtype not in SIZES:
+    if not isinstance(dtype, str) or dtype not in SIZES:
         raise _wrong_tensor(name, file, f"has the type {str(dtype)[:20]!r}; weights are {', '.join(SIZES)}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise _wrong_tensor(name, file, "has a shape or a place that is no list of sizes")

@@ -8,22 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from peft import PeftModel
+from sqlalchemy import func, select
 from transformers import AutoModelForCausalLM
 
 from core.roles import Role
+from core.tables import Adapter
 from tests.fixtures.api import Api, Tenant, refusal
-from tests.fixtures.imports import CONFIG, WEIGHTS, packed, peft_files, tensors_in, with_config
-from tests.fixtures.serving import ServerProcess, Serving
+from tests.fixtures.hostile_adapters import HOSTILE, MAX_BYTES
+from tests.fixtures.imports import WEIGHTS, packed, peft_files, tensors_in
+from tests.fixtures.serving import Serving
 from tests.fixtures.tiny import TINY
 
 ADAPTERS, JOBS = "/v1/adapters", "/v1/fine_tuning/jobs"
 
 
 @pytest.fixture(scope="module")
-def owner(chat_api: Api, server: ServerProcess) -> Tenant:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which the server makes its temporary files."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def owner(chat_api: Api, serving: Serving, scratch: Path) -> Tenant:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(scratch))
+        serving.start(max_adapter_bytes=str(MAX_BYTES))
     return chat_api.tenant("imports")
+
+
+@pytest.fixture(scope="module")
+def files(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return PEFT's files of a sound adapter."""
+    return peft_files(serving.folder / "model", tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture
@@ -45,9 +62,8 @@ def chat(tenant: Tenant, model: str, content: str = "Hello") -> Any:
 
 @pytest.mark.parametrize("top", ["", "my-adapter/"])
 def test_an_imported_adapter_is_like_one_that_a_job_has_trained(
-    owner: Tenant, serving: Serving, import_file: Any, tmp_path: Path, top: str
+    owner: Tenant, serving: Serving, files: dict[str, bytes], import_file: Any, tmp_path: Path, top: str
 ) -> None:
-    files = peft_files(serving.folder / "model", tmp_path)
     content = packed(files, top)
     answer = import_file(content, suffix="mine")
     assert answer.status_code == 200, answer.text
@@ -85,8 +101,86 @@ def test_an_imported_adapter_is_like_one_that_a_job_has_trained(
 
     tuned = chat(owner, adapter["model"])
     assert tuned == chat(owner, adapter["id"])
-    stored = serving.adapter(r=4)
     assert tuned != chat(owner, TINY)
-    assert stored
     assert owner.http.delete(f"/v1/models/{adapter['model']}").json()["deleted"]
     refusal(owner.http.get(f"{ADAPTERS}/{adapter['id']}"), 404, "adapter_id")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_with_the_reason_and_nothing_is_left(
+    chat_api: Api, scratch: Path, files: dict[str, bytes], import_file: Any, name: str
+) -> None:
+    hostile = HOSTILE[name]
+    rows, objects = adapters(chat_api), set(chat_api.store.list("adapters/"))
+    answer = import_file(hostile.make(files), "adapter.pt", lora_alpha=1.0)
+    error = refusal(answer, 400, hostile.param, hostile.code)
+    assert hostile.says in error["message"]
+    assert str(scratch) not in error["message"], "clients see no path"
+    assert adapters(chat_api) == rows
+    assert set(chat_api.store.list("adapters/")) == objects
+    assert not list(scratch.glob("tunery-*"))
+
+
+def adapters(api: Api) -> int:
+    with api.sessions() as session:
+        return session.scalars(select(func.count()).select_from(Adapter)).one()
+
+
+def test_an_imported_adapter_is_of_one_project_alone(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes], import_file: Any
+) -> None:
+    adapter = import_file(packed(files)).json()
+    other = chat_api.tenant()
+    for path in (ADAPTERS, "/v1/models"):
+        assert adapter["id"] not in other.http.get(path).text
+    for path in (f"{ADAPTERS}/{adapter['id']}", f"{ADAPTERS}/{adapter['id']}/content"):
+        refusal(other.http.get(path), 404, "adapter_id")
+    refusal(other.http.get(f"/v1/models/{adapter['model']}"), 404, "model")
+    refusal(other.http.delete(f"{ADAPTERS}/{adapter['id']}"), 404, "adapter_id")
+    for name in (adapter["model"], adapter["id"]):
+        body: dict[str, Any] = {"model": name, "messages": [{"role": "user", "content": "Hi"}]}
+        refusal(other.http.post("/v1/chat/completions", json=body), 404, "model")
+        job = {"model": name, "training_file": other.upload()}
+        refusal(other.http.post(JOBS, json=job), 400, "model", "model_not_available")
+    own_file = owner.upload(packed(files), "user_data")
+    body = {"file": own_file, "base_model": TINY}
+    refusal(other.http.post(ADAPTERS, json=body), 400, "file", "invalid_file_id")
+    admin = chat_api.tenant("imports", Role.ADMIN)
+    share = f"/v1/fine_tuning/checkpoints/{adapter['model']}/permissions"
+    answer = admin.http.post(share, json={"project_ids": [other.project_id]})
+    refusal(answer, 400, "fine_tuned_model_checkpoint", "model_not_shareable")
+
+
+def test_an_import_that_is_repeated_after_its_answer_was_lost_makes_one_adapter(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes]
+) -> None:
+    body = {"file": owner.upload(packed(files), "user_data"), "base_model": TINY}
+    before, key = adapters(chat_api), {"Idempotency-Key": "once"}
+    first, second = (owner.http.post(ADAPTERS, json=body, headers=key, timeout=120) for _ in range(2))
+    assert first.json() == second.json()
+    assert adapters(chat_api) == before + 1
+
+
+def test_a_base_model_that_is_not_on_offer_is_refused(import_file: Any) -> None:
+    refusal(import_file(b"x", base_model="gpt-5"), 400, "base_model", "model_not_available")
+
+
+def test_a_job_inherits_the_ranks_and_targets_of_an_imported_adapter(
+    owner: Tenant, serving: Serving, import_file: Any, tmp_path: Path
+) -> None:
+    options = {"r": 4, "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "use_rslora": True}
+    adapter = import_file(packed(peft_files(serving.folder / "model", tmp_path, **options))).json()
+    job = owner.create_job(model=adapter["model"])
+    assert job["lineage"] == [
+        {"model": adapter["model"], "adapter_id": adapter["id"], "job_id": None, "step": None}
+        | {"sha256": job["lineage"][0]["sha256"]}
+    ]
+    shown = {name: job["adapter"][name] for name in ("r", "lora_alpha", "use_rslora", "rank_pattern")}
+    assert shown == {
+        "r": 4,
+        "lora_alpha": 12,
+        "use_rslora": True,
+        "rank_pattern": {"model.layers.0.self_attn.q_proj": 2},
+    }
+    assert job["adapter"]["target_modules"] == ["q_proj", "v_proj"]
+    owner.openai.fine_tuning.jobs.cancel(job["id"])
