@@ -29,12 +29,14 @@ from api.imports.schemas import ImportAdapter
 from api.imports.service import NewImport
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
+from core.access.quotas import check_store
 from core.catalog import Catalog
 from core.errors import (
     Conflict,
     InvalidRequest,
     NotAuthenticated,
     NotFound,
+    QuotaExceeded,
     RateLimited,
     TooLarge,
     Unavailable,
@@ -55,7 +57,9 @@ router = APIRouter(
 
 @router.post(
     "",
-    responses=declared(InvalidRequest, NotFound, Conflict, TooLarge, RateLimited, SamplingFailed),
+    responses=declared(
+        InvalidRequest, NotFound, Conflict, TooLarge, RateLimited, QuotaExceeded, SamplingFailed
+    ),
 )
 async def import_adapter(
     body: ImportAdapter,
@@ -131,6 +135,7 @@ def _register(
         def register() -> dict[str, Any]:
             row = service.register(session, caller, new, suffix, stored)
             imported = {"file": new.order.filename, "sha256": new.order.sha256}
+            check_store(session, caller.project_id, caller.quotas.stored_bytes)
             audit.record(session, caller, "adapter.imported", new.adapter_id, imported)
             return adapters.describe(row, catalog).model_dump(mode="json")
 

@@ -80,6 +80,7 @@ def register(
             "format": stored.format,
             "filename": new.order.filename,
             "sha256": new.order.sha256,
+            "bytes": sum(file.bytes for file in stored.files),
             "key_id": key.id if key else "",
             "key_name": key.name if key else "",
         },

@@ -118,7 +118,8 @@ class Adapter(Base):
         JSONB(none_as_null=True), doc="An imported adapter's method and options, as in a job's specification"
     )
     imported: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), doc="What was imported: filename, format, sha256, key_id"
+        JSONB(none_as_null=True),
+        doc="What was imported, and by whom; its `bytes` count for the quota",
     )
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")

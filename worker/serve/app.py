@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
@@ -13,12 +15,12 @@ from core.serving.token import is_server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
 from worker.serve.exchange import Exchange, Receive, Scope, Send
-from worker.serve.imports import Imports
 from worker.serve.metrics import MEDIA_TYPE, Metrics
 from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from worker.engine.generate.sampler import Load
+    from worker.serve.imports import Imports
 
 READY, METRICS = "/readyz", "/metrics"
 
@@ -64,7 +66,7 @@ class ServerApp:
         self._answering: Answering | None = None
         self._metrics = Metrics()
         self._importing = asyncio.Lock()
-        self._imports = Imports(settings)
+        self._imports: Imports | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -104,7 +106,8 @@ class ServerApp:
                 exchange.facts["request_id"] = request_id
             with self._admission.place(exchange):
                 if path == IMPORT:
-                    await self._imports.run(exchange, read_object(body))
+                    imports = await self._load_imports()
+                    await imports.run(exchange, read_object(body))
                     return
                 answering = await self._load_answering()
                 request = read_object(body)
@@ -140,6 +143,14 @@ class ServerApp:
         scheme, _, token = exchange.header(b"authorization").partition(" ")
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
+
+    async def _load_imports(self) -> "Imports":
+        """Return the part that imports adapters. The first call loads its client of the object store."""
+        async with self._importing:
+            if self._imports is None:
+                load = partial(import_module, "worker.serve.imports")
+                self._imports = (await in_daemon_thread(load, "imports")).Imports(self._settings)
+            return self._imports
 
     async def _load_answering(self) -> Answering:
         """Return the part that answers. The first call imports it in a thread."""

@@ -10,16 +10,24 @@ from typing import Any, NamedTuple
 
 import pytest
 from peft import PeftModel
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from api.imports import service as imports
+from api.imports.schemas import ImportAdapter
 from cli.demo.compare import mean_loss
 from cli.embedded import EmbeddedServers
+from core.access.audit import OPERATOR
+from core.catalog import load_catalog
+from core.serving.imports import Imported
+from core.storage.artifacts import publish_folder
 from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
+from tests.fixtures.imports import WEIGHTS, packed, peft_files
 from tests.fixtures.stack import job_api_on
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.trainer import job_of, running
+from worker.imports.importing import import_file
 
 JOBS = "/v1/fine_tuning/jobs"
 ROWS = dataset(12)
@@ -173,3 +181,34 @@ def test_the_reference_of_a_preference_is_the_model_that_the_job_continues_from(
     )
     assert first == pytest.approx(math.log(2), abs=1e-5)
     assert second < first
+
+
+def test_a_job_continues_from_an_imported_adapter(service: Service, tmp_path: Path) -> None:
+    """It was trained by PEFT, in bf16, with another rank in one layer."""
+    api, tenant = service.api, service.tenant
+    options = {"r": 4, "rank_pattern": {"layers.1.self_attn.q_proj": 2}, "use_rslora": True}
+    files = peft_files(service.base, tmp_path / "peft", **options)
+    halved = {name: each.bfloat16() for name, each in load(files[WEIGHTS]).items()}
+    content = packed({**files, WEIGHTS: save(halved)})
+    with api.sessions() as session:
+        request = ImportAdapter(file=tenant.upload(content, "user_data", "mine.zip"), base_model=TINY)
+        catalog = load_catalog(api.settings.catalog_file)
+        new = imports.prepare(session, tenant.project_id, catalog, 2**30, request)
+    entry = catalog.get(TINY)
+    assert entry is not None
+    (tmp_path / "file").write_bytes(content)
+    done = import_file(new.order, entry, service.base, "", tmp_path, 2**30)
+    stored = publish_folder(api.store, tmp_path / "adapter", new.order.prefix)
+    found = Imported(format="peft", files=stored, options=done["options"], facts=done["facts"])
+    with api.sessions.begin() as session:
+        row = imports.register(session, OPERATOR.on(tenant.project_id), new, None, found)
+        parent = {"adapter_id": row.adapter.id, "fine_tuned_model": row.model}
+
+    job = finished(service, create(tenant, parent["fine_tuned_model"], training=STANDING))
+    before, after = tensors(service, parent), tensors(service, job)
+    assert before.keys() == after.keys()
+    assert all(before[name].float().equal(after[name]) for name in before)
+    assert losses(service, job["id"])[0] == pytest.approx(
+        plain_loss(service, parent, tmp_path / "plain"), abs=1e-4
+    )
+    assert tenant.http.get(f"/v1/adapters/{job['adapter_id']}").json()["lineage"][0]["job_id"] is None

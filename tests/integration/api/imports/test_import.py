@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from core.roles import Role
 from core.tables import Adapter
-from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.api import Api, Tenant, dataset, refusal
 from tests.fixtures.hostile_adapters import HOSTILE, MAX_BYTES
 from tests.fixtures.imports import WEIGHTS, packed, peft_files, tensors_in
 from tests.fixtures.serving import Serving
+from tests.fixtures.shell import Shell
 from tests.fixtures.tiny import TINY
 
 ADAPTERS, JOBS = "/v1/adapters", "/v1/fine_tuning/jobs"
@@ -184,3 +185,27 @@ def test_a_job_inherits_the_ranks_and_targets_of_an_imported_adapter(
     }
     assert job["adapter"]["target_modules"] == ["q_proj", "v_proj"]
     owner.openai.fine_tuning.jobs.cancel(job["id"])
+
+
+def test_the_command_line_imports_a_folder_and_creates_a_job_on_it(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my-adapter"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "optimizer.pt").write_bytes(b"not needed")
+    (tmp_path / "rows.jsonl").write_bytes(dataset(12))
+    tunery = Shell(tmp_path, {"TUNERY_BASE_URL": chat_api.url, "TUNERY_API_KEY": owner.key})
+    adapter = tunery.json("adapters", "import", folder, "--model", TINY, "--suffix", "by-hand")
+    assert adapter["imported"]["filename"] == "my-adapter.zip"
+    assert ":by-hand:" in adapter["model"]
+    assert not [file for file in owner.openai.files.list() if file.filename == "my-adapter.zip"]
+    job = tunery.json("jobs", "create", "rows.jsonl", "--model", adapter["model"])
+    assert (job["model"], job["base_model"]) == (adapter["model"], TINY)
+    owner.openai.fine_tuning.jobs.cancel(job["id"])
+    (folder / WEIGHTS).write_bytes(files[WEIGHTS][:-4])
+    ended = tunery.run("adapters", "import", folder, "--model", TINY)
+    assert ended.returncode == 1
+    assert WEIGHTS in ended.stderr
+    assert not [file for file in owner.openai.files.list() if file.filename == "my-adapter.zip"]
