@@ -163,7 +163,7 @@ def _wrong_tensor(name: str, file: str, reason: str) -> Exception:
 
 def _refused_pickle(name: str, error: Exception) -> Exception:
     found = GLOBAL.search(str(error))
-    what = next((group for group in found.groups() if group), None) if found else None
+    what = found[1] if found else None
     return refusal(
         "unsafe_pickle",
         f"{shown(name)} holds something else than tensors{f' ({what[:80]})' if what else ''}, which could "

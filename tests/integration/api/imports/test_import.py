@@ -12,6 +12,7 @@ from peft import PeftModel
 from sqlalchemy import func, select
 from transformers import AutoModelForCausalLM
 
+from core.access.quotas import stored_bytes
 from core.roles import Role
 from core.tables import Adapter
 from tests.fixtures.api import Api, Tenant, dataset, refusal
@@ -127,6 +128,11 @@ def adapters(api: Api) -> int:
         return session.scalars(select(func.count()).select_from(Adapter)).one()
 
 
+def held(api: Api, tenant: Tenant) -> int:
+    with api.sessions() as session:
+        return stored_bytes(session, tenant.project_id)
+
+
 def test_an_imported_adapter_is_of_one_project_alone(
     chat_api: Api, owner: Tenant, files: dict[str, bytes], import_file: Any
 ) -> None:
@@ -156,10 +162,12 @@ def test_an_import_that_is_repeated_after_its_answer_was_lost_makes_one_adapter(
     chat_api: Api, owner: Tenant, files: dict[str, bytes]
 ) -> None:
     body = {"file": owner.upload(packed(files), "user_data"), "base_model": TINY}
-    before, key = adapters(chat_api), {"Idempotency-Key": "once"}
+    before, stored, key = adapters(chat_api), held(chat_api, owner), {"Idempotency-Key": "once"}
     first, second = (owner.http.post(ADAPTERS, json=body, headers=key, timeout=120) for _ in range(2))
     assert first.json() == second.json()
     assert adapters(chat_api) == before + 1
+    size = sum(file["bytes"] for file in first.json()["files"])
+    assert held(chat_api, owner) == stored + size, "it counts for the quota"
 
 
 def test_a_base_model_that_is_not_on_offer_is_refused(import_file: Any) -> None:
