@@ -78,8 +78,8 @@ def import_adapter(
     ] = None,
 ) -> None:
     """Import a LoRA adapter that was trained elsewhere. Then chat with its model, or train it further."""
-    body = {"base_model": model, "suffix": suffix, "lora_alpha": lora_alpha, "r": r}
-    body["enable_lora"] = None if enable_lora is None else _parts(enable_lora)
+    parts = None if enable_lora is None else _parts(enable_lora)
+    body = {"base_model": model, "suffix": suffix, "lora_alpha": lora_alpha, "r": r, "enable_lora": parts}
     with _packed(path) as file:
         uploaded = send(client, file, "user_data")["id"]
     try:

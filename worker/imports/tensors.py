@@ -22,9 +22,7 @@ MAX_TENSORS = 100_000
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 STATE_NAMES = ("state_dict", "model_state_dict", "model")  # under which training scripts keep a state dict
-GLOBAL = re.compile(
-    r"GLOBAL ([\w.]+)|function ([\w.]+)|[Uu]nsupported (?:global|operand|class)[^\w]*([\w.]*)"
-)
+GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's message
 
 Tensors = dict[str, Tensor]
 
