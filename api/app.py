@@ -32,6 +32,7 @@ from api.http.boundary import Boundary
 from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
 from api.http.validation import answer_validation_error
+from api.imports.endpoints import router as imports
 from api.integrations.endpoints import router as integrations
 from api.jobs.candidates.endpoints import router as job_candidates
 from api.jobs.checkpoints.endpoints import router as job_checkpoints
@@ -68,7 +69,7 @@ ROUTERS = (
     *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, exports, aliases, chat, stored_completions, workers),
+    *(models, adapters, imports, exports, aliases, chat, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         8 * 1024**3, ge=1, description="Largest file that is uploaded in parts, bytes"
     )
+    max_adapter_bytes: int = Field(
+        2 * 1024**3, ge=1024, description="Largest adapter that is imported, packed or unpacked, bytes"
+    )
     max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
     max_training_rows: int = Field(
         5_000_000, ge=1, description="Most rows of a job's training file. A job with more is refused"

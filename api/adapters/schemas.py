@@ -13,17 +13,43 @@ class AdapterFile(BaseModel):
     sha256: Annotated[str, Field(description="The SHA-256 of the content, in hexadecimal")]
 
 
+class AncestorObject(BaseModel):
+    """A model from which a job has continued: of an adapter, or a checkpoint of a job at a step.
+
+    `job_id` is null for an imported adapter, and `adapter_id` for a checkpoint. `sha256` is one hash over the
+    files that are loaded. A model may have been deleted since.
+    """
+
+    model: str
+    adapter_id: str | None
+    job_id: str | None
+    step: int | None
+    sha256: str
+
+
+class ImportedFrom(BaseModel):
+    """The file that an adapter was imported from, its SHA-256, and the API key that imported it."""
+
+    format: Literal["peft", "loralib"]
+    filename: str
+    sha256: str
+    key_id: str
+    key_name: str
+
+
 class AdapterObject(Identified):
-    """The result of a job that has succeeded, with its files.
+    """The result of a job that has succeeded, or an imported adapter, with its files.
 
     `base_model` is an id of the catalog, and `model` the name of the fine-tuned model. `kind` says whether
     the files are an adapter, to load with the base model, or a whole model. `training` says how it was
-    trained. An adapter stays when its job is deleted; `job_deleted` is true then.
+    trained. An adapter stays when its job is deleted; `job_deleted` is true then. An imported adapter has no
+    job: its `job_id` is null, and `imported` says where it comes from. `lineage` names the model from which
+    its job continued, then that model's own parent, and so on. It is empty if the job began at the base.
     """
 
     object: Literal["adapter"] = "adapter"
     created_at: UnixSeconds
-    job_id: str
+    job_id: Annotated[str | None, Field(description="Null for an imported adapter")]
     job_deleted: bool
     base_model: str
     base_revision: Annotated[
@@ -34,6 +60,8 @@ class AdapterObject(Identified):
     kind: Literal["adapter", "model"]
     files: list[AdapterFile]
     training: dict[str, Any]
+    imported: Annotated[ImportedFrom | None, Field(description="Null for an adapter that a job has trained")]
+    lineage: list[AncestorObject]
 
 
 class MeasuredRank(BaseModel):

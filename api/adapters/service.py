@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.adapters import queries
 from api.adapters.queries import AdapterRow
-from api.adapters.schemas import AdapterFile, AdapterObject
+from api.adapters.schemas import AdapterFile, AdapterObject, AncestorObject, ImportedFrom
 from api.adapters.truncation import truncated_members
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
@@ -18,6 +18,7 @@ from core.aliases import refuse_if_aliased
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
+from core.jobs.lineage import lineage_of, refuse_if_continued
 from core.methods.registry import METHODS
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Job
@@ -40,20 +41,23 @@ def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
 def delete(session: Session, project_id: str, adapter_id: str) -> None:
     """Hide the adapter and its model from everyone. The janitor removes the files later, and the job stays.
 
-    Raises NotFound, also the second time, and Conflict if an alias leads to the model.
+    Raises NotFound, also the second time, and Conflict if an alias leads to the model, or if an unfinished
+    job continues from it.
     """
     deleted = session.scalars(
         update(Adapter)
         .where(Adapter.id == adapter_id, Adapter.project_id == project_id, Adapter.deleted_at.is_(None))
         .values(deleted_at=func.now())
-        .returning(Adapter.job_id)
+        .returning(Adapter)
     )
-    job_id = deleted.one_or_none()
-    if job_id is None:
+    adapter = deleted.one_or_none()
+    if adapter is None:
         raise _no_such_adapter(adapter_id)
     delete_with_adapter(session, adapter_id)
-    model = session.get_one(Job, job_id).fine_tuned_model
+    job = session.get_one(Job, adapter.job_id) if adapter.job_id else None
+    model = AdapterRow(adapter, job).model
     refuse_if_aliased(session, project_id, lambda name: name == model)
+    refuse_if_continued(session, project_id, adapter_id=adapter_id)
 
 
 def list_page(
@@ -70,22 +74,24 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
     catalog's.
     """
     adapter, job = row
-    entry = catalog.get(job.base_model)
-    trained = job.spec["adapter"]["type"]
-    method = METHODS.get(trained)  # None if only a newer release knows the method
+    entry = catalog.get(row.base_model)
+    type_ = row.options["type"]
+    method = METHODS.get(type_)  # None if only a newer release knows the method
     revision = adapter.training.get("base_revision") or (entry.revision if entry else None)
     return AdapterObject(
         id=adapter.id,
         created_at=unix_seconds(adapter.created_at),
-        job_id=job.id,
-        job_deleted=job.deleted_at is not None,
-        base_model=job.base_model,
+        job_id=adapter.job_id,
+        job_deleted=job is not None and job.deleted_at is not None,
+        base_model=row.base_model,
         base_revision=revision,
-        model=job.fine_tuned_model or "",
-        type=trained,
+        model=row.model,
+        type=type_,
         kind=method.result if method else "adapter",
         files=[AdapterFile(**entry) for entry in adapter.files],
         training=adapter.training,
+        imported=ImportedFrom.model_validate(adapter.imported) if adapter.imported else None,
+        lineage=[AncestorObject.model_validate(each) for each in lineage_of(job.spec)] if job else [],
     )
 
 
@@ -108,7 +114,7 @@ def ranks(row: AdapterRow) -> list[dict[str, Any]]:
 
 def check_rank(row: AdapterRow, rank: int) -> None:
     """Raise InvalidRequest if the adapter cannot be cut to `rank` ranks."""
-    adapter = row.job.spec["adapter"]
+    adapter = row.options
     reason = None
     if not adapter.get("dynamic_rank"):
         reason = "only an adapter whose job had 'adapter.dynamic_rank' can be cut; leave 'rank' out"

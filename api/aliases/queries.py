@@ -1,4 +1,4 @@
-"""Reads of aliases and of their moves, and the locks of the models to which an alias may lead."""
+"""Reads of aliases and of their moves."""
 
 from typing import Any
 
@@ -7,9 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
-from api.models.queries import TunedModel
-from core.statuses import ENDED
-from core.tables import Adapter, Alias, AliasMove, ApiKey, Job
+from core.tables import Alias, AliasMove, ApiKey
 
 
 def add(session: Session, project_id: str, name: str) -> None:
@@ -44,15 +42,3 @@ def moves(
     )
     rows, has_more = fetch_page(session, query, AliasMove.version, after=after, limit=limit)
     return [(move, key) for move, key in rows], has_more
-
-
-def keep_adapter(session: Session, adapter_id: str) -> bool:
-    """Keep an adapter from deletion until the transaction ends. Return whether it still exists."""
-    query = select(Adapter.id).where(Adapter.id == adapter_id, Adapter.deleted_at.is_(None))
-    return session.scalar(query.with_for_update(read=True)) is not None
-
-
-def keep_checkpoints(session: Session, model: TunedModel) -> bool:
-    """Keep a job from deletion until the transaction ends. Return whether it has ended, and still exists."""
-    query = select(Job.id).where(Job.id == model.job_id, Job.deleted_at.is_(None), Job.status.in_(ENDED))
-    return session.scalar(query.with_for_update(read=True, of=Job)) is not None

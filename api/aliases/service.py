@@ -11,6 +11,7 @@ from api.aliases import queries
 from api.aliases.schemas import ALIAS_NAME, SetAlias
 from api.http.paging import check_cursor
 from api.models import service as models
+from api.models.queries import keep
 from core import aliases
 from core.access import audit
 from core.access.audit import Actor
@@ -148,13 +149,7 @@ def _model(session: Session, project_id: str, catalog: Catalog, asked: str) -> s
             code="model_not_found",
             param="model",
         ) from error
-    if model.project_id != project_id:
-        return name
-    if model.adapter_id is not None:
-        kept = queries.keep_adapter(session, model.adapter_id)
-    else:
-        kept = queries.keep_checkpoints(session, model)
-    if not kept:
+    if model.project_id == project_id and not keep(session, model):
         raise InvalidRequest(
             f"'{asked}' is being deleted, or is a checkpoint of a job that still trains and may remove it. "
             "Wait until the job has ended.",
@@ -165,7 +160,7 @@ def _model(session: Session, project_id: str, catalog: Catalog, asked: str) -> s
 
 
 def _name_of_adapter(session: Session, project_id: str, adapter_id: str) -> str:
-    return adapters.get(session, project_id, adapter_id).job.fine_tuned_model or ""
+    return adapters.get(session, project_id, adapter_id).model
 
 
 def _own(session: Session, project_id: str, name: str, *, lock: bool = False) -> Alias:

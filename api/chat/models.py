@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from api.adapters import queries as adapters
@@ -64,8 +64,7 @@ def _of_adapter(session: Session, project_id: str, adapter_id: str) -> tuple[str
     row = adapters.find(session, project_id, adapter_id)
     if row is None:
         raise models.unknown(adapter_id)
-    adapter, job = row
-    return job.fine_tuned_model or adapter_id, _Stored(job.base_model, adapter.object_prefix, adapter.files)
+    return row.model, _Stored(row.base_model, row.adapter.object_prefix, row.adapter.files)
 
 
 def _of_model(session: Session, project_id: str, name: str) -> tuple[str, _Stored]:
@@ -77,8 +76,11 @@ def _of_model(session: Session, project_id: str, name: str) -> tuple[str, _Store
     return name, _Stored(*row)
 
 
-def _files_of(model: TunedModel) -> Any:
-    table = Adapter if model.adapter_id is not None else Checkpoint
-    which = Adapter.id == model.adapter_id if table is Adapter else Checkpoint.step == model.step
-    query = select(Job.base_model, table.object_prefix, table.files).join(Job, Job.id == table.job_id)
-    return query.where(Job.id == model.job_id, which)
+def _files_of(model: TunedModel) -> Select[*tuple[Any, ...]]:
+    if model.adapter_id is not None:
+        base_model = func.coalesce(Job.base_model, Adapter.base_model)
+        query = select(base_model, Adapter.object_prefix, Adapter.files)
+        return query.outerjoin(Job, Job.id == Adapter.job_id).where(Adapter.id == model.adapter_id)
+    of_step = select(Job.base_model, Checkpoint.object_prefix, Checkpoint.files)
+    joined = of_step.join(Job, Job.id == Checkpoint.job_id)
+    return joined.where(Job.id == model.job_id, Checkpoint.step == model.step)

@@ -18,9 +18,15 @@ PERMISSION_ID = id_pattern("cp_")
 def share(session: Session, project_id: str, name: str, project_ids: list[str]) -> list[CheckpointPermission]:
     """Share a model or checkpoint, and return the permissions. Sharing twice changes nothing.
 
-    Raises NotFound, and InvalidRequest for an unknown project.
+    Raises NotFound, and InvalidRequest for an unknown project or an imported model.
     """
     model = _own(session, project_id, name)
+    if model.job_id is None:
+        raise InvalidRequest(
+            f"'{name}' is an imported model, which cannot be shared. Import it in the other project too.",
+            code="model_not_shareable",
+            param="fine_tuned_model_checkpoint",
+        )
     missing = set(project_ids) - queries.existing_projects(session, project_ids)
     if missing:
         raise InvalidRequest(

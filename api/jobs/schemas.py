@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from api.adapters.schemas import AncestorObject
 from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
 from api.schemas import Identified, unix_seconds
 from core.jobs.integrations import Integration
-from core.tables import Run
+from core.jobs.lineage import lineage_of
+from core.tables import Job, Run
 
 INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 
@@ -76,7 +78,10 @@ class JobObject(Identified):
     estimated_finish: int | None
     status: str
     error: JobError | None
-    model: str
+    model: Annotated[
+        str, Field(description="The base model, or the fine-tuned model from which the job continues")
+    ]
+    base_model: str
     fine_tuned_model: str | None
     user_provided_suffix: str | None = None
     organization_id: str
@@ -93,6 +98,10 @@ class JobObject(Identified):
     training: Training
     adapter_id: str | None
     progress: Progress
+    lineage: Annotated[
+        list[AncestorObject],
+        Field(description="The model from which the job continues, then that model's parent, and so on"),
+    ]
 
     @classmethod
     def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
@@ -106,7 +115,8 @@ class JobObject(Identified):
             estimated_finish=_estimated_finish(row, lease_seconds),
             status=job.status,
             error=JobError(**job.error) if job.error else None,
-            model=job.base_model,
+            model=model_of(job),
+            base_model=job.base_model,
             fine_tuned_model=job.fine_tuned_model,
             user_provided_suffix=job.suffix,
             organization_id=job.project_id,
@@ -123,6 +133,7 @@ class JobObject(Identified):
             training=Training(**spec["training"]),
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
+            lineage=[AncestorObject.model_validate(each) for each in lineage_of(job.spec)],
         )
 
 
@@ -130,6 +141,12 @@ class JobDeleted(BaseModel):
     id: str
     object: Literal["fine_tuning.job.deleted"] = "fine_tuning.job.deleted"
     deleted: Literal[True] = True
+
+
+def model_of(job: Job) -> str:
+    """Return the model that the job begins with: its base model, or the model that it continues from."""
+    lineage = lineage_of(job.spec)
+    return str(lineage[0]["model"]) if lineage else job.base_model
 
 
 def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:

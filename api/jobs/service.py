@@ -13,6 +13,7 @@ from core.aliases import refuse_if_aliased
 from core.errors import NotFound
 from core.ids import id_pattern
 from core.jobs import lifecycle
+from core.jobs.lineage import refuse_if_continued
 from core.tables import Job
 
 JOB_ID = id_pattern("ftjob-")
@@ -70,12 +71,14 @@ def cancel(session: Session, project_id: str, job_id: str) -> JobRow:
 def delete(session: Session, project_id: str, job_id: str) -> None:
     """Delete the job. Raises NotFound, also the second time, and InvalidRequest if the job has not ended.
 
-    Raises Conflict if an alias leads to a checkpoint of the job, which would be deleted with it.
+    Raises Conflict if an alias leads to a checkpoint of the job, which would be deleted with it, or if an
+    unfinished job continues from one.
     """
     job = own_job(session, project_id, job_id)
     lifecycle.delete(session, job)
     checkpoints = f"{lifecycle.fine_tuned_model_name(session, job)}:ckpt-step-"
     refuse_if_aliased(session, project_id, lambda name: name.startswith(checkpoints))
+    refuse_if_continued(session, project_id, job_id=job_id)
 
 
 def pause(session: Session, project_id: str, job_id: str) -> JobRow:

@@ -4,10 +4,11 @@ import re
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Integer, Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy import Integer, Select, String, and_, func, literal, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from core.jobs.lifecycle import fine_tuned_model_name
+from core.statuses import ENDED
 from core.tables import Adapter, Alias, Checkpoint, CheckpointPermission, Job, Project
 from core.tables.jobs import MODEL_ID_LENGTH
 
@@ -15,10 +16,13 @@ CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
 
 
 class TunedModel(NamedTuple):
-    """A fine-tuned model, or a checkpoint of one. A checkpoint has a `step`, and no adapter of its own."""
+    """A fine-tuned model, or a checkpoint of one. A checkpoint has a `step`, and no adapter of its own.
+
+    The model of an imported adapter has no job.
+    """
 
     name: str
-    job_id: str
+    job_id: str | None
     step: int | None
     adapter_id: str | None
     project_id: str
@@ -30,8 +34,22 @@ def find(session: Session, name: str) -> TunedModel | None:
     """Return the model or checkpoint, whichever project owns it, or None if it is deleted or never was."""
     if checkpoint := CHECKPOINT_NAME.fullmatch(name):
         return _find_checkpoint(session, name, checkpoint[1], int(checkpoint[2]))
-    row = session.execute(_models().where(Job.fine_tuned_model == name)).one_or_none()
-    return TunedModel(*row) if row else None
+    for query in (_trained().where(Job.fine_tuned_model == name), _imported().where(Adapter.model == name)):
+        if row := session.execute(query).one_or_none():
+            return TunedModel(*row)
+    return None
+
+
+def keep(session: Session, model: TunedModel) -> bool:
+    """Keep a model or a checkpoint from deletion until the transaction ends. Return whether it will stay.
+
+    A checkpoint stays once its job has ended. Only its own project may delete a model.
+    """
+    if model.adapter_id is not None:
+        query = select(Adapter.id).where(Adapter.id == model.adapter_id, Adapter.deleted_at.is_(None))
+        return session.scalar(query.with_for_update(read=True)) is not None
+    job = select(Job.id).where(Job.id == model.job_id, Job.deleted_at.is_(None), Job.status.in_(ENDED))
+    return session.scalar(job.with_for_update(read=True, of=Job)) is not None
 
 
 def is_shared(session: Session, name: str, project_id: str) -> bool:
@@ -43,8 +61,10 @@ def is_shared(session: Session, name: str, project_id: str) -> bool:
 
 def owned(session: Session, project_id: str, limit: int) -> list[TunedModel]:
     """Return the newest of the project's own fine-tuned models, newest first."""
-    query = _models().where(Job.project_id == project_id).order_by(Job.id.desc()).limit(limit)
-    return [TunedModel(*row) for row in session.execute(query)]
+    trained = _trained().where(Job.project_id == project_id).order_by(Job.id.desc()).limit(limit)
+    imported = _imported().where(Adapter.project_id == project_id).order_by(Adapter.id.desc()).limit(limit)
+    found = [TunedModel(*row) for query in (trained, imported) for row in session.execute(query)]
+    return sorted(found, key=_age, reverse=True)[:limit]
 
 
 def shared(session: Session, project_id: str, limit: int) -> list[TunedModel]:
@@ -97,8 +117,25 @@ def _find_checkpoint(session: Session, name: str, model: str, step: int) -> Tune
     return None
 
 
-def _models() -> Select[*tuple[Any, ...]]:
-    """Return the query for fine-tuned models. A row has the fields of `TunedModel`."""
+def _age(model: TunedModel) -> str:
+    """Return the part of an id by which jobs and imported adapters sort by the time of their creation."""
+    return (model.job_id or model.adapter_id or "").partition("-")[2]
+
+
+def _imported() -> Select[*tuple[Any, ...]]:
+    """Return the query for the models of imported adapters. A row has the fields of `TunedModel`."""
+    nothing, no_step = literal(None, String), literal(None, Integer)
+    return (
+        select(
+            Adapter.model, nothing, no_step, Adapter.id, Adapter.project_id, Project.name, Adapter.created_at
+        )
+        .join(Project, Project.id == Adapter.project_id)
+        .where(Adapter.imported.is_not(None), Adapter.deleted_at.is_(None))
+    )
+
+
+def _trained() -> Select[*tuple[Any, ...]]:
+    """Return the query for the models that jobs have trained. A row has the fields of `TunedModel`."""
     no_step = literal(None, Integer)
     name, finished_at = Job.fine_tuned_model, Job.finished_at
     return (

@@ -7,7 +7,7 @@ from pydantic import Field
 from api.jobs.candidates.schemas import CandidateObject, CandidatesObject, CostObject
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.queries import JobRow
-from api.jobs.schemas import JobError
+from api.jobs.schemas import JobError, model_of
 from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.jobs.search import MAX_CANDIDATES
 from core.methods.method import Alpha, Rank, Targets
@@ -89,7 +89,7 @@ class SweepObject(Identified):
             finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
             status=job.status,
             error=JobError(**job.error) if job.error else None,
-            model=job.base_model,
+            model=model_of(job),
             job_id=job.id,
             parameters=job.spec["search"]["parameters"],
             candidates=shown.data,

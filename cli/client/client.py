@@ -61,8 +61,12 @@ class Client:
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
         return self._json("GET", path, params=_given(parameters))
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._json("POST", path, json=body)
+    def post(
+        self, path: str, body: dict[str, Any] | None = None, seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Send a JSON body. An answer that takes long may have `seconds`."""
+        patience = {} if seconds is None else {"timeout": seconds}
+        return self._json("POST", path, json=body, **patience)
 
     def delete(self, path: str) -> dict[str, Any]:
         return self._json("DELETE", path)

@@ -8,12 +8,12 @@ chats at the same time, and `core/stored_completions.py` the bytes of stored com
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from core.errors import QuotaExceeded, RateLimited
 from core.settings import Settings
-from core.tables import File, Job, Project, Task, Upload, UploadPart
+from core.tables import Adapter, File, Job, Project, Task, Upload, UploadPart
 
 QUEUE_RETRY_SECONDS = 30
 
@@ -91,9 +91,9 @@ def check_uploads(session: Session, project_id: str, most: int | None) -> None:
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """Return the bytes of the project's uploaded and produced files, of its uploads in parts and exports.
+    """Return the bytes of the project's files, uploads in parts, exports and imported adapters.
 
-    Adapters and checkpoints are not counted.
+    Adapters of jobs and checkpoints are not counted.
     """
     files = select(func.coalesce(func.sum(File.bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
@@ -101,11 +101,14 @@ def stored_bytes(session: Session, project_id: str) -> int:
     uploads = select(func.coalesce(func.sum(_held_by_upload()), 0)).where(
         Upload.project_id == project_id, Upload.cleaned_at.is_(None)
     )
+    imported = select(func.coalesce(func.sum(cast(Adapter.imported["bytes"].astext, BigInteger)), 0)).where(
+        Adapter.project_id == project_id, Adapter.imported.is_not(None), Adapter.deleted_at.is_(None)
+    )
     exports = select(func.coalesce(func.sum(Task.bytes), 0)).where(
         Task.project_id == project_id, Task.deleted_at.is_(None)
     )
-    parts = files.scalar_subquery() + uploads.scalar_subquery() + exports.scalar_subquery()
-    return int(session.scalars(select(parts)).one())
+    parts = (each.scalar_subquery() for each in (files, uploads, imported, exports))
+    return sum(int(found or 0) for found in session.execute(select(*parts)).one())
 
 
 def _held_by_upload() -> ColumnElement[int]:

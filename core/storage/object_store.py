@@ -55,6 +55,10 @@ def adapter_prefix(job_id: str, attempt: str) -> str:
     return f"{adapters_prefix(job_id)}{attempt}/"
 
 
+def imported_adapter_prefix(adapter_id: str) -> str:
+    return f"adapters/{adapter_id}/"
+
+
 def results_prefix(job_id: str) -> str:
     return f"results/{job_id}/"
 

@@ -31,6 +31,7 @@ class Task(Base):
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_task_has_an_error"),
         CheckConstraint("status <> 'running' OR held_until IS NOT NULL", name="a_running_task_is_held"),
         Index("ix_tasks_open", "project_id", "id", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_tasks_kept", "project_id", postgresql_where=text("deleted_at IS NULL")),
         Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
         Index(
             "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
@@ -87,10 +88,19 @@ class Checkpoint(Base):
 
 
 class Adapter(Base):
-    """The published result of a succeeded job."""
+    """The published result of a succeeded job, or an adapter that a client has imported.
+
+    An imported adapter has no job. Its own row has what the job's row has for the others: the model's name,
+    the base model, and the method with its options.
+    """
 
     __tablename__ = "adapters"
     __table_args__ = (
+        CheckConstraint(
+            "(job_id IS NULL) = (imported IS NOT NULL) AND (job_id IS NULL) = (model IS NOT NULL)"
+            " AND (job_id IS NULL) = (base_model IS NOT NULL) AND (job_id IS NULL) = (options IS NOT NULL)",
+            name="either_trained_or_imported",
+        ),
         Index("ix_adapters_project_id_id", "project_id", "id"),
         Index(
             "ix_adapters_to_clean",
@@ -101,7 +111,16 @@ class Adapter(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    model: Mapped[str | None] = mapped_column(unique=True, doc="The name of an imported adapter's model")
+    base_model: Mapped[str | None] = mapped_column(doc="Id in the catalog, of an imported adapter's base")
+    options: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="An imported adapter's method and options, as in a job's specification"
+    )
+    imported: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True),
+        doc="What was imported, and by whom; its `bytes` count for the quota",
+    )
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
     training: Mapped[dict[str, Any]] = mapped_column(

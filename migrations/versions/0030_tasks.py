@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0030"
-down_revision = "0027"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 
@@ -53,6 +53,7 @@ def upgrade() -> None:
     )
     unfinished, to_clean = "finished_at IS NULL", "deleted_at IS NOT NULL AND cleaned_at IS NULL"
     op.create_index("ix_tasks_open", "tasks", ["project_id", "id"], postgresql_where=sa.text(unfinished))
+    op.create_index("ix_tasks_kept", "tasks", ["project_id"], postgresql_where=sa.text("deleted_at IS NULL"))
     op.create_index("ix_tasks_adapter_id_id", "tasks", ["adapter_id", "id"])
     op.create_index("ix_tasks_to_clean", "tasks", ["id"], postgresql_where=sa.text(to_clean))
     op.create_index(

@@ -27,6 +27,9 @@ from worker.report.training_record import TrainingRecord
 from worker.report.warnings import before_search, before_training
 from worker.save.checkpoint import State
 
+FetchParent = Callable[[], Mapping[str, Tensor]]
+"""Returns the parameters of the adapter from which a job continues. Raises JobError if it is gone."""
+
 
 def names_of(job_id: str, spec: JobSpec) -> list[str]:
     """Return the names of a job's adapters, in the order of their numbers."""
@@ -77,13 +80,16 @@ class Candidates:
     def _reporter_of(self, number: int) -> CandidateReporter:
         return CandidateReporter(self._job_lease, number, lambda: self.trained_tokens)
 
-    def begin(self) -> None:
+    def begin(self, fetch_parent: FetchParent | None = None) -> None:
         """Attach all candidates, unless a checkpoint has been restored, and begin to evaluate them.
 
-        If a candidate cannot be attached, only that candidate fails. Raises JobError if all of them fail.
+        A job that continues from another adapter begins with the parameters that `fetch_parent` returns. If a
+        candidate cannot be attached, only that candidate fails. Raises JobError if all of them fail.
         """
         if not self._live:
             self._attach()
+        if fetch_parent is not None:
+            self._take_parent(fetch_parent)
         self._rungs = rungs(len(self._names), self._live[0].trainee.total_steps)
         for candidate in self._live:
             self._process_group.share_state(candidate.trainee)
@@ -100,6 +106,14 @@ class Candidates:
             candidate.report_status("training")
         self._warn_before_training()
         self._let_best_report()
+
+    def _take_parent(self, fetch_parent: FetchParent) -> None:
+        """Give each candidate the parent's parameters. After a restoration they are only the reference."""
+        trainees = [candidate.trainee for candidate in self._live if candidate.trainee.needs_parent]
+        if trainees:
+            parent = fetch_parent()
+            for trainee in trainees:
+                self._process_group.take_parent(trainee, parent)
 
     def _attach(self) -> None:
         refused: dict[int, JobError] = {}

@@ -112,6 +112,10 @@ class ProcessGroup:
         self._order(ProcessGroup._join, name, spec, rows, first)
         return self._trainees[name]
 
+    def take_parent(self, trainee: Trainee, parent: InitialValues) -> None:
+        """Run `Trainee.take_parent` in all processes. Raises JobError."""
+        self._order(ProcessGroup._take_parent, trainee.adapter.name, parent)
+
     def share_state(self, trainee: Trainee) -> None:
         """Give all processes the step and the state of `trainee` in the first process."""
         if self.size == 1:
@@ -209,6 +213,10 @@ class ProcessGroup:
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._trainees[name] = Trainee(adapter, spec, rows)
+
+    def _take_parent(self, name: str, parent: InitialValues) -> None:
+        with self._processes.together():
+            self._trainees[name].take_parent(parent)
 
     def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:
         with self._processes.together():

@@ -16,7 +16,7 @@ from worker.exports.lora import write_lora, write_mlx
 from worker.exports.merged import write_merged
 from worker.exports.readme import readme
 from worker.exports.source import Source, open_source
-from worker.save.publish import library_versions
+from worker.save.folder import library_versions
 from worker.tasks.process import Work
 
 Write = Callable[[Source, Any, Path], dict[str, Any]]

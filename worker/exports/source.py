@@ -63,10 +63,11 @@ def open_source(work: Work) -> Iterator[Source]:
     """Fetch the task's adapter and its base model. Raises JobError if either is damaged or not on offer."""
     with work.sessions() as session:
         adapter = session.get_one(Adapter, work.task.adapter_id)
-        job = session.get_one(Job, adapter.job_id)
-    entry = load_catalog(work.settings.catalog_file).get(job.base_model)
+        job = session.get(Job, adapter.job_id) if adapter.job_id else None  # imported ones have none
+    base_model = job.base_model if job else adapter.base_model or ""
+    entry = load_catalog(work.settings.catalog_file).get(base_model)
     if entry is None:
-        raise JobError("model_unavailable", f"The base model {job.base_model} is not on offer any more.")
+        raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
     work.report("loading the base model", 0.0)
     base_folder, _ = ensure_model(entry, work.settings.models_folder)
     work.report("fetching the adapter", 0.1)
@@ -75,8 +76,9 @@ def open_source(work: Work) -> Iterator[Source]:
             fetch_folder(work.store, adapter.object_prefix, adapter.files, folder)
         except DamagedArtifact as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
-        model, type_ = job.fine_tuned_model or adapter.id, job.spec["adapter"]["type"]
-        yield Source(adapter.id, model, type_, entry, folder, base_folder)
+        model = (job.fine_tuned_model if job else adapter.model) or adapter.id
+        options = job.spec["adapter"] if job else adapter.options or {}
+        yield Source(adapter.id, model, options["type"], entry, folder, base_folder)
 
 
 def _load(folder: Path) -> Model:

@@ -73,7 +73,7 @@ TABLE = """
 | | |
 | --- | --- |
 | base's weights | {precision} |
-| objective | {objective} |
+{parent}| objective | {objective} |
 {adapter}| epochs, batch size | {epochs}, {batch_size} |
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
 | seed | {seed} |
@@ -102,6 +102,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         job_id=job.id,
         serving=_serving(entry, spec),
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
+        parent="".join(f"| continues from | {each.model} |\n" for each in spec.lineage[:1]),
         objective=_objective(spec.objective),
         type=spec.adapter.type,
         title=method.title,

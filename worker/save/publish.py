@@ -1,10 +1,6 @@
 """Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
 
-import json
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +9,15 @@ from sqlalchemy.orm import Session
 from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.storage.artifacts import Artifact, publish_folder
+from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, result_key
 from core.tables import Adapter, File, Job
 from worker.engine.adapters.adapter import Adapter as TrainedAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
+from worker.save.folder import write_manifest, write_tokenizer
 from worker.save.model_card import model_card
 from worker.save.result_table import write_result_table
-
-LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 
 def describe_dataset(training_file: File, validation_file: File | None) -> dict[str, Any]:
@@ -44,15 +39,9 @@ def write_adapter_folder(
 ) -> None:
     """Write all files that are needed to load the adapter, or the model, anywhere, the manifest last."""
     adapter.save(folder)
-    # The tokenizer would put several templates into a subfolder, which an adapter must not have. So they all
-    # go into one file
-    several = isinstance(base.tokenizer.chat_template, dict)
-    base.tokenizer.save_pretrained(folder, save_jinja_files=not several)
-    # This file names tokens of the base model, which some runtimes take for new tokens
-    (folder / "added_tokens.json").unlink(missing_ok=True)
+    write_tokenizer(base.tokenizer, folder)
     (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
-    files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]
-    manifest = {
+    facts = {
         "job_id": job.id,
         "base_model": base.entry.repository,
         "base_revision": base.entry.revision,
@@ -60,10 +49,8 @@ def write_adapter_folder(
         "dataset": dataset,
         "specification": job.spec,
         "training": training,
-        "versions": library_versions(base.entry.quantization is not None),
-        "files": files,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    write_manifest(folder, facts, base.entry.quantization is not None)
 
 
 def publish(
@@ -108,9 +95,3 @@ def publish(
 
     job_lease.commit(commit)
     reached("job.finished")
-
-
-def library_versions(quantised: bool) -> dict[str, str]:
-    """Return the versions of Python and of the libraries that the result depends on."""
-    names = (*LIBRARIES, "bitsandbytes") if quantised else LIBRARIES
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -3,9 +3,12 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
+from core.serving.imports import IMPORT
 from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
 from core.serving.served_model import SERVED_FIELD
 from core.serving.token import is_server_token
@@ -17,6 +20,7 @@ from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from worker.engine.generate.sampler import Load
+    from worker.serve.imports import Imports
 
 READY, METRICS = "/readyz", "/metrics"
 
@@ -62,6 +66,7 @@ class ServerApp:
         self._answering: Answering | None = None
         self._metrics = Metrics()
         self._importing = asyncio.Lock()
+        self._imports: Imports | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -95,11 +100,15 @@ class ServerApp:
                 await self._tell_metrics(exchange)
                 return
             self._check_token(exchange)
-            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE):
+            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE, IMPORT):
                 raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
             if request_id := exchange.header(b"x-request-id"):
                 exchange.facts["request_id"] = request_id
             with self._admission.place(exchange):
+                if path == IMPORT:
+                    imports = await self._load_imports()
+                    await imports.run(exchange, read_object(body))
+                    return
                 answering = await self._load_answering()
                 request = read_object(body)
                 served = request.pop(SERVED_FIELD, None)
@@ -134,6 +143,14 @@ class ServerApp:
         scheme, _, token = exchange.header(b"authorization").partition(" ")
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
+
+    async def _load_imports(self) -> "Imports":
+        """Return the part that imports adapters. The first call loads its client of the object store."""
+        async with self._importing:
+            if self._imports is None:
+                load = partial(import_module, "worker.serve.imports")
+                self._imports = (await in_daemon_thread(load, "imports")).Imports(self._settings)
+            return self._imports
 
     async def _load_answering(self) -> Answering:
         """Return the part that answers. The first call imports it in a thread."""

@@ -1,12 +1,13 @@
 """One job that a trainer has claimed, from its rows to its result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
+from torch import Tensor
 
 from core.errors import JobError
 from core.jobs import lifecycle
@@ -25,6 +26,7 @@ from worker.engine.step.trainee import StepResult, Trainee
 from worker.process.scratch import scratch_folder
 from worker.report.job_lease import JobLease
 from worker.save.job_checkpoints import JobCheckpoints
+from worker.save.parent import fetch_parent
 from worker.save.publish import describe_dataset, publish, write_adapter_folder
 from worker.save.shipping import Shipping
 from worker.train.stages import Idle, ReadingRows, Stage
@@ -124,7 +126,7 @@ class TrainingJob:
         )
         try:
             checkpoints.restore(candidates)
-            candidates.begin()
+            candidates.begin(self._fetch_parent if self.spec.lineage else None)
         except Abandoned:
             candidates.detach_all()
             return
@@ -252,6 +254,13 @@ class TrainingJob:
         It is made when an action of this job first needs it. If the disk fails then, only this job is lost.
         """
         return self._leaving.enter_context(scratch_folder("job"))
+
+    def _fetch_parent(self) -> Mapping[str, Tensor]:
+        """Return the parameters of the adapter from which the job continues."""
+        parent = self.spec.lineage[0]
+        parameters = fetch_parent(parent, self.job_lease, self._store, self._folder)
+        self.job_lease.event(f"The job begins with the weights of {parent.model}", once_as="begins with")
+        return parameters
 
     def _save(self) -> None:
         if isinstance(self._state, Training):

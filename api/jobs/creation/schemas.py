@@ -22,12 +22,21 @@ class CreateJob(BaseModel):
     name. `seed` decides all random choices of the job; without one, the server draws it. `metadata` are pairs
     that the client chooses. The list of jobs can be filtered by them.
 
+    If `model` is a fine-tuned model, the job trains its adapter further, with a fresh optimizer. An adapter
+    keeps its method, rank and targets; only `adapter.lora_dropout` may be another.
+
     Unknown parameters are ignored, with a warning among the job's events.
     """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    model: Annotated[str, Field(description="A base model from `GET /v1/models`")]
+    model: Annotated[
+        str,
+        Field(
+            description="A base model from `GET /v1/models`. Or a fine-tuned model, a checkpoint or an "
+            "adapter, from whose weights the job continues; then `adapter` is that model's own"
+        ),
+    ]
     training_file: Annotated[
         str, Field(description="A file with the purpose `fine-tune` and at least 10 rows")
     ]

@@ -9,9 +9,10 @@ from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
 from api.jobs.creation.integrations import checked_integrations
 from api.jobs.creation.objectives import refuse_impossible, refuse_other_kind
+from api.jobs.creation.parent import beginning_of
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.specification import specification_of
-from core.catalog import BaseModelEntry, Catalog
+from core.catalog import Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest
 from core.ids import new_id
@@ -37,7 +38,7 @@ def create(
     The job trains one adapter. With `sweep`, it trains one for each combination of these values; the keys are
     places in the request, such as `adapter.r`. Raises InvalidRequest; its message names the wrong parameter.
     """
-    base_model = _base_model(catalog, request.model)
+    beginning = beginning_of(session, project_id, catalog, request.model)
     if request.method is not None:
         refuse_impossible(request.method)
     integrations = checked_integrations(request.integrations or [], settings)
@@ -57,11 +58,11 @@ def create(
         validation_file = _dataset(session, project_id, "validation_file", request.validation_file)
         _refuse_too_many_rows(validation_file, "validation_file", settings.max_validation_rows)
         refuse_other_kind(request.method, validation_file, "validation_file")
-    spec = specification_of(base_model, request, rows, sweep)
+    spec = specification_of(beginning, request, rows, sweep)
     job = Job(
         id=new_id("ftjob-"),
         project_id=project_id,
-        base_model=base_model.id,
+        base_model=spec.base_model,
         devices=spec.training.devices,
         training_file_id=training_file.id,
         validation_file_id=request.validation_file,
@@ -86,18 +87,6 @@ def refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None
             code="devices_not_available",
             param="training.devices",
         )
-
-
-def _base_model(catalog: Catalog, name: str) -> BaseModelEntry:
-    entry = catalog.get(name)
-    if entry is None:
-        raise InvalidRequest(
-            f"The model {name[:128]!r} cannot be fine-tuned on this server. On offer: "
-            f"{', '.join(entry.id for entry in catalog)}.",
-            code="model_not_available",
-            param="model",
-        )
-    return entry
 
 
 def _dataset(session: Session, project_id: str, param: str, file_id: str) -> File:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from api.jobs.creation.objectives import objective_of, requested_hyperparameters
+from api.jobs.creation.parent import Beginning, adapter_to_train, refuse_swept_adapters
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.search import search_for, with_alpha
 from core.catalog import BaseModelEntry
@@ -22,13 +23,17 @@ from core.methods.suitability import why_unsuitable
 
 
 def specification_of(
-    base_model: BaseModelEntry, request: CreateJob, rows: int, sweep: Mapping[str, list[Any]] | None
+    beginning: Beginning, request: CreateJob, rows: int, sweep: Mapping[str, list[Any]] | None
 ) -> JobSpec:
     """Return the specification of a job with one adapter, or with several if `sweep` lists values to try.
 
     Raises InvalidRequest if options contradict each other.
     """
+    base_model = beginning.base_model
     adapter = request.adapter or LoraAdapter()
+    if beginning.adapter is not None:
+        adapter = adapter_to_train(request, beginning.adapter)
+        refuse_swept_adapters(sweep or {})
     objective = objective_of(request.method)
     requested = requested_hyperparameters(request)
     training = _training(base_model, adapter, request.training_or_default)
@@ -43,6 +48,7 @@ def specification_of(
         adapter=search.candidates[0].adapter if search else with_alpha(adapter),
         training=training,
         search=search,
+        lineage=list(beginning.lineage),
     )
     for candidate in spec.candidates:
         _refuse_contradictions(candidate.adapter, sweep or {})

@@ -178,9 +178,17 @@ def holds_a_run(session: Session, owner: str) -> bool:
 
 
 def fine_tuned_model_name(session: Session, job: Job) -> str:
-    """Return ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names fine-tuned models."""
-    project = session.get_one(Project, job.project_id)
-    return f"ft:{job.base_model}:{project.name}:{job.suffix or ''}:{job.id[-MODEL_ID_LENGTH:]}"
+    """Return the name of the job's model."""
+    return model_name(session, job.base_model, job.project_id, job.suffix, job.id)
+
+
+def model_name(session: Session, base_model: str, project_id: str, suffix: str | None, owner_id: str) -> str:
+    """Return ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names fine-tuned models.
+
+    `owner_id` is the id of the job, or of the imported adapter.
+    """
+    project = session.get_one(Project, project_id)
+    return f"ft:{base_model}:{project.name}:{suffix or ''}:{owner_id[-MODEL_ID_LENGTH:]}"
 
 
 def _claimed_before(session: Session, owner: str, token: str, lease_seconds: float) -> Lease | None:

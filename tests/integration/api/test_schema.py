@@ -46,8 +46,13 @@ STRIDE = 8
 # Valid data may fail for reasons that the document cannot express: an id must exist, for example
 UNDECIDABLE = ("positive_data_acceptance",)
 
-# Without a server they are refused; tests/integration/api/chat has their answers
-ANSWERED_BY_SERVERS = {"POST /v1/chat/completions", "POST /v1/completions", f"POST {TOKENIZE}"}
+# Without a server they are refused; tests/integration/api/chat and imports have their answers
+ANSWERED_BY_SERVERS = {
+    f"POST {ADAPTERS}",
+    "POST /v1/chat/completions",
+    "POST /v1/completions",
+    f"POST {TOKENIZE}",
+}
 
 # The path is that of a file too, so other methods are allowed there
 ALSO_A_FILE = "POST /v1/files/from_completions"
@@ -308,7 +313,7 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
-    """Return the document with an example of a sweep, of an alias, and of a prompt to tokenize.
+    """Return the document with examples of a sweep, an alias, a prompt to tokenize and an import.
 
     Sweeps that Schemathesis makes up name too few values to try, or the same value twice. Its aliases lead to
     a model and to several at the same time, or to none. Its prompts are messages and a text at the same time.
@@ -317,7 +322,9 @@ def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
     alias = {"name": "made", "model": BASE_MODEL}
     prompt = {"model": BASE_MODEL, "prompt": "Hello"}
-    for path, example in ((SWEEPS, sweep), (ALIASES, alias), (TOKENIZE, prompt)):
+    imported = {"base_model": BASE_MODEL, "file": known.anywhere["path.file_id"]}
+    examples = {SWEEPS: sweep, ALIASES: alias, TOKENIZE: prompt, ADAPTERS: imported}
+    for path, example in examples.items():
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
     return openapi
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import load_catalog
 from core.database import from_now
-from core.tables import Task
+from core.tables import Adapter, Task
 from core.tasks.lease import MAX_LOSSES
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.shell import Shell
@@ -163,6 +163,15 @@ def test_the_command_line_exports_and_says_why_it_cannot(
     assert "cannot be merged" in failed.stderr
     wrong = shell.run("adapters", "export", adapter, "out", "--format", "gguf", "--rank", "2")
     assert "Unknown parameter: 'rank'" in wrong.stderr
+
+
+def test_an_imported_adapter_is_exported_too(api: Api, tenant: Tenant, tasks: Tasks, adapter: str) -> None:
+    with api.sessions.begin() as session:
+        row = session.get_one(Adapter, adapter)
+        row.job_id, row.model, row.base_model = None, "ft:tiny:project:imported:1", TINY
+        row.options, row.imported = {"type": "lora"}, {"bytes": 1}
+    done = ended(tenant, adapter, started(tenant, adapter))
+    assert (done["status"], done["error"]) == ("succeeded", None)
 
 
 def test_an_export_that_cannot_be_made_fails_with_the_reason(

@@ -54,6 +54,16 @@ class DynamicRank:
         finally:
             self.use_all_ranks()
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Compute with all ranks inside, and then with as many as before."""
+        drawn = self._rank
+        self.use_all_ranks()
+        try:
+            yield
+        finally:
+            self._rank = drawn
+
     def factoring(self, places: Mapping[str, Place]) -> Factoring:
         """Return the map to the factors of the present rank; the other ranks get no gradient."""
         return Factoring(places, lambda master: self._factors(places, master))

@@ -23,7 +23,7 @@ from worker.engine.adapters.rank_budget import PARTS as ADALORA_PARTS
 from worker.engine.adapters.rank_budget import RankBudget, adalora_factoring, refuse_schedule
 from worker.engine.adapters.refusals import refused_by_peft
 from worker.engine.adapters.residual import doubled_rank_config, initialise_from_weight, residual_factoring
-from worker.engine.adapters.saving import PEFT_NAME, save_adapter, save_files, target_names
+from worker.engine.adapters.saving import IN_FILE, PEFT_NAME, save_adapter, save_files, target_names
 from worker.engine.adapters.sizes import with_redistributed_ranks
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.targets import Groups, not_adaptable, targets_for_peft
@@ -238,8 +238,7 @@ class TrainableAdapter:
         """Return the tensors of the plain LoRA of twice the rank that is saved, by PEFT's names."""
         factors = self.parameters.factors().detach()
         return {
-            f"base_model.model.{name}.weight": place.of(factors)
-            for name, place in self._factoring.places.items()
+            f"{IN_FILE}{name}.weight": place.of(factors) for name, place in self._factoring.places.items()
         }
 
 

@@ -13,6 +13,7 @@ from core.catalog import BaseModelEntry
 from core.storage.artifacts import WEIGHTS_NAME
 
 PEFT_NAME = "default"  # PEFT's name of the one adapter that each tree of modules has
+IN_FILE = "base_model.model."  # begins the names in PEFT's file
 
 
 def save_adapter(model: PeftModel, entry: BaseModelEntry, folder: Path) -> None:
@@ -40,6 +41,11 @@ def save_files(
         name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     save_file(contiguous, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+
+
+def parameters_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a LoRA's file by the names of the parameters in `TrainableAdapter`."""
+    return {name.removeprefix(IN_FILE).removesuffix(".weight"): tensor for name, tensor in tensors.items()}
 
 
 def _without_repetition(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

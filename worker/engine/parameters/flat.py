@@ -3,7 +3,8 @@
 Axes: P trained values; F values of the factors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
@@ -89,6 +90,18 @@ class FlatParameters:
             return
         self._made = self.factors()
         self.low.copy_(self._made.detach())
+
+    @contextmanager
+    def holding(self, values: Tensor) -> Iterator[None]:
+        """Compute with these values, [P], inside the block, and then with the present ones again."""
+        present = self.master.detach().clone()
+        try:
+            self.master.detach().copy_(values)
+            self.refresh()
+            yield
+        finally:
+            self.master.detach().copy_(present)
+            self.refresh()
 
     def gather(self) -> None:
         """Add the lanes' gradients to the master's, in the lanes' order; once after each `refresh`."""

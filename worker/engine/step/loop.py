@@ -75,7 +75,12 @@ def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Eva
         return evaluate(context, trainee.adapter, rows)
     trainee.adapter.parameters.refresh()
     part = ObjectiveRows(
-        trainee.adapter, trainee.objective, rows, range(len(rows)), trainee.validation_references
+        trainee.adapter,
+        trainee.objective,
+        rows,
+        range(len(rows)),
+        trainee.validation_references,
+        parent_values=trainee.parent_values,
     )
     (result,) = compute_objectives(context, [part])
     return result.evaluation
@@ -122,6 +127,7 @@ def _compute_objectives(context: PassContext, trainees: Sequence[Trainee]) -> di
             trainee.next_numbers,
             trainee.references,
             trainee.dropout_seed,
+            trainee.parent_values,
         )
         for trainee in trainees
         if trainee.objective is not None

@@ -6,7 +6,8 @@ gradient, as a weighted cross-entropy that has the objective's gradient. So only
 time, even if an objective compares many rows. Lanes, processes and neighbours work as for any other job.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -30,7 +31,8 @@ class ObjectiveRows:
     """The rows for which an adapter's objective is computed: those of `rows` that `numbers` selects.
 
     The rows of one example stand side by side. With the `dropout_seed` of a step, the adapter computes the
-    same as in the step's training pass, with the same dropout. Without a seed it drops nothing.
+    same as in the step's training pass, with the same dropout. Without a seed it drops nothing. The reference
+    is the adapter with the `parent_values`, or the base model if there are none.
     """
 
     adapter: Adapter
@@ -39,6 +41,7 @@ class ObjectiveRows:
     numbers: Sequence[int]
     references: References
     dropout_seed: int | None = None
+    parent_values: Tensor | None = None
 
     @property
     def selected(self) -> "Selected":
@@ -91,11 +94,24 @@ def compute_objectives(context: PassContext, parts: Sequence[ObjectiveRows]) -> 
 
 
 def _complete_references(context: PassContext, part: ObjectiveRows) -> None:
-    """Compute the base model's log-probabilities of the selected rows, if they are not known yet."""
+    """Compute the reference's log-probabilities of the selected rows, if they are not known yet."""
     for numbers in part.references.missing(part.numbers):
-        rows = Selected(part.rows, numbers)
-        nll_X = row_sums(context, [], [JobRows(part.adapter.name, rows, 1.0)])[0]
+        jobs = [JobRows(part.adapter.name, Selected(part.rows, numbers), 1.0)]
+        with _reference(part) as adapters:
+            nll_X = row_sums(context, adapters, jobs)[0]
         part.references.keep(numbers, (-nll_X).tolist())
+
+
+@contextmanager
+def _reference(part: ObjectiveRows) -> Iterator[Sequence[Adapter]]:
+    """Yield the adapters with which the reference computes: none, or this one with its parent's values."""
+    if part.parent_values is None:
+        yield []
+        return
+    dynamic = part.adapter.dynamic_rank
+    with dynamic.whole() if dynamic else nullcontext(), part.adapter.parameters.holding(part.parent_values):
+        yield [part.adapter]
+    part.adapter.parameters.refresh()  # with the rank that is drawn for the step
 
 
 def _result(part: ObjectiveRows, sums_3X: Tensor) -> ObjectiveResult:

@@ -95,6 +95,8 @@ class Trainee:
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
         self.references = self._new_references()
         self.validation_references = References()
+        self.parent_values: Tensor | None = None
+        """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
 
     @property
     def finished(self) -> bool:
@@ -201,6 +203,36 @@ class Trainee:
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])
+
+    @property
+    def needs_parent(self) -> bool:
+        """Whether a job that continues from a parent needs the parent's parameters now, or any more."""
+        return self.step == 0 or (self.objective is not None and self.objective.needs_reference)
+
+    def take_parent(self, parent: Mapping[str, Tensor]) -> None:
+        """Begin with the parameters of another adapter, the parent, and with a fresh optimizer.
+
+        The parent, and not the base model, is then the reference of an objective that needs one. A trainee
+        that has made steps keeps its own parameters. Raises JobError if the parent is no adapter of the same
+        method, ranks and targets.
+        """
+        parameters = self.adapter.parameters
+        own = parameters.named(parameters.master.detach())
+        fitting = {name for name in own if name in parent and parent[name].shape == own[name].shape}
+        if others := sorted((own.keys() | parent.keys()) - fitting):
+            raise JobError(
+                "invalid_adapter",
+                f"The model from which the job continues has another adapter than this job: {others[0]} "
+                "differs in its shape, or only one of the two has it.",
+                "model",
+            )
+        values = torch.empty_like(parameters.master.detach())
+        for name, part in parameters.named(values).items():
+            part.copy_(parent[name])
+        if self.step == 0:
+            parameters.master.detach().copy_(values)
+        if self.objective is not None and self.objective.needs_reference:
+            self.parent_values = values
 
     def _state(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.adapter.parameters

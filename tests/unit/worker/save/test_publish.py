@@ -14,8 +14,9 @@ from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.methods.whole import FullTuning
 from core.tables import File, Job
+from worker.save.folder import library_versions
 from worker.save.model_card import model_card
-from worker.save.publish import describe_dataset, library_versions, write_adapter_folder
+from worker.save.publish import describe_dataset, write_adapter_folder
 
 SPEC = JobSpec(
     base_model=SMOLLM2.id,

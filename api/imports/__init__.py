@@ -1,0 +1,1 @@
+"""Imports adapters that were trained elsewhere: a server reads and checks them, the API registers them."""

@@ -1,0 +1,142 @@
+"""POST /v1/adapters: import an adapter that was trained elsewhere."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.adapters import service as adapters
+from api.adapters.schemas import AdapterObject
+from api.admission.auth import CurrentCaller
+from api.admission.callers import Caller
+from api.admission.fair_share import EndTurn
+from api.chat.parts import ChatParts
+from api.dependencies import (
+    AppSettings,
+    ModelCatalog,
+    ReadingSessions,
+    Sessions,
+    Store,
+    UploadThreads,
+    part,
+)
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
+from api.http.strict_json import StrictJsonRoute
+from api.imports import service
+from api.imports.schemas import ImportAdapter
+from api.imports.service import NewImport
+from core.access import audit
+from core.access.idempotency import Attempt, earlier_answer, once
+from core.access.quotas import check_store
+from core.catalog import Catalog
+from core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    QuotaExceeded,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+)
+from core.serving.errors import SamplingFailed
+from core.serving.imports import IMPORT, Imported
+from core.serving.served_model import ServedModel
+
+Parts = Annotated[ChatParts, Depends(part("chat"))]
+
+router = APIRouter(
+    prefix="/v1/adapters",
+    tags=["Adapters"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.post(
+    "",
+    responses=declared(
+        InvalidRequest, NotFound, Conflict, TooLarge, RateLimited, QuotaExceeded, SamplingFailed
+    ),
+)
+async def import_adapter(
+    body: ImportAdapter,
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    catalog: ModelCatalog,
+    reading: ReadingSessions,
+    sessions: Sessions,
+    store: Store,
+    threads: UploadThreads,
+    parts: Parts,
+    turn: EndTurn,
+) -> AdapterObject:
+    """Import a LoRA adapter that was trained elsewhere.
+
+    A server reads the file in a process of its own, and checks each tensor against the base model. If
+    anything is wrong, the import is refused, with the file and the tensor in the message, and nothing stays.
+    Afterwards the adapter is like one that a job has trained: chat with it, download it, continue from it.
+
+    The request takes a turn of the project's `concurrent_chats`.
+    """
+    asked = body.model_dump_json()
+
+    def prepare() -> NewImport | dict[str, Any]:
+        with reading() as session:
+            earlier = earlier_answer(session, attempt, asked)
+            return earlier or service.prepare(
+                session, caller.project_id, catalog, settings.max_adapter_bytes, body
+            )
+
+    new = await to_thread.run_sync(prepare)
+    if isinstance(new, dict):
+        return AdapterObject.model_validate(new)
+    turn()
+    registered = False
+    try:
+        stored = await _imported(parts, caller, new)
+        answer = await to_thread.run_sync(
+            _register, sessions, catalog, caller, attempt, asked, new, body.suffix, stored, limiter=threads
+        )
+        registered = answer.id == new.adapter_id
+        return answer
+    finally:
+        if not registered:
+            await to_thread.run_sync(service.forget_unregistered, sessions, store, new, limiter=threads)
+
+
+async def _imported(parts: ChatParts, caller: Caller, new: NewImport) -> Imported:
+    """Have a server read the file and store the adapter. Raises what the server answers."""
+    most = caller.quotas.concurrent_chats or 1
+    model, content = ServedModel(base=new.order.base), new.order.model_dump_json().encode()
+    async with (
+        parts.turns.turn(caller.project_id, most),
+        parts.dispatcher.begun(IMPORT, model, new.order.sha256, content) as response,
+    ):
+        return Imported.model_validate_json(await response.aread())
+
+
+def _register(
+    sessions: sessionmaker[Session],
+    catalog: Catalog,
+    caller: Caller,
+    attempt: Attempt,
+    asked: str,
+    new: NewImport,
+    suffix: str | None,
+    stored: Imported,
+) -> AdapterObject:
+    """Register the adapter in a transaction. No session was open while the server read the file."""
+    with sessions.begin() as session:
+
+        def register() -> dict[str, Any]:
+            row = service.register(session, caller, new, suffix, stored)
+            imported = {"file": new.order.filename, "sha256": new.order.sha256}
+            check_store(session, caller.project_id, caller.quotas.stored_bytes)
+            audit.record(session, caller, "adapter.imported", new.adapter_id, imported)
+            return adapters.describe(row, catalog).model_dump(mode="json")
+
+        return AdapterObject.model_validate(once(session, attempt, asked, register))

@@ -1,0 +1,109 @@
+"""Looks up what an import names, and registers the imported adapter. Nothing here commits."""
+
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.adapters.queries import AdapterRow
+from api.files import queries as files
+from api.imports.schemas import ImportAdapter
+from core.access.audit import Actor
+from core.catalog import Catalog
+from core.errors import InvalidRequest, TooLarge
+from core.ids import new_id
+from core.jobs import lifecycle
+from core.serving.imports import Imported, ImportOrder
+from core.storage.object_store import STORE_ERRORS, ObjectStore, imported_adapter_prefix
+from core.tables import Adapter, ApiKey
+
+log = structlog.get_logger()
+
+
+class NewImport(NamedTuple):
+    """An adapter that is to be imported: its id, and what the server is told."""
+
+    adapter_id: str
+    order: ImportOrder
+
+
+def prepare(
+    session: Session, project_id: str, catalog: Catalog, max_bytes: int, request: ImportAdapter
+) -> NewImport:
+    """Return the import. Raises InvalidRequest and TooLarge."""
+    if catalog.get(request.base_model) is None:
+        raise InvalidRequest(
+            f"The model {request.base_model[:128]!r} is no base model of this server. On offer: "
+            f"{', '.join(entry.id for entry in catalog)}.",
+            code="model_not_available",
+            param="base_model",
+        )
+    file = files.find(session, project_id, request.file)
+    if file is None:
+        raise InvalidRequest(
+            f"No such File object: {request.file[:128]}", code="invalid_file_id", param="file"
+        )
+    if file.bytes > max_bytes:
+        raise TooLarge(
+            f"The file has {file.bytes:,} bytes; an adapter may have {max_bytes:,} on this server.",
+            code="adapter_too_large",
+            param="file",
+        )
+    adapter_id = new_id("adapter-")
+    order = ImportOrder(
+        base=request.base_model,
+        key=file.object_key,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        filename=file.filename,
+        prefix=imported_adapter_prefix(adapter_id),
+        lora_alpha=request.lora_alpha,
+        r=request.r,
+        enable_lora=request.enable_lora,
+    )
+    return NewImport(adapter_id, order)
+
+
+def register(
+    session: Session, actor: Actor, new: NewImport, suffix: str | None, stored: Imported
+) -> AdapterRow:
+    """Add the row of an adapter whose files are in the store already, and return it."""
+    key = session.get(ApiKey, actor.key_id) if actor.key_id else None
+    adapter = Adapter(
+        id=new.adapter_id,
+        project_id=actor.project_id,
+        model=lifecycle.model_name(session, new.order.base, actor.project_id, suffix, new.adapter_id),
+        base_model=new.order.base,
+        options=stored.options,
+        imported={
+            "format": stored.format,
+            "filename": new.order.filename,
+            "sha256": new.order.sha256,
+            "bytes": sum(file.bytes for file in stored.files),
+            "key_id": key.id if key else "",
+            "key_name": key.name if key else "",
+        },
+        object_prefix=new.order.prefix,
+        files=[file.model_dump() for file in stored.files],
+        training=stored.facts,
+    )
+    session.add(adapter)
+    session.flush()
+    session.refresh(adapter)
+    return AdapterRow(adapter, None)
+
+
+def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, new: NewImport) -> None:
+    """Remove the files of an adapter whose registration failed.
+
+    The row is looked up first, since a commit may succeed even if its answer is lost. If the database or the
+    store does not answer, the files stay. Files without a row only take space.
+    """
+    try:
+        with sessions() as session:
+            registered = session.get(Adapter, new.adapter_id) is not None
+        if not registered:
+            store.delete_prefix(new.order.prefix)
+    except (SQLAlchemyError, *STORE_ERRORS) as error:
+        log.warning("unregistered_adapter_stays", adapter=new.adapter_id, error=str(error))

@@ -1,0 +1,219 @@
+"""Adapters that were trained elsewhere, from the file to the chat, the download and the next job."""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peft import PeftModel
+from sqlalchemy import func, select
+from transformers import AutoModelForCausalLM
+
+from core.access.quotas import stored_bytes
+from core.roles import Role
+from core.tables import Adapter
+from tests.fixtures.api import Api, Tenant, dataset, refusal
+from tests.fixtures.hostile_adapters import HOSTILE, MAX_BYTES
+from tests.fixtures.imports import WEIGHTS, packed, peft_files, tensors_in
+from tests.fixtures.serving import Serving
+from tests.fixtures.shell import Shell
+from tests.fixtures.tiny import TINY
+
+ADAPTERS, JOBS = "/v1/adapters", "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which the server makes its temporary files."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def owner(chat_api: Api, serving: Serving, scratch: Path) -> Tenant:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(scratch))
+        serving.start(max_adapter_bytes=str(MAX_BYTES))
+    return chat_api.tenant("imports")
+
+
+@pytest.fixture(scope="module")
+def files(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return PEFT's files of a sound adapter."""
+    return peft_files(serving.folder / "model", tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture
+def import_file(owner: Tenant) -> Any:
+    def run(content: bytes, name: str = "adapter.zip", **body: Any) -> Any:
+        file = owner.upload(content, "user_data", name)
+        return owner.http.post(ADAPTERS, json={"file": file, "base_model": TINY, **body}, timeout=120)
+
+    return run
+
+
+def chat(tenant: Tenant, model: str, content: str = "Hello") -> Any:
+    messages = [{"role": "user", "content": content}]
+    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 8, "logprobs": True}
+    answer = tenant.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]
+
+
+@pytest.mark.parametrize("top", ["", "my-adapter/"])
+def test_an_imported_adapter_is_like_one_that_a_job_has_trained(
+    owner: Tenant, serving: Serving, files: dict[str, bytes], import_file: Any, tmp_path: Path, top: str
+) -> None:
+    content = packed(files, top)
+    answer = import_file(content, suffix="mine")
+    assert answer.status_code == 200, answer.text
+    adapter = answer.json()
+    assert adapter["model"].startswith(f"ft:{TINY}:imports:mine:")
+    assert (adapter["job_id"], adapter["base_model"], adapter["type"]) == (None, TINY, "lora")
+    imported = adapter["imported"]
+    assert imported | {"key_id": ""} == {
+        "format": "peft",
+        "filename": "adapter.zip",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "key_id": "",
+        "key_name": "test",
+    }
+    assert imported["key_id"]
+    assert owner.http.get(f"{ADAPTERS}/{adapter['id']}").json() == adapter
+    assert adapter["id"] in [each["id"] for each in owner.http.get(ADAPTERS).json()["data"]]
+    model = next(each for each in owner.openai.models.list() if each.id == adapter["model"])
+    assert model.owned_by == "imports"
+
+    archive = owner.http.get(f"{ADAPTERS}/{adapter['id']}/content").content
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        found.extractall(tmp_path / "downloaded")
+    sent, kept = (
+        tensors_in(content, tmp_path)
+        for content in (files[WEIGHTS], (tmp_path / "downloaded" / WEIGHTS).read_bytes())
+    )
+    assert sent.keys() == kept.keys()
+    assert all(sent[name].equal(kept[name]) for name in sent)
+    manifest = json.loads((tmp_path / "downloaded/manifest.json").read_text())
+    assert manifest["imported"]["sha256"] == imported["sha256"]
+    base: Any = AutoModelForCausalLM.from_pretrained(serving.folder / "model")
+    plain = PeftModel.from_pretrained(base, tmp_path / "downloaded").eval()
+    assert plain.peft_config["default"].base_model_name_or_path == f"example/{TINY}"
+
+    tuned = chat(owner, adapter["model"])
+    assert tuned == chat(owner, adapter["id"])
+    assert tuned != chat(owner, TINY)
+    assert owner.http.delete(f"/v1/models/{adapter['model']}").json()["deleted"]
+    refusal(owner.http.get(f"{ADAPTERS}/{adapter['id']}"), 404, "adapter_id")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_with_the_reason_and_nothing_is_left(
+    chat_api: Api, scratch: Path, files: dict[str, bytes], import_file: Any, name: str
+) -> None:
+    hostile = HOSTILE[name]
+    rows, objects = adapters(chat_api), set(chat_api.store.list("adapters/"))
+    answer = import_file(hostile.make(files), "adapter.pt", lora_alpha=1.0)
+    error = refusal(answer, 400, hostile.param, hostile.code)
+    assert hostile.says in error["message"]
+    assert str(scratch) not in error["message"], "clients see no path"
+    assert adapters(chat_api) == rows
+    assert set(chat_api.store.list("adapters/")) == objects
+    assert not list(scratch.glob("tunery-*"))
+
+
+def adapters(api: Api) -> int:
+    with api.sessions() as session:
+        return session.scalars(select(func.count()).select_from(Adapter)).one()
+
+
+def held(api: Api, tenant: Tenant) -> int:
+    with api.sessions() as session:
+        return stored_bytes(session, tenant.project_id)
+
+
+def test_an_imported_adapter_is_of_one_project_alone(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes], import_file: Any
+) -> None:
+    adapter = import_file(packed(files)).json()
+    other = chat_api.tenant()
+    for path in (ADAPTERS, "/v1/models"):
+        assert adapter["id"] not in other.http.get(path).text
+    for path in (f"{ADAPTERS}/{adapter['id']}", f"{ADAPTERS}/{adapter['id']}/content"):
+        refusal(other.http.get(path), 404, "adapter_id")
+    refusal(other.http.get(f"/v1/models/{adapter['model']}"), 404, "model")
+    refusal(other.http.delete(f"{ADAPTERS}/{adapter['id']}"), 404, "adapter_id")
+    for name in (adapter["model"], adapter["id"]):
+        body: dict[str, Any] = {"model": name, "messages": [{"role": "user", "content": "Hi"}]}
+        refusal(other.http.post("/v1/chat/completions", json=body), 404, "model")
+        job = {"model": name, "training_file": other.upload()}
+        refusal(other.http.post(JOBS, json=job), 400, "model", "model_not_available")
+    own_file = owner.upload(packed(files), "user_data")
+    body = {"file": own_file, "base_model": TINY}
+    refusal(other.http.post(ADAPTERS, json=body), 400, "file", "invalid_file_id")
+    admin = chat_api.tenant("imports", Role.ADMIN)
+    share = f"/v1/fine_tuning/checkpoints/{adapter['model']}/permissions"
+    answer = admin.http.post(share, json={"project_ids": [other.project_id]})
+    refusal(answer, 400, "fine_tuned_model_checkpoint", "model_not_shareable")
+
+
+def test_an_import_that_is_repeated_after_its_answer_was_lost_makes_one_adapter(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes]
+) -> None:
+    body = {"file": owner.upload(packed(files), "user_data"), "base_model": TINY}
+    before, stored, key = adapters(chat_api), held(chat_api, owner), {"Idempotency-Key": "once"}
+    first, second = (owner.http.post(ADAPTERS, json=body, headers=key, timeout=120) for _ in range(2))
+    assert first.json() == second.json()
+    assert adapters(chat_api) == before + 1
+    size = sum(file["bytes"] for file in first.json()["files"])
+    assert held(chat_api, owner) == stored + size, "it counts for the quota"
+
+
+def test_a_base_model_that_is_not_on_offer_is_refused(import_file: Any) -> None:
+    refusal(import_file(b"x", base_model="gpt-5"), 400, "base_model", "model_not_available")
+
+
+def test_a_job_inherits_the_ranks_and_targets_of_an_imported_adapter(
+    owner: Tenant, serving: Serving, import_file: Any, tmp_path: Path
+) -> None:
+    options = {"r": 4, "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "use_rslora": True}
+    adapter = import_file(packed(peft_files(serving.folder / "model", tmp_path, **options))).json()
+    job = owner.create_job(model=adapter["model"])
+    assert job["lineage"] == [
+        {"model": adapter["model"], "adapter_id": adapter["id"], "job_id": None, "step": None}
+        | {"sha256": job["lineage"][0]["sha256"]}
+    ]
+    shown = {name: job["adapter"][name] for name in ("r", "lora_alpha", "use_rslora", "rank_pattern")}
+    assert shown == {
+        "r": 4,
+        "lora_alpha": 12,
+        "use_rslora": True,
+        "rank_pattern": {"model.layers.0.self_attn.q_proj": 2},
+    }
+    assert job["adapter"]["target_modules"] == ["q_proj", "v_proj"]
+    owner.openai.fine_tuning.jobs.cancel(job["id"])
+
+
+def test_the_command_line_imports_a_folder_and_creates_a_job_on_it(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my-adapter"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "optimizer.pt").write_bytes(b"not needed")
+    (tmp_path / "rows.jsonl").write_bytes(dataset(12))
+    tunery = Shell(tmp_path, {"TUNERY_BASE_URL": chat_api.url, "TUNERY_API_KEY": owner.key})
+    adapter = tunery.json("adapters", "import", folder, "--model", TINY, "--suffix", "by-hand")
+    assert adapter["imported"]["filename"] == "my-adapter.zip"
+    assert ":by-hand:" in adapter["model"]
+    assert not [file for file in owner.openai.files.list() if file.filename == "my-adapter.zip"]
+    job = tunery.json("jobs", "create", "rows.jsonl", "--model", adapter["model"])
+    assert (job["model"], job["base_model"]) == (adapter["model"], TINY)
+    owner.openai.fine_tuning.jobs.cancel(job["id"])
+    (folder / WEIGHTS).write_bytes(files[WEIGHTS][:-4])
+    ended = tunery.run("adapters", "import", folder, "--model", TINY)
+    assert ended.returncode == 1
+    assert WEIGHTS in ended.stderr
+    assert not [file for file in owner.openai.files.list() if file.filename == "my-adapter.zip"]

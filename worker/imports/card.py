@@ -1,0 +1,54 @@
+"""Writes the README.md of an imported adapter: what it is, where it comes from, and how to load it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.catalog import BaseModelEntry
+from core.serving.imports import Format, ImportOrder
+
+CARD = """---
+library_name: peft
+base_model: {repository}
+base_model_relation: adapter
+tags: [lora, tunery]
+---
+
+# {filename}
+
+A LoRA adapter for [{repository}](https://huggingface.co/{repository}), imported into Tunery.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+| | |
+| --- | --- |
+| imported from | {form} |
+| SHA-256 of that file | {sha256} |
+| rank, alpha | {r}, {lora_alpha} |
+| target modules | {targets} |
+
+`manifest.json` lists every file with its SHA-256, and the hash of the base model.
+"""
+FORMS = {"peft": "a zip of PEFT's files", "loralib": "a checkpoint of Microsoft's loralib"}
+
+
+def import_card(
+    entry: BaseModelEntry, order: ImportOrder, format_: Format, options: Mapping[str, Any]
+) -> str:
+    """Return the text of README.md."""
+    return CARD.format(
+        repository=entry.repository,
+        revision=entry.revision,
+        filename=order.filename,
+        form=FORMS[format_],
+        sha256=order.sha256,
+        r=options["r"],
+        lora_alpha=options["lora_alpha"],
+        targets=", ".join(options["target_modules"]),
+    )

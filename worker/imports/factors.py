@@ -1,0 +1,73 @@
+"""A LoRA adapter as it is imported: the factors of each layer, checked against the base model's layers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from core.methods.method import MAX_RANK
+from worker.imports.layers import Layer, Layers
+from worker.imports.refusal import refusal, shown
+
+MAX_IMPORTED_RANK = 4 * MAX_RANK  # a merged layer has a rank for each of its parts
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One layer's factors: A is [rank, inputs], B is [outputs, rank]. Only DoRA has magnitudes, [outputs]."""
+
+    A_RK: Tensor
+    B_NR: Tensor
+    alpha: float
+    magnitude_N: Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.A_RK)
+
+
+@dataclass(frozen=True)
+class ImportedLora:
+    """The factors by the full names of the layers, and what all layers share."""
+
+    factors: Mapping[str, Factors]
+    use_rslora: bool = False
+    lora_dropout: float = 0.0
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+def check_fit(lora: ImportedLora, layers: Layers) -> None:
+    """Raise InvalidRequest, which names the layer, if a factor does not fit the base model."""
+    if not lora.factors:
+        raise refusal("incomplete_adapter", "The file holds no LoRA factors: no lora_A and lora_B.")
+    for name, factors in lora.factors.items():
+        layer = layers.by_name[name]
+        _check_shapes(name, factors, layer)
+    kinds = {layers.by_name[name].fan_in_fan_out for name in lora.factors}
+    if len(kinds) > 1:
+        raise refusal(
+            "unsupported_adapter",
+            "The adapter changes layers that store their weights in different directions (Conv1D and "
+            "Linear), for which PEFT has no configuration. Import the layers of one kind.",
+        )
+
+
+def _check_shapes(name: str, factors: Factors, layer: Layer) -> None:
+    A_RK, B_NR = factors.A_RK, factors.B_NR
+    rank = factors.rank if A_RK.dim() == 2 else 0
+    if A_RK.shape != (rank, layer.inputs) or B_NR.shape != (layer.outputs, rank) or not rank:
+        raise refusal(
+            "wrong_shape",
+            f"The factors of {shown(name)} have the shapes {list(A_RK.shape)} and {list(B_NR.shape)}, but "
+            f"the base model's layer needs [r, {layer.inputs}] and [{layer.outputs}, r]. Check 'base_model'.",
+        )
+    if rank > MAX_IMPORTED_RANK:
+        raise refusal(
+            "wrong_shape", f"The rank of {shown(name)} is {rank}; it may be {MAX_IMPORTED_RANK} at most."
+        )
+    if factors.magnitude_N is not None and factors.magnitude_N.shape != (layer.outputs,):
+        raise refusal(
+            "wrong_shape",
+            f"The magnitudes of {shown(name)} have the shape {list(factors.magnitude_N.shape)}, but the base "
+            f"model's layer has {layer.outputs} outputs. Check 'base_model'.",
+        )

@@ -1,0 +1,194 @@
+"""Reads PEFT's two files of a LoRA adapter: the whole configuration and every tensor must be understood."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from peft.utils.other import get_pattern_key
+
+from core.catalog import BaseModelEntry
+from core.storage.artifacts import WEIGHTS_NAME
+from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
+from worker.engine.generate.adapters.check import CHANGING, CONFIG_NAME, special_option
+from worker.imports.factors import Factors, ImportedLora
+from worker.imports.layers import Layers
+from worker.imports.refusal import refusal, shown
+from worker.imports.tensors import Tensors, read_pickle, read_safetensors
+
+PICKLE_NAME = "adapter_model.bin"
+WANTED = (CONFIG_NAME, WEIGHTS_NAME, PICKLE_NAME)
+MAX_CONFIG_BYTES = 1024**2
+MAX_PATTERNS = 10_000
+CODE = ("auto_mapping", "auto_map", "trust_remote_code", "custom_modules", "_custom_modules")
+TENSOR = re.compile(
+    r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)"
+    r"(?:\.default)?(?:\.weight)?"
+)
+PATTERN = re.compile(r"\^?[A-Za-z0-9_.\\]{1,256}\$?")  # no repetition, which could take for ever to match
+LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")  # begins a path, which tells nothing about the model
+
+
+def read_peft_folder(folder: Path, entry: BaseModelEntry, layers: Layers, max_bytes: int) -> ImportedLora:
+    """Return the adapter. Raises InvalidRequest; it names the file and the field or tensor."""
+    config = _read_config(folder / CONFIG_NAME)
+    _check_kind(config)
+    _check_base(config, entry)
+    if (folder / WEIGHTS_NAME).exists():
+        tensors = read_safetensors(folder / WEIGHTS_NAME)
+    elif (folder / PICKLE_NAME).exists():
+        tensors = read_pickle(folder / PICKLE_NAME, max_bytes, PICKLE_NAME)
+    else:
+        raise refusal("incomplete_adapter", f"The zip has no {WEIGHTS_NAME}. Pack it beside {CONFIG_NAME}.")
+    return _adapter(config, _parts(tensors, layers), layers)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise refusal(
+            "incomplete_adapter",
+            f"The zip has no {CONFIG_NAME}. Pack the folder that PEFT's `save_pretrained` writes.",
+        )
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise refusal("invalid_config", f"{CONFIG_NAME} has more than {MAX_CONFIG_BYTES:,} bytes.")
+    try:
+        found = json.loads(
+            path.read_bytes(), object_pairs_hook=mark_repeated_keys, parse_constant=refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise refusal("invalid_config", f"{CONFIG_NAME} is no JSON. Save the adapter again.") from error
+    if not isinstance(found, dict) or isinstance(found, RepeatedKeys):
+        raise refusal("invalid_config", f"{CONFIG_NAME} is no JSON object in which each key is named once.")
+    return found
+
+
+def _check_kind(config: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for code, for another method than LoRA, and for more than factors."""
+    for name in CODE:
+        if config.get(name):
+            raise refusal(
+                "remote_code",
+                f"{CONFIG_NAME} names code to run, in '{name}'. Code is never run: remove the field.",
+            )
+    if config.get("peft_type") != "LORA":
+        raise refusal(
+            "unsupported_adapter",
+            f"{CONFIG_NAME} names the peft_type {str(config.get('peft_type'))[:40]!r}, but only LORA can be "
+            "imported.",
+        )
+    if str(config.get("init_lora_weights")).startswith(CHANGING):
+        raise refusal(
+            "unsupported_adapter",
+            f"The adapter was saved for a changed base model (init_lora_weights "
+            f"{str(config['init_lora_weights'])[:40]!r}). Save it as a plain LoRA, by PEFT's "
+            "`path_initial_model_for_weight_conversion`.",
+        )
+    special = special_option({**config, "fan_in_fan_out": False})
+    if special is not None:
+        raise refusal(
+            "unsupported_adapter",
+            f"The adapter is more than a LoRA: {special[:200]} in {CONFIG_NAME}. Save one without it.",
+        )
+
+
+def _check_base(config: Mapping[str, Any], entry: BaseModelEntry) -> None:
+    """Raise InvalidRequest if the configuration names another base model. A path tells nothing."""
+    named = config.get("base_model_name_or_path")
+    if named in (None, "", entry.repository, entry.id):
+        return
+    if isinstance(named, str) and LOCAL.match(named):
+        return
+    raise refusal(
+        "wrong_base_model",
+        f"{CONFIG_NAME} names the base model {shown(str(named))}, but '{entry.id}' is {entry.repository}. "
+        "Name the right 'base_model'. If the weights are the same, set base_model_name_or_path to "
+        f"'{entry.repository}'.",
+        "base_model",
+    )
+
+
+def _parts(tensors: Tensors, layers: Layers) -> dict[str, Tensors]:
+    """Return the tensors of each layer by their parts. Raises InvalidRequest for an unknown tensor."""
+    found: dict[str, Tensors] = {}
+    for name, tensor in tensors.items():
+        matched = TENSOR.fullmatch(name)
+        if matched is None:
+            raise refusal(
+                "unknown_tensor",
+                f"The tensor {shown(name)} is no factor of a LoRA on a linear layer. Save the adapter "
+                "without embeddings, heads and biases.",
+            )
+        parts = found.setdefault(layers.find(matched["module"]), {})
+        if matched["part"] in parts:
+            raise refusal("unknown_tensor", f"The tensor {shown(name)} stands twice, under two names.")
+        parts[matched["part"]] = tensor
+    return found
+
+
+def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: Layers) -> ImportedLora:
+    use_dora, use_rslora = bool(config.get("use_dora")), bool(config.get("use_rslora"))
+    ranks, alphas = _pattern(config, "rank_pattern"), _pattern(config, "alpha_pattern")
+    r, alpha = _number(config, "r", 8), _number(config, "lora_alpha", 8)
+    factors = {}
+    for module, own in parts.items():
+        needed = {"lora_A", "lora_B"} | ({"lora_magnitude_vector"} if use_dora else set())
+        if own.keys() != needed:
+            told = ", ".join(sorted(needed ^ own.keys()))
+            raise refusal(
+                "incomplete_adapter",
+                f"The tensors of {shown(module)} do not go with {CONFIG_NAME}: {told} is missing or extra.",
+            )
+        rank = ranks.get(get_pattern_key(ranks.keys(), module), r)
+        if own["lora_A"].dim() != 2 or len(own["lora_A"]) != rank:
+            raise refusal(
+                "wrong_shape",
+                f"The tensor lora_A of {shown(module)} has the shape {list(own['lora_A'].shape)}, but its "
+                f"rank is {rank:g} by {CONFIG_NAME}.",
+            )
+        own_alpha = alphas.get(get_pattern_key(alphas.keys(), module), alpha)
+        factors[module] = Factors(own["lora_A"], own["lora_B"], own_alpha, own.get("lora_magnitude_vector"))
+    _refuse_missing(config, factors, layers)
+    dropout = config.get("lora_dropout")
+    plain_dropout = dropout if isinstance(dropout, int | float) and 0 <= dropout < 1 else 0.0
+    return ImportedLora(factors, use_rslora, float(plain_dropout))
+
+
+def _refuse_missing(config: Mapping[str, Any], found: Iterable[str], layers: Layers) -> None:
+    """Raise InvalidRequest if a layer that the configuration plainly names has no tensors."""
+    targets = config.get("target_modules")
+    limited = any(config.get(name) is not None for name in ("layers_to_transform", "exclude_modules"))
+    if not isinstance(targets, list) or limited:
+        return  # a text is a regular expression, and is not run
+    leaves = {f".{target}" for target in targets if isinstance(target, str)}
+    present = set(found)
+    for name in layers.by_name:
+        if name not in present and any(f".{name}".endswith(leaf) for leaf in leaves):
+            raise refusal(
+                "incomplete_adapter",
+                f"{CONFIG_NAME} names the layer {shown(name)} in target_modules, but the file has no tensors "
+                "for it. Save the adapter again, or check 'base_model'.",
+            )
+
+
+def _pattern(config: Mapping[str, Any], name: str) -> dict[str, float]:
+    found = config.get(name) or {}
+    if not isinstance(found, dict) or len(found) > MAX_PATTERNS:
+        raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} is no object.")
+    for key, value in found.items():
+        if not PATTERN.fullmatch(key):
+            raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} has {shown(key)}, no layer's name.")
+        _positive(value, f"{name}.{key}")
+    return found
+
+
+def _number(config: Mapping[str, Any], name: str, default: float) -> float:
+    value = config.get(name, default)
+    _positive(value, name)
+    return float(value)
+
+
+def _positive(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise refusal("invalid_config", f"{shown(name)} in {CONFIG_NAME} is no positive number.")

@@ -1,0 +1,159 @@
+"""Imports adapters for the API: fetches the file, has it read in a process of its own, and stores the result.
+
+The event loop only waits: threads fetch and store, and the process reads. If the client leaves, or if the
+reading takes too long, the process is killed and nothing is left.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import structlog
+from anyio import BrokenWorkerProcess, CapacityLimiter, move_on_after, to_process
+
+from core.catalog import BaseModelEntry, Catalog, load_catalog
+from core.errors import InvalidRequest, JobError, NotFound, OutsideFault, Unavailable
+from core.serving.imports import Imported, ImportOrder
+from core.settings import Settings
+from core.storage.artifacts import publish_folder
+from core.storage.object_store import STORE_ERRORS, ObjectStore
+from worker.imports.apart import import_apart
+from worker.process.scratch import scratch_folder
+from worker.serve.errors import ModelUnavailable
+from worker.serve.exchange import Exchange
+from worker.serve.reading import parse
+from worker.serve.threads import in_daemon_thread
+
+SECONDS = 300.0  # for reading one file: many times what the largest one takes
+STORE_TIMEOUT, STORE_RETRIES = 30.0, 2
+
+BaseFolder = tuple[Path, str]
+"""The folder of a base model, and the hash of its source weights."""
+
+log = structlog.get_logger()
+
+
+class Imports:
+    """The imports of one server: it reads one file at a time, others wait. Only the event loop may call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._catalog: Catalog = load_catalog(settings.catalog_file)
+        self._models_folder = settings.models_folder
+        self._max_bytes = settings.max_adapter_bytes
+        self._store = ObjectStore(
+            settings.server("s3_endpoint_url"),
+            settings.server("s3_bucket"),
+            retries=STORE_RETRIES,
+            timeout=STORE_TIMEOUT,
+        )
+        self._turn = CapacityLimiter(1)
+        self._folders: dict[str, BaseFolder] = {}
+
+    async def run(self, exchange: Exchange, body: dict[str, Any]) -> None:
+        """Answer with what is stored now. Raises AppError and ClientGone; then nothing is stored."""
+        order = parse(ImportOrder, body)
+        exchange.facts |= {"import": order.prefix, "base": order.base}
+        exchange.generates = True  # it has its own limit of time
+        entry = self._catalog.get(order.base)
+        if entry is None:
+            raise NotFound(
+                f"This server has no base model {order.base}.", code="model_not_found", param="model"
+            )
+        async with self._turn:
+            base = await self._base(entry)
+            with scratch_folder("import") as work:
+                await self._in_thread(lambda: _fetch(self._store, order, work))
+                done = await self._read(order, entry, base, work)
+                files = await self._publish(order, work / "adapter")
+        answer = Imported(format=done["format"], files=files, options=done["options"], facts=done["facts"])
+        await exchange.answer(200, answer.model_dump_json().encode())
+
+    async def _base(self, entry: BaseModelEntry) -> BaseFolder:
+        """Return the base model's folder, fetched if it is not on the disk."""
+        if entry.id not in self._folders:
+            try:
+                self._folders[entry.id] = await in_daemon_thread(
+                    lambda: _ensure_model(entry, self._models_folder), "base model"
+                )
+            except JobError as error:
+                raise ModelUnavailable(str(error)) from error
+            except OutsideFault as error:
+                raise Unavailable(f"{error}. Try again later.") from error
+        return self._folders[entry.id]
+
+    async def _read(
+        self, order: ImportOrder, entry: BaseModelEntry, base: BaseFolder, work: Path
+    ) -> dict[str, Any]:
+        with move_on_after(SECONDS):
+            try:
+                return await to_process.run_sync(
+                    partial(import_apart, order, entry, *base, work, self._max_bytes),
+                    cancellable=True,
+                    limiter=CapacityLimiter(1),
+                )
+            except BrokenWorkerProcess as error:
+                log.warning("import_process_died", key=order.key)
+                raise _too_much(
+                    "The process that read the file has died, most often of its memory"
+                ) from error
+        raise _too_much(f"Reading the file took more than {SECONDS:g} seconds")
+
+    async def _publish(self, order: ImportOrder, folder: Path) -> list[Any]:
+        """Store the folder. If the client leaves meanwhile, remove again what has been stored."""
+        gone = threading.Event()
+
+        def publish() -> list[Any]:
+            try:
+                return publish_folder(self._store, folder, order.prefix)
+            finally:
+                if gone.is_set():
+                    self._store.delete_prefix(order.prefix)
+
+        try:
+            return await self._in_thread(publish)
+        except BaseException:
+            gone.set()
+            raise
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        try:
+            return await in_daemon_thread(work, "import")
+        except STORE_ERRORS as error:
+            log.warning("import_store_failed", error=str(error))
+            raise Unavailable("The object store cannot be reached at the moment. Try again.") from error
+
+
+def _ensure_model(entry: BaseModelEntry, models: Path) -> BaseFolder:
+    """Import what fetches base models, and with it torch: not before the first import."""
+    found: BaseFolder = import_module("worker.base_models.model_store").ensure_model(entry, models)
+    return found
+
+
+def _fetch(store: ObjectStore, order: ImportOrder, work: Path) -> None:
+    """Write the client's file to the disk. Raises InvalidRequest if it is not what was uploaded."""
+    digest = hashlib.sha256()
+    try:
+        with (work / "file").open("wb") as file:
+            for chunk in store.read(order.key):
+                digest.update(chunk)
+                file.write(chunk)
+    except FileNotFoundError:
+        digest = hashlib.sha256()
+    if digest.hexdigest() != order.sha256:
+        raise InvalidRequest(
+            "The stored content of the file is not what was uploaded. Upload it again.",
+            code="damaged_file",
+            param="file",
+        )
+
+
+def _too_much(what: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{what}. Save the adapter as safetensors, without other tensors, and try again.",
+        code="adapter_too_large",
+        param="file",
+    )
