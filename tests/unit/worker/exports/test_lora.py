@@ -39,7 +39,9 @@ def logits(base: Path, folder: Path) -> Tensor:
         return PeftModel.from_pretrained(model, folder).eval()(input_ids=TOKENS).logits
 
 
-@pytest.mark.parametrize("options", [{}, PATTERNS, {"layers_to_transform": [1]}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, PATTERNS, {"layers_to_transform": [1]}], ids=["plain", "patterns", "one layer"]
+)
 def test_a_lora_without_scale_and_patterns_answers_alike(
     make_source: MakeSource, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -73,7 +75,9 @@ def test_a_reduced_rank_has_the_error_that_the_report_states(make_source: MakeSo
     assert 0 < reduced.error < 1
 
 
-@pytest.mark.parametrize("config", [lora(use_dora=True), LoHaConfig(r=2, target_modules=["q_proj"])], ids=str)
+@pytest.mark.parametrize(
+    "config", [lora(use_dora=True), LoHaConfig(r=2, target_modules=["q_proj"])], ids=["dora", "loha"]
+)
 def test_what_is_no_lora_needs_a_rank_and_a_full_rank_loses_nothing(
     make_source: MakeSource, config: Any
 ) -> None:
