@@ -56,7 +56,9 @@ class Server(uvicorn.Server):
 def _abortable(protocol: Any) -> type[asyncio.Protocol]:
     """Return the protocol, which tells each request how to abort its connection: `state["abort"]`."""
 
-    class Abortable(protocol):  # type: ignore[misc]
+    class Abortable(protocol):
+        app_state: dict[str, Any]
+
         def connection_made(self, transport: asyncio.Transport) -> None:
             self.app_state = {**self.app_state, "abort": transport.abort}
             super().connection_made(transport)
