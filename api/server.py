@@ -1,10 +1,15 @@
-"""uvicorn with two changes: how it stops, and that the app itself refuses requests beyond its connections.
+"""uvicorn with three changes: how it stops, who refuses requests, and that the app may abort a connection.
 
 When it is told to stop, it ends open event streams and runs of graders at once. Otherwise they would keep it
 running for all of `stop_times.REQUESTS`. Chats go on for nearly as long, and then end with an error.
+
+The app itself refuses requests beyond the connections that it can hold. It aborts a connection whose client
+hardly reads: one that is only closed stays open until its client has read everything.
 """
 
+import asyncio
 from socket import socket
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -37,8 +42,25 @@ class Server(uvicorn.Server):
         self._grader_processes = app.state.grader_processes
         self._chat = app.state.chat
 
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        self.config.http_protocol_class = _abortable(self.config.http_protocol_class)
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._feed.close()
         self._grader_processes.close()
         self._chat.stop_within(stop_times.REQUESTS)
         await super().shutdown(sockets)
+
+
+def _abortable(protocol: Any) -> type[asyncio.Protocol]:
+    """Return the protocol, which tells each request how to abort its connection: `state["abort"]`."""
+
+    class Abortable(protocol):
+        app_state: dict[str, Any]
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.app_state = {**self.app_state, "abort": transport.abort}
+            super().connection_made(transport)
+
+    return Abortable

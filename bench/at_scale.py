@@ -32,8 +32,9 @@ from bench.command_line import new_parser, positive
 from bench.scale.fill import fill
 from bench.scale.numbered import Size
 from bench.scale.page import is_over, page
+from bench.scale.posts import MANY, posts
 from bench.scale.progress import say_step
-from bench.scale.requests import JOBS, LARGE, Ask, requests
+from bench.scale.requests import LARGE, Ask, requests
 from bench.scale.writes import WRITES, milliseconds
 from bench.training.machine import cpu_info
 from bench.training.running import free_port
@@ -42,14 +43,12 @@ from bench.web.api_service import environment_of, start_api, wait_until_ready
 from cli.embedded import EmbeddedServers
 from core.access.keys import create_key
 from core.access.projects import find_or_create_project
-from core.catalog import SMOLLM2
 from core.database import create_database, session_factory
 from core.roles import Role
 from core.schema import migrate
 from core.tables import Job, Project
 from worker.supervise.usage import count_usage
 
-CREATIONS = "job: creation"
 FEWEST = 5  # answers
 
 
@@ -69,11 +68,12 @@ class Measured:
         key = self._operator_key if ask.of_operator else self._key
         return self._load([http_load.get(path, key) for path in ask.paths])
 
-    def create(self) -> list[float]:
+    def posts(self) -> dict[str, Iterator[bytes]]:
         with self.sessions() as session:
-            file = session.scalars(select(Job.training_file_id).where(Job.project_id == LARGE).limit(1)).one()
-        bodies = ({"model": SMOLLM2.id, "training_file": file, "seed": seed} for seed in range(10_000))
-        return self._load([http_load.post(JOBS, self._key, json.dumps(body).encode()) for body in bodies])
+            return posts(session, self._key)
+
+    def send(self, requests: Iterator[bytes]) -> list[float]:
+        return self._load(list(requests))
 
     def _load(self, asked: list[bytes]) -> list[float]:
         """Return the milliseconds of each answer. The first second fills caches and does not count."""
@@ -95,7 +95,7 @@ class Measured:
 def api_on(servers: EmbeddedServers, seconds: float) -> Iterator[Measured]:
     engine = create_database(servers.urls["database_url"])
     port = free_port()
-    process = start_api(port, environment_of(servers))
+    process = start_api(port, environment_of(servers, project_open_uploads=str(MANY)))
     try:
         wait_until_ready([port])
         yield Measured(engine, port, seconds)
@@ -125,8 +125,9 @@ def measure(measured: Measured, wanted: str) -> dict[str, dict[str, float]]:
     for name, ask in requests(measured.engine).items():
         if wanted in name and ask.paths:
             figures[name] = summary(name, measured.ask(ask))
-    if wanted in CREATIONS:
-        figures[CREATIONS] = summary(CREATIONS, measured.create())
+    for name, asked in measured.posts().items():
+        if wanted in name:
+            figures[name] = summary(name, measured.send(asked))
     for name, calls in WRITES.items():
         if wanted in name:
             figures[name] = summary(name, milliseconds(calls(measured.sessions)))

@@ -42,6 +42,7 @@ class Boundary:
                 await self._app(scope, exchange.receive, exchange.send)
             except ClientDisconnect:
                 log.info("client_disconnected")
+                exchange.abort()
             except Exception as error:
                 await exchange.answer(error)
             finally:
@@ -91,6 +92,11 @@ class Exchange:
         if self._status is not None:
             raise error
         await error_response(known or self._internal())(self._scope, self.receive, self.send)
+
+    def abort(self) -> None:
+        """Break the connection to a client that has left, or that hardly reads."""
+        if abort := self._scope["state"].get("abort"):
+            abort()
 
     def write_log(self) -> None:
         caller = self._scope.get("state", {}).get("caller")

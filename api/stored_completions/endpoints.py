@@ -26,7 +26,7 @@ from core.errors import InvalidRequest, NotAuthenticated, NotFound, QuotaExceede
 
 MAX_LIMIT = 100
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description=LIMIT)]
+Limit = Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)]
 Order = Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")]
 
 router = APIRouter(

@@ -34,6 +34,9 @@ class Ids:
         self.queued = self._some("FROM jobs WHERE project_id = :large AND status = 'queued'")
         self.running = self._some("FROM jobs WHERE project_id = :large AND status = 'running'")
         self.sweeps = self._some("FROM jobs WHERE project_id = :large AND is_sweep")
+        self.long_sweeps = self._some(
+            "FROM candidate_metrics WHERE step = 1000 ORDER BY job_id", "DISTINCT job_id", LONG_JOBS
+        )
         self.files = self._some("FROM files WHERE project_id = :large")
         self.adapters = self._some("FROM adapters WHERE project_id = :large")
         self.audit = self._some("FROM audit_logs WHERE project_id = :large")
@@ -99,6 +102,14 @@ def requests(engine: Engine) -> dict[str, Ask]:
         "metrics of a long job: thinned to 1,000": [f"{JOBS}/{job}/metrics?points=1000" for job in ids.long],
         "sweeps: first page": ["/v1/fine_tuning/sweeps"],
         "sweep": [f"/v1/fine_tuning/sweeps/{job.replace('ftjob', 'ftsweep')}" for job in ids.sweeps],
+        "sweep: its candidates": [f"{JOBS}/{job}/candidates" for job in ids.sweeps],
+        "sweep: its curves": [f"{JOBS}/{job}/candidates/curves" for job in ids.sweeps],
+        "sweep: the curves of a long one": [f"{JOBS}/{job}/candidates/curves" for job in ids.long_sweeps],
+        "sweep: a candidate's metrics, thinned to 1,000": [
+            f"{JOBS}/{job}/metrics?candidate=1&points=1000" for job in ids.long_sweeps
+        ],
+        "secrets: first page": ["/v1/secrets"],
+        "secrets: a page inside": [f"/v1/secrets?after=SECRET_{number}" for number in range(1, 900_000, 999)],
         "models": ["/v1/models"],
         "model": [f"/v1/models/{quote(name)}" for name in ids.models],
         "adapters: first page": ["/v1/adapters"],

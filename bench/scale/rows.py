@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.scale import rows_of_some
 from bench.scale.numbered import FILES_OF_A_PROJECT, FULL_DATA, LONG_JOBS, Size
 from bench.web.long_job import VALUES
 from core.catalog import SMOLLM2
@@ -143,5 +144,7 @@ def statements(size: Size) -> dict[str, str]:
         "owner": OWNER,
         "sha256": SHA256,
         "endpoint": ENDPOINT,
+        "uploads_pending": rows_of_some.UPLOADS_PENDING,
     }
-    return {name: statement.format(**values) for name, statement in STATEMENTS.items()}
+    both = STATEMENTS | rows_of_some.STATEMENTS
+    return {name: statement.format(**values) for name, statement in both.items()}

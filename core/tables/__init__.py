@@ -12,6 +12,7 @@ from core.tables.completions import CompletionBytes, StoredCompletion
 from core.tables.files import File
 from core.tables.idempotency import IdempotencyRecord
 from core.tables.jobs import Job, JobNames, Run
+from core.tables.metric_extremes import MetricExtremes
 from core.tables.projects import ApiKey, Project
 from core.tables.secrets import Secret
 from core.tables.servers import Server
@@ -44,6 +45,7 @@ __all__ = [
     "Job",
     "JobNames",
     "Metric",
+    "MetricExtremes",
     "Project",
     "Run",
     "Secret",

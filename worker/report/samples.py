@@ -77,6 +77,8 @@ class Samples:
 def _readable(answer: Answer) -> dict[str, Any]:
     """Return the answer's texts, shortened: the end of a long prompt, the beginning of other texts."""
     row = asdict(answer)
+    if answer.error is None:
+        del row["error"]
     row["prompt"] = _storable(answer.prompt)
     if len(row["prompt"]) > MOST_CHARACTERS:
         row["prompt"] = ELLIPSIS + row["prompt"][-MOST_CHARACTERS:]

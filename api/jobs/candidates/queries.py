@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, any_, cast, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from core.tables import Candidate, CandidateMetric
 
 MOST_POINTS = 200  # about so many points of a curve are drawn at most
+MOST_STEPS = 10  # about so many steps are read for one point
 
 
 def of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, list[Candidate]]:
@@ -30,21 +32,20 @@ class Curve(NamedTuple):
 def curves(session: Session, job_id: str) -> list[Curve]:
     """Return the curves of all candidates of a job, each with about `MOST_POINTS` points at most.
 
-    A point is the mean loss of some neighbouring steps. Its step is the last of these steps.
+    A point is the mean loss of neighbouring steps, of which about `MOST_STEPS` are read at most. Its step is
+    the last of these.
     """
+    number, step = CandidateMetric.number, CandidateMetric.step
+    mine = CandidateMetric.job_id == job_id
+    last = session.scalar(select(func.max(step)).where(mine)) or 0
+    tile = max(1, last // MOST_POINTS)
+    read = list(range(last, 0, -max(1, tile // MOST_STEPS)))
     loss = CandidateMetric.data["train_loss"].as_float()
-    last = func.max(CandidateMetric.step).over()
-    tile = func.greatest(1, last // MOST_POINTS)
-    points = (
-        select(CandidateMetric.number, CandidateMetric.step, loss.label("loss"), tile.label("tile"))
-        .where(CandidateMetric.job_id == job_id)
-        .subquery()
-    )
     query = (
-        select(points.c.number, func.max(points.c.step), func.avg(points.c.loss))
-        .where(points.c.loss.is_not(None))
-        .group_by(points.c.number, points.c.step // points.c.tile)
-        .order_by(points.c.number, func.max(points.c.step))
+        select(number, func.max(step), func.avg(loss))
+        .where(mine, step == any_(cast(read, ARRAY(Integer))), loss.is_not(None))
+        .group_by(number, step // tile)
+        .order_by(number, func.max(step))
     )
     rows = session.execute(query).all()
     return [

@@ -59,6 +59,8 @@ def test_the_official_client_lists_by_model_metadata_and_order(team: Tenant) -> 
     assert listed(model="model-1") == [ids[1], ids[4]]
     assert listed(after=ids[3]) == ids[4:]
     assert listed(model="unheard-of") == []
+    nothing = team.openai.chat.completions.list(limit=0)
+    assert (nothing.data, nothing.has_more) == ([], True)
 
 
 def test_a_page_of_large_completions_ends_early_and_the_next_one_goes_on(team: Tenant) -> None:
@@ -83,6 +85,7 @@ def test_the_messages_of_a_completion_are_listed_in_order(team: Tenant) -> None:
     assert [message.content_parts is None for message in listed] == [True, False, True, True]
     backwards = [message.content for message in messages.list(completion_id, limit=3, order="desc")]
     assert backwards == ["d", "c", None, "a"]
+    assert messages.list(completion_id, limit=0).data == []
     refusal(team.http.get(f"{COMPLETIONS}/{completion_id}/messages", params={"after": "x"}), 400, "after")
 
 

@@ -13,6 +13,7 @@ from api.files import queries as files
 from api.jobs import queries
 from api.jobs.events import queries as events
 from api.jobs.events.feed import Place, news_of
+from api.jobs.metrics import queries as metrics
 from api.jobs.queries import Filter
 from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
@@ -224,6 +225,29 @@ def test_a_claim_reads_a_few_rows_of_each_project_however_many_jobs_wait(engine:
                 plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
                 read += rows_read(plan, "jobs")
         assert 0 < read < ROWS_OF_A_CLAIM
+
+
+STEPS = 20_000
+A_LONG_SERIES = f"""
+INSERT INTO metrics (job_id, step, data)
+    SELECT '{LONG}', n, jsonb_build_object('train_loss', random()) FROM generate_series(1, {STEPS}) n;
+ANALYZE metrics, metric_extremes
+"""
+
+
+def test_a_thinned_series_reads_few_of_its_steps(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(A_LONG_SERIES))
+        with asked_in(engine) as statements:
+            found = metrics.read(session, LONG, metrics.Wanted(None, 77, STEPS, limit=1, points=200))
+        assert found.thinned
+        read = 0.0
+        for statement, parameters in statements:
+            plan = session.connection().exec_driver_sql(
+                f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+            )
+            read += rows_read(plan.scalar_one()[0]["Plan"], "metrics")
+        assert len(found.steps) < read < STEPS / 20
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from worker.engine.base.decoder import Decoder
 from worker.engine.generate.adapters.served import ServedAdapter, factors_in_training
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.ragged import RaggedDecoder
-from worker.engine.generate.requests import GenerationRequest, Sampling
+from worker.engine.generate.requests import GenerationRequest, Piece, Sampling
 from worker.engine.generate.sampler import Limits, Sampler
 from worker.engine.step.passes import Abandoned
 from worker.rows import Row
@@ -30,7 +30,7 @@ class Answer:
     """The answer to the prompt of one row. The texts have no special tokens.
 
     `expected` is the row's own answer, None if that is undesirable. `finished` is false if the model was cut
-    off at the most tokens that an answer may have.
+    off: at the most tokens that an answer may have, or by the `error`, a sentence for the client.
     """
 
     line: int
@@ -38,6 +38,7 @@ class Answer:
     expected: str | None
     answer: str
     finished: bool
+    error: str | None = None
 
 
 def generate_answers(
@@ -57,7 +58,8 @@ def generate_answers(
     prompts = [row.tokens_L[: answer_span(row).start].tolist() for row in rows]
     sampler = Sampler(base, _limits(adapter, max(max_tokens, max(map(len, prompts)) + max_new_tokens)))
     sampling = Sampling(max_new_tokens, temperature=0, stop_tokens=_learnt_ends(base, rows))
-    answers: list[tuple[list[int], bool]] = [([], False) for _ in rows]
+    tokens: list[list[int]] = [[] for _ in rows]
+    ends: dict[int, Piece] = {}
     with _served(base, adapter) as served:
         for number, prompt in enumerate(prompts):
             sampler.submit(GenerationRequest(str(number), prompt, sampling, served))
@@ -65,9 +67,11 @@ def generate_answers(
             _raise_if(abandon)
             for piece in sampler.step():
                 number = int(piece.request_id)
-                tokens, ended = answers[number][0], piece.finish_reason == "stop"
-                answers[number] = (tokens if ended or piece.token is None else [*tokens, piece.token]), ended
-    return [_answer(base, row, *each) for row, each in zip(rows, answers, strict=True)]
+                if piece.token is not None and piece.finish_reason != "stop":
+                    tokens[number].append(piece.token)
+                if piece.finish_reason is not None:
+                    ends[number] = piece
+    return [_answer(base, row, tokens[number], ends[number]) for number, row in enumerate(rows)]
 
 
 def _limits(adapter: Adapter, tokens: int) -> Limits:
@@ -85,7 +89,7 @@ def answer_span(row: Row) -> slice:
     return slice(int(start), int(learnt[-1]) + 1)
 
 
-def _answer(base: ResidentBase, row: Row, tokens: Tokens, finished: bool) -> Answer:
+def _answer(base: ResidentBase, row: Row, tokens: Tokens, end: Piece) -> Answer:
     def text(part: Tokens) -> str:
         return str(base.tokenizer.decode(part, skip_special_tokens=True)).strip()
 
@@ -95,7 +99,8 @@ def _answer(base: ResidentBase, row: Row, tokens: Tokens, finished: bool) -> Ans
         text(row.tokens_L[: expected.start].tolist()),
         text(row.tokens_L[expected].tolist()) if row.desirable else None,
         text(tokens),
-        finished,
+        end.finish_reason == "stop",
+        end.error,
     )
 
 

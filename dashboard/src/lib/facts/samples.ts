@@ -10,6 +10,8 @@ export interface Sample {
   readonly answer: string;
   /** Whether the model ended the answer itself. */
   readonly finished: boolean;
+  /** Why the answer breaks off, if not because it is too long. */
+  readonly error?: string;
 }
 
 /** The samples that a job's model answered at one step. */

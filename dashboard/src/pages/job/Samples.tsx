@@ -72,7 +72,7 @@ function Answers({ rows }: { rows: readonly Sample[] }) {
           <Words
             title="Answer"
             text={sample.answer}
-            note={!sample.finished && "The answer was cut off: it is longer than the job allows."}
+            note={sample.error ?? (!sample.finished && "The answer was cut off: it is longer than the job allows.")}
             tone="border-accent"
           />
         </li>

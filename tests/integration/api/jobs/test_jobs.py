@@ -814,43 +814,6 @@ def test_metrics_continue_after_a_step(api: Api, alice: Tenant) -> None:
     refusal(alice.http.get(url, params={"after_step": 10**30}), 400, "after_step")
 
 
-def test_a_long_series_is_thinned_without_its_outliers_being_lost(api: Api, alice: Tenant) -> None:
-    job_id = alice.create_job()["id"]
-    odd = {1234: {"train_loss": 99.0}, 2345: {"grad_norm": -99.0}, 3456: {"valid_loss": 1.5}}
-    with api.sessions.begin() as session:
-        session.add_all(
-            Metric(
-                job_id=job_id,
-                step=step,
-                data={
-                    "step": step,
-                    "train_loss": 1 + (step * 7919 % 1000) / 1000,
-                    "grad_norm": 0.5,
-                    "valid_loss": None,
-                    "trained_tokens": 100 * step,
-                    **odd.get(step, {}),
-                },
-            )
-            for step in range(1, 5001)
-        )
-    url = f"{JOBS}/{job_id}/metrics"
-
-    thinned = alice.http.get(url, params={"points": 200}).json()
-    steps = [point["step"] for point in thinned["data"]]
-    assert (thinned["thinned"], thinned["has_more"]) == (True, False)
-    assert steps == sorted(set(steps))
-    assert 50 < len(steps) <= 200
-    assert {1, 5000, *odd} <= set(steps)
-    assert {point["step"]: point for point in thinned["data"]}[1234]["train_loss"] == 99.0
-    part = alice.http.get(url, params={"points": 200, "after_step": 1200, "until_step": 1400}).json()
-    assert [point["step"] for point in part["data"]] == list(range(1201, 1401))
-    assert part["thinned"] is False
-    refusal(alice.http.get(url, params={"points": 5}), 400, "points")
-
-
-# Cancelling
-
-
 @pytest.mark.parametrize("running", [False, True])
 def test_a_job_is_cancelled_at_once_and_only_once(api: Api, alice: Tenant, running: bool) -> None:
     job_id = alice.create_job()["id"]

@@ -193,6 +193,17 @@ def test_an_answer_ends_where_the_model_or_the_rows_end_it(
     assert (ended.answer, ended.finished) == ("", True)
 
 
+def test_an_answer_whose_numbers_are_not_finite_says_so(base: ResidentBase) -> None:
+    trainee = moved(base, make_spec())
+    (row,) = make_rows(1, 1)
+    (whole,) = generate_answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
+    assert whole.error is None
+    move(trainee, float("inf"))
+    (found,) = generate_answers(base, trainee.adapter, [row], NEW, MAX_TOKENS)
+    assert (found.answer, found.finished) == ("", False)
+    assert "not finite" in str(found.error)
+
+
 def test_a_prompt_near_the_longest_length_is_answered_as_far_as_there_is_room(base: ResidentBase) -> None:
     length = base.entry.max_length
     row = Row(1, np.arange(length, dtype=np.int32) % 300, np.arange(length) >= length - 2)
