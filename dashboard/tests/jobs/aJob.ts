@@ -13,6 +13,8 @@ export function aJob(number: number, fields: Partial<Job> = {}): Job {
     status: "queued",
     error: null,
     model: "smollm2-135m-instruct",
+    base_model: "smollm2-135m-instruct",
+    lineage: [],
     fine_tuned_model: null,
     user_provided_suffix: null,
     organization_id: "proj_1",

@@ -37,10 +37,10 @@ function Details({ adapter }: { adapter: Adapter }) {
         download={{ href: adapterContentPath(adapter.id), label: "Download", isPrimary: true }}
         actions={
           <>
-            <Link to="/playground" search={{ models: `${adapter.base_model},${adapter.model}`, job: adapter.job_id }} className="button">
+            <Link to="/playground" search={{ models: `${adapter.base_model},${adapter.model}`, ...(adapter.job_id && { job: adapter.job_id }) }} className="button">
               Try it
             </Link>
-            {!adapter.job_deleted && (
+            {adapter.job_id && !adapter.job_deleted && (
               <Link to="/new" search={{ from: adapter.job_id }} className="button">
                 Train another like it
               </Link>
@@ -80,7 +80,7 @@ function DeleteAdapter({ adapter, onClose }: { adapter: Adapter; onClose: () => 
       <p>
         <strong>{adapter.model}</strong> and its files will be deleted for good, also for the projects that it is shared
         with.
-        {!adapter.job_deleted && " The job’s record stays."}
+        {adapter.job_id && !adapter.job_deleted && " The job’s record stays."}
       </p>
     </Confirm>
   );

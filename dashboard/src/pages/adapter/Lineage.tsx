@@ -7,7 +7,7 @@ import type { Adapter } from "@/api/types";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
 import { bytes, dateTime, integer, significant } from "@/lib/text/format";
 import { FileName } from "@/parts/files/FileName";
-import { Facts, Hash } from "@/parts/page/Facts";
+import { type Fact, Facts, Hash } from "@/parts/page/Facts";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 
@@ -32,6 +32,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Size", bytes(totalBytes(adapter))],
           ["Created", dateTime(adapter.created_at)],
           ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
+          ...continuedFrom(adapter),
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
           ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} missing={missing} />, "wide"],
           ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} missing={missing} />, "wide"],
@@ -41,7 +42,32 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
   );
 }
 
-function JobLink({ adapter: { job_id, job_deleted } }: { adapter: Adapter }) {
+/** The models from which the job continued, one after the other back to the base model. Empty if it began there. */
+function continuedFrom({ lineage }: Adapter): Fact[] {
+  if (!lineage.length) return [];
+  const ancestors = lineage.map(({ model, adapter_id }) => (
+    <li key={model}>
+      {adapter_id ? (
+        <Link to="/adapters/$adapterId" params={{ adapterId: adapter_id }} className="link break-all">
+          {model}
+        </Link>
+      ) : (
+        <span className="break-all">{model}</span>
+      )}
+    </li>
+  ));
+  return [["Continued from", <ul key="ancestors">{ancestors}</ul>, "wide"]];
+}
+
+function JobLink({ adapter: { job_id, job_deleted, imported } }: { adapter: Adapter }) {
+  if (job_id === null) {
+    return (
+      <>
+        <span className="block">none: imported from {imported?.filename}</span>
+        {imported && <Hash>{`sha256 ${imported.sha256}`}</Hash>}
+      </>
+    );
+  }
   if (job_deleted) return <span className="font-mono text-xs break-all text-muted">{job_id} (deleted)</span>;
   return (
     <Link to="/jobs/$jobId" params={{ jobId: job_id }} className="link font-mono text-xs break-all">

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 
-type Fact = readonly [name: string, value: ReactNode, wide?: "wide"];
+export type Fact = readonly [name: string, value: ReactNode, wide?: "wide"];
 
 /** Names with their values, two pairs beside each other. A wide pair has the line for itself. */
 export function Facts({ facts }: { facts: readonly Fact[] }) {

@@ -8,6 +8,7 @@ import { Step } from "./Step";
 export function ModelStep({ draft, offer, change }: StepProps) {
   const { models, schemas } = offer;
   const isKnown = !draft.model || models.includes(draft.model);
+  const isFineTuned = draft.model.startsWith("ft:");
   return (
     <Step number={1} title="Model">
       <div className="grid items-start gap-x-5 gap-y-4 sm:grid-cols-2">
@@ -23,7 +24,7 @@ export function ModelStep({ draft, offer, change }: StepProps) {
               {models.map((model) => (
                 <option key={model}>{model}</option>
               ))}
-              {!isKnown && <option value={draft.model}>{draft.model} (not offered)</option>}
+              {!isKnown && <option value={draft.model}>{`${draft.model} ${isFineTuned ? "(fine-tuned)" : "(not offered)"}`}</option>}
             </select>
           )}
         </Field>
