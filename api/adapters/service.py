@@ -14,12 +14,12 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import check_cursor
 from api.schemas import unix_seconds
-from core.aliases import refuse_if_aliased
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.jobs.lineage import lineage_of, refuse_if_continued
 from core.methods.registry import METHODS
+from core.serving.aliases import refuse_if_aliased
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Job
 from core.tasks.client import delete_with_adapter

@@ -12,11 +12,11 @@ from api.aliases.schemas import ALIAS_NAME, SetAlias
 from api.http.paging import check_cursor
 from api.models import service as models
 from api.models.queries import keep
-from core import aliases
 from core.access import audit
 from core.access.audit import Actor
 from core.catalog import Catalog
 from core.errors import Conflict, InvalidRequest, NotFound
+from core.serving import aliases
 from core.tables import Alias, AliasMove, ApiKey
 
 MAX_ALIASES = 100  # of a project: each deletion of a model reads all of them

@@ -10,9 +10,9 @@ from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
 from api.models.queries import TunedModel
-from core import aliases
 from core.catalog import Catalog
 from core.errors import NotFound
+from core.serving import aliases
 from core.serving.served_model import ServedModel, StoredAdapter
 from core.tables import Adapter, Checkpoint, Job
 

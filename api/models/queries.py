@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.jobs.lifecycle import fine_tuned_model_name
 from core.statuses import ENDED
 from core.tables import Adapter, Alias, Checkpoint, CheckpointPermission, Job, Project
-from core.tables.jobs import MODEL_ID_LENGTH
+from core.tables.jobs.jobs import MODEL_ID_LENGTH
 
 CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
 

@@ -11,9 +11,9 @@ from api.adapters import service as adapters
 from api.models import queries
 from api.models.queries import TunedModel
 from api.models.schemas import ModelObject
-from core import aliases
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound, PermissionDenied
+from core.serving import aliases
 
 LISTED = 1000  # own models, and as many shared ones; OpenAI's list has no pages either
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
 from core.ids import first_id_at
-from core.stored_completions import ID_PREFIX
+from core.serving.stored_completions import ID_PREFIX
 from core.tables import StoredCompletion
 
 PAGE_BYTES = 4 * 1024**2

@@ -13,13 +13,13 @@ from api.http.paging import check_cursor
 from api.stored_completions import queries
 from api.stored_completions.queries import Selection
 from api.stored_completions.schemas import RateCompletion, StoredMessage
-from core import stored_completions
 from core.access import audit
 from core.errors import NotFound, QuotaExceeded
 from core.ids import id_pattern
+from core.serving import stored_completions
 from core.serving.chat import ChatRequest
 from core.serving.sampling import Sampling
-from core.stored_completions import ID_PREFIX, prompt_sha256
+from core.serving.stored_completions import ID_PREFIX, prompt_sha256
 from core.tables import StoredCompletion
 
 COMPLETION_ID = id_pattern(ID_PREFIX)

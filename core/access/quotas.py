@@ -2,7 +2,7 @@
 
 This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
 they are claimed. `api/admission/rates.py` limits requests and tokens per minute, `api/chat/turns.py` the
-chats at the same time, and `core/stored_completions.py` the bytes of stored completions.
+chats at the same time, and `core/serving/stored_completions.py` the bytes of stored completions.
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,7 @@ def test_no_secret_and_no_heap_of_files_is_sent_to_the_engine(path: str) -> None
     ["core/__pycache__/models.pyc", "dashboard/node_modules/react/index.js", "dashboard/dist/index.html"],
 )
 def test_nothing_that_was_built_here_is_sent_to_the_engine(path: str) -> None:
-    assert is_sent_to_the_engine("core/tables/jobs.py")
+    assert is_sent_to_the_engine("core/tables/jobs/jobs.py")
     assert is_sent_to_the_engine("dashboard/src/main.tsx")
     assert not is_sent_to_the_engine(path)
 

@@ -10,11 +10,11 @@ from typing import Self
 from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import stored_completions
 from core.database import database_time
 from core.ids import first_id_at
+from core.serving import stored_completions
+from core.serving.stored_completions import ID_PREFIX
 from core.settings import Settings
-from core.stored_completions import ID_PREFIX
 from core.tables import (
     AuditLog,
     Checkpoint,

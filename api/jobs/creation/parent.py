@@ -12,13 +12,13 @@ from api.adapters.service import ADAPTER_ID
 from api.jobs.creation.schemas import CreateJob
 from api.models import service as models
 from api.models.queries import TunedModel, keep
-from core import aliases
 from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest, NotFound
 from core.jobs.lineage import Ancestor, lineage_of
 from core.jobs.search import ADAPTER
 from core.methods.low_rank import LoraAdapter
 from core.methods.offered import OPTIONS
+from core.serving import aliases
 from core.serving.served_model import StoredAdapter
 from core.tables import Checkpoint, Job
 

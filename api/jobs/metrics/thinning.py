@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
 from core.tables import CandidateMetric, Metric, MetricExtremes
-from core.tables.metric_extremes import BLOCK_STEPS, OF_THE_JOB
+from core.tables.jobs.metric_extremes import BLOCK_STEPS, OF_THE_JOB
 
 SHORTEST = 2 * BLOCK_STEPS  # steps of a stretch that consists of blocks: rounding makes it half as long again
 

@@ -28,7 +28,7 @@ from core.jobs.lifecycle.status import (
 )
 from core.jobs.suspects import step_to_pass
 from core.tables import Adapter, Checkpoint, File, Job, Project, Run
-from core.tables.jobs import MODEL_ID_LENGTH
+from core.tables.jobs.jobs import MODEL_ID_LENGTH
 
 
 def claim(

@@ -9,7 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionDeleted
 from sqlalchemy import func, select
 
-from core.stored_completions import MAX_BYTES
+from core.serving.stored_completions import MAX_BYTES
 from core.tables import CompletionBytes, StoredCompletion
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
 from tests.fixtures.completions import ROOM, allow, rate, store

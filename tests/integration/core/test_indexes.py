@@ -18,11 +18,11 @@ from api.jobs.queries import Filter
 from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
 from api.workers import queries as workers
-from core import stored_completions
 from core.access.quotas import stored_bytes
 from core.access.usage import usage
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
+from core.serving import stored_completions
 from core.storage.object_store import ObjectStore
 from core.tables import Event, StoredCompletion
 from worker.supervise.cleanup import remove_old_deliveries

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from core import stored_completions
 from core.ids import first_id_at, new_id
+from core.serving import stored_completions
 from core.tables import (
     AuditLog,
     Base,

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from core import aliases
+from core.serving import aliases
 
 KEYS = [f"user-{number}" for number in range(20_000)]
 

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from core.tables.access.projects import ApiKey
 from core.tables.base import Base, one_of
-from core.tables.projects import ApiKey
 
 
 class SignIn(Base):
