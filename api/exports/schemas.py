@@ -57,7 +57,7 @@ class ExportObject(Identified):
             adapter_id=task.adapter_id or "",
             request=EXPORT_REQUEST.validate_python(task.request),
             status=task.status,
-            progress=ExportProgress(phase=task.phase, percent=round(100 * task.share, 1)),
+            progress=ExportProgress(phase=task.phase, percent=round(100 * task.done, 1)),
             error=ExportError(**task.error) if task.error else None,
             report=task.report,
             files=[ExportFile(**file) for file in task.files],

@@ -35,6 +35,9 @@ def create(
     project's store is full.
     """
     adapter = adapters.get(session, project_id, adapter_id).adapter
+    session.refresh(adapter, with_for_update={"read": True})  # so that nobody deletes it meanwhile
+    if adapter.deleted_at is not None:
+        adapters.get(session, project_id, adapter_id)
     check_store(session, project_id, quotas.stored_bytes, announced=1)
     return tasks.create(session, project_id, KIND, adapter.id, asked.model_dump(), most_open)
 

@@ -84,7 +84,7 @@ def register(
             "key_id": key.id if key else "",
             "key_name": key.name if key else "",
         },
-        object_prefix=new.order.prefix,
+        object_prefix=stored.prefix,
         files=[file.model_dump() for file in stored.files],
         training=stored.facts,
     )

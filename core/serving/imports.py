@@ -33,9 +33,14 @@ class ImportOrder(BaseModel):
 
 
 class Imported(BaseModel):
-    """The stored adapter: its files, its method with its options, and facts about it."""
+    """The stored adapter: its files, its method with its options, and facts about it.
+
+    `prefix` lies within that of the order. Each server that tries has one of its own, so that one which is
+    late removes nothing of another.
+    """
 
     format: Format
+    prefix: str
     files: list[StoredFile]
     options: dict[str, Any]
     facts: dict[str, Any]

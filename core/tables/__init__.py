@@ -18,7 +18,7 @@ from core.tables.files import File
 from core.tables.jobs.candidates import Candidate, CandidateMetric
 from core.tables.jobs.jobs import Job, JobNames, Run
 from core.tables.jobs.metric_extremes import MetricExtremes
-from core.tables.jobs.tasks import Task
+from core.tables.jobs.tasks import TASK_KINDS, Task
 from core.tables.jobs.tracking import Tracker
 from core.tables.jobs.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.store_walks import StoreWalk
@@ -27,6 +27,7 @@ from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from core.tables.workers import Worker
 
 __all__ = [
+    "TASK_KINDS",
     "Adapter",
     "Alias",
     "AliasMove",

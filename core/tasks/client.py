@@ -3,6 +3,7 @@
 Every function works in the caller's transaction.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.errors import Conflict, RateLimited
 from core.ids import new_id
 from core.tables import Task
+from core.tasks.lease import DAYS_WITHOUT_FILES
 
 RETRY_SECONDS = 30
 
@@ -41,7 +43,8 @@ def cancel(session: Session, task: Task) -> None:
     session.refresh(task, with_for_update=True)
     if task.finished_at is not None:
         raise Conflict(f"{task.id} is {task.status} and cannot be cancelled.", code="task_ended")
-    task.status, task.finished_at = "cancelled", func.now()
+    task.status, task.finished_at, task.phase = "cancelled", func.now(), None
+    task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
     session.flush()
     session.refresh(task)
 

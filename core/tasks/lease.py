@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session, aliased
 
 from core.database import from_now
 from core.errors import JobError, TuneryError
-from core.tables import Task
+from core.tables import TASK_KINDS, Task
 
 LEASE_SECONDS = 30.0
 MAX_LOSSES = 3
+DAYS_WITHOUT_FILES = 7  # for which a task that has failed is shown; then its leftovers are removed too
 
 
 class TaskLeaseLost(TuneryError):
@@ -43,22 +44,26 @@ class TaskLease:
         return f"{self.fence}-{self.holder}"
 
 
-def take(session: Session, holder: str) -> TaskLease | None:
+def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> TaskLease | None:
     """Take the next task: of the project with the fewest running tasks, the oldest one.
 
-    A task whose process died or hung is taken again, and fails when that has happened MAX_LOSSES times. None
-    is returned if nothing waits, or if such a task was ended.
+    Among projects with as few, the one that was served longest ago goes first. A task whose process died or
+    hung is taken again, and fails when that has happened MAX_LOSSES times. `kinds` are those that the caller
+    can do. None is returned if nothing waits, or if this call ended a task that was lost too often.
     """
     other = aliased(Task)
     running = select(func.count()).where(
         other.project_id == Task.project_id, other.status == "running", other.held_until > func.now()
     )
+    served = select(func.max(other.started_at)).where(
+        other.project_id == Task.project_id, other.deleted_at.is_(None)
+    )
     lost = Task.held_until <= func.now()
     due = or_(Task.held_until.is_(None), lost)
     next_task = (
         select(Task)
-        .where(Task.finished_at.is_(None), due)
-        .order_by(running.scalar_subquery(), Task.id)
+        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due)
+        .order_by(running.scalar_subquery(), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
     )
@@ -78,7 +83,7 @@ def free(session: Session, holder: str, *, counts: bool) -> None:
     held = select(Task).where(Task.holder == holder, Task.status == "running").with_for_update()
     task = session.scalars(held).one_or_none()
     if task is not None and (not counts or _survives_a_loss(task)):
-        task.status, task.holder, task.held_until = "queued", None, None
+        _requeue(task, None)
 
 
 def holding(session: Session, holders: Collection[str]) -> set[str | None]:
@@ -89,12 +94,12 @@ def holding(session: Session, holders: Collection[str]) -> set[str | None]:
     return set(session.scalars(held))
 
 
-def renew(session: Session, lease: TaskLease, phase: str, share: float) -> None:
+def renew(session: Session, lease: TaskLease, phase: str, done: float) -> None:
     """Extend the lease, and write what the process is doing. Raises TaskLeaseLost."""
     renewed = session.execute(
         update(Task)
         .where(*_is_held(lease))
-        .values(held_until=from_now(LEASE_SECONDS), phase=phase, share=share)
+        .values(held_until=from_now(LEASE_SECONDS), phase=phase, done=done)
         .returning(Task.id)
     ).one_or_none()
     if renewed is None:
@@ -112,7 +117,7 @@ def finish(
     """Write that the task has succeeded, with its files. They are kept for `days`. Raises TaskLeaseLost."""
     task = _held(session, lease)
     _end(task, "succeeded")
-    task.object_prefix, task.files, task.report, task.share = prefix, files, report, 1.0
+    task.object_prefix, task.files, task.report, task.done = prefix, files, report, 1.0
     task.bytes = sum(file["bytes"] for file in files)
     task.expires_at = func.now() + timedelta(days=days)
 
@@ -127,8 +132,12 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
 
     Raises TaskLeaseLost.
     """
-    task = _held(session, lease)
-    task.status, task.holder, task.held_until = "queued", None, from_now(delay)
+    _requeue(_held(session, lease), from_now(delay))
+
+
+def _requeue(task: Task, not_before: Any) -> None:
+    """Let another process take the task, at once or not before a time."""
+    task.status, task.holder, task.held_until, task.phase = "queued", None, not_before, None
 
 
 def _survives_a_loss(task: Task) -> bool:
@@ -136,13 +145,14 @@ def _survives_a_loss(task: Task) -> bool:
     task.losses += 1
     if task.losses < MAX_LOSSES:
         return True
-    reason = f"The processes that did this died or hung, {MAX_LOSSES} times in a row."
+    reason = f"The processes that did this died or hung, {MAX_LOSSES} times."
     _end(task, "failed", error=JobError("worker_lost", reason))
     return False
 
 
 def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
     task.status, task.finished_at, task.phase = status, func.now(), None
+    task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
     if error is not None:
         task.error = {"code": error.code, "message": error.message, "param": error.param}
 

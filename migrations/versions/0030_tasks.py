@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("request", json, nullable=False),
         sa.Column("status", sa.String(), server_default="queued", nullable=False),
         sa.Column("phase", sa.String(), nullable=True),
-        sa.Column("share", sa.Float(), server_default="0", nullable=False),
+        sa.Column("done", sa.Float(), server_default="0", nullable=False),
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("holder", sa.String(), nullable=True),
         sa.Column("held_until", when, nullable=True),

@@ -14,8 +14,9 @@ class Turns:
     """The device of one process. One thread computes on it at a time.
 
     While the trainer holds the device, it gives turns between micro-batches: after t seconds of training, the
-    others may compute for t · share / (1 - share) seconds. What they take too much, they wait for later. They
-    save up nothing while nobody waits. While nobody holds the device, they take turns freely.
+    others may compute for t · share / (1 - share) seconds. If they compute longer than that, they wait longer
+    afterwards. They save up nothing while nobody waits. While nobody holds the device, they take turns
+    freely.
     """
 
     def __init__(
@@ -78,7 +79,11 @@ class Turns:
         Only the thread that holds the device may call. If nobody waits, it costs next to nothing.
         """
         if not self._waiting:
-            self._owed, self._since = 0.0, self._clock()
+            if self._owed < 0:  # a debt is paid off by training, whether anybody waits or not
+                self._owed = min(0.0, self._owed + (self._clock() - self._since) * self._ratio)
+            else:
+                self._owed = 0.0
+            self._since = self._clock()
             return
         self._finish()
         began = self._clock()

@@ -1,22 +1,19 @@
 """Makes one export: the files of its format, the tokenizer, a README and, last, a manifest."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from core.exports.requests import EXPORT_REQUEST
-from core.storage.artifacts import Artifact
 from worker.exports.gguf_files.adapter import write_gguf_adapter
 from worker.exports.gguf_files.model import write_gguf
 from worker.exports.lora import write_lora, write_mlx
 from worker.exports.merged import write_merged
 from worker.exports.readme import readme
 from worker.exports.source import Source, open_source
-from worker.save.folder import library_versions
+from worker.save.folder import write_manifest, write_tokenizer
 from worker.tasks.process import Work
 
 Write = Callable[[Source, Any, Path], dict[str, Any]]
@@ -37,22 +34,17 @@ def make_export(work: Work, folder: Path) -> dict[str, Any]:
         work.report("converting", 0.2)
         report = FORMATS[asked.format](source, asked, folder)
         if asked.format in WITH_TOKENIZER:
-            source.tokenizer.save_pretrained(folder)
-            (folder / "added_tokens.json").unlink(missing_ok=True)
+            write_tokenizer(source.tokenizer, folder)
+        if source.entry.quantization is not None:
+            report["trained_on"] = source.entry.quantization
         (folder / "README.md").write_text(readme(source, asked, report), "utf-8")
-        _write_manifest(source, work.task.request, report, folder)
+        facts = {
+            "adapter_id": source.adapter_id,
+            "model": source.model,
+            "base_model": source.entry.repository,
+            "base_revision": source.entry.revision,
+            "export": work.task.request,
+            "report": report,
+        }
+        write_manifest(folder, facts, quantised=False)
     return report
-
-
-def _write_manifest(source: Source, request: dict[str, Any], report: dict[str, Any], folder: Path) -> None:
-    manifest = {
-        "adapter_id": source.adapter_id,
-        "model": source.model,
-        "base_model": source.entry.repository,
-        "base_revision": source.entry.revision,
-        "export": request,
-        "report": report,
-        "versions": library_versions(quantised=False),
-        "files": [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())],
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

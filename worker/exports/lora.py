@@ -9,6 +9,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.errors import JobError
 from core.exports.requests import LoraExport, MlxExport
 from worker.engine.adapters.saving import save_files
 from worker.exports.low_rank import LowRankUpdate, low_rank_update
@@ -24,8 +25,8 @@ def write_lora(source: Source, asked: LoraExport, folder: Path) -> dict[str, Any
     dtype = DTYPES[asked.precision]
     tensors = {}
     for layer, factors in update.layers.items():
-        tensors[f"base_model.model.{layer}.lora_A.weight"] = factors.A_RK.to(dtype)
-        tensors[f"base_model.model.{layer}.lora_B.weight"] = factors.B_NR.to(dtype)
+        tensors[f"base_model.model.{layer}.lora_A.weight"] = rounded(factors.A_RK, dtype)
+        tensors[f"base_model.model.{layer}.lora_B.weight"] = rounded(factors.B_NR, dtype)
     config = LoraConfig(
         task_type="CAUSAL_LM", r=update.rank, lora_alpha=update.rank, target_modules=_targets(update, source)
     )
@@ -39,8 +40,9 @@ def write_mlx(source: Source, asked: MlxExport, folder: Path) -> dict[str, Any]:
     dtype = DTYPES[asked.precision]
     tensors: dict[str, Tensor] = {}
     for layer, factors in update.layers.items():
-        tensors[f"{layer}.lora_a"] = factors.A_RK.T.to(dtype).contiguous()
-        tensors[f"{layer}.lora_b"] = factors.B_NR.T.to(dtype).contiguous()
+        tensors[f"{layer}.lora_a"] = rounded(factors.A_RK.T, dtype).contiguous()
+        tensors[f"{layer}.lora_b"] = rounded(factors.B_NR.T, dtype).contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / MLX_WEIGHTS, metadata={"format": "mlx"})
     config = {
         "fine_tune_type": "lora",
@@ -54,6 +56,17 @@ def write_mlx(source: Source, asked: MlxExport, folder: Path) -> dict[str, Any]:
     }
     (folder / MLX_CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     return described(update)
+
+
+def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the values in `dtype`. Raises JobError if one of them is too large for it."""
+    found = values.to(dtype)
+    if not bool(torch.isfinite(found).all()):
+        reason = f"The adapter's numbers are too large for {dtype}. Send another 'precision'.".replace(
+            "torch.", ""
+        )
+        raise JobError("not_finite", reason, "precision")
+    return found
 
 
 def described(update: LowRankUpdate) -> dict[str, Any]:
@@ -70,4 +83,4 @@ def _targets(update: LowRankUpdate, source: Source) -> list[str]:
 
 def _within_layer(layer: str) -> str:
     """Return the name without the decoder layer's number: self_attn.q_proj."""
-    return layer.split(".", 3)[3]
+    return layer.split(".", 3)[-1]

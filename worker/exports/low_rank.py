@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.errors import JobError
 from core.storage.artifacts import WEIGHTS_NAME
@@ -101,7 +101,7 @@ def _reduced(exact: LowRankUpdate, rank: int) -> LowRankUpdate:
     for name, factors in exact.layers.items():
         QB_NR, RB_RR = torch.linalg.qr(factors.B_NR)
         QA_KR, RA_RR = torch.linalg.qr(factors.A_RK.T)
-        U_RR, s_R, Vh_RR = torch.linalg.svd(RB_RR @ RA_RR.T)
+        U_RR, s_R, Vh_RR = torch.linalg.svd(RB_RR @ RA_RR.T, full_matrices=False)
         layers[name] = _halves(QB_NR @ U_RR, s_R, Vh_RR @ QA_KR.T, rank)
         lost += float(s_R[rank:].square().sum())
         whole += float(s_R.square().sum())
@@ -110,6 +110,7 @@ def _reduced(exact: LowRankUpdate, rank: int) -> LowRankUpdate:
 
 def _decomposed(source: Source, rank: int) -> LowRankUpdate:
     """Return the closest factors to the difference between the merged weights and the base model's."""
+    source.require_plain_base()
     torch.manual_seed(0)
     layers, lost, whole = {}, 0.0, 0.0
     for name, delta_NK in _differences(source):
@@ -128,13 +129,14 @@ def _decomposed(source: Source, rank: int) -> LowRankUpdate:
 
 def _differences(source: Source) -> Iterator[tuple[str, Tensor]]:
     """Yield the changed linear layers with their ΔW [N, K]. Raises JobError if anything else has changed."""
-    base = dict(source.load_base().named_parameters())
+    base = source.load_base()
     for name, merged in load_merged(source).named_parameters():
-        delta = merged.float() - base[name].float()
+        delta = merged - base.get_parameter(name)
         if not bool(delta.any()):
             continue
-        layer = name.removesuffix(".weight")
-        if delta.ndim != 2 or layer == name or "embed" in layer or layer == "lm_head":
+        layer, _, kind = name.rpartition(".")
+        module = base.get_submodule(layer)
+        if kind != "weight" or not isinstance(module, nn.Linear) or module is base.get_output_embeddings():
             raise JobError(
                 "not_a_lora",
                 f"The adapter changes {name}, which is no linear layer of the decoder, so no LoRA has this "

@@ -36,19 +36,22 @@ class Agreement:
 
 def load_merged(source: Source) -> Model:
     """Return the model with the adapter merged into its weights, in fp32. Raises JobError if PEFT cannot."""
+    source.require_plain_base()
     return source.load_whole_model() if source.is_whole_model else merge(source, load_with_adapter(source))
 
 
 def load_with_adapter(source: Source) -> PeftModel:
     """Return the base model with the adapter beside it, in fp32. Raises JobError."""
     try:
-        return PeftModel.from_pretrained(source.load_base(), source.folder).eval()
+        return PeftModel.from_pretrained(source.load_base(), source.folder, torch_device="cpu").eval()
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise JobError("adapter_damaged", f"PEFT cannot load the adapter: {_first_line(error)}") from error
 
 
 def merge(source: Source, model: PeftModel) -> Model:
     """Merge in place, and return the plain model. Raises JobError for a method that cannot be merged."""
+    source.require_plain_base()
+    _require_own_head(source, model)
     try:
         return model.merge_and_unload(safe_merge=True).requires_grad_(False)
     except (AttributeError, NotImplementedError, ValueError, TypeError) as error:
@@ -57,6 +60,19 @@ def merge(source: Source, model: PeftModel) -> Model:
             f"An adapter of the method {source.type!r} cannot be merged into the base model's weights.",
             "format",
         ) from error
+
+
+def _require_own_head(source: Source, model: PeftModel) -> None:
+    """Raise JobError if the adapter changes a head that is the embedding too: merging would change both."""
+    targeted = getattr(model, "targeted_module_names", ())  # prompt methods have none
+    changed = any(name.startswith("lm_head") for name in targeted)
+    if changed and source.config.tie_word_embeddings:
+        raise JobError(
+            "not_mergeable",
+            f"The adapter changes the head of {source.entry.repository}, which is its embedding too. Export "
+            "it as 'lora'.",
+            "format",
+        )
 
 
 @torch.inference_mode()

@@ -1,8 +1,9 @@
 """The adapter that is exported: its files, its base model, and what is known of both."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,24 @@ class Source:
     entry: BaseModelEntry
     folder: Path
     base_folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_whole_model(self) -> bool:
         """Whether the job trained every weight, so that the files are a model and no adapter."""
         method = METHODS.get(self.type)
         return method is not None and method.result == "model"
+
+    def require_plain_base(self) -> None:
+        """Raise JobError if the adapter makes up for what its base model lost by quantisation (LoftQ)."""
+        if self.options.get("init_lora_weights") == "loftq":
+            raise JobError(
+                "not_mergeable",
+                f"The adapter began with LoftQ, so it belongs to {self.entry.repository} in "
+                f"{self.entry.quantization}, and not to the weights as they were published. Export it as "
+                "'lora' for the same quantised base model.",
+                "format",
+            )
 
     @property
     def config(self) -> Any:
@@ -69,16 +82,29 @@ def open_source(work: Work) -> Iterator[Source]:
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
     work.report("loading the base model", 0.0)
-    base_folder, _ = ensure_model(entry, work.settings.models_folder)
+    base_folder, base_sha256 = ensure_model(entry, work.settings.models_folder)
     work.report("fetching the adapter", 0.1)
     with scratch_folder("adapter") as folder:
         try:
             fetch_folder(work.store, adapter.object_prefix, adapter.files, folder)
         except DamagedArtifact as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
+        _require_same_base(folder, base_sha256, entry)
         model = (job.fine_tuned_model if job else adapter.model) or adapter.id
         options = job.spec["adapter"] if job else adapter.options or {}
-        yield Source(adapter.id, model, options["type"], entry, folder, base_folder)
+        yield Source(adapter.id, model, options["type"], entry, folder, base_folder, options)
+
+
+def _require_same_base(folder: Path, base_sha256: str, entry: BaseModelEntry) -> None:
+    """Raise JobError if the adapter was trained on other weights than those on this machine's disk."""
+    manifest = folder / "manifest.json"
+    trained_on = json.loads(manifest.read_text("utf-8")).get("base_sha256") if manifest.exists() else None
+    if trained_on not in (None, base_sha256):
+        raise JobError(
+            "base_model_changed",
+            f"The adapter was trained on other weights of {entry.repository} than those on offer now "
+            f"(SHA-256 {trained_on}, now {base_sha256}). Ask the operator to offer the same revision again.",
+        )
 
 
 def _load(folder: Path) -> Model:

@@ -47,7 +47,10 @@ def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> I
                 f"The tensor {shown(name)} is no lora_A or lora_B. Save by `loralib.lora_state_dict(model)`, "
                 "or pack a folder that PEFT has saved.",
             )
-        pairs.setdefault(layers.find(found["module"]), {})[found["part"]] = tensor
+        pair = pairs.setdefault(layers.find(found["module"]), {})
+        if found["part"] in pair:
+            raise refusal("unknown_tensor", f"The tensor {shown(name)} stands twice, under two names.")
+        pair[found["part"]] = tensor
     if options.lora_alpha is None:
         raise refusal(
             "missing_required_parameter",

@@ -3,11 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from peft.utils.other import get_pattern_key
 
 from core.catalog import BaseModelEntry
 from core.storage.artifacts import WEIGHTS_NAME
@@ -28,6 +26,7 @@ TENSOR = re.compile(
     r"(?:\.default)?(?:\.weight)?"
 )
 PATTERN = re.compile(r"\^?[A-Za-z0-9_.\\]{1,256}\$?")  # no repetition, which could take for ever to match
+Patterns = Sequence[tuple[re.Pattern[str], float]]
 LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")  # begins a path, which tells nothing about the model
 
 
@@ -140,14 +139,14 @@ def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: La
                 "incomplete_adapter",
                 f"The tensors of {shown(module)} do not go with {CONFIG_NAME}: {told} is missing or extra.",
             )
-        rank = ranks.get(get_pattern_key(ranks.keys(), module), r)
+        rank = _value_of(module, ranks, r)
         if own["lora_A"].dim() != 2 or len(own["lora_A"]) != rank:
             raise refusal(
                 "wrong_shape",
                 f"The tensor lora_A of {shown(module)} has the shape {list(own['lora_A'].shape)}, but its "
                 f"rank is {rank:g} by {CONFIG_NAME}.",
             )
-        own_alpha = alphas.get(get_pattern_key(alphas.keys(), module), alpha)
+        own_alpha = _value_of(module, alphas, alpha)
         factors[module] = Factors(own["lora_A"], own["lora_B"], own_alpha, own.get("lora_magnitude_vector"))
     _refuse_missing(config, factors, layers)
     dropout = config.get("lora_dropout")
@@ -172,7 +171,12 @@ def _refuse_missing(config: Mapping[str, Any], found: Iterable[str], layers: Lay
             )
 
 
-def _pattern(config: Mapping[str, Any], name: str) -> dict[str, float]:
+def _value_of(module: str, patterns: Patterns, otherwise: float) -> float:
+    """Return the value of the first pattern that the module's name ends with, as PEFT finds it."""
+    return next((value for pattern, value in patterns if pattern.match(module)), otherwise)
+
+
+def _pattern(config: Mapping[str, Any], name: str) -> Patterns:
     found = config.get(name) or {}
     if not isinstance(found, dict) or len(found) > MAX_PATTERNS:
         raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} is no object.")
@@ -180,7 +184,10 @@ def _pattern(config: Mapping[str, Any], name: str) -> dict[str, float]:
         if not PATTERN.fullmatch(key):
             raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} has {shown(key)}, no layer's name.")
         _positive(value, f"{name}.{key}")
-    return found
+    try:
+        return [(re.compile(rf"(.*\.)?({key})$"), float(value)) for key, value in found.items()]
+    except re.error as error:
+        raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} has a key that is no name.") from error
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:

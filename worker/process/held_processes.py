@@ -23,10 +23,10 @@ LeaseT = TypeVar("LeaseT")
 
 
 class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
-    """A thread that takes what waits in the database, and starts a process for each of it.
+    """A thread that takes the waiting rows of a table one by one, and starts a process for each.
 
-    The holder's name in the database is that of one process. A process whose lease has ended must end itself;
-    only the worker that started it can kill it if it does not.
+    A holder is the name of one process in the database. A process whose lease has ended must end itself. If
+    it does not, it is killed, which only the worker that started it can do.
     """
 
     def __init__(self, name: str, sessions: sessionmaker[Session], most: int) -> None:
@@ -54,8 +54,8 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
     def _environment(self) -> Mapping[str, str]:
         """Return the environment of the processes."""
 
-    def _ended(self, session: Session, holder: str, stopped: bool) -> None:
-        """Free what a process that has ended still holds. By default, its lease runs out.
+    def _ended(self, session: Session, holder: str, status: int, stopped: bool) -> None:
+        """Free what a process that has ended with `status` still holds. By default, its lease runs out.
 
         `stopped` says that this worker has ended it, because the worker itself stops.
         """
@@ -88,10 +88,12 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
             self._processes[holder] = self._start(lease)
 
     def _free_ended(self, stopped: bool) -> None:
-        ended = [holder for holder, process in self._processes.items() if process.poll() is not None]
-        for holder in ended:
+        statuses = {holder: process.poll() for holder, process in self._processes.items()}
+        for holder, status in statuses.items():
+            if status is None:
+                continue
             with self._sessions.begin() as session:
-                self._ended(session, holder, stopped)
+                self._ended(session, holder, status, stopped)
             del self._processes[holder]
 
     def _kill_hanging(self) -> None:

@@ -17,6 +17,7 @@ from anyio import BrokenWorkerProcess, CapacityLimiter, move_on_after, to_proces
 
 from core.catalog import BaseModelEntry, Catalog, load_catalog
 from core.errors import InvalidRequest, JobError, NotFound, OutsideFault, Unavailable
+from core.ids import new_id
 from core.serving.imports import Imported, ImportOrder
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
@@ -68,8 +69,9 @@ class Imports:
             with scratch_folder("import") as work:
                 await self._in_thread(lambda: _fetch(self._store, order, work))
                 done = await self._read(order, entry, base, work)
-                files = await self._publish(order, work / "adapter")
-        answer = Imported(format=done["format"], files=files, options=done["options"], facts=done["facts"])
+                prefix = f"{order.prefix}{new_id('')}/"
+                files = await self._publish(prefix, work / "adapter")
+        answer = Imported(prefix=prefix, files=files, **done)
         await exchange.answer(200, answer.model_dump_json().encode())
 
     async def _base(self, entry: BaseModelEntry) -> BaseFolder:
@@ -102,16 +104,16 @@ class Imports:
                 ) from error
         raise _too_much(f"Reading the file took more than {SECONDS:g} seconds")
 
-    async def _publish(self, order: ImportOrder, folder: Path) -> list[Any]:
+    async def _publish(self, prefix: str, folder: Path) -> list[Any]:
         """Store the folder. If the client leaves meanwhile, remove again what has been stored."""
         gone = threading.Event()
 
         def publish() -> list[Any]:
             try:
-                return publish_folder(self._store, folder, order.prefix)
+                return publish_folder(self._store, folder, prefix)
             finally:
                 if gone.is_set():
-                    self._store.delete_prefix(order.prefix)
+                    self._store.delete_prefix(prefix)
 
         try:
             return await self._in_thread(publish)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,11 +29,14 @@ from core.storage.object_store import ObjectStore, task_prefix
 from core.tables import Task
 from core.tasks import lease as leases
 from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
+from worker.process.exit_statuses import HUNG, TRY_AGAIN
 from worker.process.faults import outside_fault
 from worker.process.scratch import remove_abandoned, scratch_folder
 
 RENEW_SECONDS = 2.0
 RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
+MOST_TRIES = 60  # after which a task fails with the fault
+MOST_SECONDS = 2 * 3600.0  # of one try: a process that takes longer hangs
 NICENESS = 10  # training goes first
 FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
 
@@ -49,11 +53,11 @@ class Work:
     task: Task
     lease: TaskLease
     phase: str = "starting"
-    share: float = 0.0
+    done: float = 0.0
 
-    def report(self, phase: str, share: float) -> None:
+    def report(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
-        self.phase, self.share = phase, share
+        self.phase, self.done = phase, done
 
 
 Do = Callable[[Work, Path], dict[str, Any]]
@@ -98,7 +102,10 @@ def _do_and_write(do: Do, work: Work) -> None:
     except Exception as error:
         if fault := outside_fault(error):
             log.warning("task_waits", task=work.lease.task_id, reason=fault)
-            _give_back(work, RETRY_SECONDS)
+            if work.lease.fence < MOST_TRIES:
+                _give_back(work, RETRY_SECONDS)
+            else:
+                _fail(work, JobError("unavailable", f"{fault}. This was tried {MOST_TRIES} times."))
             return
         log.error("task_failed", task=work.lease.task_id, exc_info=error)
         reason = f"The server failed to do this ({type(error).__name__}); its log says why."
@@ -112,13 +119,18 @@ def _be_polite() -> None:
 
 
 def _renew_until_lost(work: Work) -> None:
-    """Renew the lease for ever. End the process when it is lost, or could not be renewed for its length."""
+    """Renew the lease for as long as a try may take.
+
+    End the process when the lease is lost, when it could not be renewed for its length, and at the end of
+    that time.
+    """
     waiting = threading.Event()
     failures = 0
-    while True:
+    ends_at = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < ends_at:
         try:
             with work.sessions.begin() as session:
-                leases.renew(session, work.lease, work.phase, work.share)
+                leases.renew(session, work.lease, work.phase, work.done)
             failures = 0
         except TaskLeaseLost:
             os._exit(0)
@@ -126,8 +138,10 @@ def _renew_until_lost(work: Work) -> None:
             log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
             failures += 1
             if failures * RENEW_SECONDS >= LEASE_SECONDS:
-                os._exit(1)
+                os._exit(TRY_AGAIN)
         waiting.wait(RENEW_SECONDS)
+    log.error("task_hangs", task=work.lease.task_id)
+    os._exit(HUNG)
 
 
 def _end_with_the_worker(work: Work) -> None:
@@ -142,10 +156,20 @@ def _give_back_and_end(work: Work) -> None:
 
 
 def _give_back(work: Work, delay: float) -> None:
-    with suppress(TaskLeaseLost, SQLAlchemyError), work.sessions.begin() as session:
-        leases.release(session, work.lease, delay)
+    _write(work, lambda session: leases.release(session, work.lease, delay))
 
 
 def _fail(work: Work, error: JobError) -> None:
-    with suppress(TaskLeaseLost), work.sessions.begin() as session:
-        leases.fail(session, work.lease, error)
+    _write(work, lambda session: leases.fail(session, work.lease, error))
+
+
+def _write(work: Work, write: Callable[[Session], object]) -> None:
+    """Write the end of this try. If the database is away, the worker puts the task back."""
+    try:
+        with work.sessions.begin() as session:
+            write(session)
+    except TaskLeaseLost:
+        return
+    except SQLAlchemyError as error:
+        log.warning("task_end_not_written", task=work.lease.task_id, error=str(error))
+        os._exit(TRY_AGAIN)

@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.tasks import lease as leases
 from core.tasks.lease import TaskLease
+from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
 PROGRAMS = {"export": "worker.exports"}  # the package that does a kind of task
-LIBRARY_ENVIRONMENT = {
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -26,17 +28,17 @@ class Tasks(HeldProcesses[TaskLease]):
         super().__init__("task", sessions, most)
 
     def _take(self, session: Session, holder: str) -> TaskLease | None:
-        return leases.take(session, holder)
+        return leases.take(session, holder, PROGRAMS)
 
     def _holding(self, session: Session, holders: Collection[str]) -> set[str | None]:
         return leases.holding(session, holders)
 
-    def _ended(self, session: Session, holder: str, stopped: bool) -> None:
-        leases.free(session, holder, counts=not stopped)
+    def _ended(self, session: Session, holder: str, status: int, stopped: bool) -> None:
+        leases.free(session, holder, counts=not stopped and status not in (0, TRY_AGAIN))
 
     def _command(self, lease: TaskLease) -> Sequence[str]:
         program = PROGRAMS[lease.kind]
         return sys.executable, "-m", program, lease.task_id, str(lease.fence), lease.holder
 
     def _environment(self) -> Mapping[str, str]:
-        return LIBRARY_ENVIRONMENT | dict(os.environ)
+        return dict(os.environ) | ENVIRONMENT

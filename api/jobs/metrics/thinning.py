@@ -90,7 +90,10 @@ def _of_blocks(series: Series, width: int) -> Select[*tuple[Any, ...]]:
 
 
 def _of_steps(series: Series, width: int, gaps: Sequence[Gap]) -> Select[*tuple[Any, ...]]:
-    """Return the same of single steps: each value is the smallest and the largest one of its step."""
+    """Return the same columns, read from single steps.
+
+    Each value is the smallest and the largest one of its step.
+    """
     table = series.table
     firsts, lasts = (
         cast(list(ends), ARRAY(Integer)) for ends in (zip(*gaps, strict=True) if gaps else ((), ()))

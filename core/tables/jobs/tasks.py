@@ -46,10 +46,12 @@ class Task(Base):
     request: Mapped[dict[str, Any]] = mapped_column(doc="What the client asked for")
     status: Mapped[str] = mapped_column(server_default="queued")
     phase: Mapped[str | None] = mapped_column(doc="What the process is doing, in a few words")
-    share: Mapped[float] = mapped_column(server_default="0", doc="The share of the work that is done, 0 to 1")
+    done: Mapped[float] = mapped_column(server_default="0", doc="The share of the work that is done, 0 to 1")
     fence: Mapped[int] = mapped_column(server_default="0")
     holder: Mapped[str | None]
-    held_until: Mapped[datetime | None]
+    held_until: Mapped[datetime | None] = mapped_column(
+        doc="The end of the lease; of a queued task, the time before which nobody takes it"
+    )
     losses: Mapped[int] = mapped_column(server_default="0", doc="Processes that died or hung with the task")
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     report: Mapped[dict[str, Any] | None] = mapped_column(

@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
 
 from core.exports.requests import GgufAdapterExport
 from worker.exports.gguf_files.architecture import TensorNames
-from worker.exports.lora import described
+from worker.exports.lora import DTYPES, described, rounded
 from worker.exports.low_rank import low_rank_update
 from worker.exports.source import Source
 
 NAME = "adapter.gguf"
-TYPES = {"fp32": np.float32, "fp16": np.float16}
 
 
 def write_gguf_adapter(source: Source, asked: GgufAdapterExport, folder: Path) -> dict[str, Any]:
     """Write one file. llama.cpp scales by alpha / rank, which is 1: the scale is in B."""
+    source.require_plain_base()
     names = TensorNames(source.config)
+    dtype = DTYPES[asked.precision]
     update = low_rank_update(source, asked.rank).padded()
     writer = gguf.GGUFWriter(folder / NAME, names.architecture.name)
     writer.add_type(gguf.GGUFType.ADAPTER)
@@ -28,8 +28,8 @@ def write_gguf_adapter(source: Source, asked: GgufAdapterExport, folder: Path) -
     for layer, factors in update.layers.items():
         name = names.name(f"{layer}.weight")
         B_NR = names.ordered(layer, factors.B_NR)
-        writer.add_tensor(f"{name}.lora_a", factors.A_RK.numpy().astype(TYPES[asked.precision]))
-        writer.add_tensor(f"{name}.lora_b", B_NR.contiguous().numpy().astype(TYPES[asked.precision]))
+        writer.add_tensor(f"{name}.lora_a", rounded(factors.A_RK, dtype).numpy())
+        writer.add_tensor(f"{name}.lora_b", rounded(B_NR, dtype).contiguous().numpy())
     write_all(writer)
     return described(update)
 

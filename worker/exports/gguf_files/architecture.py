@@ -50,6 +50,12 @@ def architecture_of(config: Any) -> Architecture:
     return found
 
 
+def head_size(config: Any) -> int:
+    """Return the numbers of an attention head's query."""
+    given: int | None = getattr(config, "head_dim", None)
+    return given or config.hidden_size // config.num_attention_heads
+
+
 class TensorNames:
     """llama.cpp's names for the tensors of one model."""
 
@@ -61,6 +67,10 @@ class TensorNames:
 
     def name(self, name: str) -> str:
         """Return llama.cpp's name for a parameter of transformers. Raises JobError if it has none."""
+        if name.startswith("lm_head.") and self._config.tie_word_embeddings:
+            raise JobError(
+                "not_convertible", "The model's head is its embedding, so llama.cpp has none.", "format"
+            )
         found: str | None = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
         if found is None:
             raise JobError("not_convertible", f"llama.cpp has no tensor for the model's {name}.", "format")

@@ -12,7 +12,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from core.errors import JobError
 from core.exports.requests import GgufExport
 from worker.exports.gguf_files.adapter import write_all
-from worker.exports.gguf_files.architecture import TensorNames
+from worker.exports.gguf_files.architecture import TensorNames, head_size
 from worker.exports.gguf_files.tokens import add_tokenizer
 from worker.exports.merged import measured_merge
 from worker.exports.source import Model, Source
@@ -56,7 +56,7 @@ def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any
 
 def add_configuration(writer: gguf.GGUFWriter, config: Any) -> None:
     """Add the sizes and constants of the model."""
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head = head_size(config)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -113,7 +113,7 @@ def _rotation_factors(config: Any) -> np.ndarray[Any, Any] | None:
     if kind != "llama3":
         reason = f"Rotary embeddings of the type {kind!r} are not converted to GGUF here."
         raise JobError("not_convertible", reason, "format")
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head = head_size(config)
     exponents = torch.arange(0, head, 2, dtype=torch.float32) / head
     plain = _rotation(config)["rope_theta"] ** -exponents
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))

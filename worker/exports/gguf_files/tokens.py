@@ -21,7 +21,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, tokenizer: Any, vocabul
     writer.add_token_types(types)
     special = gguf.SpecialVocab(folder, load_merges=True, n_vocab=vocabulary)
     template = tokenizer.chat_template
-    special.chat_template = template["default"] if isinstance(template, dict) else template
+    special.chat_template = template.get("default") if isinstance(template, dict) else template
     special.add_to_gguf(writer, quiet=True)
 
 

@@ -74,6 +74,31 @@ def test_nothing_is_saved_up_while_nobody_chats() -> None:
     thread.join(30)
 
 
+def test_what_one_turn_took_too_much_is_waited_for_also_after_nobody_chatted() -> None:
+    device = Device(0.5)
+    with device.turns.held():
+        first = device.sample(1)
+        device.wait_until_wanted()
+        device.now += MICRO_BATCH
+        device.turns._owed = -10.0  # a turn of one long computation, such as the loading of a large adapter
+        device.turns.give()
+        device.train(3)
+        assert device.sampled == 0, "the debt is not paid off yet"
+        device.train(8)
+        assert device.sampled == STEP
+    first.join(30)
+    with device.turns.held():
+        device.turns._owed = -10.0
+        device.train(4)  # nobody waits
+        second = device.sample(1)
+        device.wait_until_wanted()
+        device.train(2)
+        assert device.sampled == STEP, "four seconds of training do not forgive a debt of ten"
+        device.train(6)
+        assert device.sampled == 2 * STEP
+    second.join(30)
+
+
 def test_a_turn_is_bounded_however_long_a_micro_batch_was() -> None:
     device = Device(0.9)
     with device.turns.held():

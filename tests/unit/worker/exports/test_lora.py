@@ -1,6 +1,7 @@
 """Plain LoRAs: the same answers as the adapter's, in the layout of each runtime."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.storage.artifacts import WEIGHTS_NAME
 from tests.unit.worker.exports.conftest import MakeSource
 from worker.exports.lora import write_lora, write_mlx
 from worker.exports.low_rank import low_rank_update
+from worker.exports.merging import load_merged
 
 EVERY_LAYER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PATTERNS = {
@@ -73,6 +75,41 @@ def test_a_reduced_rank_has_the_error_that_the_report_states(make_source: MakeSo
     assert reduced.rank == 2
     assert reduced.error == pytest.approx((lost / whole) ** 0.5, rel=1e-4)
     assert 0 < reduced.error < 1
+
+
+def test_a_rank_above_that_of_a_narrow_layer_keeps_all_of_the_layer(make_source: MakeSource) -> None:
+    update = low_rank_update(make_source(lora(r=48)), 40)  # keys have 32 outputs
+    ranks = {len(factors.A_RK) for factors in update.layers.values()}
+    assert ranks == {32, 40}
+    narrow = update.layers["model.layers.0.self_attn.k_proj"]
+    assert narrow.B_NR.shape == (32, 32)
+
+
+def test_numbers_that_16_bits_cannot_hold_are_refused(make_source: MakeSource, tmp_path: Path) -> None:
+    source = make_source(lora(lora_alpha=10_000_000))
+    with pytest.raises(JobError, match="too large for float16") as refused:
+        write_lora(source, LoraExport(format="lora", precision="fp16"), tmp_path / "lora")
+    assert (refused.value.code, refused.value.param) == ("not_finite", "precision")
+
+
+def test_a_head_that_is_the_embedding_too_is_exported_but_not_merged(
+    make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(lora(target_modules=["q_proj", "lm_head"]))
+    assert "lm_head" in low_rank_update(source, None).layers
+    write_mlx(source, MlxExport(format="mlx"), tmp_path / "mlx")
+    with pytest.raises(JobError, match="its embedding too") as refused:
+        load_merged(source)
+    assert refused.value.code == "not_mergeable"
+
+
+def test_an_adapter_that_makes_up_for_quantisation_is_not_merged_into_other_weights(
+    make_source: MakeSource,
+) -> None:
+    source = replace(make_source(lora()), options={"init_lora_weights": "loftq"})
+    with pytest.raises(JobError, match="LoftQ"):
+        load_merged(source)
+    assert low_rank_update(source, None).rank == 4
 
 
 @pytest.mark.parametrize(
