@@ -4,32 +4,17 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from core.storage.artifacts import publish_folder
-from core.storage.object_store import task_prefix
-from core.tasks import lease as leases
-from tests.fixtures.api import Api
+from tests.fixtures.exports import finish_export
 from tests.fixtures.site import Site
-
-
-def finish_next(api: Api, folder: Path) -> None:
-    """Take the next task, and finish it with the files of the folder."""
-    with api.sessions.begin() as session:
-        lease = leases.take(session, "a test")
-    assert lease is not None
-    prefix = task_prefix("export", lease.task_id, lease.attempt)
-    files = publish_folder(api.store, folder, prefix)
-    with api.sessions.begin() as session:
-        leases.renew(session, lease, "uploading", 0.5)
-        leases.finish(session, lease, prefix, files, {"rank": 4, "relative_error": 0.0}, days=30)
 
 
 def test_an_adapter_is_exported_downloaded_and_the_export_deleted(
     page: Page, site: Site, adapter_folder: Path
 ) -> None:
-    api = site.api
     job_id = site.create_job()
     site.finish(job_id)
-    page.goto(f"/adapters/{site.tenant.job(job_id)['adapter_id']}")
+    adapter = site.tenant.job(job_id)["adapter_id"]
+    page.goto(f"/adapters/{adapter}")
     section = page.get_by_role("region", name="Exports")
     expect(section).to_contain_text("No export.")
     section.get_by_label("Rank").fill("4")
@@ -37,7 +22,8 @@ def test_an_adapter_is_exported_downloaded_and_the_export_deleted(
     expect(section.get_by_role("listitem")).to_contain_text("rank 4")
     expect(section.get_by_role("listitem")).to_contain_text("queued")
 
-    finish_next(api, adapter_folder)
+    (export,) = site.tenant.http.get(f"/v1/adapters/{adapter}/exports").json()["data"]
+    finish_export(site.api, adapter_folder, export["id"])
     expect(section.get_by_role("listitem")).to_contain_text("Exact, at rank 4.")
     with page.expect_download() as download:
         section.get_by_role("link", name="Download the export").click()

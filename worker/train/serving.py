@@ -61,4 +61,4 @@ class ServingThread:
 
 def _import_answering(settings: Settings, lending: Lending) -> Callable[[], Answering]:
     """Import the part that answers, at the first request, and return what makes it in the event loop."""
-    return partial(import_module("worker.serve.answering.answering").Answering, settings, lending)
+    return partial(import_module("worker.serve.answering.answering").SamplerAnswering, settings, lending)

@@ -23,6 +23,7 @@ from core.roles import Role
 from core.tables import Base
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import store
+from tests.fixtures.exports import finish_export
 
 AT_ONCE = 16  # requests; all keys that wait are looked up at once, and the next ones a moment later
 
@@ -95,6 +96,14 @@ ACCESS = {
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
+    ("POST", "/v1/adapters"): MEMBER,
+    ("GET", "/v1/adapters/{adapter_id}/exports"): READER,
+    ("POST", "/v1/adapters/{adapter_id}/exports"): MEMBER,
+    ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}"): READER,
+    ("POST", "/v1/adapters/{adapter_id}/exports/{export_id}/cancel"): MEMBER,
+    ("DELETE", "/v1/adapters/{adapter_id}/exports/{export_id}"): MEMBER,
+    ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}/content"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}/files/{name}"): READER,
     ("GET", ALIASES): READER,
     ("POST", ALIASES): MEMBER,
     ("GET", ALIASES + "/{alias}"): READER,
@@ -149,6 +158,7 @@ BODIES: dict[str, Any] = {
     PERMISSIONS: {"project_ids": ["x"]},
     COMPLETION: {"metadata": {"a": "b"}},
     COMPLETION + "/rating": {"rating": "up"},
+    "/v1/adapters/{adapter_id}/exports": {"format": "lora"},
     WEBHOOK: {},
     WEBHOOK + "/rotate_secret": {},
     WEBHOOK + "/test": {"event_type": "fine_tuning.job.failed"},
@@ -176,6 +186,7 @@ class Owned(NamedTuple):
     checkpoint_id: str
     alias: str
     completion_id: str
+    export_id: str
     name: str = "adapter_config.json"
 
 
@@ -196,6 +207,7 @@ MISSING = Owned(
     "ftckpt-" + "0" * 32,
     "no-such-alias",
     "chatcmpl-" + "1" * 32,
+    "export-" + "1" * 32,
     "nothing.json",
 )
 
@@ -220,6 +232,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     alice.http.post(ALIASES, json={"name": "the-alias", "model": BASE_MODEL})
     completion_id = store(alice)
     assert completion_id is not None
+    export_id = alice.http.post(f"/v1/adapters/{adapter_id}/exports", json={"format": "lora"}).json()["id"]
+    finish_export(api, folder, export_id)
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -239,6 +253,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         checkpoint_id=checkpoint_id,
         alias="the-alias",
         completion_id=completion_id,
+        export_id=export_id,
     )
 
 

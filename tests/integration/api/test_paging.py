@@ -1,6 +1,7 @@
 """All lists have one rule for cursors: an id of the list's kind, which may have been deleted."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_loop_that_deletes_as_it_pages_reaches_everything(api: Api, path: str)
     assert deleted == 3
 
 
-def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant) -> None:
+def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant, adapter_folder: Path) -> None:
     admin = api.tenant("alice", Role.ADMIN)
     allow(admin)
     stored = store(admin)
@@ -40,6 +41,7 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant) -> None
         "webhook_endpoint_id": admin.http.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"],
         "alias": admin.http.post("/v1/aliases", json={"name": "prod", "model": BASE_MODEL}).json()["name"],
         "completion_id": stored,
+        "adapter_id": api.finish(api.claim(alice.create_job()["id"]), adapter_folder),
     }
     asked = 0
     for path, methods in api.app.openapi()["paths"].items():
@@ -49,4 +51,4 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant) -> None
                 admin.http.get(path.format(**ids), params={"after": "an id!"}), 400, "after", "invalid_cursor"
             )
             asked += 1
-    assert asked == 16
+    assert asked == 17

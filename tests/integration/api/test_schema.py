@@ -21,11 +21,9 @@ from schemathesis.generation.meta import TestPhase
 from schemathesis.schemas import BaseSchema
 
 from core.roles import Role
-from core.storage.artifacts import publish_folder
-from core.storage.object_store import task_prefix
-from core.tasks import lease as leases
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
 from tests.fixtures.completions import allow, store
+from tests.fixtures.exports import finish_export
 
 pytestmark = pytest.mark.slow
 
@@ -56,9 +54,12 @@ ANSWERED_BY_SERVERS = {
 
 # The path is that of a file too, so other methods are allowed there
 ALSO_A_FILE = "POST /v1/files/from_completions"
+# A request with the `Idempotency-Key` of an earlier one gets its answer, also if the alias is deleted by then
+REPEATED = "POST /v1/aliases"
 EXPECTED = {
     *((operation, "Server error") for operation in ANSWERED_BY_SERVERS),
     (ALSO_A_FILE, "Allow header mismatch"),
+    (REPEATED, "Created resource not found"),
 }
 
 
@@ -133,7 +134,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     exported = trained()["adapter_id"]
     exports = f"{ADAPTERS}/{exported}/exports"
     made, removed, stopped = (http.post(exports, json={"format": "lora"}).json()["id"] for _ in range(3))
-    finish_tasks(api, folder, made, removed)
+    for export_id in (made, removed):
+        finish_export(api, folder, export_id)
     model, shared = (trained()["fine_tuned_model"] for _ in range(2))
     queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
     http.post(f"{JOBS}/{paused}/pause")
@@ -209,19 +211,6 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
         },
         spared={operator.project_id, operator.key.split("_")[1], job["adapter_id"]},
     )
-
-
-def finish_tasks(api: Api, folder: Path, *task_ids: str) -> None:
-    """Do what the processes of these tasks would do, and leave the others in the queue."""
-    for task_id in task_ids:
-        with api.sessions.begin() as session:
-            lease = leases.take(session, task_id)  # the oldest one
-        assert lease is not None
-        assert lease.task_id == task_id
-        prefix = task_prefix("export", task_id, lease.attempt)
-        files = publish_folder(api.store, folder, prefix)
-        with api.sessions.begin() as session:
-            leases.finish(session, lease, prefix, files, {"rank": 4}, days=30)
 
 
 def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Config:

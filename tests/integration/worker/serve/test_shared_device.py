@@ -139,14 +139,16 @@ def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ende
 
 
 def test_a_trainer_that_stops_lets_its_answers_end(chat_api: Api, tenant: Tenant, serving: Serving) -> None:
-    with sharing(chat_api, serving) as trainer:
-        job_id = create_job(tenant, rows=64, epochs=50)
-        wait_for(lambda: trains(trainer), 60)
-        stream = endless(tenant, 300)
-        trainer.stop()
-        assert next(reversed(list(stream))).choices[0].finish_reason == "length"
-    assert job_of(chat_api, job_id).status == "queued", "and gives its jobs back"
-    tenant.openai.fine_tuning.jobs.cancel(job_id)
+    job_id = create_job(tenant, rows=64, epochs=50)
+    try:
+        with sharing(chat_api, serving) as trainer:
+            wait_for(lambda: trains(trainer), 60)
+            stream = endless(tenant, 300)
+            trainer.stop()
+            assert next(reversed(list(stream))).choices[0].finish_reason == "length"
+        assert job_of(chat_api, job_id).status == "queued", "and gives its jobs back"
+    finally:
+        tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
 def test_an_answer_that_holds_up_a_job_for_too_long_ends_with_the_reason(

@@ -18,8 +18,8 @@ from worker.exports.merging import load_merged
 from worker.exports.source import Source
 
 TOKENS = torch.tensor([[5, 17, 40, 31, 9, 220, 8]])
-NOT_MERGEABLE = set(PROMPTS)
-NO_LORA = {"trainable_tokens", "ln_tuning", "beft"}  # they change no weight of a linear layer, or not only
+NOT_MERGEABLE = {*PROMPTS, "beft"}  # BEFT: on a base model without biases
+NO_LORA = {"trainable_tokens", "ln_tuning"}  # they change no weight of a linear layer, or not only
 WHOLE_RANK = 64  # of the smallest side of a layer, so that no rank is left out
 
 
