@@ -29,7 +29,7 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
     if stored is None or stored.sha256 != parent.sha256:
         raise JobError(
             "model_deleted",
-            f"The model {parent.model}, from which this job continues, was deleted before the job began. "
+            f"The model {parent.model}, from which this job continues, has been deleted. "
             "Create a job on another model.",
             "model",
         )
