@@ -199,7 +199,7 @@ def test_a_job_continues_from_an_imported_adapter(service: Service, tmp_path: Pa
     (tmp_path / "file").write_bytes(content)
     done = import_file(new.order, entry, service.base, "", tmp_path, 2**30)
     stored = publish_folder(api.store, tmp_path / "adapter", new.order.prefix)
-    found = Imported(format="peft", files=stored, options=done["options"], facts=done["facts"])
+    found = Imported(prefix=new.order.prefix, files=stored, **done)
     with api.sessions.begin() as session:
         row = imports.register(session, OPERATOR.on(tenant.project_id), new, None, found)
         parent = {"adapter_id": row.adapter.id, "fine_tuned_model": row.model}
