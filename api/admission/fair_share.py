@@ -38,18 +38,13 @@ SHARED_FOR = 10.0
 # for all that are at work, and 16 would not be answered faster than 8.
 POLLS_AT_ONCE = 8
 
-# While other projects send requests too, eight polls keep the event loop so busy that each read of another
-# project waits for the interpreter again and again.
-POLLS_BESIDE_OTHERS = 2
-
 POLL, NO_TURN = "poll", "no turn"
 
 
 def poll(endpoint: Endpoint) -> Endpoint:
     """Mark the endpoint of a GET route as a poll.
 
-    A project may have `POLLS_AT_ONCE` of these requests at work, or `POLLS_BESIDE_OTHERS` while others
-    send requests too.
+    A project may have `POLLS_AT_ONCE` of these requests at work.
     """
     return mark(endpoint, POLL)
 
@@ -91,7 +86,7 @@ class FairShare:
         self._polls = marked_paths(routes, POLL, method="GET")
         self._without_turn = marked_paths(routes, NO_TURN, method="POST")
         self._strangers = strangers
-        self._at_work: WeakValueDictionary[tuple[str, str, int], asyncio.Semaphore] = WeakValueDictionary()
+        self._at_work: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
         self._latest_project: str | None = None
         self._shared_until = 0.0
 
@@ -127,11 +122,10 @@ class FairShare:
             await self._strangers.enter(turn)
             return
         project = caller.project_id
-        is_shared = self._is_shared(project)
         if self._is_poll(scope):
-            await self._enter(turn, project, POLLS_BESIDE_OTHERS if is_shared else POLLS_AT_ONCE, POLL)
+            await self._enter(turn, project, POLLS_AT_ONCE)
             return
-        if is_shared and scope["method"] in READING_METHODS:
+        if self._is_shared(project) and scope["method"] in READING_METHODS:
             reading = turn.enter_context(ExitStack())
             await self._enter(reading, project, 1)
             asyncio.get_running_loop().call_later(READS_ALONE, reading.close)
@@ -156,13 +150,13 @@ class FairShare:
             await self._enter(turn, project, AT_ONCE)
             yield
 
-    async def _enter(self, turn: ExitStack, project: str, most: int, kind: str = "") -> None:
-        """Wait for a place in the project's room for `most` requests of a kind, until `turn` is closed.
+    async def _enter(self, turn: ExitStack, project: str, most: int) -> None:
+        """Wait for a place in the project's room for `most` requests, and leave it when `turn` is closed.
 
         A room lives as long as one of its requests is at work or waits.
         """
-        room = self._at_work.get((project, kind, most))
+        room = self._at_work.get((project, most))
         if room is None:
-            room = self._at_work[project, kind, most] = asyncio.Semaphore(most)
+            room = self._at_work[project, most] = asyncio.Semaphore(most)
         await room.acquire()
         turn.callback(room.release)

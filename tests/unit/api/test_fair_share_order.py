@@ -12,16 +12,7 @@ from api.admission import fair_share, strangers
 from api.admission.bodies import STREAMED
 from api.admission.callers import Caller
 from api.admission.cookies import SIGN_IN_PATH
-from api.admission.fair_share import (
-    AT_ONCE,
-    NO_TURN,
-    POLL,
-    POLLS_AT_ONCE,
-    POLLS_BESIDE_OTHERS,
-    FairShare,
-    poll,
-    takes_no_turn,
-)
+from api.admission.fair_share import AT_ONCE, NO_TURN, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_turn
 from api.admission.marks import marks_of
 from api.admission.strangers import SIGN_INS_AT_ONCE, Strangers
 from api.app import ROUTERS
@@ -186,22 +177,6 @@ def test_only_a_marked_poll_has_the_room_of_polls(path: str, at_once: int) -> No
         return begun
 
     assert asyncio.run(ask()) == at_once
-
-
-def test_beside_others_a_project_has_few_polls_at_work_and_they_take_no_other_turns() -> None:
-    async def ask() -> tuple[int, int]:
-        work = Work()
-        work.ask("other")
-        for _ in range(POLLS_AT_ONCE):
-            work.ask("flood", "GET", "/v1/things/a")
-        polls = await work.settle() - 1
-        for _ in range(AT_ONCE + 1):
-            work.ask("flood", "POST")
-        begun = await work.settle()
-        await work.end()
-        return polls, begun - 1 - polls
-
-    assert asyncio.run(ask()) == (POLLS_BESIDE_OTHERS, AT_ONCE)
 
 
 def test_a_route_that_takes_no_turn_begins_at_once_and_leaves_all_turns() -> None:
