@@ -1,36 +1,11 @@
 """Reads of adapters. Each takes the project, which must own an adapter or have a permission to read it."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
+from core.jobs.adapter_row import AdapterRow
 from core.tables import Adapter, CheckpointPermission, Job
-
-
-class AdapterRow(NamedTuple):
-    """An adapter, and the job that trained it. An imported adapter has no job."""
-
-    adapter: Adapter
-    job: Job | None
-
-    @property
-    def model(self) -> str:
-        """The name of the fine-tuned model."""
-        found = self.adapter.model if self.job is None else self.job.fine_tuned_model
-        return found or self.adapter.id
-
-    @property
-    def base_model(self) -> str:
-        """The id of the base model in the catalog."""
-        return self.job.base_model if self.job is not None else self.adapter.base_model or ""
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The method of adaptation and its options, as a job's specification has them."""
-        return self.job.spec["adapter"] if self.job is not None else self.adapter.options or {}
 
 
 def find(session: Session, project_id: str, adapter_id: str) -> AdapterRow | None:

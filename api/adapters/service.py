@@ -7,7 +7,6 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from api.adapters import queries
-from api.adapters.queries import AdapterRow
 from api.adapters.schemas import AdapterFile, AdapterObject, AncestorObject, ImportedFrom
 from api.adapters.truncation import truncated_members
 from api.http import downloads
@@ -17,6 +16,7 @@ from api.schemas import unix_seconds
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
+from core.jobs.adapter_row import AdapterRow
 from core.jobs.lineage import lineage_of, refuse_if_continued
 from core.methods.registry import METHODS
 from core.serving.aliases import refuse_if_aliased
@@ -96,14 +96,9 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
 
 
 def read_file(store: ObjectStore, adapter: Adapter, name: str) -> tuple[int, Iterator[bytes]]:
-    """Return the size of one file in bytes, and its bytes.
-
-    Only a name that the adapter lists becomes part of a key. Raises NotFound for any other name.
-    """
-    size = next((entry["bytes"] for entry in adapter.files if entry["name"] == name), None)
-    if size is None:
-        raise NotFound(f"Adapter {adapter.id} has no file {name!r}", code="file_not_found", param="name")
-    return size, downloads.stored_bytes(store, adapter.object_prefix + name, name)
+    """Return the size of one file in bytes, and its bytes. Raises NotFound for a name that is not listed."""
+    owner = f"Adapter {adapter.id}"
+    return downloads.listed_file(store, adapter.object_prefix, adapter.files, name, owner)
 
 
 def ranks(row: AdapterRow) -> list[dict[str, Any]]:

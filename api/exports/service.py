@@ -63,10 +63,7 @@ def list_page(
 
 def read_file(store: ObjectStore, task: Task, name: str) -> tuple[int, Iterator[bytes]]:
     """Return the size of one file in bytes, and its bytes. Raises NotFound for a name that is not listed."""
-    size = next((file["bytes"] for file in task.files if file["name"] == name), None)
-    if size is None:
-        raise NotFound(f"Export {task.id} has no file {name!r}", code="file_not_found", param="name")
-    return size, downloads.stored_bytes(store, f"{task.object_prefix}{name}", name)
+    return downloads.listed_file(store, task.object_prefix, task.files, name, f"Export {task.id}")
 
 
 def read_all(store: ObjectStore, task: Task) -> Iterator[bytes]:

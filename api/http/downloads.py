@@ -1,7 +1,7 @@
 """Downloads. The bytes go to the client in chunks, and are never in memory as a whole."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -79,6 +79,20 @@ def download(
         headers["content-length"] = str(size)
     status = 200 if part is None else 206
     return StreamingResponse(in_threads(chunks, threads), status, media_type=media_type, headers=headers)
+
+
+def listed_file(
+    store: ObjectStore, prefix: str | None, files: Sequence[Mapping[str, Any]], name: str, owner: str
+) -> tuple[int, Iterator[bytes]]:
+    """Return the size of one file of a folder in bytes, and its bytes.
+
+    Only a name that `files` lists becomes part of a key. Raises NotFound for any other name, which
+    names `owner`.
+    """
+    size = next((entry["bytes"] for entry in files if entry["name"] == name), None)
+    if size is None:
+        raise NotFound(f"{owner} has no file {name!r}", code="file_not_found", param="name")
+    return size, stored_bytes(store, f"{prefix}{name}", name)
 
 
 def stored_bytes(store: ObjectStore, key: str, name: str, part: range | None = None) -> Iterator[bytes]:

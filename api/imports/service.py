@@ -6,7 +6,6 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.adapters.queries import AdapterRow
 from api.files import queries as files
 from api.imports.schemas import ImportAdapter
 from core.access.audit import Actor
@@ -14,6 +13,7 @@ from core.catalog import Catalog
 from core.errors import InvalidRequest, TooLarge
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.jobs.adapter_row import AdapterRow
 from core.serving.imports import Imported, ImportOrder
 from core.storage.object_store import STORE_ERRORS, ObjectStore, imported_adapter_prefix
 from core.tables import Adapter, ApiKey

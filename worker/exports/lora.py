@@ -62,9 +62,8 @@ def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the values in `dtype`. Raises JobError if one of them is too large for it."""
     found = values.to(dtype)
     if not bool(torch.isfinite(found).all()):
-        reason = f"The adapter's numbers are too large for {dtype}. Send another 'precision'.".replace(
-            "torch.", ""
-        )
+        kind = str(dtype).removeprefix("torch.")
+        reason = f"The adapter's numbers are too large for {kind}. Send another 'precision'."
         raise JobError("not_finite", reason, "precision")
     return found
 

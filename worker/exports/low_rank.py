@@ -110,7 +110,6 @@ def _reduced(exact: LowRankUpdate, rank: int) -> LowRankUpdate:
 
 def _decomposed(source: Source, rank: int) -> LowRankUpdate:
     """Return the closest factors to the difference between the merged weights and the base model's."""
-    source.require_plain_base()
     torch.manual_seed(0)
     layers, lost, whole = {}, 0.0, 0.0
     for name, delta_NK in _differences(source):
@@ -129,8 +128,8 @@ def _decomposed(source: Source, rank: int) -> LowRankUpdate:
 
 def _differences(source: Source) -> Iterator[tuple[str, Tensor]]:
     """Yield the changed linear layers with their ΔW [N, K]. Raises JobError if anything else has changed."""
-    base = source.load_base()
-    for name, merged in load_merged(source).named_parameters():
+    tuned, base = load_merged(source), source.load_base()
+    for name, merged in tuned.named_parameters():
         delta = merged - base.get_parameter(name)
         if not bool(delta.any()):
             continue

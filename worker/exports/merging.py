@@ -36,12 +36,12 @@ class Agreement:
 
 def load_merged(source: Source) -> Model:
     """Return the model with the adapter merged into its weights, in fp32. Raises JobError if PEFT cannot."""
-    source.require_plain_base()
     return source.load_whole_model() if source.is_whole_model else merge(source, load_with_adapter(source))
 
 
 def load_with_adapter(source: Source) -> PeftModel:
     """Return the base model with the adapter beside it, in fp32. Raises JobError."""
+    source.require_plain_base()
     try:
         return PeftModel.from_pretrained(source.load_base(), source.folder, torch_device="cpu").eval()
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
@@ -50,7 +50,6 @@ def load_with_adapter(source: Source) -> PeftModel:
 
 def merge(source: Source, model: PeftModel) -> Model:
     """Merge in place, and return the plain model. Raises JobError for a method that cannot be merged."""
-    source.require_plain_base()
     _require_own_head(source, model)
     try:
         return model.merge_and_unload(safe_merge=True).requires_grad_(False)

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import BaseModelEntry, load_catalog
 from core.errors import JobError
+from core.jobs.adapter_row import AdapterRow
 from core.methods.registry import METHODS
 from core.storage.artifacts import DamagedArtifact, fetch_folder
 from core.tables import Adapter, Job
@@ -76,11 +77,10 @@ def open_source(work: Work) -> Iterator[Source]:
     """Fetch the task's adapter and its base model. Raises JobError if either is damaged or not on offer."""
     with work.sessions() as session:
         adapter = session.get_one(Adapter, work.task.adapter_id)
-        job = session.get(Job, adapter.job_id) if adapter.job_id else None  # imported ones have none
-    base_model = job.base_model if job else adapter.base_model or ""
-    entry = load_catalog(work.settings.catalog_file).get(base_model)
+        row = AdapterRow(adapter, session.get(Job, adapter.job_id) if adapter.job_id else None)
+    entry = load_catalog(work.settings.catalog_file).get(row.base_model)
     if entry is None:
-        raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
+        raise JobError("model_unavailable", f"The base model {row.base_model} is not on offer any more.")
     work.report("loading the base model", 0.0)
     base_folder, base_sha256 = ensure_model(entry, work.settings.models_folder)
     work.report("fetching the adapter", 0.1)
@@ -90,9 +90,7 @@ def open_source(work: Work) -> Iterator[Source]:
         except DamagedArtifact as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
         _require_same_base(folder, base_sha256, entry)
-        model = (job.fine_tuned_model if job else adapter.model) or adapter.id
-        options = job.spec["adapter"] if job else adapter.options or {}
-        yield Source(adapter.id, model, options["type"], entry, folder, base_folder, options)
+        yield Source(adapter.id, row.model, row.options["type"], entry, folder, base_folder, row.options)
 
 
 def _require_same_base(folder: Path, base_sha256: str, entry: BaseModelEntry) -> None:

@@ -1,5 +1,6 @@
 """A LoRA adapter as it is imported: the factors of each layer, checked against the base model's layers."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from core.methods.method import MAX_RANK
 from worker.imports.layers import Layer, Layers
 from worker.imports.refusal import refusal, shown
+from worker.imports.tensors import Tensors
 
 MAX_IMPORTED_RANK = 4 * MAX_RANK  # a merged layer has a rank for each of its parts
 
@@ -34,6 +36,26 @@ class ImportedLora:
     use_rslora: bool = False
     lora_dropout: float = 0.0
     notes: Mapping[str, object] = field(default_factory=dict)
+
+
+def parts_of_layers(
+    tensors: Tensors, layers: Layers, names: re.Pattern[str], unknown: str
+) -> dict[str, Tensors]:
+    """Return the tensors of each layer by their parts, which the groups `module` and `part` of `names` give.
+
+    Raises InvalidRequest for a tensor of another name, with `unknown` as the words after that name, and for a
+    part that stands twice.
+    """
+    found: dict[str, Tensors] = {}
+    for name, tensor in tensors.items():
+        matched = names.fullmatch(name)
+        if matched is None:
+            raise refusal("unknown_tensor", f"The tensor {shown(name)} {unknown}")
+        parts = found.setdefault(layers.find(matched["module"]), {})
+        if matched["part"] in parts:
+            raise refusal("unknown_tensor", f"The tensor {shown(name)} stands twice, under two names.")
+        parts[matched["part"]] = tensor
+    return found
 
 
 def check_fit(lora: ImportedLora, layers: Layers) -> None:

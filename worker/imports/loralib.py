@@ -16,12 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.imports.factors import Factors, ImportedLora
+from worker.imports.factors import Factors, ImportedLora, parts_of_layers
 from worker.imports.layers import Layer, Layers
 from worker.imports.refusal import refusal, shown
 from worker.imports.tensors import Tensors
 
 TENSOR = re.compile(r"(?P<module>.+)\.(?P<part>lora_A|lora_B)")
+UNKNOWN = (
+    "is no lora_A or lora_B. Save by `loralib.lora_state_dict(model)`, or pack a folder that PEFT has saved."
+)
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,7 @@ class LoralibOptions:
 
 def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> ImportedLora:
     """Return the adapter. Raises InvalidRequest; it names the tensor, or the field of the request."""
-    pairs: dict[str, Tensors] = {}
-    for name, tensor in tensors.items():
-        found = TENSOR.fullmatch(name)
-        if found is None:
-            raise refusal(
-                "unknown_tensor",
-                f"The tensor {shown(name)} is no lora_A or lora_B. Save by `loralib.lora_state_dict(model)`, "
-                "or pack a folder that PEFT has saved.",
-            )
-        pair = pairs.setdefault(layers.find(found["module"]), {})
-        if found["part"] in pair:
-            raise refusal("unknown_tensor", f"The tensor {shown(name)} stands twice, under two names.")
-        pair[found["part"]] = tensor
+    pairs = parts_of_layers(tensors, layers, TENSOR, UNKNOWN)
     if options.lora_alpha is None:
         raise refusal(
             "missing_required_parameter",

@@ -11,7 +11,7 @@ from core.catalog import BaseModelEntry
 from core.storage.artifacts import WEIGHTS_NAME
 from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
 from worker.engine.generate.adapters.check import CHANGING, CONFIG_NAME, special_option
-from worker.imports.factors import Factors, ImportedLora
+from worker.imports.factors import Factors, ImportedLora, parts_of_layers
 from worker.imports.layers import Layers
 from worker.imports.refusal import refusal, shown
 from worker.imports.tensors import Tensors, read_pickle, read_safetensors
@@ -25,6 +25,7 @@ TENSOR = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)"
     r"(?:\.default)?(?:\.weight)?"
 )
+UNKNOWN = "is no factor of a LoRA on a linear layer. Save the adapter without embeddings, heads and biases."
 PATTERN = re.compile(r"\^?[A-Za-z0-9_.\\]{1,256}\$?")  # no repetition, which could take for ever to match
 Patterns = Sequence[tuple[re.Pattern[str], float]]
 LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")  # begins a path, which tells nothing about the model
@@ -41,7 +42,7 @@ def read_peft_folder(folder: Path, entry: BaseModelEntry, layers: Layers, max_by
         tensors = read_pickle(folder / PICKLE_NAME, max_bytes, PICKLE_NAME)
     else:
         raise refusal("incomplete_adapter", f"The zip has no {WEIGHTS_NAME}. Pack it beside {CONFIG_NAME}.")
-    return _adapter(config, _parts(tensors, layers), layers)
+    return _adapter(config, parts_of_layers(tensors, layers, TENSOR, UNKNOWN), layers)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -106,24 +107,6 @@ def _check_base(config: Mapping[str, Any], entry: BaseModelEntry) -> None:
         f"'{entry.repository}'.",
         "base_model",
     )
-
-
-def _parts(tensors: Tensors, layers: Layers) -> dict[str, Tensors]:
-    """Return the tensors of each layer by their parts. Raises InvalidRequest for an unknown tensor."""
-    found: dict[str, Tensors] = {}
-    for name, tensor in tensors.items():
-        matched = TENSOR.fullmatch(name)
-        if matched is None:
-            raise refusal(
-                "unknown_tensor",
-                f"The tensor {shown(name)} is no factor of a LoRA on a linear layer. Save the adapter "
-                "without embeddings, heads and biases.",
-            )
-        parts = found.setdefault(layers.find(matched["module"]), {})
-        if matched["part"] in parts:
-            raise refusal("unknown_tensor", f"The tensor {shown(name)} stands twice, under two names.")
-        parts[matched["part"]] = tensor
-    return found
 
 
 def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: Layers) -> ImportedLora:

@@ -1,0 +1,29 @@
+"""An adapter together with the job that trained it, and what follows from both."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from core.tables import Adapter, Job
+
+
+class AdapterRow(NamedTuple):
+    """An adapter, and the job that trained it. An imported adapter has no job."""
+
+    adapter: Adapter
+    job: Job | None
+
+    @property
+    def model(self) -> str:
+        """The name of the fine-tuned model."""
+        found = self.adapter.model if self.job is None else self.job.fine_tuned_model
+        return found or self.adapter.id
+
+    @property
+    def base_model(self) -> str:
+        """The id of the base model in the catalog."""
+        return self.job.base_model if self.job is not None else self.adapter.base_model or ""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The method of adaptation and its options, as a job's specification has them."""
+        return self.job.spec["adapter"] if self.job is not None else self.adapter.options or {}
