@@ -39,7 +39,7 @@ def create(
     if adapter.deleted_at is not None:
         adapters.get(session, project_id, adapter_id)
     check_store(session, project_id, quotas.stored_bytes, announced=1)
-    return tasks.create(session, project_id, KIND, adapter.id, asked.model_dump(), most_open)
+    return tasks.create(session, project_id, KIND, asked.model_dump(), most_open, adapter_id=adapter.id)
 
 
 def get(session: Session, project_id: str, adapter_id: str, export_id: str) -> Task:

@@ -16,6 +16,7 @@ from core.tables.chats.completions import CompletionBytes, StoredCompletion
 from core.tables.chats.servers import Server
 from core.tables.files import File
 from core.tables.jobs.candidates import Candidate, CandidateMetric
+from core.tables.jobs.evals import Eval
 from core.tables.jobs.jobs import Job, JobNames, Run
 from core.tables.jobs.metric_extremes import MetricExtremes
 from core.tables.jobs.tasks import TASK_KINDS, Task
@@ -40,6 +41,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointPermission",
     "CompletionBytes",
+    "Eval",
     "Event",
     "File",
     "IdempotencyRecord",

@@ -18,9 +18,12 @@ RETRY_SECONDS = 30
 
 
 def create(
-    session: Session, project_id: str, kind: str, adapter_id: str, request: dict[str, Any], most_open: int
+    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int, **of: str
 ) -> Task:
-    """Put a task into the queue. Raises RateLimited if the project has `most_open` unfinished tasks."""
+    """Put a task into the queue. `of` names what it belongs to: its `adapter_id` or `eval_id`.
+
+    Raises RateLimited if the project has `most_open` unfinished tasks.
+    """
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
     unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
     if session.scalars(unfinished).one() >= most_open:
@@ -29,9 +32,7 @@ def create(
             "ends, or cancel one.",
             retry_after=RETRY_SECONDS,
         )
-    task = Task(
-        id=new_id(f"{kind}-"), project_id=project_id, kind=kind, adapter_id=adapter_id, request=request
-    )
+    task = Task(id=new_id(f"{kind}-"), project_id=project_id, kind=kind, request=request, **of)
     session.add(task)
     session.flush()
     session.refresh(task)

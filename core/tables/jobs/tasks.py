@@ -10,7 +10,7 @@ from sqlalchemy.sql import func
 
 from core.tables.base import Base, one_of
 
-TASK_KINDS = ("export",)
+TASK_KINDS = ("export", "evalrun", "composition", "portability")
 TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 TASK_ENDED = ("succeeded", "failed", "cancelled")
 
@@ -20,7 +20,7 @@ class Task(Base):
 
     The process `holder` has the task until `held_until`, and renews that time while it works. `fence` counts
     the processes that have taken the task. An `adapter_id` names the adapter that the task belongs to; the
-    task goes when that adapter is deleted.
+    task goes when that adapter is deleted. An `eval_id` names the eval that a run belongs to.
     """
 
     __tablename__ = "tasks"
@@ -33,6 +33,7 @@ class Task(Base):
         Index("ix_tasks_open", "project_id", "id", postgresql_where=text("finished_at IS NULL")),
         Index("ix_tasks_kept", "project_id", postgresql_where=text("deleted_at IS NULL")),
         Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
+        Index("ix_tasks_eval_id_id", "eval_id", "id", postgresql_where=text("eval_id IS NOT NULL")),
         Index(
             "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
         ),
@@ -43,6 +44,7 @@ class Task(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     kind: Mapped[str]
     adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id"))
+    eval_id: Mapped[str | None] = mapped_column(ForeignKey("evals.id"))
     request: Mapped[dict[str, Any]] = mapped_column(doc="What the client asked for")
     status: Mapped[str] = mapped_column(server_default="queued")
     phase: Mapped[str | None] = mapped_column(doc="What the process is doing, in a few words")

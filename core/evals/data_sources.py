@@ -1,0 +1,104 @@
+"""Where the rows of a run come from, and how a model is asked about them. Names and shapes are OpenAI's.
+
+A row is an `item` for templates. A line `{"item": {…}}` gives it as it is. A line of a training file is an
+item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from core.graders.schemas import Message
+from core.options import Metadata, Options
+
+MAX_INLINE_ROWS = 1_000
+MAX_MESSAGES = 64
+
+Rows = Annotated[
+    int | None, Field(ge=1, description="The number of rows to judge: the first ones. Null judges all")
+]
+
+
+class InlineRow(Options):
+    item: dict[str, Any]
+    sample: dict[str, Any] | None = None
+
+
+class FileContentSource(Options):
+    """Rows in the request itself."""
+
+    type: Literal["file_content"]
+    content: Annotated[list[InlineRow], Field(min_length=1, max_length=MAX_INLINE_ROWS)]
+
+
+class FileSource(Options):
+    """The lines of an uploaded file, also of a training file in any of the three formats."""
+
+    type: Literal["file_id"]
+    id: str
+    limit: Rows = None
+
+
+class StoredCompletionsSource(Options):
+    """Stored completions of the project, oldest first. The stored answer is the `reference`."""
+
+    type: Literal["stored_completions"]
+    created_after: int | None = None
+    created_before: int | None = None
+    limit: Rows = None
+    metadata: Metadata | None = None
+    model: str | None = None
+
+
+class GeneralSource(Options):
+    """A small set of general questions that Tunery carries, to see what a model has forgotten."""
+
+    type: Literal["general"]
+
+
+class TemplateInput(Options):
+    """Messages whose content may contain {{ item.… }}."""
+
+    type: Literal["template"]
+    template: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+
+
+class ItemReference(Options):
+    """Messages that the item itself has."""
+
+    type: Literal["item_reference"]
+    item_reference: Annotated[str, Field(pattern=r"^item\.", max_length=256)]
+
+
+class SamplingParams(Options):
+    """How the model's answers are sampled. Evals are greedy unless `temperature` is set."""
+
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    response_format: dict[str, Any] | None = None
+    seed: int | None = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    tools: list[dict[str, Any]] | None = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+
+
+class CompletionsDataSource(Options):
+    """A model's answers to the rows. Without `input_messages`, the model is asked `item.input`."""
+
+    type: Literal["completions"]
+    source: Annotated[
+        FileContentSource | FileSource | StoredCompletionsSource | GeneralSource, Field(discriminator="type")
+    ]
+    input_messages: Annotated[TemplateInput | ItemReference, Field(discriminator="type")] | None = None
+    model: Annotated[str | None, Field(min_length=1, max_length=512)] = None
+    sampling_params: SamplingParams | None = None
+
+
+class JsonlDataSource(Options):
+    """Rows that have their `sample` already. No model is asked."""
+
+    type: Literal["jsonl"]
+    source: Annotated[FileContentSource | FileSource, Field(discriminator="type")]
+
+
+DataSource = Annotated[CompletionsDataSource | JsonlDataSource, Field(discriminator="type")]
+DATA_SOURCE: TypeAdapter[DataSource] = TypeAdapter(DataSource)

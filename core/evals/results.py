@@ -1,0 +1,100 @@
+"""What a run of an eval finds: a record for each row, and a report of the whole.
+
+The worker writes the records as JSON lines, ROWS_IN_A_FILE in each file, named by `file_of`. So a page of
+records is read without the others. The report is the `report` of the run's task.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+ROWS_IN_A_FILE = 100
+
+
+def file_of(index: int) -> str:
+    """Return the name of the file that has the record of a row. Rows count from 0."""
+    return f"items-{index // ROWS_IN_A_FILE:05d}.jsonl"
+
+
+class RowResult(BaseModel):
+    """The score that one criterion gives one row.
+
+    `counts` has what the result of all rows is computed from, where that is not the mean of the scores:
+    `{"sum": nats, "tokens": n}` for loss, `{"right": n, "tokens": n}` for token accuracy,
+    `{"label": text, "predicted": text}` for F1 by label, and
+    `{field: [true positives, false positives, false negatives]}` for F1 by field.
+    """
+
+    name: str
+    type: str
+    score: float
+    passed: bool
+    counts: dict[str, Any] | None = None
+    sample: Annotated[dict[str, Any] | None, Field(description="What a grader's own model wrote")] = None
+
+
+class RowError(BaseModel):
+    """Why a row could not be judged."""
+
+    code: str
+    message: str
+
+
+class Record(BaseModel):
+    """One row of a run: the item, what the model wrote, and what the criteria say.
+
+    `sample` has OpenAI's fields: input, output, finish_reason, model, usage, seed, temperature, top_p,
+    max_completion_tokens, error. It is null where no criterion needs one. A row with an `error` has no
+    results.
+    """
+
+    index: int
+    item: dict[str, Any]
+    sample: dict[str, Any] | None = None
+    results: list[RowResult] = []
+    error: RowError | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the row passes every criterion."""
+        return self.error is None and all(result.passed for result in self.results)
+
+
+class CriterionResult(BaseModel):
+    """What one criterion says of all rows that could be judged.
+
+    `low` and `high` are the ends of a 95 % interval by the bootstrap over rows. `details` has the F1 of each
+    label or field, where there are any.
+    """
+
+    name: str
+    type: str
+    value: float
+    low: float
+    high: float
+    better: Literal["higher", "lower"]
+    passed: int
+    failed: int
+    details: dict[str, float] | None = None
+
+
+class ModelUsage(BaseModel):
+    """The requests and tokens that a run has used of one model."""
+
+    model_name: str
+    invocation_count: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    total_tokens: int = 0
+
+
+class RunReport(BaseModel):
+    """What a run found. `total` is the number of rows: passed, failed and errored."""
+
+    total: int
+    passed: int
+    failed: int
+    errored: int
+    criteria: list[CriterionResult]
+    usage: list[ModelUsage]
