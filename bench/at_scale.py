@@ -1,7 +1,7 @@
 """Measure requests, claims and heartbeats on a database with a million jobs and a hundred million events.
 
     python -m bench.at_scale                                   # fills a database, measures, removes it
-    python -m bench.at_scale --jobs 10000 --events 1000000     # a hundredth of it: half a minute
+    python -m bench.at_scale --jobs 10000 --events 1000000     # a hundredth of it: a minute
     python -m bench.at_scale --home DIR                        # keeps the database in DIR for next time
 
 A full database takes 45 GB of disk, and 10 to 20 minutes to fill. One client asks an API process, one request

@@ -12,6 +12,7 @@ from core.jobs.spec import Hyperparameters, JobSpec
 DAYS = 365
 FILES_OF_A_PROJECT = 250
 LONG_JOBS = 10
+LONG_STEPS = 100_000  # of each of these jobs, and of the candidates of some sweeps
 FULL_DATA = 500  # every FULL_DATA-th job has metrics, and its events have data
 
 NAMES = (
@@ -30,7 +31,7 @@ class Size:
 
     @property
     def long_events(self) -> int:
-        """The events of each of the LONG_JOBS jobs beyond those of every job, and the number of its steps."""
+        """The events of each of the LONG_JOBS jobs beyond those of every job."""
         return self.events // 100 // LONG_JOBS
 
     @property

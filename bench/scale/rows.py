@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.scale import rows_of_some
-from bench.scale.numbered import FILES_OF_A_PROJECT, FULL_DATA, LONG_JOBS, Size
+from bench.scale.numbered import FILES_OF_A_PROJECT, FULL_DATA, LONG_JOBS, LONG_STEPS, Size
 from bench.web.long_job import VALUES
 from core.catalog import SMOLLM2
 
@@ -96,7 +96,7 @@ FROM jobs WHERE status = 'succeeded'
 INSERT INTO metrics (job_id, step, data)
 SELECT pg_temp.job_id(job), n, {values}
 FROM generate_series(1, {jobs}, {full}) AS job, LATERAL generate_series(
-    1, CASE WHEN job % ({jobs} / {long_jobs}) = 1 THEN {long_events} ELSE {events_of_a_job} END) AS n
+    1, CASE WHEN job % ({jobs} / {long_jobs}) = 1 THEN {long_steps} ELSE {events_of_a_job} END) AS n
 """,
     "audit log": """
 INSERT INTO audit_logs (id, project_id, action, resource_id, request_id, created_at)
@@ -136,11 +136,11 @@ def statements(size: Size) -> dict[str, str]:
         "workers": 20,
         "full": FULL_DATA,
         "long_jobs": LONG_JOBS,
-        "long_events": size.long_events,
+        "long_steps": LONG_STEPS,
         "events_of_a_job": size.events_of_a_job,
         "model": SMOLLM2.id,
         "numbered_jobs": NUMBERED_JOBS.format(jobs=size.jobs),
-        "values": VALUES.replace(":total", str(size.long_events)),
+        "values": VALUES.replace(":total", str(LONG_STEPS)),
         "owner": OWNER,
         "sha256": SHA256,
         "endpoint": ENDPOINT,

@@ -18,7 +18,7 @@ FROM generate_series(9, {jobs}, 1000) AS n, generate_series(0, 1) AS number
 INSERT INTO candidate_metrics (job_id, number, step, data)
 SELECT pg_temp.job_id(job), number, n, {values}
 FROM generate_series(9, {jobs}, 1000) AS job, generate_series(0, 1) AS number, LATERAL generate_series(
-    1, CASE WHEN job < 1000 * {long_jobs} THEN {long_events} ELSE 90 END) AS n
+    1, CASE WHEN job < 1000 * {long_jobs} THEN {long_steps} ELSE 90 END) AS n
 """,
     "extremes of candidates": """
 INSERT INTO metric_extremes SELECT extremes.*
