@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.tables import Candidate, CandidateMetric
 
 MOST_POINTS = 200  # about so many points of a curve are drawn at most
-MOST_STEPS = 10  # about so many steps are read for one point
+MOST_STEPS = 5  # about so many steps are read for one point
 
 
 def of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, list[Candidate]]:

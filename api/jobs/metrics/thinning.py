@@ -8,13 +8,15 @@ database already has the extremes of each block (`MetricExtremes`), so only the 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, Integer, Select, cast, func, select, true, union_all
+from sqlalchemy import ColumnElement, Double, Integer, Select, cast, func, select, text, true, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
 from core.tables import CandidateMetric, Metric, MetricExtremes
 from core.tables.jobs.metric_extremes import BLOCK_STEPS, OF_THE_JOB
 
+# Postgres would soon plan for unknown steps, expect few rows, and take eight times as long
+PLAN_FOR_EACH_SERIES = text("SET LOCAL plan_cache_mode = force_custom_plan")
 SHORTEST = 2 * BLOCK_STEPS  # steps of a stretch that consists of blocks: rounding makes it half as long again
 
 Gap = tuple[int, int]  # the first and the last step
@@ -48,6 +50,7 @@ class Series(NamedTuple):
 
 def kept_steps(session: Session, wanted: Series, points: int) -> Sequence[int]:
     """Return the steps to keep, about `points` at most. Among equal values, the earliest step is kept."""
+    session.execute(PLAN_FOR_EACH_SERIES)
     steps = wanted.table.step
     first, last = session.execute(select(func.min(steps), func.max(steps)).where(wanted.mine)).one()
     series = wanted._replace(first=first, last=last)
