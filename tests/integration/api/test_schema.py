@@ -41,16 +41,6 @@ TOKENIZE = "/v1/tokenize"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 
-# Their bodies have so many forms that one phase would try thousands of them
-DEEP_BODIES = (
-    f"{GRADERS}/",
-    f"{EVALS}$",
-    f"{EVALS}/.*/runs$",
-    f"{SWEEPS}$",
-    "/v1/(chat/)?completions$",
-    f"{TOKENIZE}$",
-)
-
 # `make test` tries one of so many ways to vary an option of a job; `--every-step` tries all 3,600
 STRIDE = 8
 
