@@ -122,8 +122,8 @@ class Settings(BaseSettings):
     task_processes: int = Field(
         1,
         ge=0,
-        description="Most tasks, such as exports and runs of evals, that a worker does at the same time, "
-        "each in a process of its own. 0 does none",
+        description="Most exports that a worker makes at the same time, each in a process of its own. 0 "
+        "makes none",
     )
     lease_seconds: float = Field(
         60,
@@ -224,7 +224,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Days after which entries of the audit log are removed; default: never"
     )
     retention_export_days: int = Field(
-        30, ge=1, description="Days after which an export or a run of an eval is deleted, with its files"
+        30, ge=1, description="Days after which an export is deleted, with its files"
     )
     retention_file_days: int | None = Field(
         None,

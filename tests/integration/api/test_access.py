@@ -23,7 +23,7 @@ from core.roles import Role
 from core.tables import Base
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import store
-from tests.fixtures.evals import EVALS, ROWS, finish_run, judged, make_eval, make_run
+from tests.fixtures.evals_api import EVALS, ROWS, finish_run, judged, make_eval, make_run
 from tests.fixtures.exports import finish_export
 
 AT_ONCE = 16  # requests; all keys that wait are looked up at once, and the next ones a moment later

@@ -8,7 +8,7 @@ import pytest
 from core.roles import Role
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import allow, store
-from tests.fixtures.evals import make_eval, make_run
+from tests.fixtures.evals_api import make_eval, make_run
 
 WEBHOOK = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.failed"]}
 

@@ -23,7 +23,7 @@ from schemathesis.schemas import BaseSchema
 from core.roles import Role
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
 from tests.fixtures.completions import allow, store
-from tests.fixtures.evals import EVAL, EVALS, ROWS, finish_run, judged, make_eval, make_run
+from tests.fixtures.evals_api import EVAL, EVALS, ROWS, finish_run, judged, make_eval, make_run
 from tests.fixtures.exports import finish_export
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from core.evals.evals import create_eval
 from core.roles import Role
 from core.tables import Task
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
-from tests.fixtures.evals import EVAL, EVALS, finish_run, judged, make_eval, make_run
+from tests.fixtures.evals_api import EVAL, EVALS, finish_run, judged, make_eval, make_run
 from tests.fixtures.graders import CHECK
 from worker.supervise import cleanup
 

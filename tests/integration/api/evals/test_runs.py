@@ -18,7 +18,7 @@ from core.tables import Task
 from core.tasks import lease as leases
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, row, strictly
 from tests.fixtures.completions import allow, store
-from tests.fixtures.evals import (
+from tests.fixtures.evals_api import (
     ASKING,
     EVAL,
     EVALS,
