@@ -32,7 +32,7 @@ def grade_apart(grader: Any, item: Any, sample: str) -> Grade:
 
 @cache
 def limit_process() -> None:
-    """Bound the process's memory, drop the API's secrets from its environment, and ignore Ctrl-C.
+    """Bound the process's memory, drop the caller's secrets from its environment, and ignore Ctrl-C.
 
     The libraries are imported first: their memory is not the samples', and they read the environment.
     """

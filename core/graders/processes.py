@@ -1,15 +1,15 @@
-"""Runs graders in processes beside the API's own.
+"""Runs graders in processes beside the caller's own: that of the API, or of an eval run.
 
-A run can neither hold up other requests nor take the API's memory, and it can be killed. AnyIO starts the
-processes when they are first needed, and kills them when the API ends.
+A run can neither hold up the caller's event loop nor take its memory, and it can be killed. AnyIO starts the
+processes when they are first needed, and kills them when the event loop ends.
 """
 
 from typing import Any
 
 from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, move_on_after, to_process
 
-from api.graders.apart import grade_apart
 from core.errors import Unavailable
+from core.graders.apart import grade_apart
 from core.graders.grade import Grade
 
 AT_ONCE = 2  # runs; further runs wait, in the order in which they came
@@ -17,7 +17,7 @@ SECONDS = 20.0  # for one run: many times what the longest run takes that is all
 
 
 class GraderProcesses:
-    """The processes of one API process, and the runs that they are busy with."""
+    """The processes beside one process, and the runs that they are busy with."""
 
     def __init__(self) -> None:
         self.seconds = SECONDS
@@ -53,7 +53,7 @@ class GraderProcesses:
         )
 
     def close(self) -> None:
-        """End all runs and let none begin. To be called in the thread of the API's event loop."""
+        """End all runs and let none begin. To be called in the thread of the event loop."""
         self._closed = True
         for scope in self._running:
             scope.cancel()
