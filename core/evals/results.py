@@ -40,6 +40,17 @@ class RowError(BaseModel):
     message: str
 
 
+class ModelUsage(BaseModel):
+    """The requests and tokens that a row or a run has used of one model."""
+
+    model_name: str
+    invocation_count: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    total_tokens: int = 0
+
+
 class Record(BaseModel):
     """One row of a run: the item, what the model wrote, and what the criteria say.
 
@@ -53,6 +64,7 @@ class Record(BaseModel):
     sample: dict[str, Any] | None = None
     results: list[RowResult] = []
     error: RowError | None = None
+    usage: list[ModelUsage] = []
 
     @property
     def passed(self) -> bool:
@@ -76,17 +88,6 @@ class CriterionResult(BaseModel):
     passed: int
     failed: int
     details: dict[str, float] | None = None
-
-
-class ModelUsage(BaseModel):
-    """The requests and tokens that a run has used of one model."""
-
-    model_name: str
-    invocation_count: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    total_tokens: int = 0
 
 
 class RunReport(BaseModel):
