@@ -6,7 +6,7 @@ Every function works in the caller's transaction.
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict, RateLimited
@@ -58,10 +58,10 @@ def delete(session: Session, task: Task) -> None:
     task.deleted_at = func.now()
 
 
-def delete_with_adapter(session: Session, adapter_id: str) -> None:
-    """Cancel the adapter's unfinished tasks, and hide all of its tasks."""
-    of_adapter = update(Task).where(Task.adapter_id == adapter_id, Task.deleted_at.is_(None))
+def delete_all(session: Session, which: ColumnElement[bool]) -> None:
+    """Cancel the unfinished ones of these tasks, and hide them all: what they belong to is deleted."""
+    chosen = update(Task).where(which, Task.deleted_at.is_(None))
     session.execute(
-        of_adapter.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
+        chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
     )
-    session.execute(of_adapter.values(deleted_at=func.now()))
+    session.execute(chosen.values(deleted_at=func.now()))
