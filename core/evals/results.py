@@ -75,15 +75,16 @@ class Record(BaseModel):
 class CriterionResult(BaseModel):
     """What one criterion says of all rows that could be judged.
 
-    `low` and `high` are the ends of a 95 % interval by the bootstrap over rows. `details` has the F1 of each
-    label or field, where there are any.
+    `low` and `high` are the ends of a 95 % interval (core/evals/statistics/intervals.py). `value` is null if
+    no row could be judged, `low` and `high` also if the rows are too few to say how sure it is. `details` has
+    the F1 of each label or field, where there are any.
     """
 
     name: str
     type: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     better: Literal["higher", "lower"]
     passed: int
     failed: int
