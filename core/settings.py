@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     eval_wait_seconds: float = Field(
         600,
         gt=0,
-        description="Longest time that an eval run waits for a server of a base model, seconds. Then it fails",
+        description="Longest time that an eval run waits for a server, seconds. Then it fails",
     )
     max_eval_rows: int = Field(
         50_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"

@@ -26,9 +26,7 @@ class GraderProcesses:
         self._running: set[CancelScope] = set()
         self._closed = False
 
-    async def grade(
-        self, grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING
-    ) -> Grade:
+    async def grade(self, grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
         """Return the grade of one sample. `known` has the scores that models gave.
 
         Raises InvalidRequest if the sample cannot be graded by the grader, and Unavailable if a run was

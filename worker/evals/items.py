@@ -46,7 +46,7 @@ def item_of(line: int, row: Any) -> Item:
     """Return the item that a row of a data source is. Raises JobError if it can be none."""
     if not isinstance(row, dict):
         raise invalid(line, "a row must be a JSON object")
-    _require_shallow(line, row)
+    _require_plain(line, row)
     if isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample"}:
         sample = row.get("sample")
         if not isinstance(sample, dict | None):
@@ -83,8 +83,19 @@ def _with_answer(line: int, item: dict[str, Any], sample: dict[str, Any] | None)
     return Item(line, {**item, **more}, sample, conversation)
 
 
+def _require_plain(line: int, row: dict[str, Any]) -> None:
+    """Raise JobError if a record of the row could not be written and read again."""
+    _require_shallow(line, row)
+    try:
+        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise invalid(line, "the row has half of a surrogate pair, such as \\ud800; remove it") from error
+    except ValueError as error:
+        raise invalid(line, "the row has a number that is too large; write it as a text") from error
+
+
 def _require_shallow(line: int, value: Any) -> None:
-    """Raise JobError if the value is nested deeper than what writes and reads the records can take."""
+    """Raise JobError if the value is nested deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

@@ -1,6 +1,7 @@
 """Starts a process for each task that waits, and kills a process that hangs.
 
-Tasks that ask servers may take many hours, but little of the machine. So they never take the place of an export.
+Tasks that ask servers may take many hours, but little of the machine. So they never take the place of an
+export.
 """
 
 import os
@@ -16,7 +17,7 @@ from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
 PROGRAMS = {"export": "worker.exports", "evalrun": "worker.evals"}  # the package that does a kind of task
-ASKING = ("evalrun",)  # kinds that mostly wait for servers: they have places of their own, since they take long
+ASKING = ("evalrun",)  # kinds that mostly wait for servers
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
