@@ -30,7 +30,6 @@ from api.evals.runs.endpoints import router as eval_runs
 from api.exports.endpoints import router as exports
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
-from api.graders.processes import GraderProcesses
 from api.http.boundary import Boundary
 from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
@@ -62,6 +61,7 @@ from api.workers.endpoints import router as workers
 from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
+from core.graders.processes import GraderProcesses
 from core.jobs.dispatch import Doorbell, create_celery
 from core.secrets.vault import Vault
 from core.settings import Settings

@@ -115,15 +115,28 @@ class Settings(BaseSettings):
         description="Most tokens of a job's validation file. A job with more fails while its rows are read",
     )
 
-    eval_max_rows: int = Field(
-        10_000, ge=1, description="Most rows that a run of an eval judges. A run with more is refused"
-    )
-
     task_processes: int = Field(
         1,
         ge=0,
         description="Most exports that a worker makes at the same time, each in a process of its own. 0 "
         "makes none",
+    )
+    eval_processes: int = Field(
+        2,
+        ge=0,
+        description="Most eval runs that a worker does at the same time, each in a process of its own, which "
+        "asks servers. 0 does none",
+    )
+    eval_requests: int = Field(
+        8, ge=1, description="Most rows of an eval run that servers are asked about at the same time"
+    )
+    eval_wait_seconds: float = Field(
+        600,
+        gt=0,
+        description="Longest time that an eval run waits for a server, seconds. Then it fails",
+    )
+    max_eval_rows: int = Field(
+        50_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"
     )
     lease_seconds: float = Field(
         60,

@@ -67,11 +67,6 @@ def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria"
             yield NamedModel(grader.model, f"{where}.model")
 
 
-def needs_sample(criterion: Criterion) -> bool:
-    """Return whether the criterion judges what a model wrote."""
-    return any(NAMES_THE_SAMPLE.search(template) for template, _ in _templates(criterion, ""))
-
-
 def _model_graders(criterion: Criterion, place: str) -> Iterator[tuple[ModelGrader, str]]:
     """Yield the graders of a criterion that ask a model, each with its place in the request."""
     for part, where in _parts(criterion, place):

@@ -73,7 +73,9 @@ class ItemReference(Options):
 class RunSamplingParams(Options):
     """How the model's answers are sampled. Evals are greedy unless `temperature` is set."""
 
-    max_completion_tokens: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    max_completion_tokens: Annotated[
+        int | None, Field(ge=1, le=1_000_000, description="Most tokens of each answer. Default: 1024")
+    ] = None
     reasoning_effort: None = unsupported("The models on offer have no reasoning effort")
     response_format: dict[str, Any] | None = None
     seed: int | None = None

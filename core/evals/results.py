@@ -41,6 +41,17 @@ class RowError(BaseModel):
     message: str
 
 
+class ModelUsage(BaseModel):
+    """The requests and tokens that a row or a run has used of one model."""
+
+    model_name: str
+    invocation_count: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    total_tokens: int = 0
+
+
 class Record(BaseModel):
     """One row of a run: the item, what the model wrote, and what the criteria say.
 
@@ -54,6 +65,7 @@ class Record(BaseModel):
     sample: dict[str, Any] | None = None
     results: list[RowResult] = []
     error: RowError | None = None
+    usage: list[ModelUsage] = []
 
     @property
     def passed(self) -> bool:
@@ -64,30 +76,20 @@ class Record(BaseModel):
 class CriterionResult(BaseModel):
     """What one criterion says of all rows that could be judged.
 
-    `low` and `high` are the ends of a 95 % interval by the bootstrap over rows. `details` has the F1 of each
-    label or field, where there are any.
+    `low` and `high` are the ends of a 95 % interval (core/evals/statistics/intervals.py). `value` is null if
+    no row could be judged, `low` and `high` also if the rows are too few to say how sure it is. `details` has
+    the F1 of each label or field, where there are any.
     """
 
     name: str
     type: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     better: Literal["higher", "lower"]
     passed: int
     failed: int
     details: dict[str, float] | None = None
-
-
-class ModelUsage(BaseModel):
-    """The requests and tokens that a run has used of one model."""
-
-    model_name: str
-    invocation_count: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    total_tokens: int = 0
 
 
 class RunReport(BaseModel):

@@ -6,7 +6,7 @@ OpenAI's types require every field of a sample. Fields that a run has no value f
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from api.evals.runs.schemas import EvalError
 from api.schemas import Identified, UnixSeconds, unix_seconds
@@ -18,19 +18,18 @@ ItemStatus = Literal["pass", "fail", "error"]
 
 
 class ItemMessage(BaseModel):
+    """A message whose content is text. Parts of a content, and calls of tools, are shown as JSON."""
+
     role: str
     content: str
 
+    @model_validator(mode="before")
     @classmethod
-    def of(cls, message: dict[str, Any]) -> Self:
-        """Return a message whose content is text, also if it has parts, calls of tools, or nothing."""
-        content = message.get("content")
-        if content is None:
-            content = message.get("tool_calls") or ""
-        return cls(
-            role=str(message.get("role") or ""),
-            content=content if isinstance(content, str) else json.dumps(content, ensure_ascii=False),
-        )
+    def _as_text(cls, message: Any) -> Any:
+        if not isinstance(message, dict) or isinstance(message.get("content"), str):
+            return message
+        content = message.get("content") or message.get("tool_calls")
+        return {**message, "content": json.dumps(content, ensure_ascii=False) if content else ""}
 
 
 class SampleUsage(BaseModel):
@@ -43,7 +42,7 @@ class SampleUsage(BaseModel):
 class SampleObject(BaseModel):
     """What the model was asked and what it wrote.
 
-    It is empty if no criterion judges a sample, and `output` alone if the rows had their samples already.
+    It is empty if no criterion judges a sample. If a row came with its sample, it has what the row says.
     """
 
     input: list[ItemMessage] = []
@@ -59,11 +58,16 @@ class SampleObject(BaseModel):
 
     @classmethod
     def of(cls, sample: dict[str, Any] | None) -> Self:
+        """Return the sample of a record. A sample that came with its row may have any form."""
         given = {key: value for key, value in (sample or {}).items() if value is not None}
-        for side in ("input", "output"):
-            if side in given:
-                given[side] = [ItemMessage.of(message) for message in given[side]]
-        return cls(**given)
+        written = given.get("output_text")
+        if isinstance(written, str):
+            given.setdefault("output", [{"role": "assistant", "content": written}])
+        try:
+            return cls(**given)
+        except ValidationError:
+            text = written if isinstance(written, str) else json.dumps(sample, ensure_ascii=False)
+            return cls(output=[ItemMessage(role="assistant", content=text)])
 
 
 class OutputItemObject(Identified):

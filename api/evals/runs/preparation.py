@@ -18,7 +18,7 @@ from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
 from core.catalog import Catalog
 from core.errors import InvalidRequest
-from core.evals.check import check_input_messages, needs_sample
+from core.evals.check import check_input_messages
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
 from core.evals.data_source_configs import DATA_SOURCE_CONFIG, required_fields
 from core.evals.data_sources import (
@@ -77,7 +77,7 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     file, source = prepared.file, prepared.request.data_source.source
     if file is None or not isinstance(source, FileSource):
         return
-    most = settings.eval_max_rows
+    most = settings.max_eval_rows
     is_counted = file.rows is not None or source.limit is not None
     try:
         chunks = store.read(file.object_key)
@@ -105,8 +105,6 @@ def _model(find: Find, criteria: Sequence[Criterion], source: DataSource) -> Cha
     _check_how_to_ask(source)
     if source.model is not None:
         return find(source.model, f"{DATA_SOURCE}.model")
-    if of_answers is None and not any(map(needs_sample, criteria)):
-        return None
     raise InvalidRequest(
         "Missing required parameter: 'data_source.model', the model that the run judges.",
         code="missing_required_parameter",
@@ -137,7 +135,7 @@ def _checked_rows(
     session: Session, project_id: str, settings: Settings, data_source: DataSource, rules: RowRules
 ) -> File | None:
     """Check the rows, or return the file that has them. Raises InvalidRequest."""
-    source, most = data_source.source, settings.eval_max_rows
+    source, most = data_source.source, settings.max_eval_rows
     limit = getattr(source, "limit", None)
     if limit is not None and limit > most:
         raise InvalidRequest(

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from core.datasets import strict_json
 from core.datasets.findings import Finding
 from core.datasets.kinds import kind_of
 from core.datasets.reader import Line, RowReader
 from core.errors import InvalidRequest
-from core.evals.check import needs_sample
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
 from core.evals.data_sources import DataSource, InlineRow, JsonlDataSource
 from core.strict_json import RepeatedKeys
@@ -33,8 +32,8 @@ class RowRules:
     fields: Sequence[str]
 
     @classmethod
-    def of(cls, criteria: Sequence[Criterion], source: DataSource, fields: Sequence[str]) -> "RowRules":
-        judges_samples = any(needs_sample(criterion) for criterion in criteria)
+    def of(cls, criteria: Sequence[Criterion], source: DataSource, fields: Sequence[str]) -> Self:
+        judges_samples = any(criterion.type not in OF_THE_ROWS_ANSWER for criterion in criteria)
         is_given = isinstance(source, JsonlDataSource)
         return cls(
             sample=judges_samples and is_given,
@@ -47,17 +46,13 @@ class RowRules:
         """Return what is wrong with a row, or None."""
         if not isinstance(row, dict) or isinstance(row, RepeatedKeys):
             return "it is not a JSON object with each key once"
-        is_item = "item" in row
-        item = row["item"] if is_item else row
-        if not isinstance(item, dict):
-            return "its `item` is not an object"
+        item, sample = item_and_sample(row)
         is_training_row = kind_of(item) is not None
-        if not is_item and not is_training_row:
-            return "it has neither an `item` nor the fields of a training file's row"
-        missing = [name for name in self.fields if name not in item and name not in ADDED]
+        added = ADDED if is_training_row else ()
+        missing = [name for name in self.fields if name not in item and name not in added]
         if missing:
             return f"its item has no '{missing[0][:64]}', which 'item_schema' requires"
-        if self.sample and not isinstance(row.get("sample"), dict):
+        if self.sample and not isinstance(sample, dict):
             return "it has no `sample`, which the criteria judge. Ask a model with the type 'completions'"
         if self.answer and not is_training_row:
             needing = " and ".join(OF_THE_ROWS_ANSWER)
@@ -67,12 +62,19 @@ class RowRules:
         return None
 
 
+def item_and_sample(row: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Return the item that a row is, or holds, and the sample that it holds."""
+    if isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample"}:
+        return row["item"], row.get("sample")
+    return row, None
+
+
 def check_inline(rows: Sequence[InlineRow], rules: RowRules, param: str) -> None:
     """Raise InvalidRequest for the first row of a request that cannot be judged."""
     for index, row in enumerate(rows):
         if fault := rules.fault(row.model_dump()):
             raise InvalidRequest(
-                f"Row {index} cannot be judged: {fault}.", code="invalid_row", param=f"{param}.{index}"
+                f"The row cannot be judged: {fault}.", code="invalid_row", param=f"{param}.{index}"
             )
 
 
