@@ -14,6 +14,7 @@ from core.evals.criteria import CRITERION, Criterion
 from core.evals.data_sources import CompletionsDataSource
 from core.evals.results import Record, RowError
 from core.evals.run_request import RunRequest
+from core.failpoints import reached
 from core.graders.check import check
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
@@ -101,6 +102,7 @@ class _Run:
             finished = self._records.add(record)
             if finished is not None:
                 await to_thread.run_sync(self._records.upload, finished)
+                reached("records.uploaded")
                 await self._count_usage()
                 await self._give_way()
 
