@@ -142,9 +142,7 @@ def test_a_run_waits_for_a_server_and_says_so(serving: Serving, tmp_path: Path) 
 
 def test_a_run_without_a_server_fails_after_its_time(serving: Serving, tmp_path: Path) -> None:
     runs = EvalRuns(serving, tmp_path, eval_wait_seconds=1)
-    with pytest.raises(
-        JobError, match="No server for 'nowhere' answered for 1 seconds. No server is running"
-    ):
+    with pytest.raises(JobError, match="No server for 'nowhere' answered for 1 seconds"):
         runs.do([EXACT], inline(questions(2)), base="nowhere")
 
 
