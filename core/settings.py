@@ -182,7 +182,9 @@ class Settings(BaseSettings):
         None, ge=0, description="Most jobs of one project that wait in the queue"
     )
     project_open_tasks: int = Field(
-        20, ge=1, description="Most exports of one project that wait or are being made"
+        20,
+        ge=1,
+        description="Most exports and runs of evals of one project that wait or are being done",
     )
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"

@@ -1,7 +1,7 @@
 """What a run of an eval finds: a record for each row, and a report of the whole.
 
-The worker writes the records as JSON lines, ROWS_IN_A_FILE in each file, named by `file_of`. So a page of
-records is read without the others. The report is the `report` of the run's task.
+The worker writes the records as JSON lines in the order of their rows, ROWS_IN_A_FILE in each file, named by
+`file_of`. So a page of records is read without the others. The report is the `report` of the run's task.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 ROWS_IN_A_FILE = 100
+FILE_NAME = "items-{:05d}.jsonl"
 
 
 def file_of(index: int) -> str:
     """Return the name of the file that has the record of a row. Rows count from 0."""
-    return f"items-{index // ROWS_IN_A_FILE:05d}.jsonl"
+    return FILE_NAME.format(index // ROWS_IN_A_FILE)
 
 
 class RowResult(BaseModel):

@@ -40,8 +40,8 @@ def check(grader: Any, param: str = "grader") -> None:
             message = f"'{metric}' is not on offer on this server: {NOT_ON_OFFER[metric]}."
             raise _not_on_offer(f"{param}.evaluation_metric", message)
         case StringCheckGrader() | TextSimilarityGrader():
-            _check_template(grader.input, f"{param}.input")
-            _check_template(grader.reference, f"{param}.reference")
+            check_template(grader.input, f"{param}.input")
+            check_template(grader.reference, f"{param}.reference")
 
 
 def parts_of(grader: Any) -> dict[str, Any]:
@@ -75,7 +75,8 @@ def formula_of(grader: MultiGrader, param: str = "grader") -> Formula:
         ) from error
 
 
-def _check_template(template: str, param: str) -> None:
+def check_template(template: str, param: str) -> None:
+    """Raise InvalidRequest if a template holds braces around something else than a path."""
     wrong = malformed(template)
     if wrong is not None:
         raise InvalidRequest(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.evals.data_sources import CompletionsDataSource, SamplingParams
+from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
 from core.serving.paths import CHAT
 from core.serving.served_model import ServedModel
 from worker.evals.asking import Asking
@@ -23,7 +23,7 @@ class Sampler:
     ) -> None:
         self._asking, self._model, self._served = asking, model, served
         self._input = source.input_messages
-        self._params = source.sampling_params or SamplingParams()
+        self._params = source.sampling_params or RunSamplingParams()
 
     async def sample(self, index: int, item: Item, usage: UsageSums) -> dict[str, Any]:
         """Return the model's answer to a row. Raises RowFailed, and what `Asking.ask` raises."""
