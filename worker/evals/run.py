@@ -74,7 +74,7 @@ class _Run:
     ) -> None:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
-        token = server_token(settings.secret_keys)
+        token = server_token(settings.secret_keys) if settings.secret_keys else None
         self._dispatcher = Dispatcher(work.sessions, token, settings.chat_wait_seconds)
         self._asking = Asking(self._dispatcher, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
