@@ -12,7 +12,7 @@ from worker.evals.texts import judge_text
 FIELDS = '{"a": 1, "b": "x", "c": true}'
 
 
-def judged(sample: str, reference: Any, **criterion: Any) -> Any:
+def judged(sample: str, reference: Any, /, **criterion: Any) -> Any:
     return judge_text(
         CRITERION.validate_python({"name": "it", **criterion}), {"reference": reference}, Sample(sample)
     )
