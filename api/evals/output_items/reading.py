@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from typing import NamedTuple
 
 from api.evals.output_items.schemas import ItemStatus, status_of
@@ -48,8 +47,7 @@ def read_one(store: ObjectStore, run: Task, index: int) -> Record | None:
     if file_of(index) not in _names(run):
         return None
     records = (read.record for read in _file(store, run, file_of(index)))
-    with closing(records):
-        return next((record for record in records if record.index == index), None)
+    return next((record for record in records if record.index == index), None)
 
 
 def _beyond(store: ObjectStore, run: Task, wanted: Wanted) -> Iterator[_Read]:
@@ -60,8 +58,7 @@ def _beyond(store: ObjectStore, run: Task, wanted: Wanted) -> Iterator[_Read]:
         if first is not None and (name > first if wanted.newest_first else name < first):
             continue
         reads = (read for read in _file(store, run, name) if _is_wanted(read.record, wanted))
-        with closing(reads):
-            yield from _last(reads, wanted.limit) if wanted.newest_first else reads
+        yield from _last(reads, wanted.limit) if wanted.newest_first else reads
 
 
 def _last(reads: Iterator[_Read], limit: int) -> Iterator[_Read]:
@@ -87,12 +84,11 @@ def _is_wanted(record: Record, wanted: Wanted) -> bool:
 def _file(store: ObjectStore, run: Task, name: str) -> Iterator[_Read]:
     """Yield the records of a file. Only a chunk and a line of it are in memory."""
     rest = b""
-    with closing(stored_bytes(store, f"{run.object_prefix}{name}", name)) as chunks:  # type: ignore[type-var]
-        for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(_read, lines)
-        if rest:
-            yield _read(rest)
+    for chunk in stored_bytes(store, f"{run.object_prefix}{name}", name):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from map(_read, lines)
+    if rest:
+        yield _read(rest)
 
 
 def _read(line: bytes) -> _Read:

@@ -1,7 +1,6 @@
 """Prepares a run: finds the models and the rows that the request names, and checks the rows."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -78,16 +77,15 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     if file is None or not isinstance(source, FileSource):
         return
     most = settings.max_eval_rows
-    is_counted = file.rows is not None or source.limit is not None
     try:
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
         raise _no_such_file(file.id) from error
-    with closing(chunks):  # type: ignore[type-var]
-        stop_at = LOOKED_AT if is_counted else most + 1
-        found = count_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, stop_at)
+    is_counted = file.rows is not None or source.limit is not None
+    stop_at = min(LOOKED_AT, source.limit or LOOKED_AT) if is_counted else most + 1
+    found = count_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, stop_at)
     if source.limit is None and (file.rows or found) > most:
-        raise _too_many_rows("The file has", most)
+        raise _too_many(most, "The file has more. Set 'data_source.source.limit'")
 
 
 def _model(find: Find, criteria: Sequence[Criterion], source: DataSource) -> ChatModel | None:
@@ -138,16 +136,12 @@ def _checked_rows(
     source, most = data_source.source, settings.max_eval_rows
     limit = getattr(source, "limit", None)
     if limit is not None and limit > most:
-        raise InvalidRequest(
-            f"A run judges at most {most:,} rows on this server.",
-            code="too_many_rows",
-            param=f"{SOURCE}.limit",
-        )
+        raise _too_many(most, "Set a lower limit")
     match source:
         case FileContentSource():
             check_inline(source.content, rules, f"{SOURCE}.content")
             if len(source.content) > most:
-                raise _too_many_rows("The request has", most)
+                raise _too_many(most, "Send fewer", "content")
         case FileSource():
             file = files.find(session, project_id, source.id)
             if file is None:
@@ -170,7 +164,7 @@ def _check_completions(session: Session, project_id: str, source: StoredCompleti
             param=SOURCE,
         )
     if source.limit is None and found > most:
-        raise _too_many_rows("The selection has", most)
+        raise _too_many(most, "The selection has more. Set 'data_source.source.limit'")
 
 
 def _no_such_file(file_id: str) -> InvalidRequest:
@@ -179,10 +173,9 @@ def _no_such_file(file_id: str) -> InvalidRequest:
     )
 
 
-def _too_many_rows(subject: str, most: int) -> InvalidRequest:
+def _too_many(most: int, instead: str, field: str = "limit") -> InvalidRequest:
     return InvalidRequest(
-        f"{subject} more than {most:,} rows, and a run judges at most {most:,} on this server. Set "
-        "'data_source.source.limit' to judge the first ones.",
+        f"A run judges at most {most:,} rows on this server. {instead}.",
         code="too_many_rows",
-        param=f"{SOURCE}.limit",
+        param=f"{SOURCE}.{field}",
     )

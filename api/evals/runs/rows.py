@@ -11,7 +11,7 @@ from core.datasets.kinds import kind_of
 from core.datasets.reader import Line, RowReader
 from core.errors import InvalidRequest
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
-from core.evals.data_sources import DataSource, InlineRow, JsonlDataSource
+from core.evals.data_sources import CompletionsDataSource, DataSource, InlineRow
 from core.strict_json import RepeatedKeys
 
 LOOKED_AT = 100  # lines of a file that are read as rows; the others are only counted
@@ -34,11 +34,11 @@ class RowRules:
     @classmethod
     def of(cls, criteria: Sequence[Criterion], source: DataSource, fields: Sequence[str]) -> Self:
         judges_samples = any(criterion.type not in OF_THE_ROWS_ANSWER for criterion in criteria)
-        is_given = isinstance(source, JsonlDataSource)
+        asks = isinstance(source, CompletionsDataSource)
         return cls(
-            sample=judges_samples and is_given,
+            sample=judges_samples and not asks,
             answer=any(criterion.type in OF_THE_ROWS_ANSWER for criterion in criteria),
-            messages=judges_samples and not is_given and source.input_messages is None,
+            messages=judges_samples and asks and source.input_messages is None,
             fields=fields,
         )
 

@@ -35,5 +35,5 @@ def queued_run(api: Api) -> Task | None:
 
 
 def test_a_criterion_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(ConfigurationError, match="On offer: loss, .*rouge_l"):
+    with pytest.raises(ConfigurationError, match=r"On offer: loss, .*rouge_l"):
         read_criteria("loss,perplexity")

@@ -190,7 +190,7 @@ def test_an_eval_goes_with_its_runs_and_their_files(api: Api) -> None:
         session.get_one(Task, done).deleted_at = func.now() - cleanup.GRACE * 2
     cleanup.remove_tasks(api.sessions, api.store)
     assert not api.store.list(f"evalruns/{done}/")
-    logged = {entry["action"] for entry in tenant.http.get("/v1/organization/audit_logs").json()["data"]}
+    logged = {entry["type"] for entry in tenant.http.get("/v1/organization/audit_logs").json()["data"]}
     assert {"eval.created", "eval.deleted", "eval_run.created"} <= logged
 
 

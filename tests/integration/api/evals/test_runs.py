@@ -1,6 +1,8 @@
 """Runs of evals through OpenAI's client: created, watched, listed, cancelled and deleted."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -245,21 +247,31 @@ def test_a_foreign_file_is_no_file(alice: Tenant, bob: Tenant, eval_id: str) -> 
     refusal(answer, 400, "data_source.source.id", "invalid_file_id")
 
 
-def test_more_rows_than_a_run_may_have_need_a_limit(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def settings(api: Api, **changed: Any) -> Iterator[None]:
+    """Run the API with other settings."""
+    state = api.app.state
+    state.settings = api.settings.model_copy(update=changed)
+    try:
+        yield
+    finally:
+        state.settings = api.settings
+
+
+def test_more_rows_than_a_run_may_have_need_a_limit(api: Api, alice: Tenant) -> None:
     eval_id, most = make_eval(alice), 20
-    monkeypatch.setattr(api.app.state, "settings", api.settings.model_copy(update={"max_eval_rows": most}))
     url = f"{EVALS}/{eval_id}/runs"
     content = lines(*[row(str(number)) for number in range(most + 1)])
-    for purpose in ("fine-tune", "evals"):
-        file = {"type": "file_id", "id": alice.upload(content, purpose=purpose)}
-        answer = alice.http.post(url, json={"data_source": source(source=file)})
-        refusal(answer, 400, "data_source.source.limit", "too_many_rows")
-        limited = source(source=file | {"limit": most})
-        assert alice.http.post(url, json={"data_source": limited}).status_code == 200
     many = source(source=inline(*ITEMS * 7))
-    refusal(alice.http.post(url, json={"data_source": many}), 400, "data_source.source.limit")
+    with settings(api, max_eval_rows=most):
+        for purpose in ("fine-tune", "evals"):
+            file = {"type": "file_id", "id": alice.upload(content, purpose=purpose)}
+            answer = alice.http.post(url, json={"data_source": source(source=file)})
+            refusal(answer, 400, "data_source.source.limit", "too_many_rows")
+            limited = source(source=file | {"limit": most})
+            assert alice.http.post(url, json={"data_source": limited}).status_code == 200
+        answer = alice.http.post(url, json={"data_source": many})
+        refusal(answer, 400, "data_source.source.content", "too_many_rows")
 
 
 def test_stored_completions_are_selected_as_in_their_list(api: Api) -> None:
@@ -280,14 +292,13 @@ def test_rows_with_samples_need_no_model(alice: Tenant, eval_id: str) -> None:
     assert (made.model, made.name) == ("", EVAL["name"])
 
 
-def test_quotas_hold_for_runs(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotas_hold_for_runs(api: Api) -> None:
     tenant = api.tenant()
     eval_id = make_eval(tenant)
     url = f"{EVALS}/{eval_id}/runs"
-    one_open = api.settings.model_copy(update={"project_open_tasks": 1})
-    monkeypatch.setattr(api.app.state, "settings", one_open)
-    run_id = make_run(tenant, eval_id)
-    refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, None, "rate_limit_exceeded")
+    with settings(api, project_open_tasks=1):
+        run_id = make_run(tenant, eval_id)
+        refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, None, "rate_limit_exceeded")
     tenant.openai.evals.runs.cancel(run_id, eval_id=eval_id)
     with api.sessions.begin() as session:
         set_quotas(session, find_project(session, tenant.project), {"stored_bytes": 0})

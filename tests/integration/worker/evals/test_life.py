@@ -168,10 +168,10 @@ def test_a_run_whose_store_is_away_goes_back_into_the_queue_and_ends_later(runs:
 
 
 def test_a_long_run_gives_way_to_another_projects_and_goes_on(
-    runs: EvalRuns, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.evals.run.TURN_SECONDS", 0.0)
-    other = EvalRuns(serving, tmp_path)
+    runs, other = (EvalRuns(serving, tmp_path, eval_requests=1) for _ in range(2))
     long, short = (each.create([EXACT], samples(each, 250), model=None) for each in (runs, other))
     with pytest.raises(GaveWay):
         runs.do_next(long)
