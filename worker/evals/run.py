@@ -14,6 +14,7 @@ from core.evals.criteria import CRITERION, Criterion
 from core.evals.data_sources import CompletionsDataSource
 from core.evals.results import Record, RowError
 from core.evals.run_request import RunRequest
+from core.failpoints import reached
 from core.graders.check import check
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
@@ -73,7 +74,7 @@ class _Run:
     ) -> None:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
-        token = server_token(settings.secret_keys)
+        token = server_token(settings.secret_keys) if settings.secret_keys else None
         self._dispatcher = Dispatcher(work.sessions, token, settings.chat_wait_seconds)
         self._asking = Asking(self._dispatcher, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
@@ -101,6 +102,7 @@ class _Run:
             finished = self._records.add(record)
             if finished is not None:
                 await to_thread.run_sync(self._records.upload, finished)
+                reached("records.uploaded")
                 await self._count_usage()
                 await self._give_way()
 
