@@ -12,8 +12,8 @@ from core.evals.statistics.intervals import (
     ANYWHERE,
     BETWEEN_0_AND_1,
     Interval,
-    difference_of_shares,
-    interval,
+    interval_of_difference,
+    interval_of_share_difference,
 )
 from core.evals.statistics.measures import Difference
 from core.evals.statistics.samples import Sample, samples
@@ -108,9 +108,9 @@ def gain(criterion: Criterion, first: RowResult, second: RowResult) -> float:
 
 def _difference(base: Sample, tuned: Sample) -> Interval:
     if base.are_shares and tuned.are_shares:
-        return difference_of_shares(*_gained_and_lost(base, tuned), len(base.rows_NC))
+        return interval_of_share_difference(*_gained_and_lost(base, tuned), len(base.rows_NC))
     bounds = (-1.0, 1.0) if base.bounds == BETWEEN_0_AND_1 else ANYWHERE
-    return interval(Difference(base.measure), np.hstack([base.rows_NC, tuned.rows_NC]), bounds)
+    return interval_of_difference(Difference(base.measure), np.hstack([base.rows_NC, tuned.rows_NC]), bounds)
 
 
 def _p_value(base: Sample, tuned: Sample) -> float:
