@@ -24,10 +24,12 @@ from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.descriptors import connection_limit
+from api.evals.endpoints import router as evals
+from api.evals.output_items.endpoints import router as output_items
+from api.evals.runs.endpoints import router as eval_runs
 from api.exports.endpoints import router as exports
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
-from api.graders.processes import GraderProcesses
 from api.http.boundary import Boundary
 from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
@@ -59,6 +61,7 @@ from api.workers.endpoints import router as workers
 from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
+from core.graders.processes import GraderProcesses
 from core.jobs.dispatch import Doorbell, create_celery
 from core.secrets.vault import Vault
 from core.settings import Settings
@@ -70,6 +73,7 @@ ROUTERS = (
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
     *(models, adapters, imports, exports, aliases, chat, stored_completions, workers),
+    *(evals, eval_runs, output_items),
     *(organization, secrets, webhooks, browser_session, system),
 )
 

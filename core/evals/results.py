@@ -1,7 +1,7 @@
 """What a run of an eval finds: a record for each row, and a report of the whole.
 
-The worker writes the records as JSON lines, ROWS_IN_A_FILE in each file, named by `file_of`. So a page of
-records is read without the others. The report is the `report` of the run's task.
+The worker writes the records as JSON lines in the order of their rows, ROWS_IN_A_FILE in each file, named by
+`file_of`. So a page of records is read without the others. The report is the `report` of the run's task.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 ROWS_IN_A_FILE = 100
+FILE_NAME = "items-{:05d}.jsonl"
 
 
 def file_of(index: int) -> str:
     """Return the name of the file that has the record of a row. Rows count from 0."""
-    return f"items-{index // ROWS_IN_A_FILE:05d}.jsonl"
+    return FILE_NAME.format(index // ROWS_IN_A_FILE)
 
 
 class RowResult(BaseModel):
@@ -40,6 +41,17 @@ class RowError(BaseModel):
     message: str
 
 
+class ModelUsage(BaseModel):
+    """The requests and tokens that a row or a run has used of one model."""
+
+    model_name: str
+    invocation_count: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    total_tokens: int = 0
+
+
 class Record(BaseModel):
     """One row of a run: the item, what the model wrote, and what the criteria say.
 
@@ -53,6 +65,7 @@ class Record(BaseModel):
     sample: dict[str, Any] | None = None
     results: list[RowResult] = []
     error: RowError | None = None
+    usage: list[ModelUsage] = []
 
     @property
     def passed(self) -> bool:
@@ -77,17 +90,6 @@ class CriterionResult(BaseModel):
     passed: int
     failed: int
     details: dict[str, float] | None = None
-
-
-class ModelUsage(BaseModel):
-    """The requests and tokens that a run has used of one model."""
-
-    model_name: str
-    invocation_count: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    total_tokens: int = 0
 
 
 class RunReport(BaseModel):
