@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from api.http.downloads import stored_bytes
+from api.evals.output_items.reading import lines_of
 from core.errors import InvalidRequest
 from core.evals.results import RowResult
 from core.storage.object_store import ObjectStore
@@ -51,21 +51,16 @@ def rows_of_both(store: ObjectStore, base: Task, tuned: Task) -> Iterator[tuple[
     totals = [(run.report or {}).get("total") for run in (base, tuned)]
     if totals[0] != totals[1]:
         raise _different(f"{base.id} has judged {totals[0]} rows, and {tuned.id} {totals[1]}")
-    with closing(_rows(store, base)) as base_rows, closing(_rows(store, tuned)) as tuned_rows:
-        for pair in zip(base_rows, tuned_rows, strict=True):
-            if pair[0].index != pair[1].index or not _is_same_item(*pair):
-                raise _different(f"row {pair[0].index} is another one in {tuned.id} than in {base.id}")
-            yield pair
+    for pair in zip(_rows(store, base), _rows(store, tuned), strict=True):
+        if pair[0].index != pair[1].index or not _is_same_item(*pair):
+            raise _different(f"row {pair[0].index} is another one in {tuned.id} than in {base.id}")
+        yield pair
 
 
 def _rows(store: ObjectStore, run: Task) -> Iterator[JudgedRow]:
     for name in sorted(file["name"] for file in run.files):
-        rest = b""
-        for chunk in stored_bytes(store, f"{run.object_prefix}{name}", name):
-            *lines, rest = (rest + chunk).split(b"\n")
+        with closing(lines_of(store, run, name)) as lines:  # type: ignore[type-var]
             yield from map(_decode, lines)
-        if rest:
-            yield _decode(rest)
 
 
 def _is_same_item(base: JudgedRow, tuned: JudgedRow) -> bool:
@@ -75,8 +70,8 @@ def _is_same_item(base: JudgedRow, tuned: JudgedRow) -> bool:
 
 def _different(reason: str) -> InvalidRequest:
     return InvalidRequest(
-        f"The two runs have not judged the same rows: {reason}. Compare two runs on the same data source with "
-        "the same limit.",
+        f"The two runs have not judged the same rows: {reason}. Compare two runs on the same data source, "
+        "with the same limit.",
         code="different_rows",
         param="tuned",
     )

@@ -6,9 +6,8 @@ from pydantic import BaseModel, Field
 
 from api.evals.output_items.schemas import SampleObject, item_id
 from api.schemas import Identified
-from core.evals.results import Record, RowResult
+from core.evals.results import CriterionComparison, Record, RowResult
 from core.evals.run_request import RunRequest
-from core.evals.statistics.comparison import CriterionComparison
 from core.tables import Task
 
 
@@ -46,12 +45,12 @@ class RowOfRun(BaseModel):
     result: RowResult
 
     @classmethod
-    def of(cls, run: Task, record: Record, criterion: str) -> Self:
-        result = next(result for result in record.results if result.name == criterion)
+    def of(cls, run: Task, record: Record, place: int) -> Self:
+        """Return the row of a run, with the result of the criterion at this place of the eval."""
         return cls(
             output_item_id=item_id(run.id, record.index),
             sample=SampleObject.of(record.sample),
-            result=result,
+            result=record.results[place],
         )
 
 

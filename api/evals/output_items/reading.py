@@ -84,15 +84,23 @@ def _is_wanted(record: Record, wanted: Wanted) -> bool:
     return record.index < wanted.after if wanted.newest_first else record.index > wanted.after
 
 
-def _file(store: ObjectStore, run: Task, name: str) -> Iterator[_Read]:
-    """Yield the records of a file. Only a chunk and a line of it are in memory."""
+def lines_of(store: ObjectStore, run: Task, name: str) -> Iterator[bytes]:
+    """Yield the records of a file as JSON. Only a chunk and a line of it are in memory.
+
+    Raises NotFound if the store has lost the file.
+    """
     rest = b""
     with closing(stored_bytes(store, f"{run.object_prefix}{name}", name)) as chunks:  # type: ignore[type-var]
         for chunk in chunks:
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(_read, lines)
+            yield from lines
         if rest:
-            yield _read(rest)
+            yield rest
+
+
+def _file(store: ObjectStore, run: Task, name: str) -> Iterator[_Read]:
+    with closing(lines_of(store, run, name)) as lines:  # type: ignore[type-var]
+        yield from map(_read, lines)
 
 
 def _read(line: bytes) -> _Read:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from core.evals.statistics.comparison import CriterionComparison, compare, corrected
+from core.evals.results import CriterionComparison
+from core.evals.statistics.comparison import compare, corrected
 from core.evals.statistics.significance import holm, mid_p_mcnemar
 from tests.fixtures.eval_results import EXACT_MATCH, LABEL_F1, LOSS, SIMILARITY, labelled, losses, scored
 
