@@ -116,7 +116,7 @@ def test_ten_thousand_rows_are_compared_in_a_second_of_one_core() -> None:
     base, tuned = (losses(rng.gamma(2, 1, 10_000) * tokens, tokens) for _ in range(2))
     before = time.thread_time()
     compare(LOSS, base, tuned)
-    assert time.thread_time() - before < 3  # usually 0.6; the bound is for a busy machine
+    assert time.thread_time() - before < 3  # usually 0.5; the bound is for a busy machine
 
 
 def _contains(found: CriterionComparison, value: float) -> bool:
