@@ -22,11 +22,11 @@ router = APIRouter(
     prefix="/v1/evals",
     tags=["Evals"],
     route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, InvalidRequest, Unavailable),
+    responses=declared(NotAuthenticated, Unavailable),
 )
 
 
-@router.post("", responses=declared(Conflict))
+@router.post("", responses=declared(InvalidRequest, Conflict))
 def create_eval(
     session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, catalog: ModelCatalog, body: CreateEval
 ) -> EvalObject:
@@ -39,7 +39,7 @@ def create_eval(
     return EvalObject.model_validate(once(session, attempt, body.model_dump_json(), create))
 
 
-@router.get("")
+@router.get("", responses=declared(InvalidRequest))
 def list_evals(
     session: Transaction,
     caller: CurrentCaller,
@@ -67,7 +67,7 @@ def retrieve_eval(session: Transaction, caller: CurrentCaller, eval_id: str) -> 
     return EvalObject.of(service.get(session, caller.project_id, eval_id))
 
 
-@router.post("/{eval_id}", responses=declared(NotFound))
+@router.post("/{eval_id}", responses=declared(InvalidRequest, NotFound))
 def update_eval(session: Transaction, caller: CurrentCaller, eval_id: str, body: UpdateEval) -> EvalObject:
     """Change the name or the metadata of an eval. Its criteria never change, so its runs stay comparable."""
     return EvalObject.of(service.update(session, caller, eval_id, body))

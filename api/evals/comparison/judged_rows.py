@@ -5,7 +5,6 @@ which take less memory and time than the records of `core.evals.results`.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -59,8 +58,7 @@ def rows_of_both(store: ObjectStore, base: Task, tuned: Task) -> Iterator[tuple[
 
 def _rows(store: ObjectStore, run: Task) -> Iterator[JudgedRow]:
     for name in sorted(file["name"] for file in run.files):
-        with closing(lines_of(store, run, name)) as lines:  # type: ignore[type-var]
-            yield from map(_decode, lines)
+        yield from map(_decode, lines_of(store, run, name))
 
 
 def _is_same_item(base: JudgedRow, tuned: JudgedRow) -> bool:

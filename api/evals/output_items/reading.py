@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from typing import NamedTuple
 
 from api.evals.output_items.schemas import ItemStatus, status_of
@@ -47,9 +46,8 @@ def read_one(store: ObjectStore, run: Task, index: int) -> Record | None:
     """Return the record of one row, or None. Raises NotFound if the store has lost its file."""
     if file_of(index) not in _names(run):
         return None
-    records = (read.record for read in _file(store, run, file_of(index)))
-    with closing(records):
-        return next((record for record in records if record.index == index), None)
+    records = (read.record for read in map(_read, lines_of(store, run, file_of(index))))
+    return next((record for record in records if record.index == index), None)
 
 
 def _beyond(store: ObjectStore, run: Task, wanted: Wanted) -> Iterator[_Read]:
@@ -59,9 +57,8 @@ def _beyond(store: ObjectStore, run: Task, wanted: Wanted) -> Iterator[_Read]:
     for name in names:
         if first is not None and (name > first if wanted.newest_first else name < first):
             continue
-        reads = (read for read in _file(store, run, name) if _is_wanted(read.record, wanted))
-        with closing(reads):
-            yield from _last(reads, wanted.limit) if wanted.newest_first else reads
+        reads = (read for read in map(_read, lines_of(store, run, name)) if _is_wanted(read.record, wanted))
+        yield from _last(reads, wanted.limit) if wanted.newest_first else reads
 
 
 def _last(reads: Iterator[_Read], limit: int) -> Iterator[_Read]:
@@ -90,17 +87,11 @@ def lines_of(store: ObjectStore, run: Task, name: str) -> Iterator[bytes]:
     Raises NotFound if the store has lost the file.
     """
     rest = b""
-    with closing(stored_bytes(store, f"{run.object_prefix}{name}", name)) as chunks:  # type: ignore[type-var]
-        for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from lines
-        if rest:
-            yield rest
-
-
-def _file(store: ObjectStore, run: Task, name: str) -> Iterator[_Read]:
-    with closing(lines_of(store, run, name)) as lines:  # type: ignore[type-var]
-        yield from map(_read, lines)
+    for chunk in stored_bytes(store, f"{run.object_prefix}{name}", name):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def _read(line: bytes) -> _Read:

@@ -1,7 +1,6 @@
 """Prepares a run: finds the models and the rows that the request names, and checks the rows."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -78,14 +77,13 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     if file is None or not isinstance(source, FileSource):
         return
     most = settings.max_eval_rows
-    is_counted = file.rows is not None or source.limit is not None
     try:
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
         raise _no_such_file(file.id) from error
-    with closing(chunks):  # type: ignore[type-var]
-        stop_at = LOOKED_AT if is_counted else most + 1
-        found = count_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, stop_at)
+    is_counted = file.rows is not None or source.limit is not None
+    stop_at = min(LOOKED_AT, source.limit or LOOKED_AT) if is_counted else most + 1
+    found = count_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, stop_at)
     if source.limit is None and (file.rows or found) > most:
         raise _too_many_rows("The file has", most)
 

@@ -37,8 +37,11 @@ TAILS = (0.025, 0.975)
 NORMAL = NormalDist()
 Z = NORMAL.inv_cdf(0.975)
 FEWEST_ROWS_TO_RESAMPLE = 20
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-STUDENT += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101)  # for 1 to 18 degrees of freedom
+# Student's quantiles for 1 to 18 degrees of freedom
+STUDENT: tuple[float, ...] = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262),
+    *(2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101),
+)
 ROUNDING = 1e-12  # a standard error below is none
 
 

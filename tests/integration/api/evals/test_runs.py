@@ -217,7 +217,6 @@ def test_rows_must_have_the_fields_that_the_schema_requires(alice: Tenant) -> No
     ("content", "wrong"),
     [
         (b'{"item": {"a": 1}}\n{"item": \n', "Line 2"),
-        (b'{"item": {"question": "?"}}\n', "no 'answer'"),
         (b"[1]\n", "not a JSON object"),
         (b"\n\n", "no rows"),
         ("{}".encode("utf-16"), "UTF-16"),
