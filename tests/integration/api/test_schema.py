@@ -330,9 +330,11 @@ def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
 
     Its sweeps name too few values to try, or the same value twice. Its aliases lead to a model and to several
     at the same time, or to none. Its prompts are messages and a text at the same time. Its criteria and rows
-    do not fit together.
+    do not fit together. A job's evaluation has the criteria of evals, so they are tried there alone.
     """
     files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
+    evaluation = openapi["components"]["schemas"]["RequestedEvaluation"]["properties"]
+    evaluation["criteria"] = {"type": "null"}
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
     alias = {"name": "made", "model": BASE_MODEL}
     prompt = {"model": BASE_MODEL, "prompt": "Hello"}
