@@ -26,6 +26,8 @@ from cli.commands import (
     chat,
     dashboard,
     doctor,
+    evals,
+    evaluate,
     files,
     jobs,
     keys,
@@ -91,6 +93,8 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=CLIENT)
 app.add_typer(sweeps.app, name="sweeps", rich_help_panel=CLIENT)
 app.command(rich_help_panel=CLIENT)(methods.methods)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
+app.command(rich_help_panel=CLIENT)(evaluate.evaluate)
+app.add_typer(evals.app, name="evals", rich_help_panel=CLIENT)
 app.add_typer(aliases.app, name="aliases", rich_help_panel=CLIENT)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CLIENT)

@@ -121,6 +121,23 @@ class Settings(BaseSettings):
         description="Most exports that a worker makes at the same time, each in a process of its own. 0 "
         "makes none",
     )
+    eval_processes: int = Field(
+        2,
+        ge=0,
+        description="Most eval runs that a worker does at the same time, each in a process of its own, which "
+        "asks servers. 0 does none",
+    )
+    eval_requests: int = Field(
+        8, ge=1, description="Most rows of an eval run that servers are asked about at the same time"
+    )
+    eval_wait_seconds: float = Field(
+        600,
+        gt=0,
+        description="Longest time that an eval run waits for a server, seconds. Then it fails",
+    )
+    max_eval_rows: int = Field(
+        50_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"
+    )
     lease_seconds: float = Field(
         60,
         ge=1,
@@ -165,7 +182,9 @@ class Settings(BaseSettings):
         None, ge=0, description="Most jobs of one project that wait in the queue"
     )
     project_open_tasks: int = Field(
-        20, ge=1, description="Most exports of one project that wait or are being made"
+        20,
+        ge=1,
+        description="Most exports and runs of evals of one project that wait or are being done",
     )
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"

@@ -21,8 +21,8 @@ from core.jobs.lineage import lineage_of, refuse_if_continued
 from core.methods.registry import METHODS
 from core.serving.aliases import refuse_if_aliased
 from core.storage.object_store import ObjectStore
-from core.tables import Adapter, Job
-from core.tasks.client import delete_with_adapter
+from core.tables import Adapter, Job, Task
+from core.tasks import client as tasks
 
 ADAPTER_ID = id_pattern("adapter-")
 
@@ -53,7 +53,7 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
     adapter = deleted.one_or_none()
     if adapter is None:
         raise _no_such_adapter(adapter_id)
-    delete_with_adapter(session, adapter_id)
+    tasks.delete_all(session, Task.adapter_id == adapter_id)
     job = session.get_one(Job, adapter.job_id) if adapter.job_id else None
     model = AdapterRow(adapter, job).model
     refuse_if_aliased(session, project_id, lambda name: name == model)

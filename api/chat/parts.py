@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.rates import Counters, TokenRates
 from api.chat.afterwards import Afterwards
-from api.chat.dispatch import Dispatcher
 from api.chat.shared_turns import SharedTurns
 from api.chat.turns import ChatTurns
+from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.token import server_token
 from core.settings import Settings
 

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.admission.callers import Caller
 from api.chat.afterwards import Finished
-from api.chat.errors import ServerLost, error_event
+from api.chat.errors import error_event
 from api.chat.models import ChatModel
 from api.chat.parts import ChatParts
 from api.chat.stream import Passage, asked_of_server
@@ -23,6 +23,7 @@ from api.stored_completions.service import may_store
 from core.errors import Unavailable
 from core.serving.chat import ChatRequest
 from core.serving.completions import CompletionRequest
+from core.serving.dispatch.errors import ServerLost
 from core.serving.event_stream import events_of
 from core.serving.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Depends
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import part
-from api.graders.processes import GraderProcesses
 from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
 from core.graders.check import check
+from core.graders.processes import GraderProcesses
 
 Processes = Annotated[GraderProcesses, Depends(part("grader_processes"))]
 

@@ -1,6 +1,8 @@
 """Keyset paging: every page costs the same, and the pages stay in place while rows come and go."""
 
 import re
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -8,6 +10,8 @@ from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.errors import InvalidRequest
+
+PAGE_BYTES = 4 * 1024**2  # of rows whose size clients decide
 
 LIMIT = "The most items that a page has"
 After = Annotated[str | None, Query(description="The `last_id` of the page before this one", max_length=128)]
@@ -28,6 +32,15 @@ def fetch_page(
     query = query.order_by(key.desc() if newest_first else key.asc()).limit(limit + 1)
     rows = list(session.execute(query).all())
     return rows[:limit], len(rows) > limit
+
+
+def within_page(rows: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the keys of the first rows, of which the page has room. `rows` has keys and sizes in bytes.
+
+    The page ends before it has more than PAGE_BYTES, but not before its first row.
+    """
+    totals = accumulate(size for _, size in rows)
+    return [key for (key, size), total in zip(rows, totals, strict=True) if total - size < PAGE_BYTES]
 
 
 def check_cursor(after: str | None, kind: re.Pattern[str]) -> None:

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from itertools import accumulate
 from typing import NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page
+from api.http.paging import fetch_page, within_page
 from core.ids import first_id_at
 from core.serving.stored_completions import ID_PREFIX
 from core.tables import StoredCompletion
-
-PAGE_BYTES = 4 * 1024**2
 
 
 class Selection(NamedTuple):
@@ -65,11 +62,16 @@ def page(
     key, size = StoredCompletion.id, StoredCompletion.bytes
     sizes = _selected(select(key, size), project_id, selection)
     rows, has_more = fetch_page(session, sizes, key, after=after, limit=limit, newest_first=newest_first)
-    totals = accumulate(size for _, size in rows)
-    ids = [id for (id, size), total in zip(rows, totals, strict=True) if total - size < PAGE_BYTES]
+    ids = within_page(rows)
     found = session.scalars(select(StoredCompletion).where(key.in_(ids)))
     completions = sorted(found, key=lambda completion: completion.id, reverse=newest_first)
     return completions, has_more or len(ids) < len(rows)
+
+
+def count(session: Session, project_id: str, selection: Selection, most: int) -> int:
+    """Return how many completions a selection has, or `most` if it has more."""
+    ids = _selected(select(StoredCompletion.id, StoredCompletion.bytes), project_id, selection)
+    return session.scalars(select(func.count()).select_from(ids.limit(most).subquery())).one()
 
 
 def with_liked(session: Session, completions: Iterable[StoredCompletion]) -> list[Rated]:

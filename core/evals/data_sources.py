@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from core.graders.schemas import Message
-from core.options import Metadata, Options
+from core.options import Metadata, Options, unsupported
 
 MAX_INLINE_ROWS = 1_000
 MAX_MESSAGES = 64
@@ -70,10 +70,13 @@ class ItemReference(Options):
     item_reference: Annotated[str, Field(pattern=r"^item\.", max_length=256)]
 
 
-class SamplingParams(Options):
+class RunSamplingParams(Options):
     """How the model's answers are sampled. Evals are greedy unless `temperature` is set."""
 
-    max_completion_tokens: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    max_completion_tokens: Annotated[
+        int | None, Field(ge=1, le=1_000_000, description="Most tokens of each answer. Default: 1024")
+    ] = None
+    reasoning_effort: None = unsupported("The models on offer have no reasoning effort")
     response_format: dict[str, Any] | None = None
     seed: int | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -90,7 +93,7 @@ class CompletionsDataSource(Options):
     ]
     input_messages: Annotated[TemplateInput | ItemReference, Field(discriminator="type")] | None = None
     model: Annotated[str | None, Field(min_length=1, max_length=512)] = None
-    sampling_params: SamplingParams | None = None
+    sampling_params: RunSamplingParams | None = None
 
 
 class JsonlDataSource(Options):

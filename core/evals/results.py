@@ -1,7 +1,7 @@
-"""What a run of an eval finds: a record for each row, and a report of the whole.
+"""What a run of an eval finds: a record for each row, a report of the whole, and how two runs differ.
 
-The worker writes the records as JSON lines, ROWS_IN_A_FILE in each file, named by `file_of`. So a page of
-records is read without the others. The report is the `report` of the run's task.
+The worker writes the records as JSON lines in the order of their rows, ROWS_IN_A_FILE in each file, named by
+`file_of`. So a page of records is read without the others. The report is the `report` of the run's task.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 ROWS_IN_A_FILE = 100
+FILE_NAME = "items-{:05d}.jsonl"
 
 
 def file_of(index: int) -> str:
     """Return the name of the file that has the record of a row. Rows count from 0."""
-    return f"items-{index // ROWS_IN_A_FILE:05d}.jsonl"
+    return FILE_NAME.format(index // ROWS_IN_A_FILE)
 
 
 class RowResult(BaseModel):
@@ -40,6 +41,17 @@ class RowError(BaseModel):
     message: str
 
 
+class ModelUsage(BaseModel):
+    """The requests and tokens that a row or a run has used of one model."""
+
+    model_name: str
+    invocation_count: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    total_tokens: int = 0
+
+
 class Record(BaseModel):
     """One row of a run: the item, what the model wrote, and what the criteria say.
 
@@ -53,6 +65,7 @@ class Record(BaseModel):
     sample: dict[str, Any] | None = None
     results: list[RowResult] = []
     error: RowError | None = None
+    usage: list[ModelUsage] = []
 
     @property
     def passed(self) -> bool:
@@ -63,30 +76,20 @@ class Record(BaseModel):
 class CriterionResult(BaseModel):
     """What one criterion says of all rows that could be judged.
 
-    `low` and `high` are the ends of a 95 % interval by the bootstrap over rows. `details` has the F1 of each
-    label or field, where there are any.
+    `low` and `high` are the ends of a 95 % interval (core/evals/statistics/intervals.py). `value` is null if
+    no row could be judged, `low` and `high` also if the rows are too few to say how sure it is. `details` has
+    the F1 of each label or field, where there are any.
     """
 
     name: str
     type: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     better: Literal["higher", "lower"]
     passed: int
     failed: int
     details: dict[str, float] | None = None
-
-
-class ModelUsage(BaseModel):
-    """The requests and tokens that a run has used of one model."""
-
-    model_name: str
-    invocation_count: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    total_tokens: int = 0
 
 
 class RunReport(BaseModel):
@@ -98,3 +101,41 @@ class RunReport(BaseModel):
     errored: int
     criteria: list[CriterionResult]
     usage: list[ModelUsage]
+
+
+Verdict = Literal["better", "worse", "no_clear_difference"]
+
+
+class ChangedRows(BaseModel):
+    """How many rows the tuned model does better, worse, and equally well, by the score of each row."""
+
+    better: int
+    worse: int
+    equal: int
+
+
+class CriterionComparison(BaseModel):
+    """What one criterion says of two models on the rows that both runs could judge."""
+
+    name: str
+    type: str
+    base: CriterionResult
+    tuned: CriterionResult
+    difference: Annotated[float | None, Field(description="The tuned model's value minus the base's")]
+    low: Annotated[float | None, Field(description="The lower end of the difference's 95 % interval")]
+    high: Annotated[float | None, Field(description="The upper end of the difference's 95 % interval")]
+    p_value: Annotated[
+        float | None,
+        Field(description="How likely at least this difference would be if the models were equally good"),
+    ]
+    adjusted_p_value: Annotated[
+        float | None, Field(description="`p_value` after Holm's correction for all criteria")
+    ]
+    verdict: Annotated[
+        Verdict,
+        Field(
+            description="`better` or `worse` if `adjusted_p_value` is below 0.05, `no_clear_difference` "
+            "otherwise. The last does not say that the models are equal: the rows are too few to tell"
+        ),
+    ]
+    rows: ChangedRows

@@ -1,5 +1,5 @@
 """Graders, which score a sample: their declarations, templates, formulas and similarity metrics.
 
-Nothing here depends on HTTP, so that a worker can grade too. Only the API grades at the moment, in processes
-of its own (`api.graders.processes`).
+Nothing here depends on HTTP. The API grades with it, and so does the process of an eval run; both run graders
+in processes beside their own.
 """

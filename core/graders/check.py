@@ -1,5 +1,6 @@
 """Checks whether a grader can be used on this server, before anything is graded with it."""
 
+from collections.abc import Collection
 from typing import Any
 
 from core.errors import InvalidRequest
@@ -39,20 +40,25 @@ def check(grader: Any, param: str = "grader") -> None:
             message = f"'{metric}' is not on offer on this server: {NOT_ON_OFFER[metric]}."
             raise _not_on_offer(f"{param}.evaluation_metric", message)
         case StringCheckGrader() | TextSimilarityGrader():
-            _check_template(grader.input, f"{param}.input")
-            _check_template(grader.reference, f"{param}.reference")
+            check_template(grader.input, f"{param}.input")
+            check_template(grader.reference, f"{param}.reference")
 
 
-def text_graders(grader: Any) -> dict[str, TextGrader]:
-    """Return the graders of texts that `grader` consists of, by name.
+def parts_of(grader: Any) -> dict[str, Any]:
+    """Return the graders that `grader` consists of, by their names in its formula."""
+    return grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
 
-    Raises InvalidRequest if one of them needs a model. These can be checked, but not run yet.
+
+def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrader]:
+    """Return the graders of texts that `grader` consists of, by name, except those whose score is `known`.
+
+    Raises InvalidRequest if one of them needs a model. Only an eval run asks models.
     """
-    parts = grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
+    parts = {name: part for name, part in parts_of(grader).items() if name not in known}
     for part in parts.values():
         if isinstance(part, ScoreModelGrader | LabelModelGrader):
             raise _not_on_offer(
-                "grader", f"'{part.type}' graders need a chat model, which this server does not offer yet."
+                "grader", f"'{part.type}' graders need a chat model. Only an eval can use them."
             )
     return parts
 
@@ -69,7 +75,8 @@ def formula_of(grader: MultiGrader, param: str = "grader") -> Formula:
         ) from error
 
 
-def _check_template(template: str, param: str) -> None:
+def check_template(template: str, param: str) -> None:
+    """Raise InvalidRequest if a template holds braces around something else than a path."""
     wrong = malformed(template)
     if wrong is not None:
         raise InvalidRequest(

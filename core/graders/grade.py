@@ -1,7 +1,9 @@
 """Grades samples: computes the reward that a grader gives a sample."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from core.errors import InvalidRequest
@@ -13,6 +15,7 @@ from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, ren
 
 Fault = Literal["invalid_variable_error", "sample_parse_error", "other_error"]
 
+NOTHING: Mapping[str, float] = MappingProxyType({})
 OPERATIONS = {
     "eq": lambda text, reference: text == reference,
     "ne": lambda text, reference: text != reference,
@@ -35,16 +38,16 @@ class Grade:
     seconds: float = 0.0
 
 
-def grade(grader: Any, item: Any, sample: str) -> Grade:
-    """Return the grade of one sample.
+def grade(grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
+    """Return the grade of one sample. `known` has the scores that models gave, by their graders' names.
 
     Raises InvalidRequest if the grader cannot be run, or if it would compare more than MAX_COMPARED
     characters. The characters are counted before anything is compared.
     """
     check(grader)
-    parts = text_graders(grader)
+    parts = text_graders(grader, known)
     started = time.perf_counter()
-    made = Grade()
+    made = Grade(scores=dict(known))
     try:
         for name, (text, reference) in _texts(parts, item, Sample(sample)).items():
             made.scores[name] = _score(parts[name], text, reference)

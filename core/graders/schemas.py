@@ -29,6 +29,7 @@ Metric = Literal[
     "rouge_4",
     "rouge_5",
     "rouge_l",
+    "chrf",
 ]
 
 

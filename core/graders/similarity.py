@@ -43,6 +43,13 @@ def _bleu(text: str, reference: str) -> float:
             tokenizer.__call__.cache_clear()
 
 
+def _chrf(text: str, reference: str) -> float:
+    """Return chrF: F2 of the n-grams of 1 to 6 characters (Popović, 2015). It keeps nothing of the texts."""
+    from sacrebleu import sentence_chrf
+
+    return float(sentence_chrf(text, [reference]).score) / 100
+
+
 def _gleu(text: str, reference: str) -> float:
     """Return the lower of precision and recall, over all n-grams of 1 to 4 words together."""
     ours, theirs = _words(text), _words(reference)
@@ -91,6 +98,7 @@ _METRICS: dict[str, Callable[[str, str], float]] = {
     "fuzzy_match": _fuzzy_match,
     "bleu": _bleu,
     "gleu": _gleu,
+    "chrf": _chrf,
     **{f"rouge_{n}": _rouge_n(n) for n in range(1, 6)},
     "rouge_l": _rouge_l,
 }

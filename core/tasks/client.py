@@ -6,7 +6,7 @@ Every function works in the caller's transaction.
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict, RateLimited
@@ -18,20 +18,14 @@ RETRY_SECONDS = 30
 
 
 def create(
-    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int, **of: str
+    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int | None, **of: str
 ) -> Task:
     """Put a task into the queue. `of` names what it belongs to: its `adapter_id` or `eval_id`.
 
-    Raises RateLimited if the project has `most_open` unfinished tasks.
+    Raises RateLimited if the project has `most_open` unfinished tasks. None sets no limit.
     """
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
-    unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
-    if session.scalars(unfinished).one() >= most_open:
-        raise RateLimited(
-            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
-            "ends, or cancel one.",
-            retry_after=RETRY_SECONDS,
-        )
+    if most_open is not None:
+        _refuse_too_many(session, project_id, most_open)
     task = Task(id=new_id(f"{kind}-"), project_id=project_id, kind=kind, request=request, **of)
     session.add(task)
     session.flush()
@@ -58,10 +52,25 @@ def delete(session: Session, task: Task) -> None:
     task.deleted_at = func.now()
 
 
-def delete_with_adapter(session: Session, adapter_id: str) -> None:
-    """Cancel the adapter's unfinished tasks, and hide all of its tasks."""
-    of_adapter = update(Task).where(Task.adapter_id == adapter_id, Task.deleted_at.is_(None))
+def delete_all(session: Session, which: ColumnElement[bool]) -> None:
+    """Cancel the unfinished ones of these tasks, and hide them all: what they belong to is deleted."""
+    chosen = update(Task).where(which, Task.deleted_at.is_(None))
     session.execute(
-        of_adapter.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
+        chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
     )
-    session.execute(of_adapter.values(deleted_at=func.now()))
+    session.execute(chosen.values(deleted_at=func.now()))
+
+
+def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:
+    """Raise RateLimited if the project has too many unfinished tasks.
+
+    Other requests of the project wait until the transaction ends, so that they count this one's task.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
+    unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
+    if session.scalars(unfinished).one() >= most_open:
+        raise RateLimited(
+            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
+            "ends, or cancel one.",
+            retry_after=RETRY_SECONDS,
+        )

@@ -55,7 +55,7 @@ def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> 
     running = select(func.count()).where(
         other.project_id == Task.project_id, other.status == "running", other.held_until > func.now()
     )
-    served = select(func.max(other.started_at)).where(
+    served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
         other.project_id == Task.project_id, other.deleted_at.is_(None)
     )
     lost = Task.held_until <= func.now()
@@ -94,6 +94,18 @@ def holding(session: Session, holders: Collection[str]) -> set[str | None]:
     return set(session.scalars(held))
 
 
+def other_projects_wait(session: Session, task: Task) -> bool:
+    """Return whether a task of the same kind waits that belongs to a project without a running one."""
+    other = aliased(Task)
+    running = select(other.id).where(
+        other.project_id == Task.project_id, other.kind == task.kind, other.status == "running"
+    )
+    waits = Task.finished_at.is_(None) & (Task.status == "queued") & (Task.kind == task.kind)
+    due = or_(Task.held_until.is_(None), Task.held_until <= func.now())
+    found = select(Task.id).where(waits, due, Task.project_id != task.project_id, ~running.exists())
+    return session.scalars(found.limit(1)).one_or_none() is not None
+
+
 def renew(session: Session, lease: TaskLease, phase: str, done: float) -> None:
     """Extend the lease, and write what the process is doing. Raises TaskLeaseLost."""
     renewed = session.execute(
@@ -112,14 +124,17 @@ def finish(
     prefix: str,
     files: list[dict[str, Any]],
     report: dict[str, Any],
-    days: int,
+    days: int | None,
 ) -> None:
-    """Write that the task has succeeded, with its files. They are kept for `days`. Raises TaskLeaseLost."""
+    """Write that the task has succeeded, with its files. Raises TaskLeaseLost.
+
+    They are kept for `days`, or until a client deletes them.
+    """
     task = _held(session, lease)
     _end(task, "succeeded")
     task.object_prefix, task.files, task.report, task.done = prefix, files, report, 1.0
     task.bytes = sum(file["bytes"] for file in files)
-    task.expires_at = func.now() + timedelta(days=days)
+    task.expires_at = None if days is None else func.now() + timedelta(days=days)
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:

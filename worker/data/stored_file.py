@@ -30,7 +30,7 @@ def fetch(
     except FileNotFoundError as error:
         raise JobError(
             "file_not_found",
-            f"The stored content of {file.id} is gone: upload the file again, and create a new job.",
+            f"The stored content of {file.id} is gone: upload the file again, and use the new file.",
             param,
         ) from error
     for chunk in chunks:
@@ -40,8 +40,8 @@ def fetch(
     if digest.hexdigest() != file.sha256:
         raise JobError(
             "damaged_file",
-            f"The stored content of {file.id} is not what was uploaded: upload it again, and create a new "
-            "job.",
+            f"The stored content of {file.id} is not what was uploaded: upload it again, and use the new "
+            "file.",
             param,
         )
     return content

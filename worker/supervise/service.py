@@ -36,7 +36,7 @@ def run_worker(settings: Settings) -> None:
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:
         sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))
-        parts += [sender, Tracking(sessions), Tasks(sessions, settings.task_processes)]
+        parts += [sender, Tracking(sessions), *Tasks.of(settings, sessions)]
     for part in parts:
         part.start()
     signals.setup_logging.connect(_keep_our_logging)

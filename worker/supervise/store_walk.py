@@ -126,4 +126,5 @@ PREFIXES: dict[str, LeftBehind] = {
     "uploads/": _of_uploads,
     "files/": _of_files,
     "exports/": _of_tasks,
+    "evalruns/": _of_tasks,
 }

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import create_database, session_factory
-from core.errors import JobError
+from core.errors import JobError, TuneryError
 from core.failpoints import reached
 from core.logs import configure_logs
 from core.settings import Settings
@@ -36,7 +36,7 @@ from worker.process.scratch import remove_abandoned, scratch_folder
 RENEW_SECONDS = 2.0
 RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
 MOST_TRIES = 60  # after which a task fails with the fault
-MOST_SECONDS = 2 * 3600.0  # of one try: a process that takes longer hangs
+MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
 NICENESS = 10  # training goes first
 FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
 
@@ -54,17 +54,35 @@ class Work:
     lease: TaskLease
     phase: str = "starting"
     done: float = 0.0
+    advanced_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the files that this attempt makes."""
+        return task_prefix(self.task.kind, self.lease.task_id, self.lease.attempt)
 
     def report(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
+        if done > self.done:
+            self.advanced_at = time.monotonic()
         self.phase, self.done = phase, done
 
 
+class GaveWay(TuneryError):
+    """The task has had its time, and others wait. It goes back into the queue, and no loss is counted."""
+
+
 Do = Callable[[Work, Path], dict[str, Any]]
-"""Writes the task's files into the folder, and returns its report. Raises JobError if it cannot be done."""
+"""Writes the task's files into the folder, and returns its report.
+
+Raises JobError if it cannot be done, and GaveWay if it shall be done later.
+"""
+
+Keeps = Callable[[Settings], int | None]
+"""Returns the days for which the files are kept. None keeps them until a client deletes them."""
 
 
-def run_task(do: Do) -> None:
+def run_task(do: Do, keeps: Keeps) -> None:
     """Do the task that the command line names, and write what came of it."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -79,22 +97,22 @@ def run_task(do: Do) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    _do_and_write(do, work)
+    _do_and_write(do, work, keeps(settings))
 
 
-def _do_and_write(do: Do, work: Work) -> None:
+def _do_and_write(do: Do, work: Work, days: int | None) -> None:
     try:
         remove_abandoned()
         with scratch_folder("task") as folder:
             report = do(work, folder)
             work.report("uploading", 0.95)
-            prefix = task_prefix(work.task.kind, work.lease.task_id, work.lease.attempt)
-            files = publish_folder(work.store, folder, prefix)
+            files = publish_folder(work.store, folder, work.prefix)
         reached("task.uploaded")
-        days = work.settings.retention_export_days
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, prefix, files, report, days)
+            leases.finish(session, work.lease, work.prefix, files, report, days)
         reached("task.finished")
+    except GaveWay:
+        _give_back(work, 0.0)
     except TaskLeaseLost as error:
         log.info("task_left", task=work.lease.task_id, reason=str(error))
     except JobError as error:
@@ -119,15 +137,14 @@ def _be_polite() -> None:
 
 
 def _renew_until_lost(work: Work) -> None:
-    """Renew the lease for as long as a try may take.
+    """Renew the lease for as long as the work advances.
 
-    End the process when the lease is lost, when it could not be renewed for its length, and at the end of
-    that time.
+    End the process when the lease is lost, when it could not be renewed for its length, and when the work has
+    not advanced for MOST_SECONDS.
     """
     waiting = threading.Event()
     failures = 0
-    ends_at = time.monotonic() + MOST_SECONDS
-    while time.monotonic() < ends_at:
+    while time.monotonic() < work.advanced_at + MOST_SECONDS:
         try:
             with work.sessions.begin() as session:
                 leases.renew(session, work.lease, work.phase, work.done)

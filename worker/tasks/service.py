@@ -1,4 +1,8 @@
-"""Starts a process for each task that waits, and kills a process that hangs."""
+"""Starts a process for each task that waits, and kills a process that hangs.
+
+Tasks that ask servers may take many hours, but little of the machine. So they never take the place of an
+export.
+"""
 
 import os
 import sys
@@ -6,12 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.settings import Settings
 from core.tasks import lease as leases
 from core.tasks.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
-PROGRAMS = {"export": "worker.exports"}  # the package that does a kind of task
+PROGRAMS = {"export": "worker.exports", "evalrun": "worker.evals"}  # the package that does a kind of task
+ASKING = ("evalrun",)  # kinds that mostly wait for servers
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
@@ -22,13 +28,23 @@ ENVIRONMENT = {
 
 
 class Tasks(HeldProcesses[TaskLease]):
-    """A thread of the supervising process that runs the processes that do tasks."""
+    """A thread of the supervising process that runs the processes that do tasks of some kinds."""
 
-    def __init__(self, sessions: sessionmaker[Session], most: int) -> None:
+    def __init__(self, sessions: sessionmaker[Session], most: int, kinds: Collection[str]) -> None:
         super().__init__("task", sessions, most)
+        self._kinds = kinds
+
+    @classmethod
+    def of(cls, settings: Settings, sessions: sessionmaker[Session]) -> "list[Tasks]":
+        """Return a thread for the kinds that compute, and one for those that ask servers."""
+        computing = [kind for kind in PROGRAMS if kind not in ASKING]
+        return [
+            cls(sessions, settings.task_processes, computing),
+            cls(sessions, settings.eval_processes, ASKING),
+        ]
 
     def _take(self, session: Session, holder: str) -> TaskLease | None:
-        return leases.take(session, holder, PROGRAMS)
+        return leases.take(session, holder, self._kinds)
 
     def _holding(self, session: Session, holders: Collection[str]) -> set[str | None]:
         return leases.holding(session, holders)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -23,7 +24,9 @@ from core.roles import Role
 from core.tables import Base
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import store
+from tests.fixtures.evals_api import EVALS, ROWS, finish_run, judged, make_eval, make_run
 from tests.fixtures.exports import finish_export
+from tests.fixtures.graders import CHECK
 
 AT_ONCE = 16  # requests; all keys that wait are looked up at once, and the next ones a moment later
 
@@ -33,10 +36,12 @@ JOBS = "/v1/fine_tuning/jobs"
 ALIASES = "/v1/aliases"
 COMPLETIONS = "/v1/chat/completions"
 COMPLETION = COMPLETIONS + "/{completion_id}"
+EVAL = EVALS + "/{eval_id}"
 GRADERS = "/v1/fine_tuning/alpha/graders"
 PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
 PROJECTS = "/v1/organization/projects"
 SWEEPS = "/v1/fine_tuning/sweeps"
+RUNS = EVAL + "/runs"
 UPLOADS = "/v1/uploads"
 WEBHOOKS = "/v1/webhook_endpoints"
 WEBHOOK = WEBHOOKS + "/{webhook_endpoint_id}"
@@ -104,6 +109,20 @@ ACCESS = {
     ("DELETE", "/v1/adapters/{adapter_id}/exports/{export_id}"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}/files/{name}"): READER,
+    ("GET", EVALS): READER,
+    ("POST", EVALS): MEMBER,
+    ("GET", EVAL): READER,
+    ("POST", EVAL): MEMBER,
+    ("DELETE", EVAL): MEMBER,
+    ("GET", EVAL + "/compare"): READER,
+    ("GET", EVAL + "/compare/rows"): READER,
+    ("GET", RUNS): READER,
+    ("POST", RUNS): MEMBER,
+    ("GET", RUNS + "/{run_id}"): READER,
+    ("POST", RUNS + "/{run_id}/cancel"): MEMBER,
+    ("DELETE", RUNS + "/{run_id}"): MEMBER,
+    ("GET", RUNS + "/{run_id}/output_items"): READER,
+    ("GET", RUNS + "/{run_id}/output_items/{output_item_id}"): READER,
     ("GET", ALIASES): READER,
     ("POST", ALIASES): MEMBER,
     ("GET", ALIASES + "/{alias}"): READER,
@@ -159,11 +178,21 @@ BODIES: dict[str, Any] = {
     COMPLETION: {"metadata": {"a": "b"}},
     COMPLETION + "/rating": {"rating": "up"},
     "/v1/adapters/{adapter_id}/exports": {"format": "lora"},
+    EVAL: {"name": "x"},
+    RUNS: {"data_source": ROWS},
     WEBHOOK: {},
     WEBHOOK + "/rotate_secret": {},
     WEBHOOK + "/test": {"event_type": "fine_tuning.job.failed"},
     PROJECTS + "/{project_id}": {"quotas": {}},
     PROJECTS + "/{project_id}/api_keys": {"name": "x"},
+}
+
+
+# What a read must ask for, beside what its path names
+TWO_RUNS = "?base={run_id}&tuned={run_id}"
+QUERIES = {
+    EVAL + "/compare": TWO_RUNS,
+    EVAL + "/compare/rows": TWO_RUNS + f"&change=better&criterion={quote(CHECK['name'])}",
 }
 
 
@@ -187,6 +216,9 @@ class Owned(NamedTuple):
     alias: str
     completion_id: str
     export_id: str
+    eval_id: str
+    run_id: str
+    output_item_id: str
     name: str = "adapter_config.json"
 
 
@@ -208,6 +240,9 @@ MISSING = Owned(
     "no-such-alias",
     "chatcmpl-" + "1" * 32,
     "export-" + "1" * 32,
+    "eval-" + "1" * 32,
+    "evalrun-" + "1" * 32,
+    "evalrun-" + "1" * 32 + "-0",
     "nothing.json",
 )
 
@@ -234,6 +269,9 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     assert completion_id is not None
     export_id = alice.http.post(f"/v1/adapters/{adapter_id}/exports", json={"format": "lora"}).json()["id"]
     finish_export(api, folder, export_id)
+    eval_id = make_eval(alice)
+    run_id = make_run(alice, eval_id)
+    finish_run(api, run_id, [judged(0)])
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -254,6 +292,9 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         alias="the-alias",
         completion_id=completion_id,
         export_id=export_id,
+        eval_id=eval_id,
+        run_id=run_id,
+        output_item_id=f"{run_id}-0",
     )
 
 
@@ -278,7 +319,7 @@ def routes(api: Api) -> set[tuple[str, str]]:
 
 
 def ask(client: httpx.Client, method: str, path: str, of: Owned) -> httpx.Response:
-    filled = path
+    filled = path + QUERIES.get(path, "")
     for name, value in (COMMON | of._asdict()).items():
         filled = filled.replace("{" + name + "}", value).replace("{" + name + ":path}", value)
     assert "{" not in filled, f"{path}: Owned must learn about a new parameter"

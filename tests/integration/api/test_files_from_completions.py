@@ -8,7 +8,7 @@ import pytest
 from openai.types import FileObject
 from sqlalchemy import event
 
-from api.stored_completions import queries
+from api.http import paging
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
 from tests.fixtures.completions import allow, rate, store
 
@@ -151,7 +151,7 @@ def test_other_projects_completions_are_in_no_file(team: Tenant, bob: Tenant) ->
 
 def test_a_file_is_made_a_few_completions_at_a_time(team: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """No query returns more than a page's bytes, and no connection is held while the store is written to."""
-    monkeypatch.setattr(queries, "PAGE_BYTES", 3000)
+    monkeypatch.setattr(paging, "PAGE_BYTES", 3000)
     for number in range(9):
         store(team, f"{number}" + "x" * 1000)
     loaded: list[int] = []

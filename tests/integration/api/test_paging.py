@@ -8,6 +8,7 @@ import pytest
 from core.roles import Role
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import allow, store
+from tests.fixtures.evals_api import make_eval, make_run
 
 WEBHOOK = {"name": "x", "url": "https://example.com", "event_types": ["fine_tuning.job.failed"]}
 
@@ -35,7 +36,10 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant, adapter
     admin = api.tenant("alice", Role.ADMIN)
     allow(admin)
     stored = store(admin)
+    eval_id = make_eval(alice)
     ids = {
+        "eval_id": eval_id,
+        "run_id": make_run(alice, eval_id),
         "fine_tuning_job_id": alice.create_job()["id"],
         "project_id": alice.project_id,
         "webhook_endpoint_id": admin.http.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"],
@@ -51,4 +55,4 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant, adapter
                 admin.http.get(path.format(**ids), params={"after": "an id!"}), 400, "after", "invalid_cursor"
             )
             asked += 1
-    assert asked == 17
+    assert asked == 20

@@ -23,7 +23,9 @@ from schemathesis.schemas import BaseSchema
 from core.roles import Role
 from tests.fixtures.api import BASE_MODEL, Api, Tenant
 from tests.fixtures.completions import allow, store
+from tests.fixtures.evals_api import EVAL, EVALS, ROWS, finish_run, judged, make_eval, make_run
 from tests.fixtures.exports import finish_export
+from tests.fixtures.graders import CHECK
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +34,8 @@ EXPORTS = f"{ADAPTERS}/{{adapter_id}}/exports"
 ALIASES = "/v1/aliases"
 COMPLETIONS = "/v1/chat/completions"
 GRADERS = "/v1/fine_tuning/alpha/graders"
+ONE_EVAL = f"{EVALS}/{{eval_id}}"
+RUNS = f"{ONE_EVAL}/runs"
 JOBS = "/v1/fine_tuning/jobs"
 SWEEPS = "/v1/fine_tuning/sweeps"
 TOKENIZE = "/v1/tokenize"
@@ -155,6 +159,10 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     completion_id, deleted_id = store(operator), store(operator)
     assert completion_id is not None
     assert deleted_id is not None
+    eval_id, gone = make_eval(operator), make_eval(operator)
+    judged_run, ended_run, waiting_run = (make_run(operator, eval_id) for _ in range(3))
+    for run_id in (judged_run, ended_run):
+        finish_run(api, run_id, [judged(0), judged(1, error="model_failed")])
     link = http.post("/v1/session/links").json()["path"].partition("#link=")[2]
     return Known(
         {
@@ -162,6 +170,12 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.alias": "kept",
             "path.completion_id": completion_id,
             "path.api_key_id": other.key.split("_")[1],
+            "path.eval_id": eval_id,
+            "path.run_id": judged_run,
+            "query.base": judged_run,
+            "query.tuned": judged_run,
+            "query.criterion": CHECK["name"],
+            "path.output_item_id": f"{judged_run}-0",
             "path.delivery_id": http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
             "path.file_id": file_id,
             "path.fine_tuned_model_checkpoint": shared,
@@ -193,6 +207,9 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                     (f"DELETE {EXPORTS}/{{export_id}}", removed),
                 )
             },
+            f"DELETE {ONE_EVAL}": {"path.eval_id": gone},
+            f"POST {RUNS}/{{run_id}}/cancel": {"path.eval_id": eval_id, "path.run_id": waiting_run},
+            f"DELETE {RUNS}/{{run_id}}": {"path.eval_id": eval_id, "path.run_id": ended_run},
             f"POST {ALIASES}/{{alias}}/back": {"path.alias": "moved"},
             f"DELETE {ALIASES}/{{alias}}": {"path.alias": "deleted"},
             f"DELETE {COMPLETIONS}/{{completion_id}}": {"path.completion_id": deleted_id},
@@ -249,7 +266,14 @@ def configuration(api: Api, operator: Tenant, known: Known) -> schemathesis.Conf
                 # option of a job again; the other phases try some
                 *(
                     {"include-path-regex": f"^{path}", "phases": {"coverage": {"enabled": False}}}
-                    for path in (f"{GRADERS}/", f"{SWEEPS}$", "/v1/(chat/)?completions$", f"{TOKENIZE}$")
+                    for path in (
+                        f"{GRADERS}/",
+                        f"{EVALS}$",
+                        f"{EVALS}/.*/runs$",
+                        f"{SWEEPS}$",
+                        "/v1/(chat/)?completions$",
+                        f"{TOKENIZE}$",
+                    )
                 ),
                 # A URL makes a string of every value of metadata[key], so no value is wrong
                 *(
@@ -302,17 +326,21 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
-    """Return the document with examples of a sweep, an alias, a prompt to tokenize and an import.
+    """Return the document with examples of bodies that Schemathesis does not make up.
 
-    Sweeps that Schemathesis makes up name too few values to try, or the same value twice. Its aliases lead to
-    a model and to several at the same time, or to none. Its prompts are messages and a text at the same time.
+    Its sweeps name too few values to try, or the same value twice. Its aliases lead to a model and to several
+    at the same time, or to none. Its prompts are messages and a text at the same time. Its criteria and rows
+    do not fit together. A job's evaluation has the criteria of evals, so they are tried there alone.
     """
     files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
+    evaluation = openapi["components"]["schemas"]["RequestedEvaluation"]["properties"]
+    evaluation["criteria"] = {"type": "null"}
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
     alias = {"name": "made", "model": BASE_MODEL}
     prompt = {"model": BASE_MODEL, "prompt": "Hello"}
     imported = {"base_model": BASE_MODEL, "file": known.anywhere["path.file_id"]}
-    examples = {SWEEPS: sweep, ALIASES: alias, TOKENIZE: prompt, ADAPTERS: imported}
+    judging = {EVALS: EVAL, RUNS: {"data_source": ROWS}}
+    examples = {SWEEPS: sweep, ALIASES: alias, TOKENIZE: prompt, ADAPTERS: imported, **judging}
     for path, example in examples.items():
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
     return openapi

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.chat.servers import CACHED_BEGINNING, Servers
 from core.serving import registry
+from core.serving.dispatch.servers import CACHED_BEGINNING, Servers
 from core.serving.served_model import ServedModel
 from core.tables import Server
 from tests.fixtures.api import Api

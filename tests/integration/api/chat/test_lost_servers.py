@@ -10,7 +10,7 @@ import openai
 import pytest
 from sqlalchemy import delete
 
-from api.chat.watch import LOOK
+from core.serving.dispatch.watch import LOOK
 from core.tables import Server
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.serving import ServerProcess, Serving
@@ -99,7 +99,7 @@ def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
 def test_what_a_frozen_server_had_not_begun_is_done_by_another(
     tenant: Tenant, serving: Serving, two: list[ServerProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.chat.watch.PROBE", 1.0)
+    monkeypatch.setattr("core.serving.dispatch.watch.PROBE", 1.0)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(tenant.http.post, CHAT, json=asked(60))
         working = wait_for(lambda: next(filter(at_work, two), None))

@@ -14,10 +14,10 @@ import httpx
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.chat.errors import RefusedByServer, ServerLost
-from api.chat.servers import Servers
-from api.chat.watch import Watch
 from core.errors import AppError, RateLimited, Unavailable
+from core.serving.dispatch.errors import RefusedByServer, ServerLost
+from core.serving.dispatch.servers import Servers
+from core.serving.dispatch.watch import Watch
 from core.serving.served_model import ServedModel
 from core.tables import Server
 

@@ -1,23 +1,24 @@
-"""Runs graders in processes beside the API's own.
+"""Runs graders in processes beside the caller's own: that of the API, or of an eval run.
 
-A run can neither hold up other requests nor take the API's memory, and it can be killed. AnyIO starts the
-processes when they are first needed, and kills them when the API ends.
+A run can neither hold up the caller's event loop nor take its memory, and it can be killed. AnyIO starts the
+processes when they are first needed, and kills them when the event loop ends.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, move_on_after, to_process
 
-from api.graders.apart import grade_apart
 from core.errors import Unavailable
-from core.graders.grade import Grade
+from core.graders.apart import grade_apart
+from core.graders.grade import NOTHING, Grade
 
 AT_ONCE = 2  # runs; further runs wait, in the order in which they came
 SECONDS = 20.0  # for one run: many times what the longest run takes that is allowed
 
 
 class GraderProcesses:
-    """The processes of one API process, and the runs that they are busy with."""
+    """The processes beside one process, and the runs that they are busy with."""
 
     def __init__(self) -> None:
         self.seconds = SECONDS
@@ -25,8 +26,8 @@ class GraderProcesses:
         self._running: set[CancelScope] = set()
         self._closed = False
 
-    async def grade(self, grader: Any, item: Any, sample: str) -> Grade:
-        """Return the grade of one sample.
+    async def grade(self, grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
+        """Return the grade of one sample. `known` has the scores that models gave.
 
         Raises InvalidRequest if the sample cannot be graded by the grader, and Unavailable if a run was
         stopped or its process died.
@@ -37,7 +38,7 @@ class GraderProcesses:
                     scope.cancel()
                 self._running.add(scope)
                 try:
-                    return await _run(grader, item, sample)
+                    return await _run(grader, item, sample, dict(known))
                 except BrokenWorkerProcess as error:
                     raise Unavailable(
                         "The process that ran the grader has died. Try again.", code="grader_process_died"
@@ -53,15 +54,15 @@ class GraderProcesses:
         )
 
     def close(self) -> None:
-        """End all runs and let none begin. To be called in the thread of the API's event loop."""
+        """End all runs and let none begin. To be called in the thread of the event loop."""
         self._closed = True
         for scope in self._running:
             scope.cancel()
 
 
-async def _run(grader: Any, item: Any, sample: str) -> Grade:
+async def _run(grader: Any, item: Any, sample: str, known: dict[str, float]) -> Grade:
     """Grade in a process, which is killed if the caller is cancelled."""
     # `GraderProcesses` limits the runs, so AnyIO need not do it too.
     return await to_process.run_sync(
-        grade_apart, grader, item, sample, cancellable=True, limiter=CapacityLimiter(1)
+        grade_apart, grader, item, sample, known, cancellable=True, limiter=CapacityLimiter(1)
     )

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -14,14 +15,14 @@ from core.graders.grade import Grade, grade
 MEMORY = 512 * 1024**2  # bytes that may be added to those that the process has before its first sample
 
 
-def grade_apart(grader: Any, item: Any, sample: str) -> Grade:
+def grade_apart(grader: Any, item: Any, sample: str, known: Mapping[str, float]) -> Grade:
     """Return the grade of one sample.
 
     Raises InvalidRequest as `grade` does, and also if the sample takes too much memory.
     """
     limit_process()
     try:
-        return grade(grader, item, sample)
+        return grade(grader, item, sample, known)
     except MemoryError:
         raise InvalidRequest(
             "The grader needs too much memory. Use fewer graders, or shorten the sample or the item.",
@@ -32,7 +33,7 @@ def grade_apart(grader: Any, item: Any, sample: str) -> Grade:
 
 @cache
 def limit_process() -> None:
-    """Bound the process's memory, drop the API's secrets from its environment, and ignore Ctrl-C.
+    """Bound the process's memory, drop the caller's secrets from its environment, and ignore Ctrl-C.
 
     The libraries are imported first: their memory is not the samples', and they read the environment.
     """

@@ -1,0 +1,1 @@
+"""Evals, by which models are judged: create, read, rename and delete them. Folders within have their runs."""

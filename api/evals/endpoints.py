@@ -1,0 +1,80 @@
+"""/v1/evals: say how models are judged."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+
+from api.admission.auth import CurrentCaller
+from api.dependencies import ModelCatalog, Transaction
+from api.evals import service
+from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
+from api.http.paging import LIMIT, After
+from api.http.strict_json import StrictJsonRoute
+from api.schemas import Page
+from core.access.idempotency import once
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
+
+MAX_LIMIT = 100
+
+router = APIRouter(
+    prefix="/v1/evals",
+    tags=["Evals"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, Unavailable),
+)
+
+
+@router.post("", responses=declared(InvalidRequest, Conflict))
+def create_eval(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, catalog: ModelCatalog, body: CreateEval
+) -> EvalObject:
+    """Create an eval: criteria by which models are judged. Runs of the eval judge a model each."""
+
+    def create() -> dict[str, Any]:
+        made = EvalObject.of(service.create(session, caller, catalog, body))
+        return made.model_dump(mode="json", by_alias=True)
+
+    return EvalObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+
+
+@router.get("", responses=declared(InvalidRequest))
+def list_evals(
+    session: Transaction,
+    caller: CurrentCaller,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    order: Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")] = "asc",
+    order_by: Annotated[
+        Literal["created_at", "updated_at"], Query(description="The time by which the evals are ordered")
+    ] = "created_at",
+    job_id: Annotated[
+        str | None, Query(max_length=128, description="Only evals that this job asked for")
+    ] = None,
+    after: After = None,
+) -> Page[EvalObject]:
+    """List the project's evals, by default the oldest first.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
+    rows, has_more = service.list_page(session, caller.project_id, job_id, order_by, order, after, limit)
+    return Page.of([EvalObject.of(row) for row in rows], has_more)
+
+
+@router.get("/{eval_id}", responses=declared(NotFound))
+def retrieve_eval(session: Transaction, caller: CurrentCaller, eval_id: str) -> EvalObject:
+    """Return an eval."""
+    return EvalObject.of(service.get(session, caller.project_id, eval_id))
+
+
+@router.post("/{eval_id}", responses=declared(InvalidRequest, NotFound))
+def update_eval(session: Transaction, caller: CurrentCaller, eval_id: str, body: UpdateEval) -> EvalObject:
+    """Change the name or the metadata of an eval. Its criteria never change, so its runs stay comparable."""
+    return EvalObject.of(service.update(session, caller, eval_id, body))
+
+
+@router.delete("/{eval_id}", responses=declared(NotFound))
+def delete_eval(session: Transaction, caller: CurrentCaller, eval_id: str) -> EvalDeleted:
+    """Delete an eval with all of its runs. Runs that have not ended are cancelled."""
+    service.delete(session, caller, eval_id)
+    return EvalDeleted(eval_id=eval_id)

@@ -1,0 +1,65 @@
+"""Reads of evals. Each takes the project."""
+
+from sqlalchemy import Select, String, cast, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from api.http.paging import fetch_page, unknown_cursor, within_page
+from core.tables import Eval
+
+SIZE = func.octet_length(cast(Eval.criteria, String)) + func.octet_length(
+    cast(Eval.data_source_config, String)
+)
+
+
+def find(session: Session, project_id: str, eval_id: str, *, lock: bool = False) -> Eval | None:
+    query = select(Eval).where(Eval.id == eval_id, Eval.project_id == project_id, Eval.deleted_at.is_(None))
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
+def page(
+    session: Session,
+    project_id: str,
+    job_id: str | None,
+    *,
+    by_change: bool,
+    after: str | None,
+    limit: int,
+    newest_first: bool,
+) -> tuple[list[Eval], bool]:
+    """Return a page of the project's evals, and whether more follow. With `job_id`, only those of a job.
+
+    They are in the order of their creation, or of their last change with `by_change`. The page ends early if
+    it would have too many bytes.
+    """
+    sizes = select(Eval.id, SIZE).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
+    if job_id is not None:
+        sizes = sizes.where(Eval.job_id == job_id)
+    if by_change:
+        rows, more = _by_change(session, sizes, project_id, after, limit, newest_first)
+    else:
+        rows, more = fetch_page(session, sizes, Eval.id, after=after, limit=limit, newest_first=newest_first)
+    ids = within_page(rows)
+    found = {row.id: row for row in session.scalars(select(Eval).where(Eval.id.in_(ids)))}
+    return [found[eval_id] for eval_id in ids if eval_id in found], more or len(ids) < len(rows)
+
+
+def _by_change(
+    session: Session,
+    query: Select[str, int],
+    project_id: str,
+    after: str | None,
+    limit: int,
+    newest_first: bool,
+) -> tuple[list[tuple[str, int]], bool]:
+    """Return a page in the order of the last changes. `after` may name an eval that is deleted."""
+    changed, key = Eval.updated_at, Eval.id
+    if after is not None:
+        named = select(changed).where(key == after, Eval.project_id == project_id)
+        last = session.scalars(named).one_or_none()
+        if last is None:
+            raise unknown_cursor(after)
+        place, at = tuple_(changed, key), tuple_(last, after)
+        query = query.where(place < at if newest_first else place > at)
+    order = (changed.desc(), key.desc()) if newest_first else (changed, key)
+    rows = [(row[0], row[1]) for row in session.execute(query.order_by(*order).limit(limit + 1))]
+    return rows[:limit], len(rows) > limit

@@ -1,0 +1,1 @@
+"""Runs of evals: check and create them, watch, cancel and delete them."""

@@ -1,0 +1,79 @@
+"""Creates, reads, renames and deletes evals. Nothing here commits."""
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from api.admission.callers import Caller
+from api.evals import queries
+from api.evals.models import check_grader_models
+from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
+from api.http.paging import check_cursor
+from core.access import audit
+from core.catalog import Catalog
+from core.evals.check import check_criteria
+from core.evals.evals import create_eval, delete_eval, no_such_eval
+from core.ids import id_pattern
+from core.tables import Eval
+
+EVAL_ID = id_pattern("eval-")
+
+
+def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval) -> Eval:
+    """Create an eval. Raises InvalidRequest for a criterion that cannot be used here."""
+    check_criteria(asked.testing_criteria)
+    check_grader_models(session, caller.project_id, catalog, asked.testing_criteria)
+    names = ", ".join(criterion.name for criterion in asked.testing_criteria)
+    created = create_eval(
+        session,
+        caller.project_id,
+        asked.name or names[:MAX_NAME],
+        asked.testing_criteria,
+        data_source_config=asked.data_source_config.model_dump(mode="json"),
+        metadata=asked.metadata,
+    )
+    audit.record(session, caller, "eval.created", created.id)
+    return created
+
+
+def get(session: Session, project_id: str, eval_id: str, *, lock: bool = False) -> Eval:
+    """Return an eval of the project. Raises NotFound."""
+    row = queries.find(session, project_id, eval_id, lock=lock)
+    if row is None:
+        raise no_such_eval(eval_id)
+    return row
+
+
+def list_page(
+    session: Session,
+    project_id: str,
+    job_id: str | None,
+    order_by: str,
+    order: str,
+    after: str | None,
+    limit: int,
+) -> tuple[list[Eval], bool]:
+    check_cursor(after, EVAL_ID)
+    by_change, newest_first = order_by == "updated_at", order == "desc"
+    return queries.page(
+        session, project_id, job_id, by_change=by_change, after=after, limit=limit, newest_first=newest_first
+    )
+
+
+def update(session: Session, caller: Caller, eval_id: str, asked: UpdateEval) -> Eval:
+    """Change the name or the metadata of an eval, and return it. Raises NotFound."""
+    row = get(session, caller.project_id, eval_id, lock=True)
+    if asked.name is not None:
+        row.name = asked.name
+    if "metadata" in asked.model_fields_set:
+        row.client_metadata = asked.metadata
+    row.updated_at = func.now()
+    audit.record(session, caller, "eval.updated", eval_id)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def delete(session: Session, caller: Caller, eval_id: str) -> None:
+    """Delete an eval with its runs. Raises NotFound."""
+    delete_eval(session, get(session, caller.project_id, eval_id))
+    audit.record(session, caller, "eval.deleted", eval_id)

@@ -1,0 +1,124 @@
+"""`tunery evaluate`: judge models on the same rows, and say which of them is better."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.connection import connected
+from cli.client.errors import GaveUp, Refused
+from cli.commands.eval_tables import show_comparison, show_runs
+from cli.commands.files import send
+from core.errors import ConfigurationError
+
+POLL_SECONDS = 1.0
+EVALS = "/evals"
+ENDED = ("completed", "failed", "canceled")
+MEASURES = ("loss", "token_accuracy", "exact_match", "label_f1", "field_f1")
+SIMILARITIES = ("bleu", "chrf", "fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_l")
+OUTPUT, REFERENCE = "{{ sample.output_text }}", "{{ item.reference }}"
+ANY_ROW = {"type": "custom", "item_schema": {}, "include_sample_schema": True}
+
+
+@connected
+def evaluate(
+    client: Client,
+    json: bool,
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Models, adapters or aliases; the base first")
+    ],
+    file: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="The rows, such as a validation file")],
+    criteria: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(MEASURES + SIMILARITIES)}")
+    ] = "exact_match",
+    rows: Annotated[int | None, typer.Option(min=1, help="Judge only the first rows of the file")] = None,
+    name: Annotated[str | None, typer.Option(help="The eval's name. Default: the criteria")] = None,
+) -> None:
+    """Judge models on the same rows, wait, and compare each model with the first one.
+
+    The server judges them. If you stop this command, the runs go on: `tunery evals show` shows them later.
+    """
+    judged_by = read_criteria(criteria)
+    source = {"type": "file_id", "id": _file_id(client, file), "limit": rows}
+    made = client.post(EVALS, _given(data_source_config=ANY_ROW, testing_criteria=judged_by, name=name))
+    path = f"{EVALS}/{made['id']}"
+    output.note(f"Created {made['id']}")
+    runs = []
+    for model in models:
+        data_source = {"type": "completions", "model": model, "source": _given(**source)}
+        runs.append(client.post(f"{path}/runs", {"name": model, "data_source": data_source}))
+    runs = [_wait(client, f"{path}/runs/{run['id']}") for run in runs]
+    compared = list(_comparisons(client, path, runs))
+    if json:
+        output.json({"eval": made, "runs": runs, "comparisons": compared})
+    else:
+        show_runs(runs)
+        for comparison in compared:
+            show_comparison(comparison)
+    _raise_for_outcome(runs)
+
+
+def read_criteria(given: str) -> list[dict[str, Any]]:
+    """Return the criteria that the names stand for. Raises ConfigurationError."""
+    return [_criterion(name.strip()) for name in given.split(",")]
+
+
+def _criterion(name: str) -> dict[str, Any]:
+    if name in MEASURES:
+        return {"type": name}
+    if name in SIMILARITIES:
+        texts = {"input": OUTPUT, "reference": REFERENCE}
+        return {"type": "text_similarity", "name": name, "evaluation_metric": name, **texts}
+    on_offer = ", ".join(MEASURES + SIMILARITIES)
+    raise ConfigurationError(f"{name!r} is no criterion. On offer: {on_offer}")
+
+
+def _file_id(client: Client, file: str) -> str:
+    """Return the id of an uploaded file. A local file is uploaded first, with any kind of rows."""
+    path = Path(file)
+    if path.is_file():
+        sent = send(client, path, "evals")
+        output.note(f"Uploaded {path.name} as {sent['id']}")
+        return str(sent["id"])
+    if file.startswith("file-"):
+        return file
+    raise ConfigurationError(f"{file} is neither a local file nor the id of an uploaded file (file-…)")
+
+
+def _wait(client: Client, path: str) -> dict[str, Any]:
+    """Return the run once it has ended. Say what it does meanwhile."""
+    said = None
+    while (run := client.get(path))["status"] not in ENDED:
+        doing = f"{run['progress']['phase'] or run['status']} {run['progress']['percent']:.0f} %"
+        if doing != said:
+            output.note(f"{run['name']}: {doing}")
+            said = doing
+        time.sleep(POLL_SECONDS)
+    return run
+
+
+def _comparisons(client: Client, path: str, runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the comparison of each run with the first one. Say why if the server refuses it."""
+    completed = [run for run in runs if run["status"] == "completed"]
+    if completed[:1] != runs[:1]:
+        return
+    for run in completed[1:]:
+        try:
+            yield client.get(f"{path}/compare", base=runs[0]["id"], tuned=run["id"])
+        except Refused as error:
+            output.note(f"{run['name']} is not compared: {error}", "yellow")
+
+
+def _raise_for_outcome(runs: Sequence[dict[str, Any]]) -> None:
+    for run in runs:
+        if run["status"] != "completed":
+            reason = run["error"]["message"] or "it was cancelled"
+            raise GaveUp(f"The run of {run['name']} {run['status']}: {reason}")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,135 @@
+"""Checks whether the criteria of an eval can be used on this server, before any row is judged."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from core.errors import InvalidRequest
+from core.evals.criteria import Criterion, ExactMatch, FieldF1, LabelF1
+from core.graders.check import check, check_template
+from core.graders.schemas import (
+    InputText,
+    LabelModelGrader,
+    Message,
+    MultiGrader,
+    OutputText,
+    ScoreModelGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
+)
+
+NAMES_THE_SAMPLE = re.compile(r"\{\{\s*sample\b")
+ModelGrader = ScoreModelGrader | LabelModelGrader
+
+
+class NamedModel(NamedTuple):
+    """A model that a grader names, and the name's place in the request."""
+
+    name: str
+    param: str
+
+
+def check_criteria(criteria: Sequence[Criterion], param: str = "testing_criteria") -> None:
+    """Raise InvalidRequest if a criterion can never be used, or if two have the same name."""
+    names: set[str] = set()
+    for index, criterion in enumerate(criteria):
+        place = f"{param}.{index}"
+        if criterion.name in names:
+            raise InvalidRequest(
+                f"Two criteria are named '{criterion.name[:64]}'. Give each of them a name of its own, since "
+                "the name tells their results apart.",
+                code="duplicate_name",
+                param=f"{place}.name",
+            )
+        names.add(criterion.name)
+        check(criterion, place)
+        for grader, where in _model_graders(criterion, place):
+            _check_model_grader(grader, where)
+        for template, where in _templates(criterion, place):
+            check_template(template, where)
+
+
+def check_input_messages(messages: Sequence[Message], param: str) -> None:
+    """Raise InvalidRequest if a model could not be asked these messages, whatever the item is."""
+    _check_text_only(messages, param)
+    for index, message in enumerate(messages):
+        for template in _texts(message):
+            place = f"{param}.{index}.content"
+            check_template(template, place)
+            if NAMES_THE_SAMPLE.search(template):
+                raise _invalid("There is no `sample` before the model has answered: name `item` only.", place)
+
+
+def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria") -> Iterator[NamedModel]:
+    """Yield the models that the graders name."""
+    for index, criterion in enumerate(criteria):
+        for grader, where in _model_graders(criterion, f"{param}.{index}"):
+            yield NamedModel(grader.model, f"{where}.model")
+
+
+def _model_graders(criterion: Criterion, place: str) -> Iterator[tuple[ModelGrader, str]]:
+    """Yield the graders of a criterion that ask a model, each with its place in the request."""
+    for part, where in _parts(criterion, place):
+        if isinstance(part, ModelGrader):
+            yield part, where
+
+
+def _parts(criterion: Criterion, place: str) -> Iterator[tuple[object, str]]:
+    if not isinstance(criterion, MultiGrader):
+        yield criterion, place
+    elif isinstance(criterion.graders, dict):
+        for name, part in criterion.graders.items():
+            yield part, f"{place}.graders.{name}"
+    else:
+        yield criterion.graders, f"{place}.graders"
+
+
+def _check_model_grader(grader: ModelGrader, place: str) -> None:
+    if not grader.input:
+        raise _invalid("The grader's model needs at least one message.", f"{place}.input")
+    _check_text_only(grader.input, f"{place}.input")
+    if isinstance(grader, LabelModelGrader):
+        if not grader.labels:
+            raise _invalid("There are no labels to choose from.", f"{place}.labels")
+        for label in grader.passing_labels:
+            if label not in grader.labels:
+                message = f"'{label[:64]}' is none of the 'labels', so no row could pass with it."
+                raise _invalid(message, f"{place}.passing_labels")
+
+
+def _check_text_only(messages: Sequence[Message], place: str) -> None:
+    for index, message in enumerate(messages):
+        if any(not isinstance(part, str | InputText | OutputText) for part in _contents(message)):
+            raise InvalidRequest(
+                "The models of this server read text only: no images and no audio.",
+                code="unsupported_parameter",
+                param=f"{place}.{index}.content",
+            )
+
+
+def _invalid(message: str, param: str) -> InvalidRequest:
+    return InvalidRequest(message, code="invalid_value", param=param)
+
+
+def _templates(criterion: Criterion, place: str) -> Iterator[tuple[str, str]]:
+    """Yield every template of a criterion, with its place in the request."""
+    for part, where in _parts(criterion, place):
+        match part:
+            case StringCheckGrader() | TextSimilarityGrader() | ExactMatch() | LabelF1() | FieldF1():
+                yield part.input, f"{where}.input"
+                yield part.reference, f"{where}.reference"
+            case ScoreModelGrader() | LabelModelGrader():
+                for index, message in enumerate(part.input):
+                    yield from ((text, f"{where}.input.{index}.content") for text in _texts(message))
+
+
+def _texts(message: Message) -> Iterator[str]:
+    for part in _contents(message):
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, InputText | OutputText):
+            yield part.text
+
+
+def _contents(message: Message) -> Sequence[object]:
+    return message.content if isinstance(message.content, list) else [message.content]

@@ -1,0 +1,87 @@
+"""From the results of rows to the numbers from which a criterion's value follows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.evals.criteria import Criterion
+from core.evals.results import RowResult
+from core.evals.statistics.intervals import ANYWHERE, BETWEEN_0_AND_1, NOT_NEGATIVE, Bounds
+from core.evals.statistics.measures import Array, MacroF1, Measure, Ratio
+
+BOUNDS = {"loss": NOT_NEGATIVE, "python": ANYWHERE, "score_model": ANYWHERE, "multi": ANYWHERE}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows of a run, as numbers, with the measure that sums them up."""
+
+    measure: Measure
+    rows_NC: Array
+    bounds: Bounds
+
+    @property
+    def are_shares(self) -> bool:
+        """Whether each row counts as one, and scores 0 or 1."""
+        return isinstance(self.measure, Ratio) and bool(
+            np.isin(self.rows_NC[:, 0], (0, 1)).all() and (self.rows_NC[:, 1] == 1).all()
+        )
+
+
+def samples(criterion: Criterion, *runs: Sequence[RowResult]) -> list[Sample]:
+    """Return the sample of each run. Rows that count in none, such as rows without tokens, are left out."""
+    bounds = BOUNDS.get(criterion.type, BETWEEN_0_AND_1)
+    if criterion.type == "label_f1":
+        labels = {result.counts["label"] for run in runs for result in run if result.counts}
+        codes = {label: code for code, label in enumerate(sorted(labels))}
+        measure: Measure = MacroF1(len(codes))
+        rows = [_array([_coded(result, codes) for result in run]) for run in runs]
+        return [Sample(measure, rows_NC, bounds) for rows_NC in rows]
+    rows = [_array([_fraction(criterion, result) for result in run]) for run in runs]
+    counting_N = np.logical_or.reduce([rows_NC[:, 1] > 0 for rows_NC in rows])
+    return [Sample(Ratio(), rows_NC[counting_N], bounds) for rows_NC in rows]
+
+
+def by_part(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
+    """Return F1 of each label or field. None for other criteria."""
+    if criterion.type == "field_f1":
+        fields = sorted({field for result in results for field in result.counts or {}})
+        totals = {field: np.sum([_f1(result, field) for result in results], axis=0) for field in fields}
+        return {field: float(above / below) for field, (above, below) in totals.items() if below}
+    if criterion.type == "label_f1":
+        (sample,) = samples(criterion, results)
+        labels = sorted({result.counts["label"] for result in results if result.counts})
+        if isinstance(sample.measure, MacroF1) and labels:
+            f1_L = sample.measure.by_label(sample.rows_NC, np.ones((1, len(sample.rows_NC))))[0]
+            return dict(zip(labels, f1_L.tolist(), strict=False))
+    return None
+
+
+def _fraction(criterion: Criterion, result: RowResult) -> tuple[float, float]:
+    """Return the row's numerator and denominator."""
+    counts = result.counts or {}
+    match criterion.type:
+        case "loss":
+            return counts["sum"], counts["tokens"]
+        case "token_accuracy":
+            return counts["right"], counts["tokens"]
+        case "field_f1":
+            parts = [_f1(result, field) for field in counts]
+            return sum(above for above, _ in parts), sum(below for _, below in parts)
+    return result.score, 1
+
+
+def _f1(result: RowResult, field: str) -> tuple[float, float]:
+    """Return the numerator and denominator of F1 of one field: 2·TP and 2·TP + FP + FN."""
+    true_positives, false_positives, false_negatives = (result.counts or {}).get(field, (0, 0, 0))
+    return 2 * true_positives, 2 * true_positives + false_positives + false_negatives
+
+
+def _coded(result: RowResult, codes: dict[str, int]) -> tuple[float, float]:
+    counts = result.counts or {}
+    return codes[counts["label"]], codes.get(counts["predicted"], len(codes))
+
+
+def _array(rows: list[tuple[float, float]]) -> Array:
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)

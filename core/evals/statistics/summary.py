@@ -1,0 +1,44 @@
+"""What one criterion says of all rows of a run."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from core.evals.criteria import LOWER_IS_BETTER, Criterion
+from core.evals.results import CriterionResult, RowResult
+from core.evals.statistics.intervals import Interval, interval_of_share, interval_of_value
+from core.evals.statistics.samples import Sample, by_part, samples
+
+
+def summarise(criterion: Criterion, results: Sequence[RowResult]) -> CriterionResult:
+    """Return the criterion's value over rows with its 95 % interval.
+
+    `results` has the criterion's own result of each row that was judged. The value is None if there is none.
+    """
+    (sample,) = samples(criterion, results)
+    found = _interval(sample)
+    passed = sum(result.passed for result in results)
+    return CriterionResult(
+        name=criterion.name,
+        type=criterion.type,
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        better=better_direction(criterion),
+        passed=passed,
+        failed=len(results) - passed,
+        details=by_part(criterion, results),
+    )
+
+
+def better_direction(criterion: Criterion) -> Literal["higher", "lower"]:
+    """Return whether higher or lower scores are better."""
+    return "lower" if criterion.type in LOWER_IS_BETTER else "higher"
+
+
+def _interval(sample: Sample) -> Interval | None:
+    rows = len(sample.rows_NC)
+    if not rows:
+        return None
+    if sample.are_shares:
+        return interval_of_share(float(sample.rows_NC[:, 0].mean()), rows)
+    return interval_of_value(sample.measure, sample.rows_NC, sample.bounds)
