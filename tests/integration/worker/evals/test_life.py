@@ -126,7 +126,7 @@ def test_a_run_goes_on_at_another_server_when_one_dies(runs: EvalRuns, serving: 
     servers = [serving.start(rest=0.05) for _ in range(2)]
     with ThreadPoolExecutor() as pool:
         doing = pool.submit(
-            runs.do, [EXACT], inline(questions(12)), sampling_params={"max_completion_tokens": 20}
+            runs.do, [EXACT], inline(questions(12)), sampling_params={"max_completion_tokens": 60}
         )
         wait_for(lambda: serving.row_of(servers[0]).running)
         servers[0].process.send_signal(signal.SIGKILL)
