@@ -172,12 +172,13 @@ def test_a_long_run_gives_way_to_another_projects_and_goes_on(
 ) -> None:
     monkeypatch.setattr("worker.evals.run.TURN_SECONDS", 0.0)
     runs, other = (EvalRuns(serving, tmp_path, eval_requests=1) for _ in range(2))
-    long, short = (each.create([EXACT], samples(each, 250), model=None) for each in (runs, other))
+    long = runs.create([EXACT], samples(runs, 250), model=None)
+    short = other.create([EXACT], samples(other, 50), model=None)
     with pytest.raises(GaveWay):
         runs.do_next(long)
     assert runs.uploaded(long)
     assert runs.task(long).status == "queued"
     other.do_next(short)
     runs.do_next(long)
-    assert [numbers(runs, run_id) for run_id in (long, short)] == [list(range(250))] * 2
+    assert (numbers(runs, long), numbers(runs, short)) == (list(range(250)), list(range(50)))
     assert (runs.task(long).fence, runs.task(long).losses) == (2, 0)
