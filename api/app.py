@@ -16,7 +16,7 @@ from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
 from api.admission.rates import CountedRequests, Counters, RequestRates
-from api.admission.store_threads import READING_THREADS, UPLOAD_THREADS
+from api.admission.store_threads import COMPARING_THREADS, READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
 from api.chat.endpoints import router as chat
@@ -24,6 +24,7 @@ from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.dashboard import Dashboard
 from api.descriptors import connection_limit
+from api.evals.comparison.endpoints import router as eval_comparison
 from api.evals.endpoints import router as evals
 from api.evals.output_items.endpoints import router as output_items
 from api.evals.runs.endpoints import router as eval_runs
@@ -73,7 +74,7 @@ ROUTERS = (
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
     *(models, adapters, imports, exports, aliases, chat, stored_completions, workers),
-    *(evals, eval_runs, output_items),
+    *(evals, eval_runs, output_items, eval_comparison),
     *(organization, secrets, webhooks, browser_session, system),
 )
 
@@ -145,6 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.polls = SharedPolls(reading, places, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.reading_threads = CapacityLimiter(READING_THREADS)
+    app.state.comparing_threads = CapacityLimiter(COMPARING_THREADS)
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
     app.state.readiness = SharedReadiness(ServerChecks(reserved, doorbell, store).look)

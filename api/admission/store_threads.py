@@ -16,6 +16,9 @@ READING_THREADS = 8
 # holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
 
+# A comparison of two runs of an eval reads thousands of rows and computes for seconds, so they take turns.
+COMPARING_THREADS = 1
+
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 

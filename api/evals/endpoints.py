@@ -48,13 +48,16 @@ def list_evals(
     order_by: Annotated[
         Literal["created_at", "updated_at"], Query(description="The time by which the evals are ordered")
     ] = "created_at",
+    job_id: Annotated[
+        str | None, Query(max_length=128, description="Only evals that this job asked for")
+    ] = None,
     after: After = None,
 ) -> Page[EvalObject]:
     """List the project's evals, by default the oldest first.
 
     A page may have fewer than `limit` items although more follow, if they are large.
     """
-    rows, has_more = service.list_page(session, caller.project_id, order_by, order, after, limit)
+    rows, has_more = service.list_page(session, caller.project_id, job_id, order_by, order, after, limit)
     return Page.of([EvalObject.of(row) for row in rows], has_more)
 
 

@@ -17,14 +17,23 @@ def find(session: Session, project_id: str, eval_id: str, *, lock: bool = False)
 
 
 def page(
-    session: Session, project_id: str, *, by_change: bool, after: str | None, limit: int, newest_first: bool
+    session: Session,
+    project_id: str,
+    job_id: str | None,
+    *,
+    by_change: bool,
+    after: str | None,
+    limit: int,
+    newest_first: bool,
 ) -> tuple[list[Eval], bool]:
-    """Return a page of the project's evals, and whether more follow.
+    """Return a page of the project's evals, and whether more follow. With `job_id`, only those of a job.
 
     They are in the order of their creation, or of their last change with `by_change`. The page ends early if
     it would have too many bytes.
     """
     sizes = select(Eval.id, SIZE).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
+    if job_id is not None:
+        sizes = sizes.where(Eval.job_id == job_id)
     if by_change:
         rows, more = _by_change(session, sizes, project_id, after, limit, newest_first)
     else:

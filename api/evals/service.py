@@ -44,12 +44,18 @@ def get(session: Session, project_id: str, eval_id: str, *, lock: bool = False) 
 
 
 def list_page(
-    session: Session, project_id: str, order_by: str, order: str, after: str | None, limit: int
+    session: Session,
+    project_id: str,
+    job_id: str | None,
+    order_by: str,
+    order: str,
+    after: str | None,
+    limit: int,
 ) -> tuple[list[Eval], bool]:
     check_cursor(after, EVAL_ID)
     by_change, newest_first = order_by == "updated_at", order == "desc"
     return queries.page(
-        session, project_id, by_change=by_change, after=after, limit=limit, newest_first=newest_first
+        session, project_id, job_id, by_change=by_change, after=after, limit=limit, newest_first=newest_first
     )
 
 

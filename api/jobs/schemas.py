@@ -10,6 +10,7 @@ from api.adapters.schemas import AncestorObject
 from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
 from api.schemas import Identified, unix_seconds
+from core.evals.evaluation import Evaluation
 from core.jobs.integrations import Integration
 from core.jobs.lineage import lineage_of
 from core.tables import Job, Run
@@ -98,6 +99,9 @@ class JobObject(Identified):
     training: Training
     adapter_id: str | None
     progress: Progress
+    evaluate: Annotated[
+        Evaluation | None, Field(description="What is evaluated when the job has succeeded. Null: nothing")
+    ]
     lineage: Annotated[
         list[AncestorObject],
         Field(description="The model from which the job continues, then that model's parent, and so on"),
@@ -133,6 +137,7 @@ class JobObject(Identified):
             training=Training(**spec["training"]),
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
+            evaluate=spec.get("evaluation"),
             lineage=[AncestorObject.model_validate(each) for each in lineage_of(job.spec)],
         )
 

@@ -80,6 +80,13 @@ def create(
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Report to Weights & Biases")] = None,
     mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
+    evaluate: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate",
+            help="Compare the result with its base model; --set evaluate.rows=100 and the like say how",
+        ),
+    ] = False,
     settings: Settings = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended or is paused")] = False,
 ) -> None:
@@ -95,6 +102,7 @@ def create(
         adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
         training=_section({}, learning_rate=learning_rate, devices=devices),
         integrations=_integrations(wandb, mlflow, tensorboard),
+        evaluate={} if evaluate else None,
     )
     job = client.post("/fine_tuning/jobs", with_settings(asked, given))
     if wait:

@@ -112,3 +112,8 @@ CRITERION: TypeAdapter[Criterion] = TypeAdapter(Criterion)
 
 OF_THE_ROWS_ANSWER = ("loss", "token_accuracy")  # these need no sample, only a row of a dataset
 LOWER_IS_BETTER = ("loss",)
+
+
+def gain(criterion: Criterion, base: float, tuned: float) -> float:
+    """Return by how much the tuned model's score is better than the base's; negative if it is worse."""
+    return base - tuned if criterion.type in LOWER_IS_BETTER else tuned - base

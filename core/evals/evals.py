@@ -46,10 +46,11 @@ def create_eval(
     return created
 
 
-def create_run(session: Session, eval_id: str, request: RunRequest, most_open: int) -> Task:
+def create_run(session: Session, eval_id: str, request: RunRequest, most_open: int | None) -> Task:
     """Put a run of an eval into the queue. The caller has resolved the models and checked the rows.
 
     Raises NotFound if the eval is deleted, and RateLimited if the project has `most_open` unfinished tasks.
+    None sets no limit.
     """
     row = session.get(Eval, eval_id, with_for_update={"read": True}, populate_existing=True)
     if row is None or row.deleted_at is not None:

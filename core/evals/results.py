@@ -1,4 +1,4 @@
-"""What a run of an eval finds: a record for each row, and a report of the whole.
+"""What a run of an eval finds: a record for each row, a report of the whole, and how two runs differ.
 
 The worker writes the records as JSON lines in the order of their rows, ROWS_IN_A_FILE in each file, named by
 `file_of`. So a page of records is read without the others. The report is the `report` of the run's task.
@@ -101,3 +101,41 @@ class RunReport(BaseModel):
     errored: int
     criteria: list[CriterionResult]
     usage: list[ModelUsage]
+
+
+Verdict = Literal["better", "worse", "no_clear_difference"]
+
+
+class ChangedRows(BaseModel):
+    """How many rows the tuned model does better, worse, and equally well, by the score of each row."""
+
+    better: int
+    worse: int
+    equal: int
+
+
+class CriterionComparison(BaseModel):
+    """What one criterion says of two models on the rows that both runs could judge."""
+
+    name: str
+    type: str
+    base: CriterionResult
+    tuned: CriterionResult
+    difference: Annotated[float | None, Field(description="The tuned model's value minus the base's")]
+    low: Annotated[float | None, Field(description="The lower end of the difference's 95 % interval")]
+    high: Annotated[float | None, Field(description="The upper end of the difference's 95 % interval")]
+    p_value: Annotated[
+        float | None,
+        Field(description="How likely at least this difference would be if the models were equally good"),
+    ]
+    adjusted_p_value: Annotated[
+        float | None, Field(description="`p_value` after Holm's correction for all criteria")
+    ]
+    verdict: Annotated[
+        Verdict,
+        Field(
+            description="`better` or `worse` if `adjusted_p_value` is below 0.05, `no_clear_difference` "
+            "otherwise. The last does not say that the models are equal: the rows are too few to tell"
+        ),
+    ]
+    rows: ChangedRows

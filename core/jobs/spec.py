@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from core.errors import TuneryError
+from core.evals.evaluation import Evaluation
 from core.jobs.lineage import Ancestor
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
@@ -84,6 +85,8 @@ class JobSpec(Options):
     search: CandidateSearch | None = None
     """The candidates of a job that trains several. Until only one is left, `adapter` and `learning_rate`
     are those of the first candidate."""
+    evaluation: Evaluation | None = None
+    """What is evaluated when the result exists. It changes nothing of the result."""
     lineage: list[Ancestor] = Field(default=[])
     """The model whose weights the job begins with, then that model's parent, and so on. Empty for a job
     that begins at its base model."""

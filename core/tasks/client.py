@@ -18,20 +18,14 @@ RETRY_SECONDS = 30
 
 
 def create(
-    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int, **of: str
+    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int | None, **of: str
 ) -> Task:
     """Put a task into the queue. `of` names what it belongs to: its `adapter_id` or `eval_id`.
 
-    Raises RateLimited if the project has `most_open` unfinished tasks.
+    Raises RateLimited if the project has `most_open` unfinished tasks. None sets no limit.
     """
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
-    unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
-    if session.scalars(unfinished).one() >= most_open:
-        raise RateLimited(
-            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
-            "ends, or cancel one.",
-            retry_after=RETRY_SECONDS,
-        )
+    if most_open is not None:
+        _refuse_too_many(session, project_id, most_open)
     task = Task(id=new_id(f"{kind}-"), project_id=project_id, kind=kind, request=request, **of)
     session.add(task)
     session.flush()
@@ -65,3 +59,18 @@ def delete_all(session: Session, which: ColumnElement[bool]) -> None:
         chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
     )
     session.execute(chosen.values(deleted_at=func.now()))
+
+
+def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:
+    """Raise RateLimited if the project has too many unfinished tasks.
+
+    Other requests of the project wait until the transaction ends, so that they count this one's task.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
+    unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
+    if session.scalars(unfinished).one() >= most_open:
+        raise RateLimited(
+            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
+            "ends, or cancel one.",
+            retry_after=RETRY_SECONDS,
+        )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.serving.job_evaluation import evaluate_result
 from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, result_key
 from core.tables import Adapter, File, Job
@@ -92,6 +93,7 @@ def publish(
             object_key=table.key,
         )
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
+        evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
 
     job_lease.commit(commit)
     reached("job.finished")

@@ -46,7 +46,7 @@ def read_one(store: ObjectStore, run: Task, index: int) -> Record | None:
     """Return the record of one row, or None. Raises NotFound if the store has lost its file."""
     if file_of(index) not in _names(run):
         return None
-    records = (read.record for read in _file(store, run, file_of(index)))
+    records = (read.record for read in map(_read, lines_of(store, run, file_of(index))))
     return next((record for record in records if record.index == index), None)
 
 
@@ -57,7 +57,7 @@ def _beyond(store: ObjectStore, run: Task, wanted: Wanted) -> Iterator[_Read]:
     for name in names:
         if first is not None and (name > first if wanted.newest_first else name < first):
             continue
-        reads = (read for read in _file(store, run, name) if _is_wanted(read.record, wanted))
+        reads = (read for read in map(_read, lines_of(store, run, name)) if _is_wanted(read.record, wanted))
         yield from _last(reads, wanted.limit) if wanted.newest_first else reads
 
 
@@ -81,14 +81,17 @@ def _is_wanted(record: Record, wanted: Wanted) -> bool:
     return record.index < wanted.after if wanted.newest_first else record.index > wanted.after
 
 
-def _file(store: ObjectStore, run: Task, name: str) -> Iterator[_Read]:
-    """Yield the records of a file. Only a chunk and a line of it are in memory."""
+def lines_of(store: ObjectStore, run: Task, name: str) -> Iterator[bytes]:
+    """Yield the records of a file as JSON. Only a chunk and a line of it are in memory.
+
+    Raises NotFound if the store has lost the file.
+    """
     rest = b""
     for chunk in stored_bytes(store, f"{run.object_prefix}{name}", name):
         *lines, rest = (rest + chunk).split(b"\n")
-        yield from map(_read, lines)
+        yield from lines
     if rest:
-        yield _read(rest)
+        yield rest
 
 
 def _read(line: bytes) -> _Read:

@@ -34,11 +34,11 @@ class RowRules:
     @classmethod
     def of(cls, criteria: Sequence[Criterion], source: DataSource, fields: Sequence[str]) -> Self:
         judges_samples = any(criterion.type not in OF_THE_ROWS_ANSWER for criterion in criteria)
-        asks = isinstance(source, CompletionsDataSource)
+        asking = source if isinstance(source, CompletionsDataSource) else None
         return cls(
-            sample=judges_samples and not asks,
+            sample=judges_samples and asking is None,
             answer=any(criterion.type in OF_THE_ROWS_ANSWER for criterion in criteria),
-            messages=judges_samples and asks and source.input_messages is None,
+            messages=judges_samples and asking is not None and asking.input_messages is None,
             fields=fields,
         )
 

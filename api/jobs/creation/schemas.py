@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.jobs.creation.method_schemas import Method
+from core.evals.evaluation import RequestedEvaluation
 from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
 from core.methods.offered import OfferedAdapter
@@ -63,6 +64,13 @@ class CreateJob(BaseModel):
     training: Annotated[
         TrainingOptions | None,
         Field(description="Options of the training, with the names that transformers uses"),
+    ] = None
+    evaluate: Annotated[
+        RequestedEvaluation | None,
+        Field(
+            description="Compares the result with its base model when the job has succeeded. `GET "
+            "/v1/evals?job_id=` finds the evals. An empty object takes the defaults; null evaluates nothing"
+        ),
     ] = None
 
     @property

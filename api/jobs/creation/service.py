@@ -1,12 +1,14 @@
 """Creates a job: looks up what its request names, and submits it. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
+from api.jobs.creation.evaluation import evaluation_of
 from api.jobs.creation.integrations import checked_integrations
 from api.jobs.creation.objectives import refuse_impossible, refuse_other_kind
 from api.jobs.creation.parent import beginning_of
@@ -59,6 +61,8 @@ def create(
         _refuse_too_many_rows(validation_file, "validation_file", settings.max_validation_rows)
         refuse_other_kind(request.method, validation_file, "validation_file")
     spec = specification_of(beginning, request, rows, sweep)
+    evaluation = evaluation_of(request, partial(_dataset, session, project_id), settings.max_eval_rows)
+    spec = spec.model_copy(update={"evaluation": evaluation})
     job = Job(
         id=new_id("ftjob-"),
         project_id=project_id,

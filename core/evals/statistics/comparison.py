@@ -1,19 +1,17 @@
 """Whether a tuned model is better than its base on the same rows, by one criterion."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
 
-from core.evals.criteria import LOWER_IS_BETTER, Criterion
-from core.evals.results import CriterionResult, RowResult
+from core.evals.criteria import LOWER_IS_BETTER, Criterion, gain
+from core.evals.results import ChangedRows, CriterionComparison, RowResult, Verdict
 from core.evals.statistics.intervals import (
     ANYWHERE,
     BETWEEN_0_AND_1,
     Interval,
-    difference_of_shares,
-    interval,
+    interval_of_difference,
+    interval_of_share_difference,
 )
 from core.evals.statistics.measures import Difference
 from core.evals.statistics.samples import Sample, samples
@@ -21,43 +19,6 @@ from core.evals.statistics.significance import holm, mid_p_mcnemar, swap_p_value
 from core.evals.statistics.summary import summarise
 
 SIGNIFICANCE = 0.05
-
-Verdict = Literal["better", "worse", "no_clear_difference"]
-
-
-class ChangedRows(BaseModel):
-    """How many rows the tuned model does better, worse, and equally well, by the score of each row."""
-
-    better: int
-    worse: int
-    equal: int
-
-
-class CriterionComparison(BaseModel):
-    """What one criterion says of two models on the rows that both runs could judge."""
-
-    name: str
-    type: str
-    base: CriterionResult
-    tuned: CriterionResult
-    difference: Annotated[float | None, Field(description="The tuned model's value minus the base's")]
-    low: Annotated[float | None, Field(description="The lower end of the difference's 95 % interval")]
-    high: Annotated[float | None, Field(description="The upper end of the difference's 95 % interval")]
-    p_value: Annotated[
-        float | None,
-        Field(description="How likely at least this difference would be if the models were equally good"),
-    ]
-    adjusted_p_value: Annotated[
-        float | None, Field(description="`p_value` after Holm's correction for all criteria")
-    ]
-    verdict: Annotated[
-        Verdict,
-        Field(
-            description="`better` or `worse` if `adjusted_p_value` is below 0.05, `no_clear_difference` "
-            "otherwise. The last does not say that the models are equal: the rows are too few to tell"
-        ),
-    ]
-    rows: ChangedRows
 
 
 def compare(
@@ -100,17 +61,11 @@ def corrected(comparisons: Sequence[CriterionComparison]) -> list[CriterionCompa
     ]
 
 
-def gain(criterion: Criterion, first: RowResult, second: RowResult) -> float:
-    """Return by how much the tuned model does better in a row; negative if it does worse."""
-    sign = -1 if criterion.type in LOWER_IS_BETTER else 1
-    return sign * (second.score - first.score)
-
-
 def _difference(base: Sample, tuned: Sample) -> Interval:
     if base.are_shares and tuned.are_shares:
-        return difference_of_shares(*_gained_and_lost(base, tuned), len(base.rows_NC))
+        return interval_of_share_difference(*_gained_and_lost(base, tuned), len(base.rows_NC))
     bounds = (-1.0, 1.0) if base.bounds == BETWEEN_0_AND_1 else ANYWHERE
-    return interval(Difference(base.measure), np.hstack([base.rows_NC, tuned.rows_NC]), bounds)
+    return interval_of_difference(Difference(base.measure), np.hstack([base.rows_NC, tuned.rows_NC]), bounds)
 
 
 def _p_value(base: Sample, tuned: Sample) -> float:
@@ -133,6 +88,7 @@ def _verdict(kind: str, difference: float | None, p_value: float | None) -> Verd
 def _changed_rows(
     criterion: Criterion, first: Sequence[RowResult], second: Sequence[RowResult]
 ) -> ChangedRows:
-    gains = [gain(criterion, *pair) for pair in zip(first, second, strict=True)]
+    pairs = zip(first, second, strict=True)
+    gains = [gain(criterion, base.score, tuned.score) for base, tuned in pairs]
     better, worse = sum(change > 0 for change in gains), sum(change < 0 for change in gains)
     return ChangedRows(better=better, worse=worse, equal=len(gains) - better - worse)

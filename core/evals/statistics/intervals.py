@@ -1,34 +1,48 @@
-"""Intervals of 95 %, by the method that covers best for the kind of value.
+"""Intervals of 95 %. For each kind of value, the method is the one that covers best.
+
+`docs/how-to/evaluate-statistics.md` has the measurements.
 
 - Shares of rows (scores of 0 and 1): Wilson's interval. Near 0 and 1, the bootstrap covers far less than it
   says (Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", 2001).
-- All else: the studentised bootstrap over rows, whose error shrinks fastest for skewed values such as losses
-  (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 12 and 22). The standard error of
-  a resample follows from the influence function, so no second level of resampling is needed.
-- Few rows, or so few different ones that a resample may have no spread: the bootstrap cannot tell how sure
-  the value is. Values between 0 and 1 then have Wilson's interval for as many rows as would give their
-  standard error (Franco et al., "Comparative study of confidence intervals for proportions in complex sample
-  surveys", 2019). All others have Student's interval.
-- Differences of shares in the same rows: the interval of Bonett and Price ("Adjusted Wald confidence interval
-  for a difference of binomial proportions based on paired data", 2012).
+- Other values between 0 and 1, such as F1: the bias-corrected and accelerated bootstrap over rows, BCa, as a
+  resample may have no spread (Efron, "Better bootstrap confidence intervals", 1987).
+- Values without an upper bound, such as losses: the studentised bootstrap, since it follows their skew (Efron
+  and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 12).
+- Differences: the symmetric studentised bootstrap (Hall, "On symmetric bootstrap confidence intervals",
+  1988). Differences of shares: the interval of Bonett and Price ("Adjusted Wald confidence interval for a
+  difference of binomial proportions based on paired data", 2012).
+- Few rows, or rows without spread: no bootstrap can tell how sure the value is. A value between 0 and 1 has
+  Wilson's interval for the number of rows that would give its standard error (Franco et al., "Comparative
+  study of confidence intervals for proportions in complex sample surveys", 2019), others have Student's.
+
+Standard errors follow from the influence functions (the infinitesimal jackknife), so no second level of
+resampling is needed.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 
 from core.evals.statistics.measures import Array, Measure
-from core.evals.statistics.resampling import Groups
+from core.evals.statistics.resampling import RESAMPLES, Groups
 
-Z = 1.959964
 Bounds = tuple[float, float]
 ANYWHERE: Bounds = (-np.inf, np.inf)
 NOT_NEGATIVE: Bounds = (0.0, np.inf)
 BETWEEN_0_AND_1: Bounds = (0.0, 1.0)
 
+TAILS = (0.025, 0.975)
+NORMAL = NormalDist()
+Z = NORMAL.inv_cdf(0.975)
 FEWEST_ROWS_TO_RESAMPLE = 20
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-STUDENT += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101)  # for 1 to 18 degrees of freedom
+# Student's quantiles for 1 to 18 degrees of freedom
+STUDENT: tuple[float, ...] = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262),
+    *(2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101),
+)
+ROUNDING = 1e-12  # a standard error below is none
 
 
 @dataclass(frozen=True)
@@ -39,62 +53,125 @@ class Interval:
     low: float | None
     high: float | None
 
+    def within(self, bounds: Bounds) -> "Interval":
+        """Return the interval without what lies beyond the bounds."""
+        if self.low is None or self.high is None:
+            return self
+        return Interval(self.value, max(bounds[0], self.low), min(bounds[1], self.high))
 
-def wilson(share: float, rows: float) -> Interval:
+
+def interval_of_share(share: float, rows: float) -> Interval:
     """Return Wilson's score interval of a share of rows."""
     shrunk = 1 + Z**2 / rows
     middle = (share + Z**2 / (2 * rows)) / shrunk
     half = Z / shrunk * float(np.sqrt(share * (1 - share) / rows + (Z / (2 * rows)) ** 2))
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    return Interval(share, middle - half, middle + half).within(BETWEEN_0_AND_1)
 
 
-def difference_of_shares(gained: int, lost: int, rows: int) -> Interval:
+def interval_of_share_difference(gained: int, lost: int, rows: int) -> Interval:
     """Return the interval of (gained - lost) / rows, of Bonett and Price."""
     up, down = (gained + 1) / (rows + 2), (lost + 1) / (rows + 2)
     half = Z * float(np.sqrt((up + down - (up - down) ** 2) / (rows + 2)))
-    return Interval((gained - lost) / rows, max(-1.0, up - down - half), min(1.0, up - down + half))
+    return Interval((gained - lost) / rows, up - down - half, up - down + half).within((-1, 1))
 
 
-def interval(measure: Measure, rows_NC: Array, bounds: Bounds) -> Interval:
-    """Return the value of rows and its interval, cut at `bounds`. There must be a row."""
-    groups = Groups.of(rows_NC)
-    counts_1K = groups.counts[None]
-    value = float(measure.values(groups.rows_KC, counts_1K)[0])
-    error = float(_standard_errors(measure, groups, counts_1K)[0])
-    spread = _studentised(measure, groups, value) if len(rows_NC) >= FEWEST_ROWS_TO_RESAMPLE else None
-    if spread is None and bounds == BETWEEN_0_AND_1:
-        return wilson(value, _rows_of_a_share(value, error, len(rows_NC)))
-    if spread is None and len(rows_NC) < 2:
-        return Interval(value, None, None)
-    low, high = spread or (-_student(len(rows_NC)), _student(len(rows_NC)))
-    lowest, highest = bounds
-    return Interval(value, max(lowest, value - high * error), min(highest, value - low * error))
+def interval_of_value(measure: Measure, rows_NC: Array, bounds: Bounds) -> Interval:
+    """Return the interval of a value that is no share of rows. There must be a row."""
+    estimate = _Estimate(measure, Groups.of(rows_NC))
+    if bounds == BETWEEN_0_AND_1:
+        found = _bca(estimate) if estimate.can_be_resampled else _as_share(estimate)
+    else:
+        found = _studentised(estimate, symmetric=False) or _student(estimate)
+    return found.within(bounds)
 
 
-def _studentised(measure: Measure, groups: Groups, value: float) -> tuple[float, float] | None:
-    """Return the 2.5 % and 97.5 % quantiles of (value - mean) / error in resamples. None if one is flat."""
+def interval_of_difference(measure: Measure, rows_NC: Array, bounds: Bounds) -> Interval:
+    """Return the interval of a difference between two models in the same rows. There must be a row."""
+    estimate = _Estimate(measure, Groups.of(rows_NC))
+    return (_studentised(estimate, symmetric=True) or _student(estimate)).within(bounds)
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """A value with its standard error."""
+
+    measure: Measure
+    groups: Groups
+
+    @cached_property
+    def value(self) -> float:
+        return float(self.measure.values(self.groups.rows_KC, self.groups.counts[None])[0])
+
+    @cached_property
+    def error(self) -> float:
+        return float(self.errors(self.groups.counts[None])[0])
+
+    @property
+    def rows(self) -> int:
+        return len(self.groups.group_N)
+
+    @property
+    def can_be_resampled(self) -> bool:
+        return self.rows >= FEWEST_ROWS_TO_RESAMPLE and self.error > 0
+
+    def errors(self, weights_BK: Array) -> Array:
+        """Return the standard error of each resample's value."""
+        squares_BK = self.measure.influences(self.groups.rows_KC, weights_BK) ** 2
+        errors_B = np.sqrt((weights_BK * squares_BK).sum(axis=1) * self.rows / max(1, self.rows - 1))
+        return np.where(errors_B > ROUNDING, errors_B, 0.0)
+
+
+def _studentised(estimate: _Estimate, *, symmetric: bool) -> Interval | None:
+    """Return the interval from the quantiles of (resample - value) / error. None if a resample is flat."""
+    if not estimate.can_be_resampled:
+        return None
     quotients: list[Array] = []
-    for weights_BK in groups.drawn_with_replacement():
-        errors_B = _standard_errors(measure, groups, weights_BK)
+    for weights_BK in estimate.groups.drawn_with_replacement():
+        errors_B = estimate.errors(weights_BK)
         if not errors_B.all():
             return None
-        quotients.append((measure.values(groups.rows_KC, weights_BK) - value) / errors_B)
-    low, high = np.quantile(np.concatenate(quotients), (0.025, 0.975))
-    return float(low), float(high)
+        values_B = estimate.measure.values(estimate.groups.rows_KC, weights_BK)
+        quotients.append((values_B - estimate.value) / errors_B)
+    quotients_B = np.concatenate(quotients)
+    if symmetric:
+        high = float(np.quantile(np.abs(quotients_B), 0.95))
+        return _around(estimate, -high, high)
+    low, high = np.quantile(quotients_B, TAILS).tolist()
+    return _around(estimate, low, high)
 
 
-def _standard_errors(measure: Measure, groups: Groups, weights_BK: Array) -> Array:
-    """Return the standard error of each value, by the infinitesimal jackknife. Rounding errors count as 0."""
-    rows = len(groups.group_N)
-    squares_BK = measure.influences(groups.rows_KC, weights_BK) ** 2
-    errors_B = np.sqrt((weights_BK * squares_BK).sum(axis=1) * rows / max(1, rows - 1))
-    return np.where(errors_B > 1e-12, errors_B, 0.0)
+def _bca(estimate: _Estimate) -> Interval:
+    groups, value = estimate.groups, estimate.value
+    values_B = np.concatenate(
+        [estimate.measure.values(groups.rows_KC, weights) for weights in groups.drawn_with_replacement()]
+    )
+    below = float((values_B < value).mean() + (values_B == value).mean() / 2)
+    bias = NORMAL.inv_cdf(min(max(below, 1 / RESAMPLES), 1 - 1 / RESAMPLES))
+    influences_K = estimate.measure.influences(groups.rows_KC, groups.counts[None])[0]
+    squares, cubes = (float((groups.counts * influences_K**power).sum()) for power in (2, 3))
+    acceleration = cubes / (6 * squares**1.5)
+    shifted = [bias + NORMAL.inv_cdf(tail) for tail in TAILS]
+    tails = [NORMAL.cdf(bias + each / (1 - acceleration * each)) for each in shifted]
+    low, high = np.quantile(values_B, tails).tolist()
+    return Interval(value, low, high)
 
 
-def _rows_of_a_share(value: float, error: float, rows: int) -> float:
-    """Return how many rows with scores of 0 and 1 would give the error."""
-    return max(1.0, value * (1 - value) / error**2) if error else rows
+def _as_share(estimate: _Estimate) -> Interval:
+    """Return the interval that a share of rows with the same value and standard error has."""
+    variance = estimate.value * (1 - estimate.value)
+    rows = max(1.0, variance / estimate.error**2) if estimate.error else estimate.rows
+    return interval_of_share(estimate.value, rows)
 
 
-def _student(rows: int) -> float:
-    return STUDENT[rows - 2] if rows - 2 < len(STUDENT) else Z
+def _student(estimate: _Estimate) -> Interval:
+    if estimate.rows < 2:
+        return Interval(estimate.value, None, None)
+    high = STUDENT[estimate.rows - 2] if estimate.rows - 2 < len(STUDENT) else Z
+    return _around(estimate, -high, high)
+
+
+def _around(estimate: _Estimate, low: float, high: float) -> Interval:
+    """Return the interval whose ends lie so many standard errors away, as quantiles of a quotient."""
+    return Interval(
+        estimate.value, estimate.value - high * estimate.error, estimate.value - low * estimate.error
+    )

@@ -79,7 +79,7 @@ class MacroF1:
         resamples, codes = len(weights_BK), self.labels + 1
         places_BK = codes_K + codes * np.arange(resamples)[:, None]
         sums = np.bincount(places_BK.ravel(), weights_BK.ravel(), minlength=resamples * codes)
-        return sums.reshape(resamples, codes)
+        return sums.reshape(resamples, codes).astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True)

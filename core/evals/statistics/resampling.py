@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.evals.statistics.measures import Array
 
 RESAMPLES = 1_000
-SWAPS = 2_000
+SWAPS = 1_000
 NUMBERS_IN_A_BLOCK = 2**17
 SEED = 20
 

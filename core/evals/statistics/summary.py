@@ -5,7 +5,7 @@ from typing import Literal
 
 from core.evals.criteria import LOWER_IS_BETTER, Criterion
 from core.evals.results import CriterionResult, RowResult
-from core.evals.statistics.intervals import Interval, interval, wilson
+from core.evals.statistics.intervals import Interval, interval_of_share, interval_of_value
 from core.evals.statistics.samples import Sample, by_part, samples
 
 
@@ -40,5 +40,5 @@ def _interval(sample: Sample) -> Interval | None:
     if not rows:
         return None
     if sample.are_shares:
-        return wilson(float(sample.rows_NC[:, 0].mean()), rows)
-    return interval(sample.measure, sample.rows_NC, sample.bounds)
+        return interval_of_share(float(sample.rows_NC[:, 0].mean()), rows)
+    return interval_of_value(sample.measure, sample.rows_NC, sample.bounds)

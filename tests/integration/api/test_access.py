@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.completions import store
 from tests.fixtures.evals_api import EVALS, ROWS, finish_run, judged, make_eval, make_run
 from tests.fixtures.exports import finish_export
+from tests.fixtures.graders import CHECK
 
 AT_ONCE = 16  # requests; all keys that wait are looked up at once, and the next ones a moment later
 
@@ -112,6 +114,8 @@ ACCESS = {
     ("GET", EVAL): READER,
     ("POST", EVAL): MEMBER,
     ("DELETE", EVAL): MEMBER,
+    ("GET", EVAL + "/compare"): READER,
+    ("GET", EVAL + "/compare/rows"): READER,
     ("GET", RUNS): READER,
     ("POST", RUNS): MEMBER,
     ("GET", RUNS + "/{run_id}"): READER,
@@ -181,6 +185,14 @@ BODIES: dict[str, Any] = {
     WEBHOOK + "/test": {"event_type": "fine_tuning.job.failed"},
     PROJECTS + "/{project_id}": {"quotas": {}},
     PROJECTS + "/{project_id}/api_keys": {"name": "x"},
+}
+
+
+# What a read must ask for, beside what its path names
+TWO_RUNS = "?base={run_id}&tuned={run_id}"
+QUERIES = {
+    EVAL + "/compare": TWO_RUNS,
+    EVAL + "/compare/rows": TWO_RUNS + f"&change=better&criterion={quote(CHECK['name'])}",
 }
 
 
@@ -307,7 +319,7 @@ def routes(api: Api) -> set[tuple[str, str]]:
 
 
 def ask(client: httpx.Client, method: str, path: str, of: Owned) -> httpx.Response:
-    filled = path
+    filled = path + QUERIES.get(path, "")
     for name, value in (COMMON | of._asdict()).items():
         filled = filled.replace("{" + name + "}", value).replace("{" + name + ":path}", value)
     assert "{" not in filled, f"{path}: Owned must learn about a new parameter"

@@ -25,6 +25,7 @@ from tests.fixtures.api import BASE_MODEL, Api, Tenant
 from tests.fixtures.completions import allow, store
 from tests.fixtures.evals_api import EVAL, EVALS, ROWS, finish_run, judged, make_eval, make_run
 from tests.fixtures.exports import finish_export
+from tests.fixtures.graders import CHECK
 
 pytestmark = pytest.mark.slow
 
@@ -171,6 +172,9 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.api_key_id": other.key.split("_")[1],
             "path.eval_id": eval_id,
             "path.run_id": judged_run,
+            "query.base": judged_run,
+            "query.tuned": judged_run,
+            "query.criterion": CHECK["name"],
             "path.output_item_id": f"{judged_run}-0",
             "path.delivery_id": http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
             "path.file_id": file_id,
@@ -326,9 +330,11 @@ def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
 
     Its sweeps name too few values to try, or the same value twice. Its aliases lead to a model and to several
     at the same time, or to none. Its prompts are messages and a text at the same time. Its criteria and rows
-    do not fit together.
+    do not fit together. A job's evaluation has the criteria of evals, so they are tried there alone.
     """
     files = {name: known.anywhere[f"body.{name}"] for name in ("training_file", "validation_file")}
+    evaluation = openapi["components"]["schemas"]["RequestedEvaluation"]["properties"]
+    evaluation["criteria"] = {"type": "null"}
     sweep = {"model": BASE_MODEL, **files, "parameters": {"adapter.r": [4, 8]}}
     alias = {"name": "made", "model": BASE_MODEL}
     prompt = {"model": BASE_MODEL, "prompt": "Hello"}

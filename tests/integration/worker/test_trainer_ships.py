@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
 from core.storage.object_store import ObjectStore
-from core.tables import Adapter, Checkpoint, Job, Run
+from core.tables import Adapter, Checkpoint, Eval, Job, Run, Task
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.faults.database import lose_the_claim
 from tests.fixtures.stack import cancel_all, job_api_on, short_rows
@@ -74,10 +74,11 @@ def tenant(api: Api) -> Iterator[Tenant]:
     cancel_all(api, tenant)
 
 
-def create(tenant: Tenant, epochs: int) -> str:
+def create(tenant: Tenant, epochs: int, *, evaluated: bool = False) -> str:
     file = tenant.upload(short_rows(ROWS))
     hyperparameters = {"n_epochs": epochs, "batch_size": BATCH_SIZE}
-    return str(tenant.create_job(model=TINY, training_file=file, hyperparameters=hyperparameters)["id"])
+    body = {"model": TINY, "training_file": file, "hyperparameters": hyperparameters}
+    return str(tenant.create_job(**body, evaluate={"file": file} if evaluated else None)["id"])
 
 
 def of(api: Api, table: Any, job_id: str) -> list[Any]:
@@ -156,7 +157,7 @@ def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_
     api: Api, tenant: Tenant, uploads: Uploads
 ) -> None:
     """A failover has lost the claim of the first one, which does not know it."""
-    job_id = create(tenant, SHORT)
+    job_id = create(tenant, SHORT, evaluated=True)
     uploads.held = f"adapters/{job_id}/"
     with running(api) as first:
         assert uploads.waiting.wait(SECONDS)
@@ -173,6 +174,13 @@ def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_
     assert adapter.object_prefix == f"adapters/{job_id}/{run.fence}-{run.token}/"
     named = [adapter.object_prefix, *(checkpoint.object_prefix for checkpoint in of(api, Checkpoint, job_id))]
     assert not [prefix for prefix in named if former.attempt in prefix]
+    evals = of(api, Eval, job_id)
+    assert len(evals) == 2
+    with api.sessions() as session:
+        runs = session.scalars(select(Task).where(Task.eval_id.in_(made.id for made in evals))).all()
+    tuned = [run.request["served"]["adapter"] for run in runs if run.request["metadata"]["model"] == "tuned"]
+    assert [served["prefix"] for served in tuned] == [adapter.object_prefix] * 2
+    assert len(runs) == 4
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "adapters"])

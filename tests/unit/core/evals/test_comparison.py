@@ -6,11 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from core.evals.statistics.comparison import CriterionComparison, compare, corrected
+from core.evals.results import CriterionComparison
+from core.evals.statistics.comparison import compare, corrected
 from core.evals.statistics.significance import holm, mid_p_mcnemar
 from tests.fixtures.eval_results import EXACT_MATCH, LABEL_F1, LOSS, SIMILARITY, labelled, losses, scored
 
-PAIRS = 300
+PAIRS = 200
 TOLERANCE = 2.6 * np.sqrt(0.95 * 0.05 / PAIRS)
 Draw = Callable[[np.random.Generator, float], CriterionComparison]
 
@@ -18,7 +19,7 @@ Draw = Callable[[np.random.Generator, float], CriterionComparison]
 def _losses(rng: np.random.Generator, gain: float) -> CriterionComparison:
     """Rows differ much more than models, as they do in practice."""
     tokens = rng.integers(1, 40, 50)
-    hardness = rng.lognormal(0, 1, 50)
+    hardness = rng.lognormal(0, 0.5, 50)
     base, tuned = (hardness * rng.gamma(20, 1 / 20, 50) * tokens for _ in range(2))
     return compare(LOSS, losses(base, tokens), losses(tuned * (1 - gain), tokens))
 
@@ -54,7 +55,7 @@ def test_equal_models_differ_clearly_in_five_of_a_hundred_comparisons(draw: Draw
 
 
 @pytest.mark.parametrize(
-    ("draw", "gain"), [(_losses, 0.2), (_similarities, 0.2), (_matches, 0.2), (_labels, 0.3)]
+    ("draw", "gain"), [(_losses, 0.2), (_similarities, 0.2), (_matches, 0.25), (_labels, 0.3)]
 )
 def test_a_model_that_is_much_better_is_found_better(draw: Draw, gain: float) -> None:
     rng = np.random.default_rng(4)
@@ -115,7 +116,7 @@ def test_ten_thousand_rows_are_compared_in_a_second_of_one_core() -> None:
     base, tuned = (losses(rng.gamma(2, 1, 10_000) * tokens, tokens) for _ in range(2))
     before = time.thread_time()
     compare(LOSS, base, tuned)
-    assert time.thread_time() - before < 3  # usually 0.6; the bound is for a busy machine
+    assert time.thread_time() - before < 3  # usually 0.5; the bound is for a busy machine
 
 
 def _contains(found: CriterionComparison, value: float) -> bool:

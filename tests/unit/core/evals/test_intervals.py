@@ -19,7 +19,7 @@ from tests.fixtures.eval_results import (
     scored,
 )
 
-SAMPLES = 300
+SAMPLES = 200
 TOLERANCE = 2.6 * np.sqrt(0.95 * 0.05 / SAMPLES)
 LABELS, CHANCES = np.array(["a", "b", "c"]), (0.6, 0.3, 0.1)
 Draw = Callable[[np.random.Generator], CriterionResult]

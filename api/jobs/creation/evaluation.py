@@ -1,0 +1,57 @@
+"""Checks the evaluation that a request asks for, and resolves its defaults."""
+
+from collections.abc import Callable
+
+from api.jobs.creation.schemas import CreateJob
+from core.datasets.kinds import Kind
+from core.errors import InvalidRequest
+from core.evals.check import check_criteria, grader_models
+from core.evals.evaluation import Evaluation, default_criteria
+from core.tables import File
+
+PARAM = "evaluate"
+
+
+def evaluation_of(
+    request: CreateJob, dataset: Callable[[str, str], File], most_rows: int
+) -> Evaluation | None:
+    """Return the evaluation that a request asks for. None if it asks for none.
+
+    `dataset` returns a file that the project can train on; its arguments are the parameter and the file's id.
+    Raises InvalidRequest.
+    """
+    asked = request.evaluate
+    if asked is None:
+        return None
+    file_id = asked.file or request.validation_file
+    if file_id is None:
+        raise InvalidRequest(
+            "An evaluation needs rows that are held out of training. Name a 'validation_file', or "
+            f"'{PARAM}.file'.",
+            code="missing_required_parameter",
+            param=f"{PARAM}.file",
+        )
+    file = dataset(f"{PARAM}.file", file_id)
+    _refuse_too_many_rows(file, asked.rows, most_rows)
+    kind: Kind = file.kind or "chat"  # type: ignore[assignment]
+    criteria = asked.criteria or list(default_criteria(kind))
+    check_criteria(criteria, f"{PARAM}.criteria")
+    for model in grader_models(criteria, f"{PARAM}.criteria"):
+        raise InvalidRequest(
+            "A job's evaluation takes no graders that ask a model. Create an eval with such a grader "
+            "once the job has succeeded.",
+            code="unsupported_value",
+            param=model.param,
+        )
+    return Evaluation(criteria=criteria, file=file_id, rows=asked.rows, forgetting=asked.forgetting)
+
+
+def _refuse_too_many_rows(file: File, limit: int | None, most: int) -> None:
+    rows = limit or file.rows or 0
+    if rows > most:
+        raise InvalidRequest(
+            f"The evaluation would judge {rows:,} rows, and a run judges at most {most:,} on this server. "
+            f"Set '{PARAM}.rows' to judge the first ones.",
+            code="too_many_rows",
+            param=f"{PARAM}.rows",
+        )

@@ -1,0 +1,62 @@
+"""Makes the evals that a job asked for, as soon as its result exists."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from core.evals.criteria import Criterion, ExactMatch, Loss
+from core.evals.data_sources import CompletionsDataSource, FileSource, GeneralSource
+from core.evals.evals import create_eval, create_run
+from core.evals.run_request import RunRequest
+from core.jobs.events import record_event
+from core.jobs.spec import JobSpec
+from core.serving.served_model import ServedModel, StoredAdapter
+from core.tables import Adapter, Job
+
+GENERAL_CRITERIA = (Loss(type="loss"), ExactMatch(type="exact_match"))
+
+
+def evaluate_result(session: Session, job: Job, adapter: Adapter) -> None:
+    """Create the evals of a job that has just succeeded, with a run of its base and of its tuned model each.
+
+    To be called in the transaction that ends the job, so that the evals are made once. A run's metadata says
+    whether its `model` is the `base` or the `tuned` one.
+    """
+    evaluation = JobSpec.model_validate(job.spec).evaluation
+    if evaluation is None:
+        return
+    file = FileSource(type="file_id", id=evaluation.file, limit=evaluation.rows)
+    made = [_evaluate(session, job, adapter, "Evaluation", evaluation.criteria, file)]
+    if evaluation.forgetting:
+        general = GeneralSource(type="general")
+        made.append(_evaluate(session, job, adapter, "Forgetting", GENERAL_CRITERIA, general))
+    data = {"eval_ids": made}
+    record_event(session, job.id, f"Evaluation queued: {' and '.join(made)}", data=data)
+
+
+def _evaluate(
+    session: Session,
+    job: Job,
+    adapter: Adapter,
+    what: str,
+    criteria: Sequence[Criterion],
+    source: FileSource | GeneralSource,
+) -> str:
+    """Create an eval and its two runs, and return the eval's id."""
+    assert job.fine_tuned_model is not None
+    tuned = StoredAdapter.of(adapter.object_prefix, adapter.files)
+    models = {
+        "base": (job.base_model, ServedModel(base=job.base_model)),
+        "tuned": (job.fine_tuned_model, ServedModel(base=job.base_model, adapter=tuned)),
+    }
+    eval_id = create_eval(session, job.project_id, f"{what} of {job.id}", criteria, job_id=job.id).id
+    for role, (name, served) in models.items():
+        request = RunRequest(
+            name=name,
+            metadata={"model": role},
+            data_source=CompletionsDataSource(type="completions", source=source, model=name),
+            model=name,
+            served=served.model_dump(mode="json"),
+        )
+        create_run(session, eval_id, request, most_open=None)
+    return eval_id
