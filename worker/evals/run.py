@@ -102,8 +102,8 @@ class _Run:
             finished = self._records.add(record)
             if finished is not None:
                 await to_thread.run_sync(self._records.upload, finished)
-                reached("records.uploaded")
                 await self._count_usage()
+                reached("records.uploaded")
                 await self._give_way()
 
     async def _record(self, index: int) -> Record:

@@ -80,10 +80,8 @@ def _of_file(work: Work, source: FileSource, folder: Path) -> Iterator[Item]:
 
 
 def _of_general_set(max_row_bytes: int) -> Iterator[Item]:
-    found = resources.files("core.evals").joinpath(GENERAL_SET)
-    if not found.is_file():
-        raise JobError("general_set_missing", "This installation has no general set.", PARAM)
-    yield from _of_lines([found.read_bytes()], max_row_bytes)
+    content = resources.files("core.evals").joinpath(GENERAL_SET).read_bytes()
+    yield from _of_lines([content], max_row_bytes)
 
 
 def _chunks(content: FileIO) -> Iterator[bytes]:

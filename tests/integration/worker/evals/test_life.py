@@ -8,11 +8,11 @@ from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.database import from_now
 from core.errors import JobError
-from core.tables import Task
+from core.tables import ChatUsage, Task
 from core.tasks import client as tasks_of_clients
 from faults.relay import Relay
 from tests.fixtures.api import wait_for
@@ -81,8 +81,10 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_files(
     assert (task.status, task.fence, task.losses, task.expires_at) == ("succeeded", 2, 1, None)
     assert crashes.left(tmp_path / "crashes") == []
     assert numbers(runs, run_id) == list(range(150))
-    asked = sum(used["invocation_count"] for used in (task.report or {})["usage"])
-    assert asked == 150
+    assert sum(used["invocation_count"] for used in (task.report or {})["usage"]) == 150
+    with runs.sessions() as session:
+        (counted,) = session.scalars(select(ChatUsage).where(ChatUsage.project_id == runs.project))
+    assert 150 <= counted.requests <= 200  # the first 100 rows were asked about once
     assert len({key.split("/")[2] for key in runs.uploaded(run_id)}) == 2  # both attempts have uploaded
 
     cleanup_now = cleanup.GRACE * 0
@@ -126,7 +128,7 @@ def test_a_run_goes_on_at_another_server_when_one_dies(runs: EvalRuns, serving: 
     servers = [serving.start(rest=0.05) for _ in range(2)]
     with ThreadPoolExecutor() as pool:
         doing = pool.submit(
-            runs.do, [EXACT], inline(questions(12)), sampling_params={"max_completion_tokens": 20}
+            runs.do, [EXACT], inline(questions(12)), sampling_params={"max_completion_tokens": 60}
         )
         wait_for(lambda: serving.row_of(servers[0]).running)
         servers[0].process.send_signal(signal.SIGKILL)
@@ -172,12 +174,13 @@ def test_a_long_run_gives_way_to_another_projects_and_goes_on(
 ) -> None:
     monkeypatch.setattr("worker.evals.run.TURN_SECONDS", 0.0)
     runs, other = (EvalRuns(serving, tmp_path, eval_requests=1) for _ in range(2))
-    long, short = (each.create([EXACT], samples(each, 250), model=None) for each in (runs, other))
+    long = runs.create([EXACT], samples(runs, 250), model=None)
+    short = other.create([EXACT], samples(other, 50), model=None)
     with pytest.raises(GaveWay):
         runs.do_next(long)
     assert runs.uploaded(long)
     assert runs.task(long).status == "queued"
     other.do_next(short)
     runs.do_next(long)
-    assert [numbers(runs, run_id) for run_id in (long, short)] == [list(range(250))] * 2
+    assert (numbers(runs, long), numbers(runs, short)) == (list(range(250)), list(range(50)))
     assert (runs.task(long).fence, runs.task(long).losses) == (2, 0)
