@@ -26,8 +26,8 @@ app = typer.Typer(help="Create, watch, pause, cancel and delete fine-tuning jobs
 COLUMNS = ("id", "status", "model", "created_at", "finished_at", "fine_tuned_model")
 DETAILS = (
     *("id", "status", "error", "model", "fine_tuned_model", "adapter_id", "training_file", "validation_file"),
-    *("result_files", "hyperparameters", "adapter", "training", "seed", "progress", "trained_tokens"),
-    *("created_at", "estimated_finish", "finished_at"),
+    *("result_files", "hyperparameters", "adapter", "training", "seed", "evaluate", "progress"),
+    *("trained_tokens", "created_at", "estimated_finish", "finished_at"),
 )
 if TYPE_CHECKING:
     Method = str

@@ -159,9 +159,11 @@ def test_creates_a_job_from_paths_with_every_option(tunery: Shell) -> None:
     for name in ("train.jsonl", "valid.jsonl"):
         (tunery.cwd / name).write_bytes(dataset(12))
     options = "--suffix mine --seed 7 --epochs 2 --batch-size 3 --learning-rate 1e-3 --rank 4 --alpha 8"
+    evaluation = "--evaluate", "--set", "evaluate.rows=5"
     arguments = ["train.jsonl", "--model", BASE_MODEL, "--validation", "valid.jsonl", *options.split()]
-    job = tunery.json("jobs", "create", *arguments)
+    job = tunery.json("jobs", "create", *arguments, *evaluation)
     assert job["status"] == "queued"
+    assert (job["evaluate"]["file"], job["evaluate"]["rows"]) == (job["validation_file"], 5)
     assert job["seed"] == 7
     assert job["training_file"] != job["validation_file"]
     assert (job["hyperparameters"]["n_epochs"], job["hyperparameters"]["batch_size"]) == (2, 3)
@@ -172,6 +174,7 @@ def test_creates_a_job_from_paths_with_every_option(tunery: Shell) -> None:
 
 def test_leaves_to_the_server_what_was_not_chosen(tunery: Shell, alice: Tenant) -> None:
     job = tunery.json("jobs", "create", alice.upload(), "--model", BASE_MODEL)
+    assert job["evaluate"] is None
     assert job["adapter"]["r"] == 16
     assert job["training"]["learning_rate"] == 2e-4
 
