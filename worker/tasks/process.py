@@ -26,7 +26,7 @@ from core.logs import configure_logs
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
-from core.tables import Task
+from core.tables import Adapter, Task
 from core.tasks import lease as leases
 from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
@@ -54,6 +54,8 @@ class Work:
     lease: TaskLease
     phase: str = "starting"
     done: float = 0.0
+    adapter: Adapter | None = None
+    """The adapter that the task has made, without its files. Whoever makes one sets it."""
 
     def report(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
@@ -93,7 +95,7 @@ def _do_and_write(do: Do, work: Work) -> None:
         reached("task.uploaded")
         days = work.settings.retention_export_days
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, prefix, files, report, days)
+            leases.finish(session, work.lease, prefix, files, report, days, work.adapter)
         reached("task.finished")
     except TaskLeaseLost as error:
         log.info("task_left", task=work.lease.task_id, reason=str(error))
