@@ -81,10 +81,11 @@ def run_task(do: Do) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    _do_and_write(do, work)
+    do_and_write(do, work)
 
 
-def _do_and_write(do: Do, work: Work) -> None:
+def do_and_write(do: Do, work: Work) -> None:
+    """Do the task, and write what came of it: its files and report, why it cannot be done, or a later try."""
     try:
         remove_abandoned()
         with scratch_folder("task") as folder:

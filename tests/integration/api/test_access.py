@@ -31,6 +31,7 @@ PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin",
 
 JOBS = "/v1/fine_tuning/jobs"
 ALIASES = "/v1/aliases"
+COMPOSITIONS = "/v1/adapters/compositions"
 COMPLETIONS = "/v1/chat/completions"
 COMPLETION = COMPLETIONS + "/{completion_id}"
 GRADERS = "/v1/fine_tuning/alpha/graders"
@@ -97,6 +98,11 @@ ACCESS = {
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
     ("POST", "/v1/adapters"): MEMBER,
+    ("POST", "/v1/adapters/compose"): MEMBER,
+    ("GET", COMPOSITIONS): READER,
+    ("GET", COMPOSITIONS + "/{composition_id}"): READER,
+    ("POST", COMPOSITIONS + "/{composition_id}/cancel"): MEMBER,
+    ("DELETE", COMPOSITIONS + "/{composition_id}"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/exports"): READER,
     ("POST", "/v1/adapters/{adapter_id}/exports"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}"): READER,
@@ -187,6 +193,7 @@ class Owned(NamedTuple):
     alias: str
     completion_id: str
     export_id: str
+    composition_id: str
     name: str = "adapter_config.json"
 
 
@@ -208,6 +215,7 @@ MISSING = Owned(
     "no-such-alias",
     "chatcmpl-" + "1" * 32,
     "export-" + "1" * 32,
+    "composition-" + "1" * 32,
     "nothing.json",
 )
 
@@ -234,6 +242,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     assert completion_id is not None
     export_id = alice.http.post(f"/v1/adapters/{adapter_id}/exports", json={"format": "lora"}).json()["id"]
     finish_export(api, folder, export_id)
+    asked = {"adapters": [{"adapter": adapter_id}]}
+    composition_id = alice.http.post("/v1/adapters/compose", json=asked).json()["id"]
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -254,6 +264,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         alias="the-alias",
         completion_id=completion_id,
         export_id=export_id,
+        composition_id=composition_id,
     )
 
 

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 
 ADAPTERS = "/v1/adapters"
 EXPORTS = f"{ADAPTERS}/{{adapter_id}}/exports"
+COMPOSE, COMPOSITIONS = f"{ADAPTERS}/compose", f"{ADAPTERS}/compositions"
 ALIASES = "/v1/aliases"
 COMPLETIONS = "/v1/chat/completions"
 GRADERS = "/v1/fine_tuning/alpha/graders"
@@ -136,6 +137,9 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     made, removed, stopped = (http.post(exports, json={"format": "lora"}).json()["id"] for _ in range(3))
     for export_id in (made, removed):
         finish_export(api, folder, export_id)
+    one = {"adapters": [{"adapter": exported}]}
+    seen, left, ended = (http.post(COMPOSE, json=one).json()["id"] for _ in range(3))
+    http.post(f"{COMPOSITIONS}/{ended}/cancel")
     model, shared = (trained()["fine_tuned_model"] for _ in range(2))
     queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
     http.post(f"{JOBS}/{paused}/pause")
@@ -161,6 +165,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.adapter_id": job["adapter_id"],
             "path.alias": "kept",
             "path.completion_id": completion_id,
+            "path.composition_id": seen,
             "path.api_key_id": other.key.split("_")[1],
             "path.delivery_id": http.get(f"{WEBHOOKS}/{webhook_id}/deliveries").json()["data"][0]["id"],
             "path.file_id": file_id,
@@ -173,6 +178,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.project_id": other.project_id,
             "path.sweep_id": sweep,
             "path.webhook_endpoint_id": webhook_id,
+            "body.adapters[*].adapter": exported,
             "body.model": BASE_MODEL,
             "body.project_ids[*]": other.project_id,
             "body.training_file": file_id,
@@ -193,6 +199,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                     (f"DELETE {EXPORTS}/{{export_id}}", removed),
                 )
             },
+            f"POST {COMPOSITIONS}/{{composition_id}}/cancel": {"path.composition_id": left},
+            f"DELETE {COMPOSITIONS}/{{composition_id}}": {"path.composition_id": ended},
             f"POST {ALIASES}/{{alias}}/back": {"path.alias": "moved"},
             f"DELETE {ALIASES}/{{alias}}": {"path.alias": "deleted"},
             f"DELETE {COMPLETIONS}/{{completion_id}}": {"path.completion_id": deleted_id},
@@ -302,7 +310,7 @@ def without_default(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
-    """Return the document with examples of a sweep, an alias, a prompt to tokenize and an import.
+    """Return the document with an example of each body that Schemathesis cannot make up.
 
     Sweeps that Schemathesis makes up name too few values to try, or the same value twice. Its aliases lead to
     a model and to several at the same time, or to none. Its prompts are messages and a text at the same time.
@@ -312,7 +320,8 @@ def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
     alias = {"name": "made", "model": BASE_MODEL}
     prompt = {"model": BASE_MODEL, "prompt": "Hello"}
     imported = {"base_model": BASE_MODEL, "file": known.anywhere["path.file_id"]}
-    examples = {SWEEPS: sweep, ALIASES: alias, TOKENIZE: prompt, ADAPTERS: imported}
+    composed = {"adapters": [{"adapter": known.anywhere["body.adapters[*].adapter"], "weight": 0.5}]}
+    examples = {SWEEPS: sweep, ALIASES: alias, TOKENIZE: prompt, ADAPTERS: imported, COMPOSE: composed}
     for path, example in examples.items():
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
     return openapi
