@@ -81,12 +81,12 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
     chat_api: Api, tenant: Tenant, serving: Serving, parts: tuple[Part, Part], tmp_path: Path
 ) -> None:
     first, second = parts
-    weights = {first.model: 0.8, second.adapter_id: -0.3}
+    weights = {first.model: 25.0, second.adapter_id: -12.5}
     with chat_api.sessions() as session:
         held = stored_bytes(session, tenant.project_id)
     made = composed(chat_api, tenant, weights, method="cat", suffix="both", seed=3)
     assert (made["status"], made["error"], made["progress"]["percent"]) == ("succeeded", None, 100)
-    assert made["report"] == {"weights": [0.8, -0.3], "rank": 8, "layers": 9}
+    assert made["report"] == {"weights": [25.0, -12.5], "rank": 8, "layers": 9}
     assert made["request"]["adapters"] == weighted(weights)
     assert made["fine_tuned_model"].startswith(f"ft:{TINY}:composes:both:")
     (listed,) = tenant.http.get(AT, params={"limit": 1}).json()["data"]
@@ -108,7 +108,7 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
     named = [
         (each["model"], each["adapter_id"], each["job_id"], each["weight"]) for each in adapter["lineage"]
     ]
-    assert named == [(*first, 0.8), (*second, -0.3)]
+    assert named == [(*first, 25.0), (*second, -12.5)]
     assert adapter["model"] in [model.id for model in tenant.openai.models.list()]
     size = sum(file["bytes"] for file in adapter["files"])
     with chat_api.sessions() as session:
@@ -116,7 +116,7 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
 
     folder = unpacked(tenant, adapter["id"], tmp_path / "composed")
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert [each["weight"] for each in manifest["composed"]["parents"]] == [0.8, -0.3]
+    assert [each["weight"] for each in manifest["composed"]["parents"]] == [25.0, -12.5]
     assert first.model in (folder / "README.md").read_text()
 
     serving.start()
@@ -132,7 +132,7 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
 
     job = tenant.create_job(model=adapter["model"])
     chain = [(each["adapter_id"], each["weight"]) for each in job["lineage"]]
-    assert chain == [(adapter["id"], None), (first.adapter_id, 0.8), (second.adapter_id, -0.3)]
+    assert chain == [(adapter["id"], None), (first.adapter_id, 25.0), (second.adapter_id, -12.5)]
     assert (job["adapter"]["r"], job["adapter"]["lora_alpha"]) == (8, 8)
     refusal(tenant.http.delete(f"{ADAPTERS}/{adapter['id']}"), 409, code="model_in_use")
     tenant.openai.fine_tuning.jobs.cancel(job["id"])
