@@ -22,6 +22,7 @@ from api.aliases.endpoints import router as aliases
 from api.chat.endpoints import router as chat
 from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
+from api.compositions.endpoints import router as compositions
 from api.dashboard import Dashboard
 from api.descriptors import connection_limit
 from api.evals.comparison.endpoints import router as eval_comparison
@@ -73,7 +74,8 @@ ROUTERS = (
     *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, imports, exports, aliases, chat, stored_completions, workers),
+    # Their paths begin with those of adapters, where a word would count as an adapter's id
+    *(models, compositions, adapters, imports, exports, aliases, chat, stored_completions, workers),
     *(evals, eval_runs, output_items, eval_comparison),
     *(organization, secrets, webhooks, browser_session, system),
 )

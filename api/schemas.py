@@ -19,6 +19,28 @@ def unix_seconds(moment: datetime) -> int:
     return int(moment.timestamp())
 
 
+def seconds_or_none(moment: datetime | None) -> int | None:
+    return unix_seconds(moment) if moment else None
+
+
+TaskStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class TaskError(BaseModel):
+    """Why a task, such as an export, has failed."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class TaskProgress(BaseModel):
+    """What is being done of a task, and how much of it is done."""
+
+    phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
+    percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
+
+
 class Page(BaseModel, Generic[Item]):
     """A page of a list, in OpenAI's form.
 

@@ -1,4 +1,4 @@
-"""The base class of all options that a client may set, and the pairs that it may attach to an object."""
+"""The base class of all options that a client may set, and what it may attach to an object or to a name."""
 
 from typing import Annotated, Any
 
@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+# A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
+Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 UNSUPPORTED = "x-unsupported"

@@ -118,8 +118,8 @@ class Settings(BaseSettings):
     task_processes: int = Field(
         1,
         ge=0,
-        description="Most exports that a worker makes at the same time, each in a process of its own. 0 "
-        "makes none",
+        description="Most tasks, such as exports, that a worker does at the same time, each in a process of "
+        "its own. 0 does none",
     )
     eval_processes: int = Field(
         2,
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     project_open_tasks: int = Field(
         20,
         ge=1,
-        description="Most exports and runs of evals of one project that wait or are being done",
+        description="Most tasks, such as exports and eval runs, of one project that wait or are being done",
     )
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Days after which entries of the audit log are removed; default: never"
     )
     retention_export_days: int = Field(
-        30, ge=1, description="Days after which an export is deleted, with its files"
+        30, ge=1, description="Days after which an export is deleted with its files, or another task's record"
     )
     retention_file_days: int | None = Field(
         None,

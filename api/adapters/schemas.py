@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from api.schemas import Identified, UnixSeconds
+from core.compositions.requests import Method, SignMethod
 
 
 class AdapterFile(BaseModel):
@@ -14,10 +15,11 @@ class AdapterFile(BaseModel):
 
 
 class AncestorObject(BaseModel):
-    """A model from which a job has continued: of an adapter, or a checkpoint of a job at a step.
+    """A model that an adapter was made of: that of another adapter, or a checkpoint of a job at a step.
 
-    `job_id` is null for an imported adapter, and `adapter_id` for a checkpoint. `sha256` is one hash over the
-    files that are loaded. A model may have been deleted since.
+    `job_id` is null for an adapter that was imported or composed, and `adapter_id` for a checkpoint. `sha256`
+    is one hash over the files that are loaded. `weight` is that of a part of a composed adapter, and null for
+    a model from which a job has continued. A model may have been deleted since.
     """
 
     model: str
@@ -25,6 +27,7 @@ class AncestorObject(BaseModel):
     job_id: str | None
     step: int | None
     sha256: str
+    weight: float | None = None
 
 
 class ImportedFrom(BaseModel):
@@ -37,19 +40,37 @@ class ImportedFrom(BaseModel):
     key_name: str
 
 
+class ComposedFrom(BaseModel):
+    """How an adapter was composed of others: the method with its options, as in the composition's request.
+
+    The adapter's `lineage` names its parts, each with its weight.
+    """
+
+    composition_id: str
+    method: Method
+    density: float | None
+    majority_sign_method: SignMethod | None
+    svd_rank: int | None
+    svd_clamp: float | None
+    seed: int
+
+
 class AdapterObject(Identified):
-    """The result of a job that has succeeded, or an imported adapter, with its files.
+    """The result of a job that has succeeded, or an adapter that was imported or composed, with its files.
 
     `base_model` is an id of the catalog, and `model` the name of the fine-tuned model. `kind` says whether
     the files are an adapter, to load with the base model, or a whole model. `training` says how it was
-    trained. An adapter stays when its job is deleted; `job_deleted` is true then. An imported adapter has no
-    job: its `job_id` is null, and `imported` says where it comes from. `lineage` names the model from which
-    its job continued, then that model's own parent, and so on. It is empty if the job began at the base.
+    trained. An adapter stays when its job is deleted; `job_deleted` is true then. An adapter that was
+    imported or composed has no job: its `job_id` is null, and `imported` or `composed` says where it comes
+    from.
+
+    `lineage` names the model from which its job continued, then that model's own parent, and so on. It is
+    empty if the job began at the base. The lineage of a composed adapter names its parts, with their weights.
     """
 
     object: Literal["adapter"] = "adapter"
     created_at: UnixSeconds
-    job_id: Annotated[str | None, Field(description="Null for an imported adapter")]
+    job_id: Annotated[str | None, Field(description="Null for an adapter that was imported or composed")]
     job_deleted: bool
     base_model: str
     base_revision: Annotated[
@@ -60,7 +81,8 @@ class AdapterObject(Identified):
     kind: Literal["adapter", "model"]
     files: list[AdapterFile]
     training: dict[str, Any]
-    imported: Annotated[ImportedFrom | None, Field(description="Null for an adapter that a job has trained")]
+    imported: Annotated[ImportedFrom | None, Field(description="Null if the adapter was not imported")]
+    composed: Annotated[ComposedFrom | None, Field(description="Null if the adapter was not composed")]
     lineage: list[AncestorObject]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from api.adapters import queries
-from api.adapters.schemas import AdapterFile, AdapterObject, AncestorObject, ImportedFrom
+from api.adapters.schemas import AdapterFile, AdapterObject, AncestorObject, ComposedFrom, ImportedFrom
 from api.adapters.truncation import truncated_members
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
@@ -17,7 +17,7 @@ from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.jobs.adapter_row import AdapterRow
-from core.jobs.lineage import lineage_of, refuse_if_continued
+from core.jobs.lineage import refuse_if_continued
 from core.methods.registry import METHODS
 from core.serving.aliases import refuse_if_aliased
 from core.storage.object_store import ObjectStore
@@ -78,6 +78,7 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
     type_ = row.options["type"]
     method = METHODS.get(type_)  # None if only a newer release knows the method
     revision = adapter.training.get("base_revision") or (entry.revision if entry else None)
+    origin = adapter.origin or {"type": "job"}
     return AdapterObject(
         id=adapter.id,
         created_at=unix_seconds(adapter.created_at),
@@ -90,8 +91,9 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
         kind=method.result if method else "adapter",
         files=[AdapterFile(**entry) for entry in adapter.files],
         training=adapter.training,
-        imported=ImportedFrom.model_validate(adapter.imported) if adapter.imported else None,
-        lineage=[AncestorObject.model_validate(each) for each in lineage_of(job.spec)] if job else [],
+        imported=ImportedFrom.model_validate(origin) if origin["type"] == "import" else None,
+        composed=ComposedFrom.model_validate(origin) if origin["type"] == "composition" else None,
+        lineage=[AncestorObject.model_validate(each) for each in row.lineage],
     )
 
 

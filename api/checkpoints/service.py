@@ -18,12 +18,13 @@ PERMISSION_ID = id_pattern("cp_")
 def share(session: Session, project_id: str, name: str, project_ids: list[str]) -> list[CheckpointPermission]:
     """Share a model or checkpoint, and return the permissions. Sharing twice changes nothing.
 
-    Raises NotFound, and InvalidRequest for an unknown project or an imported model.
+    Raises NotFound, and InvalidRequest for an unknown project, and for a model that no job has trained.
     """
     model = _own(session, project_id, name)
     if model.job_id is None:
         raise InvalidRequest(
-            f"'{name}' is an imported model, which cannot be shared. Import it in the other project too.",
+            f"'{name}' was imported or composed, and cannot be shared. Download it, and import it in the "
+            "other project too.",
             code="model_not_shareable",
             param="fine_tuned_model_checkpoint",
         )

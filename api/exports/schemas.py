@@ -1,11 +1,18 @@
 """Exports as a client reads them."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import (
+    Identified,
+    TaskError,
+    TaskProgress,
+    TaskStatus,
+    UnixSeconds,
+    seconds_or_none,
+    unix_seconds,
+)
 from core.exports.requests import EXPORT_REQUEST, ExportRequest
 from core.tables import Task
 
@@ -14,17 +21,6 @@ class ExportFile(BaseModel):
     name: str
     bytes: Annotated[int, Field(description="The size in bytes")]
     sha256: Annotated[str, Field(description="The SHA-256 of the content, in hexadecimal")]
-
-
-class ExportError(BaseModel):
-    code: str
-    message: str
-    param: str | None
-
-
-class ExportProgress(BaseModel):
-    phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
-    percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
 
 
 class ExportObject(Identified):
@@ -39,9 +35,9 @@ class ExportObject(Identified):
     created_at: UnixSeconds
     adapter_id: str
     request: Annotated[ExportRequest, Field(description="The format, and its options")]
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    progress: ExportProgress
-    error: ExportError | None
+    status: TaskStatus
+    progress: TaskProgress
+    error: TaskError | None
     report: dict[str, Any] | None
     files: list[ExportFile]
     started_at: UnixSeconds | None
@@ -57,18 +53,14 @@ class ExportObject(Identified):
             adapter_id=task.adapter_id or "",
             request=EXPORT_REQUEST.validate_python(task.request),
             status=task.status,
-            progress=ExportProgress(phase=task.phase, percent=round(100 * task.done, 1)),
-            error=ExportError(**task.error) if task.error else None,
+            progress=TaskProgress(phase=task.phase, percent=round(100 * task.done, 1)),
+            error=TaskError(**task.error) if task.error else None,
             report=task.report,
             files=[ExportFile(**file) for file in task.files],
-            started_at=_seconds(task.started_at),
-            finished_at=_seconds(task.finished_at),
-            expires_at=_seconds(task.expires_at),
+            started_at=seconds_or_none(task.started_at),
+            finished_at=seconds_or_none(task.finished_at),
+            expires_at=seconds_or_none(task.expires_at),
         )
-
-
-def _seconds(moment: datetime | None) -> int | None:
-    return unix_seconds(moment) if moment else None
 
 
 class ExportDeleted(BaseModel):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.jobs.creation.schemas import Suffix
 from core.methods.method import MAX_RANK
+from core.options import Suffix
 from core.serving.imports import EnabledParts
 
 

@@ -76,7 +76,8 @@ def register(
         model=lifecycle.model_name(session, new.order.base, actor.project_id, suffix, new.adapter_id),
         base_model=new.order.base,
         options=stored.options,
-        imported={
+        origin={
+            "type": "import",
             "format": stored.format,
             "filename": new.order.filename,
             "sha256": new.order.sha256,

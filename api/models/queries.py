@@ -18,7 +18,7 @@ CHECKPOINT_NAME = re.compile(r"(.+):ckpt-step-(0|[1-9][0-9]{0,8})", re.DOTALL)
 class TunedModel(NamedTuple):
     """A fine-tuned model, or a checkpoint of one. A checkpoint has a `step`, and no adapter of its own.
 
-    The model of an imported adapter has no job.
+    The model of an adapter that was imported or composed has no job.
     """
 
     name: str
@@ -34,7 +34,7 @@ def find(session: Session, name: str) -> TunedModel | None:
     """Return the model or checkpoint, whichever project owns it, or None if it is deleted or never was."""
     if checkpoint := CHECKPOINT_NAME.fullmatch(name):
         return _find_checkpoint(session, name, checkpoint[1], int(checkpoint[2]))
-    for query in (_trained().where(Job.fine_tuned_model == name), _imported().where(Adapter.model == name)):
+    for query in (_trained().where(Job.fine_tuned_model == name), _others().where(Adapter.model == name)):
         if row := session.execute(query).one_or_none():
             return TunedModel(*row)
     return None
@@ -62,8 +62,8 @@ def is_shared(session: Session, name: str, project_id: str) -> bool:
 def owned(session: Session, project_id: str, limit: int) -> list[TunedModel]:
     """Return the newest of the project's own fine-tuned models, newest first."""
     trained = _trained().where(Job.project_id == project_id).order_by(Job.id.desc()).limit(limit)
-    imported = _imported().where(Adapter.project_id == project_id).order_by(Adapter.id.desc()).limit(limit)
-    found = [TunedModel(*row) for query in (trained, imported) for row in session.execute(query)]
+    others = _others().where(Adapter.project_id == project_id).order_by(Adapter.id.desc()).limit(limit)
+    found = [TunedModel(*row) for query in (trained, others) for row in session.execute(query)]
     return sorted(found, key=_age, reverse=True)[:limit]
 
 
@@ -118,19 +118,19 @@ def _find_checkpoint(session: Session, name: str, model: str, step: int) -> Tune
 
 
 def _age(model: TunedModel) -> str:
-    """Return the part of an id by which jobs and imported adapters sort by the time of their creation."""
+    """Return the part of an id by which jobs and adapters sort by the time of their creation."""
     return (model.job_id or model.adapter_id or "").partition("-")[2]
 
 
-def _imported() -> Select[*tuple[Any, ...]]:
-    """Return the query for the models of imported adapters. A row has the fields of `TunedModel`."""
+def _others() -> Select[*tuple[Any, ...]]:
+    """Return the query for the models that no job has trained. A row has the fields of `TunedModel`."""
     nothing, no_step = literal(None, String), literal(None, Integer)
     return (
         select(
             Adapter.model, nothing, no_step, Adapter.id, Adapter.project_id, Project.name, Adapter.created_at
         )
         .join(Project, Project.id == Adapter.project_id)
-        .where(Adapter.imported.is_not(None), Adapter.deleted_at.is_(None))
+        .where(Adapter.job_id.is_(None), Adapter.deleted_at.is_(None))
     )
 
 

@@ -1,8 +1,7 @@
 """`tunery adapters export`: convert an adapter for another runtime."""
 
-import time
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -11,10 +10,8 @@ from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
-from cli.client.errors import GaveUp
+from cli.client.tasks import wait_for_task
 from cli.commands.adapter_arguments import AdapterId, Folder
-
-POLL_SECONDS = 1.0
 
 
 class Format(StrEnum):
@@ -58,21 +55,6 @@ def export_adapter(
     path = f"/adapters/{quote(adapter_id, safe='')}/exports"
     made = client.post(path, {"format": format_.value, **given})
     path = f"{path}/{made['id']}"
-    made = _wait(client, path)
+    made = wait_for_task(client, path, "export")
     fetch_files(client, path, made["files"], folder)
     output.json(made | {"folder": str(folder)}) if json else output.data(str(folder))
-
-
-def _wait(client: Client, path: str) -> dict[str, Any]:
-    """Return the export once it has succeeded. Say what it does meanwhile. Raises GaveUp."""
-    said = None
-    while (made := client.get(path))["finished_at"] is None:
-        doing = made["progress"]["phase"] or made["status"]
-        if doing != said:
-            output.note(f"{made['id']}: {doing}")
-            said = doing
-        time.sleep(POLL_SECONDS)
-    if made["status"] != "succeeded":
-        reason = made["error"]["message"] if made["error"] else "it was cancelled"
-        raise GaveUp(f"The export {made['status']}: {reason}")
-    return made

@@ -1,4 +1,4 @@
-"""`tunery adapters`: list adapters, download them, import others, and export them for other runtimes."""
+"""`tunery adapters`: list, download, compose and import adapters, and export them for other runtimes."""
 
 from urllib.parse import quote
 
@@ -9,11 +9,12 @@ from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
 from cli.commands.adapter_arguments import AdapterId, Folder
+from cli.commands.adapter_compositions import compose_adapters
 from cli.commands.adapter_exports import export_adapter
 from cli.commands.adapter_imports import import_adapter
 from cli.commands.files import Limit
 
-app = typer.Typer(help="List, download, import and export adapters.", no_args_is_help=True)
+app = typer.Typer(help="List, download, compose, import and export adapters.", no_args_is_help=True)
 
 COLUMNS = ("id", "kind", "type", "base_model", "model", "job_id", "created_at")
 
@@ -36,5 +37,6 @@ def download(client: Client, json: bool, adapter_id: AdapterId, folder: Folder) 
     output.json(adapter | {"folder": str(folder)}) if json else output.data(str(folder))
 
 
+app.command("compose")(compose_adapters)
 app.command("import")(import_adapter)
 app.command("export")(export_adapter)

@@ -91,7 +91,7 @@ def check_uploads(session: Session, project_id: str, most: int | None) -> None:
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """Return the bytes of the project's files, uploads in parts, exports and imported adapters.
+    """Return the bytes of the project's files, uploads in parts, exports, and adapters without a job.
 
     Adapters of jobs and checkpoints are not counted.
     """
@@ -101,13 +101,13 @@ def stored_bytes(session: Session, project_id: str) -> int:
     uploads = select(func.coalesce(func.sum(_held_by_upload()), 0)).where(
         Upload.project_id == project_id, Upload.cleaned_at.is_(None)
     )
-    imported = select(func.coalesce(func.sum(cast(Adapter.imported["bytes"].astext, BigInteger)), 0)).where(
-        Adapter.project_id == project_id, Adapter.imported.is_not(None), Adapter.deleted_at.is_(None)
+    adapters = select(func.coalesce(func.sum(cast(Adapter.origin["bytes"].astext, BigInteger)), 0)).where(
+        Adapter.project_id == project_id, Adapter.job_id.is_(None), Adapter.deleted_at.is_(None)
     )
     exports = select(func.coalesce(func.sum(Task.bytes), 0)).where(
         Task.project_id == project_id, Task.deleted_at.is_(None)
     )
-    parts = (each.scalar_subquery() for each in (files, uploads, imported, exports))
+    parts = (each.scalar_subquery() for each in (files, uploads, adapters, exports))
     return sum(int(found or 0) for found in session.execute(select(*parts)).one())
 
 

@@ -1,13 +1,14 @@
 """An adapter together with the job that trained it, and what follows from both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from core.jobs.lineage import lineage_of
 from core.tables import Adapter, Job
 
 
 class AdapterRow(NamedTuple):
-    """An adapter, and the job that trained it. An imported adapter has no job."""
+    """An adapter, and the job that trained it. An adapter that was imported or composed has no job."""
 
     adapter: Adapter
     job: Job | None
@@ -27,3 +28,11 @@ class AdapterRow(NamedTuple):
     def options(self) -> Mapping[str, Any]:
         """The method of adaptation and its options, as a job's specification has them."""
         return self.job.spec["adapter"] if self.job is not None else self.adapter.options or {}
+
+    @property
+    def lineage(self) -> Sequence[Mapping[str, Any]]:
+        """The models that it was made of: those that its job continued from, or a composition's parts."""
+        if self.job is not None:
+            return lineage_of(self.job.spec)
+        found: Sequence[Mapping[str, Any]] = (self.adapter.origin or {}).get("parents", ())
+        return found

@@ -15,8 +15,9 @@ from core.tables import Job
 class Ancestor(Options):
     """One model of a lineage: an adapter, or a checkpoint of a job.
 
-    `job_id` is null for an imported adapter, `adapter_id` and `step` tell the adapter or the checkpoint.
-    `sha256` is the hash of the content that servers know too.
+    `job_id` is null for an adapter that was imported or composed, `adapter_id` and `step` tell the adapter or
+    the checkpoint. `sha256` is the hash of the content that servers know too. A part of a composed adapter
+    has the `weight` with which it was composed; other ancestors have none.
     """
 
     model: str
@@ -24,6 +25,7 @@ class Ancestor(Options):
     job_id: str | None = None
     step: int | None = None
     sha256: str
+    weight: float | None = None
 
 
 def lineage_of(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

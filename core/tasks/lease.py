@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.database import from_now
 from core.errors import JobError, TuneryError
-from core.tables import TASK_KINDS, Task
+from core.tables import TASK_KINDS, Adapter, Task
 
 LEASE_SECONDS = 30.0
 MAX_LOSSES = 3
@@ -125,16 +125,25 @@ def finish(
     files: list[dict[str, Any]],
     report: dict[str, Any],
     days: int | None,
+    adapter: Adapter | None = None,
 ) -> None:
     """Write that the task has succeeded, with its files. Raises TaskLeaseLost.
 
-    They are kept for `days`, or until a client deletes them.
+    They are kept for `days`, or until a client deletes them. If the task has made an `adapter`, the files are
+    those of the adapter, which exists from this commit on.
     """
     task = _held(session, lease)
     _end(task, "succeeded")
-    task.object_prefix, task.files, task.report, task.done = prefix, files, report, 1.0
-    task.bytes = sum(file["bytes"] for file in files)
+    task.report, task.done = report, 1.0
     task.expires_at = None if days is None else func.now() + timedelta(days=days)
+    if adapter is None:
+        task.object_prefix, task.files = prefix, files
+        task.bytes = sum(file["bytes"] for file in files)
+        return
+    adapter.object_prefix, adapter.files = prefix, files
+    session.add(adapter)
+    session.flush()
+    task.adapter_id = adapter.id
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:

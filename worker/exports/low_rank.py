@@ -8,16 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from core.storage.artifacts import WEIGHTS_NAME
-from worker.engine.generate.adapters.check import (
-    CONFIG_NAME,
-    TENSOR,
-    AdapterRefused,
-    read_config,
-    read_tensors,
-    special_option,
-)
-from worker.engine.generate.adapters.files import scale_of
+from worker.engine.generate.adapters.check import AdapterRefused
+from worker.engine.generate.adapters.plain_lora import read_plain_lora
 from worker.exports.merging import load_merged
 from worker.exports.source import Source
 
@@ -78,34 +70,27 @@ def _exact(source: Source) -> LowRankUpdate:
     """Return the factors of a LoRA with its scales folded in. Raises AdapterRefused for other adapters."""
     if source.is_whole_model:
         raise AdapterRefused("it is a whole model")
-    config = read_config(source.folder / CONFIG_NAME)
-    if (special := special_option(config)) is not None:
-        raise AdapterRefused(special)
-    if config.get("use_dora"):
-        raise AdapterRefused("DoRA changes the norms of the weights, which no A and B can")
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in read_tensors(source.folder / WEIGHTS_NAME).items():
-        if (found := TENSOR.fullmatch(name)) is None:
-            raise AdapterRefused(f"it changes {name}")
-        parts.setdefault(found["module"], {})[found["part"]] = tensor.float()
-    layers = {}
-    for module, pair in sorted(parts.items()):
-        A_RK, B_NR = pair["lora_A"], pair["lora_B"]
-        layers[module] = Factors(A_RK, B_NR * scale_of(module, len(A_RK), config))
-    return LowRankUpdate(layers)
+    found = read_plain_lora(source.folder)
+    return LowRankUpdate({name: Factors(each.A_RK, each.B_NR * each.scale) for name, each in found.items()})
 
 
 def _reduced(exact: LowRankUpdate, rank: int) -> LowRankUpdate:
-    """Keep the largest singular values of each B A, which two small QR decompositions give."""
+    """Keep the largest singular values of each B A."""
     layers, lost, whole = {}, 0.0, 0.0
     for name, factors in exact.layers.items():
-        QB_NR, RB_RR = torch.linalg.qr(factors.B_NR)
-        QA_KR, RA_RR = torch.linalg.qr(factors.A_RK.T)
-        U_RR, s_R, Vh_RR = torch.linalg.svd(RB_RR @ RA_RR.T, full_matrices=False)
-        layers[name] = _halves(QB_NR @ U_RR, s_R, Vh_RR @ QA_KR.T, rank)
+        U_NR, s_R, Vh_RK = svd_of_product(factors.B_NR, factors.A_RK)
+        layers[name] = _halves(U_NR, s_R, Vh_RK, rank)
         lost += float(s_R[rank:].square().sum())
         whole += float(s_R.square().sum())
     return LowRankUpdate(layers, _relative(lost, whole))
+
+
+def svd_of_product(B_NR: Tensor, A_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the singular value decomposition of B A, by two QR decompositions of thin matrices."""
+    QB_NR, RB_RR = torch.linalg.qr(B_NR)
+    QA_KR, RA_RR = torch.linalg.qr(A_RK.T)
+    U_RR, s_R, Vh_RR = torch.linalg.svd(RB_RR @ RA_RR.T, full_matrices=False)
+    return QB_NR @ U_RR, s_R, Vh_RR @ QA_KR.T
 
 
 def _decomposed(source: Source, rank: int) -> LowRankUpdate:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -65,11 +65,11 @@ class Source:
     def load_base(self) -> Model:
         """Return the base model in fp32. Raises JobError."""
         with load_errors_explained(self.entry):
-            return _load(self.base_folder)
+            return load_in_fp32(self.base_folder)
 
     def load_whole_model(self) -> Model:
         """Return the published model in fp32, where the job trained every weight."""
-        return _load(self.folder)
+        return load_in_fp32(self.folder)
 
 
 @contextmanager
@@ -78,34 +78,48 @@ def open_source(work: Work) -> Iterator[Source]:
     with work.sessions() as session:
         adapter = session.get_one(Adapter, work.task.adapter_id)
         row = AdapterRow(adapter, session.get(Job, adapter.job_id) if adapter.job_id else None)
-    entry = load_catalog(work.settings.catalog_file).get(row.base_model)
-    if entry is None:
-        raise JobError("model_unavailable", f"The base model {row.base_model} is not on offer any more.")
-    work.report("loading the base model", 0.0)
-    base_folder, base_sha256 = ensure_model(entry, work.settings.models_folder)
+    base = offered_base(work, row.base_model)
     work.report("fetching the adapter", 0.1)
     with scratch_folder("adapter") as folder:
         try:
             fetch_folder(work.store, adapter.object_prefix, adapter.files, folder)
         except DamagedArtifact as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
-        _require_same_base(folder, base_sha256, entry)
-        yield Source(adapter.id, row.model, row.options["type"], entry, folder, base_folder, row.options)
+        require_same_base(folder, base)
+        yield Source(adapter.id, row.model, row.options["type"], base.entry, folder, base.folder, row.options)
 
 
-def _require_same_base(folder: Path, base_sha256: str, entry: BaseModelEntry) -> None:
+class OfferedBase(NamedTuple):
+    """A base model of the catalog: its folder on the disk, and the hash of its weights."""
+
+    entry: BaseModelEntry
+    folder: Path
+    sha256: str
+
+
+def offered_base(work: Work, base_model: str) -> OfferedBase:
+    """Return a base model, and fetch it if it is not on the disk. Raises JobError if it is not on offer."""
+    entry = load_catalog(work.settings.catalog_file).get(base_model)
+    if entry is None:
+        raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
+    work.report("loading the base model", 0.0)
+    return OfferedBase(entry, *ensure_model(entry, work.settings.models_folder))
+
+
+def require_same_base(folder: Path, base: OfferedBase) -> None:
     """Raise JobError if the adapter was trained on other weights than those on this machine's disk."""
     manifest = folder / "manifest.json"
     trained_on = json.loads(manifest.read_text("utf-8")).get("base_sha256") if manifest.exists() else None
-    if trained_on not in (None, base_sha256):
+    if trained_on not in (None, base.sha256):
         raise JobError(
             "base_model_changed",
-            f"The adapter was trained on other weights of {entry.repository} than those on offer now "
-            f"(SHA-256 {trained_on}, now {base_sha256}). Ask the operator to offer the same revision again.",
+            f"The adapter was trained on other weights of {base.entry.repository} than those on offer now "
+            f"(SHA-256 {trained_on}, now {base.sha256}). Ask the operator to offer the same revision again.",
         )
 
 
-def _load(folder: Path) -> Model:
+def load_in_fp32(folder: Path) -> Model:
+    """Return the model in a folder, with frozen weights."""
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )

@@ -1,4 +1,4 @@
-"""A LoRA adapter as it is imported: the factors of each layer, checked against the base model's layers."""
+"""A LoRA as the factors of each layer, checked against the base model's layers."""
 
 import re
 from collections.abc import Mapping
@@ -29,13 +29,18 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class ImportedLora:
+class LoraFactors:
     """The factors by the full names of the layers, and what all layers share."""
 
     factors: Mapping[str, Factors]
     use_rslora: bool = False
     lora_dropout: float = 0.0
     notes: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a layer."""
+        return max(factors.rank for factors in self.factors.values())
 
 
 def parts_of_layers(
@@ -58,7 +63,7 @@ def parts_of_layers(
     return found
 
 
-def check_fit(lora: ImportedLora, layers: Layers) -> None:
+def check_fit(lora: LoraFactors, layers: Layers) -> None:
     """Raise InvalidRequest, which names the layer, if a factor does not fit the base model."""
     if not lora.factors:
         raise refusal("incomplete_adapter", "The file holds no LoRA factors: no lora_A and lora_B.")

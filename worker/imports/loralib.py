@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.imports.factors import Factors, ImportedLora, parts_of_layers
+from worker.imports.factors import Factors, LoraFactors, parts_of_layers
 from worker.imports.layers import Layer, Layers
 from worker.imports.refusal import refusal, shown
 from worker.imports.tensors import Tensors
@@ -39,7 +39,7 @@ class LoralibOptions:
     enable_lora: Sequence[bool] | None = None
 
 
-def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> ImportedLora:
+def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> LoraFactors:
     """Return the adapter. Raises InvalidRequest; it names the tensor, or the field of the request."""
     pairs = parts_of_layers(tensors, layers, TENSOR, UNKNOWN)
     if options.lora_alpha is None:
@@ -57,7 +57,7 @@ def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> I
                 f"The checkpoint has only {', '.join(pair)} of {shown(module)}; it needs lora_A and lora_B.",
             )
         factors[module] = _factors(module, pair["lora_A"], pair["lora_B"], layers.by_name[module], options)
-    return ImportedLora(factors)
+    return LoraFactors(factors)
 
 
 def _factors(module: str, A_RK: Tensor, B_NR: Tensor, layer: Layer, options: LoralibOptions) -> Factors:

@@ -11,7 +11,7 @@ from core.catalog import BaseModelEntry
 from core.storage.artifacts import WEIGHTS_NAME
 from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
 from worker.engine.generate.adapters.check import CHANGING, CONFIG_NAME, special_option
-from worker.imports.factors import Factors, ImportedLora, parts_of_layers
+from worker.imports.factors import Factors, LoraFactors, parts_of_layers
 from worker.imports.layers import Layers
 from worker.imports.refusal import refusal, shown
 from worker.imports.tensors import Tensors, read_pickle, read_safetensors
@@ -31,7 +31,7 @@ Patterns = Sequence[tuple[re.Pattern[str], float]]
 LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")  # begins a path, which tells nothing about the model
 
 
-def read_peft_folder(folder: Path, entry: BaseModelEntry, layers: Layers, max_bytes: int) -> ImportedLora:
+def read_peft_folder(folder: Path, entry: BaseModelEntry, layers: Layers, max_bytes: int) -> LoraFactors:
     """Return the adapter. Raises InvalidRequest; it names the file and the field or tensor."""
     config = _read_config(folder / CONFIG_NAME)
     _check_kind(config)
@@ -109,7 +109,7 @@ def _check_base(config: Mapping[str, Any], entry: BaseModelEntry) -> None:
     )
 
 
-def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: Layers) -> ImportedLora:
+def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: Layers) -> LoraFactors:
     use_dora, use_rslora = bool(config.get("use_dora")), bool(config.get("use_rslora"))
     ranks, alphas = _pattern(config, "rank_pattern"), _pattern(config, "alpha_pattern")
     r, alpha = _number(config, "r", 8), _number(config, "lora_alpha", 8)
@@ -134,7 +134,7 @@ def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: La
     _refuse_missing(config, factors, layers)
     dropout = config.get("lora_dropout")
     plain_dropout = dropout if isinstance(dropout, int | float) and 0 <= dropout < 1 else 0.0
-    return ImportedLora(factors, use_rslora, float(plain_dropout))
+    return LoraFactors(factors, use_rslora, float(plain_dropout))
 
 
 def _refuse_missing(config: Mapping[str, Any], found: Iterable[str], layers: Layers) -> None:

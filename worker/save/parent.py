@@ -25,18 +25,18 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
 
     Raises JobError if the parent has been deleted, or if its stored files are damaged.
     """
-    stored = job_lease.commit(lambda session: _find(session, parent))
-    if stored is None or stored.sha256 != parent.sha256:
+    row = job_lease.commit(lambda session: stored_parent(session, parent))
+    if row is None:
         raise JobError(
             "model_deleted",
             f"The model {parent.model}, from which this job continues, has been deleted. "
             "Create a job on another model.",
             "model",
         )
-    weights = [file.model_dump() for file in stored.files if file.name == WEIGHTS_NAME]
+    weights = [file for file in row.files if file["name"] == WEIGHTS_NAME]
     try:
         with TemporaryDirectory(dir=folder) as place:
-            fetch_folder(store, stored.prefix, weights, Path(place))
+            fetch_folder(store, row.object_prefix, weights, Path(place))
             tensors = load_file(Path(place) / WEIGHTS_NAME)
     except (DamagedArtifact, SafetensorError, FileNotFoundError) as error:
         if disk_fault(error):
@@ -50,13 +50,16 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
     return parameters_of(tensors)
 
 
-def _find(session: Session, parent: Ancestor) -> StoredAdapter | None:
-    """Return where the parent's files lie, or None if it has been deleted."""
+def stored_parent(session: Session, parent: Ancestor) -> Adapter | Checkpoint | None:
+    """Return the row with the parent's files, or None if the parent has been deleted or replaced."""
+    row: Adapter | Checkpoint | None
     if parent.adapter_id is not None:
-        adapter = session.get(Adapter, parent.adapter_id)
-        if adapter is None or adapter.deleted_at is not None:
+        row = session.get(Adapter, parent.adapter_id)
+        if row is not None and row.deleted_at is not None:
             return None
-        return StoredAdapter.of(adapter.object_prefix, adapter.files)
-    of_step = select(Checkpoint).where(Checkpoint.job_id == parent.job_id, Checkpoint.step == parent.step)
-    checkpoint = session.scalars(of_step).one_or_none()
-    return StoredAdapter.of(checkpoint.object_prefix, checkpoint.files) if checkpoint else None
+    else:
+        of_step = Checkpoint.job_id == parent.job_id, Checkpoint.step == parent.step
+        row = session.scalars(select(Checkpoint).where(*of_step)).one_or_none()
+    if row is None or StoredAdapter.of(row.object_prefix, row.files).sha256 != parent.sha256:
+        return None
+    return row

@@ -40,7 +40,7 @@ from core.tables import (
     UploadPart,
     WebhookDelivery,
 )
-from worker.supervise.removal import delete_in_batches, log_failure, named_objects
+from worker.supervise.removal import delete_in_batches, log_failure, named_objects, objects_of_tasks
 
 GRACE = timedelta(minutes=10)  # a request or a trainer may go on for so long after the end or the expiry
 DELIVERIES_KEPT = timedelta(days=30)  # after the last attempt
@@ -128,7 +128,10 @@ def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore)
 
 
 def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files."""
+    """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files.
+
+    The objects of an adapter that a task has made stay with the adapter.
+    """
     with log_failure("tasks"):
         expired = update(Task).where(Task.deleted_at.is_(None), Task.expires_at < func.now())
         with sessions.begin() as session:
@@ -142,7 +145,11 @@ def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
             with log_failure(task_id):
                 prefix = tasks_prefix(kind, task_id)
                 store.abort_writes(prefix)
-                store.delete_prefix(prefix)
+                with sessions() as session:
+                    named = tuple(objects_of_tasks(session, [task_id]))
+                for key in store.list(prefix):
+                    if not key.startswith(named):
+                        store.delete(key)
                 with sessions.begin() as session:
                     _mark_cleaned(session, Task, task_id, files=[], bytes=0)
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.storage.object_store import STORE_ERRORS
-from core.tables import Adapter, Base, Checkpoint, File, Job
+from core.tables import Adapter, Base, Checkpoint, File, Job, Task
 
 BATCH_ROWS = 10_000
 
@@ -70,3 +70,14 @@ def named_objects(session: Session, job_ids: Collection[str]) -> list[str]:
         .where(Job.id.in_(job_ids), File.deleted_at.is_(None)),
     )
     return [named for query in queries for named in session.scalars(query)]
+
+
+def objects_of_tasks(session: Session, task_ids: Collection[str]) -> list[str]:
+    """Return the prefixes of all objects that these tasks, or the adapters that they have made, need."""
+    queries: tuple[Select[str | None], ...] = (
+        select(Task.object_prefix).where(Task.id.in_(task_ids), Task.deleted_at.is_(None)),
+        select(Adapter.object_prefix)
+        .join(Task, Task.adapter_id == Adapter.id)
+        .where(Task.id.in_(task_ids), Adapter.deleted_at.is_(None)),
+    )
+    return [named for query in queries for named in session.scalars(query) if named is not None]

@@ -21,7 +21,7 @@ from core.failpoints import reached
 from core.statuses import ENDED
 from core.storage.object_store import ObjectStore
 from core.tables import File, Job, StoreWalk, Task, Upload
-from worker.supervise.removal import log_failure, named_objects
+from worker.supervise.removal import log_failure, named_objects, objects_of_tasks
 
 PAGE_KEYS = 1000
 YOUNG = timedelta(hours=6)  # of an object, and since the end of its owner: something may be writing still
@@ -93,13 +93,10 @@ def _of_uploads(session: Session, keys: Sequence[str]) -> Iterator[str]:
 
 def _of_tasks(session: Session, keys: Sequence[str]) -> Iterator[str]:
     """Yield the keys of objects that attempts at tasks have left behind."""
-    ended = select(Task.id, Task.object_prefix, Task.deleted_at).where(
-        Task.id.in_(_owners(keys)), Task.finished_at < func.now() - YOUNG
-    )
-    kept = {task.id: None if task.deleted_at else task.object_prefix for task in session.execute(ended)}
-    for key in keys:
-        if _owner(key) in kept and not key.startswith(kept[_owner(key)] or "\0"):
-            yield key
+    ended = select(Task.id).where(Task.id.in_(_owners(keys)), Task.finished_at < func.now() - YOUNG)
+    tasks = set(session.scalars(ended))
+    named = tuple(objects_of_tasks(session, tasks))
+    return (key for key in keys if _owner(key) in tasks and not key.startswith(named))
 
 
 def _of_files(session: Session, keys: Sequence[str]) -> Iterator[str]:
@@ -127,4 +124,5 @@ PREFIXES: dict[str, LeftBehind] = {
     "files/": _of_files,
     "exports/": _of_tasks,
     "evalruns/": _of_tasks,
+    "compositions/": _of_tasks,
 }

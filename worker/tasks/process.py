@@ -26,7 +26,7 @@ from core.logs import configure_logs
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
-from core.tables import Task
+from core.tables import Adapter, Task
 from core.tasks import lease as leases
 from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
@@ -55,6 +55,8 @@ class Work:
     phase: str = "starting"
     done: float = 0.0
     advanced_at: float = field(default_factory=time.monotonic)
+    adapter: Adapter | None = None
+    """The adapter that the task has made, without its files. Whoever makes one sets it."""
 
     @property
     def prefix(self) -> str:
@@ -97,10 +99,11 @@ def run_task(do: Do, keeps: Keeps) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    _do_and_write(do, work, keeps(settings))
+    do_and_write(do, work, keeps(settings))
 
 
-def _do_and_write(do: Do, work: Work, days: int | None) -> None:
+def do_and_write(do: Do, work: Work, days: int | None) -> None:
+    """Do the task, and write what came of it: its files and report, why it cannot be done, or a later try."""
     try:
         remove_abandoned()
         with scratch_folder("task") as folder:
@@ -109,7 +112,7 @@ def _do_and_write(do: Do, work: Work, days: int | None) -> None:
             files = publish_folder(work.store, folder, work.prefix)
         reached("task.uploaded")
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, work.prefix, files, report, days)
+            leases.finish(session, work.lease, work.prefix, files, report, days, work.adapter)
         reached("task.finished")
     except GaveWay:
         _give_back(work, 0.0)

@@ -16,7 +16,8 @@ from core.tasks.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
-PROGRAMS = {"export": "worker.exports", "evalrun": "worker.evals"}  # the package that does a kind of task
+# The package that does a kind of task
+PROGRAMS = {"export": "worker.exports", "composition": "worker.compose", "evalrun": "worker.evals"}
 ASKING = ("evalrun",)  # kinds that mostly wait for servers
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer

@@ -4,23 +4,16 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.adapters import queries as adapters
-from api.adapters.service import ADAPTER_ID
 from api.jobs.creation.schemas import CreateJob
-from api.models import service as models
-from api.models.queries import TunedModel, keep
+from api.models.parents import parent_named, without_alias
 from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest, NotFound
-from core.jobs.lineage import Ancestor, lineage_of
+from core.jobs.lineage import Ancestor
 from core.jobs.search import ADAPTER
 from core.methods.low_rank import LoraAdapter
 from core.methods.offered import OPTIONS
-from core.serving import aliases
-from core.serving.served_model import StoredAdapter
-from core.tables import Checkpoint, Job
 
 # Options that decide how an adapter is trained, and not what it is
 MAY_DIFFER = ("type", "lora_dropout")
@@ -39,32 +32,18 @@ def beginning_of(session: Session, project_id: str, catalog: Catalog, name: str)
 
     Raises InvalidRequest if there is no such model, or if no job can continue from it.
     """
-    alias = aliases.find(session, project_id, name) if aliases.may_be_alias(name) else None
-    if alias is not None:
-        if len(alias.weights) > 1:
-            raise _refusal(
-                f"The alias '{name}' leads to several models. Name one of them.", "ambiguous_alias"
-            )
-        name = next(iter(alias.weights))
+    name = without_alias(session, project_id, name, "model")
     if (entry := catalog.get(name)) is not None:
         return Beginning(entry)
-    model = _visible(session, project_id, catalog, name)
-    if model.project_id == project_id and not keep(session, model):
+    try:
+        parent = parent_named(session, project_id, catalog, name, "model")
+    except NotFound as error:
         raise _refusal(
-            f"'{model.name}' is being deleted, or is a checkpoint of a job that still trains and may remove "
-            "it. Wait until that job has ended.",
-            "model_not_kept",
-        )
-    job, ancestor, options, base_model = _described(session, model)
-    entry = catalog.get(base_model)
-    if entry is None:
-        raise _refusal(
-            f"'{model.name}' was trained on '{base_model}', which is not on offer any more. Ask the operator "
-            "to put it back into the catalog.",
+            f"The model {name[:128]!r} cannot be fine-tuned on this server. On offer: "
+            f"{', '.join(entry.id for entry in catalog)}, and the project's fine-tuned models.",
             "model_not_available",
-        )
-    earlier = [Ancestor.model_validate(each) for each in lineage_of(job.spec)] if job else []
-    return Beginning(entry, _continued(model.name, options), [ancestor, *earlier])
+        ) from error
+    return Beginning(parent.base_model, _continued(parent.itself.model, parent.options), parent.lineage)
 
 
 def adapter_to_train(request: CreateJob, parent: LoraAdapter) -> LoraAdapter:
@@ -99,40 +78,6 @@ def refuse_swept_adapters(swept: Collection[str]) -> None:
             code="invalid_value",
             param=f"parameters.{others[0]}",
         )
-
-
-def _visible(session: Session, project_id: str, catalog: Catalog, name: str) -> TunedModel:
-    try:
-        if ADAPTER_ID.fullmatch(name):
-            row = adapters.find(session, project_id, name)
-            name = row.model if row else name
-        return models.visible(session, project_id, name)
-    except NotFound as error:
-        raise _refusal(
-            f"The model {name[:128]!r} cannot be fine-tuned on this server. On offer: "
-            f"{', '.join(entry.id for entry in catalog)}, and the project's fine-tuned models.",
-            "model_not_available",
-        ) from error
-
-
-def _described(session: Session, model: TunedModel) -> tuple[Job | None, Ancestor, Mapping[str, Any], str]:
-    """Return the job of the model, its place in a lineage, the options of its adapter and its base model."""
-    job = session.get(Job, model.job_id) if model.job_id else None
-    if model.adapter_id is not None:
-        row = adapters.find(session, model.project_id, model.adapter_id)
-        if row is None:
-            raise _refusal(f"The model '{model.name}' has been deleted.", "model_not_available")
-        sha256 = StoredAdapter.of(row.adapter.object_prefix, row.adapter.files).sha256
-        ancestor = Ancestor(
-            model=model.name, adapter_id=model.adapter_id, job_id=model.job_id, step=None, sha256=sha256
-        )
-        return job, ancestor, row.options, row.base_model
-    assert job is not None
-    of_step = Checkpoint.job_id == job.id, Checkpoint.step == model.step
-    checkpoint = session.scalars(select(Checkpoint).where(*of_step)).one()
-    sha256 = StoredAdapter.of(checkpoint.object_prefix, checkpoint.files).sha256
-    ancestor = Ancestor(model=model.name, adapter_id=None, job_id=job.id, step=model.step, sha256=sha256)
-    return job, ancestor, job.spec["adapter"], job.base_model
 
 
 def _continued(name: str, options: Mapping[str, Any]) -> LoraAdapter:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.jobs.creation.method_schemas import Method
 from core.evals.evaluation import RequestedEvaluation
@@ -10,10 +10,7 @@ from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
 from core.methods.offered import OfferedAdapter
 from core.objectives.hyperparameters import RequestedHyperparameters
-from core.options import Metadata
-
-# A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
-Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+from core.options import Metadata, Suffix
 
 
 class CreateJob(BaseModel):

@@ -185,7 +185,7 @@ def fine_tuned_model_name(session: Session, job: Job) -> str:
 def model_name(session: Session, base_model: str, project_id: str, suffix: str | None, owner_id: str) -> str:
     """Return ft:BASE:PROJECT:SUFFIX:ID, as OpenAI names fine-tuned models.
 
-    `owner_id` is the id of the job, or of the imported adapter.
+    `owner_id` is the id of the job, or of an adapter without a job.
     """
     project = session.get_one(Project, project_id)
     return f"ft:{base_model}:{project.name}:{suffix or ''}:{owner_id[-MODEL_ID_LENGTH:]}"

@@ -19,8 +19,9 @@ class Task(Base):
     """One piece of work that a process beside a worker does, and what came of it.
 
     The process `holder` has the task until `held_until`, and renews that time while it works. `fence` counts
-    the processes that have taken the task. An `adapter_id` names the adapter that the task belongs to; the
-    task goes when that adapter is deleted. An `eval_id` names the eval that a run belongs to.
+    the processes that have taken the task. An `adapter_id` names the adapter that the task belongs to, or
+    that it has made; the task goes when that adapter is deleted. An `eval_id` names the eval that a run
+    belongs to.
     """
 
     __tablename__ = "tasks"

@@ -20,7 +20,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.tables.base import Base
+from core.tables.base import Base, one_of
+
+ORIGINS = ("import", "composition")
 
 
 class Event(Base):
@@ -88,20 +90,25 @@ class Checkpoint(Base):
 
 
 class Adapter(Base):
-    """The published result of a succeeded job, or an adapter that a client has imported.
+    """The published result of a succeeded job, or an adapter of another origin.
 
-    An imported adapter has no job. Its own row has what the job's row has for the others: the model's name,
-    the base model, and the method with its options.
+    The other origins are an import and a composition of adapters. Such an adapter has no job. Its own row has
+    what the job's row has for the others: the model's name, the base model, and the method with its options.
     """
 
     __tablename__ = "adapters"
     __table_args__ = (
         CheckConstraint(
-            "(job_id IS NULL) = (imported IS NOT NULL) AND (job_id IS NULL) = (model IS NOT NULL)"
+            "(job_id IS NULL) = (origin IS NOT NULL) AND (job_id IS NULL) = (model IS NOT NULL)"
             " AND (job_id IS NULL) = (base_model IS NOT NULL) AND (job_id IS NULL) = (options IS NOT NULL)",
-            name="either_trained_or_imported",
+            name="either_trained_or_of_another_origin",
+        ),
+        CheckConstraint(
+            "origin IS NULL OR (" + one_of("origin ->> 'type'", ORIGINS) + ")",
+            name="origin_type",
         ),
         Index("ix_adapters_project_id_id", "project_id", "id"),
+        Index("ix_adapters_without_a_job", "project_id", "id", postgresql_where=text("job_id IS NULL")),
         Index(
             "ix_adapters_to_clean",
             "id",
@@ -112,14 +119,14 @@ class Adapter(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
-    model: Mapped[str | None] = mapped_column(unique=True, doc="The name of an imported adapter's model")
-    base_model: Mapped[str | None] = mapped_column(doc="Id in the catalog, of an imported adapter's base")
+    model: Mapped[str | None] = mapped_column(unique=True, doc="The name of the model, without a job")
+    base_model: Mapped[str | None] = mapped_column(doc="Id in the catalog, without a job")
     options: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), doc="An imported adapter's method and options, as in a job's specification"
+        JSONB(none_as_null=True), doc="The method and its options without a job, as in a job's specification"
     )
-    imported: Mapped[dict[str, Any] | None] = mapped_column(
+    origin: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True),
-        doc="What was imported, and by whom; its `bytes` count for the quota",
+        doc="Its `type`, one of ORIGINS, and what was imported or composed; its `bytes` count for the quota",
     )
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")

@@ -34,6 +34,7 @@ PUBLIC, READER, MEMBER, ADMIN, OPERATOR = "public", "reader", "member", "admin",
 
 JOBS = "/v1/fine_tuning/jobs"
 ALIASES = "/v1/aliases"
+COMPOSITIONS = "/v1/adapters/compositions"
 COMPLETIONS = "/v1/chat/completions"
 COMPLETION = COMPLETIONS + "/{completion_id}"
 EVAL = EVALS + "/{eval_id}"
@@ -102,6 +103,11 @@ ACCESS = {
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
     ("POST", "/v1/adapters"): MEMBER,
+    ("POST", "/v1/adapters/compose"): MEMBER,
+    ("GET", COMPOSITIONS): READER,
+    ("GET", COMPOSITIONS + "/{composition_id}"): READER,
+    ("POST", COMPOSITIONS + "/{composition_id}/cancel"): MEMBER,
+    ("DELETE", COMPOSITIONS + "/{composition_id}"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/exports"): READER,
     ("POST", "/v1/adapters/{adapter_id}/exports"): MEMBER,
     ("GET", "/v1/adapters/{adapter_id}/exports/{export_id}"): READER,
@@ -219,6 +225,7 @@ class Owned(NamedTuple):
     eval_id: str
     run_id: str
     output_item_id: str
+    composition_id: str
     name: str = "adapter_config.json"
 
 
@@ -243,6 +250,7 @@ MISSING = Owned(
     "eval-" + "1" * 32,
     "evalrun-" + "1" * 32,
     "evalrun-" + "1" * 32 + "-0",
+    "composition-" + "1" * 32,
     "nothing.json",
 )
 
@@ -272,6 +280,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     eval_id = make_eval(alice)
     run_id = make_run(alice, eval_id)
     finish_run(api, run_id, [judged(0)])
+    asked = {"adapters": [{"adapter": adapter_id}]}
+    composition_id = alice.http.post("/v1/adapters/compose", json=asked).json()["id"]
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -295,6 +305,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         eval_id=eval_id,
         run_id=run_id,
         output_item_id=f"{run_id}-0",
+        composition_id=composition_id,
     )
 
 

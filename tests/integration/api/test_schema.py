@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 ADAPTERS = "/v1/adapters"
 EXPORTS = f"{ADAPTERS}/{{adapter_id}}/exports"
+COMPOSE, COMPOSITIONS = f"{ADAPTERS}/compose", f"{ADAPTERS}/compositions"
 ALIASES = "/v1/aliases"
 COMPLETIONS = "/v1/chat/completions"
 GRADERS = "/v1/fine_tuning/alpha/graders"
@@ -140,6 +141,9 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     made, removed, stopped = (http.post(exports, json={"format": "lora"}).json()["id"] for _ in range(3))
     for export_id in (made, removed):
         finish_export(api, folder, export_id)
+    one = {"adapters": [{"adapter": exported}]}
+    seen, left, ended = (http.post(COMPOSE, json=one).json()["id"] for _ in range(3))
+    http.post(f"{COMPOSITIONS}/{ended}/cancel")
     model, shared = (trained()["fine_tuned_model"] for _ in range(2))
     queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
     http.post(f"{JOBS}/{paused}/pause")
@@ -169,6 +173,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.adapter_id": job["adapter_id"],
             "path.alias": "kept",
             "path.completion_id": completion_id,
+            "path.composition_id": seen,
             "path.api_key_id": other.key.split("_")[1],
             "path.eval_id": eval_id,
             "path.run_id": judged_run,
@@ -187,6 +192,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.project_id": other.project_id,
             "path.sweep_id": sweep,
             "path.webhook_endpoint_id": webhook_id,
+            "body.adapters[*].adapter": exported,
             "body.model": BASE_MODEL,
             "body.project_ids[*]": other.project_id,
             "body.training_file": file_id,
@@ -210,6 +216,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             f"DELETE {ONE_EVAL}": {"path.eval_id": gone},
             f"POST {RUNS}/{{run_id}}/cancel": {"path.eval_id": eval_id, "path.run_id": waiting_run},
             f"DELETE {RUNS}/{{run_id}}": {"path.eval_id": eval_id, "path.run_id": ended_run},
+            f"POST {COMPOSITIONS}/{{composition_id}}/cancel": {"path.composition_id": left},
+            f"DELETE {COMPOSITIONS}/{{composition_id}}": {"path.composition_id": ended},
             f"POST {ALIASES}/{{alias}}/back": {"path.alias": "moved"},
             f"DELETE {ALIASES}/{{alias}}": {"path.alias": "deleted"},
             f"DELETE {COMPLETIONS}/{{completion_id}}": {"path.completion_id": deleted_id},
@@ -339,8 +347,16 @@ def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
     alias = {"name": "made", "model": BASE_MODEL}
     prompt = {"model": BASE_MODEL, "prompt": "Hello"}
     imported = {"base_model": BASE_MODEL, "file": known.anywhere["path.file_id"]}
-    judging = {EVALS: EVAL, RUNS: {"data_source": ROWS}}
-    examples = {SWEEPS: sweep, ALIASES: alias, TOKENIZE: prompt, ADAPTERS: imported, **judging}
+    composed = {"adapters": [{"adapter": known.anywhere["body.adapters[*].adapter"], "weight": 0.5}]}
+    examples = {
+        SWEEPS: sweep,
+        ALIASES: alias,
+        TOKENIZE: prompt,
+        ADAPTERS: imported,
+        COMPOSE: composed,
+        EVALS: EVAL,
+        RUNS: {"data_source": ROWS},
+    }
     for path, example in examples.items():
         openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
     return openapi

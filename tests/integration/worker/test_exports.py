@@ -179,7 +179,7 @@ def test_an_imported_adapter_is_exported_too(api: Api, tenant: Tenant, tasks: Ta
     with api.sessions.begin() as session:
         row = session.get_one(Adapter, adapter)
         row.job_id, row.model, row.base_model = None, "ft:tiny:project:imported:1", TINY
-        row.options, row.imported = {"type": "lora"}, {"bytes": 1}
+        row.options, row.origin = {"type": "lora"}, {"type": "import", "bytes": 1}
     done = ended(tenant, adapter, started(tenant, adapter))
     assert (done["status"], done["error"]) == ("succeeded", None)
 

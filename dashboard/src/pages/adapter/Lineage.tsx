@@ -32,7 +32,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Size", bytes(totalBytes(adapter))],
           ["Created", dateTime(adapter.created_at)],
           ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
-          ...continuedFrom(adapter),
+          ...madeOf(adapter),
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
           ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} missing={missing} />, "wide"],
           ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} missing={missing} />, "wide"],
@@ -42,10 +42,10 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
   );
 }
 
-/** The models from which the job continued, one after the other back to the base model. Empty if it began there. */
-function continuedFrom({ lineage }: Adapter): Fact[] {
+/** The models from which the job continued, back to the base model, or the parts of a composed adapter. */
+function madeOf({ lineage, composed }: Adapter): Fact[] {
   if (!lineage.length) return [];
-  const ancestors = lineage.map(({ model, adapter_id }) => (
+  const ancestors = lineage.map(({ model, adapter_id, weight }) => (
     <li key={model}>
       {adapter_id ? (
         <Link to="/adapters/$adapterId" params={{ adapterId: adapter_id }} className="link break-all">
@@ -54,12 +54,14 @@ function continuedFrom({ lineage }: Adapter): Fact[] {
       ) : (
         <span className="break-all">{model}</span>
       )}
+      {weight != null && <span className="fact"> × {significant(weight)}</span>}
     </li>
   ));
-  return [["Continued from", <ul key="ancestors">{ancestors}</ul>, "wide"]];
+  return [[composed ? "Composed of" : "Continued from", <ul key="ancestors">{ancestors}</ul>, "wide"]];
 }
 
-function JobLink({ adapter: { job_id, job_deleted, imported } }: { adapter: Adapter }) {
+function JobLink({ adapter: { job_id, job_deleted, imported, composed } }: { adapter: Adapter }) {
+  if (composed) return <span>none: composed by {composed.method}</span>;
   if (job_id === null) {
     return (
       <>

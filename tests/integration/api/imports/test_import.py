@@ -182,7 +182,7 @@ def test_a_job_inherits_the_ranks_and_targets_of_an_imported_adapter(
     job = owner.create_job(model=adapter["model"])
     assert job["lineage"] == [
         {"model": adapter["model"], "adapter_id": adapter["id"], "job_id": None, "step": None}
-        | {"sha256": job["lineage"][0]["sha256"]}
+        | {"sha256": job["lineage"][0]["sha256"], "weight": None}
     ]
     shown = {name: job["adapter"][name] for name in ("r", "lora_alpha", "use_rslora", "rank_pattern")}
     assert shown == {

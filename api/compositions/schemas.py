@@ -1,0 +1,68 @@
+"""Compositions as a client reads them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from api.compositions.queries import CompositionRow
+from api.schemas import (
+    Identified,
+    TaskError,
+    TaskProgress,
+    TaskStatus,
+    UnixSeconds,
+    seconds_or_none,
+    unix_seconds,
+)
+from core.compositions.requests import ComposeRequest, Composition
+
+
+class CompositionObject(Identified):
+    """A composition of adapters, and the adapter that it has made once it has succeeded.
+
+    `request` has every default resolved. `report` has the `weights` in the order of the request's adapters,
+    the `rank` of the result and the number of its `layers`. After a search it also has `trials`: the weights
+    of each, with the loss of each file in nats per token, and their mean, which the search minimises.
+    """
+
+    object: Literal["adapter.composition"] = "adapter.composition"
+    created_at: UnixSeconds
+    base_model: str
+    request: ComposeRequest
+    status: TaskStatus
+    progress: TaskProgress
+    error: TaskError | None
+    report: dict[str, Any] | None
+    adapter_id: Annotated[str | None, Field(description="Null until the composition has succeeded")]
+    fine_tuned_model: Annotated[str | None, Field(description="The name of the adapter's model")]
+    started_at: UnixSeconds | None
+    finished_at: UnixSeconds | None
+    expires_at: Annotated[
+        UnixSeconds | None, Field(description="When the composition is deleted. Its adapter stays")
+    ]
+
+    @classmethod
+    def of(cls, row: CompositionRow) -> Self:
+        task = row.task
+        composition = Composition.model_validate(task.request)
+        return cls(
+            id=task.id,
+            created_at=unix_seconds(task.created_at),
+            base_model=composition.base_model,
+            request=composition.request,
+            status=task.status,
+            progress=TaskProgress(phase=task.phase, percent=round(100 * task.done, 1)),
+            error=TaskError(**task.error) if task.error else None,
+            report=task.report,
+            adapter_id=task.adapter_id,
+            fine_tuned_model=row.model,
+            started_at=seconds_or_none(task.started_at),
+            finished_at=seconds_or_none(task.finished_at),
+            expires_at=seconds_or_none(task.expires_at),
+        )
+
+
+class CompositionDeleted(BaseModel):
+    id: str
+    object: Literal["adapter.composition"] = "adapter.composition"
+    deleted: Literal[True] = True

@@ -1,0 +1,108 @@
+"""Finds the stored adapter behind a model's name, of which a job or a composition makes another adapter."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.adapters import queries as adapters
+from api.adapters.service import ADAPTER_ID
+from api.models import service as models
+from api.models.queries import TunedModel, keep
+from core.catalog import BaseModelEntry, Catalog
+from core.errors import InvalidRequest
+from core.jobs.lineage import Ancestor, lineage_of
+from core.serving import aliases
+from core.serving.served_model import StoredAdapter
+from core.tables import Checkpoint, Job
+
+
+class Parent(NamedTuple):
+    """A stored adapter: its base model, its method with options, and its lineage, which it begins."""
+
+    base_model: BaseModelEntry
+    options: Mapping[str, Any]
+    lineage: Sequence[Ancestor]
+
+    @property
+    def itself(self) -> Ancestor:
+        return self.lineage[0]
+
+
+def without_alias(session: Session, project_id: str, name: str, param: str) -> str:
+    """Return the model to which an alias leads, or the name itself if it is no alias.
+
+    Raises InvalidRequest if the alias leads to several models.
+    """
+    alias = aliases.find(session, project_id, name) if aliases.may_be_alias(name) else None
+    if alias is None:
+        return name
+    if len(alias.weights) > 1:
+        raise InvalidRequest(
+            f"The alias '{name}' leads to several models. Name one of them.",
+            code="ambiguous_alias",
+            param=param,
+        )
+    return next(iter(alias.weights))
+
+
+def parent_named(session: Session, project_id: str, catalog: Catalog, name: str, param: str) -> Parent:
+    """Return what a fine-tuned model, a checkpoint or an adapter's id names.
+
+    Keep it from deletion in this transaction. Raises NotFound, and InvalidRequest if it will not stay, or if
+    its base model is not on offer any more.
+    """
+    if ADAPTER_ID.fullmatch(name):
+        row = adapters.find(session, project_id, name)
+        name = row.model if row else name
+    model = models.visible(session, project_id, name)
+    if model.project_id == project_id and not keep(session, model):
+        raise InvalidRequest(
+            f"'{model.name}' is being deleted, or is a checkpoint of a job that still trains and may remove "
+            "it. Wait until that job has ended.",
+            code="model_not_kept",
+            param=param,
+        )
+    base_model, options, lineage = _described(session, model)
+    entry = catalog.get(base_model)
+    if entry is None:
+        raise InvalidRequest(
+            f"'{model.name}' was trained on '{base_model}', which is not on offer any more. Ask the operator "
+            "to put it back into the catalog.",
+            code="model_not_available",
+            param=param,
+        )
+    return Parent(entry, options, lineage)
+
+
+def _described(session: Session, model: TunedModel) -> tuple[str, Mapping[str, Any], Sequence[Ancestor]]:
+    """Return the base model's id, the options of the adapter and the lineage. Raises NotFound."""
+    if model.adapter_id is None:
+        return _checkpoint(session, model)
+    row = adapters.find(session, model.project_id, model.adapter_id)
+    if row is None:  # another project has deleted it since it was found
+        raise models.unknown(model.name)
+    stored = StoredAdapter.of(row.adapter.object_prefix, row.adapter.files)
+    return row.base_model, row.options, _lineage(model, stored, row.lineage)
+
+
+def _checkpoint(session: Session, model: TunedModel) -> tuple[str, Mapping[str, Any], Sequence[Ancestor]]:
+    job = session.get_one(Job, model.job_id)
+    of_step = Checkpoint.job_id == job.id, Checkpoint.step == model.step
+    checkpoint = session.scalars(select(Checkpoint).where(*of_step)).one()
+    stored = StoredAdapter.of(checkpoint.object_prefix, checkpoint.files)
+    return job.base_model, job.spec["adapter"], _lineage(model, stored, lineage_of(job.spec))
+
+
+def _lineage(
+    model: TunedModel, stored: StoredAdapter, earlier: Sequence[Mapping[str, Any]]
+) -> Sequence[Ancestor]:
+    itself = Ancestor(
+        model=model.name,
+        adapter_id=model.adapter_id,
+        job_id=model.job_id,
+        step=model.step,
+        sha256=stored.sha256,
+    )
+    return [itself, *map(Ancestor.model_validate, earlier)]

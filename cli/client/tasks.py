@@ -1,0 +1,25 @@
+"""Waits for a task of the server, such as an export, and says what the server does meanwhile."""
+
+import time
+from typing import Any
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.errors import GaveUp
+
+POLL_SECONDS = 1.0
+
+
+def wait_for_task(client: Client, path: str, title: str) -> dict[str, Any]:
+    """Return the task at `path` once it has succeeded. `title` names it in the error. Raises GaveUp."""
+    said = None
+    while (task := client.get(path))["finished_at"] is None:
+        doing = task["progress"]["phase"] or task["status"]
+        if doing != said:
+            output.note(f"{task['id']}: {doing}")
+            said = doing
+        time.sleep(POLL_SECONDS)
+    if task["status"] != "succeeded":
+        reason = task["error"]["message"] if task["error"] else "it was cancelled"
+        raise GaveUp(f"The {title} {task['status']}: {reason}")
+    return task

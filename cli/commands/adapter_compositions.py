@@ -1,0 +1,110 @@
+"""`tunery adapters compose`: make one adapter of several."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.connection import connected
+from cli.client.request_settings import Seed, Suffix
+from cli.client.tasks import wait_for_task
+
+# A name may end in digits too, but in twelve of them
+WEIGHTED = re.compile(r"(?P<adapter>.+):(?P<weight>[+-]?(\d{1,3}(\.\d*)?|\.\d+))")
+
+
+class Method(StrEnum):
+    LINEAR = "linear"
+    CAT = "cat"
+    SVD = "svd"
+    TIES = "ties"
+    TIES_SVD = "ties_svd"
+    DARE_LINEAR = "dare_linear"
+    DARE_TIES = "dare_ties"
+    DARE_LINEAR_SVD = "dare_linear_svd"
+    DARE_TIES_SVD = "dare_ties_svd"
+    MAGNITUDE_PRUNE = "magnitude_prune"
+    MAGNITUDE_PRUNE_SVD = "magnitude_prune_svd"
+
+
+@connected
+def compose_adapters(
+    client: Client,
+    json: bool,
+    adapters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTER[:WEIGHT]...",
+            help="Models, checkpoints, aliases or ids of adapters, each with a weight; without one it is 1",
+        ),
+    ],
+    method: Annotated[Method, typer.Option(help="How PEFT combines them")] = Method.SVD,
+    density: Annotated[
+        float | None, typer.Option(help="The share that ties, dare and magnitude_prune keep")
+    ] = None,
+    majority_sign_method: Annotated[
+        str | None, typer.Option(help="total or frequency; for ties", metavar="NAME")
+    ] = None,
+    svd_rank: Annotated[int | None, typer.Option(help="The rank of the result, by svd")] = None,
+    svd_clamp: Annotated[float | None, typer.Option(help="The quantile at which svd clamps values")] = None,
+    suffix: Suffix = None,
+    seed: Seed = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file with chat rows, or its id; several for several tasks. The weights with the lowest "
+            "loss on their rows are searched for, beginning with the given ones",
+            metavar="FILE",
+        ),
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="Rows of each file that the search uses")] = None,
+    trials: Annotated[int | None, typer.Option(help="Sets of weights that the search tries")] = None,
+) -> None:
+    """Compose LoRA adapters of one base model into one adapter, and print its model.
+
+    The server composes them. If you stop this command, the composition goes on.
+    """
+    options = {
+        "density": density,
+        "majority_sign_method": majority_sign_method,
+        "svd_rank": svd_rank,
+        "svd_clamp": svd_clamp,
+        "suffix": suffix,
+        "seed": seed,
+        "search": _search(client, search, rows, trials),
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    body = {"adapters": [_weighted(each) for each in adapters], "method": method.value, **given}
+    started = client.post("/adapters/compose", body)
+    made = wait_for_task(client, f"/adapters/compositions/{started['id']}", "composition")
+    output.json(made) if json else output.data(str(made["fine_tuned_model"]))
+
+
+def _weighted(text: str) -> dict[str, Any]:
+    found = WEIGHTED.fullmatch(text)
+    return {"adapter": found["adapter"], "weight": float(found["weight"])} if found else {"adapter": text}
+
+
+def _search(
+    client: Client, files: list[str] | None, rows: int | None, trials: int | None
+) -> dict[str, Any] | None:
+    if not files:
+        if rows or trials:
+            raise typer.BadParameter("--rows and --trials belong to --search, which names a file.")
+        return None
+    numbers = {"rows": rows, "trials": trials}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    return {"files": [_file(client, each) for each in files], **given}
+
+
+def _file(client: Client, named: str) -> str:
+    """Return the id of a file; upload it first if it is a local one."""
+    path = Path(named)
+    if not path.is_file():
+        return named
+    with path.open("rb") as content:
+        return str(client.upload(path.name, content, "fine-tune")["id"])

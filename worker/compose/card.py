@@ -1,0 +1,66 @@
+"""Writes the README.md of a composed adapter: what it is, what it was made of, and how to load it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.catalog import BaseModelEntry
+from core.compositions.requests import ComposeRequest
+from core.jobs.lineage import Ancestor
+
+CARD = """---
+library_name: peft
+base_model: {repository}
+base_model_relation: adapter
+license: {license}
+tags: [lora, merge, tunery]
+---
+
+# {name}
+
+A LoRA adapter for [{repository}](https://huggingface.co/{repository}), which Tunery has composed of
+{count} adapters.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+| part | weight | SHA-256 |
+| --- | --- | --- |
+{parts}
+| | |
+| --- | --- |
+| method | {method} |
+| rank, alpha | {r}, {lora_alpha} |
+| target modules | {targets} |
+
+`manifest.json` lists every file with its SHA-256, and the hash of the base model.
+"""
+
+
+def composition_card(
+    entry: BaseModelEntry, asked: ComposeRequest, parents: Sequence[Ancestor], options: Mapping[str, Any]
+) -> str:
+    """Return the text of README.md."""
+    return CARD.format(
+        repository=entry.repository,
+        revision=entry.revision,
+        license=entry.license.lower(),
+        name=asked.suffix or f"{entry.id} composition",
+        count=len(parents),
+        parts="".join(f"| {each.model} | {each.weight:g} | {each.sha256} |\n" for each in parents),
+        method=", ".join(_method(asked)),
+        r=options["r"],
+        lora_alpha=options["lora_alpha"],
+        targets=", ".join(options["target_modules"]),
+    )
+
+
+def _method(asked: ComposeRequest) -> Sequence[str]:
+    names = ("density", "majority_sign_method", "svd_rank", "svd_clamp")
+    given = [f"{name} {getattr(asked, name)}" for name in names if getattr(asked, name) is not None]
+    return [asked.method, *given, f"seed {asked.seed}"]

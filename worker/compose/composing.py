@@ -1,0 +1,115 @@
+"""Makes one composition: the adapter's files, and the row that exists from the task's last commit on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from core.compositions.requests import ComposeRequest, Composition
+from core.ids import new_id
+from core.jobs import lifecycle
+from core.tables import Adapter
+from worker.compose.card import composition_card
+from worker.compose.losses import LossOnRows
+from worker.compose.methods import Lora, compose
+from worker.compose.parts import fetch_parts
+from worker.compose.weight_search import Losses, Trial, Weights, best_of, search_weights
+from worker.exports.source import OfferedBase, offered_base
+from worker.imports.factors import LoraFactors
+from worker.imports.layers import Layers
+from worker.imports.writing import write_lora
+from worker.save.folder import write_manifest, write_tokenizer
+from worker.tasks.process import Work
+
+SEARCH_BEGINS, SEARCH_ENDS = 0.1, 0.9  # of the work
+
+
+@torch.no_grad()
+def make_composition(work: Work, folder: Path) -> dict[str, Any]:
+    """Write the files of the composed adapter, and return the report. Raises JobError if it cannot."""
+    composition = Composition.model_validate(work.task.request)
+    base = offered_base(work, composition.base_model)
+    layers = Layers(base.folder)
+    loras = fetch_parts(work, composition, base, layers)
+    weights = tuple(parent.weight or 0.0 for parent in composition.parents)
+    trials = _trials(work, composition.request, base, layers, loras, weights)
+    if trials:
+        weights = best_of(trials).weights
+    work.report("composing", SEARCH_ENDS)
+    lora = compose(loras, weights, composition.request, layers)
+    weighted = zip(composition.parents, weights, strict=True)
+    found = [parent.model_copy(update={"weight": weight}) for parent, weight in weighted]
+    work.adapter = _write(work, composition.model_copy(update={"parents": found}), lora, layers, base, folder)
+    report = {
+        "weights": list(weights),
+        "rank": lora.rank,
+        "layers": len(lora.factors),
+    }
+    return report | {"trials": [trial.shown() for trial in trials]} if trials else report
+
+
+def _trials(
+    work: Work,
+    asked: ComposeRequest,
+    base: OfferedBase,
+    layers: Layers,
+    loras: Sequence[Lora],
+    start: Weights,
+) -> Sequence[Trial]:
+    """Return the trials of the search for weights; none if the request asks for no search."""
+    if asked.search is None:
+        return ()
+    rows, most, tried = LossOnRows(work, asked, base, layers), asked.search.trials, 0
+
+    def losses_of(weights: Weights) -> Losses:
+        nonlocal tried
+        share = SEARCH_BEGINS + (SEARCH_ENDS - SEARCH_BEGINS) * tried / most
+        tried += 1
+        work.report(f"trial {tried} of {most}", share)
+        return rows.of(compose(loras, weights, asked, layers))
+
+    return search_weights(start, most, losses_of)
+
+
+def _write(
+    work: Work,
+    composition: Composition,
+    lora: LoraFactors,
+    layers: Layers,
+    base: OfferedBase,
+    folder: Path,
+) -> Adapter:
+    """Write the adapter's files, and return its row without them."""
+    asked, entry = composition.request, base.entry
+    options, facts = write_lora(lora, layers, entry, folder)
+    write_tokenizer(AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False), folder)
+    card = composition_card(entry, asked, composition.parents, options)
+    (folder / "README.md").write_text(card, "utf-8")
+    composed = {
+        "composition_id": work.task.id,
+        **asked.model_dump(mode="json", exclude={"adapters", "suffix", "search"}),
+        "parents": [parent.model_dump(mode="json") for parent in composition.parents],
+    }
+    described = {
+        "composed": composed,
+        "base_model": entry.repository,
+        "base_revision": entry.revision,
+        "base_sha256": base.sha256,
+        "adapter": options,
+    }
+    write_manifest(folder, described, entry.quantization is not None)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    adapter_id, project_id = new_id("adapter-"), work.task.project_id
+    with work.sessions() as session:
+        model = lifecycle.model_name(session, entry.id, project_id, asked.suffix, adapter_id)
+    return Adapter(
+        id=adapter_id,
+        project_id=project_id,
+        model=model,
+        base_model=entry.id,
+        options=options,
+        origin={"type": "composition", **composed, "bytes": size},
+        training=facts,
+    )

@@ -1,0 +1,89 @@
+"""Measures the loss of a composed adapter on rows of files, with the base model in fp32."""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from core.compositions.requests import ComposeRequest
+from core.datasets.check import read_rows
+from core.errors import JobError
+from core.tables import File
+from worker.base_models.model_store import load_errors_explained
+from worker.data.render import Rendering
+from worker.data.stored_file import fetch
+from worker.exports.source import OfferedBase, load_in_fp32
+from worker.imports.factors import LoraFactors
+from worker.imports.layers import Layers
+from worker.imports.writing import lora_config, named_tensors
+from worker.process.scratch import scratch_folder
+from worker.rows import Row
+from worker.tasks.process import Work
+
+MOST_TOKENS = 2048  # of a row; what is longer is cut
+CHUNK_BYTES = 1024**2
+
+
+class LossOnRows:
+    """The rows of a search, and the base model that they are computed with."""
+
+    def __init__(self, work: Work, asked: ComposeRequest, base: OfferedBase, layers: Layers) -> None:
+        """Draw and render the rows, and load the base model. Raises JobError."""
+        self._layers = layers
+        self._files = list(_rendered(work, asked, base))
+        work.report("loading the base model", 0.05)
+        with load_errors_explained(base.entry):
+            self._base = load_in_fp32(base.folder)
+        self._model: PeftModel | None = None
+
+    def of(self, lora: LoraFactors) -> Sequence[float]:
+        """Return the loss of each file in nats per learnt token."""
+        if self._model is None:
+            self._model = get_peft_model(self._base, lora_config(lora, self._layers)).eval()
+        set_peft_model_state_dict(self._model, named_tensors(lora))
+        return [_mean_loss(self._model, rows) for rows in self._files]
+
+
+def _rendered(work: Work, asked: ComposeRequest, base: OfferedBase) -> Iterator[Sequence[Row]]:
+    search = asked.search
+    assert search is not None
+    tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
+    longest = min(base.entry.max_length, MOST_TOKENS)
+    for place, file_id in enumerate(search.files):
+        param = f"search.files.{place}"
+        work.report(f"reading file {place + 1} of {len(search.files)}", 0.04)
+        with work.sessions() as session:
+            file = session.get(File, file_id)
+        if file is None or file.deleted_at is not None:
+            raise JobError("file_not_found", f"The file {file_id} has been deleted.", param)
+        lines = _drawn(work, file, param, search.rows, asked.seed or 0)
+        yield list(Rendering(tokenizer, longest, param).render(lines))
+
+
+def _drawn(work: Work, file: File, param: str, most: int, seed: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield up to `most` rows of the file, drawn by the seed, in the order of the file."""
+    count = file.rows or 0
+    chosen = set(random.Random(seed).sample(range(count), min(most, count)))  # noqa: S311
+    with scratch_folder("task") as folder, fetch(work.store, file, param, folder, lambda: None) as content:
+        content.seek(0)
+        rows = read_rows(iter(lambda: content.read(CHUNK_BYTES), b""))
+        yield from (row for place, row in enumerate(rows) if place in chosen)
+
+
+def _mean_loss(model: PeftModel, rows: Sequence[Row]) -> float:
+    sums = [_summed_loss(model, row) for row in rows]
+    return sum(float(loss) for loss in sums) / sum(row.weight for row in rows)
+
+
+def _summed_loss(model: PeftModel, row: Row) -> Tensor:
+    tokens_L = torch.from_numpy(row.tokens_L).long()
+    learnt_L = torch.from_numpy(row.learnt_L[1:])
+    logits_LV = model(input_ids=tokens_L[None]).logits[0, :-1][learnt_L].float()
+    loss_L = torch.nn.functional.cross_entropy(logits_LV, tokens_L[1:][learnt_L], reduction="none")
+    if row.weights_L is not None:
+        loss_L = loss_L * torch.from_numpy(row.weights_L[1:])[learnt_L]
+    return loss_L.sum()
