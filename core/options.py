@@ -1,5 +1,6 @@
-"""The base class of all options that a client may set, and the pairs that it may attach to an object."""
+"""The base class of all options that a client may set, the pairs that it may attach, and names of secrets."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -8,6 +9,8 @@ MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
+SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+SecretName = Annotated[str, StringConstraints(pattern=f"^{SECRET_NAME.pattern}$")]
 
 UNSUPPORTED = "x-unsupported"
 

@@ -48,23 +48,65 @@ def export_adapter(
     quantization: Annotated[
         str | None, typer.Option(help="f16, q8_0 or q4_0; only for gguf", metavar="TYPE")
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(help="Push the files too: hub:ORG/NAME or s3://BUCKET/PREFIX", metavar="WHERE"),
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="The project's secret with the key for --push", metavar="NAME")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="hub: let everybody read the repository")] = False,
+    revision: Annotated[str | None, typer.Option(help="hub: the branch", metavar="NAME")] = None,
+    region: Annotated[str | None, typer.Option(help="s3: the region of the bucket")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(help="s3: a store other than AWS", metavar="URL")
+    ] = None,
 ) -> None:
     """Convert an adapter for another runtime, and download the result.
 
     The server converts it. If you stop this command, the export goes on; start it again to make another.
     """
     options = {"rank": rank, "precision": precision, "quantization": quantization}
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    details = {"revision": revision, "region": region, "endpoint_url": endpoint_url}
+    if push is not None:
+        given["destination"] = _destination(push, secret, public, details)
+    elif secret or public or any(details.values()):
+        raise typer.BadParameter("It is an option of a push. Name its destination.", param_hint="--push")
     path = f"/adapters/{quote(adapter_id, safe='')}/exports"
     made = client.post(path, {"format": format_.value, **given})
     path = f"{path}/{made['id']}"
     made = _wait(client, path)
-    fetch_files(client, path, made["files"], folder)
+    if made["files"]:
+        fetch_files(client, path, made["files"], folder)
+    if made["status"] != "succeeded":
+        reason = made["error"]["message"] if made["error"] else "it was cancelled"
+        kept = f" The files are in {folder}." if made["files"] else ""
+        raise GaveUp(f"The export {made['status']}: {reason}{kept}")
+    if pushed := made["report"].get("push"):
+        output.note(f"{made['id']}: pushed to {pushed['url']}")
     output.json(made | {"folder": str(folder)}) if json else output.data(str(folder))
 
 
+def _destination(
+    push: str, secret: str | None, public: bool, details: dict[str, str | None]
+) -> dict[str, Any]:
+    """Return the destination that the options name. The server checks the details."""
+    if secret is None:
+        raise typer.BadParameter("A push needs a secret of the project.", param_hint="--secret")
+    given = {"secret": secret} | {name: value for name, value in details.items() if value is not None}
+    kind, _, where = push.partition(":")
+    if kind == "hub" and where:
+        return {"type": "hub", "repository": where, "private": not public, **given}
+    if kind == "s3" and where.startswith("//") and not public:
+        bucket, _, prefix = where[2:].partition("/")
+        return {"type": "s3", "bucket": bucket, "prefix": prefix, **given}
+    hint = "s3://BUCKET/PREFIX has no --public" if kind == "s3" else "hub:ORG/NAME or s3://BUCKET/PREFIX"
+    raise typer.BadParameter(hint, param_hint="--push")
+
+
 def _wait(client: Client, path: str) -> dict[str, Any]:
-    """Return the export once it has succeeded. Say what it does meanwhile. Raises GaveUp."""
+    """Return the export once it has ended. Say what it does meanwhile."""
     said = None
     while (made := client.get(path))["finished_at"] is None:
         doing = made["progress"]["phase"] or made["status"]
@@ -72,7 +114,4 @@ def _wait(client: Client, path: str) -> dict[str, Any]:
             output.note(f"{made['id']}: {doing}")
             said = doing
         time.sleep(POLL_SECONDS)
-    if made["status"] != "succeeded":
-        reason = made["error"]["message"] if made["error"] else "it was cancelled"
-        raise GaveUp(f"The export {made['status']}: {reason}")
     return made

@@ -106,7 +106,7 @@ def renew(session: Session, lease: TaskLease, phase: str, done: float) -> None:
         raise _lost(lease)
 
 
-def finish(
+def keep(
     session: Session,
     lease: TaskLease,
     prefix: str,
@@ -114,12 +114,21 @@ def finish(
     report: dict[str, Any],
     days: int,
 ) -> None:
-    """Write that the task has succeeded, with its files. They are kept for `days`. Raises TaskLeaseLost."""
+    """Write the files that the task has made, before it has ended. They are kept for `days`, however it ends.
+
+    Raises TaskLeaseLost.
+    """
     task = _held(session, lease)
-    _end(task, "succeeded")
-    task.object_prefix, task.files, task.report, task.done = prefix, files, report, 1.0
+    task.object_prefix, task.files, task.report = prefix, files, report
     task.bytes = sum(file["bytes"] for file in files)
     task.expires_at = func.now() + timedelta(days=days)
+
+
+def finish(session: Session, lease: TaskLease, report: dict[str, Any]) -> None:
+    """Write that the task has succeeded, and its report. Raises TaskLeaseLost."""
+    task = _held(session, lease)
+    _end(task, "succeeded")
+    task.report, task.done = report, 1.0
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
@@ -152,7 +161,8 @@ def _survives_a_loss(task: Task) -> bool:
 
 def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
     task.status, task.finished_at, task.phase = status, func.now(), None
-    task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+    if task.object_prefix is None:
+        task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
     if error is not None:
         task.error = {"code": error.code, "message": error.message, "param": error.param}
 

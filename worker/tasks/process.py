@@ -24,7 +24,7 @@ from core.errors import JobError
 from core.failpoints import reached
 from core.logs import configure_logs
 from core.settings import Settings
-from core.storage.artifacts import publish_folder
+from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
 from core.tables import Task
 from core.tasks import lease as leases
@@ -63,8 +63,14 @@ class Work:
 Do = Callable[[Work, Path], dict[str, Any]]
 """Writes the task's files into the folder, and returns its report. Raises JobError if it cannot be done."""
 
+Deliver = Callable[[Work, Path], dict[str, Any]]
+"""Takes the files in the folder elsewhere, and returns what the report says about it.
 
-def run_task(do: Do) -> None:
+Our store has them by then, so they stay even if this fails. Raises JobError and OutsideFault.
+"""
+
+
+def run_task(do: Do, deliver: Deliver | None = None) -> None:
     """Do the task that the command line names, and write what came of it."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -79,21 +85,21 @@ def run_task(do: Do) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    _do_and_write(do, work)
+    _do_and_write(do, deliver, work)
 
 
-def _do_and_write(do: Do, work: Work) -> None:
+def _do_and_write(do: Do, deliver: Deliver | None, work: Work) -> None:
     try:
         remove_abandoned()
         with scratch_folder("task") as folder:
-            report = do(work, folder)
-            work.report("uploading", 0.95)
-            prefix = task_prefix(work.task.kind, work.lease.task_id, work.lease.attempt)
-            files = publish_folder(work.store, folder, prefix)
-        reached("task.uploaded")
-        days = work.settings.retention_export_days
+            report = _fetch_kept(work, folder)
+            if report is None:
+                report = _do_and_keep(do, work, folder)
+            if deliver is not None:
+                report |= deliver(work, folder)
+        reached("task.delivered")
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, prefix, files, report, days)
+            leases.finish(session, work.lease, report)
         reached("task.finished")
     except TaskLeaseLost as error:
         log.info("task_left", task=work.lease.task_id, reason=str(error))
@@ -110,6 +116,35 @@ def _do_and_write(do: Do, work: Work) -> None:
         log.error("task_failed", task=work.lease.task_id, exc_info=error)
         reason = f"The server failed to do this ({type(error).__name__}); its log says why."
         _fail(work, JobError("internal_error", reason))
+
+
+def _do_and_keep(do: Do, work: Work, folder: Path) -> dict[str, Any]:
+    """Do the task, and keep its files in the store. Returns its report."""
+    report = do(work, folder)
+    work.report("uploading", 0.95)
+    prefix = task_prefix(work.task.kind, work.lease.task_id, work.lease.attempt)
+    files = publish_folder(work.store, folder, prefix)
+    reached("task.uploaded")
+    days = work.settings.retention_export_days
+    with work.sessions.begin() as session:
+        leases.keep(session, work.lease, prefix, files, report, days)
+    reached("task.kept")
+    return report
+
+
+def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
+    """Fetch the files of an earlier process that was lost while it delivered them. Returns their report.
+
+    They are delivered as they are: made again, they might differ from what has been delivered already.
+    """
+    task = work.task
+    if task.object_prefix is None:
+        return None
+    try:
+        fetch_folder(work.store, task.object_prefix, task.files, folder)
+    except DamagedArtifact as error:
+        raise JobError("files_damaged", f"The files that were made are damaged: {error}.") from error
+    return dict(task.report or {})
 
 
 def _be_polite() -> None:
