@@ -61,7 +61,7 @@ def _explained(destination: HubDestination, token: str) -> Iterator[None]:
         raise OutsideFault(f"The hub did not answer ({type(error).__name__})") from error
     except HFValidationError as error:
         raise JobError("push_refused", str(error), "destination.repository") from error
-    except (RuntimeError, ValueError) as error:  # of an upload whose answer is none of a hub
+    except (RuntimeError, ValueError, LookupError) as error:  # of an upload whose answer is none of a hub
         reason = _without(token, f"The hub did not take the files: {error}")
         raise JobError("push_failed", reason, "destination") from None
 

@@ -186,11 +186,11 @@ def test_a_destination_that_cannot_work_is_refused_at_once(api: Api, tenant: Ten
     refused({"type": "ftp"}, "type")
 
 
-def test_another_projects_secret_is_not_usable(api: Api, tenant: Tenant, adapter: str) -> None:
+def test_a_shared_adapter_brings_no_secret_of_its_project(api: Api, tenant: Tenant, adapter: str) -> None:
     set_secret(tenant, "HUB_TOKEN", TOKEN)
     stranger = api.tenant()
-    with api.sessions.begin() as session:
-        model = session.get_one(Adapter, adapter).model
-        session.add(CheckpointPermission())
+    model = tenant.http.get(f"/v1/adapters/{adapter}").json()["model"]
+    share = f"/v1/fine_tuning/checkpoints/{model}/permissions"
+    assert tenant.http.post(share, json={"project_ids": [stranger.project_id]}).is_success
     body = {"format": "lora", "destination": HUB}
     refusal(stranger.http.post(f"/v1/adapters/{adapter}/exports", json=body), 400, "destination.secret")
