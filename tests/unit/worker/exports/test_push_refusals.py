@@ -101,7 +101,9 @@ def test_a_stores_refusal_names_the_field_that_is_wrong(
 
 def test_a_store_that_fails_now_is_asked_again(receiver: Receiver, files: list[Path]) -> None:
     receiver.statuses[:] = [503]
-    assert to_s3(files, receiver.url)()["objects"] == 3  # boto3 has tried it again
+    assert to_s3(files, receiver.url)()["objects"] == 3
+    sent = [request.body.decode() for request in receiver.requests]
+    assert sent == [files[0].name, *(path.name for path in files)]  # boto3 has sent the first one again
     receiver.statuses[:] = [503] * 9
     with pytest.raises(OutsideFault, match="503"):
         to_s3(files, receiver.url)()
